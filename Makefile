@@ -1,0 +1,50 @@
+# Everything happens in .venv; nothing else on the machine is touched.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: setup demo test lint lab bench gpu-check help
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## a virtual environment with the pinned packages
+
+# torch first: the largest download, and what follows is then resolved against it.
+$(STAMP): pyproject.toml setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt setuptools torch
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $@
+
+DEMO_RUN = $(BIN)/dexter-tui run --preset quick --seeds 3 --class waterbird \
+	--template 'a picture of a bird with [MASK] and [MASK]'
+
+demo: setup ## explain a biased and a balanced bird classifier, offline, in under three minutes
+	@mkdir -p demo
+	@biased=$$($(DEMO_RUN) --classifier lab:birds-biased) && \
+	balanced=$$($(DEMO_RUN) --classifier lab:birds-balanced) && \
+	$(BIN)/dexter-tui export $$biased $$balanced -o demo/report.md
+
+test: setup lint ## all checks and tests
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lab: setup ## train the lab's models again into checkpoints/lab
+	$(PIP) install -q -c constraints.txt -e '.[lab]' --no-build-isolation
+	$(BIN)/python -m dexter.lab.train
+
+bench: setup ## gradient estimators compared on the lab
+	$(BIN)/python -m dexter.lab.bench
+
+gpu-check: setup ## self-test for a machine with CUDA
+	$(BIN)/python -m dexter_tui.gpu_check
