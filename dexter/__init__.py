@@ -1,0 +1,53 @@
+"""DEXTER: what an image classifier looks for in a class, in words (arXiv 2510.14741).
+
+    from dexter import RunConfig, load_classifier, load_generator, load_masked_lm
+    from dexter.optimize import optimize
+
+Importing this package loads no torch: the names below are looked up when they are first used.
+``optimize`` and ``estimate`` are not among them, for their modules have the same names.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dexter.classifiers import load_classifier
+    from dexter.config import PRESETS, RunConfig
+    from dexter.errors import InputError
+    from dexter.generator import load_generator
+    from dexter.prompt import load_masked_lm
+    from dexter.score import activation_score, draw_frames
+
+__all__ = [
+    "PRESETS",
+    "InputError",
+    "RunConfig",
+    "activation_score",
+    "draw_frames",
+    "load_classifier",
+    "load_generator",
+    "load_masked_lm",
+]
+
+_HOME = {
+    "PRESETS": "dexter.config",
+    "InputError": "dexter.errors",
+    "RunConfig": "dexter.config",
+    "activation_score": "dexter.score",
+    "draw_frames": "dexter.score",
+    "load_classifier": "dexter.classifiers",
+    "load_generator": "dexter.generator",
+    "load_masked_lm": "dexter.prompt",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dexter' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
