@@ -15,7 +15,7 @@ help: ## this list
 setup: $(STAMP) ## a virtual environment with the pinned packages
 
 # torch first: the largest download, and what follows is then resolved against it.
-$(STAMP): pyproject.toml setup.py constraints.txt
+$(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt setuptools torch
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[dev]'
