@@ -1,0 +1,453 @@
+"""Text conditioning to pictures: few-step latent diffusion, differentiable, weights frozen.
+
+Any diffusers text-to-image pipeline with one CLIP text encoder will do (Stable Diffusion 1.x,
+2.x, turbo, latent consistency models). The sampling loop is written out here over the public
+diffusers API, because the stock pipeline neither passes gradients nor keeps each picture's noise
+its own.
+
+**A picture is a function of (generator, prompt, seed)**, start noise and scheduler noise alike,
+at any batch size or position: each row draws from a CPU generator of its own, in float32.
+"""
+
+import copy
+import difflib
+import inspect
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from huggingface_hub import snapshot_download
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from dexter import checkpoints
+from dexter.errors import InputError
+from dexter.loading import hash_tensors, module_tensors, one_line, quiet
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,  # for checks of gradients
+}
+
+# Each is tested to keep a row's noise its own. DPMSolverSDE, say, cannot: it draws for the batch.
+SCHEDULERS = {
+    "LCM": "LCMScheduler",
+    "TCD": "TCDScheduler",
+    "DDIM": "DDIMScheduler",
+    "DDPM": "DDPMScheduler",
+    "PNDM": "PNDMScheduler",
+    "Euler": "EulerDiscreteScheduler",
+    "EulerAncestral": "EulerAncestralDiscreteScheduler",
+    "Heun": "HeunDiscreteScheduler",
+    "LMS": "LMSDiscreteScheduler",
+    "DPMSolverMultistep": "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestep": "DPMSolverSinglestepScheduler",
+    "DEIS": "DEISMultistepScheduler",
+    "UniPC": "UniPCMultistepScheduler",
+    "KDPM2": "KDPM2DiscreteScheduler",
+    "KDPM2Ancestral": "KDPM2AncestralDiscreteScheduler",
+}
+
+_TEXT_CACHE_SIZE = 256
+
+
+class Generator:
+    """A frozen text-to-image pipeline: tokens to conditioning, conditioning to pictures.
+
+    Made by `load_generator`. Sizes below: B rows, L word tokens, D the text encoder's embedding
+    dimension, T = ``max_length`` tokens, C the conditioning's channels, H = W = ``image_size``.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        spec: str,
+        weights_hash: str,
+        image_size: int,
+        diffusion_steps: int,
+        guidance: float,
+    ) -> None:
+        self.spec = spec
+        self.weights_hash = weights_hash
+        self.image_size = image_size
+        self.diffusion_steps = diffusion_steps
+        self.guidance = guidance
+        self.tokenizer = pipeline.tokenizer
+        self.device: torch.device = pipeline.unet.device
+        self.dtype: torch.dtype = pipeline.unet.dtype
+        self.embedding_dim: int = pipeline.text_encoder.config.hidden_size
+        # Tokens of a conditioning, start and end tokens included.
+        self.max_length: int = min(
+            pipeline.tokenizer.model_max_length,
+            pipeline.text_encoder.config.max_position_embeddings,
+        )
+        self._unet = pipeline.unet
+        self._vae = pipeline.vae
+        self._text_encoder = pipeline.text_encoder
+        self._latent_size: int = image_size // pipeline.vae_scale_factor
+        # Diffusers' schedulers are stateful: this one is prepared and only ever copied.
+        self._scheduler = pipeline.scheduler
+        self._scheduler.set_timesteps(diffusion_steps)
+        # Noise and latents stay in float32 between the steps, whatever the networks compute in.
+        self._latent_dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
+        # Networks distilled with guidance inside take it as an input instead of a second branch.
+        embedded = self._unet.config.time_cond_proj_dim
+        self._guidance_embedding: Tensor | None = None
+        if embedded is not None:
+            scale = torch.tensor([guidance - 1.0])
+            embedding = pipeline.get_guidance_scale_embedding(scale, embedding_dim=embedded)
+            self._guidance_embedding = embedding.to(self.device, self.dtype)
+        self._two_branches = guidance > 1 and embedded is None
+        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+
+    def token_embedding(self, ids: Tensor) -> Tensor:
+        """Rows of CLIP's table of token embeddings: ids (...) to (..., D), float32, no gradient."""
+        table = self._text_encoder.get_input_embeddings().weight
+        rows: Tensor = table.detach()[ids.to(table.device)]
+        return rows.to(self._latent_dtype)
+
+    def encode(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """Token embeddings of words to conditioning (B, T, C); differentiable in ``embeddings``.
+
+        ``embeddings`` (B, L, D) are rows of `token_embedding` or mixtures of them, *without*
+        start, end and padding; ``lengths`` (B,) says how many of the L are words. The special
+        tokens are put around them as the tokenizer does, before the text encoder runs, so that
+        the result equals `encode_text` of the same words.
+        """
+        rows, length, _ = embeddings.shape
+        if length > self.max_length - 2:
+            raise InputError(
+                f"the prompt has {length} tokens, but {self.spec} takes {self.max_length - 2} "
+                "at most: shorten the template"
+            )
+        lengths = lengths.to(self.device)
+        position = torch.arange(self.max_length, device=self.device).expand(rows, -1)
+        ids = torch.full_like(position, self.tokenizer.pad_token_id)
+        ids[:, 0] = self.tokenizer.bos_token_id
+        ids.scatter_(1, lengths[:, None] + 1, self.tokenizer.eos_token_id)
+        is_word = ((position >= 1) & (position <= lengths[:, None]))[:, :, None]
+        words = nn.functional.pad(
+            embeddings.to(self.device, self.dtype), (0, 0, 1, self.max_length - length - 1)
+        )
+
+        def put_words(_module: nn.Module, _inputs: Any, tokens: Tensor) -> Tensor:
+            return torch.where(is_word, words, tokens)
+
+        # CLIPTextModel takes no embeddings, so the words replace the output of its token table.
+        handle = self._text_encoder.get_input_embeddings().register_forward_hook(put_words)
+        try:
+            return self._hidden_states(ids)
+        finally:
+            handle.remove()
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts to conditioning (len(texts), T, C), no gradient; repeated texts are encoded once.
+
+        A text longer than T tokens is cut, as the stock pipeline does.
+        """
+        missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if missing:
+            ids = self.tokenizer(
+                missing,
+                padding="max_length",
+                max_length=self.max_length,
+                truncation=True,
+                return_tensors="pt",
+            ).input_ids
+            self._texts.update(zip(missing, self._hidden_states(ids.to(self.device)), strict=True))
+        result = torch.stack([self._texts[text] for text in texts])
+        while len(self._texts) > _TEXT_CACHE_SIZE:
+            self._texts.popitem(last=False)
+        return result
+
+    def sample(
+        self,
+        conditioning: Tensor,
+        seeds: Sequence[int],
+        *,
+        backprop_steps: int | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> Tensor:
+        """Pictures (B, 3, H, W), float32 in [0, 1], of conditioning (B, T, C) and B seeds.
+
+        Differentiable where ``conditioning`` requires grad: through all diffusion steps, or
+        the last ``backprop_steps`` of them (the earlier ones then run without autograd).
+        ``gradient_checkpointing`` recomputes the networks' blocks in the backward pass: less
+        memory, about a third more time.
+        """
+        if len(seeds) != len(conditioning):
+            raise ValueError(f"{len(conditioning)} prompts but {len(seeds)} seeds")
+        if backprop_steps is not None and backprop_steps < 1:
+            raise ValueError(f"backprop_steps is {backprop_steps}, but at least 1 is needed")
+        scheduler = copy.deepcopy(self._scheduler)
+        timesteps = scheduler.timesteps
+        first_grad_step = 0 if backprop_steps is None else len(timesteps) - backprop_steps
+        noise = [torch.Generator().manual_seed(seed) for seed in seeds]
+        own_noise = (
+            {"generator": noise}
+            if "generator" in inspect.signature(scheduler.step).parameters
+            else {}
+        )
+        shape = (1, self._unet.config.in_channels, self._latent_size, self._latent_size)
+        start = torch.cat([torch.randn(shape, generator=rng) for rng in noise])
+        latents = start.to(self.device, self._latent_dtype) * scheduler.init_noise_sigma
+        differentiable = torch.is_grad_enabled() and conditioning.requires_grad
+        if self._two_branches:
+            conditioning = torch.cat([self.encode_text([""]).expand_as(conditioning), conditioning])
+        with self._checkpointed(gradient_checkpointing and differentiable):
+            for index, t in enumerate(timesteps):
+                with torch.set_grad_enabled(differentiable and index >= first_grad_step):
+                    prediction = self._predict(
+                        scheduler.scale_model_input(latents, t), t, conditioning
+                    )
+                    latents = scheduler.step(
+                        prediction, t, latents, return_dict=False, **own_noise
+                    )[0]
+            with torch.set_grad_enabled(differentiable):
+                return self._decode(latents)
+
+    def pictures(
+        self, texts: str | Sequence[str], seeds: Sequence[int], batch: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Pictures (H, W, 3), one for each seed, without autograd, ``batch`` at a time.
+
+        ``texts``: one for all, or one for each seed.
+        """
+        texts = [texts] * len(seeds) if isinstance(texts, str) else texts
+        if len(texts) != len(seeds):
+            raise ValueError(f"{len(texts)} texts but {len(seeds)} seeds")
+        for at in range(0, len(seeds), batch):
+            with torch.no_grad():
+                conditioning = self.encode_text(texts[at : at + batch])
+                yield from to_uint8(self.sample(conditioning, seeds[at : at + batch]))
+
+    def _hidden_states(self, ids: Tensor) -> Tensor:
+        states: Tensor = self._text_encoder(ids).last_hidden_state
+        return states
+
+    def _predict(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
+        """What the UNet predicts at time ``t``, guided (Ho & Salimans 2022, Eq. 6)."""
+        if self._two_branches:
+            latents = torch.cat([latents, latents])
+        embedding = self._guidance_embedding
+        prediction: Tensor = self._unet(
+            latents.to(self.dtype),
+            t,
+            encoder_hidden_states=conditioning,
+            timestep_cond=None if embedding is None else embedding.expand(len(latents), -1),
+            return_dict=False,
+        )[0].to(self._latent_dtype)
+        if not self._two_branches:
+            return prediction
+        unconditional, conditional = prediction.chunk(2)
+        return unconditional + self.guidance * (conditional - unconditional)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        scaled = (latents / self._vae.config.scaling_factor).to(self.dtype)
+        decoded: Tensor = self._vae.decode(scaled, return_dict=False)[0]
+        return (decoded.to(self._latent_dtype) / 2 + 0.5).clamp(0, 1)
+
+    @contextmanager
+    def _checkpointed(self, wanted: bool) -> Iterator[None]:
+        networks = (self._unet, self._vae) if wanted else ()
+        for network in networks:
+            network.enable_gradient_checkpointing()
+        try:
+            yield
+        finally:
+            for network in networks:
+                network.disable_gradient_checkpointing()
+
+
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
+    """Pictures (B, 3, H, W) in [0, 1] as bytes (B, H, W, 3), rounded."""
+    pixels = (images.detach() * 255).round().to("cpu", torch.uint8)
+    array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+    return array
+
+
+def load_generator(
+    spec: str,
+    *,
+    lora: str | None = None,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    image_size: int | None = None,
+    diffusion_steps: int = 4,
+    guidance: float = 1.0,
+    root: Path | str | None = None,
+) -> Generator:
+    """Load a text-to-image pipeline and freeze it. InputError for whatever cannot be used.
+
+    ``spec``: "lab", a diffusers folder or a hub id. ``lora``: a safetensors file, a folder with
+    one, or a hub id; fused into the weights. ``scheduler``: a name of `SCHEDULERS`, the
+    pipeline's own otherwise. ``image_size``: side in px, the pipeline's own otherwise.
+    ``guidance``: as in diffusers, 1 or less means none. ``root``: where the lab's models lie.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
+    if diffusion_steps < 1:
+        raise InputError(f"diffusion steps is {diffusion_steps}, but at least 1 is needed")
+    folder = _find_pipeline(spec, root)
+    with quiet():
+        pipeline = _load_pipeline(spec, folder)
+        networks = {
+            "unet": pipeline.unet,
+            "vae": pipeline.vae,
+            "text_encoder": pipeline.text_encoder,
+        }
+        for network in networks.values():
+            # In float32 until the LoRA is fused and the weights hashed, so that neither the
+            # fusing's rounding nor the hash depends on the dtype asked for.
+            network.requires_grad_(False).eval().to(torch.float32)
+        if lora is not None:
+            _fuse_lora(pipeline, lora)
+        weights_hash = hash_tensors(
+            tensor
+            for name, network in networks.items()
+            for tensor in module_tensors(network, f"{name}.")
+        )
+        for network in networks.values():
+            network.to(device, DTYPES[dtype])
+    pipeline.scheduler = _make_scheduler(pipeline.scheduler, scheduler, spec)
+    size = _image_size(pipeline, image_size)
+    try:
+        return Generator(
+            pipeline,
+            spec=spec,
+            weights_hash=weights_hash,
+            image_size=size,
+            diffusion_steps=diffusion_steps,
+            guidance=guidance,
+        )
+    except ValueError as error:  # some schedulers limit the number of steps
+        raise InputError(f"{diffusion_steps} diffusion steps: {one_line(error)}") from error
+
+
+def _find_pipeline(spec: str, root: Path | str | None) -> Path:
+    """The folder of a pipeline; a hub id is downloaded, or taken from the hub's cache."""
+    if spec == "lab":
+        return checkpoints.find("lab", "generator", root=root)
+    folder = Path(spec).expanduser()
+    if folder.exists():
+        return folder
+    try:
+        return Path(DiffusionPipeline.download(spec))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"generator {spec!r} is neither a folder nor a hub id that can be had: "
+            f"{one_line(error)}"
+        ) from error
+
+
+def _load_pipeline(spec: str, folder: Path) -> Any:
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            folder, safety_checker=None, requires_safety_checker=False, local_files_only=True
+        )
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        SafetensorError,
+    ) as error:
+        raise InputError(f"generator {spec!r} cannot be loaded: {one_line(error)}") from error
+    parts = pipeline.components
+    if "unet" not in parts or "text_encoder" not in parts or "text_encoder_2" in parts:
+        raise InputError(
+            f"generator {spec!r} is a {type(pipeline).__name__}: only pipelines with a UNet and "
+            "one CLIP text encoder work (Stable Diffusion 1.x, 2.x, turbo)"
+        )
+    if not isinstance(pipeline.text_encoder, CLIPTextModel):
+        kind = type(pipeline.text_encoder).__name__
+        raise InputError(f"generator {spec!r} has a {kind} as text encoder, not a CLIPTextModel")
+    if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
+        raise InputError(
+            f"generator {spec!r} wants more than noise and text (its UNet takes "
+            f"{pipeline.unet.config.in_channels} channels): choose a text-to-image pipeline"
+        )
+    return pipeline
+
+
+def _fuse_lora(pipeline: Any, lora: str) -> None:
+    """Add a LoRA to the weights themselves: faster than layers beside them, and equal."""
+    file = _find_lora(lora)
+    try:
+        pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
+        if not pipeline.get_active_adapters():
+            raise InputError(f"LoRA {str(file)!r} has no weights that fit this generator")
+        pipeline.fuse_lora()
+        pipeline.unload_lora_weights()
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, SafetensorError) as error:
+        raise InputError(f"LoRA {str(file)!r} cannot be used: {one_line(error)}") from error
+
+
+def _find_lora(lora: str) -> Path:
+    path = Path(lora).expanduser()
+    if not path.exists():
+        try:
+            path = Path(snapshot_download(lora, allow_patterns=["*.safetensors"]))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"LoRA {lora!r} is neither a file, a folder nor a hub id that can be had: "
+                f"{one_line(error)}"
+            ) from error
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise InputError(f"LoRA {lora!r} is not a .safetensors file")
+        return path
+    files = sorted(path.glob("*.safetensors"))
+    usual = path / "pytorch_lora_weights.safetensors"
+    if usual not in files and len(files) != 1:
+        names = ", ".join(file.name for file in files) or "none"
+        raise InputError(f"LoRA {lora!r} should hold one .safetensors file (found: {names})")
+    return usual if usual in files else files[0]
+
+
+def _make_scheduler(own: Any, name: str | None, spec: str) -> Any:
+    """A fresh scheduler by its name in `SCHEDULERS`, set up for the pipeline's noise."""
+    if name is None:
+        if type(own).__name__ not in SCHEDULERS.values():
+            raise InputError(
+                f"generator {spec!r} comes with {type(own).__name__}, which is not supported: "
+                f"choose a scheduler of {', '.join(SCHEDULERS)}"
+            )
+        return type(own).from_config(own.config)
+    by_lower = {key.lower(): cls for key, cls in SCHEDULERS.items()}
+    by_lower |= {cls.lower(): cls for cls in SCHEDULERS.values()}
+    cls = by_lower.get(name.lower())
+    if cls is None:
+        near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+        meant = [key for key, value in SCHEDULERS.items() if near and value == by_lower[near[0]]]
+        hint = f"did you mean {meant[0]}? " if meant else ""
+        raise InputError(f"no scheduler {name!r}: {hint}choose of {', '.join(SCHEDULERS)}")
+    return getattr(diffusers, cls).from_config(own.config)
+
+
+def _image_size(pipeline: Any, wanted: int | None) -> int:
+    """Side of the pictures, px: as wanted, or as the UNet was trained."""
+    factor: int = pipeline.vae_scale_factor
+    if wanted is None:
+        trained = pipeline.unet.config.sample_size
+        return factor * int(trained if isinstance(trained, int) else trained[0])
+    if wanted < factor or wanted % factor:
+        raise InputError(f"image size {wanted} is not a multiple of {factor} px")
+    return wanted

@@ -1,0 +1,96 @@
+"""Help for loading models: no harmless noise, one-line errors, a hash of the weights."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Said of sound models too: the lab's small autoencoder, or a machine without torchvision.
+_HARMLESS = (
+    ("diffusers.pipelines.pipeline_utils", "Expected types for"),
+    ("diffusers.pipelines.pipeline_utils", "Keyword arguments {'safety_checker'"),
+    ("diffusers.configuration_utils", "The config attributes"),
+    ("diffusers.models.modeling_utils", "should be kept in float32: []"),
+    ("transformers.utils.import_utils", "requires torchvision"),
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Load models without progress bars and harmless warnings; other log records pass.
+
+    Restores what it found, so that a host program's logging stays its own. Download from a
+    hub before, if the progress of that is to be seen.
+    """
+    import diffusers.utils.logging as diffusers_logging
+    import transformers.utils.logging as transformers_logging
+    from huggingface_hub import utils as hub
+
+    def passes(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        return not any(record.name == name and text in message for name, text in _HARMLESS)
+
+    loggers = [logging.getLogger(name) for name in dict(_HARMLESS)]
+    bars = [
+        library
+        for library in (diffusers_logging, transformers_logging)
+        if library.is_progress_bar_enabled()
+    ]
+    hub_bars = not hub.are_progress_bars_disabled()  # type: ignore[attr-defined]
+    for logger in loggers:
+        logger.addFilter(passes)
+    for library in bars:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in bars:
+            library.enable_progress_bar()
+        if not hub_bars:  # transformers' switch moves the hub's as well
+            hub.disable_progress_bars()  # type: ignore[attr-defined]
+        for logger in loggers:
+            logger.removeFilter(passes)
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """An error's first line with something in it, to quote in an error of our own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def hash_tensors(tensors: Iterable[tuple[str, bytes | memoryview]]) -> str:
+    """SHA-256 (hex) of named weights, whatever order or file they come in."""
+    digest = hashlib.sha256()
+    for name, data in sorted(tensors, key=lambda item: item[0]):
+        digest.update(f"{name}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def module_tensors(module: Any, prefix: str = "") -> Iterator[tuple[str, memoryview]]:
+    """Names and bytes of a torch module's state dict, on whatever device it is."""
+    import torch
+
+    for name, tensor in module.state_dict().items():
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        yield prefix + name, memoryview(flat.view(torch.uint8).numpy())
+
+
+def safetensors_tensors(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the tensors in safetensors files, as stored, without torch.
+
+    The format: 8 bytes with the header's length, the header in JSON, then the tensors.
+    Raises OSError, ValueError or KeyError for a file that is not one.
+    """
+    for path in paths:
+        data = path.read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:start])
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            first, end = entry["data_offsets"]
+            yield name, data[start + first : start + end]

@@ -1,0 +1,42 @@
+"""Seeds of the pictures, in disjoint ranges: nothing is scored on noise it was searched with.
+
+A picture is a function of (generator, prompt, seed). The search of each run has a range of its
+own; scoring, frames and evidence share theirs among all runs, so that two prompts or two
+classifiers are compared on the same noise.
+
+All seeds are below 2**32, because torch's CPU generator looks at the low 32 bits alone: two
+seeds that differ by a multiple of 2**32 give the same picture.
+"""
+
+from typing import Literal, get_args
+
+Purpose = Literal["score", "frames", "evidence", "search"]
+
+MAX_RUN_SEED = 999
+RANGE_SIZE = 2**22  # 1003 ranges of 4 million pictures each fit below 2**32
+
+_SHARED: tuple[Purpose, ...] = ("score", "frames", "evidence")
+
+
+def seed_range(purpose: Purpose, run_seed: int = 0) -> tuple[int, int]:
+    """The seeds ``[start, end)`` set aside for ``purpose``, for the record.
+
+    ``run_seed`` (0 to 999) matters to "search" alone. Raises ValueError for anything else.
+    """
+    if purpose not in get_args(Purpose):
+        raise ValueError(f"no such purpose: {purpose!r}; one of {', '.join(get_args(Purpose))}")
+    if not 0 <= run_seed <= MAX_RUN_SEED:
+        raise ValueError(f"run seed {run_seed} is not in 0 to {MAX_RUN_SEED}")
+    slot = _SHARED.index(purpose) if purpose in _SHARED else len(_SHARED) + run_seed
+    return slot * RANGE_SIZE, (slot + 1) * RANGE_SIZE
+
+
+def picture_seeds(purpose: Purpose, start: int, count: int, run_seed: int = 0) -> list[int]:
+    """The ``count`` seeds from the ``start``-th (0-based) on of the range of ``purpose``.
+
+    Raises ValueError when they would leave the range.
+    """
+    first, end = seed_range(purpose, run_seed)
+    if start < 0 or count < 0 or first + start + count > end:
+        raise ValueError(f"seeds {start} to {start + count} leave the {RANGE_SIZE} of {purpose!r}")
+    return list(range(first + start, first + start + count))
