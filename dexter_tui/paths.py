@@ -1,0 +1,47 @@
+"""Where things are looked up: a flag, then DEXTER_HOME, then what is packaged."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import platformdirs
+
+from dexter.errors import InputError
+
+PACKAGED = Path(__file__).resolve().parent.parent
+SETTINGS_FILE = "config.toml"
+
+
+def home() -> Path:
+    """``DEXTER_HOME``, or the platform's data directory."""
+    named = os.environ.get("DEXTER_HOME")
+    path = Path(named).expanduser() if named else platformdirs.user_data_path("dexter-tui")
+    return path.absolute()
+
+
+def system_prompt(name: str, given: Path | None = None) -> Path:
+    """The file ``sp_config/NAME``: the one given, the user's own, or the packaged one."""
+    places = [given] if given else [root / "sp_config" / name for root in (home(), PACKAGED)]
+    for place in places:
+        if place.is_file():
+            return place
+    raise InputError(f"{name}: not found at {' or '.join(map(str, places))}")
+
+
+def packaged_prompts() -> list[Path]:
+    """The system prompts that `config init` copies."""
+    return sorted((PACKAGED / "sp_config").glob("*.txt"))
+
+
+def settings() -> dict[str, object]:
+    """The table ``[run]`` of the user's config.toml: values that stand in for flags not given."""
+    path = home() / SETTINGS_FILE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("run", {})
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; mend it or remove it") from None
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: 'run' must be a table, written [run]")
+    return table
