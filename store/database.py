@@ -1,0 +1,139 @@
+"""Engines for the SQLite file, and its migrations.
+
+WAL lets readers read while one writes. Every write transaction is BEGIN IMMEDIATE: a deferred
+transaction that reads and then writes fails at once, whatever the timeout, when another process
+wrote in between.
+"""
+
+import contextlib
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from store.errors import StoreError
+from store.locks import FileLock
+from store.tables import to_json
+
+# The newest migration. Kept here so that opening a store that is up to date loads no Alembic.
+HEAD = "0001"
+
+_BUSY_MS = 10_000
+
+
+def writer_engine(path: Path, *, foreign_keys: bool = True) -> sa.Engine:
+    """An engine whose transactions all take the write lock when they begin."""
+    keys = "ON" if foreign_keys else "OFF"
+    return _engine(path, "rw", "BEGIN IMMEDIATE", f"foreign_keys={keys}", "synchronous=NORMAL")
+
+
+def reader_engine(path: Path) -> sa.Engine:
+    """An engine that cannot write and never waits for a writer."""
+    return _engine(path, "ro", "BEGIN", "query_only=ON")
+
+
+def _engine(path: Path, mode: str, begin: str, *pragmas: str) -> sa.Engine:
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: _connect(path, mode),
+        poolclass=QueuePool,
+        json_serializer=to_json,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    # isolation_level None: the driver begins no transaction of its own.
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def is_current(path: Path) -> bool:
+    """Whether a store of this version is there; StoreError if a newer program wrote it."""
+    revision = _revision(path)
+    if revision is not None and revision > HEAD:
+        raise StoreError(
+            f"{path}: written by a newer version (schema {revision}, this one knows {HEAD}); "
+            "update dexter-tui or name another folder with DEXTER_HOME"
+        )
+    return revision == HEAD
+
+
+def _revision(path: Path) -> str | None:
+    """The newest migration applied, "0000" if all were undone, None if there is no store."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    with contextlib.closing(_connect(path, "ro")) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not tables:
+            return None
+        if "alembic_version" not in tables:
+            raise StoreError(f"{path}: a database, but not a store of dexter-tui; move it away")
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return "0000" if row is None else str(row[0])
+
+
+def prepare(path: Path, lock: Path) -> None:
+    """Create the store or bring it up to date, one process at a time.
+
+    A store from an older version is first copied to `store.<revision>.<time>.backup.sqlite`.
+    """
+    if is_current(path):
+        return
+    with FileLock(lock, wait=True):
+        if is_current(path):
+            return  # another process was faster
+        revision = _revision(path)
+        if revision is not None:
+            _backup(path, revision)
+        path.touch(mode=0o600)
+        migrate(path, HEAD)
+
+
+def _backup(path: Path, revision: str) -> None:
+    time = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    backup = path.with_suffix(f".{revision}.{time}.backup.sqlite")
+    with contextlib.closing(_connect(path, "rw")) as connection:
+        connection.execute("VACUUM INTO ?", (os.fspath(backup),))
+    backup.chmod(0o600)
+
+
+def migrate(path: Path, to: str) -> None:
+    """Bring the existing file to revision `to` ("base" for none) in one transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "store:migrations")
+    # Rebuilding a table drops the old one; with foreign keys on, that would empty others.
+    engine = writer_engine(path, foreign_keys=False)
+    try:
+        with engine.connect() as connection:
+            with contextlib.closing(_connect(path, "rw")) as outside:
+                outside.execute("PRAGMA journal_mode=WAL")  # not possible within a transaction
+            with connection.begin():
+                config.attributes["connection"] = connection
+                if to == "base":
+                    command.downgrade(config, to)
+                else:
+                    command.upgrade(config, to)
+    finally:
+        engine.dispose()

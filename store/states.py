@@ -1,0 +1,66 @@
+"""The states of a run and every legal move between them."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """State of a run; see `TRANSITIONS`."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+# "pausing" and "cancelling" are requests of others that the worker follows at its next step;
+# a worker that is itself interrupted moves straight to "paused" or "cancelled".
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.STARTING, State.CANCELLED}),
+    State.STARTING: frozenset(
+        {
+            State.RUNNING,
+            State.PAUSING,
+            State.PAUSED,
+            State.CANCELLING,
+            State.CANCELLED,
+            State.FAILED,
+            State.LOST,
+        }
+    ),
+    State.RUNNING: frozenset(
+        {
+            State.PAUSING,
+            State.PAUSED,
+            State.CANCELLING,
+            State.CANCELLED,
+            State.SUCCEEDED,
+            State.FAILED,
+            State.LOST,
+        }
+    ),
+    State.PAUSING: frozenset(
+        {State.PAUSED, State.CANCELLING, State.SUCCEEDED, State.FAILED, State.LOST}
+    ),
+    State.PAUSED: frozenset({State.QUEUED, State.CANCELLED}),
+    State.CANCELLING: frozenset({State.CANCELLED, State.SUCCEEDED, State.FAILED, State.LOST}),
+    State.CANCELLED: frozenset({State.QUEUED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset({State.QUEUED}),
+    State.LOST: frozenset({State.QUEUED}),
+}
+
+# A process works on the run and holds its lock.
+ACTIVE = frozenset({State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLING})
+# Nobody works on the run, nor will without being told to.
+ENDED = frozenset({State.CANCELLED, State.SUCCEEDED, State.FAILED, State.LOST})
+
+
+def sources(to: State) -> frozenset[State]:
+    """The states from which a run may move to `to`."""
+    return frozenset(state for state, targets in TRANSITIONS.items() if to in targets)

@@ -1,0 +1,215 @@
+"""The tables of the store.
+
+Times are UTC in ISO 8601, lists and dicts are JSON, probabilities and scores are fractions.
+Pictures are not here: `artifact` names them by the SHA-256 of their bytes.
+"""
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, Relationship, SQLModel
+
+from store.states import State
+
+JSON = sa.JSON(none_as_null=True)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime, stored as 2026-01-31T12:00:00.000000Z: sorts as text, SQLite reads it."""
+
+    impl = sa.String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else datetime.fromisoformat(value)
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+def to_json(value: object) -> str:
+    """JSON that SQLite can read: numbers that are not finite become null, keys are sorted."""
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, sort_keys=True)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, sort_keys=True)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _values(states: type[State]) -> list[str]:
+    return [state.value for state in states]
+
+
+class Table(SQLModel):
+    """Base of all tables, with names for constraints, which migrations need."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Classifier(Table, table=True):
+    """A classifier: the same spec with other weights or labels is another row."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    spec: str
+    weights_hash: str | None
+    labels: list[str] = Field(sa_type=JSON)
+    image_size: int  # pixels, side of the square
+    key: str = Field(unique=True)  # SHA-256 of all the columns above
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Study(Table, table=True):
+    """One classifier, one class, one set of settings; its runs are the seeds."""
+
+    __table_args__ = (sa.UniqueConstraint("classifier_id", "class_index", "settings_hash"),)
+
+    id: str = Field(primary_key=True)
+    classifier_id: int = Field(foreign_key="classifier.id")
+    class_name: str
+    class_index: int
+    settings: dict[str, Any] = Field(sa_type=JSON)
+    settings_hash: str  # SHA-256 of the settings
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+    classifier: Classifier = Relationship(
+        sa_relationship_kwargs={"lazy": "joined", "innerjoin": True}
+    )
+
+
+class Run(Table, table=True):
+    """One seed of a study: its state, where it runs and what came of it."""
+
+    id: str = Field(primary_key=True)
+    study_id: str = Field(foreign_key="study.id", index=True)
+    seed: int
+    state: State = Field(
+        default=State.QUEUED,
+        sa_type=sa.Enum(State, native_enum=False, length=16, values_callable=_values),
+    )
+    config: dict[str, Any] = Field(sa_type=JSON)
+    config_hash: str  # SHA-256 of the config
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+    started_at: datetime | None = Field(sa_type=UtcTime, default=None)  # of the first attempt
+    ended_at: datetime | None = Field(sa_type=UtcTime, default=None)
+    heartbeat_at: datetime | None = Field(sa_type=UtcTime, default=None)  # last sign of the worker
+    pid: int | None = None
+    boot_id: str | None = None
+    host: str | None = None
+    device: str | None = None
+    attempt: int = 0
+    steps_total: int | None = None  # the step limit
+    steps_done: int = 0
+    words: list[str] | None = Field(sa_type=JSON, default=None)  # of the best prompt, per slot
+    prompt: str | None = None  # the best prompt
+    score_value: float | None = None  # activation score, with its 95% Wilson interval
+    score_low: float | None = None
+    score_high: float | None = None
+    score_n: int | None = None
+    score_hits: int | None = None
+    frames_wanted: int | None = None
+    frames_hit: int | None = None
+    frames_tried: int | None = None
+    stop_reason: str | None = None
+    error: str | None = None
+    seed_ranges: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # purpose: [from, to)
+    peak_memory_bytes: int | None = None
+    seconds: float | None = None
+
+    study: Study = Relationship(sa_relationship_kwargs={"lazy": "joined", "innerjoin": True})
+
+
+class Step(Table, table=True):
+    """One step of the optimisation; a replay after a checkpoint replaces it."""
+
+    run_id: str = Field(foreign_key="run.id", primary_key=True)
+    step: int = Field(primary_key=True)  # from 1
+    losses: dict[str, float] = Field(sa_type=JSON)  # by term, with "total"
+    target_probability: float | None = None
+    predicted_class: int | None = None
+    hits: int | None = None
+    words: list[str] = Field(sa_type=JSON)
+    pseudo_targets: list[str | None] | None = Field(sa_type=JSON, default=None)
+    best_words: list[str] | None = Field(sa_type=JSON, default=None)
+    best_loss: float | None = None
+    entropy: float | None = None  # nats, mean of the slots
+    temperature: float | None = None
+    seconds: float | None = None
+
+
+class Prompt(Table, table=True):
+    """A prompt that the search sampled, by its mean loss (rank 1 is the best)."""
+
+    run_id: str = Field(foreign_key="run.id", primary_key=True)
+    rank: int = Field(primary_key=True)
+    words: list[str] = Field(sa_type=JSON)
+    text: str
+    mean_loss: float | None = None
+    times_sampled: int
+
+
+class Artifact(Table, table=True):
+    """A file under artifacts/sha256; the row is written after the file."""
+
+    sha256: str = Field(primary_key=True)
+    mime: str
+    size: int  # bytes
+    width: int | None = None  # pixels; pictures only
+    height: int | None = None
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Frame(Table, table=True):
+    """A picture of a run: a preview of a step, or a frame drawn from the best prompt (step 0)."""
+
+    __table_args__ = (sa.UniqueConstraint("run_id", "kind", "step", "seed"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    run_id: str = Field(foreign_key="run.id")
+    kind: str  # "preview" or "frame"
+    step: int = 0
+    seed: int
+    prompt: str
+    predicted_class: int
+    target_probability: float
+    hit: bool  # the classifier gives it the target class
+    sha256: str = Field(foreign_key="artifact.sha256")
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Report(Table, table=True):
+    """A text about a study, as a model or a person wrote it."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    study_id: str = Field(foreign_key="study.id", index=True)
+    author: str  # the reporter's model or a person
+    markdown: str
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
