@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from PIL import Image
@@ -50,16 +50,16 @@ def digest(data: bytes) -> str:
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file that is there whole or not at all, also after a power cut."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    temporary = path.with_name(f".new-{secrets.token_hex(8)}")
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

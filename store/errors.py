@@ -14,24 +14,18 @@ class StoreError(RuntimeError):
 
 
 _DISK_FULL = (
-    "the disk is full or a quota or file size limit is reached; "
+    "the disk is full, or a quota or file size limit is reached; "
     "free some space and try again (the store itself is intact)"
 )
-_READ_ONLY = (
-    "cannot be written or opened; make it writable for this user "
-    "or name another folder with DEXTER_HOME"
-)
-_DAMAGED = (
-    "is damaged or not a store; put back a backup (store.*.backup.sqlite) "
-    "or name another folder with DEXTER_HOME"
-)
+_READ_ONLY = "cannot be opened or written; make it writable for this user or {instead}"
+_DAMAGED = "damaged or not a store; put back a backup (store.*.backup.sqlite) or {instead}"
 
 # Primary result codes of SQLite (https://sqlite.org/rescode.html).
 _SQLITE = {
-    5: "is locked: another process has been writing for over 10 seconds; try again, "
+    5: "locked: another process has been writing for over 10 seconds; try again, "
     "and if this stays, end the process that hangs",
     8: _READ_ONLY,
-    10: "cannot be read or written (disk error); " + _DISK_FULL,
+    10: "disk error; perhaps " + _DISK_FULL,
     11: _DAMAGED,
     13: _DISK_FULL,
     14: _READ_ONLY,
@@ -48,14 +42,21 @@ _OS = {
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what disk and database refuse while `path` is used into a StoreError."""
+def explained(
+    path: Path, *, instead: str = "name another folder with DEXTER_HOME"
+) -> Iterator[None]:
+    """Turn what disk and database refuse while `path` is used into a StoreError.
+
+    `instead` is what the user may do if the place cannot be used at all.
+    """
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        raise StoreError(f"{path}: {_SQLITE.get(code, cause)}") from error
+        reason = _SQLITE.get(code, str(cause))
+        raise StoreError(f"{path}: {reason.replace('{instead}', instead)}") from error
     except OSError as error:
         reason = _OS.get(error.errno or 0, error.strerror or str(error))
-        raise StoreError(f"{error.filename or path}: {reason}") from error
+        name = error.filename or path
+        raise StoreError(f"{name}: {reason.replace('{instead}', instead)}") from error

@@ -46,3 +46,18 @@ def try_lock(path: Path) -> FileLock | None:
         return FileLock(path, wait=False)
     except BlockingIOError:
         return None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of `path`; those who ask do not disturb each other."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -29,7 +29,7 @@ from sqlmodel import Session, col, select
 from store import artifacts
 from store.database import is_current, prepare, reader_engine, writer_engine
 from store.errors import StoreError, explained
-from store.locks import FileLock, try_lock
+from store.locks import FileLock, is_locked, try_lock
 from store.states import ACTIVE, ENDED, State, sources
 from store.tables import (
     Artifact,
@@ -204,7 +204,8 @@ class Store:
                         return self._claim(session, run_id)
             if not held:
                 return None
-            # A worker that gave its run back a moment ago still has to let go of the lock.
+            # A worker that gave its run back a moment ago is still to let go of the lock, and
+            # one who asks whether it is held (`is_locked`) holds it for an instant.
             if time.monotonic() > deadline:
                 raise StoreError(
                     f"queued, but another process still holds it: {', '.join(held)}; "
@@ -281,25 +282,18 @@ class Store:
             return []
         active = select(Run).where(col(Run.state).in_(ACTIVE))
         with self._read() as session:
-            if not any(self._is_abandoned(run.id) for run in session.exec(active)):
+            if all(is_locked(self._lock_path(run.id)) for run in session.exec(active)):
                 return []
         # Looked at again within a write transaction, in which no run can be claimed or ended.
         lost = []
         with self._write() as session:
             for run in session.exec(active):
-                if self._is_abandoned(run.id):
+                if not is_locked(self._lock_path(run.id)):
                     run.state = State.LOST
                     run.ended_at = run.heartbeat_at
                     run.error = "its process ended without a word (killed, or the machine stopped)"
                     lost.append(run.id)
         return lost
-
-    def _is_abandoned(self, run_id: str) -> bool:
-        lock = try_lock(self._lock_path(run_id))
-        if lock is None:
-            return False
-        lock.release()
-        return True
 
     def _lock_path(self, run_id: str) -> Path:
         return self.home / "locks" / f"run-{run_id}.lock"
@@ -408,6 +402,15 @@ class Store:
         """The file of an artifact."""
         return self.home / "artifacts" / "sha256" / sha256[:2] / sha256
 
+    def read_artifact(self, sha256: str) -> bytes:
+        """The bytes of an artifact; StoreError if they are gone or changed."""
+        path = self.artifact_path(sha256)
+        with explained(path):
+            data = path.read_bytes()
+        if artifacts.digest(data) != sha256:
+            raise StoreError(f"{path}: damaged (its bytes are not those of its name)")
+        return data
+
     def thumbnail_path(self, sha256: str) -> Path:
         """The small form of a picture: a JPEG of up to 192 pixels, or the picture if it is so."""
         small = self._thumbnail_path(sha256)
@@ -447,6 +450,10 @@ class Store:
         query = query.order_by(col(Run.created_at).desc(), col(Run.id)).limit(limit)
         with self._read() as session:
             return list(session.exec(query))
+
+    def find(self, name: str) -> Run | Study:
+        """The run or the study of this id or unique beginning of one."""
+        return self.study(name) if name.startswith("s") else self.run(name)
 
     def run(self, name: str) -> Run:
         """The run of this id or unique beginning of one."""
