@@ -14,6 +14,7 @@ _HARMLESS = (
     ("diffusers.pipelines.pipeline_utils", "Keyword arguments {'safety_checker'"),
     ("diffusers.configuration_utils", "The config attributes"),
     ("diffusers.models.modeling_utils", "should be kept in float32: []"),
+    ("diffusers.loaders.lora_base", "This is safe to ignore"),  # a LoRA for the UNet alone
     ("transformers.utils.import_utils", "requires torchvision"),
 )
 

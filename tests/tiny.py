@@ -1,0 +1,243 @@
+"""Tiny models with random weights, real in all else: made once per test session, in seconds.
+
+Each function gives a folder or file as a user would have it. They lie in a temporary folder
+that goes when the session ends.
+"""
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="tiny-models-")
+_ROOT = Path(_TEMPORARY.name)
+
+# One token each on both sides.
+_WORDS = """
+    a picture of with and the in on bird fish dog cat duck owl swan water sea lake forest desert
+    mountain snow sun moon tree house boat red green blue old man woman
+"""
+WORDS = tuple(_WORDS.split())
+# One token for the masked LM, several for the generator.
+LONG_WORDS = ("seagull", "lighthouse", "waterfall")
+# Known to the masked LM, but no words.
+NOT_WORDS = ("##ing", "##s", "##fall", ".", ",", "!", "-", "7", "[unused0]", "æ")
+
+LABELS = ("waterbird", "landbird", "other")
+IMAGE_SIZE = 32  # of the classifiers, px; the generator's pictures have twice that
+
+
+def _byte_symbols() -> list[str]:
+    """CLIP's alphabet: one printable symbol for each of the 256 bytes."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(byte) for byte in printable] + [chr(256 + n) for n in range(256 - len(printable))]
+
+
+def _merge(parts: list[str], merges: list[tuple[str, str]]) -> list[str]:
+    for pair in merges:
+        at = 0
+        while at < len(parts) - 1:
+            if (parts[at], parts[at + 1]) == pair:
+                parts[at : at + 2] = ["".join(pair)]
+            at += 1
+    return parts
+
+
+def _write_clip_tokenizer(folder: Path) -> None:
+    merges: list[tuple[str, str]] = []
+    for word in WORDS:  # later merges cannot undo what an earlier word is merged to
+        parts = _merge([*word[:-1], word[-1] + "</w>"], merges)
+        while len(parts) > 1:
+            merges.append((parts[0], parts[1]))
+            parts[:2] = [parts[0] + parts[1]]
+    symbols = _byte_symbols()
+    tokens = [*symbols, *(symbol + "</w>" for symbol in symbols)]
+    tokens += [left + right for left, right in merges]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir()
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n")
+    settings = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": 77,
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+@functools.cache
+def generator_folder() -> Path:
+    """A pipeline of Stable Diffusion 1.x architecture: 64 px, 77 tokens, PNDM scheduler."""
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _write_clip_tokenizer(_ROOT / "clip_tokenizer")
+        tokenizer = CLIPTokenizer.from_pretrained(_ROOT / "clip_tokenizer")
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                projection_dim=32,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=77,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(16, 32),
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            cross_attention_dim=32,
+            attention_head_dim=4,
+            norm_num_groups=8,
+        )
+        for name, parameter in unet.named_parameters():
+            if "attn2.to_v" in name:
+                parameter.data *= 20  # so that the words show in the picture
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8, 8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            norm_num_groups=4,
+            sample_size=64,
+        )
+    scheduler = PNDMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    folder = _ROOT / "generator"
+    StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def lora_file() -> Path:
+    """A LoRA for the attention of `generator_folder`'s UNet, large enough to be seen."""
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    unet = UNet2DConditionModel.from_pretrained(generator_folder(), subfolder="unet")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+        for name, parameter in unet.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    folder = _ROOT / "lora"
+    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers)
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+@functools.cache
+def masked_lm_folder() -> Path:
+    """A BertForMaskedLM whose vocabulary holds words, subwords, punctuation and a letter."""
+    from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+
+    folder = _ROOT / "masked_lm"
+    folder.mkdir()
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    vocabulary = (*special, *NOT_WORDS, *WORDS, *LONG_WORDS)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    BertTokenizer.from_pretrained(folder, model_max_length=64).save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = BertForMaskedLM(
+            BertConfig(
+                vocab_size=len(vocabulary),
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                intermediate_size=64,
+                max_position_embeddings=64,
+            )
+        )
+    model.save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def classifier_folder() -> Path:
+    """A Hugging Face ResNet for `IMAGE_SIZE` px and `LABELS`."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    folder = _ROOT / "classifier"
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = ResNetForImageClassification(
+            ResNetConfig(
+                embedding_size=8,
+                hidden_sizes=[8, 16],
+                depths=[1, 1],
+                layer_type="basic",
+                id2label=dict(enumerate(LABELS)),
+                label2id={label: index for index, label in enumerate(LABELS)},
+            )
+        )
+    model.save_pretrained(folder)
+    settings = {
+        "image_processor_type": "ConvNextImageProcessor",
+        "do_resize": True,
+        "size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        "do_normalize": True,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+PYTHON_CLASSIFIER = """\
+import torch
+from torch import nn
+
+def make():
+    torch.manual_seed(4)
+    body = nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = nn.Sequential(body, nn.Linear(8, 3))
+    model.labels, model.image_size = ["waterbird", "landbird", "other"], 32
+    return model
+"""
+
+
+@functools.cache
+def python_classifier() -> str:
+    """The spec, ``python:PATH.py:make``, of a classifier defined in ten lines of Python."""
+    file = _ROOT / "ten_lines.py"
+    file.write_text(PYTHON_CLASSIFIER)
+    return f"python:{file}:make"
