@@ -23,6 +23,7 @@ pictures the classifier assigns to the class; the words show what it looks for. 
 score is the fraction of fresh pictures of the best prompt, from noise that no search has used,
 that the classifier assigns to the class, with its 95% Wilson interval."""
 
+_IN_FACTS = ("classifier", "class_name")  # settings that a study's first lines state
 _BEST_FRAMES = 8
 _FRAMES_PER_ROW = 4
 _LABELS = 12
@@ -39,8 +40,9 @@ def markdown(
 ) -> Path:
     """Write a report on these runs and studies to `path`, pictures to `<stem>_files`; `path`.
 
-    `names` are ids or unique beginnings of them. A study whose setting "preset" is in `presets`
-    (all settings by preset) shows only what differs from it. The file appears whole or not at all.
+    `names` are ids or unique beginnings of them. A study whose runs name a "preset" in their
+    config that is in `presets` (settings of studies, by preset) shows only what differs from it.
+    The file appears whole or not at all.
     """
     sections = _sections(store, names)
     if not path.parent.is_dir():
@@ -124,7 +126,7 @@ class _Page:
             blocks += ["### Loss by step", trends]
         for report in self.store.reports(study.id):
             blocks += _report(report)
-        return [*blocks, "### Settings", self._settings(study)]
+        return [*blocks, "### Settings", self._settings(study, runs)]
 
     def _frames(self, study: Study, runs: list[Run]) -> str:
         best = _best_frames([self.store.frames(run.id, kind="frame") for run in runs])
@@ -155,18 +157,18 @@ class _Page:
                 )
         return "\n".join(["```text", *lines, "```"]) if lines else ""
 
-    def _settings(self, study: Study) -> str:
+    def _settings(self, study: Study, runs: list[Run]) -> str:
         same = self.settings_shown.setdefault(study.settings_hash, study.id)
         if same != study.id:
             return f"Those of study {same}."
-        preset = str(study.settings.get("preset"))
-        defaults = self.presets.get(preset)
-        if defaults is None:
-            shown, lead = study.settings, ""
-        else:
+        shown = {name: value for name, value in study.settings.items() if name not in _IN_FACTS}
+        preset = str(runs[0].config.get("preset")) if runs else ""
+        lead = ""
+        if preset in self.presets:
+            defaults = self.presets[preset]
             shown = {
                 name: value
-                for name, value in study.settings.items()
+                for name, value in shown.items()
                 if name not in defaults or to_json(defaults[name]) != to_json(value)
             }
             lead = f"Preset {escape(preset)}" + (", but:\n\n" if shown else ".")

@@ -88,8 +88,9 @@ class Store:
     @classmethod
     def open(cls, home: Path, *, read_only: bool = False) -> Self:
         """Open the store, made or upgraded if need be; StoreError if it cannot be used."""
+        home = home.absolute()
         path = home / "store.sqlite"
-        with explained(home):
+        with explained(path):
             if read_only:
                 if not is_current(path):
                     raise StoreError(f"{path}: no store of this version yet; start a run first")
@@ -131,7 +132,7 @@ class Store:
                 .values(**values, key=key, created_at=now())
                 .on_conflict_do_nothing()
             )
-            return session.exec(select(Classifier.id).where(Classifier.key == key)).one() or 0
+            return session.exec(select(Classifier.id).where(Classifier.key == key)).one()
 
     def ensure_study(
         self, classifier_id: int, class_name: str, class_index: int, settings: Mapping[str, Any]
@@ -193,15 +194,23 @@ class Store:
             queued = queued.where(Run.study_id == study_id)
         deadline = time.monotonic() + _LOCK_PATIENCE
         while True:
+            lock: FileLock | None = None
             held = []
-            with self._write() as session:
-                for run_id in session.exec(queued).all():
-                    lock = try_lock(self._lock_path(run_id))
-                    if lock is None:
+            try:
+                with self._write() as session:
+                    for run_id in session.exec(queued).all():
+                        lock = try_lock(self._lock_path(run_id))
+                        if lock is not None:
+                            run = self._claim(session, run_id)
+                            break
                         held.append(run_id)
-                    else:
-                        self._locks[run_id] = lock
-                        return self._claim(session, run_id)
+            except StoreError:
+                if lock is not None:
+                    lock.release()
+                raise
+            if lock is not None:
+                self._locks[run.id] = lock
+                return run
             if not held:
                 return None
             # A worker that gave its run back a moment ago is still to let go of the lock, and
@@ -280,14 +289,15 @@ class Store:
         """Mark active runs whose process is gone as lost; their ids. Call it before a listing."""
         if self._writer is None:
             return []
-        active = select(Run).where(col(Run.state).in_(ACTIVE))
+        active = col(Run.state).in_(ACTIVE)
         with self._read() as session:
-            if all(is_locked(self._lock_path(run.id)) for run in session.exec(active)):
+            ids = session.exec(select(Run.id).where(active))
+            if all(is_locked(self._lock_path(run_id)) for run_id in ids):
                 return []
         # Looked at again within a write transaction, in which no run can be claimed or ended.
         lost = []
         with self._write() as session:
-            for run in session.exec(active):
+            for run in session.exec(select(Run).where(active)):
                 if not is_locked(self._lock_path(run.id)):
                     run.state = State.LOST
                     run.ended_at = run.heartbeat_at
@@ -359,6 +369,8 @@ class Store:
         with explained(self.home):
             if mime in artifacts.SUFFIXES:
                 picture = artifacts.open_picture(data)
+                if artifacts.FORMATS[picture.format or ""] != mime:
+                    raise StoreError(f"a {picture.format} picture was called {mime}")
                 size = picture.size
                 small = artifacts.thumbnail(picture)
                 if small is not None:
@@ -387,7 +399,7 @@ class Store:
             report = Report(study_id=study_id, author=author, markdown=markdown)
             session.add(report)
             session.flush()
-            return report.id or 0
+            return report.id
 
     def _beat(self, session: Session, run_id: str, fields: Mapping[str, Any]) -> None:
         changed = session.exec(

@@ -78,7 +78,7 @@ class Table(SQLModel):
 class Classifier(Table, table=True):
     """A classifier: the same spec with other weights or labels is another row."""
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     spec: str
     weights_hash: str | None
     labels: list[str] = Field(sa_type=JSON)
@@ -192,7 +192,7 @@ class Frame(Table, table=True):
 
     __table_args__ = (sa.UniqueConstraint("run_id", "kind", "step", "seed"),)
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     run_id: str = Field(foreign_key="run.id")
     kind: str  # "preview" or "frame"
     step: int = 0
@@ -208,7 +208,7 @@ class Frame(Table, table=True):
 class Report(Table, table=True):
     """A text about a study, as a model or a person wrote it."""
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     study_id: str = Field(foreign_key="study.id", index=True)
     author: str  # the reporter's model or a person
     markdown: str
