@@ -29,15 +29,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from dexter import checkpoints
+from dexter.device import torch_dtype
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors, one_line, quiet
-
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,  # for checks of gradients
-}
 
 # Each is tested to keep a row's noise its own. DPMSolverSDE, say, cannot: it draws for the batch.
 SCHEDULERS = {
@@ -297,8 +291,7 @@ def load_generator(
     pipeline's own otherwise. ``image_size``: side in px, the pipeline's own otherwise.
     ``guidance``: as in diffusers, 1 or less means none. ``root``: where the lab's models lie.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
+    precision = torch_dtype(dtype)
     if diffusion_steps < 1:
         raise InputError(f"diffusion steps is {diffusion_steps}, but at least 1 is needed")
     folder = _find_pipeline(spec, root)
@@ -321,7 +314,7 @@ def load_generator(
             for tensor in module_tensors(network, f"{name}.")
         )
         for network in networks.values():
-            network.to(device, DTYPES[dtype])
+            network.to(device, precision, memory_format=torch.channels_last)
     pipeline.scheduler = _make_scheduler(pipeline.scheduler, scheduler, spec)
     size = _image_size(pipeline, image_size)
     try:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dexter.errors import InputError
+
 # Said of sound models too: the lab's small autoencoder, or a machine without torchvision.
 _HARMLESS = (
     ("diffusers.pipelines.pipeline_utils", "Expected types for"),
@@ -19,22 +21,30 @@ _HARMLESS = (
 )
 
 
+# Names weights that are missing from a file, or in it in vain.
+_REPORT = ("transformers.modeling_utils", "LOAD REPORT")
+
+
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet(*, reports: bool = True) -> Iterator[None]:
     """Load models without progress bars and harmless warnings; other log records pass.
 
-    Restores what it found, so that a host program's logging stays its own. Download from a
-    hub before, if the progress of that is to be seen.
+    ``reports=False`` also drops transformers' report of missing weights, for callers that
+    read it from ``output_loading_info`` instead. Restores what it found, so that a host
+    program's logging stays its own. Download from a hub before, if the progress of that is
+    to be seen.
     """
     import diffusers.utils.logging as diffusers_logging
     import transformers.utils.logging as transformers_logging
     from huggingface_hub import utils as hub
 
+    unwanted = _HARMLESS if reports else (*_HARMLESS, _REPORT)
+
     def passes(record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        return not any(record.name == name and text in message for name, text in _HARMLESS)
+        return not any(record.name == name and text in message for name, text in unwanted)
 
-    loggers = [logging.getLogger(name) for name in dict(_HARMLESS)]
+    loggers = [logging.getLogger(name) for name in dict(unwanted)]
     bars = [
         library
         for library in (diffusers_logging, transformers_logging)
@@ -85,13 +95,34 @@ def safetensors_tensors(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
     """Names and bytes of the tensors in safetensors files, as stored, without torch.
 
     The format: 8 bytes with the header's length, the header in JSON, then the tensors.
-    Raises OSError, ValueError or KeyError for a file that is not one.
+    Raises OSError or ValueError for a file that is not one.
     """
     for path in paths:
         data = path.read_bytes()
         start = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:start])
-        header.pop("__metadata__", None)
-        for name, entry in header.items():
-            first, end = entry["data_offsets"]
+        if not isinstance(header, dict):
+            raise ValueError(f"{path.name} has no safetensors header")
+        for name in header.keys() - {"__metadata__"}:
+            first, end = header[name]["data_offsets"]
             yield name, data[start + first : start + end]
+
+
+def fetch(source: str, kind: str, patterns: list[str]) -> Path:
+    """A local folder, or the files of a hub repository that match ``patterns``, cached.
+
+    ``kind`` says in errors what is looked for. Raises InputError where neither can be had.
+    """
+    folder = Path(source).expanduser()
+    if folder.exists():
+        return folder.resolve()
+    if source.startswith(("/", "./", "../", "~")) or source.count("/") != 1:
+        raise InputError(f"{kind} {source!r}: there is no such folder")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=patterns))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{kind} {source!r} is no folder, and cannot be had from the hub: {one_line(error)}"
+        ) from error

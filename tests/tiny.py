@@ -211,7 +211,7 @@ def classifier_folder() -> Path:
         )
     model.save_pretrained(folder)
     settings = {
-        "image_processor_type": "ConvNextImageProcessor",
+        "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
         "size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         "do_normalize": True,

@@ -1,0 +1,167 @@
+"""The one interface to a classifier, whatever it comes from: pictures to logits and features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dexter.errors import InputError
+
+
+@dataclass(frozen=True)
+class ClassifierOutput:
+    """Of B pictures: logits (B, K) of K classes and features (B, F), float32, differentiable."""
+
+    logits: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Square pictures in [0, 1] to what a network was trained on; differentiable.
+
+    resize: side in px to scale to; crop: side in px of the centre that is kept; mode: of
+    ``torch.nn.functional.interpolate``; scale: what 1.0 becomes before mean and std are used.
+    """
+
+    resize: int
+    crop: int
+    mode: str = "bilinear"
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        side = images.shape[-1]
+        if side != self.resize:
+            smooth = self.mode != "nearest"
+            images = nn.functional.interpolate(
+                images,
+                size=(self.resize, self.resize),
+                mode=self.mode,
+                align_corners=False if smooth else None,
+                antialias=smooth and self.resize < side,
+            )
+            if self.mode == "bicubic":
+                images = images.clamp(0, 1)  # it overshoots, which bytes could not
+        if self.crop != self.resize:
+            at = (self.resize - self.crop) // 2
+            images = images[..., at : at + self.crop, at : at + self.crop]
+        shape = (-1, 1, 1)
+        mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).view(shape)
+        std = torch.tensor(self.std, dtype=images.dtype, device=images.device).view(shape)
+        return (images * self.scale - mean) / std
+
+
+class Classifier:
+    """A frozen image classifier with its labels and preprocessing.
+
+    spec: where it came from, paths absolute. labels: names of the K classes. image_size: side
+    in px of the pictures that its network sees. weights_hash: SHA-256 (hex) of its weights.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        spec: str,
+        labels: Sequence[str] | None,
+        preprocessing: Preprocessing,
+        weights_hash: str,
+        device: str,
+        dtype: torch.dtype,
+        feature_module: nn.Module | None = None,
+    ) -> None:
+        """Freezes ``module``, moves it and tries it on one empty picture.
+
+        ``labels`` None: "class 0", "class 1" and so on. ``feature_module``: its output is the
+        features; otherwise they are what the last linear layer reads. Raises InputError for a
+        module that does not give logits (B, K), K > 1, or another number than ``labels``.
+        """
+        self.spec = spec
+        self.image_size = preprocessing.crop
+        self.weights_hash = weights_hash
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self._module = module.requires_grad_(False).eval().to(self.device, dtype)
+        self._preprocessing = preprocessing
+        self._feature_module = feature_module
+        self._head: nn.Linear | None = None
+        classes = self._count_classes()
+        if labels is not None and len(labels) != classes:
+            raise InputError(f"classifier {spec} has {classes} classes, but {len(labels)} labels")
+        self.labels = list(labels or (f"class {index}" for index in range(classes)))
+        heads = [
+            layer
+            for layer in module.modules()
+            if isinstance(layer, nn.Linear) and layer.out_features == classes
+        ]
+        if heads and feature_module is None:
+            self._head = heads[-1]
+
+    def __call__(self, images: Tensor) -> ClassifierOutput:
+        """Classify pictures (B, 3, H, W) in [0, 1], square, of any size and on any device.
+
+        Features are empty (B, 0) for a module without a last linear layer or feature module.
+        """
+        seen: list[Tensor] = []
+
+        def keep_input(_layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+            seen.append(inputs[0])
+
+        def keep_output(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+            seen.append(output)
+
+        handles = []
+        if self._feature_module is not None:
+            handles.append(self._feature_module.register_forward_hook(keep_output))
+        elif self._head is not None:
+            handles.append(self._head.register_forward_pre_hook(keep_input))
+        try:
+            logits = self._logits(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        features = _as_rows(seen[-1]) if seen else logits.new_zeros(len(logits), 0)
+        precise = torch.promote_types(self.dtype, torch.float32)
+        return ClassifierOutput(logits.to(precise), features.to(precise))
+
+    def class_weight(self, index: int) -> Tensor | None:
+        """What the last linear layer adds to a class's logit for each feature: (F,), float32.
+
+        None where the features do not feed a linear layer.
+        """
+        if self._head is None:
+            return None
+        return self._head.weight[index].detach().to("cpu", torch.float32)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        output = self._module(self._preprocessing(images.to(self.device)).to(self.dtype))
+        logits: Tensor = getattr(output, "logits", output)
+        return logits
+
+    def _count_classes(self) -> int:
+        size = self.image_size
+        with torch.no_grad():
+            logits = self._logits(torch.zeros(1, 3, size, size))
+        if not isinstance(logits, Tensor):
+            raise InputError(
+                f"classifier {self.spec} gives a {type(logits).__name__}, not a tensor of logits"
+            )
+        if logits.ndim != 2 or len(logits) != 1 or not logits.is_floating_point():
+            raise InputError(
+                f"classifier {self.spec} turns one picture (1, 3, {size}, {size}) into "
+                f"{tuple(logits.shape)}: it must give logits (1, number of classes)"
+            )
+        if logits.shape[1] < 2:
+            raise InputError(f"classifier {self.spec} gives a single logit: at least 2 are needed")
+        return logits.shape[1]
+
+
+def _as_rows(features: Tensor) -> Tensor:
+    """One row of features a picture: maps (B, F, h, w) and tokens (B, n, F) are averaged."""
+    if features.ndim == 4:
+        return features.mean((2, 3))
+    return features.mean(1) if features.ndim == 3 else features

@@ -1,0 +1,216 @@
+"""hf:FOLDER_OR_ID, any Hugging Face image classifier (AutoModelForImageClassification).
+
+Labels come from config.json, preprocessing from preprocessor_config.json. Both are read here,
+without torch and without an image processor, whose steps are not differentiable.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dexter.classifiers import ClassifierInfo
+from dexter.device import torch_dtype
+from dexter.errors import InputError
+from dexter.loading import fetch, hash_tensors, module_tensors, one_line, quiet, safetensors_tensors
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dexter.classifiers.base import Classifier, Preprocessing
+
+_SETTINGS = ["config.json", "preprocessor_config.json"]
+_PICKLE = "pytorch_model.bin"
+_MODES = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # by PIL's resampling filter
+
+
+def describe(
+    address: str, *, labels: list[str] | None, trust_pickle: bool, root: Path | str | None
+) -> ClassifierInfo:
+    folder = fetch(address, "classifier", _SETTINGS)
+    return describe_folder(folder, _spec(address, folder), labels)
+
+
+def load(
+    address: str,
+    *,
+    labels: list[str] | None,
+    device: str,
+    dtype: str,
+    trust_pickle: bool,
+    root: Path | str | None,
+) -> "Classifier":
+    folder = fetch(address, "classifier", [*_SETTINGS, "model.safetensors*", "model-*-of-*"])
+    if not _safetensors(folder):
+        folder = fetch(address, "classifier", [*_SETTINGS, _PICKLE])
+    return load_folder(
+        folder,
+        _spec(address, folder),
+        labels=labels,
+        device=device,
+        dtype=dtype,
+        trust_pickle=trust_pickle,
+    )
+
+
+def describe_folder(folder: Path, spec: str, labels: list[str] | None) -> ClassifierInfo:
+    """What the files say; the weights are hashed where they are safetensors."""
+    labels = labels or _labels(folder)
+    files = _safetensors(folder)
+    try:
+        digest = hash_tensors(safetensors_tensors(files)) if files else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"weights of classifier {spec} cannot be read: {one_line(error)}"
+        ) from error
+    return ClassifierInfo(spec, labels, _sizes(_preprocessor(folder))[1], digest)
+
+
+def load_folder(
+    folder: Path,
+    spec: str,
+    *,
+    labels: list[str] | None,
+    device: str,
+    dtype: str,
+    trust_pickle: bool,
+) -> "Classifier":
+    """Load the model in a folder; InputError where a part is missing or does not fit."""
+    from dexter.classifiers.base import Classifier
+
+    info = describe_folder(folder, spec, labels)
+    module = _load_module(folder, spec, trust_pickle)
+    return Classifier(
+        module,
+        spec=spec,
+        labels=info.labels,
+        preprocessing=_preprocessing(folder),
+        weights_hash=info.weights_hash or hash_tensors(module_tensors(module)),
+        device=device,
+        dtype=torch_dtype(dtype),
+    )
+
+
+def _load_module(folder: Path, spec: str, trust_pickle: bool) -> "nn.Module":
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    missing: set[str] = set()
+    try:
+        with quiet(reports=False):
+            if _safetensors(folder) or not trust_pickle:
+                # A pickle is read by torch.load(weights_only=True) here: no code can run.
+                module, report = AutoModelForImageClassification.from_pretrained(
+                    folder, output_loading_info=True, trust_remote_code=False, local_files_only=True
+                )
+                missing = report["missing_keys"]
+            else:
+                config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+                module = AutoModelForImageClassification.from_config(config)
+                weights = torch.load(folder / _PICKLE, map_location="cpu", weights_only=False)
+                module.load_state_dict(weights)
+    except pickle.UnpicklingError as error:
+        if trust_pickle:
+            raise InputError(
+                f"weights of classifier {spec} cannot be read: {one_line(error)}"
+            ) from error
+        raise InputError(
+            f"{_PICKLE} of classifier {spec} holds more than weights, and unpickling it could run "
+            "any code: store it as safetensors, or pass --trust-pickle if you trust its author"
+        ) from error
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise InputError(f"classifier {spec} cannot be loaded: {one_line(error)}") from error
+    if missing:
+        raise InputError(
+            f"classifier {spec} has no trained weights for {', '.join(sorted(missing)[:3])}: "
+            "is it an image classifier?"
+        )
+    # transformers keeps the dtype of the file; the hash and the caller's dtype come after.
+    network: nn.Module = module
+    return network
+
+
+def _spec(address: str, folder: Path) -> str:
+    local = Path(address).expanduser().exists()
+    return f"hf:{folder if local else address}"
+
+
+def _safetensors(folder: Path) -> list[Path]:
+    whole = folder / "model.safetensors"
+    return [whole] if whole.exists() else sorted(folder.glob("model-*-of-*.safetensors"))
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    file = folder / name
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} holds no {name}: it is no image classifier") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file} is not a JSON object")
+    return content
+
+
+def _labels(folder: Path) -> list[str]:
+    names = _read(folder, "config.json").get("id2label")
+    if not isinstance(names, dict):
+        raise InputError(f"{folder / 'config.json'} names no labels (id2label): use --labels FILE")
+    return [str(names[index]) for index in sorted(names, key=int)]
+
+
+def _preprocessor(folder: Path) -> dict[str, Any]:
+    settings = _read(folder, "preprocessor_config.json")
+    odd = [name for name in ("rescale_offset", "include_top") if settings.get(name)]
+    if odd:
+        raise InputError(f"{folder / 'preprocessor_config.json'}: {odd[0]} is not supported")
+    return settings
+
+
+def _sizes(settings: dict[str, Any]) -> tuple[int, int]:
+    """Sides in px that a square picture is scaled to, and of the centre that is kept of it."""
+    size = settings.get("size", 224)
+    resize = _side(size)
+    if settings.get("do_center_crop"):
+        return resize, _side(settings.get("crop_size", resize))
+    name = str(settings.get("image_processor_type") or settings.get("feature_extractor_type"))
+    if name.startswith("ConvNext") and "shortest_edge" in size and resize < 384:
+        return int(resize / settings.get("crop_pct", 224 / 256)), resize
+    return resize, resize
+
+
+def _side(size: object) -> int:
+    values = set(size.values()) if isinstance(size, dict) else {size}
+    side = next(iter(values), None)
+    if len(values) != 1 or not isinstance(side, int) or side < 1:
+        raise InputError(f"preprocessor_config.json: {size!r} is not the size of a square picture")
+    return side
+
+
+def _preprocessing(folder: Path) -> "Preprocessing":
+    from dexter.classifiers.base import Preprocessing
+
+    settings = _preprocessor(folder)
+    resize, crop = _sizes(settings)
+    factor = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
+    normalize = settings.get("do_normalize", True)
+    return Preprocessing(
+        resize=resize,
+        crop=crop,
+        mode=_MODES.get(settings.get("resample", 2), "bilinear"),
+        scale=255 * factor,
+        mean=_channels(settings, "image_mean") if normalize else (0.0, 0.0, 0.0),
+        std=_channels(settings, "image_std") if normalize else (1.0, 1.0, 1.0),
+    )
+
+
+def _channels(settings: dict[str, Any], name: str) -> tuple[float, ...]:
+    values = settings.get(name)
+    if not isinstance(values, list) or len(values) != 3:
+        raise InputError(
+            f"preprocessor_config.json: {name} should be three numbers, not {values!r}"
+        )
+    return tuple(float(value) for value in values)

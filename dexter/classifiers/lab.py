@@ -1,0 +1,56 @@
+"""lab:NAME, a classifier of the embedded lab: a Hugging Face folder in a known place."""
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dexter import checkpoints
+from dexter.classifiers import ClassifierInfo, hf
+from dexter.errors import InputError
+
+if TYPE_CHECKING:
+    from dexter.classifiers.base import Classifier
+
+
+def names(root: Path | str) -> list[str]:
+    """Names of the lab's classifiers below one root."""
+    folder = Path(root) / "lab" / "classifiers"
+    return sorted(config.parent.name for config in folder.glob("*/config.json"))
+
+
+def describe(
+    name: str, *, labels: list[str] | None, trust_pickle: bool, root: Path | str | None
+) -> ClassifierInfo:
+    return hf.describe_folder(_find(name, root), f"lab:{name}", labels)
+
+
+def load(
+    name: str,
+    *,
+    labels: list[str] | None,
+    device: str,
+    dtype: str,
+    trust_pickle: bool,
+    root: Path | str | None,
+) -> "Classifier":
+    return hf.load_folder(
+        _find(name, root),
+        f"lab:{name}",
+        labels=labels,
+        device=device,
+        dtype=dtype,
+        trust_pickle=trust_pickle,
+    )
+
+
+def _find(name: str, root: Path | str | None) -> Path:
+    known = sorted({found for place in checkpoints.roots(root) for found in names(place)})
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+        hint = (
+            f"nearest: {', '.join(f'lab:{found}' for found in near)}"
+            if near
+            else (f"there are none in {' or '.join(map(str, checkpoints.roots(root)))}")
+        )
+        raise InputError(f"no classifier 'lab:{name}'; {hint}")
+    return checkpoints.find("lab", "classifiers", name, root=root)
