@@ -1,6 +1,8 @@
 """Command-line flags made from the fields of RunConfig: their type, range, help and default."""
 
 import inspect
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -9,8 +11,9 @@ import annotated_types
 import typer
 from pydantic.fields import FieldInfo
 
-from dexter.config import RunConfig
+from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
+from dexter_tui import paths
 
 # --class reads better than --class-name; Python keeps the word for itself.
 SPELLING = {"class_name": "--class"}
@@ -37,12 +40,12 @@ def run_parameters() -> list[inspect.Parameter]:
     ]
 
 
-def given(values: dict[str, Any]) -> dict[str, object]:
+def given(values: Mapping[str, object]) -> dict[str, object]:
     """What the user gave, as overrides of a preset. ``@FILE`` stands for the file's words.
 
     Raises InputError for a file that cannot be read.
     """
-    overrides: dict[str, object] = {k: v for k, v in values.items() if v is not None}
+    overrides = {name: value for name, value in values.items() if value is not None}
     for name, value in overrides.items():
         if _is_list(RunConfig.model_fields[name]) and isinstance(value, str):
             overrides[name] = _read_list(name, value)
@@ -71,16 +74,16 @@ def _is_list(field: FieldInfo) -> bool:
 
 def _annotation(name: str, field: FieldInfo) -> Any:
     kind = _plain(field.annotation)
-    options: dict[str, Any] = {"help": field.description, "show_default": _shown_default(field)}
+    options: dict[str, Any] = {"help": _help(field), "show_default": False}
     spelling = flag(name)
     if kind is bool:
         spelling = f"{spelling}/--no-{spelling[2:]}"
     elif kind in (int, float):
-        options |= _range(kind, field)
+        options |= _range(kind, field) | {"metavar": "N" if kind is int else "X"}
     elif get_origin(kind) is tuple:
         kind, options["metavar"] = str, "A,B,…|@FILE"
     elif get_origin(kind) is not Literal:
-        kind = str
+        kind, options["metavar"] = str, "TEXT"
     return Annotated[kind | None, typer.Option(spelling, **options)]
 
 
@@ -99,7 +102,40 @@ def _range(kind: type, field: FieldInfo) -> dict[str, Any]:
     return bounds
 
 
-def _shown_default(field: FieldInfo) -> str | bool:
+def _help(field: FieldInfo) -> str:
     if field.is_required() or field.default in (None, (), "", False):
-        return False
-    return str(field.default)
+        return field.description or ""
+    return f"{field.description}  [default: {field.default}]"
+
+
+def configs(
+    preset: str | None, seeds: Sequence[int], values: Mapping[str, object]
+) -> list[RunConfig]:
+    """One configuration for each seed: the preset, the user's config.toml over it, then flags.
+
+    Raises InputError for whatever RunConfig refuses.
+    """
+    overrides = {**paths.settings(), **given(values)}
+    own = overrides.pop("preset", "default")
+    return [
+        RunConfig.from_preset(preset or str(own), **{**overrides, "seed": seed}) for seed in seeds
+    ]
+
+
+def template() -> str:
+    """A config.toml in which every setting is explained and none is set."""
+    lines = [
+        "# Your own defaults for `dexter-tui run`: remove the # before a line and change it.",
+        "# Flags come before this file, this file before the preset.",
+        "",
+        "[run]",
+        "",
+        f"# the preset to start from: {', '.join(PRESETS)}",
+        '# preset = "default"',
+    ]
+    for name, field in RunConfig.model_fields.items():
+        if name not in NOT_FLAGS:
+            value = "" if field.is_required() else field.default
+            shown = json.dumps(value if value is not None else "", ensure_ascii=False)
+            lines += ["", f"# {field.description}", f"# {name} = {shown}"]
+    return "\n".join(lines) + "\n"

@@ -1,15 +1,11 @@
 """Pictures in a terminal, as half blocks by term-image."""
 
-import io
 import os
 import warnings
 from functools import cache
 from typing import Any
 
 from PIL import Image
-
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 64_000_000
 
 
 @cache
@@ -34,18 +30,7 @@ def truecolor() -> bool:
     return os.environ.get("COLORTERM", "").lower() in ("truecolor", "24bit")
 
 
-def open_picture(data: bytes) -> Image.Image:
-    """A picture from PNG, JPEG or WebP bytes. ValueError for anything else or one too large."""
-    try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ValueError(f"a picture of {picture.width}x{picture.height} pixels is too large")
-        return picture.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"not a PNG, JPEG or WebP picture: {error}") from None
-
-
 def half_blocks(picture: Image.Image, columns: int) -> str:
     """The picture as lines of half blocks with colour sequences, ``columns`` cells wide."""
-    image = _block_image()(picture, width=columns)
+    image = _block_image()(picture.convert("RGB"), width=columns)
     return format(image, "1.1" + ("+D" if truecolor() else "+I"))

@@ -1,0 +1,350 @@
+"""The command line. Answers go to standard output, all else to standard error.
+
+Exit codes: 0, 1 (failed), 2 (refused input). Nothing here loads torch: `dexter-tui runs` is quick.
+"""
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dexter.config import PRESETS
+from dexter.errors import InputError
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED, flags, paths
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from store import Store
+
+Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
+
+# Plain help: the descriptions of fields contain [MASK], which markup would swallow.
+app = typer.Typer(
+    name="dexter-tui",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Finds out, without training data, what an image classifier looks for in a class.",
+)
+config_app = typer.Typer(rich_markup_mode=None, help="Your own settings and system prompts.")
+app.add_typer(config_app, name="config")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, with this process's arguments if none are given; its exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except typer.TyperException as error:
+        _say(error.format_message())
+        return error.exit_code
+    except _refusals() as error:
+        _say(str(error))
+        return EXIT_REFUSED
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter shall not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:
+        _say(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        return EXIT_REFUSED
+    except (KeyboardInterrupt, typer.Abort):
+        return EXIT_FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Asked only when something was raised, so that `--help` need not load a database."""
+    from store.errors import StoreError
+
+    return InputError, StoreError
+
+
+@app.callback(invoke_without_command=True)
+def default(context: typer.Context, as_json: Json = False) -> None:
+    """Without a command: the runs."""
+    if context.invoked_subcommand is None:
+        list_runs(as_json=as_json)
+
+
+def run(
+    *,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}  [default: default]"
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=1000, metavar="N", help="a run for each seed 0 to N-1")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=999, metavar="K", help="one run, with this seed  [default: 0]"),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="runs at the same time  [default: the cores of a CPU, 1 on a GPU]",
+        ),
+    ] = None,
+    as_json: Json = False,
+    **values: object,
+) -> int:
+    """Search the words for a class, with one run for each seed.
+
+    Prints the study's id. Ctrl-C cancels the runs; a lost connection does not.
+    """
+    from dexter_tui import plan
+    from dexter_tui.describe import describe
+
+    if seeds is not None and seed is not None:
+        raise InputError("--seeds and --seed: give one of them")
+    numbers = [seed or 0] if seeds is None else list(range(seeds))
+    configs = [plan.with_full_paths(c) for c in flags.configs(preset, numbers, values)]
+    info = describe(configs[0])
+    for finding in plan.check_machine(configs[0], paths.home()):
+        _say(f"{finding.detail}; {finding.remedy}")
+    with _store(create=True) as store:
+        run_ids = plan.enqueue(store, configs, info)
+        return _work(store, run_ids, jobs or plan.default_jobs(configs[0]), as_json=as_json)
+
+
+# Typer reads the signature: our own flags, and one for each field of RunConfig.
+_own = inspect.signature(run)
+run.__signature__ = _own.replace(  # type: ignore[attr-defined]
+    parameters=[
+        *(p for p in _own.parameters.values() if p.kind is not p.VAR_KEYWORD),
+        *flags.run_parameters(),
+    ]
+)
+app.command()(run)
+
+
+@app.command()
+def resume(
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="ids, or their beginnings")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
+    as_json: Json = False,
+) -> int:
+    """Go on with runs that ended early, from their checkpoints."""
+    from dexter.config import RunConfig
+    from dexter_tui import plan
+    from store import State
+
+    with _store() as store:
+        store.reconcile()
+        runs = [store.run(name) for name in names]
+        for found in runs:
+            if found.state not in (State.QUEUED, State.CANCELLED, State.FAILED, State.LOST):
+                raise InputError(f"run {found.id} is {found.state.value}; nothing to resume")
+        config = RunConfig.model_validate(runs[0].config)
+        for finding in plan.check_machine(config, paths.home()):
+            _say(f"{finding.detail}; {finding.remedy}")
+        for found in runs:
+            if found.state is not State.QUEUED:
+                store.set_state(found.id, State.QUEUED)
+        run_ids = list(dict.fromkeys(found.id for found in runs))
+        return _work(store, run_ids, jobs or plan.default_jobs(config), as_json=as_json)
+
+
+def _work(store: "Store", run_ids: Sequence[str], jobs: int, *, as_json: bool) -> int:
+    """Have workers do the runs, show how they get on, and print what came of them."""
+    from dexter_tui import views
+    from dexter_tui.launch import Team
+    from dexter_tui.live import watch
+
+    console = _console(sys.stderr)
+    team = Team(store, run_ids, jobs)
+    watch(team, console)
+    runs = team.runs()
+    console.print(views.studies_view(runs))
+    if as_json:
+        _print_json([views.run_json(run) for run in runs])
+    else:
+        for study in dict.fromkeys(run.study_id for run in runs):
+            print(study)
+    return team.exit_code()
+
+
+@app.command("runs")
+def list_runs(
+    study: Annotated[str | None, typer.Option(metavar="ID", help="of this study")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="in this state; may be repeated")] = None,
+    classifier: Annotated[str | None, typer.Option(metavar="SPEC", help="of it")] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="of this class")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="the newest so many")] = None,
+    as_json: Json = False,
+) -> None:
+    """The runs in the store, the newest study first."""
+    from dexter_tui import views
+    from store import State
+
+    unknown = set(state or ()) - set(State)
+    if unknown:
+        raise InputError(f"--state: {unknown.pop()!r} is none of {', '.join(State)}")
+    if not _has_store():
+        runs = []
+    else:
+        with _store() as store:
+            store.reconcile()
+            runs = store.runs(
+                study_id=store.study(study).id if study else None,
+                states=[State(name) for name in state] if state else None,
+                classifier=classifier,
+                class_name=class_name,
+                limit=limit,
+            )
+    if as_json:
+        _print_json([views.run_json(run) for run in runs])
+    elif runs:
+        _print(views.studies_view(runs))
+    else:
+        _say("no runs; start one: dexter-tui run --classifier lab:birds-biased --class waterbird")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="ID", help="a run or study, or a beginning of it")],
+    as_json: Json = False,
+) -> None:
+    """One run, or a study with its runs."""
+    from dexter_tui import views
+    from store.tables import Study
+
+    with _store() as store:
+        store.reconcile()
+        found = store.find(name)
+        if isinstance(found, Study):
+            runs = store.runs(study_id=found.id)[::-1]
+            answer = views.study_json(found, runs)
+            view = views.study_view(found, runs)
+        else:
+            answer = views.run_details_json(store, found)
+            view = views.run_view(store, found, pictures=sys.stdout.isatty())
+    if as_json:
+        _print_json(answer)
+    else:
+        _print(view)
+
+
+@app.command()
+def export(
+    names: Annotated[list[str], typer.Argument(metavar="ID...", help="runs and studies")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the Markdown file to write")],
+    as_json: Json = False,
+) -> None:
+    """Write a report in Markdown, its pictures beside it."""
+    from store.export import markdown
+
+    with _store() as store:
+        store.reconcile()
+        path = markdown(store, names, output.expanduser()).absolute()
+    if as_json:
+        _print_json({"path": str(path)})
+    else:
+        print(path)
+
+
+@app.command()
+def classifiers(as_json: Json = False) -> None:
+    """The lab's classifiers, and your own beside them."""
+    from dexter.checkpoints import roots
+    from dexter.classifiers import list_classifiers
+    from dexter_tui import views
+
+    found = list_classifiers(roots())
+    if as_json:
+        _print_json([asdict(info) for info in found])
+    elif found:
+        _print(views.classifiers_view(found))
+    else:
+        _say(f"no classifiers under {' or '.join(str(root / 'lab') for root in roots())}")
+
+
+@config_app.command("init")
+def config_init(
+    force: Annotated[bool, typer.Option("--force", help="replace files that are there")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write config.toml and copies of the system prompts into DEXTER_HOME, for you to edit."""
+    home = paths.home()
+    prompts = home / "sp_config"
+    if not home.exists():
+        home.mkdir(parents=True, mode=0o700)
+    prompts.mkdir(exist_ok=True)
+    texts = {home / paths.SETTINGS_FILE: flags.template()}
+    for source in paths.packaged_prompts():
+        texts[prompts / source.name] = source.read_text(encoding="utf-8")
+    written, kept = [], []
+    for path, text in texts.items():
+        if path.exists() and not force:
+            kept.append(str(path))
+        else:
+            path.write_text(text, encoding="utf-8")
+            written.append(str(path))
+    if as_json:
+        _print_json({"written": written, "kept": kept})
+        return
+    for name in written:
+        print(name)
+    for name in kept:
+        _say(f"{name} is there already; --force replaces it")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> int:
+    """What is wrong with this machine, and the remedy."""
+    from dexter_tui import views
+    from dexter_tui.doctor import diagnose
+
+    findings = diagnose(paths.home())
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        _print(views.findings_view(findings))
+    return EXIT_FAILED if any(finding.status == "error" for finding in findings) else 0
+
+
+def _has_store() -> bool:
+    return (paths.home() / "store.sqlite").exists()
+
+
+def _store(*, create: bool = False) -> "Store":
+    from store import Store
+
+    home = paths.home()
+    # Workers, and the look-up of checkpoints, shall mean the same folder.
+    os.environ["DEXTER_HOME"] = str(home)
+    if not create and not _has_store():
+        raise InputError(f"{home}: no store here yet; start a run, or set DEXTER_HOME")
+    return Store.open(home)
+
+
+def _console(file: Any) -> "Console":
+    from rich.console import Console
+
+    return Console(file=file, highlight=False)
+
+
+def _print(view: "RenderableType") -> None:
+    _console(sys.stdout).print(view)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _say(line: str) -> None:
+    """One line to standard error, with nothing in it that a terminal would obey."""
+    from dexter_tui.views import clean
+
+    print(clean(f"dexter-tui: {line}"), file=sys.stderr)

@@ -1,0 +1,48 @@
+"""What a classifier is, told without torch in this process."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+from dexter.classifiers import ClassifierInfo, describe_classifier
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter_tui.launch import worker_environment
+
+
+def describe(config: RunConfig) -> ClassifierInfo:
+    """What the run's classifier is. InputError if there is none such.
+
+    A python: source has to be run to be known, and needs torch: that is left to a process of its
+    own, so that this one stays light and whatever the file does cannot harm it.
+    """
+    if not config.classifier.startswith("python:"):
+        return _describe(config)
+    process = subprocess.run(
+        [sys.executable, "-P", "-m", "dexter_tui.describe", config.model_dump_json()],
+        env=worker_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        lines = process.stderr.strip().splitlines()
+        raise InputError(lines[-1] if lines else f"{config.classifier}: cannot be loaded")
+    # The file's own code may have printed lines before the answer.
+    return ClassifierInfo(**json.loads(process.stdout.splitlines()[-1]))
+
+
+def _describe(config: RunConfig) -> ClassifierInfo:
+    return describe_classifier(
+        config.classifier, labels=config.labels, trust_pickle=config.trust_pickle
+    )
+
+
+if __name__ == "__main__":
+    try:
+        answer = json.dumps(asdict(_describe(RunConfig.model_validate_json(sys.argv[1]))))
+    except InputError as error:
+        sys.exit(str(error))
+    print(answer)

@@ -1,0 +1,103 @@
+"""From what the user asked for to runs that wait in the store, all checked without torch."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dexter.classifiers import ClassifierInfo, class_index
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter_tui import doctor
+from store import Store
+
+
+def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
+    """What the run needs of the doctor's checks; the findings worth a warning.
+
+    Raises InputError for what would make the run fail.
+    """
+    for finding in (doctor.check_home(home), doctor.check_space(home)):
+        if finding.status == "error":
+            raise InputError(_line(finding))
+    _check_models(config)
+    warnings = []
+    if config.device != "cpu":
+        driver = doctor.read_driver()
+        finding = doctor.check_driver(driver, doctor.torch_cuda())
+        if config.device.startswith("cuda") and finding.status != "ok":
+            raise InputError(f"--device {config.device}: {_line(finding)}")
+        if finding.status in ("warning", "error"):
+            warnings.append(finding)
+        if driver is not None:
+            warnings += [f for f in [doctor.check_gpus(driver, os.environ)] if f.remedy]
+    return warnings
+
+
+def _line(finding: doctor.Finding) -> str:
+    return f"{finding.detail}; {finding.remedy}" if finding.remedy else finding.detail
+
+
+def _check_models(config: RunConfig) -> None:
+    """Models must be folders, in the cache, or within reach."""
+    specs = {
+        "generator": config.generator,
+        "masked_lm": config.masked_lm,
+        "lora": config.lora,
+        "classifier": config.classifier.removeprefix("hf:")
+        if config.classifier.startswith("hf:")
+        else None,
+    }
+    for name, spec in specs.items():
+        if spec is None or spec == "lab" or Path(spec).expanduser().exists():
+            continue
+        if not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", spec):
+            raise InputError(f"{name}: {spec} does not exist; give a folder or a hub id")
+        if not _cached(spec) and not doctor.reachable(doctor.hub_address()):
+            raise InputError(
+                f"{name}: {spec!r} is no folder here and not in the model cache, and the hub "
+                "cannot be reached; `dexter-tui doctor` tells more"
+            )
+
+
+def _cached(hub_id: str) -> bool:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = repo_folder_name(repo_id=hub_id, repo_type="model")
+    return (Path(constants.HF_HUB_CACHE) / folder / "snapshots").is_dir()
+
+
+def with_full_paths(config: RunConfig) -> RunConfig:
+    """Files by their full path, so that workers, and `resume` from elsewhere, find them."""
+    found: dict[str, str] = {}
+    for name in ("generator", "masked_lm", "lora", "labels"):
+        value = getattr(config, name)
+        if value is not None and value != "lab" and Path(value).expanduser().exists():
+            found[name] = str(Path(value).expanduser().absolute())
+    return config.model_copy(update=found)
+
+
+def default_jobs(config: RunConfig) -> int:
+    """As many workers as cores on a CPU; one on a GPU, whose memory they would have to share."""
+    on_gpu = config.device != "cpu" and doctor.torch_cuda() and doctor.read_driver()
+    return 1 if on_gpu else len(os.sched_getaffinity(0))
+
+
+def enqueue(store: Store, configs: Sequence[RunConfig], info: ClassifierInfo) -> list[str]:
+    """Write the study and its runs, which differ by their seeds; the runs' ids.
+
+    Recorded are the full path of the classifier and the label of the class: one study has one
+    name, whether a user wrote Waterbird, waterbird or 0. Raises InputError for an unknown class.
+    """
+    index = class_index(info.labels, configs[0].class_name)
+    label = info.labels[index]
+    recorded = {
+        "classifier": info.spec,
+        # Of two classes with one name, the index tells which is meant.
+        "class_name": label if info.labels.count(label) == 1 else str(index),
+    }
+    configs = [config.model_copy(update=recorded) for config in configs]
+    classifier = store.ensure_classifier(info.spec, info.weights_hash, info.labels, info.image_size)
+    study = store.ensure_study(classifier, label, index, configs[0].study_settings())
+    return [store.add_run(study, c.seed, c.model_dump(mode="json")) for c in configs]
