@@ -1,0 +1,289 @@
+"""Markdown reports: what they state, and that no text of a model can format them."""
+
+import io
+import os
+import resource
+import unicodedata
+
+import pytest
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from store import State, Store, StoreError, export
+
+HOSTILE = [
+    "\x1b[31mred\x1b[0m\x07\x9b2J",
+    "[bold red]markup[/bold red] [link=http://evil.example]here[/link]",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>&amp;",
+    "a | b \\| c \\\\| d",
+    "`code` ``` fence ~~~ *em* __strong__ ~~gone~~ $x$ \\",
+    "[link](http://evil.example) ![image](http://evil.example/x.png) <http://evil.example>",
+    "http://evil.example www.evil.example me@evil.example HTTPS://evil.example",
+    "line\nbreak\r\n# heading\n\n- list\n\n| a |\n| --- |\n",
+    "\u202eright to left\u200b zero width \ufeff",
+    "&#60;b&#62; &lt;i&gt;",
+]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "home") as store:
+        yield store
+
+
+def png(color):
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **settings):
+    """A study with a succeeded run for each word, three frames each."""
+    classifier = store.ensure_classifier(spec, "ab" * 32, ["waterbird", "landbird", "other"], 64)
+    study = store.ensure_study(classifier, "waterbird", 0, {"steps": 60, **settings})
+    for seed, word in enumerate(words):
+        run = store.add_run(study, seed, {"preset": "quick"})
+        store.claim_run(run_ids=[run])
+        store.set_state(run, State.RUNNING)
+        store.record_steps(
+            run,
+            [{"step": n, "losses": {"total": 3.0 / n}, "words": [word]} for n in range(1, 61)],
+        )
+        prompt = f"a picture of a bird with {word}"
+        for noise in range(3):
+            store.record_frame(
+                run,
+                kind="frame",
+                seed=noise,
+                prompt=prompt,
+                predicted_class=0 if noise else 1,
+                target_probability=0.9 + noise / 100,
+                hit=noise > 0,
+                sha256=store.put_artifact(png((seed, noise, len(spec))), "image/png"),
+            )
+        store.finish_run(
+            run,
+            State.SUCCEEDED,
+            words=[word],
+            prompt=prompt,
+            score_value=score,
+            score_low=0.92,
+            score_high=0.99,
+            score_n=100,
+            frames_hit=50,
+            frames_tried=57,
+            stop_reason="stable",
+        )
+    return study
+
+
+def tokens(text):
+    """All tokens of the text as GitHub would read it, those within lines too."""
+    return [
+        part
+        for block in MarkdownIt("gfm-like").parse(text)
+        for part in (block, *(block.children or ()))
+    ]
+
+
+def cells(text, head):
+    """The rows of cells of the first table whose first head cell is `head`."""
+    rows, row, inside = [], [], False
+    for token in MarkdownIt("gfm-like").parse(text):
+        if token.type == "inline" and inside:
+            row.append(
+                "".join(part.content or part.attrGet("src") or "" for part in token.children)
+            )
+        elif token.type == "table_open":
+            rows, inside = [], True
+        elif token.type == "tr_close":
+            rows.append(row)
+            row = []
+        elif token.type == "table_close":
+            if rows[0][0] == head:
+                return rows
+            inside = False
+    raise AssertionError(f"no table {head!r}")
+
+
+def test_a_report_states_what_was_found(store, tmp_path):
+    study = add_study(store, words=["water", "lake"])
+    path = export.markdown(store, [study[:5]], tmp_path / "my report.md")
+    text = path.read_text()
+    assert text.startswith("# What lab:birds-biased looks for in waterbird\n")
+    assert "Wilson" in text
+    assert "weights abababababababab, 64 px" in text
+    assert "waterbird, landbird, other" in text
+    head, *rows = cells(text, "seed")
+    runs = sorted(store.runs(study_id=study), key=lambda run: run.seed)
+    assert rows == [
+        [
+            "0",
+            runs[0].id,
+            "succeeded",
+            "water",
+            "0.97 (0.92 to 0.99)",
+            "100",
+            "50/57",
+            "60",
+            "stable",
+        ],
+        [
+            "1",
+            runs[1].id,
+            "succeeded",
+            "lake",
+            "0.97 (0.92 to 0.99)",
+            "100",
+            "50/57",
+            "60",
+            "stable",
+        ],
+    ]
+    assert len(head) == len(rows[0])
+    assert "3.000 to 0.050" in text
+    assert "Side by side" not in text
+    images = [token.attrGet("src") for token in tokens(text) if token.type == "image"]
+    assert len(images) == 6
+    for source in images:
+        folder, name = source.split("/")
+        assert folder == "my%20report_files"
+        file = tmp_path / "my report_files" / name
+        assert file.read_bytes() == store.read_artifact(file.stem)
+    assert "a picture of a bird with lake" in text
+    assert "taken for landbird" in text
+    assert ["steps", "60"] in cells(text, "setting")
+
+
+def test_several_studies_begin_side_by_side(store, tmp_path):
+    biased = add_study(store, "lab:birds-biased", ["water", "sea"])
+    balanced = add_study(store, "lab:birds-balanced", ["duck"], score=0.5)
+    text = export.markdown(store, [biased, balanced], tmp_path / "report.md").read_text()
+    assert cells(text, "classifier")[1:] == [
+        [
+            "lab:birds-biased",
+            "waterbird",
+            "0: water; 1: sea",
+            "0.97 (0.97 to 0.97)",
+            "2 of 2 scored",
+        ],
+        ["lab:birds-balanced", "waterbird", "0: duck", "0.50 (0.50 to 0.50)", "1 of 1 scored"],
+    ]
+    assert text.index("Side by side") < text.index("## lab:birds-biased: waterbird")
+    assert f"Those of study {biased}." in text
+
+
+def test_single_runs_can_be_chosen(store, tmp_path):
+    study = add_study(store, words=["water", "sea", "lake"])
+    runs = sorted(store.runs(study_id=study), key=lambda run: run.seed)
+    path = export.markdown(store, [runs[2].id, runs[0].id, runs[0].id], tmp_path / "report.md")
+    assert [row[1] for row in cells(path.read_text(), "seed")[1:]] == [runs[0].id, runs[2].id]
+
+
+def test_only_what_differs_from_the_preset_is_shown(store, tmp_path):
+    presets = {"quick": {"steps": 60, "batch": 4}}
+    plain = add_study(store, batch=4)
+    text = export.markdown(store, [plain], tmp_path / "a.md", presets=presets).read_text()
+    assert "Preset quick.\n" in text
+    other = add_study(store, batch=8)
+    text = export.markdown(store, [other], tmp_path / "b.md", presets=presets).read_text()
+    assert cells(text, "setting")[1:] == [["batch", "8"]]
+
+
+def test_a_run_that_found_nothing_yet_can_be_exported(store, tmp_path):
+    classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
+    run = store.add_run(store.ensure_study(classifier, "a", 0, {}), 0, {})
+    path = export.markdown(store, [run], tmp_path / "report.md")
+    text = path.read_text()
+    assert "queued" in text
+    assert "No frames were drawn." in text
+    assert "weights unknown" in text
+    assert not (tmp_path / "report_files").exists()
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_no_text_of_a_model_formats_the_report(store, tmp_path, hostile):
+    study = add_study(store, spec=f"python:{hostile}", words=[hostile], template=hostile)
+    other = add_study(store, words=[hostile])
+    store.add_report(study, f"{hostile}\n```\n# out of the fence\n", author=hostile)
+    text = export.markdown(store, [study, other], tmp_path / "report.md").read_text()
+    assert not [
+        char for char in text if unicodedata.category(char).startswith("C") and char != "\n"
+    ]
+    found = tokens(text)
+    assert {token.content for token in found if token.type == "html_inline"} == {"<br>"}
+    forbidden = {"html_block", "link_open", "em_open", "strong_open", "s_open", "code_inline"}
+    assert not forbidden & {token.type for token in found}
+    assert all(
+        token.attrGet("src").startswith("report_files/") for token in found if token.type == "image"
+    )
+    headings = [token.tag for token in found if token.type == "heading_open"]
+    assert headings.count("h1") == 1
+    assert headings.count("h2") == 3
+    assert len([token for token in found if token.type == "fence"]) == 3  # 2 trends, 1 report
+    for head in ("classifier", "seed", "setting"):
+        rows = cells(text, head)
+        assert {len(row) for row in rows} == {len(rows[0])}
+    shown = " ".join(export.printable(hostile).split())
+    assert cells(text, "seed")[1][3] == shown
+
+
+def test_an_export_replaces_the_one_before(store, tmp_path):
+    add_study(store, words=["water", "sea"])
+    first, second = store.runs()
+    path = tmp_path / "report.md"
+    export.markdown(store, [first.id, second.id], path)
+    note = tmp_path / "report_files" / "note.txt"
+    note.write_text("mine")
+    export.markdown(store, [first.id], path)
+    assert len(list((tmp_path / "report_files").glob("*.png"))) == 3
+    assert note.read_text() == "mine"
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_what_cannot_be_exported_is_refused(store, tmp_path):
+    study = add_study(store)
+    with pytest.raises(StoreError, match="no run 'nothing'"):
+        export.markdown(store, ["nothing"], tmp_path / "report.md")
+    with pytest.raises(StoreError, match="missing: no such folder; make it"):
+        export.markdown(store, [study], tmp_path / "missing" / "report.md")
+    with pytest.raises(StoreError, match="a folder; name a file"):
+        export.markdown(store, [study], tmp_path)
+    (tmp_path / "report_files").write_text("a file in the way")
+    with pytest.raises(StoreError, match="report_files"):
+        export.markdown(store, [study], tmp_path / "report.md")
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_a_full_disk_leaves_no_half_report(store, tmp_path):
+    study = add_study(store)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # pictures fit, the text does not
+    try:
+        with pytest.raises(StoreError, match=r"report\.md: the disk is full"):
+            export.markdown(store, [study], folder / "report.md")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_damaged_picture_is_named(store, tmp_path):
+    study = add_study(store)
+    frame = store.frames(store.runs()[0].id)[1]
+    store.artifact_path(frame.sha256).write_bytes(b"damaged")
+    with pytest.raises(StoreError, match=f"{frame.sha256}: damaged"):
+        export.markdown(store, [study], tmp_path / "report.md")
+
+
+def test_a_trend_is_drawn_as_bars():
+    assert export.sparkline([1.0, 2.0, 3.0]) == "▁▅█"
+    assert export.sparkline([2.0, 2.0]) == "▁▁"
+    assert len(export.sparkline([float(number) for number in range(1000)])) == 40
