@@ -361,6 +361,13 @@ class RunConfig(BaseModel):
         """Number of words to find."""
         return self.template_text.count(MASK)
 
+    @property
+    def grad_prompts(self) -> int:
+        """How many prompts of a batch are backpropagated through the generator."""
+        if self.straight_through == 0:
+            return 0
+        return self.batch if self.n_grad is None else self.n_grad
+
     def study_settings(self) -> dict[str, Any]:
         """All that defines a study, JSON-able: two runs with equal settings differ by seed only."""
         return self.model_dump(mode="json", exclude=_NOT_STUDY)

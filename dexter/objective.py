@@ -1,0 +1,180 @@
+"""What a run minimises: losses of pictures, and of the masked LM towards pseudo-targets.
+
+    L = class + sum of features + masked LM                                  (paper, Eq. 4)
+
+The first two are losses of pictures, and noisy; the last pulls the masked LM towards words that
+did well, because gradients through the generator alone are too weak to converge (section 3.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dexter.config import RunConfig
+from dexter.errors import InputError
+
+if TYPE_CHECKING:
+    from dexter.classifiers import Classifier, ClassifierOutput
+
+Words = tuple[int, ...]
+"""The words of a prompt, one index into the vocabulary for each mask."""
+
+
+class Objective:
+    """The losses of pictures. B pictures, M masks, K classes, F penultimate units."""
+
+    def __init__(self, config: RunConfig, classifier: Classifier, class_index: int) -> None:
+        """Raises InputError where features are wanted that the classifier does not have."""
+        self.class_index = class_index
+        self.features = _features(config, classifier, class_index)
+        self._bounded = config.class_loss == "bounded"
+        self._class_weight = config.class_weight
+        self._feature_weight = config.feature_weight
+        self._masks = config.masks
+
+    def losses(self, output: ClassifierOutput) -> dict[str, Tensor]:
+        """Each term's loss of each picture by name, not weighted: "class", "feature 12", ...
+
+        Cross-entropy is -log p of the target class, bounded is 1 - p; a feature's loss is minus
+        its activation (paper, section 3.3).
+        """
+        log_p = output.logits.log_softmax(-1)[:, self.class_index]
+        losses = {"class": -log_p.expm1() if self._bounded else -log_p}
+        if self.features and max(self.features) >= output.features.shape[1]:
+            raise InputError(
+                f"features: the classifier has units 0 to {output.features.shape[1] - 1}, "
+                f"not {max(self.features)}"
+            )
+        for unit in self.features:
+            losses[f"feature {unit}"] = -output.features[:, unit]
+        return losses
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of the terms, (B,)."""
+        return self.slot_losses(losses, slots=1)[:, 0]
+
+    def slot_losses(self, losses: dict[str, Tensor], slots: int | None = None) -> Tensor:
+        """What each mask answers for, (B, M): the sum of l_act over its set N_i of units.
+
+        As in the paper the first mask has the class and each further mask a feature (the k-th,
+        counted round). A mask with none of its own, or the only one, has the whole.
+        """
+        slots = self._masks if slots is None else slots
+        shares: list[list[Tensor]] = [[] for _ in range(slots)]
+        shares[0].append(self._class_weight * losses["class"])
+        for k, unit in enumerate(self.features):
+            mask = 1 + k % (slots - 1) if slots > 1 else 0
+            shares[mask].append(self._feature_weight * losses[f"feature {unit}"])
+        whole = torch.stack([term for share in shares for term in share]).sum(0)
+        return torch.stack(
+            [torch.stack(share).sum(0) if share else whole for share in shares], dim=1
+        )
+
+
+def masked_lm_loss(logits: Tensor, targets: Sequence[int | None]) -> Tensor:
+    """-sum_i log s_{i, y_i} over the masks that have a target (Eq. 4); logits (M, V)."""
+    log_s = logits.log_softmax(-1)
+    chosen = [-log_s[slot, word] for slot, word in enumerate(targets) if word is not None]
+    return torch.stack(chosen).sum() if chosen else logits.new_zeros(())
+
+
+class SlotTargets:
+    """The paper's pseudo-targets, a word for each mask (section 3.3, Eq. 5).
+
+    A mask's target y_i is replaced by the word just tried when the mean of that word's own
+    history of losses in this mask is below L_i, the loss that y_i was accepted with. The mean
+    guards against one lucky picture of a word that was often tried.
+    """
+
+    def __init__(self, masks: int) -> None:
+        self.targets: list[int | None] = [None] * masks
+        self._losses = [math.inf] * masks
+        self._histories: list[dict[int, tuple[float, int]]] = [{} for _ in range(masks)]
+
+    def update(self, words: Words, slot_losses: Sequence[float]) -> None:
+        """Take in one picture: its words and the loss that each mask answers for."""
+        for slot, (word, loss) in enumerate(zip(words, slot_losses, strict=True)):
+            total, count = self._histories[slot].get(word, (0.0, 0))
+            self._histories[slot][word] = (total + loss, count + 1)
+            mean = (total + loss) / (count + 1)
+            if mean < self._losses[slot]:
+                self.targets[slot] = word
+                self._losses[slot] = mean
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, in plain types."""
+        return {
+            "targets": list(self.targets),
+            "losses": list(self._losses),
+            "histories": [dict(history) for history in self._histories],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.targets = list(state["targets"])
+        self._losses = list(state["losses"])
+        self._histories = [dict(history) for history in state["histories"]]
+
+
+class TupleHistory:
+    """Running mean loss of every tuple of words tried; the best one is what a run answers.
+
+    Means are shrunk towards PRIOR losses seen, ``(sum + k * prior) / (n + k)``, so that a tuple
+    with one lucky picture does not beat one that did well many times.
+    """
+
+    PRIOR_WEIGHT = 0.25
+    PRIOR = 4.0
+
+    def __init__(self) -> None:
+        self._sums: dict[Words, tuple[float, int]] = {}
+
+    def update(self, words: Words, loss: float) -> None:
+        """Take in one picture."""
+        total, count = self._sums.get(words, (0.0, 0))
+        self._sums[words] = (total + loss, count + 1)
+
+    def best(self, count: int = 1) -> list[Words]:
+        """The ``count`` tuples with the lowest shrunk mean, best first; ties: the older one."""
+        return sorted(self._sums, key=self._shrunk)[:count]
+
+    def mean(self, words: Words) -> tuple[float, int]:
+        """Mean loss of a tuple and how many pictures that is; (nan, 0) if it was never tried."""
+        total, count = self._sums.get(words, (math.nan, 0))
+        return total / max(count, 1), count
+
+    def _shrunk(self, words: Words) -> float:
+        total, count = self._sums[words]
+        return (total + self.PRIOR_WEIGHT * self.PRIOR) / (count + self.PRIOR_WEIGHT)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, in plain types."""
+        return {"sums": dict(self._sums)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self._sums = dict(state["sums"])
+
+
+def _features(config: RunConfig, classifier: Classifier, class_index: int) -> tuple[int, ...]:
+    """The units to raise: those given, or those of the largest weight to the class (F.3)."""
+    if config.features is not None:
+        if any(unit < 0 for unit in config.features):
+            raise InputError(f"features: {min(config.features)} is below 0; units start at 0")
+        return tuple(dict.fromkeys(config.features))
+    if config.n_features == 0:
+        return ()
+    weight = classifier.class_weight(class_index)
+    if weight is None:
+        raise InputError(
+            f"n_features: {classifier.spec} has no last linear layer to choose units by; "
+            "name them with features, or set n_features to 0"
+        )
+    if config.n_features > len(weight):
+        raise InputError(f"n_features: {config.n_features}, but there are {len(weight)} units")
+    return tuple(weight.topk(config.n_features).indices.tolist())
