@@ -1,0 +1,161 @@
+"""Self-test for a machine with CUDA: ``make gpu-check``. Takes a minute or so.
+
+The device must agree with the CPU and with itself, and must run in each number format. Exit code:
+0 if all holds, 1 if not, 2 without a usable CUDA device.
+"""
+
+import argparse
+import copy
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from dexter.classifiers import load_classifier
+from dexter.config import RunConfig
+from dexter.device import select_device
+from dexter.errors import InputError
+from dexter.generator import Generator, load_generator
+from dexter.optimize import Step, optimize
+from dexter.prompt import load_masked_lm
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED
+from dexter_tui.doctor import check_driver, read_driver, torch_cuda
+
+STEPS = 4
+# Of picture values, 0 to 1. Devices add up in another order; a batch must not matter so much.
+DEVICE_TOLERANCE = 2e-2
+BATCH_TOLERANCE = 1e-3
+PROMPT = "a picture of a bird"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the checks, a line each; the exit code."""
+    parser = argparse.ArgumentParser(prog="gpu-check", description=__doc__)
+    parser.add_argument("--device", default="cuda", help="cuda or cuda:N; cpu tries this program")
+    parser.add_argument("--generator", default="lab")
+    parser.add_argument("--masked-lm", default="lab")
+    parser.add_argument("--classifier", default="lab:birds-biased")
+    parser.add_argument("--class", dest="class_name", default="0")
+    parser.add_argument("--template", default=f"{PROMPT} with [MASK] and [MASK]")
+    options = vars(parser.parse_args(arguments))
+    try:
+        device = select_device(options.pop("device"))
+        config = RunConfig.from_preset("quick", steps=STEPS, stop="none", device=device, **options)
+        if device != "cpu":
+            print(check_driver(read_driver(), torch_cuda()).detail)
+            print(f"{device}: {torch.cuda.get_device_name(device)}")
+        passed = [check(config) for check in CHECKS]
+    except InputError as error:
+        print(f"gpu-check: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    return 0 if all(passed) else EXIT_FAILED
+
+
+def pictures_agree(config: RunConfig) -> bool:
+    """The same pictures as on the CPU, for their noise is drawn there."""
+    here, there = (_pictures(_generator(config, d), [0, 1]) for d in ("cpu", config.device))
+    return _close("pictures as on the CPU", here, there, DEVICE_TOLERANCE)
+
+
+def batches_agree(config: RunConfig) -> bool:
+    """A picture does not depend on those made with it."""
+    generator = _generator(config, config.device)
+    alone = torch.cat([_pictures(generator, [seed]) for seed in range(4)])
+    together = _pictures(generator, [0, 1, 2, 3])
+    return _close("pictures at any batch size", alone, together, BATCH_TOLERANCE)
+
+
+def formats_run(config: RunConfig) -> bool:
+    """A few steps in each number format."""
+    passed = []
+    for dtype in ("float32", "bfloat16", "float16"):
+        if config.device != "cpu":
+            torch.cuda.reset_peak_memory_stats(config.device)
+        started = time.perf_counter()
+        try:
+            steps, _ = _search(config.model_copy(update={"dtype": dtype}))
+        except (ArithmeticError, RuntimeError) as error:
+            passed.append(_tell(f"{STEPS} steps in {dtype}", False, str(error).splitlines()[0]))
+            continue
+        seconds = (time.perf_counter() - started) / STEPS
+        memory = "" if config.device == "cpu" else f", peak {_peak(config.device)} MB"
+        finite = all(math.isfinite(loss) for step in steps for loss in step.losses.values())
+        passed.append(_tell(f"{STEPS} steps in {dtype}", finite, f"{seconds:.2f} s a step{memory}"))
+    return all(passed)
+
+
+def resume_goes_on(config: RunConfig) -> bool:
+    """A run that was interrupted takes the same steps as one that was not."""
+    steps, states = _search(config)
+    resumed, _ = _search(config, states[1])
+    pairs = list(zip(steps[2:], resumed, strict=True))
+    same = all(a.words == b.words and math.isclose(_loss(a), _loss(b), rel_tol=1e-2, abs_tol=1e-2)
+               for a, b in pairs)  # fmt: skip
+    worst = max(abs(_loss(a) - _loss(b)) for a, b in pairs)
+    return _tell("resumed as uninterrupted", same, f"losses differ by {worst:.1e} at most")
+
+
+CHECKS: list[Callable[[RunConfig], bool]] = [
+    pictures_agree,
+    batches_agree,
+    formats_run,
+    resume_goes_on,
+]
+
+
+def _generator(config: RunConfig, device: str) -> Generator:
+    return load_generator(
+        config.generator,
+        device=device,
+        dtype=config.dtype,
+        diffusion_steps=config.diffusion_steps,
+        guidance=config.guidance,
+    )
+
+
+def _pictures(generator: Generator, seeds: list[int]) -> Tensor:
+    with torch.no_grad():
+        return generator.sample(generator.encode_text([PROMPT] * len(seeds)), seeds).cpu()
+
+
+def _search(
+    config: RunConfig, state: dict[str, object] | None = None
+) -> tuple[list[Step], list[dict[str, object]]]:
+    """The steps of a run, and its state after each."""
+    search = optimize(
+        config,
+        classifier=load_classifier(config.classifier, device=config.device, dtype=config.dtype),
+        generator=_generator(config, config.device),
+        masked_lm=load_masked_lm(config.masked_lm, device=config.device),
+        state=state,
+    )
+    steps, states = [], []
+    for step in search:
+        steps.append(step)
+        states.append(copy.deepcopy(search.state_dict()))
+    return steps, states
+
+
+def _loss(step: Step) -> float:
+    return step.losses["total"]
+
+
+def _peak(device: str) -> int:
+    return torch.cuda.max_memory_allocated(device) // 10**6
+
+
+def _close(name: str, one: Tensor, other: Tensor, tolerance: float) -> bool:
+    worst = float((one - other).abs().max())
+    return _tell(name, worst <= tolerance, f"differ by {worst:.1e}, {tolerance:g} allowed")
+
+
+def _tell(name: str, passed: bool, detail: str) -> bool:
+    print(f"{'ok  ' if passed else 'FAIL'}  {name}: {detail}", flush=True)
+    return passed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
