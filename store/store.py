@@ -263,7 +263,7 @@ class Store:
         times: dict[str, Any] = {}
         if to in ENDED:
             times["ended_at"] = now()
-        elif to is State.QUEUED:
+        elif to == State.QUEUED:
             times = {"ended_at": None, "error": None}
         with self._write() as session:
             changed = session.exec(
@@ -530,14 +530,16 @@ class Store:
             )
 
     def _find(self, session: Session, table: type[_Named], name: str) -> _Named:
+        exact = session.get(table, name)
+        if exact is not None:
+            return exact
         rows = session.exec(
             select(table).where(col(table.id).startswith(name, autoescape=True)).limit(6)
         ).all()
-        exact = [row for row in rows if row.id == name]
-        if len(rows) == 1 or exact:
-            return (exact or rows)[0]
         if not rows or not name:
             raise self._unknown(session, table, name)
+        if len(rows) == 1:
+            return rows[0]
         candidates = ", ".join(row.id for row in rows[:5])
         more = ", ..." if len(rows) > 5 else ""
         raise StoreError(f"{name!r} fits more than one {_noun(table)}: {candidates}{more}")
