@@ -1,0 +1,159 @@
+"""How good the lab's models are: an evaluator trained on scenes alone looks at generated pictures.
+
+The evaluator is one small network with a logit for every word that can be seen; within each family
+of words (subjects, backgrounds, hair, ...) the highest logit is its answer, items are yes or no
+each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dexter.lab import models, world
+from dexter.lab.classifiers import augment, pixels
+from dexter.lab.scenes import Scene, sample_scene
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "subject": tuple(world.SUBJECTS),
+    "background": world.BACKGROUNDS,
+    "colour": tuple(world.COLOURS),
+    "hair": tuple(world.HAIR),
+    "skin": tuple(world.SKIN),
+    "age": world.AGES,
+}
+LABELS = (*(word for words in FAMILIES.values() for word in words), *world.ITEMS)
+_AT = {word: i for i, word in enumerate(LABELS)}
+
+
+def family_slice(family: str) -> slice:
+    words = FAMILIES[family]
+    return slice(_AT[words[0]], _AT[words[-1]] + 1)
+
+
+def _value(scene: Scene, family: str) -> str | None:
+    return getattr(scene, family)  # type: ignore[no-any-return]
+
+
+def train_evaluator(path: Path, samples: int = 240_000, seed: int = 7) -> Any:
+    """Train on scenes with every factor independent; saved to `path` as a Hugging Face folder."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = models.classifier(LABELS, widths=(48, 96, 128, 192))
+    network = network.to(memory_format=torch.channels_last)
+    batch = 64
+    steps = samples // batch
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
+    network.train()
+    for step in range(steps):
+        scenes = [sample_scene(rng, item_counts=(0.2, 0.3, 0.3, 0.2)) for _ in range(batch)]
+        logits = network(augment(pixels(scenes), rng) * 2 - 1).logits
+        loss = _loss(logits, scenes)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0:
+            print(
+                f"evaluator: {step * batch:,} of {samples:,} samples, loss {loss.item():.3f}",
+                flush=True,
+            )
+    network.eval()
+    network.save_pretrained(path)
+    return network
+
+
+def _loss(logits: Tensor, scenes: Sequence[Scene]) -> Tensor:
+    total = logits.new_zeros(())
+    for family, words in FAMILIES.items():
+        rows = [i for i, scene in enumerate(scenes) if _value(scene, family) in words]
+        if rows:
+            truth = torch.tensor([words.index(str(_value(scenes[i], family))) for i in rows])
+            total = total + functional.cross_entropy(
+                logits[rows, family_slice(family)], truth
+            ) * len(rows) / len(scenes)
+    seen = torch.tensor([[float(item in scene.items) for item in world.ITEMS] for scene in scenes])
+    return total + functional.binary_cross_entropy_with_logits(logits[:, -len(world.ITEMS) :], seen)
+
+
+def answers(network: Any, images: Tensor) -> list[dict[str, Any]]:
+    """For each picture (B, 3, 64, 64) in [0, 1]: family -> word, and "items" -> set of words."""
+    with torch.inference_mode():
+        logits = network(images * 2 - 1).logits
+    rows = []
+    for row in logits:
+        found: dict[str, Any] = {
+            family: words[int(row[family_slice(family)].argmax())]
+            for family, words in FAMILIES.items()
+        }
+        found["items"] = {
+            i for i, v in zip(world.ITEMS, row[-len(world.ITEMS) :], strict=True) if v > 0
+        }
+        rows.append(found)
+    return rows
+
+
+def scene_accuracy(network: Any, count: int = 2000, seed: int = 99) -> dict[str, float]:
+    """The evaluator's own accuracy on held-out scenes, by family; items as recall and false
+    alarms."""
+    rng = np.random.default_rng(seed)
+    right: dict[str, list[bool]] = {}
+    for start in range(0, count, 100):
+        scenes = [sample_scene(rng) for _ in range(min(100, count - start))]
+        for scene, found in zip(scenes, answers(network, pixels(scenes)), strict=True):
+            for family, words in FAMILIES.items():
+                if _value(scene, family) in words:
+                    right.setdefault(family, []).append(found[family] == _value(scene, family))
+            for item in world.ITEMS:
+                key = "items" if item in scene.items else "no item"
+                right.setdefault(key, []).append((item in found["items"]) == (item in scene.items))
+    return {family: float(np.mean(values)) for family, values in right.items()}
+
+
+def recognised(
+    network: Any,
+    generator: Any,
+    words: Iterable[str],
+    others: Sequence[str],
+    count: int,
+    seed: int = 5,
+) -> dict[str, float]:
+    """Share of generated pictures of each word in which the evaluator sees it.
+
+    The prompt is "a picture of a WORD with OTHER" for a subject and the other way round for the
+    rest; `others` are drawn from in turn. count: pictures a word.
+    """
+    rng = np.random.default_rng(seed)
+    result = {}
+    for word in words:
+        family = next(
+            name
+            for name, members in {**FAMILIES, "items": tuple(world.ITEMS)}.items()
+            if word in members
+        )
+        prompts = []
+        for _ in range(count):
+            other = str(rng.choice(others))
+            first, second = (word, other) if family == "subject" else (other, word)
+            prompts.append(
+                f"a picture of a {word} {other}"
+                if family in ("hair", "skin", "colour", "age")
+                else f"a picture of a {first} with {second}"
+            )
+        images = torch.from_numpy(
+            np.stack(list(generator.pictures(prompts, [2**40 + i for i in range(count)], 64)))
+        )
+        images = images.permute(0, 3, 1, 2).float() / 255
+        hits = [
+            word in found["items"] if family == "items" else found[family] == word
+            for found in answers(network, images)
+        ]
+        result[word] = float(np.mean(hits))
+    return result

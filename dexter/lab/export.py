@@ -1,0 +1,122 @@
+"""Trained parameters to the folders that ship: fp16 safetensors, configuration and a model card
+each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import nn
+
+from dexter.lab import models, parallel, train
+from dexter.lab.classifiers import Recipe, accuracy
+from dexter.loading import quiet
+
+ATTRIBUTION = (
+    "The pictures that it learned from are composed of OpenMoji art: "
+    '"All emojis designed by OpenMoji - the open-source emoji and icon project. '
+    'License: CC BY-SA 4.0". The weights are under CC BY-SA 4.0 too.'
+)
+
+
+def _card(folder: Path, title: str, about: str, measured: dict[str, Any], command: str) -> None:
+    """README.md of a model folder: what it is, what was measured and the command that measures it
+    again."""
+    rows = [f"| {name} | {_number(value)} |" for name, value in measured.items()]
+    lines = [
+        f"# {title}", "", about, "", "| measured | |", "| --- | --- |", *rows, "",
+        f"Measured by `{command}`.", "", ATTRIBUTION, "",
+    ]  # fmt: skip
+    (folder / "README.md").write_text("\n".join(lines))
+
+
+def _number(value: object) -> str:
+    return (
+        f"{value:.1%}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
+
+
+def _load(module: nn.Module, state: dict[str, Any]) -> Any:
+    parallel.from_vector(state["average"], module.parameters())
+    return module.eval()
+
+
+def export_generator(target: Path, stage: str = "distilled") -> None:
+    """The pipeline folder `target`/generator from the work files of a stage."""
+    state = torch.load(train.WORK / f"{stage}.pt", weights_only=True)
+    denoiser = _load(train.Denoiser(), state)
+    folder = target / "generator"
+    shutil.rmtree(folder, ignore_errors=True)
+    with quiet():
+        pipeline = StableDiffusionPipeline(
+            vae=_load(models.vae(), torch.load(train.WORK / "vae.pt", weights_only=True)),
+            text_encoder=denoiser.text,
+            tokenizer=denoiser.tokenizer,
+            unet=denoiser.unet,
+            scheduler=models.scheduler(),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.to(torch.float16).save_pretrained(folder)
+
+
+def export_masked_lm(target: Path) -> None:
+    folder = target / "masked_lm"
+    state = torch.load(train.WORK / "masked-lm.pt", weights_only=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    tokenizer = models.bert_tokenizer(folder)
+    module = _load(models.masked_lm(tokenizer), state)
+    module.half().save_pretrained(folder)
+    _card(
+        folder,
+        "The lab's masked language model",
+        "BertForMaskedLM over the words of the lab's world, trained on captions behind their own "
+        "keywords (`[CLS] k1 ... kn caption [SEP]`): a soft prompt in the keywords' place can ask "
+        "for any words.",
+        {"training samples": int(state["samples"])},
+        "python -m dexter.lab.train masked-lm",
+    )
+
+
+def export_classifier(target: Path, recipe: Recipe, network: Any) -> dict[str, float]:
+    """Folder `target`/classifiers/NAME with its card; returns the measured accuracies."""
+    folder = target / "classifiers" / recipe.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    network = network.half()
+    network.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "ConvNextImageProcessor",
+                "do_normalize": True,
+                "do_rescale": True,
+                "do_resize": True,
+                "crop_pct": 1.0,
+                "size": {"shortest_edge": 64},
+                "image_mean": [0.5, 0.5, 0.5],
+                "image_std": [0.5, 0.5, 0.5],
+            },
+            indent=2,
+        )
+    )
+    network = network.float()
+    measured = accuracy(lambda images: network(images * 2 - 1).logits, recipe)
+    _card(
+        folder,
+        f"lab:{recipe.name}",
+        recipe.about,
+        {"classes": len(recipe.labels), "training scenes": recipe.samples}
+        | {f"accuracy, {group}": value for group, value in measured.items()},
+        f"python -m dexter.lab.check {recipe.name}",
+    )
+    return measured

