@@ -43,7 +43,6 @@ SCHEDULERS = {
     "Euler": "EulerDiscreteScheduler",
     "EulerAncestral": "EulerAncestralDiscreteScheduler",
     "Heun": "HeunDiscreteScheduler",
-    "LMS": "LMSDiscreteScheduler",
     "DPMSolverMultistep": "DPMSolverMultistepScheduler",
     "DPMSolverSinglestep": "DPMSolverSinglestepScheduler",
     "DEIS": "DEISMultistepScheduler",

@@ -1,0 +1,69 @@
+"""Which device a run gets, on machines that are not at hand."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from dexter.device import TorchCuda, select_device, torch_dtype
+from dexter.errors import InputError
+
+
+@dataclass
+class Machine:
+    """A machine with CUDA devices of so much free memory each."""
+
+    free: tuple[int, ...] = ()
+
+    def count(self):
+        return len(self.free)
+
+    def free_bytes(self, index):
+        return self.free[index]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "free", "chosen"),
+    [
+        ("auto", (), "cpu"),
+        ("cpu", (9,), "cpu"),
+        ("auto", (9,), "cuda:0"),
+        ("auto", (3, 9, 5), "cuda:1"),
+        ("cuda", (3, 5), "cuda:1"),
+        ("auto", (5, 5), "cuda:0"),
+        ("cuda:0", (3, 5), "cuda:0"),
+    ],
+)
+def test_the_freest_cuda_device_is_chosen_unless_told_otherwise(wanted, free, chosen):
+    assert select_device(wanted, Machine(free)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("wanted", "free", "message"),
+    [
+        ("cuda", (), "torch finds no CUDA device here"),
+        ("cuda:0", (), "torch finds no CUDA device here"),
+        ("cuda:2", (5, 5), "cuda:0 to cuda:1"),
+        ("cuda:1", (5,), "only cuda:0"),
+        ("gpu", (5,), "choose auto, cpu, cuda or cuda:N"),
+        ("cuda:", (5,), "choose auto, cpu, cuda or cuda:N"),
+        ("cuda:-1", (5,), "choose auto, cpu, cuda or cuda:N"),
+        ("cpu:0", (5,), "choose auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(wanted, free, message):
+    with pytest.raises(InputError, match=message):
+        select_device(wanted, Machine(free))
+
+
+def test_this_machine_answers():
+    count = TorchCuda().count()
+    assert count == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    assert all(TorchCuda().free_bytes(index) > 0 for index in range(count))
+    assert select_device("auto") in {"cpu", *(f"cuda:{index}" for index in range(count))}
+
+
+def test_dtypes_go_by_name():
+    assert torch_dtype("bfloat16") is torch.bfloat16
+    with pytest.raises(InputError, match="float32, bfloat16, float16"):
+        torch_dtype("bf16")
