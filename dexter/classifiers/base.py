@@ -34,15 +34,14 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __call__(self, images: Tensor) -> Tensor:
-        side = images.shape[-1]
-        if side != self.resize:
+        if images.shape[-1] != self.resize:
             smooth = self.mode != "nearest"
             images = nn.functional.interpolate(
                 images,
                 size=(self.resize, self.resize),
                 mode=self.mode,
                 align_corners=False if smooth else None,
-                antialias=smooth and self.resize < side,
+                antialias=smooth,  # PIL's kernels, also when it enlarges
             )
             if self.mode == "bicubic":
                 images = images.clamp(0, 1)  # it overshoots, which bytes could not

@@ -1,0 +1,483 @@
+"""Classifiers from every source answer alike, and what cannot be used is refused in one line."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from dexter.classifiers import (
+    class_index,
+    describe_classifier,
+    list_classifiers,
+    load_classifier,
+)
+from dexter.classifiers.base import Preprocessing
+from dexter.errors import InputError
+
+
+def hf_spec():
+    return f"hf:{tiny.classifier_folder()}"
+
+
+def images(count=2, side=64, seed=0):
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the Hugging Face classifier, to spoil."""
+    return shutil.copytree(tiny.classifier_folder(), tmp_path / "classifier")
+
+
+def change_json(file, **values):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def write_python(folder, text):
+    """A file of Python and the spec of its factory ``make``."""
+    file = folder / "mine.py"
+    file.write_text("import torch\nfrom torch import nn\n" + text)
+    return f"python:{file}:make"
+
+
+class TestOutput:
+    @pytest.mark.parametrize("spec", [hf_spec, tiny.python_classifier])
+    def test_logits_features_and_head_belong_together(self, spec):
+        classifier = load_classifier(spec())
+        output = classifier(images())
+        assert output.logits.shape == (2, 3) and output.logits.dtype == torch.float32
+        assert output.features.shape[0] == 2
+        # What the last linear layer makes of the features, but for its bias, is the logits.
+        weight = torch.stack([classifier.class_weight(index) for index in range(3)])
+        bias = output.logits - output.features @ weight.T
+        assert torch.allclose(bias[0], bias[1], atol=1e-5)
+        assert classifier.labels == list(tiny.LABELS)
+        assert classifier.image_size == tiny.IMAGE_SIZE
+
+    def test_differentiable_in_the_picture_alone(self):
+        classifier = load_classifier(hf_spec())
+        pictures = images().requires_grad_()
+        output = classifier(pictures)
+        (output.logits[:, 0].sum() + output.features[:, 1].sum()).backward()
+        assert (pictures.grad.abs().amax((1, 2, 3)) > 0).all()
+        assert all(parameter.grad is None for parameter in classifier._module.parameters())
+        assert not any(parameter.requires_grad for parameter in classifier._module.parameters())
+
+    def test_a_picture_is_judged_alone(self):
+        # In evaluation mode: batch normalisation does not look at the neighbours.
+        classifier = load_classifier(hf_spec())
+        together = classifier(images(4)).logits
+        assert torch.allclose(together[1:2], classifier(images(4)[1:2]).logits, atol=1e-5)
+
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    def test_half_precision_gives_float32_near_the_truth(self, dtype):
+        half = load_classifier(hf_spec(), dtype=dtype)(images())
+        precise = load_classifier(hf_spec())(images())
+        assert half.logits.dtype == half.features.dtype == torch.float32
+        assert torch.allclose(half.logits, precise.logits, atol=0.05)
+
+    def test_equals_transformers_own_model_and_processor(self):
+        from transformers import AutoModelForImageClassification, ViTImageProcessor
+
+        try:
+            processor = ViTImageProcessor.from_pretrained(tiny.classifier_folder(), use_fast=False)
+        except ImportError:
+            pytest.skip("this transformers has no image processor without torchvision")
+        model = AutoModelForImageClassification.from_pretrained(tiny.classifier_folder()).eval()
+        pixels = (images()[0] * 255).round().byte().permute(1, 2, 0).numpy()
+        inputs = processor(images=Image.fromarray(pixels), return_tensors="pt")
+        with torch.no_grad():
+            expected = model(**inputs).logits
+        ours = load_classifier(hf_spec())(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)
+        assert torch.allclose(ours.logits, expected, atol=0.02)  # it rounds to bytes in between
+
+
+class TestPreprocessing:
+    @pytest.mark.parametrize(("mode", "pil"), [("bilinear", "BILINEAR"), ("bicubic", "BICUBIC")])
+    @pytest.mark.parametrize("size", [24, 100])
+    def test_resizes_as_pil_does(self, mode, pil, size):
+        # Antialiased when shrinking: a plain interpolation would differ by far more.
+        grey = torch.nn.functional.avg_pool2d(images(1, 128), 2)
+        expected = np.stack(
+            [
+                np.asarray(
+                    Image.fromarray(channel.numpy()).resize((size, size), Image.Resampling[pil])
+                )
+                for channel in grey[0]
+            ]
+        )
+        ours = Preprocessing(resize=size, crop=size, mode=mode)(grey)[0].numpy()
+        assert np.abs(ours - expected.clip(0, 1)).max() < 1e-4
+
+    def test_leaves_pictures_of_the_right_size_alone(self):
+        pictures = images(1, 32)
+        assert torch.equal(Preprocessing(resize=32, crop=32)(pictures), pictures)
+
+    def test_crops_the_centre_then_normalises(self):
+        step = Preprocessing(resize=8, crop=4, mean=(0.5,) * 3, std=(0.25,) * 3)
+        pictures = images(1, 8)
+        assert torch.allclose(step(pictures), (pictures[..., 2:6, 2:6] - 0.5) / 0.25)
+
+    @pytest.mark.parametrize(
+        ("settings", "resize", "crop"),
+        [
+            ({"size": 40}, 40, 40),
+            ({"size": {"shortest_edge": 40}}, 40, 40),
+            ({"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": 32}, 40, 32),
+            (
+                {"size": 40, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}},
+                40,
+                32,
+            ),
+            (
+                {"size": {"shortest_edge": 28}, "image_processor_type": "ConvNextImageProcessor"},
+                32,
+                28,
+            ),
+        ],
+    )
+    def test_follows_the_folders_settings(self, folder, settings, resize, crop):
+        change_json(folder / "preprocessor_config.json", **settings)
+        classifier = load_classifier(f"hf:{folder}")
+        assert (classifier._preprocessing.resize, classifier._preprocessing.crop) == (resize, crop)
+        assert classifier.image_size == describe_classifier(f"hf:{folder}").image_size == crop
+
+    def test_can_be_switched_off(self, folder):
+        change_json(
+            folder / "preprocessor_config.json", do_normalize=False, do_rescale=False, resample=3
+        )
+        step = load_classifier(f"hf:{folder}")._preprocessing
+        assert (step.scale, step.mean, step.std) == (255, (0,) * 3, (1,) * 3)
+        assert step.mode == "bicubic"
+
+
+class TestDescription:
+    def test_needs_no_torch(self, tmp_path):
+        shutil.copytree(tiny.classifier_folder(), tmp_path / "lab" / "classifiers" / "birds")
+        script = (
+            "import sys; from dexter.classifiers import *; "
+            "from dexter.classifiers import describe_classifier, list_classifiers; "
+            f"assert list_classifiers([{str(tmp_path)!r}])[0].labels[0] == 'waterbird'; "
+            f"assert describe_classifier({hf_spec()!r}).weights_hash; "
+            "sys.exit('torch' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+    @pytest.mark.parametrize("spec", [hf_spec, tiny.python_classifier])
+    def test_tells_what_loading_will(self, spec):
+        info, classifier = describe_classifier(spec()), load_classifier(spec())
+        assert info.spec == classifier.spec
+        assert info.labels == classifier.labels
+        assert info.image_size == classifier.image_size
+        assert info.weights_hash == classifier.weights_hash
+
+    def test_the_hash_tells_weights_and_not_where_they_lie(self, folder):
+        there = describe_classifier(f"hf:{folder}").weights_hash
+        assert there == describe_classifier(hf_spec()).weights_hash
+        weights = load_file(folder / "model.safetensors")
+        weights["classifier.1.bias"][0] += 1
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        assert describe_classifier(f"hf:{folder}").weights_hash != there
+
+    def test_the_hash_of_a_python_classifier_tells_its_source(self, tmp_path):
+        text = (
+            "def make():\n    torch.manual_seed(0)\n    return nn.Sequential(nn.Flatten(), "
+            "nn.Linear(3 * 224 * 224, 2))\n"
+        )
+        first = describe_classifier(write_python(tmp_path, text)).weights_hash
+        assert describe_classifier(write_python(tmp_path, text)).weights_hash == first
+        assert describe_classifier(write_python(tmp_path, text + "# new")).weights_hash != first
+
+    def test_paths_become_absolute(self, monkeypatch):
+        monkeypatch.chdir(tiny.classifier_folder().parent)
+        relative = describe_classifier(f"hf:{tiny.classifier_folder().name}")
+        assert relative.spec == hf_spec()
+
+
+class TestLab:
+    @pytest.fixture
+    def root(self, tmp_path):
+        for name in ("birds-biased", "birds-balanced"):
+            shutil.copytree(tiny.classifier_folder(), tmp_path / "lab" / "classifiers" / name)
+        return tmp_path
+
+    def test_classifiers_are_found_by_name(self, root):
+        assert [info.spec for info in list_classifiers([root])] == [
+            "lab:birds-balanced",
+            "lab:birds-biased",
+        ]
+        classifier = load_classifier("lab:birds-biased", root=root)
+        assert classifier.spec == "lab:birds-biased"
+        assert torch.equal(classifier(images()).logits, load_classifier(hf_spec())(images()).logits)
+
+    def test_the_users_checkpoints_come_before_the_packaged(self, root, tmp_path, monkeypatch):
+        home = tmp_path / "home"
+        shutil.copytree(root / "lab", home / "checkpoints" / "lab")
+        change_json(
+            home / "checkpoints/lab/classifiers/birds-biased/config.json",
+            id2label={0: "a", 1: "b", 2: "c"},
+        )
+        monkeypatch.setenv("DEXTER_HOME", str(home))
+        assert describe_classifier("lab:birds-biased").labels == ["a", "b", "c"]
+        assert "lab:birds-biased" in [info.spec for info in list_classifiers()]
+
+    def test_nearest_names_are_offered(self, root):
+        with pytest.raises(InputError, match="nearest: lab:birds-biased"):
+            load_classifier("lab:bird-biased", root=root)
+
+    def test_paths_cannot_leave_the_lab(self, root):
+        with pytest.raises(InputError, match="no classifier"):
+            load_classifier("lab:../classifiers/birds-biased", root=root)
+
+
+class TestLabels:
+    def test_a_file_names_the_classes(self, tmp_path):
+        file = tmp_path / "labels.txt"
+        file.write_text("one\n two \n\nthree\n")
+        for spec in (hf_spec(), tiny.python_classifier()):
+            assert load_classifier(spec, labels=file).labels == ["one", "two", "three"]
+        assert describe_classifier(hf_spec(), labels=str(file)).labels == ["one", "two", "three"]
+
+    @pytest.mark.parametrize("content", [b"", b"one\ntwo\n", b"\xff\xfe", None])
+    def test_files_that_do_not_fit_are_refused(self, tmp_path, content):
+        file = tmp_path / "labels.txt"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(InputError, match="labels"):
+            load_classifier(hf_spec(), labels=file)
+
+    def test_classes_without_names_are_numbered(self, tmp_path):
+        spec = write_python(
+            tmp_path,
+            "def make():\n"
+            "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))",
+        )
+        assert load_classifier(spec).labels == ["class 0", "class 1"]
+
+    @pytest.mark.parametrize(
+        ("name", "index"),
+        [("waterbird", 0), (" LandBird ", 1), ("2", 2), ("tench", 3), ("Tinca tinca", 3), ("7", 4)],
+    )
+    def test_a_class_goes_by_name_synonym_or_index(self, name, index):
+        labels = ["waterbird", "landbird", "other", "tench, Tinca tinca", "7"]
+        assert class_index(labels, name) == index
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("waterbrid", "nearest: 'waterbird'"),
+            ("6", "out of range: there are 4, 0 to 3"),
+            ("-1", "out of range"),
+            ("crane", r"could be 2 \(crane\), 3 \(Crane\): give the index"),
+        ],
+    )
+    def test_other_names_are_refused(self, name, message):
+        with pytest.raises(InputError, match=message):
+            class_index(["waterbird", "landbird", "crane", "Crane"], name)
+
+
+class TestPython:
+    def test_may_bring_its_preprocessing_features_and_modules(self, tmp_path):
+        (tmp_path / "beside.py").write_text("from torch import nn\nclass Body(nn.Conv2d): pass\n")
+        spec = write_python(
+            tmp_path,
+            """
+from beside import Body
+class Output:
+    def __init__(self, logits): self.logits = logits
+class Net(nn.Module):
+    image_size, mean, std, labels = 16, [0.5] * 3, (0.25,) * 3, ("no", "yes")
+    feature_module = "body"
+    def __init__(self):
+        super().__init__()
+        self.body = Body(3, 4, 1)
+    def forward(self, images):
+        assert images.shape[1:] == (3, 16, 16)
+        self.seen = images
+        return Output(self.body(images).mean((2, 3))[:, :2])
+make = Net
+""",
+        )
+        classifier = load_classifier(spec)
+        output = classifier(images(2, 16))
+        assert torch.allclose(classifier._module.seen, (images(2, 16) - 0.5) / 0.25)
+        assert output.features.shape == (2, 4)  # the body's maps, averaged
+        assert torch.allclose(output.features[:, :2], output.logits)
+        assert classifier.labels == ["no", "yes"]
+        assert classifier.class_weight(0) is None
+
+    def test_without_a_linear_layer_there_are_no_features(self, tmp_path):
+        spec = write_python(
+            tmp_path,
+            "def make():\n"
+            "    return nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())",
+        )
+        classifier = load_classifier(spec)
+        assert classifier(images()).features.shape == (2, 0)
+        assert classifier.class_weight(0) is None
+        assert classifier.image_size == 224
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("def maker(): pass", "no function 'make'; nearest: maker"),
+            ("make = 3", "no function 'make'"),
+            ("import nothing_like_this", "raises ModuleNotFoundError"),
+            ("def make(:", "raises SyntaxError"),
+            ("def make(): raise OSError('no weights here')", "OSError: no weights here"),
+            ("def make(one): pass", "raises TypeError"),
+            ("def make(): return 3", "gave a int, not a torch.nn.Module"),
+            ("def make(): return nn.Identity()", r"must give logits \(1, number of classes\)"),
+            ("def make(): return nn.Sequential(nn.Flatten(), nn.Linear(3, 2))", "RuntimeError"),
+            (
+                "def make(): return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), "
+                "nn.Linear(3, 1))",
+                "single logit",
+            ),
+            ("class make(nn.Module):\n    def forward(self, x): return 'cat'", "gives a str"),
+            ("class make(nn.Module):\n    image_size = 'big'", "image_size is 'big'"),
+            ("class make(nn.Module):\n    mean = 0.5", "mean should be three numbers"),
+            ("class make(nn.Module):\n    std = (1, 1)", "std should be three numbers"),
+            ("class make(nn.Module):\n    labels = 'cat'", "labels should be a list"),
+            ("class make(nn.Module):\n    feature_module = 'body'", "no module 'body'"),
+        ],
+    )
+    def test_what_cannot_be_used_is_refused_in_one_line(self, tmp_path, text, message):
+        path = list(sys.path)
+        with pytest.raises(InputError, match=message) as refused:
+            load_classifier(write_python(tmp_path, text))
+        assert "\n" not in str(refused.value)
+        assert sys.path == path
+
+    def test_labels_must_be_as_many_as_logits(self, tmp_path):
+        text = tiny.PYTHON_CLASSIFIER.replace('"other"', '"other", "more"')
+        (tmp_path / "mine.py").write_text(text)
+        with pytest.raises(InputError, match="3 classes, but 4 labels"):
+            load_classifier(f"python:{tmp_path / 'mine.py'}:make")
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            ("birds", "python:PATH.py:FACTORY"),
+            ("keras:birds", "hf:FOLDER_OR_ID"),
+            ("lab:", "lab:NAME"),
+            ("hf:/no/such/folder", "no such folder"),
+            ("hf:nobody/nothing", "cannot be had from the hub"),
+            ("python:/no/such/file.py:make", "no Python file"),
+            ("python:file.py", "python:PATH.py:FACTORY"),
+        ],
+    )
+    def test_of_unknown_classifiers_are_one_line(self, spec, message):
+        for ask in (load_classifier, describe_classifier):
+            with pytest.raises(InputError, match=message) as refused:
+                ask(spec)
+            assert "\n" not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("config.json", None, "holds no config.json"),
+            ("config.json", b"{", "cannot be read"),
+            ("config.json", b"[]", "not a JSON object"),
+            ("config.json", b"{}", "id2label"),
+            ("preprocessor_config.json", None, "holds no preprocessor_config.json"),
+            ("preprocessor_config.json", b'{"size": "big"}', "not the size of a square"),
+            ("preprocessor_config.json", b'{"size": {"height": 3, "width": 4}}', "square"),
+            ("preprocessor_config.json", b'{"size": 32}', "image_mean should be three"),
+            ("preprocessor_config.json", b'{"include_top": true}', "include_top"),
+            ("model.safetensors", None, "cannot be loaded"),
+            ("model.safetensors", b"", "cannot be read"),
+            ("model.safetensors", b"garbage" * 99, "cannot be read"),
+        ],
+    )
+    def test_of_folders_that_lack_a_part(self, folder, name, content, message, capfd):
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+        capfd.readouterr()
+        with pytest.raises(InputError, match=message) as refused:
+            load_classifier(f"hf:{folder}")
+        assert "\n" not in str(refused.value)
+        assert capfd.readouterr() == ("", "")
+
+    def test_of_weights_that_are_cut_off(self, folder):
+        file = folder / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:-100])
+        with pytest.raises(InputError, match="cannot be loaded"):
+            load_classifier(f"hf:{folder}")
+
+    @pytest.mark.parametrize("spoil", [lambda weight: None, lambda weight: weight[:, :3].clone()])
+    def test_of_a_head_that_is_missing_or_of_another_shape(self, folder, spoil, capfd):
+        weights = load_file(folder / "model.safetensors")
+        weights["classifier.1.weight"] = spoil(weights["classifier.1.weight"])
+        kept = {name: weight for name, weight in weights.items() if weight is not None}
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+        capfd.readouterr()
+        with pytest.raises(InputError):
+            load_classifier(f"hf:{folder}")
+        assert capfd.readouterr() == ("", "")
+
+    def test_of_a_model_that_is_no_image_classifier(self, folder):
+        shutil.copy(tiny.masked_lm_folder() / "config.json", folder)
+        change_json(folder / "config.json", id2label={0: "a", 1: "b", 2: "c"})
+        with pytest.raises(InputError, match="cannot be loaded"):
+            load_classifier(f"hf:{folder}")
+
+
+class Trap:
+    """Unpickled, it would print: a pickle can run code."""
+
+    def __reduce__(self):
+        return print, ("the pickle ran code",)
+
+
+class TestPickles:
+    @pytest.fixture
+    def pickled(self, folder):
+        weights = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        torch.save(weights, folder / "pytorch_model.bin")
+        return folder
+
+    def test_of_plain_weights_are_safe_to_read(self, pickled):
+        classifier = load_classifier(f"hf:{pickled}")
+        assert torch.equal(classifier(images()).logits, load_classifier(hf_spec())(images()).logits)
+        assert describe_classifier(f"hf:{pickled}").weights_hash is None
+        assert classifier.weights_hash == load_classifier(f"hf:{pickled}").weights_hash
+
+    def test_of_more_need_trust(self, pickled, capfd):
+        weights = torch.load(pickled / "pytorch_model.bin", weights_only=True)
+        torch.save({**weights, "note": Trap()}, pickled / "pytorch_model.bin")
+        with pytest.raises(InputError, match="--trust-pickle") as refused:
+            load_classifier(f"hf:{pickled}")
+        assert "\n" not in str(refused.value)
+        assert "the pickle ran code" not in capfd.readouterr().out
+
+    def test_are_read_whole_with_trust(self, pickled):
+        from collections import OrderedDict
+        from types import SimpleNamespace
+
+        weights = torch.load(pickled / "pytorch_model.bin", weights_only=True)
+        weights = OrderedDict(weights)
+        weights.note = SimpleNamespace(by="hand")  # what a restricted unpickler refuses
+        torch.save(weights, pickled / "pytorch_model.bin")
+        with pytest.raises(InputError, match="--trust-pickle"):
+            load_classifier(f"hf:{pickled}")
+        trusted = load_classifier(f"hf:{pickled}", trust_pickle=True)
+        assert torch.equal(trusted(images()).logits, load_classifier(hf_spec())(images()).logits)
+
+    @pytest.mark.parametrize("trust", [False, True])
+    def test_of_garbage_are_refused(self, pickled, trust):
+        (pickled / "pytorch_model.bin").write_bytes(b"garbage" * 99)
+        with pytest.raises(InputError) as refused:
+            load_classifier(f"hf:{pickled}", trust_pickle=trust)
+        assert "\n" not in str(refused.value)
