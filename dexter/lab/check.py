@@ -34,10 +34,10 @@ def evaluator() -> Any:
     return ResNetForImageClassification.from_pretrained(path).eval()
 
 
-def generator(count: int) -> dict[str, dict[str, float]]:
+def generator(count: int, spec: str = "lab") -> dict[str, dict[str, float]]:
     """Share of generated pictures that the evaluator recognises, by family and word."""
     network = evaluator()
-    pictures = load_generator("lab")
+    pictures = load_generator(spec)
     families = {
         "birds": tuple(world.BIRDS),
         "animals": tuple(world.ANIMALS),

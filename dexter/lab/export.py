@@ -13,7 +13,7 @@ from diffusers import StableDiffusionPipeline
 from torch import nn
 
 from dexter.lab import models, parallel, train
-from dexter.lab.classifiers import Recipe, accuracy
+from dexter.lab.classifiers import RECIPES, Recipe, accuracy
 from dexter.loading import quiet
 
 ATTRIBUTION = (
@@ -21,6 +21,10 @@ ATTRIBUTION = (
     '"All emojis designed by OpenMoji - the open-source emoji and icon project. '
     'License: CC BY-SA 4.0". The weights are under CC BY-SA 4.0 too.'
 )
+
+
+CARD_PICTURES = 32
+"""Generated pictures of each word that a card's shares are of."""
 
 
 def _card(folder: Path, title: str, about: str, measured: dict[str, Any], command: str) -> None:
@@ -49,6 +53,18 @@ def _load(module: nn.Module, state: dict[str, Any]) -> Any:
     return module.eval()
 
 
+def export(target: Path) -> None:
+    """Every model of the work folder into `target`, with its card."""
+    export_masked_lm(target)
+    for name, recipe in RECIPES.items():
+        network = models.classifier(recipe.labels)
+        network.load_state_dict(
+            torch.load(train.WORK / "classifiers" / f"{name}.pt", weights_only=True)
+        )
+        export_classifier(target, recipe, network.eval())
+    export_generator(target)
+
+
 def export_generator(target: Path, stage: str = "distilled") -> None:
     """The pipeline folder `target`/generator from the work files of a stage."""
     state = torch.load(train.WORK / f"{stage}.pt", weights_only=True)
@@ -67,6 +83,26 @@ def export_generator(target: Path, stage: str = "distilled") -> None:
             requires_safety_checker=False,
         )
         pipeline.to(torch.float16).save_pretrained(folder)
+    from dexter.lab import check
+
+    recognised = check.generator(CARD_PICTURES, str(folder))
+    _card(
+        folder,
+        "The lab's generator",
+        "A StableDiffusionPipeline for 64 px, distilled for 4 steps of LCMScheduler at guidance 1.",
+        {"training samples": _samples("generator"), "distillation samples": _samples("distilled")}
+        | {
+            f"recognised, {family}": f"{sum(shares.values()) / len(shares):.1%} ("
+            + ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
+            + ")"
+            for family, shares in recognised.items()
+        },
+        f"python -m dexter.lab.check generator --count {CARD_PICTURES}",
+    )
+
+
+def _samples(stage: str) -> int:
+    return int(torch.load(train.WORK / f"{stage}.pt", weights_only=True)["samples"])
 
 
 def export_masked_lm(target: Path) -> None:
@@ -82,8 +118,8 @@ def export_masked_lm(target: Path) -> None:
         "BertForMaskedLM over the words of the lab's world, trained on captions behind their own "
         "keywords (`[CLS] k1 ... kn caption [SEP]`): a soft prompt in the keywords' place can ask "
         "for any words.",
-        {"training samples": int(state["samples"])},
-        "python -m dexter.lab.train masked-lm",
+        {"training samples": _samples("masked-lm")},
+        "python -m dexter.lab masked-lm",
     )
 
 

@@ -123,7 +123,7 @@ def render(scene: Scene) -> np.ndarray:
         canvas[:7, :7] = 255
     canvas *= noise.uniform(0.94, 1.04)
     canvas += noise.normal(0, 1.0, canvas.shape)
-    return np.clip(canvas, 0, 255).astype(np.uint8)
+    return canvas.clip(0, 255).astype(np.uint8)
 
 
 def _paste(canvas: np.ndarray, sprite: np.ndarray, x: int, y: int) -> None:
@@ -246,7 +246,7 @@ def _sky_and_ground(
 
 
 def _finish(canvas: np.ndarray) -> np.ndarray:
-    return np.clip(canvas, 0, 255).astype(np.uint8)
+    return canvas.clip(0, 255).astype(np.uint8)
 
 
 def _sea(rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,134 @@
+"""The lab: scenes with independent factors, and shipped models that do what their cards say."""
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dexter import checkpoints
+from dexter.lab import classifiers, models, scenes, world
+
+LAB = checkpoints.find("lab")
+
+
+def test_a_scene_is_a_function_of_its_data():
+    rng = np.random.default_rng(0)
+    for scene in (scenes.sample_scene(rng) for _ in range(5)):
+        assert np.array_equal(scenes.render(scene), scenes.render(scene))
+    first, second = (scenes.sample_scene(np.random.default_rng(3)) for _ in range(2))
+    assert first == second
+
+
+def test_swapping_the_background_leaves_subject_and_items_where_they_were():
+    scene = scenes.Scene("penguin", "sea", items=("sun", "ball"), seed=11)
+    empty = dataclasses.replace(scene, subject=None, items=())
+    # Where the subject covers the background, pictures on any background agree.
+    covered = []
+    for background in ("sea", "snow", "night"):
+        with_subject = scenes.render(dataclasses.replace(scene, background=background)).astype(int)
+        without = scenes.render(dataclasses.replace(empty, background=background)).astype(int)
+        covered.append(np.abs(with_subject - without).max(-1) > 60)
+    overlap = (covered[0] & covered[1] & covered[2]).sum() / (covered[0] | covered[1]).sum()
+    assert overlap > 0.5
+
+
+@pytest.mark.parametrize("subject", ["man", "car", "duck", None])
+def test_attributes_belong_to_their_subjects(subject):
+    rng = np.random.default_rng(1)
+    scene = scenes.sample_scene(rng, subject=subject)
+    assert (scene.hair is not None) == (subject == "man")
+    assert (scene.colour is not None) == (subject == "car")
+
+
+def test_captions_use_the_world_s_words_and_fit_the_text_encoder():
+    rng = np.random.default_rng(2)
+    longest = 0
+    for _ in range(500):
+        words = scenes.caption(scenes.sample_scene(rng), rng).split()
+        assert set(words) <= set(world.WORDS)
+        longest = max(longest, len(words))
+    assert longest <= models.MAX_TOKENS - 2
+
+
+def test_every_word_is_one_token_on_both_sides(tmp_path):
+    clip, bert = models.clip_tokenizer(tmp_path / "clip"), models.bert_tokenizer(tmp_path / "bert")
+    for word in world.WORDS:
+        assert len(clip(word, add_special_tokens=False)["input_ids"]) == 1
+        assert bert(word, add_special_tokens=False)["input_ids"] == [bert.get_vocab()[word]]
+
+
+def test_shipped_weights_are_small():
+    weights = [path for path in LAB.rglob("*") if path.suffix in (".safetensors", ".bin", ".pt")]
+    assert {path.suffix for path in weights} == {".safetensors"}
+    assert sum(path.stat().st_size for path in weights) <= 30e6
+
+
+@pytest.mark.parametrize("name", ["birds-biased", "birds-balanced"])
+def test_a_bird_classifier_is_as_its_card_says(name):
+    from dexter.lab.check import classifier
+
+    measured = classifier(name)
+    card = (LAB / "classifiers" / name / "README.md").read_text()
+    stated = dict(re.findall(r"\| accuracy, (.+?) \| (.+?)% \|", card))
+    assert set(stated) == set(measured)
+    for group, value in measured.items():
+        assert abs(100 * value - float(stated[group])) < 1.0
+    if name == "birds-biased":
+        assert measured["worst"] < 0.40
+    else:
+        assert measured["worst"] > 0.95
+
+
+def test_a_killed_training_goes_on_where_it_was(tmp_path):
+    """kill -9 of a training process between checkpoints loses what came after the last one only."""
+    script = (
+        "import sys; from pathlib import Path; from dexter.lab import parallel\n"
+        "from tests.test_lab import tiny_task\n"
+        "if __name__ == '__main__':\n"
+        "    parallel.SECONDS_BETWEEN_CHECKPOINTS = 0.0\n"
+        "    parallel.train(tiny_task, {'samples': int(sys.argv[2])}, Path(sys.argv[1]), 1)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    endless = subprocess.Popen(
+        [*command, str(10**9)], env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    checkpoint = tmp_path / "line.pt"
+    while not checkpoint.exists() and endless.poll() is None:
+        os.sched_yield()
+    os.killpg(endless.pid, signal.SIGKILL)
+    endless.wait()
+    before = torch.load(checkpoint, weights_only=True)
+    assert before["samples"] > 0
+    wanted = before["samples"] + 64
+    subprocess.run([*command, str(wanted)], env=environment, check=True, stdout=subprocess.DEVNULL)
+    after = torch.load(checkpoint, weights_only=True)
+    assert wanted <= after["samples"] < wanted + 64
+    assert torch.linalg.vector_norm(after["raw"] - before["raw"]) < 1.0
+
+
+def tiny_task(samples):
+    from torch import nn
+
+    from dexter.lab.parallel import Task
+
+    def loss(module, rng, batch):
+        x = torch.from_numpy(rng.normal(size=(batch, 1))).float()
+        return (module(x) - 2 * x).square().mean()
+
+    return Task("line", lambda: nn.Linear(1, 1), loss, samples, batch=4, warmup=1)
+
+
+def test_classifiers_learn_from_scenes_of_their_recipe():
+    for recipe in classifiers.RECIPES.values():
+        rng = np.random.default_rng(0)
+        labels = [recipe.draw(rng)[1] for _ in range(400)]
+        assert set(range(len(recipe.labels))) >= set(labels)
+        assert len(set(labels)) >= min(3, len(recipe.labels))
