@@ -20,7 +20,7 @@ from dexter import checkpoints
 from dexter.config import MASK, RunConfig
 from dexter.errors import InputError
 from dexter.loading import one_line, quiet
-from dexter.vocabulary import MAX_WORD_TOKENS, Vocabulary, build_vocabulary, words_of
+from dexter.vocabulary import Vocabulary, build_vocabulary, words_of
 
 if TYPE_CHECKING:
     from dexter.generator import Generator
@@ -153,7 +153,7 @@ class PromptModel:
             generator.tokenizer,
             words=config.words,
             exclude=exclude,
-            max_tokens=min(room, MAX_WORD_TOKENS),
+            max_tokens=room,
         )
         return cls(
             masked_lm,

@@ -2,7 +2,7 @@
 
 A word is one token for the masked LM and a sequence of one or more tokens for the generator. The
 pairing is an index, and what is not in it gets no probability at all: subwords, special tokens,
-punctuation, single letters, and words that the generator could only spell out.
+punctuation, single letters, and words that the generator could only spell letter by letter.
 """
 
 from __future__ import annotations
@@ -17,10 +17,6 @@ import torch
 from torch import Tensor
 
 from dexter.errors import InputError
-
-# The generator's tokens a word may have. CLIP has one for most of BERT's words, two or three for
-# most others; what needs more is a word that it does not know.
-MAX_WORD_TOKENS = 4
 
 _IRREGULAR_PLURALS = {
     "child": "children",
@@ -59,13 +55,13 @@ def build_vocabulary(
     *,
     words: Sequence[str] | None = None,
     exclude: Iterable[str] = (),
-    max_tokens: int = MAX_WORD_TOKENS,
+    max_tokens: int = 16,
 ) -> Vocabulary:
     """Pair the words of two Hugging Face tokenizers.
 
     Args:
         words: the candidates. Without it, every word of two letters or more that is one token of
-            the masked LM and up to ``max_tokens`` tokens, none a single letter, of the generator.
+            the masked LM and of which the generator knows at least a part.
         exclude: words left out, with their singular and plural.
         max_tokens: the generator's tokens that there is room for, a word.
 
@@ -90,7 +86,7 @@ def build_vocabulary(
         tokens = {
             word: ids
             for word, ids in tokens.items()
-            if len(ids) == 1 or all(len(piece.removesuffix("</w>")) > 1 for piece in pieces(ids))
+            if any(len(piece.removesuffix("</w>")) > 1 for piece in pieces(ids))
         }
     else:
         _refuse(
@@ -163,6 +159,8 @@ def _whole_words(tokenizer: Any) -> dict[str, int]:
 
 def _generator_tokens(tokenizer: Any, words: list[str], max_tokens: int) -> dict[str, list[int]]:
     """The generator's tokens of those words that it can read back from at most ``max_tokens``."""
+    if not words:  # which tokenizers read as one empty text
+        return {}
     tokens = _encode(tokenizer, words)
     texts = tokenizer.batch_decode(tokens)
     return {
@@ -173,8 +171,6 @@ def _generator_tokens(tokenizer: Any, words: list[str], max_tokens: int) -> dict
 
 
 def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
     # Half of the time would go into building the masks.
     ids: list[list[int]] = tokenizer(
         texts,
