@@ -103,18 +103,21 @@ def run(
 
     Prints the study's id. Ctrl-C cancels the runs; a lost connection does not.
     """
+    from dexter.classifiers import class_index
     from dexter_tui import plan
     from dexter_tui.describe import describe
 
     if seeds is not None and seed is not None:
         raise InputError("--seeds and --seed: give one of them")
-    numbers = [seed or 0] if seeds is None else list(range(seeds))
-    configs = [plan.with_full_paths(c) for c in flags.configs(preset, numbers, values)]
+    numbers = [seed or 0] if seeds is None else range(seeds)
+    configs = [plan.with_full_paths(config) for config in flags.configs(preset, numbers, values)]
     info = describe(configs[0])
+    index = class_index(info.labels, configs[0].class_name)
+    configs = [plan.with_names(config, info, index) for config in configs]
     for finding in plan.check_machine(configs[0], paths.home()):
         _say(f"{finding.detail}; {finding.remedy}")
     with _store(create=True) as store:
-        run_ids = plan.enqueue(store, configs, info)
+        run_ids = plan.enqueue(store, configs, info, index)
         return _work(store, run_ids, jobs or plan.default_jobs(configs[0]), as_json=as_json)
 
 
@@ -164,9 +167,12 @@ def _work(store: "Store", run_ids: Sequence[str], jobs: int, *, as_json: bool) -
 
     console = _console(sys.stderr)
     team = Team(store, run_ids, jobs)
+    team.start()
     watch(team, console)
     runs = team.runs()
     console.print(views.studies_view(runs))
+    for error in dict.fromkeys(run.error for run in runs if run.error):
+        _say(error)
     if as_json:
         _print_json([views.run_json(run) for run in runs])
     else:

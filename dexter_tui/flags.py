@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -74,38 +74,35 @@ def _is_list(field: FieldInfo) -> bool:
 
 def _annotation(name: str, field: FieldInfo) -> Any:
     kind = _plain(field.annotation)
-    options: dict[str, Any] = {"help": _help(field), "show_default": False}
     spelling = flag(name)
+    options: dict[str, Any] = {"help": _help(field), "show_default": False}
     if kind is bool:
         spelling = f"{spelling}/--no-{spelling[2:]}"
-    elif kind in (int, float):
-        options |= _range(kind, field) | {"metavar": "N" if kind is int else "X"}
-    elif get_origin(kind) is tuple:
-        kind, options["metavar"] = str, "A,B,…|@FILE"
     elif get_origin(kind) is not Literal:
-        kind, options["metavar"] = str, "TEXT"
+        # RunConfig reads the text, so that its errors name the value that is wrong.
+        options["metavar"] = {int: "N", float: "X"}.get(
+            kind, "A,B,…|@FILE" if _is_list(field) else "TEXT"
+        )
+        kind = str
     return Annotated[kind | None, typer.Option(spelling, **options)]
 
 
-def _range(kind: type, field: FieldInfo) -> dict[str, Any]:
-    """The bounds that Typer can show and check; pydantic checks the open ones of a float."""
-    bounds: dict[str, Any] = {}
-    for rule in field.metadata:
-        if isinstance(rule, annotated_types.Ge):
-            bounds["min"] = rule.ge
-        elif isinstance(rule, annotated_types.Le):
-            bounds["max"] = rule.le
-        elif isinstance(rule, annotated_types.Gt) and kind is int:
-            bounds["min"] = int(rule.gt) + 1  # type: ignore[call-overload]
-        elif isinstance(rule, annotated_types.Lt) and kind is int:
-            bounds["max"] = int(rule.lt) - 1  # type: ignore[call-overload]
-    return bounds
-
-
 def _help(field: FieldInfo) -> str:
-    if field.is_required() or field.default in (None, (), "", False):
-        return field.description or ""
-    return f"{field.description}  [default: {field.default}]"
+    """The description, and what it does not tell: range and default."""
+    notes = []
+    if field.metadata and _plain(field.annotation) in (int, float):
+        notes.append(", ".join(_BOUNDS[type(rule)](rule) for rule in field.metadata))
+    if not field.is_required() and field.default not in (None, (), "", False):
+        notes.append(f"default: {field.default}")
+    return f"{field.description}  [{'; '.join(notes)}]" if notes else field.description or ""
+
+
+_BOUNDS: dict[type, Callable[[Any], str]] = {
+    annotated_types.Ge: lambda rule: f">= {rule.ge}",
+    annotated_types.Gt: lambda rule: f"> {rule.gt}",
+    annotated_types.Le: lambda rule: f"<= {rule.le}",
+    annotated_types.Lt: lambda rule: f"< {rule.lt}",
+}
 
 
 def configs(
@@ -117,9 +114,16 @@ def configs(
     """
     overrides = {**paths.settings(), **given(values)}
     own = overrides.pop("preset", "default")
-    return [
-        RunConfig.from_preset(preset or str(own), **{**overrides, "seed": seed}) for seed in seeds
-    ]
+    try:
+        return [
+            RunConfig.from_preset(preset or str(own), **{**overrides, "seed": seed})
+            for seed in seeds
+        ]
+    except InputError as error:
+        field, colon, told = str(error).partition(":")
+        if field in RunConfig.model_fields:
+            raise InputError(f"{flag(field)}{colon}{told}") from error
+        raise
 
 
 def template() -> str:

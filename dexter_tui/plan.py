@@ -5,10 +5,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dexter.classifiers import ClassifierInfo, class_index
+from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter_tui import doctor
+from dexter_tui.flags import flag
 from store import Store
 
 
@@ -52,10 +53,10 @@ def _check_models(config: RunConfig) -> None:
         if spec is None or spec == "lab" or Path(spec).expanduser().exists():
             continue
         if not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", spec):
-            raise InputError(f"{name}: {spec} does not exist; give a folder or a hub id")
+            raise InputError(f"{flag(name)}: {spec} does not exist; give a folder or a hub id")
         if not _cached(spec) and not doctor.reachable(doctor.hub_address()):
             raise InputError(
-                f"{name}: {spec!r} is no folder here and not in the model cache, and the hub "
+                f"{flag(name)}: {spec!r} is no folder here and not in the model cache, and the hub "
                 "cannot be reached; `dexter-tui doctor` tells more"
             )
 
@@ -84,20 +85,25 @@ def default_jobs(config: RunConfig) -> int:
     return 1 if on_gpu else len(os.sched_getaffinity(0))
 
 
-def enqueue(store: Store, configs: Sequence[RunConfig], info: ClassifierInfo) -> list[str]:
-    """Write the study and its runs, which differ by their seeds; the runs' ids.
+def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig:
+    """The classifier by its full path, and the class ``index`` by its label.
 
-    Recorded are the full path of the classifier and the label of the class: one study has one
-    name, whether a user wrote Waterbird, waterbird or 0. Raises InputError for an unknown class.
+    So that one study has one name, whether a user wrote Waterbird, waterbird or 0.
     """
-    index = class_index(info.labels, configs[0].class_name)
     label = info.labels[index]
-    recorded = {
+    names = {
         "classifier": info.spec,
         # Of two classes with one name, the index tells which is meant.
         "class_name": label if info.labels.count(label) == 1 else str(index),
     }
-    configs = [config.model_copy(update=recorded) for config in configs]
+    return config.model_copy(update=names)
+
+
+def enqueue(
+    store: Store, configs: Sequence[RunConfig], info: ClassifierInfo, index: int
+) -> list[str]:
+    """Write the study of class ``index`` and its runs, one for each configuration; their ids."""
     classifier = store.ensure_classifier(info.spec, info.weights_hash, info.labels, info.image_size)
-    study = store.ensure_study(classifier, label, index, configs[0].study_settings())
+    settings = configs[0].study_settings()
+    study = store.ensure_study(classifier, info.labels[index], index, settings)
     return [store.add_run(study, c.seed, c.model_dump(mode="json")) for c in configs]

@@ -1,0 +1,193 @@
+"""Refused input: one clear line, exit code 2, no traceback, and a store as before."""
+
+import json
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+CLASSIFIER = ["--classifier", f"hf:{tiny.classifier_folder()}"]
+MODELS = [
+    *("--generator", str(tiny.generator_folder()), "--masked-lm", str(tiny.masked_lm_folder())),
+    *("--device", "cpu", "--steps", "2", "--batch", "2", "--diffusion-steps", "1"),
+    *("--frames", "1", "--frame-tries", "2", "--score-images", "2"),
+]
+GOOD = ["run", *CLASSIFIER, "--class", "waterbird", *MODELS]
+
+
+def assert_refused(outcome: Any, *names: str) -> None:
+    """One line that names the trouble, on standard error alone."""
+    assert outcome.code == 2, outcome.err
+    assert outcome.out == ""
+    lines = outcome.err.strip().splitlines()
+    assert "Traceback" not in outcome.err
+    assert len(lines) == 1, outcome.err
+    for name in names:
+        assert name in lines[0], lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["run"], ["--classifier", "missing"]),
+        (["run", *CLASSIFIER], ["--class", "missing"]),
+        (["run", *CLASSIFIER, "--class", "9"], ["9", "out of range", "0 to 2"]),
+        (["run", *CLASSIFIER, "--class", "-1"], ["-1"]),
+        (["run", *CLASSIFIER, "--class", "waterbrid"], ["waterbrid", "nearest", "waterbird"]),
+        (["run", "--classifier", "resnet", "--class", "x"], ["resnet", "lab:NAME"]),
+        (["run", "--classifier", "lab:nothing", "--class", "x"], ["lab:nothing"]),
+        (["run", "--classifier", "hf:./nothing", "--class", "x"], ["nothing"]),
+        (["run", "--classifier", "python:nothing.py:make", "--class", "x"], ["nothing.py"]),
+        ([*GOOD, "--template", "a picture"], ["--template", "a picture", "[MASK]"]),
+        ([*GOOD, "--template", "[MASK] " * 9], ["--template", "9"]),
+        ([*GOOD, "--steps", "0"], ["--steps", "0"]),
+        ([*GOOD, "--steps", "many"], ["--steps", "many"]),
+        ([*GOOD, "--learning-rate", "0"], ["--learning-rate", "0"]),
+        ([*GOOD, "--class-loss", "hinge"], ["--class-loss", "hinge", "bounded"]),
+        ([*GOOD, "--straight-through", "0", "--score-function", "0"], ["no gradient"]),
+        ([*GOOD, "--preset", "fast"], ["preset", "fast", "quick"]),
+        ([*GOOD, "--seed", "1000"], ["--seed"]),
+        ([*GOOD, "--seeds", "0"], ["--seeds"]),
+        ([*GOOD, "--seeds", "2", "--seed", "1"], ["--seeds", "--seed"]),
+        ([*GOOD, "--stepz", "2"], ["--stepz", "--steps"]),
+        ([*GOOD, "--words", "@nothing"], ["--words", "nothing"]),
+        ([*GOOD, "--labels", "nothing"], ["nothing"]),
+        ([*GOOD, "--device", "cuda"], ["cuda"]),
+        ([*GOOD, "--device", "tpu"], ["--device", "tpu"]),
+        ([*GOOD, "--generator", "./nothing"], ["--generator", "./nothing"]),
+        ([*GOOD, "--masked-lm", "/no/such/folder"], ["--masked-lm", "/no/such/folder"]),
+        (["show", "rnothing"], ["store"]),
+        (["runs", "--state", "done"], ["--state", "done", "succeeded"]),
+        (["export", "snothing"], ["--output"]),
+        (["shwo"], ["shwo"]),
+    ],
+)
+def test_it_is_refused_before_anything_is_written(
+    cli: Any, home: Path, arguments: list[str], names: list[str]
+) -> None:
+    assert_refused(cli(*arguments), *names)
+    assert not home.exists()
+
+
+def test_a_hub_id_out_of_reach(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert_refused(cli(*GOOD, "--generator", "someone/something"), "someone/something", "hub")
+    assert not home.exists()
+
+
+def test_a_home_that_is_a_file(cli: Any, home: Path) -> None:
+    home.write_text("precious")
+    assert_refused(cli(*GOOD), str(home))
+    assert_refused(cli("config", "init"), str(home))
+    assert home.read_text() == "precious"
+
+
+def test_a_home_that_cannot_be_made(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEXTER_HOME", "/proc/home")  # read-only for root as well
+    assert_refused(cli(*GOOD), "/proc/home", "DEXTER_HOME")
+    assert_refused(cli("config", "init"), "/proc/home")
+
+
+def test_a_store_of_a_newer_version_is_left_alone(cli: Any, home: Path) -> None:
+    home.mkdir()
+    with sqlite3.connect(home / "store.sqlite") as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO alembic_version VALUES ('9999')")
+    connection.close()
+    before = (home / "store.sqlite").read_bytes()
+    for command in (GOOD, ["runs"], ["show", "r"]):
+        assert_refused(cli(*command), "store.sqlite", "newer")
+    assert (home / "store.sqlite").read_bytes() == before
+
+
+def test_a_file_that_is_no_store(cli: Any, home: Path) -> None:
+    home.mkdir()
+    (home / "store.sqlite").write_text("something else entirely\n" * 100)
+    assert_refused(cli("runs"), "store.sqlite")
+
+
+@pytest.mark.parametrize("limit", [0, 8192, 40960])
+def test_a_full_disk(home: Path, limit: int) -> None:
+    """No file may grow beyond the limit, for root neither: what a full disk looks like."""
+    process = subprocess.run(
+        [sys.executable, "-m", "dexter_tui", *GOOD],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (process.returncode, process.stdout) == (2, ""), process.stderr
+    assert "full" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def unreadable_generator(folder: Path) -> list[str]:
+    shutil.copytree(tiny.generator_folder(), folder)
+    weights = next((folder / "unet").glob("*.safetensors"))
+    weights.write_bytes(b"not weights")
+    return ["--generator", str(folder)]
+
+
+def pickled_classifier(folder: Path) -> list[str]:
+    import torch
+    from safetensors.torch import load_file
+
+    shutil.copytree(tiny.classifier_folder(), folder)
+    weights = folder / "model.safetensors"
+    # Weights alone would be read without running code; a path among them would not.
+    torch.save({**load_file(weights), "made in": folder}, folder / "pytorch_model.bin")
+    weights.unlink()
+    return ["--classifier", f"hf:{folder}"]
+
+
+def unreadable_classifier(folder: Path) -> list[str]:
+    shutil.copytree(tiny.classifier_folder(), folder)
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    return ["--classifier", f"hf:{folder}"]
+
+
+def failing_factory(folder: Path) -> list[str]:
+    folder.mkdir()
+    (folder / "net.py").write_text("def make():\n    raise KeyError('weights')\n")
+    return ["--classifier", f"python:{folder / 'net.py'}:make"]
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (unreadable_classifier, ["model"]),
+        (failing_factory, ["net.py", "KeyError"]),
+    ],
+)
+def test_a_classifier_that_cannot_be_used(
+    cli: Any, home: Path, tmp_path: Path, make: Any, names: list[str]
+) -> None:
+    assert_refused(cli(*GOOD, *make(tmp_path / "model")), *names)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(unreadable_generator, "model"), (pickled_classifier, "--trust-pickle")],
+)
+def test_what_a_worker_refuses_is_told_and_recorded(
+    cli: Any, tmp_path: Path, make: Any, name: str
+) -> None:
+    outcome = cli(*GOOD, *make(tmp_path / "model"), "--json")
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+    [run] = json.loads(outcome.out)
+    assert run["state"] == "failed"
+    assert name in run["error"]
+    assert "\n" not in run["error"]
+    assert f"dexter-tui: {run['error']}\n" in outcome.err
