@@ -15,7 +15,9 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import diffusers
@@ -31,7 +33,7 @@ from transformers import CLIPTextModel
 from dexter import checkpoints
 from dexter.device import torch_dtype
 from dexter.errors import InputError
-from dexter.loading import hash_tensors, module_tensors, one_line, quiet
+from dexter.loading import fetch, hash_tensors, module_tensors, one_line, quiet
 
 # Each is tested to keep a row's noise its own. DPMSolverSDE, say, cannot: it draws for the batch.
 SCHEDULERS = {
@@ -52,6 +54,18 @@ SCHEDULERS = {
 }
 
 _TEXT_CACHE_SIZE = 256
+
+# What diffusers raises for folders and files that are incomplete, broken or of another kind.
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    SafetensorError,
+    UnpicklingError,
+)
 
 
 class Generator:
@@ -118,7 +132,7 @@ class Generator:
         tokens are put around them as the tokenizer does, before the text encoder runs, so that
         the result equals `encode_text` of the same words.
         """
-        rows, length, _ = embeddings.shape
+        rows, length = len(lengths), int(lengths.max())
         if length > self.max_length - 2:
             raise InputError(
                 f"the prompt has {length} tokens, but {self.spec} takes {self.max_length - 2} "
@@ -131,7 +145,8 @@ class Generator:
         ids.scatter_(1, lengths[:, None] + 1, self.tokenizer.eos_token_id)
         is_word = ((position >= 1) & (position <= lengths[:, None]))[:, :, None]
         words = nn.functional.pad(
-            embeddings.to(self.device, self.dtype), (0, 0, 1, self.max_length - length - 1)
+            embeddings[:, :length].to(self.device, self.dtype),
+            (0, 0, 1, self.max_length - length - 1),
         )
 
         def put_words(_module: nn.Module, _inputs: Any, tokens: Tensor) -> Tensor:
@@ -196,6 +211,7 @@ class Generator:
         shape = (1, self._unet.config.in_channels, self._latent_size, self._latent_size)
         start = torch.cat([torch.randn(shape, generator=rng) for rng in noise])
         latents = start.to(self.device, self._latent_dtype) * scheduler.init_noise_sigma
+        conditioning = conditioning.to(self.device, self.dtype)
         differentiable = torch.is_grad_enabled() and conditioning.requires_grad
         if self._two_branches:
             conditioning = torch.cat([self.encode_text([""]).expand_as(conditioning), conditioning])
@@ -333,35 +349,24 @@ def _find_pipeline(spec: str, root: Path | str | None) -> Path:
     """The folder of a pipeline; a hub id is downloaded, or taken from the hub's cache."""
     if spec == "lab":
         return checkpoints.find("lab", "generator", root=root)
-    folder = Path(spec).expanduser()
-    if folder.exists():
-        return folder
-    try:
-        return Path(DiffusionPipeline.download(spec))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"generator {spec!r} is neither a folder nor a hub id that can be had: "
-            f"{one_line(error)}"
-        ) from error
+    return fetch(spec, "generator", partial(DiffusionPipeline.download, safety_checker=None))
 
 
 def _load_pipeline(spec: str, folder: Path) -> Any:
+    usual = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    half = usual.with_suffix(".fp16.safetensors")  # some folders hold nothing else
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            folder, safety_checker=None, requires_safety_checker=False, local_files_only=True
+            folder,
+            variant="fp16" if half.exists() and not usual.exists() else None,
+            safety_checker=None,
+            requires_safety_checker=False,
+            local_files_only=True,
         )
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        AttributeError,
-        KeyError,
-        TypeError,
-        SafetensorError,
-    ) as error:
+    except _LOADING_ERRORS as error:
         raise InputError(f"generator {spec!r} cannot be loaded: {one_line(error)}") from error
     parts = pipeline.components
-    if "unet" not in parts or "text_encoder" not in parts or "text_encoder_2" in parts:
+    if not {"unet", "vae", "text_encoder"} <= parts.keys() or "text_encoder_2" in parts:
         raise InputError(
             f"generator {spec!r} is a {type(pipeline).__name__}: only pipelines with a UNet and "
             "one CLIP text encoder work (Stable Diffusion 1.x, 2.x, turbo)"
@@ -388,20 +393,12 @@ def _fuse_lora(pipeline: Any, lora: str) -> None:
         pipeline.unload_lora_weights()
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, SafetensorError) as error:
+    except _LOADING_ERRORS as error:
         raise InputError(f"LoRA {str(file)!r} cannot be used: {one_line(error)}") from error
 
 
 def _find_lora(lora: str) -> Path:
-    path = Path(lora).expanduser()
-    if not path.exists():
-        try:
-            path = Path(snapshot_download(lora, allow_patterns=["*.safetensors"]))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"LoRA {lora!r} is neither a file, a folder nor a hub id that can be had: "
-                f"{one_line(error)}"
-            ) from error
+    path = fetch(lora, "LoRA", partial(snapshot_download, allow_patterns=["*.safetensors"]))
     if path.is_file():
         if path.suffix != ".safetensors":
             raise InputError(f"LoRA {lora!r} is not a .safetensors file")

@@ -3,20 +3,22 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dexter.errors import InputError
 
-# Said of sound models too: the lab's small autoencoder, or a machine without torchvision.
-_HARMLESS = (
+# Said of sound models too (the lab's small autoencoder, a machine without torchvision), or said
+# again by the error that follows.
+_NOISE = (
     ("diffusers.pipelines.pipeline_utils", "Expected types for"),
     ("diffusers.pipelines.pipeline_utils", "Keyword arguments {'safety_checker'"),
     ("diffusers.configuration_utils", "The config attributes"),
     ("diffusers.models.modeling_utils", "should be kept in float32: []"),
     ("diffusers.loaders.lora_base", "This is safe to ignore"),  # a LoRA for the UNet alone
+    ("diffusers.loaders.peft", "was unsuccessful with the following error"),
     ("transformers.utils.import_utils", "requires torchvision"),
 )
 
@@ -38,7 +40,7 @@ def quiet(*, reports: bool = True) -> Iterator[None]:
     import transformers.utils.logging as transformers_logging
     from huggingface_hub import utils as hub
 
-    unwanted = _HARMLESS if reports else (*_HARMLESS, _REPORT)
+    unwanted = _NOISE if reports else (*_NOISE, _REPORT)
 
     def passes(record: logging.LogRecord) -> bool:
         message = record.getMessage()
@@ -60,7 +62,7 @@ def quiet(*, reports: bool = True) -> Iterator[None]:
     finally:
         for library in bars:
             library.enable_progress_bar()
-        if not hub_bars:  # transformers' switch moves the hub's as well
+        if not hub_bars:  # transformers' switch turned them on as well
             hub.disable_progress_bars()  # type: ignore[attr-defined]
         for logger in loggers:
             logger.removeFilter(passes)
@@ -108,21 +110,20 @@ def safetensors_tensors(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
             yield name, data[start + first : start + end]
 
 
-def fetch(source: str, kind: str, patterns: list[str]) -> Path:
-    """A local folder, or the files of a hub repository that match ``patterns``, cached.
+def fetch(source: str, kind: str, download: Callable[[str], str | Path]) -> Path:
+    """A local file or folder, or what ``download`` makes of a hub id.
 
-    ``kind`` says in errors what is looked for. Raises InputError where neither can be had.
+    ``kind`` says in errors what is looked for. Raises InputError where there is neither.
     """
-    folder = Path(source).expanduser()
-    if folder.exists():
-        return folder.resolve()
-    if source.startswith(("/", "./", "../", "~")) or source.count("/") != 1:
-        raise InputError(f"{kind} {source!r}: there is no such folder")
-    from huggingface_hub import snapshot_download
-
+    path = Path(source).expanduser()
+    if path.exists():
+        return path.resolve()
+    if source.startswith(("/", "./", "../", "~")) or source.count("/") > 1:
+        raise InputError(f"{kind} {source!r} is not there")
     try:
-        return Path(snapshot_download(source, allow_patterns=patterns))
+        return Path(download(source))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{kind} {source!r} is no folder, and cannot be had from the hub: {one_line(error)}"
+            f"{kind} {source!r} is not here, and cannot be had from the Hugging Face hub: "
+            f"{one_line(error)}"
         ) from error

@@ -293,6 +293,13 @@ class TestLoading:
             load(lora=str(tmp_path)).weights_hash == load(lora=str(tiny.lora_file())).weights_hash
         )
 
+    def test_a_folder_may_hold_the_fp16_variant_alone(self, tmp_path):
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            tiny.generator_folder(), safety_checker=None
+        )
+        pipeline.save_pretrained(tmp_path, variant="fp16")
+        assert load(folder=tmp_path).weights_hash == load().weights_hash
+
     def test_the_hash_tells_weights_and_not_their_precision(self, generator):
         assert load(dtype="bfloat16").weights_hash == generator.weights_hash
         assert load(lora=str(tiny.lora_file())).weights_hash != generator.weights_hash

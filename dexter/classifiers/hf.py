@@ -26,7 +26,7 @@ _MODES = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # by PIL's r
 def describe(
     address: str, *, labels: list[str] | None, trust_pickle: bool, root: Path | str | None
 ) -> ClassifierInfo:
-    folder = fetch(address, "classifier", _SETTINGS)
+    folder = _fetch(address, _SETTINGS)
     return describe_folder(folder, _spec(address, folder), labels)
 
 
@@ -39,9 +39,9 @@ def load(
     trust_pickle: bool,
     root: Path | str | None,
 ) -> "Classifier":
-    folder = fetch(address, "classifier", [*_SETTINGS, "model.safetensors*", "model-*-of-*"])
+    folder = _fetch(address, [*_SETTINGS, "model.safetensors*", "model-*-of-*"])
     if not _safetensors(folder):
-        folder = fetch(address, "classifier", [*_SETTINGS, _PICKLE])
+        folder = _fetch(address, [*_SETTINGS, _PICKLE])
     return load_folder(
         folder,
         _spec(address, folder),
@@ -130,6 +130,15 @@ def _load_module(folder: Path, spec: str, trust_pickle: bool) -> "nn.Module":
     # transformers keeps the dtype of the file; the hash and the caller's dtype come after.
     network: nn.Module = module
     return network
+
+
+def _fetch(address: str, patterns: list[str]) -> Path:
+    def download(repository: str) -> str:
+        from huggingface_hub import snapshot_download
+
+        return snapshot_download(repository, allow_patterns=patterns)
+
+    return fetch(address, "classifier", download)
 
 
 def _spec(address: str, folder: Path) -> str:
