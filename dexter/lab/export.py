@@ -65,7 +65,7 @@ def export(target: Path) -> None:
     export_generator(target)
 
 
-def export_generator(target: Path, stage: str = "distilled") -> None:
+def export_generator(target: Path, stage: str = "guided") -> None:
     """The pipeline folder `target`/generator from the work files of a stage."""
     state = torch.load(train.WORK / f"{stage}.pt", weights_only=True)
     denoiser = _load(train.Denoiser(), state)
@@ -89,8 +89,8 @@ def export_generator(target: Path, stage: str = "distilled") -> None:
     _card(
         folder,
         "The lab's generator",
-        "A StableDiffusionPipeline for 64 px, distilled for 4 steps of LCMScheduler at guidance 1.",
-        {"training samples": _samples("generator"), "distillation samples": _samples("distilled")}
+        "A StableDiffusionPipeline for 64 px, trained for 4 steps of DDIM without guidance.",
+        {"training samples": _samples("generator"), "guided samples": _samples("guided")}
         | {
             f"recognised, {family}": f"{sum(shares.values()) / len(shares):.1%} ("
             + ", ".join(f"{word} {share:.0%}" for word, share in shares.items())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from diffusers import AutoencoderTiny, LCMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -30,8 +30,9 @@ MAX_TOKENS = 24
 LATENT_CHANNELS = 4
 LATENT_SIZE = SIZE // 4
 HIDDEN = 128
-ORIGINAL_STEPS = 20
-"""Steps of the grid on which the few-step sampler was distilled."""
+SAMPLER_STEPS = (999, 749, 499, 249)
+"""Noise levels (of 1000) at which the shipped sampler calls the UNet, and which it is trained on
+most."""
 
 
 def _byte_symbols() -> list[str]:
@@ -134,11 +135,12 @@ def unet() -> UNet2DConditionModel:
     )
 
 
-def scheduler() -> LCMScheduler:
-    return LCMScheduler(
+def scheduler() -> DDIMScheduler:
+    """Four steps of it are at 999, 749, 499 and 249 (`SAMPLER_STEPS`)."""
+    return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
-        original_inference_steps=ORIGINAL_STEPS,
+        timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=True,
     )
