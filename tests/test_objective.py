@@ -1,0 +1,151 @@
+"""The objective's terms, and the two rules for pseudo-targets."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import tiny
+import torch
+
+from dexter.classifiers import load_classifier
+from dexter.classifiers.base import ClassifierOutput
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter.objective import Objective, SlotTargets, TupleHistory, masked_lm_loss
+
+OUTPUT = ClassifierOutput(
+    logits=torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]),
+    features=torch.arange(32.0).reshape(2, 16),
+)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return load_classifier(f"hf:{tiny.classifier_folder()}")
+
+
+def make(classifier, **overrides: object) -> Objective:
+    config = RunConfig.from_preset(classifier="x", class_name="0", **overrides)
+    return Objective(config, classifier, class_index=0)
+
+
+def test_cross_entropy_and_bounded_class_loss(classifier):
+    p = OUTPUT.logits.softmax(-1)[:, 0]
+    cross_entropy = make(classifier).losses(OUTPUT)
+    assert list(cross_entropy) == ["class"]
+    assert torch.allclose(cross_entropy["class"], -p.log())
+    bounded = make(classifier, class_loss="bounded").losses(OUTPUT)["class"]
+    assert torch.allclose(bounded, 1 - p)
+
+
+def test_every_term_is_named_and_the_total_is_their_weighted_sum(classifier):
+    objective = make(
+        classifier, features=(3, 7), class_weight=2.0, feature_weight=0.5, template="multi"
+    )
+    losses = objective.losses(OUTPUT)
+    assert list(losses) == ["class", "feature 3", "feature 7"]
+    assert losses["feature 7"].tolist() == [-7.0, -23.0]
+    expected = 2 * losses["class"] + 0.5 * (losses["feature 3"] + losses["feature 7"])
+    assert torch.allclose(objective.total(losses), expected)
+
+
+def test_features_are_those_of_the_largest_weight_to_the_class(classifier):
+    weight = classifier.class_weight(0)
+    chosen = make(classifier, n_features=3).features
+    assert [float(weight[unit]) for unit in chosen] == weight.sort(descending=True)[0][:3].tolist()
+
+
+def test_each_mask_answers_for_its_own_units(classifier):
+    """Mask 1 for the class, masks 2 to 6 for the five features, as in the paper."""
+    objective = make(classifier, template="multi", features=(0, 1, 2, 3, 4))
+    losses = objective.losses(OUTPUT)
+    slots = objective.slot_losses(losses)
+    assert torch.allclose(slots, torch.stack(list(losses.values()), dim=1))
+
+
+def test_masks_without_units_answer_for_the_whole(classifier):
+    two = make(classifier, template="[MASK] and [MASK]")
+    losses = two.losses(OUTPUT)
+    assert torch.allclose(two.slot_losses(losses), losses["class"][:, None].expand(2, 2))
+    one = make(classifier, template="single", features=(3, 4))
+    losses = one.losses(OUTPUT)
+    assert torch.allclose(one.slot_losses(losses)[:, 0], one.total(losses))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"features": (-1,)}, "features: -1"),
+        ({"features": (16,)}, "features: .* 0 to 15, not 16"),
+        ({"n_features": 17}, "n_features: 17"),
+    ],
+)
+def test_features_that_are_not_there_are_refused(classifier, overrides, named):
+    with pytest.raises(InputError, match=named):
+        make(classifier, **overrides).losses(OUTPUT)
+
+
+def test_masked_lm_loss_is_over_the_masks_with_a_target():
+    logits = torch.tensor([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]])
+    log_s = logits.log_softmax(-1)
+    assert torch.allclose(masked_lm_loss(logits, [2, 0]), -log_s[0, 2] - log_s[1, 0])
+    assert torch.allclose(masked_lm_loss(logits, [None, 0]), -log_s[1, 0])
+    assert masked_lm_loss(logits, [None, None]) == 0
+
+
+class TestSlotTargets:
+    def test_a_better_word_replaces_the_target_of_its_mask_alone(self):
+        targets = SlotTargets(2)
+        targets.update((5, 6), (1.0, 1.0))
+        assert targets.targets == [5, 6]
+        targets.update((7, 8), (0.5, 2.0))
+        assert targets.targets == [7, 6]
+
+    def test_a_word_with_a_bad_history_needs_more_than_one_lucky_picture(self):
+        """Eq. 5 compares the mean of the word's own history."""
+        targets = SlotTargets(1)
+        targets.update((1,), (1.0,))
+        targets.update((2,), (3.0,))
+        targets.update((2,), (0.5,))  # mean 1.75
+        assert targets.targets == [1]
+        targets.update((3,), (0.5,))  # its first picture is its mean
+        assert targets.targets == [3]
+
+    def test_state_can_be_restored(self):
+        first, second = SlotTargets(1), SlotTargets(1)
+        first.update((2,), (3.0,))
+        second.load_state_dict(first.state_dict())
+        for targets in (first, second):
+            targets.update((2,), (0.5,))
+            targets.update((1,), (2.0,))
+        assert first.state_dict() == second.state_dict()
+        assert second.targets == [2]
+
+
+class TestTupleHistory:
+    def test_a_lucky_tuple_does_not_beat_one_that_is_proven(self):
+        history = TupleHistory()
+        for _ in range(10):
+            history.update((9, 9), 3.0)
+            history.update((1, 2), 0.2)
+        history.update((3, 4), 0.0)
+        assert history.best(3) == [(1, 2), (3, 4), (9, 9)]
+        for _ in range(20):
+            history.update((3, 4), 0.0)
+        assert history.best() == [(3, 4)]
+
+    def test_means_are_not_shrunk_in_what_is_told(self):
+        history = TupleHistory()
+        history.update((1,), 1.0)
+        history.update((1,), 2.0)
+        assert history.mean((1,)) == (1.5, 2)
+        mean, count = history.mean((2,))
+        assert math.isnan(mean) and count == 0
+
+    def test_state_can_be_restored(self):
+        first, second = TupleHistory(), TupleHistory()
+        first.update((1, 2), 1.0)
+        second.load_state_dict(first.state_dict())
+        assert second.state_dict() == first.state_dict()
+        assert second.best() == [(1, 2)]
