@@ -18,7 +18,7 @@ setup: $(STAMP) ## a virtual environment with the pinned packages
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt setuptools torch
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[dev,lab]'
 	touch $@
 
 DEMO_RUN = $(BIN)/dexter-tui run --preset quick --seeds 3 --class waterbird \
@@ -39,12 +39,11 @@ lint: setup ## ruff, mypy, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lab: setup ## train the lab's models again into checkpoints/lab
-	$(PIP) install -q -c constraints.txt -e '.[lab]' --no-build-isolation
-	$(BIN)/python -m dexter.lab.train
+lab: setup ## train the lab's models again into checkpoints/lab (hours; goes on where it was)
+	$(BIN)/python -m dexter.lab
 
-bench: setup ## gradient estimators compared on the lab
-	$(BIN)/python -m dexter.lab.bench
+bench: setup ## which gradient estimator finds the planted bias, as a table
+	$(BIN)/python -m benchmarks.estimators
 
 gpu-check: setup ## self-test for a machine with CUDA
 	$(BIN)/python -m dexter_tui.gpu_check

@@ -29,7 +29,7 @@ from store.artifacts import open_picture
 from store.states import ACTIVE
 from store.tables import Run
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 LINE_SECONDS = 10.0  # between two lines about one run, where there is no terminal
 PREVIEW_SECONDS = 2.0  # between two pictures: 24 by 12 cells are 10 kB on a slow line
 PREVIEW_COLUMNS = 24
@@ -119,7 +119,9 @@ class Screen:
 
     def render(self, runs: Sequence[Run]) -> RenderableType:
         """The view of the runs as they stand."""
-        parts: list[RenderableType] = [study_title(runs[0].study)]
+        title = study_title(runs[0].study)
+        title.truncate(self._console.width, overflow="ellipsis")
+        parts: list[RenderableType] = [title]
         room = self._console.height - len(parts) - PREVIEW_ROWS - 4
         shown = _most_telling(runs, max(room, 3))
         parts.append(self._table(shown))

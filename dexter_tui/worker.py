@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ from dexter.seeds import picture_seeds, seed_range
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.launch import log_file
 from dexter_tui.paths import home
+from dexter_tui.views import clean
 from store import State, Store, StoreError
 from store.artifacts import write_atomic
 from store.errors import explained
@@ -66,8 +68,14 @@ def main(run_ids: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, worker.terminate)
         while not worker.stopping and (run := store.claim_run(run_ids=run_ids)) is not None:
             redirect_output(log_file(store, run.id))
+            log(f"run {run.id}, attempt {run.attempt}, process {os.getpid()}: loading the models")
             codes.add(worker.work(run))
     return EXIT_FAILED if EXIT_FAILED in codes else max(codes, default=0)
+
+
+def log(line: str) -> None:
+    """One line, with the time, to the run's log."""
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {clean(line)}", flush=True)
 
 
 def redirect_output(path: Path) -> None:
@@ -98,9 +106,10 @@ class Worker:
             self._run(run)
         except Cancelled:
             self.store.finish_run(run.id, State.CANCELLED)
+            log("cancelled")
             return 0
         except (InputError, StoreError) as error:
-            print(f"refused: {error}", file=sys.stderr, flush=True)
+            log(f"refused: {error}")
             self._fail(run, str(error))
             return EXIT_REFUSED
         except torch.OutOfMemoryError as error:
@@ -110,9 +119,9 @@ class Worker:
         except Exception as error:  # a defect ends this run, not those that wait behind it
             traceback.print_exc()
             first = (str(error).strip().splitlines() or [""])[0]
-            log = log_file(self.store, run.id)
-            self._fail(run, f"{type(error).__name__}: {first} (see {log})")
+            self._fail(run, f"{type(error).__name__}: {first} (see {log_file(self.store, run.id)})")
             return EXIT_FAILED
+        log("succeeded")
         return 0
 
     def check_cancelled(self, run_id: str) -> None:
@@ -127,12 +136,13 @@ class Worker:
         config = RunConfig.model_validate(run.config)
         models = self._load(config)
         checkpoint = Checkpoint(self.store.run_folder(run.id) / "checkpoint.pt")
+        resumed = checkpoint.load()
         search = optimize(
             config,
             classifier=models.classifier,
             generator=models.generator,
             masked_lm=models.masked_lm,
-            state=checkpoint.load(),
+            state=resumed,
         )
         try:
             self.store.set_state(run.id, State.RUNNING, from_={State.STARTING})
@@ -150,6 +160,7 @@ class Worker:
             },
         )
         started = time.monotonic()
+        log(f"{'searching' if resumed is None else 'going on'} on {models.device}")
         recorder = Recorder(self.store, run.id, config, search, checkpoint)
         try:
             for step in search:
@@ -170,6 +181,7 @@ class Worker:
     ) -> None:
         """Score the best prompt and draw its frames, on noise that no search has seen."""
         result = search.result
+        log(f"ended ({result.stop_reason}) at step {result.steps} with: {result.prompt}")
         self.store.update_run(
             run_id,
             words=result.words,
@@ -328,6 +340,12 @@ class Recorder:
         self._saved_at = time.monotonic()
 
     def _flush(self) -> None:
+        if self._waiting:
+            last = self._waiting[-1]
+            log(
+                f"step {last.step}: loss {last.losses['total']:.4f}, "
+                f"p {last.target_probability:.3f}, best {', '.join(last.best_words)}"
+            )
         self._store.record_steps(self._run_id, [_step_row(step) for step in self._waiting])
         self._waiting.clear()
         self._recorded_at = time.monotonic()

@@ -27,7 +27,7 @@ def test_every_field_is_a_flag_with_its_description(cli: Any) -> None:
 
 def test_ranges_are_checked_and_shown(cli: Any) -> None:
     assert ">= 1, <= 100000" in " ".join(cli("run", "--help").out.split())
-    refused = cli("run", "--steps", "0")
+    refused = cli("run", "--classifier", "lab:x", "--class", "y", "--steps", "0")
     assert (refused.code, refused.out) == (2, "")
     assert "--steps" in refused.err
 
