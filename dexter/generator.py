@@ -15,7 +15,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -33,7 +33,7 @@ from transformers import CLIPTextModel
 from dexter import checkpoints
 from dexter.device import torch_dtype
 from dexter.errors import InputError
-from dexter.loading import fetch, hash_tensors, module_tensors, one_line, quiet
+from dexter.loading import fetch, hash_files, one_line, quiet
 
 # Each is tested to keep a row's noise its own. DPMSolverSDE, say, cannot: it draws for the batch.
 SCHEDULERS = {
@@ -54,6 +54,8 @@ SCHEDULERS = {
 }
 
 _TEXT_CACHE_SIZE = 256
+
+_NETWORKS = ("unet", "vae", "text_encoder")
 
 # What diffusers raises for folders and files that are incomplete, broken or of another kind.
 _LOADING_ERRORS = (
@@ -80,13 +82,12 @@ class Generator:
         pipeline: Any,
         *,
         spec: str,
-        weights_hash: str,
+        weight_files: Sequence[tuple[str, Path]],
         image_size: int,
         diffusion_steps: int,
         guidance: float,
     ) -> None:
         self.spec = spec
-        self.weights_hash = weights_hash
         self.image_size = image_size
         self.diffusion_steps = diffusion_steps
         self.guidance = guidance
@@ -117,6 +118,12 @@ class Generator:
             self._guidance_embedding = embedding.to(self.device, self.dtype)
         self._two_branches = guidance > 1 and embedded is None
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._weight_files = weight_files
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 (hex) of the weight files, the LoRA's among them; read when first asked for."""
+        return hash_files(self._weight_files)
 
     def token_embedding(self, ids: Tensor) -> Tensor:
         """Rows of CLIP's table of token embeddings: ids (...) to (..., D), float32, no gradient."""
@@ -310,25 +317,18 @@ def load_generator(
     if diffusion_steps < 1:
         raise InputError(f"diffusion steps is {diffusion_steps}, but at least 1 is needed")
     folder = _find_pipeline(spec, root)
+    weight_files = _weight_files(folder)
     with quiet():
         pipeline = _load_pipeline(spec, folder)
-        networks = {
-            "unet": pipeline.unet,
-            "vae": pipeline.vae,
-            "text_encoder": pipeline.text_encoder,
-        }
-        for network in networks.values():
-            # In float32 until the LoRA is fused and the weights hashed, so that neither the
-            # fusing's rounding nor the hash depends on the dtype asked for.
+        networks = [getattr(pipeline, name) for name in _NETWORKS]
+        for network in networks:
+            # In float32 until the LoRA is fused, so that fusing rounds nothing.
             network.requires_grad_(False).eval().to(torch.float32)
         if lora is not None:
-            _fuse_lora(pipeline, lora)
-        weights_hash = hash_tensors(
-            tensor
-            for name, network in networks.items()
-            for tensor in module_tensors(network, f"{name}.")
-        )
-        for network in networks.values():
+            file = _find_lora(lora)
+            _fuse_lora(pipeline, file)
+            weight_files.append(("lora", file))
+        for network in networks:
             network.to(device, precision, memory_format=torch.channels_last)
     pipeline.scheduler = _make_scheduler(pipeline.scheduler, scheduler, spec)
     size = _image_size(pipeline, image_size)
@@ -336,7 +336,7 @@ def load_generator(
         return Generator(
             pipeline,
             spec=spec,
-            weights_hash=weights_hash,
+            weight_files=weight_files,
             image_size=size,
             diffusion_steps=diffusion_steps,
             guidance=guidance,
@@ -366,7 +366,7 @@ def _load_pipeline(spec: str, folder: Path) -> Any:
     except _LOADING_ERRORS as error:
         raise InputError(f"generator {spec!r} cannot be loaded: {one_line(error)}") from error
     parts = pipeline.components
-    if not {"unet", "vae", "text_encoder"} <= parts.keys() or "text_encoder_2" in parts:
+    if not set(_NETWORKS) <= parts.keys() or "text_encoder_2" in parts:
         raise InputError(
             f"generator {spec!r} is a {type(pipeline).__name__}: only pipelines with a UNet and "
             "one CLIP text encoder work (Stable Diffusion 1.x, 2.x, turbo)"
@@ -382,9 +382,18 @@ def _load_pipeline(spec: str, folder: Path) -> Any:
     return pipeline
 
 
-def _fuse_lora(pipeline: Any, lora: str) -> None:
+def _weight_files(folder: Path) -> list[tuple[str, Path]]:
+    """The files that hold a pipeline's weights, with the network each belongs to."""
+    return [
+        (name, file)
+        for name in _NETWORKS
+        for file in sorted((folder / name).glob("*.safetensors"))
+        or sorted((folder / name).glob("*.bin"))
+    ]
+
+
+def _fuse_lora(pipeline: Any, file: Path) -> None:
     """Add a LoRA to the weights themselves: faster than layers beside them, and equal."""
-    file = _find_lora(lora)
     try:
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
         if not pipeline.get_active_adapters():

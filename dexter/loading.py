@@ -84,13 +84,23 @@ def hash_tensors(tensors: Iterable[tuple[str, bytes | memoryview]]) -> str:
     return digest.hexdigest()
 
 
-def module_tensors(module: Any, prefix: str = "") -> Iterator[tuple[str, memoryview]]:
+def hash_files(files: Iterable[tuple[str, Path]]) -> str:
+    """SHA-256 (hex) of named files, in their order, read a piece at a time."""
+    digest = hashlib.sha256()
+    for name, path in files:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{name}\0{content}\0".encode())
+    return digest.hexdigest()
+
+
+def module_tensors(module: Any) -> Iterator[tuple[str, memoryview]]:
     """Names and bytes of a torch module's state dict, on whatever device it is."""
     import torch
 
     for name, tensor in module.state_dict().items():
         flat = tensor.detach().cpu().contiguous().reshape(-1)
-        yield prefix + name, memoryview(flat.view(torch.uint8).numpy())
+        yield name, memoryview(flat.view(torch.uint8).numpy())
 
 
 def safetensors_tensors(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
