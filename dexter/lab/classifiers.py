@@ -83,8 +83,8 @@ RECIPES = {
         Recipe(
             "birds-balanced",
             BIRD_LABELS,
-            _birds(None, (0.6, 1.0), 0.0),
-            60_000,
+            _birds(None, (0.7, 1.0), 0.0),
+            120_000,
             "Every bird everywhere: the place says nothing, so it has to know the birds.",
         ),
         Recipe(

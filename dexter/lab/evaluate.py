@@ -19,6 +19,7 @@ from torch.nn import functional
 from dexter.lab import models, world
 from dexter.lab.classifiers import augment, pixels
 from dexter.lab.scenes import Scene, sample_scene
+from dexter.seeds import picture_seeds
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "subject": tuple(world.SUBJECTS),
@@ -148,7 +149,7 @@ def recognised(
                 else f"a picture of a {first} with {second}"
             )
         images = torch.from_numpy(
-            np.stack(list(generator.pictures(prompts, [2**40 + i for i in range(count)], 64)))
+            np.stack(list(generator.pictures(prompts, picture_seeds("evidence", 0, count), 64)))
         )
         images = images.permute(0, 3, 1, 2).float() / 255
         hits = [
