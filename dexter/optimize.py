@@ -17,7 +17,7 @@ import math
 import resource
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from torch import Tensor
 from dexter.classifiers import class_index
 from dexter.config import RunConfig
 from dexter.errors import InputError
+from dexter.estimate import BUDGET_BYTES, Estimate, estimate
 from dexter.generator import to_uint8
 from dexter.objective import Objective, SlotTargets, TupleHistory, Words, masked_lm_loss
 from dexter.prompt import MaskedLM, PromptModel, Sample
@@ -156,8 +157,7 @@ class Optimization(Iterator[Step]):
             eps=config.adam_epsilon,
             weight_decay=config.weight_decay,
         )
-        self._micro_batch = config.micro_batch or config.batch
-        self._checkpointing = bool(config.gradient_checkpointing)
+        self._plan = _plan(config, generator, masked_lm)
         self._baseline = Baseline()
         self._history = TupleHistory()
         self._slot_targets = SlotTargets(self._prompt.masks)
@@ -182,6 +182,11 @@ class Optimization(Iterator[Step]):
             self._result = self._final_comparison(self.stop_reason)
         return self._result
 
+    @property
+    def picture_batch(self) -> int:
+        """How many pictures fit into memory at a time without autograd, for score and frames."""
+        return self._plan.picture_batch
+
     def state_dict(self) -> dict[str, Any]:
         """All that the next steps depend on, as plain types and tensors.
 
@@ -189,6 +194,7 @@ class Optimization(Iterator[Step]):
         """
         return {
             "settings": _settings(self.config),
+            "plan": asdict(self._plan),
             "soft_prompt": self._prompt.soft_prompt.detach().cpu().clone(),
             "optimizer": self._optimizer.state_dict(),
             "rng": self._rng.get_state(),
@@ -212,6 +218,8 @@ class Optimization(Iterator[Step]):
                     f"{name}: the checkpoint has {theirs!r}, this run {ours[name]!r}; "
                     "resume with the same settings"
                 )
+        # How pictures are split shows in the last bits, and may depend on memory that was free.
+        self._plan = Estimate(**state["plan"])
         with torch.no_grad():
             self._prompt.soft_prompt.copy_(state["soft_prompt"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -288,13 +296,13 @@ class Optimization(Iterator[Step]):
         embeddings.requires_grad_(with_grad > 0)
         seeds = self._fresh_seeds(count)
         parts = []
-        for rows in _chunks(0, with_grad, self._micro_batch):
+        for rows in _chunks(0, with_grad, self._plan.micro_batch):
             conditioning = self._generator.encode(embeddings[rows], lengths[rows])
             part = self._classify(conditioning, seeds[rows])
             self._objective.total(part.losses).sum().backward()  # type: ignore[no-untyped-call]
             parts.append(part.detach())
         with torch.no_grad():
-            for rows in _chunks(with_grad, count, self._micro_batch):
+            for rows in _chunks(with_grad, count, self._plan.picture_batch):
                 conditioning = self._generator.encode(embeddings[rows], lengths[rows])
                 parts.append(self._classify(conditioning, seeds[rows]))
         return _join(parts), None if embeddings.grad is None else embeddings.grad[:with_grad]
@@ -304,7 +312,7 @@ class Optimization(Iterator[Step]):
             conditioning,
             seeds,
             backprop_steps=self.config.backprop_steps,
-            gradient_checkpointing=self._checkpointing,
+            gradient_checkpointing=self._plan.gradient_checkpointing,
         )
         output = self._classifier(images)
         losses = self._objective.losses(output)
@@ -364,29 +372,31 @@ class Optimization(Iterator[Step]):
         """Compare the best tuples, and the likeliest one, on the same fresh pictures."""
         likeliest = tuple(self._prompt.logits().argmax(-1).tolist())
         tuples = list(dict.fromkeys([*self._history.best(FINAL_TUPLES - 1), likeliest]))
-        seeds = self._fresh_seeds(FINAL_PICTURES)
-        records = []
-        for words in tuples:
-            text = self._prompt.text(words)
-            conditioning = self._generator.encode_text([text]).expand(len(seeds), -1, -1)
-            pictures = _join(
-                [
-                    self._classify(conditioning[rows], seeds[rows])
-                    for rows in _chunks(0, len(seeds), self._micro_batch)
-                ]
-            )
-            loss = float(self._objective.total(pictures.losses).mean())
-            records.append((words, PromptRecord(self._prompt.words(words), text, loss, len(seeds))))
-        records.sort(key=lambda record: record[1].mean_loss)
-        words, best = records[0]
+        texts = [self._prompt.text(words) for words in tuples for _ in range(FINAL_PICTURES)]
+        seeds = self._fresh_seeds(FINAL_PICTURES) * len(tuples)
+        totals = torch.cat(
+            [
+                self._objective.total(
+                    self._classify(self._generator.encode_text(texts[rows]), seeds[rows]).losses
+                )
+                for rows in _chunks(0, len(texts), self._plan.picture_batch)
+            ]
+        )
+        means = totals.view(len(tuples), FINAL_PICTURES).mean(1).tolist()
+        ranked = sorted(zip(means, tuples, strict=True))
         return Result(
-            words=best.words,
-            prompt=best.text,
-            mean_loss=best.mean_loss,
-            times_sampled=self._history.mean(words)[1],
+            words=self._prompt.words(ranked[0][1]),
+            prompt=self._prompt.text(ranked[0][1]),
+            mean_loss=ranked[0][0],
+            times_sampled=self._history.mean(ranked[0][1])[1],
             steps=self._step,
             stop_reason=stop_reason,
-            prompts=[record for _, record in records],
+            prompts=[
+                PromptRecord(
+                    self._prompt.words(words), self._prompt.text(words), mean, FINAL_PICTURES
+                )
+                for mean, words in ranked
+            ],
             peak_memory_bytes=_peak_memory(self._generator.device),
         )
 
@@ -462,6 +472,16 @@ def _chunks(start: int, stop: int, size: int) -> list[slice]:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     return {**config.study_settings(), "seed": config.seed}
+
+
+def _plan(config: RunConfig, generator: Generator, masked_lm: MaskedLM) -> Estimate:
+    """How to split the pictures: for the models as loaded, into the memory there is."""
+    budget = BUDGET_BYTES
+    device = generator.device
+    if device.type == "cuda":
+        budget = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    loaded = config.model_copy(update={"generator": generator.spec, "masked_lm": masked_lm.spec})
+    return estimate(loaded, budget=budget, device=device.type)
 
 
 def _peak_memory(device: torch.device) -> int:
