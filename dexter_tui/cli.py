@@ -69,6 +69,8 @@ def _refusals() -> tuple[type[Exception], ...]:
 @app.callback(invoke_without_command=True)
 def default(context: typer.Context, as_json: Json = False) -> None:
     """Without a command: the runs."""
+    # The look-up of checkpoints, here and in workers, shall mean the same folder.
+    os.environ["DEXTER_HOME"] = str(paths.home())
     if context.invoked_subcommand is None:
         list_runs(as_json=as_json)
 
@@ -118,6 +120,7 @@ def run(
         _say(f"{finding.detail}; {finding.remedy}")
     with _store(create=True) as store:
         run_ids = plan.enqueue(store, configs, info, index)
+        _say(plan.expectation(store, configs[0], store.run(run_ids[0]).study_id))
         return _work(store, run_ids, jobs or plan.default_jobs(configs[0]), as_json=as_json)
 
 
@@ -328,8 +331,6 @@ def _store(*, create: bool = False) -> "Store":
     from store import Store
 
     home = paths.home()
-    # Workers, and the look-up of checkpoints, shall mean the same folder.
-    os.environ["DEXTER_HOME"] = str(home)
     if not create and not _has_store():
         raise InputError(f"{home}: no store here yet; start a run, or set DEXTER_HOME")
     return Store.open(home)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from dexter.checkpoints import find
 from dexter.errors import InputError
+from dexter_tui.views import size
 
 Status = Literal["ok", "note", "warning", "error"]
 
@@ -131,7 +132,7 @@ def check_home(home: Path, mounts: Path = MOUNTS) -> Finding:
 def check_space(home: Path) -> Finding:
     """Room for results."""
     free = shutil.disk_usage(_existing(home)).free
-    detail = f"{_size(free)} free at {home}"
+    detail = f"{size(free)} free at {home}"
     if free < MIN_HOME_BYTES:
         return Finding(
             "disk space", "error", detail, "free some space, or move DEXTER_HOME to a larger disk"
@@ -224,7 +225,7 @@ def check_model_cache() -> Finding:
 
     cache = Path(constants.HF_HUB_CACHE)
     free = shutil.disk_usage(_existing(cache)).free
-    detail = f"{_size(free)} free at {cache}"
+    detail = f"{size(free)} free at {cache}"
     if free < MIN_CACHE_BYTES:
         return Finding(
             "model cache",
@@ -299,8 +300,8 @@ def check_gpus(driver: Driver | None, env: Mapping[str, str]) -> Finding:
     if driver is None or not driver.gpus:
         return Finding("GPUs", "note", "none: runs use the CPU")
     listed = "; ".join(
-        f"{gpu.index}: {gpu.name}, {_size(gpu.total_bytes - gpu.used_bytes)} of "
-        f"{_size(gpu.total_bytes)} free" + (f", {gpu.processes} processes" if gpu.processes else "")
+        f"{gpu.index}: {gpu.name}, {size(gpu.total_bytes - gpu.used_bytes)} of "
+        f"{size(gpu.total_bytes)} free" + (f", {gpu.processes} processes" if gpu.processes else "")
         for gpu in driver.gpus
     )
     visible = env.get("CUDA_VISIBLE_DEVICES")
@@ -376,11 +377,3 @@ def check_api_key(env: Mapping[str, str]) -> Finding:
 
 def _version(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

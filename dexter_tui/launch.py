@@ -48,6 +48,7 @@ class Team:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     exit_codes: list[int] = field(default_factory=list)
     _queued_at_start: int = 0
+    _first_queued: str = ""
 
     def start(self) -> None:
         """Start the workers that the queued runs call for."""
@@ -89,10 +90,13 @@ class Team:
             self._try_state(self.store.run(run_id), State.CANCELLED)
 
     def abandon_queued(self) -> None:
-        """Nobody is left to work on the runs still queued."""
+        """End the runs that no worker took: those that were started could not even begin."""
         for run in self.runs():
             if run.state is State.QUEUED:
-                self._try_state(run, State.CANCELLED)
+                log = log_file(self.store, self._first_queued)
+                error = f"no worker took this run: they ended at their start; see {log}"
+                with suppress(StoreError):
+                    self.store.finish_run(run.id, State.CANCELLED, error=error)
 
     def exit_code(self) -> int:
         """0 if all succeeded, 2 if all that went wrong is refused input, else 1."""
@@ -113,8 +117,11 @@ class Team:
             self._spawn()
 
     def _spawn(self) -> None:
-        first = next(id for id in self.run_ids if self.store.run(id).state is State.QUEUED)
-        with log_file(self.store, first).open("ab") as log:
+        # Until a worker takes a run, what it says goes to the log of the first that waits.
+        self._first_queued = next(
+            run_id for run_id in self.run_ids if self.store.run(run_id).state is State.QUEUED
+        )
+        with log_file(self.store, self._first_queued).open("ab") as log:
             self.workers.append(
                 subprocess.Popen(
                     [sys.executable, "-P", "-m", "dexter_tui.worker", *self.run_ids],

@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
 from types import FrameType
 
 from rich.console import Console, Group, RenderableType
@@ -18,6 +17,7 @@ from dexter_tui.launch import Team
 from dexter_tui.views import (
     STATE_STYLES,
     clean,
+    duration,
     plain,
     score_text,
     seconds_left,
@@ -159,7 +159,7 @@ class Screen:
             left = f"{run.frames_hit or 0}/{run.frames_wanted}"
         elif run.state is State.RUNNING:
             seconds = seconds_left(run, steps)
-            left = "" if seconds is None else _clock(seconds)
+            left = "" if seconds is None else duration(seconds)
         elif run.state is State.SUCCEEDED:
             left = f"{run.score_value:.0%}" if run.score_value is not None else ""
         progress: RenderableType = state
@@ -203,9 +203,3 @@ def _most_telling(runs: Sequence[Run], count: int) -> list[Run]:
         return kind, run.seed
 
     return sorted(sorted(runs, key=rank)[:count], key=lambda run: run.seed)
-
-
-def _clock(seconds: float) -> str:
-    """12:34 or 1:02:03."""
-    text = str(timedelta(seconds=round(seconds)))
-    return text.removeprefix("0:").removeprefix("0") if seconds < 3600 else text

@@ -8,9 +8,11 @@ from pathlib import Path
 from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
 from dexter.errors import InputError
+from dexter.estimate import estimate
 from dexter_tui import doctor
 from dexter_tui.flags import flag
-from store import Store
+from dexter_tui.views import duration, size
+from store import State, Store
 
 
 def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
@@ -22,6 +24,7 @@ def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
         if finding.status == "error":
             raise InputError(_line(finding))
     _check_models(config)
+    estimate(config)  # it reads the models' descriptions, and refuses folders without any
     warnings = []
     if config.device != "cpu":
         driver = doctor.read_driver()
@@ -107,3 +110,21 @@ def enqueue(
     settings = configs[0].study_settings()
     study = store.ensure_study(classifier, info.labels[index], index, settings)
     return [store.add_run(study, c.seed, c.model_dump(mode="json")) for c in configs]
+
+
+def expectation(store: Store, config: RunConfig, study_id: str) -> str:
+    """What a run will take, in a line: as an earlier run of the study took, else by formula."""
+    earlier = store.runs(study_id=study_id, states=[State.SUCCEEDED], limit=1)
+    if earlier:
+        paces = [step.seconds for step in store.steps(earlier[0].id) if step.seconds is not None]
+        expected = estimate(
+            config,
+            measured_peak=earlier[0].peak_memory_bytes,
+            measured_seconds=sum(paces) / len(paces) if paces else None,
+        )
+    else:
+        expected = estimate(config)
+    return (
+        f"a run takes up to {duration(expected.total_seconds)} and {size(expected.peak_bytes)} "
+        f"({f'as {earlier[0].id} took' if earlier else 'by formula'})"
+    )

@@ -149,7 +149,10 @@ def runs_table(runs: Iterable["Run"]) -> Table:
     table.add_column("score", no_wrap=True)
     table.add_column("words", ratio=1)
     for run in runs:
-        words = plain(run.error, "red") if run.error else plain(", ".join(run.words or []))
+        words = plain(", ".join(run.words or []))
+        if run.error:  # `show` tells all of it
+            words = plain(run.error, "red")
+            words.no_wrap, words.overflow = True, "ellipsis"
         table.add_row(
             f"  {run.id}",
             str(run.seed),
@@ -231,6 +234,22 @@ def prompts_table(prompts: Sequence[Any]) -> Table:
         loss = "" if prompt.mean_loss is None else f"{prompt.mean_loss:.3f}"
         table.add_row(plain(", ".join(prompt.words)), loss, str(prompt.times_sampled))
     return table
+
+
+def duration(seconds: float) -> str:
+    """0:42, 12:34 or 1:02:03."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
 
 
 def seconds_left(run: "Run", steps: Sequence["Step"]) -> float | None:

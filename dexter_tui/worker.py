@@ -27,6 +27,7 @@ from dexter.classifiers import Classifier, load_classifier
 from dexter.config import RunConfig
 from dexter.device import select_device
 from dexter.errors import InputError
+from dexter.estimate import estimate
 from dexter.generator import Generator, load_generator
 from dexter.optimize import Optimization, Step, optimize
 from dexter.prompt import MaskedLM, load_masked_lm, template_pieces
@@ -201,7 +202,7 @@ class Worker:
                 for prompt in result.prompts
             ],
         )
-        batch = config.micro_batch or config.batch
+        batch = estimate(config, device=models.device).picture_batch
         subject = (models.generator, models.classifier, search.class_index, result.prompt)
         score = activation_score(*subject, n=config.score_images, batch=batch)
         self.store.update_run(
