@@ -8,6 +8,7 @@ did well, because gradients through the generator alone are too weak to converge
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -124,41 +125,48 @@ class SlotTargets:
 class TupleHistory:
     """Running mean loss of every tuple of words tried; the best one is what a run answers.
 
-    Means are shrunk towards PRIOR losses seen, ``(sum + k * prior) / (n + k)``, so that a tuple
-    with one lucky picture does not beat one that did well many times.
+    Means are shrunk towards the mean of all pictures so far, as if each tuple had PRIOR_COUNT
+    more pictures of that loss: a tuple with one lucky picture does not beat one that did well
+    many times.
     """
 
-    PRIOR_WEIGHT = 0.25
-    PRIOR = 4.0
+    PRIOR_COUNT = 0.25
 
     def __init__(self) -> None:
         self._sums: dict[Words, tuple[float, int]] = {}
+        self._total = 0.0
+        self._count = 0
 
     def update(self, words: Words, loss: float) -> None:
         """Take in one picture."""
         total, count = self._sums.get(words, (0.0, 0))
         self._sums[words] = (total + loss, count + 1)
+        self._total += loss
+        self._count += 1
 
     def best(self, count: int = 1) -> list[Words]:
         """The ``count`` tuples with the lowest shrunk mean, best first; ties: the older one."""
-        return sorted(self._sums, key=self._shrunk)[:count]
+        prior = self.PRIOR_COUNT * self._total / max(self._count, 1)
+
+        def shrunk(words: Words) -> float:
+            total, n = self._sums[words]
+            return (total + prior) / (n + self.PRIOR_COUNT)
+
+        return heapq.nsmallest(count, self._sums, key=shrunk)
 
     def mean(self, words: Words) -> tuple[float, int]:
         """Mean loss of a tuple and how many pictures that is; (nan, 0) if it was never tried."""
         total, count = self._sums.get(words, (math.nan, 0))
         return total / max(count, 1), count
 
-    def _shrunk(self, words: Words) -> float:
-        total, count = self._sums[words]
-        return (total + self.PRIOR_WEIGHT * self.PRIOR) / (count + self.PRIOR_WEIGHT)
-
     def state_dict(self) -> dict[str, Any]:
         """All of it, in plain types."""
-        return {"sums": dict(self._sums)}
+        return {"sums": dict(self._sums), "total": self._total, "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self._sums = dict(state["sums"])
+        self._total, self._count = state["total"], state["count"]
 
 
 def _features(config: RunConfig, classifier: Classifier, class_index: int) -> tuple[int, ...]:
