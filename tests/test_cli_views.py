@@ -1,0 +1,147 @@
+"""What is shown on a terminal: within its size, and nothing in it that the terminal would obey."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from dexter_tui import images, views
+from dexter_tui.live import Lines, Screen
+from store import State, Store
+from store.tables import Run
+
+HOSTILE = "sea\x1b[2J\x07[bold red]\u202e\n"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "home")
+
+
+def runs_with_hostile_words(store: Store, count: int) -> list[Run]:
+    """Runs at work, as many as asked for, whose models and user wrote what they should not."""
+    classifier = store.ensure_classifier(f"hf:/{HOSTILE}", None, ["a", HOSTILE], 64)
+    study = store.ensure_study(classifier, HOSTILE, 1, {"template": HOSTILE + "x" * 100})
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(buffer, "PNG")
+    picture = store.put_artifact(buffer.getvalue(), "image/png")
+    ids = []
+    for seed in range(count):
+        run_id = store.add_run(study, seed, {"template": HOSTILE})
+        store.claim_run(run_ids=[run_id])
+        store.set_state(run_id, State.RUNNING)
+        store.update_run(run_id, steps_total=60, frames_wanted=4)
+        words = [HOSTILE] * 6
+        step = {"losses": {"total": 1.5}, "words": words, "best_words": words}
+        rows = [
+            {**step, "step": k, "target_probability": 0.5, "seconds": 2.0} for k in range(1, 31)
+        ]
+        store.record_steps(run_id, rows)
+        for kind in ("preview", "frame"):
+            store.record_frame(
+                run_id,
+                kind=kind,
+                seed=1,
+                prompt=HOSTILE,
+                predicted_class=1,
+                target_probability=0.5,
+                hit=True,
+                sha256=picture,
+            )
+        ids.append(run_id)
+    return [store.run(run_id) for run_id in ids]
+
+
+def shown(view: object, width: int = 80, height: int = 24) -> str:
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        height=height,
+        force_terminal=True,
+        color_system="truecolor",
+    )
+    console.print(view)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def assert_harmless(text: str) -> None:
+    assert "\x1b" not in COLOUR.sub("", text)
+    assert "\x07" not in text and "\u202e" not in text
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "height"),
+    [(1, 80, 24), (3, 80, 24), (25, 80, 24), (3, 60, 16), (3, 200, 50)],
+)
+def test_the_live_view_fits_the_terminal(store: Store, count: int, width: int, height: int) -> None:
+    runs = runs_with_hostile_words(store, count)
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
+    text = shown(Screen(store, console).render(runs), width, height)
+    assert_harmless(text)
+    lines = COLOUR.sub("", text).splitlines()
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+    assert "30/60" in text
+    assert "1:00" in text  # left: 30 steps of 2 s
+    assert "[bold red]" in text  # shown, not obeyed
+    if height >= 24:
+        assert "▀" in text or "\x1b[48;" in text
+
+
+def test_lines_without_a_terminal_tell_each_change_once(store: Store) -> None:
+    [run] = runs_with_hostile_words(store, 1)
+    file = io.StringIO()
+    lines = Lines(Console(file=file, width=80))
+    lines.tell([run])
+    lines.tell([run])
+    store.finish_run(run.id, State.FAILED, error=HOSTILE)
+    lines.tell([store.run(run.id)])
+    told = file.getvalue().splitlines()
+    assert [("running" in line, "failed" in line) for line in told] == [
+        (True, False),
+        (False, True),
+    ]
+    assert_harmless(file.getvalue())
+
+
+def test_runs_and_studies_are_data(store: Store) -> None:
+    [run] = runs_with_hostile_words(store, 1)
+    store.update_run(run.id, words=[HOSTILE], prompt=HOSTILE, score_value=0.5, score_low=0.25)
+    store.update_run(run.id, score_high=0.75, score_n=8, error=HOSTILE)
+    run = store.run(run.id)
+    for view in (
+        views.studies_view([run]),
+        views.run_view(store, run, pictures=True),
+        views.study_view(run.study, [run]),
+    ):
+        assert_harmless(shown(view))
+    assert "50% [25%–75%]" in shown(views.studies_view([run]))
+
+
+@pytest.mark.parametrize(("announced", "code"), [("truecolor", "38;2;"), ("", "38;5;")])
+def test_half_blocks_suit_the_terminals_colours(
+    monkeypatch: pytest.MonkeyPatch, announced: str, code: str
+) -> None:
+    monkeypatch.setenv("COLORTERM", announced)
+    blocks = images.half_blocks(Image.linear_gradient("L"), 24)
+    assert len(blocks.splitlines()) == 12
+    assert code in blocks
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert views.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500_000, "2 MB"), (12.04e9, "12.0 GB")]
+)
+def test_sizes(count: float, text: str) -> None:
+    assert views.size(count) == text
