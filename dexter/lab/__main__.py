@@ -1,8 +1,8 @@
 """`python -m dexter.lab` (`make lab`): train all that is shipped under checkpoints/lab.
 
-Stages, in this order: vae, masked-lm, generator, guided, classifiers, evaluator, export. Each
-leaves its work files in build/lab and goes on from them; a stage that has its samples is passed
-over. About three hours on two cores.
+Stages, in this order: vae, judge, masked-lm, generator, guided, classifiers, evaluator, export.
+Each leaves its work files in build/lab and goes on from them; a stage that has its samples is
+passed over. About three hours on two cores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from dexter.lab import parallel, train
 from dexter.lab.classifiers import RECIPES
 from dexter.lab.classifiers import train as train_classifier
 
-SAMPLES = {"vae": 20_000, "masked-lm": 250_000, "generator": 220_000, "guided": 50_000}
+SAMPLES = {
+    "vae": 20_000,
+    "judge": 60_000,
+    "masked-lm": 250_000,
+    "generator": 220_000,
+    "guided": 50_000,
+}
 """Of the recipe, by stage."""
 STAGES = (*SAMPLES, "classifiers", "evaluator", "export")
 TARGET = Path("checkpoints/lab")

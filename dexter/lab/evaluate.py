@@ -56,7 +56,7 @@ def train_evaluator(path: Path, samples: int = 240_000, seed: int = 7) -> Any:
     for step in range(steps):
         scenes = [sample_scene(rng, item_counts=(0.2, 0.3, 0.3, 0.2)) for _ in range(batch)]
         logits = network(augment(pixels(scenes), rng) * 2 - 1).logits
-        loss = _loss(logits, scenes)
+        loss = scene_loss(logits, scenes)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -71,7 +71,8 @@ def train_evaluator(path: Path, samples: int = 240_000, seed: int = 7) -> Any:
     return network
 
 
-def _loss(logits: Tensor, scenes: Sequence[Scene]) -> Tensor:
+def scene_loss(logits: Tensor, scenes: Sequence[Scene]) -> Tensor:
+    """Cross-entropy of each family that a scene has, and of its items; logits (B, LABELS)."""
     total = logits.new_zeros(())
     for family, words in FAMILIES.items():
         rows = [i for i, scene in enumerate(scenes) if _value(scene, family) in words]

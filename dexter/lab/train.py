@@ -19,14 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dexter.lab import models, parallel, world
+from dexter.lab import judge, models, parallel, world
 from dexter.lab.scenes import Scene, caption, render, sample_scene
 
 WORK = Path("build/lab")
 DROP_CAPTION = 0.10
 GUIDANCE_WEIGHT = 0.6
 """Classifier-free guidance that the generator learns to need no second call for: scale 2.5."""
-MIX = {"birds": 0.6, "animals": 0.15, "objects": 0.1, "people": 0.15}
+JUDGE_WEIGHT = 0.03
+"""Of the judge's cross-entropy beside the squared error of denoising."""
+MIX = {"birds": 0.7, "animals": 0.1, "objects": 0.08, "people": 0.12}
 """Share of each group of subjects: birds, which the first demonstration needs, are seen most."""
 
 
@@ -140,16 +142,41 @@ def _frozen_vae() -> Any:
     return module.eval().requires_grad_(False)
 
 
-def _captioned_latents(rng: np.random.Generator, batch: int) -> tuple[Tensor, list[str]]:
+def _scene_latents(rng: np.random.Generator, batch: int) -> tuple[list[Scene], Tensor]:
     scenes = training_scenes(rng, batch)
     with torch.no_grad():
-        latents = _frozen_vae().encoder(pictures(scenes))
-    return latents, [caption(scene, rng) for scene in scenes]
+        return scenes, _frozen_vae().encoder(pictures(scenes))
+
+
+def judge_task(samples: int) -> parallel.Task:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return judge.network()
+
+    def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
+        scenes, latents = _scene_latents(rng, batch)
+        return judge.scene_latent_loss(module, latents, scenes, rng)
+
+    return parallel.Task(
+        "judge", build, loss, samples, batch=64, learning_rate=2e-3, decay=0.6, ema=0.9
+    )
+
+
+@cache
+def _frozen_judge() -> nn.Module:
+    module = judge.network()
+    state = torch.load(WORK / "judge.pt", weights_only=True)
+    parallel.from_vector(state["average"], module.parameters())
+    return module.eval().requires_grad_(False)
 
 
 def _noise_levels(batch: int) -> Tensor:
-    """Mostly those that the sampler uses; the rest keeps the model good for other step counts."""
-    chosen = torch.tensor(models.SAMPLER_STEPS)[torch.randint(len(models.SAMPLER_STEPS), (batch,))]
+    """Mostly those that the sampler uses; the rest keeps the model good for other step counts.
+
+    Those in the middle, where pictures take shape, are the hardest and seen most.
+    """
+    shares = torch.tensor([0.15, 0.35, 0.35, 0.15])
+    chosen = torch.tensor(models.SAMPLER_STEPS)[torch.multinomial(shares, batch, replacement=True)]
     return torch.where(torch.rand(batch) < 0.8, chosen, torch.randint(100, 1000, (batch,)))
 
 
@@ -170,7 +197,8 @@ def generator_task(samples: int, guided: bool = False) -> parallel.Task:
         return module
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
-        latents, captions = _captioned_latents(rng, batch)
+        scenes, latents = _scene_latents(rng, batch)
+        captions = [caption(scene, rng) for scene in scenes]
         bare = torch.tensor([rng.random() < DROP_CAPTION for _ in captions])
         captions = ["" if b else text for b, text in zip(bare, captions, strict=True)]
         steps = _noise_levels(batch)
@@ -185,7 +213,9 @@ def generator_task(samples: int, guided: bool = False) -> parallel.Task:
                 push = GUIDANCE_WEIGHT * (predicted - free)
                 velocity = velocity + torch.where(bare.view(-1, 1, 1, 1), 0.0, push)
         error: Tensor = noise_level.square() * (predicted - velocity).square()
-        return error.mean()
+        denoised = signal * noisy - noise_level * predicted
+        judged = judge.caption_loss(_frozen_judge(), denoised, scenes, captions)
+        return error.mean() + JUDGE_WEIGHT * judged
 
     if guided:
         return parallel.Task("guided", build, loss, samples, learning_rate=7e-4, decay=0.9)
@@ -264,6 +294,7 @@ def _free_caption(rng: np.random.Generator) -> str:
 
 TASKS = {
     "vae": vae_task,
+    "judge": judge_task,
     "masked-lm": masked_lm_task,
     "generator": generator_task,
     "guided": guided_task,
