@@ -47,10 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _refusals() as error:
         _say(str(error))
         return EXIT_REFUSED
-    except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter shall not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
     except OSError as error:
         _say(f"{error.filename or 'input or output'}: {error.strerror or error}")
         return EXIT_REFUSED
