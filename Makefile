@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[dev,lab]'
 	touch $@
 
-DEMO_RUN = $(BIN)/dexter-tui run --preset quick --seeds 3 --class waterbird \
+DEMO_RUN = $(BIN)/dexter-tui run --preset quick --seeds 3 --jobs 3 --class waterbird \
 	--template 'a picture of a bird with [MASK] and [MASK]'
 
 demo: setup ## explain a biased and a balanced bird classifier, offline, in under three minutes
