@@ -1,8 +1,8 @@
 """`python -m dexter.lab` (`make lab`): train all that is shipped under checkpoints/lab.
 
-Stages, in this order: vae, judge, masked-lm, generator, guided, classifiers, evaluator, export.
-Each leaves its work files in build/lab and goes on from them; a stage that has its samples is
-passed over. About three hours on two cores.
+Stages, in this order: vae, text, judge, masked-lm, generator, guided, classifiers, evaluator,
+export. Each leaves its work files in build/lab and goes on from them; a stage that has its samples
+is passed over. About three hours on two cores.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dexter.lab.classifiers import train as train_classifier
 
 SAMPLES = {
     "vae": 20_000,
+    "text": 150_000,
     "judge": 60_000,
     "masked-lm": 250_000,
     "generator": 220_000,

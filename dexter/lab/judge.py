@@ -72,4 +72,5 @@ def caption_loss(
             total = total + functional.cross_entropy(
                 logits[list(rows), family_slice(family)], torch.tensor(truth), reduction="sum"
             )
-    return total / len(captions)
+    mean: Tensor = total / len(captions)
+    return mean

@@ -97,6 +97,60 @@ def _edge_loss(a: Tensor, b: Tensor) -> Tensor:
     )
 
 
+# --- text encoder ---------------------------------------------------------------------------------
+
+
+class Reader(nn.Module):
+    """The text encoder, and a head that tells from each of its last tokens what was said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokenizer = models.clip_tokenizer(WORK / "tokenizer")
+        self.text = models.text_encoder(self.tokenizer)
+        self.head = nn.Linear(models.HIDDEN, len(world.CONTENT_WORDS))
+
+    def encode(self, captions: list[str]) -> Tensor:
+        """Hidden states (B, MAX_TOKENS, HIDDEN)."""
+        ids = self.tokenizer(
+            captions,
+            padding="max_length",
+            truncation=True,
+            max_length=models.MAX_TOKENS,
+            return_tensors="pt",
+        ).input_ids
+        hidden: Tensor = self.text(ids).last_hidden_state
+        return hidden
+
+
+def text_task(samples: int) -> parallel.Task:
+    """Learn to hold a caption's words in every token behind them.
+
+    A text encoder that starts from nothing beside a UNet that starts from nothing learns slowly: a
+    word is one of 24 tokens and hardly moves what the UNet sees, so nothing asks it to differ. With
+    this the words stand apart before the UNet begins.
+    """
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return Reader()
+
+    def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
+        captions = [
+            caption(scene, rng) if rng.random() < 0.5 else _free_caption(rng)
+            for scene in training_scenes(rng, batch)
+        ]
+        hidden = module.encode(captions)
+        said = torch.tensor(
+            [[float(w in words) for w in world.CONTENT_WORDS] for words in map(str.split, captions)]
+        )
+        # The last token, and the mean of all: the UNet pools the latter.
+        logits = module.head(torch.stack([hidden[:, -1], hidden.mean(1)]))
+        said = said.expand_as(logits)
+        return functional.binary_cross_entropy_with_logits(logits, said) * logits.shape[-1]
+
+    return parallel.Task("text", build, loss, samples, batch=128, learning_rate=2e-3, decay=0.6)
+
+
 # --- latent diffusion -----------------------------------------------------------------------------
 
 
@@ -105,23 +159,13 @@ class Denoiser(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokenizer = models.clip_tokenizer(WORK / "tokenizer")
-        self.text = models.text_encoder(self.tokenizer)
+        reader = Reader()
+        self.text, self.tokenizer, self.encode = reader.text, reader.tokenizer, reader.encode
         self.unet = models.unet().to(memory_format=torch.channels_last)
         # Plain matrix products: faster to train on a CPU than the fused attention, same weights.
         from diffusers.models.attention_processor import AttnProcessor
 
         self.unet.set_attn_processor(AttnProcessor())
-
-    def encode(self, captions: list[str]) -> Tensor:
-        ids = self.tokenizer(
-            captions,
-            padding="max_length",
-            truncation=True,
-            max_length=models.MAX_TOKENS,
-            return_tensors="pt",
-        ).input_ids
-        return self.text(ids).last_hidden_state  # type: ignore[no-any-return]
 
     def velocity(self, noisy: Tensor, steps: Tensor, condition: Tensor) -> Tensor:
         return self.unet(noisy, steps, condition).sample  # type: ignore[no-any-return]
@@ -191,6 +235,10 @@ def generator_task(samples: int, guided: bool = False) -> parallel.Task:
     def build() -> nn.Module:
         torch.manual_seed(0)
         module = Denoiser()
+        reader = Reader()
+        read = torch.load(WORK / "text.pt", weights_only=True)
+        parallel.from_vector(read["average"], reader.parameters())
+        module.text.load_state_dict(reader.text.state_dict())
         if guided:
             state = torch.load(WORK / "generator.pt", weights_only=True)
             parallel.from_vector(state["average"], module.parameters())
@@ -294,6 +342,7 @@ def _free_caption(rng: np.random.Generator) -> str:
 
 TASKS = {
     "vae": vae_task,
+    "text": text_task,
     "judge": judge_task,
     "masked-lm": masked_lm_task,
     "generator": generator_task,
