@@ -91,7 +91,7 @@ RECIPES = {
             "objects",
             tuple(world.THINGS),
             _objects,
-            120_000,
+            80_000,
             "All animals, birds and objects of the world, every one of them anywhere.",
         ),
     )

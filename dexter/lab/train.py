@@ -146,7 +146,8 @@ def text_task(samples: int) -> parallel.Task:
         # The last token, and the mean of all: the UNet pools the latter.
         logits = module.head(torch.stack([hidden[:, -1], hidden.mean(1)]))
         said = said.expand_as(logits)
-        return functional.binary_cross_entropy_with_logits(logits, said) * logits.shape[-1]
+        mean: Tensor = functional.binary_cross_entropy_with_logits(logits, said)
+        return mean * logits.shape[-1]
 
     return parallel.Task("text", build, loss, samples, batch=128, learning_rate=2e-3, decay=0.6)
 
