@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dexter.config import PRESETS
+from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, flags, paths
 
@@ -138,7 +138,6 @@ def resume(
     as_json: Json = False,
 ) -> int:
     """Go on with runs that ended early, from their checkpoints."""
-    from dexter.config import RunConfig
     from dexter_tui import plan
     from store import State
 
@@ -250,9 +249,11 @@ def export(
     """Write a report in Markdown, its pictures beside it."""
     from store.export import markdown
 
+    any_study = {"classifier": "any", "class_name": "any"}
+    presets = {name: RunConfig.from_preset(name, **any_study).study_settings() for name in PRESETS}
     with _store() as store:
         store.reconcile()
-        path = markdown(store, names, output.expanduser()).absolute()
+        path = markdown(store, names, output.expanduser(), presets=presets).absolute()
     if as_json:
         _print_json({"path": str(path)})
     else:

@@ -229,7 +229,7 @@ def prompts_table(prompts: Sequence[Any]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("best words")
     table.add_column("mean loss", justify="right")
-    table.add_column("sampled", justify="right")
+    table.add_column("pictures", justify="right")
     for prompt in prompts:
         loss = "" if prompt.mean_loss is None else f"{prompt.mean_loss:.3f}"
         table.add_row(plain(", ".join(prompt.words)), loss, str(prompt.times_sampled))
