@@ -16,6 +16,7 @@ import torch
 from dexter.lab import parallel, train
 from dexter.lab.classifiers import RECIPES
 from dexter.lab.classifiers import train as train_classifier
+from dexter.lab.export import export, unpack
 
 SAMPLES = {
     "vae": 20_000,
@@ -55,8 +56,6 @@ def run(stage: str, workers: int, samples: int | None = None) -> Any:
         from dexter.lab.check import evaluator
 
         return evaluator()
-    from dexter.lab.export import export
-
     return export(TARGET)
 
 
@@ -69,6 +68,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="one-thread processes")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    unpack(TARGET)
     for stage in options.stages:
         run(stage, options.workers, options.samples)
 

@@ -12,7 +12,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import nn
 
-from dexter.lab import models, parallel, train
+from dexter.lab import evaluate, models, parallel, train
 from dexter.lab.classifiers import RECIPES, Recipe, accuracy
 from dexter.loading import quiet
 
@@ -22,6 +22,9 @@ ATTRIBUTION = (
     'License: CC BY-SA 4.0". The weights are under CC BY-SA 4.0 too.'
 )
 
+
+COUNTS = "training.json"
+"""Samples that each stage has seen in all: where a training that goes on starts to count."""
 
 CARD_PICTURES = 32
 """Generated pictures of each word that a card's shares are of."""
@@ -55,6 +58,8 @@ def _load(module: nn.Module, state: dict[str, Any]) -> Any:
 
 def export(target: Path) -> None:
     """Every model of the work folder into `target`, with its card."""
+    stages = ("vae", "masked-lm", "generator", "guided")
+    (target / COUNTS).write_text(json.dumps({stage: _samples(stage) for stage in stages}) + "\n")
     export_masked_lm(target)
     for name, recipe in RECIPES.items():
         network = models.classifier(recipe.labels)
@@ -63,6 +68,42 @@ def export(target: Path) -> None:
         )
         export_classifier(target, recipe, network.eval())
     export_generator(target)
+
+
+def unpack(source: Path) -> None:
+    """Shipped weights as work files, so that training goes on from them; nothing if there are any.
+
+    The optimisers start fresh. The plain and the guided stage both start from what was shipped.
+    """
+    counts = source / COUNTS
+    if not counts.exists() or (train.WORK / "vae.pt").exists():
+        return
+    train.WORK.mkdir(parents=True, exist_ok=True)
+    samples: dict[str, int] = json.loads(counts.read_text())
+    with quiet():
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            source / "generator", torch_dtype=torch.float32, safety_checker=None
+        )
+        masked_lm = models.masked_lm(models.bert_tokenizer(train.WORK / "masked-lm-tokenizer"))
+        masked_lm = type(masked_lm).from_pretrained(source / "masked_lm", dtype=torch.float32)
+    denoiser = train.Denoiser()
+    denoiser.text.load_state_dict(pipeline.text_encoder.state_dict())
+    denoiser.unet.load_state_dict(pipeline.unet.state_dict())
+    modules = {
+        "vae": pipeline.vae,
+        "masked-lm": masked_lm,
+        "generator": denoiser,
+        "guided": denoiser,
+    }
+    for stage, module in modules.items():
+        vector = parallel.to_vector(module.parameters())
+        state = {"raw": vector, "average": vector.clone(), "samples": samples[stage]}
+        parallel.save(state, train.WORK / f"{stage}.pt")
+    (train.WORK / "classifiers").mkdir(exist_ok=True)
+    for name, recipe in RECIPES.items():
+        network = models.classifier(recipe.labels)
+        network = type(network).from_pretrained(source / "classifiers" / name, dtype=torch.float32)
+        parallel.save(network.state_dict(), train.WORK / "classifiers" / f"{name}.pt")
 
 
 def export_generator(target: Path, stage: str = "guided") -> None:
@@ -85,18 +126,20 @@ def export_generator(target: Path, stage: str = "guided") -> None:
         pipeline.to(torch.float16).save_pretrained(folder)
     from dexter.lab import check
 
+    evaluator = evaluate.scene_accuracy(check.evaluator())
     recognised = check.generator(CARD_PICTURES, str(folder))
     _card(
         folder,
         "The lab's generator",
         "A StableDiffusionPipeline for 64 px, trained for 4 steps of DDIM without guidance.",
-        {"training samples": _samples("generator"), "guided samples": _samples("guided")}
+        {"training samples": _samples("generator"), "guided samples": _samples(stage)}
         | {
             f"recognised, {family}": f"{sum(shares.values()) / len(shares):.1%} ("
             + ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
             + ")"
             for family, shares in recognised.items()
-        },
+        }
+        | {f"evaluator right on scenes, {family}": share for family, share in evaluator.items()},
         f"python -m dexter.lab.check generator --count {CARD_PICTURES}",
     )
 

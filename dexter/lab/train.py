@@ -146,8 +146,9 @@ def text_task(samples: int) -> parallel.Task:
         # The last token, and the mean of all: the UNet pools the latter.
         logits = module.head(torch.stack([hidden[:, -1], hidden.mean(1)]))
         said = said.expand_as(logits)
-        mean: Tensor = functional.binary_cross_entropy_with_logits(logits, said)
-        return mean * logits.shape[-1]
+        by_word = functional.binary_cross_entropy_with_logits(logits, said)
+        total: Tensor = by_word * logits.shape[-1]
+        return total
 
     return parallel.Task("text", build, loss, samples, batch=128, learning_rate=2e-3, decay=0.6)
 
@@ -236,13 +237,14 @@ def generator_task(samples: int, guided: bool = False) -> parallel.Task:
     def build() -> nn.Module:
         torch.manual_seed(0)
         module = Denoiser()
-        reader = Reader()
-        read = torch.load(WORK / "text.pt", weights_only=True)
-        parallel.from_vector(read["average"], reader.parameters())
-        module.text.load_state_dict(reader.text.state_dict())
         if guided:
             state = torch.load(WORK / "generator.pt", weights_only=True)
             parallel.from_vector(state["average"], module.parameters())
+        elif (WORK / "text.pt").exists():  # not where shipped weights are trained further
+            reader = Reader()
+            read = torch.load(WORK / "text.pt", weights_only=True)
+            parallel.from_vector(read["average"], reader.parameters())
+            module.text.load_state_dict(reader.text.state_dict())
         return module
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
