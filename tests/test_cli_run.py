@@ -28,7 +28,7 @@ def options(**changes: object) -> list[str]:
         "masked_lm": tiny.masked_lm_folder(),
         "template": TEMPLATE,
         "device": "cpu",
-        "steps": 40,
+        "steps": 60,
         "stop": "none",
         "batch": 2,
         "diffusion_steps": 1,
@@ -120,7 +120,7 @@ def test_run_tells_of_each_seed(study: list[dict[str, Any]]) -> None:
     for run in study:
         assert run["state"] == "succeeded"
         assert run["class_name"] == "waterbird"
-        assert run["steps"] == 40
+        assert run["steps"] == 60
         assert len(run["words"]) == 2
         score = run["activation_score"]
         assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
@@ -131,8 +131,8 @@ def test_everything_is_recorded(study: list[dict[str, Any]], home: Path) -> None
     with Store.open(home) as store:
         for told in study:
             run = store.run(told["id"])
-            assert [step.step for step in store.steps(run.id)] == list(range(1, 41))
-            assert [frame.step for frame in store.frames(run.id, kind="preview")] == [1, 20, 40]
+            assert [step.step for step in store.steps(run.id)] == list(range(1, 61))
+            assert [frame.step for frame in store.frames(run.id, kind="preview")] == [1, 20, 40, 60]
             frames = store.frames(run.id, kind="frame")
             assert len(frames) == run.frames_tried
             assert sum(frame.hit for frame in frames) == run.frames_hit
@@ -153,7 +153,7 @@ def test_runs_are_listed_and_shown(study: list[dict[str, Any]], cli: Any) -> Non
     assert cli("runs", "--class", "landbird", "--json").json == []
     assert study[0]["id"] in cli().out
     shown = cli("show", study[0]["id"], "--json").json
-    assert [step["step"] for step in shown["history"]] == list(range(1, 41))
+    assert [step["step"] for step in shown["history"]] == list(range(1, 61))
     assert {**shown, **study[0]} == shown
     assert all(Path(picture["path"]).is_file() for picture in shown["pictures"])
     whole = cli("show", study[0]["study"], "--json").json
@@ -184,7 +184,7 @@ def test_a_killed_worker_harms_its_run_alone_and_the_run_is_resumed_bit_for_bit(
                 if len(runs := newest_runs(store, 2)) == 2
                 and runs[0].id != study[0]["id"]
                 and runs[0].state is State.RUNNING
-                and 12 <= runs[0].steps_done < 35
+                and 12 <= runs[0].steps_done < 50
                 else None
             )
         )
@@ -198,7 +198,7 @@ def test_a_killed_worker_harms_its_run_alone_and_the_run_is_resumed_bit_for_bit(
 
         [resumed] = cli("resume", first.id[:7], "--json").json
         assert (resumed["id"], resumed["state"], resumed["attempt"]) == (first.id, "succeeded", 2)
-        assert before < 40
+        assert before < 60
         assert numbers(store, first.id) == numbers(store, study[0]["id"])
         assert resumed["activation_score"] == study[0]["activation_score"]
         assert resumed["words"] == study[0]["words"]
