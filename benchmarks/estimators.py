@@ -66,8 +66,9 @@ def models(classifier: str) -> tuple[Any, Any, Any]:
 
 def one_run(estimator: str, classifier: str, class_name: str, seed: int, preset: str) -> Outcome:
     """Search words and score them on 100 fresh pictures."""
-    from dexter import RunConfig, activation_score, optimize
+    from dexter import RunConfig, activation_score
     from dexter.classifiers import class_index
+    from dexter.optimize import optimize
 
     network, generator, masked_lm = models(classifier)
     config = RunConfig.from_preset(

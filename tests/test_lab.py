@@ -29,14 +29,14 @@ def test_a_scene_is_a_function_of_its_data():
 def test_swapping_the_background_leaves_subject_and_items_where_they_were():
     scene = scenes.Scene("penguin", "sea", items=("sun", "ball"), seed=11)
     empty = dataclasses.replace(scene, subject=None, items=())
-    # Where the subject covers the background, pictures on any background agree.
-    covered = []
-    for background in ("sea", "snow", "night"):
-        with_subject = scenes.render(dataclasses.replace(scene, background=background)).astype(int)
-        without = scenes.render(dataclasses.replace(empty, background=background)).astype(int)
-        covered.append(np.abs(with_subject - without).max(-1) > 60)
-    overlap = (covered[0] & covered[1] & covered[2]).sum() / (covered[0] | covered[1]).sum()
-    assert overlap > 0.5
+    # Where the subject or an item covers the background, pictures on any background agree.
+    for one, shared in ((scene, 0.15), (empty, 0.0)):
+        sea, night = (
+            scenes.render(dataclasses.replace(one, background=place)) for place in ("sea", "night")
+        )
+        agreeing = (sea == night).all(-1).mean()
+        assert agreeing >= shared
+        assert agreeing < shared + 0.2
 
 
 @pytest.mark.parametrize("subject", ["man", "car", "duck", None])

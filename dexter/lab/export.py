@@ -26,7 +26,7 @@ ATTRIBUTION = (
 COUNTS = "training.json"
 """Samples that each stage has seen in all: where a training that goes on starts to count."""
 
-CARD_PICTURES = 32
+CARD_PICTURES = 16
 """Generated pictures of each word that a card's shares are of."""
 
 

@@ -67,7 +67,8 @@ def sample_scene(
     """
     names = tuple(subjects)
     weights = np.array([subjects[n] for n in names]) if isinstance(subjects, Mapping) else None
-    subject = str(rng.choice(names, p=None if weights is None else weights / weights.sum()))
+    drawn = str(rng.choice(names, p=None if weights is None else weights / weights.sum()))
+    subject = fixed.get("subject", drawn)
     person = subject in world.PEOPLE
     count = int(rng.choice(len(item_counts), p=np.asarray(item_counts) / np.sum(item_counts)))
     values: dict[str, object] = {
