@@ -141,6 +141,7 @@ def main() -> None:
     ]
     console = Console(width=160)
     outcomes = []
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     with (
         ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
         Progress(console=Console(stderr=True)) as progress,
@@ -148,10 +149,10 @@ def main() -> None:
         bar = progress.add_task("runs", total=len(wanted))
         for future in as_completed([pool.submit(one_run, *arguments) for arguments in wanted]):
             outcomes.append(future.result())
+            # As it stands now: whoever stops early keeps what was measured.
+            RESULTS.write_text(json.dumps([asdict(o) for o in outcomes], indent=1) + "\n")
             progress.advance(bar)
     console.print(table(outcomes))
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
     console.print(f"written to {RESULTS}")
 
 
