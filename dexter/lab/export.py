@@ -58,7 +58,7 @@ def _load(module: nn.Module, state: dict[str, Any]) -> Any:
 
 def export(target: Path) -> None:
     """Every model of the work folder into `target`, with its card."""
-    stages = ("vae", "masked-lm", "generator", "guided")
+    stages = ("vae", "masked-lm", "generator")
     (target / COUNTS).write_text(json.dumps({stage: _samples(stage) for stage in stages}) + "\n")
     export_masked_lm(target)
     for name, recipe in RECIPES.items():
@@ -74,7 +74,7 @@ def export(target: Path) -> None:
 def unpack(source: Path) -> None:
     """Shipped weights as work files, so that training goes on from them; nothing if there are any.
 
-    The optimisers start fresh. The plain and the guided stage both start from what was shipped.
+    The optimisers start fresh.
     """
     counts = source / COUNTS
     if not counts.exists() or (train.WORK / "vae.pt").exists():
@@ -94,7 +94,6 @@ def unpack(source: Path) -> None:
         "vae": pipeline.vae,
         "masked-lm": masked_lm,
         "generator": denoiser,
-        "guided": denoiser,
     }
     for stage, module in modules.items():
         vector = parallel.to_vector(module.parameters())
