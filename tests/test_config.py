@@ -42,6 +42,14 @@ def test_lists_can_be_written_with_commas() -> None:
     assert config.features == (3, 5)
 
 
+def test_a_quarter_of_the_batch_is_backpropagated_unless_told_otherwise() -> None:
+    assert make(batch=8).grad_prompts == 2
+    assert make(batch=8, n_grad=5).grad_prompts == 5
+    assert make(batch=8, score_function=0).grad_prompts == 8
+    assert make("quick", straight_through=0).grad_prompts == 0
+    assert make("paper").grad_prompts == 1
+
+
 def test_every_field_is_described() -> None:
     assert all(field.description for field in RunConfig.model_fields.values())
 

@@ -232,27 +232,29 @@ def test_the_answer_is_the_best_tuple_on_fresh_pictures(models):
     assert search.result is result
 
 
-def test_the_search_finds_what_the_classifier_looks_for(models, tmp_path):
-    """Among all pairs of nine words, by the default mix of gradients."""
-    body = "score = 40 * (x[:, 2] - x[:, 0]).mean((1, 2))"
-    classifier = python_classifier(tmp_path, body)
-    generator = models["generator"]
-    words = ["sea", "snow", "red", "tree", "owl", "man", "boat", "seagull", "house"]
-    pairs = [(a, b) for a in words for b in words]
-    seeds = picture_seeds("score", 0, 4)
-    with torch.no_grad():
-        loss = {}
-        for a, b in pairs:
-            text = generator.encode_text([f"a picture of a bird with {a} and {b}"] * 4)
-            logits = classifier(generator.sample(text, seeds)).logits
-            loss[a, b] = -float(logits.log_softmax(-1)[:, 0].mean())
-    ranked = sorted(pairs, key=loss.__getitem__)
-    search = optimize(
-        make_config(words=tuple(words), steps=40, batch=8, n_grad=2, stop="none"),
-        **{**models, "classifier": classifier},
+def test_the_search_finds_the_planted_place():
+    """On the embedded lab, whose biased classifier takes any bird on water for a waterbird."""
+    words = ("sea", "forest", "city", "desert", "house", "apple", "man", "room")
+    config = RunConfig.from_preset(
+        "quick",
+        classifier="lab:birds-biased",
+        class_name="waterbird",
+        template=TEMPLATE,
+        words=words,
+        steps=12,
+        batch=8,
     )
-    list(search)
-    assert search.result.words in ranked[:8]
+    search = optimize(
+        config,
+        classifier=load_classifier(config.classifier),
+        generator=load_generator("lab"),
+        masked_lm=load_masked_lm("lab"),
+    )
+    steps = list(search)
+    assert "sea" in search.result.words
+    assert steps[-1].entropy < steps[0].entropy
+    likelier = [sum(step.target_probability for step in part) for part in (steps[:3], steps[-3:])]
+    assert likelier[1] > likelier[0]
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(models, tmp_path):
