@@ -92,7 +92,6 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path):
         "import sys; from pathlib import Path; from dexter.lab import parallel\n"
         "from tests.test_lab import tiny_task\n"
         "if __name__ == '__main__':\n"
-        "    parallel.SECONDS_BETWEEN_CHECKPOINTS = 0.0\n"
         "    parallel.train(tiny_task, {'samples': int(sys.argv[2])}, Path(sys.argv[1]), 1)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
@@ -123,7 +122,9 @@ def tiny_task(samples):
         x = torch.from_numpy(rng.normal(size=(batch, 1))).float()
         return (module(x) - 2 * x).square().mean()
 
-    return Task("line", lambda: nn.Linear(1, 1), loss, samples, batch=4, warmup=1)
+    return Task(
+        "line", lambda: nn.Linear(1, 1), loss, samples, batch=4, warmup=1, checkpoint_seconds=0
+    )
 
 
 def test_classifiers_learn_from_scenes_of_their_recipe():

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 STEPS_BETWEEN_SYNCS = 8
-SECONDS_BETWEEN_CHECKPOINTS = 120.0
 OWN_SHARE = 0.9
 """How much of its own progress a worker adds: a little less than all, since others add theirs."""
 
@@ -47,6 +46,7 @@ class Task:
     warmup: int = 3_000
     ema: float = 0.98
     weight_decay: float = 1e-2
+    checkpoint_seconds: float = 120.0
 
     def rate(self, seen: int, since_start: int) -> float:
         left = max(0.0, 1 - seen / self.samples)
@@ -180,7 +180,7 @@ def _work(
                 flush=True,
             )
             printed = now
-        if now - checkpointed > SECONDS_BETWEEN_CHECKPOINTS:
+        if now - checkpointed >= task.checkpoint_seconds:
             checkpointed = now
             save(optimizer.state_dict(), own)
             if rank == 0:
