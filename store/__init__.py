@@ -1,7 +1,20 @@
 """The results store: studies, runs and their pictures in one SQLite file and a folder."""
 
+from typing import TYPE_CHECKING, Any
+
 from store.errors import StoreError
 from store.states import ACTIVE, ENDED, State
-from store.store import Store
+
+if TYPE_CHECKING:
+    from store.store import Store
 
 __all__ = ["ACTIVE", "ENDED", "State", "Store", "StoreError"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Store` when it is asked for: `store.browse`, which needs no SQLAlchemy, is quick to load."""
+    if name == "Store":
+        from store.store import Store
+
+        return Store
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

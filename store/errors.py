@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 
 class StoreError(RuntimeError):
     """Refused input or a store that cannot be used; `str(error)` is one line for the user."""
@@ -51,12 +49,15 @@ def explained(
     """
     try:
         yield
-    except (DBAPIError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        reason = _SQLITE.get(code, str(cause))
-        raise StoreError(f"{path}: {reason.replace('{instead}', instead)}") from error
     except OSError as error:
         reason = _OS.get(error.errno or 0, error.strerror or str(error))
         name = error.filename or path
         raise StoreError(f"{name}: {reason.replace('{instead}', instead)}") from error
+    except Exception as error:
+        # SQLAlchemy, which need not be loaded here, wraps the driver's error as `orig`.
+        cause = getattr(error, "orig", error)
+        if not isinstance(cause, sqlite3.Error):
+            raise
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        reason = _SQLITE.get(code, str(cause))
+        raise StoreError(f"{path}: {reason.replace('{instead}', instead)}") from error
