@@ -15,6 +15,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -70,6 +71,16 @@ _LOADING_ERRORS = (
 )
 
 
+@dataclass(frozen=True)
+class Noise:
+    """Where a picture's noise comes from, where that is not one seed for all of it (CPU)."""
+
+    start: torch.Generator
+    """Draws the latents that denoising begins with."""
+    steps: torch.Generator
+    """Draws what the scheduler adds between the steps."""
+
+
 class Generator:
     """A frozen text-to-image pipeline: tokens to conditioning, conditioning to pictures.
 
@@ -86,6 +97,7 @@ class Generator:
         image_size: int,
         diffusion_steps: int,
         guidance: float,
+        padding: str = "tokens",
     ) -> None:
         self.spec = spec
         self.image_size = image_size
@@ -100,6 +112,7 @@ class Generator:
             pipeline.tokenizer.model_max_length,
             pipeline.text_encoder.config.max_position_embeddings,
         )
+        self._repeats_last_state = padding == "repeat"
         self._unet = pipeline.unet
         self._vae = pipeline.vae
         self._text_encoder = pipeline.text_encoder
@@ -137,7 +150,8 @@ class Generator:
         ``embeddings`` (B, L, D) are rows of `token_embedding` or mixtures of them, *without*
         start, end and padding; ``lengths`` (B,) says how many of the L are words. The special
         tokens are put around them as the tokenizer does, before the text encoder runs, so that
-        the result equals `encode_text` of the same words.
+        the result equals `encode_text` of the same words; with ``padding`` "repeat" it is then
+        filled up with the end token's state instead.
         """
         rows, length = len(lengths), int(lengths.max())
         if length > self.max_length - 2:
@@ -162,9 +176,14 @@ class Generator:
         # CLIPTextModel takes no embeddings, so the words replace the output of its token table.
         handle = self._text_encoder.get_input_embeddings().register_forward_hook(put_words)
         try:
-            return self._hidden_states(ids)
+            states = self._hidden_states(ids)
         finally:
             handle.remove()
+        if not self._repeats_last_state:
+            return states
+        # The encoder is causal: what stands behind the end token does not change its state.
+        source = torch.minimum(position, lengths[:, None] + 1)
+        return states.gather(1, source[:, :, None].expand_as(states))
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -190,15 +209,40 @@ class Generator:
     def sample(
         self,
         conditioning: Tensor,
-        seeds: Sequence[int],
+        seeds: Sequence[int | Noise],
         *,
         backprop_steps: int | None = None,
+        latent_gradient: bool = True,
         gradient_checkpointing: bool = False,
     ) -> Tensor:
         """Pictures (B, 3, H, W), float32 in [0, 1], of conditioning (B, T, C) and B seeds.
 
+        Differentiable where ``conditioning`` requires grad; arguments as `denoise`.
+        """
+        latents = self.denoise(
+            conditioning,
+            seeds,
+            backprop_steps=backprop_steps,
+            latent_gradient=latent_gradient,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        return self.decode(latents, gradient_checkpointing=gradient_checkpointing)
+
+    def denoise(
+        self,
+        conditioning: Tensor,
+        seeds: Sequence[int | Noise],
+        *,
+        backprop_steps: int | None = None,
+        latent_gradient: bool = True,
+        gradient_checkpointing: bool = False,
+    ) -> Tensor:
+        """Final latents (B, 4, h, w), float32, of conditioning (B, T, C) and B seeds.
+
         Differentiable where ``conditioning`` requires grad: through all diffusion steps, or
         the last ``backprop_steps`` of them (the earlier ones then run without autograd).
+        Without ``latent_gradient`` the latents that the UNet reads are constants: the gradient
+        goes through the conditioning of each step and the scheduler's sum alone.
         ``gradient_checkpointing`` recomputes the networks' blocks in the backward pass: less
         memory, about a third more time.
         """
@@ -209,30 +253,38 @@ class Generator:
         scheduler = copy.deepcopy(self._scheduler)
         timesteps = scheduler.timesteps
         first_grad_step = 0 if backprop_steps is None else len(timesteps) - backprop_steps
-        noise = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = [_noise(seed) for seed in seeds]
         own_noise = (
-            {"generator": noise}
+            {"generator": [row.steps for row in noise]}
             if "generator" in inspect.signature(scheduler.step).parameters
             else {}
         )
         shape = (1, self._unet.config.in_channels, self._latent_size, self._latent_size)
-        start = torch.cat([torch.randn(shape, generator=rng) for rng in noise])
+        start = torch.cat([torch.randn(shape, generator=row.start) for row in noise])
         latents = start.to(self.device, self._latent_dtype) * scheduler.init_noise_sigma
         conditioning = conditioning.to(self.device, self.dtype)
         differentiable = torch.is_grad_enabled() and conditioning.requires_grad
         if self._two_branches:
             conditioning = torch.cat([self.encode_text([""]).expand_as(conditioning), conditioning])
-        with self._checkpointed(gradient_checkpointing and differentiable):
+        with self._checkpointed(self._unet, gradient_checkpointing and differentiable):
             for index, t in enumerate(timesteps):
                 with torch.set_grad_enabled(differentiable and index >= first_grad_step):
+                    read = latents if latent_gradient else latents.detach()
                     prediction = self._predict(
-                        scheduler.scale_model_input(latents, t), t, conditioning
+                        scheduler.scale_model_input(read, t), t, conditioning
                     )
                     latents = scheduler.step(
                         prediction, t, latents, return_dict=False, **own_noise
                     )[0]
-            with torch.set_grad_enabled(differentiable):
-                return self._decode(latents)
+        return latents
+
+    def decode(self, latents: Tensor, *, gradient_checkpointing: bool = False) -> Tensor:
+        """Pictures (B, 3, H, W), float32 in [0, 1], of latents (B, 4, h, w); differentiable."""
+        scaled = (latents / self._vae.config.scaling_factor).to(self.dtype)
+        wanted = gradient_checkpointing and torch.is_grad_enabled() and latents.requires_grad
+        with self._checkpointed(self._vae, wanted):
+            decoded: Tensor = self._vae.decode(scaled, return_dict=False)[0]
+        return (decoded.to(self._latent_dtype) / 2 + 0.5).clamp(0, 1)
 
     def pictures(
         self, texts: str | Sequence[str], seeds: Sequence[int], batch: int
@@ -270,21 +322,23 @@ class Generator:
         unconditional, conditional = prediction.chunk(2)
         return unconditional + self.guidance * (conditional - unconditional)
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        scaled = (latents / self._vae.config.scaling_factor).to(self.dtype)
-        decoded: Tensor = self._vae.decode(scaled, return_dict=False)[0]
-        return (decoded.to(self._latent_dtype) / 2 + 0.5).clamp(0, 1)
-
     @contextmanager
-    def _checkpointed(self, wanted: bool) -> Iterator[None]:
-        networks = (self._unet, self._vae) if wanted else ()
-        for network in networks:
+    def _checkpointed(self, network: Any, wanted: bool) -> Iterator[None]:
+        if wanted:
             network.enable_gradient_checkpointing()
         try:
             yield
         finally:
-            for network in networks:
+            if wanted:
                 network.disable_gradient_checkpointing()
+
+
+def _noise(seed: int | Noise) -> Noise:
+    """One generator for all of a picture's noise, where it is given by its seed."""
+    if isinstance(seed, Noise):
+        return seed
+    rng = torch.Generator().manual_seed(seed)
+    return Noise(rng, rng)
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
@@ -304,6 +358,7 @@ def load_generator(
     image_size: int | None = None,
     diffusion_steps: int = 4,
     guidance: float = 1.0,
+    padding: str = "tokens",
     root: Path | str | None = None,
 ) -> Generator:
     """Load a text-to-image pipeline and freeze it. InputError for whatever cannot be used.
@@ -311,7 +366,8 @@ def load_generator(
     ``spec``: "lab", a diffusers folder or a hub id. ``lora``: a safetensors file, a folder with
     one, or a hub id; fused into the weights. ``scheduler``: a name of `SCHEDULERS`, the
     pipeline's own otherwise. ``image_size``: side in px, the pipeline's own otherwise.
-    ``guidance``: as in diffusers, 1 or less means none. ``root``: where the lab's models lie.
+    ``guidance``: as in diffusers, 1 or less means none. ``padding`` of words in `encode`: with
+    "tokens", as the tokenizer does, or "repeat". ``root``: where the lab's models lie.
     """
     precision = torch_dtype(dtype)
     if diffusion_steps < 1:
@@ -340,6 +396,7 @@ def load_generator(
             image_size=size,
             diffusion_steps=diffusion_steps,
             guidance=guidance,
+            padding=padding,
         )
     except ValueError as error:  # some schedulers limit the number of steps
         raise InputError(f"{diffusion_steps} diffusion steps: {one_line(error)}") from error
