@@ -232,7 +232,7 @@ def prompts_table(prompts: Sequence[Any]) -> Table:
     table.add_column("pictures", justify="right")
     for prompt in prompts:
         loss = "" if prompt.mean_loss is None else f"{prompt.mean_loss:.3f}"
-        table.add_row(plain(", ".join(prompt.words)), loss, str(prompt.times_sampled))
+        table.add_row(plain(", ".join(prompt.words)), loss, str(prompt.pictures))
     return table
 
 

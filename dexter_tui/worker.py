@@ -197,7 +197,7 @@ class Worker:
                     "words": list(prompt.words),
                     "text": prompt.text,
                     "mean_loss": prompt.mean_loss,
-                    "times_sampled": prompt.n,
+                    "pictures": prompt.n,
                 }
                 for prompt in result.prompts
             ],

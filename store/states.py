@@ -19,11 +19,13 @@ class State(StrEnum):
 
 
 # "pausing" and "cancelling" are requests of others that the worker follows at its next step;
-# a worker that is itself interrupted moves straight to "paused" or "cancelled".
+# a worker that is itself interrupted moves straight to "paused" or "cancelled". A run whose
+# process died goes back to "queued", or, having died too often without progress, is "lost".
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.STARTING, State.CANCELLED}),
     State.STARTING: frozenset(
         {
+            State.QUEUED,
             State.RUNNING,
             State.PAUSING,
             State.PAUSED,
@@ -35,6 +37,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     ),
     State.RUNNING: frozenset(
         {
+            State.QUEUED,
             State.PAUSING,
             State.PAUSED,
             State.CANCELLING,

@@ -320,7 +320,7 @@ class Store:
             _upsert(session, Step, rows, ("run_id", "step"))
 
     def record_prompts(self, run_id: str, prompts: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the run's prompts, best first: words, text, mean_loss, times_sampled."""
+        """Replace the run's prompts, best first: words, text, mean_loss, pictures."""
         with self._write() as session:
             self._beat(session, run_id, {})
             session.exec(sa.delete(Prompt).where(col(Prompt.run_id) == run_id))

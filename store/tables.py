@@ -114,7 +114,10 @@ class Run(Table, table=True):
     state: State = Field(
         default=State.QUEUED,
         sa_type=sa.Enum(State, native_enum=False, length=16, values_callable=_values),
+        index=True,
     )
+    priority: int = 0  # of two queued runs the one with more goes first, else the older
+    not_before: datetime | None = Field(sa_type=UtcTime, default=None)  # after a crash: when again
     config: dict[str, Any] = Field(sa_type=JSON)
     config_hash: str  # SHA-256 of the config
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
@@ -125,7 +128,13 @@ class Run(Table, table=True):
     boot_id: str | None = None
     host: str | None = None
     device: str | None = None
+    slot: str | None = None  # the device slot that took it last
     attempt: int = 0
+    progress: int = 0  # the most steps that were done before this attempt
+    fruitless: int = 0  # attempts in a row that died without going beyond `progress`
+    reduced: bool = False  # ran out of memory: fewer pictures at a time, with checkpointing
+    promise: float | None = None  # seconds after heartbeat_at in which the next sign is due
+    journal_entries: int = 0  # how much of the run's journal is in the store
     steps_total: int | None = None  # the step limit
     steps_done: int = 0
     words: list[str] | None = Field(sa_type=JSON, default=None)  # of the best prompt, per slot
@@ -172,8 +181,8 @@ class Prompt(Table, table=True):
     rank: int = Field(primary_key=True)
     words: list[str] = Field(sa_type=JSON)
     text: str
-    mean_loss: float | None = None
-    times_sampled: int
+    mean_loss: float | None = None  # over the pictures
+    pictures: int  # fresh ones, on which the best prompts were compared
 
 
 class Artifact(Table, table=True):
@@ -203,6 +212,21 @@ class Frame(Table, table=True):
     hit: bool  # the classifier gives it the target class
     sha256: str = Field(foreign_key="artifact.sha256")
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Slot(Table, table=True):
+    """A place for one run at a time, on a device, as its runner last described it.
+
+    Whether the runner lives is told by its lock, not by this row.
+    """
+
+    name: str = Field(primary_key=True)
+    device: str  # "cpu", or the UUID of a GPU
+    pid: int  # of the runner
+    boot_id: str | None = None
+    started_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+    note: str | None = None  # why it waits, or gave up
+    broken: bool = False  # it gave up: its workers cannot even start
 
 
 class Report(Table, table=True):

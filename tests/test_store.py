@@ -82,7 +82,7 @@ def test_a_run_from_queue_to_result(store):
     store.set_state(run_id, State.RUNNING)
     store.record_steps(run_id, [step(1), step(2)])
     store.record_prompts(
-        run_id, [{"words": ["sea"], "text": "a sea", "mean_loss": 0.1, "times_sampled": 4}]
+        run_id, [{"words": ["sea"], "text": "a sea", "mean_loss": 0.1, "pictures": 4}]
     )
     store.finish_run(
         run_id, State.SUCCEEDED, words=["sea"], prompt="a sea", score_value=0.9, stop_reason="hits"
