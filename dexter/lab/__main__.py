@@ -21,9 +21,9 @@ from dexter.lab.export import export, unpack
 SAMPLES = {
     "vae": 20_000,
     "text": 150_000,
-    "judge": 60_000,
+    "judge": 200_000,
     "masked-lm": 250_000,
-    "generator": 220_000,
+    "generator": 1_000_000,
     "guided": 50_000,
 }
 """Of the recipe, by stage."""

@@ -12,7 +12,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import nn
 
-from dexter.lab import evaluate, models, parallel, train
+from dexter.lab import evaluate, models, parallel, train, world
 from dexter.lab.classifiers import RECIPES, Recipe, accuracy
 from dexter.loading import quiet
 
@@ -60,6 +60,7 @@ def export(target: Path) -> None:
     """Every model of the work folder into `target`, with its card."""
     stages = ("vae", "masked-lm", "generator")
     (target / COUNTS).write_text(json.dumps({stage: _samples(stage) for stage in stages}) + "\n")
+    (target / "world.json").write_text(json.dumps(world.manifest()) + "\n")
     export_masked_lm(target)
     for name, recipe in RECIPES.items():
         network = models.classifier(recipe.labels)

@@ -26,9 +26,9 @@ WORK = Path("build/lab")
 DROP_CAPTION = 0.10
 GUIDANCE_WEIGHT = 0.6
 """Classifier-free guidance that the generator learns to need no second call for: scale 2.5."""
-JUDGE_WEIGHT = 0.03
+JUDGE_WEIGHT = 0.05
 """Of the judge's cross-entropy beside the squared error of denoising."""
-MIX = {"birds": 0.7, "animals": 0.1, "objects": 0.08, "people": 0.12}
+MIX = {"birds": 0.5, "animals": 0.2, "objects": 0.16, "people": 0.14}
 """Share of each group of subjects: birds, which the first demonstration needs, are seen most."""
 
 
@@ -40,8 +40,11 @@ def subject_weights() -> dict[str, float]:
     }
 
 
-def training_scenes(rng: np.random.Generator, count: int) -> list[Scene]:
-    weights = subject_weights()
+def training_scenes(
+    rng: np.random.Generator, count: int, weights: dict[str, float] | None = None
+) -> list[Scene]:
+    """Scenes with subjects by `weights` (default: the mix), one in 25 without."""
+    weights = weights or subject_weights()
     nothing: dict[str, Any] = {"subject": None}
     return [
         sample_scene(rng, subjects=weights, **(nothing if rng.random() < 0.04 else {}))
@@ -188,10 +191,10 @@ def _frozen_vae() -> Any:
     return module.eval().requires_grad_(False)
 
 
-def _scene_latents(rng: np.random.Generator, batch: int) -> tuple[list[Scene], Tensor]:
-    scenes = training_scenes(rng, batch)
+def _latents(scenes: list[Scene]) -> Tensor:
     with torch.no_grad():
-        return scenes, _frozen_vae().encoder(pictures(scenes))
+        encoded: Tensor = _frozen_vae().encoder(pictures(scenes))
+    return encoded
 
 
 def judge_task(samples: int) -> parallel.Task:
@@ -200,7 +203,9 @@ def judge_task(samples: int) -> parallel.Task:
         return judge.network()
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
-        scenes, latents = _scene_latents(rng, batch)
+        # All subjects alike: a judge that knows few would teach the others wrongly.
+        scenes = training_scenes(rng, batch, dict.fromkeys(world.SUBJECTS, 1.0))
+        latents = _latents(scenes)
         return judge.scene_latent_loss(module, latents, scenes, rng)
 
     return parallel.Task(
@@ -248,7 +253,8 @@ def generator_task(samples: int, guided: bool = False) -> parallel.Task:
         return module
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
-        scenes, latents = _scene_latents(rng, batch)
+        scenes = training_scenes(rng, batch)
+        latents = _latents(scenes)
         captions = [caption(scene, rng) for scene in scenes]
         bare = torch.tensor([rng.random() < DROP_CAPTION for _ in captions])
         captions = ["" if b else text for b, text in zip(bare, captions, strict=True)]

@@ -140,3 +140,65 @@ SUBJECT_GROUPS: dict[str, tuple[str, ...]] = {
     "objects": tuple(OBJECTS),
     "people": tuple(PEOPLE),
 }
+
+
+def _attribute_families() -> dict[str, dict[str, object]]:
+    """Words that name the same thing about a picture, by the part of the picture they are about."""
+    slots: dict[str, dict[str, tuple[str, ...]]] = {
+        "background": {
+            "water": (*WATER, "water"),
+            "land": (*LAND, "land"),
+            **{place: (place,) for place in ELSEWHERE},
+        },
+        "item": {item: (item,) for item in ITEMS},
+        "colour": {colour: (colour,) for colour in COLOURS},
+        "hair": {hair: (hair,) for hair in HAIR},
+        "skin": {skin: (skin,) for skin in SKIN},
+        "age": {age: (age,) for age in AGES},
+        "subject": {
+            "waterbirds": tuple(WATERBIRDS),
+            "landbirds": tuple(LANDBIRDS),
+            "birds": ("bird",),
+            "animals": (*ANIMALS, "animal"),
+            "objects": (*OBJECTS, "vehicle", "food"),
+            "male": ("man", "boy"),
+            "female": ("woman", "girl"),
+            "people": ("person",),
+        },
+    }
+    return {
+        family: {"slot": slot, "words": list(words)}
+        for slot, families in slots.items()
+        for family, words in families.items()
+    }
+
+
+def _class_subjects() -> dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]:
+    """Class name -> (its subjects, its rivals' subjects, the kinds that say what it is)."""
+    not_birds = tuple(name for name in SUBJECTS if name not in BIRDS)
+    classes = {
+        "waterbird": (tuple(WATERBIRDS), tuple(LANDBIRDS), ("bird",)),
+        "landbird": (tuple(LANDBIRDS), tuple(WATERBIRDS), ("bird",)),
+        "other": (not_birds, tuple(BIRDS), ()),
+    }
+    for names in SUBJECT_GROUPS.values():
+        for name in names:
+            kinds = tuple(kind for kind, members in KINDS.items() if name in members)
+            classes[name] = ((name,), tuple(n for n in names if n != name), kinds)
+    return classes
+
+
+def manifest() -> dict[str, object]:
+    """What the evidence needs to know of the world, JSON-able.
+
+    "families": name -> {"slot", "words"}; "subjects", "rivals" and "core": class name -> words:
+    what can stand for the class, what can stand for the classes it is told from, and what it is
+    by definition, so that depending on it is no bias.
+    """
+    classes = _class_subjects()
+    return {
+        "families": _attribute_families(),
+        "subjects": {name: list(own) for name, (own, _, _) in classes.items()},
+        "rivals": {name: list(rivals) for name, (_, rivals, _) in classes.items()},
+        "core": {name: [*own, *kinds] for name, (own, _, kinds) in classes.items()},
+    }
