@@ -5,7 +5,6 @@ Both use noise that no search has seen, the same for all runs and classifiers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from dexter.generator import to_uint8
+from dexter.reasoning.stats import wilson_interval as wilson_interval
 from dexter.seeds import picture_seeds
 
 if TYPE_CHECKING:
@@ -123,15 +123,6 @@ def draw_frames(
             )
             if hits >= wanted:
                 return
-
-
-def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a proportion; ``z`` = 1.96 for 95% (Wilson 1927)."""
-    p = hits / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    # Rounding must not leave [0, 1], nor leave out the proportion itself.
-    return max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p))
 
 
 def _pictures(
