@@ -63,12 +63,44 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 
 @app.callback(invoke_without_command=True)
-def default(context: typer.Context, as_json: Json = False) -> None:
-    """Without a command: the runs."""
+def default(
+    context: typer.Context,
+    images: Annotated[
+        str, typer.Option(metavar="HOW", help="pictures: auto, blocks, kitty, sixel, ascii or off")
+    ] = "auto",
+    low_bandwidth: Annotated[
+        bool, typer.Option("--low-bandwidth", help="previews on a key only, fewer updates")
+    ] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="look, and change nothing")
+    ] = False,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="no sign beyond ASCII")] = False,
+    theme: Annotated[
+        str | None, typer.Option(metavar="NAME", help="colours; F2 shows what there is")
+    ] = None,
+    demo_devices: Annotated[
+        int, typer.Option(min=0, max=16, metavar="N", help="show N invented graphics cards")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Without a command: the dashboard in a terminal, else the runs."""
     # The look-up of checkpoints, here and in workers, shall mean the same folder.
     os.environ["DEXTER_HOME"] = str(paths.home())
-    if context.invoked_subcommand is None:
+    if context.invoked_subcommand is not None:
+        return
+    if as_json or not all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
         list_runs(as_json=as_json)
+        return
+    from dexter_tui import dashboard
+
+    dashboard.start(
+        images=images,
+        low_bandwidth=low_bandwidth,
+        read_only=read_only,
+        ascii_only=ascii_only,
+        theme=theme,
+        demo_devices=demo_devices,
+    )
 
 
 def run(

@@ -33,15 +33,15 @@ def packaged_prompts() -> list[Path]:
     return sorted((PACKAGED / "sp_config").glob("*.txt"))
 
 
-def settings() -> dict[str, object]:
-    """The table ``[run]`` of the user's config.toml: values that stand in for flags not given."""
+def settings(table: str = "run") -> dict[str, object]:
+    """A table of the user's config.toml; those of ``[run]`` stand in for flags not given."""
     path = home() / SETTINGS_FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("run", {})
+        values = tomllib.loads(path.read_text(encoding="utf-8")).get(table, {})
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}; mend it or remove it") from None
-    if not isinstance(table, dict):
-        raise InputError(f"{path}: 'run' must be a table, written [run]")
-    return table
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: {table!r} must be a table, written [{table}]")
+    return values

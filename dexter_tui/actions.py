@@ -1,0 +1,212 @@
+"""Every key of the dashboard, once: bindings, key bar, palette, help and docs/keys.md.
+
+``python -m dexter_tui.actions`` prints the reference in Markdown.
+"""
+
+# ruff: noqa: E501  (a table is read by its lines)
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a key does in a place. ``name`` is the method ``action_NAME`` of the place's class."""
+
+    place: str
+    name: str
+    keys: str
+    """Textual's names, parted by commas; the first is shown."""
+    label: str
+    """Two words at most, for the key bar."""
+    help: str
+    """One sentence."""
+    shown: bool = True
+    """In the key bar."""
+    changes: bool = False
+    """Changes the store or its runs: refused with --read-only."""
+    priority: bool = False
+    """Goes before what the focused widget does with the key."""
+
+    @property
+    def id(self) -> str:
+        """The name by which config.toml's [keys] gives it other keys."""
+        return f"{self.place}.{self.name}".replace("(", ".").replace("'", "").replace(")", "")
+
+
+# Titles of the places, in the order of the help.
+PLACES = {
+    "app": "Everywhere",
+    "home": "Home",
+    "list": "List of runs",
+    "filter": "Filter",
+    "pages": "Run and study",
+    "run": "Run",
+    "study": "Study",
+    "chart": "Charts and words",
+    "gallery": "Frames",
+    "log": "Log",
+    "form": "New run",
+    "picture": "Enlarged picture",
+    "dialog": "Questions",
+    "ask": "Entries",
+}
+
+ACTIONS = (
+    Action("app", "help", "question_mark,f1", "Help", "Show the keys of this screen."),
+    Action("app", "command_palette", "ctrl+p", "Palette", "Find any action by its name."),
+    Action("app", "jump", "ctrl+o", "Jump", "Put a letter on each panel; pressing it goes there.", shown=False),
+    Action("app", "next_theme", "f2", "Theme", "Change the colours.", shown=False),
+    Action("app", "screenshot", "f12", "Screenshot", "Save the screen as an SVG file.", shown=False),
+    Action("app", "quit_app", "ctrl+q", "Quit", "Leave; runs go on.", shown=False),
+    # Home
+    Action("home", "open", "enter", "Open", "Open the selected run or study."),
+    Action("home", "new", "n", "New", "Make runs: classifier, class, seeds, settings.", changes=True),
+    Action("home", "demo", "d", "Demo", "Run the demo: a lab classifier with a planted bias.", changes=True),
+    Action("home", "filter", "slash", "Filter", "Show only some runs: `state:running words~sea score>0.8`."),
+    Action("home", "sort", "s", "Sort", "Order by study, time, state, classifier, class, score, steps or words.", shown=False),
+    Action("home", "reverse", "S", "Reverse", "Turn the order round.", shown=False),
+    Action("home", "preview", "v", "Preview", "Load the newest preview, with --low-bandwidth.", shown=False),
+    Action("home", "pause", "p", "Pause", "Pause the run, or let a paused one go on.", changes=True),
+    Action("home", "cancel", "x", "Cancel", "Cancel the run or the marked runs, after asking.", changes=True),
+    Action("home", "retry", "R", "Retry", "Queue a run again that failed, was cancelled or lost.", shown=False, changes=True),
+    Action("home", "prioritise(1)", "plus,equals_sign", "Sooner", "Raise the priority of a queued run.", shown=False, changes=True),
+    Action("home", "prioritise(-1)", "minus", "Later", "Lower the priority of a queued run.", shown=False, changes=True),
+    Action("home", "tag", "t", "Tag", "Give the run or the marked runs a tag, or take it away.", shown=False, changes=True),
+    Action("home", "export", "e", "Export", "Write a Markdown report of the run, study or marked runs.", shown=False),
+    Action("home", "copy_id", "y", "Copy id", "Copy the id to the clipboard.", shown=False),
+    Action("home", "leave", "q", "Quit", "Leave; runs go on."),
+    Action("home", "clear", "escape", "Clear", "Clear marks, then the filter.", shown=False),
+    # List
+    Action("list", "cursor(-1)", "up,k", "Up", "The run above.", shown=False),
+    Action("list", "cursor(1)", "down,j", "Down", "The run below.", shown=False),
+    Action("list", "page(-1)", "pageup,ctrl+b", "Page up", "A page up.", shown=False),
+    Action("list", "page(1)", "pagedown,ctrl+f", "Page down", "A page down.", shown=False),
+    Action("list", "ends(0)", "home,g", "First", "The first run.", shown=False),
+    Action("list", "ends(1)", "end,G", "Last", "The last run.", shown=False),
+    Action("list", "mark", "space", "Mark", "Mark or unmark; cancel, retry, tag and export take all marked.", shown=False),
+    Action("filter", "accept", "enter", "Apply", "Keep the filter and go to the list."),
+    Action("filter", "drop", "escape", "Clear", "Clear the filter and go to the list."),
+    # Pages of runs and studies
+    Action("pages", "back", "escape,q", "Back", "Back to where you came from."),
+    Action("pages", "tab(1)", "1", "Page 1", "The first page.", shown=False),
+    Action("pages", "tab(2)", "2", "Page 2", "The second page.", shown=False),
+    Action("pages", "tab(3)", "3", "Page 3", "The third page.", shown=False),
+    Action("pages", "tab(4)", "4", "Page 4", "The fourth page.", shown=False),
+    Action("pages", "tab(5)", "5", "Page 5", "The fifth page.", shown=False),
+    Action("pages", "tab(6)", "6", "Page 6", "The sixth page.", shown=False),
+    Action("pages", "next_tab", "tab", "Next page", "The next page.", priority=True),
+    Action("pages", "previous_tab", "shift+tab", "Previous page", "The page before.", shown=False, priority=True),
+    Action("run", "replay", "space", "Replay", "Play the run from the cursor, or stop."),
+    Action("run", "speed(-1)", "less_than_sign,comma", "Slower", "Play at half the speed.", shown=False),
+    Action("run", "speed(1)", "greater_than_sign,full_stop", "Faster", "Play at twice the speed.", shown=False),
+    Action("run", "step(-1)", "left,h", "Step back", "The cursor one step back.", shown=False),
+    Action("run", "step(1)", "right,l", "Step on", "The cursor one step on.", shown=False),
+    Action("run", "step(-10)", "shift+left,H", "10 back", "The cursor ten steps back.", shown=False),
+    Action("run", "step(10)", "shift+right,L", "10 on", "The cursor ten steps on.", shown=False),
+    Action("run", "first_step", "home", "First step", "The cursor to the first step.", shown=False),
+    Action("run", "follow", "end", "Newest", "The cursor to the newest step, and along with it."),
+    Action("run", "enlarge", "enter,z", "Enlarge", "Show the picture at the cursor as large as the terminal."),
+    Action("run", "pause", "p", "Pause", "Pause the run, or let a paused one go on.", changes=True),
+    Action("run", "cancel", "x", "Cancel", "Cancel the run, after asking.", changes=True),
+    Action("run", "retry", "R", "Retry", "Queue a run again that failed, was cancelled or lost.", shown=False, changes=True),
+    Action("run", "study", "s", "Study", "Open the study that the run belongs to."),
+    Action("run", "again", "n", "New like it", "A new run that starts from this one's settings.", shown=False, changes=True),
+    Action("run", "export", "e", "Export", "Write a Markdown report of the run.", shown=False),
+    Action("study", "open", "enter", "Open run", "Open the selected run."),
+    Action("study", "report", "w", "Report", "Caption the frames, test the claims, write the report.", changes=True),
+    Action("study", "export", "e", "Export", "Write a Markdown report of the study.", shown=False),
+    Action("study", "again", "n", "More seeds", "New runs that start from this study's settings.", shown=False, changes=True),
+    Action("chart", "log_scale", "g", "Log scale", "Losses on a logarithmic scale, or back."),
+    Action("chart", "zoom(2)", "plus,equals_sign", "Zoom in", "Half as many steps, around the cursor.", shown=False),
+    Action("chart", "zoom(-2)", "minus", "Zoom out", "Twice as many steps.", shown=False),
+    Action("chart", "zoom(0)", "0", "All steps", "All steps again.", shown=False),
+    Action("gallery", "move(-1, 0)", "left,h", "Left", "The picture to the left.", shown=False),
+    Action("gallery", "move(1, 0)", "right,l", "Right", "The picture to the right.", shown=False),
+    Action("gallery", "move(0, -1)", "up,k", "Up", "The picture above.", shown=False),
+    Action("gallery", "move(0, 1)", "down,j", "Down", "The picture below.", shown=False),
+    Action("gallery", "resize(1)", "plus,equals_sign", "Larger", "Larger tiles.", shown=False),
+    Action("gallery", "resize(-1)", "minus", "Smaller", "Smaller tiles.", shown=False),
+    Action("log", "wrap", "w", "Wrap", "Break long lines, or not.", shown=False),
+    # Form
+    Action("form", "start", "ctrl+s", "Start", "Queue the runs.", priority=True, changes=True),
+    Action("form", "back", "escape", "Back", "Leave the form; nothing is started."),
+    Action("form", "next_field", "down", "Next", "The next setting.", shown=False),
+    Action("form", "previous_field", "up", "Before", "The setting before.", shown=False),
+    Action("form", "only_changed", "f3", "Changed", "Show only what differs from the preset, or all."),
+    Action("picture", "back", "escape,q,enter,z", "Back", "Back to where you came from."),
+    Action("picture", "turn(-1)", "left,h", "Previous", "The picture before."),
+    Action("picture", "turn(1)", "right,l", "Next", "The next picture."),
+    Action("ask", "back", "escape", "Back", "Close without doing anything."),
+    Action("dialog", "back", "escape,n", "No", "Close without doing anything."),
+    Action("dialog", "yes", "y", "Yes", "Do it."),
+)  # fmt: skip
+
+
+def of(place: str) -> Iterator[Action]:
+    """The actions of a place."""
+    return (action for action in ACTIONS if action.place == place)
+
+
+def bindings(*places: str) -> list[BindingType]:
+    """What a class of these places answers to."""
+    return [
+        Binding(
+            action.keys,
+            action.name,
+            action.label,
+            show=action.shown,
+            tooltip=action.help,
+            priority=action.priority,
+            id=action.id,
+        )
+        for place in places
+        for action in of(place)
+    ]
+
+
+_KEY_SIGNS = {
+    "question_mark": "?", "slash": "/", "plus": "+", "minus": "-", "equals_sign": "=",
+    "less_than_sign": "<", "greater_than_sign": ">", "comma": ",", "full_stop": ".",
+    "pageup": "pgup", "pagedown": "pgdn", "escape": "esc", "left": "←", "right": "→",
+    "up": "↑", "down": "↓", "shift+left": "⇧←", "shift+right": "⇧→", "shift+tab": "⇧tab",
+}  # fmt: skip
+_PLAIN_SIGNS = {"←": "left", "→": "right", "↑": "up", "↓": "down"}
+
+
+def sign(key: str, *, ascii_only: bool = False) -> str:
+    """A key as a keyboard shows it."""
+    text = _KEY_SIGNS.get(key, key)
+    if text.startswith("ctrl+"):
+        text = f"^{text[5:]}"
+    if ascii_only:
+        text = _PLAIN_SIGNS.get(text, text.replace("⇧", "shift+"))
+        text = text.replace("←", "left").replace("→", "right")
+    return text
+
+
+def reference() -> str:
+    """All keys in Markdown."""
+    lines = [
+        "# Keys of the dashboard",
+        "",
+        "Made by `python -m dexter_tui.actions` from the table that the dashboard itself uses.",
+        "Other keys can be given in `config.toml`, by the names in the last column:",
+        "",
+        "```toml",
+        "[keys]",
+        '"home.cancel" = "ctrl+x"',
+        "```",
+    ]
+    for place, title in PLACES.items():
+        lines += ["", f"## {title}", "", "| Key | What it does | Name |", "|---|---|---|"]
+        for action in of(place):
+            keys = " ".join(f"`{sign(key)}`" for key in action.keys.split(","))
+            lines.append(f"| {keys} | {action.help} | `{action.id}` |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -1,0 +1,142 @@
+"""The dashboard: ``dexter-tui`` without a subcommand, in a terminal.
+
+It computes nothing and holds no run: it reads the store, and asks `dexter_tui.control` for what is
+to happen. So it may be killed at any time. Work goes on in threads, which never touch widgets;
+they post messages, and handlers do.
+"""
+
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from dexter_tui import themes
+from dexter_tui.actions import ACTIONS, bindings
+from dexter_tui.options import Options
+from dexter_tui.screens.base import DataScreen
+from dexter_tui.screens.home import HomeScreen
+from dexter_tui.views import clean
+from dexter_tui.widgets.cells import Pictures
+from store.browse import Browse
+
+TICK = 0.5  # seconds between looks at the store
+SLOW_TICK = 2.0  # with --low-bandwidth
+LIVENESS_SECONDS = 5.0  # a killed worker changes nothing in the store, so look at times anyway
+
+
+class DexterApp(App[None]):
+    """One store, looked at and steered."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "dexter-tui"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
+    COMMAND_PALETTE_BINDING = ""  # it is in the registry, as any other
+    NOTIFICATION_TIMEOUT = 6
+
+    def __init__(self, home: Path, options: Options = Options()) -> None:  # noqa: B008
+        super().__init__()
+        self.home = home
+        self.options = options
+        self.browse = Browse(home)
+        mode = {"off": "off", "ascii": "ascii"}.get(options.images, "blocks")
+        self.pictures = Pictures(
+            lambda sha256, small: self.browse.picture(sha256, small=small),
+            "ascii" if options.ascii and mode == "blocks" else mode,
+        )
+        self.signs = themes.ASCII if options.ascii else themes.UNICODE
+        for theme in themes.THEMES:
+            self.register_theme(theme)
+        self.theme = options.theme if options.theme in self.available_themes else "dexter"
+        self.palette = themes.palette(self.current_theme, no_colour=options.no_colour)
+        self._looked_at = 0.0
+        if options.keys:
+            self.set_keymap(options.keys)
+        if not options.animate:
+            self.animation_level = "none"
+
+    def get_default_screen(self) -> Screen[None]:
+        return HomeScreen()
+
+    def on_mount(self) -> None:
+        self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
+
+    def _tick(self) -> None:
+        screen = self.screen
+        late = time.monotonic() - self._looked_at > LIVENESS_SECONDS
+        if (self.browse.changed() or late) and isinstance(screen, DataScreen):
+            self._looked_at = time.monotonic()
+            screen.reload()
+
+    def on_unmount(self) -> None:
+        self.pictures.close()
+
+    # Telling
+
+    def tell(self, line: str) -> None:
+        """A notice."""
+        self.notify(clean(line), markup=False)
+
+    def complain(self, line: str) -> None:
+        """A notice of what went wrong and what to do."""
+        self.notify(clean(line), severity="error", markup=False, timeout=12)
+
+    def note_defect(self, trace: str) -> None:
+        """Keep what should not have happened for whoever mends it; the dashboard goes on."""
+        try:
+            with (self.home / "dashboard.log").open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{trace}\n")
+        except OSError:
+            pass  # nowhere to write: the notice is all there is
+
+    # Actions
+
+    def watch_theme(self) -> None:
+        self.palette = themes.palette(self.current_theme, no_colour=self.options.no_colour)
+        if self.is_running:
+            for screen in self.screen_stack:
+                screen.refresh(layout=True)
+                for widget in screen.walk_children():
+                    widget.refresh()
+
+    def action_next_theme(self) -> None:
+        order = themes.ORDER
+        at = order.index(self.theme) if self.theme in order else -1
+        self.theme = order[(at + 1) % len(order)]
+        self.tell(f"theme {self.theme}")
+
+    def action_help(self) -> None:
+        from dexter_tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def action_jump(self) -> None:
+        from dexter_tui.screens.jump import JumpScreen, targets
+
+        found = targets(self.screen)
+        if found:
+            self.push_screen(JumpScreen(found))
+
+    def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
+        self.tell(f"saved {self.save_screenshot(filename, path or str(self.home))}")
+
+    def action_quit_app(self) -> None:
+        self.exit()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """All actions that can be done here, from the one registry."""
+        names = {active.binding.id for active in screen.active_bindings.values() if active.enabled}
+        for action in ACTIONS:
+            if action.id in names and action.name != "command_palette":
+                key = action.keys.split(",")[0]
+                press = partial(self.call_later, self.simulate_key, key)
+                yield SystemCommand(action.label, action.help, press)
+        for name in themes.ORDER:
+            yield SystemCommand(
+                f"Theme: {name}", "Change the colours.", partial(setattr, self, "theme", name)
+            )

@@ -1,0 +1,46 @@
+"""Opens the dashboard: reads its settings, asks the terminal what it can, and starts the app."""
+
+import os
+import sys
+
+from dexter.errors import InputError
+from dexter_tui import paths, terminal
+from dexter_tui.options import IMAGES, Options
+
+
+def start(
+    *,
+    images: str,
+    low_bandwidth: bool,
+    read_only: bool,
+    ascii_only: bool,
+    theme: str | None,
+    demo_devices: int,
+) -> None:
+    """Run the dashboard until its user leaves it. InputError for a wrong flag or setting."""
+    [wanted] = [known for known in IMAGES if known == images] or [None]
+    if wanted is None:
+        raise InputError(f"--images: {images!r} is none of {', '.join(IMAGES)}")
+    settings = paths.settings("dashboard")
+    keys = {name: str(value) for name, value in paths.settings("keys").items()}
+    # Asked before Textual reads the terminal: a late answer would arrive as key presses.
+    terminal_can = terminal.probe(wanted)
+    from dexter_tui.app import DexterApp
+
+    options = Options(
+        images=wanted,
+        enlarged=terminal_can,
+        low_bandwidth=low_bandwidth,
+        read_only=read_only,
+        demo_devices=demo_devices,
+        ascii=ascii_only or not terminal.speaks_utf8(os.environ),
+        no_colour=bool(os.environ.get("NO_COLOR")),
+        theme=theme or str(settings.get("theme", terminal.theme_for(os.environ))),
+        keys=keys,
+    )
+    app = DexterApp(paths.home(), options)
+    if theme is not None and theme not in app.available_themes:
+        raise InputError(f"--theme: {theme!r} is none of {', '.join(app.available_themes)}")
+    app.run()
+    if app.return_code:
+        sys.exit(app.return_code)

@@ -1,0 +1,152 @@
+"""What the screens share: reading the store in a thread, and telling what went wrong."""
+
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from textual.message import Message
+from textual.screen import Screen
+
+from dexter_tui import steer
+from dexter_tui.actions import ACTIONS
+from store.browse import RunRow
+from store.errors import StoreError
+
+if TYPE_CHECKING:
+    from dexter_tui.app import DexterApp
+
+_CHANGES = {action.name.partition("(")[0] for action in ACTIONS if action.changes}
+
+
+class DataScreen(Screen[None]):
+    """A screen that shows what `load` reads; `load` runs in a thread, `show` on the event loop.
+
+    While one `load` is under way, further wishes become one more `load` after it.
+    """
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-huge")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-tall")]  # noqa: RUF012
+
+    class Loaded(Message):
+        """What `load` read, or what it failed of."""
+
+        def __init__(self, data: Any, error: str | None) -> None:
+            super().__init__()
+            self.data = data
+            self.error = error
+
+    _loading = False
+    _again = False
+    _told: str | None = None
+
+    @property
+    def dexter(self) -> "DexterApp":
+        """The application."""
+        return cast("DexterApp", self.app)
+
+    def wish(self) -> Any:
+        """What `load` needs to know of the widgets; on the event loop."""
+        return None
+
+    def load(self, wish: Any) -> Any:
+        """Read the store; in a thread, so no widget may be touched."""
+        raise NotImplementedError
+
+    def show(self, data: Any) -> None:
+        """Put what was read into the widgets."""
+        raise NotImplementedError
+
+    def reload(self) -> None:
+        """Read again, now or after the reading that is under way."""
+        if self._loading:
+            self._again = True
+            return
+        self._loading = True
+        wish = self.wish()
+        self.run_worker(lambda: self._load(wish), thread=True, exit_on_error=False, group="load")
+
+    def _load(self, wish: Any) -> None:
+        data, error = None, None
+        try:
+            data = self.load(wish)
+        except StoreError as refused:
+            error = str(refused)
+        except Exception as defect:  # of the data, most likely: the dashboard goes on
+            self.dexter.note_defect(traceback.format_exc())
+            error = f"{type(defect).__name__}: {defect}"
+        self.post_message(self.Loaded(data, error))
+
+    def on_data_screen_loaded(self, message: Loaded) -> None:
+        message.stop()
+        self._loading = False
+        if message.error is None:
+            self._told = None
+            self.show(message.data)
+        elif message.error != self._told:  # once, not twice a second
+            self._told = message.error
+            self.dexter.complain(message.error)
+        if self._again:
+            self._again = False
+            self.reload()
+
+    def on_mount(self) -> None:
+        self.reload()
+
+    def on_screen_resume(self) -> None:
+        if self.is_mounted:
+            self.reload()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not (self.dexter.options.read_only and action in _CHANGES)
+
+    def action_press(self, key: str) -> None:
+        """A click on the key bar is the key."""
+        self.call_later(self.app.simulate_key, key)
+
+    def confirm_cancel(self, runs: Sequence[RunRow]) -> None:
+        """Cancel runs, after asking."""
+        from dexter_tui.screens.dialogs import Confirm
+
+        names = ", ".join(run.id for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
+        count = "this run" if len(runs) == 1 else f"these {len(runs)} runs"
+
+        def answer(yes: bool | None) -> None:
+            if yes:
+                self.do(lambda: steer.cancel(self.dexter.home, runs))
+
+        self.app.push_screen(
+            Confirm(f"Cancel {count}?", f"{names}\n\nWhat was found so far stays."), answer
+        )
+
+    def export(self, names: Sequence[str]) -> None:
+        """Write a Markdown report below the current folder."""
+
+        def write() -> str:
+            from dexter.config import PRESETS, RunConfig
+            from store import Store
+            from store.export import markdown
+
+            path = Path.cwd() / f"report-{'-'.join(names[:3])}.md"
+            any_study = {"classifier": "any", "class_name": "any"}
+            presets = {
+                name: RunConfig.from_preset(name, **any_study).study_settings() for name in PRESETS
+            }
+            with Store.open(self.dexter.home, read_only=True) as store:
+                return f"written: {markdown(store, names, path, presets=presets)}"
+
+        self.do(write)
+
+    def do(self, work: Callable[[], str | None], *, group: str = "do") -> None:
+        """Work in a thread; the line that it returns, or that it was refused with, is shown."""
+
+        def run() -> None:
+            try:
+                line = work()
+            except (StoreError, ValueError, OSError) as refused:
+                self.app.call_from_thread(self.dexter.complain, str(refused))
+                return
+            if line:
+                self.app.call_from_thread(self.dexter.tell, line)
+
+        self.run_worker(run, thread=True, exit_on_error=False, group=group)

@@ -1,0 +1,458 @@
+"""The first screen: all studies and runs, and the selected one as it stands."""
+
+from array import array
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Input, Static
+
+from dexter_tui import steer
+from dexter_tui.actions import bindings
+from dexter_tui.screens.base import DataScreen
+from dexter_tui.views import clean
+from dexter_tui.widgets.devices import DeviceStrip
+from dexter_tui.widgets.facts import frame_caption, run_facts, study_facts
+from dexter_tui.widgets.keybar import KeyBar
+from dexter_tui.widgets.log_view import tail
+from dexter_tui.widgets.picture import Picture
+from dexter_tui.widgets.run_list import RunList
+from store.browse import ORDERS, FrameRow, RunRow, StepRow, StudyRow
+from store.filters import FilterError, compile_filter
+from store.states import State
+
+PREVIEW_SECONDS = 2.0  # between two pictures: one of 24 by 12 cells is 10 kB on the line
+TREND_STEPS = 400
+TAIL_LINES = 40
+FILTER_SECONDS = 0.15  # after the last key press
+
+
+class Wish(NamedTuple):
+    """What the screen shows, for the thread that reads."""
+
+    filter: str
+    order: str
+    reverse: bool
+    in_sight: list[int]
+    selected: int | None
+    list_again: bool
+
+
+class Found(NamedTuple):
+    """What was read."""
+
+    keys: "array[int] | None"
+    order: str
+    rows: dict[int, RunRow]
+    studies: dict[int, StudyRow]
+    counts: dict[str, int]
+    selected: int | None
+    steps: list[StepRow]
+    preview: FrameRow | None
+    log: list[str]
+    members: list[RunRow]
+
+
+class FilterInput(Input):
+    """The filter; its mistakes are told below it as one types."""
+
+    BINDINGS = bindings("filter")
+
+    class Left(Message):
+        """Back to the list."""
+
+    def action_accept(self) -> None:
+        self.post_message(self.Left())
+
+    def action_drop(self) -> None:
+        self.value = ""
+        self.post_message(self.Left())
+
+
+class HomeScreen(DataScreen):
+    """List, detail, devices, keys."""
+
+    BINDINGS = bindings("home")
+    AUTO_FOCUS = "#runs"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order = "study"
+        self._reverse = False
+        self._filter = ""
+        self._list_again = True
+        self._labels: dict[str, list[str]] = {}
+        self._preview_due: Timer | None = None
+        self._next_preview: FrameRow | None = None
+        self._shown_run: str | None = None
+        self._filter_due: Timer | None = None
+        self._found: Found | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title")
+        with Horizontal(id="home-body"):
+            with Vertical(id="left"):
+                yield FilterInput(
+                    id="filter", placeholder="state:running classifier:birds* words~sea score>0.8"
+                )
+                yield Static(id="filter-error", markup=False)
+                runs = RunList(id="runs", classes="panel")
+                runs.border_title = "Runs"
+                yield runs
+            with Vertical(id="detail", classes="panel"):
+                yield Static(id="facts")
+                with Horizontal(id="shown"):
+                    yield Picture(self.dexter.pictures, id="preview")
+                    yield Static(id="caption")
+                yield Static(id="tail", markup=False)
+        yield Static(id="welcome")
+        yield DeviceStrip(id="devices")
+        yield KeyBar()
+
+    # Reading
+
+    def wish(self) -> Wish:
+        runs = self.query_one(RunList)
+        again, self._list_again = self._list_again, False
+        return Wish(self._filter, self._order, self._reverse, runs.in_sight(), runs.selected, again)
+
+    def load(self, wish: Wish) -> Found:
+        browse = self.dexter.browse
+        counts = browse.counts()
+        # The list itself is read again only when it can have changed: with 100,000 runs that
+        # takes a tenth of a second, and the rows in sight a few milliseconds.
+        keys = browse.keys(wish.filter, wish.order, reverse=wish.reverse)
+        in_sight = wish.in_sight or list(keys[:100])
+        rows = browse.runs(key for key in in_sight if key > 0)
+        studies = browse.studies(-key for key in in_sight if key < 0)
+        selected = wish.selected
+        if selected is None or (keys and selected not in keys):
+            selected = keys[0] if keys else None
+        steps: list[StepRow] = []
+        preview, log, members = None, [], []
+        if selected is not None and selected > 0:
+            if selected not in rows:
+                rows |= browse.runs([selected])
+            if run := rows.get(selected):
+                steps = browse.steps(run.id, last=TREND_STEPS)
+                preview = browse.newest_preview(run.id)
+                log = tail(browse.log(run.id), TAIL_LINES)
+        elif selected is not None:
+            if -selected not in studies:
+                studies |= browse.studies([-selected])
+            if study := studies.get(-selected):
+                members = browse.study_runs(study.id)
+        return Found(
+            keys, wish.order, rows, studies, counts, selected, steps, preview, log, members
+        )
+
+    def show(self, data: Found) -> None:
+        self._found = data
+        runs = self.query_one(RunList)
+        total = sum(data.counts.values())
+        self.set_class(total == 0, "-empty")
+        if total == 0:
+            self.query_one("#welcome", Static).update(self._welcome())
+        if data.keys is not None and data.order == self._order:
+            runs.show_keys(data.keys, grouped=self._order == "study")
+        runs.show_rows(data.rows, data.studies)
+        listed = sum(key > 0 for key in runs.keys) if self._filter else total
+        runs.border_subtitle = (f"{listed:,} of {total:,}" if self._filter else f"{total:,}") + (
+            f" by {self._order}" + (" reversed" if self._reverse else "")
+        )
+        self._show_title(data.counts)
+        self._show_detail(data)
+        self.refresh_bindings()
+
+    def _show_title(self, counts: dict[str, int]) -> None:
+        palette, signs = self.dexter.palette, self.dexter.signs
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append("dexter-tui", f"bold {palette.primary}")
+        text.append(f"  {_short_path(self.dexter.home)}", palette.dim)
+        if self.dexter.options.read_only:
+            text.append("  read-only", palette.warn)
+        for state in State:
+            if count := counts.get(state):
+                text.append(
+                    f"   {signs.states[state]} {count:,} {state.value}", palette.state(state)
+                )
+        self._update("#title", text)
+
+    def _show_detail(self, data: Found) -> None:
+        runs = self.query_one(RunList)
+        panel = self.query_one("#detail")
+        width = max(self.query_one("#facts").size.width, 20)
+        palette, signs = self.dexter.palette, self.dexter.signs
+        key = runs.selected
+        if key is None:
+            panel.border_title = ""
+            self._update("#facts", Text("nothing here; change the filter", style=palette.dim))
+            self._show_preview(None)
+            self._update("#tail", Text())
+            return
+        if key != data.selected:
+            self.reload()  # the cursor moved meanwhile
+            return
+        if key < 0:
+            study = runs.studies.get(-key)
+            if study is not None:
+                panel.border_title = f"Study {clean(study.id)}"
+                self._update("#facts", study_facts(study, data.members, width, palette, signs))
+            self._shown_run = None
+            self._show_preview(None)
+            self._update("#tail", Text())
+            return
+        run = runs.rows.get(key)
+        if run is None:
+            return
+        panel.border_title = f"Run {clean(run.id)} {signs.dot} seed {run.seed}"
+        self._update("#facts", run_facts(run, data.steps, width, palette, signs))
+        if run.id != self._shown_run:
+            self._shown_run = run.id
+            self._show_preview(None)
+            self._cancel_preview()
+        self._offer_preview(data.preview)
+        height = max(self.query_one("#tail").size.height, 0)
+        self._update(
+            "#tail", Text(_last_lines(data.log, height), no_wrap=True, overflow="ellipsis")
+        )
+
+    def _update(self, selector: str, text: Text) -> None:
+        """Only what changed is drawn again, and goes over the line."""
+        widget = self.query_one(selector, Static)
+        if getattr(widget, "dexter_shown", None) != (text, text.spans):
+            widget.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
+            widget.update(text)
+
+    # The preview: at most one every two seconds, or on a key alone
+
+    def _offer_preview(self, frame: FrameRow | None) -> None:
+        shown = self.query_one("#preview", Picture).sha256
+        if frame is None or frame.sha256 == shown:
+            return
+        self._next_preview = frame
+        if self.dexter.options.low_bandwidth:
+            return
+        if shown is None and self._preview_due is None:
+            self._due()
+        elif self._preview_due is None:
+            self._preview_due = self.set_timer(PREVIEW_SECONDS, self._due)
+
+    def _due(self) -> None:
+        self._preview_due = None
+        if self._next_preview is not None:
+            self._show_preview(self._next_preview)
+            self._next_preview = None
+            self._preview_due = self.set_timer(PREVIEW_SECONDS, self._due)
+
+    def _cancel_preview(self) -> None:
+        if self._preview_due is not None:
+            self._preview_due.stop()
+        self._preview_due = self._next_preview = None
+
+    def _show_preview(self, frame: FrameRow | None) -> None:
+        self.query_one("#preview", Picture).sha256 = frame and frame.sha256
+        if frame is None:
+            hint = "v: load the preview" if self.dexter.options.low_bandwidth else ""
+            self._update("#caption", Text(hint, style=self.dexter.palette.dim))
+        else:
+            self._update("#caption", frame_caption(frame, self._labels_here(), self.dexter.palette))
+
+    def _labels_here(self) -> list[str]:
+        runs = self.query_one(RunList)
+        for key in reversed(runs.keys[: runs.index + 1]):
+            if key < 0 and -key in runs.studies:
+                return runs.studies[-key].labels
+        return []
+
+    def action_preview(self) -> None:
+        if self._next_preview is not None:
+            self._show_preview(self._next_preview)
+            self._next_preview = None
+
+    # Moving
+
+    @on(RunList.Moved)
+    @on(RunList.Wanted)
+    def _moved(self) -> None:
+        self.reload()
+
+    @on(RunList.Opened)
+    def action_open(self) -> None:
+        key = self.query_one(RunList).selected
+        if key is None:
+            return
+        runs = self.query_one(RunList)
+        if key > 0 and key in runs.rows:
+            from dexter_tui.screens.run import RunScreen
+
+            self.app.push_screen(RunScreen(runs.rows[key].id))
+        elif key < 0 and -key in runs.studies:
+            from dexter_tui.screens.study import StudyScreen
+
+            self.app.push_screen(StudyScreen(runs.studies[-key].id))
+
+    def action_sort(self) -> None:
+        orders = list(ORDERS)
+        self._order = orders[(orders.index(self._order) + 1) % len(orders)]
+        self.reload()
+
+    def action_reverse(self) -> None:
+        self._reverse = not self._reverse
+        self.reload()
+
+    # Filter
+
+    def action_filter(self) -> None:
+        box = self.query_one("#filter", FilterInput)
+        box.add_class("-open")
+        box.focus()
+
+    @on(Input.Changed, "#filter")
+    def _typed(self, event: Input.Changed) -> None:
+        if self._filter_due is not None:
+            self._filter_due.stop()
+        self._filter_due = self.set_timer(FILTER_SECONDS, self._apply_filter)
+
+    def _apply_filter(self) -> None:
+        text = self.query_one("#filter", FilterInput).value
+        error = self.query_one("#filter-error", Static)
+        try:
+            compile_filter(text)
+        except FilterError as mistake:
+            error.update(clean(mistake))
+            error.add_class("-open")
+            return
+        error.remove_class("-open")
+        if text != self._filter:
+            self._filter = text
+            self.reload()
+
+    @on(FilterInput.Left)
+    def _leave_filter(self) -> None:
+        self._apply_filter()
+        box = self.query_one("#filter", FilterInput)
+        box.set_class(bool(box.value), "-open")
+        if not box.value:
+            self.query_one("#filter-error").remove_class("-open")
+        self.query_one(RunList).focus()
+
+    def action_clear(self) -> None:
+        runs = self.query_one(RunList)
+        if runs.marked:
+            runs.marked = set()
+            runs.refresh()
+        elif self._filter:
+            self.query_one("#filter", FilterInput).value = ""
+            self._leave_filter()
+
+    # Runs
+
+    def _chosen(self) -> list[RunRow]:
+        keys = self.query_one(RunList).chosen()
+        browse = self.dexter.browse
+        runs = list(browse.runs(key for key in keys if key > 0).values())
+        for study in browse.studies(-key for key in keys if key < 0).values():
+            runs += browse.study_runs(study.id)
+        return runs
+
+    def action_new(self) -> None:
+        from dexter_tui.screens.new_run import NewRunScreen
+
+        self.app.push_screen(NewRunScreen())
+
+    def action_demo(self) -> None:
+        from dexter_tui.screens.new_run import demo_configs
+
+        def start() -> str:
+            ids = steer.enqueue(self.dexter.home, demo_configs())
+            self.app.call_from_thread(self.reload)
+            return f"{len(ids)} runs queued: which words make a picture a waterbird?"
+
+        self.dexter.tell("starting the demo")
+        self.do(start)
+
+    def action_pause(self) -> None:
+        runs = self._chosen()
+        if len(runs) == 1:
+            self.do(lambda: steer.pause(self.dexter.home, runs[0]))
+
+    def action_cancel(self) -> None:
+        runs = self._chosen()
+        if runs:
+            self.confirm_cancel(runs)
+
+    def action_retry(self) -> None:
+        runs = self._chosen()
+        if runs:
+            self.do(lambda: steer.retry(self.dexter.home, runs))
+
+    def action_prioritise(self, by: int) -> None:
+        runs = self._chosen()
+        if runs:
+            self.do(lambda: steer.prioritise(self.dexter.home, runs, by))
+
+    def action_export(self) -> None:
+        keys = self.query_one(RunList).chosen()
+        browse = self.dexter.browse
+        names = [run.id for run in browse.runs(key for key in keys if key > 0).values()]
+        names += [study.id for study in browse.studies(-key for key in keys if key < 0).values()]
+        if names:
+            self.export(names)
+
+    def action_tag(self) -> None:
+        self.dexter.tell("tags are not there yet")
+
+    def action_copy_id(self) -> None:
+        runs = self.query_one(RunList)
+        key = runs.selected
+        if key is None:
+            return
+        row: Any = runs.rows.get(key) if key > 0 else runs.studies.get(-key)
+        if row is not None:
+            self.app.copy_to_clipboard(row.id)
+            self.dexter.tell(f"copied {row.id}")
+
+    def action_leave(self) -> None:
+        self.app.exit()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "demo" and not self.has_class("-empty"):
+            return False
+        if action in ("open", "filter", "pause", "cancel", "retry") and self.has_class("-empty"):
+            return False
+        return super().check_action(action, parameters)
+
+    def _welcome(self) -> Text:
+        palette = self.dexter.palette
+        text = Text(justify="center")
+        text.append("dexter-tui\n", f"bold {palette.primary}")
+        text.append("finds out what an image classifier looks for, and says it in words\n\n")
+        text.append("There are no runs here yet.\n\n", palette.dim)
+        if self.dexter.options.read_only:
+            text.append("read-only: start a run in another terminal", palette.warn)
+            return text
+        for key, told in (
+            ("d", "run the demo: a small bird classifier with a planted bias, offline, "),
+            ("n", "make a run of your own"),
+            ("?", "all keys"),
+        ):
+            text.append(f" {key} ", f"bold {palette.accent}")
+            text.append(f" {told}\n" if key != "d" else f" {told}about a minute\n")
+        return text
+
+
+def _short_path(path: Path) -> str:
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except ValueError:
+        return str(path)
+
+
+def _last_lines(lines: list[str], count: int) -> str:
+    return "\n".join(clean(line) for line in lines[len(lines) - count if count else len(lines) :])

@@ -1,0 +1,179 @@
+"""Colours and signs: themes of our own, and what each meaning looks like in any theme."""
+
+from dataclasses import dataclass
+
+from textual.theme import Theme
+
+from store.states import State
+
+THEMES = (
+    Theme(
+        name="dexter",
+        primary="#7aa2d6",
+        secondary="#8f9bb3",
+        accent="#e0af68",
+        success="#7fb77e",
+        warning="#e0af68",
+        error="#e06c75",
+        foreground="#d3d7de",
+        background="#14161a",
+        surface="#1a1d23",
+        panel="#23272f",
+        dark=True,
+    ),
+    Theme(
+        name="dexter-light",
+        primary="#2f5f9e",
+        secondary="#5c6675",
+        accent="#9a6700",
+        success="#2e7d32",
+        warning="#9a6700",
+        error="#b3261e",
+        foreground="#1f2328",
+        background="#fbfbfa",
+        surface="#f3f3f1",
+        panel="#e6e6e3",
+        dark=False,
+    ),
+    # Okabe and Ito's colours, which the common forms of colour blindness keep apart.
+    Theme(
+        name="colour-blind",
+        primary="#56b4e9",
+        secondary="#999999",
+        accent="#f0e442",
+        success="#009e73",
+        warning="#e69f00",
+        error="#d55e00",
+        foreground="#e6e6e6",
+        background="#111111",
+        surface="#181818",
+        panel="#262626",
+        dark=True,
+    ),
+)  # fmt: skip
+# Textual's own two for terminals with 16 colours come behind ours.
+ORDER = ("dexter", "dexter-light", "colour-blind", "ansi-dark", "ansi-light")
+
+_SERIES = {
+    "colour-blind": ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"),
+    "dexter-light": ("#2f5f9e", "#9a6700", "#2e7d32", "#8a3ffc", "#00695c", "#b3261e", "#6d4c41"),
+}
+_SERIES_ANSI = ("cyan", "yellow", "green", "magenta", "blue", "red", "white")
+_SERIES_DARK = ("#7aa2d6", "#e0af68", "#7fb77e", "#c099e0", "#6cc5c1", "#e38a8a", "#b8c06c")
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Rich styles by what they mean."""
+
+    text: str
+    dim: str
+    accent: str
+    primary: str
+    good: str
+    warn: str
+    bad: str
+    active: str
+    series: tuple[str, ...]
+    cursor: str
+    """Background of the selected line."""
+    faint: str
+    """Of lines and empty bars."""
+
+    def state(self, state: str) -> str:
+        """The style of a run's state."""
+        return {
+            State.SUCCEEDED: self.good,
+            State.FAILED: self.bad,
+            State.LOST: self.bad,
+            State.RUNNING: self.active,
+            State.STARTING: self.active,
+            State.PAUSING: self.warn,
+            State.PAUSED: self.warn,
+            State.CANCELLING: self.warn,
+        }.get(State(state), self.dim)
+
+
+def palette(theme: Theme, *, no_colour: bool = False) -> Palette:
+    """What the theme makes of each meaning."""
+    if no_colour:
+        return Palette(
+            "", "dim", "bold", "bold", "", "bold", "bold", "bold", ("",) * 7, "reverse", "dim"
+        )
+    if theme.ansi:
+        return Palette(
+            text="", dim="bright_black", accent="yellow", primary="blue", good="green",
+            warn="yellow", bad="red", active="cyan", series=_SERIES_ANSI, cursor="reverse",
+            faint="bright_black",
+        )  # fmt: skip
+    foreground = theme.foreground or ("#e0e0e0" if theme.dark else "#202020")
+    background = theme.background or ("#121212" if theme.dark else "#fafafa")
+    return Palette(
+        text=foreground,
+        dim=_mix(foreground, background, 0.45),
+        accent=theme.accent or theme.primary,
+        primary=theme.primary,
+        good=theme.success or "green",
+        warn=theme.warning or "yellow",
+        bad=theme.error or "red",
+        active=theme.primary,
+        series=_SERIES.get(theme.name, _SERIES_DARK),
+        cursor=f"on {_mix(theme.primary, background, 0.7)}",
+        faint=_mix(foreground, background, 0.75),
+    )
+
+
+def _mix(one: str, other: str, share: float) -> str:
+    from textual.color import Color
+
+    return Color.parse(one).blend(Color.parse(other), share).hex6
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Characters, for terminals with Unicode and for those without."""
+
+    states: dict[str, str]
+    bar: tuple[str, str, str]
+    """Full, half, empty."""
+    levels: str
+    """Of a sparkline, from low to high."""
+    dot: str
+    arrow: str
+    mark: str
+    ellipsis: str
+    vertical: str
+    horizontal: str
+    dash: str
+
+
+UNICODE = Signs(
+    states={
+        "queued": "◌", "starting": "◍", "running": "●", "pausing": "◍", "paused": "‖",
+        "cancelling": "◍", "cancelled": "○", "succeeded": "✓", "failed": "✗", "lost": "?",
+    },
+    bar=("━", "╸", "─"),
+    levels="▁▂▃▄▅▆▇█",
+    dot="·",
+    arrow="→",
+    mark="▌",
+    ellipsis="…",
+    vertical="│",
+    horizontal="─",
+    dash="–",
+)  # fmt: skip
+ASCII = Signs(
+    states={
+        "queued": ".", "starting": "o", "running": "*", "pausing": "o", "paused": "=",
+        "cancelling": "o", "cancelled": "-", "succeeded": "+", "failed": "x", "lost": "?",
+    },
+    bar=("#", "#", "."),
+    levels="_.-=+*#@",
+    dot="|",
+    arrow="->",
+    mark=">",
+    ellipsis="~",
+    vertical="|",
+    horizontal="-",
+    dash="-",
+)  # fmt: skip

@@ -1,0 +1,190 @@
+"""Text and pictures as lines of terminal cells, which Textual calls strips."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from threading import Lock
+
+from rich.color import Color
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual.strip import Strip
+
+# Wide enough for any terminal: strips are cut to their place afterwards.
+_CONSOLE = Console(
+    width=10_000, color_system="truecolor", force_terminal=True, legacy_windows=False
+)
+
+_SGR = re.compile(r"\x1b\[([0-9;]*)m")
+_CACHED_CELLS = 2_000_000
+_ASCII_LEVELS = " .:-=+*#%@"
+
+
+def strip_of(text: Text, width: int, style: str = "") -> Strip:
+    """One line of text, cut or filled to ``width`` cells, on a ground of ``style``."""
+    base = Style.parse(style) if style else None
+    segments = [
+        Segment(segment.text.replace("\n", " "), segment.style)
+        for segment in text.render(_CONSOLE, end="")
+    ]
+    strip = Strip(segments).adjust_cell_length(width, base)
+    if base is None:
+        return strip
+    # The ground, and what the line itself says over it.
+    return Strip(list(Segment.apply_style(strip, base)), width)
+
+
+def fit(text: str, width: int, ellipsis: str = "…") -> str:
+    """The text, cut to ``width`` characters where it is longer."""
+    if len(text) <= width:
+        return text
+    return text[: max(width - len(ellipsis), 0)] + ellipsis[:width]
+
+
+def bar(share: float, width: int, signs: tuple[str, str, str]) -> tuple[str, str]:
+    """A bar filled to ``share``: its full and its empty part."""
+    full, half, empty = signs
+    halves = round(max(0.0, min(share, 1.0)) * width * 2)
+    filled = full * (halves // 2) + (half if halves % 2 else "")
+    return filled, empty * (width - len(filled))
+
+
+def sparkline(values: Sequence[float | None], width: int, levels: str) -> str:
+    """The last values as a line of ``width`` characters; more values than that are averaged."""
+    known = [value for value in values if value is not None]
+    if not known or width < 1:
+        return " " * width
+    buckets = min(width, len(known))
+    edges = [round(k * len(known) / buckets) for k in range(buckets + 1)]
+    means = [sum(known[a:b]) / (b - a) for a, b in pairwise(edges) if b > a]
+    low, high = min(means), max(means)
+    span = (high - low) or 1.0
+    line = "".join(levels[round((mean - low) / span * (len(levels) - 1))] for mean in means)
+    return line.ljust(width)
+
+
+def strips_from_ansi(text: str) -> list[Strip]:
+    """Lines with colour sequences (as term-image writes them) as strips."""
+    return [_ansi_line(line) for line in text.split("\n")]
+
+
+def _ansi_line(line: str) -> Strip:
+    segments, style, at = [], Style.null(), 0
+    for match in _SGR.finditer(line):
+        if match.start() > at:
+            segments.append(Segment(line[at : match.start()], style))
+        style = _sgr(style, match[1])
+        at = match.end()
+    if at < len(line):
+        segments.append(Segment(line[at:], style))
+    return Strip(segments)
+
+
+def _sgr(style: Style, codes: str) -> Style:
+    numbers = [int(code or 0) for code in codes.split(";")]
+    while numbers:
+        code, *rest = numbers
+        if code in (38, 48) and rest[:1] == [2] and len(rest) >= 4:
+            colour, numbers = Color.from_rgb(*rest[1:4]), rest[4:]
+        elif code in (38, 48) and rest[:1] == [5] and len(rest) >= 2:
+            colour, numbers = Color.from_ansi(rest[1]), rest[2:]
+        else:
+            style, numbers = Style.null() if code == 0 else style, rest
+            continue
+        ink = code == 38
+        style += Style(color=colour) if ink else Style(bgcolor=colour)
+    return style
+
+
+def columns_for(width: int, height: int) -> int:
+    """How wide a square picture may be in ``width`` x ``height`` cells, a cell being 1 to 2."""
+    return max(min(width, height * 2), 1)
+
+
+class Pictures:
+    """Pictures as strips, made off the event loop and kept while there is room.
+
+    ``mode`` is "blocks", "ascii" or "off".
+    """
+
+    def __init__(self, path: Callable[[str, bool], Path], mode: str) -> None:
+        self.mode = mode
+        self._path = path
+        self._lock = Lock()
+        self._kept: OrderedDict[tuple[str, int], list[Strip]] = OrderedDict()
+        self._cells = 0
+        self._wanted: dict[tuple[str, int], list[Callable[[], object]]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def get(
+        self, sha256: str, columns: int, ready: Callable[[], object] | None = None
+    ) -> list[Strip] | None:
+        """The picture ``columns`` cells wide, or None; then ``ready`` is called, in another thread,
+
+        once it is there.
+        """
+        key = (sha256, columns)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            if ready is None or self.mode == "off":
+                return None
+            waiting = self._wanted.setdefault(key, [])
+            if ready not in waiting:
+                waiting.append(ready)
+            if len(waiting) > 1:
+                return None
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._pool.submit(self._make, key)
+        return None
+
+    def close(self) -> None:
+        """Make no more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def _make(self, key: tuple[str, int]) -> None:
+        strips = self.render(*key)
+        with self._lock:
+            self._kept[key] = strips
+            self._cells += sum(strip.cell_length for strip in strips)
+            while self._cells > _CACHED_CELLS and len(self._kept) > 1:
+                _, old = self._kept.popitem(last=False)
+                self._cells -= sum(strip.cell_length for strip in old)
+            waiting = self._wanted.pop(key, [])
+        for ready in waiting:
+            ready()
+
+    def render(self, sha256: str, columns: int) -> list[Strip]:
+        """The picture now; what cannot be read is told in its place."""
+        # Here, because Pillow and term-image together take a quarter of a second to load.
+        from dexter_tui.images import half_blocks
+        from store.artifacts import THUMBNAIL, open_picture
+        from store.errors import StoreError
+
+        try:
+            picture = open_picture(self._path(sha256, columns <= THUMBNAIL))
+        except (StoreError, FileNotFoundError):
+            return [
+                strip_of(Text(line.center(columns), style="dim italic"), columns)
+                for line in ("", "no picture:", "file missing", "or damaged", "")
+            ]
+        if self.mode == "ascii":
+            rows = max(round(columns * picture.height / picture.width / 2), 1)
+            grey = list(picture.convert("L").resize((columns, rows)).tobytes())
+            top = len(_ASCII_LEVELS) - 1
+            return [
+                Strip(
+                    [Segment("".join(_ASCII_LEVELS[v * top // 255] for v in grey[a : a + columns]))]
+                )
+                for a in range(0, columns * rows, columns)
+            ]
+        return strips_from_ansi(half_blocks(picture, columns))

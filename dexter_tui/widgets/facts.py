@@ -1,0 +1,189 @@
+"""Runs and studies in a few lines of text."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.text import Text
+
+from dexter_tui.themes import Palette, Signs
+from dexter_tui.views import clean, duration, size
+from dexter_tui.widgets.cells import bar, fit, sparkline
+from dexter_tui.widgets.run_list import short_spec
+from store.browse import FrameRow, RunRow, StepRow, StudyRow
+from store.states import State
+
+
+def run_facts(
+    run: RunRow, steps: Sequence[StepRow], width: int, palette: Palette, signs: Signs
+) -> Text:
+    """What a run asks, how far it is, how its losses go and which words it has."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
+    text.append(clean(run.class_name), f"bold {palette.accent}")
+    text.append(f"  {clean(run.config.get('template', ''))}\n", palette.dim)
+    state_line(text, run, palette, signs)
+    text.append("\n")
+    if run.error and run.state in (State.FAILED, State.LOST, State.CANCELLED):
+        text.append(f"{clean(run.error)}\n", palette.bad)
+    text.append("\n")
+    for name, values, shown in trends(steps):
+        text.append(f"{name:<10}", palette.dim)
+        text.append(sparkline(values, max(min(width - 20, 40), 8), signs.levels), palette.primary)
+        text.append(f" {shown}\n")
+    text.append("\n")
+    text.append_text(words_table(run, steps[-1] if steps else None, width, palette))
+    return text
+
+
+def state_line(text: Text, run: RunRow, palette: Palette, signs: Signs) -> None:
+    """State, steps and time left, or the score."""
+    style = palette.state(run.state)
+    text.append(f"{signs.states[run.state]} {run.state.value}", style)
+    if run.steps_total:
+        text.append(f"  {run.steps_done}/{run.steps_total} steps")
+    if run.seconds_left is not None:
+        text.append(f"  {duration(run.seconds_left)} left")
+    if run.score_value is not None:
+        text.append("  score ", palette.dim)
+        text.append(f"{run.score_value:.0%}", f"bold {palette.good}")
+        if run.score_low is not None and run.score_high is not None:
+            text.append(
+                f" [{run.score_low:.0%}{signs.dash}{run.score_high:.0%}] of {run.score_n}",
+                palette.dim,
+            )
+    elif run.frames_tried is not None:
+        text.append(f"  {run.frames_hit}/{run.frames_wanted} frames")
+    if run.device:
+        text.append(f"  {clean(run.device)}", palette.dim)
+    if run.seconds is not None:
+        text.append(f"  {duration(run.seconds)}", palette.dim)
+
+
+def trends(steps: Sequence[StepRow]) -> list[tuple[str, list[float | None], str]]:
+    """Loss, probability and entropy over the steps, each with its last value."""
+    if not steps:
+        return []
+    last = steps[-1]
+    rows: list[tuple[str, list[float | None], str]] = []
+    for name, values, digits in (
+        ("loss", [step.losses.get("total") for step in steps], 3),
+        ("p(class)", [step.target_probability for step in steps], 2),
+        ("entropy", [step.entropy for step in steps], 2),
+    ):
+        if any(value is not None for value in values):
+            value = values[-1]
+            rows.append((name, values, "" if value is None else f"{value:.{digits}f}"))
+    del last
+    return rows
+
+
+def words_table(run: RunRow, step: StepRow | None, width: int, palette: Palette) -> Text:
+    """For each slot the best word, the one sampled last and the pseudo-target."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    best = run.words or (step.best_words if step else [])
+    now = step.words if step else []
+    targets = step.pseudo_targets if step else []
+    slots = max(len(best), len(now))
+    if not slots:
+        return text.append("no words yet", palette.dim)
+    column = max((width - 6) // 3, 8)
+    text.append(f"{'slot':<6}{'best':<{column}}{'sampled':<{column}}pseudo-target\n", palette.dim)
+    for slot in range(slots):
+        text.append(f"{slot + 1:<6}", palette.dim)
+        text.append(f"{_cell(best, slot, column)}", f"bold {palette.accent}")
+        text.append(f"{_cell(now, slot, column)}")
+        text.append(f"{_cell(targets, slot, column)}\n", palette.dim)
+    text.right_crop(1)
+    return text
+
+
+def _cell(words: Sequence[str | None], slot: int, width: int) -> str:
+    word = words[slot] if slot < len(words) else None
+    return f"{fit(clean(word) if word else '', width - 1):<{width}}"
+
+
+def study_facts(
+    study: StudyRow, runs: Sequence[RunRow], width: int, palette: Palette, signs: Signs
+) -> Text:
+    """What a study asks, and what each of its runs says."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f"{short_spec(study.classifier)} {signs.arrow} ", palette.dim)
+    text.append(clean(study.class_name), f"bold {palette.accent}")
+    text.append(f"  {clean(study.settings.get('template', ''))}\n", palette.dim)
+    for state in State:
+        if count := study.states.get(state):
+            text.append(f"{signs.states[state]} {count} {state.value}  ", palette.state(state))
+    text.append("\n\n")
+    for word, count in word_counts(runs)[:8]:
+        full, empty = bar(count / max(len(runs), 1), 8, signs.bar)
+        text.append(full, palette.accent).append(empty, palette.faint)
+        text.append(f" {fit(clean(word), max(width - 28, 8))}", "bold")
+        text.append(f"  {count} of {len(runs)} seeds\n", palette.dim)
+    return text
+
+
+def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
+    """The words of the runs by how many seeds found them."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        for word in dict.fromkeys(run.words):
+            counts[word] = counts.get(word, 0) + 1
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> Text:
+    """Where a picture comes from and what the classifier takes it for."""
+    text = Text()
+    text.append("preview" if frame.kind == "preview" else "frame", palette.dim)
+    if frame.kind == "preview":
+        text.append(f" of step {frame.step}")
+    text.append(f"\nseed {frame.seed}\n\n", palette.dim)
+    text.append(f"{clean(frame.prompt)}\n\n", "italic")
+    predicted = (
+        labels[frame.predicted_class]
+        if 0 <= frame.predicted_class < len(labels)
+        else str(frame.predicted_class)
+    )
+    text.append("taken for ", palette.dim)
+    text.append(clean(predicted), palette.good if frame.hit else palette.warn)
+    text.append(f"\np(class) {frame.target_probability:.2f}", palette.dim)
+    return text
+
+
+def local_time(stored: str | None) -> str:
+    """A time of the store, as this machine's clock shows it."""
+    if stored is None:
+        return ""
+    return f"{datetime.fromisoformat(stored).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def settings_text(
+    config: dict[str, Any], preset: dict[str, Any], palette: Palette, facts: dict[str, str]
+) -> Text:
+    """All settings, those that differ from the preset marked."""
+    text = Text()
+    for name, value in facts.items():
+        if value:
+            text.append(f"  {name:<24}", palette.dim).append(f"{clean(value)}\n")
+    text.append("\n")
+    for name, value in config.items():
+        differs = name in preset and _plain(preset[name]) != _plain(value)
+        text.append("* " if differs else "  ", palette.accent)
+        text.append(f"{name:<24}", palette.accent if differs else palette.dim)
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        text.append(clean("" if value is None else shown))
+        if differs:
+            text.append(f"   preset: {clean(preset[name])}", palette.dim)
+        text.append("\n")
+    return text
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+__all__ = [
+    "frame_caption", "local_time", "run_facts", "settings_text", "size", "state_line",
+    "study_facts", "trends", "word_counts", "words_table",
+]  # fmt: skip

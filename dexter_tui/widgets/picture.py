@@ -1,0 +1,45 @@
+"""One picture, as large as its place allows."""
+
+from typing import Any
+
+from rich.text import Text
+from textual.message import Message
+from textual.reactive import reactive
+from textual.strip import Strip
+from textual.widget import Widget
+
+from dexter_tui.widgets.cells import Pictures, columns_for, strip_of
+
+
+class Picture(Widget):
+    """Half blocks of the picture ``sha256``; empty while there is none."""
+
+    sha256: reactive[str | None] = reactive(None)
+
+    class Ready(Message):
+        """The picture can be drawn now."""
+
+    def __init__(self, pictures: Pictures, **options: Any) -> None:
+        super().__init__(**options)
+        self._pictures = pictures
+        self._shown: list[Strip] = []
+
+    def render_line(self, y: int) -> Strip:
+        width, height = self.size
+        if self.sha256 is None:
+            return Strip.blank(width)
+        if self._pictures.mode == "off":
+            return strip_of(Text("(pictures off)" if y == 0 else "", style="dim"), width)
+        made = self._pictures.get(self.sha256, columns_for(width, height), self._announce)
+        if made is not None:
+            self._shown = made
+        # Until the new one is made the old one stays, which flickers less.
+        if y < len(self._shown):
+            return self._shown[y].adjust_cell_length(width)
+        return Strip.blank(width)
+
+    def _announce(self) -> None:
+        self.post_message(self.Ready())
+
+    def on_picture_ready(self) -> None:
+        self.refresh()

@@ -1,0 +1,268 @@
+"""The list of runs: a hundred thousand rows, of which only those in sight are read."""
+
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.text import Text
+from textual import events
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from dexter_tui.actions import bindings
+from dexter_tui.views import clean, duration
+from dexter_tui.widgets.cells import bar, fit, strip_of
+from store.browse import RunRow, StudyRow
+from store.states import State
+
+if TYPE_CHECKING:
+    from dexter_tui.app import DexterApp
+
+_MARGIN = 40  # rows read before and behind those in sight
+
+
+class RunList(ScrollView, can_focus=True):
+    """Runs below their studies, or, in another order, runs alone.
+
+    `keys` are those of `store.browse.Browse.keys`. Rows that are not known yet are asked for by
+    `Wanted`.
+    """
+
+    BINDINGS = bindings("list")
+
+    class Wanted(Message):
+        """These rows came into sight and are not known."""
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+    class Opened(Message):
+        """A row was double-clicked."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.keys: array[int] = array("q")
+        self.index = 0
+        self.grouped = True
+        self.marked: set[int] = set()
+        self.rows: dict[int, RunRow] = {}
+        self.studies: dict[int, StudyRow] = {}
+        self.tags: dict[int, str] = {}
+
+    # Data
+
+    @property
+    def selected(self) -> int | None:
+        """The key under the cursor."""
+        return self.keys[self.index] if self.index < len(self.keys) else None
+
+    def in_sight(self) -> list[int]:
+        """The keys in sight, and some around them."""
+        start = max(self.scroll_offset.y - _MARGIN, 0)
+        return list(self.keys[start : self.scroll_offset.y + self.size.height + _MARGIN])
+
+    def show_keys(self, keys: "array[int]", *, grouped: bool) -> None:
+        """Another list; the cursor stays on its run if that is still there."""
+        selected = self.selected
+        if keys != self.keys:
+            self.keys = keys
+            if selected is not None:
+                try:
+                    self.index = keys.index(selected)
+                except ValueError:
+                    self.index = min(self.index, max(len(keys) - 1, 0))
+        self.grouped = grouped
+        self.virtual_size = Size(self.size.width, len(keys) + 1)
+        if self.selected != selected:
+            self._follow()
+        self.refresh()
+
+    def show_rows(self, rows: Mapping[int, RunRow], studies: Mapping[int, StudyRow]) -> None:
+        """What was read of the rows in sight."""
+        if len(self.rows) > 20 * _MARGIN:
+            self.rows.clear()
+            self.studies.clear()
+        self.rows.update(rows)
+        self.studies.update(studies)
+        self.refresh()
+
+    def chosen(self) -> list[int]:
+        """The marked runs, else the one under the cursor, else those of the study under it."""
+        if self.marked:
+            return sorted(self.marked)
+        key = self.selected
+        return [] if key is None else [key]
+
+    # Moving
+
+    def action_cursor(self, by: int) -> None:
+        self.move(self.index + by)
+
+    def action_page(self, by: int) -> None:
+        self.move(self.index + by * max(self.size.height - 2, 1))
+
+    def action_ends(self, end: int) -> None:
+        self.move(len(self.keys) - 1 if end else 0)
+
+    def action_mark(self) -> None:
+        key = self.selected
+        if key is None:
+            return
+        keys = {key} if key > 0 else set(self._runs_below(self.index))
+        self.marked = self.marked - keys if keys <= self.marked else self.marked | keys
+        self.refresh()
+        if key > 0:
+            self.action_cursor(1)
+
+    def _runs_below(self, index: int) -> Iterable[int]:
+        for key in self.keys[index + 1 :]:
+            if key < 0:
+                return
+            yield key
+
+    def move(self, index: int) -> None:
+        """Put the cursor on a row."""
+        index = max(0, min(index, len(self.keys) - 1))
+        if index != self.index:
+            self.index = index
+            self._follow()
+            self.refresh()
+            self.post_message(self.Moved())
+
+    def _follow(self) -> None:
+        """Scroll so that the cursor is in sight; the heading takes the first line."""
+        top, height = self.scroll_offset.y, max(self.size.height - 1, 1)
+        if self.index < top:
+            self.scroll_to(y=self.index, animate=False)
+        elif self.index >= top + height:
+            self.scroll_to(y=self.index - height + 1, animate=False)
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y > 0:
+            row = self.scroll_offset.y + event.y - 1
+            if row < len(self.keys):
+                self.move(row)
+                if event.chain == 2:
+                    self.post_message(self.Opened())
+
+    def on_resize(self) -> None:
+        self.virtual_size = Size(self.size.width, len(self.keys) + 1)
+        self._follow()
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        super().watch_scroll_y(old, new)
+        if any(
+            (key not in self.rows if key > 0 else -key not in self.studies)
+            for key in self.keys[int(new) : int(new) + self.size.height]
+        ):
+            self.post_message(self.Wanted())
+
+    # Drawing
+
+    @property
+    def _app(self) -> "DexterApp":
+        return cast("DexterApp", self.app)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if y == 0:
+            return strip_of(self._heading(width), width, self._app.palette.dim)
+        row = self.scroll_offset.y + y - 1
+        if row >= len(self.keys):
+            return Strip.blank(width)
+        key = self.keys[row]
+        at_cursor = row == self.index
+        text = self._study(-key, width) if key < 0 else self._run(key, width)
+        style = self._app.palette.cursor if at_cursor else ""
+        if at_cursor and not self.has_focus:
+            style = f"{style} dim" if "reverse" in style else style
+        return strip_of(text, width, style)
+
+    def _heading(self, width: int) -> Text:
+        names = "" if self.grouped or width < 90 else f"{'classifier':<16} {'class':<12} "
+        return Text(f"     {'run':<9} {names}seed {'progress':<18} {'left':<9}words")
+
+    def _study(self, key: int, width: int) -> Text:
+        palette, signs = self._app.palette, self._app.signs
+        study = self.studies.get(key)
+        if study is None:
+            return Text(f" {signs.dot}", style=palette.dim)
+        text = Text(" ")
+        text.append(clean(study.id), palette.dim)
+        text.append("  ")
+        text.append(fit(short_spec(study.classifier), 28), "bold")
+        text.append(f" {signs.arrow} ", palette.dim)
+        text.append(fit(clean(study.class_name), 24), f"bold {palette.accent}")
+        text.append("  ")
+        for state in State:
+            if count := study.states.get(state):
+                text.append(f"{signs.states[state]}{count} ", palette.state(state))
+        if len(text) < width - 12:
+            template = clean(study.settings.get("template", ""))
+            text.append(f" {fit(template, width - len(text) - 2, signs.ellipsis)}", palette.dim)
+        return text
+
+    def _run(self, key: int, width: int) -> Text:
+        palette, signs = self._app.palette, self._app.signs
+        run = self.rows.get(key)
+        text = Text(signs.mark if key in self.marked else " ", style=palette.accent)
+        if run is None:
+            return text.append(f"   {signs.dot}", palette.dim)
+        style = palette.state(run.state)
+        text.append("  ")
+        text.append(signs.states[run.state], style)
+        text.append(
+            f" {clean(run.id):<9} ", "" if run.state is not State.CANCELLED else palette.dim
+        )
+        if not self.grouped and width >= 90:
+            text.append(f"{fit(short_spec(run.classifier), 16):<16} ")
+            text.append(f"{fit(clean(run.class_name), 12):<12} ", palette.accent)
+        text.append(f"{run.seed:>4} ", palette.dim)
+        self._progress(text, run)
+        if run.error and run.state is not State.QUEUED:
+            text.append(clean(run.error), palette.bad)
+        else:
+            text.append(", ".join(map(clean, run.words)))
+        return text
+
+    def _progress(self, text: Text, run: RunRow) -> None:
+        """27 cells: how far it is, or what came of it."""
+        palette, signs = self._app.palette, self._app.signs
+        steps = f"{run.steps_done}/{run.steps_total}" if run.steps_total else ""
+        left = ""
+        if run.state is State.SUCCEEDED and run.score_value is not None:
+            full, empty = bar(run.score_value, 8, signs.bar)
+            text.append(full, palette.good).append(empty, palette.faint)
+            text.append(f" {run.score_value:>4.0%}    ")
+            if run.score_low is not None and run.score_high is not None:
+                left = f"{100 * run.score_low:.0f}{signs.dash}{100 * run.score_high:.0f}"
+            text.append(f" {left:<10}", palette.dim)
+            return
+        if run.state is State.RUNNING and run.frames_tried is not None and run.frames_wanted:
+            share, steps = (run.frames_hit or 0) / run.frames_wanted, "frames"
+            left = f"{run.frames_hit}/{run.frames_wanted}"
+        else:
+            share = run.steps_done / run.steps_total if run.steps_total else 0.0
+            if run.seconds_left is not None:
+                left = duration(run.seconds_left)
+        if run.state in (State.QUEUED, State.STARTING):
+            text.append(f"{run.state.value:<28}", palette.state(run.state))
+            return
+        full, empty = bar(share, 8, signs.bar)
+        text.append(full, palette.state(run.state)).append(empty, palette.faint)
+        text.append(f" {fit(steps, 9):<9}", palette.dim)
+        if run.state is not State.RUNNING:
+            left = run.state.value
+        text.append(f"{left:<9} ", palette.state(run.state) if left == run.state.value else "")
+
+
+def short_spec(spec: str) -> str:
+    """A classifier by its last name: lab:birds-biased is birds-biased."""
+    text = clean(spec)
+    source, colon, address = text.partition(":")
+    if source == "python":
+        file, _, function = address.rpartition(":")
+        return f"{file.rsplit('/', 1)[-1]}:{function}"
+    return (address if colon else text).rstrip("/").rsplit("/", 1)[-1]
