@@ -101,6 +101,12 @@ class RunConfig(BaseModel):
         default=False,
         description="keep the words of the class name, singular and plural, out of the masks",
     )
+    vocabulary: Literal["shared", "masked-lm"] = Field(
+        default="shared",
+        description="candidates without a list of words: whole words that masked LM and generator "
+        "share, or every token of the masked LM, where those that the generator does not know "
+        "are a zero vector to it (reference code)",
+    )
     masked_lm: str = Field(
         default="lab",
         min_length=1,
@@ -113,6 +119,12 @@ class RunConfig(BaseModel):
         le=64,
         description="vectors in the soft prompt; 1 to 64 (paper: 1 with BERT-base; the lab's "
         "small masked LM needs 4, measured)",
+    )
+    masked_lm_input: Literal["once", "twice"] = Field(
+        default="once",
+        description="soft prompt behind the masked LM's start token and the template embedded "
+        "once, or soft prompt in front and the template through the embedding block twice "
+        "(reference code)",
     )
 
     # sampling
@@ -153,6 +165,16 @@ class RunConfig(BaseModel):
         description="classifier-free guidance scale; at 1 the unconditional half is left out "
         "(paper: 1)",
     )
+    padding: Literal["tokens", "repeat"] = Field(
+        default="tokens",
+        description="what fills up a prompt in the search: the tokenizer's padding, as in every "
+        "other picture, or the end token's state repeated (reference code)",
+    )
+    noise: Literal["fresh", "stream"] = Field(
+        default="fresh",
+        description="noise of the search: every picture its own seed, or every step the latents "
+        "of seed 0 and scheduler noise from the run's random stream (reference code)",
+    )
     image_size: int | None = Field(
         default=None,
         ge=8,
@@ -164,6 +186,11 @@ class RunConfig(BaseModel):
         ge=1,
         description="backpropagate through the last so many denoising steps; without it, all "
         "(paper: all)",
+    )
+    latent_gradient: bool = Field(
+        default=True,
+        description="backpropagate through the latents that the UNet reads; without it, only "
+        "through what each step is conditioned on (reference code)",
     )
     gradient_checkpointing: bool | None = Field(
         default=None,
@@ -224,6 +251,11 @@ class RunConfig(BaseModel):
         le=1000,
         description="weight of the masked-LM loss towards the pseudo-targets (paper, Eq. 4: 1)",
     )
+    masked_lm_loss: Literal["masks", "sentence"] = Field(
+        default="masks",
+        description="masked-LM loss: summed over the masks that have a target (paper, Eq. 4), or "
+        "the mean over all tokens of the sentence (reference code)",
+    )
     features: tuple[int, ...] | None = Field(
         default=None,
         description="penultimate units to raise; without it, the n_features with the largest "
@@ -236,11 +268,11 @@ class RunConfig(BaseModel):
         description="how many units to raise, by their weight to the class (paper: 5 with six "
         "masks)",
     )
-    pseudo_target: Literal["slot", "tuple", "none"] = Field(
+    pseudo_target: Literal["slot", "tuple", "reference", "none"] = Field(
         default="tuple",
         description="what the masked LM is taught: per slot the word with the best mean loss "
-        "(paper, Eq. 5), the best tuple of words by its shrunk running mean (measured), or "
-        "nothing",
+        "(paper, Eq. 5), the best tuple of words by its shrunk running mean (measured), the "
+        "reference code's rule from words drawn at random, or nothing",
     )
 
     # loop
@@ -256,13 +288,17 @@ class RunConfig(BaseModel):
     weight_decay: float = Field(
         default=0.0, ge=0, le=1, description="AdamW's weight decay (reference code: 0.01)"
     )
-    stop: Literal["stable", "hits", "none"] = Field(
+    stop: Literal["stable", "hits", "consecutive", "none"] = Field(
         default="stable",
         description="end before the step limit when the best words are stable, or when enough "
-        "pictures were classified as the target (paper), or never",
+        "pictures were classified as the target (paper), or enough first pictures of "
+        "consecutive steps (reference code), or never",
     )
     stop_hits: int = Field(
-        default=50, ge=1, description="pictures classified as the target that end a run (paper: 50)"
+        default=50,
+        ge=1,
+        description="pictures classified as the target that end a run (paper: 50; reference "
+        "code: 3 in a row)",
     )
     stable_steps: int = Field(
         default=20,
@@ -289,6 +325,12 @@ class RunConfig(BaseModel):
     )
     preview_every: int = Field(
         default=10, ge=1, description="steps between the pictures that are kept of the search"
+    )
+
+    classifier_input: Literal["trained", "reference"] = Field(
+        default="trained",
+        description="pictures to the classifier as it was trained (smooth scaling, centre crop), "
+        "or scaled without smoothing and not cropped (reference code)",
     )
 
     # machine
@@ -429,6 +471,16 @@ def _contradiction(config: RunConfig) -> str | None:
             f"pseudo_target: none leaves nothing for masked_lm_weight {c.masked_lm_weight:g}; "
             "set that to 0"
         )
+    if c.masked_lm_loss == "sentence" and c.pseudo_target != "reference":
+        return (
+            f"masked_lm_loss: sentence needs a word in every mask from the first step, "
+            f"which pseudo_target {c.pseudo_target} does not give; use reference"
+        )
+    if c.vocabulary == "masked-lm" and (c.words or c.exclude_words or c.exclude_class_name):
+        return (
+            "vocabulary: masked-lm takes every token; leave out words, exclude_words and "
+            "exclude_class_name"
+        )
     if c.words is not None:
         both = {w.lower() for w in c.words} & {w.lower() for w in c.exclude_words}
         if both:
@@ -481,6 +533,18 @@ PRESETS: dict[str, dict[str, object]] = {
     },
     "default": {},
     "paper": _PAPER,
-    # The same until the reference's own arithmetic, which needs its real models, is an option.
-    "reference": _PAPER,
+    # The public code's own arithmetic, step by step (docs/differences.md).
+    "reference": {
+        **_PAPER,
+        "vocabulary": "masked-lm",
+        "masked_lm_input": "twice",
+        "padding": "repeat",
+        "noise": "stream",
+        "latent_gradient": False,
+        "masked_lm_loss": "sentence",
+        "pseudo_target": "reference",
+        "classifier_input": "reference",
+        "stop": "consecutive",
+        "stop_hits": 3,
+    },
 }

@@ -183,7 +183,8 @@ class Generator:
             return states
         # The encoder is causal: what stands behind the end token does not change its state.
         source = torch.minimum(position, lengths[:, None] + 1)
-        return states.gather(1, source[:, :, None].expand_as(states))
+        repeated: Tensor = states.gather(1, source[:, :, None].expand_as(states))
+        return repeated
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -276,7 +277,8 @@ class Generator:
                     latents = scheduler.step(
                         prediction, t, latents, return_dict=False, **own_noise
                     )[0]
-        return latents
+        final: Tensor = latents
+        return final
 
     def decode(self, latents: Tensor, *, gradient_checkpointing: bool = False) -> Tensor:
         """Pictures (B, 3, H, W), float32 in [0, 1], of latents (B, 4, h, w); differentiable."""

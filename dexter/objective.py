@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,6 +85,15 @@ def masked_lm_loss(logits: Tensor, targets: Sequence[int | None]) -> Tensor:
     return torch.stack(chosen).sum() if chosen else logits.new_zeros(())
 
 
+def sentence_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean cross-entropy of all tokens of a sentence, as the reference code has it.
+
+    ``logits`` (L, all tokens), ``labels`` (L,). The words around the masks pull as well, and a
+    mask weighs less in a longer template.
+    """
+    return torch.nn.functional.cross_entropy(logits, labels)
+
+
 class SlotTargets:
     """The paper's pseudo-targets, a word for each mask (section 3.3, Eq. 5).
 
@@ -120,6 +130,56 @@ class SlotTargets:
         self.targets = list(state["targets"])
         self._losses = list(state["losses"])
         self._histories = [dict(history) for history in state["histories"]]
+
+
+class ReferenceTargets:
+    """The reference code's pseudo-targets, one word for each mask from the first step on.
+
+    They start as words drawn at random, the same for every run. A mask's word is replaced by the
+    one just tried when the class loss and the mask's own are both below the means of their
+    histories, which begin with the first step's loss; the mask's history then begins anew. A
+    word tried again adds its loss to the history, be it better or worse.
+
+    Tokens that are no words cannot become targets. The reference lets special tokens pass, and
+    then ends in an error.
+    """
+
+    def __init__(self, words: Sequence[str], masks: int, special: Collection[str] = ()) -> None:
+        """``words`` of the vocabulary; ``special`` ones among them stand for no text."""
+        self._allowed = [word not in special and not set(word) & set("#[./\\") for word in words]
+        rng = random.Random(0)
+        while True:
+            self.targets = [rng.randrange(len(words)) for _ in range(masks)]
+            if not any(set(words[word]) & set("#[") for word in self.targets):
+                break
+        self._histories: list[list[float]] = [[] for _ in range(masks)]
+
+    def update(self, words: Words, slot_losses: Sequence[float]) -> None:
+        """Take in one picture: its words and the loss that each mask answers for."""
+        if not self._histories[0]:
+            self._histories = [[loss] for loss in slot_losses]
+        below = [
+            loss < sum(history) / len(history)
+            for loss, history in zip(slot_losses, self._histories, strict=True)
+        ]
+        for slot, (word, loss) in enumerate(zip(words, slot_losses, strict=True)):
+            if word == self.targets[slot]:
+                self._histories[slot].append(loss)
+            elif below[0] and below[slot] and self._allowed[word]:
+                self._histories[slot] = [loss]
+                self.targets[slot] = word
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, in plain types."""
+        return {
+            "targets": list(self.targets),
+            "histories": [list(history) for history in self._histories],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.targets = list(state["targets"])
+        self._histories = [list(history) for history in state["histories"]]
 
 
 class TupleHistory:

@@ -13,10 +13,11 @@ by the weighted sum of three gradients:
 
 from __future__ import annotations
 
+import copy
 import math
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,16 @@ from dexter.classifiers import class_index
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.estimate import BUDGET_BYTES, Estimate, estimate
-from dexter.generator import to_uint8
-from dexter.objective import Objective, SlotTargets, TupleHistory, Words, masked_lm_loss
+from dexter.generator import Noise, to_uint8
+from dexter.objective import (
+    Objective,
+    ReferenceTargets,
+    SlotTargets,
+    TupleHistory,
+    Words,
+    masked_lm_loss,
+    sentence_loss,
+)
 from dexter.prompt import MaskedLM, PromptModel, Sample
 from dexter.seeds import picture_seeds
 
@@ -74,6 +83,8 @@ class Step:
     temperature: float
     image: NDArray[np.uint8]
     """(H, W, 3): the first picture of the batch."""
+    seed: int
+    """Of ``image``'s noise; the run's own seed where the noise is a stream."""
     seconds: float
 
 
@@ -100,7 +111,7 @@ class Result:
     """How often the search itself sampled these words; 0 if they are only the likeliest."""
     steps: int
     stop_reason: str
-    """"stable", "hits" or "steps" (the limit)."""
+    """"stable", "hits", "consecutive" or "steps" (the limit)."""
     prompts: list[PromptRecord]
     """The tuples compared at the end, best first; the first is the answer."""
     peak_memory_bytes: int
@@ -160,10 +171,17 @@ class Optimization(Iterator[Step]):
         self._plan = _plan(config, generator, masked_lm)
         self._baseline = Baseline()
         self._history = TupleHistory()
-        self._slot_targets = SlotTargets(self._prompt.masks)
+        self._slot_targets: SlotTargets | ReferenceTargets = SlotTargets(self._prompt.masks)
+        if config.pseudo_target == "reference":
+            self._slot_targets = ReferenceTargets(
+                self._prompt.vocabulary.words,
+                self._prompt.masks,
+                masked_lm.tokenizer.all_special_tokens,
+            )
         self._step = 0
         self._pictures = 0
         self._hits = 0
+        self._hits_in_a_row = 0
         self._stable = 0
         self._best: Words | None = None
         self._result: Result | None = None
@@ -196,7 +214,8 @@ class Optimization(Iterator[Step]):
             "settings": _settings(self.config),
             "plan": asdict(self._plan),
             "soft_prompt": self._prompt.soft_prompt.detach().cpu().clone(),
-            "optimizer": self._optimizer.state_dict(),
+            # Its tensors change in place with the next step.
+            "optimizer": copy.deepcopy(self._optimizer.state_dict()),
             "rng": self._rng.get_state(),
             "baseline": self._baseline.state_dict(),
             "history": self._history.state_dict(),
@@ -204,6 +223,7 @@ class Optimization(Iterator[Step]):
             "step": self._step,
             "pictures": self._pictures,
             "hits": self._hits,
+            "hits_in_a_row": self._hits_in_a_row,
             "stable": self._stable,
             "best": self._best,
             "stop_reason": self.stop_reason,
@@ -230,6 +250,7 @@ class Optimization(Iterator[Step]):
         self._step = state["step"]
         self._pictures = state["pictures"]
         self._hits = state["hits"]
+        self._hits_in_a_row = state["hits_in_a_row"]
         self._stable = state["stable"]
         self._best = state["best"]
         self.stop_reason = state["stop_reason"]
@@ -239,13 +260,19 @@ class Optimization(Iterator[Step]):
         config = self.config
         self._step += 1
         temperature = self._temperature()
-        logits = self._prompt.logits()
+        token_logits = self._prompt.token_logits()
+        logits = self._prompt.logits(token_logits)
         sample = self._prompt.sample(config.batch, temperature, self._rng, logits)
-        pictures, gradient = self._evaluate(sample)
+        seeds = self._search_noise()
+        pictures, gradient = self._evaluate(sample, seeds)
         totals = self._objective.total(pictures.losses)
         targets = self._update_targets(sample.indices, pictures, totals)
 
-        masked_lm = masked_lm_loss(logits, targets)
+        if config.masked_lm_loss == "sentence":
+            words = [word for word in targets if word is not None]
+            masked_lm = sentence_loss(token_logits, self._prompt.labels(words))
+        else:
+            masked_lm = masked_lm_loss(logits, targets)
         surrogate = config.masked_lm_weight * masked_lm
         if gradient is not None:
             surrogate = surrogate + config.straight_through * self._straight_through(
@@ -263,11 +290,11 @@ class Optimization(Iterator[Step]):
         p = logits.detach().softmax(-1)
         entropy = float(torch.special.entr(p).sum(-1).mean())
         hits = int((pictures.predicted == self.class_index).sum())
-        best = self._end_step(hits, entropy)
+        best = self._end_step(pictures.predicted == self.class_index, entropy)
         losses = {name: float(loss.mean()) for name, loss in pictures.losses.items()}
         losses["masked_lm"] = float(masked_lm.detach())
         losses["total"] = float(totals.mean()) + config.masked_lm_weight * losses["masked_lm"]
-        words = self._prompt.vocabulary.words
+        vocabulary = self._prompt.vocabulary.words
         return Step(
             step=self._step,
             losses=losses,
@@ -275,16 +302,19 @@ class Optimization(Iterator[Step]):
             predicted_class=int(pictures.predicted[0]),
             hits=hits,
             words=self._prompt.words(sample.indices[0]),
-            pseudo_targets=tuple(None if word is None else words[word] for word in targets),
+            pseudo_targets=tuple(None if word is None else vocabulary[word] for word in targets),
             best_words=self._prompt.words(best),
             best_loss=self._history.mean(best)[0],
             entropy=entropy,
             temperature=temperature,
             image=pictures.first,
+            seed=config.seed if isinstance(seeds[0], Noise) else seeds[0],
             seconds=time.perf_counter() - start,
         )
 
-    def _evaluate(self, sample: Sample) -> tuple[_Pictures, Tensor | None]:
+    def _evaluate(
+        self, sample: Sample, seeds: Sequence[int | Noise]
+    ) -> tuple[_Pictures, Tensor | None]:
         """Pictures of the sampled prompts, and the gradient of the first n_grad pictures' losses
         by the token embeddings, (n_grad, L, D).
 
@@ -294,7 +324,6 @@ class Optimization(Iterator[Step]):
         count, with_grad = self.config.batch, self.config.grad_prompts
         embeddings, lengths = self._prompt.embeddings(sample.indices)
         embeddings.requires_grad_(with_grad > 0)
-        seeds = self._fresh_seeds(count)
         parts = []
         for rows in _chunks(0, with_grad, self._plan.micro_batch):
             conditioning = self._generator.encode(embeddings[rows], lengths[rows])
@@ -307,11 +336,12 @@ class Optimization(Iterator[Step]):
                 parts.append(self._classify(conditioning, seeds[rows]))
         return _join(parts), None if embeddings.grad is None else embeddings.grad[:with_grad]
 
-    def _classify(self, conditioning: Tensor, seeds: list[int]) -> _Pictures:
+    def _classify(self, conditioning: Tensor, seeds: Sequence[int | Noise]) -> _Pictures:
         images = self._generator.sample(
             conditioning,
             seeds,
             backprop_steps=self.config.backprop_steps,
+            latent_gradient=self.config.latent_gradient,
             gradient_checkpointing=self._plan.gradient_checkpointing,
         )
         output = self._classifier(images)
@@ -334,6 +364,8 @@ class Optimization(Iterator[Step]):
         self, indices: Tensor, pictures: _Pictures, totals: Tensor
     ) -> list[int | None]:
         """Take in a step's losses; what the masked LM is to be taught now."""
+        # The reference teaches what its rule said before this step.
+        reference = list(self._slot_targets.targets)
         slot_losses = self._objective.slot_losses(pictures.losses)
         for words, loss, by_slot in zip(
             indices.tolist(), totals.tolist(), slot_losses.tolist(), strict=True
@@ -345,18 +377,26 @@ class Optimization(Iterator[Step]):
                 return list(self._slot_targets.targets)
             case "tuple":
                 return list(self._history.best()[0])
+            case "reference":
+                return reference
             case _:
                 return [None] * self._prompt.masks
 
-    def _end_step(self, hits: int, entropy: float) -> Words:
-        """Keep count, and decide whether the run ends; the best words so far."""
+    def _end_step(self, hit: Tensor, entropy: float) -> Words:
+        """Keep count, and decide whether the run ends; the best words so far.
+
+        ``hit`` (B,): whether each picture was taken for the target class.
+        """
         config = self.config
         best = self._history.best()[0]
         self._stable = self._stable + 1 if best == self._best else 0
         self._best = best
-        self._hits += hits
+        self._hits += int(hit.sum())
+        self._hits_in_a_row = self._hits_in_a_row + 1 if hit[0] else 0
         if config.stop == "hits" and self._hits >= config.stop_hits:
             self.stop_reason = "hits"
+        elif config.stop == "consecutive" and self._hits_in_a_row >= config.stop_hits:
+            self.stop_reason = "consecutive"
         elif (
             config.stop == "stable"
             and self._stable >= config.stable_steps
@@ -399,6 +439,12 @@ class Optimization(Iterator[Step]):
             ],
             peak_memory_bytes=_peak_memory(self._generator.device),
         )
+
+    def _search_noise(self) -> Sequence[int | Noise]:
+        """The noise of a step's pictures: a seed each, or as the reference draws it."""
+        if self.config.noise == "fresh":
+            return self._fresh_seeds(self.config.batch)
+        return [Noise(torch.Generator().manual_seed(0), self._rng)] * self.config.batch
 
     def _fresh_seeds(self, count: int) -> list[int]:
         seeds = picture_seeds("search", self._pictures, count, self.config.seed)

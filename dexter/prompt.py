@@ -20,7 +20,7 @@ from dexter import checkpoints
 from dexter.config import MASK, RunConfig
 from dexter.errors import InputError
 from dexter.loading import one_line, quiet
-from dexter.vocabulary import Vocabulary, build_vocabulary, words_of
+from dexter.vocabulary import Vocabulary, build_vocabulary, whole_vocabulary, words_of
 
 if TYPE_CHECKING:
     from dexter.generator import Generator
@@ -81,9 +81,11 @@ class PromptModel:
     M masks, V candidate words, P soft-prompt vectors, D the generator's embedding dimension.
 
     The soft prompt stands behind the masked LM's start token ([CLS]), before the template's
-    first word. The paper says "prepended"; its code puts it before [CLS]. Behind, the start
-    token keeps the place that it was pretrained at, and the soft prompt takes the place of
-    leading words, which is where the lab's masked LM learned to look for keywords.
+    first word. The paper says "prepended"; its code puts it before [CLS], and there passes the
+    template through the embedding block twice, so that words get two positions and two norms
+    (``embedded_twice``). Behind, the start token keeps the place that it was pretrained at, and
+    the soft prompt takes the place of leading words, which is where the lab's masked LM learned
+    to look for keywords.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class PromptModel:
         *,
         suffix: str = "",
         soft_tokens: int = 4,
+        embedded_twice: bool = False,
         rng: torch.Generator | None = None,
     ) -> None:
         """``template`` has its [MASK]s written out; ``suffix`` is for the generator alone.
@@ -109,15 +112,16 @@ class PromptModel:
         self._device = generator.device
 
         ids = _masked_lm_ids(masked_lm, template, soft_tokens)
-        self._mask_at = (ids == masked_lm.tokenizer.mask_token_id).nonzero()[:, 0] + soft_tokens
+        self._ids = ids.to(self._device)
+        self._mask_at = (ids == masked_lm.tokenizer.mask_token_id).nonzero()[:, 0].to(self._device)
         self._candidates = vocabulary.masked_lm_ids.to(self._device)
-        embed = self._model.get_input_embeddings()
         with torch.no_grad():
-            fixed: Tensor = embed(ids.to(self._device))
+            fixed = _embed(masked_lm, self._ids, twice=embedded_twice)
         starts = int(ids[0]) in masked_lm.tokenizer.all_special_ids and bool(
             ids[0] != masked_lm.tokenizer.mask_token_id
         )
-        self._before, self._after = fixed[: int(starts)], fixed[int(starts) :]
+        self._soft_at = int(starts and not embedded_twice)
+        self._before, self._after = fixed[: self._soft_at], fixed[self._soft_at :]
         self.soft_prompt = nn.Parameter(
             torch.randn(soft_tokens, fixed.shape[1], generator=rng).to(fixed)
         )
@@ -148,13 +152,16 @@ class PromptModel:
         exclude = list(config.exclude_words)
         if config.exclude_class_name:
             exclude += words_of(class_label)
-        vocabulary = build_vocabulary(
-            masked_lm.tokenizer,
-            generator.tokenizer,
-            words=config.words,
-            exclude=exclude,
-            max_tokens=room,
-        )
+        if config.vocabulary == "masked-lm":
+            vocabulary = whole_vocabulary(masked_lm.tokenizer, generator.tokenizer)
+        else:
+            vocabulary = build_vocabulary(
+                masked_lm.tokenizer,
+                generator.tokenizer,
+                words=config.words,
+                exclude=exclude,
+                max_tokens=room,
+            )
         return cls(
             masked_lm,
             generator,
@@ -162,15 +169,32 @@ class PromptModel:
             config.template_text,
             suffix=config.suffix,
             soft_tokens=config.soft_tokens,
+            embedded_twice=config.masked_lm_input == "twice",
             rng=rng,
         )
 
-    def logits(self) -> Tensor:
-        """Logits (M, V) of the candidate words at each mask; differentiable in the soft prompt."""
+    def token_logits(self) -> Tensor:
+        """Logits (L, all tokens) at each of the template's L tokens for the masked LM;
+        differentiable in the soft prompt."""
         inputs = torch.cat([self._before, self.soft_prompt, self._after])[None]
         mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=self._device)
-        logits: Tensor = self._model(inputs_embeds=inputs, attention_mask=mask).logits
-        return logits[0, self._mask_at][:, self._candidates]
+        logits: Tensor = self._model(inputs_embeds=inputs, attention_mask=mask).logits[0]
+        behind = self._soft_at + len(self.soft_prompt)
+        return torch.cat([logits[: self._soft_at], logits[behind:]])
+
+    def logits(self, token_logits: Tensor | None = None) -> Tensor:
+        """Logits (M, V) of the candidate words at each mask; differentiable in the soft prompt.
+
+        ``token_logits`` saves computing them again.
+        """
+        token_logits = self.token_logits() if token_logits is None else token_logits
+        return token_logits[self._mask_at][:, self._candidates]
+
+    def labels(self, words: Sequence[int]) -> Tensor:
+        """The masked LM's tokens (L,) of the template with ``words``, indices, in the masks."""
+        labels = self._ids.clone()
+        labels[self._mask_at] = self._candidates[torch.tensor(words, device=self._device)]
+        return labels
 
     def sample(
         self,
@@ -206,13 +230,13 @@ class PromptModel:
         rows, places = self._tokens(indices)
         lengths = torch.tensor([len(row) for row in rows])
         padded = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
-        embedded = self._generator.token_embedding(padded)
+        embedded = self._embedding(padded)
         if relaxed is None:
             return embedded, lengths
         for at, where in enumerate(places):
             b, m, position = torch.tensor(where, device=embedded.device).unbind(1)
             column = min(at, self.vocabulary.token_ids.shape[1] - 1)
-            table = self._generator.token_embedding(self.vocabulary.token_ids[:, column])
+            table = self._embedding(self.vocabulary.token_ids[:, column])
             mixture = relaxed[b, m] @ table
             value = mixture.detach() if hard else embedded[b, position]
             embedded = embedded.index_put((b, position), mixture - value, accumulate=True)
@@ -228,6 +252,11 @@ class PromptModel:
         return self._pieces[0] + "".join(
             word + piece for word, piece in zip(words, self._pieces[1:], strict=True)
         )
+
+    def _embedding(self, ids: Tensor) -> Tensor:
+        """Token embeddings (..., D) of ids (...); zero for those that the generator has not."""
+        embedded = self._generator.token_embedding(ids.clamp_min(0))
+        return embedded * (ids >= 0).to(embedded)[..., None]
 
     def _tokens(self, indices: Tensor) -> tuple[list[list[int]], list[list[tuple[int, int, int]]]]:
         """The generator's tokens of each prompt, and where the words' tokens stand.
@@ -259,6 +288,23 @@ def template_pieces(template: str, suffix: str = "") -> list[str]:
         suffix = " " + suffix
     pieces[-1] += suffix
     return pieces
+
+
+def _embed(masked_lm: MaskedLM, ids: Tensor, *, twice: bool) -> Tensor:
+    """Embeddings (L, hidden size) of tokens (L,), to be put beside the soft prompt.
+
+    The model adds positions and norm to them; ``twice``: after its embedding block did so once.
+    """
+    if not twice:
+        words: Tensor = masked_lm.model.get_input_embeddings()(ids)
+        return words
+    block = getattr(masked_lm.model.base_model, "embeddings", None)
+    if block is None:
+        raise InputError(
+            f"masked_lm_input: {masked_lm.spec} has no embedding block to pass twice; use once"
+        )
+    embedded: Tensor = block(input_ids=ids[None])[0]
+    return embedded
 
 
 def _masked_lm_ids(masked_lm: MaskedLM, template: str, soft_tokens: int) -> Tensor:

@@ -41,7 +41,8 @@ class Vocabulary:
     masked_lm_ids: Tensor
     """(V,) int64: the masked LM's token of each word."""
     token_ids: Tensor
-    """(V, K) int64: the generator's tokens of each word, padded by repeating its last token."""
+    """(V, K) int64: the generator's tokens of each word, padded by repeating its last token; -1
+    for a word that the generator does not know."""
     lengths: Tensor
     """(V,) int64: how many of the K are the word's."""
 
@@ -104,6 +105,20 @@ def build_vocabulary(
         token_ids=torch.tensor([ids + ids[-1:] * (width - len(ids)) for ids in tokens.values()]),
         lengths=torch.tensor([len(ids) for ids in tokens.values()]),
     )
+
+
+def whole_vocabulary(masked_lm_tokenizer: Any, generator_tokenizer: Any) -> Vocabulary:
+    """Every token of the masked LM, special ones and subwords too, as the reference code has it.
+
+    The generator's token is the one that is spelled the same and ends a word. For an ordinary
+    run `build_vocabulary` is better: here four in ten words of BERT's are nothing to the
+    generator, and 39 letters are paired with bytes of CLIP's that only look like them.
+    """
+    words = masked_lm_tokenizer.convert_ids_to_tokens(range(len(masked_lm_tokenizer)))
+    known = generator_tokenizer.get_vocab()
+    marks = any(token.endswith("</w>") for token in known)
+    ids = torch.tensor([known.get(f"{word}</w>" if marks else word, -1) for word in words])
+    return Vocabulary(words, torch.arange(len(words)), ids[:, None], torch.ones_like(ids))
 
 
 def word_forms(word: str) -> set[str]:

@@ -42,6 +42,20 @@ class ClassifierInfo:
     weights_hash: str | None
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a classifier is to be loaded; see `load_classifier`."""
+
+    labels: list[str] | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    trust_pickle: bool = False
+    arch: str | None = None
+    normalization: str | None = None
+    input: str = "trained"
+    root: Path | str | None = None
+
+
 def load_classifier(
     spec: str,
     *,
@@ -49,19 +63,24 @@ def load_classifier(
     device: str = "cpu",
     dtype: str = "float32",
     trust_pickle: bool = False,
+    arch: str | None = None,
+    normalization: str | None = None,
+    input: str = "trained",
     root: Path | str | None = None,
 ) -> "Classifier":
     """Load and freeze the classifier that ``spec`` names. InputError where that is not possible.
 
     ``labels``: a file with one label a line, before any that the classifier brings.
-    ``trust_pickle``: load weights from a pickle that can run code. ``root``: where the lab's
-    models lie.
+    ``trust_pickle``: load weights from a pickle that can run code. ``arch`` and
+    ``normalization``: of a checkpoint, see there. ``input``: "trained" or "reference", how
+    pictures are scaled. ``root``: where the lab's models lie.
     """
     source, address = _parse(spec)
-    names = None if labels is None else _read_labels(Path(labels))
+    names = None if labels is None else _read_labels(labels)
     module = import_module(f"dexter.classifiers.{source}")
     classifier: Classifier = module.load(
-        address, labels=names, device=device, dtype=dtype, trust_pickle=trust_pickle, root=root
+        address,
+        Options(names, device, dtype, trust_pickle, arch, normalization, input, root),
     )
     return classifier
 
@@ -71,19 +90,36 @@ def describe_classifier(
     *,
     labels: str | Path | None = None,
     trust_pickle: bool = False,
+    arch: str | None = None,
+    normalization: str | None = None,
+    input: str = "trained",
     root: Path | str | None = None,
 ) -> ClassifierInfo:
     """Labels and sizes of the classifier that ``spec`` names; arguments as `load_classifier`.
 
-    Reads files alone for lab and hf; a python classifier has to be loaded.
+    Reads files alone for lab and hf; the others have to be loaded, see `needs_torch`.
     """
     source, address = _parse(spec)
-    names = None if labels is None else _read_labels(Path(labels))
+    names = None if labels is None else _read_labels(labels)
     module = import_module(f"dexter.classifiers.{source}")
-    info: ClassifierInfo = module.describe(
-        address, labels=names, trust_pickle=trust_pickle, root=root
+    options = Options(
+        names,
+        trust_pickle=trust_pickle,
+        arch=arch,
+        normalization=normalization,
+        input=input,
+        root=root,
     )
+    if needs_torch(spec):
+        made: Classifier = module.load(address, options)
+        return ClassifierInfo(made.spec, made.labels, made.image_size, made.weights_hash)
+    info: ClassifierInfo = module.describe(address, options)
     return info
+
+
+def needs_torch(spec: str) -> bool:
+    """Whether `describe_classifier` has to load the classifier, and torch with it."""
+    return _parse(spec)[0] not in ("lab", "hf")
 
 
 def list_classifiers(roots: Sequence[Path | str] | None = None) -> list[ClassifierInfo]:
@@ -134,15 +170,17 @@ def _parse(spec: str) -> tuple[str, str]:
     return source, address
 
 
-def _read_labels(file: Path) -> list[str]:
+def _read_labels(labels: str | Path) -> list[str]:
+    shipped = Path(__file__).parent / "labels" / f"{labels}.txt"
+    file = shipped if shipped.is_file() else Path(labels)
     try:
         lines = file.expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"labels file {str(file)!r} cannot be read: {error}") from error
-    labels = [line.strip() for line in lines if line.strip()]
-    if not labels:
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
         raise InputError(f"labels file {str(file)!r} holds no labels: write one a line")
-    return labels
+    return names
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The one interface to a classifier, whatever it comes from: pictures to logits and features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,8 @@ class Preprocessing:
     """Square pictures in [0, 1] to what a network was trained on; differentiable.
 
     resize: side in px to scale to; crop: side in px of the centre that is kept; mode: of
-    ``torch.nn.functional.interpolate``; scale: what 1.0 becomes before mean and std are used.
+    ``torch.nn.functional.interpolate``; scale: what 1.0 becomes before mean and std are used;
+    antialias: with PIL's kernels, also when it enlarges.
     """
 
     resize: int
@@ -32,6 +33,7 @@ class Preprocessing:
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    antialias: bool = True
 
     def __call__(self, images: Tensor) -> Tensor:
         if images.shape[-1] != self.resize:
@@ -41,7 +43,7 @@ class Preprocessing:
                 size=(self.resize, self.resize),
                 mode=self.mode,
                 align_corners=False if smooth else None,
-                antialias=smooth,  # PIL's kernels, also when it enlarges
+                antialias=smooth and self.antialias,
             )
             if self.mode == "bicubic":
                 images = images.clamp(0, 1)  # it overshoots, which bytes could not
@@ -52,6 +54,11 @@ class Preprocessing:
         mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).view(shape)
         std = torch.tensor(self.std, dtype=images.dtype, device=images.device).view(shape)
         return (images * self.scale - mean) / std
+
+    def as_reference(self, side: int | None = None) -> "Preprocessing":
+        """The same, but scaled to ``side`` without smoothing and not cropped (reference code)."""
+        side = side or self.resize
+        return replace(self, resize=side, crop=side, mode="bilinear", antialias=False)
 
 
 class Classifier:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dexter.classifiers import ClassifierInfo
+from dexter.classifiers import ClassifierInfo, Options
 from dexter.device import torch_dtype
 from dexter.errors import InputError
 from dexter.loading import fetch, hash_tensors, module_tensors, one_line, quiet, safetensors_tensors
@@ -23,33 +23,16 @@ _PICKLE = "pytorch_model.bin"
 _MODES = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # by PIL's resampling filter
 
 
-def describe(
-    address: str, *, labels: list[str] | None, trust_pickle: bool, root: Path | str | None
-) -> ClassifierInfo:
+def describe(address: str, options: Options) -> ClassifierInfo:
     folder = _fetch(address, _SETTINGS)
-    return describe_folder(folder, _spec(address, folder), labels)
+    return describe_folder(folder, _spec(address, folder), options.labels)
 
 
-def load(
-    address: str,
-    *,
-    labels: list[str] | None,
-    device: str,
-    dtype: str,
-    trust_pickle: bool,
-    root: Path | str | None,
-) -> "Classifier":
+def load(address: str, options: Options) -> "Classifier":
     folder = _fetch(address, [*_SETTINGS, "model.safetensors*", "model-*-of-*"])
     if not _safetensors(folder):
         folder = _fetch(address, [*_SETTINGS, _PICKLE])
-    return load_folder(
-        folder,
-        _spec(address, folder),
-        labels=labels,
-        device=device,
-        dtype=dtype,
-        trust_pickle=trust_pickle,
-    )
+    return load_folder(folder, _spec(address, folder), options)
 
 
 def describe_folder(folder: Path, spec: str, labels: list[str] | None) -> ClassifierInfo:
@@ -65,28 +48,23 @@ def describe_folder(folder: Path, spec: str, labels: list[str] | None) -> Classi
     return ClassifierInfo(spec, labels, _sizes(_preprocessor(folder))[1], digest)
 
 
-def load_folder(
-    folder: Path,
-    spec: str,
-    *,
-    labels: list[str] | None,
-    device: str,
-    dtype: str,
-    trust_pickle: bool,
-) -> "Classifier":
+def load_folder(folder: Path, spec: str, options: Options) -> "Classifier":
     """Load the model in a folder; InputError where a part is missing or does not fit."""
     from dexter.classifiers.base import Classifier
 
-    info = describe_folder(folder, spec, labels)
-    module = _load_module(folder, spec, trust_pickle)
+    info = describe_folder(folder, spec, options.labels)
+    module = _load_module(folder, spec, options.trust_pickle)
+    preprocessing = _preprocessing(folder)
     return Classifier(
         module,
         spec=spec,
         labels=info.labels,
-        preprocessing=_preprocessing(folder),
+        preprocessing=preprocessing.as_reference()
+        if options.input == "reference"
+        else preprocessing,
         weights_hash=info.weights_hash or hash_tensors(module_tensors(module)),
-        device=device,
-        dtype=torch_dtype(dtype),
+        device=options.device,
+        dtype=torch_dtype(options.dtype),
     )
 
 

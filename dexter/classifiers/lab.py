@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexter import checkpoints
-from dexter.classifiers import ClassifierInfo, hf
+from dexter.classifiers import ClassifierInfo, Options, hf
 from dexter.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,29 +18,12 @@ def names(root: Path | str) -> list[str]:
     return sorted(config.parent.name for config in folder.glob("*/config.json"))
 
 
-def describe(
-    name: str, *, labels: list[str] | None, trust_pickle: bool, root: Path | str | None
-) -> ClassifierInfo:
-    return hf.describe_folder(_find(name, root), f"lab:{name}", labels)
+def describe(name: str, options: Options) -> ClassifierInfo:
+    return hf.describe_folder(_find(name, options.root), f"lab:{name}", options.labels)
 
 
-def load(
-    name: str,
-    *,
-    labels: list[str] | None,
-    device: str,
-    dtype: str,
-    trust_pickle: bool,
-    root: Path | str | None,
-) -> "Classifier":
-    return hf.load_folder(
-        _find(name, root),
-        f"lab:{name}",
-        labels=labels,
-        device=device,
-        dtype=dtype,
-        trust_pickle=trust_pickle,
-    )
+def load(name: str, options: Options) -> "Classifier":
+    return hf.load_folder(_find(name, options.root), f"lab:{name}", options)
 
 
 def _find(name: str, root: Path | str | None) -> Path:

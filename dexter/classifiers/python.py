@@ -24,7 +24,7 @@ from typing import Any
 
 from torch import nn
 
-from dexter.classifiers import ClassifierInfo
+from dexter.classifiers import Options
 from dexter.classifiers.base import Classifier, Preprocessing
 from dexter.device import torch_dtype
 from dexter.errors import InputError
@@ -33,24 +33,7 @@ from dexter.loading import hash_tensors, module_tensors, one_line
 DEFAULT_IMAGE_SIZE = 224
 
 
-def describe(
-    address: str, *, labels: list[str] | None, trust_pickle: bool, root: Path | str | None
-) -> ClassifierInfo:
-    made = load(
-        address, labels=labels, device="cpu", dtype="float32", trust_pickle=trust_pickle, root=root
-    )
-    return ClassifierInfo(made.spec, made.labels, made.image_size, made.weights_hash)
-
-
-def load(
-    address: str,
-    *,
-    labels: list[str] | None,
-    device: str,
-    dtype: str,
-    trust_pickle: bool,
-    root: Path | str | None,
-) -> Classifier:
+def load(address: str, options: Options) -> Classifier:
     file, factory_name = _parse(address)
     spec = f"python:{file}:{factory_name}"
     with _importable(file.parent):
@@ -60,21 +43,24 @@ def load(
     size = getattr(module, "image_size", DEFAULT_IMAGE_SIZE)
     if not isinstance(size, int) or size < 1:
         raise InputError(f"{spec}: image_size is {size!r}, not a number of px")
+    preprocessing = Preprocessing(
+        resize=size,
+        crop=size,
+        mean=_channels(module, "mean", 0.0, spec),
+        std=_channels(module, "std", 1.0, spec),
+    )
     try:
         return Classifier(
             module,
             spec=spec,
-            labels=labels or _labels(module, spec),
-            preprocessing=Preprocessing(
-                resize=size,
-                crop=size,
-                mean=_channels(module, "mean", 0.0, spec),
-                std=_channels(module, "std", 1.0, spec),
-            ),
+            labels=options.labels or _labels(module, spec),
+            preprocessing=preprocessing.as_reference()
+            if options.input == "reference"
+            else preprocessing,
             # The source belongs to it: the same weights can be put together in another way.
             weights_hash=hash_tensors([*module_tensors(module), ("", file.read_bytes())]),
-            device=device,
-            dtype=torch_dtype(dtype),
+            device=options.device,
+            dtype=torch_dtype(options.dtype),
             feature_module=_feature_module(module, spec),
         )
     except InputError:
