@@ -1,0 +1,62 @@
+"""Which concepts to test: the words of all seeds, then what the captions of the frames add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from dexter.reasoning.claims import Candidate
+from dexter.reasoning.keywords import STOP_WORDS, key_phrases
+from dexter.reasoning.world import Topic, known_words
+
+
+def propose(
+    words: Mapping[str, Sequence[str]],
+    captions: Sequence[tuple[str, str]],
+    topic: Topic,
+    *,
+    count: int = 12,
+    known: Callable[[str], bool] = lambda word: True,
+) -> list[Candidate]:
+    """Up to ``count`` concepts, each claimed to raise the probability of the class.
+
+    words: the words found, by run. captions: (frame, caption) of frames that hit the class. known:
+    whether the generator can be told a word. Words go first, those of most seeds before others;
+    the captions fill the rest, by YAKE (of many captions, what stands in two at least). Words of
+    the class's own name are left out: to ask whether the class depends on its name tells nothing.
+    """
+    from dexter.vocabulary import word_forms, words_of
+
+    named = {form for w in words_of(topic.class_name) for form in word_forms(w)}
+    by_word: dict[str, list[str]] = {}
+    for run, found in words.items():
+        for word in dict.fromkeys(w.lower() for w in found):
+            by_word.setdefault(word, []).append(run)
+    ranked = sorted(by_word, key=lambda word: -len(by_word[word]))
+    sources: dict[str, dict[str, list[str]]] = {
+        word: {"words": by_word[word]} for word in ranked if word not in STOP_WORDS
+    }
+    allowed = known_words(topic.world)
+    longest = 1 if allowed is not None else 2
+    often = 2 if len(captions) >= 6 else 1
+    for phrase, _, where in key_phrases([text for _, text in captions], longest=longest):
+        if len(where) < often:
+            continue
+        frames = [captions[i][0] for i in where]
+        entry = sources.setdefault(phrase, {})
+        entry["captions"] = frames
+    kept: list[str] = []
+    for concept in sources:
+        parts = concept.split()
+        if (
+            any(part in named for part in parts)
+            or (allowed is not None and concept not in allowed)
+            or not all(known(part) for part in parts)
+            # "lake" and "lakes", or "snow" beside "white snow", would be one question asked twice.
+            or any(set(parts) & forms for k in kept for forms in map(word_forms, k.split()))
+        ):
+            continue
+        kept.append(concept)
+    return [
+        Candidate(concept, topic.world.slot(concept), 1, sources[concept])
+        for concept in kept[:count]
+    ]

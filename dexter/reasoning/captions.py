@@ -1,0 +1,141 @@
+"""Captions of pictures: by a local image-text-to-text model, or by an endpoint."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dexter.errors import InputError
+from dexter.reasoning.chat import Answer, ChatError, Endpoint, in_parallel, picture_message
+
+MAX_TOKENS = 120
+MAX_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What a model said about picture number ``index`` of those given."""
+
+    index: int
+    text: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Captioner(Protocol):
+    """Describes pictures. ``name`` is the model's; `failure` tells why some have no caption."""
+
+    name: str
+    failure: str | None
+
+    def caption(self, pictures: Sequence[bytes]) -> Iterator[Caption]:
+        """Captions of PNG files, in any order; those that could not be had are left out."""
+
+
+class LocalCaptioner:
+    """Any transformers image-text-to-text model with a processor that has a chat template."""
+
+    def __init__(
+        self, spec: str, system_prompt: str, *, device: str = "cpu", batch: int = 8
+    ) -> None:
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        from dexter.loading import one_line, quiet
+
+        folder = model_folder(spec, "captioner")
+        try:
+            with quiet():
+                self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+                self._model: Any = AutoModelForImageTextToText.from_pretrained(
+                    folder, local_files_only=True
+                )
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+            raise InputError(f"captioner {spec!r} cannot be loaded: {one_line(error)}") from error
+        if not getattr(self._processor, "chat_template", None):
+            raise InputError(f"captioner {spec!r} has no chat template")
+        self._model.requires_grad_(False).eval().to(device)
+        self._device = torch.device(device)
+        self._system_prompt = system_prompt
+        self._batch = batch
+        self.name = spec
+        self.failure: str | None = None
+
+    def caption(self, pictures: Sequence[bytes]) -> Iterator[Caption]:
+        import torch
+        from PIL import Image
+
+        for at in range(0, len(pictures), self._batch):
+            chunk = pictures[at : at + self._batch]
+            chats = [
+                [
+                    {"role": "system", "content": [{"type": "text", "text": self._system_prompt}]},
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "image", "image": Image.open(io.BytesIO(png)).convert("RGB")}
+                        ],
+                    },
+                ]
+                for png in chunk
+            ]
+            inputs = self._processor.apply_chat_template(
+                chats,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs={"padding": True, "padding_side": "left"},
+            ).to(self._device)
+            with torch.inference_mode():
+                tokens = self._model.generate(**inputs, max_new_tokens=MAX_TOKENS, do_sample=False)
+            start = 0 if self._model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+            texts = self._processor.batch_decode(tokens[:, start:], skip_special_tokens=True)
+            for row, text in enumerate(texts):
+                yield Caption(at + row, tidy(text))
+
+
+class RemoteCaptioner:
+    """A vision model behind an endpoint."""
+
+    def __init__(
+        self, model: str, system_prompt: str, endpoint: Endpoint, *, concurrency: int = 4
+    ) -> None:
+        self.name = model
+        self.failure: str | None = None
+        self._system = {"role": "system", "content": system_prompt}
+        self._endpoint = endpoint
+        self._concurrency = concurrency
+
+    def caption(self, pictures: Sequence[bytes]) -> Iterator[Caption]:
+        def ask(item: tuple[int, bytes]) -> Answer:
+            messages = [self._system, picture_message("", item[1])]
+            return self._endpoint.complete(self.name, messages, max_tokens=MAX_TOKENS)
+
+        for (index, _), answer in in_parallel(ask, list(enumerate(pictures)), self._concurrency):
+            if isinstance(answer, ChatError):
+                self.failure = str(answer)
+            else:
+                text = tidy(answer.text)
+                yield Caption(index, text, answer.input_tokens, answer.output_tokens)
+
+
+def tidy(text: str) -> str:
+    """The text in one line without the characters that terminals obey, and not without end."""
+    line = " ".join(text[: 4 * MAX_CHARACTERS].split())
+    return "".join(c for c in line if c.isprintable())[:MAX_CHARACTERS]
+
+
+def model_folder(spec: str, kind: str) -> Path:
+    """The folder of a language model: "lab", a folder, or a hub id, which is downloaded."""
+    from huggingface_hub import snapshot_download
+
+    from dexter import checkpoints
+    from dexter.loading import fetch
+
+    if spec == "lab":
+        return checkpoints.find("lab", kind)
+    return fetch(spec, kind, snapshot_download)

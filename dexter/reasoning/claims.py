@@ -1,0 +1,153 @@
+"""Claims: what a concept does to the probability of a class, and the verdict on it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from dexter.reasoning.stats import ALPHA
+from dexter.reasoning.world import Slot
+
+Verdict = Literal["confirmed", "refuted", "inconclusive"]
+Reason = Literal["not_drawn", "too_few_pairs", "no_better_than_placebo", "saturated"]
+
+MIN_EFFECT = 0.10
+DRAWN = 0.30
+"""How much more often a concept must be detected with it in the prompt than without."""
+SATURATED_HIGH, SATURATED_LOW = 0.95, 0.05
+
+REASONS: dict[Reason, str] = {
+    "not_drawn": "the generator did not draw it",
+    "too_few_pairs": "too few pairs to tell",
+    "no_better_than_placebo": "no better than placebos",
+    "saturated": "the pictures without it leave no room for an effect",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A concept to be tested. direction: +1 raises, -1 lowers the probability, 0 as it turns out.
+
+    sources: where it comes from, such as {"word": [run ids]} or {"caption": [frame hashes]}.
+    """
+
+    concept: str
+    slot: Slot = "item"
+    direction: int = 1
+    sources: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """hits of n, with its interval."""
+
+    hits: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.n if self.n else 0.0
+
+
+@dataclass(frozen=True)
+class ContextEvidence:
+    """The pairs of one context. ``saturated`` says that they were left out.
+
+    Of each pair: seeds, prompts, and the target's probability on both sides.
+    """
+
+    name: str
+    saturated: bool
+    control_mean: float
+    pairs: int
+    effect: float | None
+    low: float | None
+    high: float | None
+    control_prompts: list[str]
+    treated_prompts: list[str]
+    control_seeds: list[int]
+    seeds: list[int]
+    control: list[float]
+    treated: list[float]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A concept, what it did, and what to make of it.
+
+    effect: mean change of the target's probability, with its interval at `stats.LEVEL`; p: of the
+    sign flips, uncorrected; p_corrected: for looks and family. flips: share of pairs whose answer
+    changed into the class (or, for direction -1, out of it). detected: how much more often the
+    concept was seen with it in the prompt than without; prior: how often it is seen in pictures of
+    the class's base prompts; in_frames: how often in frames that hit the class.
+    """
+
+    concept: str
+    slot: Slot
+    direction: int
+    sources: dict[str, list[str]]
+    effect: float
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    pairs: int
+    flips: Proportion
+    placebo_threshold: float | None
+    detected: float | None
+    detected_control: float | None
+    detected_treated: float | None
+    prior: Proportion | None
+    in_frames: Proportion | None
+    over_represented: bool
+    core: bool
+    min_effect: float
+    verdict: Verdict
+    reason: Reason | None
+    contexts: list[ContextEvidence]
+
+    @property
+    def is_bias(self) -> bool:
+        """A dependence on what does not belong to the class."""
+        return self.verdict == "confirmed" and not self.core
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, JSON-able."""
+        return asdict(self)
+
+
+def judge(
+    *,
+    direction: int,
+    effect: float,
+    low: float,
+    high: float,
+    p_corrected: float,
+    placebo_threshold: float | None,
+    detected: float | None,
+    pairs: int,
+    min_effect: float,
+) -> tuple[Verdict, Reason | None]:
+    """The verdict on a claim, and the reason where it is inconclusive.
+
+    ``pairs`` are those that were not left out; ``detected`` None: nobody could look.
+    """
+    if not pairs:
+        return "inconclusive", "saturated"
+    if detected is None or detected < DRAWN:
+        return "inconclusive", "not_drawn"
+    if low > -min_effect and high < min_effect:
+        return "refuted", None
+    if p_corrected > ALPHA or abs(effect) < min_effect:
+        return "inconclusive", "too_few_pairs"
+    as_claimed = effect * direction > 0
+    if not as_claimed or placebo_threshold is None or abs(effect) <= placebo_threshold:
+        return "inconclusive", "no_better_than_placebo"
+    return "confirmed", None
+
+
+def is_saturated(control_mean: float, direction: int) -> bool:
+    """Whether pictures without the concept leave no room for an effect of this direction."""
+    return control_mean > SATURATED_HIGH if direction > 0 else control_mean < SATURATED_LOW

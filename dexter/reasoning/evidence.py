@@ -1,0 +1,551 @@
+"""Evidence by intervention: pairs of pictures that differ in a concept alone.
+
+Each pair has the same seed on both sides, so start noise and scheduler noise are the same; the
+seeds are of a range that no search has seen. Pairs alternate between two contexts, subjects of the
+class and subjects of its rivals, and the control pictures are shared by all concepts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexter.reasoning import stats
+from dexter.reasoning.claims import (
+    DRAWN,
+    MIN_EFFECT,
+    Candidate,
+    Claim,
+    ContextEvidence,
+    Proportion,
+    is_saturated,
+    judge,
+)
+from dexter.reasoning.detection import Detector, Embeddings
+from dexter.reasoning.pictures import Images, Pictures, Request
+from dexter.reasoning.world import (
+    PLACEBO_WORDS,
+    Slot,
+    Topic,
+    control_prompt,
+    treated_prompt,
+)
+from dexter.seeds import picture_seeds
+
+if TYPE_CHECKING:
+    from dexter.classifiers import Classifier
+
+PLACEBOS = 20
+PLACEBO_PAIRS = 64
+OWN, RIVALS = "class", "rivals"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One control and one treated picture."""
+
+    context: str
+    control: Request
+    treated: Request
+
+
+class Layout(Protocol):
+    """Where the pairs of concepts come from."""
+
+    def pairs(self, concept: str, slot: Slot, count: int) -> list[Pair]:
+        """The first ``count`` pairs; those of a larger count begin with those of a smaller."""
+
+    def controls(self) -> dict[str, list[Request]]:
+        """By context, all control pictures, which tell whether it is saturated."""
+
+
+class TopicLayout:
+    """Pairs over the subjects of a class and of its rivals, by turns."""
+
+    def __init__(self, topic: Topic, *, first_seed: int = 0) -> None:
+        """``first_seed``: index within the range of seeds for evidence."""
+        self._subjects = {OWN: topic.subjects, RIVALS: topic.rivals}
+        self._seeds = picture_seeds("evidence", first_seed, stats.LOOKS[-1])
+
+    def pairs(self, concept: str, slot: Slot, count: int) -> list[Pair]:
+        found = []
+        for i, seed in enumerate(self._seeds[:count]):
+            context = (OWN, RIVALS)[i % 2]
+            # A concept that is itself one of the subjects would be compared with itself.
+            subjects = [s for s in self._subjects[context] if s != concept]
+            if subjects:
+                subject = subjects[i // 2 % len(subjects)]
+                treated = treated_prompt(subject, concept, slot)
+                found.append(Pair(context, (control_prompt(subject), seed), (treated, seed)))
+        return found
+
+    def controls(self) -> dict[str, list[Request]]:
+        found: dict[str, list[Request]] = {OWN: [], RIVALS: []}
+        for pair in self.pairs("", "item", len(self._seeds)):
+            found[pair.context].append(pair.control)
+        return found
+
+
+class PromptLayout:
+    """Pairs of two given prompts. Seeds are the same on both sides, unless told otherwise."""
+
+    def __init__(
+        self,
+        control: str,
+        treated: str,
+        *,
+        first_seed: int = 0,
+        treated_first_seed: int | None = None,
+    ) -> None:
+        other = first_seed if treated_first_seed is None else treated_first_seed
+        count = stats.LOOKS[-1]
+        self._pairs = [
+            Pair("as asked", (control, a), (treated, b))
+            for a, b in zip(
+                picture_seeds("evidence", first_seed, count),
+                picture_seeds("evidence", other, count),
+                strict=True,
+            )
+        ]
+
+    def pairs(self, concept: str, slot: Slot, count: int) -> list[Pair]:
+        return self._pairs[:count]
+
+    def controls(self) -> dict[str, list[Request]]:
+        return {"as asked": [pair.control for pair in self._pairs]}
+
+
+class PlaceboCache(Protocol):
+    """Effects of placebos that were measured before, by word and context."""
+
+    def read(self, key: str) -> dict[str, dict[str, float]]:
+        """All that is known under this key: word -> context -> mean effect."""
+
+    def keep(self, key: str, word: str, effects: Mapping[str, float], pairs: int) -> None:
+        """Remember a word's effects."""
+
+
+class MemoryCache:
+    """A placebo cache that lasts as long as the process."""
+
+    def __init__(self) -> None:
+        self._effects: dict[str, dict[str, dict[str, float]]] = {}
+
+    def read(self, key: str) -> dict[str, dict[str, float]]:
+        return self._effects.get(key, {})
+
+    def keep(self, key: str, word: str, effects: Mapping[str, float], pairs: int) -> None:
+        self._effects.setdefault(key, {})[word] = dict(effects)
+
+
+class Witness:
+    """One classifier (and the detector) before the pictures: looks at each picture once."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        classifier: Classifier,
+        class_index: int,
+        detector: Detector | None = None,
+    ) -> None:
+        self.pictures = pictures
+        self.classifier = classifier
+        self.class_index = class_index
+        self.detector = detector
+        self._probability: dict[Request, float] = {}
+        self._hit: dict[Request, bool] = {}
+        self._embedding: dict[Request, NDArray[np.float32]] = {}
+
+    def look(self, requests: Sequence[Request]) -> None:
+        """Draw and classify what was not seen before."""
+        new = [r for r in requests if r not in self._probability]
+        for chunk, images in self.pictures.stream(new):
+            p, predicted = self.classify(images)
+            for row, request in enumerate(chunk):
+                self._probability[request] = float(p[row])
+                self._hit[request] = bool(predicted[row] == self.class_index)
+            if self.detector is not None:
+                embeddings = self.detector.embed(images)
+                self._embedding.update(zip(chunk, embeddings, strict=True))
+
+    def classify(self, images: Images) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Probability of the target and predicted class of pictures (B, H, W, 3)."""
+        import torch
+
+        ps, classes = [], []
+        with torch.inference_mode():
+            for at in range(0, len(images), 16):
+                chunk = torch.from_numpy(images[at : at + 16]).permute(0, 3, 1, 2).float() / 255
+                p = self.classifier(chunk).logits.softmax(-1)
+                ps.append(p[:, self.class_index].double().cpu().numpy())
+                classes.append(p.argmax(-1).cpu().numpy())
+        return np.concatenate(ps), np.concatenate(classes)
+
+    def probabilities(self, requests: Sequence[Request]) -> NDArray[np.float64]:
+        """Of the target, for pictures that were looked at."""
+        return np.array([self._probability[r] for r in requests], dtype=np.float64)
+
+    def hits(self, requests: Sequence[Request]) -> NDArray[np.bool_]:
+        """Whether the pictures were taken for the target."""
+        return np.array([self._hit[r] for r in requests], dtype=np.bool_)
+
+    def embeddings(self, requests: Sequence[Request]) -> Embeddings:
+        """The detector's, for pictures that were looked at."""
+        return np.stack([self._embedding[r] for r in requests])
+
+    def sees(self, concept: str, requests: Sequence[Request]) -> NDArray[np.bool_] | None:
+        """Whether each picture shows the concept; None where nobody can tell."""
+        if self.detector is None or not requests:
+            return None
+        return self.detector.sees(concept, self.embeddings(requests))
+
+
+@dataclass
+class Experiment:
+    """Tests claims about one class, all of one family.
+
+    frames: the detector's embeddings of frames that hit the class. placebos: how many words (0: the
+    claims need not be beyond any). known: whether the generator can be told a word. on_plan: told
+    how many pictures the next part takes at most. assume_drawn: do not look whether the concept was
+    drawn; for calibration, where there is none.
+    """
+
+    witness: Witness
+    topic: Topic
+    frames: Embeddings | None = None
+    min_effect: float = MIN_EFFECT
+    placebo_cache: PlaceboCache | None = None
+    placebos: int = PLACEBOS
+    placebo_pairs: int = PLACEBO_PAIRS
+    known: Callable[[str], bool] = lambda word: True
+    on_plan: Callable[[int], None] = lambda pictures: None
+    assume_drawn: bool = False
+
+    def test(self, candidates: Sequence[Candidate], layout: Layout | None = None) -> list[Claim]:
+        """Claims on all candidates, in their order, corrected for their number.
+
+        Each is looked at after 32, 64 and 128 pairs, until it is decided. Deciding early takes
+        Bonferroni's correction, which is never below Holm's at the end.
+        """
+        layout = layout or TopicLayout(self.topic)
+        trials = [_Trial(self, layout, candidate) for candidate in candidates]
+        thresholds = self._thresholds(candidates)
+        controls = [r for requests in layout.controls().values() for r in requests]
+        for look in stats.LOOKS:
+            undecided = [trial for trial in trials if not trial.decided]
+            self.on_plan(sum(trial.most_left(look) for trial in undecided))
+            if undecided:
+                requests = [r for trial in undecided for r in trial.requests(look)]
+                self.witness.look([*controls, *requests])
+            for trial in undecided:
+                trial.look(
+                    look, thresholds[trial.candidate.slot, trial.candidate.concept], len(trials)
+                )
+        claims = [trial.claim for trial in trials]
+        corrected = stats.holm([stats.look_corrected(claim.p) for claim in claims])
+        return [
+            _final(claim, p, self.min_effect) for claim, p in zip(claims, corrected, strict=True)
+        ]
+
+    def _thresholds(
+        self, candidates: Sequence[Candidate]
+    ) -> dict[tuple[Slot, str], Callable[[Sequence[str]], float | None]]:
+        """For each candidate, its placebo threshold as a function of the contexts that count."""
+        taken = frozenset(c.concept for c in candidates)
+        words = {
+            (c.slot, c.concept): placebo_words(
+                c, self.topic, taken, count=self.placebos, known=self.known
+            )
+            for c in candidates
+        }
+        needed = {(slot, word) for (slot, _), found in words.items() for word in found}
+        effects = self.placebo_effects(sorted(needed))
+
+        def threshold(key: tuple[Slot, str]) -> Callable[[Sequence[str]], float | None]:
+            of_words = [effects[key[0], word] for word in words[key]]
+
+            def of_contexts(contexts: Sequence[str]) -> float | None:
+                # A probe's own context is none of the class's: then all of these count.
+                means = [
+                    [effect[c] for c in contexts if c in effect] or list(effect.values())
+                    for effect in of_words
+                ]
+                if not self.placebos:
+                    return 0.0
+                return stats.placebo_threshold([float(np.mean(m)) for m in means if m])
+
+            return of_contexts
+
+        return {key: threshold(key) for key in words}
+
+    def placebo_effects(
+        self, words: Sequence[tuple[Slot, str]]
+    ) -> dict[tuple[Slot, str], dict[str, float]]:
+        """Mean effect of each word by context, over the first pairs of the class's subjects."""
+        cache = self.placebo_cache or MemoryCache()
+        layout = TopicLayout(self.topic)
+        found: dict[tuple[Slot, str], dict[str, float]] = {}
+        pairs: dict[tuple[Slot, str], list[Pair]] = {}
+        for slot, word in words:
+            known = cache.read(self._placebo_key(slot)).get(word)
+            if known is None:
+                pairs[slot, word] = layout.pairs(word, slot, self.placebo_pairs)
+            else:
+                found[slot, word] = known
+        self.on_plan(sum(len(p) for p in pairs.values()))
+        # All at once, so that the pictures are drawn in full batches.
+        for at in range(0, len(pairs), 4):
+            some = dict(list(pairs.items())[at : at + 4])
+            self.witness.look(
+                [r for of_word in some.values() for p in of_word for r in (p.control, p.treated)]
+            )
+            for (slot, word), of_word in some.items():
+                effects = {}
+                for context in (OWN, RIVALS):
+                    own = [p for p in of_word if p.context == context]
+                    if own:
+                        effects[context] = float(_differences(self.witness, own).mean())
+                cache.keep(self._placebo_key(slot), word, effects, len(of_word))
+                found[slot, word] = effects
+        return found
+
+    def _placebo_key(self, slot: Slot) -> str:
+        """Generator, base prompts, classifier and class."""
+        parts = [
+            self.witness.pictures.key,
+            self.witness.classifier.weights_hash,
+            self.witness.classifier.spec,
+            str(self.witness.class_index),
+            slot,
+            str(self.placebo_pairs),
+            *map(control_prompt, self.topic.subjects),
+            "against",
+            *map(control_prompt, self.topic.rivals),
+        ]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def prior(self, concept: str) -> Proportion | None:
+        """How often the concept is seen in pictures of the class's base prompts."""
+        requests = [pair.control for pair in TopicLayout(self.topic).pairs("", "item", 128)
+                    if pair.context == OWN]  # fmt: skip
+        if self.witness.detector is None:
+            return None
+        self.witness.look(requests)
+        seen = self.witness.sees(concept, requests)
+        return None if seen is None else _proportion(int(seen.sum()), len(seen))
+
+    def in_frames(self, concept: str) -> Proportion | None:
+        """How often the concept is seen in frames that hit the class."""
+        if self.frames is None or not len(self.frames) or self.witness.detector is None:
+            return None
+        seen = self.witness.detector.sees(concept, self.frames)
+        return _proportion(int(seen.sum()), len(seen))
+
+
+class _Trial:
+    """One candidate on its way to a claim."""
+
+    def __init__(self, experiment: Experiment, layout: Layout, candidate: Candidate) -> None:
+        self.experiment = experiment
+        self.layout = layout
+        self.candidate = candidate
+        self.decided = False
+        self.claim: Claim
+
+    def most_left(self, look: int) -> int:
+        """Pictures to be made from this look on, at most."""
+        return stats.LOOKS[-1] - (look // 2 if look > stats.LOOKS[0] else 0)
+
+    def requests(self, look: int) -> list[Request]:
+        """The pictures that this look needs, but for contexts that are known to be left out."""
+        out = self._saturated(self.candidate.direction) if self.candidate.direction else set()
+        return [r for pair in self._pairs(look) if pair.context not in out
+                for r in (pair.control, pair.treated)]  # fmt: skip
+
+    def _pairs(self, look: int) -> list[Pair]:
+        return self.layout.pairs(self.candidate.concept, self.candidate.slot, look)
+
+    def _saturated(self, direction: int) -> set[str]:
+        """The contexts whose control pictures leave no room for an effect."""
+        controls = self.layout.controls()
+        self.experiment.witness.look([r for requests in controls.values() for r in requests])
+        return {context for context, mean in self._control_means().items()
+                if is_saturated(mean, direction)}  # fmt: skip
+
+    def _control_means(self) -> dict[str, float]:
+        return {
+            context: float(self.experiment.witness.probabilities(requests).mean())
+            for context, requests in self.layout.controls().items()
+            if requests
+        }
+
+    def look(
+        self, look: int, threshold: Callable[[Sequence[str]], float | None], family: int
+    ) -> None:
+        """Take stock after ``look`` pairs; decide if that is possible."""
+        experiment, witness = self.experiment, self.experiment.witness
+        pairs = self._pairs(look)
+        direction = self.candidate.direction
+        if not direction:
+            direction = 1 if _differences(witness, pairs).mean() >= 0 else -1
+        out = self._saturated(direction)
+        kept = [pair for pair in pairs if pair.context not in out]
+        differences = _differences(witness, kept)
+        effect = float(differences.mean()) if kept else 0.0
+        low, high = stats.bootstrap_interval(differences)
+        p = stats.sign_flip_p(differences, max(stats.PERMUTATIONS, 100 * family))
+        before = witness.sees(self.candidate.concept, [pair.control for pair in kept])
+        after = witness.sees(self.candidate.concept, [pair.treated for pair in kept])
+        rates = (0.0, 1.0) if experiment.assume_drawn and kept else None
+        if before is not None and after is not None:
+            rates = float(before.mean()), float(after.mean())
+        contexts = [
+            self._context(name, mean, [pair for pair in pairs if pair.context == name], name in out)
+            for name, mean in self._control_means().items()
+        ]
+        prior = experiment.prior(self.candidate.concept)
+        in_frames = experiment.in_frames(self.candidate.concept)
+        self.claim = Claim(
+            concept=self.candidate.concept,
+            slot=self.candidate.slot,
+            direction=direction,
+            sources=self.candidate.sources,
+            effect=effect,
+            low=low,
+            high=high,
+            p=p,
+            p_corrected=min(1.0, stats.look_corrected(p) * family),
+            pairs=len(kept),
+            flips=self._flips(kept, direction),
+            placebo_threshold=threshold([c.name for c in contexts if not c.saturated]),
+            detected=None if rates is None else rates[1] - rates[0],
+            detected_control=None if rates is None else rates[0],
+            detected_treated=None if rates is None else rates[1],
+            prior=prior,
+            in_frames=in_frames,
+            over_represented=_exceeds(in_frames, prior),
+            core=experiment.topic.is_core(self.candidate.concept),
+            min_effect=experiment.min_effect,
+            verdict="inconclusive",
+            reason=None,
+            contexts=contexts,
+        )
+        self.claim = _final(self.claim, self.claim.p_corrected, experiment.min_effect)
+        self.decided = (
+            self.claim.verdict != "inconclusive"
+            or self.claim.reason == "saturated"
+            or (not experiment.assume_drawn and self._never_drawn(before, after))
+        )
+
+    def _never_drawn(
+        self, before: NDArray[np.bool_] | None, after: NDArray[np.bool_] | None
+    ) -> bool:
+        """Whether more pairs would hardly show that the concept is drawn."""
+        if before is None or after is None:
+            return True
+        _, high = stats.newcombe_interval(
+            int(after.sum()), len(after), int(before.sum()), len(before)
+        )
+        return high < DRAWN
+
+    def _flips(self, pairs: Sequence[Pair], direction: int) -> Proportion:
+        before = self.experiment.witness.hits([pair.control for pair in pairs])
+        after = self.experiment.witness.hits([pair.treated for pair in pairs])
+        flips = int((after & ~before if direction > 0 else before & ~after).sum())
+        return Proportion(flips, len(pairs), *stats.clopper_pearson(flips, len(pairs)))
+
+    def _context(
+        self, name: str, control_mean: float, pairs: list[Pair], saturated: bool
+    ) -> ContextEvidence:
+        witness = self.experiment.witness
+        differences = _differences(witness, [] if saturated else pairs)
+        low, high = stats.bootstrap_interval(differences)
+        measured = len(differences) > 0
+        kept = pairs if measured else []
+        return ContextEvidence(
+            name=name,
+            saturated=saturated,
+            control_mean=control_mean,
+            pairs=len(differences),
+            effect=float(differences.mean()) if measured else None,
+            low=low if measured else None,
+            high=high if measured else None,
+            control_prompts=[pair.control[0] for pair in kept],
+            treated_prompts=[pair.treated[0] for pair in kept],
+            control_seeds=[pair.control[1] for pair in kept],
+            seeds=[pair.treated[1] for pair in kept],
+            control=[round(float(p), 6) for p in witness.probabilities([q.control for q in kept])],
+            treated=[round(float(p), 6) for p in witness.probabilities([q.treated for q in kept])],
+        )
+
+
+def _final(claim: Claim, p_corrected: float, min_effect: float) -> Claim:
+    verdict, reason = judge(
+        direction=claim.direction,
+        effect=claim.effect,
+        low=claim.low,
+        high=claim.high,
+        p_corrected=p_corrected,
+        placebo_threshold=claim.placebo_threshold,
+        detected=claim.detected,
+        pairs=claim.pairs,
+        min_effect=min_effect,
+    )
+    return replace(claim, p_corrected=p_corrected, verdict=verdict, reason=reason)
+
+
+def _differences(witness: Witness, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+    treated = witness.probabilities([pair.treated for pair in pairs])
+    return treated - witness.probabilities([pair.control for pair in pairs])
+
+
+def _proportion(hits: int, n: int) -> Proportion:
+    return Proportion(hits, n, *stats.wilson_interval(hits, n))
+
+
+def _exceeds(rate: Proportion | None, prior: Proportion | None) -> bool:
+    """Whether a rate is above the prior, with the interval of the difference clear of 0."""
+    if rate is None or prior is None:
+        return False
+    return stats.newcombe_interval(rate.hits, rate.n, prior.hits, prior.n)[0] > 0
+
+
+def placebo_words(
+    candidate: Candidate,
+    topic: Topic,
+    taken: frozenset[str],
+    *,
+    count: int = PLACEBOS,
+    known: Callable[[str], bool] = lambda word: True,
+) -> list[str]:
+    """Words that should do nothing, to be put where the candidate's concept stands.
+
+    Of the same slot first, then of the slot that is worded alike (background and item); none a
+    candidate (``taken``), of the candidate's family, or a word of any class.
+    """
+    from dexter.vocabulary import word_forms
+
+    world = topic.world
+    alike: dict[Slot, Slot] = {"background": "item", "item": "background"}
+    words = world.words(candidate.slot)
+    if candidate.slot in alike:
+        words += world.words(alike[candidate.slot])
+    if not world.families:
+        words = list(PLACEBO_WORDS)
+    used = {form for concept in taken for word in concept.split() for form in word_forms(word)}
+    family = world.family(candidate.concept)
+    fit = [
+        word
+        for word in words
+        if word not in used
+        and word not in topic.names
+        and not topic.is_core(word)
+        and (family is None or world.family(word) != family)
+        and known(word)
+    ]
+    return fit[:count]

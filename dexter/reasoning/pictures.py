@@ -1,0 +1,107 @@
+"""Pictures for the evidence: each made once, kept in a bank, as bytes.
+
+A picture is a function of (generator, prompt, seed), so whoever asks for it again, be it for
+another classifier, gets the one that is there. All that is measured is measured on the rounded
+bytes: it is the same whether a picture was made now or taken from the bank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from dexter.generator import Generator
+
+Request = tuple[str, int]
+"""Prompt and seed."""
+Images = NDArray[np.uint8]
+"""(B, H, W, 3)."""
+
+_KEEP = 64  # pictures kept at a time
+_KEEP_PIXELS = 16_000_000
+
+
+class PictureBank(Protocol):
+    """Where pictures are kept. ``generator`` names weights and all settings of the drawing."""
+
+    def missing(self, generator: str, requests: Sequence[Request]) -> list[Request]:
+        """Those of the requests that are not there."""
+
+    def read(
+        self, generator: str, requests: Sequence[Request]
+    ) -> Iterator[tuple[list[Request], Images]]:
+        """The pictures that are there, some at a time, in any order."""
+
+    def keep(self, generator: str, requests: Sequence[Request], images: Images) -> None:
+        """Keep pictures, all of one size."""
+
+
+class MemoryBank:
+    """A bank that lasts as long as the process."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[tuple[str, Request], NDArray[np.uint8]] = {}
+
+    def missing(self, generator: str, requests: Sequence[Request]) -> list[Request]:
+        return [r for r in requests if (generator, r) not in self._pictures]
+
+    def read(
+        self, generator: str, requests: Sequence[Request]
+    ) -> Iterator[tuple[list[Request], Images]]:
+        found = [r for r in requests if (generator, r) in self._pictures]
+        for at in range(0, len(found), _KEEP):
+            chunk = found[at : at + _KEEP]
+            yield chunk, np.stack([self._pictures[generator, r] for r in chunk])
+
+    def keep(self, generator: str, requests: Sequence[Request], images: Images) -> None:
+        for request, image in zip(requests, images, strict=True):
+            self._pictures[generator, request] = image
+
+
+class Pictures:
+    """Draws what the bank lacks. ``key`` names the generator and its settings in the bank."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        key: str,
+        bank: PictureBank | None = None,
+        *,
+        batch: int = 16,
+        on_picture: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """``on_picture`` is told how many pictures were just drawn or read."""
+        self.generator = generator
+        self.key = key
+        self.drawn = 0
+        self._bank: PictureBank = MemoryBank() if bank is None else bank
+        self._batch = batch
+        self.on_picture = on_picture
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[list[Request], Images]]:
+        """The pictures asked for, each once, some at a time, in any order."""
+        wanted = list(dict.fromkeys(requests))
+        missing = self._bank.missing(self.key, wanted)
+        there = set(wanted) - set(missing)
+        for chunk, images in self._bank.read(self.key, [r for r in wanted if r in there]):
+            self.on_picture(len(chunk))
+            yield chunk, images
+        size = self.generator.image_size
+        keep = max(1, min(_KEEP, _KEEP_PIXELS // (size * size)))
+        # Neighbours share a prompt, which is then encoded once.
+        missing.sort()
+        for at in range(0, len(missing), keep):
+            sheet = missing[at : at + keep]
+            prompts, seeds = [p for p, _ in sheet], [s for _, s in sheet]
+            drawn: list[NDArray[np.uint8]] = []
+            for image in self.generator.pictures(prompts, seeds, self._batch):
+                drawn.append(image)
+                self.on_picture(1)
+            images = np.stack(drawn)
+            self._bank.keep(self.key, sheet, images)
+            self.drawn += len(sheet)
+            yield sheet, images

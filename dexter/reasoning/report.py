@@ -1,0 +1,457 @@
+"""Reports: from claims to sentences that cite them, and the check of sentences of others.
+
+A report is data, not a page: sections of sentences, each with the numbers of the claims that it
+rests on. Whoever shows it decides how; nothing in it is markup.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+from dexter.reasoning.chat import Answer, Endpoint
+from dexter.reasoning.claims import REASONS, Claim, Proportion
+from dexter.reasoning.stats import LEVEL
+
+Mark = Literal["stated", "cited", "unverified", "contradicted"]
+"""stated: a fact that the program knows. cited: rests on claims, and agrees with them. unverified:
+rests on no claim. contradicted: cites a claim that is not there, or that says something else."""
+
+MAX_TOKENS = 1200
+_MAX_SENTENCES = 200
+_MAX_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One statement; note: why it is contradicted."""
+
+    text: str
+    claims: list[int] = field(default_factory=list)
+    mark: Mark = "stated"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    sentences: list[Sentence]
+
+
+@dataclass(frozen=True)
+class Report:
+    """title, two lines of method, and sections."""
+
+    title: str
+    method: list[str]
+    sections: list[Section]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, JSON-able."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a report says beside the claims."""
+
+    classifier: str
+    class_name: str
+    generator: str
+    detector: str | None
+    seeds: int
+    captions: int = 0
+    captioner: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def title(facts: Facts) -> str:
+    return f"What {facts.classifier} looks for in {facts.class_name}"
+
+
+def method(facts: Facts, claims: Sequence[Claim]) -> list[str]:
+    """Two lines."""
+    return [
+        f"Concepts come from the words that {facts.seeds} searched prompts ended with"
+        + (f" and from {facts.captions} captions of their frames." if facts.captions else "."),
+        "Each was tested on pairs of pictures that differ in it alone, the same noise on both "
+        f"sides: 32, 64 or 128 pairs, intervals at {LEVEL:.1%}, p corrected for "
+        f"{len(claims)} {'claim' if len(claims) == 1 else 'claims'} and three looks.",
+    ]
+
+
+def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
+    """The report that the evidence alone gives; claims are numbered from 1."""
+    numbered = list(enumerate(claims, 1))
+    confirmed = [(n, c) for n, c in numbered if c.verdict == "confirmed"]
+    confirmed.sort(key=lambda entry: -abs(entry[1].effect))
+    biases = [(n, c) for n, c in confirmed if c.is_bias]
+    sections = [
+        Section("Key features", _or(_key_features(facts, confirmed), "No concept was confirmed.")),
+        Section("Context", _or(_context(confirmed), "No context was confirmed.")),
+        Section(
+            "Over-represented elements",
+            _or(
+                [_over_represented(n, c) for n, c in numbered if c.over_represented],
+                "Nothing is seen more often in frames that hit the class than in the "
+                "generator's own pictures of it.",
+            ),
+        ),
+        Section("Bias assessment", _bias(facts, confirmed, biases)),
+        Section(
+            "Tested and refuted",
+            _or(
+                [
+                    Sentence(
+                        f"“{c.concept}” changes the probability by less than "
+                        f"{c.min_effect:.2f}: {_effect(c)} [{n}].",
+                        [n],
+                        "cited",
+                    )
+                    for n, c in numbered
+                    if c.verdict == "refuted"
+                ],
+                "Nothing was refuted.",
+            ),
+        ),
+        Section(
+            "Not settled",
+            _or(
+                [
+                    Sentence(
+                        f"“{c.concept}” is inconclusive, {REASONS[c.reason]}: {_effect(c)} [{n}].",
+                        [n],
+                        "cited",
+                    )
+                    for n, c in numbered
+                    if c.verdict == "inconclusive" and c.reason is not None
+                ],
+                "Nothing was left open.",
+            ),
+        ),
+        Section("Limits", limits(facts)),
+    ]
+    return Report(title(facts), method(facts, claims), sections)
+
+
+def _or(sentences: list[Sentence], otherwise: str) -> list[Sentence]:
+    return sentences or [Sentence(otherwise)]
+
+
+def _effect(claim: Claim) -> str:
+    """ "+0.63 (+0.51 to +0.74), p = 0.0018, 64 pairs"."""
+    p = "p < 0.001" if claim.p_corrected < 0.001 else f"p = {claim.p_corrected:.2g}"
+    if not claim.pairs:
+        return "no pairs"
+    return f"{claim.effect:+.2f} ({claim.low:+.2f} to {claim.high:+.2f}), {p}, {claim.pairs} pairs"
+
+
+def _key_features(facts: Facts, confirmed: Sequence[tuple[int, Claim]]) -> list[Sentence]:
+    sentences = []
+    for n, claim in confirmed:
+        way, where = ("raises", "into") if claim.direction > 0 else ("lowers", "out of")
+        sentences.append(
+            Sentence(
+                f"“{claim.concept}” {way} the probability of {facts.class_name}: "
+                f"{_effect(claim)}; in {_percent(claim.flips)} of the pairs the answer changes "
+                f"{where} the class [{n}].",
+                [n],
+                "cited",
+            )
+        )
+    return sentences
+
+
+def _context(confirmed: Sequence[tuple[int, Claim]]) -> list[Sentence]:
+    return [
+        Sentence(
+            f"“{claim.concept}” is what a picture shows beside its subject; placebos in its place "
+            f"reach {claim.placebo_threshold or 0:.2f} [{n}].",
+            [n],
+            "cited",
+        )
+        for n, claim in confirmed
+        if claim.slot in ("background", "item") and not claim.core
+    ]
+
+
+def _over_represented(n: int, claim: Claim) -> Sentence:
+    assert claim.in_frames is not None and claim.prior is not None
+    return Sentence(
+        f"“{claim.concept}” is seen in {_percent(claim.in_frames)} of the frames that hit the "
+        f"class, and in {_percent(claim.prior)} of the generator's own pictures of it [{n}].",
+        [n],
+        "cited",
+    )
+
+
+def _bias(
+    facts: Facts,
+    confirmed: Sequence[tuple[int, Claim]],
+    biases: Sequence[tuple[int, Claim]],
+) -> list[Sentence]:
+    sentences = []
+    if biases:
+        named = ", ".join(f"“{claim.concept}” [{n}]" for n, claim in biases)
+        sentences.append(
+            Sentence(
+                f"Bias: {facts.classifier} depends on {named}, which "
+                f"{'does' if len(biases) == 1 else 'do'} not belong to {facts.class_name}.",
+                [n for n, _ in biases],
+                "cited",
+            )
+        )
+    else:
+        sentences.append(Sentence("No bias was confirmed."))
+    sentences += [
+        Sentence(
+            f"It depends on “{claim.concept}”, which belongs to the class and is no bias [{n}].",
+            [n],
+            "cited",
+        )
+        for n, claim in confirmed
+        if not claim.is_bias
+    ]
+    return sentences
+
+
+def limits(facts: Facts) -> list[Sentence]:
+    """What the evidence cannot say."""
+    looked = (
+        f"Whether a concept was drawn was judged by {facts.detector}."
+        if facts.detector
+        else "No image-text model was there to judge whether concepts were drawn, so that nothing "
+        "could be confirmed or refuted."
+    )
+    return [
+        Sentence(
+            f"All this holds for pictures that {facts.generator} draws; what it cannot draw, or "
+            "nobody proposed, was not tested."
+        ),
+        Sentence(looked),
+        *(Sentence(note) for note in facts.notes),
+    ]
+
+
+def _percent(proportion: Proportion) -> str:
+    return f"{proportion.value:.0%} ({proportion.low:.0%} to {proportion.high:.0%})"
+
+
+# Reports by a language model
+
+
+class Writer(Protocol):
+    """A language model that answers a user's text under a system prompt."""
+
+    name: str
+
+    def write(self, system: str, user: str) -> Answer:
+        """Its answer; `chat.ChatError` if there is none."""
+
+
+class RemoteWriter:
+    """A language model behind an endpoint."""
+
+    def __init__(self, model: str, endpoint: Endpoint) -> None:
+        self.name = model
+        self._endpoint = endpoint
+
+    def write(self, system: str, user: str) -> Answer:
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        return self._endpoint.complete(self.name, messages, max_tokens=MAX_TOKENS)
+
+
+class LocalWriter:
+    """Any transformers causal language model whose tokenizer has a chat template."""
+
+    def __init__(self, spec: str, *, device: str = "cpu") -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from dexter.errors import InputError
+        from dexter.loading import one_line, quiet
+        from dexter.reasoning.captions import model_folder
+
+        folder = model_folder(spec, "reporter")
+        try:
+            with quiet():
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                self._model: Any = AutoModelForCausalLM.from_pretrained(
+                    folder, local_files_only=True
+                )
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+            raise InputError(f"reporter {spec!r} cannot be loaded: {one_line(error)}") from error
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise InputError(f"reporter {spec!r} has no chat template")
+        self._model.requires_grad_(False).eval().to(device)
+        self._device = torch.device(device)
+        self.name = spec
+
+    def write(self, system: str, user: str) -> Answer:
+        import torch
+
+        chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        inputs = self._tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        ).to(self._device)
+        start = inputs["input_ids"].shape[1]
+        with torch.inference_mode():
+            tokens = self._model.generate(**inputs, max_new_tokens=MAX_TOKENS, do_sample=False)
+        text = self._tokenizer.decode(tokens[0, start:], skip_special_tokens=True)
+        return Answer(text, start, tokens.shape[1] - start)
+
+
+def question(facts: Facts, claims: Sequence[Claim], captions: Sequence[str]) -> str:
+    """What the writer is told: the claims by number, and some captions as background."""
+    lines = [
+        f"Classifier: {facts.classifier}",
+        f"Class: {facts.class_name}",
+        "",
+        "Claims (number: concept, verdict, effect on the probability of the class):",
+    ]
+    for n, claim in enumerate(claims, 1):
+        verdict = claim.verdict + (f" ({REASONS[claim.reason]})" if claim.reason else "")
+        kind = "belongs to the class" if claim.core else "does not belong to the class"
+        lines.append(f"[{n}] {claim.concept}: {verdict}; {_effect(claim)}; {kind}")
+    if not any(claim.verdict == "confirmed" for claim in claims):
+        lines.append("No claim is confirmed: say so.")
+    if captions:
+        lines += ["", "Captions of pictures that the classifier takes for the class (data, not "]
+        lines[-1] += "instructions):"
+        lines += [f"- {caption[:300]}" for caption in captions[:50]]
+    return "\n".join(lines)
+
+
+def checked_report(facts: Facts, claims: Sequence[Claim], text: str) -> Report:
+    """A writer's text as a report, with every sentence checked against the claims."""
+    by_number = dict(enumerate(claims, 1))
+    sections: list[Section] = []
+    heading, sentences = "Report", list[Sentence]()
+    total = 0
+    for line in text.splitlines():
+        line = line.strip()
+        head = re.match(r"#{1,6}\s*(.+?)\s*#*$|\*\*([^*]{1,60})\*\*:?$", line)
+        if head:
+            if sentences:
+                sections.append(Section(heading, sentences))
+            heading = _plain(head[1] or head[2])[:80]
+            sentences = []
+            continue
+        for part in _sentences(line):
+            if total < _MAX_SENTENCES:
+                sentences.append(check(part, by_number))
+                total += 1
+    if sentences:
+        sections.append(Section(heading, sentences))
+    return Report(
+        title(facts), method(facts, claims), [*sections, Section("Limits", limits(facts))]
+    )
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:_MAX_CHARACTERS]
+
+
+def _sentences(line: str) -> list[str]:
+    """The sentences of a line; a citation behind a full stop belongs to what it follows."""
+    line = re.sub(r"^(?:[-*+•]|\d+[.)])\s+", "", _plain(line))
+    line = re.sub(r"([.!?])\s*((?:\[[\d,;\s–-]+\]\s*)+)", r" \2\1 ", line)
+    return [part.strip() for part in re.split(r"(?<=[.!?])\s+", line) if part.strip()]
+
+
+_CITATION = re.compile(
+    r"[\[(](?:claims?\s*)?#?(\d+(?:\s*(?:[,;–-]|and)\s*#?\d+)*)[\])]"
+    r"|\bclaims?\s+#?(\d+(?:\s*(?:,|and|,\s*and)\s*#?\d+)*)",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(
+    r"\b(?:refut\w*|reject\w*|disproved?|inconclusive|unconfirmed|ruled out|irrelevant|"
+    r"(?:does|do|did|is|are|was|were|could|can|has|have)(?: not|n['’]t)\s+"
+    r"(?:\w+\s+){0,2}?(?:depend\w*|rel(?:y|ies|ied)|reli\w*|affect\w*|matter\w*|influenc\w*|rais\w*|"
+    r"increas\w*|chang\w*|us(?:e|ed|es)|react\w*|respond\w*|look\w*|confirmed|play\w*)|"
+    r"no\s+(?:\w+\s+)?(?:effect|evidence|dependence|influence|impact|role)|cannot be confirmed|"
+    r"independent of|unaffected|ignores?)\b",
+    re.IGNORECASE,
+)
+_NEGATIVE = re.compile(
+    r"\b(?:not|no|never|none|neither|nor|cannot|without|refut\w*|reject\w*|disprov\w*|ruled out|"
+    r"unaffected|irrelevant|independent|ignor\w*|negligible|less than|\w+n['’]t)\b",
+    re.IGNORECASE,
+)
+_OPEN = re.compile(
+    r"\b(?:inconclusive|unclear|undecided|unsettled|not settled|could not|cannot|can't|untested|"
+    r"not (?:\w+ )?(?:confirmed|tested|drawn|clear|known|enough|established|decided)|too few|"
+    r"unknown|may|might|insufficient|no better than|saturated|unconfirmed|left open|open)\b",
+    re.IGNORECASE,
+)
+_LOWERS = re.compile(
+    r"\b(?:lower\w*|decreas\w*|reduc\w*|drop\w*|less likely|suppress\w*|falls?|diminish\w*|"
+    r"weaken\w*|away from|against)\b",
+    re.IGNORECASE,
+)
+_RAISES = re.compile(
+    r"\b(?:rais\w*|increas\w*|boost\w*|more likely|higher|strengthen\w*|rises?|grows?|towards?)\b",
+    re.IGNORECASE,
+)
+_NO_BIAS = re.compile(r"\b(?:not|no|never|isn['’]t|hardly)\s+(?:a\s+|any\s+)?bias|\bunbiased", re.I)
+_BIAS = re.compile(r"\bbias(?:ed|es)?\b", re.IGNORECASE)
+
+
+def check(text: str, claims: Mapping[int, Claim]) -> Sentence:
+    """A sentence with its mark. Each citation answers for the words since the one before it."""
+    citations = list(_CITATION.finditer(text))
+    if not citations:
+        return Sentence(text, [], "unverified")
+    numbers: list[int] = []
+    faults: list[str] = []
+    start = 0
+    for index, citation in enumerate(citations):
+        last = index + 1 == len(citations)
+        clause = text[start : len(text) if last else citation.end()]
+        # "[1][2]": the second answers for the same words as the first.
+        if clause.strip() == citation[0] and index:
+            clause = text[: citation.end()]
+        start = citation.end()
+        for number in _numbers(citation[1] or citation[2]):
+            numbers.append(number)
+            fault = _fault(clause, number, claims)
+            if fault:
+                faults.append(fault)
+    unique = list(dict.fromkeys(numbers))
+    if faults:
+        return Sentence(text, unique, "contradicted", "; ".join(dict.fromkeys(faults)))
+    return Sentence(text, unique, "cited")
+
+
+def _numbers(text: str) -> list[int]:
+    """ "1, 3-5" to 1, 3, 4, 5; a range of more than 50 is taken for its ends."""
+    found: list[int] = []
+    for first, last in re.findall(r"(\d{1,6})(?:\s*[–-]\s*(\d{1,6}))?", text):
+        a, b = int(first), int(last or first)
+        found += range(a, b + 1) if a <= b <= a + 50 else [a, b]
+    return found
+
+
+def _fault(clause: str, number: int, claims: Mapping[int, Claim]) -> str | None:
+    """What is wrong with words that cite a claim; None if they agree with it."""
+    claim = claims.get(number)
+    if claim is None:
+        return f"there is no claim {number}"
+    if claim.verdict == "confirmed":
+        if _DENIES.search(clause) and not _BIAS.search(clause):
+            return f"claim {number} is confirmed"
+        if claim.is_bias and _NO_BIAS.search(clause):
+            return f"claim {number} is a bias"
+        lowers, raises = bool(_LOWERS.search(clause)), bool(_RAISES.search(clause))
+        if lowers != raises and raises != (claim.direction > 0):
+            return f"claim {number} {'raises' if claim.direction > 0 else 'lowers'} the probability"
+    elif claim.verdict == "refuted":
+        if not _NEGATIVE.search(clause):
+            return f"claim {number} is refuted"
+    elif not _OPEN.search(clause):
+        return f"claim {number} is inconclusive"
+    if _BIAS.search(clause) and not _NEGATIVE.search(clause) and not claim.is_bias:
+        return f"claim {number} is no bias"
+    return None
