@@ -54,7 +54,8 @@ class RunConfig(BaseModel):
     # what
     classifier: str = Field(
         min_length=1,
-        description="classifier to explain: lab:NAME, hf:FOLDER_OR_ID or python:PATH.py:FACTORY",
+        description="classifier to explain: lab:NAME, hf:FOLDER_OR_ID, torchvision:NAME, "
+        "timm:NAME, checkpoint:FILE or python:PATH.py:FACTORY",
     )
     class_name: str = Field(
         min_length=1,
@@ -69,7 +70,18 @@ class RunConfig(BaseModel):
     )
     labels: str | None = Field(
         default=None,
-        description="file with one label a line, for a classifier that carries none",
+        description="file with one label a line, for a classifier that carries none, or imagenet, "
+        "waterbirds, celeba or fairface",
+    )
+    arch: str | None = Field(
+        default=None,
+        description="network of a checkpoint: a torchvision or timm model such as resnet50, or "
+        "python:PATH.py:FACTORY",
+    )
+    normalization: Literal["imagenet", "half", "none"] | None = Field(
+        default=None,
+        description="mean and deviation of a checkpoint's pictures: ImageNet's, 0.5 and 0.5, or "
+        "none; without it, the file's own, else ImageNet's",
     )
     trust_pickle: bool = Field(
         default=False,

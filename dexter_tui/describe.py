@@ -5,7 +5,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from dexter.classifiers import ClassifierInfo, describe_classifier
+from dexter.classifiers import ClassifierInfo, describe_classifier, needs_torch
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter_tui.launch import worker_environment
@@ -14,10 +14,10 @@ from dexter_tui.launch import worker_environment
 def describe(config: RunConfig) -> ClassifierInfo:
     """What the run's classifier is. InputError if there is none such.
 
-    A python: source has to be run to be known, and needs torch: that is left to a process of its
-    own, so that this one stays light and whatever the file does cannot harm it.
+    Most sources need torch to be known, and a python: one is code of the user's: that is left to
+    a process of its own, so that this one stays light and whatever happens there cannot harm it.
     """
-    if not config.classifier.startswith("python:"):
+    if not needs_torch(config.classifier):
         return _describe(config)
     process = subprocess.run(
         [sys.executable, "-P", "-m", "dexter_tui.describe", config.model_dump_json()],
@@ -36,7 +36,12 @@ def describe(config: RunConfig) -> ClassifierInfo:
 
 def _describe(config: RunConfig) -> ClassifierInfo:
     return describe_classifier(
-        config.classifier, labels=config.labels, trust_pickle=config.trust_pickle
+        config.classifier,
+        labels=config.labels,
+        trust_pickle=config.trust_pickle,
+        arch=config.arch,
+        normalization=config.normalization,
+        input=config.classifier_input,
     )
 
 

@@ -1,0 +1,62 @@
+"""The models that a run names, loaded together."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dexter.classifiers import Classifier, load_classifier
+from dexter.config import RunConfig
+from dexter.device import select_device
+from dexter.generator import Generator, load_generator
+from dexter.prompt import MaskedLM, load_masked_lm
+
+_FIELDS = {
+    "classifier", "labels", "trust_pickle", "arch", "normalization", "classifier_input",
+    "masked_lm",
+    "generator", "lora", "scheduler", "diffusion_steps", "guidance", "image_size", "padding",
+    "device", "dtype",
+}  # fmt: skip
+
+
+class Models(NamedTuple):
+    """What a run needs, on its device ("cpu" or "cuda:N")."""
+
+    classifier: Classifier
+    generator: Generator
+    masked_lm: MaskedLM
+    device: str
+
+
+def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
+    """Load what ``config`` names; ``root``: where the lab's models lie. Raises InputError."""
+    device = select_device(config.device)
+    classifier = load_classifier(
+        config.classifier,
+        labels=config.labels,
+        device=device,
+        dtype=config.dtype,
+        trust_pickle=config.trust_pickle,
+        arch=config.arch,
+        normalization=config.normalization,
+        input=config.classifier_input,
+        root=root,
+    )
+    generator = load_generator(
+        config.generator,
+        lora=config.lora,
+        scheduler=config.scheduler,
+        device=device,
+        dtype=config.dtype,
+        image_size=config.image_size,
+        diffusion_steps=config.diffusion_steps,
+        guidance=config.guidance,
+        padding=config.padding,
+        root=root,
+    )
+    return Models(
+        classifier, generator, load_masked_lm(config.masked_lm, device=device, root=root), device
+    )
+
+
+def model_settings(config: RunConfig) -> dict[str, Any]:
+    """What `load_models` reads of ``config``: two runs that agree in it can share their models."""
+    return config.model_dump(include=_FIELDS)
