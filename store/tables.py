@@ -230,10 +230,178 @@ class Slot(Table, table=True):
 
 
 class Report(Table, table=True):
-    """A text about a study, as a model or a person wrote it."""
+    """A text about a study, as a model, a person or the evidence itself gave it."""
 
     id: int = Field(default=None, primary_key=True)
     study_id: str = Field(foreign_key="study.id", index=True)
-    author: str  # the reporter's model or a person
+    author: str  # "evidence", the reporter's model or a person
     markdown: str
+    body: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # sections of checked sentences
+    prompt_hash: str | None = None  # SHA-256 of the reporter's system prompt
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Caption(Table, table=True):
+    """What a model said of a picture: kept for every study that shows the same picture."""
+
+    __table_args__ = (sa.UniqueConstraint("sha256", "model", "prompt_hash"),)
+
+    id: int = Field(default=None, primary_key=True)
+    sha256: str = Field(foreign_key="artifact.sha256")
+    model: str
+    prompt_hash: str  # SHA-256 of the system prompt
+    text: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Probe(Table, table=True):
+    """A question of a user about a classifier; its answer is a claim."""
+
+    id: int = Field(default=None, primary_key=True)
+    classifier_id: int = Field(foreign_key="classifier.id")
+    class_name: str
+    class_index: int
+    question: str
+    control: str  # the prompts compared
+    treated: str
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+    classifier: Classifier = Relationship(
+        sa_relationship_kwargs={"lazy": "joined", "innerjoin": True}
+    )
+
+
+class Claim(Table, table=True):
+    """What a concept does to the probability of a class: of a study, or the answer of a probe.
+
+    `low` and `high` are at 1 - 0.05/3, `p_corrected` is for three looks and the family.
+    """
+
+    __table_args__ = (sa.UniqueConstraint("study_id", "number"),)
+
+    id: int = Field(default=None, primary_key=True)
+    study_id: str | None = Field(foreign_key="study.id", default=None)
+    probe_id: int | None = Field(foreign_key="probe.id", default=None, index=True)
+    number: int  # by which reports cite it, from 1
+    concept: str
+    slot: str  # the part of a picture that it is about
+    direction: int  # 1 raises, -1 lowers the probability
+    sources: dict[str, list[str]] = Field(sa_type=JSON)  # "words": runs, "captions": pictures
+    effect: float  # mean change of the probability
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    pairs: int
+    flips: int  # pairs whose answer changed into the class (out of it, for direction -1)
+    flip_low: float
+    flip_high: float
+    placebo_threshold: float | None = None
+    detected: float | None = None  # treated less control
+    detected_control: float | None = None
+    detected_treated: float | None = None
+    prior: float | None = None  # how often it is seen in pictures of the base prompts
+    prior_low: float | None = None
+    prior_high: float | None = None
+    prior_n: int | None = None
+    in_frames: float | None = None  # how often in frames that hit the class
+    in_frames_low: float | None = None
+    in_frames_high: float | None = None
+    in_frames_n: int | None = None
+    over_represented: bool
+    core: bool  # it belongs to the class, so that to depend on it is no bias
+    min_effect: float
+    verdict: str  # confirmed, refuted or inconclusive
+    reason: str | None = None  # not_drawn, too_few_pairs, no_better_than_placebo, saturated
+    generator: str  # key of its pictures in the bank
+    detector: str | None = None  # the image-text model
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Evidence(Table, table=True):
+    """The pairs of a claim in one context, in lists of equal length; empty if it was left out."""
+
+    claim_id: int = Field(foreign_key="claim.id", primary_key=True)
+    context: str = Field(primary_key=True)  # class, rivals, or "as asked" by a probe
+    saturated: bool
+    control_mean: float  # target probability
+    pairs: int
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    control_prompts: list[str] = Field(sa_type=JSON)
+    treated_prompts: list[str] = Field(sa_type=JSON)
+    control_seeds: list[int] = Field(sa_type=JSON)
+    seeds: list[int] = Field(sa_type=JSON)  # of the treated pictures
+    control: list[float] = Field(sa_type=JSON)  # target probabilities
+    treated: list[float] = Field(sa_type=JSON)
+
+
+class Picture(Table, table=True):
+    """A picture of the bank: one tile of a sheet, read row by row."""
+
+    generator: str = Field(primary_key=True)  # SHA-256 of weights and settings
+    prompt: str = Field(primary_key=True)
+    seed: int = Field(primary_key=True)
+    sha256: str = Field(foreign_key="artifact.sha256", index=True)  # the sheet
+    place: int  # of the tile, from 0
+    side: int  # pixels
+
+
+class Placebo(Table, table=True):
+    """The effect of a word that should have none, by context."""
+
+    key: str = Field(primary_key=True)  # SHA-256 of generator, base prompts, classifier and class
+    word: str = Field(primary_key=True)
+    effects: dict[str, float] = Field(sa_type=JSON)
+    pairs: int
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Attribution(Table, table=True):
+    """What a word of a run's best prompt adds to the probability, with 95% intervals."""
+
+    run_id: str = Field(foreign_key="run.id", primary_key=True)
+    position: int = Field(primary_key=True)
+    word: str
+    prompt: str
+    leave_one_out: float  # loss of probability without the word
+    leave_one_out_low: float
+    leave_one_out_high: float
+    weight: float  # in a linear surrogate over word subsets
+    low: float
+    high: float
+    r2: float  # of the surrogate, weighted
+    r2_low: float
+    r2_high: float
+    subsets: int
+    seeds: int
+
+
+class Score(Table, table=True):
+    """How often fresh pictures of a text are taken for a study's class, with a 95% interval."""
+
+    study_id: str = Field(foreign_key="study.id", primary_key=True)
+    kind: str = Field(primary_key=True)  # class name, class name + concepts, prompt, caption
+    text: str = Field(primary_key=True)
+    value: float
+    low: float
+    high: float
+    n: int
+    hits: int
+
+
+class Stage(Table, table=True):
+    """How far the reasoning about a study is: captions, claims, attribution, scores, report."""
+
+    study_id: str = Field(foreign_key="study.id", primary_key=True)
+    name: str = Field(primary_key=True)
+    done: int = 0
+    total: int = 0
+    state: str = "waiting"  # waiting, running, done, failed
+    error: str | None = None
+    updated_at: datetime = Field(sa_type=UtcTime, default_factory=now)
