@@ -34,6 +34,7 @@ from dexter.reasoning.world import (
     Topic,
     control_prompt,
     treated_prompt,
+    wording,
 )
 from dexter.seeds import picture_seeds
 
@@ -525,16 +526,18 @@ def placebo_words(
 ) -> list[str]:
     """Words that should do nothing, to be put where the candidate's concept stands.
 
-    Of the same slot first, then of the slot that is worded alike (background and item); none a
+    Of the same slot first, then of slots that are worded alike (background and item); none a
     candidate (``taken``), of the candidate's family, or a word of any class.
     """
     from dexter.vocabulary import word_forms
 
     world = topic.world
-    alike: dict[Slot, Slot] = {"background": "item", "item": "background"}
-    words = world.words(candidate.slot)
-    if candidate.slot in alike:
-        words += world.words(alike[candidate.slot])
+    alike = [
+        slot
+        for slot in dict.fromkeys(family.slot for family in world.families.values())
+        if slot != candidate.slot and wording(slot) == wording(candidate.slot)
+    ]
+    words = [word for slot in [candidate.slot, *alike] for word in world.words(slot)]
     if not world.families:
         words = list(PLACEBO_WORDS)
     used = {form for concept in taken for word in concept.split() for form in word_forms(word)}

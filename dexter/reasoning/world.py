@@ -10,12 +10,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from dexter import checkpoints
 from dexter.errors import InputError
 
-Slot = Literal["subject", "background", "item", "attribute"]
+Slot = str
+"""The part of a picture that a word is about: "subject", "background", "item", or the name of an
+attribute of the subject ("colour", "hair", ...)."""
 
 ARTICLE = "a picture of a"
 
@@ -88,9 +90,6 @@ def load_world(root: Path | str | None = None) -> World:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a manifest of a world: {error!r}") from error
-    for name, family in families.items():
-        if family.slot not in get_args(Slot):
-            raise InputError(f"{path}: family {name!r} has the unknown slot {family.slot!r}")
     return World(families, **by_class)
 
 
@@ -164,11 +163,16 @@ def control_prompt(subject: str) -> str:
     return f"{ARTICLE} {subject}"
 
 
+def wording(slot: Slot) -> str:
+    """How a slot's words enter a prompt: "subject", "with" or "attribute"."""
+    return {"subject": "subject", "background": "with", "item": "with"}.get(slot, "attribute")
+
+
 def treated_prompt(subject: str, concept: str, slot: Slot) -> str:
     """The same prompt with the concept. A subject replaces the other, an attribute goes before."""
-    if slot == "subject":
+    if wording(slot) == "subject":
         return control_prompt(concept)
-    if slot == "attribute":
+    if wording(slot) == "attribute":
         return f"{ARTICLE} {concept} {subject}"
     return f"{ARTICLE} {subject} with {concept}"
 
