@@ -49,9 +49,11 @@ PLACES = {
     "gallery": "Frames",
     "log": "Log",
     "form": "New run",
+    "choice": "New run: a value of a few",
     "picture": "Enlarged picture",
     "dialog": "Questions",
     "ask": "Entries",
+    "page-help": "Help",
 }
 
 ACTIONS = (
@@ -136,10 +138,13 @@ ACTIONS = (
     Action("form", "next_field", "down", "Next", "The next setting.", shown=False),
     Action("form", "previous_field", "up", "Before", "The setting before.", shown=False),
     Action("form", "only_changed", "f3", "Changed", "Show only what differs from the preset, or all."),
+    Action("choice", "turn(-1)", "left", "Before", "The value before.", shown=False),
+    Action("choice", "turn(1)", "right,space", "Next value", "The next value."),
     Action("picture", "back", "escape,q,enter,z", "Back", "Back to where you came from."),
     Action("picture", "turn(-1)", "left,h", "Previous", "The picture before."),
     Action("picture", "turn(1)", "right,l", "Next", "The next picture."),
     Action("ask", "back", "escape", "Back", "Close without doing anything."),
+    Action("page-help", "back", "escape,q,question_mark,f1", "Close", "Close the help."),
     Action("dialog", "back", "escape,n", "No", "Close without doing anything."),
     Action("dialog", "yes", "y", "Yes", "Do it."),
 )  # fmt: skip

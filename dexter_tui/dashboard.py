@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from dexter.errors import InputError
 from dexter_tui import paths, terminal
@@ -18,13 +19,14 @@ def start(
     demo_devices: int,
 ) -> None:
     """Run the dashboard until its user leaves it. InputError for a wrong flag or setting."""
-    [wanted] = [known for known in IMAGES if known == images] or [None]
+    wanted = next((known for known in IMAGES if known == images), None)
     if wanted is None:
         raise InputError(f"--images: {images!r} is none of {', '.join(IMAGES)}")
     settings = paths.settings("dashboard")
     keys = {name: str(value) for name, value in paths.settings("keys").items()}
     # Asked before Textual reads the terminal: a late answer would arrive as key presses.
     terminal_can = terminal.probe(wanted)
+    _check_store(paths.home(), read_only=read_only)
     from dexter_tui.app import DexterApp
 
     options = Options(
@@ -44,3 +46,18 @@ def start(
     app.run()
     if app.return_code:
         sys.exit(app.return_code)
+
+
+def _check_store(home: Path, *, read_only: bool) -> None:
+    """A store of an older version is brought up to date, one of a newer version refused."""
+    from store.browse import Browse
+
+    state = Browse(home).state_of_schema()
+    if state == "new" or (state == "old" and not read_only):
+        from dexter_tui import steer
+
+        steer.upgrade(home)  # which tells what is wrong with a newer one
+    elif state == "old":
+        raise InputError(
+            f"{home}: the store is of an older version; start once without --read-only"
+        )

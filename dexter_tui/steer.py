@@ -93,13 +93,11 @@ def upgrade(home: Path) -> None:
 
 def _start(home: Path, run_ids: Sequence[str]) -> None:
     """Have detached workers do the runs."""
-    from dexter_tui import plan
-    from dexter_tui.launch import Team
+    from dexter_tui import control
     from store import Store
 
     with Store.open(home) as store:
-        config = RunConfig.model_validate(store.run(run_ids[0]).config)
-        Team(store, run_ids, plan.default_jobs(config)).start()
+        control.ensure_runners(store, again=True)
 
 
 def _runs(count: int) -> str:

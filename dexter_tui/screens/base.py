@@ -100,10 +100,6 @@ class DataScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (self.dexter.options.read_only and action in _CHANGES)
 
-    def action_press(self, key: str) -> None:
-        """A click on the key bar is the key."""
-        self.call_later(self.app.simulate_key, key)
-
     def confirm_cancel(self, runs: Sequence[RunRow]) -> None:
         """Cancel runs, after asking."""
         from dexter_tui.screens.dialogs import Confirm

@@ -19,7 +19,7 @@ from dexter_tui.views import clean
 from dexter_tui.widgets.devices import DeviceStrip
 from dexter_tui.widgets.facts import frame_caption, run_facts, study_facts
 from dexter_tui.widgets.keybar import KeyBar
-from dexter_tui.widgets.log_view import tail
+from dexter_tui.widgets.log_view import Tail, tail
 from dexter_tui.widgets.picture import Picture
 from dexter_tui.widgets.run_list import RunList
 from store.browse import ORDERS, FrameRow, RunRow, StepRow, StudyRow
@@ -109,7 +109,7 @@ class HomeScreen(DataScreen):
                 with Horizontal(id="shown"):
                     yield Picture(self.dexter.pictures, id="preview")
                     yield Static(id="caption")
-                yield Static(id="tail", markup=False)
+                yield Tail(id="tail")
         yield Static(id="welcome")
         yield DeviceStrip(id="devices")
         yield KeyBar()
@@ -193,7 +193,7 @@ class HomeScreen(DataScreen):
             panel.border_title = ""
             self._update("#facts", Text("nothing here; change the filter", style=palette.dim))
             self._show_preview(None)
-            self._update("#tail", Text())
+            self.query_one(Tail).show([])
             return
         if key != data.selected:
             self.reload()  # the cursor moved meanwhile
@@ -205,22 +205,21 @@ class HomeScreen(DataScreen):
                 self._update("#facts", study_facts(study, data.members, width, palette, signs))
             self._shown_run = None
             self._show_preview(None)
-            self._update("#tail", Text())
+            self.query_one(Tail).show([])
             return
         run = runs.rows.get(key)
         if run is None:
             return
         panel.border_title = f"Run {clean(run.id)} {signs.dot} seed {run.seed}"
-        self._update("#facts", run_facts(run, data.steps, width, palette, signs))
+        airy = self.size.height >= 32
+        facts = run_facts(run, data.steps, width, palette, signs, airy=airy)
+        self._update("#facts", facts)
         if run.id != self._shown_run:
             self._shown_run = run.id
             self._show_preview(None)
             self._cancel_preview()
         self._offer_preview(data.preview)
-        height = max(self.query_one("#tail").size.height, 0)
-        self._update(
-            "#tail", Text(_last_lines(data.log, height), no_wrap=True, overflow="ellipsis")
-        )
+        self.query_one(Tail).show(data.log)
 
     def _update(self, selector: str, text: Text) -> None:
         """Only what changed is drawn again, and goes over the line."""
@@ -452,7 +451,3 @@ def _short_path(path: Path) -> str:
         return f"~/{path.relative_to(Path.home())}"
     except ValueError:
         return str(path)
-
-
-def _last_lines(lines: list[str], count: int) -> str:
-    return "\n".join(clean(line) for line in lines[len(lines) - count if count else len(lines) :])

@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual.strip import Strip
+from textual.widget import Widget
 
 # Wide enough for any terminal: strips are cut to their place afterwards.
 _CONSOLE = Console(
@@ -23,6 +24,17 @@ _CONSOLE = Console(
 _SGR = re.compile(r"\x1b\[([0-9;]*)m")
 _CACHED_CELLS = 2_000_000
 _ASCII_LEVELS = " .:-=+*#%@"
+
+
+class Lines(Widget):
+    """A widget that draws itself line by line, on the ground that its style sheet gives it."""
+
+    def line(self, y: int) -> Strip:
+        """The line ``y`` of what is in sight."""
+        raise NotImplementedError
+
+    def render_line(self, y: int) -> Strip:
+        return self.line(y).apply_style(self.rich_style)
 
 
 def strip_of(text: Text, width: int, style: str = "") -> Strip:

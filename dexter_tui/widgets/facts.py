@@ -9,29 +9,35 @@ from rich.text import Text
 from dexter_tui.themes import Palette, Signs
 from dexter_tui.views import clean, duration, size
 from dexter_tui.widgets.cells import bar, fit, sparkline
-from dexter_tui.widgets.run_list import short_spec
+from dexter_tui.widgets.run_list import short_spec, template_text
 from store.browse import FrameRow, RunRow, StepRow, StudyRow
 from store.states import State
 
 
 def run_facts(
-    run: RunRow, steps: Sequence[StepRow], width: int, palette: Palette, signs: Signs
+    run: RunRow,
+    steps: Sequence[StepRow],
+    width: int,
+    palette: Palette,
+    signs: Signs,
+    *,
+    airy: bool = True,
 ) -> Text:
     """What a run asks, how far it is, how its losses go and which words it has."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
     text.append(clean(run.class_name), f"bold {palette.accent}")
-    text.append(f"  {clean(run.config.get('template', ''))}\n", palette.dim)
+    text.append(f"  {clean(template_text(run.config))}\n", palette.dim)
     state_line(text, run, palette, signs)
     text.append("\n")
     if run.error and run.state in (State.FAILED, State.LOST, State.CANCELLED):
         text.append(f"{clean(run.error)}\n", palette.bad)
-    text.append("\n")
+    text.append("\n" if airy else "")
     for name, values, shown in trends(steps):
-        text.append(f"{name:<10}", palette.dim)
-        text.append(sparkline(values, max(min(width - 20, 40), 8), signs.levels), palette.primary)
-        text.append(f" {shown}\n")
-    text.append("\n")
+        text.append(f"{name:<9}", palette.dim).append(f"{shown:>6} ")
+        line = sparkline(values, max(min(width - 17, 60), 8), signs.levels)
+        text.append(f"{line}\n", palette.primary)
+    text.append("\n" if airy else "")
     text.append_text(words_table(run, steps[-1] if steps else None, width, palette))
     return text
 
@@ -40,7 +46,9 @@ def state_line(text: Text, run: RunRow, palette: Palette, signs: Signs) -> None:
     """State, steps and time left, or the score."""
     style = palette.state(run.state)
     text.append(f"{signs.states[run.state]} {run.state.value}", style)
-    if run.steps_total:
+    if run.state is State.SUCCEEDED:
+        text.append(f"  {run.steps_done} steps")
+    elif run.steps_total:
         text.append(f"  {run.steps_done}/{run.steps_total} steps")
     if run.seconds_left is not None:
         text.append(f"  {duration(run.seconds_left)} left")
@@ -49,7 +57,7 @@ def state_line(text: Text, run: RunRow, palette: Palette, signs: Signs) -> None:
         text.append(f"{run.score_value:.0%}", f"bold {palette.good}")
         if run.score_low is not None and run.score_high is not None:
             text.append(
-                f" [{run.score_low:.0%}{signs.dash}{run.score_high:.0%}] of {run.score_n}",
+                f" [{run.score_low:.0%}{signs.dash}{run.score_high:.0%}]",
                 palette.dim,
             )
     elif run.frames_tried is not None:
@@ -64,7 +72,6 @@ def trends(steps: Sequence[StepRow]) -> list[tuple[str, list[float | None], str]
     """Loss, probability and entropy over the steps, each with its last value."""
     if not steps:
         return []
-    last = steps[-1]
     rows: list[tuple[str, list[float | None], str]] = []
     for name, values, digits in (
         ("loss", [step.losses.get("total") for step in steps], 3),
@@ -74,7 +81,6 @@ def trends(steps: Sequence[StepRow]) -> list[tuple[str, list[float | None], str]
         if any(value is not None for value in values):
             value = values[-1]
             rows.append((name, values, "" if value is None else f"{value:.{digits}f}"))
-    del last
     return rows
 
 
@@ -110,7 +116,7 @@ def study_facts(
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{short_spec(study.classifier)} {signs.arrow} ", palette.dim)
     text.append(clean(study.class_name), f"bold {palette.accent}")
-    text.append(f"  {clean(study.settings.get('template', ''))}\n", palette.dim)
+    text.append(f"  {clean(template_text(study.settings))}\n", palette.dim)
     for state in State:
         if count := study.states.get(state):
             text.append(f"{signs.states[state]} {count} {state.value}  ", palette.state(state))

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
+from textual import events
 from textual.app import RenderResult
 from textual.widget import Widget
 
@@ -15,38 +16,42 @@ if TYPE_CHECKING:
 class KeyBar(Widget):
     """The keys of the screen and its focused widget, as many as there is room for; clickable."""
 
-    DEFAULT_CSS = (
-        "KeyBar { dock: bottom; height: 1; width: 1fr; background: $panel; padding: 0 1; }"
-    )
+    DEFAULT_CSS = """
+    KeyBar { dock: bottom; height: 1; width: 1fr; background: $panel; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places: list[tuple[range, str]] = []
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
 
     def render(self) -> RenderResult:
         app = cast("DexterApp", self.app)
-        palette = app.palette
-        text, room, seen = Text(no_wrap=True, overflow="crop"), self.size.width, set()
         shown = [
-            (active.binding, active.enabled)
+            active.binding
             for active in self.screen.active_bindings.values()
             if active.binding.show and active.enabled
         ]
-        # What belongs to every screen comes last, but help is always in reach.
-        last = [item for item in shown if (item[0].id or "").startswith("app.")]
-        first = [item for item in shown if item not in last]
-        reserved = sum(len(item[0].description) + 4 for item in last)
-        for group, limit in ((first, room - reserved), (last, room)):
-            for binding, _ in group:
-                if binding.action in seen:
-                    continue
-                key = sign(binding.key, ascii_only=app.options.ascii)
-                part = f"{key} {binding.description}"
-                if len(text) + len(part) > limit:
-                    continue
-                seen.add(binding.action)
-                click = {"@click": f"screen.press('{binding.key}')"}
-                from rich.style import Style
-
-                text.append(key, Style.parse(f"bold {palette.accent}") + Style(meta=click))
-                text.append(f" {binding.description}  ", Style(meta=click))
+        # What every screen has comes last, but help is always in reach.
+        last = [binding for binding in shown if (binding.id or "").startswith("app.")]
+        reserved = sum(len(binding.description) + 4 for binding in last)
+        text, self._places, seen = Text(no_wrap=True, overflow="crop"), [], set()
+        for binding in [*(b for b in shown if b not in last), *last]:
+            key = sign(binding.key, ascii_only=app.options.ascii)
+            room = self.size.width - (0 if binding in last else reserved)
+            if binding.action in seen or len(text) + len(key) + len(binding.description) > room:
+                continue
+            seen.add(binding.action)
+            start = len(text)
+            text.append(key, f"bold {app.palette.accent}").append(f" {binding.description}")
+            self._places.append((range(start, len(text)), binding.key))
+            text.append("  ")
         return text
+
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        for place, key in self._places:
+            if offset is not None and offset.x in place:
+                self.app.simulate_key(key)

@@ -11,7 +11,7 @@ from textual.strip import Strip
 
 from dexter_tui.actions import bindings
 from dexter_tui.views import clean
-from dexter_tui.widgets.cells import strip_of
+from dexter_tui.widgets.cells import Lines, strip_of
 
 if TYPE_CHECKING:
     from dexter_tui.app import DexterApp
@@ -37,7 +37,7 @@ def tail(path: Path, lines: int | None = None) -> list[str]:
     return [line[:_MAX_LINE] for line in (found[-lines:] if lines is not None else found)]
 
 
-class LogView(ScrollView, can_focus=True):
+class LogView(Lines, ScrollView, can_focus=True):
     """Lines of a log; it stays at the end while its end is in sight."""
 
     BINDINGS = bindings("log")
@@ -80,7 +80,7 @@ class LogView(ScrollView, can_focus=True):
             self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False)
         self.refresh()
 
-    def render_line(self, y: int) -> Strip:
+    def line(self, y: int) -> Strip:
         x, top = self.scroll_offset
         row = top + y
         width = self.size.width
@@ -90,3 +90,22 @@ class LogView(ScrollView, can_focus=True):
         line = self._rows[row][x : x + width]
         style = palette.bad if "Error" in line or "refused" in line else ""
         return strip_of(Text(line, style=style), width)
+
+
+class Tail(Lines):
+    """The last lines of a log, as many as there is room for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._tail: list[str] = []
+
+    def show(self, lines: list[str]) -> None:
+        """Other lines than before."""
+        if lines != self._tail:
+            self._tail = lines
+            self.refresh()
+
+    def line(self, y: int) -> Strip:
+        width, height = self.size
+        shown = self._tail[-height:]
+        return strip_of(Text(clean(shown[y]) if y < len(shown) else ""), width)

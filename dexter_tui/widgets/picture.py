@@ -6,12 +6,11 @@ from rich.text import Text
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
-from textual.widget import Widget
 
-from dexter_tui.widgets.cells import Pictures, columns_for, strip_of
+from dexter_tui.widgets.cells import Lines, Pictures, columns_for, strip_of
 
 
-class Picture(Widget):
+class Picture(Lines):
     """Half blocks of the picture ``sha256``; empty while there is none."""
 
     sha256: reactive[str | None] = reactive(None)
@@ -24,7 +23,7 @@ class Picture(Widget):
         self._pictures = pictures
         self._shown: list[Strip] = []
 
-    def render_line(self, y: int) -> Strip:
+    def line(self, y: int) -> Strip:
         width, height = self.size
         if self.sha256 is None:
             return Strip.blank(width)

@@ -11,9 +11,10 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from dexter.config import TEMPLATES
 from dexter_tui.actions import bindings
 from dexter_tui.views import clean, duration
-from dexter_tui.widgets.cells import bar, fit, strip_of
+from dexter_tui.widgets.cells import Lines, bar, fit, strip_of
 from store.browse import RunRow, StudyRow
 from store.states import State
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _MARGIN = 40  # rows read before and behind those in sight
 
 
-class RunList(ScrollView, can_focus=True):
+class RunList(Lines, ScrollView, can_focus=True):
     """Runs below their studies, or, in another order, runs alone.
 
     `keys` are those of `store.browse.Browse.keys`. Rows that are not known yet are asked for by
@@ -165,7 +166,7 @@ class RunList(ScrollView, can_focus=True):
     def _app(self) -> "DexterApp":
         return cast("DexterApp", self.app)
 
-    def render_line(self, y: int) -> Strip:
+    def line(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
             return strip_of(self._heading(width), width, self._app.palette.dim)
@@ -182,7 +183,7 @@ class RunList(ScrollView, can_focus=True):
 
     def _heading(self, width: int) -> Text:
         names = "" if self.grouped or width < 90 else f"{'classifier':<16} {'class':<12} "
-        return Text(f"     {'run':<9} {names}seed {'progress':<18} {'left':<9}words")
+        return Text(f"     {'run':<9} {names}seed {'progress, score':<18} {'left':<9}words")
 
     def _study(self, key: int, width: int) -> Text:
         palette, signs = self._app.palette, self._app.signs
@@ -200,14 +201,14 @@ class RunList(ScrollView, can_focus=True):
             if count := study.states.get(state):
                 text.append(f"{signs.states[state]}{count} ", palette.state(state))
         if len(text) < width - 12:
-            template = clean(study.settings.get("template", ""))
+            template = clean(template_text(study.settings))
             text.append(f" {fit(template, width - len(text) - 2, signs.ellipsis)}", palette.dim)
         return text
 
     def _run(self, key: int, width: int) -> Text:
         palette, signs = self._app.palette, self._app.signs
         run = self.rows.get(key)
-        text = Text(signs.mark if key in self.marked else " ", style=palette.accent)
+        text = Text().append(signs.mark if key in self.marked else " ", palette.accent)
         if run is None:
             return text.append(f"   {signs.dot}", palette.dim)
         style = palette.state(run.state)
@@ -256,6 +257,12 @@ class RunList(ScrollView, can_focus=True):
         if run.state is not State.RUNNING:
             left = run.state.value
         text.append(f"{left:<9} ", palette.state(run.state) if left == run.state.value else "")
+
+
+def template_text(settings: Mapping[str, Any]) -> str:
+    """The template of a run or study, written out."""
+    name = str(settings.get("template", ""))
+    return TEMPLATES.get(name, name)
 
 
 def short_spec(spec: str) -> str:
