@@ -16,7 +16,7 @@ import typer
 
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED, flags, paths
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED, flags, paths, queue
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from store import Store
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
+Detach = Annotated[bool, typer.Option("--detach", help="queue and start them, and do not wait")]
 
 # Plain help: the descriptions of fields contain [MASK], which markup would swallow.
 app = typer.Typer(
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(rich_markup_mode=None, help="Your own settings and system prompts.")
 app.add_typer(config_app, name="config")
+queue.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +88,8 @@ def default(
     """Without a command: the dashboard in a terminal, else the runs."""
     # The look-up of checkpoints, here and in workers, shall mean the same folder.
     os.environ["DEXTER_HOME"] = str(paths.home())
+    if demo_devices:
+        os.environ["DEXTER_DEMO_DEVICES"] = str(demo_devices)
     if context.invoked_subcommand is not None:
         return
     if as_json or not all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
@@ -123,9 +127,10 @@ def run(
         typer.Option(
             min=1,
             metavar="N",
-            help="runs at the same time  [default: the cores of a CPU, 1 on a GPU]",
+            help="runs at the same time  [default: the cores of a CPU, one on each GPU]",
         ),
     ] = None,
+    detach: Detach = False,
     as_json: Json = False,
     **values: object,
 ) -> int:
@@ -133,23 +138,17 @@ def run(
 
     Prints the study's id. Ctrl-C cancels the runs; a lost connection does not.
     """
-    from dexter.classifiers import class_index
-    from dexter_tui import plan
-    from dexter_tui.describe import describe
+    from dexter_tui import control, plan
 
     if seeds is not None and seed is not None:
         raise InputError("--seeds and --seed: give one of them")
     numbers = [seed or 0] if seeds is None else range(seeds)
-    configs = [plan.with_full_paths(config) for config in flags.configs(preset, numbers, values)]
-    info = describe(configs[0])
-    index = class_index(info.labels, configs[0].class_name)
-    configs = [plan.with_names(config, info, index) for config in configs]
-    for finding in plan.check_machine(configs[0], paths.home()):
-        _say(f"{finding.detail}; {finding.remedy}")
+    configs = flags.configs(preset, numbers, values)
+    checked = control.check(configs, paths.home(), warn=_say)
     with _store(create=True) as store:
-        run_ids = plan.enqueue(store, configs, info, index)
-        _say(plan.expectation(store, configs[0], store.run(run_ids[0]).study_id))
-        return _work(store, run_ids, jobs or plan.default_jobs(configs[0]), as_json=as_json)
+        run_ids = control.add(store, checked)
+        _say(plan.expectation(store, checked[0].config, store.run(run_ids[0]).study_id))
+        return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
 
 
 # Typer reads the signature: our own flags, and one for each field of RunConfig.
@@ -167,40 +166,47 @@ app.command()(run)
 def resume(
     names: Annotated[list[str], typer.Argument(metavar="RUN...", help="ids, or their beginnings")],
     jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> int:
-    """Go on with runs that ended early, from their checkpoints."""
-    from dexter_tui import plan
+    """Go on with runs that were paused or ended early, from their checkpoints."""
+    from dexter_tui import control, plan
     from store import State
 
     with _store() as store:
         store.reconcile()
         runs = [store.run(name) for name in names]
         for found in runs:
-            if found.state not in (State.QUEUED, State.CANCELLED, State.FAILED, State.LOST):
+            if found.state not in control.RESUMABLE | {State.QUEUED}:
                 raise InputError(f"run {found.id} is {found.state.value}; nothing to resume")
         config = RunConfig.model_validate(runs[0].config)
         for finding in plan.check_machine(config, paths.home()):
             _say(f"{finding.detail}; {finding.remedy}")
         for found in runs:
             if found.state is not State.QUEUED:
-                store.set_state(found.id, State.QUEUED)
+                control.resume(store, found.id)
         run_ids = list(dict.fromkeys(found.id for found in runs))
-        return _work(store, run_ids, jobs or plan.default_jobs(config), as_json=as_json)
+        return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
 
 
-def _work(store: "Store", run_ids: Sequence[str], jobs: int, *, as_json: bool) -> int:
-    """Have workers do the runs, show how they get on, and print what came of them."""
-    from dexter_tui import views
-    from dexter_tui.launch import Team
+def _work(
+    store: "Store", run_ids: Sequence[str], jobs: int | None, *, as_json: bool, detach: bool
+) -> int:
+    """Have runners do the runs, show how they get on, and print what came of them."""
+    from dexter_tui import launch, views
     from dexter_tui.live import watch
+    from dexter_tui.team import Team
 
     console = _console(sys.stderr)
+    if launch.logout_kills():
+        _say(launch.LOGOUT_WARNING)
     team = Team(store, run_ids, jobs)
     team.start()
-    watch(team, console)
+    if not detach:
+        watch(team, console)
     runs = team.runs()
-    console.print(views.studies_view(runs))
+    if not detach:
+        console.print(views.studies_view(runs))
     for error in dict.fromkeys(run.error for run in runs if run.error):
         _say(error)
     if as_json:
@@ -208,7 +214,7 @@ def _work(store: "Store", run_ids: Sequence[str], jobs: int, *, as_json: bool) -
     else:
         for study in dict.fromkeys(run.study_id for run in runs):
             print(study)
-    return team.exit_code()
+    return 0 if detach else team.exit_code()
 
 
 @app.command("runs")

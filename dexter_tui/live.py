@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dexter_tui import images
-from dexter_tui.launch import Team
+from dexter_tui.team import Team
 from dexter_tui.views import (
     STATE_STYLES,
     clean,
@@ -38,9 +38,9 @@ PACE_STEPS = 20  # the last steps, from which the time left is told
 
 
 def watch(team: Team, console: Console) -> None:
-    """Show the team's runs until all its workers are gone.
+    """Show the team's runs until all have ended.
 
-    The first Ctrl-C cancels the runs and waits for their end, the second kills the workers.
+    The first Ctrl-C cancels the runs and waits for their end, the second kills their processes.
     """
     screen = Screen(team.store, console)
     lines = Lines(console)
@@ -61,7 +61,6 @@ def watch(team: Team, console: Console) -> None:
             else:
                 lines.tell(runs)
             time.sleep(POLL_SECONDS)
-        team.abandon_queued()
         if not console.is_terminal:
             lines.tell(team.runs())
 

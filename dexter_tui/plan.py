@@ -9,6 +9,7 @@ from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.estimate import estimate
+from dexter.weights import identities
 from dexter_tui import doctor
 from dexter_tui.flags import flag
 from dexter_tui.views import duration, size
@@ -103,13 +104,21 @@ def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig
 
 
 def enqueue(
-    store: Store, configs: Sequence[RunConfig], info: ClassifierInfo, index: int
+    store: Store,
+    configs: Sequence[RunConfig],
+    info: ClassifierInfo,
+    index: int,
+    *,
+    priority: int = 0,
 ) -> list[str]:
     """Write the study of class ``index`` and its runs, one for each configuration; their ids."""
     classifier = store.ensure_classifier(info.spec, info.weights_hash, info.labels, info.image_size)
-    settings = configs[0].study_settings()
+    # A name stays when the weights behind it change; the study must be another then.
+    weights = identities(configs[0], cache=store.home / "hashes.json")
+    settings = {**configs[0].study_settings(), "weights": weights}
     study = store.ensure_study(classifier, info.labels[index], index, settings)
-    return [store.add_run(study, c.seed, c.model_dump(mode="json")) for c in configs]
+    runs = [(config.seed, config.model_dump(mode="json")) for config in configs]
+    return store.add_runs(study, runs, priority=priority)
 
 
 def expectation(store: Store, config: RunConfig, study_id: str) -> str:

@@ -1,82 +1,85 @@
-"""Works on queued runs, one after another: ``python -m dexter_tui.worker RUN…``
+"""Works on queued runs, one after another: ``python -m dexter_tui.worker SLOT``
 
 The models are loaded once for all runs that use the same. A run's lock is held for as long as this
-process works on it; what it finds goes to the store, so that whoever watches needs only that.
-Exit code: 0, 1 if a run failed, 2 if all that failed were refused input.
+process works on it; what it finds goes to the run's journal and to the store, so that whoever
+watches needs only that. Exit code: 0, 1 if a run failed, 2 if all that failed were refused input.
 """
 
+import errno
 import io
 import os
-import pickle
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dexter.classifiers import Classifier, load_classifier
 from dexter.config import RunConfig
-from dexter.device import select_device
 from dexter.errors import InputError
-from dexter.estimate import estimate
-from dexter.generator import Generator, load_generator
+from dexter.models import Models, load_models, model_settings
 from dexter.optimize import Optimization, Step, optimize
-from dexter.prompt import MaskedLM, load_masked_lm, template_pieces
+from dexter.prompt import template_pieces
 from dexter.score import activation_score, draw_frames
-from dexter.seeds import picture_seeds, seed_range
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED
+from dexter.seeds import seed_range
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED, control, devices, launch
+from dexter_tui.checkpoint import Checkpoints, Saving
 from dexter_tui.launch import log_file
 from dexter_tui.paths import home
-from dexter_tui.views import clean
+from dexter_tui.recorder import Recorder, log
 from store import State, Store, StoreError
-from store.artifacts import write_atomic
-from store.errors import explained
+from store.locks import try_lock
 from store.tables import Run
 
-RECORD_SECONDS = 1.0
-CHECKPOINT_SECONDS = 5.0
-CHECKPOINT_STEPS = 10
+STORE_PATIENCE = 0.3  # seconds that a run stands still for other processes that write
+START_PATIENCE = 60.0  # seconds that a worker waits for a store that cannot be written
+LOAD_PROMISE = 3600.0  # seconds: models may have to be downloaded, a score may be long
+# A worker's next sign comes within so many seconds, or so many times what the last step took.
+PROMISE_SECONDS = 30.0
+PROMISE_STEPS = 20
 
 
-class Cancelled(Exception):
-    """The user asked for an end."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Models(NamedTuple):
-    """What a run needs, on its device."""
+class Stopped(Exception):
+    """The run is to end before its time, and be left in this state."""
 
-    classifier: Classifier
-    generator: Generator
-    masked_lm: MaskedLM
-    device: str
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.state = state
 
 
-def main(run_ids: Sequence[str]) -> int:
-    """Work until none of the runs is queued any more."""
+def main(slot_name: str) -> int:
+    """Work until no run waits that this process can do."""
     torch.set_num_threads(1)
     codes = set()
-    with Store.open(home()) as store:
-        worker = Worker(store)
-        signal.signal(signal.SIGTERM, worker.terminate)
-        while not worker.stopping and (run := store.claim_run(run_ids=run_ids)) is not None:
-            redirect_output(log_file(store, run.id))
-            log(f"run {run.id}, attempt {run.attempt}, process {os.getpid()}: loading the models")
-            codes.add(worker.work(run))
+    with Store.open(home(), patience=STORE_PATIENCE) as store:
+        lock = try_lock(store.slot_lock(slot_name))
+        if lock is None:
+            return 0  # the slot has a worker
+        with lock:
+            worker = Worker(store, devices.slot(slot_name))
+            signal.signal(signal.SIGTERM, worker.terminate)
+            while not worker.stopping and (run := worker.claim()) is not None:
+                redirect_output(log_file(store, run.id))
+                log(f"run {run.id}, attempt {run.attempt}, process {os.getpid()}, {slot_name}")
+                codes.add(worker.work(run))
+            worker.keep_runner()
     return EXIT_FAILED if EXIT_FAILED in codes else max(codes, default=0)
 
 
-def log(line: str) -> None:
-    """One line, with the time, to the run's log."""
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {clean(line)}", flush=True)
+def log_trace() -> None:
+    """Where the exception that is handled came from."""
+    for line in traceback.format_exc().splitlines():
+        log(line)
 
 
 def redirect_output(path: Path) -> None:
@@ -89,69 +92,152 @@ def redirect_output(path: Path) -> None:
 
 
 class Worker:
-    """Keeps the models of its last run."""
+    """Does runs on one slot, and keeps the models of its last run."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, slot: devices.Slot) -> None:
         self.store = store
+        self.slot = slot
         self.stopping = False
+        """Whether this process takes no further run."""
+        self._terminated = False
+        self._runner = os.getppid()
         self._models: Models | None = None
         self._models_of: dict[str, Any] | None = None
 
     def terminate(self, *_: object) -> None:
-        """On SIGTERM: end the run at its next step, and take no other."""
-        self.stopping = True
+        """On SIGTERM: keep the run's place, give it back, and end."""
+        self.stopping = self._terminated = True
+
+    def claim(self) -> Run | None:
+        """The next run for this slot, if it is for this process."""
+        deadline = time.monotonic() + START_PATIENCE
+        while True:
+            try:
+                return self.store.claim_run(
+                    devices=self.slot.accepts, slot=self.slot.name, fits=self._fits
+                )
+            except StoreError:
+                if time.monotonic() > deadline or self.stopping:
+                    raise
+                time.sleep(0.2)
+
+    def _fits(self, config: Mapping[str, Any]) -> bool:
+        """On a GPU other models get a new process, whose runner looks for room first."""
+        if self._models is None or not self.slot.on_gpu:
+            return True
+        return model_settings(self._placed(RunConfig.model_validate(config))) == self._models_of
+
+    def keep_runner(self) -> None:
+        """Start a runner if this process's own was killed."""
+        if os.getppid() != self._runner and not control.runner_alive(self.store, self.slot.name):
+            self._runner = os.getppid()
+            launch.start_runner(self.store, self.slot.name)
 
     def work(self, run: Run) -> int:
         """Do one run, whatever comes of it; its exit code."""
         try:
-            self._run(run)
-        except Cancelled:
-            self.store.finish_run(run.id, State.CANCELLED)
-            log("cancelled")
-            return 0
+            recorder = self._recorder(run)
+            if recorder is None:
+                return 0
+            recorder.start(run)
+            return self._work(run, recorder)
+        except (StoreError, OSError) as error:  # nothing can be written: it is queued again
+            log(f"given up for now: {error}")
+            self.stopping = True
+            return EXIT_FAILED
+        finally:
+            self.store.release(run.id)
+
+    def _recorder(self, run: Run) -> Recorder | None:
+        """What writes the run down; None if its journal says that it ended already."""
+        deadline = time.monotonic() + START_PATIENCE
+        while True:
+            try:
+                recorder = Recorder(self.store, run)
+                if self.store.run(run.id).state in (State.SUCCEEDED, State.FAILED):
+                    log("it had ended; the store had not heard of it")
+                    return None
+                return recorder
+            except StoreError:
+                if time.monotonic() > deadline or self.stopping:
+                    raise
+                time.sleep(1)
+
+    def _work(self, run: Run, recorder: Recorder) -> int:
+        code = EXIT_FAILED
+        try:
+            self._run(run, recorder)
+        except Stopped as stopped:
+            # Pausing ends the process, so that its memory is free for others.
+            self.stopping = self.stopping or stopped.state is not State.CANCELLED
+            recorder.state(stopped.state)
+            outcome, code = stopped.state.value, 0
         except (InputError, StoreError) as error:
-            log(f"refused: {error}")
-            self._fail(run, str(error))
-            return EXIT_REFUSED
+            recorder.state(State.FAILED, error=str(error), stop_reason=control.REFUSED)
+            outcome, code = f"refused: {error}", EXIT_REFUSED
         except torch.OutOfMemoryError as error:
-            traceback.print_exc()
-            self._fail(run, _memory_advice(error))
-            return EXIT_FAILED
+            log_trace()
+            outcome = self._out_of_memory(run, recorder, error)
         except Exception as error:  # a defect ends this run, not those that wait behind it
-            traceback.print_exc()
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise  # a full disk is no fault of the run: it is queued again
+            log_trace()
             first = (str(error).strip().splitlines() or [""])[0]
-            self._fail(run, f"{type(error).__name__}: {first} (see {log_file(self.store, run.id)})")
-            return EXIT_FAILED
-        log("succeeded")
-        return 0
+            outcome = f"{type(error).__name__}: {first} (see {log_file(self.store, run.id)})"
+            recorder.state(State.FAILED, error=outcome)
+        else:
+            outcome, code = "succeeded", 0
+        recorder.settle(lambda: self._terminated)
+        log(outcome)
+        return code
 
-    def check_cancelled(self, run_id: str) -> None:
-        """Raises Cancelled if the user asked for an end, in the store or by a signal."""
-        if self.stopping or self.store.run(run_id).state is State.CANCELLING:
-            raise Cancelled
+    def _out_of_memory(self, run: Run, recorder: Recorder, error: torch.OutOfMemoryError) -> str:
+        """Once, the run goes on with fewer pictures at a time, in a new process."""
+        self.stopping = True
+        first = (str(error).strip().splitlines() or [""])[0]
+        if run.reduced:
+            line = (
+                f"out of memory, also with half the pictures at a time: {first} "
+                "Try --micro-batch 1, --dtype bfloat16 or another --device"
+            )
+            recorder.state(State.FAILED, error=line)
+        else:
+            line = (
+                f"out of memory ({first}); goes on with half the pictures at a time and "
+                "gradient checkpointing"
+            )
+            recorder.state(State.QUEUED, error=line, reduced=True)
+        return line
 
-    def _fail(self, run: Run, line: str) -> None:
-        self.store.finish_run(run.id, State.FAILED, error=line)
+    def check(self, run_id: str) -> None:
+        """Raises Stopped if the user, or whoever ends processes, asked for an end."""
+        self.keep_runner()
+        try:
+            state = self.store.run(run_id).state
+        except StoreError:  # a store that is away asks for nothing
+            state = State.RUNNING
+        if state is State.CANCELLING:
+            raise Stopped(State.CANCELLED)
+        if state is State.PAUSING:
+            raise Stopped(State.PAUSED)
+        if self._terminated:
+            raise Stopped(State.QUEUED)
 
-    def _run(self, run: Run) -> None:
+    def _run(self, run: Run, recorder: Recorder) -> None:
+        recorder.flush(LOAD_PROMISE)
+        log("loading the models")
         config = RunConfig.model_validate(run.config)
         models = self._load(config)
-        checkpoint = Checkpoint(self.store.run_folder(run.id) / "checkpoint.pt")
-        resumed = checkpoint.load()
         search = optimize(
             config,
             classifier=models.classifier,
             generator=models.generator,
             masked_lm=models.masked_lm,
-            state=resumed,
         )
-        try:
-            self.store.set_state(run.id, State.RUNNING, from_={State.STARTING})
-        except StoreError:
-            self.check_cancelled(run.id)  # while the models were loaded
-            raise
-        self.store.update_run(
-            run.id,
+        checkpoints = Checkpoints(self.store.run_folder(run.id), run)
+        checkpoints.load(search, recorder.steps_recorded())
+        recorder.state(State.RUNNING)
+        recorder.fields(
             device=models.device,
             steps_total=config.steps,
             frames_wanted=config.frames,
@@ -160,38 +246,55 @@ class Worker:
                 for purpose in ("search", "score", "frames")
             },
         )
+        recorder.flush(PROMISE_SECONDS)
+        self.check(run.id)
         started = time.monotonic()
-        log(f"{'searching' if resumed is None else 'going on'} on {models.device}")
-        recorder = Recorder(self.store, run.id, config, search, checkpoint)
-        try:
-            for step in search:
-                if recorder.add(step):
-                    self.check_cancelled(run.id)
-        except Cancelled:
-            recorder.save()
-            raise
+        log(f"searching on {models.device}")
+        saving = Saving(recorder, checkpoints, search)
+        for step in search:
+            recorder.step(_step_row(step))
+            if step.step == 1 or step.step % config.preview_every == 0:
+                _record_preview(recorder, config, step, search.class_index)
+            promise = max(PROMISE_SECONDS, PROMISE_STEPS * step.seconds)
+            if saving.due(step) or self._terminated:
+                saving.save(promise)
+                log(
+                    f"step {step.step}: loss {step.losses['total']:.4f}, "
+                    f"p {step.target_probability:.3f}, best {', '.join(step.best_words)}"
+                )
+            elif recorder.due():
+                recorder.flush(promise)
+            else:
+                continue
+            try:
+                self.check(run.id)
+                self._wait_for_room(run.id, recorder)
+            except Stopped:
+                saving.save(promise)
+                raise
         # The last checkpoint: what follows is done again as a whole if it is interrupted.
-        recorder.save()
-        self._conclude(run.id, config, models, search)
-        self.store.finish_run(
-            run.id, State.SUCCEEDED, seconds=(run.seconds or 0) + time.monotonic() - started
-        )
+        saving.save(LOAD_PROMISE)
+        self._conclude(run.id, config, models, search, recorder)
+        recorder.state(State.SUCCEEDED, seconds=(run.seconds or 0) + time.monotonic() - started)
 
     def _conclude(
-        self, run_id: str, config: RunConfig, models: Models, search: Optimization
+        self,
+        run_id: str,
+        config: RunConfig,
+        models: Models,
+        search: Optimization,
+        recorder: Recorder,
     ) -> None:
         """Score the best prompt and draw its frames, on noise that no search has seen."""
         result = search.result
         log(f"ended ({result.stop_reason}) at step {result.steps} with: {result.prompt}")
-        self.store.update_run(
-            run_id,
+        recorder.fields(
             words=result.words,
             prompt=result.prompt,
             stop_reason=result.stop_reason,
             peak_memory_bytes=result.peak_memory_bytes,
         )
-        self.store.record_prompts(
-            run_id,
+        recorder.prompts(
             [
                 {
                     "words": list(prompt.words),
@@ -200,13 +303,14 @@ class Worker:
                     "pictures": prompt.n,
                 }
                 for prompt in result.prompts
-            ],
+            ]
         )
-        batch = estimate(config, device=models.device).picture_batch
+        recorder.flush(LOAD_PROMISE)
+        self.check(run_id)
+        batch = search.picture_batch
         subject = (models.generator, models.classifier, search.class_index, result.prompt)
         score = activation_score(*subject, n=config.score_images, batch=batch)
-        self.store.update_run(
-            run_id,
+        recorder.fields(
             score_value=score.value,
             score_low=score.low,
             score_high=score.high,
@@ -214,160 +318,64 @@ class Worker:
             score_hits=score.hits,
         )
         hits = tried = 0
-        told_at = 0.0
         for frame in draw_frames(
             *subject, wanted=config.frames, tries=config.frame_tries, batch=batch
         ):
             tried += 1
             hits += frame.hit
-            self.store.record_frame(
-                run_id,
+            recorder.frame(
+                png(frame.image),
                 kind="frame",
+                step=0,
                 seed=frame.seed,
                 prompt=result.prompt,
                 predicted_class=frame.predicted_class,
                 target_probability=frame.target_probability,
                 hit=frame.hit,
-                sha256=self.store.put_artifact(png(frame.image), "image/png"),
             )
-            if time.monotonic() - told_at >= RECORD_SECONDS:
-                self.store.update_run(run_id, frames_hit=hits, frames_tried=tried)
-                self.check_cancelled(run_id)
-                told_at = time.monotonic()
-        self.store.update_run(run_id, frames_hit=hits, frames_tried=tried)
+            if recorder.due():
+                recorder.fields(frames_hit=hits, frames_tried=tried)
+                recorder.flush(LOAD_PROMISE)
+                self.check(run_id)
+                self._wait_for_room(run_id, recorder)
+        recorder.fields(frames_hit=hits, frames_tried=tried)
+
+    def _wait_for_room(self, run_id: str, recorder: Recorder) -> None:
+        while recorder.crowded():
+            log("too many pictures wait for room on the disk")
+            time.sleep(5)
+            recorder.flush(LOAD_PROMISE)
+            self.check(run_id)
 
     def _load(self, config: RunConfig) -> Models:
         """The models of ``config``; those of the last run if they are the same."""
-        wanted = config.model_dump(
-            include={
-                "classifier", "labels", "trust_pickle", "masked_lm", "generator", "lora",
-                "scheduler", "diffusion_steps", "guidance", "image_size", "device", "dtype",
-            }
-        )  # fmt: skip
+        placed = self._placed(config)
+        wanted = model_settings(placed)
         if self._models is None or self._models_of != wanted:
             self._models = None
-            device = select_device(config.device)
-            self._models = Models(
-                load_classifier(
-                    config.classifier,
-                    labels=config.labels,
-                    device=device,
-                    dtype=config.dtype,
-                    trust_pickle=config.trust_pickle,
-                ),
-                load_generator(
-                    config.generator,
-                    lora=config.lora,
-                    scheduler=config.scheduler,
-                    device=device,
-                    dtype=config.dtype,
-                    image_size=config.image_size,
-                    diffusion_steps=config.diffusion_steps,
-                    guidance=config.guidance,
-                ),
-                load_masked_lm(config.masked_lm, device=device),
-                device,
-            )
+            self._models = load_models(placed)
             self._models_of = wanted
         return self._models
 
-
-class Checkpoint:
-    """A file from which a run goes on as if nothing had happened."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def load(self) -> dict[str, Any] | None:
-        """The state saved last, or None at the beginning of a run."""
-        if not self.path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            raise InputError(
-                f"{self.path}: cannot be read ({type(error).__name__}); remove it to start this "
-                "run again from its first step"
-            ) from error
-        return state
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace the file, at once or not at all."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        with explained(self.path):
-            write_atomic(self.path, buffer.getvalue())
+    def _placed(self, config: RunConfig) -> RunConfig:
+        """On this slot's device, whatever its number is elsewhere: this process sees no other."""
+        on_cuda = bool(self.slot.environment()[devices.VISIBLE])
+        return config.model_copy(update={"device": "cuda" if on_cuda else "cpu"})
 
 
-class Recorder:
-    """Writes steps to the store about once a second, and a checkpoint behind them now and then."""
-
-    def __init__(
-        self,
-        store: Store,
-        run_id: str,
-        config: RunConfig,
-        search: Optimization,
-        checkpoint: Checkpoint,
-    ) -> None:
-        self._store = store
-        self._run_id = run_id
-        self._config = config
-        self._search = search
-        self._checkpoint = checkpoint
-        self._waiting: list[Step] = []
-        self._recorded_at = self._saved_at = time.monotonic()
-
-    def add(self, step: Step) -> bool:
-        """Take in a step; whether the steps so far were written."""
-        self._waiting.append(step)
-        if step.step == 1 or step.step % self._config.preview_every == 0:
-            self._record_preview(step)
-        now = time.monotonic()
-        if step.step % CHECKPOINT_STEPS == 0 or now - self._saved_at >= CHECKPOINT_SECONDS:
-            self.save()
-        elif now - self._recorded_at >= RECORD_SECONDS:
-            self._flush()
-        return not self._waiting
-
-    def save(self) -> None:
-        """Write the steps that wait, then a checkpoint.
-
-        In this order, because a resumed run goes on behind its checkpoint: no step before that
-        may be missing.
-        """
-        self._flush()
-        self._checkpoint.save(self._search.state_dict())
-        self._saved_at = time.monotonic()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            last = self._waiting[-1]
-            log(
-                f"step {last.step}: loss {last.losses['total']:.4f}, "
-                f"p {last.target_probability:.3f}, best {', '.join(last.best_words)}"
-            )
-        self._store.record_steps(self._run_id, [_step_row(step) for step in self._waiting])
-        self._waiting.clear()
-        self._recorded_at = time.monotonic()
-
-    def _record_preview(self, step: Step) -> None:
-        config = self._config
-        pieces = template_pieces(config.template_text, config.suffix)
-        text = "".join(a + b for a, b in zip(pieces, (*step.words, ""), strict=True))
-        # The search takes `batch` new pictures a step; this is the first of them.
-        [seed] = picture_seeds("search", (step.step - 1) * config.batch, 1, config.seed)
-        self._store.record_frame(
-            self._run_id,
-            kind="preview",
-            step=step.step,
-            seed=seed,
-            prompt=text,
-            predicted_class=step.predicted_class,
-            target_probability=step.target_probability,
-            hit=step.predicted_class == self._search.class_index,
-            sha256=self._store.put_artifact(png(step.image), "image/png"),
-        )
+def _record_preview(recorder: Recorder, config: RunConfig, step: Step, class_index: int) -> None:
+    pieces = template_pieces(config.template_text, config.suffix)
+    text = "".join(a + b for a, b in zip(pieces, (*step.words, ""), strict=True))
+    recorder.frame(
+        png(step.image),
+        kind="preview",
+        step=step.step,
+        seed=step.seed,
+        prompt=text,
+        predicted_class=step.predicted_class,
+        target_probability=step.target_probability,
+        hit=step.predicted_class == class_index,
+    )
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
@@ -379,17 +387,9 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 def _step_row(step: Step) -> dict[str, Any]:
     row = asdict(step)
-    del row["image"]
+    del row["image"], row["seed"]
     return row
 
 
-def _memory_advice(error: torch.OutOfMemoryError) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return (
-        f"out of GPU memory: {first} Try --micro-batch 1, --gradient-checkpointing, "
-        "--dtype bfloat16 or another --device"
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1]))

@@ -7,9 +7,13 @@ wrote in between.
 
 import contextlib
 import os
+import random
 import sqlite3
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
@@ -21,21 +25,54 @@ from store.tables import to_json
 # The newest migration. Kept here so that opening a store that is up to date loads no Alembic.
 HEAD = "0003"
 
-_BUSY_MS = 10_000
+PATIENCE = 10.0  # seconds to wait for another process that writes
+# Between two tries. SQLite's own waiting is up to 0.1 s late in seeing that the lock is free.
+_RETRY_SECONDS = (0.0005, 0.003)
 
 
-def writer_engine(path: Path, *, foreign_keys: bool = True) -> sa.Engine:
-    """An engine whose transactions all take the write lock when they begin."""
-    keys = "ON" if foreign_keys else "OFF"
-    return _engine(path, "rw", "BEGIN IMMEDIATE", f"foreign_keys={keys}", "synchronous=NORMAL")
+def writer_engine(
+    path: Path,
+    *,
+    foreign_keys: bool = True,
+    patience: float = PATIENCE,
+    durable: bool = False,
+) -> sa.Engine:
+    """An engine whose transactions all take the write lock when they begin.
+
+    `durable` transactions are on the disk when they end. Of the others a power cut may take the
+    last ones; the journals of the runs have what these wrote.
+    """
+    return _engine(
+        path,
+        "rw",
+        lambda connection: _begin_immediate(connection, patience),
+        f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
+        f"synchronous={'FULL' if durable else 'NORMAL'}",
+        "busy_timeout=0",  # `_begin_immediate` waits
+    )
+
+
+def _begin_immediate(connection: sqlite3.Connection, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(*_RETRY_SECONDS))
 
 
 def reader_engine(path: Path) -> sa.Engine:
     """An engine that cannot write and never waits for a writer."""
-    return _engine(path, "ro", "BEGIN", "query_only=ON")
+    return _engine(path, "ro", lambda connection: connection.execute("BEGIN"), "query_only=ON")
 
 
-def _engine(path: Path, mode: str, begin: str, *pragmas: str) -> sa.Engine:
+def _engine(
+    path: Path, mode: str, begin: Callable[[sqlite3.Connection], object], *pragmas: str
+) -> sa.Engine:
     engine = sa.create_engine(
         "sqlite://",
         creator=lambda: _connect(path, mode),
@@ -50,7 +87,7 @@ def _engine(path: Path, mode: str, begin: str, *pragmas: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
+        begin(cast(sqlite3.Connection, connection.connection.dbapi_connection))
 
     return engine
 
@@ -60,7 +97,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
-        timeout=_BUSY_MS / 1000,
+        timeout=PATIENCE,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -103,17 +140,21 @@ def prepare(path: Path, lock: Path) -> None:
             return  # another process was faster
         revision = _revision(path)
         if revision is not None:
-            _backup(path, revision)
+            _backup_before_upgrade(path, revision)
         path.touch(mode=0o600)
         migrate(path, HEAD)
 
 
-def _backup(path: Path, revision: str) -> None:
-    time = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    backup = path.with_suffix(f".{revision}.{time}.backup.sqlite")
+def _backup_before_upgrade(path: Path, revision: str) -> None:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    backup(path, path.with_suffix(f".{revision}.{stamp}.backup.sqlite"))
+
+
+def backup(path: Path, target: Path) -> None:
+    """Write a whole and compact copy of the store, also while others write into it."""
     with contextlib.closing(_connect(path, "rw")) as connection:
-        connection.execute("VACUUM INTO ?", (os.fspath(backup),))
-    backup.chmod(0o600)
+        connection.execute("VACUUM INTO ?", (os.fspath(target),))
+    target.chmod(0o600)
 
 
 def migrate(path: Path, to: str) -> None:

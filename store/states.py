@@ -22,7 +22,7 @@ class State(StrEnum):
 # a worker that is itself interrupted moves straight to "paused" or "cancelled". A run whose
 # process died goes back to "queued", or, having died too often without progress, is "lost".
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.STARTING, State.CANCELLED}),
+    State.QUEUED: frozenset({State.STARTING, State.PAUSED, State.CANCELLED}),
     State.STARTING: frozenset(
         {
             State.QUEUED,

@@ -3,13 +3,13 @@
     home/store.sqlite           the tables (store.tables)
     home/artifacts/sha256/ab/   files by their hash
     home/thumbnails/ab/         pictures made small, by the hash of the original
-    home/runs/<run>/            log and checkpoint of a run
+    home/runs/<run>/            journal, log and checkpoints of a run
     home/locks/                 run-<run>.lock: held by the process that works on the run
 
 A run is active (starting, running, pausing, cancelling) only while a process holds its lock.
 `claim_run` takes the lock inside the transaction that makes the run active, and a process frees
 it only after the transaction that ends the run. So whoever sees an active run whose lock is free,
-within one write transaction, sees a run whose process died: it is lost.
+within one write transaction, sees a run whose process died.
 """
 
 import difflib
@@ -17,8 +17,9 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
@@ -26,9 +27,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
-from store import artifacts
-from store.database import is_current, prepare, reader_engine, writer_engine
+from store import artifacts, recording
+from store.clock import boot_id, now
+from store.database import PATIENCE, is_current, prepare, reader_engine, writer_engine
 from store.errors import StoreError, explained
+from store.journal import Entry, Journal
 from store.locks import FileLock, is_locked, try_lock
 from store.states import ACTIVE, ENDED, State, sources
 from store.tables import (
@@ -38,16 +41,21 @@ from store.tables import (
     Prompt,
     Report,
     Run,
+    Slot,
     Step,
     Study,
-    Table,
     UtcTime,
-    now,
     to_json,
 )
 
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"  # base32
 _LOCK_PATIENCE = 2.0  # seconds a claim waits for the last worker of a run to go
+
+# Attempts of a run that die one after another without a step more than before.
+MAX_FRUITLESS = 5
+# Seconds after the first of them, doubled with each further one.
+BACKOFF = 4.0
+MAX_BACKOFF = 300.0
 
 _Named = TypeVar("_Named", Run, Study)
 
@@ -77,17 +85,25 @@ class RunFields(TypedDict, total=False):
 class Store:
     """Open it by `Store.open`, in each process anew: it must not be carried over a fork."""
 
-    def __init__(self, home: Path, *, read_only: bool) -> None:
+    def __init__(self, home: Path, *, read_only: bool, patience: float) -> None:
         self.home = home
         self.path = home / "store.sqlite"
         self._reader = reader_engine(self.path)
-        self._writer = None if read_only else writer_engine(self.path)
+        self._writer = None if read_only else writer_engine(self.path, patience=patience)
+        # For what users are told: a run that is queued stays so, also after a power cut.
+        self._durable = (
+            None if read_only else writer_engine(self.path, patience=patience, durable=True)
+        )
         self._process = os.getpid()
+        self._file = _identity(self.path)
         self._locks: dict[str, FileLock] = {}
 
     @classmethod
-    def open(cls, home: Path, *, read_only: bool = False) -> Self:
-        """Open the store, made or upgraded if need be; StoreError if it cannot be used."""
+    def open(cls, home: Path, *, read_only: bool = False, patience: float = PATIENCE) -> Self:
+        """Open the store, made or upgraded if need be; StoreError if it cannot be used.
+
+        `patience`: how many seconds a write waits for other processes that write.
+        """
         home = home.absolute()
         path = home / "store.sqlite"
         with explained(path):
@@ -97,15 +113,16 @@ class Store:
             else:
                 _make_folders(home)
                 prepare(path, home / "locks" / "upgrade.lock")
-        return cls(home, read_only=read_only)
+        return cls(home, read_only=read_only, patience=patience)
 
     def close(self) -> None:
         """Close the file and free the locks of runs."""
         for lock in self._locks.values():
             lock.release()
         self._reader.dispose()
-        if self._writer is not None:
-            self._writer.dispose()
+        for writer in (self._writer, self._durable):
+            if writer is not None:
+                writer.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -160,50 +177,83 @@ class Store:
             session.add(study)
             return study.id
 
-    def add_run(self, study_id: str, seed: int, config: Mapping[str, Any]) -> str:
+    def add_run(
+        self, study_id: str, seed: int, config: Mapping[str, Any], *, priority: int = 0
+    ) -> str:
         """Queue a run; its id."""
-        with self._write() as session:
-            if session.get(Study, study_id) is None:
+        [run_id] = self.add_runs(study_id, [(seed, config)], priority=priority)
+        return run_id
+
+    def add_runs(
+        self,
+        study_id: str,
+        runs: Sequence[tuple[int, Mapping[str, Any]]],
+        *,
+        priority: int = 0,
+    ) -> list[str]:
+        """Queue runs, each a seed and a config, in this order; their ids."""
+        with self._write(durable=True) as session:
+            study = session.get(Study, study_id)
+            if study is None:
                 raise self._unknown(session, Study, study_id)
-            run = Run(
-                id=_new_id(session, Run, "r"),
-                study_id=study_id,
-                seed=seed,
-                config=dict(config),
-                config_hash=_hash(config),
-            )
-            session.add(run)
-            return run.id
+            rows = []
+            for seed, config in runs:
+                run = Run(
+                    id=_new_id(session, Run, "r"),
+                    study_id=study_id,
+                    seed=seed,
+                    config=dict(config),
+                    config_hash=_hash(config),
+                    priority=priority,
+                )
+                session.add(run)
+                rows.append(run)
+            session.flush()
+            first = {run.id: recording.queued_entry(run, study, study.classifier) for run in rows}
+        for run_id, entry in first.items():
+            with explained(self.home), suppress(OSError):  # then its worker writes it
+                self.journal(run_id).replace([entry])
+        return list(first)
+
+    # The queue
 
     def claim_run(
-        self, *, run_ids: Collection[str] | None = None, study_id: str | None = None
+        self,
+        *,
+        run_ids: Collection[str] | None = None,
+        study_id: str | None = None,
+        devices: Collection[str] | None = None,
+        slot: str | None = None,
+        fits: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> Run | None:
-        """Make the oldest queued run (of these) "starting" for this process; None if none is left.
+        """Make the first queued run (of these) "starting" for this process; None if none is left.
 
-        This process holds the run's lock until `set_state` or `finish_run` ends the run, or until
-        the process dies.
+        `devices` are the values of a config's device that `slot` accepts. `fits` is asked about
+        the config of the first in line; if it does not, none is claimed.
+        This process holds the run's lock until `set_state` or `finish_run` ends the run, it calls
+        `release`, or dies.
         """
-        queued = (
-            select(Run.id)
-            .where(Run.state == State.QUEUED)
-            .order_by(col(Run.created_at), col(Run.id))
-        )
+        queued = _in_line(sa.select(col(Run.id), col(Run.config)), devices)
         if run_ids is not None:
             queued = queued.where(col(Run.id).in_(run_ids))
         if study_id is not None:
-            queued = queued.where(Run.study_id == study_id)
+            queued = queued.where(col(Run.study_id) == study_id)
         deadline = time.monotonic() + _LOCK_PATIENCE
         while True:
             lock: FileLock | None = None
             held = []
             try:
                 with self._write() as session:
-                    for run_id in session.exec(queued).all():
+                    for run_id, config in session.execute(queued):
                         lock = try_lock(self._lock_path(run_id))
-                        if lock is not None:
-                            run = self._claim(session, run_id)
+                        if lock is None:
+                            held.append(run_id)
+                        elif fits is None or fits(config):
+                            run = self._claim(session, run_id, slot)
                             break
-                        held.append(run_id)
+                        else:
+                            lock.release()
+                            return None
             except StoreError:
                 if lock is not None:
                     lock.release()
@@ -222,21 +272,48 @@ class Store:
                 )
             time.sleep(0.02)
 
-    def _claim(self, session: Session, run_id: str) -> Run:
+    def _claim(self, session: Session, run_id: str, slot: str | None) -> Run:
         session.exec(
             sa.update(Run)
             .where(col(Run.id) == run_id)
             .values(
                 state=State.STARTING,
                 attempt=Run.attempt + 1,
+                progress=sa.func.max(col(Run.progress), col(Run.steps_done)),
                 started_at=sa.func.coalesce(Run.started_at, sa.literal(now(), UtcTime())),
+                not_before=None,
                 heartbeat_at=now(),
+                promise=None,
                 pid=os.getpid(),
-                boot_id=_boot_id(),
+                boot_id=boot_id(),
                 host=socket.gethostname(),
+                slot=slot,
             )
         )
         return session.get_one(Run, run_id)
+
+    def queue(self, *, devices: Collection[str] | None = None, due: bool = False) -> list[Run]:
+        """The queued runs in the order in which they will be taken.
+
+        `devices` as in `claim_run`; `due` leaves out those that wait after a crash.
+        """
+        with self._read() as session:
+            return list(session.exec(_in_line(select(Run), devices, due=due)).all())
+
+    def set_priority(self, run_id: str, priority: int) -> Run:
+        """Move a queued run in the queue: of two runs the one with more goes first."""
+        with self._write(durable=True) as session:
+            changed = session.exec(
+                sa.update(Run)
+                .where(col(Run.id) == run_id, col(Run.state) == State.QUEUED)
+                .values(priority=priority)
+            )
+            run = session.get(Run, run_id)
+            if run is None:
+                raise self._unknown(session, Run, run_id)
+            if not changed.rowcount:
+                raise StoreError(f"run {run_id} is {run.state}; only queued runs have a place")
+            return run
 
     def set_state(self, run_id: str, to: State, *, from_: Collection[State] | None = None) -> Run:
         """Move a run to another state, if it is in a legal one (and in one of `from_`).
@@ -260,16 +337,22 @@ class Store:
         self, run_id: str, to: State, from_: Collection[State] | None, fields: RunFields
     ) -> Run:
         allowed = sources(to) if from_ is None else sources(to) & frozenset(from_)
-        times: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         if to in ENDED:
-            times["ended_at"] = now()
-        elif to == State.QUEUED:
-            times = {"ended_at": None, "error": None}
-        with self._write() as session:
+            values["ended_at"] = now()
+        elif to == State.QUEUED:  # whoever asks for it again has mended what was wrong
+            values = {
+                "ended_at": None,
+                "error": None,
+                "stop_reason": None,
+                "fruitless": 0,
+                "not_before": None,
+            }
+        with self._write(durable=True) as session:
             changed = session.exec(
                 sa.update(Run)
                 .where(col(Run.id) == run_id, col(Run.state).in_(allowed))
-                .values(state=to, **times, **fields)
+                .values(state=to, **values, **fields)
             )
             run = session.get(Run, run_id)
             if run is None:
@@ -277,36 +360,146 @@ class Store:
             if not changed.rowcount:
                 raise StoreError(f"run {run_id} is {run.state}; it cannot become {to} now")
         if to not in ACTIVE:
-            self._release(run_id)
+            self.release(run_id)
         return run
 
-    def _release(self, run_id: str) -> None:
+    def release(self, run_id: str) -> None:
+        """Free the lock of a run that this process claimed."""
         lock = self._locks.pop(run_id, None)
         if lock is not None:
             lock.release()
 
+    def is_alive(self, run_id: str) -> bool:
+        """Whether a process works on the run."""
+        return is_locked(self._lock_path(run_id))
+
     def reconcile(self) -> list[str]:
-        """Mark active runs whose process is gone as lost; their ids. Call it before a listing."""
+        """Settle the active runs whose process is gone; their ids. Call it before a listing.
+
+        What such a run wrote into its journal is brought into the store first: perhaps it ended.
+        If it was asked to pause or to end, it did. Else it is queued again, to go on from its
+        checkpoint after a while; if its last `MAX_FRUITLESS` attempts all died without getting
+        any further, it is lost.
+        """
         if self._writer is None:
             return []
         active = col(Run.state).in_(ACTIVE)
         with self._read() as session:
-            ids = session.exec(select(Run.id).where(active))
-            if all(is_locked(self._lock_path(run_id)) for run_id in ids):
-                return []
-        # Looked at again within a write transaction, in which no run can be claimed or ended.
-        lost = []
-        with self._write() as session:
-            for run in session.exec(select(Run).where(active)):
-                if not is_locked(self._lock_path(run.id)):
-                    run.state = State.LOST
-                    run.ended_at = run.heartbeat_at
-                    run.error = "its process ended without a word (killed, or the machine stopped)"
-                    lost.append(run.id)
-        return lost
+            ids = session.exec(select(Run.id).where(active)).all()
+        gone = [run_id for run_id in ids if not self.is_alive(run_id)]
+        settled = []
+        for run_id in gone:
+            journal = Journal(self.run_folder(run_id)).read()
+            # Within a write transaction no run can be claimed or ended.
+            with self._write() as session:
+                run = session.get_one(Run, run_id)
+                if run.state not in ACTIVE or self.is_alive(run_id):
+                    continue
+                self._catch_up(session, run, journal)
+                session.refresh(run)
+                if run.state in ACTIVE:
+                    _settle(run)
+                    settled.append(run_id)
+        return settled
 
     def _lock_path(self, run_id: str) -> Path:
         return self.home / "locks" / f"run-{run_id}.lock"
+
+    # Slots
+
+    def runner_lock(self, slot: str) -> Path:
+        """Held by the slot's runner for as long as it lives."""
+        return self.home / "locks" / f"runner-{slot}.lock"
+
+    def slot_lock(self, slot: str) -> Path:
+        """Held by the slot's worker for as long as it lives."""
+        return self.home / "locks" / f"slot-{slot}.lock"
+
+    def set_slot(
+        self, name: str, device: str, *, note: str | None = None, broken: bool = False
+    ) -> None:
+        """Describe a slot, as its runner."""
+        values = {
+            "name": name,
+            "device": device,
+            "pid": os.getpid(),
+            "boot_id": boot_id(),
+            "updated_at": now(),
+            "note": note,
+            "broken": broken,
+        }
+        with self._write() as session:
+            session.exec(
+                insert(Slot)
+                .values(**values)
+                .on_conflict_do_update(index_elements=["name"], set_=values)
+            )
+
+    def slots(self) -> list[Slot]:
+        """The slots that ever had a runner, by name."""
+        with self._read() as session:
+            return list(session.exec(select(Slot).order_by(col(Slot.name))))
+
+    # Journals
+
+    def journal(self, run_id: str) -> Journal:
+        """The journal of a run."""
+        return Journal(self.run_folder(run_id))
+
+    def open_journal(self, run_id: str) -> Journal:
+        """The journal of a run that this process claimed, to write into it.
+
+        The store is brought up to date from it. A journal that is not there, or that lacks what
+        the store has, is written anew from the store.
+        """
+        journal = self.journal(run_id)
+        self.catch_up(run_id)
+        entries = journal.read()
+        with self._read() as session:
+            run = session.get_one(Run, run_id)
+            if not entries or entries[-1]["n"] < run.journal_entries:
+                journal.replace([recording.rows_entry(session, run)])
+        journal.open(run.journal_entries)
+        return journal
+
+    def catch_up(
+        self,
+        run_id: str,
+        entries: Sequence[Entry] | None = None,
+        *,
+        promise: float | None = None,
+    ) -> None:
+        """Write what the run's journal has and the store has not; a sign of life of its worker.
+
+        `entries` are the last of the journal, to spare reading it. `promise`: seconds in which
+        the worker will give its next sign. A store that does not know the run gets all of it.
+        """
+        with self._write() as session:
+            run = session.get(Run, run_id)
+            if run is None:
+                self._restore(session, run_id)
+            else:
+                if entries is None or (entries and entries[0]["n"] > run.journal_entries + 1):
+                    entries = self.journal(run_id).read(run.journal_entries)
+                self._catch_up(session, run, entries)
+            session.exec(
+                sa.update(Run)
+                .where(col(Run.id) == run_id)
+                .values(heartbeat_at=now(), promise=promise)
+            )
+
+    def _restore(self, session: Session, run_id: str) -> None:
+        entries = self.journal(run_id).read()
+        if not entries or entries[0]["kind"] not in recording.WHOLE:
+            raise self._unknown(session, Run, run_id)
+        recording.restore(session, entries[0])
+        if entries[1:]:
+            recording.apply(session, run_id, entries[1:], rebuilding=True)
+
+    def _catch_up(self, session: Session, run: Run, entries: Sequence[Entry]) -> None:
+        new = [entry for entry in entries if entry["n"] > run.journal_entries]
+        if new:
+            recording.apply(session, run.id, new)
 
     # What a worker records
 
@@ -314,19 +507,15 @@ class Store:
         """Write steps (columns of `Step`) in one transaction; those already there are replaced."""
         if not steps:
             return
-        rows = [{**_STEP, **step, "run_id": run_id} for step in steps]
         with self._write() as session:
-            self._beat(session, run_id, {"steps_done": rows[-1]["step"]})
-            _upsert(session, Step, rows, ("run_id", "step"))
+            self._beat(session, run_id, {"steps_done": steps[-1]["step"]})
+            recording.write_steps(session, run_id, steps)
 
     def record_prompts(self, run_id: str, prompts: Sequence[Mapping[str, Any]]) -> None:
         """Replace the run's prompts, best first: words, text, mean_loss, pictures."""
         with self._write() as session:
             self._beat(session, run_id, {})
-            session.exec(sa.delete(Prompt).where(col(Prompt.run_id) == run_id))
-            session.add_all(
-                Prompt(run_id=run_id, rank=rank, **prompt) for rank, prompt in enumerate(prompts, 1)
-            )
+            recording.write_prompts(session, run_id, prompts)
 
     def record_frame(
         self,
@@ -347,7 +536,6 @@ class Store:
         `put_artifact`.
         """
         row = {
-            "run_id": run_id,
             "kind": kind,
             "step": step,
             "seed": seed,
@@ -356,14 +544,21 @@ class Store:
             "target_probability": target_probability,
             "hit": hit,
             "sha256": sha256,
-            "created_at": now(),
         }
         with self._write() as session:
             self._beat(session, run_id, {})
-            _upsert(session, Frame, [row], ("run_id", "kind", "step", "seed"))
+            recording.write_frame(session, run_id, row)
 
     def put_artifact(self, data: bytes, mime: str) -> str:
         """Keep a file; its SHA-256. A picture must be what `mime` says and gets a thumbnail."""
+        artifact = self.place_artifact(data, mime)
+        with self._write() as session:
+            recording.write_artifact(session, artifact)
+        sha256: str = artifact["sha256"]
+        return sha256
+
+    def place_artifact(self, data: bytes, mime: str) -> dict[str, Any]:
+        """Write the file of an artifact, but no row; the columns that its row is to have."""
         sha256 = artifacts.digest(data)
         size: tuple[int, int] | None = None
         with explained(self.home):
@@ -376,20 +571,13 @@ class Store:
                 if small is not None:
                     _place(self._thumbnail_path(sha256), small)
             _place(self.artifact_path(sha256), data)
-        with self._write() as session:
-            session.exec(
-                insert(Artifact)
-                .values(
-                    sha256=sha256,
-                    mime=mime,
-                    size=len(data),
-                    width=size and size[0],
-                    height=size and size[1],
-                    created_at=now(),
-                )
-                .on_conflict_do_nothing()
-            )
-        return sha256
+        return {
+            "sha256": sha256,
+            "mime": mime,
+            "size": len(data),
+            "width": size and size[0],
+            "height": size and size[1],
+        }
 
     def add_report(self, study_id: str, markdown: str, *, author: str) -> int:
         """Keep a text about a study; its id. `author` is the model or person that wrote it."""
@@ -553,10 +741,10 @@ class Store:
     # Sessions
 
     @contextmanager
-    def _write(self) -> Iterator[Session]:
-        if self._writer is None:
+    def _write(self, *, durable: bool = False) -> Iterator[Session]:
+        if self._writer is None or self._durable is None:
             raise StoreError(f"{self.path}: opened for reading only")
-        with self._session(self._writer) as session:
+        with self._session(self._durable if durable else self._writer) as session:
             yield session
 
     @contextmanager
@@ -564,10 +752,22 @@ class Store:
         with self._session(self._reader) as session:
             yield session
 
+    def _find_file(self) -> None:
+        """Leave a file that was moved away, for the one that lies in its place now."""
+        found = _identity(self.path)
+        if found is None:
+            raise StoreError(f"{self.path}: was moved or removed; put it back")
+        if found != self._file:
+            for engine in (self._reader, self._writer, self._durable):
+                if engine is not None:
+                    engine.dispose()
+            self._file = found
+
     @contextmanager
     def _session(self, engine: sa.Engine) -> Iterator[Session]:
         if os.getpid() != self._process:
             raise RuntimeError("a Store must not be carried over a fork; open it anew")
+        self._find_file()
         with (
             explained(self.path),
             Session(engine, expire_on_commit=False) as session,
@@ -576,22 +776,58 @@ class Store:
             yield session
 
 
-_STEP: dict[str, Any] = {
-    column.name: None
-    for column in Step.__table__.columns  # type: ignore[attr-defined]
-}
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of its name."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
-def _upsert(
-    session: Session, table: type[Table], rows: list[dict[str, Any]], keys: Sequence[str]
-) -> None:
-    statement = insert(table)
-    session.exec(
-        statement.on_conflict_do_update(
-            index_elements=keys, set_={name: statement.excluded[name] for name in rows[0]}
-        ),
-        params=rows,
-    )
+def _in_line(query: Any, devices: Collection[str] | None, *, due: bool = True) -> Any:
+    """The query for queued runs only: the highest priority first, then the oldest."""
+    queued = query.where(col(Run.state) == State.QUEUED)
+    if due:
+        time = now()
+        queued = queued.where(
+            col(Run.not_before).is_(None)
+            | (col(Run.not_before) <= time)
+            # No run waits that long: the clock was set back.
+            | (col(Run.not_before) > time + timedelta(seconds=MAX_BACKOFF))
+        )
+    if devices is not None:
+        device = sa.func.coalesce(sa.func.json_extract(col(Run.config), "$.device"), "auto")
+        queued = queued.where(device.in_(devices))
+    return queued.order_by(col(Run.priority).desc(), col(Run.created_at), col(Run.id))
+
+
+def _settle(run: Run) -> None:
+    """Say what became of an active run whose process is gone."""
+    if run.state is State.PAUSING:
+        run.state = State.PAUSED
+        return
+    if run.state is State.CANCELLING:
+        run.state, run.ended_at = State.CANCELLED, run.heartbeat_at
+        return
+    rebooted = run.boot_id is not None and run.boot_id != boot_id()
+    what = "the machine was started anew" if rebooted else "its process was killed"
+    if run.steps_done > run.progress:
+        run.fruitless = 0
+    elif not rebooted:
+        run.fruitless += 1
+    if run.fruitless >= MAX_FRUITLESS:
+        run.state, run.ended_at = State.LOST, run.heartbeat_at
+        run.error = (
+            f"{what} in {run.fruitless} attempts one after another without getting any further; "
+            f"`dexter-tui show {run.id}` names its log, `dexter-tui retry {run.id}` tries again"
+        )
+    else:
+        run.state = State.QUEUED
+        if run.fruitless:
+            wait = min(BACKOFF * 2 ** (run.fruitless - 1), MAX_BACKOFF)
+            run.not_before = now() + timedelta(seconds=wait)
+        run.error = f"attempt {run.attempt}: {what} at step {run.steps_done}; queued again"
 
 
 def _place(path: Path, data: bytes) -> None:
@@ -621,8 +857,3 @@ def _new_id(session: Session, table: type[_Named], letter: str) -> str:
         name = letter + "".join(secrets.choice(_ID_LETTERS) for _ in range(7))
         if session.get(table, name) is None:
             return name
-
-
-def _boot_id() -> str | None:
-    path = Path("/proc/sys/kernel/random/boot_id")  # Linux only
-    return path.read_text().strip() if path.exists() else None

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, Relationship, SQLModel
 
+from store.clock import now
 from store.states import State
 
 JSON = sa.JSON(none_as_null=True)
@@ -32,11 +33,6 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
         return None if value is None else datetime.fromisoformat(value)
-
-
-def now() -> datetime:
-    """The time, in UTC."""
-    return datetime.now(UTC)
 
 
 def to_json(value: object) -> str:
@@ -224,7 +220,7 @@ class Slot(Table, table=True):
     device: str  # "cpu", or the UUID of a GPU
     pid: int  # of the runner
     boot_id: str | None = None
-    started_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+    updated_at: datetime = Field(sa_type=UtcTime, default_factory=now)
     note: str | None = None  # why it waits, or gave up
     broken: bool = False  # it gave up: its workers cannot even start
 

@@ -164,7 +164,7 @@ def claim_and_write_for_ever(send, home, phase):
 
 
 @pytest.mark.parametrize("phase", ["starting", "running"])
-def test_a_killed_run_is_lost_and_can_be_taken_up(tmp_path, children, phase):
+def test_a_killed_run_is_queued_again(tmp_path, children, phase):
     with Store.open(tmp_path) as store:
         queued, run = new_run(store), None
         process, end = children.start(claim_and_write_for_ever, tmp_path, phase)
@@ -176,11 +176,66 @@ def test_a_killed_run_is_lost_and_can_be_taken_up(tmp_path, children, phase):
         process.join()
         assert store.reconcile() == [run]
         assert store.reconcile() == []
-        lost = store.run(run)
-        assert (lost.state, lost.ended_at) == (State.LOST, lost.heartbeat_at)
+        again = store.run(run)
+        assert (again.state, again.ended_at) == (State.QUEUED, None)
+        assert "killed" in again.error
         assert store.run(waiting).state is State.QUEUED
+        if phase == "running":  # it had got further: it goes on at once
+            assert store.claim_run(run_ids=[run]).attempt == 2
+        else:
+            assert again.not_before > again.heartbeat_at
+            assert store.claim_run(run_ids=[run]) is None
+            assert store.queue(due=True)[0].id == waiting
+
+
+def claim_and_die(send, home, step):
+    with Store.open(home) as store:
+        run = store.claim_run().id
+        if step:
+            store.record_steps(run, steps(step, 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_only_attempts_without_progress_are_counted(tmp_path, children, monkeypatch):
+    monkeypatch.setattr("store.store.BACKOFF", 0.0)
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+
+        def attempt(step):
+            process, _ = children.start(claim_and_die, tmp_path, step)
+            process.join()
+            assert store.reconcile() == [run]
+            return store.run(run).state
+
+        # Replaying the steps of an earlier attempt is no progress.
+        fruitless = [1, 1, 0, 1]
+        assert [attempt(step) for step in fruitless] == [State.QUEUED] * 4
+        assert store.run(run).fruitless == 3
+        assert attempt(2) is State.QUEUED
+        assert store.run(run).fruitless == 0
+        assert [attempt(step) for step in (2, 1, 0, 2)] == [State.QUEUED] * 4
+        assert attempt(0) is State.LOST
+        lost = store.run(run)
+        assert lost.ended_at == lost.heartbeat_at
+        assert "dexter-tui retry" in lost.error
+        assert store.claim_run() is None
         store.set_state(run, State.QUEUED)
-        assert store.claim_run(run_ids=[run]).attempt == 2
+        assert store.claim_run().fruitless == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"), [(State.PAUSING, State.PAUSED), (State.CANCELLING, State.CANCELLED)]
+)
+def test_a_killed_run_that_was_to_end_did(tmp_path, children, asked, left):
+    with Store.open(tmp_path) as store:
+        new_run(store)
+        process, end = children.start(claim_and_write_for_ever, tmp_path, "running")
+        run = end.recv()
+        store.set_state(run, asked)
+        process.kill()
+        process.join()
+        assert store.reconcile() == [run]
+        assert store.run(run).state is left
 
 
 def test_kill_in_the_middle_of_writing_leaves_whole_transactions(tmp_path, children):

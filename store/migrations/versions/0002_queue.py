@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("device", sa.String(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("boot_id", sa.String(), nullable=True),
-        sa.Column("started_at", sa.String(27), nullable=False),
+        sa.Column("updated_at", sa.String(27), nullable=False),
         sa.Column("note", sa.String(), nullable=True),
         sa.Column("broken", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_slot")),
