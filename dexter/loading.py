@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,20 @@ def quiet(*, reports: bool = True) -> Iterator[None]:
             hub.disable_progress_bars()  # type: ignore[attr-defined]
         for logger in loggers:
             logger.removeFilter(passes)
+
+
+def package(name: str, wanted_by: str) -> Any:
+    """An optional package, imported. InputError, with the way to get it, where it is missing."""
+    try:
+        return import_module(name)
+    except (ImportError, RuntimeError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            why = "is not installed: pip install"
+        else:  # such as a torchvision built for another torch
+            why = f"cannot be imported here ({one_line(error)}): install it anew with pip install"
+        raise InputError(
+            f"{wanted_by} needs the package {name}, which {why} 'dexter-tui[{name}]'"
+        ) from error
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

@@ -2,6 +2,9 @@
 
     lab:NAME                 a classifier of the embedded lab
     hf:FOLDER_OR_ID          any Hugging Face image classifier
+    torchvision:NAME         a network of torchvision with its ImageNet weights
+    timm:NAME                a network of timm with its weights
+    checkpoint:FILE          weights that you trained, of a network that --arch names
     python:PATH.py:FACTORY   any torch module that a function of yours makes
 
 Looking classifiers up needs no torch; `load_classifier` does.
@@ -24,8 +27,12 @@ if TYPE_CHECKING:
 SOURCES = {
     "lab": "lab:NAME",
     "hf": "hf:FOLDER_OR_ID",
+    "torchvision": "torchvision:NAME",
+    "timm": "timm:NAME",
+    "checkpoint": "checkpoint:FILE",
     "python": "python:PATH.py:FACTORY",
 }
+_LABELS = Path(__file__).parent / "labels"
 
 
 @dataclass(frozen=True)
@@ -170,9 +177,14 @@ def _parse(spec: str) -> tuple[str, str]:
     return source, address
 
 
+def builtin_labels(name: str) -> list[str]:
+    """Labels that are shipped: imagenet (1000), waterbirds, celeba (hair colour), fairface."""
+    return _read_labels(_LABELS / f"{name}.txt")
+
+
 def _read_labels(labels: str | Path) -> list[str]:
-    shipped = Path(__file__).parent / "labels" / f"{labels}.txt"
-    file = shipped if shipped.is_file() else Path(labels)
+    shipped = _LABELS / f"{labels}.txt"
+    file = shipped if "/" not in str(labels) and shipped.is_file() else Path(labels)
     try:
         lines = file.expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

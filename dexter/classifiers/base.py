@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dexter.classifiers import Options
+from dexter.device import torch_dtype
 from dexter.errors import InputError
+from dexter.loading import hash_tensors, module_tensors
 
 
 @dataclass(frozen=True)
@@ -95,17 +98,12 @@ class Classifier:
         self._preprocessing = preprocessing
         self._feature_module = feature_module
         self._head: nn.Linear | None = None
-        classes = self._count_classes()
+        classes, head = self._try_out()
         if labels is not None and len(labels) != classes:
             raise InputError(f"classifier {spec} has {classes} classes, but {len(labels)} labels")
         self.labels = list(labels or (f"class {index}" for index in range(classes)))
-        heads = [
-            layer
-            for layer in module.modules()
-            if isinstance(layer, nn.Linear) and layer.out_features == classes
-        ]
-        if heads and feature_module is None:
-            self._head = heads[-1]
+        if feature_module is None:
+            self._head = head
 
     def __call__(self, images: Tensor) -> ClassifierOutput:
         """Classify pictures (B, 3, H, W) in [0, 1], square, of any size and on any device.
@@ -148,10 +146,30 @@ class Classifier:
         logits: Tensor = getattr(output, "logits", output)
         return logits
 
-    def _count_classes(self) -> int:
+    def _try_out(self) -> tuple[int, nn.Linear | None]:
+        """The number of classes, and the linear layer whose output is the logits, if one is.
+
+        Where none gives exactly the logits (a softmax behind it, two heads averaged), the last
+        one of their number.
+        """
         size = self.image_size
-        with torch.no_grad():
-            logits = self._logits(torch.zeros(1, 3, size, size))
+        outputs: list[tuple[nn.Linear, Any]] = []
+
+        def keep(layer: nn.Module, _inputs: Any, output: Any) -> None:
+            assert isinstance(layer, nn.Linear)
+            outputs.append((layer, output))
+
+        handles = [
+            layer.register_forward_hook(keep)
+            for layer in self._module.modules()
+            if isinstance(layer, nn.Linear)
+        ]
+        try:
+            with torch.no_grad():
+                logits = self._logits(torch.zeros(1, 3, size, size))
+        finally:
+            for handle in handles:
+                handle.remove()
         if not isinstance(logits, Tensor):
             raise InputError(
                 f"classifier {self.spec} gives a {type(logits).__name__}, not a tensor of logits"
@@ -161,9 +179,43 @@ class Classifier:
                 f"classifier {self.spec} turns one picture (1, 3, {size}, {size}) into "
                 f"{tuple(logits.shape)}: it must give logits (1, number of classes)"
             )
-        if logits.shape[1] < 2:
+        classes = logits.shape[1]
+        if classes < 2:
             raise InputError(f"classifier {self.spec} gives a single logit: at least 2 are needed")
-        return logits.shape[1]
+        exact = [layer for layer, output in outputs if output is logits]
+        close = [layer for layer, output in outputs if layer.out_features == classes]
+        heads = exact or close
+        return classes, heads[-1] if heads else None
+
+
+def build(
+    module: nn.Module,
+    *,
+    spec: str,
+    labels: Sequence[str] | None,
+    preprocessing: Preprocessing,
+    options: Options,
+    weights_hash: str | None = None,
+    feature_module: nn.Module | None = None,
+    reference_side: int | None = None,
+) -> Classifier:
+    """A `Classifier` of what a source found, as ``options`` want it.
+
+    ``labels``: unless the options bring some. ``weights_hash``: that of the module's tensors if
+    None. ``reference_side``: px that the reference code scales to for it; else its own resize.
+    """
+    if options.input == "reference":
+        preprocessing = preprocessing.as_reference(reference_side)
+    return Classifier(
+        module,
+        spec=spec,
+        labels=options.labels or labels,
+        preprocessing=preprocessing,
+        weights_hash=weights_hash or hash_tensors(module_tensors(module)),
+        device=options.device,
+        dtype=torch_dtype(options.dtype),
+        feature_module=feature_module,
+    )
 
 
 def _as_rows(features: Tensor) -> Tensor:

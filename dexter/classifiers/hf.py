@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexter.classifiers import ClassifierInfo, Options
-from dexter.device import torch_dtype
 from dexter.errors import InputError
-from dexter.loading import fetch, hash_tensors, module_tensors, one_line, quiet, safetensors_tensors
+from dexter.loading import fetch, hash_tensors, one_line, quiet, safetensors_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,21 +49,17 @@ def describe_folder(folder: Path, spec: str, labels: list[str] | None) -> Classi
 
 def load_folder(folder: Path, spec: str, options: Options) -> "Classifier":
     """Load the model in a folder; InputError where a part is missing or does not fit."""
-    from dexter.classifiers.base import Classifier
+    from dexter.classifiers.base import build
 
     info = describe_folder(folder, spec, options.labels)
     module = _load_module(folder, spec, options.trust_pickle)
-    preprocessing = _preprocessing(folder)
-    return Classifier(
+    return build(
         module,
         spec=spec,
         labels=info.labels,
-        preprocessing=preprocessing.as_reference()
-        if options.input == "reference"
-        else preprocessing,
-        weights_hash=info.weights_hash or hash_tensors(module_tensors(module)),
-        device=options.device,
-        dtype=torch_dtype(options.dtype),
+        preprocessing=_preprocessing(folder),
+        options=options,
+        weights_hash=info.weights_hash,
     )
 
 

@@ -25,8 +25,7 @@ from typing import Any
 from torch import nn
 
 from dexter.classifiers import Options
-from dexter.classifiers.base import Classifier, Preprocessing
-from dexter.device import torch_dtype
+from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors, one_line
 
@@ -34,12 +33,7 @@ DEFAULT_IMAGE_SIZE = 224
 
 
 def load(address: str, options: Options) -> Classifier:
-    file, factory_name = _parse(address)
-    spec = f"python:{file}:{factory_name}"
-    with _importable(file.parent):
-        module = _call(_find_factory(_run(file), factory_name, file), spec)
-    if not isinstance(module, nn.Module):
-        raise InputError(f"{spec} gave a {type(module).__name__}, not a torch.nn.Module")
+    module, file, spec = make_module(address)
     size = getattr(module, "image_size", DEFAULT_IMAGE_SIZE)
     if not isinstance(size, int) or size < 1:
         raise InputError(f"{spec}: image_size is {size!r}, not a number of px")
@@ -50,17 +44,14 @@ def load(address: str, options: Options) -> Classifier:
         std=_channels(module, "std", 1.0, spec),
     )
     try:
-        return Classifier(
+        return build(
             module,
             spec=spec,
-            labels=options.labels or _labels(module, spec),
-            preprocessing=preprocessing.as_reference()
-            if options.input == "reference"
-            else preprocessing,
+            labels=_labels(module, spec),
+            preprocessing=preprocessing,
+            options=options,
             # The source belongs to it: the same weights can be put together in another way.
             weights_hash=hash_tensors([*module_tensors(module), ("", file.read_bytes())]),
-            device=options.device,
-            dtype=torch_dtype(options.dtype),
             feature_module=_feature_module(module, spec),
         )
     except InputError:
@@ -70,6 +61,17 @@ def load(address: str, options: Options) -> Classifier:
             f"{spec} fails on one picture (1, 3, {size}, {size}), the size by its image_size: "
             f"{type(error).__name__}: {one_line(error)}"
         ) from error
+
+
+def make_module(address: str) -> tuple[nn.Module, Path, str]:
+    """What the factory of ``PATH.py:FACTORY`` makes, with its file and full spec."""
+    file, factory_name = _parse(address)
+    spec = f"python:{file}:{factory_name}"
+    with _importable(file.parent):
+        module = _call(_find_factory(_run(file), factory_name, file), spec)
+    if not isinstance(module, nn.Module):
+        raise InputError(f"{spec} gave a {type(module).__name__}, not a torch.nn.Module")
+    return module, file, spec
 
 
 def _parse(address: str) -> tuple[Path, str]:

@@ -1,0 +1,42 @@
+"""timm:NAME, any classification network of timm, or a folder that timm saved.
+
+NAME may carry the weights' tag, as in ``resnet50.a1_in1k``, or be a hub id, ``hf-hub:owner/name``.
+"""
+
+from pathlib import Path
+
+from dexter.classifiers import Options, builtin_labels
+from dexter.classifiers.base import Classifier, Preprocessing, build
+from dexter.errors import InputError
+from dexter.loading import one_line, package
+
+
+def load(address: str, options: Options) -> Classifier:
+    timm = package("timm", "timm:")
+    folder = Path(address).expanduser()
+    local = folder.is_dir()
+    name = f"local-dir:{folder.resolve()}" if local else address
+    try:
+        module = timm.create_model(name, pretrained=True)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"timm:{address} cannot be loaded: {one_line(error)}") from error
+    settings = timm.data.resolve_model_data_config(module)
+    side = int(settings["input_size"][1])
+    squash = settings["crop_mode"] == "squash"
+    names = module.pretrained_cfg.get("label_names")
+    if names is None and module.num_classes == 1000:
+        names = builtin_labels("imagenet")
+    return build(
+        module,
+        spec=f"timm:{folder.resolve() if local else address}",
+        labels=names,
+        preprocessing=Preprocessing(
+            resize=side if squash else int(side / settings["crop_pct"]),
+            crop=side,
+            mode="bicubic" if settings["interpolation"] == "bicubic" else "bilinear",
+            mean=tuple(settings["mean"]),
+            std=tuple(settings["std"]),
+        ),
+        options=options,
+        reference_side=None if module.pretrained_cfg.get("fixed_input_size") is not True else side,
+    )

@@ -1,0 +1,67 @@
+"""torchvision:NAME or torchvision:NAME@WEIGHTS, a classification network of torchvision.
+
+Without WEIGHTS those of the paper's networks, IMAGENET1K_V1, where there are such. They are kept
+in torch's hub cache (``$TORCH_HOME/hub/checkpoints``).
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dexter.classifiers import Options, builtin_labels
+from dexter.classifiers.base import Classifier, Preprocessing, build
+from dexter.errors import InputError
+from dexter.loading import one_line, package
+
+# The reference code scales pictures to 224 px for these and to 256 px for all others.
+_TRANSFORMERS = ("vit", "swin", "maxvit")
+
+
+def load(address: str, options: Options) -> Classifier:
+    models = package("torchvision", "torchvision:").models
+    name, _, wanted = address.lower().partition("@")
+    check_name(models, name)
+    weights = _weights(models, name, wanted)
+    try:
+        module = models.get_model(name, weights=weights)
+    except OSError as error:
+        file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
+        raise InputError(
+            f"weights of torchvision:{name} are not at {file} and cannot be fetched "
+            f"({one_line(error)}): put {weights.url} there"
+        ) from error
+    return build(
+        module,
+        spec=f"torchvision:{name}@{weights.name}",
+        labels=builtin_labels("imagenet"),
+        preprocessing=_preprocessing(weights.transforms()),
+        options=options,
+        reference_side=224 if name.startswith(_TRANSFORMERS) else 256,
+    )
+
+
+def check_name(models: Any, name: str) -> None:
+    """Raises InputError, with the nearest names, for a network that torchvision has not."""
+    known = models.list_models(module=models)
+    if name not in known:
+        near = ", ".join(difflib.get_close_matches(name, known, n=3)) or ", ".join(known[:5])
+        raise InputError(f"torchvision has no classifier {name!r}; nearest: {near}")
+
+
+def _weights(models: Any, name: str, wanted: str) -> Any:
+    known = {weights.name.lower(): weights for weights in models.get_model_weights(name)}
+    if wanted and wanted not in known:
+        raise InputError(f"torchvision:{name} has no weights {wanted!r}; choose of {list(known)}")
+    return known.get(wanted or "imagenet1k_v1") or next(iter(known.values()))
+
+
+def _preprocessing(transforms: Any) -> Preprocessing:
+    return Preprocessing(
+        resize=transforms.resize_size[0],
+        crop=transforms.crop_size[0],
+        mode=transforms.interpolation.value,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )
