@@ -16,7 +16,8 @@ import typer
 
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED, flags, paths, queue
+from dexter.reasoning.settings import ReportSettings
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED, flags, paths, queue, reporting
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(rich_markup_mode=None, help="Your own settings and system prompts.")
 app.add_typer(config_app, name="config")
+reporting.register(app)
 queue.register(app)
 
 
@@ -131,6 +133,10 @@ def run(
         ),
     ] = None,
     detach: Detach = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="then caption the frames, test the claims, and report"),
+    ] = False,
     as_json: Json = False,
     **values: object,
 ) -> int:
@@ -143,12 +149,22 @@ def run(
     if seeds is not None and seed is not None:
         raise InputError("--seeds and --seed: give one of them")
     numbers = [seed or 0] if seeds is None else range(seeds)
+    settings = reporting.settings_of(values, reporting.RUN_FIELDS)
+    values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
     configs = flags.configs(preset, numbers, values)
     checked = control.check(configs, paths.home(), warn=_say)
     with _store(create=True) as store:
         run_ids = control.add(store, checked)
         _say(plan.expectation(store, checked[0].config, store.run(run_ids[0]).study_id))
-        return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
+        if not report:
+            return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
+        if detach:
+            raise InputError("--detach and --report: give one of them")
+        code = _work(store, run_ids, jobs, as_json=False, detach=False, quiet=as_json)
+        if code:
+            return code
+        study = store.run(run_ids[0]).study_id
+        return reporting.make_report(store, study, settings, as_json=as_json)
 
 
 # Typer reads the signature: our own flags, and one for each field of RunConfig.
@@ -157,6 +173,7 @@ run.__signature__ = _own.replace(  # type: ignore[attr-defined]
     parameters=[
         *(p for p in _own.parameters.values() if p.kind is not p.VAR_KEYWORD),
         *flags.run_parameters(),
+        *flags.parameters(ReportSettings, reporting.RUN_FIELDS),
     ]
 )
 app.command()(run)
@@ -190,7 +207,13 @@ def resume(
 
 
 def _work(
-    store: "Store", run_ids: Sequence[str], jobs: int | None, *, as_json: bool, detach: bool
+    store: "Store",
+    run_ids: Sequence[str],
+    jobs: int | None,
+    *,
+    as_json: bool,
+    detach: bool,
+    quiet: bool = False,
 ) -> int:
     """Have runners do the runs, show how they get on, and print what came of them."""
     from dexter_tui import launch, views
@@ -211,7 +234,7 @@ def _work(
         _say(error)
     if as_json:
         _print_json([views.run_json(run) for run in runs])
-    else:
+    elif not quiet:
         for study in dict.fromkeys(run.study_id for run in runs):
             print(study)
     return 0 if detach else team.exit_code()
@@ -259,7 +282,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """One run, or a study with its runs."""
-    from dexter_tui import views
+    from dexter_tui import findings, views
     from store.tables import Study
 
     with _store() as store:
@@ -267,8 +290,8 @@ def show(
         found = store.find(name)
         if isinstance(found, Study):
             runs = store.runs(study_id=found.id)[::-1]
-            answer = views.study_json(found, runs)
-            view = views.study_view(found, runs)
+            answer = views.study_json(found, runs) | findings.study_json(store, found)
+            view = views.study_view(found, runs, findings.study_view(store, found))
         else:
             answer = views.run_details_json(store, found)
             view = views.run_view(store, found, pictures=sys.stdout.isatty())

@@ -2,13 +2,14 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 import typer
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dexter.config import PRESETS, RunConfig
@@ -28,6 +29,11 @@ def flag(field: str) -> str:
 
 def run_parameters() -> list[inspect.Parameter]:
     """One keyword parameter for each field, None where the user did not give the flag."""
+    return parameters(RunConfig, set(RunConfig.model_fields) - NOT_FLAGS)
+
+
+def parameters(model: type[BaseModel], names: Collection[str]) -> list[inspect.Parameter]:
+    """The same for some fields of any settings."""
     return [
         inspect.Parameter(
             name,
@@ -35,19 +41,19 @@ def run_parameters() -> list[inspect.Parameter]:
             default=None,
             annotation=_annotation(name, field),
         )
-        for name, field in RunConfig.model_fields.items()
-        if name not in NOT_FLAGS
+        for name, field in model.model_fields.items()
+        if name in names
     ]
 
 
-def given(values: Mapping[str, object]) -> dict[str, object]:
+def given(values: Mapping[str, object], model: type[BaseModel] = RunConfig) -> dict[str, object]:
     """What the user gave, as overrides of a preset. ``@FILE`` stands for the file's words.
 
     Raises InputError for a file that cannot be read.
     """
     overrides = {name: value for name, value in values.items() if value is not None}
     for name, value in overrides.items():
-        if _is_list(RunConfig.model_fields[name]) and isinstance(value, str):
+        if _is_list(model.model_fields[name]) and isinstance(value, str):
             overrides[name] = _read_list(name, value)
     return overrides
 

@@ -260,8 +260,10 @@ def seconds_left(run: "Run", steps: Sequence["Step"]) -> float | None:
     return (run.steps_total - run.steps_done) * sum(paces) / len(paces)
 
 
-def study_view(study: "Study", runs: Sequence["Run"]) -> RenderableType:
-    """A study: its runs, and the settings that they share."""
+def study_view(
+    study: "Study", runs: Sequence["Run"], found: RenderableType | None = None
+) -> RenderableType:
+    """A study: its runs, the settings that they share, and what was found about it."""
     settings = Table.grid(padding=(0, 2))
     settings.add_column(style="dim", no_wrap=True)
     settings.add_column()
@@ -269,7 +271,8 @@ def study_view(study: "Study", runs: Sequence["Run"]) -> RenderableType:
         if value not in (None, "", [], False):
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
             settings.add_row(name, plain(text))
-    return Group(study_title(study), runs_table(runs), "", settings)
+    parts = [study_title(study), runs_table(runs), "", settings]
+    return Group(*parts, *([found] if found is not None else []))
 
 
 def classifiers_view(found: Sequence["ClassifierInfo"]) -> Table:

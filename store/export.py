@@ -6,16 +6,16 @@ it can neither format the page nor reach a terminal that shows it.
 
 import itertools
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from store import artifacts
+from store import artifacts, findings
 from store.errors import StoreError, explained
 from store.store import Store
-from store.tables import Classifier, Frame, Report, Run, Step, Study, to_json
+from store.tables import Classifier, Frame, Run, Step, Study, to_json
+from store.text import escape, table
 
 METHOD = """\
 DEXTER (arXiv 2510.14741) searches, without any data, for the words of a prompt whose generated
@@ -124,8 +124,7 @@ class _Page:
         trends = self._trends(runs)
         if trends:
             blocks += ["### Loss by step", trends]
-        for report in self.store.reports(study.id):
-            blocks += _report(report)
+        blocks += findings.blocks(self.store, study)
         return [*blocks, "### Settings", self._settings(study, runs)]
 
     def _frames(self, study: Study, runs: list[Run]) -> str:
@@ -139,7 +138,7 @@ class _Page:
             rows.append([self._picture(frame) for frame in row])
             rows.append([_caption(frame, study, seeds[frame.run_id]) for frame in row])
         width = max(map(len, rows))
-        return _table([row + [""] * (width - len(row)) for row in rows])
+        return table([row + [""] * (width - len(row)) for row in rows])
 
     def _picture(self, frame: Frame) -> str:
         row = self.store.artifact(frame.sha256)
@@ -173,7 +172,7 @@ class _Page:
             }
             lead = f"Preset {escape(preset)}" + (", but:\n\n" if shown else ".")
         rows = [[escape(name), escape(_value(value))] for name, value in sorted(shown.items())]
-        return lead + (_table([["setting", "value"], *rows]) if rows else "")
+        return lead + (table([["setting", "value"], *rows]) if rows else "")
 
 
 def _title(sections: Sequence[tuple[Study, list[Run]]]) -> str:
@@ -203,7 +202,7 @@ def _side_by_side(sections: Sequence[tuple[Study, list[Run]]]) -> str:
                 f"{len(scores)} of {len(runs)} scored",
             ]
         )
-    return _table(rows)
+    return table(rows)
 
 
 def _facts(study: Study, classifier: Classifier, runs: list[Run]) -> str:
@@ -238,7 +237,7 @@ def _seeds(runs: list[Run]) -> str:
         ]
         for run in runs
     ]
-    return _table(rows)
+    return table(rows)
 
 
 def _best_frames(by_run: list[list[Frame]]) -> list[Frame]:
@@ -265,13 +264,6 @@ def _caption(frame: Frame, study: Study, run_seed: int) -> str:
     return f"{escape(frame.prompt)}<br>{verdict}<br>seed {run_seed}, noise {frame.seed}"
 
 
-def _report(report: Report) -> list[str]:
-    text = "\n".join(map(printable, report.markdown.splitlines()))
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    title = f"### Report by {escape(report.author)}, {report.created_at:%Y-%m-%d}"
-    return [title, f"{fence}text\n{text}\n{fence}"]
-
-
 def _words(run: Run) -> str:
     return escape(", ".join(run.words or ()))
 
@@ -296,11 +288,6 @@ def _value(value: object) -> str:
     return value if isinstance(value, str) else to_json(value)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
-    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
-
-
 def sparkline(values: Sequence[float], width: int = _TREND_WIDTH) -> str:
     """The values as bars, the mean of neighbours where there are more than `width`."""
     count = min(width, len(values))
@@ -309,20 +296,3 @@ def sparkline(values: Sequence[float], width: int = _TREND_WIDTH) -> str:
     low, high = min(means), max(means)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(_BARS[round((mean - low) * scale)] for mean in means)
-
-
-def printable(text: str) -> str:
-    """The text in one line, without control, format and unassigned characters."""
-    kept = (
-        " " if char.isspace() else "" if unicodedata.category(char).startswith("C") else char
-        for char in text
-    )
-    return "".join(kept)
-
-
-def escape(text: str) -> str:
-    """The text as inline Markdown that shows it literally, also within a table."""
-    text = re.sub(r" +", " ", printable(text)).strip()
-    # Entities where a backslash does not always help: HTML, tables, mathematics, links by name.
-    text = re.sub(r"[\\<>&|$@]|:(?=//)|(?i:w(?=ww\.))", lambda match: f"&#{ord(match[0])};", text)
-    return re.sub(r"[`*_\[\]~]", r"\\\g<0>", text)

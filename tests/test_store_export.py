@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from store import State, Store, StoreError, export
+from store.text import printable
 
 HOSTILE = [
     "\x1b[31mred\x1b[0m\x07\x9b2J",
@@ -224,7 +225,7 @@ def test_no_text_of_a_model_formats_the_report(store, tmp_path, hostile):
     for head in ("classifier", "seed", "setting"):
         rows = cells(text, head)
         assert {len(row) for row in rows} == {len(rows[0])}
-    shown = " ".join(export.printable(hostile).split())
+    shown = " ".join(printable(hostile).split())
     assert cells(text, "seed")[1][3] == shown
 
 

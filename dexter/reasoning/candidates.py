@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from dexter.reasoning.claims import Candidate
 from dexter.reasoning.keywords import STOP_WORDS, key_phrases
-from dexter.reasoning.world import Topic, known_words
+from dexter.reasoning.world import Topic, World, known_words
 
 
 def propose(
@@ -60,3 +61,22 @@ def propose(
         Candidate(concept, topic.world.slot(concept), 1, sources[concept])
         for concept in kept[:count]
     ]
+
+
+def sayable_by(tokenizer: Any, world: World) -> Callable[[str], bool]:
+    """Whether a generator with this tokenizer can be told a word.
+
+    In a world with a manifest a word is one token; elsewhere its tokens must give the word back,
+    and not spell it letter by letter.
+    """
+
+    def sayable(word: str) -> bool:
+        ids = tokenizer(word, add_special_tokens=False)["input_ids"]
+        if tokenizer.decode(ids).strip().lower() != word.lower():
+            return False
+        if world.families:
+            return len(ids) == 1
+        pieces = tokenizer.convert_ids_to_tokens(ids)
+        return len(word) == 1 or any(len(piece.removesuffix("</w>")) > 1 for piece in pieces)
+
+    return sayable

@@ -1,0 +1,363 @@
+"""What the reasoning about studies writes and reads: captions, claims, pictures, scores, stages.
+
+Functions of an open `Store`. Like its methods they take and give plain values and rows.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlmodel import col, select
+
+from store.store import Store
+from store.tables import (
+    Attribution,
+    Caption,
+    Claim,
+    Evidence,
+    Frame,
+    Picture,
+    Placebo,
+    Probe,
+    Report,
+    Run,
+    Score,
+    Stage,
+    Table,
+    now,
+)
+
+_MANY = 500  # values of an IN at a time
+
+
+# Captions
+
+
+def hit_frames(store: Store, study_id: str) -> list[Frame]:
+    """The frames of a study's runs that hit the class, no picture twice, in the runs' order."""
+    with store._read() as session:
+        rows = session.exec(
+            select(Frame)
+            .join(Run)
+            .where(Run.study_id == study_id, Frame.kind == "frame", col(Frame.hit))
+            .order_by(col(Run.seed), col(Run.id), col(Frame.id))
+        )
+        return list({frame.sha256: frame for frame in rows}.values())
+
+
+def known_captions(store: Store, model: str, prompt_hash: str) -> dict[str, str]:
+    """What this model said of pictures under this system prompt: picture -> text."""
+    with store._read() as session:
+        rows = session.exec(
+            select(Caption).where(Caption.model == model, Caption.prompt_hash == prompt_hash)
+        )
+        return {row.sha256: row.text for row in rows}
+
+
+def add_caption(
+    store: Store,
+    sha256: str,
+    *,
+    model: str,
+    prompt_hash: str,
+    text: str,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+) -> None:
+    """Keep a caption; one of the same picture, model and system prompt is replaced."""
+    values = {
+        "sha256": sha256,
+        "model": model,
+        "prompt_hash": prompt_hash,
+        "text": text,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "created_at": now(),
+    }
+    with store._write() as session:
+        session.exec(
+            insert(Caption)
+            .values(**values)
+            .on_conflict_do_update(index_elements=["sha256", "model", "prompt_hash"], set_=values)
+        )
+
+
+def captions(store: Store, study_id: str) -> list[Caption]:
+    """The captions of frames that hit the study's class, whoever wrote them."""
+    shas = {frame.sha256 for frame in hit_frames(store, study_id)}
+    with store._read() as session:
+        rows = session.exec(select(Caption).order_by(col(Caption.id)))
+        return [row for row in rows if row.sha256 in shas]
+
+
+# Claims
+
+
+def replace_claims(store: Store, study_id: str, claims: Sequence[Mapping[str, Any]]) -> None:
+    """Write a study's claims, numbered from 1, in place of those it had.
+
+    Each holds the columns of `Claim` and under "contexts" those of `Evidence`.
+    """
+    with store._write() as session:
+        _delete_claims(session, col(Claim.study_id) == study_id)
+        for number, claim in enumerate(claims, 1):
+            _add_claim(session, {**claim, "study_id": study_id, "number": number})
+
+
+def add_probe(
+    store: Store,
+    *,
+    classifier_id: int,
+    class_name: str,
+    class_index: int,
+    question: str,
+    control: str,
+    treated: str,
+    claim: Mapping[str, Any],
+) -> Probe:
+    """Keep a question with its answer."""
+    with store._write() as session:
+        probe = Probe(
+            classifier_id=classifier_id,
+            class_name=class_name,
+            class_index=class_index,
+            question=question,
+            control=control,
+            treated=treated,
+        )
+        session.add(probe)
+        session.flush()
+        _add_claim(session, {**claim, "probe_id": probe.id, "number": 1})
+        session.refresh(probe)
+        return probe
+
+
+def _add_claim(session: Any, values: Mapping[str, Any]) -> None:
+    claim = Claim(**{name: value for name, value in values.items() if name != "contexts"})
+    session.add(claim)
+    session.flush()
+    session.add_all(Evidence(claim_id=claim.id, **context) for context in values["contexts"])
+
+
+def _delete_claims(session: Any, which: Any) -> None:
+    ids = session.exec(select(Claim.id).where(which)).all()
+    session.exec(sa.delete(Evidence).where(col(Evidence.claim_id).in_(ids)))
+    session.exec(sa.delete(Claim).where(col(Claim.id).in_(ids)))
+
+
+def claims(store: Store, study_id: str) -> list[Claim]:
+    """The claims of a study, by number."""
+    with store._read() as session:
+        return list(
+            session.exec(
+                select(Claim).where(Claim.study_id == study_id).order_by(col(Claim.number))
+            )
+        )
+
+
+def probes(store: Store, classifier_id: int | None = None) -> list[tuple[Probe, Claim]]:
+    """Questions with their answers, newest first."""
+    query = (
+        select(Probe, Claim)
+        .join(Claim, col(Claim.probe_id) == Probe.id)
+        .order_by(col(Probe.id).desc())
+    )
+    if classifier_id is not None:
+        query = query.where(Probe.classifier_id == classifier_id)
+    with store._read() as session:
+        return [(probe, claim) for probe, claim in session.exec(query)]
+
+
+def evidence(store: Store, claim_ids: Collection[int]) -> dict[int, list[Evidence]]:
+    """The pairs behind claims, by claim and context."""
+    found: dict[int, list[Evidence]] = {claim_id: [] for claim_id in claim_ids}
+    with store._read() as session:
+        rows = session.exec(select(Evidence).where(col(Evidence.claim_id).in_(claim_ids)))
+        for row in rows:
+            found[row.claim_id].append(row)
+    return found
+
+
+# The picture bank
+
+
+def known_pictures(
+    store: Store, generator: str, prompts: Iterable[str]
+) -> dict[tuple[str, int], Picture]:
+    """The bank's pictures of these prompts, by prompt and seed."""
+    wanted = list(dict.fromkeys(prompts))
+    found = {}
+    with store._read() as session:
+        for at in range(0, len(wanted), _MANY):
+            rows = session.exec(
+                select(Picture).where(
+                    Picture.generator == generator,
+                    col(Picture.prompt).in_(wanted[at : at + _MANY]),
+                )
+            )
+            found.update({(row.prompt, row.seed): row for row in rows})
+    return found
+
+
+def add_pictures(
+    store: Store,
+    generator: str,
+    pictures: Sequence[tuple[str, int]],
+    *,
+    sha256: str,
+    side: int,
+) -> None:
+    """Say that the tiles of a sheet are these pictures, each a prompt and a seed."""
+    rows = [
+        {
+            "generator": generator,
+            "prompt": prompt,
+            "seed": seed,
+            "sha256": sha256,
+            "place": place,
+            "side": side,
+        }
+        for place, (prompt, seed) in enumerate(pictures)
+    ]
+    with store._write() as session:
+        session.exec(insert(Picture).on_conflict_do_nothing(), params=rows)
+
+
+# Placebos
+
+
+def placebos(store: Store, key: str) -> dict[str, dict[str, float]]:
+    """The placebos measured under a key: word -> context -> effect."""
+    with store._read() as session:
+        rows = session.exec(select(Placebo).where(Placebo.key == key))
+        return {row.word: row.effects for row in rows}
+
+
+def add_placebo(
+    store: Store, key: str, word: str, effects: Mapping[str, float], pairs: int
+) -> None:
+    """Keep a placebo's effects."""
+    values = {
+        "key": key,
+        "word": word,
+        "effects": dict(effects),
+        "pairs": pairs,
+        "created_at": now(),
+    }
+    _replace(store, Placebo, [values], ("key", "word"))
+
+
+# Attribution, scores, stages, reports
+
+
+def set_attribution(store: Store, run_id: str, words: Sequence[Mapping[str, Any]]) -> None:
+    """Write the word attribution of a run (columns of `Attribution`) in place of what it had."""
+    with store._write() as session:
+        session.exec(sa.delete(Attribution).where(col(Attribution.run_id) == run_id))
+        session.add_all(Attribution(run_id=run_id, **word) for word in words)
+
+
+def attribution(store: Store, study_id: str) -> list[Attribution]:
+    """The word attributions of a study's runs."""
+    with store._read() as session:
+        return list(
+            session.exec(
+                select(Attribution)
+                .join(Run)
+                .where(Run.study_id == study_id)
+                .order_by(col(Attribution.run_id), col(Attribution.position))
+            )
+        )
+
+
+def replace_scores(store: Store, study_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a study's prompt scores (columns of `Score`) in place of those it had."""
+    with store._write() as session:
+        session.exec(sa.delete(Score).where(col(Score.study_id) == study_id))
+        session.add_all(Score(study_id=study_id, **row) for row in rows)
+
+
+def scores(store: Store, study_id: str) -> list[Score]:
+    """The prompt scores of a study, best first."""
+    with store._read() as session:
+        return list(
+            session.exec(
+                select(Score)
+                .where(Score.study_id == study_id)
+                .order_by(col(Score.value).desc(), col(Score.kind), col(Score.text))
+            )
+        )
+
+
+def set_stage(
+    store: Store,
+    study_id: str,
+    name: str,
+    state: str,
+    *,
+    done: int = 0,
+    total: int = 0,
+    error: str | None = None,
+) -> None:
+    """Say how far a stage of the reasoning is."""
+    values = {
+        "study_id": study_id,
+        "name": name,
+        "state": state,
+        "done": done,
+        "total": total,
+        "error": error,
+        "updated_at": now(),
+    }
+    _replace(store, Stage, [values], ("study_id", "name"))
+
+
+def stages(store: Store, study_id: str) -> list[Stage]:
+    """The stages of a study in the order in which they were first begun."""
+    with store._read() as session:
+        return list(
+            session.exec(
+                select(Stage).where(Stage.study_id == study_id).order_by(sa.text("stage.rowid"))
+            )
+        )
+
+
+def add_report(
+    store: Store,
+    study_id: str,
+    *,
+    author: str,
+    markdown: str,
+    body: Mapping[str, Any],
+    prompt_hash: str | None = None,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+) -> int:
+    """Keep a report of checked sentences; its id."""
+    with store._write() as session:
+        report = Report(
+            study_id=study_id,
+            author=author,
+            markdown=markdown,
+            body=dict(body),
+            prompt_hash=prompt_hash,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+        )
+        session.add(report)
+        session.flush()
+        return report.id
+
+
+def _replace(
+    store: Store, table: type[Table], rows: list[dict[str, Any]], keys: Sequence[str]
+) -> None:
+    statement = insert(table)
+    with store._write() as session:
+        session.exec(
+            statement.on_conflict_do_update(
+                index_elements=keys, set_={name: statement.excluded[name] for name in rows[0]}
+            ),
+            params=rows,
+        )
