@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Center, Horizontal, Middle, Vertical
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
@@ -94,6 +94,7 @@ class HomeScreen(DataScreen):
         self._found: Found | None = None
 
     def compose(self) -> ComposeResult:
+        self.set_class(not self.dexter.browse.path.exists(), "-empty")
         yield Static(id="title")
         with Horizontal(id="home-body"):
             with Vertical(id="left"):
@@ -110,7 +111,8 @@ class HomeScreen(DataScreen):
                     yield Picture(self.dexter.pictures, id="preview")
                     yield Static(id="caption")
                 yield Tail(id="tail")
-        yield Static(id="welcome")
+        with Center(id="welcome"), Middle():
+            yield Static(id="welcome-text")
         yield DeviceStrip(id="devices")
         yield KeyBar()
 
@@ -157,7 +159,7 @@ class HomeScreen(DataScreen):
         total = sum(data.counts.values())
         self.set_class(total == 0, "-empty")
         if total == 0:
-            self.query_one("#welcome", Static).update(self._welcome())
+            self.query_one("#welcome-text", Static).update(self._welcome())
         if data.keys is not None and data.order == self._order:
             runs.show_keys(data.keys, grouped=self._order == "study")
         runs.show_rows(data.rows, data.studies)
@@ -429,7 +431,7 @@ class HomeScreen(DataScreen):
 
     def _welcome(self) -> Text:
         palette = self.dexter.palette
-        text = Text(justify="center")
+        text = Text()
         text.append("dexter-tui\n", f"bold {palette.primary}")
         text.append("finds out what an image classifier looks for, and says it in words\n\n")
         text.append("There are no runs here yet.\n\n", palette.dim)
@@ -437,12 +439,12 @@ class HomeScreen(DataScreen):
             text.append("read-only: start a run in another terminal", palette.warn)
             return text
         for key, told in (
-            ("d", "run the demo: a small bird classifier with a planted bias, offline, "),
+            ("d", "run the demo: what does a biased classifier take for a waterbird?"),
             ("n", "make a run of your own"),
             ("?", "all keys"),
         ):
             text.append(f" {key} ", f"bold {palette.accent}")
-            text.append(f" {told}\n" if key != "d" else f" {told}about a minute\n")
+            text.append(f" {told}\n")
         return text
 
 

@@ -6,12 +6,10 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from rich.text import Text
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.message import Message
-from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static
 
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
@@ -19,9 +17,10 @@ from dexter_tui import flags, steer
 from dexter_tui.actions import bindings
 from dexter_tui.screens.base import DataScreen
 from dexter_tui.views import clean, duration, size
-from dexter_tui.widgets.cells import fit
+from dexter_tui.widgets.form import Form, Row
 from dexter_tui.widgets.keybar import KeyBar
 
+_SEEDS_NOTE = "runs, with seeds from 0"
 CHECK_SECONDS = 0.25  # after the last key press
 _FUZZY = 0.3
 
@@ -56,66 +55,10 @@ class Estimated(NamedTuple):
     """What the runs will be, or what is wrong with them."""
 
     line: str
+    refused: bool
     field: str | None
-    """The field that is refused."""
+    """The one that is refused, if it is one."""
     classes: list[str]
-
-
-class Choice(Widget, can_focus=True):
-    """One of a few values; left, right and space go from one to the next."""
-
-    BINDINGS = bindings("choice")
-
-    class Changed(Message):
-        """Another value."""
-
-    def __init__(self, values: Sequence[str], value: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._values = list(values)
-        self.value = value if value in values else self._values[0]
-
-    def action_turn(self, by: int) -> None:
-        at = self._values.index(self.value)
-        self.value = self._values[(at + by) % len(self._values)]
-        self.refresh()
-        self.post_message(self.Changed())
-
-    def on_click(self) -> None:
-        self.action_turn(1)
-
-    def render(self) -> Text:
-        text = Text(no_wrap=True, overflow="ellipsis")
-        text.append("< ", "dim")
-        text.append(clean(self.value))
-        text.append(" >", "dim")
-        return text
-
-
-class Field(Horizontal):
-    """One setting: its name, its value and what is wrong with it."""
-
-    def __init__(self, name: str, control: Widget, note: str) -> None:
-        super().__init__(classes="field")
-        self.field = name
-        self.control = control
-        self._note = note
-
-    def compose(self) -> ComposeResult:
-        yield Static(Text(self.field.replace("_", " ")), classes="field-name")
-        self.control.add_class("field-value")
-        yield self.control
-        yield Static(Text(self._note), classes="field-note")
-
-    def tell(self, note: str, *, wrong: bool) -> None:
-        """What stands behind the value."""
-        self.query_one(".field-note", Static).update(Text(note, no_wrap=True, overflow="ellipsis"))
-        self.set_class(wrong, "-wrong")
-
-    @property
-    def value(self) -> str:
-        """As it was typed."""
-        value: str = self.control.value  # type: ignore[attr-defined]
-        return value
 
 
 class NewRunScreen(DataScreen):
@@ -136,8 +79,7 @@ class NewRunScreen(DataScreen):
     def compose(self) -> ComposeResult:
         yield Static(Text("New runs", style="bold"), id="title")
         with Horizontal(id="form-body"):
-            with VerticalScroll(id="form", classes="panel", can_focus=False):
-                yield from self._fields()
+            yield Form(self._rows(), id="form", classes="panel")
             with Vertical(id="form-side", classes="panel"):
                 yield Static(id="form-help")
                 yield Static(id="form-choices")
@@ -147,42 +89,38 @@ class NewRunScreen(DataScreen):
     def on_mount(self) -> None:
         self.query_one("#form").border_title = "Settings"
         self.query_one("#form-side").border_title = "Help"
-        self.query_one(Input).focus()
+        self.query_one(Form).focus()
+        self._show_choices()
         super().on_mount()
 
-    def _fields(self) -> list[Widget]:
+    def _rows(self) -> list[Row]:
         fields = RunConfig.model_fields
-        rows: list[Widget] = [Field(name, self._control(name, fields[name]), "") for name in _FIRST]
-        rows.append(
-            Field(
-                "seeds", Input(self._seeds(), compact=True, id="in-seeds"), "1 run each: 0, 1, ..."
-            )
-        )
-        rows.append(Field("preset", Choice(list(PRESETS), self._preset, id="in-preset"), ""))
+        rows = [self._row(name, fields[name]) for name in _FIRST]
+        rows.append(Row("seeds", "seeds", self._seeds(), note=_SEEDS_NOTE))
+        rows.append(Row("preset", "preset", self._preset, values=list(PRESETS)))
         for name, field in fields.items():
             if name in (*_FIRST, *flags.NOT_FLAGS):
                 continue
             if name in _GROUPS:
-                rows.append(Static(Text(_GROUPS[name]), classes="field-group"))
-            rows.append(Field(name, self._control(name, field), ""))
+                rows += [Row("", ""), Row("", _GROUPS[name])]
+            rows.append(self._row(name, field))
         return rows
 
     def _seeds(self) -> str:
         return "3" if "seed" not in self._start else f"{int(self._start['seed']) + 1}"
 
-    def _control(self, name: str, field: FieldInfo) -> Widget:
+    def _row(self, name: str, field: FieldInfo) -> Row:
         kind = flags._plain(field.annotation)
-        value = self._text(self._start.get(name)) if name in self._start else ""
-        if value and name not in _FIRST and value == self._text(self._default(name)):
+        value = self._text(self._start.get(name))
+        default = "" if name in _FIRST else self._text(self._default(name))
+        if value == default:
             value = ""
+        values: Sequence[str] = ()
         if kind is bool:
-            return Choice(["", "yes", "no"], value, id=f"in-{name}")
-        if get_origin(kind) is Literal:
-            return Choice(["", *get_args(kind)], value, id=f"in-{name}")
-        box = Input(value, compact=True, id=f"in-{name}", select_on_focus=False)
-        if name not in _FIRST:
-            box.placeholder = self._text(self._default(name))
-        return box
+            values = ("", "yes", "no")
+        elif get_origin(kind) is Literal:
+            values = ("", *get_args(kind))
+        return Row(name, name.replace("_", " "), value, default, values)
 
     def _default(self, name: str) -> Any:
         field = RunConfig.model_fields[name]
@@ -201,22 +139,22 @@ class NewRunScreen(DataScreen):
 
     # Checking
 
-    @on(Input.Changed)
-    @on(Choice.Changed)
+    @on(Form.Changed)
     def _changed(self) -> None:
-        preset = self.query_one("#in-preset", Choice).value
-        if preset != self._preset:
-            self._preset = preset
-            for row in self.query(Field):
-                if isinstance(row.control, Input) and row.field not in (*_FIRST, "seeds"):
-                    row.control.placeholder = self._text(self._default(row.field))
+        form = self.query_one(Form)
+        if form["preset"].value != self._preset:
+            self._preset = form["preset"].value
+            for row in form.rows:
+                if row.name in RunConfig.model_fields and row.name not in (*_FIRST, "preset"):
+                    row.placeholder = self._text(self._default(row.name))
+            form.refresh()
         if self._due is not None:
             self._due.stop()
         self._due = self.set_timer(CHECK_SECONDS, self.reload)
         self._show_choices()
 
     def wish(self) -> dict[str, str]:
-        return {row.field: row.value.strip() for row in self.query(Field)}
+        return self.query_one(Form).values()
 
     def configs(self, values: Mapping[str, str]) -> list[RunConfig]:
         """The runs that the form describes. InputError names the field that is wrong."""
@@ -267,64 +205,53 @@ class NewRunScreen(DataScreen):
             expected = estimate(configs[0])
         except InputError as error:
             name, colon, _ = str(error).partition(":")
-            return Estimated(str(error), name if colon else None, classes)
+            return Estimated(str(error), True, name if colon else None, classes)
         count = len(configs)
         line = (
             f"{count} run{'s' if count > 1 else ''}, up to {duration(expected.total_seconds)} and "
             f"{size(expected.peak_bytes)} each, by formula"
         )
-        return Estimated(line, None, classes)
+        return Estimated(line, False, None, classes)
 
     def show(self, data: Estimated) -> None:
         self._class_names = data.classes
-        palette = self.dexter.palette
-        named = False
-        for row in self.query(Field):
-            wrong = row.field == data.field
-            note = data.line.partition(":")[2].strip() if wrong else self._note(row)
-            missing = wrong and not row.value and row.field in _FIRST
-            named = named or wrong
-            row.tell(clean(note), wrong=wrong and not missing)
+        palette, form = self.dexter.palette, self.query_one(Form)
+        for row in form.rows:
+            row.wrong = bool(row.name) and row.name == data.field
+            # What was not filled in yet is no mistake.
+            row.wrong = row.wrong and not (row.name in _FIRST and not row.value)
+            row.note = data.line.partition(":")[2].strip() if row.wrong else self._note(row)
+        form.refresh()
         text = Text(no_wrap=True, overflow="ellipsis")
-        if data.field is None and not data.line.startswith(("straight", "n_grad")):
-            text.append(" ^s ", f"bold {palette.accent}").append(f" start {data.line}")
-        else:
+        if data.refused:
             text.append(f" {clean(data.line)}", palette.bad)
+        else:
+            text.append(" ^s ", f"bold {palette.accent}").append(f" start {data.line}")
         self.query_one("#form-sum", Static).update(text)
         self._show_choices()
 
-    def _note(self, row: Field) -> str:
-        if row.field == "seeds":
-            return "runs, with seeds from 0"
-        if row.field in RunConfig.model_fields and row.value and row.field not in _FIRST:
-            default = self._text(self._default(row.field))
-            return f"preset: {default}" if row.value != default else ""
+    def _note(self, row: Row) -> str:
+        if row.name == "seeds":
+            return _SEEDS_NOTE
+        if row.placeholder and row.value:
+            return f"preset: {row.placeholder}" if row.value != row.placeholder else ""
         return ""
 
     # Help of the field
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        self._show_choices()
-
-    @property
-    def _here(self) -> Field | None:
-        widget = self.focused
-        return widget.parent if widget is not None and isinstance(widget.parent, Field) else None
-
+    @on(Form.Moved)
     def _show_choices(self) -> None:
-        row = self._here
-        if row is None:
-            return
+        row = self.query_one(Form).here
         palette = self.dexter.palette
         text = Text()
-        text.append(f"{row.field}\n\n", f"bold {palette.primary}")
-        if row.field in RunConfig.model_fields:
-            field = RunConfig.model_fields[row.field]
+        text.append(f"{row.name}\n\n", f"bold {palette.primary}")
+        if row.name in RunConfig.model_fields:
+            field = RunConfig.model_fields[row.name]
             text.append(f"{flags._help(field)}\n")
-            text.append(f"\non the command line: {flags.flag(row.field)}\n", palette.dim)
-        elif row.field == "seeds":
+            text.append(f"\non the command line: {flags.flag(row.name)}\n", palette.dim)
+        elif row.name == "seeds":
             text.append("how many runs, each with another seed; words that several find are firm\n")
-        elif row.field == "preset":
+        elif row.name == "preset":
             text.append("settings to start from; what you fill in goes before them\n")
         self.query_one("#form-help", Static).update(text)
         offers = self._offers(row)
@@ -336,38 +263,27 @@ class NewRunScreen(DataScreen):
             choices.append(f"    and {len(offers) - 12} more", palette.dim)
         self.query_one("#form-choices", Static).update(choices)
 
-    def _offers(self, row: Field) -> list[str]:
-        known = {"classifier": self._classifiers, "class_name": self._class_names}.get(
-            row.field, []
-        )
+    def _offers(self, row: Row) -> list[str]:
+        known = {"classifier": self._classifiers, "class_name": self._class_names}.get(row.name, [])
         return fuzzy(row.value, known)
 
-    def on_key(self, event: events.Key) -> None:
-        """Tab takes the first offer, where it is not there already."""
-        row = self._here
-        if event.key == "tab" and row is not None and isinstance(row.control, Input):
-            offers = self._offers(row)
-            if offers and offers[0] != row.value:
-                event.prevent_default()
-                event.stop()
-                row.control.value = offers[0]
-                row.control.cursor_position = len(offers[0])
-
-    # Doing
-
-    def action_next_field(self) -> None:
-        self.focus_next()
-
-    def action_previous_field(self) -> None:
-        self.focus_previous()
+    def action_take(self) -> None:
+        """The first of what is offered."""
+        form = self.query_one(Form)
+        offers = self._offers(form.here)
+        if offers and offers[0] != form.here.value:
+            form.put(offers[0])
+        form.action_row(1)
 
     def action_only_changed(self) -> None:
         self._only_changed = not self._only_changed
-        for row in self.query(Field):
-            optional = row.field not in (*_FIRST, "seeds", "preset")
-            row.display = not (self._only_changed and optional and not row.value)
-        for heading in self.query(".field-group"):
-            heading.display = not self._only_changed
+        form = self.query_one(Form)
+        for row in form.rows:
+            first = row.name in (*_FIRST, "seeds", "preset")
+            row.shown = first or not self._only_changed or bool(row.value)
+        form.lay_out()
+        if not form.here.shown:
+            form.go_to(_FIRST[0])
 
     def action_start(self) -> None:
         try:
@@ -418,6 +334,3 @@ def fuzzy(text: str, known: Sequence[str]) -> list[str]:
 def _in_order(letters: str, text: str) -> bool:
     rest = iter(text)
     return all(letter in rest for letter in letters)
-
-
-__all__ = ["NewRunScreen", "demo_configs", "fit", "fuzzy"]
