@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from store import Store
 
 STAGES = ("captions", "claims", "attribution", "scores", "report")
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.7
 LINE_SECONDS = 5.0
 
 

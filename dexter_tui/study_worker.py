@@ -257,7 +257,7 @@ class StudyWorker:
             : max(self.settings.candidates, len(asked))
         ]
         log(f"candidates: {', '.join(candidate.concept for candidate in candidates)}")
-        claims = experiment.test(candidates)
+        claims: list[Claim] = experiment.test(candidates)
         evidence.replace_claims(
             self.store,
             self.study.id,

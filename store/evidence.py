@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import col, select
 
+from store.clock import now
 from store.store import Store
 from store.tables import (
     Attribution,
@@ -25,7 +26,6 @@ from store.tables import (
     Score,
     Stage,
     Table,
-    now,
 )
 
 _MANY = 500  # values of an IN at a time

@@ -241,3 +241,161 @@ def python_classifier() -> str:
     file = _ROOT / "ten_lines.py"
     file.write_text(PYTHON_CLASSIFIER)
     return f"python:{file}:make"
+
+
+@functools.cache
+def image_text_folder() -> Path:
+    """A CLIPModel for 32 px with its processor; it knows the generator's words."""
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPModel,
+        CLIPProcessor,
+        CLIPTokenizer,
+    )
+
+    generator_folder()  # writes the tokenizer
+    tokenizer = CLIPTokenizer.from_pretrained(_ROOT / "clip_tokenizer")
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "projection_dim": 16,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = CLIPModel(
+            CLIPConfig(
+                text_config={
+                    **sizes,
+                    "vocab_size": len(tokenizer),
+                    "max_position_embeddings": 77,
+                    "bos_token_id": tokenizer.bos_token_id,
+                    "eos_token_id": tokenizer.eos_token_id,
+                    "pad_token_id": tokenizer.pad_token_id,
+                },
+                vision_config={**sizes, "image_size": IMAGE_SIZE, "patch_size": 8},
+                projection_dim=16,
+            )
+        )
+    folder = _ROOT / "image_text"
+    model.save_pretrained(folder)
+    images = CLIPImageProcessor(
+        size={"shortest_edge": IMAGE_SIZE},
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+    )
+    CLIPProcessor(images, tokenizer).save_pretrained(folder)
+    return folder
+
+
+_CHAT = (
+    "{% for message in messages %}"
+    "{% if message['content'] is string %}{{ message['content'] }} "
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }} {% endif %}"
+    "{% endfor %}{% endif %}{% endfor %}"
+)
+
+
+def _word_tokenizer() -> object:
+    """A tokenizer of whole words, with a chat template."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "<pad>", "<s>", "</s>", "<image>", *WORDS]
+    backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=["<image>"],
+        chat_template=_CHAT,
+        model_max_length=2048,
+    )
+
+
+@functools.cache
+def captioner_folder() -> Path:
+    """A Llava of image-text-to-text architecture: it says the generator's words at random."""
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    tokenizer = _word_tokenizer()
+    vision = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=IMAGE_SIZE,
+        patch_size=8,
+    )
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        pad_token_id=1,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        model = LlavaForConditionalGeneration(
+            LlavaConfig(vision_config=vision, text_config=text, image_token_id=4)
+        )
+    folder = _ROOT / "captioner"
+    model.save_pretrained(folder)
+    images = CLIPImageProcessor(
+        size={"shortest_edge": IMAGE_SIZE},
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+    )
+    LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=_CHAT,
+    ).save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def writer_folder() -> Path:
+    """A causal language model that writes words at random."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = _word_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                max_position_embeddings=4096,
+                pad_token_id=1,
+                bos_token_id=2,
+                eos_token_id=3,
+            )
+        )
+    folder = _ROOT / "writer"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -21,6 +21,9 @@ Embeddings = NDArray[np.float32]
 """(B, D), of length 1."""
 
 
+_BATCH = 32
+
+
 class Detector(Protocol):
     """Sees whether concepts are in pictures, by one embedding a picture."""
 
@@ -58,9 +61,13 @@ class ImageText:
     def embed(self, images: Images) -> Embeddings:
         import torch
 
-        inputs = self._processor(images=list(images), return_tensors="pt").to(self._device)
-        with torch.inference_mode():
-            return _unit(self._model.get_image_features(**inputs))
+        rows = []
+        for at in range(0, len(images), _BATCH):
+            chunk = list(images[at : at + _BATCH])
+            inputs = self._processor(images=chunk, return_tensors="pt").to(self._device)
+            with torch.inference_mode():
+                rows.append(_unit(self._model.get_image_features(**inputs)))
+        return np.concatenate(rows)
 
     def sees(self, concept: str, embeddings: Embeddings) -> NDArray[np.bool_]:
         with_it, without = self._text(f"a picture of a {concept}"), self._text("a picture of a")
