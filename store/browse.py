@@ -83,6 +83,7 @@ class RunRow(NamedTuple):
     error: str | None
     seconds: float | None
     peak_memory_bytes: int | None
+    priority: int
     config_json: str
     seconds_per_step: float | None = None
 
@@ -140,12 +141,74 @@ class PromptRow(NamedTuple):
     pictures: int
 
 
+class EvidenceRow(NamedTuple):
+    """The pairs of a claim in one context."""
+
+    context: str
+    saturated: bool
+    control_mean: float
+    pairs: int
+    effect: float | None
+    low: float | None
+    high: float | None
+
+
+class ClaimRow(NamedTuple):
+    """A tested claim; see `store.tables.Claim`."""
+
+    id: int
+    number: int
+    concept: str
+    slot: str
+    direction: int
+    sources: dict[str, list[str]]
+    effect: float
+    low: float
+    high: float
+    p_corrected: float
+    pairs: int
+    flips: int
+    placebo_threshold: float | None
+    detected: float | None
+    prior: float | None
+    in_frames: float | None
+    over_represented: bool
+    core: bool
+    min_effect: float
+    verdict: str
+    reason: str | None
+    evidence: list[EvidenceRow]
+
+
+_CLAIM_COLUMNS = ClaimRow._fields[:-1]
+
+
+class StageRow(NamedTuple):
+    """A part of the reasoning about a study."""
+
+    name: str
+    done: int
+    total: int
+    state: str
+    error: str | None
+
+
+class ReportRow(NamedTuple):
+    """A report; ``body`` holds its checked sentences, if they were checked."""
+
+    id: int
+    author: str
+    markdown: str
+    body: dict[str, Any] | None
+    created_at: str
+
+
 _RUN_COLUMNS = (
     "run.rowid, run.id, run.study_id, run.seed, run.state, classifier.spec, study.class_name, "
     "run.created_at, run.started_at, run.ended_at, run.heartbeat_at, run.device, run.attempt, "
     "run.steps_total, run.steps_done, run.words, run.prompt, run.score_value, run.score_low, "
     "run.score_high, run.score_n, run.frames_wanted, run.frames_hit, run.frames_tried, "
-    "run.stop_reason, run.error, run.seconds, run.peak_memory_bytes, run.config"
+    "run.stop_reason, run.error, run.seconds, run.peak_memory_bytes, run.priority, run.config"
 )
 _FROM = (
     "run JOIN study ON study.id = run.study_id JOIN classifier ON classifier.id = "
@@ -258,6 +321,28 @@ class Browse:
         """How many runs are in each state."""
         return dict(self._all("SELECT state, count(*) FROM run GROUP BY state"))
 
+    def has_unfinished(self) -> bool:
+        """Whether runs wait or are at work."""
+        names = [state.value for state in ACTIVE | {State.QUEUED}]
+        try:
+            return bool(
+                self._all(
+                    f"SELECT 1 FROM run WHERE state IN ({','.join('?' * len(names))}) LIMIT 1",
+                    names,
+                )
+            )
+        except StoreError:
+            return False
+
+    def tags(self, run_ids: Sequence[str]) -> dict[str, list[str]]:
+        """The tags of these runs."""
+        found: dict[str, list[str]] = {}
+        for run_id, name in self._in(
+            "SELECT run_id, name FROM tag WHERE run_id IN", run_ids, " ORDER BY name"
+        ):
+            found.setdefault(run_id, []).append(name)
+        return found
+
     def find(self, name: str) -> int | None:
         """The key of a run, or a study's made negative, by its id."""
         table, sign = ("study", -1) if name.startswith("s") else ("run", 1)
@@ -306,12 +391,76 @@ class Browse:
         )
         return [PromptRow(rank, json.loads(words), *rest) for rank, words, *rest in rows]
 
-    def reports(self, study_id: str) -> list[tuple[str, str, str]]:
-        """The reports of a study, newest first: author, Markdown, time."""
-        return self._all(
-            "SELECT author, markdown, created_at FROM report WHERE study_id = ? ORDER BY id DESC",
+    # What was found about a study
+
+    def claims(self, study_id: str) -> list[ClaimRow]:
+        """The claims of a study, by number, each with its evidence."""
+        rows = self._all(
+            f"SELECT {', '.join(_CLAIM_COLUMNS)} FROM claim WHERE study_id = ? ORDER BY number",
             (study_id,),
         )
+        evidence: dict[int, list[EvidenceRow]] = {}
+        for claim_id, *columns in self._in(
+            f"SELECT claim_id, {', '.join(EvidenceRow._fields)} FROM evidence WHERE claim_id IN",
+            [row[0] for row in rows],
+            " ORDER BY context",
+        ):
+            evidence.setdefault(claim_id, []).append(EvidenceRow._make(columns))
+        found = []
+        for row in rows:
+            values = dict(zip(_CLAIM_COLUMNS, row, strict=True))
+            values["sources"] = json.loads(values["sources"])
+            found.append(ClaimRow(**values, evidence=evidence.get(row[0], [])))
+        return found
+
+    def captions(self, study_id: str) -> list[tuple[str, int, str]]:
+        """What was said of the study's pictures: text, how many pictures, one of them."""
+        return self._all(
+            "SELECT caption.text, count(DISTINCT frame.sha256), min(frame.sha256) FROM caption "
+            "JOIN frame ON frame.sha256 = caption.sha256 JOIN run ON run.id = frame.run_id "
+            "WHERE run.study_id = ? GROUP BY caption.text ORDER BY 2 DESC, 1",
+            (study_id,),
+        )
+
+    def attribution(self, study_id: str) -> list[tuple[str, int, str, float, float, float]]:
+        """Words of the best prompts: run, position, word, what is lost without it, interval."""
+        return self._all(
+            "SELECT run_id, position, word, leave_one_out, leave_one_out_low, leave_one_out_high "
+            "FROM attribution JOIN run ON run.id = run_id WHERE study_id = ? "
+            "ORDER BY seed, position",
+            (study_id,),
+        )
+
+    def scores(self, study_id: str) -> list[tuple[str, str, float, float, float, int]]:
+        """Texts as prompts: kind, text, share taken for the class, interval, pictures."""
+        return self._all(
+            "SELECT kind, text, value, low, high, n FROM score WHERE study_id = ? "
+            "ORDER BY value DESC, kind, text",
+            (study_id,),
+        )
+
+    def stages(self, study_id: str) -> list[StageRow]:
+        """How far the reasoning about a study is."""
+        return [
+            StageRow._make(row)
+            for row in self._all(
+                "SELECT name, done, total, state, error FROM stage WHERE study_id = ? "
+                "ORDER BY rowid",
+                (study_id,),
+            )
+        ]
+
+    def report(self, study_id: str) -> ReportRow | None:
+        """The newest report of a study."""
+        rows = self._all(
+            "SELECT id, author, markdown, body, created_at FROM report WHERE study_id = ? "
+            "ORDER BY id DESC LIMIT 1",
+            (study_id,),
+        )
+        if not rows:
+            return None
+        key, author, markdown, body, created = rows[0]
+        return ReportRow(key, author, markdown, json.loads(body) if body else None, created)
 
     # Files
 
@@ -358,11 +507,11 @@ class Browse:
             return _FROM
         return "run"
 
-    def _in(self, sql: str, keys: Iterable[int]) -> list[tuple[Any, ...]]:
+    def _in(self, sql: str, keys: Iterable[object], end: str = "") -> list[tuple[Any, ...]]:
         wanted, rows = list(keys), []
         for start in range(0, len(wanted), _MAX_VARIABLES):
             part = wanted[start : start + _MAX_VARIABLES]
-            rows += self._all(f"{sql} ({','.join('?' * len(part))})", part)
+            rows += self._all(f"{sql} ({','.join('?' * len(part))}){end}", part)
         return rows
 
     def _all(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -414,8 +563,3 @@ def _step(row: Sequence[Any]) -> StepRow:
 
 def _frame(row: Sequence[Any]) -> FrameRow:
     return FrameRow._make([*row[:7], bool(row[7]), row[8]])
-
-
-__all__ = [
-    "ORDERS", "Browse", "FrameRow", "PromptRow", "RunRow", "StepRow", "StoreError", "StudyRow",
-]  # fmt: skip

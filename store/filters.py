@@ -52,6 +52,7 @@ NUMBERS = {
     "frames": "run.frames_hit",
     "attempt": "run.attempt",
     "seconds": "run.seconds",
+    "priority": "run.priority",
 }
 TIMES = {"created": "run.created_at", "started": "run.started_at", "ended": "run.ended_at"}
 FIELDS = (*TEXT, *NUMBERS, *TIMES, "tag", "config.NAME")

@@ -14,6 +14,7 @@ within one write transaction, sees a run whose process died.
 
 import difflib
 import os
+import re
 import secrets
 import socket
 import time
@@ -299,6 +300,22 @@ class Store:
         """
         with self._read() as session:
             return list(session.exec(_in_line(select(Run), devices, due=due)).all())
+
+    def toggle_tag(self, run_ids: Sequence[str], name: str) -> bool:
+        """Give the runs a tag, or, if all of them have it, take it away; whether it was given."""
+        if not re.fullmatch(r"[\w.:+-]{1,40}", name):
+            raise StoreError(f"tag {name!r}: give up to 40 letters, digits, and . : + - _")
+        with self._write() as session:
+            for run_id in run_ids:
+                if session.get(Run, run_id) is None:
+                    raise self._unknown(session, Run, run_id)
+            which = sa.and_(col(Tag.run_id).in_(run_ids), col(Tag.name) == name)
+            having = set(session.exec(select(Tag.run_id).where(which)))
+            if having >= set(run_ids):
+                session.exec(sa.delete(Tag).where(which))
+                return False
+            session.add_all(Tag(run_id=run_id, name=name) for run_id in {*run_ids} - having)
+            return True
 
     def set_priority(self, run_id: str, priority: int) -> Run:
         """Move a queued run in the queue: of two runs the one with more goes first."""

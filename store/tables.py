@@ -104,6 +104,11 @@ class Study(Table, table=True):
 class Run(Table, table=True):
     """One seed of a study: its state, where it runs and what came of it."""
 
+    __table_args__ = (
+        # All that a list is ordered and mostly filtered by, without the large rows.
+        sa.Index("ix_run_list", "study_id", "seed", "state", "created_at", "score_value", "words"),
+    )
+
     id: str = Field(primary_key=True)
     study_id: str = Field(foreign_key="study.id", index=True)
     seed: int
@@ -150,6 +155,13 @@ class Run(Table, table=True):
     seconds: float | None = None
 
     study: Study = Relationship(sa_relationship_kwargs={"lazy": "joined", "innerjoin": True})
+
+
+class Tag(Table, table=True):
+    """A word of a user's about a run."""
+
+    run_id: str = Field(foreign_key="run.id", primary_key=True)
+    name: str = Field(primary_key=True)
 
 
 class Step(Table, table=True):
