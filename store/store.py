@@ -45,6 +45,7 @@ from store.tables import (
     Slot,
     Step,
     Study,
+    Tag,
     UtcTime,
     to_json,
 )
