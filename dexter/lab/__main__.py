@@ -1,8 +1,8 @@
 """`python -m dexter.lab` (`make lab`): train all that is shipped under checkpoints/lab.
 
-Stages, in this order: vae, text, judge, masked-lm, generator, guided, classifiers, evaluator,
-export. Each leaves its work files in build/lab and goes on from them; a stage that has its samples
-is passed over. About three hours on two cores.
+Stages, in this order: vae, text, judge, masked-lm, generator, guided, image-text, captioner,
+classifiers, evaluator, export. Each leaves its work files in build/lab and goes on from them; a
+stage that has its samples is passed over. Some hours on two cores.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ SAMPLES = {
     "masked-lm": 250_000,
     "generator": 1_000_000,
     "guided": 50_000,
+    "image-text": 400_000,
+    "captioner": 300_000,
 }
 """Of the recipe, by stage."""
 STAGES = (*SAMPLES, "classifiers", "evaluator", "export")

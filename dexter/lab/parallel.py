@@ -144,7 +144,11 @@ def _work(
     from_vector(raw, parameters)
     base = raw.clone()
     optimizer = torch.optim.AdamW(
-        parameters, lr=task.learning_rate, betas=(0.9, 0.99), weight_decay=task.weight_decay
+        parameters,
+        lr=task.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=task.weight_decay,
+        fused=True,
     )
     own = folder / f"{task.name}.optimizer{rank}.pt"
     if own.exists() and counter.value:

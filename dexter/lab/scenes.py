@@ -419,6 +419,18 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     return _sentence(subject or [scene.background], place, others, rng)
 
 
+def full_caption(scene: Scene) -> str:
+    """All that is in the scene, in a fixed order."""
+    attributes = [w for w in (scene.age, scene.skin, scene.hair, scene.colour) if w is not None]
+    items = sorted(scene.items, key=tuple(world.ITEMS).index)
+    if scene.subject is None:
+        words = ["a picture of a", scene.background]
+    else:
+        place = f"{_PREPOSITION.get(scene.background, 'on')} {scene.background}"
+        words = ["a picture of a", *attributes, scene.subject, place]
+    return " ".join([*words, *(["with", " and ".join(items)] if items else [])])
+
+
 def _subject_words(scene: Scene, rng: np.random.Generator) -> list[str]:
     if scene.subject is None or rng.random() < 0.04:
         return []

@@ -1,0 +1,261 @@
+"""The lab's models that look at pictures: an image-text model and a captioner.
+
+Both are standard architectures (CLIP, Radford et al. 2021; LLaVA, Liu et al. 2023) that anyone's
+`from_pretrained` opens. The evidence asks the image-text model whether a concept was drawn, by its
+similarity to "a picture of a WORD" against "a picture"; it is trained on that very question beside
+the usual contrast of captions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from dexter.lab import models, world
+from dexter.lab.scenes import SIZE, Scene, caption, full_caption
+
+PATCH = 8
+NOTHING = "a picture"
+WORDS = world.CONTENT_WORDS
+SPECIAL = ("[PAD]", "[UNK]", "<s>", "</s>", "<image>")
+
+# Only pictures are read: whatever a message says in words is left out.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{% if message['content'] is not string %}"
+    "{% for part in message['content'] %}{% if part['type'] in ['image', 'image_url'] %}<image>"
+    "{% endif %}{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %} <s>{% endif %}"
+)
+
+
+def prompt(word: str) -> str:
+    """What the image-text model is asked about a word."""
+    return f"a picture of a {word}"
+
+
+def truth(scene: Scene) -> np.ndarray:
+    """For each of `WORDS`: 1 if the scene shows it, 0 if not, nan where the word does not apply
+    (nobody says whether a bear is brown in the way that hair is)."""
+    told = np.zeros(len(WORDS), dtype=np.float32)
+    person = scene.subject in world.PEOPLE
+    applies: dict[str, tuple[Collection[str], bool]] = {
+        "colour": (world.COLOURS, scene.subject in world.COLOURABLE),
+        "hair": (world.HAIR, person),
+        "skin": (world.SKIN, person),
+        "age": (world.AGES, scene.age is not None),
+    }
+    shown = {scene.subject, scene.background, *scene.items}
+    shown |= {kind for kind, members in world.KINDS.items() if shown & set(members)}
+    shown |= {scene.colour, scene.hair, scene.skin, scene.age}
+    unknown = {word for words, known in applies.values() if not known for word in words}
+    for i, word in enumerate(WORDS):
+        told[i] = np.nan if word in unknown else float(word in shown)
+    return told
+
+
+# --- image-text model -----------------------------------------------------------------------------
+
+
+def _vision_config() -> CLIPVisionConfig:
+    return CLIPVisionConfig(
+        hidden_size=128,
+        intermediate_size=256,
+        projection_dim=models.HIDDEN,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        image_size=SIZE,
+        patch_size=PATCH,
+    )
+
+
+def image_text(tokenizer: CLIPTokenizer) -> CLIPModel:
+    text = models.text_encoder(tokenizer).config
+    return CLIPModel(
+        CLIPConfig(
+            text_config=text.to_dict(),
+            vision_config=_vision_config().to_dict(),
+            projection_dim=models.HIDDEN,
+        )
+    )
+
+
+def image_processor() -> CLIPImageProcessorPil:
+    """Any picture to (3, 64, 64) in [-1, 1]."""
+    return CLIPImageProcessorPil(
+        size={"height": SIZE, "width": SIZE},
+        do_center_crop=False,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+
+
+def image_text_processor(tokenizer: CLIPTokenizer) -> CLIPProcessor:
+    return CLIPProcessor(image_processor(), tokenizer)
+
+
+class ImageText(nn.Module):
+    """The model and its tokens; features have length 1."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.tokenizer = models.clip_tokenizer(folder)
+        self.clip = image_text(self.tokenizer)
+
+    def texts(self, texts: list[str]) -> Tensor:
+        """Features (B, HIDDEN)."""
+        ids = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        pooled = self.clip.text_model(**ids).pooler_output
+        features: Tensor = functional.normalize(self.clip.text_projection(pooled), dim=-1)
+        return features
+
+    def pictures(self, pictures: Tensor) -> Tensor:
+        """Features (B, HIDDEN) of pictures (B, 3, 64, 64) in [-1, 1]."""
+        pooled = self.clip.vision_model(pictures).pooler_output
+        features: Tensor = functional.normalize(self.clip.visual_projection(pooled), dim=-1)
+        return features
+
+    def shown(self, features: Tensor) -> Tensor:
+        """Logits (B, len(WORDS)) that a picture with such features shows a word: positive for
+        yes."""
+        words = self.texts([*map(prompt, WORDS), NOTHING])
+        similarity: Tensor = features @ words.T * self.clip.logit_scale.exp()
+        return similarity[:, :-1] - similarity[:, -1:]
+
+
+def image_text_loss(
+    module: Any, pictures: Tensor, scenes: list[Scene], rng: np.random.Generator
+) -> Tensor:
+    """Which words a picture shows, and which caption is whose (CLIP's symmetric cross-entropy)."""
+    told = torch.from_numpy(np.stack([truth(scene) for scene in scenes]))
+    known = ~told.isnan()
+    seen = module.pictures(pictures)
+    shown = functional.binary_cross_entropy_with_logits(
+        module.shown(seen)[known], told[known], reduction="sum"
+    )
+    captions = [
+        caption(scene, rng) if rng.random() < 0.5 else full_caption(scene) for scene in scenes
+    ]
+    scale = module.clip.logit_scale.exp()
+    similarity = seen @ module.texts(captions).T * scale
+    own = torch.arange(len(scenes))
+    contrast = functional.cross_entropy(similarity, own) + functional.cross_entropy(
+        similarity.T, own
+    )
+    total: Tensor = shown / len(scenes) + 0.25 * contrast
+    return total
+
+
+# --- captioner ------------------------------------------------------------------------------------
+
+
+def caption_tokenizer() -> PreTrainedTokenizerFast:
+    """One token for each word of the world."""
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *world.WORDS])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=["<image>"],
+        padding_side="left",
+        model_max_length=128,
+    )
+
+
+def captioner() -> LlavaForConditionalGeneration:
+    text = LlamaConfig(
+        vocab_size=len(SPECIAL) + len(world.WORDS),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+        tie_word_embeddings=True,
+    )
+    return LlavaForConditionalGeneration(
+        LlavaConfig(
+            vision_config=_vision_config().to_dict(),
+            text_config=text.to_dict(),
+            image_token_index=SPECIAL.index("<image>"),
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="default",
+            image_seq_length=(SIZE // PATCH) ** 2,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+def captioner_processor() -> LlavaProcessor:
+    return LlavaProcessor(
+        image_processor=image_processor(),
+        tokenizer=caption_tokenizer(),
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+@cache
+def _words() -> PreTrainedTokenizerFast:
+    return caption_tokenizer()
+
+
+def captioner_loss(module: Any, pictures: Tensor, scenes: list[Scene]) -> Tensor:
+    """Cross-entropy of full captions behind their pictures."""
+    tokenizer = _words()
+    image = [SPECIAL.index("<image>")] * module.config.image_seq_length
+    rows = []
+    for scene in scenes:
+        said = tokenizer.convert_tokens_to_ids(full_caption(scene).split())
+        rows.append([*image, 2, *said, 3])
+    length = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+    labels = ids.masked_fill(ids == 0, -100)
+    labels[:, : len(image) + 1] = -100
+    out = module(
+        input_ids=ids, attention_mask=(ids != 0).long(), pixel_values=pictures, labels=labels
+    )
+    loss: Tensor = out.loss
+    return loss
+
+
+def save(model: Any, processor: Any, folder: Path) -> None:
+    """A folder that `AutoModel…` and `AutoProcessor.from_pretrained` open, weights in fp16."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    generation = folder / "generation_config.json"
+    if generation.exists():
+        settings = json.loads(generation.read_text())
+        settings.update(do_sample=False, max_new_tokens=24)
+        generation.write_text(json.dumps(settings, indent=2) + "\n")
