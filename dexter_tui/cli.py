@@ -368,17 +368,77 @@ def config_init(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> int:
-    """What is wrong with this machine, and the remedy."""
+def doctor(
+    mend: Annotated[
+        bool, typer.Option("--mend", help="put right what can be in the store")
+    ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="bring all runs into the store from their journals; a damaged store "
+            "is moved aside",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """What is wrong with this machine and the store, and the remedy."""
     from dexter_tui import views
-    from dexter_tui.doctor import diagnose
+    from dexter_tui.doctor import check_store, diagnose, rebuild_store
 
-    findings = diagnose(paths.home())
+    findings = []
+    if rebuild:
+        findings += rebuild_store(paths.home(), progress=_progress)
+    findings += diagnose(paths.home())
+    findings += check_store(paths.home(), mend=mend, progress=_progress)
     if as_json:
         _print_json([asdict(finding) for finding in findings])
     else:
         _print(views.findings_view(findings))
     return EXIT_FAILED if any(finding.status == "error" for finding in findings) else 0
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="tell, and remove nothing")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove files that nothing needs, such as checkpoints of runs that succeeded."""
+    from dexter_tui.views import size
+    from store.care import collect
+
+    with _store() as store:
+        collected = collect(store, dry_run=dry_run)
+    if as_json:
+        _print_json({"files": [str(path) for path in collected.files], "bytes": collected.bytes})
+    else:
+        verb = "would be removed" if dry_run else "removed"
+        print(f"{len(collected.files)} files, {size(collected.bytes)}, {verb}")
+
+
+@app.command()
+def backup(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="the file  [default: in DEXTER_HOME]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy the database, while runs go on."""
+    from store.care import back_up
+
+    with _store() as store:
+        path = back_up(store, output.expanduser().absolute() if output else None)
+    if as_json:
+        _print_json({"path": str(path)})
+    else:
+        print(path)
+
+
+def _progress(what: str, done: int, of: int) -> None:
+    """A counter on a terminal, for what may take long."""
+    if sys.stderr.isatty() and of > 100 and done % 50 == 0:
+        end = "\r" if done + 50 < of else "\r\033[K"
+        print(f"{what}: {done} of {of}", end=end, file=sys.stderr, flush=True)
 
 
 def _has_store() -> bool:

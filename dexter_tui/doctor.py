@@ -5,7 +5,7 @@ import re
 import shutil
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -77,6 +77,76 @@ def diagnose(home: Path, env: Mapping[str, str] = os.environ) -> list[Finding]:
         check_locale(env),
         check_api_key(env),
     ]
+
+
+# the store
+
+
+def check_store(
+    home: Path, *, mend: bool = False, progress: Callable[[str, int, int], None]
+) -> list[Finding]:
+    """What is wrong inside the home; with ``mend``, after it was put right."""
+    from store import Store, StoreError
+    from store.care import examine
+
+    if not (home / "store.sqlite").exists():
+        runs = len(list((home / "runs").glob("*/journal.jsonl")))
+        if runs:
+            return [
+                Finding(
+                    "store",
+                    "error",
+                    f"{home}: no store, but the journals of {runs} runs",
+                    "`dexter-tui doctor --rebuild`, or put store.sqlite back",
+                )
+            ]
+        return []
+    try:
+        with Store.open(home) as store:
+            troubles = examine(store, mend=mend, progress=progress)
+    except StoreError as error:
+        return [Finding("store", "error", str(error), "`dexter-tui doctor --rebuild`")]
+    if not troubles:
+        return [Finding("store", "ok", f"{home / 'store.sqlite'}: sound, as are its files")]
+    return [
+        Finding("store", "note", f"mended: {trouble.what}")
+        if trouble.mended
+        else Finding(
+            "store",
+            "error" if trouble.kind == "damaged" else "warning",
+            trouble.what,
+            trouble.remedy,
+        )
+        for trouble in troubles
+    ]
+
+
+def rebuild_store(home: Path, *, progress: Callable[[str, int, int], None]) -> list[Finding]:
+    """Bring all runs into the store from their journals."""
+    from store.care import rebuild
+
+    if not (home / "runs").is_dir():
+        raise InputError(f"{home}: no runs here whose journals could be read; set DEXTER_HOME")
+    done = rebuild(home, progress=progress)
+    findings = [
+        Finding(
+            "rebuilt",
+            "note",
+            f"{len(done.runs)} runs from their journals; reports and claims are in no journal",
+        )
+    ]
+    if done.moved:
+        findings.append(Finding("rebuilt", "note", f"the damaged store is now {done.moved}"))
+    if done.paused:
+        findings.append(
+            Finding(
+                "rebuilt",
+                "note",
+                f"{len(done.paused)} of them had not ended and are paused",
+                f"dexter-tui resume {' '.join(done.paused)}",
+            )
+        )
+    return findings
 
 
 # files

@@ -75,7 +75,7 @@ def _engine(
 ) -> sa.Engine:
     engine = sa.create_engine(
         "sqlite://",
-        creator=lambda: _connect(path, mode),
+        creator=lambda: connect(path, mode),
         poolclass=QueuePool,
         json_serializer=to_json,
     )
@@ -92,7 +92,8 @@ def _engine(
     return engine
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A plain connection to the file, "ro" or "rw"."""
     # isolation_level None: the driver begins no transaction of its own.
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -118,7 +119,7 @@ def _revision(path: Path) -> str | None:
     """The newest migration applied, "0000" if all were undone, None if there is no store."""
     if not path.exists() or path.stat().st_size == 0:
         return None
-    with contextlib.closing(_connect(path, "ro")) as connection:
+    with contextlib.closing(connect(path, "ro")) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if not tables:
             return None
@@ -152,7 +153,7 @@ def _backup_before_upgrade(path: Path, revision: str) -> None:
 
 def backup(path: Path, target: Path) -> None:
     """Write a whole and compact copy of the store, also while others write into it."""
-    with contextlib.closing(_connect(path, "rw")) as connection:
+    with contextlib.closing(connect(path, "rw")) as connection:
         connection.execute("VACUUM INTO ?", (os.fspath(target),))
     target.chmod(0o600)
 
@@ -168,7 +169,7 @@ def migrate(path: Path, to: str) -> None:
     engine = writer_engine(path, foreign_keys=False)
     try:
         with engine.connect() as connection:
-            with contextlib.closing(_connect(path, "rw")) as outside:
+            with contextlib.closing(connect(path, "rw")) as outside:
                 outside.execute("PRAGMA journal_mode=WAL")  # not possible within a transaction
             with connection.begin():
                 config.attributes["connection"] = connection

@@ -18,6 +18,7 @@ A line is one entry, a JSON object with its number "n", its "kind", the time "at
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,26 @@ class Journal:
         entries, whole = _parse(data)
         self._whole = whole
         return [entry for entry in entries if entry["n"] > after]
+
+    def last(self) -> int | None:
+        """The number of the last whole entry; None if there is none."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                size = file.tell()
+                reach = 2**16
+                while True:
+                    file.seek(max(size - reach, 0))
+                    lines = file.read().split(b"\n")
+                    # The first may be cut by where we began, the last by a power cut.
+                    for line in reversed(lines[1:] if reach < size else lines):
+                        with suppress(ValueError, KeyError, TypeError):
+                            return int(json.loads(line)["n"])
+                    if reach >= size:
+                        return None
+                    reach *= 8
+        except FileNotFoundError:
+            return None
 
     def open(self, after: int = -1) -> None:
         """Get ready to write entries that are numbered above `after` and above those there."""
