@@ -25,7 +25,7 @@ _MAX_VARIABLES = 500  # row ids asked for at a time
 
 # What a list can be ordered by. "study" keeps the runs of one study together, the newest first.
 ORDERS = {
-    "study": "study.created_at DESC, study.rowid DESC, run.seed, run.rowid",
+    "study": "study.rowid DESC, run.seed",
     "created": "run.created_at DESC, run.rowid DESC",
     "state": "run.state, run.created_at DESC",
     "classifier": "classifier.spec, study.class_name, run.seed",
@@ -281,11 +281,12 @@ class Browse:
         if not grouped:
             return array("q", (key for (key,) in rows))
         keys, last = array("q"), None
+        add = keys.append
         for key, study in rows:
             if study != last:
-                keys.append(-study)
+                add(-study)
                 last = study
-            keys.append(key)
+            add(key)
         return keys
 
     def runs(self, keys: Iterable[int]) -> dict[int, RunRow]:

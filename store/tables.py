@@ -106,7 +106,17 @@ class Run(Table, table=True):
 
     __table_args__ = (
         # All that a list is ordered and mostly filtered by, without the large rows.
-        sa.Index("ix_run_list", "study_id", "seed", "state", "created_at", "score_value", "words"),
+        sa.Index(
+            "ix_run_list",
+            "study_id",
+            "seed",
+            "state",
+            "created_at",
+            "score_value",
+            "words",
+            "id",
+            "error",
+        ),
     )
 
     id: str = Field(primary_key=True)

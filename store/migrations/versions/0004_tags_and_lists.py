@@ -16,7 +16,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "name", name=op.f("pk_tag")),
     )
     op.create_index(
-        "ix_run_list", "run", ["study_id", "seed", "state", "created_at", "score_value", "words"]
+        "ix_run_list",
+        "run",
+        ["study_id", "seed", "state", "created_at", "score_value", "words", "id", "error"],
     )
 
 
