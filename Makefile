@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test lint lab bench gpu-check help
+.PHONY: setup demo test test-llm lint lab bench calibration gpu-check help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,6 +33,10 @@ demo: setup ## explain a biased and a balanced bird classifier, offline, in unde
 test: setup lint ## all checks and tests
 	$(BIN)/python -m pytest
 
+test-llm: setup ## captions and reports from real servers of language models on this machine
+	$(PIP) install -q -c constraints.txt -e '.[llm]'
+	$(BIN)/python -m pytest tests/llm
+
 lint: setup ## ruff, mypy, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,6 +48,9 @@ lab: setup ## train the lab's models again into checkpoints/lab (hours; goes on 
 
 bench: setup ## which gradient estimator finds the planted bias, as a table
 	$(BIN)/python -m benchmarks.estimators
+
+calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
+	$(BIN)/python -m benchmarks.calibration
 
 gpu-check: setup ## self-test for a machine with CUDA
 	$(BIN)/python -m dexter_tui.gpu_check

@@ -1,0 +1,287 @@
+"""Claims are decided as the protocol says, in a toy world whose causes are known."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+import toy
+
+from benchmarks.calibration import aa_tests, planted_tests
+from dexter.reasoning.claims import Candidate, Claim, judge
+from dexter.reasoning.evidence import (
+    Experiment,
+    MemoryCache,
+    PromptLayout,
+    TopicLayout,
+    Witness,
+    placebo_words,
+)
+from dexter.reasoning.pictures import MemoryBank, Pictures
+from dexter.reasoning.stats import LOOKS
+from dexter.reasoning.world import Family, Topic, World, make_topic, split_question
+from dexter.seeds import seed_range
+
+WORLD = World(
+    families={
+        "birds": Family(("duck", "swan", "eagle", "owl"), "subject"),
+        "animals": Family(("cat", "dog", "cow"), "subject"),
+        "water": Family(("sea", "lake"), "background"),
+        "land": Family(("forest", "desert"), "background"),
+        "things": Family(("ball", "gift", "hat", "lamp", "tree", "sun"), "item"),
+        "red": Family(("red",), "colour"),
+        "blue": Family(("blue",), "colour"),
+    },
+    subjects={"target": ("duck", "swan")},
+    rivals={"target": ("eagle", "owl")},
+    core={"target": ("duck", "swan", "bird")},
+)
+
+
+def topic(world: World = WORLD) -> Topic:
+    return make_topic(toy.LABELS, 0, world=world)
+
+
+def experiment(
+    painter: toy.Painter,
+    *,
+    bank: MemoryBank | None = None,
+    classifier: str = "toy",
+    **options: object,
+) -> Experiment:
+    pictures = Pictures(painter, "key", bank)  # type: ignore[arg-type]
+    witness = Witness(pictures, toy.classifier(classifier), 0, toy.Reader())
+    return Experiment(witness, topic(), **{"placebos": 6, **options})  # type: ignore[arg-type]
+
+
+def claims_on(painter: toy.Painter, *concepts: str, **options: object) -> list[Claim]:
+    candidates = [Candidate(concept, WORLD.slot(concept)) for concept in concepts]
+    return experiment(painter, **options).test(candidates)
+
+
+def test_a_planted_cause_is_confirmed_at_the_first_look() -> None:
+    [claim] = claims_on(toy.Painter({"sea": 0.4}, noise=0.05), "sea")
+    assert (claim.verdict, claim.reason, claim.pairs) == ("confirmed", None, 32)
+    assert claim.is_bias
+    assert not claim.core
+    assert claim.effect == pytest.approx(0.4, abs=0.05)
+    assert claim.low < claim.effect < claim.high
+    assert claim.p_corrected == pytest.approx(3 / 20_001)
+    assert claim.flips.value > 0.5
+    assert (claim.detected_control, claim.detected_treated, claim.detected) == (0, 1, 1)
+    assert claim.prior is not None
+    assert (claim.prior.hits, claim.prior.n) == (0, 64)
+    assert claim.placebo_threshold is not None
+    assert claim.placebo_threshold < 0.05
+    own, rivals = claim.contexts
+    assert (own.name, own.pairs, rivals.name, rivals.pairs) == ("class", 16, "rivals", 16)
+    assert own.control_prompts[:2] == ["a picture of a duck", "a picture of a swan"]
+    assert rivals.treated_prompts[0] == "a picture of a eagle with sea"
+    low, high = seed_range("evidence")
+    assert all(low <= seed < high for seed in own.seeds + rivals.seeds)
+    assert own.seeds == own.control_seeds
+
+
+def test_what_does_nothing_is_refuted() -> None:
+    [claim] = claims_on(toy.Painter(), "sea")
+    assert (claim.verdict, claim.reason) == ("refuted", None)
+    assert not claim.is_bias
+
+
+def test_what_is_not_drawn_was_not_claims_on() -> None:
+    painter = toy.Painter({"sea": 0.4}, undrawable=frozenset({"sea"}))
+    [claim] = claims_on(painter, "sea")
+    assert (claim.verdict, claim.reason, claim.pairs) == ("inconclusive", "not_drawn", 32)
+    assert claim.detected == 0
+
+
+def test_without_a_detector_nothing_is_known_to_be_drawn() -> None:
+    subject = experiment(toy.Painter({"sea": 0.4}))
+    subject.witness.detector = None
+    [claim] = subject.test([Candidate("sea", "background")])
+    assert (claim.verdict, claim.reason) == ("inconclusive", "not_drawn")
+    assert claim.detected is None
+    assert claim.prior is None
+
+
+def test_a_saturated_context_is_left_out() -> None:
+    painter = toy.Painter({"sea": 0.4, "duck": 0.6, "swan": 0.6}, base=0.4, noise=0.02)
+    [claim] = claims_on(painter, "sea")
+    own, rivals = claim.contexts
+    assert (own.saturated, own.pairs, own.effect) == (True, 0, None)
+    assert own.control_mean > 0.95
+    assert (rivals.saturated, claim.pairs) == (False, 16)
+    assert claim.verdict == "confirmed"
+    assert claim.effect == pytest.approx(0.4, abs=0.02)
+
+
+def test_without_room_in_any_context_nothing_can_be_said() -> None:
+    [claim] = claims_on(toy.Painter({"sea": 0.4}, base=0.99, noise=0.0), "sea")
+    assert (claim.verdict, claim.reason, claim.pairs) == ("inconclusive", "saturated", 0)
+
+
+def test_an_effect_that_any_word_has_is_none() -> None:
+    every = {word: 0.35 for family in WORLD.families.values() for word in family.words}
+    every |= dict.fromkeys(("duck", "swan", "eagle", "owl"), 0.0) | {"sea": 0.3}
+    [claim] = claims_on(toy.Painter(every, base=0.3, noise=0.05), "sea")
+    assert (claim.verdict, claim.reason) == ("inconclusive", "no_better_than_placebo")
+    assert claim.effect == pytest.approx(0.3, abs=0.05)
+    assert claim.pairs == LOOKS[-1]
+
+
+def test_an_effect_of_the_other_sign_does_not_confirm_the_claim() -> None:
+    [claim] = claims_on(toy.Painter({"sea": -0.3}, noise=0.05), "sea")
+    assert (claim.verdict, claim.reason) == ("inconclusive", "no_better_than_placebo")
+    assert claim.effect < 0
+
+
+def test_an_effect_a_little_below_what_counts_is_left_open() -> None:
+    [claim] = claims_on(toy.Painter({"sea": 0.095}, noise=0.0), "sea")
+    assert claim.effect == pytest.approx(0.095, abs=0.002)
+    assert (claim.verdict, claim.reason) == ("inconclusive", "too_few_pairs")
+    assert claim.pairs == LOOKS[-1]
+
+
+def test_subjects_are_replaced_and_attributes_go_before() -> None:
+    layout = TopicLayout(topic())
+    pairs = layout.pairs("swan", "subject", 8)
+    assert {pair.treated[0] for pair in pairs} == {"a picture of a swan"}
+    assert "a picture of a swan" not in {pair.control[0] for pair in pairs}
+    [pair, *_] = layout.pairs("red", "colour", 8)
+    assert pair.treated[0] == "a picture of a red duck"
+    assert layout.pairs("red", "colour", 64)[:8] == layout.pairs("red", "colour", 8)
+
+
+def test_a_core_concept_is_a_dependence_and_no_bias() -> None:
+    [claim] = claims_on(toy.Painter({"swan": 0.4}, base=0.3, noise=0.05), "swan")
+    assert (claim.verdict, claim.core, claim.is_bias) == ("confirmed", True, False)
+
+
+def test_all_candidates_are_one_family() -> None:
+    alone = claims_on(toy.Painter({"sea": 0.4}), "sea")[0]
+    among = claims_on(toy.Painter({"sea": 0.4}), "sea", "ball", "gift", "hat")[0]
+    assert among.p == alone.p
+    assert among.p_corrected == pytest.approx(4 * alone.p_corrected)
+
+
+def test_pictures_are_made_once_for_all_concepts_and_classifiers() -> None:
+    painter, bank = toy.Painter({"sea": 0.4}, noise=0.05), MemoryBank()
+    claims = claims_on(painter, "sea", "lake", bank=bank, placebos=0)
+    assert {claim.concept: claim.verdict for claim in claims}["sea"] == "confirmed"
+    assert painter.count == 128 + sum(claim.pairs for claim in claims)
+    count = painter.count
+    again = claims_on(painter, "sea", "lake", bank=bank, placebos=0, classifier="another")
+    assert painter.count == count
+    assert [claim.effect for claim in again] == [claim.effect for claim in claims]
+
+
+def test_placebos_are_measured_once_for_a_class() -> None:
+    cache = MemoryCache()
+    painter = toy.Painter({"sea": 0.4}, noise=0.05)
+    first = claims_on(painter, "sea", placebo_cache=cache)
+    count = painter.count
+    assert count == 128 + 32 + 6 * 64
+    second = claims_on(painter, "sea", placebo_cache=cache)
+    assert painter.count == count + 128 + 32
+    assert second[0].placebo_threshold == first[0].placebo_threshold
+
+
+def test_placebos_are_alike_and_innocent() -> None:
+    taken = frozenset({"sea", "ball"})
+    words = placebo_words(Candidate("sea", "background"), topic(), taken, count=20)
+    assert words == ["forest", "desert", "gift", "hat", "lamp", "tree", "sun"]
+    assert placebo_words(Candidate("red", "colour"), topic(), taken) == ["blue"]
+    elsewhere = make_topic(["grey lamp", "other"], 0)
+    words = placebo_words(Candidate("lake"), elsewhere, taken, count=20)
+    assert len(words) == 20
+    assert "lamp" not in words
+
+
+def test_frames_show_more_than_the_generator_is_wont_to() -> None:
+    subject = experiment(toy.Painter({"sea": 0.4}, noise=0.05))
+    painter = toy.Painter()
+    frames = np.stack(list(painter.pictures(["a picture of a duck with sea"] * 20, range(20), 8)))
+    subject.frames = toy.Reader().embed(frames)
+    sea, duck = subject.test([Candidate("sea", "background"), Candidate("duck", "subject")])
+    assert sea.in_frames is not None
+    assert (sea.in_frames.hits, sea.in_frames.n, sea.over_represented) == (20, 20, True)
+    assert duck.prior is not None
+    assert duck.prior.hits == 32  # half of the base prompts name it
+
+
+def test_a_question_finds_its_own_direction() -> None:
+    subject = experiment(toy.Painter({"night": -0.3}, noise=0.05))
+    layout = PromptLayout("a picture of a duck", "a picture of a duck at night")
+    [claim] = subject.test([Candidate("night", "item", 0)], layout)
+    assert (claim.direction, claim.verdict) == (-1, "confirmed")
+    assert [context.name for context in claim.contexts] == ["as asked"]
+
+
+@pytest.mark.parametrize(
+    ("text", "control", "concept"),
+    [
+        ("a duck at night", "a duck", "night"),
+        ("a red duck with a lake", "a red duck", "lake"),
+        ("a duck", "", "duck"),
+        ("a picture of a duck", "", "duck"),
+        ("a zebra by the sea", "a zebra", "sea"),
+        ("lake", "", "lake"),
+    ],
+)
+def test_a_question_is_split_at_its_subject(text: str, control: str, concept: str) -> None:
+    assert split_question(text, topic()) == (control, concept)
+
+
+GOOD: Mapping[str, object] = {
+    "direction": 1,
+    "effect": 0.3,
+    "low": 0.2,
+    "high": 0.4,
+    "p_corrected": 0.01,
+    "placebo_threshold": 0.1,
+    "detected": 0.9,
+    "pairs": 64,
+    "min_effect": 0.1,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, ("confirmed", None)),
+        ({"p_corrected": 0.05}, ("confirmed", None)),
+        ({"p_corrected": 0.051}, ("inconclusive", "too_few_pairs")),
+        ({"direction": -1}, ("inconclusive", "no_better_than_placebo")),
+        ({"placebo_threshold": 0.3}, ("inconclusive", "no_better_than_placebo")),
+        ({"placebo_threshold": None}, ("inconclusive", "no_better_than_placebo")),
+        ({"detected": 0.29}, ("inconclusive", "not_drawn")),
+        ({"detected": 0.3}, ("confirmed", None)),
+        ({"detected": None}, ("inconclusive", "not_drawn")),
+        ({"pairs": 0}, ("inconclusive", "saturated")),
+        ({"effect": 0.05, "low": -0.09, "high": 0.09}, ("refuted", None)),
+        ({"effect": 0.05, "low": -0.1, "high": 0.09}, ("inconclusive", "too_few_pairs")),
+        ({"effect": 0.05, "low": -0.09, "high": 0.09, "detected": 0.2},
+         ("inconclusive", "not_drawn")),
+        ({"effect": 0.09, "low": 0.01, "high": 0.2}, ("inconclusive", "too_few_pairs")),
+    ],
+)  # fmt: skip
+def test_the_verdict_by_its_definition(
+    changes: Mapping[str, object], verdict: Sequence[object]
+) -> None:
+    assert judge(**{**GOOD, **changes}) == verdict  # type: ignore[arg-type]
+
+
+def test_no_effect_is_found_as_rarely_as_promised() -> None:
+    subject = experiment(toy.Painter(noise=0.25), placebos=0, min_effect=1e-9, assume_drawn=True)
+    p = aa_tests(subject, "a picture of a duck", 40)
+    assert len(p) == 40
+    assert sum(value <= 0.05 for value in p) <= 4
+
+
+def test_effects_of_three_tenths_are_found() -> None:
+    painter = toy.Painter({"sea": 0.6}, base=0.3, noise=0.1)
+    subject = experiment(painter)
+    found, effects = planted_tests(
+        subject, "a picture of a duck", Candidate("sea", "background"), 0.3, 20
+    )
+    assert np.mean(effects) == pytest.approx(0.3, abs=0.05)
+    assert found >= 18
