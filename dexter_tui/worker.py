@@ -253,7 +253,8 @@ class Worker:
         saving = Saving(recorder, checkpoints, search)
         for step in search:
             recorder.step(_step_row(step))
-            if step.step == 1 or step.step % config.preview_every == 0:
+            wanted = step.step == 1 or step.step % config.preview_every == 0
+            if wanted and not models.generator.unsafe(step.image[None])[0]:
                 _record_preview(recorder, config, step, search.class_index)
             promise = max(PROMISE_SECONDS, PROMISE_STEPS * step.seconds)
             if saving.due(step) or self._terminated:
