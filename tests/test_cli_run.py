@@ -271,6 +271,7 @@ def test_workers_that_cannot_start_are_told_of(
         "import sys\nif 'dexter_tui.worker' in sys.orig_argv: sys.exit('no torch here')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "home"))  # where no runner waits for runs
     outcome = cli("run", *options(), "--seeds", "2", "--json")
     assert outcome.code == 1
     assert [run["state"] for run in outcome.json] == ["cancelled", "cancelled"]
