@@ -15,7 +15,7 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from dexter_tui import themes
+from dexter_tui import steer, themes
 from dexter_tui.actions import ACTIONS, bindings
 from dexter_tui.options import Options
 from dexter_tui.screens.base import DataScreen
@@ -23,9 +23,11 @@ from dexter_tui.screens.home import HomeScreen
 from dexter_tui.views import clean
 from dexter_tui.widgets.cells import Pictures
 from store.browse import Browse
+from store.errors import StoreError
 
 TICK = 0.5  # seconds between looks at the store
 SLOW_TICK = 2.0  # with --low-bandwidth
+KEEP_SECONDS = 10.0  # between looks after the runners
 LIVENESS_SECONDS = 5.0  # a killed worker changes nothing in the store, so look at times anyway
 
 
@@ -64,6 +66,8 @@ class DexterApp(App[None]):
 
     def on_mount(self) -> None:
         self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
+        if not self.options.read_only:
+            self.set_interval(KEEP_SECONDS, self._keep_going)
 
     def _tick(self) -> None:
         screen = self.screen
@@ -71,6 +75,19 @@ class DexterApp(App[None]):
         if (self.browse.changed() or late) and isinstance(screen, DataScreen):
             self._looked_at = time.monotonic()
             screen.reload()
+
+    def _keep_going(self) -> None:
+        """Runners end when their machine kills them; whoever looks at the queue replaces them."""
+        if self.browse.has_unfinished():
+            self.run_worker(
+                self._keep, thread=True, exclusive=True, group="keep", exit_on_error=False
+            )
+
+    def _keep(self) -> None:
+        try:
+            steer.keep_going(self.home)
+        except (StoreError, OSError) as error:
+            self.call_from_thread(self.complain, str(error))
 
     def on_unmount(self) -> None:
         self.pictures.close()

@@ -1,87 +1,101 @@
-"""What the dashboard asks of runs. For threads: each call opens the store for itself.
+"""What the dashboard asks of `dexter_tui.control`, each with the line that is then shown.
 
-SQLAlchemy is loaded with the first call, not with the dashboard.
+For threads: each call opens the store for itself. SQLAlchemy is loaded with the first call, not
+with the dashboard.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dexter.config import RunConfig
 from store.browse import RunRow
 from store.errors import StoreError
 from store.states import ENDED, State
 
-
-def pause(home: Path, run: RunRow) -> str:
-    """Pause an active run, or let a paused one go on; what was done, in a line."""
+if TYPE_CHECKING:
     from store import Store
 
-    with Store.open(home) as store:
-        if run.state is State.PAUSED:
-            store.set_state(run.id, State.QUEUED)
-            _start(home, [run.id])
-            return f"run {run.id} goes on"
-        store.set_state(run.id, State.PAUSING)
-    return f"run {run.id} pauses at its next step"
+
+def pause(home: Path, runs: Sequence[RunRow]) -> str:
+    """Pause runs, or, if the first is paused, let the paused ones go on."""
+    from dexter_tui import control
+
+    if runs[0].state is State.PAUSED:
+        paused = [run for run in runs if run.state is State.PAUSED]
+        return _each(home, paused, control.resume, "queued to go on", start=True)
+    going = [run for run in runs if run.state not in ENDED and run.state is not State.PAUSED]
+    return _each(home, going, control.pause, "paused; those at work keep their place first")
 
 
 def cancel(home: Path, runs: Sequence[RunRow]) -> str:
-    """Cancel runs; what was done, in a line."""
-    from store import Store
+    """Cancel runs that have not ended."""
+    from dexter_tui import control
 
-    done = 0
-    with Store.open(home) as store:
-        store.reconcile()
-        for run in runs:
-            state = store.run(run.id).state
-            if state in ENDED or state is State.CANCELLING:
-                continue
-            waiting = state in (State.QUEUED, State.PAUSED)
-            store.set_state(run.id, State.CANCELLED if waiting else State.CANCELLING)
-            done += 1
-    if not done:
-        raise StoreError("nothing to cancel: the runs have ended")
-    return f"{_runs(done)} cancelled; those at work end at their next step"
+    going = [run for run in runs if run.state not in ENDED]
+    return _each(home, going, control.cancel, "cancelled; those at work end at their next step")
 
 
 def retry(home: Path, runs: Sequence[RunRow]) -> str:
     """Queue runs again that failed, were cancelled or lost."""
-    from store import Store
+    from dexter_tui import control
 
-    done = []
-    with Store.open(home) as store:
-        store.reconcile()
-        for run in runs:
-            if store.run(run.id).state in (State.FAILED, State.LOST, State.CANCELLED):
-                store.set_state(run.id, State.QUEUED)
-                done.append(run.id)
-    if not done:
-        raise StoreError("nothing to retry: only failed, cancelled and lost runs can be")
-    _start(home, done)
-    return f"{_runs(len(done))} queued again"
+    ended = [run for run in runs if run.state in (State.FAILED, State.LOST, State.CANCELLED)]
+    return _each(home, ended, control.retry, "queued again", start=True)
 
 
 def prioritise(home: Path, runs: Sequence[RunRow], by: int) -> str:
     """Move queued runs forward or back in the queue."""
-    raise StoreError("runs are taken in the order they were queued")
+    from dexter_tui import control
+
+    priorities = {run.id: run.priority + by for run in runs}
+
+    def move(store: "Store", run_id: str) -> object:
+        return control.set_priority(store, run_id, priorities[run_id])
+
+    queued = [run for run in runs if run.state is State.QUEUED]
+    return _each(home, queued, move, f"moved {'forward' if by > 0 else 'back'} in the queue")
 
 
 def enqueue(home: Path, configs: Sequence[RunConfig]) -> list[str]:
-    """Check, write and start runs of one study; their ids. InputError for what is refused."""
-    from dexter.classifiers import class_index
-    from dexter_tui import plan
-    from dexter_tui.describe import describe
+    """Check, queue and start runs; their ids. InputError for what is refused."""
+    from dexter_tui import control
     from store import Store
 
-    configs = [plan.with_full_paths(config) for config in configs]
-    info = describe(configs[0])
-    index = class_index(info.labels, configs[0].class_name)
-    configs = [plan.with_names(config, info, index) for config in configs]
-    plan.check_machine(configs[0], home)
     with Store.open(home) as store:
-        run_ids = plan.enqueue(store, configs, info, index)
-    _start(home, run_ids)
+        run_ids = control.enqueue(store, configs)
+        control.ensure_runners(store, again=True)
     return run_ids
+
+
+def keep_going(home: Path) -> None:
+    """Tell of runs whose process died, and replace runners that are gone."""
+    from dexter_tui import control
+    from store import Store
+
+    with Store.open(home) as store:
+        store.reconcile()
+        control.ensure_runners(store)
+
+
+def report(home: Path, study_id: str) -> str:
+    """Have the study reasoned about: captions, tested claims, a report."""
+    from dexter.reasoning.settings import ReportSettings
+    from dexter_tui import reporting
+    from store import Store
+
+    with Store.open(home) as store:
+        reporting.start_report(store, study_id, ReportSettings())
+    return "captions, claims and report are on their way; they go on without this window"
+
+
+def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
+    """Give the runs a tag; if all have it, take it away."""
+    from store import Store
+
+    with Store.open(home) as store:
+        added = store.toggle_tag([run.id for run in runs], name)
+    return f"{_runs(len(runs))} {'tagged' if added else 'no longer tagged'} {name}"
 
 
 def upgrade(home: Path) -> None:
@@ -91,13 +105,32 @@ def upgrade(home: Path) -> None:
     Store.open(home).close()
 
 
-def _start(home: Path, run_ids: Sequence[str]) -> None:
-    """Have detached workers do the runs."""
+def _each(
+    home: Path,
+    runs: Sequence[RunRow],
+    change: Callable[["Store", str], object],
+    told: str,
+    *,
+    start: bool = False,
+) -> str:
+    """Do it to every run; StoreError if it can be done to none."""
     from dexter_tui import control
     from store import Store
 
+    done, refused = 0, "no run here is in a state for that"
     with Store.open(home) as store:
-        control.ensure_runners(store, again=True)
+        store.reconcile()
+        for run in runs:
+            try:
+                change(store, run.id)
+                done += 1
+            except StoreError as error:
+                refused = str(error)
+        if start and done:
+            control.ensure_runners(store, again=True)
+    if not done:
+        raise StoreError(refused)
+    return f"{_runs(done)} {told}"
 
 
 def _runs(count: int) -> str:

@@ -322,6 +322,11 @@ class Browse:
         """How many runs are in each state."""
         return dict(self._all("SELECT state, count(*) FROM run GROUP BY state"))
 
+    def newest(self) -> tuple[int, int]:
+        """Numbers that grow with each new study and run."""
+        rows = self._all("SELECT (SELECT max(rowid) FROM study), (SELECT max(rowid) FROM run)")
+        return (rows[0][0] or 0, rows[0][1] or 0) if rows else (0, 0)
+
     def has_unfinished(self) -> bool:
         """Whether runs wait or are at work."""
         names = [state.value for state in ACTIVE | {State.QUEUED}]

@@ -1,5 +1,6 @@
 """The first screen: all studies and runs, and the selected one as it stands."""
 
+import time
 from array import array
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from store.states import State
 PREVIEW_SECONDS = 2.0  # between two pictures: one of 24 by 12 cells is 10 kB on the line
 TREND_STEPS = 400
 TAIL_LINES = 40
+LIST_SECONDS = 2.0  # between two readings of a list that changes while runs are at work
 FILTER_SECONDS = 0.15  # after the last key press
 
 
@@ -40,15 +42,29 @@ class Wish(NamedTuple):
     reverse: bool
     in_sight: list[int]
     selected: int | None
-    list_again: bool
+    listed: "Listed | None"
+    """The list as it was read last."""
+
+
+class Listed(NamedTuple):
+    """A list, and what it was made of."""
+
+    asked: tuple[str, str, bool]
+    """Filter, order and its reverse."""
+    of: tuple[tuple[int, int], dict[str, int]]
+    """The newest rows and the states then; while they are the same, so is nearly every list."""
+    at: float
+    keys: "array[int]"
+    runs: int
+    """Keys that are not of studies."""
 
 
 class Found(NamedTuple):
     """What was read."""
 
-    keys: "array[int] | None"
-    order: str
+    listed: Listed
     rows: dict[int, RunRow]
+    tags: dict[str, list[str]]
     studies: dict[int, StudyRow]
     counts: dict[str, int]
     selected: int | None
@@ -85,8 +101,7 @@ class HomeScreen(DataScreen):
         self._order = "study"
         self._reverse = False
         self._filter = ""
-        self._list_again = True
-        self._labels: dict[str, list[str]] = {}
+        self._listed: Listed | None = None
         self._preview_due: Timer | None = None
         self._next_preview: FrameRow | None = None
         self._shown_run: str | None = None
@@ -120,15 +135,20 @@ class HomeScreen(DataScreen):
 
     def wish(self) -> Wish:
         runs = self.query_one(RunList)
-        again, self._list_again = self._list_again, False
-        return Wish(self._filter, self._order, self._reverse, runs.in_sight(), runs.selected, again)
+        return Wish(
+            self._filter,
+            self._order,
+            self._reverse,
+            runs.in_sight(),
+            runs.selected,
+            self._listed,
+        )
 
     def load(self, wish: Wish) -> Found:
         browse = self.dexter.browse
         counts = browse.counts()
-        # The list itself is read again only when it can have changed: with 100,000 runs that
-        # takes a tenth of a second, and the rows in sight a few milliseconds.
-        keys = browse.keys(wish.filter, wish.order, reverse=wish.reverse)
+        listed = self._list(wish, counts)
+        keys = listed.keys
         in_sight = wish.in_sight or list(keys[:100])
         rows = browse.runs(key for key in in_sight if key > 0)
         studies = browse.studies(-key for key in in_sight if key < 0)
@@ -149,9 +169,22 @@ class HomeScreen(DataScreen):
                 studies |= browse.studies([-selected])
             if study := studies.get(-selected):
                 members = browse.study_runs(study.id)
-        return Found(
-            keys, wish.order, rows, studies, counts, selected, steps, preview, log, members
-        )
+        tags = browse.tags([run.id for run in rows.values()])
+        return Found(listed, rows, tags, studies, counts, selected, steps, preview, log, members)
+
+    def _list(self, wish: Wish, counts: dict[str, int]) -> Listed:
+        """The list, read again where it can be another: of 100,000 runs that takes a while."""
+        browse, before = self.dexter.browse, wish.listed
+        asked, of = (wish.filter, wish.order, wish.reverse), (browse.newest(), counts)
+        now = time.monotonic()
+        if before is not None and (before.asked, before.of) == (asked, of):
+            # Steps and words of runs at work change without a change of state.
+            moving = wish.filter or wish.order not in ("study", "created", "classifier", "class")
+            if not moving or now - before.at < LIST_SECONDS:
+                return before
+        keys = browse.keys(wish.filter, wish.order, reverse=wish.reverse)
+        runs = sum(key > 0 for key in keys) if wish.order == "study" else len(keys)
+        return Listed(asked, of, now, keys, runs)
 
     def show(self, data: Found) -> None:
         self._found = data
@@ -160,13 +193,17 @@ class HomeScreen(DataScreen):
         self.set_class(total == 0, "-empty")
         if total == 0:
             self.query_one("#welcome-text", Static).update(self._welcome())
-        if data.keys is not None and data.order == self._order:
-            runs.show_keys(data.keys, grouped=self._order == "study")
+        if data.listed is not self._listed:
+            self._listed = data.listed
+            text, order, reverse = data.listed.asked
+            runs.show_keys(data.listed.keys, grouped=order == "study")
+            runs.border_subtitle = (
+                (f"{data.listed.runs:,} of {total:,}" if text else f"{total:,}")
+                + f" by {order}"
+                + (" reversed" if reverse else "")
+            )
+        runs.tags = data.tags
         runs.show_rows(data.rows, data.studies)
-        listed = sum(key > 0 for key in runs.keys) if self._filter else total
-        runs.border_subtitle = (f"{listed:,} of {total:,}" if self._filter else f"{total:,}") + (
-            f" by {self._order}" + (" reversed" if self._reverse else "")
-        )
         self._show_title(data.counts)
         self._show_detail(data)
         self.refresh_bindings()
@@ -380,8 +417,8 @@ class HomeScreen(DataScreen):
 
     def action_pause(self) -> None:
         runs = self._chosen()
-        if len(runs) == 1:
-            self.do(lambda: steer.pause(self.dexter.home, runs[0]))
+        if runs:
+            self.do(lambda: steer.pause(self.dexter.home, runs))
 
     def action_cancel(self) -> None:
         runs = self._chosen()
@@ -407,7 +444,17 @@ class HomeScreen(DataScreen):
             self.export(names)
 
     def action_tag(self) -> None:
-        self.dexter.tell("tags are not there yet")
+        from dexter_tui.screens.dialogs import Ask
+
+        runs = self._chosen()
+
+        def answer(name: str | None) -> None:
+            if name and name.strip():
+                self.do(lambda: steer.tag(self.dexter.home, runs, name.strip()))
+
+        if runs:
+            count = "the run" if len(runs) == 1 else f"{len(runs)} runs"
+            self.app.push_screen(Ask(f"Tag for {count} (again: take it away)"), answer)
 
     def action_copy_id(self) -> None:
         runs = self.query_one(RunList)

@@ -267,7 +267,9 @@ class RunScreen(PagesScreen):
         inspector = self.query_one("#inspector")
         inspector.border_title = f"Step {self.cursor}" if step else "No steps yet"
         frame = self.frame_at_cursor
-        self.query_one("#at-cursor", Picture).sha256 = frame and frame.sha256
+        picture = self.query_one("#at-cursor", Picture)
+        picture.sha256 = frame and frame.sha256
+        picture.display = frame is not None
         caption = frame_caption(frame, self.labels, palette) if frame else Text()
         width = max(self.query_one("#at-cursor-words").size.width, 30)
         at_end = self.following and run.state in ENDED
@@ -500,7 +502,7 @@ class RunScreen(PagesScreen):
 
     def action_pause(self) -> None:
         if (run := self.run_row) is not None:
-            self.do(lambda: steer.pause(self.dexter.home, run))
+            self.do(lambda: steer.pause(self.dexter.home, [run]))
 
     def action_cancel(self) -> None:
         if self.run_row is not None:

@@ -1,6 +1,7 @@
-"""One study: its runs, and what they say together."""
+"""One study: its runs, the claims that were tested, captions, words and the report."""
 
 from array import array
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from rich.text import Text
@@ -9,13 +10,18 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import ContentSwitcher, Markdown, Static
 
+from dexter_tui import steer
 from dexter_tui.actions import bindings
 from dexter_tui.screens.pages import PagesScreen, TextPage
 from dexter_tui.views import clean
+from dexter_tui.widgets.cells import bar, fit
+from dexter_tui.widgets.claims import ClaimList, claim_details
 from dexter_tui.widgets.facts import local_time, settings_text, study_facts
 from dexter_tui.widgets.keybar import KeyBar
 from dexter_tui.widgets.run_list import RunList, short_spec, template_text
-from store.browse import RunRow, StudyRow
+from store.browse import ClaimRow, ReportRow, RunRow, StageRow, StudyRow
+
+_NOT_YET = "nothing was tested yet; w: caption frames, test claims, write a report"
 
 
 class Found(NamedTuple):
@@ -23,7 +29,13 @@ class Found(NamedTuple):
 
     study: StudyRow | None
     runs: list[RunRow]
-    reports: list[tuple[str, str, str]]
+    claims: list[ClaimRow]
+    captions: list[tuple[str, int, str]]
+    attribution: list[tuple[str, int, str, float, float, float]]
+    scores: list[tuple[str, str, float, float, float, int]]
+    stages: list[StageRow]
+    report: ReportRow | None
+    report_text: str
 
 
 class StudyScreen(PagesScreen):
@@ -32,6 +44,9 @@ class StudyScreen(PagesScreen):
     BINDINGS = bindings("study", "pages")
     PAGES: ClassVar = (
         ("overview", "Runs"),
+        ("claims", "Claims"),
+        ("captions", "Captions"),
+        ("words", "Words"),
         ("report", "Report"),
         ("study-config", "Config"),
     )
@@ -40,7 +55,8 @@ class StudyScreen(PagesScreen):
         super().__init__()
         self.study_id = study_id
         self._study: StudyRow | None = None
-        self._report_shown: tuple[str, str, str] | None = None
+        self._stages: list[StageRow] = []
+        self._report_key: int | None = -1
 
     def compose(self) -> ComposeResult:
         yield Static(id="title")
@@ -50,7 +66,18 @@ class StudyScreen(PagesScreen):
                 runs = RunList(id="study-runs", classes="panel")
                 runs.border_title = "Runs"
                 yield runs
-                yield Static(id="study-facts", classes="panel")
+                facts = Static(id="study-facts", classes="panel")
+                facts.border_title = "Words by seeds"
+                yield facts
+            with Vertical(id="claims"):
+                claims = ClaimList(id="claim-list", classes="panel")
+                claims.border_title = "Claims"
+                yield claims
+                details = Static(id="claim-details", classes="panel")
+                details.border_title = "Evidence"
+                yield details
+            yield TextPage(id="captions", text_id="captions-text")
+            yield TextPage(id="words", text_id="words-text")
             with VerticalScroll(id="report", classes="panel page"):
                 yield Markdown(id="report-text", open_links=False)
             yield TextPage(id="study-config", text_id="study-config-text")
@@ -66,15 +93,26 @@ class StudyScreen(PagesScreen):
         key = browse.find(self.study_id)
         study = browse.studies([-key]).get(-key) if key is not None else None
         if study is None:
-            return Found(None, [], [])
-        return Found(study, browse.study_runs(study.id), browse.reports(study.id))
+            return Found(None, [], [], [], [], [], [], None, "")
+        report = browse.report(study.id)
+        return Found(
+            study,
+            browse.study_runs(study.id),
+            browse.claims(study.id),
+            browse.captions(study.id),
+            browse.attribution(study.id),
+            browse.scores(study.id),
+            browse.stages(study.id),
+            report,
+            _markdown(report) if report is not None and report.id != self._report_key else "",
+        )
 
     def show(self, data: Found) -> None:
         if data.study is None:
             self.dexter.complain(f"study {self.study_id} is not in the store any more")
             self.app.pop_screen()
             return
-        self._study = data.study
+        self._study, self._stages = data.study, data.stages
         palette, signs = self.dexter.palette, self.dexter.signs
         runs = self.query_one(RunList)
         runs.show_keys(array("q", (run.key for run in data.runs)), grouped=True)
@@ -84,26 +122,94 @@ class StudyScreen(PagesScreen):
         title.append(f"  {short_spec(data.study.classifier)} {signs.arrow} ", palette.dim)
         title.append(clean(data.study.class_name), f"bold {palette.accent}")
         title.append(f"  {clean(template_text(data.study.settings))}", palette.dim)
-        self.query_one("#title", Static).update(title)
+        self._put("#title", title)
         facts = self.query_one("#study-facts", Static)
-        facts.border_title = "Words by seeds"
-        facts.update(study_facts(data.study, data.runs, max(facts.size.width, 40), palette, signs))
+        self._put(
+            "#study-facts",
+            study_facts(data.study, data.runs, max(facts.size.width, 40), palette, signs),
+        )
+        self.query_one(ClaimList).show(data.claims, _NOT_YET)
+        self._show_claim()
+        self.query_one("#captions", TextPage).put(self._captions(data.captions))
+        self.query_one("#words", TextPage).put(self._words(data))
         self._show_report(data)
         self._show_config(data.study)
+        self.draw_tabs()
         self.refresh_bindings()
 
+    def _put(self, selector: str, text: Text) -> None:
+        widget = self.query_one(selector, Static)
+        if getattr(widget, "dexter_shown", None) != (text, text.spans):
+            widget.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
+            widget.update(text)
+
+    def tabs_right(self) -> Text:
+        palette = self.dexter.palette
+        for stage in self._stages:
+            if stage.state == "running":
+                return Text(f"{stage.name} {stage.done}/{stage.total} ", style=palette.active)
+            if stage.state == "failed":
+                return Text(f"{stage.name}: {fit(clean(stage.error), 40)} ", style=palette.bad)
+        return Text()
+
+    @on(ClaimList.Moved)
+    def _show_claim(self) -> None:
+        claim = self.query_one(ClaimList).selected
+        palette, signs = self.dexter.palette, self.dexter.signs
+        text = Text() if claim is None else claim_details(claim, palette, signs)
+        self._put("#claim-details", text)
+
+    def _captions(self, captions: Sequence[tuple[str, int, str]]) -> Text:
+        palette = self.dexter.palette
+        if not captions:
+            return Text(_NOT_YET, style=palette.dim)
+        text = Text()
+        text.append("pictures  caption\n", palette.dim)
+        for told, count, _ in captions:
+            text.append(f"{count:>8}  ", palette.dim).append(f"{clean(told)}\n")
+        return text
+
+    def _words(self, data: Found) -> Text:
+        palette, signs = self.dexter.palette, self.dexter.signs
+        if not data.attribution and not data.scores:
+            return Text(_NOT_YET, style=palette.dim)
+        text = Text()
+        if data.attribution:
+            text.append("Which words carry it\n", f"bold {palette.primary}")
+            text.append("run       word             p(class) lost without it\n", palette.dim)
+            for run, _, word, value, low, high in data.attribution:
+                text.append(f"{clean(run):<9} ", palette.dim)
+                text.append(f"{fit(clean(word), 16):<16} ", "bold")
+                full, empty = bar(abs(value), 12, signs.bar)
+                text.append(full, palette.good if value > 0 else palette.bad)
+                text.append(empty, palette.faint)
+                text.append(f" {value:+.2f}", "bold").append(
+                    f" [{low:+.2f}, {high:+.2f}]\n", palette.dim
+                )
+            text.append("\n")
+        if data.scores:
+            text.append("Texts as prompts\n", f"bold {palette.primary}")
+            text.append("taken for the class     text\n", palette.dim)
+            for kind, told, value, low, high, _ in data.scores:
+                full, empty = bar(value, 8, signs.bar)
+                text.append(full, palette.good).append(empty, palette.faint)
+                text.append(f" {value:>4.0%} ", "bold")
+                interval = f"{100 * low:.0f}{signs.dash}{100 * high:.0f}"
+                text.append(f"{interval:<9} ", palette.dim)
+                text.append(clean(told)).append(f"   {clean(kind)}\n", palette.dim)
+        return text
+
     def _show_report(self, data: Found) -> None:
-        newest = data.reports[0] if data.reports else None
-        if newest is not None and newest == self._report_shown:
+        key = data.report.id if data.report else None
+        if key == self._report_key:
             return
-        self._report_shown = newest
-        text = "No report yet: `w` has one written." if newest is None else safe_markdown(newest[1])
-        self.query_one("#report-text", Markdown).update(text)
+        self._report_key = key
+        self.query_one("#report-text", Markdown).update(data.report_text or _NOT_YET)
         panel = self.query_one("#report", VerticalScroll)
-        panel.border_title = "Report"
-        panel.border_subtitle = (
-            f"{clean(newest[0])}, {local_time(newest[2])}" if newest is not None else ""
-        )
+        if data.report is not None:
+            panel.border_subtitle = (
+                f"by {clean(data.report.author)}, {local_time(data.report.created_at)}"
+            )
 
     def _show_config(self, study: StudyRow) -> None:
         facts = {
@@ -121,18 +227,13 @@ class StudyScreen(PagesScreen):
     def action_open(self) -> None:
         runs = self.query_one(RunList)
         run = runs.rows.get(runs.selected or 0)
-        if run is not None:
+        if run is not None and self.PAGES[self.page][0] == "overview":
             from dexter_tui.screens.run import RunScreen
 
             self.app.push_screen(RunScreen(run.id))
 
     def action_report(self) -> None:
-        try:
-            from dexter_tui import reporting
-        except ImportError:
-            self.dexter.complain("reports are not part of this version")
-            return
-        self.do(lambda: reporting.begin(self.dexter.home, self.study_id))
+        self.do(lambda: steer.report(self.dexter.home, self.study_id))
 
     def action_export(self) -> None:
         self.export([self.study_id])
@@ -144,6 +245,10 @@ class StudyScreen(PagesScreen):
             self.app.push_screen(NewRunScreen(self._study.settings))
 
 
-def safe_markdown(text: str) -> str:
-    """A report's Markdown for the screen: no control characters but the ends of lines."""
-    return "\n".join(clean(line) for line in text.splitlines())
+def _markdown(report: ReportRow) -> str:
+    """A report for the screen, all of it as data; for a thread, as it loads SQLAlchemy."""
+    if report.body is not None:
+        from store.findings import report_markdown
+
+        return report_markdown(report.body, level=2)
+    return "\n".join(clean(line) for line in report.markdown.splitlines())

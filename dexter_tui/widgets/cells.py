@@ -157,6 +157,11 @@ class Pictures:
         self._pool.submit(self._make, key)
         return None
 
+    @property
+    def busy(self) -> bool:
+        """Whether any picture is still to be made."""
+        return bool(self._wanted)
+
     def close(self) -> None:
         """Make no more."""
         if self._pool is not None:

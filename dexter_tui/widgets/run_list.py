@@ -50,7 +50,7 @@ class RunList(Lines, ScrollView, can_focus=True):
         self.marked: set[int] = set()
         self.rows: dict[int, RunRow] = {}
         self.studies: dict[int, StudyRow] = {}
-        self.tags: dict[int, str] = {}
+        self.tags: dict[str, list[str]] = {}
 
     # Data
 
@@ -223,9 +223,14 @@ class RunList(Lines, ScrollView, can_focus=True):
         text.append(f"{run.seed:>4} ", palette.dim)
         self._progress(text, run)
         if run.error and run.state is not State.QUEUED:
-            text.append(clean(run.error), palette.bad)
+            told, style = clean(run.error), palette.bad
         else:
-            text.append(", ".join(map(clean, run.words)))
+            told, style = ", ".join(map(clean, run.words)), ""
+        tags = " ".join(f"#{tag}" for tag in self.tags.get(run.id, ()))
+        room = width - len(text) - (len(tags) + 1 if tags else 0)
+        text.append(fit(told, max(room, 0), signs.ellipsis), style)
+        if tags:
+            text.append(f" {clean(tags)}", palette.primary)
         return text
 
     def _progress(self, text: Text, run: RunRow) -> None:

@@ -1,0 +1,65 @@
+"""Drives the dashboard as a user would, without a terminal."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+
+from dexter_tui.app import DexterApp
+from dexter_tui.options import Options
+
+SIZES = ((80, 24), (120, 40), (200, 50))
+
+
+def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """A test that is a coroutine."""
+
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+def dashboard(home: Path, **options: Any) -> DexterApp:
+    """The app, without animations."""
+    return DexterApp(home, Options(**{"animate": False, **options}))
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    """Wait until nothing is being read or drawn any more."""
+    for _ in range(3):
+        await pilot.pause()
+        await pilot.app.workers.wait_for_complete()
+        while pilot.app.pictures.busy:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.01)
+        await pilot.pause()
+
+
+async def until(pilot: Pilot[None], what: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for a condition."""
+    for _ in range(int(seconds / 0.05)):
+        await settle(pilot)
+        if what():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"it did not happen within {seconds} s; on the screen:\n{text(pilot)}")
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    """Keys, each when the one before has had its effect."""
+    for key in keys:
+        await pilot.press(key)
+        await settle(pilot)
+
+
+def text(pilot: Pilot[None]) -> str:
+    """What stands on the screen."""
+    lines = pilot.app.screen._compositor.render_strips(pilot.app.size)
+    return "\n".join(strip.text.rstrip() for strip in lines)
+
+
+Driver = Callable[[Pilot[None]], Awaitable[None]]
