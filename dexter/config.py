@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dexter.errors import InputError
+from dexter.generators import expand
 
 MASK = "[MASK]"
 MAX_MASKS = 8
@@ -157,11 +158,22 @@ class RunConfig(BaseModel):
     generator: str = Field(
         default="lab",
         min_length=1,
-        description="text-to-image pipeline: 'lab', or a diffusers folder or hub id with a CLIP "
-        "text encoder",
+        description="text-to-image pipeline: 'lab'; sd14-lcm (paper), sd15-lcm, sd-turbo or "
+        "sdxl-turbo with their right settings; or a diffusers folder or hub id with CLIP text "
+        "encoders",
     )
     lora: str | None = Field(
         default=None, description="LoRA file, folder or hub id to fuse into the generator"
+    )
+    decoder: str | None = Field(
+        default=None,
+        description="folder or hub id of a small decoder (AutoencoderTiny, as TAESD) for the "
+        "pictures of the search; score and frames are drawn with the generator's own",
+    )
+    safety_checker: bool = Field(
+        default=True,
+        description="keep no picture that the generator's own safety checker flags, where it has "
+        "one",
     )
     scheduler: str | None = Field(
         default=None,
@@ -354,6 +366,12 @@ class RunConfig(BaseModel):
         default="float32",
         description="number format of generator and classifier; the soft prompt is always float32",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_generator(cls, values: object) -> object:
+        """Write out what the name of a generator stands for, so that the record is complete."""
+        return expand(values) if isinstance(values, dict) else values
 
     @field_validator("words", "exclude_words", "features", mode="before")
     @classmethod

@@ -1,7 +1,7 @@
 """Text conditioning to pictures: few-step latent diffusion, differentiable, weights frozen.
 
-Any diffusers text-to-image pipeline with one CLIP text encoder will do (Stable Diffusion 1.x,
-2.x, turbo, latent consistency models). The sampling loop is written out here over the public
+Any diffusers text-to-image pipeline with CLIP text encoders will do (Stable Diffusion 1.x, 2.x,
+XL, turbo, latent consistency models). The sampling loop is written out here over the public
 diffusers API, because the stock pipeline neither passes gradients nor keeps each picture's noise
 its own.
 
@@ -24,17 +24,19 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import AutoencoderTiny, DiffusionPipeline
 from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from dexter import checkpoints
 from dexter.device import torch_dtype
 from dexter.errors import InputError
 from dexter.loading import fetch, hash_files, one_line, quiet
+from dexter.text_encoders import TextEncoders
 
 # Each is tested to keep a row's noise its own. DPMSolverSDE, say, cannot: it draws for the batch.
 SCHEDULERS = {
@@ -56,7 +58,8 @@ SCHEDULERS = {
 
 _TEXT_CACHE_SIZE = 256
 
-_NETWORKS = ("unet", "vae", "text_encoder")
+_NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_DECODER_FILES = ["config.json", "diffusion_pytorch_model.safetensors"]
 
 # What diffusers raises for folders and files that are incomplete, broken or of another kind.
 _LOADING_ERRORS = (
@@ -98,24 +101,28 @@ class Generator:
         diffusion_steps: int,
         guidance: float,
         padding: str = "tokens",
+        decoder: Any = None,
     ) -> None:
         self.spec = spec
         self.image_size = image_size
         self.diffusion_steps = diffusion_steps
         self.guidance = guidance
-        self.tokenizer = pipeline.tokenizer
+        self._texts = TextEncoders(pipeline, padding=padding)
+        self.tokenizer = self._texts.tokenizer
         self.device: torch.device = pipeline.unet.device
         self.dtype: torch.dtype = pipeline.unet.dtype
-        self.embedding_dim: int = pipeline.text_encoder.config.hidden_size
+        self.embedding_dim = self._texts.embedding_dim
         # Tokens of a conditioning, start and end tokens included.
-        self.max_length: int = min(
-            pipeline.tokenizer.model_max_length,
-            pipeline.text_encoder.config.max_position_embeddings,
-        )
-        self._repeats_last_state = padding == "repeat"
+        self.max_length = self._texts.max_length
         self._unet = pipeline.unet
         self._vae = pipeline.vae
-        self._text_encoder = pipeline.text_encoder
+        self.networks: list[nn.Module] = [
+            network for name in _NETWORKS if (network := getattr(pipeline, name, None))
+        ]
+        """UNet, autoencoder and text encoders, frozen."""
+        self._small_decoder = decoder
+        self._safety_checker = getattr(pipeline, "safety_checker", None)
+        self._feature_extractor = getattr(pipeline, "feature_extractor", None)
         self._latent_size: int = image_size // pipeline.vae_scale_factor
         # Diffusers' schedulers are stateful: this one is prepared and only ever copied.
         self._scheduler = pipeline.scheduler
@@ -130,7 +137,7 @@ class Generator:
             embedding = pipeline.get_guidance_scale_embedding(scale, embedding_dim=embedded)
             self._guidance_embedding = embedding.to(self.device, self.dtype)
         self._two_branches = guidance > 1 and embedded is None
-        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._encoded: OrderedDict[str, Tensor] = OrderedDict()
         self._weight_files = weight_files
 
     @cached_property
@@ -140,9 +147,7 @@ class Generator:
 
     def token_embedding(self, ids: Tensor) -> Tensor:
         """Rows of CLIP's table of token embeddings: ids (...) to (..., D), float32, no gradient."""
-        table = self._text_encoder.get_input_embeddings().weight
-        rows: Tensor = table.detach()[ids.to(table.device)]
-        return rows.to(self._latent_dtype)
+        return self._texts.token_embedding(ids).to(self._latent_dtype)
 
     def encode(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
         """Token embeddings of words to conditioning (B, T, C); differentiable in ``embeddings``.
@@ -153,38 +158,13 @@ class Generator:
         the result equals `encode_text` of the same words; with ``padding`` "repeat" it is then
         filled up with the end token's state instead.
         """
-        rows, length = len(lengths), int(lengths.max())
+        length = int(lengths.max())
         if length > self.max_length - 2:
             raise InputError(
                 f"the prompt has {length} tokens, but {self.spec} takes {self.max_length - 2} "
                 "at most: shorten the template"
             )
-        lengths = lengths.to(self.device)
-        position = torch.arange(self.max_length, device=self.device).expand(rows, -1)
-        ids = torch.full_like(position, self.tokenizer.pad_token_id)
-        ids[:, 0] = self.tokenizer.bos_token_id
-        ids.scatter_(1, lengths[:, None] + 1, self.tokenizer.eos_token_id)
-        is_word = ((position >= 1) & (position <= lengths[:, None]))[:, :, None]
-        words = nn.functional.pad(
-            embeddings[:, :length].to(self.device, self.dtype),
-            (0, 0, 1, self.max_length - length - 1),
-        )
-
-        def put_words(_module: nn.Module, _inputs: Any, tokens: Tensor) -> Tensor:
-            return torch.where(is_word, words, tokens)
-
-        # CLIPTextModel takes no embeddings, so the words replace the output of its token table.
-        handle = self._text_encoder.get_input_embeddings().register_forward_hook(put_words)
-        try:
-            states = self._hidden_states(ids)
-        finally:
-            handle.remove()
-        if not self._repeats_last_state:
-            return states
-        # The encoder is causal: what stands behind the end token does not change its state.
-        source = torch.minimum(position, lengths[:, None] + 1)
-        repeated: Tensor = states.gather(1, source[:, :, None].expand_as(states))
-        return repeated
+        return self._texts.encode(embeddings, lengths)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -192,19 +172,12 @@ class Generator:
 
         A text longer than T tokens is cut, as the stock pipeline does.
         """
-        missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        missing = [text for text in dict.fromkeys(texts) if text not in self._encoded]
         if missing:
-            ids = self.tokenizer(
-                missing,
-                padding="max_length",
-                max_length=self.max_length,
-                truncation=True,
-                return_tensors="pt",
-            ).input_ids
-            self._texts.update(zip(missing, self._hidden_states(ids.to(self.device)), strict=True))
-        result = torch.stack([self._texts[text] for text in texts])
-        while len(self._texts) > _TEXT_CACHE_SIZE:
-            self._texts.popitem(last=False)
+            self._encoded.update(zip(missing, self._texts.encode_text(missing), strict=True))
+        result = torch.stack([self._encoded[text] for text in texts])
+        while len(self._encoded) > _TEXT_CACHE_SIZE:
+            self._encoded.popitem(last=False)
         return result
 
     def sample(
@@ -215,10 +188,11 @@ class Generator:
         backprop_steps: int | None = None,
         latent_gradient: bool = True,
         gradient_checkpointing: bool = False,
+        small_decoder: bool = False,
     ) -> Tensor:
         """Pictures (B, 3, H, W), float32 in [0, 1], of conditioning (B, T, C) and B seeds.
 
-        Differentiable where ``conditioning`` requires grad; arguments as `denoise`.
+        Differentiable where ``conditioning`` requires grad; arguments as `denoise` and `decode`.
         """
         latents = self.denoise(
             conditioning,
@@ -227,7 +201,9 @@ class Generator:
             latent_gradient=latent_gradient,
             gradient_checkpointing=gradient_checkpointing,
         )
-        return self.decode(latents, gradient_checkpointing=gradient_checkpointing)
+        return self.decode(
+            latents, gradient_checkpointing=gradient_checkpointing, small_decoder=small_decoder
+        )
 
     def denoise(
         self,
@@ -266,7 +242,8 @@ class Generator:
         conditioning = conditioning.to(self.device, self.dtype)
         differentiable = torch.is_grad_enabled() and conditioning.requires_grad
         if self._two_branches:
-            conditioning = torch.cat([self.encode_text([""]).expand_as(conditioning), conditioning])
+            unconditional = self._texts.unconditional().expand_as(conditioning)
+            conditioning = torch.cat([unconditional, conditioning])
         with self._checkpointed(self._unet, gradient_checkpointing and differentiable):
             for index, t in enumerate(timesteps):
                 with torch.set_grad_enabled(differentiable and index >= first_grad_step):
@@ -280,13 +257,42 @@ class Generator:
         final: Tensor = latents
         return final
 
-    def decode(self, latents: Tensor, *, gradient_checkpointing: bool = False) -> Tensor:
-        """Pictures (B, 3, H, W), float32 in [0, 1], of latents (B, 4, h, w); differentiable."""
-        scaled = (latents / self._vae.config.scaling_factor).to(self.dtype)
+    def decode(
+        self,
+        latents: Tensor,
+        *,
+        gradient_checkpointing: bool = False,
+        small_decoder: bool = False,
+    ) -> Tensor:
+        """Pictures (B, 3, H, W), float32 in [0, 1], of latents (B, 4, h, w); differentiable.
+
+        ``small_decoder``: by the one that was loaded for the search, if any.
+        """
+        vae = self._vae
+        if small_decoder and self._small_decoder is not None:
+            vae = self._small_decoder
+        scaled = (latents / vae.config.scaling_factor).to(vae.dtype)
         wanted = gradient_checkpointing and torch.is_grad_enabled() and latents.requires_grad
-        with self._checkpointed(self._vae, wanted):
-            decoded: Tensor = self._vae.decode(scaled, return_dict=False)[0]
+        with self._checkpointed(vae, wanted):
+            decoded: Tensor = vae.decode(scaled, return_dict=False)[0]
         return (decoded.to(self._latent_dtype) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def unsafe(self, images: NDArray[np.uint8]) -> list[bool]:
+        """Which of the pictures (B, H, W, 3) the pipeline's safety checker would black out.
+
+        It reads them as it was trained to, from bytes. None, where the pipeline has no checker.
+        """
+        if self._safety_checker is None or self._feature_extractor is None:
+            return [False] * len(images)
+        pictures = [Image.fromarray(image) for image in images]
+        inputs = self._feature_extractor(pictures, return_tensors="pt").pixel_values
+        _, found = self._safety_checker(
+            # It blackens what it finds in the second list, which is thrown away here.
+            images=[image.copy() for image in images],
+            clip_input=inputs.to(self._safety_checker.device, self._safety_checker.dtype),
+        )
+        return [bool(flag) for flag in found]
 
     def pictures(
         self, texts: str | Sequence[str], seeds: Sequence[int], batch: int
@@ -303,19 +309,23 @@ class Generator:
                 conditioning = self.encode_text(texts[at : at + batch])
                 yield from to_uint8(self.sample(conditioning, seeds[at : at + batch]))
 
-    def _hidden_states(self, ids: Tensor) -> Tensor:
-        states: Tensor = self._text_encoder(ids).last_hidden_state
-        return states
-
     def _predict(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
         """What the UNet predicts at time ``t``, guided (Ho & Salimans 2022, Eq. 6)."""
         if self._two_branches:
             latents = torch.cat([latents, latents])
         embedding = self._guidance_embedding
+        attended, pooled = self._texts.split(conditioning)
+        added = None
+        if pooled is not None:
+            # Stable Diffusion XL is told size and crop: whole pictures of its own size.
+            sizes = [self.image_size, self.image_size, 0, 0, self.image_size, self.image_size]
+            times = torch.tensor([sizes], dtype=self.dtype, device=self.device)
+            added = {"text_embeds": pooled, "time_ids": times.expand(len(pooled), -1)}
         prediction: Tensor = self._unet(
             latents.to(self.dtype),
             t,
-            encoder_hidden_states=conditioning,
+            encoder_hidden_states=attended,
+            added_cond_kwargs=added,
             timestep_cond=None if embedding is None else embedding.expand(len(latents), -1),
             return_dict=False,
         )[0].to(self._latent_dtype)
@@ -361,6 +371,8 @@ def load_generator(
     diffusion_steps: int = 4,
     guidance: float = 1.0,
     padding: str = "tokens",
+    decoder: str | None = None,
+    safety_checker: bool = False,
     root: Path | str | None = None,
 ) -> Generator:
     """Load a text-to-image pipeline and freeze it. InputError for whatever cannot be used.
@@ -369,16 +381,18 @@ def load_generator(
     one, or a hub id; fused into the weights. ``scheduler``: a name of `SCHEDULERS`, the
     pipeline's own otherwise. ``image_size``: side in px, the pipeline's own otherwise.
     ``guidance``: as in diffusers, 1 or less means none. ``padding`` of words in `encode`: with
-    "tokens", as the tokenizer does, or "repeat". ``root``: where the lab's models lie.
+    "tokens", as the tokenizer does, or "repeat". ``decoder``: a folder or hub id of a small one
+    (AutoencoderTiny) for the search. ``safety_checker``: load the pipeline's, where it has one.
+    ``root``: where the lab's models lie.
     """
     precision = torch_dtype(dtype)
     if diffusion_steps < 1:
         raise InputError(f"diffusion steps is {diffusion_steps}, but at least 1 is needed")
-    folder = _find_pipeline(spec, root)
+    folder = _find_pipeline(spec, root, safety_checker)
     weight_files = _weight_files(folder)
     with quiet():
-        pipeline = _load_pipeline(spec, folder)
-        networks = [getattr(pipeline, name) for name in _NETWORKS]
+        pipeline = _load_pipeline(spec, folder, safety_checker)
+        networks = [network for name in _NETWORKS if (network := getattr(pipeline, name, None))]
         for network in networks:
             # In float32 until the LoRA is fused, so that fusing rounds nothing.
             network.requires_grad_(False).eval().to(torch.float32)
@@ -388,6 +402,13 @@ def load_generator(
             weight_files.append(("lora", file))
         for network in networks:
             network.to(device, precision, memory_format=torch.channels_last)
+        if precision == torch.float16 and hasattr(pipeline, "text_encoder_2"):
+            pipeline.vae.to(torch.float32)  # whose activations leave float16's range
+        if getattr(pipeline, "safety_checker", None) is not None:
+            pipeline.safety_checker.requires_grad_(False).eval().to(device)
+        small = None if decoder is None else _load_decoder(decoder, pipeline)
+        if small is not None:
+            small.to(device, precision, memory_format=torch.channels_last)
     pipeline.scheduler = _make_scheduler(pipeline.scheduler, scheduler, spec)
     size = _image_size(pipeline, image_size)
     try:
@@ -399,40 +420,58 @@ def load_generator(
             diffusion_steps=diffusion_steps,
             guidance=guidance,
             padding=padding,
+            decoder=small,
         )
     except ValueError as error:  # some schedulers limit the number of steps
         raise InputError(f"{diffusion_steps} diffusion steps: {one_line(error)}") from error
 
 
-def _find_pipeline(spec: str, root: Path | str | None) -> Path:
+def _find_pipeline(spec: str, root: Path | str | None, safety_checker: bool) -> Path:
     """The folder of a pipeline; a hub id is downloaded, or taken from the hub's cache."""
     if spec == "lab":
         return checkpoints.find("lab", "generator", root=root)
-    return fetch(spec, "generator", partial(DiffusionPipeline.download, safety_checker=None))
+    without = {} if safety_checker else {"safety_checker": None}
+    return fetch(spec, "generator", partial(DiffusionPipeline.download, **without))
 
 
-def _load_pipeline(spec: str, folder: Path) -> Any:
+def _load_decoder(spec: str, pipeline: Any) -> Any:
+    """A small decoder that reads the pipeline's latents."""
+    folder = fetch(spec, "decoder", partial(snapshot_download, allow_patterns=_DECODER_FILES))
+    try:
+        small = AutoencoderTiny.from_pretrained(folder, local_files_only=True)
+    except _LOADING_ERRORS as error:
+        raise InputError(f"decoder {spec!r} cannot be loaded: {one_line(error)}") from error
+    own, wanted = small.config.latent_channels, pipeline.vae.config.latent_channels
+    if own != wanted:
+        raise InputError(f"decoder {spec!r} reads {own} channels, the generator has {wanted}")
+    return small.requires_grad_(False).eval()
+
+
+def _load_pipeline(spec: str, folder: Path, safety_checker: bool) -> Any:
     usual = folder / "unet" / "diffusion_pytorch_model.safetensors"
     half = usual.with_suffix(".fp16.safetensors")  # some folders hold nothing else
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             folder,
             variant="fp16" if half.exists() and not usual.exists() else None,
-            safety_checker=None,
-            requires_safety_checker=False,
             local_files_only=True,
+            **({} if safety_checker else {"safety_checker": None}),
         )
     except _LOADING_ERRORS as error:
         raise InputError(f"generator {spec!r} cannot be loaded: {one_line(error)}") from error
     parts = pipeline.components
-    if not set(_NETWORKS) <= parts.keys() or "text_encoder_2" in parts:
+    encoders = [parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts]
+    if not {"unet", "vae", "text_encoder"} <= parts.keys() or "text_encoder_3" in parts:
         raise InputError(
             f"generator {spec!r} is a {type(pipeline).__name__}: only pipelines with a UNet and "
-            "one CLIP text encoder work (Stable Diffusion 1.x, 2.x, turbo)"
+            "CLIP text encoders work (Stable Diffusion 1.x, 2.x, XL, turbo)"
         )
-    if not isinstance(pipeline.text_encoder, CLIPTextModel):
-        kind = type(pipeline.text_encoder).__name__
-        raise InputError(f"generator {spec!r} has a {kind} as text encoder, not a CLIPTextModel")
+    for encoder in encoders:
+        if not isinstance(encoder, (CLIPTextModel, CLIPTextModelWithProjection)):
+            kind = type(encoder).__name__
+            raise InputError(
+                f"generator {spec!r} has a {kind} as text encoder, not a CLIPTextModel"
+            )
     if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
         raise InputError(
             f"generator {spec!r} wants more than noise and text (its UNet takes "

@@ -12,7 +12,8 @@ from dexter.prompt import MaskedLM, load_masked_lm
 _FIELDS = {
     "classifier", "labels", "trust_pickle", "arch", "normalization", "classifier_input",
     "masked_lm",
-    "generator", "lora", "scheduler", "diffusion_steps", "guidance", "image_size", "padding",
+    "generator", "lora", "decoder", "safety_checker", "scheduler", "diffusion_steps", "guidance",
+    "image_size", "padding",
     "device", "dtype",
 }  # fmt: skip
 
@@ -50,6 +51,8 @@ def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
         diffusion_steps=config.diffusion_steps,
         guidance=config.guidance,
         padding=config.padding,
+        decoder=config.decoder,
+        safety_checker=config.safety_checker,
         root=root,
     )
     return Models(

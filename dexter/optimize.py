@@ -336,13 +336,16 @@ class Optimization(Iterator[Step]):
                 parts.append(self._classify(conditioning, seeds[rows]))
         return _join(parts), None if embeddings.grad is None else embeddings.grad[:with_grad]
 
-    def _classify(self, conditioning: Tensor, seeds: Sequence[int | Noise]) -> _Pictures:
+    def _classify(
+        self, conditioning: Tensor, seeds: Sequence[int | Noise], *, small_decoder: bool = True
+    ) -> _Pictures:
         images = self._generator.sample(
             conditioning,
             seeds,
             backprop_steps=self.config.backprop_steps,
             latent_gradient=self.config.latent_gradient,
             gradient_checkpointing=self._plan.gradient_checkpointing,
+            small_decoder=small_decoder,
         )
         output = self._classifier(images)
         losses = self._objective.losses(output)
@@ -417,7 +420,9 @@ class Optimization(Iterator[Step]):
         totals = torch.cat(
             [
                 self._objective.total(
-                    self._classify(self._generator.encode_text(texts[rows]), seeds[rows]).losses
+                    self._classify(
+                        self._generator.encode_text(texts[rows]), seeds[rows], small_decoder=False
+                    ).losses
                 )
                 for rows in _chunks(0, len(texts), self._plan.picture_batch)
             ]

@@ -108,19 +108,21 @@ def draw_frames(
 ) -> Iterator[Frame]:
     """Fresh pictures of ``prompt`` until ``wanted`` of them hit or ``tries`` were made.
 
-    Yields every picture, hits and misses; the last is the hit that was still wanted, or the
-    last try.
+    Yields every picture, hits and misses, but those that the generator's safety checker flags;
+    the last is the hit that was still wanted, or the last try.
     """
     hits = 0
     for images, seeds in _pictures(generator, prompt, picture_seeds("frames", 0, tries), batch):
         p = classifier(images).logits.softmax(-1)
+        pixels = to_uint8(images)
+        unsafe = generator.unsafe(pixels)
         for row, seed in enumerate(seeds):
+            if unsafe[row]:
+                continue
             predicted = int(p[row].argmax())
             hit = predicted == class_index
             hits += hit
-            yield Frame(
-                seed, to_uint8(images[row : row + 1])[0], predicted, float(p[row, class_index]), hit
-            )
+            yield Frame(seed, pixels[row], predicted, float(p[row, class_index]), hit)
             if hits >= wanted:
                 return
 

@@ -18,7 +18,7 @@ _SUFFIXES = {".safetensors", ".bin", ".json", ".txt", ".model"}
 
 
 def identities(config: RunConfig, *, cache: Path | None = None) -> dict[str, str]:
-    """For generator, masked LM and LoRA of ``config`` their `identity`, where it is known.
+    """For generator, masked LM, LoRA and decoder of ``config`` their `identity`, where it is known.
 
     ``cache``: a JSON file that remembers hashes by path, size and time of change, so that
     gigabytes are read once.
@@ -28,19 +28,22 @@ def identities(config: RunConfig, *, cache: Path | None = None) -> dict[str, str
         "generator": identity(config.generator, "generator", remembered),
         "masked_lm": identity(config.masked_lm, "masked_lm", remembered),
         "lora": None if config.lora is None else identity(config.lora, "lora", remembered),
+        "decoder": None
+        if config.decoder is None
+        else identity(config.decoder, "decoder", remembered),
     }
     remembered.save()
     return {part: value for part, value in found.items() if value is not None}
 
 
 def identity(spec: str, part: str, cache: "_Cache | None" = None) -> str | None:
-    """``sha256:…`` of a local file or folder, ``commit:…`` of a hub id that lies in its cache.
+    """``sha256:…`` of a local file or folder, ``commit:…`` of a hub id.
 
-    None for a hub id that was never downloaded.
+    Of a hub id the commit in the cache, else the newest; None where the hub does not answer.
     """
     path = checkpoints.find("lab", part) if spec == "lab" else Path(spec).expanduser()
     if not path.exists():
-        commit = hub_commit(spec)
+        commit = hub_commit(spec) or _newest_commit(spec)
         return None if commit is None else f"commit:{commit}"
     files = [path] if path.is_file() else _files(path)
     cache = cache or _Cache(None)
@@ -59,6 +62,15 @@ def hub_commit(hub_id: str) -> str | None:
     folder = repo_folder_name(repo_id=hub_id, repo_type="model")
     with suppress(OSError):
         return (Path(constants.HF_HUB_CACHE) / folder / "refs" / "main").read_text().strip()
+    return None
+
+
+def _newest_commit(hub_id: str) -> str | None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    with suppress(OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError):
+        return HfApi().model_info(hub_id, timeout=10).sha
     return None
 
 

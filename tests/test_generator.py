@@ -85,13 +85,13 @@ class TestEncode:
     def test_leaves_the_text_encoder_as_it_was(self, generator):
         before = generator.encode_text(["a dog"])
         generator.encode(*word_embeddings(generator, TEXTS))
-        generator._texts.clear()
+        generator._encoded.clear()
         assert torch.equal(generator.encode_text(["a dog"]), before)
 
     def test_unchanging_text_is_encoded_once(self, generator):
-        generator._texts.clear()
+        generator._encoded.clear()
         rows = []
-        handle = generator._text_encoder.register_forward_pre_hook(
+        handle = generator.networks[2].register_forward_pre_hook(
             lambda _module, inputs: rows.append(len(inputs[0]))
         )
         first = generator.encode_text(["a dog", "a cat", "a dog"])
@@ -227,7 +227,7 @@ class TestCost:
 
     def test_no_weight_gets_a_gradient(self, generator):
         self.count(generator)
-        networks = (generator._unet, generator._vae, generator._text_encoder)
+        networks = generator.networks
         parameters = [parameter for network in networks for parameter in network.parameters()]
         assert not any(parameter.requires_grad for parameter in parameters)
         assert all(parameter.grad is None for parameter in parameters)

@@ -144,6 +144,117 @@ def generator_folder() -> Path:
 
 
 @functools.cache
+def xl_generator_folder() -> Path:
+    """A pipeline of Stable Diffusion XL architecture: two text encoders, a pooled vector, 64 px."""
+    from diffusers import DiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    single = DiffusionPipeline.from_pretrained(generator_folder(), safety_checker=None)
+    second_tokenizer = type(single.tokenizer).from_pretrained(
+        generator_folder() / "tokenizer", pad_token="!"
+    )
+    settings = {
+        **single.text_encoder.config.to_dict(),
+        "hidden_size": 48,
+        "projection_dim": 24,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(16, 32),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2),
+            cross_attention_dim=32 + 48,
+            attention_head_dim=(2, 4),
+            norm_num_groups=8,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=24 + 6 * 8,
+        )
+        for name, parameter in unet.named_parameters():
+            if "attn2.to_v" in name or "add_embedding" in name:
+                parameter.data *= 20  # so that words and pooled vector show in the picture
+        first = CLIPTextModel(single.text_encoder.config)
+        second = CLIPTextModelWithProjection(CLIPTextConfig(**settings))
+    folder = _ROOT / "xl_generator"
+    StableDiffusionXLPipeline(
+        vae=single.vae,
+        text_encoder=first,
+        text_encoder_2=second,
+        tokenizer=single.tokenizer,
+        tokenizer_2=second_tokenizer,
+        unet=unet,
+        scheduler=single.scheduler,
+        add_watermarker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def decoder_folder() -> Path:
+    """An AutoencoderTiny for the latents of both generators."""
+    from diffusers import AutoencoderTiny
+
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        decoder = AutoencoderTiny(
+            encoder_block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
+            num_encoder_blocks=(1, 1, 1, 1), num_decoder_blocks=(1, 1, 1, 1),
+        )  # fmt: skip
+    folder = _ROOT / "decoder"
+    decoder.save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def checked_generator_folder() -> Path:
+    """`generator_folder` with a safety checker that finds fault with black pictures alone."""
+    import shutil
+
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    folder = _ROOT / "checked_generator"
+    shutil.copytree(generator_folder(), folder)
+    config = CLIPConfig(
+        vision_config={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+                       "num_attention_heads": 2, "image_size": 32, "patch_size": 16},
+        projection_dim=8,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(8)
+        checker = StableDiffusionSafetyChecker(config).eval()
+    processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
+    # The first unwanted concept is what a black picture looks like to it, but not a grey one,
+    # which is what a black one becomes where its range is taken for [-1, 1] a second time.
+    with torch.no_grad():
+        looks = []
+        for level in (0, 128):
+            picture = torch.full((3, 64, 64), level, dtype=torch.uint8).numpy()
+            inputs = processor(picture, return_tensors="pt", input_data_format="channels_first")
+            looks.append(checker.visual_projection(checker.vision_model(**inputs)[1])[0])
+        black, grey = (look / look.norm() for look in looks)
+        checker.concept_embeds.fill_(0)
+        checker.concept_embeds[0] = black
+        checker.special_care_embeds.fill_(0)
+        checker.special_care_embeds_weights.fill_(1)
+        checker.concept_embeds_weights.fill_(1)
+        checker.concept_embeds_weights[0] = (1 + float(black @ grey)) / 2
+    checker.save_pretrained(folder / "safety_checker")
+    processor.save_pretrained(folder / "feature_extractor")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    index["requires_safety_checker"] = True
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+@functools.cache
 def lora_file() -> Path:
     """A LoRA for the attention of `generator_folder`'s UNet, large enough to be seen."""
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
