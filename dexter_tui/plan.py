@@ -1,7 +1,6 @@
 """From what the user asked for to runs that wait in the store, all checked without torch."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.estimate import estimate
+from dexter.preflight import check_models
 from dexter.weights import identities
 from dexter_tui import doctor
 from dexter_tui.flags import flag
@@ -24,9 +24,14 @@ def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
     for finding in (doctor.check_home(home), doctor.check_space(home)):
         if finding.status == "error":
             raise InputError(_line(finding))
-    _check_models(config)
+    try:
+        downloads = check_models(config)
+    except InputError as error:
+        field, colon, told = str(error).partition(":")
+        known = field in RunConfig.model_fields
+        raise InputError(f"{flag(field) if known else field}{colon}{told}") from error
     estimate(config)  # it reads the models' descriptions, and refuses folders without any
-    warnings = []
+    warnings = [doctor.Finding("download", "note", download.line(), "") for download in downloads]
     if config.device != "cpu":
         driver = doctor.read_driver()
         finding = doctor.check_driver(driver, doctor.torch_cuda())
@@ -43,40 +48,10 @@ def _line(finding: doctor.Finding) -> str:
     return f"{finding.detail}; {finding.remedy}" if finding.remedy else finding.detail
 
 
-def _check_models(config: RunConfig) -> None:
-    """Models must be folders, in the cache, or within reach."""
-    specs = {
-        "generator": config.generator,
-        "masked_lm": config.masked_lm,
-        "lora": config.lora,
-        "classifier": config.classifier.removeprefix("hf:")
-        if config.classifier.startswith("hf:")
-        else None,
-    }
-    for name, spec in specs.items():
-        if spec is None or spec == "lab" or Path(spec).expanduser().exists():
-            continue
-        if not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", spec):
-            raise InputError(f"{flag(name)}: {spec} does not exist; give a folder or a hub id")
-        if not _cached(spec) and not doctor.reachable(doctor.hub_address()):
-            raise InputError(
-                f"{flag(name)}: {spec!r} is no folder here and not in the model cache, and the hub "
-                "cannot be reached; `dexter-tui doctor` tells more"
-            )
-
-
-def _cached(hub_id: str) -> bool:
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    folder = repo_folder_name(repo_id=hub_id, repo_type="model")
-    return (Path(constants.HF_HUB_CACHE) / folder / "snapshots").is_dir()
-
-
 def with_full_paths(config: RunConfig) -> RunConfig:
     """Files by their full path, so that workers, and `resume` from elsewhere, find them."""
     found: dict[str, str] = {}
-    for name in ("generator", "masked_lm", "lora", "labels"):
+    for name in ("generator", "masked_lm", "lora", "decoder", "labels"):
         value = getattr(config, name)
         if value is not None and value != "lab" and Path(value).expanduser().exists():
             found[name] = str(Path(value).expanduser().absolute())

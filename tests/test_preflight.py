@@ -1,0 +1,149 @@
+"""What is missing is told before anything is queued: files, sizes, licence, token, disk."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import tiny
+
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter.generators import GENERATORS
+from dexter.preflight import check_models
+
+SD14 = GENERATORS["sd14-lcm"].generator
+
+
+def make_config(**overrides):
+    return RunConfig.from_preset(
+        "quick", **{"classifier": "lab:any", "class_name": "0", **overrides}
+    )
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_name_stands_for_its_settings(name):
+    config = make_config(generator=name)
+    assert config.generator == GENERATORS[name].generator
+    assert config.diffusion_steps == GENERATORS[name].diffusion_steps
+    assert config.scheduler == GENERATORS[name].scheduler
+    own = make_config(generator=name, diffusion_steps=2, image_size=256)
+    assert (own.diffusion_steps, own.image_size) == (2, 256)
+    assert RunConfig.model_validate(config.model_dump()) == config
+
+
+def test_a_complete_folder_needs_nothing():
+    for folder in (tiny.generator_folder(), tiny.xl_generator_folder()):
+        assert check_models(make_config(generator=str(folder))) == []
+
+
+def test_a_folder_names_all_that_it_lacks(tmp_path):
+    folder = shutil.copytree(tiny.generator_folder(), tmp_path / "generator")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "scheduler" / "scheduler_config.json").unlink()
+    expected = r"lacks unet/diffusion_pytorch_model.safetensors, scheduler/scheduler_config.json"
+    with pytest.raises(InputError, match=expected):
+        check_models(make_config(generator=str(folder)))
+
+
+def test_offline_it_says_which_files_to_bring():
+    with pytest.raises(InputError) as refused:
+        check_models(make_config(generator="sd14-lcm"))
+    told = str(refused.value)
+    assert "\n" not in told
+    assert f"hf download {SD14} --local-dir FOLDER" in told and "--generator FOLDER" in told
+    assert "unet/diffusion_pytorch_model.safetensors (3.4 GB)" in told and "RAIL" in told
+
+
+def test_what_is_neither_file_nor_hub_id_is_refused():
+    with pytest.raises(InputError, match=r"masked_lm: \./nowhere does not exist"):
+        check_models(make_config(masked_lm="./nowhere"))
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Answers as the hub does about three repositories."""
+
+    files = (
+        ("model_index.json", 500),
+        ("README.md", 9000),
+        ("unet/config.json", 700),
+        ("unet/diffusion_pytorch_model.safetensors", 3 * 10**9),
+        ("unet/diffusion_pytorch_model.bin", 3 * 10**9),
+        ("unet/diffusion_pytorch_model.fp16.safetensors", 2 * 10**9),
+        ("safety_checker/model.safetensors", 10**9),
+        ("sd-v1-4.ckpt", 4 * 10**9),
+    )
+
+    def do_GET(self):
+        name = self.path.removeprefix("/api/models/").partition("?")[0]
+        if not name.startswith("some/"):
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+            return
+        factor = 10**6 if name == "some/huge" else 1
+        body = json.dumps(
+            {
+                "id": name,
+                "sha": "0" * 40,
+                "gated": "auto" if name == "some/gated" else False,
+                "cardData": {"license": "openrail"},
+                "siblings": [{"rfilename": file, "size": s * factor} for file, s in self.files],
+            }
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+ASK = """
+import json, sys
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter.preflight import check_models
+assert "torch" not in sys.modules
+for name, checker in (
+    ("some/open", True), ("some/open", False), ("some/gated", True), ("some/huge", True),
+    ("other/none", True),
+):
+    config = RunConfig.from_preset(
+        "quick", classifier="lab:any", class_name="0", generator=name, safety_checker=checker
+    )
+    try:
+        print(json.dumps([[d.line(), d.files] for d in check_models(config)]))
+    except InputError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def test_online_it_asks_the_hub(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+            "HF_HOME": str(tmp_path),
+            "HOME": str(tmp_path),
+        }
+        answer = subprocess.run(
+            [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True
+        )
+        server.shutdown()
+    whole, unchecked, gated, huge, none = map(json.loads, answer.stdout.splitlines())
+    assert whole[0][0] == "generator: some/open will be downloaded, 4.0 GB (licence: openrail)"
+    assert set(unchecked[0][1]) == {
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    }
+    assert "gated" in gated and "HF_TOKEN" in gated
+    assert "have to be downloaded" in huge and "are free" in huge
+    assert "no such repository" in none
