@@ -57,8 +57,8 @@ class Journal:
                 while True:
                     file.seek(max(size - reach, 0))
                     lines = file.read().split(b"\n")
-                    # The first may be cut by where we began, the last by a power cut.
-                    for line in reversed(lines[1:] if reach < size else lines):
+                    # The first may be cut by where we began; behind the last \n is what is torn.
+                    for line in reversed(lines[1 if reach < size else 0 : -1]):
                         with suppress(ValueError, KeyError, TypeError):
                             return int(json.loads(line)["n"])
                     if reach >= size:

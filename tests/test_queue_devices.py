@@ -1,0 +1,234 @@
+"""Devices, slots and who may run where."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dexter.config import RunConfig
+from dexter_tui import control, devices, launch
+from dexter_tui.devices import Device, Reading, Ring, select_visible
+from dexter_tui.runner import Runner
+from store import Store
+
+GPUS = [
+    (Device(f"GPU-{letter}1", "card", 10**9, index), None) for index, letter in enumerate("abc")
+]
+MIG = [
+    (Device("GPU-a1", "card", 10**9, 0), None),
+    (Device("MIG-b1", "part", 10**8, 1), None),
+    (Device("MIG-b2", "part", 10**8, 1), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("visible", "chosen"),
+    [
+        (None, "GPU-a1 GPU-b1 GPU-c1"),
+        ("", ""),
+        ("2,0", "GPU-c1 GPU-a1"),
+        ("1, 7, 0", "GPU-b1"),  # CUDA stops at the first that is not there
+        ("-1", ""),
+        ("GPU-b,GPU-a1", "GPU-b1 GPU-a1"),
+        ("GPU-", ""),  # fits more than one
+        ("0,0", "GPU-a1"),
+    ],
+)
+def test_visible_devices_are_read_as_cuda_reads_them(visible, chosen):
+    assert [device.uuid for device, _ in select_visible(GPUS, visible)] == chosen.split()
+
+
+def test_instances_of_a_divided_gpu_are_devices():
+    assert [d.uuid for d, _ in select_visible(MIG, None)] == ["GPU-a1", "MIG-b1", "MIG-b2"]
+    assert [d.uuid for d, _ in select_visible(MIG, "1,0")] == ["MIG-b1", "GPU-a1"]
+    assert [d.uuid for d, _ in select_visible(MIG, "MIG-b2")] == ["MIG-b2"]
+
+
+def test_without_gpus_runs_go_to_the_cpu():
+    slots = devices.slots({}, cpu_slots=3)
+    assert [slot.name for slot in slots] == ["cpu-0", "cpu-1", "cpu-2"]
+    assert {slot.accepts for slot in slots} == {frozenset({"cpu", "auto"})}
+    assert slots[0].environment() == {"CUDA_VISIBLE_DEVICES": ""}
+    assert len(devices.slots({})) == len(os.sched_getaffinity(0))
+    assert devices.slot("cpu-40", {}).name == "cpu-40"
+    with pytest.raises(LookupError):
+        devices.slot("GPU-demo-0", {})
+
+
+def test_with_gpus_the_cpu_takes_only_what_asks_for_it():
+    slots = devices.slots({devices.DEMO: "2"}, cpu_slots=1)
+    assert [slot.name for slot in slots] == ["GPU-demo-0", "GPU-demo-1", "cpu-0"]
+    assert [slot.accepts for slot in slots] == [
+        {"auto", "cuda", "cuda:0"},
+        {"auto", "cuda", "cuda:1"},
+        {"cpu"},
+    ]
+    # Invented devices compute on the CPU.
+    assert slots[0].environment() == {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_the_ring_keeps_the_last_readings():
+    ring = Ring([devices.DemoTelemetry(2), devices.CpuTelemetry()], seconds=0.001)
+    assert [device.uuid for device in ring.devices] == ["GPU-demo-0", "GPU-demo-1", "cpu"]
+    for _ in range(devices.KEPT_SECONDS + 5):
+        ring.read()
+    for kept in ring.readings.values():
+        assert len(kept) == devices.KEPT_SECONDS
+        assert all(a.at <= b.at for a, b in zip(kept, list(kept)[1:], strict=False))
+        assert all(0 <= reading.used_bytes <= reading.total_bytes for reading in kept)
+    cpu = ring.readings["cpu"][-1]
+    assert cpu.utilisation is None or 0 <= cpu.utilisation <= 1
+    ring.readings["cpu"].clear()
+    ring.start()
+    while not ring.readings["cpu"]:
+        os.sched_yield()
+    ring.stop()
+
+
+class Card:
+    """Tells what a test wants to hear of a card."""
+
+    def __init__(self, **values):
+        self.values = {"used_bytes": 0, "total_bytes": 24 * 2**30, **values}
+
+    def devices(self):
+        return []
+
+    def read(self, uuid):
+        return Reading(uuid, 0.0, **self.values)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "home") as store:
+        yield store
+
+
+def queued(store, device="auto", **changes):
+    config = RunConfig.from_preset(
+        "default", classifier="lab:birds", class_name="a", generator="some/hub-id", device=device,
+        **changes,
+    )  # fmt: skip
+    classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
+    study = store.ensure_study(classifier, "a", 0, {})
+    return store.run(store.add_run(study, 0, config.model_dump(mode="json")))
+
+
+@pytest.mark.parametrize(
+    ("card", "device", "lacking"),
+    [
+        ({}, "auto", None),
+        ({"processes": (7, 8)}, "auto", "in use by 2 other processes"),
+        ({"processes": (7,)}, "cuda:0", None),  # the user named it: shared, if there is room
+        ({"processes": (7,), "used_bytes": 23 * 2**30}, "cuda:0", "are free"),
+        # In a container the processes of others are not seen, but their memory is.
+        ({"used_bytes": 23 * 2**30}, "auto", "are free"),
+        # More than the whole card has: waiting would not help.
+        ({"total_bytes": 10**9}, "auto", None),
+    ],
+)
+def test_a_run_waits_for_room_on_a_gpu(store, card, device, lacking):
+    [slot] = [s for s in devices.slots({devices.DEMO: "1"}) if s.on_gpu]
+    runner = Runner(store, slot)
+    runner._telemetry = Card(**card)
+    told = runner._lacking(queued(store, device))
+    assert told is None if lacking is None else lacking in told
+
+
+def test_a_run_waits_for_memory_of_the_cpu_only_while_other_runs_have_it(store):
+    runner = Runner(store, devices.slot("cpu-0", {}))
+    runner._telemetry = Card(used_bytes=24 * 2**30)
+    run = queued(store, "cpu")
+    assert runner._lacking(run) is None
+    assert store.claim_run(slot="cpu-1").id == run.id
+    assert "of memory" in runner._lacking(queued(store, "cpu"))
+
+
+def test_a_slot_takes_only_runs_for_its_device(store):
+    cpu, card = queued(store, "cpu"), queued(store, "cuda:1")
+    anywhere = queued(store, "auto")
+    slots = {slot.name: slot for slot in devices.slots({devices.DEMO: "2"}, cpu_slots=1)}
+    waiting = {name: store.queue(devices=slot.accepts) for name, slot in slots.items()}
+    assert {name: [run.id for run in runs] for name, runs in waiting.items()} == {
+        "GPU-demo-0": [anywhere.id],
+        "GPU-demo-1": [card.id, anywhere.id],
+        "cpu-0": [cpu.id],
+    }
+    claimed = store.claim_run(devices=slots["GPU-demo-1"].accepts, slot="GPU-demo-1")
+    assert (claimed.id, claimed.slot) == (card.id, "GPU-demo-1")
+
+
+def test_the_highest_priority_goes_first_then_the_oldest(store):
+    runs = [queued(store).id for _ in range(4)]
+    control.set_priority(store, runs[2], 5)
+    control.set_priority(store, runs[0], -1)
+    order = [runs[2], runs[1], runs[3], runs[0]]
+    assert [run.id for run in store.queue()] == order
+    assert store.claim_run(fits=lambda config: False) is None
+    assert not store.is_alive(runs[2])
+    assert [store.claim_run().id for _ in range(4)] == order
+
+
+@pytest.mark.parametrize(
+    ("files", "kills"),
+    [
+        ({}, False),
+        ({"logind.conf": "#KillUserProcesses=yes\n"}, False),
+        ({"logind.conf": "[Login]\nKillUserProcesses=yes\n"}, True),
+        (
+            {
+                "logind.conf": "KillUserProcesses=yes\n",
+                "logind.conf.d/a.conf": "KillUserProcesses = no\n",
+            },
+            False,
+        ),
+    ],
+)
+def test_whether_logout_kills_is_read_from_the_system(tmp_path, monkeypatch, files, kills):
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(
+        launch, "_LOGIND", (tmp_path / "logind.conf", Path(tmp_path, "logind.conf.d"))
+    )
+    launch._kills_user_processes.cache_clear()
+    assert launch._kills_user_processes() is kills
+    launch._kills_user_processes.cache_clear()
+
+
+def test_nvml_is_read_by_uuid(monkeypatch):
+    """The driver's library as it answers; this machine need not have one."""
+    import pynvml
+
+    class NotSupported(pynvml.NVMLError):
+        def __new__(cls):
+            return Exception.__new__(cls)
+
+        def __str__(self):
+            return "not supported"
+
+    def refuse(*_):
+        raise NotSupported
+
+    answers = {
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda index: f"handle {index}",
+        "nvmlDeviceGetMigMode": refuse,
+        "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle[-1]}",
+        "nvmlDeviceGetName": lambda handle: "card",
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=3, total=10),
+        "nvmlDeviceGetComputeRunningProcesses": lambda handle: [SimpleNamespace(pid=5)],
+        "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=50),
+        "nvmlDeviceGetTemperature": lambda handle, which: 60,
+        "nvmlDeviceGetPowerUsage": refuse,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, name, answer)
+    telemetry = devices.NvidiaTelemetry("1,0")
+    assert [(d.uuid, d.index) for d in telemetry.devices()] == [("GPU-1", 0), ("GPU-0", 1)]
+    reading = telemetry.read("GPU-1")
+    assert (reading.free_bytes, reading.utilisation, reading.power) == (7, 0.5, None)
+    assert (reading.temperature, reading.processes) == (60, (5,))
