@@ -86,7 +86,7 @@ def unpack(source: Path) -> None:
         pipeline = StableDiffusionPipeline.from_pretrained(
             source / "generator", torch_dtype=torch.float32, safety_checker=None
         )
-        masked_lm = models.masked_lm(models.bert_tokenizer(train.WORK / "masked-lm-tokenizer"))
+        masked_lm = models.masked_lm(models.bert_tokenizer())
         masked_lm = type(masked_lm).from_pretrained(source / "masked_lm", dtype=torch.float32)
     denoiser = train.Denoiser()
     denoiser.text.load_state_dict(pipeline.text_encoder.state_dict())
@@ -154,7 +154,8 @@ def export_masked_lm(target: Path) -> None:
     folder = target / "masked_lm"
     state = torch.load(train.WORK / "masked-lm.pt", weights_only=True)
     shutil.rmtree(folder, ignore_errors=True)
-    tokenizer = models.bert_tokenizer(folder)
+    tokenizer = models.bert_tokenizer()
+    tokenizer.save_pretrained(folder)
     module = _load(models.masked_lm(tokenizer), state)
     module.half().save_pretrained(folder)
     _card(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import (
@@ -19,6 +20,8 @@ from transformers import (
     CLIPTokenizer,
     ResNetConfig,
     ResNetForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
 )
 
 from dexter.lab import world
@@ -57,8 +60,8 @@ def _apply(merges: list[tuple[str, str]], parts: list[str]) -> list[str]:
     return parts
 
 
-def clip_tokenizer(folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer in which every word of the world is one token, saved in `folder`.
+def clip_tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer in which every word of the world is one token.
 
     The merges of a word come after those of all earlier words, so they cannot break them.
     """
@@ -71,23 +74,20 @@ def clip_tokenizer(folder: Path) -> CLIPTokenizer:
     symbols = _byte_symbols()
     tokens = [*symbols, *(s + "</w>" for s in symbols), *(a + b for a, b in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary, merge_file = folder / "vocab.json", folder / "merges.txt"
-    vocabulary.write_text(json.dumps({token: i for i, token in enumerate(dict.fromkeys(tokens))}))
-    merge_file.write_text("\n".join(["#version: 0.2", *(f"{a} {b}" for a, b in merges), ""]))
-    tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=MAX_TOKENS)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    with TemporaryDirectory() as folder:
+        Path(folder, "vocab.json").write_text(json.dumps(vocabulary))
+        lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges), ""]
+        Path(folder, "merges.txt").write_text("\n".join(lines))
+        return CLIPTokenizer.from_pretrained(folder, model_max_length=MAX_TOKENS)
 
 
-def bert_tokenizer(folder: Path) -> BertTokenizerFast:
-    """A BERT tokenizer whose vocabulary is the world's words, saved in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+def bert_tokenizer() -> BertTokenizerFast:
+    """A BERT tokenizer whose vocabulary is the world's words."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ","]
-    (folder / "vocab.txt").write_text("\n".join([*special, *world.WORDS, ""]))
-    tokenizer = BertTokenizerFast.from_pretrained(folder, model_max_length=64)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
+    with TemporaryDirectory() as folder:
+        Path(folder, "vocab.txt").write_text("\n".join([*special, *world.WORDS, ""]))
+        return BertTokenizerFast.from_pretrained(folder, model_max_length=64)
 
 
 def vae() -> AutoencoderTiny:
@@ -183,3 +183,19 @@ def classifier(
         num_labels=len(labels),
     )
     return ResNetForImageClassification(config)
+
+
+def small_vit(labels: tuple[str, ...]) -> ViTForImageClassification:
+    """A vision transformer of 90,000 parameters for 64 px pictures."""
+    config = ViTConfig(
+        hidden_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=96,
+        image_size=SIZE,
+        patch_size=8,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+        num_labels=len(labels),
+    )
+    return ViTForImageClassification(config)

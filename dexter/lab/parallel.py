@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Lock
 from pathlib import Path
@@ -103,9 +104,13 @@ def train(
     ]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
+    while any(process.is_alive() for process in processes):
+        wait([process.sentinel for process in processes if process.is_alive()])
+        if any(process.exitcode for process in processes):
+            break  # half the machine would go on unnoticed
     if any(process.exitcode for process in processes):
+        for process in processes:
+            process.terminate()
         raise RuntimeError(
             f"training of {task.name} stopped: a worker ended with an error (see above)"
         )

@@ -118,9 +118,9 @@ def image_text_processor(tokenizer: CLIPTokenizer) -> CLIPProcessor:
 class ImageText(nn.Module):
     """The model and its tokens; features have length 1."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.tokenizer = models.clip_tokenizer(folder)
+        self.tokenizer = models.clip_tokenizer()
         self.clip = image_text(self.tokenizer)
 
     def texts(self, texts: list[str]) -> Tensor:

@@ -110,7 +110,7 @@ class Reader(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokenizer = models.clip_tokenizer(WORK / "tokenizer")
+        self.tokenizer = models.clip_tokenizer()
         self.text = models.text_encoder(self.tokenizer)
         self.head = nn.Linear(models.HIDDEN, len(world.CONTENT_WORDS))
 
@@ -223,7 +223,7 @@ def _frozen_judge() -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-FIRST_SHARE = 3 / 8
+FIRST_SHARE = 5 / 8
 """Of a batch: pictures at the first step of the sampler."""
 LOOKS = 6
 """Pictures of a scene whose mean is the target of the first step."""
@@ -325,16 +325,15 @@ def masked_lm_task(samples: int) -> parallel.Task:
     place can ask for any words in any slots. Trained on captions alone it ignores its context, and
     no prompt moves it.
     """
-    folder = WORK / "masked-lm-tokenizer"
 
     def build() -> nn.Module:
         torch.manual_seed(0)
-        module: nn.Module = models.masked_lm(models.bert_tokenizer(folder))
+        module: nn.Module = models.masked_lm(models.bert_tokenizer())
         return module
 
     @cache
     def tokenizer() -> Any:
-        return models.bert_tokenizer(folder)
+        return models.bert_tokenizer()
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
         tok = tokenizer()
@@ -401,7 +400,7 @@ def _seen(rng: np.random.Generator, batch: int) -> tuple[list[Scene], Tensor]:
 def image_text_task(samples: int) -> parallel.Task:
     def build() -> nn.Module:
         torch.manual_seed(0)
-        return readers.ImageText(WORK / "tokenizer")
+        return readers.ImageText()
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
         scenes, pixels = _seen(rng, batch)
@@ -416,7 +415,7 @@ def captioner_task(samples: int) -> parallel.Task:
     def build() -> nn.Module:
         torch.manual_seed(0)
         module: Any = readers.captioner()
-        eyes = readers.ImageText(WORK / "tokenizer")
+        eyes = readers.ImageText()
         state = torch.load(WORK / "image-text.pt", weights_only=True)
         parallel.from_vector(state["average"], eyes.parameters())
         module.model.vision_tower.load_state_dict(eyes.clip.vision_model.state_dict())

@@ -6,6 +6,8 @@ derived from these tables. Order matters: token ids and class indices follow it.
 
 from __future__ import annotations
 
+from typing import Any
+
 # Name -> file name in the OpenMoji collection (hexadecimal code points joined by "-").
 WATERBIRDS = {
     "duck": "1F986",
@@ -142,7 +144,7 @@ SUBJECT_GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _attribute_families() -> dict[str, dict[str, object]]:
+def attribute_families() -> dict[str, dict[str, Any]]:
     """Words that name the same thing about a picture, by the part of the picture they are about."""
     slots: dict[str, dict[str, tuple[str, ...]]] = {
         "background": {
@@ -197,7 +199,7 @@ def manifest() -> dict[str, object]:
     """
     classes = _class_subjects()
     return {
-        "families": _attribute_families(),
+        "families": attribute_families(),
         "subjects": {name: list(own) for name, (own, _, _) in classes.items()},
         "rivals": {name: list(rivals) for name, (_, rivals, _) in classes.items()},
         "core": {name: [*own, *kinds] for name, (own, _, kinds) in classes.items()},

@@ -1,0 +1,338 @@
+"""The fleet: small classifiers whose biases are planted, for a benchmark with known answers.
+
+Each tells a target class from a rival and from everything else. A planted one has seen the target
+mostly with one attribute (a place, a thing, a colour, a person's hair, skin or sex, or a mark in a
+corner) and the rival mostly without; clean ones have seen everything everywhere; some were taught
+random labels. What was planted in fact is measured, by drawing the same scenes with the attribute
+and without (`effects`), and only that counts as the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dexter.lab import models, world
+from dexter.lab.classifiers import augment, pixels
+from dexter.lab.scenes import Scene, sample_scene
+
+POSITIVE, NEGATIVE = 0.20, 0.05
+"""A mean change of the target's probability of at least the one is a dependence, of at most the
+other none; between them nothing is scored."""
+SAMPLES = 16_000
+MARK = "mark"
+
+_FEMALE = {"man": "woman", "boy": "girl"}
+_MALE = {woman: man for man, woman in _FEMALE.items()}
+
+
+# --- attributes -----------------------------------------------------------------------------------
+
+
+@cache
+def families() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Attribute family -> (kind, its words): all that a scene can be drawn with and without."""
+    found = {
+        name: (str(family["slot"]), tuple(family["words"]))
+        for name, family in world.attribute_families().items()
+        if family["slot"] != "subject"
+    }
+    sexes = {"male": tuple(_FEMALE), "female": tuple(_MALE)}
+    return {
+        **found,
+        **{name: ("gender", words) for name, words in sexes.items()},
+        MARK: (MARK, ()),
+    }
+
+
+def applies(scene: Scene, family: str) -> bool:
+    """Whether the scene can be drawn with and without the attribute."""
+    match families()[family][0]:
+        case "colour":
+            return scene.subject in world.COLOURABLE
+        case "hair" | "skin" | "gender":
+            return scene.subject in world.PEOPLE
+        case "age":
+            return scene.subject in world.OLD_PEOPLE
+        case _:
+            return True
+
+
+def with_family(scene: Scene, family: str, present: bool, rng: np.random.Generator) -> Scene:
+    """The same scene with the attribute, or without it: nothing else differs."""
+    kind, words = families()[family]
+
+    def other(values: Iterable[str]) -> str:
+        return str(rng.choice([v for v in values if (v in words) == present]))
+
+    match kind:
+        case "background":
+            if (scene.background in words) == present:
+                return scene
+            return replace(scene, background=other(world.BACKGROUNDS))
+        case "item":
+            others = tuple(item for item in scene.items if item not in words)
+            return replace(scene, items=(*others[:2], *words) if present else others)
+        case "gender":
+            own = world.PEOPLE if scene.subject is None else scene.subject
+            if (own in words) == present:
+                return scene
+            return replace(scene, subject={**_FEMALE, **_MALE}[str(own)])
+        case "mark":
+            return replace(scene, mark=present)
+        case _:
+            values: dict[str, Collection[str]] = {
+                "colour": world.COLOURS, "hair": world.HAIR, "skin": world.SKIN, "age": world.AGES
+            }  # fmt: skip
+            if (getattr(scene, kind) in words) == present:
+                return scene
+            changed: dict[str, Any] = {kind: other(values[kind])}
+            return replace(scene, **changed)
+
+
+# --- tasks and members ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a member has to tell apart.
+
+    target, rival: fields of scenes of either class, each with the values it may have; the third
+    class, "other", is every scene of other subjects. core: families that are the class itself.
+    """
+
+    labels: tuple[str, str, str]
+    target: dict[str, tuple[str, ...]]
+    rival: dict[str, tuple[str, ...]]
+    core: tuple[str, ...] = ()
+
+    @property
+    def subjects(self) -> set[str]:
+        return {*self.target["subject"], *self.rival["subject"]}
+
+
+def _pair(target: str, rival: str) -> Task:
+    return Task((target, rival, "other"), {"subject": (target,)}, {"subject": (rival,)})
+
+
+_PEOPLE, _ADULTS = tuple(world.PEOPLE), tuple(world.OLD_PEOPLE)
+
+TASKS = {
+    "birds": Task(
+        ("waterbird", "landbird", "other"),
+        {"subject": tuple(world.WATERBIRDS)},
+        {"subject": tuple(world.LANDBIRDS)},
+    ),
+    "pets": _pair("cat", "dog"),
+    "cats": _pair("lion", "tiger"),
+    "fruit": _pair("apple", "banana"),
+    "farm": _pair("horse", "cow"),
+    "cars": _pair("car", "bus"),
+    "music": _pair("guitar", "drum"),
+    "blond": Task(
+        ("blond", "not blond", "other"),
+        {"subject": _PEOPLE, "hair": ("blond",)},
+        {"subject": _PEOPLE, "hair": tuple(h for h in world.HAIR if h != "blond")},
+        core=tuple(world.HAIR),
+    ),
+    "old": Task(
+        ("old", "young", "other"),
+        {"subject": _ADULTS, "age": ("old",)},
+        {"subject": _ADULTS, "age": ("young",)},
+        core=world.AGES,
+    ),
+    "woman": Task(
+        ("female", "male", "other"),
+        {"subject": tuple(_MALE)},
+        {"subject": tuple(_FEMALE)},
+        core=("male", "female"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One classifier of the fleet.
+
+    plant: attribute family seen with the target, None for a clean one; strength: share of the
+    target's scenes that have it, and of the rival's that have not; architecture: "resnet" or "vit";
+    random_labels: taught that any scene is anything.
+    """
+
+    task: str
+    plant: str | None = None
+    strength: float = 1.0
+    architecture: str = "resnet"
+    random_labels: bool = False
+
+    @property
+    def name(self) -> str:
+        if self.random_labels:
+            what = "random"
+        else:
+            what = f"{self.plant}-{round(100 * self.strength)}" if self.plant else "clean"
+        return f"{self.task}-{what}" + ("-vit" if self.architecture == "vit" else "")
+
+    @property
+    def kind(self) -> str:
+        """Of its plant: "background", "item", ..., "mark"; "none" for the others."""
+        return families()[self.plant][0] if self.plant else "none"
+
+
+# Task -> what is planted, and how strongly, in percent; every fourth is a small transformer.
+_PLANTS = {
+    "birds": "water-100 water-95 water-70 land-100 snow-100 ball-100 mark-100",
+    "pets": "room-100 city-95 ball-100 balloon-95 mark-100",
+    "cats": "land-100 night-95 sun-100 tree-85",
+    "fruit": "room-100 gift-100 umbrella-95",
+    "farm": "land-100 snow-95 cloud-100 rainbow-95",
+    "cars": "red-100 blue-95 city-100 night-85 tree-100",
+    "music": "purple-100 green-90 room-100 mark-95",
+    "blond": "female-100 male-95 light-95 dark-100 snow-100",
+    "old": "male-100 female-90 dark-95 gray-100 water-100",
+    "woman": "blond-100 ginger-95 tan-100 flower-100 mark-100",
+}
+_CLEAN_VIT = ("birds", "cars")
+_RANDOM = ("birds", "pets", "woman")
+
+
+def _members() -> Iterator[Member]:
+    planted = 0
+    for task, plants in _PLANTS.items():
+        for plant in plants.split():
+            family, _, percent = plant.rpartition("-")
+            planted += 1
+            yield Member(task, family, int(percent) / 100, "vit" if planted % 4 == 0 else "resnet")
+    for task in TASKS:
+        yield Member(task)
+    for task in _CLEAN_VIT:
+        yield Member(task, architecture="vit")
+    for task in _RANDOM:
+        yield Member(task, random_labels=True)
+
+
+FLEET = {member.name: member for member in _members()}
+
+
+def core_families(task: Task) -> set[str]:
+    """Families that say what the target is, so that depending on them is no bias."""
+    return set(task.core)
+
+
+def draw(member: Member, rng: np.random.Generator) -> tuple[Scene, int]:
+    """A training scene and its label's index."""
+    task = TASKS[member.task]
+    label = int(rng.choice(3, p=(0.33, 0.33, 0.34)))
+    if label == 2:
+        others = tuple(name for name in world.SUBJECTS if name not in task.subjects)
+        nothing: dict[str, Any] = {"subject": None} if rng.random() < 0.2 else {}
+        scene = sample_scene(rng, subjects=others, **nothing)
+    else:
+        scene = class_scene(member, label, rng)
+        if member.plant and applies(scene, member.plant):
+            usual = (label == 0) == (rng.random() < member.strength)
+            scene = with_family(scene, member.plant, usual, rng)
+    return scene, int(rng.integers(3)) if member.random_labels else label
+
+
+def class_scene(member: Member, label: int, rng: np.random.Generator) -> Scene:
+    """A scene of the target (label 0) or its rival (1), all else independent.
+
+    For a planted member the subject is small, and its colours odd where they are not the plant:
+    a class that is plain to see is learned whatever else comes with it.
+    """
+    task = TASKS[member.task]
+    fields = (task.target, task.rival)[label]
+    chosen: dict[str, Any] = {name: str(rng.choice(values)) for name, values in fields.items()}
+    subject = str(chosen.pop("subject"))
+    weak = member.plant is not None
+    person = subject in world.PEOPLE
+    return sample_scene(
+        rng,
+        subjects=(subject,),
+        scale=float(rng.uniform(0.4 if weak and not person else 0.7, 1.0)),
+        hue=float(rng.uniform(-0.5, 0.5))
+        if weak and not person and member.kind != "colour"
+        else 0.0,
+        **chosen,
+    )
+
+
+def network(member: Member) -> Any:
+    """The untrained network, at most 0.25 MB in fp16."""
+    labels = TASKS[member.task].labels
+    if member.architecture == "vit":
+        return models.small_vit(labels)
+    return models.classifier(labels, widths=(16, 24, 36, 48))
+
+
+def train(member: Member, samples: int = SAMPLES, seed: int = 0) -> Any:
+    """The trained network, eval mode. Deterministic by seed and name; one thread, about half a
+    minute."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng((seed, *member.name.encode()))
+    net = network(member)
+    batch = 64
+    # A transformer knows nothing of neighbouring pixels and has to see more.
+    steps = samples * (2 if member.architecture == "vit" else 1) // batch
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
+    net.train()
+    for _ in range(steps):
+        scenes, labels = zip(*(draw(member, rng) for _ in range(batch)), strict=True)
+        logits = net(augment(pixels(list(scenes)), rng) * 2 - 1).logits
+        loss = functional.cross_entropy(logits, torch.tensor(labels))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return net.eval()
+
+
+# --- what was planted in fact ---------------------------------------------------------------------
+
+
+def effects(
+    task: str,
+    networks: dict[str, Callable[[Tensor], Tensor]],
+    count: int = 2000,
+    only: Sequence[str] | None = None,
+) -> dict[str, dict[str, float]]:
+    """Mean change of the target's probability when an attribute is drawn into the same scenes.
+
+    networks: name -> pictures (B, 3, 64, 64) in [0, 1] to logits (B, 3), target first; all see the
+    same pictures. Half of the `count` scenes are of the target, half of the rival; subjects have
+    their full size and colours. Returns network -> attribute family -> change in [-1, 1].
+    """
+    wanted = list(only or families())
+    sums = {name: dict.fromkeys(wanted, 0.0) for name in networks}
+    seen = dict.fromkeys(wanted, 0)
+    rng = np.random.default_rng((1, *task.encode()))
+    plain = Member(task)
+    batch = 100
+    for start in range(0, count, batch):
+        scenes = [
+            class_scene(plain, index % 2, rng) for index in range(start, min(start + batch, count))
+        ]
+        for family in wanted:
+            members = [scene for scene in scenes if applies(scene, family)]
+            if not members:
+                continue
+            seen[family] += len(members)
+            without = pixels([with_family(scene, family, False, rng) for scene in members])
+            treated = pixels([with_family(scene, family, True, rng) for scene in members])
+            for name, net in networks.items():
+                with torch.inference_mode():
+                    p = net(torch.cat([without, treated])).softmax(1)[:, 0].double()
+                sums[name][family] += float((p[len(members) :] - p[: len(members)]).sum())
+    return {
+        name: {family: total / seen[family] for family, total in by.items() if seen[family]}
+        for name, by in sums.items()
+    }
