@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def names(root: Path | str) -> list[str]:
-    """Names of the lab's classifiers below one root."""
+    """Names of the lab's classifiers below one root; those of its fleet are "fleet/NAME"."""
     folder = Path(root) / "lab" / "classifiers"
-    return sorted(config.parent.name for config in folder.glob("*/config.json"))
+    found = folder.rglob("config.json")
+    return sorted(config.parent.relative_to(folder).as_posix() for config in found)
 
 
 def describe(name: str, options: Options) -> ClassifierInfo:
@@ -36,4 +37,4 @@ def _find(name: str, root: Path | str | None) -> Path:
             else (f"there are none in {' or '.join(map(str, checkpoints.roots(root)))}")
         )
         raise InputError(f"no classifier 'lab:{name}'; {hint}")
-    return checkpoints.find("lab", "classifiers", name, root=root)
+    return checkpoints.find("lab", "classifiers", *name.split("/"), root=root)

@@ -1,19 +1,20 @@
 """`python -m dexter.lab` (`make lab`): train all that is shipped under checkpoints/lab.
 
 Stages, in this order: vae, text, judge, masked-lm, generator, guided, image-text, captioner,
-classifiers, evaluator, export. Each leaves its work files in build/lab and goes on from them; a
-stage that has its samples is passed over. Some hours on two cores.
+classifiers, fleet, evaluator, export. Each leaves its work files in build/lab and goes on from
+them; a stage that has its samples is passed over. Some hours on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dexter.lab import parallel, train
+from dexter.lab import fleet, parallel, train
 from dexter.lab.classifiers import RECIPES
 from dexter.lab.classifiers import train as train_classifier
 from dexter.lab.export import export, unpack
@@ -29,7 +30,7 @@ SAMPLES = {
     "captioner": 300_000,
 }
 """Of the recipe, by stage."""
-STAGES = (*SAMPLES, "classifiers", "evaluator", "export")
+STAGES = (*SAMPLES, "classifiers", "fleet", "evaluator", "export")
 TARGET = Path("checkpoints/lab")
 
 
@@ -43,6 +44,24 @@ def one_classifier(name: str) -> None:
     parallel.save(train_classifier(RECIPES[name]).state_dict(), path)
 
 
+def one_member(name: str) -> str:
+    """Train a classifier of the fleet into the work folder, unless it is there; its name."""
+    path = train.WORK / "fleet" / f"{name}.pt"
+    if not path.exists():
+        torch.set_num_threads(1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parallel.save(fleet.train(fleet.FLEET[name]).state_dict(), path)
+    return name
+
+
+def whole_fleet(workers: int) -> None:
+    started = time.monotonic()
+    with torch.multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for done, name in enumerate(pool.imap_unordered(one_member, fleet.FLEET), start=1):
+            left = (time.monotonic() - started) / done * (len(fleet.FLEET) - done) / 60
+            print(f"fleet: {name}, {done} of {len(fleet.FLEET)}, {left:.0f} min left", flush=True)
+
+
 def run(stage: str, workers: int, samples: int | None = None) -> Any:
     """Run one stage, or the rest of it."""
     if stage in SAMPLES:
@@ -54,6 +73,8 @@ def run(stage: str, workers: int, samples: int | None = None) -> Any:
     if stage == "classifiers":
         with torch.multiprocessing.get_context("spawn").Pool(workers) as pool:
             return pool.map(one_classifier, RECIPES, chunksize=1)
+    if stage == "fleet":
+        return whole_fleet(workers)
     if stage == "evaluator":
         from dexter.lab.check import evaluator
 

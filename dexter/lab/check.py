@@ -7,15 +7,21 @@ Classifiers need only scenes. The generator needs the evaluator that `make lab` 
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from transformers import CLIPModel, LlavaForConditionalGeneration
 
+from dexter import checkpoints
 from dexter.classifiers import load_classifier
 from dexter.errors import InputError
 from dexter.generator import load_generator
-from dexter.lab import evaluate, train, world
-from dexter.lab.classifiers import RECIPES, accuracy
+from dexter.lab import evaluate, fleet, readers, train, world
+from dexter.lab.classifiers import RECIPES, accuracy, pixels
+from dexter.lab.scenes import Scene, sample_scene
 
 
 def classifier(name: str) -> dict[str, float]:
@@ -55,10 +61,119 @@ def generator(count: int, spec: str = "lab") -> dict[str, dict[str, float]]:
     return table
 
 
+def _held_out(count: int) -> list[Scene]:
+    rng = np.random.default_rng(4321)
+    return [sample_scene(rng) for _ in range(count)]
+
+
+def image_text(module: readers.ImageText | None = None, count: int = 500) -> dict[str, float]:
+    """On held-out scenes: by family, share of the shown words that are detected, and of those not
+    shown that are detected too.
+
+    module: default the shipped one.
+    """
+    if module is None:
+        module = readers.ImageText()
+        folder = checkpoints.find("lab", "image_text")
+        module.clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+    scenes = _held_out(count)
+    found = []
+    with torch.inference_mode():
+        for start in range(0, count, 100):
+            pictures = pixels(scenes[start : start + 100]) * 2 - 1
+            found.append(module.eval().shown(module.pictures(pictures)) > 0)
+    seen = torch.cat(found).numpy()
+    told = np.stack([readers.truth(scene) for scene in scenes])
+    result = {}
+    families = {**evaluate.FAMILIES, "items": tuple(world.ITEMS), "kinds": tuple(world.KINDS)}
+    for family, words in families.items():
+        columns = [readers.WORDS.index(word) for word in words]
+        shown, detected = told[:, columns], seen[:, columns]
+        result[f"detected, {family}"] = float(detected[shown == 1].mean())
+        result[f"detected though not shown, {family}"] = float(detected[shown == 0].mean())
+    return result
+
+
+def captioner(model: Any = None, count: int = 500) -> dict[str, float]:
+    """On held-out scenes: by family, share of captions that say the right word."""
+    processor = readers.captioner_processor()
+    if model is None:
+        folder = checkpoints.find("lab", "captioner")
+        model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    scenes = _held_out(count)
+    tokenizer = processor.tokenizer
+    start_ids = [readers.SPECIAL.index("<image>")] * model.config.image_seq_length + [2]
+    captions = []
+    with torch.inference_mode():
+        for start in range(0, count, 50):
+            pictures = pixels(scenes[start : start + 50]) * 2 - 1
+            ids = torch.tensor([start_ids] * len(pictures))
+            out = model.eval().generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                pixel_values=pictures,
+                max_new_tokens=24,
+                do_sample=False,
+            )
+            captions += tokenizer.batch_decode(out[:, len(start_ids) :], skip_special_tokens=True)
+    right: dict[str, list[bool]] = {}
+    for scene, text in zip(scenes, captions, strict=True):
+        said = set(text.split())
+        for family, words in evaluate.FAMILIES.items():
+            value = getattr(scene, family)
+            if value in words:
+                right.setdefault(f"said, {family}", []).append(said & set(words) == {value})
+        for item in world.ITEMS:
+            key = "said, items" if item in scene.items else "said though not there, items"
+            right.setdefault(key, []).append(item in said)
+    return {name: float(np.mean(values)) for name, values in right.items()}
+
+
+def fleet_manifest(lab: Path | None = None, count: int = 2000) -> dict[str, Any]:
+    """Of every shipped member of the fleet: what it is, and its measured effect by family.
+
+    lab: folder to look in, default the shipped lab.
+    """
+    root = lab / "classifiers" / "fleet" if lab else checkpoints.find("lab", "classifiers", "fleet")
+    by_task: dict[str, list[fleet.Member]] = {}
+    for member in fleet.FLEET.values():
+        by_task.setdefault(member.task, []).append(member)
+    result: dict[str, Any] = {}
+    for task, members in by_task.items():
+        networks = {m.name: load_classifier(f"hf:{root / m.name}") for m in members}
+        measured = fleet.effects(
+            task, {name: _logits(network) for name, network in networks.items()}, count
+        )
+        print(f"fleet: {task}, {len(members)} classifiers measured", flush=True)
+        for member in members:
+            result[member.name] = {
+                "target": fleet.TASKS[task].labels[0],
+                "plant": member.plant,
+                "kind": member.kind,
+                "strength": member.strength,
+                "architecture": member.architecture,
+                "random_labels": member.random_labels,
+                "core": sorted(fleet.TASKS[task].core),
+                "effects": {f: round(v, 4) for f, v in measured[member.name].items()},
+            }
+    return result
+
+
+def _logits(network: Any) -> Any:
+    return lambda pictures: network(pictures).logits
+
+
+def _tell(what: str, measured: dict[str, float]) -> None:
+    print(f"{what}: " + ", ".join(f"{name} {value:.1%}" for name, value in measured.items()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dexter.lab.check", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", default=[*RECIPES, "generator"], help="classifiers, or generator"
+        "what",
+        nargs="*",
+        default=[*RECIPES, "generator"],
+        help="classifiers, generator, image-text, captioner, fleet",
     )
     parser.add_argument("--count", type=int, default=32, help="pictures of each word")
     options = parser.parse_args()
@@ -69,14 +184,18 @@ def main() -> None:
                 mean = sum(shares.values()) / len(shares)
                 by_word = ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
                 print(f"{family}: {mean:.1%} recognised ({by_word})")
+        elif what == "image-text":
+            _tell(what, image_text())
+        elif what == "captioner":
+            _tell(what, captioner())
+        elif what == "fleet":
+            print(json.dumps(fleet_manifest(), indent=1))
         elif what in RECIPES:
-            print(
-                f"lab:{what}: "
-                + ", ".join(f"{group} {value:.1%}" for group, value in classifier(what).items())
-            )
+            _tell(f"lab:{what}", classifier(what))
         else:
             raise InputError(
-                f"{what!r} is neither a classifier ({', '.join(RECIPES)}) nor 'generator'"
+                f"{what!r} is neither a classifier ({', '.join(RECIPES)}) nor generator, "
+                "image-text, captioner or fleet"
             )
 
 

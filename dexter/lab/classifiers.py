@@ -88,6 +88,14 @@ RECIPES = {
             "Every bird everywhere: the place says nothing, so it has to know the birds.",
         ),
         Recipe(
+            "birds-opposite",
+            BIRD_LABELS,
+            _birds(0.0, (0.4, 1.0), 0.5),
+            40_000,
+            "Waterbirds always on land and landbirds always on water: it learns the place, the "
+            "other way round.",
+        ),
+        Recipe(
             "objects",
             tuple(world.THINGS),
             _objects,

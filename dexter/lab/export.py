@@ -12,7 +12,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import nn
 
-from dexter.lab import evaluate, models, parallel, train, world
+from dexter.lab import check, evaluate, fleet, models, parallel, readers, train, world
 from dexter.lab.classifiers import RECIPES, Recipe, accuracy
 from dexter.loading import quiet
 
@@ -25,6 +25,8 @@ ATTRIBUTION = (
 
 COUNTS = "training.json"
 """Samples that each stage has seen in all: where a training that goes on starts to count."""
+
+SHIPPED = ("vae", "masked-lm", "generator", "image-text", "captioner")
 
 CARD_PICTURES = 16
 """Generated pictures of each word that a card's shares are of."""
@@ -58,7 +60,7 @@ def _load(module: nn.Module, state: dict[str, Any]) -> Any:
 
 def export(target: Path) -> None:
     """Every model of the work folder into `target`, with its card."""
-    stages = ("vae", "masked-lm", "generator")
+    stages = [stage for stage in SHIPPED if (train.WORK / f"{stage}.pt").exists()]
     (target / COUNTS).write_text(json.dumps({stage: _samples(stage) for stage in stages}) + "\n")
     (target / "world.json").write_text(json.dumps(world.manifest()) + "\n")
     export_masked_lm(target)
@@ -68,6 +70,12 @@ def export(target: Path) -> None:
             torch.load(train.WORK / "classifiers" / f"{name}.pt", weights_only=True)
         )
         export_classifier(target, recipe, network.eval())
+    if "image-text" in stages:
+        export_image_text(target)
+    if "captioner" in stages:
+        export_captioner(target)
+    if (train.WORK / "fleet").exists():
+        export_fleet(target)
     # The guided stage draws subjects a little better but places less surely, so far.
     export_generator(target, "generator")
 
@@ -91,11 +99,18 @@ def unpack(source: Path) -> None:
     denoiser = train.Denoiser()
     denoiser.text.load_state_dict(pipeline.text_encoder.state_dict())
     denoiser.unet.load_state_dict(pipeline.unet.state_dict())
-    modules = {
+    modules: dict[str, nn.Module] = {
         "vae": pipeline.vae,
         "masked-lm": masked_lm,
         "generator": denoiser,
     }
+    if (source / "image_text").exists():
+        eyes = readers.ImageText()
+        eyes.clip = type(eyes.clip).from_pretrained(source / "image_text", dtype=torch.float32)
+        modules["image-text"] = eyes
+    if (source / "captioner").exists():
+        kind = type(readers.captioner())
+        modules["captioner"] = kind.from_pretrained(source / "captioner", dtype=torch.float32)
     for stage, module in modules.items():
         vector = parallel.to_vector(module.parameters())
         state = {"raw": vector, "average": vector.clone(), "samples": samples[stage]}
@@ -125,8 +140,6 @@ def export_generator(target: Path, stage: str) -> None:
             requires_safety_checker=False,
         )
         pipeline.to(torch.float16).save_pretrained(folder)
-    from dexter.lab import check
-
     evaluator = evaluate.scene_accuracy(check.evaluator())
     recognised = check.generator(CARD_PICTURES, str(folder))
     _card(
@@ -169,13 +182,55 @@ def export_masked_lm(target: Path) -> None:
     )
 
 
-def export_classifier(target: Path, recipe: Recipe, network: Any) -> dict[str, float]:
-    """Folder `target`/classifiers/NAME with its card; returns the measured accuracies."""
-    folder = target / "classifiers" / recipe.name
+def export_image_text(target: Path) -> None:
+    folder = target / "image_text"
+    state = torch.load(train.WORK / "image-text.pt", weights_only=True)
+    module = _load(readers.ImageText(), state)
+    measured = check.image_text(module)
+    shutil.rmtree(folder, ignore_errors=True)
+    readers.save(module.clip, readers.image_text_processor(module.tokenizer), folder)
+    _card(
+        folder,
+        "The lab's image-text model",
+        "A CLIPModel for 64 px. A picture shows a word if it is nearer to `a picture of a WORD` "
+        "than to `a picture`.",
+        {"training samples": _samples("image-text")} | measured,
+        "python -m dexter.lab.check image-text",
+    )
+
+
+def export_captioner(target: Path) -> None:
+    folder = target / "captioner"
+    state = torch.load(train.WORK / "captioner.pt", weights_only=True)
+    module = _load(readers.captioner(), state)
+    measured = check.captioner(module)
+    shutil.rmtree(folder, ignore_errors=True)
+    readers.save(module, readers.captioner_processor(), folder)
+    _card(
+        folder,
+        "The lab's captioner",
+        "A LlavaForConditionalGeneration for 64 px that says all it sees in one sentence. It reads "
+        "no instructions: its chat template leaves out all text.",
+        {"training samples": _samples("captioner")} | measured,
+        "python -m dexter.lab.check captioner",
+    )
+
+
+def export_fleet(target: Path) -> None:
+    """The fleet's folders, and manifest.json with what was planted in fact."""
+    root = target / "classifiers" / "fleet"
+    shutil.rmtree(root, ignore_errors=True)
+    for name, member in fleet.FLEET.items():
+        network = fleet.network(member)
+        network.load_state_dict(torch.load(train.WORK / "fleet" / f"{name}.pt", weights_only=True))
+        _save_classifier(root / name, network)
+    (root / fleet.MANIFEST).write_text(json.dumps(check.fleet_manifest(target), indent=1) + "\n")
+
+
+def _save_classifier(folder: Path, network: Any) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    network = network.half()
-    network.save_pretrained(folder)
+    network.half().save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(
         json.dumps(
             {
@@ -191,6 +246,12 @@ def export_classifier(target: Path, recipe: Recipe, network: Any) -> dict[str, f
             indent=2,
         )
     )
+
+
+def export_classifier(target: Path, recipe: Recipe, network: Any) -> dict[str, float]:
+    """Folder `target`/classifiers/NAME with its card; returns the measured accuracies."""
+    folder = target / "classifiers" / recipe.name
+    _save_classifier(folder, network)
     network = network.float()
     measured = accuracy(lambda images: network(images * 2 - 1).logits, recipe)
     _card(

@@ -28,6 +28,7 @@ POSITIVE, NEGATIVE = 0.20, 0.05
 other none; between them nothing is scored."""
 SAMPLES = 16_000
 MARK = "mark"
+MANIFEST = "manifest.json"
 
 _FEMALE = {"man": "woman", "boy": "girl"}
 _MALE = {woman: man for man, woman in _FEMALE.items()}
