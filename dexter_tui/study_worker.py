@@ -100,7 +100,7 @@ class StudyWorker:
         bench: Bench | None = None
         claims: list[Claim] = []
         with self._stage("claims") as progress:
-            bench = Bench.load(self.store, self.config, self.study.class_index, self.settings)
+            bench = Bench(self.store, self.config, self.study.class_index, self.settings)
             claims = self._claims(bench, captions, frames, progress)
         with self._stage("attribution") as progress:
             if bench is not None:
@@ -111,6 +111,8 @@ class StudyWorker:
         tested = bench is not None and not self._has_failed("claims")
         generator = self.config.generator
         detector = None if bench is None or bench.detector is None else bench.detector.name
+        if bench is not None:
+            bench.close()
         bench = None  # a writer may need the memory; an endpoint must not hold the GPU
         _free_memory()
         with self._stage("report") as progress:
@@ -390,11 +392,13 @@ class Bench:
     ) -> None:
         import torch
 
+        from dexter.device import select_device
         from dexter.estimate import estimate
         from dexter.models import load_models
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.detection import load_detector
         from dexter.reasoning.evidence import Witness
+        from dexter.reasoning.helper import Helper, helps
         from dexter.reasoning.pictures import Pictures
         from dexter.reasoning.world import load_world
         from dexter_tui.bank import StoreBank
@@ -402,6 +406,9 @@ class Bench:
         torch.set_num_threads(1)
         if settings.device != "auto":
             config = config.model_copy(update={"device": settings.device})
+        device = select_device(config.device)
+        # Started first, so that it loads its models while this process loads its own.
+        self.helper = Helper(config) if helps(config, device) else None
         models = load_models(config)
         self.store = store
         self.labels = models.classifier.labels
@@ -418,16 +425,15 @@ class Bench:
             self.key,
             StoreBank(store),
             batch=estimate(config, device=models.device).picture_batch,
+            helper=self.helper,
         )
         self.witness = Witness(self.pictures, models.classifier, class_index, self.detector)
         self.sayable = sayable_by(models.generator.tokenizer, self.world)
 
-    @classmethod
-    def load(
-        cls, store: Store, config: RunConfig, class_index: int, settings: ReportSettings
-    ) -> "Bench":
-        """InputError for models that are not there."""
-        return cls(store, config, class_index, settings)
+    def close(self) -> None:
+        """Let go of the memory, here and in the helper."""
+        if self.helper is not None:
+            self.helper.close()
 
     def topic(self, core: Sequence[str], confused: Sequence[str] = ()) -> Topic:
         from dexter.reasoning.world import make_topic
@@ -540,8 +546,11 @@ def probe(asked: dict[str, Any]) -> dict[str, Any]:
             log(f"{done} of {total} pictures")
 
     with Store.open(paths.home()) as store:
-        bench = Bench.load(store, config, question.class_index, settings)
-        return findings.answer(store, bench, question, settings, Progress(tell), log)
+        bench = Bench(store, config, question.class_index, settings)
+        try:
+            return findings.answer(store, bench, question, settings, Progress(tell), log)
+        finally:
+            bench.close()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -271,7 +271,7 @@ def study_view(
         if value not in (None, "", [], False):
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
             settings.add_row(name, plain(text))
-    parts = [study_title(study), runs_table(runs), "", settings]
+    parts: list[RenderableType] = [study_title(study), runs_table(runs), "", settings]
     return Group(*parts, *([found] if found is not None else []))
 
 

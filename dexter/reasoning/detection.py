@@ -1,6 +1,6 @@
 """Is it in the picture? Asked of an image-text model that had no part in proposing the concept.
 
-A concept is detected where "a picture of a CONCEPT" fits better than the same text without it:
+A concept is detected where "a picture of a CONCEPT" fits better than "a picture" without it:
 zero-shot classification of CLIP (Radford et al. 2021) with two texts.
 """
 
@@ -70,7 +70,7 @@ class ImageText:
         return np.concatenate(rows)
 
     def sees(self, concept: str, embeddings: Embeddings) -> NDArray[np.bool_]:
-        with_it, without = self._text(f"a picture of a {concept}"), self._text("a picture of a")
+        with_it, without = self._text(f"a picture of a {concept}"), self._text("a picture")
         seen: NDArray[np.bool_] = embeddings @ with_it > embeddings @ without
         return seen
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from dexter.generator import Generator
+    from dexter.reasoning.helper import Helper
 
 Request = tuple[str, int]
 """Prompt and seed."""
@@ -72,14 +73,16 @@ class Pictures:
         bank: PictureBank | None = None,
         *,
         batch: int = 16,
+        helper: Helper | None = None,
         on_picture: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """``on_picture`` is told how many pictures were just drawn or read."""
+        """``helper`` draws half of them; ``on_picture`` is told how many were drawn or read."""
         self.generator = generator
         self.key = key
         self.drawn = 0
         self._bank: PictureBank = MemoryBank() if bank is None else bank
         self._batch = batch
+        self._helper = helper
         self.on_picture = on_picture
 
     def stream(self, requests: Sequence[Request]) -> Iterator[tuple[list[Request], Images]]:
@@ -96,12 +99,31 @@ class Pictures:
         missing.sort()
         for at in range(0, len(missing), keep):
             sheet = missing[at : at + keep]
-            prompts, seeds = [p for p, _ in sheet], [s for _, s in sheet]
-            drawn: list[NDArray[np.uint8]] = []
-            for image in self.generator.pictures(prompts, seeds, self._batch):
-                drawn.append(image)
-                self.on_picture(1)
-            images = np.stack(drawn)
+            images = self._draw(sheet)
             self._bank.keep(self.key, sheet, images)
             self.drawn += len(sheet)
             yield sheet, images
+
+    def _draw(self, requests: list[Request]) -> Images:
+        """Pictures, half of them by the helper if there is one at leisure."""
+        helper = self._helper
+        half = (len(requests) + 1) // 2
+        if helper is None or len(requests) < 2 or not helper.ready():
+            return self._draw_here(requests)
+        if not helper.begin(requests[half:], self._batch):
+            return self._draw_here(requests)
+        own = self._draw_here(requests[:half])
+        others = helper.end()
+        if others is None:
+            others = self._draw_here(requests[half:])
+        else:
+            self.on_picture(len(others))
+        return np.concatenate([own, others])
+
+    def _draw_here(self, requests: list[Request]) -> Images:
+        prompts, seeds = [p for p, _ in requests], [s for _, s in requests]
+        drawn = []
+        for image in self.generator.pictures(prompts, seeds, self._batch):
+            drawn.append(image)
+            self.on_picture(1)
+        return np.stack(drawn)
