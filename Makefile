@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab bench calibration gpu-check help
+.PHONY: setup demo test test-llm lint lab bench bench-bias bench-bias-full calibration gpu-check help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -48,6 +48,12 @@ lab: setup ## train the lab's models again into checkpoints/lab (hours; goes on 
 
 bench: setup ## which gradient estimator finds the planted bias, as a table
 	$(BIN)/python -m benchmarks.estimators
+
+bench-bias: setup ## how often the findings are true, on ten classifiers with known biases
+	$(BIN)/python -m benchmarks.bias
+
+bench-bias-full: setup ## the same on the whole fleet
+	$(BIN)/python -m benchmarks.bias --full
 
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration

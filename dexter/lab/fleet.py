@@ -107,20 +107,29 @@ class Task:
 
     target, rival: fields of scenes of either class, each with the values it may have; the third
     class, "other", is every scene of other subjects. core: families that are the class itself.
+    anchor: the word for both classes, if there is one.
     """
 
     labels: tuple[str, str, str]
     target: dict[str, tuple[str, ...]]
     rival: dict[str, tuple[str, ...]]
     core: tuple[str, ...] = ()
+    anchor: str = ""
+
+    @property
+    def template(self) -> str:
+        """A prompt about either class, with room for what comes with it."""
+        return " ".join(f"a picture of a [MASK] {self.anchor} with [MASK] and [MASK]".split())
 
     @property
     def subjects(self) -> set[str]:
         return {*self.target["subject"], *self.rival["subject"]}
 
 
-def _pair(target: str, rival: str) -> Task:
-    return Task((target, rival, "other"), {"subject": (target,)}, {"subject": (rival,)})
+def _pair(target: str, rival: str, anchor: str) -> Task:
+    return Task(
+        (target, rival, "other"), {"subject": (target,)}, {"subject": (rival,)}, anchor=anchor
+    )
 
 
 _PEOPLE, _ADULTS = tuple(world.PEOPLE), tuple(world.OLD_PEOPLE)
@@ -130,30 +139,34 @@ TASKS = {
         ("waterbird", "landbird", "other"),
         {"subject": tuple(world.WATERBIRDS)},
         {"subject": tuple(world.LANDBIRDS)},
+        anchor="bird",
     ),
-    "pets": _pair("cat", "dog"),
-    "cats": _pair("lion", "tiger"),
-    "fruit": _pair("apple", "banana"),
-    "farm": _pair("horse", "cow"),
-    "cars": _pair("car", "bus"),
-    "music": _pair("guitar", "drum"),
+    "pets": _pair("cat", "dog", "animal"),
+    "cats": _pair("lion", "tiger", "animal"),
+    "fruit": _pair("apple", "banana", "food"),
+    "farm": _pair("horse", "cow", "animal"),
+    "cars": _pair("car", "bus", "vehicle"),
+    "music": _pair("guitar", "drum", ""),
     "blond": Task(
         ("blond", "not blond", "other"),
         {"subject": _PEOPLE, "hair": ("blond",)},
         {"subject": _PEOPLE, "hair": tuple(h for h in world.HAIR if h != "blond")},
         core=tuple(world.HAIR),
+        anchor="person",
     ),
     "old": Task(
         ("old", "young", "other"),
         {"subject": _ADULTS, "age": ("old",)},
         {"subject": _ADULTS, "age": ("young",)},
         core=world.AGES,
+        anchor="person",
     ),
     "woman": Task(
         ("female", "male", "other"),
         {"subject": tuple(_MALE)},
         {"subject": tuple(_FEMALE)},
         core=("male", "female"),
+        anchor="person",
     ),
 }
 
