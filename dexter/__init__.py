@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dexter.api import DEXTER, build_classifier_and_transforms
     from dexter.classifiers import load_classifier
     from dexter.config import PRESETS, RunConfig
     from dexter.errors import InputError
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from dexter.score import activation_score, draw_frames
 
 __all__ = [
+    "DEXTER",
     "PRESETS",
     "InputError",
     "RunConfig",
     "activation_score",
+    "build_classifier_and_transforms",
     "draw_frames",
     "load_classifier",
     "load_generator",
@@ -32,6 +35,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "DEXTER": "dexter.api",
+    "build_classifier_and_transforms": "dexter.api",
     "PRESETS": "dexter.config",
     "InputError": "dexter.errors",
     "RunConfig": "dexter.config",

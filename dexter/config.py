@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dexter.errors import InputError
 from dexter.generators import expand
+from dexter.migration import translate
 
 MASK = "[MASK]"
 MAX_MASKS = 8
@@ -370,8 +371,15 @@ class RunConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _expand_generator(cls, values: object) -> object:
-        """Write out what the name of a generator stands for, so that the record is complete."""
-        return expand(values) if isinstance(values, dict) else values
+        """Write out what the name of a generator stands for, so that the record is complete;
+        and the reference code's names of options, where those are used."""
+        if not isinstance(values, dict):
+            return values
+        if "class_to_activate" in values:
+            settings, _ = translate(values)
+            fields = {name: settings[name] for name in settings if name in cls.model_fields}
+            values = {**PRESETS["reference"], **fields}
+        return expand(values)
 
     @field_validator("words", "exclude_words", "features", mode="before")
     @classmethod

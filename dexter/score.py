@@ -90,7 +90,7 @@ def activation_score(
     if n < 1:
         raise ValueError(f"n is {n}, but at least 1 picture is needed")
     hits = [0] * len(classifiers)
-    for images, _ in _pictures(generator, prompt, picture_seeds("score", 0, n), batch):
+    for images, _ in draw_pictures(generator, prompt, picture_seeds("score", 0, n), batch):
         for k, (classifier, target) in enumerate(zip(classifiers, targets, strict=True)):
             hits[k] += int((classifier(images).logits.argmax(-1) == target).sum())
     return [Score(count / n, *wilson_interval(count, n), n, count) for count in hits]
@@ -112,7 +112,7 @@ def draw_frames(
     the last is the hit that was still wanted, or the last try.
     """
     hits = 0
-    for images, seeds in _pictures(generator, prompt, picture_seeds("frames", 0, tries), batch):
+    for images, seeds in draw_pictures(generator, prompt, picture_seeds("frames", 0, tries), batch):
         p = classifier(images).logits.softmax(-1)
         pixels = to_uint8(images)
         unsafe = generator.unsafe(pixels)
@@ -127,9 +127,10 @@ def draw_frames(
                 return
 
 
-def _pictures(
+def draw_pictures(
     generator: Generator, prompt: str, seeds: list[int], batch: int
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    """Pictures (B, 3, H, W) of a prompt, ``batch`` at a time, with their seeds; no gradient."""
     for at in range(0, len(seeds), batch):
         chunk = seeds[at : at + batch]
         # Not around the yield: the caller's own code would run without gradients too.

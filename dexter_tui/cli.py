@@ -17,7 +17,7 @@ import typer
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED, flags, paths, queue, reporting
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED, flags, migration, paths, queue, reporting
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -44,6 +44,7 @@ queue.register(app)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, with this process's arguments if none are given; its exit code."""
     try:
+        arguments = migration.translated(sys.argv[1:] if arguments is None else arguments, _say)
         code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
         _say(error.format_message())

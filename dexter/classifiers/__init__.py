@@ -198,4 +198,6 @@ def _read_labels(labels: str | Path) -> list[str]:
 def __getattr__(name: str) -> Any:
     if name in ("Classifier", "ClassifierOutput"):
         return getattr(import_module("dexter.classifiers.base"), name)
+    if name == "build_classifier_and_transforms":  # where the reference code has it
+        return getattr(import_module("dexter.api"), name)
     raise AttributeError(f"module 'dexter.classifiers' has no attribute {name!r}")

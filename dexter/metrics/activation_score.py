@@ -1,0 +1,57 @@
+"""The reference code's activation score, with its arguments and what it returns."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from dexter.classifiers import Classifier
+from dexter.device import select_device
+from dexter.errors import InputError
+from dexter.generator import Generator, load_generator, to_uint8
+from dexter.generators import GENERATORS
+from dexter.score import draw_pictures
+from dexter.seeds import picture_seeds
+
+
+def activation_score(
+    classifier: Classifier,
+    prompt: str,
+    *,
+    class_to_activate: int,
+    n_images: int = 100,
+    diff_steps: int = 4,
+    batch_size: int = 1,
+    device: str | None = None,
+    seed: int | None = None,
+    transforms: None = None,
+    feature_indices: Sequence[int] | None = None,
+    pipe: Generator | None = None,
+) -> tuple[float, Image.Image, float]:
+    """Share of ``n_images`` pictures taken for the class, the last one, and the mean activation.
+
+    The mean activation is that of ``feature_indices`` or, without them, of the five units with
+    the largest weight to the class (the reference gives a loss under this name). ``pipe``: a
+    generator of `load_generator`; Stable Diffusion 1.4 with LCM otherwise. ``seed`` is of no use:
+    the pictures are the same for every prompt and classifier.
+    """
+    if pipe is None:
+        settings = GENERATORS["sd14-lcm"].settings() | {"diffusion_steps": diff_steps}
+        pipe = load_generator(
+            settings.pop("generator"), device=select_device(device or "auto"), **settings
+        )
+    weight = classifier.class_weight(class_to_activate)
+    if feature_indices is None:
+        best = [] if weight is None else weight.topk(min(5, len(weight))).indices.tolist()
+        feature_indices = best
+    hits, activations = 0, []
+    last: Image.Image | None = None
+    for images, _ in draw_pictures(pipe, prompt, picture_seeds("score", 0, n_images), batch_size):
+        output = classifier(images)
+        hits += int((output.logits.argmax(-1) == class_to_activate).sum())
+        if feature_indices:
+            activations += output.features[:, list(feature_indices)].mean(1).tolist()
+        last = Image.fromarray(to_uint8(images[-1:])[0])
+    if last is None:
+        raise InputError(f"n_images: {n_images} pictures cannot be scored; give at least 1")
+    return hits / n_images, last, float(np.mean(activations)) if activations else 0.0
