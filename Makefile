@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab bench bench-bias bench-bias-full bench-claims calibration gpu-check help
+.PHONY: setup demo test test-llm lint lab bench bench-bias bench-bias-full bench-claims calibration gpu-check bench-store chaos help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -63,6 +63,12 @@ calibration: setup ## whether the evidence keeps its promises: 200 tests of noth
 
 bench-step: setup ## what a step costs, on the lab and at Stable Diffusion's size (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.step
+
+bench-store: setup ## how long a write into the store takes while others write
+	$(BIN)/python -m benchmarks.store
+
+chaos: setup ## 200 random faults over real runs of the lab, half an hour; CHAOS='--seed N' repeats one
+	$(BIN)/python tests/chaos.py $(CHAOS)
 
 gpu-check: setup ## self-test for a machine with CUDA
 	$(BIN)/python -m dexter_tui.gpu_check
