@@ -56,6 +56,7 @@ class DexterApp(App[None]):
         self.theme = options.theme if options.theme in self.available_themes else "dexter"
         self.palette = themes.palette(self.current_theme, no_colour=options.no_colour)
         self._looked_at = 0.0
+        self._keeping = False
         if options.keys:
             self.set_keymap(options.keys)
         if not options.animate:
@@ -78,16 +79,17 @@ class DexterApp(App[None]):
 
     def _keep_going(self) -> None:
         """Runners end when their machine kills them; whoever looks at the queue replaces them."""
-        if self.browse.has_unfinished():
-            self.run_worker(
-                self._keep, thread=True, exclusive=True, group="keep", exit_on_error=False
-            )
+        if not self._keeping and self.browse.has_unfinished():
+            self._keeping = True
+            self.run_worker(self._keep, thread=True, group="keep", exit_on_error=False)
 
     def _keep(self) -> None:
         try:
             steer.keep_going(self.home)
         except (StoreError, OSError) as error:
             self.call_from_thread(self.complain, str(error))
+        finally:
+            self._keeping = False
 
     def on_unmount(self) -> None:
         self.pictures.close()

@@ -8,7 +8,7 @@ from store import Store
 
 SEEDS = 3  # runs of a study
 STEPS = 50  # of a run
-_WORDS = "sea,lake,river,forest,field,beak,feather,wing,snow,street,hand,grass"
+WORDS = "sea,lake,river,forest,field,beak,feather,wing,snow,street,hand,grass"
 
 
 def make(home: Path, runs: int, *, steps: int = STEPS) -> None:
@@ -28,7 +28,7 @@ def make(home: Path, runs: int, *, steps: int = STEPS) -> None:
 
 
 def _word(number: int) -> str:
-    words = _WORDS.split(",")
+    words = WORDS.split(",")
     return words[number % len(words)]
 
 

@@ -1,7 +1,7 @@
 """Drives the dashboard as a user would, without a terminal."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,17 @@ def dashboard(home: Path, **options: Any) -> DexterApp:
 
 async def settle(pilot: Pilot[None]) -> None:
     """Wait until nothing is being read or drawn any more."""
-    for _ in range(3):
+    for _ in range(2):
         await pilot.pause()
-        await pilot.app.workers.wait_for_complete()
-        while pilot.app.pictures.busy:  # type: ignore[attr-defined]
+        while _busy(pilot):
             await asyncio.sleep(0.01)
-        await pilot.pause()
+    await pilot.pause()
+
+
+def _busy(pilot: Pilot[None]) -> bool:
+    working = any(worker.is_running for worker in pilot.app.workers)
+    working = working or any(getattr(screen, "_loading", 0) for screen in pilot.app.screen_stack)
+    return working or pilot.app.pictures.busy  # type: ignore[attr-defined]
 
 
 async def until(pilot: Pilot[None], what: Callable[[], object], seconds: float = 20) -> None:
@@ -60,6 +65,3 @@ def text(pilot: Pilot[None]) -> str:
     """What stands on the screen."""
     lines = pilot.app.screen._compositor.render_strips(pilot.app.size)
     return "\n".join(strip.text.rstrip() for strip in lines)
-
-
-Driver = Callable[[Pilot[None]], Awaitable[None]]

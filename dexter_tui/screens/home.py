@@ -212,7 +212,6 @@ class HomeScreen(DataScreen):
         palette, signs = self.dexter.palette, self.dexter.signs
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append("dexter-tui", f"bold {palette.primary}")
-        text.append(f"  {_short_path(self.dexter.home)}", palette.dim)
         if self.dexter.options.read_only:
             text.append("  read-only", palette.warn)
         for state in State:
@@ -220,6 +219,7 @@ class HomeScreen(DataScreen):
                 text.append(
                     f"   {signs.states[state]} {count:,} {state.value}", palette.state(state)
                 )
+        text.append(f"   {_short_path(self.dexter.home)}", palette.dim)
         self._update("#title", text)
 
     def _show_detail(self, data: Found) -> None:

@@ -1,13 +1,18 @@
 """What the screens of runs and studies share: a title, pages in tabs, a way back."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
+from textual import events
+from textual.app import RenderResult
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
 
 from dexter_tui.screens.base import DataScreen
+
+if TYPE_CHECKING:
+    from dexter_tui.app import DexterApp
 
 
 class TextPage(VerticalScroll, can_focus=True):
@@ -22,6 +27,43 @@ class TextPage(VerticalScroll, can_focus=True):
         if getattr(body, "dexter_shown", None) != (text, text.spans):
             body.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
             body.update(text)
+
+
+class TabBar(Widget):
+    """The pages by number, the one in sight marked, and a word at the right end."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._shown: tuple[list[str], int, Text, list[Any]] = ([], 0, Text(), [])
+        self._places: list[range] = []
+
+    def show(self, titles: list[str], page: int, right: Text) -> None:
+        """Other words than before."""
+        shown = (titles, page, right, list(right.spans))
+        if shown != self._shown:
+            self._shown = shown
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        palette = cast("DexterApp", self.app).palette
+        titles, page, right, _ = self._shown
+        text, self._places = Text(no_wrap=True, overflow="ellipsis"), []
+        for number, title in enumerate(titles, 1):
+            here, start = number - 1 == page, len(text)
+            text.append(f" {number} ", palette.accent if here else palette.dim)
+            text.append(title, f"bold {palette.primary} underline" if here else "")
+            text.append(" ")
+            self._places.append(range(start, len(text)))
+        room = self.size.width - len(text) - len(right)
+        if room > 0:
+            text.append(" " * room).append_text(right)
+        return text
+
+    async def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        for number, place in enumerate(self._places, 1):
+            if offset is not None and offset.x in place:
+                await self.run_action(f"screen.tab({number})")
 
 
 class PagesScreen(DataScreen):
@@ -74,17 +116,5 @@ class PagesScreen(DataScreen):
 
     def draw_tabs(self) -> None:
         """The line of tabs."""
-        palette = self.dexter.palette
-        text = Text(no_wrap=True, overflow="ellipsis")
-        for number, (_, title) in enumerate(self.PAGES, 1):
-            here = number - 1 == self.page
-            text.append(f" {number} ", palette.accent if here else palette.dim)
-            text.append(f"{title} ", f"bold {palette.primary} underline" if here else "")
-        tabs = self.query_one("#tabs", Static)
-        right = self.tabs_right()
-        room = tabs.size.width - len(text) - len(right)
-        if room > 0:
-            text.append(" " * room).append_text(right)
-        if getattr(tabs, "dexter_shown", None) != (text, text.spans):
-            tabs.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
-            tabs.update(text)
+        titles = [title for _, title in self.PAGES]
+        self.query_one(TabBar).show(titles, self.page, self.tabs_right())

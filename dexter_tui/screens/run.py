@@ -17,7 +17,7 @@ from textual.widgets import ContentSwitcher, Static
 
 from dexter_tui import steer
 from dexter_tui.actions import bindings
-from dexter_tui.screens.pages import PagesScreen, TextPage
+from dexter_tui.screens.pages import PagesScreen, TabBar, TextPage
 from dexter_tui.views import clean, size
 from dexter_tui.widgets.chart import Axis, Chart, CursorWanted
 from dexter_tui.widgets.facts import (
@@ -117,7 +117,7 @@ class RunScreen(PagesScreen):
 
     def compose(self) -> ComposeResult:
         yield Static(id="title")
-        yield Static(id="tabs")
+        yield TabBar(id="tabs")
         with Horizontal(id="run-body"):
             with ContentSwitcher(id="pages", initial="charts"):
                 with StepsPage(id="charts"):
@@ -188,6 +188,8 @@ class RunScreen(PagesScreen):
         if data.log is not None:
             self.query_one(LogView).show_lines(data.log)
         self.query_one(Gallery).show(self.frames)
+        if self.following:
+            self._select_tile()
         self._make_charts()
         self._show_title()
         self.draw()

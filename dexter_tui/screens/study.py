@@ -12,7 +12,7 @@ from textual.widgets import ContentSwitcher, Markdown, Static
 
 from dexter_tui import steer
 from dexter_tui.actions import bindings
-from dexter_tui.screens.pages import PagesScreen, TextPage
+from dexter_tui.screens.pages import PagesScreen, TabBar, TextPage
 from dexter_tui.views import clean
 from dexter_tui.widgets.cells import bar, fit
 from dexter_tui.widgets.claims import ClaimList, claim_details
@@ -60,7 +60,7 @@ class StudyScreen(PagesScreen):
 
     def compose(self) -> ComposeResult:
         yield Static(id="title")
-        yield Static(id="tabs")
+        yield TabBar(id="tabs")
         with ContentSwitcher(id="pages", initial="overview"):
             with Vertical(id="overview"):
                 runs = RunList(id="study-runs", classes="panel")

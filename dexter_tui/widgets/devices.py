@@ -1,6 +1,7 @@
 """One line about the machine: how busy its processors and graphics cards are."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.text import Text
@@ -32,6 +33,7 @@ class DeviceStrip(Static):
         super().__init__(**options)
         self._shown = Text()
         self._sources: list[Telemetry] | None = None
+        self._reading = False
 
     def on_mount(self) -> None:
         low = cast("DexterApp", self.app).options.low_bandwidth
@@ -39,8 +41,9 @@ class DeviceStrip(Static):
         self.set_timer(0.3, self._look)  # behind the first paint
 
     def _look(self) -> None:
-        if self.screen.is_current:
-            self.run_worker(self._read, thread=True, exclusive=True, exit_on_error=False)
+        if self.screen.is_current and not self._reading:
+            self._reading = True
+            self.run_worker(self._read, thread=True, exit_on_error=False)
 
     def _read(self) -> None:
         from dexter_tui import devices
@@ -52,13 +55,13 @@ class DeviceStrip(Static):
         found = []
         for source in self._sources:
             for device in source.devices():
-                try:
+                # A card that fell off the bus is left out.
+                with suppress(LookupError, OSError):
                     found.append((device, source.read(device.uuid)))
-                except (LookupError, OSError):
-                    continue  # a card that fell off the bus: the others are shown
         self.post_message(self.Read(found))
 
     def on_device_strip_read(self, message: Read) -> None:
+        self._reading = False
         app = cast("DexterApp", self.app)
         palette, signs = app.palette, app.signs
         text = Text(no_wrap=True, overflow="crop")

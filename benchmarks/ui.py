@@ -1,0 +1,224 @@
+"""What the dashboard costs: CPU to its first paint, memory, answers to keys, bytes on the line.
+
+    python -m benchmarks.ui [--runs 100000] [--minutes 5]
+
+Real processes in pseudo-terminals of 120 x 40 cells. The large store is made once, in bulk, below
+build/bench-ui; its steps are 50 for each run. CPU counts the whole process, interpreter included;
+times are of the wall clock and grow with whatever else the machine does.
+"""
+
+import argparse
+import io
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from store import State, Store
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+import big_store  # noqa: E402
+from fake_terminal import FakeTerminal  # noqa: E402
+
+PAINTED = b"Palette"
+PREVIEW_SECONDS = 2.9  # so that five minutes see a hundred changes
+
+
+def dashboard(home: Path, *flags: str) -> FakeTerminal:
+    """The command itself."""
+    return FakeTerminal(
+        [sys.executable, "-m", "dexter_tui", *flags],
+        env={
+            "DEXTER_HOME": str(home),
+            "COLORTERM": "truecolor",
+            "LC_ALL": "C.UTF-8",
+            "TMUX": "",
+            "PYTHONPATH": str(REPOSITORY),
+        },
+    )
+
+
+def say(what: str, value: str, wanted: str) -> None:
+    """One line of the answer."""
+    print(f"{what:<52} {value:>12}   wanted: {wanted}", flush=True)
+
+
+def first_paint(home: Path, shown: bytes) -> tuple[float, int]:
+    """CPU seconds until ``shown`` is on the screen, median of three, and memory after a moment."""
+    seconds = []
+    for _ in range(3):
+        terminal = dashboard(home)
+        try:
+            terminal.wait_for(shown)
+            terminal.wait_for(PAINTED)
+            seconds.append(terminal.cpu_seconds())
+            time.sleep(2)
+            memory = terminal.memory_bytes()
+        finally:
+            terminal.close()
+    return statistics.median(seconds), memory
+
+
+def answers(home: Path) -> None:
+    """Scrolling and filtering a long list."""
+    terminal = dashboard(home)
+    try:
+        terminal.wait_for(rb"r\d{7}")
+        time.sleep(3)
+        for what, keys in (
+            ("a page down", [b"\x1b[6~"] * 10),
+            ("to the end and back", [b"G", b"g"] * 5),
+        ):
+            walls, cpus = [], []
+            for key in keys:
+                since, before = len(terminal.output), terminal.cpu_seconds()
+                terminal.type(key)
+                walls.append(terminal.wait_for(rb"r\d{7}", since=since))
+                time.sleep(0.5)
+                cpus.append(terminal.cpu_seconds() - before)
+            say(
+                f"{what}: time to the rows", f"{1000 * statistics.median(walls):.0f} ms", "< 100 ms"
+            )
+            say(f"{what}: CPU", f"{1000 * statistics.median(cpus):.0f} ms", "")
+        terminal.type(b"/")
+        time.sleep(1)
+        walls = []
+        for text in (b"words~sea ", b"state:failed ", b"score>0.5"):
+            for letter in text[:-1]:
+                terminal.type(bytes([letter]))
+                time.sleep(0.05)
+            time.sleep(1)
+            since = len(terminal.output)
+            terminal.type(text[-1:])
+            walls.append(terminal.wait_for(rb"[\d,]+ of [\d,]+", since=since, seconds=20))
+        said = f"{1000 * statistics.median(walls):.0f} ms"
+        say("filtering, of which 150 ms wait for more letters", said, "< 250 ms")
+    except AssertionError as error:
+        print(f"no answer: {str(error)[:200]}")
+    finally:
+        terminal.close()
+
+
+class LiveRun(threading.Thread):
+    """A run at work: steps twice a second, and previews that differ."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(daemon=True)
+        self.previews = 0
+        self._stop_it = threading.Event()
+        self._ready = threading.Event()
+        self._home = home
+        self.start()
+        self._ready.wait()
+
+    def run(self) -> None:
+        with Store.open(self._home) as store:
+            classifier = store.ensure_classifier("lab:birds", None, ["waterbird", "other"], 64)
+            study = store.ensure_study(classifier, "waterbird", 0, {"template": "a [MASK]"})
+            run_id = store.add_run(study, 0, {"template": "a [MASK]", "steps": 5000})
+            store.claim_run(run_ids=[run_id])
+            store.set_state(run_id, State.RUNNING)
+            store.update_run(run_id, steps_total=5000, device="cpu")
+            self._ready.set()
+            step, drawn_at = 0, 0.0
+            while not self._stop_it.wait(0.5):
+                step += 1
+                words = [random.choice(big_store.WORDS.split(","))]
+                loss = 5 / step + random.random()
+                store.record_steps(
+                    run_id,
+                    [
+                        {
+                            "step": step, "losses": {"total": loss, "class": loss / 2},
+                            "target_probability": random.random(), "words": words,
+                            "best_words": words, "pseudo_targets": words, "entropy": 3 / step,
+                            "seconds": 0.5,
+                        }
+                    ],
+                )  # fmt: skip
+                if time.monotonic() - drawn_at >= PREVIEW_SECONDS:
+                    drawn_at = time.monotonic()
+                    self.previews += 1
+                    sha256 = store.put_artifact(self._picture(), "image/png")
+                    store.record_frame(
+                        run_id, kind="preview", step=step, seed=step, prompt="a sea",
+                        predicted_class=0, target_probability=0.5, hit=True, sha256=sha256,
+                    )  # fmt: skip
+
+    def _picture(self) -> bytes:
+        noise = Image.frombytes("RGB", (24, 24), random.randbytes(24 * 24 * 3))
+        buffer = io.BytesIO()
+        noise.resize((128, 128), Image.Resampling.BICUBIC).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def end(self) -> None:
+        """The run stops where it is."""
+        self._stop_it.set()
+        self.join()
+
+
+def bytes_on_the_line(minutes: float) -> None:
+    """Watching one live run, and nothing at all."""
+    for flags, wanted in (((), "< 8000"), (("--low-bandwidth",), "< 1500")):
+        with tempfile.TemporaryDirectory() as folder:
+            home = Path(folder)
+            live = LiveRun(home)
+            terminal = dashboard(home, *flags)
+            try:
+                terminal.wait_for(b"seed 0|birds")
+                terminal.type(b"j")  # from the study to its run
+                time.sleep(5)
+                since, before, start = len(terminal.output), live.previews, time.monotonic()
+                time.sleep(minutes * 60)
+                rate = (len(terminal.output) - since) / (time.monotonic() - start)
+                name = " ".join(flags) or "watching a live run"
+                told = f"{name}, {live.previews - before} previews: bytes a second"
+                say(told, f"{rate:.0f}", wanted)
+                if not flags:
+                    live.end()
+                    time.sleep(10)
+                    since, start = len(terminal.output), time.monotonic()
+                    time.sleep(min(minutes, 1) * 60)
+                    rate = (len(terminal.output) - since) / (time.monotonic() - start)
+                    say("nothing happens: bytes a second", f"{rate:.0f}", "< 100")
+            finally:
+                terminal.close()
+                live.end()
+
+
+def main() -> None:
+    """Measure all of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--only", choices=["paint", "keys", "bytes"])
+    options = parser.parse_args()
+    big = REPOSITORY / "build" / "bench-ui" / f"{options.runs}"
+    if options.only != "bytes" and not (big / "made").exists():
+        print(f"making a store of {options.runs:,} runs below {big}", flush=True)
+        big.mkdir(parents=True)
+        big_store.make(big, options.runs)
+        (big / "made").touch()
+    if options.only in (None, "paint"):
+        with tempfile.TemporaryDirectory() as folder:
+            seconds, memory = first_paint(Path(folder), b"no runs here yet")
+        say("first paint of an empty store: CPU", f"{seconds:.2f} s", "<= 0.9 s")
+        seconds, _ = first_paint(big, rb"r\d{7}")
+        say(f"first paint with {options.runs:,} runs: CPU", f"{seconds:.2f} s", "<= 1.4 s")
+        _, memory = first_paint(big, rb"r\d{7}")
+        say("memory then", f"{memory / 1e6:.0f} MB", "< 150 MB")
+    if options.only in (None, "keys"):
+        answers(big)
+    if options.only in (None, "bytes"):
+        bytes_on_the_line(options.minutes)
+
+
+if __name__ == "__main__":
+    main()
