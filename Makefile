@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab bench bench-bias bench-bias-full bench-claims calibration gpu-check bench-store chaos help
+.PHONY: setup demo test test-llm lint lab bench bench-ui screens bench-bias bench-bias-full bench-claims calibration gpu-check bench-store chaos help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -69,6 +69,13 @@ bench-store: setup ## how long a write into the store takes while others write
 
 chaos: setup ## 200 random faults over real runs of the lab, half an hour; CHAOS='--seed N' repeats one
 	$(BIN)/python tests/chaos.py $(CHAOS)
+
+bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes
+	$(BIN)/python -m benchmarks.ui
+
+screens: setup ## what every screen looks like: tests/screens, docs/screens, docs/keys.md
+	$(BIN)/python tests/test_app_screens.py
+	$(BIN)/python -m dexter_tui.actions > docs/keys.md
 
 gpu-check: setup ## self-test for a machine with CUDA
 	$(BIN)/python -m dexter_tui.gpu_check

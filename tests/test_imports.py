@@ -54,6 +54,28 @@ def test_looking_things_up_loads_no_torch(command: str, tmp_path: Path) -> None:
     assert not HEAVY & loaded_by(f"from dexter_tui.cli import main; main(['{command}'])", tmp_path)
 
 
+def test_the_dashboard_loads_neither_torch_nor_a_database_before_its_first_paint(
+    tmp_path: Path,
+) -> None:
+    code = """
+import asyncio
+from pathlib import Path
+from dexter_tui.app import DexterApp
+
+async def paint():
+    async with DexterApp(Path()).run_test() as pilot:
+        await pilot.pause()
+
+asyncio.run(paint())
+"""
+    assert not (HEAVY | DATABASE) & loaded_by(code, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["home", "run", "study", "new_run", "picture", "help", "dialogs"])
+def test_screens_load_no_torch(name: str, tmp_path: Path) -> None:
+    assert not HEAVY & loaded_by(f"import dexter_tui.screens.{name}", tmp_path)
+
+
 def test_the_engine_knows_no_database_and_no_terminal(tmp_path: Path) -> None:
     names = "dexter.optimize, dexter.generator, dexter.score, dexter.classifiers.hf"
     loaded = loaded_by(f"import {names}", tmp_path)

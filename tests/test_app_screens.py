@@ -1,0 +1,101 @@
+"""Every screen at three sizes, as it stood when someone last looked at it and found it good.
+
+`python tests/test_app_screens.py` writes what they look like now to tests/screens, for `git diff`
+to show, and pictures of them to docs/screens.
+"""
+
+import asyncio
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import shown_store
+from piloting import SIZES, dashboard, driven, press, settle, text
+from textual.pilot import Pilot
+
+from dexter_tui.app import DexterApp
+from store.locks import FileLock
+
+REPOSITORY = Path(__file__).parent.parent
+KEPT = REPOSITORY / "tests" / "screens"
+
+# Keys from one screen to the next, beginning at home; each is looked at behind its keys.
+WALK: dict[str, tuple[str, ...]] = {
+    "home": ("down",),
+    "help": ("question_mark",),
+    "filter": ("escape", "slash", "s", "e", "a"),
+    "run-charts": ("escape", "home", "down", "down", "down", "down", "enter", "left", "left"),
+    "run-words": ("2",),
+    "run-frames": ("3",),
+    "run-prompts": ("4",),
+    "run-log": ("6",),
+    "study-runs": ("s",),
+    "study-claims": ("2",),
+    "study-words": ("4",),
+    "study-report": ("5",),
+    "new-run": ("escape", "escape", "n"),
+}
+
+
+async def walk(pilot: Pilot[None]) -> dict[str, str]:
+    """The text of each screen."""
+    seen = {}
+    await settle(pilot)
+    for name, keys in WALK.items():
+        await press(pilot, *keys)
+        # The machine's processors are busy as they are.
+        seen[name] = re.sub(r"^ CPU,.*$", "", text(pilot), flags=re.MULTILINE) + "\n"
+    return seen
+
+
+def file(name: str, size: tuple[int, int]) -> Path:
+    return KEPT / f"{name}.{size[0]}x{size[1]}.txt"
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DexterApp:
+    monkeypatch.setenv("HOME", str(tmp_path))  # so that its path is ~/home
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    return dashboard(shown_store.fill(tmp_path / "home"))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@driven
+async def test_every_screen_looks_as_it_did(app: DexterApp, size: tuple[int, int]) -> None:
+    lock = app.home / "locks" / f"run-{shown_store.LIVE}.lock"
+    with FileLock(lock, wait=False):
+        async with app.run_test(size=size) as pilot:
+            seen = await walk(pilot)
+    for name, shown in seen.items():
+        assert shown == file(name, size).read_text(), f"{file(name, size)} is another"
+
+
+async def _write(home: Path) -> None:
+    KEPT.mkdir(exist_ok=True)
+    for size in SIZES:
+        async with dashboard(home).run_test(size=size) as pilot:
+            for name, shown in (await walk(pilot)).items():
+                file(name, size).write_text(shown)
+    pictures = REPOSITORY / "docs" / "screens"
+    pictures.mkdir(exist_ok=True)
+    async with dashboard(home).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        for name, keys in WALK.items():
+            await press(pilot, *keys)
+            svg = pilot.app.export_screenshot(title="dexter-tui")
+            # The picture stands alone: no font is fetched, and its ids do not change.
+            svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+            svg = re.sub(r"terminal-\d+-", "terminal-", svg).replace("Fira Code", "monospace")
+            (pictures / f"{name}.svg").write_text(svg)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"HOME": folder, "COLORTERM": "truecolor"}
+        made = shown_store.fill(Path(folder) / "home")
+        with FileLock(made / "locks" / f"run-{shown_store.LIVE}.lock", wait=False):
+            asyncio.run(_write(made))
+    sys.exit()
