@@ -18,6 +18,8 @@ from typing import Any, Protocol
 DEMO = "DEXTER_DEMO_DEVICES"  # so many devices are made up, and compute on the CPU
 CPU_SLOTS = "DEXTER_CPU_SLOTS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# What VISIBLE was before a worker was shown its own device alone: numbers are those of the user.
+VISIBLE_BEFORE = "DEXTER_VISIBLE_DEVICES"
 KEPT_SECONDS = 600
 
 
@@ -217,12 +219,19 @@ class DemoTelemetry:
         return Reading(uuid, at, used, device.total_bytes, wave, 38 + 30 * wave, 60 + 190 * wave)
 
 
+def visible(env: Mapping[str, str]) -> str | None:
+    """CUDA_VISIBLE_DEVICES as the user set it; None if it was not set."""
+    if VISIBLE_BEFORE in env:
+        return None if env[VISIBLE_BEFORE] == "all" else env[VISIBLE_BEFORE]
+    return env.get(VISIBLE)
+
+
 def telemetry(env: Mapping[str, str] = os.environ) -> Telemetry | None:
     """Of this machine's GPUs, or of made up ones where `DEMO` asks for them; None without any."""
     if env.get(DEMO):
         return DemoTelemetry(int(env[DEMO]))
     try:
-        found = NvidiaTelemetry(env.get(VISIBLE))
+        found = NvidiaTelemetry(visible(env))
     except RuntimeError:
         return None
     return found if found.devices() else None
@@ -287,10 +296,18 @@ class Slot:
         """Whether it is a GPU, or plays one."""
         return self.device.index is not None
 
-    def environment(self) -> dict[str, str]:
+    @property
+    def on_cuda(self) -> bool:
+        """Whether it is a real GPU."""
+        return self.on_gpu and not self.device.uuid.startswith("GPU-demo-")
+
+    def environment(self, env: Mapping[str, str] = os.environ) -> dict[str, str]:
         """What makes a process see this device and no other GPU."""
-        real = self.on_gpu and not self.device.uuid.startswith("GPU-demo-")
-        return {VISIBLE: self.device.uuid if real else ""}
+        before = visible(env)
+        return {
+            VISIBLE: self.device.uuid if self.on_cuda else "",
+            VISIBLE_BEFORE: "all" if before is None else before,
+        }
 
 
 def slots(env: Mapping[str, str] = os.environ, *, cpu_slots: int | None = None) -> list[Slot]:

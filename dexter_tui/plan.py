@@ -58,12 +58,6 @@ def with_full_paths(config: RunConfig) -> RunConfig:
     return config.model_copy(update=found)
 
 
-def default_jobs(config: RunConfig) -> int:
-    """As many workers as cores on a CPU; one on a GPU, whose memory they would have to share."""
-    on_gpu = config.device != "cpu" and doctor.torch_cuda() and doctor.read_driver()
-    return 1 if on_gpu else len(os.sched_getaffinity(0))
-
-
 def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig:
     """The classifier by its full path, and the class ``index`` by its label.
 

@@ -82,6 +82,7 @@ class Runner:
         signal.signal(signal.SIGTERM, self._terminate)
         self._describe(None, force=True)
         idle_since = time.monotonic()
+        trouble = ""
         while not self._ending:
             try:
                 if self._tick():
@@ -90,10 +91,12 @@ class Runner:
                     log("nothing to do")
                     return 0
             except StoreError as error:
-                if not self.store.path.exists():
+                if not self.store.path.exists() and not self._occupied():
                     log(str(error))
                     return 1
-                log(f"trying again: {error}")
+                if str(error) != trouble:
+                    trouble = str(error)
+                    log(f"trying again: {error}")
             if self._failed_starts >= STARTS:
                 return self._give_up()
             time.sleep(POLL_SECONDS)
@@ -107,7 +110,7 @@ class Runner:
         self.store.reconcile()
         if self._worker is not None and self._worker.poll() is not None:
             self._bury(self._worker)
-        if self._worker is not None or is_locked(self.store.slot_lock(self.slot.name)):
+        if self._occupied():
             self._watch()
             return True
         self._watched = None
@@ -122,13 +125,14 @@ class Runner:
             )
         return True
 
+    def _occupied(self) -> bool:
+        """Whether a worker is on the slot, or about to be."""
+        return self._worker is not None or is_locked(self.store.slot_lock(self.slot.name))
+
     def _bury(self, worker: subprocess.Popen[bytes]) -> None:
         """Take in how a worker of ours ended."""
         self._worker = None
-        took_a_run = any(
-            run.pid == worker.pid and run.slot == self.slot.name
-            for run in self.store.runs(limit=1000)
-        )
+        took_a_run = bool(self.store.runs(slot=self.slot.name, pid=worker.pid, limit=1))
         self._failed_starts = 0 if took_a_run or not worker.returncode else self._failed_starts + 1
         if worker.returncode:
             log(f"the worker ended with {worker.returncode}")
@@ -176,8 +180,8 @@ class Runner:
             control.end_process(self.store, run, signal.SIGTERM)
 
     def _at_work(self) -> Run | None:
-        active = self.store.runs(states=ACTIVE)
-        return next((run for run in active if run.slot == self.slot.name), None)
+        active = self.store.runs(states=ACTIVE, slot=self.slot.name, limit=1)
+        return active[0] if active else None
 
     # Room on the device
 

@@ -60,6 +60,14 @@ class Stopped(Exception):
 def main(slot_name: str) -> int:
     """Work until no run waits that this process can do."""
     torch.set_num_threads(1)
+    try:
+        return _work_through(slot_name)
+    except StoreError as error:  # the runner tries again when the store can be used
+        log(str(error))
+        return 0
+
+
+def _work_through(slot_name: str) -> int:
     codes = set()
     with Store.open(home(), patience=STORE_PATIENCE) as store:
         lock = try_lock(store.slot_lock(slot_name))
@@ -360,8 +368,7 @@ class Worker:
 
     def _placed(self, config: RunConfig) -> RunConfig:
         """On this slot's device, whatever its number is elsewhere: this process sees no other."""
-        on_cuda = bool(self.slot.environment()[devices.VISIBLE])
-        return config.model_copy(update={"device": "cuda" if on_cuda else "cpu"})
+        return config.model_copy(update={"device": "cuda" if self.slot.on_cuda else "cpu"})
 
 
 def _record_preview(recorder: Recorder, config: RunConfig, step: Step, class_index: int) -> None:

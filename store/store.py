@@ -653,9 +653,14 @@ class Store:
         states: Collection[State] | None = None,
         classifier: str | None = None,
         class_name: str | None = None,
+        slot: str | None = None,
+        pid: int | None = None,
         limit: int | None = None,
     ) -> list[Run]:
-        """Runs, newest first, with `.study.classifier`; `classifier` is a spec."""
+        """Runs, newest first, with `.study.classifier`; `classifier` is a spec.
+
+        `slot` and `pid`: which took them last.
+        """
         query = select(Run).join(Study).join(Classifier)
         if study_id is not None:
             query = query.where(Run.study_id == study_id)
@@ -665,6 +670,10 @@ class Store:
             query = query.where(Classifier.spec == classifier)
         if class_name is not None:
             query = query.where(Study.class_name == class_name)
+        if slot is not None:
+            query = query.where(Run.slot == slot)
+        if pid is not None:
+            query = query.where(Run.pid == pid)
         query = query.order_by(col(Run.created_at).desc(), col(Run.id)).limit(limit)
         with self._read() as session:
             return list(session.exec(query))

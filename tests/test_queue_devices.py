@@ -49,7 +49,7 @@ def test_without_gpus_runs_go_to_the_cpu():
     slots = devices.slots({}, cpu_slots=3)
     assert [slot.name for slot in slots] == ["cpu-0", "cpu-1", "cpu-2"]
     assert {slot.accepts for slot in slots} == {frozenset({"cpu", "auto"})}
-    assert slots[0].environment() == {"CUDA_VISIBLE_DEVICES": ""}
+    assert slots[0].environment({})["CUDA_VISIBLE_DEVICES"] == ""
     assert len(devices.slots({})) == len(os.sched_getaffinity(0))
     assert devices.slot("cpu-40", {}).name == "cpu-40"
     with pytest.raises(LookupError):
@@ -65,7 +65,7 @@ def test_with_gpus_the_cpu_takes_only_what_asks_for_it():
         {"cpu"},
     ]
     # Invented devices compute on the CPU.
-    assert slots[0].environment() == {"CUDA_VISIBLE_DEVICES": ""}
+    assert slots[0].environment({})["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_the_ring_keeps_the_last_readings():
@@ -227,6 +227,14 @@ def test_nvml_is_read_by_uuid(monkeypatch):
     }
     for name, answer in answers.items():
         monkeypatch.setattr(pynvml, name, answer)
+    # A worker is shown its own card alone, and still knows what the user calls it.
+    env = {devices.VISIBLE: "1,0"}
+    for slot in devices.slots(env, cpu_slots=1):
+        shown = {**env, **slot.environment(env)}
+        assert shown[devices.VISIBLE] == (slot.device.uuid if slot.on_gpu else "")
+        assert devices.slot(slot.name, shown) == slot
+        again = {**shown, **slot.environment(shown)}
+        assert again == shown
     telemetry = devices.NvidiaTelemetry("1,0")
     assert [(d.uuid, d.index) for d in telemetry.devices()] == [("GPU-1", 0), ("GPU-0", 1)]
     reading = telemetry.read("GPU-1")
