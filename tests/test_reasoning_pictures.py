@@ -104,7 +104,7 @@ def test_two_processes_draw_what_one_does_and_one_goes_on_without_the_other(
 ) -> None:
     helper = Helper(config())
     try:
-        assert helper._connection.poll(120)
+        assert helper._connection.poll(600)
         together = seen(Pictures(generator, "key", helper=helper), REQUESTS)
         assert helper.ready()
         assert not helper.lost

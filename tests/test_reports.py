@@ -258,20 +258,20 @@ def test_a_report_can_be_ended_and_leaves_no_lock(
 
     def wait(handler: servers.Handler, body: dict[str, Any], number: int) -> None:
         asked.set()
-        over.wait(60)
+        over.wait(600)
         handler.text("late")
 
     with servers.serving(wait) as log, Store.open(home) as store:
-        settings = ReportSettings(base_url=log.url, vlm="slow", image_text="none", timeout=60)
+        settings = ReportSettings(base_url=log.url, vlm="slow", image_text="none", timeout=900)
         process = start_report(store, study, settings)
         try:
-            assert asked.wait(60)
+            assert asked.wait(600)
             assert is_locked(study_lock(store, study))
             with pytest.raises(StoreError, match="already"):
                 start_report(store, study, settings)
             os.killpg(process.pid, signal.SIGTERM)
             over.set()
-            assert process.wait(60) == 1
+            assert process.wait(600) == 1
         finally:
             over.set()
             process.kill()

@@ -78,7 +78,7 @@ class ReportSettings(BaseModel):
         default=50, ge=1, le=10_000, description="pictures to score captions and prompts with"
     )
     score_captions: int = Field(
-        default=6, ge=0, le=1000, description="distinct captions to score as prompts, best first"
+        default=4, ge=0, le=1000, description="distinct captions to score as prompts, at most"
     )
     attribution_seeds: int = Field(
         default=12, ge=2, le=10_000, description="pictures a word subset in the word attribution"
