@@ -17,6 +17,7 @@ from dexter_tui import steer
 from dexter_tui.actions import bindings
 from dexter_tui.screens.base import DataScreen
 from dexter_tui.views import clean
+from dexter_tui.widgets.cells import TextLines
 from dexter_tui.widgets.devices import DeviceStrip
 from dexter_tui.widgets.facts import frame_caption, run_facts, study_facts
 from dexter_tui.widgets.keybar import KeyBar
@@ -110,7 +111,7 @@ class HomeScreen(DataScreen):
 
     def compose(self) -> ComposeResult:
         self.set_class(not self.dexter.browse.path.exists(), "-empty")
-        yield Static(id="title")
+        yield TextLines(id="title")
         with Horizontal(id="home-body"):
             with Vertical(id="left"):
                 yield FilterInput(
@@ -121,7 +122,7 @@ class HomeScreen(DataScreen):
                 runs.border_title = "Runs"
                 yield runs
             with Vertical(id="detail", classes="panel"):
-                yield Static(id="facts")
+                yield TextLines(id="facts")
                 with Horizontal(id="shown"):
                     yield Picture(self.dexter.pictures, id="preview")
                     yield Static(id="caption")
@@ -202,8 +203,7 @@ class HomeScreen(DataScreen):
                 + f" by {order}"
                 + (" reversed" if reverse else "")
             )
-        runs.tags = data.tags
-        runs.show_rows(data.rows, data.studies)
+        runs.show_rows(data.rows, data.studies, data.tags)
         self._show_title(data.counts)
         self._show_detail(data)
         self.refresh_bindings()
@@ -262,10 +262,7 @@ class HomeScreen(DataScreen):
 
     def _update(self, selector: str, text: Text) -> None:
         """Only what changed is drawn again, and goes over the line."""
-        widget = self.query_one(selector, Static)
-        if getattr(widget, "dexter_shown", None) != (text, text.spans):
-            widget.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
-            widget.update(text)
+        self.query_one(selector, TextLines).put(text)
 
     # The preview: at most one every two seconds, or on a key alone
 
@@ -294,12 +291,18 @@ class HomeScreen(DataScreen):
         self._preview_due = self._next_preview = None
 
     def _show_preview(self, frame: FrameRow | None) -> None:
-        self.query_one("#preview", Picture).sha256 = frame and frame.sha256
+        picture = self.query_one("#preview", Picture)
+        if (picture.sha256, frame) == (None, None) and not self.dexter.options.low_bandwidth:
+            return
+        picture.sha256 = frame and frame.sha256
         if frame is None:
             hint = "v: load the preview" if self.dexter.options.low_bandwidth else ""
-            self._update("#caption", Text(hint, style=self.dexter.palette.dim))
+            self._caption(Text(hint, style=self.dexter.palette.dim))
         else:
-            self._update("#caption", frame_caption(frame, self._labels_here(), self.dexter.palette))
+            self._caption(frame_caption(frame, self._labels_here(), self.dexter.palette))
+
+    def _caption(self, text: Text) -> None:
+        self.query_one("#caption", Static).update(text)
 
     def _labels_here(self) -> list[str]:
         runs = self.query_one(RunList)

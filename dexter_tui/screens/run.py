@@ -19,6 +19,7 @@ from dexter_tui import steer
 from dexter_tui.actions import bindings
 from dexter_tui.screens.pages import PagesScreen, TabBar, TextPage
 from dexter_tui.views import clean, size
+from dexter_tui.widgets.cells import TextLines
 from dexter_tui.widgets.chart import Axis, Chart, CursorWanted
 from dexter_tui.widgets.facts import (
     frame_caption,
@@ -114,9 +115,10 @@ class RunScreen(PagesScreen):
         self._speed = 2
         self._player: Timer | None = None
         self._charts: dict[str, Chart] = {}
+        self._captioned: FrameRow | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(id="title")
+        yield TextLines(id="title")
         yield TabBar(id="tabs")
         with Horizontal(id="run-body"):
             with ContentSwitcher(id="pages", initial="charts"):
@@ -124,7 +126,7 @@ class RunScreen(PagesScreen):
                     yield Grid(id="chart-grid")
                 with StepsPage(id="words", classes="panel page"):
                     yield Ribbons(id="ribbons")
-                    yield Static(id="words-here")
+                    yield TextLines(id="words-here")
                 yield Gallery(id="frames", classes="panel page")
                 yield TextPage(id="prompts", text_id="prompts-text")
                 yield TextPage(id="config", text_id="config-text")
@@ -132,7 +134,7 @@ class RunScreen(PagesScreen):
             with Vertical(id="inspector", classes="panel"):
                 yield Picture(self.dexter.pictures, id="at-cursor")
                 yield Static(id="at-cursor-caption")
-                yield Static(id="at-cursor-words")
+                yield TextLines(id="at-cursor-words")
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -213,10 +215,7 @@ class RunScreen(PagesScreen):
         state_line(text, run, palette, signs)
         if run.error:
             text.append(f"   {clean(run.error)}", palette.bad)
-        title = self.query_one("#title", Static)
-        if getattr(title, "dexter_shown", None) != (text, text.spans):
-            title.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
-            title.update(text)
+        self._put("#title", text)
 
     @property
     def axis(self) -> Axis:
@@ -289,16 +288,15 @@ class RunScreen(PagesScreen):
             }.items():
                 if value is not None:
                     words.append(f"{name:<14}", palette.dim).append(f"{value:.4g}\n")
-        self._put("#at-cursor-caption", caption)
+        if frame != self._captioned:
+            self._captioned = frame
+            self.query_one("#at-cursor-caption", Static).update(caption)
         self._put("#at-cursor-words", words)
         if self.PAGES[self.page][0] == "words":
             self._put("#words-here", words)
 
     def _put(self, selector: str, text: Text) -> None:
-        widget = self.query_one(selector, Static)
-        if getattr(widget, "dexter_shown", None) != (text, text.spans):
-            widget.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
-            widget.update(text)
+        self.query_one(selector, TextLines).put(text)
 
     def tabs_right(self) -> Text:
         palette = self.dexter.palette

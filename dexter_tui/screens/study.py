@@ -8,13 +8,13 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
-from textual.widgets import ContentSwitcher, Markdown, Static
+from textual.widgets import ContentSwitcher, Markdown
 
 from dexter_tui import steer
 from dexter_tui.actions import bindings
 from dexter_tui.screens.pages import PagesScreen, TabBar, TextPage
 from dexter_tui.views import clean
-from dexter_tui.widgets.cells import bar, fit
+from dexter_tui.widgets.cells import TextLines, bar, fit
 from dexter_tui.widgets.claims import ClaimList, claim_details
 from dexter_tui.widgets.facts import local_time, settings_text, study_facts
 from dexter_tui.widgets.keybar import KeyBar
@@ -29,6 +29,7 @@ class Found(NamedTuple):
 
     study: StudyRow | None
     runs: list[RunRow]
+    tags: dict[str, list[str]]
     claims: list[ClaimRow]
     captions: list[tuple[str, int, str]]
     attribution: list[tuple[str, int, str, float, float, float]]
@@ -59,21 +60,21 @@ class StudyScreen(PagesScreen):
         self._report_key: int | None = -1
 
     def compose(self) -> ComposeResult:
-        yield Static(id="title")
+        yield TextLines(id="title")
         yield TabBar(id="tabs")
         with ContentSwitcher(id="pages", initial="overview"):
             with Vertical(id="overview"):
                 runs = RunList(id="study-runs", classes="panel")
                 runs.border_title = "Runs"
                 yield runs
-                facts = Static(id="study-facts", classes="panel")
+                facts = TextLines(id="study-facts", classes="panel")
                 facts.border_title = "Words by seeds"
                 yield facts
             with Vertical(id="claims"):
                 claims = ClaimList(id="claim-list", classes="panel")
                 claims.border_title = "Claims"
                 yield claims
-                details = Static(id="claim-details", classes="panel")
+                details = TextLines(id="claim-details", classes="panel")
                 details.border_title = "Evidence"
                 yield details
             yield TextPage(id="captions", text_id="captions-text")
@@ -93,11 +94,13 @@ class StudyScreen(PagesScreen):
         key = browse.find(self.study_id)
         study = browse.studies([-key]).get(-key) if key is not None else None
         if study is None:
-            return Found(None, [], [], [], [], [], [], None, "")
+            return Found(None, [], {}, [], [], [], [], [], None, "")
         report = browse.report(study.id)
+        runs = browse.study_runs(study.id)
         return Found(
             study,
-            browse.study_runs(study.id),
+            runs,
+            browse.tags([run.id for run in runs]),
             browse.claims(study.id),
             browse.captions(study.id),
             browse.attribution(study.id),
@@ -115,15 +118,17 @@ class StudyScreen(PagesScreen):
         self._study, self._stages = data.study, data.stages
         palette, signs = self.dexter.palette, self.dexter.signs
         runs = self.query_one(RunList)
-        runs.show_keys(array("q", (run.key for run in data.runs)), grouped=True)
-        runs.show_rows({run.key: run for run in data.runs}, {})
+        keys = array("q", (run.key for run in data.runs))
+        if keys != runs.keys:
+            runs.show_keys(keys, grouped=True)
+        runs.show_rows({run.key: run for run in data.runs}, {}, data.tags)
         title = Text(no_wrap=True, overflow="ellipsis")
         title.append(f"Study {clean(data.study.id)}", f"bold {palette.primary}")
         title.append(f"  {short_spec(data.study.classifier)} {signs.arrow} ", palette.dim)
         title.append(clean(data.study.class_name), f"bold {palette.accent}")
         title.append(f"  {clean(template_text(data.study.settings))}", palette.dim)
         self._put("#title", title)
-        facts = self.query_one("#study-facts", Static)
+        facts = self.query_one("#study-facts", TextLines)
         self._put(
             "#study-facts",
             study_facts(data.study, data.runs, max(facts.size.width, 40), palette, signs),
@@ -138,10 +143,7 @@ class StudyScreen(PagesScreen):
         self.refresh_bindings()
 
     def _put(self, selector: str, text: Text) -> None:
-        widget = self.query_one(selector, Static)
-        if getattr(widget, "dexter_shown", None) != (text, text.spans):
-            widget.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
-            widget.update(text)
+        self.query_one(selector, TextLines).put(text)
 
     def tabs_right(self) -> Text:
         palette = self.dexter.palette

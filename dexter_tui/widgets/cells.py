@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from rich.color import Color
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
+from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -35,6 +37,36 @@ class Lines(Widget):
 
     def render_line(self, y: int) -> Strip:
         return self.line(y).apply_style(self.rich_style)
+
+
+class TextLines(Lines):
+    """Lines of text that are not wrapped; only those that change go over the line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._text: list[Text] = []
+
+    def put(self, text: Text) -> None:
+        """Other lines than before, most of them the same."""
+        before, self._text = self._text, list(text.split("\n"))
+        if len(before) != len(self._text):
+            self.refresh(layout=True)
+            return
+        width = self.size.width
+        for y, (old, new) in enumerate(zip(before, self._text, strict=True)):
+            if (old.plain, old.spans, old.style) != (new.plain, new.spans, new.style):
+                self.refresh(Region(0, y, width, 1))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return max(len(self._text), 1)
+
+    def line(self, y: int) -> Strip:
+        width = self.size.width
+        if y >= len(self._text):
+            return Strip.blank(width)
+        text = self._text[y].copy()
+        text.truncate(width, overflow="ellipsis")
+        return strip_of(text, width)
 
 
 def strip_of(text: Text, width: int, style: str = "") -> Strip:

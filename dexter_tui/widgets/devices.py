@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dexter_tui.app import DexterApp
     from dexter_tui.devices import Device, Reading, Telemetry
 
-SECONDS = 3.0
+SECONDS = 5.0
 SLOW_SECONDS = 30.0
 
 

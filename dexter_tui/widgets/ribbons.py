@@ -29,6 +29,8 @@ class Ribbons(Lines):
 
     def show(self, steps: Sequence[StepRow], axis: Axis) -> None:
         """The steps and the axis that the charts share."""
+        if (len(steps), axis) == (len(self._numbers), self._axis):
+            return
         self._steps, self._axis = steps, axis
         new = steps[len(self._numbers) :]
         self._numbers = [step.step for step in steps]

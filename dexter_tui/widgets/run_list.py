@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.text import Text
 from textual import events
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -67,27 +67,41 @@ class RunList(Lines, ScrollView, can_focus=True):
     def show_keys(self, keys: "array[int]", *, grouped: bool) -> None:
         """Another list; the cursor stays on its run if that is still there."""
         selected = self.selected
-        if keys != self.keys:
-            self.keys = keys
-            if selected is not None:
-                try:
-                    self.index = keys.index(selected)
-                except ValueError:
-                    self.index = min(self.index, max(len(keys) - 1, 0))
-        self.grouped = grouped
+        self.keys, self.grouped = keys, grouped
+        if selected is not None:
+            try:
+                self.index = keys.index(selected)
+            except ValueError:
+                self.index = min(self.index, max(len(keys) - 1, 0))
         self.virtual_size = Size(self.size.width, len(keys) + 1)
-        if self.selected != selected:
-            self._follow()
+        self._follow()
         self.refresh()
 
-    def show_rows(self, rows: Mapping[int, RunRow], studies: Mapping[int, StudyRow]) -> None:
-        """What was read of the rows in sight."""
+    def show_rows(
+        self,
+        rows: Mapping[int, RunRow],
+        studies: Mapping[int, StudyRow],
+        tags: Mapping[str, list[str]],
+    ) -> None:
+        """What was read of the rows in sight; only what changed is drawn again."""
         if len(self.rows) > 20 * _MARGIN:
             self.rows.clear()
             self.studies.clear()
+        top = self.scroll_offset.y
+        for y, key in enumerate(self.keys[top : top + self.size.height]):
+            run, study = rows.get(key), studies.get(-key)
+            if (
+                (run is not None and run._replace(heartbeat_at=None) != _calm(self.rows.get(key)))
+                or (study is not None and study != self.studies.get(-key))
+                or (run is not None and tags.get(run.id) != self.tags.get(run.id))
+            ):
+                self._refresh_row(top + y)
         self.rows.update(rows)
         self.studies.update(studies)
-        self.refresh()
+        self.tags = dict(tags)
+
+    def _refresh_row(self, row: int) -> None:
+        self.refresh(Region(0, row - self.scroll_offset.y + 1, self.size.width, 1))
 
     def chosen(self) -> list[int]:
         """The marked runs, else the one under the cursor, else those of the study under it."""
@@ -127,9 +141,10 @@ class RunList(Lines, ScrollView, can_focus=True):
         """Put the cursor on a row."""
         index = max(0, min(index, len(self.keys) - 1))
         if index != self.index:
+            self._refresh_row(self.index)
             self.index = index
             self._follow()
-            self.refresh()
+            self._refresh_row(index)
             self.post_message(self.Moved())
 
     def _follow(self) -> None:
@@ -262,6 +277,11 @@ class RunList(Lines, ScrollView, can_focus=True):
         if run.state is not State.RUNNING:
             left = run.state.value
         text.append(f"{left:<9} ", palette.state(run.state) if left == run.state.value else "")
+
+
+def _calm(run: RunRow | None) -> RunRow | None:
+    """A run without what changes and is not shown."""
+    return None if run is None else run._replace(heartbeat_at=None)
 
 
 def template_text(settings: Mapping[str, Any]) -> str:
