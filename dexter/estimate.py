@@ -194,7 +194,13 @@ def _unet(config: Mapping[str, Any], side: int, text_length: int) -> list[_Block
     channels = config["block_out_channels"]
     context = config["cross_attention_dim"]
     layers = config["layers_per_block"]
-    attends = ["CrossAttn" in kind for kind in config["down_block_types"]]
+    # How many transformers stand behind each other at a level; Stable Diffusion XL has many.
+    depths = config.get("transformer_layers_per_block", 1)
+    depths = [depths] * len(channels) if isinstance(depths, int) else list(depths)
+    attends = [
+        depth * ("CrossAttn" in kind)
+        for depth, kind in zip(depths, config["down_block_types"], strict=True)
+    ]
     blocks = []
     skips = [channels[0]]
     width = channels[0]
@@ -212,9 +218,8 @@ def _unet(config: Mapping[str, Any], side: int, text_length: int) -> list[_Block
             skips.append(out)
             pixels //= 4
     middle = [_resnet(width, width, pixels)] * 2
-    blocks.append(
-        _join([*middle, _transformer(width, pixels, context, text_length)], width * pixels)
-    )
+    inside = [_transformer(width, pixels, context, text_length)] * depths[-1]
+    blocks.append(_join([*middle, *inside], width * pixels))
     for level, (out, attend) in enumerate(zip(channels[::-1], attends[::-1], strict=True)):
         parts, entry = [], width * pixels
         for _ in range(layers + 1):

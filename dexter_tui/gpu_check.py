@@ -1,7 +1,11 @@
 """Self-test for a machine with CUDA: ``make gpu-check``. Takes a minute or so.
 
-The device must agree with the CPU and with itself, and must run in each number format. Exit code:
-0 if all holds, 1 if not, 2 without a usable CUDA device.
+The device must draw the CPU's pictures, the same at any batch size, run in float32, bfloat16 and
+float16, stay below the memory that was estimated, and go on from a checkpoint; a second device
+must draw the same pictures, and each must have a slot for a worker. ``--device cpu`` is the short
+form, for a machine without CUDA: what needs it is then said to be left out. ``--generator``,
+``--masked-lm`` and ``--classifier`` take real models. Exit code: 0 if all holds, 1 if not, 2
+without a usable CUDA device.
 """
 
 import argparse
@@ -14,14 +18,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from dexter.classifiers import load_classifier
 from dexter.config import RunConfig
 from dexter.device import select_device
 from dexter.errors import InputError
-from dexter.generator import Generator, load_generator
+from dexter.estimate import estimate
+from dexter.generator import Generator
+from dexter.models import load_models
 from dexter.optimize import Step, optimize
-from dexter.prompt import load_masked_lm
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED, devices
 from dexter_tui.doctor import check_driver, read_driver, torch_cuda
 
 STEPS = 4
@@ -98,22 +102,48 @@ def resume_goes_on(config: RunConfig) -> bool:
     return _tell("resumed as uninterrupted", same, f"losses differ by {worst:.1e} at most")
 
 
+def memory_is_as_estimated(config: RunConfig) -> bool:
+    """A step takes no more of the device than was estimated, by which pictures are split."""
+    name = "memory within the estimate"
+    if config.device == "cpu":
+        return _tell(name, True, "left out: needs CUDA")
+    _search(config.model_copy(update={"steps": 1}))
+    expected = estimate(config, device=config.device).peak_bytes // 10**6
+    peak = _peak(config.device)
+    return _tell(name, peak <= expected, f"{peak} MB, {expected} MB estimated")
+
+
+def devices_agree(config: RunConfig) -> bool:
+    """All CUDA devices draw the same pictures."""
+    name, count = "pictures alike on all devices", torch.cuda.device_count()
+    if config.device == "cpu" or count < 2:
+        return _tell(name, True, f"left out: needs two CUDA devices, {count} here")
+    first, *others = (_pictures(_generator(config, f"cuda:{n}"), [0, 1]) for n in range(count))
+    return all(_close(f"{name} ({n})", first, o, DEVICE_TOLERANCE) for n, o in enumerate(others, 1))
+
+
+def workers_have_devices(config: RunConfig) -> bool:
+    """There is a slot of its own, for one worker, for each CUDA device; on a CPU for the cores."""
+    kind = config.device.partition(":")[0]
+    slots = [slot for slot in devices.slots() if kind in slot.accepts]
+    wanted = 1 if config.device == "cpu" else torch.cuda.device_count()
+    names = ", ".join(slot.name for slot in slots) or "none"
+    return _tell("a worker's slot for each device", len(slots) >= wanted, names)
+
+
 CHECKS: list[Callable[[RunConfig], bool]] = [
     pictures_agree,
     batches_agree,
     formats_run,
     resume_goes_on,
+    memory_is_as_estimated,
+    devices_agree,
+    workers_have_devices,
 ]
 
 
 def _generator(config: RunConfig, device: str) -> Generator:
-    return load_generator(
-        config.generator,
-        device=device,
-        dtype=config.dtype,
-        diffusion_steps=config.diffusion_steps,
-        guidance=config.guidance,
-    )
+    return load_models(config.model_copy(update={"device": device})).generator
 
 
 def _pictures(generator: Generator, seeds: list[int]) -> Tensor:
@@ -125,11 +155,12 @@ def _search(
     config: RunConfig, state: dict[str, object] | None = None
 ) -> tuple[list[Step], list[dict[str, object]]]:
     """The steps of a run, and its state after each."""
+    models = load_models(config)
     search = optimize(
         config,
-        classifier=load_classifier(config.classifier, device=config.device, dtype=config.dtype),
-        generator=_generator(config, config.device),
-        masked_lm=load_masked_lm(config.masked_lm, device=config.device),
+        classifier=models.classifier,
+        generator=models.generator,
+        masked_lm=models.masked_lm,
         state=state,
     )
     steps, states = [], []
