@@ -64,7 +64,7 @@ def listed(pilot: Pilot[None]) -> list[str]:
 
 @driven
 async def test_an_empty_store_offers_the_demo_with_one_key(tmp_path: Path) -> None:
-    async with dashboard(tmp_path).run_test(size=TMUX) as pilot:
+    async with dashboard(tmp_path).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         shown = text(pilot)
         assert "d  run the demo" in shown
@@ -74,7 +74,7 @@ async def test_an_empty_store_offers_the_demo_with_one_key(tmp_path: Path) -> No
 
 @driven
 async def test_home_shows_studies_runs_and_the_selected_run_as_it_stands(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, LIVE)
         await until(pilot, lambda: "taken for landbird" in text(pilot))
@@ -94,7 +94,7 @@ async def test_home_shows_studies_runs_and_the_selected_run_as_it_stands(home: P
 
 @driven
 async def test_new_steps_appear_without_a_key(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, LIVE)
         with Store.open(home) as store:
@@ -106,7 +106,7 @@ async def test_new_steps_appear_without_a_key(home: Path) -> None:
 
 @driven
 async def test_a_filter_is_applied_as_one_types_and_its_mistakes_are_told(home: Path) -> None:
-    async with dashboard(home).run_test(size=TMUX) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await press(pilot, "slash", *"score", "greater_than_sign", *"0.8")
         await until(pilot, lambda: "1 of 4" in text(pilot))
@@ -120,7 +120,7 @@ async def test_a_filter_is_applied_as_one_types_and_its_mistakes_are_told(home: 
 
 @driven
 async def test_the_list_can_be_sorted_and_turned_round(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await press(pilot, *["s"] * 6)
         assert "by steps" in text(pilot)
@@ -135,7 +135,7 @@ async def test_the_list_can_be_sorted_and_turned_round(home: Path) -> None:
 
 @driven
 async def test_all_pages_of_a_run_follow_one_cursor(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "enter")
@@ -162,7 +162,7 @@ async def test_all_pages_of_a_run_follow_one_cursor(home: Path) -> None:
 
 @driven
 async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -> None:
-    async with dashboard(home).run_test(size=TMUX) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, LIVE)
         await press(pilot, "enter")
@@ -181,7 +181,7 @@ async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -
 
 @driven
 async def test_a_finished_run_can_be_replayed(home: Path) -> None:
-    async with dashboard(home).run_test(size=TMUX) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "enter", "home", "less_than_sign", "less_than_sign", "space")
@@ -196,20 +196,20 @@ async def test_a_finished_run_can_be_replayed(home: Path) -> None:
 
 @driven
 async def test_prompts_settings_and_log_of_a_run(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "enter", "4")
         assert re.search(r"1 +0.100 +16 +water, sea   a picture of a bird with", text(pilot))
         await press(pilot, "5")
-        assert re.search(r"\* steps +60 +preset: 30", text(pilot))  # what differs is marked
+        assert re.search(r"\* template +a picture .* +preset: single", text(pilot))  # it differs
         await press(pilot, "6")
         assert "step 39: loss 0.1250" in text(pilot)
 
 
 @driven
 async def test_one_picture_can_be_enlarged_and_turned(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "enter", "3", "enter")
@@ -227,7 +227,7 @@ async def test_one_picture_can_be_enlarged_and_turned(home: Path) -> None:
 
 @driven
 async def test_a_study_shows_its_claims_with_their_evidence(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "enter", "s", "2")
@@ -253,7 +253,7 @@ async def test_a_study_shows_its_claims_with_their_evidence(home: Path) -> None:
 
 @driven
 async def test_cancelling_asks_first(home: Path) -> None:
-    async with dashboard(home).run_test(size=TMUX) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, QUEUED)
         await press(pilot, "x")
@@ -266,7 +266,7 @@ async def test_cancelling_asks_first(home: Path) -> None:
 
 @driven
 async def test_runs_are_paused_and_cancelled_by_marks(home: Path) -> None:
-    async with dashboard(home).run_test(size=TMUX) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, LIVE)
         await press(pilot, "space", "space", "p")
@@ -279,7 +279,7 @@ async def test_runs_are_paused_and_cancelled_by_marks(home: Path) -> None:
 
 @driven
 async def test_what_cannot_be_done_is_told(home: Path) -> None:
-    async with dashboard(home).run_test(size=TMUX) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "R")
@@ -288,7 +288,7 @@ async def test_what_cannot_be_done_is_told(home: Path) -> None:
 
 @driven
 async def test_tags_are_given_shown_and_taken_away(home: Path) -> None:
-    async with dashboard(home).run_test(size=TMUX) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "t", *"keep", "enter")
@@ -302,7 +302,7 @@ async def test_a_report_is_exported_to_the_current_folder(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "e")
@@ -312,7 +312,7 @@ async def test_a_report_is_exported_to_the_current_folder(
 
 @driven
 async def test_read_only_offers_nothing_that_changes(home: Path) -> None:
-    async with dashboard(home, read_only=True).run_test(size=WIDE) as pilot:
+    async with dashboard(home, read_only=True).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         bar = text(pilot).splitlines()[-1]
         assert "Cancel" not in bar and "New" not in bar and "Filter" in bar
@@ -328,7 +328,7 @@ async def test_read_only_offers_nothing_that_changes(home: Path) -> None:
 
 @driven
 async def test_the_form_checks_completes_and_estimates(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await press(pilot, "n")
         form = pilot.app.screen.query_one(Form)
@@ -357,7 +357,7 @@ async def test_the_form_checks_completes_and_estimates(home: Path) -> None:
 
 @driven
 async def test_a_run_starts_again_from_its_settings(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "enter", "n")
@@ -394,7 +394,7 @@ def test_a_place_has_each_key_once(place: str) -> None:
 
 @driven
 async def test_help_tells_the_keys_of_the_screen_and_the_focused_widget(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await press(pilot, "question_mark")
         assert isinstance(pilot.app.screen, HelpScreen)
@@ -408,7 +408,7 @@ async def test_help_tells_the_keys_of_the_screen_and_the_focused_widget(home: Pa
 
 @driven
 async def test_the_palette_finds_actions(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await press(pilot, "ctrl+p", *"revers")
         await until(pilot, lambda: "Turn the order round." in text(pilot))
@@ -418,7 +418,7 @@ async def test_the_palette_finds_actions(home: Path) -> None:
 
 @driven
 async def test_jump_mode_goes_to_a_panel(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await press(pilot, "slash", "ctrl+o")
         assert " s " in text(pilot)
@@ -428,7 +428,9 @@ async def test_jump_mode_goes_to_a_panel(home: Path) -> None:
 
 @driven
 async def test_other_keys_can_be_given(home: Path) -> None:
-    async with dashboard(home, keys={"home.cancel": "f9"}).run_test(size=WIDE) as pilot:
+    async with dashboard(home, keys={"home.cancel": "f9"}).run_test(
+        notifications=True, size=WIDE
+    ) as pilot:
         await settle(pilot)
         await go_to(pilot, QUEUED)
         await press(pilot, "x")
@@ -439,7 +441,7 @@ async def test_other_keys_can_be_given(home: Path) -> None:
 
 @driven
 async def test_a_click_selects_and_the_key_bar_can_be_clicked(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await pilot.click(RunList, offset=(10, 6))
         await settle(pilot)
@@ -455,7 +457,7 @@ async def test_a_click_selects_and_the_key_bar_can_be_clicked(home: Path) -> Non
 @pytest.mark.parametrize("theme", themes.ORDER)
 @driven
 async def test_every_theme_draws_every_screen(home: Path, theme: str) -> None:
-    async with dashboard(home, theme=theme).run_test(size=TMUX) as pilot:
+    async with dashboard(home, theme=theme).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "enter", "2", "s", "2")
@@ -466,7 +468,7 @@ async def test_every_theme_draws_every_screen(home: Path, theme: str) -> None:
 
 @driven
 async def test_ascii_shows_nothing_else(home: Path) -> None:
-    async with dashboard(home, ascii=True).run_test(size=WIDE) as pilot:
+    async with dashboard(home, ascii=True).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         for keys in ((), ("enter",), ("2",), ("3",), ("s",), ("2",), ("question_mark",)):
@@ -476,7 +478,7 @@ async def test_ascii_shows_nothing_else(home: Path) -> None:
 
 @driven
 async def test_pictures_can_be_turned_off(home: Path) -> None:
-    async with dashboard(home, images="off").run_test(size=WIDE) as pilot:
+    async with dashboard(home, images="off").run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         assert "▀" not in text(pilot)
@@ -486,7 +488,7 @@ async def test_pictures_can_be_turned_off(home: Path) -> None:
 
 @driven
 async def test_with_low_bandwidth_previews_come_on_a_key_alone(home: Path) -> None:
-    async with dashboard(home, low_bandwidth=True).run_test(size=WIDE) as pilot:
+    async with dashboard(home, low_bandwidth=True).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         assert "▀" not in text(pilot)
@@ -497,7 +499,7 @@ async def test_with_low_bandwidth_previews_come_on_a_key_alone(home: Path) -> No
 
 @driven
 async def test_demo_devices_say_that_they_are_invented(home: Path) -> None:
-    async with dashboard(home, demo_devices=2).run_test(size=WIDE) as pilot:
+    async with dashboard(home, demo_devices=2).run_test(notifications=True, size=WIDE) as pilot:
         await until(pilot, lambda: "demo GPU1" in text(pilot))
 
 
@@ -523,7 +525,7 @@ async def test_hostile_strings_are_shown_as_they_are(home: Path, size: tuple[int
         connection.execute("UPDATE caption SET text = ?", (HOSTILE,))
         connection.execute("UPDATE report SET markdown = ?", (HOSTILE,))
     (home / "runs" / DONE / "log").write_bytes(HOSTILE.encode() + b"\xff\xfe\n" * 50)
-    async with dashboard(home).run_test(size=size) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=size) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         pages = [("enter",), *((key,) for key in "23456"), ("s",), *((key,) for key in "23456")]
@@ -539,7 +541,7 @@ async def test_hostile_strings_are_shown_as_they_are(home: Path, size: tuple[int
 
 @driven
 async def test_any_size_is_survived(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         for keys in ((), ("end", "up", "enter"), ("2",), ("3",), ("s",), ("2",)):
             await press(pilot, *keys)
@@ -556,7 +558,7 @@ async def test_missing_and_damaged_pictures_are_told_in_their_place(home: Path) 
             path.write_bytes(b"no picture")
         else:
             path.unlink()
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
         await until(pilot, lambda: "no picture:" in text(pilot))
@@ -566,7 +568,7 @@ async def test_missing_and_damaged_pictures_are_told_in_their_place(home: Path) 
 
 @driven
 async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         for path in home.glob("store.sqlite*"):
             path.unlink()
@@ -578,7 +580,7 @@ async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path
 @driven
 async def test_a_lost_run_is_shown_as_lost(tmp_path: Path) -> None:
     home = shown_store.fill(tmp_path / "home")  # nobody holds the lock of the run at work
-    async with dashboard(home, read_only=True).run_test(size=WIDE) as pilot:
+    async with dashboard(home, read_only=True).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, LIVE)
         assert "its process ended without a word" in text(pilot)
@@ -587,7 +589,7 @@ async def test_a_lost_run_is_shown_as_lost(tmp_path: Path) -> None:
 
 @driven
 async def test_a_study_that_was_removed_is_left(home: Path) -> None:
-    async with dashboard(home).run_test(size=WIDE) as pilot:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         pilot.app.push_screen(StudyScreen("sgone0001"))
         await until(pilot, lambda: "is not in the store any more" in text(pilot))

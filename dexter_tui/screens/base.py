@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 
+from dexter.errors import InputError
 from dexter_tui import steer
 from dexter_tui.actions import ACTIONS
 from store.browse import RunRow
@@ -62,8 +64,11 @@ class DataScreen(Screen[None]):
         if self._loading:
             self._again = True
             return
+        try:
+            wish = self.wish()
+        except NoMatches:
+            return  # not composed yet; once it is, it reads
         self._loading = True
-        wish = self.wish()
         self.run_worker(lambda: self._load(wish), thread=True, exit_on_error=False, group="load")
 
     def _load(self, wish: Any) -> None:
@@ -139,8 +144,13 @@ class DataScreen(Screen[None]):
         def run() -> None:
             try:
                 line = work()
-            except (StoreError, ValueError, OSError) as refused:
+            except (StoreError, InputError, OSError) as refused:
                 self.app.call_from_thread(self.dexter.complain, str(refused))
+                return
+            except Exception as defect:
+                self.dexter.note_defect(traceback.format_exc())
+                line = f"{type(defect).__name__}: {defect}"
+                self.app.call_from_thread(self.dexter.complain, line)
                 return
             if line:
                 self.app.call_from_thread(self.dexter.tell, line)

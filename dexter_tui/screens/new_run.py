@@ -91,7 +91,6 @@ class NewRunScreen(DataScreen):
         self.query_one("#form-side").border_title = "Help"
         self.query_one(Form).focus()
         self._show_choices()
-        super().on_mount()
 
     def _rows(self) -> list[Row]:
         fields = RunConfig.model_fields

@@ -70,8 +70,8 @@ class Found(NamedTuple):
     log: list[str] | None
 
 
-class StepsPage(VerticalScroll, can_focus=True):
-    """A page with the axis of steps."""
+class StepsPage(VerticalScroll, can_focus=True, inherit_bindings=False):
+    """A page with the axis of steps: left, right, home and end are the cursor's."""
 
     BINDINGS = bindings("chart")
 
@@ -138,7 +138,6 @@ class RunScreen(PagesScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.draw_tabs()
         self.focus_page()
 

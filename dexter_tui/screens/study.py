@@ -85,7 +85,6 @@ class StudyScreen(PagesScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.draw_tabs()
         self.focus_page()
 
