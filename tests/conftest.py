@@ -1,7 +1,9 @@
 """What all tests share: one thread, no network, a home of their own."""
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,29 @@ class Outcome:
     def json(self) -> Any:
         """The one JSON value on standard output."""
         return json.loads(self.out)
+
+
+def _kill_workers(below: Path) -> None:
+    """End the runners and workers, in sessions of their own, whose home lies below a folder."""
+    mark = f"DEXTER_HOME={below}".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if int(environ.parent.name) != os.getpid() and any(
+                entry.startswith(mark) for entry in environ.read_bytes().split(b"\0")
+            ):
+                os.kill(int(environ.parent.name), signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test(tmp_path: Path) -> Iterator[None]:
+    yield
+    _kill_workers(tmp_path)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_process_outlives_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    yield
+    _kill_workers(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
