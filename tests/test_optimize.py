@@ -267,3 +267,37 @@ def test_a_loss_that_is_not_a_number_ends_the_run(models, tmp_path):
 def test_an_unknown_class_is_refused(models):
     with pytest.raises(InputError, match="waterbird"):
         start(models, class_name="waterbrid")
+
+
+def test_bfloat16_searches_as_float32_does():
+    """On a CPU: half the memory, losses near, the soft prompt in float32."""
+    steps = {}
+    for dtype in ("float32", "bfloat16"):
+        config = make_config(dtype=dtype, steps=3, n_grad=3)
+        search = optimize(
+            config,
+            generator=load_generator(
+                str(tiny.generator_folder()),
+                scheduler="LCM",
+                diffusion_steps=2,
+                image_size=32,
+                dtype=dtype,
+            ),
+            classifier=load_classifier(f"hf:{tiny.classifier_folder()}", dtype=dtype),
+            masked_lm=load_masked_lm(str(tiny.masked_lm_folder())),
+        )
+        steps[dtype] = [next(search) for _ in range(3)]
+        assert search.state_dict()["soft_prompt"].dtype == torch.float32
+    for full, half in zip(steps["float32"], steps["bfloat16"], strict=True):
+        assert half.losses["total"] == pytest.approx(full.losses["total"], rel=0.05)
+    assert steps["float32"][0].words == steps["bfloat16"][0].words
+
+
+def test_the_reference_ends_after_hits_in_a_row(models, tmp_path):
+    classifier = python_classifier(tmp_path, "score = x.mean((1, 2, 3)) + 5")
+    search = optimize(
+        make_config(stop="consecutive", stop_hits=3, steps=50, batch=1),
+        **{**models, "classifier": classifier},
+    )
+    assert len(list(search)) == 3
+    assert search.result.stop_reason == "consecutive"
