@@ -187,7 +187,7 @@ async def test_a_finished_run_can_be_replayed(home: Path) -> None:
         await press(pilot, "enter", "home", "less_than_sign", "less_than_sign", "space")
         run = pilot.app.screen
         assert isinstance(run, RunScreen)
-        assert "replay 1 steps/s" in text(pilot)
+        assert "replay 1/s" in text(pilot)
         assert run.cursor < 40
         await press(pilot, *["greater_than_sign"] * 6)
         await until(pilot, lambda: run.cursor == 40)
@@ -202,7 +202,7 @@ async def test_prompts_settings_and_log_of_a_run(home: Path) -> None:
         await press(pilot, "enter", "4")
         assert re.search(r"1 +0.100 +16 +water, sea   a picture of a bird with", text(pilot))
         await press(pilot, "5")
-        assert re.search(r"\* template +a picture .* +preset: single", text(pilot))  # it differs
+        assert re.search(r"\* template +a picture of a bird", text(pilot))  # it differs
         await press(pilot, "6")
         assert "step 39: loss 0.1250" in text(pilot)
 

@@ -301,15 +301,17 @@ class RunScreen(PagesScreen):
         palette = self.dexter.palette
         text = Text()
         if self._player is not None:
-            text.append(f"replay {SPEEDS[self._speed]} steps/s  ", palette.accent)
+            text.append(f"replay {SPEEDS[self._speed]}/s  ", palette.accent)
         elif self.following and self.run_row and self.run_row.state not in ENDED:
             text.append("live  ", palette.active)
         if self._log:
             text.append("log  ", palette.accent)
         if self.numbers:
             axis = self.axis
-            window = f" of {axis.first}{self.dexter.signs.dash}{axis.last}"
-            text.append(f"step {self.cursor}", "bold").append(f"{window} ", palette.dim)
+            text.append(f"step {self.cursor}", "bold")
+            if self._player is None:
+                window = f" of {axis.first}{self.dexter.signs.dash}{axis.last} "
+                text.append(window, palette.dim)
         return text
 
     @property
