@@ -22,13 +22,13 @@ from torch.nn import functional
 
 from dexter.lab import judge, models, parallel, readers, world
 from dexter.lab.classifiers import augment
-from dexter.lab.scenes import Scene, caption, render, sample_scene
+from dexter.lab.scenes import Scene, caption, full_caption, render, sample_scene
 
 WORK = Path("build/lab")
 DROP_CAPTION = 0.10
 GUIDANCE_WEIGHT = 0.6
 """Classifier-free guidance that the generator learns to need no second call for: scale 2.5."""
-JUDGE_WEIGHT = 0.05
+JUDGE_WEIGHT = 0.01
 """Of the judge's cross-entropy beside the squared error of denoising."""
 MIX = {"birds": 0.34, "animals": 0.28, "objects": 0.22, "people": 0.16}
 """Share of each group of subjects: birds, which the first demonstration needs, are seen most."""
@@ -225,8 +225,9 @@ def _frozen_judge() -> nn.Module:
 
 FIRST_SHARE = 5 / 8
 """Of a batch: pictures at the first step of the sampler."""
-LOOKS = 6
-"""Pictures of a scene whose mean is the target of the first step."""
+LOOKS = 5
+"""Pictures of a scene with items whose mean is the target of the first step; of one without, which
+is met again and again, four times as many."""
 
 
 def _noise_levels(batch: int) -> tuple[Tensor, int]:
@@ -254,11 +255,22 @@ def _mean_latents(scenes: list[Scene], rng: np.random.Generator) -> Tensor:
     that the caption allows. A single picture is that mean and noise of twice its variance over
     subjects; with the mean as the target, the words' shapes are learned in a tenth of the samples.
     """
-    looks = [
-        replace(scene, seed=int(rng.integers(2**31))) for scene in scenes for _ in range(LOOKS)
+    means = [
+        _mean_latent(replace(scene, seed=0))
+        if not scene.items
+        else _latents(_looks(scene, LOOKS, rng)).mean(0)
+        for scene in scenes
     ]
-    latents = _latents(looks)
-    return latents.view(len(scenes), LOOKS, *latents.shape[1:]).mean(1)
+    return torch.stack(means)
+
+
+def _looks(scene: Scene, count: int, rng: np.random.Generator) -> list[Scene]:
+    return [replace(scene, seed=int(rng.integers(2**31))) for _ in range(count)]
+
+
+@cache
+def _mean_latent(scene: Scene) -> Tensor:
+    return _latents(_looks(scene, 4 * LOOKS, np.random.default_rng(0))).mean(0)
 
 
 def generator_task(samples: int, guided: bool = False) -> parallel.Task:
@@ -286,7 +298,9 @@ def generator_task(samples: int, guided: bool = False) -> parallel.Task:
         scenes = training_scenes(rng, batch)
         steps, first = _noise_levels(batch)
         latents = torch.cat([_mean_latents(scenes[:first], rng), _latents(scenes[first:])])
-        captions = [caption(scene, rng) for scene in scenes]
+        captions = [
+            caption(scene, rng) if rng.random() < 0.6 else full_caption(scene) for scene in scenes
+        ]
         bare = torch.tensor([rng.random() < DROP_CAPTION for _ in captions])
         captions = ["" if b else text for b, text in zip(bare, captions, strict=True)]
         signal, noise_level = (part[steps].view(-1, 1, 1, 1) for part in _schedule())
