@@ -84,7 +84,15 @@ def study(home: Path) -> str:
                     sha256=store.put_artifact(png(10 * seed + number), "image/png"),
                 )
             store.finish_run(
-                run, State.SUCCEEDED, words=words, prompt=prompt, score_value=0.5 + seed / 10
+                run,
+                State.SUCCEEDED,
+                words=words,
+                prompt=prompt,
+                score_value=0.5 + seed / 10,
+                score_low=0.3,
+                score_high=0.8,
+                score_n=10,
+                score_hits=5 + seed,
             )
         return study
 
