@@ -27,7 +27,6 @@ from store.errors import StoreError
 
 TICK = 0.5  # seconds between looks at the store
 SLOW_TICK = 2.0  # with --low-bandwidth
-KEEP_SECONDS = 10.0  # between looks after the runners
 LIVENESS_SECONDS = 5.0  # a killed worker changes nothing in the store, so look at times anyway
 
 
@@ -67,8 +66,8 @@ class DexterApp(App[None]):
 
     def on_mount(self) -> None:
         self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
-        if not self.options.read_only:
-            self.set_interval(KEEP_SECONDS, self._keep_going)
+        if not self.options.read_only and self.options.keep_seconds:
+            self.set_interval(self.options.keep_seconds, self._keep_going)
 
     def _tick(self) -> None:
         screen = self.screen

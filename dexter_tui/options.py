@@ -25,3 +25,5 @@ class Options:
     keys: dict[str, str] = field(default_factory=dict)
     """Other keys, by the names of `dexter_tui.actions`."""
     animate: bool = True
+    keep_seconds: float = 10.0
+    """Between two looks after the runners; 0 for none."""

@@ -25,8 +25,8 @@ def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None
 
 
 def dashboard(home: Path, **options: Any) -> DexterApp:
-    """The app, without animations."""
-    return DexterApp(home, Options(**{"animate": False, **options}))
+    """The app, without animations, and without starting runners for what waits."""
+    return DexterApp(home, Options(**{"animate": False, "keep_seconds": 0, **options}))
 
 
 async def settle(pilot: Pilot[None]) -> None:

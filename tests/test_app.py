@@ -73,6 +73,16 @@ async def test_an_empty_store_offers_the_demo_with_one_key(tmp_path: Path) -> No
 
 
 @driven
+async def test_the_first_runs_can_be_moved_among_at_once(tmp_path: Path) -> None:
+    async with dashboard(tmp_path / "home").run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        shown_store.fill(tmp_path / "home")  # as another process does
+        await until(pilot, lambda: DONE in text(pilot))
+        await press(pilot, "down")
+        assert pilot.app.screen.query_one(RunList).index == 1
+
+
+@driven
 async def test_home_shows_studies_runs_and_the_selected_run_as_it_stands(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)

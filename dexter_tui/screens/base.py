@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 
 from dexter.errors import InputError
 from dexter_tui import steer
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from dexter_tui.app import DexterApp
 
 _CHANGES = {action.name.partition("(")[0] for action in ACTIONS if action.changes}
+
+
+def entitle(widget: Widget, title: str) -> None:
+    """The title in a widget's frame; setting it draws the widget again, so only if it changed."""
+    if widget.border_title != title:
+        widget.border_title = title
 
 
 class DataScreen(Screen[None]):

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Center, Horizontal, Middle, Vertical
+from textual.containers import Container, Horizontal, Vertical
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from dexter_tui import steer
 from dexter_tui.actions import bindings
-from dexter_tui.screens.base import DataScreen
+from dexter_tui.screens.base import DataScreen, entitle
 from dexter_tui.views import clean
 from dexter_tui.widgets.cells import TextLines
 from dexter_tui.widgets.devices import DeviceStrip
@@ -127,7 +127,7 @@ class HomeScreen(DataScreen):
                     yield Picture(self.dexter.pictures, id="preview")
                     yield Static(id="caption")
                 yield Tail(id="tail")
-        with Center(id="welcome"), Middle():
+        with Container(id="welcome"):
             yield Static(id="welcome-text")
         yield DeviceStrip(id="devices")
         yield KeyBar()
@@ -192,6 +192,8 @@ class HomeScreen(DataScreen):
         runs = self.query_one(RunList)
         total = sum(data.counts.values())
         self.set_class(total == 0, "-empty")
+        if total and self.focused is None:  # there was nothing to focus until now
+            self.call_after_refresh(runs.focus)
         if total == 0:
             self.query_one("#welcome-text", Static).update(self._welcome())
         if data.listed is not self._listed:
@@ -229,7 +231,7 @@ class HomeScreen(DataScreen):
         palette, signs = self.dexter.palette, self.dexter.signs
         key = runs.selected
         if key is None:
-            panel.border_title = ""
+            entitle(panel, "")
             self._update("#facts", Text("nothing here; change the filter", style=palette.dim))
             self._show_preview(None)
             self.query_one(Tail).show([])
@@ -240,7 +242,7 @@ class HomeScreen(DataScreen):
         if key < 0:
             study = runs.studies.get(-key)
             if study is not None:
-                panel.border_title = f"Study {clean(study.id)}"
+                entitle(panel, f"Study {clean(study.id)}")
                 self._update("#facts", study_facts(study, data.members, width, palette, signs))
             self._shown_run = None
             self._show_preview(None)
@@ -249,7 +251,7 @@ class HomeScreen(DataScreen):
         run = runs.rows.get(key)
         if run is None:
             return
-        panel.border_title = f"Run {clean(run.id)} {signs.dot} seed {run.seed}"
+        entitle(panel, f"Run {clean(run.id)} {signs.dot} seed {run.seed}")
         airy = self.size.height >= 32
         facts = run_facts(run, data.steps, width, palette, signs, airy=airy)
         self._update("#facts", facts)

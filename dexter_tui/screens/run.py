@@ -17,6 +17,7 @@ from textual.widgets import ContentSwitcher, Static
 
 from dexter_tui import steer
 from dexter_tui.actions import bindings
+from dexter_tui.screens.base import entitle
 from dexter_tui.screens.pages import PagesScreen, TabBar, TextPage
 from dexter_tui.views import clean, size
 from dexter_tui.widgets.cells import TextLines
@@ -265,11 +266,12 @@ class RunScreen(PagesScreen):
             return
         palette = self.dexter.palette
         inspector = self.query_one("#inspector")
-        inspector.border_title = f"Step {self.cursor}" if step else "No steps yet"
+        entitle(inspector, f"Step {self.cursor}" if step else "No steps yet")
         frame = self.frame_at_cursor
         picture = self.query_one("#at-cursor", Picture)
         picture.sha256 = frame and frame.sha256
-        picture.display = frame is not None
+        if picture.display != (frame is not None):
+            picture.display = frame is not None
         caption = frame_caption(frame, self.labels, palette) if frame else Text()
         width = max(self.query_one("#at-cursor-words").size.width, 30)
         at_end = self.following and run.state in ENDED

@@ -22,12 +22,22 @@ class KeyBar(Widget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._shown = Text()
         self._places: list[tuple[range, str]] = []
 
     def on_mount(self) -> None:
-        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self._look())
 
-    def render(self) -> RenderResult:
+    def on_resize(self) -> None:
+        self.refresh()
+
+    def _look(self) -> None:
+        """Drawn again only if it is another line: the signal comes often."""
+        if self._line()[0] != self._shown:
+            self.refresh()
+
+    def _line(self) -> tuple[Text, list[tuple[range, str]]]:
+        """The text, and where in it which key stands."""
         app = cast("DexterApp", self.app)
         shown = [
             active.binding
@@ -37,7 +47,8 @@ class KeyBar(Widget):
         # What every screen has comes last, but help is always in reach.
         last = [binding for binding in shown if (binding.id or "").startswith("app.")]
         reserved = sum(len(binding.description) + 4 for binding in last)
-        text, self._places, seen = Text(no_wrap=True, overflow="crop"), [], set()
+        text, seen = Text(no_wrap=True, overflow="crop"), set()
+        places: list[tuple[range, str]] = []
         for binding in [*(b for b in shown if b not in last), *last]:
             key = sign(binding.key, ascii_only=app.options.ascii)
             room = self.size.width - (0 if binding in last else reserved)
@@ -46,9 +57,13 @@ class KeyBar(Widget):
             seen.add(binding.action)
             start = len(text)
             text.append(key, f"bold {app.palette.accent}").append(f" {binding.description}")
-            self._places.append((range(start, len(text)), binding.key))
+            places.append((range(start, len(text)), binding.key))
             text.append("  ")
-        return text
+        return text, places
+
+    def render(self) -> RenderResult:
+        self._shown, self._places = self._line()
+        return self._shown
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
