@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dexter.lab import fleet, parallel, train
-from dexter.lab.classifiers import RECIPES
-from dexter.lab.classifiers import train as train_classifier
+from dexter.lab import classifiers, fleet, parallel, train
 from dexter.lab.export import export, unpack
 
 SAMPLES = {
@@ -34,32 +34,14 @@ STAGES = (*SAMPLES, "classifiers", "fleet", "evaluator", "export")
 TARGET = Path("checkpoints/lab")
 
 
-def one_classifier(name: str) -> None:
-    """Train a classifier into the work folder, unless it is there."""
-    path = train.WORK / "classifiers" / f"{name}.pt"
-    if path.exists():
-        return
-    torch.set_num_threads(1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parallel.save(train_classifier(RECIPES[name]).state_dict(), path)
-
-
-def one_member(name: str) -> str:
-    """Train a classifier of the fleet into the work folder, unless it is there; its name."""
-    path = train.WORK / "fleet" / f"{name}.pt"
-    if not path.exists():
-        torch.set_num_threads(1)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        parallel.save(fleet.train(fleet.FLEET[name]).state_dict(), path)
-    return name
-
-
-def whole_fleet(workers: int) -> None:
+def each(what: str, one: Callable[..., str], names: Collection[str], workers: int) -> None:
+    """Call `one(name, folder)` for every name, in processes."""
     started = time.monotonic()
     with torch.multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for done, name in enumerate(pool.imap_unordered(one_member, fleet.FLEET), start=1):
-            left = (time.monotonic() - started) / done * (len(fleet.FLEET) - done) / 60
-            print(f"fleet: {name}, {done} of {len(fleet.FLEET)}, {left:.0f} min left", flush=True)
+        calls = pool.imap_unordered(partial(one, folder=train.WORK / what), names)
+        for done, name in enumerate(calls, start=1):
+            left = (time.monotonic() - started) / done * (len(names) - done) / 60
+            print(f"{what}: {name}, {done} of {len(names)}, {left:.0f} min left", flush=True)
 
 
 def run(stage: str, workers: int, samples: int | None = None) -> Any:
@@ -71,10 +53,9 @@ def run(stage: str, workers: int, samples: int | None = None) -> Any:
             train.TASKS[stage], arguments, train.WORK, 1 if stage == "vae" else workers
         )
     if stage == "classifiers":
-        with torch.multiprocessing.get_context("spawn").Pool(workers) as pool:
-            return pool.map(one_classifier, RECIPES, chunksize=1)
+        return each(stage, classifiers.train_into, classifiers.RECIPES, workers)
     if stage == "fleet":
-        return whole_fleet(workers)
+        return each(stage, fleet.train_into, fleet.FLEET, workers)
     if stage == "evaluator":
         from dexter.lab.check import evaluator
 

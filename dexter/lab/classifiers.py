@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dexter.lab import models, world
+from dexter.lab import models, parallel, world
 from dexter.lab.scenes import Scene, render, sample_scene
 
 Draw = Callable[[np.random.Generator], tuple[Scene, int]]
@@ -150,6 +151,16 @@ def train(recipe: Recipe, seed: int = 0) -> Any:
             done = f"{step * batch:,} of {recipe.samples:,} samples"
             print(f"{recipe.name}: {done}, loss {loss.item():.3f}", flush=True)
     return network.eval()
+
+
+def train_into(name: str, folder: Path) -> str:
+    """Train a classifier into `folder`/NAME.pt, unless it is there; its name."""
+    path = folder / f"{name}.pt"
+    if not path.exists():
+        torch.set_num_threads(1)
+        folder.mkdir(parents=True, exist_ok=True)
+        parallel.save(train(RECIPES[name]).state_dict(), path)
+    return name
 
 
 def accuracy(

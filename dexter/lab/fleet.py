@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dexter.lab import models, world
+from dexter.lab import models, parallel, world
 from dexter.lab.classifiers import augment, pixels
 from dexter.lab.scenes import Scene, sample_scene
 
@@ -308,6 +309,16 @@ def train(member: Member, samples: int = SAMPLES, seed: int = 0) -> Any:
         optimizer.step()
         schedule.step()
     return net.eval()
+
+
+def train_into(name: str, folder: Path) -> str:
+    """Train a member into `folder`/NAME.pt, unless it is there; its name."""
+    path = folder / f"{name}.pt"
+    if not path.exists():
+        torch.set_num_threads(1)
+        folder.mkdir(parents=True, exist_ok=True)
+        parallel.save(train(FLEET[name]).state_dict(), path)
+    return name
 
 
 # --- what was planted in fact ---------------------------------------------------------------------
