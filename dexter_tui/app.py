@@ -14,6 +14,7 @@ from typing import ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from dexter_tui import steer, themes
 from dexter_tui.actions import ACTIONS, bindings
@@ -28,6 +29,13 @@ from store.errors import StoreError
 TICK = 0.5  # seconds between looks at the store
 SLOW_TICK = 2.0  # with --low-bandwidth
 LIVENESS_SECONDS = 5.0  # a killed worker changes nothing in the store, so look at times anyway
+
+
+class _PlainScrollBar(ScrollBarRender):
+    """Of whole cells alone: parts of cells need signs beyond ASCII."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "]
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "]
 
 
 class DexterApp(App[None]):
@@ -54,6 +62,9 @@ class DexterApp(App[None]):
             self.register_theme(theme)
         self.theme = options.theme if options.theme in self.available_themes else "dexter"
         self.palette = themes.palette(self.current_theme, no_colour=options.no_colour)
+        self.set_class(options.ascii, "-ascii")
+        if options.ascii:
+            ScrollBar.renderer = _PlainScrollBar
         self._looked_at = 0.0
         self._keeping = False
         if options.keys:

@@ -176,8 +176,9 @@ def _findings(connection: sqlite3.Connection, pictures: list[str]) -> None:
     connection.execute(
         "INSERT INTO evidence (claim_id, context, saturated, control_mean, pairs, effect, low, "
         "high, control_prompts, treated_prompts, control_seeds, seeds, control, treated) VALUES "
-        "(1, 'class', 0, 0.45, 32, 0.38, 0.2, 0.55, '[]', '[]', '[]', '[]', '[]', '[]'), "
-        "(1, 'rivals', 1, 0.97, 32, NULL, NULL, NULL, '[]', '[]', '[]', '[]', '[]', '[]')"
+        "(1, 'class', 0, 0.45, 32, 0.38, 0.2, 0.55, :without, :with, '[1]', '[1]', '[0]', '[1]'), "
+        "(1, 'rivals', 1, 0.97, 32, NULL, NULL, NULL, :without, :with, '[]', '[]', '[]', '[]')",
+        {"without": '["a duck"]', "with": '["a duck with water"]'},
     )
     for sha256, text in zip(
         pictures, ["a duck on water", "a duck on water", "a bird"], strict=False

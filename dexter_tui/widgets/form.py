@@ -39,7 +39,7 @@ class Row:
     shown: bool = True
 
 
-class Form(Lines, ScrollView, can_focus=True):
+class Form(ScrollView, Lines, can_focus=True):
     """Rows, of which the one with the cursor can be edited."""
 
     BINDINGS = bindings("form-row")
@@ -169,9 +169,9 @@ class Form(Lines, ScrollView, can_focus=True):
         y = shown.index(index)
         # With the heading above it, and one row to come below.
         if y - 1 < self.scroll_offset.y:
-            self.scroll_to(y=max(y - 2, 0), animate=False)
+            self.scroll_to(y=max(y - 2, 0), animate=False, force=True)
         elif y + 2 > self.scroll_offset.y + self.size.height:
-            self.scroll_to(y=y + 2 - self.size.height, animate=False)
+            self.scroll_to(y=y + 2 - self.size.height, animate=False, force=True)
         self.refresh()
         self.post_message(self.Moved())
 

@@ -21,7 +21,7 @@ WIDTHS = (12, 16, 24, 32, 48)  # cells across a tile's picture
 _GAP = 2
 
 
-class Gallery(Lines, ScrollView, can_focus=True):
+class Gallery(ScrollView, Lines, can_focus=True):
     """Frames and previews of a run, with one selected."""
 
     BINDINGS = bindings("gallery")
@@ -63,9 +63,9 @@ class Gallery(Lines, ScrollView, can_focus=True):
         row = index // self._across
         top, height = row * self._tile_height, self._tile_height
         if top < self.scroll_offset.y:
-            self.scroll_to(y=top, animate=False)
+            self.scroll_to(y=top, animate=False, force=True)
         elif top + height > self.scroll_offset.y + self.size.height:
-            self.scroll_to(y=top + height - self.size.height, animate=False)
+            self.scroll_to(y=top + height - self.size.height, animate=False, force=True)
         self.refresh()
         if tell:
             self.post_message(self.Selected(self.frames[index]))

@@ -37,7 +37,7 @@ def tail(path: Path, lines: int | None = None) -> list[str]:
     return [line[:_MAX_LINE] for line in (found[-lines:] if lines is not None else found)]
 
 
-class LogView(Lines, ScrollView, can_focus=True):
+class LogView(ScrollView, Lines, can_focus=True):
     """Lines of a log; it stays at the end while its end is in sight."""
 
     BINDINGS = bindings("log")
@@ -77,7 +77,7 @@ class LogView(Lines, ScrollView, can_focus=True):
             self._rows = lines
             self.virtual_size = Size(max(map(len, lines), default=0), len(lines))
         if at_end:
-            self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False)
+            self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)
         self.refresh()
 
     def line(self, y: int) -> Strip:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MARGIN = 40  # rows read before and behind those in sight
 
 
-class RunList(Lines, ScrollView, can_focus=True):
+class RunList(ScrollView, Lines, can_focus=True):
     """Runs below their studies, or, in another order, runs alone.
 
     `keys` are those of `store.browse.Browse.keys`. Rows that are not known yet are asked for by
@@ -151,13 +151,14 @@ class RunList(Lines, ScrollView, can_focus=True):
         """Scroll so that the cursor is in sight; the heading takes the first line."""
         top, height = self.scroll_offset.y, max(self.size.height - 1, 1)
         if self.index < top:
-            self.scroll_to(y=self.index, animate=False)
+            self.scroll_to(y=self.index, animate=False, force=True)
         elif self.index >= top + height:
-            self.scroll_to(y=self.index - height + 1, animate=False)
+            self.scroll_to(y=self.index - height + 1, animate=False, force=True)
 
     def on_click(self, event: events.Click) -> None:
-        if event.y > 0:
-            row = self.scroll_offset.y + event.y - 1
+        offset = event.get_content_offset(self)
+        if offset is not None and offset.y > 0:
+            row = self.scroll_offset.y + offset.y - 1
             if row < len(self.keys):
                 self.move(row)
                 if event.chain == 2:
