@@ -185,34 +185,59 @@ class ReferenceTargets:
 class TupleHistory:
     """Running mean loss of every tuple of words tried; the best one is what a run answers.
 
-    Means are shrunk towards the mean of all pictures so far, as if each tuple had PRIOR_COUNT
-    more pictures of that loss: a tuple with one lucky picture does not beat one that did well
-    many times.
+    Most tuples are tried once, and one lucky picture says little. So a tuple's mean is shrunk, by
+    TUPLE_PRIOR pictures, towards what its words did wherever else they stood: the mean of all
+    pictures plus, for each mask, the word's own deviation from it, which is shrunk towards 0 by
+    WORD_PRIOR pictures. A word that does well with many others is found long before any one tuple
+    of it has been tried twice.
     """
 
-    PRIOR_COUNT = 0.25
+    TUPLE_PRIOR = 1.0
+    WORD_PRIOR = 2.0
 
     def __init__(self) -> None:
         self._sums: dict[Words, tuple[float, int]] = {}
+        self._by_word: list[dict[int, tuple[float, int]]] = []
         self._total = 0.0
         self._count = 0
 
     def update(self, words: Words, loss: float) -> None:
         """Take in one picture."""
-        total, count = self._sums.get(words, (0.0, 0))
-        self._sums[words] = (total + loss, count + 1)
+        total, n = self._sums.get(words, (0.0, 0))
+        self._sums[words] = (total + loss, n + 1)
+        self._by_word = self._by_word or [{} for _ in words]
+        for by_word, word in zip(self._by_word, words, strict=True):
+            total, n = by_word.get(word, (0.0, 0))
+            by_word[word] = (total + loss, n + 1)
         self._total += loss
         self._count += 1
 
     def best(self, count: int = 1) -> list[Words]:
         """The ``count`` tuples with the lowest shrunk mean, best first; ties: the older one."""
-        prior = self.PRIOR_COUNT * self._total / max(self._count, 1)
+        effects = self._effects()
+        mean = self._total / max(self._count, 1)
 
         def shrunk(words: Words) -> float:
             total, n = self._sums[words]
-            return (total + prior) / (n + self.PRIOR_COUNT)
+            prior = mean + sum(by_word[word] for by_word, word in zip(effects, words, strict=True))
+            return (total + self.TUPLE_PRIOR * prior) / (n + self.TUPLE_PRIOR)
 
         return heapq.nsmallest(count, self._sums, key=shrunk)
+
+    def joined(self) -> Words:
+        """The best word of each mask, be it that nobody tried them together."""
+        return tuple(min(by_word, key=by_word.__getitem__) for by_word in self._effects())
+
+    def _effects(self) -> list[dict[int, float]]:
+        """For each mask: what each word adds to the mean loss, shrunk."""
+        mean = self._total / max(self._count, 1)
+        return [
+            {
+                word: (total - n * mean) / (n + self.WORD_PRIOR)
+                for word, (total, n) in by_word.items()
+            }
+            for by_word in self._by_word
+        ]
 
     def mean(self, words: Words) -> tuple[float, int]:
         """Mean loss of a tuple and how many pictures that is; (nan, 0) if it was never tried."""
@@ -221,12 +246,19 @@ class TupleHistory:
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, in plain types."""
-        return {"sums": dict(self._sums), "total": self._total, "count": self._count}
+        return {
+            "sums": dict(self._sums),
+            "by_word": [dict(by_word) for by_word in self._by_word],
+            "total": self._total,
+            "count": self._count,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self._sums = dict(state["sums"])
-        self._total, self._count = state["total"], state["count"]
+        self._by_word = [dict(by_word) for by_word in state["by_word"]]
+        self._total = state["total"]
+        self._count = state["count"]
 
 
 def _features(config: RunConfig, classifier: Classifier, class_index: int) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from dexter.generator import Generator
 
 # At the end so many of the best tuples are compared on so many fresh pictures each.
-FINAL_TUPLES = 4
+FINAL_TUPLES = 6
 FINAL_PICTURES = 16
 
 ADVANTAGE_LIMIT = 2.0
@@ -412,9 +412,11 @@ class Optimization(Iterator[Step]):
 
     @torch.no_grad()
     def _final_comparison(self, stop_reason: str) -> Result:
-        """Compare the best tuples, and the likeliest one, on the same fresh pictures."""
+        """Compare the best tuples, the best words joined, and the likeliest, on the same fresh
+        pictures."""
         likeliest = tuple(self._prompt.logits().argmax(-1).tolist())
-        tuples = list(dict.fromkeys([*self._history.best(FINAL_TUPLES - 1), likeliest]))
+        best = self._history.best(FINAL_TUPLES - 2)
+        tuples = list(dict.fromkeys([*best, self._history.joined(), likeliest]))
         texts = [self._prompt.text(words) for words in tuples for _ in range(FINAL_PICTURES)]
         seeds = self._fresh_seeds(FINAL_PICTURES) * len(tuples)
         totals = torch.cat(

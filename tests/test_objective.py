@@ -135,6 +135,15 @@ class TestTupleHistory:
             history.update((3, 4), 0.0)
         assert history.best() == [(3, 4)]
 
+    def test_a_word_that_does_well_everywhere_beats_a_lucky_picture(self):
+        history = TupleHistory()
+        for other in range(10):
+            history.update((other, 5), 0.3)  # never twice the same tuple
+            history.update((other, 6), 3.0)
+        history.update((7, 8), 0.3)  # once, and its words are known for nothing
+        assert all(words[1] == 5 for words in history.best(5))
+        assert history.joined()[1] == 5
+
     def test_means_are_not_shrunk_in_what_is_told(self):
         history = TupleHistory()
         history.update((1,), 1.0)
