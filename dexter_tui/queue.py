@@ -24,9 +24,7 @@ Names = Annotated[
     typer.Argument(metavar="ID...", help="runs or studies, or beginnings of their ids"),
 ]
 
-queue_app = typer.Typer(
-    rich_markup_mode=None, help="The runs that wait: add, list, reorder, …"
-)
+queue_app = typer.Typer(rich_markup_mode=None, help="The runs that wait: add, list, reorder, …")
 
 
 def register(app: typer.Typer) -> None:
@@ -63,9 +61,7 @@ def add(
     ] = None,
     seed: Annotated[
         list[int] | None,
-        typer.Option(
-            min=0, max=999, metavar="K", help="this seed; may be repeated  [default: 0]"
-        ),
+        typer.Option(min=0, max=999, metavar="K", help="this seed; may be repeated  [default: 0]"),
     ] = None,
     file: Annotated[
         Path | None,
@@ -95,9 +91,7 @@ def add(
         **values,
     }
     given = {name: value for name, value in own.items() if value is not None}
-    sweeps = (
-        [given] if file is None else [{**sweep, **given} for sweep in read_sweeps(file)]
-    )
+    sweeps = [given] if file is None else [{**sweep, **given} for sweep in read_sweeps(file)]
     configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
     checked = control.check(configs, paths.home(), warn=_say)
     _warn_of_logout()
@@ -158,9 +152,7 @@ def read_sweeps(path: Path) -> list[dict[str, object]]:
         raise InputError(f"--file: {path} is not YAML: {first}") from None
     sweeps = read if isinstance(read, list) else [read]
     if not sweeps or not all(isinstance(sweep, dict) for sweep in sweeps):
-        raise InputError(
-            f"--file: {path} must hold settings by name, or a list of such"
-        )
+        raise InputError(f"--file: {path} must hold settings by name, or a list of such")
     spelling = {flag.removeprefix("--"): name for name, flag in flags.SPELLING.items()}
     return [
         {
@@ -180,9 +172,7 @@ def list_queue(as_json: Json = False) -> None:
         store.reconcile()
         runs = store.queue()
         if as_json:
-            _print_json(
-                [{**views.run_json(run), "priority": run.priority} for run in runs]
-            )
+            _print_json([{**views.run_json(run), "priority": run.priority} for run in runs])
         elif runs:
             _print(queue_table(runs))
         else:
@@ -209,9 +199,7 @@ def clear(as_json: Json = False) -> None:
 @queue_app.command()
 def reorder(
     names: Names = None,
-    priority: Annotated[
-        int | None, typer.Option(metavar="N", help="more goes first")
-    ] = None,
+    priority: Annotated[int | None, typer.Option(metavar="N", help="more goes first")] = None,
     first: Annotated[bool, typer.Option("--first", help="before all others")] = False,
     last: Annotated[bool, typer.Option("--last", help="behind all others")] = False,
     as_json: Json = False,
@@ -294,9 +282,7 @@ def _each(
         raise InputError(f"{verb}: name runs or studies, or give --all")
     with _store() as store:
         store.reconcile()
-        runs = (
-            store.runs(states=states) if all_ else _chosen(store, names, states, verb)
-        )
+        runs = store.runs(states=states) if all_ else _chosen(store, names, states, verb)
         for run in runs:
             act(store, run.id)
         if start and runs:
@@ -304,9 +290,7 @@ def _each(
         _answer(store, [run.id for run in runs], as_json=as_json)
 
 
-def _chosen(
-    store: "Store", names: Sequence[str] | None, states: Any, verb: str
-) -> "list[Run]":
+def _chosen(store: "Store", names: Sequence[str] | None, states: Any, verb: str) -> "list[Run]":
     """The runs of the names, and of a study those that are in one of the states."""
     from store import StoreError
     from store.tables import Study
@@ -324,9 +308,7 @@ def _chosen(
         elif found.state in states:
             runs[found.id] = found
         else:
-            raise StoreError(
-                f"run {found.id} is {found.state.value}; nothing to {verb}"
-            )
+            raise StoreError(f"run {found.id} is {found.state.value}; nothing to {verb}")
     return list(runs.values())
 
 
@@ -343,11 +325,7 @@ def status(as_json: Json = False) -> None:
     _print(slots_table(answer["slots"]))
     print(
         f"{answer['queued']} queued, {answer['paused']} paused"
-        + (
-            f", {answer['waiting']} of them wait after a crash"
-            if answer["waiting"]
-            else ""
-        )
+        + (f", {answer['waiting']} of them wait after a crash" if answer["waiting"] else "")
     )
     if answer["queued"] and not any(slot["runner"] for slot in answer["slots"]):
         _say("no runner is at work; `dexter-tui queue start` starts them")
@@ -355,9 +333,7 @@ def status(as_json: Json = False) -> None:
 
 @queue_app.command()
 def start(
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="on so many CPU slots or GPUs")
-    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="on so many CPU slots or GPUs")] = None,
     as_json: Json = False,
 ) -> None:
     """Start the runners that the queue calls for: those of before a reboot are gone."""
@@ -380,9 +356,7 @@ def describe(store: "Store") -> dict[str, Any]:
     from store.clock import now
 
     store.reconcile()
-    at_work = {
-        run.slot: run for run in store.runs(states=ACTIVE) if run.slot is not None
-    }
+    at_work = {run.slot: run for run in store.runs(states=ACTIVE) if run.slot is not None}
     rows = {row.name: row for row in store.slots()}
     known = {slot.name: slot for slot in devices.slots()}
     names = dict.fromkeys([*known, *rows, *at_work])
@@ -404,12 +378,8 @@ def describe(store: "Store") -> dict[str, Any]:
                 "run": None if run is None else views.run_json(run),
                 "pid": None if run is None else run.pid,
                 "seconds_since_sign": sign,
-                "silent": sign is not None
-                and run is not None
-                and sign > (run.promise or 900),
-                "note": row.note
-                if row is not None and (runner or row.broken)
-                else None,
+                "silent": sign is not None and run is not None and sign > (run.promise or 900),
+                "note": row.note if row is not None and (runner or row.broken) else None,
             }
         )
     queue = store.queue()
@@ -444,9 +414,7 @@ def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
             views.plain(slot["device"]),
             run["id"] if run else "",
             run["state"] if run else idle,
-            f"{run['steps']}/{run['steps_total']}"
-            if run and run["steps_total"]
-            else "",
+            f"{run['steps']}/{run['steps_total']}" if run and run["steps_total"] else "",
             "" if sign is None else f"{views.duration(sign)} ago",
             views.plain(note, "yellow"),
         )
