@@ -56,6 +56,7 @@ class DexterApp(App[None]):
         self.pictures = Pictures(
             lambda sha256, small: self.browse.picture(sha256, small=small),
             "ascii" if options.ascii and mode == "blocks" else mode,
+            self.note_defect,
         )
         self.signs = themes.ASCII if options.ascii else themes.UNICODE
         for theme in themes.THEMES:

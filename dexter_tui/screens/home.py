@@ -304,7 +304,7 @@ class HomeScreen(DataScreen):
             self._caption(frame_caption(frame, self._labels_here(), self.dexter.palette))
 
     def _caption(self, text: Text) -> None:
-        self.query_one("#caption", Static).update(text)
+        self.query_one("#caption", Static).update(text, layout=False)
 
     def _labels_here(self) -> list[str]:
         runs = self.query_one(RunList)

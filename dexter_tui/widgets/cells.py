@@ -1,6 +1,7 @@
 """Text and pictures as lines of terminal cells, which Textual calls strips."""
 
 import re
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -175,8 +176,14 @@ class Pictures:
     ``mode`` is "blocks", "ascii" or "off".
     """
 
-    def __init__(self, path: Callable[[str, bool], Path], mode: str) -> None:
+    def __init__(
+        self,
+        path: Callable[[str, bool], Path],
+        mode: str,
+        defect: Callable[[str], object] = lambda trace: None,
+    ) -> None:
         self.mode = mode
+        self._defect = defect
         self._path = path
         self._lock = Lock()
         self._kept: OrderedDict[tuple[str, int], list[Strip]] = OrderedDict()
@@ -220,7 +227,11 @@ class Pictures:
             self._pool = None
 
     def _make(self, key: tuple[str, int]) -> None:
-        strips = self.render(*key)
+        try:
+            strips = self.render(*key)
+        except Exception:  # in a thread of a pool nobody would ever hear of it
+            self._defect(traceback.format_exc())
+            strips = _told("cannot be", "drawn", key[1])
         with self._lock:
             self._kept[key] = strips
             self._cells += sum(strip.cell_length for strip in strips)
@@ -241,10 +252,7 @@ class Pictures:
         try:
             picture = open_picture(self._path(sha256, columns <= THUMBNAIL))
         except (StoreError, FileNotFoundError):
-            return [
-                strip_of(Text(line.center(columns), style="dim italic"), columns)
-                for line in ("", "no picture:", "file missing", "or damaged", "")
-            ]
+            return _told("file missing", "or damaged", columns)
         if self.mode == "ascii":
             rows = max(round(columns * picture.height / picture.width / 2), 1)
             grey = list(picture.convert("L").resize((columns, rows)).tobytes())
@@ -256,3 +264,11 @@ class Pictures:
                 for a in range(0, columns * rows, columns)
             ]
         return strips_from_ansi(half_blocks(picture, columns))
+
+
+def _told(one: str, two: str, columns: int) -> list[Strip]:
+    """Words in the place of a picture."""
+    return [
+        strip_of(Text(line.center(columns), style="dim italic"), columns)
+        for line in ("", "no picture:", one, two, "")
+    ]

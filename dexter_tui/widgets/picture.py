@@ -13,7 +13,7 @@ from dexter_tui.widgets.cells import Lines, Pictures, columns_for, strip_of
 class Picture(Lines):
     """Half blocks of the picture ``sha256``; empty while there is none."""
 
-    sha256: reactive[str | None] = reactive(None)
+    sha256: reactive[str | None] = reactive(None, repaint=False)
 
     class Ready(Message):
         """The picture can be drawn now."""
@@ -36,6 +36,12 @@ class Picture(Lines):
         if y < len(self._shown):
             return self._shown[y].adjust_cell_length(width)
         return Strip.blank(width)
+
+    def watch_sha256(self, sha256: str | None) -> None:
+        """Drawn again when it is made: a picture is the largest thing that goes over the line."""
+        width, height = self.size
+        if sha256 is None or self._pictures.mode == "off" or not width or self._pictures.get(sha256, columns_for(width, height), self._announce) is not None:
+            self.refresh()
 
     def _announce(self) -> None:
         self.post_message(self.Ready())
