@@ -40,7 +40,11 @@ class Picture(Lines):
     def watch_sha256(self, sha256: str | None) -> None:
         """Drawn again when it is made: a picture is the largest thing that goes over the line."""
         width, height = self.size
-        if sha256 is None or self._pictures.mode == "off" or not width or self._pictures.get(sha256, columns_for(width, height), self._announce) is not None:
+        waits = sha256 is not None and self._pictures.mode != "off" and width > 0
+        if waits and sha256 is not None:
+            columns = columns_for(width, height)
+            waits = self._pictures.get(sha256, columns, self._announce) is None
+        if not waits:
             self.refresh()
 
     def _announce(self) -> None:
