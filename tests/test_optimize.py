@@ -220,7 +220,7 @@ def test_the_answer_is_the_best_tuple_on_fresh_pictures(models):
     result = search.result
     losses = [prompt.mean_loss for prompt in result.prompts]
     assert losses == sorted(losses)
-    assert 2 <= len(result.prompts) <= 4
+    assert 2 <= len(result.prompts) <= 6
     assert (result.words, result.prompt, result.mean_loss) == (
         result.prompts[0].words,
         result.prompts[0].text,
@@ -234,15 +234,14 @@ def test_the_answer_is_the_best_tuple_on_fresh_pictures(models):
 
 def test_the_search_finds_the_planted_place():
     """On the embedded lab, whose biased classifier takes any bird on water for a waterbird."""
-    words = ("sea", "forest", "city", "desert", "house", "apple", "man", "room")
+    words = ("sea", "forest", "city", "desert", "field", "snow", "mountain", "room")
     config = RunConfig.from_preset(
         "quick",
         classifier="lab:birds-biased",
         class_name="waterbird",
         template=TEMPLATE,
         words=words,
-        steps=12,
-        batch=8,
+        steps=15,
     )
     search = optimize(
         config,
