@@ -113,7 +113,7 @@ def measure(writers: int, seconds: float, pause: float, home: Path) -> dict[str,
     ]
     for process in processes:
         process.start()
-    parts = [results.get() for _ in processes]
+    parts = [results.get(timeout=seconds + 300) for _ in processes]
     for process in processes:
         process.join()
     flushes = sorted(second for part in parts for second in part[0])

@@ -70,14 +70,19 @@ def _upsert(session: Session, table: type[Table], rows: list[dict[str, Any]], ke
 
 
 def apply(
-    session: Session, run_id: str, entries: Sequence[Entry], *, rebuilding: bool = False
+    session: Session,
+    run_id: str,
+    entries: Sequence[Entry],
+    *,
+    values: Mapping[str, Any] | None = None,
+    rebuilding: bool = False,
 ) -> None:
-    """Write entries that follow those already in the tables, and a sign of life.
+    """Write entries that follow those already in the tables, and other columns of the run.
 
     Rebuilding, the run takes each state as it comes: the moves that the user made between them
     are in no journal.
     """
-    run: dict[str, Any] = {}
+    run = dict(values or {})
     for entry in entries:
         match entry["kind"]:
             case "steps":
@@ -95,9 +100,10 @@ def apply(
                 _start(session, run_id, entry, rebuilding=rebuilding)
             case "state":
                 _move(session, run_id, entry, rebuilding=rebuilding)
-    session.exec(
-        sa.update(Run).where(col(Run.id) == run_id).values(**run, journal_entries=entries[-1]["n"])
-    )
+    if entries:
+        run["journal_entries"] = entries[-1]["n"]
+    if run:
+        session.exec(sa.update(Run).where(col(Run.id) == run_id).values(**run))
 
 
 def _start(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> None:

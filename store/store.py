@@ -413,7 +413,8 @@ class Store:
                 run = session.get_one(Run, run_id)
                 if run.state not in ACTIVE or self.is_alive(run_id):
                     continue
-                self._catch_up(session, run, journal)
+                new = [entry for entry in journal if entry["n"] > run.journal_entries]
+                recording.apply(session, run_id, new)
                 session.refresh(run)
                 if run.state in ACTIVE:
                     _settle(run)
@@ -492,19 +493,17 @@ class Store:
         `entries` are the last of the journal, to spare reading it. `promise`: seconds in which
         the worker will give its next sign. A store that does not know the run gets all of it.
         """
+        sign = {"heartbeat_at": now(), "promise": promise}
         with self._write() as session:
-            run = session.get(Run, run_id)
-            if run is None:
+            # Not the whole row: others wait for the lock.
+            there = session.exec(select(Run.journal_entries).where(Run.id == run_id)).first()
+            if there is None:
                 self._restore(session, run_id)
-            else:
-                if entries is None or (entries and entries[0]["n"] > run.journal_entries + 1):
-                    entries = self.journal(run_id).read(run.journal_entries)
-                self._catch_up(session, run, entries)
-            session.exec(
-                sa.update(Run)
-                .where(col(Run.id) == run_id)
-                .values(heartbeat_at=now(), promise=promise)
-            )
+                entries = []
+            elif entries is None or (entries and entries[0]["n"] > there + 1):
+                entries = self.journal(run_id).read(there)
+            new = [entry for entry in entries if there is not None and entry["n"] > there]
+            recording.apply(session, run_id, new, values=sign)
 
     def _restore(self, session: Session, run_id: str) -> None:
         entries = self.journal(run_id).read()
@@ -513,11 +512,6 @@ class Store:
         recording.restore(session, entries[0])
         if entries[1:]:
             recording.apply(session, run_id, entries[1:], rebuilding=True)
-
-    def _catch_up(self, session: Session, run: Run, entries: Sequence[Entry]) -> None:
-        new = [entry for entry in entries if entry["n"] > run.journal_entries]
-        if new:
-            recording.apply(session, run.id, new)
 
     # What a worker records
 
