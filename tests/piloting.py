@@ -40,7 +40,10 @@ async def settle(pilot: Pilot[None]) -> None:
 
 def _busy(pilot: Pilot[None]) -> bool:
     working = any(worker.is_running for worker in pilot.app.workers)
-    working = working or any(getattr(screen, "_loading", 0) for screen in pilot.app.screen_stack)
+    for screen in pilot.app.screen_stack:
+        # What is typed is looked at a moment later.
+        for name in ("_loading", "_filter_due", "_due"):
+            working = working or bool(getattr(screen, name, None))
     return working or pilot.app.pictures.busy  # type: ignore[attr-defined]
 
 

@@ -363,6 +363,7 @@ class HomeScreen(DataScreen):
         self._filter_due = self.set_timer(FILTER_SECONDS, self._apply_filter)
 
     def _apply_filter(self) -> None:
+        self._filter_due = None
         text = self.query_one("#filter", FilterInput).value
         error = self.query_one("#filter-error", Static)
         try:

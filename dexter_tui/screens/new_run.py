@@ -149,8 +149,12 @@ class NewRunScreen(DataScreen):
             form.refresh()
         if self._due is not None:
             self._due.stop()
-        self._due = self.set_timer(CHECK_SECONDS, self.reload)
+        self._due = self.set_timer(CHECK_SECONDS, self._check)
         self._show_choices()
+
+    def _check(self) -> None:
+        self._due = None
+        self.reload()
 
     def wish(self) -> dict[str, str]:
         return self.query_one(Form).values()
