@@ -71,7 +71,7 @@ class NewRunScreen(DataScreen):
         self._start = dict(start or {})
         preset = str(self._start.get("preset", "default" if start else "quick"))
         self._preset = preset if preset in PRESETS else "default"
-        self._due: Any = None
+        self._check_due: Any = None
         self._classifiers: list[str] = []
         self._class_names: list[str] = []
         self._only_changed = False
@@ -147,13 +147,13 @@ class NewRunScreen(DataScreen):
                 if row.name in RunConfig.model_fields and row.name not in (*_FIRST, "preset"):
                     row.placeholder = self._text(self._default(row.name))
             form.refresh()
-        if self._due is not None:
-            self._due.stop()
-        self._due = self.set_timer(CHECK_SECONDS, self._check)
+        if self._check_due is not None:
+            self._check_due.stop()
+        self._check_due = self.set_timer(CHECK_SECONDS, self._check)
         self._show_choices()
 
     def _check(self) -> None:
-        self._due = None
+        self._check_due = None
         self.reload()
 
     def wish(self) -> dict[str, str]:
