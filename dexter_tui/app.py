@@ -64,8 +64,7 @@ class DexterApp(App[None]):
         self.theme = options.theme if options.theme in self.available_themes else "dexter"
         self.palette = themes.palette(self.current_theme, no_colour=options.no_colour)
         self.set_class(options.ascii, "-ascii")
-        if options.ascii:
-            ScrollBar.renderer = _PlainScrollBar
+        ScrollBar.renderer = _PlainScrollBar if options.ascii else ScrollBarRender
         self._looked_at = 0.0
         self._keeping = False
         if options.keys:

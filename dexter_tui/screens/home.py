@@ -32,7 +32,7 @@ PREVIEW_SECONDS = 2.0  # between two pictures: one of 24 by 12 cells is 10 kB on
 TREND_STEPS = 400
 TAIL_LINES = 40
 LIST_SECONDS = 2.0  # between two readings of a list that changes while runs are at work
-FILTER_SECONDS = 0.15  # after the last key press
+FILTER_SECONDS = 0.1  # after the last key press
 
 
 class Wish(NamedTuple):
