@@ -308,7 +308,8 @@ def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_p
     ],
 )
 def test_refused(quiet, store, cli, tmp_path, arguments, names):
-    [run] = control.enqueue(store, [config(seed=9, steps=7 + len(store.runs()))])
+    # In a study of its own: no other test has runs of so many steps.
+    [run] = control.enqueue(store, [config(seed=9, steps=1000 + len(store.runs()))])
     paused = control.pause(store, run)
     texts = {"LIST": "[1, 2]", "BROKEN": "a: [", "MANY": "seeds: 5000"}
     for name, text in texts.items():
