@@ -228,7 +228,7 @@ class Frame(Table, table=True):
     predicted_class: int
     target_probability: float
     hit: bool  # the classifier gives it the target class
-    sha256: str = Field(foreign_key="artifact.sha256")
+    sha256: str = Field(foreign_key="artifact.sha256", index=True)
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
 
 
@@ -293,8 +293,97 @@ class Probe(Table, table=True):
     )
 
 
+class Comparison(Table, table=True):
+    """Classifiers side by side: the same claims, tested on the same pictures."""
+
+    id: str = Field(primary_key=True)
+    settings: dict[str, Any] = Field(sa_type=JSON)  # what was asked
+    baseline: str | None = None  # the name of the member that the others are held against
+    state: str = "waiting"  # waiting, running, done, failed
+    stage: str | None = None
+    done: int = 0
+    total: int = 0
+    error: str | None = None
+    generator: str | None = None  # key of its pictures in the bank
+    detector: str | None = None  # the image-text model
+    pictures: int | None = None  # that the claims were tested on, each shown to all members
+    cross_pictures: int | None = None  # of the members' prompts
+    drawn: int | None = None  # of both, made for this comparison; the others were in the bank
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+    ended_at: datetime | None = Field(sa_type=UtcTime, default=None)
+
+
+class Member(Table, table=True):
+    """A classifier in a comparison, asked about one class."""
+
+    __table_args__ = (sa.UniqueConstraint("comparison_id", "class_name", "position"),)
+
+    id: int = Field(default=None, primary_key=True)
+    comparison_id: str = Field(foreign_key="comparison.id")
+    class_name: str
+    position: int  # column, from 0
+    name: str  # as it is called in this comparison
+    classifier_id: int = Field(foreign_key="classifier.id")
+    class_index: int
+    study_id: str | None = Field(foreign_key="study.id", default=None, index=True)
+    config: dict[str, Any] = Field(sa_type=JSON)  # that its models are loaded by
+    pictures: int | None = None  # that its own candidates alone would have needed
+
+    classifier: Classifier = Relationship(
+        sa_relationship_kwargs={"lazy": "joined", "innerjoin": True}
+    )
+
+
+class Difference(Table, table=True):
+    """What a concept does to a class of one member, less what it does to another's.
+
+    Over the same pairs of pictures; `low` and `high` are at 1 - 0.05/3, `p_corrected` is for
+    three looks and all differences of the comparison.
+    """
+
+    a_id: int = Field(foreign_key="member.id", primary_key=True)
+    b_id: int = Field(foreign_key="member.id", primary_key=True)
+    concept: str = Field(primary_key=True)
+    effect: float  # a less b
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    pairs: int
+    verdict: str  # differ, alike or open
+    reason: str | None = None
+
+
+class Activation(Table, table=True):
+    """How often a member takes pictures of a member's prompt for the class, with a 95% interval."""
+
+    member_id: int = Field(foreign_key="member.id", primary_key=True)
+    source_id: int = Field(foreign_key="member.id", primary_key=True)  # whose prompt it is
+    prompt: str
+    value: float
+    low: float
+    high: float
+    n: int
+    hits: int
+    mean: float  # probability of the class
+
+
+class Disagreement(Table, table=True):
+    """A picture of a prompt on which two members differ most, rank 1 the most."""
+
+    a_id: int = Field(foreign_key="member.id", primary_key=True)
+    b_id: int = Field(foreign_key="member.id", primary_key=True)
+    rank: int = Field(primary_key=True)
+    prompt: str
+    seed: int
+    a: float  # probabilities of the class
+    b: float
+
+
 class Claim(Table, table=True):
-    """What a concept does to the probability of a class: of a study, or the answer of a probe.
+    """What a concept does to the probability of a class.
+
+    Of a study, of a member of a comparison, or the answer of a probe.
 
     `low` and `high` are at 1 - 0.05/3, `p_corrected` is for three looks and the family.
     """
@@ -304,6 +393,7 @@ class Claim(Table, table=True):
     id: int = Field(default=None, primary_key=True)
     study_id: str | None = Field(foreign_key="study.id", default=None)
     probe_id: int | None = Field(foreign_key="probe.id", default=None, index=True)
+    member_id: int | None = Field(foreign_key="member.id", default=None, index=True)
     number: int  # by which reports cite it, from 1
     concept: str
     slot: str  # the part of a picture that it is about
@@ -423,3 +513,23 @@ class Stage(Table, table=True):
     state: str = "waiting"  # waiting, running, done, failed
     error: str | None = None
     updated_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Note(Table, table=True):
+    """What a user has to say about a run, a study or a comparison."""
+
+    of: str = Field(primary_key=True)  # its id
+    text: str
+    updated_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Document(Table, table=True):
+    """A text that can be searched for, kept up to date by triggers; `search` is its index."""
+
+    __table_args__ = (sa.UniqueConstraint("kind", "ref"),)
+
+    id: int = Field(default=None, primary_key=True)
+    kind: str  # words, caption, claim, report or note
+    ref: str  # id of the run, claim, report or what is noted; hash of the picture
+    study_id: str | None = None
+    text: str

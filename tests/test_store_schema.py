@@ -25,6 +25,7 @@ def scripts():
 def schema(path):
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT type, name, tbl_name FROM sqlite_master").fetchall()
+        rows = [row for row in rows if not of_search(row[2])]
         tables = [name for kind, name, _ in rows if kind == "table" and name != "alembic_version"]
         columns = {
             name: sorted(
@@ -45,6 +46,11 @@ def schema(path):
     return columns, keys, indexes
 
 
+def of_search(table):
+    """Whether a table is of the full-text index, which SQLite makes and no model describes."""
+    return table == "search" or table.startswith("search_")
+
+
 def test_head_is_the_newest_migration(scripts):
     assert scripts.get_heads() == [HEAD]
 
@@ -52,8 +58,12 @@ def test_head_is_the_newest_migration(scripts):
 def test_migrations_from_nothing_give_the_tables(tmp_path):
     with Store.open(tmp_path / "home") as store:
         migrated = schema(store.path)
+        options = {
+            "compare_type": True,
+            "include_name": lambda name, kind, _: kind != "table" or not of_search(name),
+        }
         with writer_engine(store.path).connect() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            context = MigrationContext.configure(connection, opts=options)
             assert compare_metadata(context, Table.metadata) == []
     engine = sa.create_engine(f"sqlite:///{tmp_path}/direct.sqlite")
     Table.metadata.create_all(engine)
@@ -87,14 +97,14 @@ def test_an_older_store_is_copied_before_it_is_upgraded(tmp_path):
     Store.open(home).close()
     migrate(home / "store.sqlite", "base")
     with closing(sqlite3.connect(home / "store.sqlite")) as connection:
-        connection.execute("CREATE TABLE note AS SELECT 'keep me' AS text")
+        connection.execute("CREATE TABLE scrap AS SELECT 'keep me' AS text")
     with Store.open(home) as store:
         assert store.runs() == []
     (backup,) = home.glob("store.*.backup.sqlite")
     assert backup.name.startswith("store.0000.")
     assert backup.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(backup)) as connection:
-        assert connection.execute("SELECT text FROM note").fetchone() == ("keep me",)
+        assert connection.execute("SELECT text FROM scrap").fetchone() == ("keep me",)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
