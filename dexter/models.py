@@ -27,10 +27,9 @@ class Models(NamedTuple):
     device: str
 
 
-def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
-    """Load what ``config`` names; ``root``: where the lab's models lie. Raises InputError."""
-    device = select_device(config.device)
-    classifier = load_classifier(
+def classifier_of(config: RunConfig, device: str, *, root: Path | str | None = None) -> Classifier:
+    """The classifier that ``config`` names. Raises InputError."""
+    return load_classifier(
         config.classifier,
         labels=config.labels,
         device=device,
@@ -41,6 +40,12 @@ def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
         input=config.classifier_input,
         root=root,
     )
+
+
+def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
+    """Load what ``config`` names; ``root``: where the lab's models lie. Raises InputError."""
+    device = select_device(config.device)
+    classifier = classifier_of(config, device, root=root)
     generator = load_generator(
         config.generator,
         lora=config.lora,

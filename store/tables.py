@@ -328,6 +328,7 @@ class Member(Table, table=True):
     study_id: str | None = Field(foreign_key="study.id", default=None, index=True)
     config: dict[str, Any] = Field(sa_type=JSON)  # that its models are loaded by
     pictures: int | None = None  # that its own candidates alone would have needed
+    report: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # out of its claims here
 
     classifier: Classifier = Relationship(
         sa_relationship_kwargs={"lazy": "joined", "innerjoin": True}

@@ -153,14 +153,19 @@ class Witness:
         classifier: Classifier,
         class_index: int,
         detector: Detector | None = None,
+        *,
+        beside: Witness | None = None,
     ) -> None:
+        """``beside``: a witness of the same pictures; the detector looks at each once for both."""
         self.pictures = pictures
         self.classifier = classifier
         self.class_index = class_index
         self.detector = detector
         self._probability: dict[Request, float] = {}
         self._hit: dict[Request, bool] = {}
-        self._embedding: dict[Request, NDArray[np.float32]] = {}
+        self._embedding: dict[Request, NDArray[np.float32]] = (
+            {} if beside is None else beside._embedding
+        )
 
     def look(self, requests: Sequence[Request]) -> None:
         """Draw and classify what was not seen before."""
@@ -170,9 +175,10 @@ class Witness:
             for row, request in enumerate(chunk):
                 self._probability[request] = float(p[row])
                 self._hit[request] = bool(predicted[row] == self.class_index)
-            if self.detector is not None:
-                embeddings = self.detector.embed(images)
-                self._embedding.update(zip(chunk, embeddings, strict=True))
+            rows = [row for row, request in enumerate(chunk) if request not in self._embedding]
+            if self.detector is not None and rows:
+                embeddings = self.detector.embed(images[rows])
+                self._embedding.update(zip((chunk[r] for r in rows), embeddings, strict=True))
 
     def classify(self, images: Images) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Probability of the target and predicted class of pictures (B, H, W, 3)."""
@@ -226,6 +232,7 @@ class Experiment:
     known: Callable[[str], bool] = lambda word: True
     on_plan: Callable[[int], None] = lambda pictures: None
     assume_drawn: bool = False
+    looks: Sequence[int] = stats.LOOKS
 
     def test(self, candidates: Sequence[Candidate], layout: Layout | None = None) -> list[Claim]:
         """Claims on all candidates, in their order, corrected for their number.
@@ -237,7 +244,7 @@ class Experiment:
         trials = [_Trial(self, layout, candidate) for candidate in candidates]
         thresholds = self._thresholds(candidates)
         controls = [r for requests in layout.controls().values() for r in requests]
-        for look in stats.LOOKS:
+        for look in self.looks:
             undecided = [trial for trial in trials if not trial.decided]
             self.on_plan(sum(trial.most_left(look) for trial in undecided))
             if undecided:
@@ -247,25 +254,28 @@ class Experiment:
                 trial.look(
                     look, thresholds[trial.candidate.slot, trial.candidate.concept], len(trials)
                 )
-        claims = [trial.claim for trial in trials]
-        corrected = stats.holm([stats.look_corrected(claim.p) for claim in claims])
-        return [
-            _final(claim, p, self.min_effect) for claim, p in zip(claims, corrected, strict=True)
-        ]
+        return corrected([trial.claim for trial in trials])
+
+    def requests(self, candidates: Sequence[Candidate]) -> list[Request]:
+        """All pictures that `test` needs where no claim is decided early, each once."""
+        layout = TopicLayout(self.topic)
+        pairs = [p for c in candidates for p in layout.pairs(c.concept, c.slot, self.looks[-1])]
+        for slot, word in self._placebos(candidates)[1]:
+            pairs += layout.pairs(word, slot, self.placebo_pairs)
+        controls = [r for requests in layout.controls().values() for r in requests]
+        return list(dict.fromkeys([*controls, *(r for p in pairs for r in (p.control, p.treated))]))
+
+    def changes(self, candidate: Candidate) -> NDArray[np.float64]:
+        """What the concept changes the target's probability by, in every pair of the last look."""
+        pairs = TopicLayout(self.topic).pairs(candidate.concept, candidate.slot, self.looks[-1])
+        return _differences(self.witness, pairs)
 
     def _thresholds(
         self, candidates: Sequence[Candidate]
     ) -> dict[tuple[Slot, str], Callable[[Sequence[str]], float | None]]:
         """For each candidate, its placebo threshold as a function of the contexts that count."""
-        taken = frozenset(c.concept for c in candidates)
-        words = {
-            (c.slot, c.concept): placebo_words(
-                c, self.topic, taken, count=self.placebos, known=self.known
-            )
-            for c in candidates
-        }
-        needed = {(slot, word) for (slot, _), found in words.items() for word in found}
-        effects = self.placebo_effects(sorted(needed))
+        words, needed = self._placebos(candidates)
+        effects = self.placebo_effects(needed)
 
         def threshold(key: tuple[Slot, str]) -> Callable[[Sequence[str]], float | None]:
             of_words = [effects[key[0], word] for word in words[key]]
@@ -283,6 +293,19 @@ class Experiment:
             return of_contexts
 
         return {key: threshold(key) for key in words}
+
+    def _placebos(
+        self, candidates: Sequence[Candidate]
+    ) -> tuple[dict[tuple[Slot, str], list[str]], list[tuple[Slot, str]]]:
+        """The placebos of each candidate, and all of them with their slots, each once."""
+        taken = frozenset(c.concept for c in candidates)
+        words = {
+            (c.slot, c.concept): placebo_words(
+                c, self.topic, taken, count=self.placebos, known=self.known
+            )
+            for c in candidates
+        }
+        return words, sorted({(slot, word) for (slot, _), found in words.items() for word in found})
 
     def placebo_effects(
         self, words: Sequence[tuple[Slot, str]]
@@ -483,6 +506,12 @@ class _Trial:
             control=[round(float(p), 6) for p in witness.probabilities([q.control for q in kept])],
             treated=[round(float(p), 6) for p in witness.probabilities([q.treated for q in kept])],
         )
+
+
+def corrected(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims with their verdicts, where they are one family, in their order."""
+    ps = stats.holm([stats.look_corrected(claim.p) for claim in claims])
+    return [_final(claim, p, claim.min_effect) for claim, p in zip(claims, ps, strict=True)]
 
 
 def _final(claim: Claim, p_corrected: float, min_effect: float) -> Claim:

@@ -71,6 +71,7 @@ def _create_tables() -> None:
         sa.Column("study_id", sa.String(), nullable=True),
         sa.Column("config", sa.JSON(), nullable=False),
         sa.Column("pictures", sa.Integer(), nullable=True),
+        sa.Column("report", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(
             ["comparison_id"], ["comparison.id"], name=op.f("fk_member_comparison_id_comparison")
         ),
