@@ -243,6 +243,14 @@ class RunConfig(BaseModel):
         le=256,
         description="prompts sampled a step, each with its own picture (paper: 1)",
     )
+    explore: float = Field(
+        default=0.5,
+        ge=0,
+        le=0.9,
+        description="share of a step's prompts whose words are not drawn from the soft prompt's "
+        "distribution: words tried least, and words that may be best by Thompson sampling of what "
+        "they did so far (paper: 0)",
+    )
     n_grad: int | None = Field(
         default=None,
         ge=0,
@@ -453,7 +461,13 @@ class RunConfig(BaseModel):
             return 0
         if self.n_grad is not None:
             return self.n_grad
-        return self.batch if self.score_function == 0 else math.ceil(self.batch / 4)
+        count = self.batch if self.score_function == 0 else math.ceil(self.batch / 4)
+        return min(count, self.batch - self.explored_prompts)
+
+    @property
+    def explored_prompts(self) -> int:
+        """How many prompts of a batch are chosen by what words did so far."""
+        return int(self.explore * self.batch)
 
     def study_settings(self) -> dict[str, Any]:
         """All that defines a study, JSON-able: two runs with equal settings differ by seed only."""
@@ -488,6 +502,11 @@ def _contradiction(config: RunConfig) -> str | None:
         return "straight_through and score_function are both 0: no gradient; raise one of them"
     if c.n_grad is not None and c.n_grad > c.batch:
         return f"n_grad: {c.n_grad} is more than batch, {c.batch}"
+    if c.n_grad is not None and c.n_grad > c.batch - c.explored_prompts:
+        return (
+            f"n_grad: {c.n_grad}, but explore {c.explore:g} leaves only "
+            f"{c.batch - c.explored_prompts} of {c.batch} prompts to backpropagate"
+        )
     if c.n_grad is not None and (c.n_grad == 0) != (c.straight_through == 0):
         return (
             f"n_grad: {c.n_grad} contradicts straight_through {c.straight_through:g}; "
@@ -549,6 +568,7 @@ _PAPER: dict[str, object] = {
     "soft_tokens": 1,
     "straight_through": 1.0,
     "score_function": 0.0,
+    "explore": 0.0,
     "batch": 1,
     "masked_lm_weight": 1.0,
     "n_features": 5,

@@ -9,6 +9,9 @@ by the weighted sum of three gradients:
 - score function (REINFORCE, Williams 1992): raises the probability of prompts that did better
   than the running baseline. Unbiased, and needs no gradient of the generator.
 - masked LM towards the pseudo-targets (paper, Eq. 4).
+
+Part of the prompts are not drawn from the soft prompt: `TupleHistory.explore` chooses their words.
+They count for the pseudo-targets, through which the soft prompt learns of them, and for the answer.
 """
 
 from __future__ import annotations
@@ -262,15 +265,21 @@ class Optimization(Iterator[Step]):
         temperature = self._temperature()
         token_logits = self._prompt.token_logits()
         logits = self._prompt.logits(token_logits)
-        sample = self._prompt.sample(config.batch, temperature, self._rng, logits)
+        own = config.batch - config.explored_prompts
+        sample = self._prompt.sample(own, temperature, self._rng, logits)
         seeds = self._search_noise()
-        pictures, gradient = self._evaluate(sample, seeds)
+        log_p = logits.log_softmax(-1)
+        explored = self._history.explore(
+            config.explored_prompts, log_p.detach().float().cpu(), self._rng
+        )
+        words = torch.cat([sample.indices, explored.to(sample.indices)])
+        pictures, gradient = self._evaluate(words, seeds)
         totals = self._objective.total(pictures.losses)
-        targets = self._update_targets(sample.indices, pictures, totals)
+        targets = self._update_targets(words, pictures, totals)
 
         if config.masked_lm_loss == "sentence":
-            words = [word for word in targets if word is not None]
-            masked_lm = sentence_loss(token_logits, self._prompt.labels(words))
+            named = [word for word in targets if word is not None]
+            masked_lm = sentence_loss(token_logits, self._prompt.labels(named))
         else:
             masked_lm = masked_lm_loss(logits, targets)
         surrogate = config.masked_lm_weight * masked_lm
@@ -279,10 +288,10 @@ class Optimization(Iterator[Step]):
                 sample, gradient
             )
         if config.score_function > 0:
-            log_p = logits.log_softmax(-1).expand_as(sample.relaxed)
-            log_p = log_p.gather(-1, sample.indices[..., None]).sum((1, 2))
-            advantage = self._baseline.advantage(totals).to(log_p)
-            surrogate = surrogate + config.score_function * (advantage * log_p).mean()
+            chosen = log_p.expand_as(sample.relaxed)
+            chosen = chosen.gather(-1, sample.indices[..., None]).sum((1, 2))
+            advantage = self._baseline.advantage(totals[:own]).to(chosen)
+            surrogate = surrogate + config.score_function * (advantage * chosen).mean()
         self._optimizer.zero_grad()
         surrogate.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
@@ -313,16 +322,16 @@ class Optimization(Iterator[Step]):
         )
 
     def _evaluate(
-        self, sample: Sample, seeds: Sequence[int | Noise]
+        self, words: Tensor, seeds: Sequence[int | Noise]
     ) -> tuple[_Pictures, Tensor | None]:
-        """Pictures of the sampled prompts, and the gradient of the first n_grad pictures' losses
-        by the token embeddings, (n_grad, L, D).
+        """Pictures of the prompts with words (B, M), and the gradient of the first n_grad
+        pictures' losses by the token embeddings, (n_grad, L, D).
 
         The gradient stops at the embeddings, so that a few pictures at a time can be
         backpropagated; `_straight_through` takes it on to the soft prompt.
         """
         count, with_grad = self.config.batch, self.config.grad_prompts
-        embeddings, lengths = self._prompt.embeddings(sample.indices)
+        embeddings, lengths = self._prompt.embeddings(words)
         embeddings.requires_grad_(with_grad > 0)
         parts = []
         for rows in _chunks(0, with_grad, self._plan.micro_batch):

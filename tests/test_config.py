@@ -44,8 +44,9 @@ def test_lists_can_be_written_with_commas() -> None:
 
 def test_a_quarter_of_the_batch_is_backpropagated_unless_told_otherwise() -> None:
     assert make(batch=8).grad_prompts == 2
-    assert make(batch=8, n_grad=5).grad_prompts == 5
-    assert make(batch=8, score_function=0).grad_prompts == 8
+    assert make(batch=8, n_grad=3).grad_prompts == 3
+    assert make(batch=8, score_function=0).grad_prompts == 4
+    assert make(batch=8, score_function=0, explore=0).grad_prompts == 8
     assert make("quick", straight_through=0).grad_prompts == 0
     assert make("paper").grad_prompts == 1
 
@@ -80,6 +81,7 @@ def test_study_settings_leave_out_seed_and_machine() -> None:
         ({"features": "1,x"}, "features"),
         ({"straight_through": 0, "score_function": 0}, "straight_through and score_function"),
         ({"n_grad": 9}, "n_grad: 9 is more than batch, 8"),
+        ({"n_grad": 5}, "n_grad: 5, but explore 0.5 leaves only 4 of 8"),
         ({"n_grad": 0}, "n_grad: 0 contradicts straight_through"),
         ({"n_grad": 2, "straight_through": 0}, "n_grad: 2 contradicts straight_through"),
         ({"micro_batch": 9}, "micro_batch"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 import tiny
@@ -143,6 +144,28 @@ class TestTupleHistory:
         history.update((7, 8), 0.3)  # once, and its words are known for nothing
         assert all(words[1] == 5 for words in history.best(5))
         assert history.joined()[1] == 5
+
+    def test_a_word_known_from_another_mask_is_joined(self):
+        history = TupleHistory()
+        for other in range(2, 10):
+            history.update((1, other), 0.1)
+            history.update((other, 0), 0.1)
+            history.update((other, other + 1), 3.0)
+        assert history.joined() == (1, 0)
+
+    def test_every_word_is_met_and_the_good_one_again_and_again(self):
+        """Where the policy would all but never draw it."""
+        history, rng = TupleHistory(), torch.Generator().manual_seed(0)
+        policy = torch.log_softmax(torch.tensor([[20.0] + [0.0] * 39] * 2), -1)
+        met: Counter[int] = Counter()
+        for _ in range(30):
+            for words in history.explore(4, policy, rng).tolist():
+                assert len(set(words)) == 2
+                met.update(words)
+                history.update(tuple(words), (0.2 if 33 in words else 5.0) + 0.1 * len(met))
+        assert set(met) == set(range(40))
+        assert met.most_common(1)[0][0] == 33
+        assert met[33] > 3 * sorted(met.values())[-2]
 
     def test_means_are_not_shrunk_in_what_is_told(self):
         history = TupleHistory()

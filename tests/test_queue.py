@@ -189,7 +189,7 @@ def test_a_run_out_of_memory_is_done_again_with_half_the_pictures_at_a_time(stor
         path = tmp_path / f"net{limit}.py"
         path.write_text(OUT_OF_MEMORY.replace("LIMIT", str(limit)))
         files.append(f"python:{path}:make")
-    common = {"steps": 3, "batch": 4, "n_grad": 4}
+    common = {"steps": 3, "batch": 4, "n_grad": 4, "explore": 0}
     half, never = begin(store, *(config(classifier=file, **common) for file in files))
     done, failed = ended(store, half), ended(store, never)
     assert (done.state, done.attempt, done.reduced) == (State.SUCCEEDED, 2, True)
