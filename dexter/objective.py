@@ -248,8 +248,8 @@ class TupleHistory:
         """
         masks, size = log_p.shape
         effects = torch.full((masks, size), math.inf)
-        for mask, by_word in enumerate(self._effects()):
-            effects[mask, list(by_word)] = torch.tensor(list(by_word.values()))
+        for mask, own in enumerate(self._effects()):
+            effects[mask, list(own)] = torch.tensor(list(own.values()))
         tries = torch.zeros(size)
         for by_word in self._by_word:
             for word, (_, n) in by_word.items():
@@ -268,10 +268,10 @@ class TupleHistory:
                     fewest = tries == tries[~taken].min()
                     draw = log_p[mask] - torch.empty(size).exponential_(generator=rng).log()
                     value = -draw.masked_fill(~fewest, -math.inf)
-                word = value.masked_fill(taken, math.inf).argmin()
-                row[mask] = word
-                tries[word] += 1
-                taken[word] = size > masks
+                chosen = int(value.masked_fill(taken, math.inf).argmin())
+                row[mask] = chosen
+                tries[chosen] += 1
+                taken[chosen] = size > masks
         return rows
 
     def _effects(self) -> list[dict[int, float]]:
