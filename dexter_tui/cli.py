@@ -17,7 +17,16 @@ import typer
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED, flags, migration, paths, queue, reporting
+from dexter_tui import (
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    comparing,
+    flags,
+    migration,
+    paths,
+    queue,
+    reporting,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -39,6 +48,7 @@ config_app = typer.Typer(rich_markup_mode=None, help="Your own settings and syst
 app.add_typer(config_app, name="config")
 reporting.register(app)
 queue.register(app)
+comparing.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -481,6 +481,10 @@ class Browse:
         """The file that a run's worker writes its lines to; it may not be there."""
         return self.home / "runs" / run_id / "log"
 
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query; none where there is no store yet."""
+        return self._all(sql, parameters)
+
     # Within
 
     def _alive(self, run: RunRow) -> RunRow:

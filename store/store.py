@@ -38,6 +38,7 @@ from store.states import ACTIVE, ENDED, State, sources
 from store.tables import (
     Artifact,
     Classifier,
+    Comparison,
     Frame,
     Prompt,
     Report,
@@ -59,7 +60,7 @@ MAX_FRUITLESS = 5
 BACKOFF = 4.0
 MAX_BACKOFF = 300.0
 
-_Named = TypeVar("_Named", Run, Study)
+_Named = TypeVar("_Named", Run, Study, Comparison)
 
 
 class RunFields(TypedDict, total=False):
@@ -870,7 +871,7 @@ def _hash(value: object) -> str:
 
 
 def _noun(table: type[_Named]) -> str:
-    return "run" if table is Run else "study"
+    return table.__name__.lower()
 
 
 def _new_id(session: Session, table: type[_Named], letter: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dexter.errors import InputError
+
+LOOKS = (32, 64, 128)
+"""Pairs after which a claim may be decided; see `dexter.reasoning.stats`."""
 
 Depth = Literal["full", "claims"]
 
@@ -96,7 +99,7 @@ class ReportSettings(BaseModel):
         return value
 
     @classmethod
-    def from_values(cls, values: dict[str, Any]) -> ReportSettings:
+    def from_values(cls, values: dict[str, Any]) -> Self:
         """Settings; InputError, one line that names the flag, for a value that is refused."""
         try:
             return cls.model_validate(values)
@@ -105,7 +108,7 @@ class ReportSettings(BaseModel):
             name = str(fault["loc"][0]).replace("_", "-") if fault["loc"] else "settings"
             raise InputError(f"--{name}: {fault['input']!r} refused; {fault['msg']}") from None
 
-    def for_generator(self, generator: str) -> ReportSettings:
+    def for_generator(self, generator: str) -> Self:
         """The same with "auto" resolved for a study of this generator."""
         lab = generator == "lab"
         changes: dict[str, str] = {}
@@ -119,6 +122,26 @@ class ReportSettings(BaseModel):
             if self.base_url and given:
                 changes[name] = f"openai:{value}"
         return self.model_copy(update=changes)
+
+
+class CompareSettings(ReportSettings):
+    """What a comparison of classifiers can be told; of the rest it reads what evidence needs."""
+
+    concepts: tuple[str, ...] = Field(
+        default=(),
+        description="concepts to test, in place of those that words and captions propose",
+    )
+    candidates: int = Field(
+        default=6, ge=1, le=500, description="concepts that each study may propose"
+    )
+    pairs: int = Field(default=128, description="pairs of pictures a concept: 32, 64 or 128")
+
+    @field_validator("pairs")
+    @classmethod
+    def _one_of_the_looks(cls, value: int) -> int:
+        if value not in LOOKS:
+            raise ValueError("choose 32, 64 or 128")
+        return value
 
 
 def remote_name(spec: str) -> str | None:
