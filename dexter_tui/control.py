@@ -21,7 +21,7 @@ from dexter_tui import devices, launch, plan
 from dexter_tui.describe import describe
 from store import ACTIVE, State, Store, StoreError
 from store.clock import boot_id
-from store.locks import is_locked
+from store.locks import holder, is_locked
 from store.tables import Run
 
 REFUSED = "refused"  # the `stop_reason` of a run that failed for what the user gave it
@@ -182,7 +182,8 @@ _started: dict[str, subprocess.Popen[bytes]] = {}
 def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False) -> list[str]:
     """Start runners on free slots, as many as the queue calls for; the slots' names.
 
-    Cheap to call now and then: a runner that was killed is replaced, one that was stopped goes on.
+    Cheap to call now and then: a runner that was killed is replaced, also where nothing waits and
+    only its worker is left, and one that was stopped goes on.
     `jobs`: how many CPU slots there are to be, and how many GPUs are used at most. `again`: also
     try slots whose workers could not even start.
     """
@@ -190,7 +191,7 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
         if process.poll() is not None:
             del _started[name]
     waiting = store.queue()
-    if not waiting:
+    if not waiting and not store.runs(states=ACTIVE, limit=1):
         return []
     rows = {row.name: row for row in store.slots()}
     started = []
@@ -203,29 +204,38 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
         slots = slots[:jobs]
         accepted = frozenset().union(*(slot.accepts for slot in slots))
         need = sum(run.config.get("device", "auto") in accepted for run in waiting)
-        free = []
+        free, without = [], []
         for slot in slots:
             row = rows.get(slot.name)
+            has_worker = is_locked(store.slot_lock(slot.name))
             if is_locked(store.runner_lock(slot.name)):
-                if row is not None and row.boot_id == boot_id():
-                    _wake(row.pid)
-                need -= not is_locked(store.slot_lock(slot.name))
+                runner = holder(store.runner_lock(slot.name))
+                if runner is not None and is_stopped(runner):
+                    let_go_on(runner)
+                need -= not has_worker
             elif slot.name in _started:
-                need -= 1
+                need -= not has_worker
+            elif has_worker:
+                without.append(slot)
             elif again or row is None or not row.broken:
                 free.append(slot)
-        for slot in free[: max(need, 0)]:
+        for slot in without + free[: max(need, 0)]:
             _started[slot.name] = launch.start_runner(store, slot.name)
             started.append(slot.name)
     return started
 
 
-def _wake(pid: int) -> None:
-    """Let a process go on that was stopped (SIGSTOP): it holds its slot, and does nothing."""
-    with suppress(OSError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        if state == "T":
-            os.kill(pid, signal.SIGCONT)
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped (SIGSTOP): it keeps what it holds, and does nothing."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
+
+
+def let_go_on(pid: int) -> None:
+    """Let a stopped process go on."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
 
 
 def runner_alive(store: Store, slot: str) -> bool:

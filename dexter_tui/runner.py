@@ -21,7 +21,7 @@ from dexter_tui.paths import home
 from dexter_tui.recorder import log
 from dexter_tui.views import size
 from store import ACTIVE, State, Store, StoreError
-from store.locks import is_locked, try_lock
+from store.locks import holder, is_locked, try_lock
 from store.tables import Run
 
 POLL_SECONDS = 0.5
@@ -34,6 +34,8 @@ STARTS = 2
 """A slot is given up after so many workers in a row that ended without taking a run."""
 IDLE_SHARE = 0.1
 """Of a GPU's memory: what is used of it when nobody computes on it is less."""
+STOPPED_SECONDS = 5.0
+"""After so long a worker that was stopped (SIGSTOP) is let go on, whatever it had promised."""
 PROMISE = 900.0
 """Seconds without a sign in which a worker counts as at work, where it promised nothing."""
 
@@ -41,11 +43,16 @@ PROMISE = 900.0
 def main(name: str) -> int:
     """Work until nothing is left to do."""
     with Store.open(home()) as store:
-        lock = try_lock(store.runner_lock(name))
-        if lock is None:
-            return 0  # the slot has a runner
-        with lock:
-            return Runner(store, devices.slot(name)).work()
+        runner = Runner(store, devices.slot(name))
+        while True:
+            lock = try_lock(store.runner_lock(name))
+            if lock is None:
+                return 0  # the slot has a runner
+            with lock:
+                code = runner.work()
+            # Whoever queued a run while we still held the lock counts on us.
+            if code or runner.ending or not store.queue(devices=runner.slot.accepts):
+                return code
 
 
 @dataclass
@@ -73,17 +80,17 @@ class Runner:
         self._telemetry = devices.reader(slot)
         self._worker: subprocess.Popen[bytes] | None = None
         self._watched: _Watched | None = None
+        self._stopped_at: float | None = None
         self._failed_starts = 0
-        self._note: str | None = None
-        self._ending = False
+        self._note: str | None = ""  # what the store has of a runner before this one
+        self.ending = False
 
     def work(self) -> int:
         """The loop; its exit code."""
         signal.signal(signal.SIGTERM, self._terminate)
-        self._describe(None, force=True)
         idle_since = time.monotonic()
         trouble = ""
-        while not self._ending:
+        while not self.ending:
             try:
                 if self._tick():
                     idle_since = time.monotonic()
@@ -94,6 +101,8 @@ class Runner:
                 if not self.store.path.exists() and not self._occupied():
                     log(str(error))
                     return 1
+                if self._watched is not None:
+                    self._watched.sign_at = time.monotonic()
                 if str(error) != trouble:
                     trouble = str(error)
                     log(f"trying again: {error}")
@@ -103,14 +112,17 @@ class Runner:
         return 0
 
     def _terminate(self, *_: object) -> None:
-        self._ending = True
+        self.ending = True
 
     def _tick(self) -> bool:
         """Do what is to be done now; whether there is anything to stay for."""
+        if self._note == "":
+            self._describe(None)
         self.store.reconcile()
         if self._worker is not None and self._worker.poll() is not None:
             self._bury(self._worker)
         if self._occupied():
+            self._wake()
             self._watch()
             return True
         self._watched = None
@@ -146,6 +158,19 @@ class Runner:
 
     # The run at work
 
+    def _wake(self) -> None:
+        """Have a worker that was stopped go on."""
+        worker = holder(self.store.slot_lock(self.slot.name))
+        if worker is None and self._worker is not None:
+            worker = self._worker.pid
+        if worker is None or not control.is_stopped(worker):
+            self._stopped_at = None
+            return
+        self._stopped_at = self._stopped_at or time.monotonic()
+        if time.monotonic() - self._stopped_at > STOPPED_SECONDS:
+            log(f"the worker, process {worker}, was stopped: it is let go on")
+            control.let_go_on(worker)
+
     def _watch(self) -> None:
         """See that the run at work gives signs of life, and ends when it is asked to."""
         run = self._at_work()
@@ -166,10 +191,10 @@ class Runner:
         silent = now - watched.sign_at
         promise = run.promise or PROMISE
         if silent > promise:
-            # Perhaps it was only stopped; else it hangs, and goes on from its checkpoint.
+            # While the store cannot be written, which this tries, no sign can be given.
             self._describe(f"run {run.id} gave no sign for {silent:.0f} s")
-            late = silent > 1.5 * promise
-            control.end_process(self.store, run, signal.SIGKILL if late else signal.SIGCONT)
+            if silent > 1.5 * promise:  # it hangs, and goes on from its checkpoint
+                control.end_process(self.store, run, signal.SIGKILL)
 
     def _press(self, run: Run, watched: _Watched, waited: float) -> None:
         if waited > KILL_SECONDS:
@@ -217,12 +242,12 @@ class Runner:
         active = self.store.runs(states=ACTIVE)
         return any(run.slot is not None and run.slot.startswith("cpu-") for run in active)
 
-    def _describe(self, note: str | None, *, force: bool = False) -> None:
-        if note != self._note or force:
+    def _describe(self, note: str | None) -> None:
+        if note != self._note:
+            self.store.set_slot(self.slot.name, self.slot.device.uuid, note=note)
             self._note = note
             if note:
                 log(note)
-            self.store.set_slot(self.slot.name, self.slot.device.uuid, note=note)
 
 
 if __name__ == "__main__":

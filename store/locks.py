@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,9 @@ class FileLock:
         except OSError:
             self.release()
             raise
+        with suppress(OSError):  # a full disk: then nobody knows who holds it
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, b"%d\n" % os.getpid())
 
     def release(self) -> None:
         """Free the lock; a second call does nothing."""
@@ -61,3 +65,12 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds the lock of `path`; None if there is none, or it is not known."""
+    if not is_locked(path):
+        return None
+    with suppress(OSError, ValueError):
+        return int(path.read_text())
+    return None

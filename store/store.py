@@ -58,7 +58,7 @@ _LOCK_PATIENCE = 2.0  # seconds a claim waits for the last worker of a run to go
 MAX_FRUITLESS = 5
 # Seconds after the first of them, doubled with each further one.
 BACKOFF = 4.0
-MAX_BACKOFF = 300.0
+MAX_BACKOFF = BACKOFF * 2 ** (MAX_FRUITLESS - 2)
 
 _Named = TypeVar("_Named", Run, Study, Comparison)
 
@@ -847,8 +847,7 @@ def _settle(run: Run) -> None:
     else:
         run.state = State.QUEUED
         if run.fruitless:
-            wait = min(BACKOFF * 2 ** (run.fruitless - 1), MAX_BACKOFF)
-            run.not_before = now() + timedelta(seconds=wait)
+            run.not_before = now() + timedelta(seconds=BACKOFF * 2 ** (run.fruitless - 1))
         run.error = f"attempt {run.attempt}: {what} at step {run.steps_done}; queued again"
 
 

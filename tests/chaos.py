@@ -7,6 +7,7 @@ that was not cancelled on purpose must have succeeded, with the numbers of an un
 
 import argparse
 import contextlib
+import math
 import os
 import pty
 import random
@@ -25,9 +26,10 @@ from typing import Any
 
 from dexter.config import RunConfig
 from dexter_tui import control, launch
+from dexter_tui.launch import log_file, slot_log
 from store import ACTIVE, ENDED, State, Store, StoreError
 from store.clock import SKEW
-from store.locks import is_locked
+from store.locks import holder, is_locked
 from store.tables import Run
 
 TRUTH_SECONDS = 10.0
@@ -41,9 +43,14 @@ class Broken(AssertionError):
 
 
 class Chaos:
-    """A home full of runs, and what is done to it."""
+    """A home full of runs, and what is done to it.
 
-    def __init__(self, home: Path, configs: list[RunConfig], slots: int, seed: int) -> None:
+    Nothing is waited for longer than `limit`, seconds from now for all of it.
+    """
+
+    def __init__(
+        self, home: Path, configs: list[RunConfig], slots: int, seed: int, limit: float = math.inf
+    ) -> None:
         self.home = home
         self.configs = configs
         self.slots = slots
@@ -55,6 +62,7 @@ class Chaos:
             SKEW: str(self.skew),
         }
         self.store = Store.open(home)
+        self.deadline = time.monotonic() + limit
         self.tried: Counter[str] = Counter()
         self.harmless: Counter[str] = Counter()
         self.cancelled: set[str] = set()
@@ -106,13 +114,16 @@ class Chaos:
         return self.rng.choice(alive) if alive else None
 
     def until(self, condition: Callable[[], Any], seconds: float, else_: str) -> Any:
-        deadline = time.monotonic() + seconds
+        deadline = min(time.monotonic() + seconds, self.deadline)
         while not (answer := condition()):
             if time.monotonic() > deadline:
-                raise Broken(else_)
+                raise Broken(f"{else_}{self.out_of_time()}")
             self.operate()
             time.sleep(0.1)
         return answer
+
+    def out_of_time(self) -> str:
+        return " (out of time)" if time.monotonic() > self.deadline else ""
 
     def runner(self) -> tuple[str, int]:
         """A slot with a runner at work, and the runner's process."""
@@ -190,11 +201,10 @@ class Chaos:
     def fill_disk(self) -> None:
         """No file of the run's process can grow, whichever it writes to."""
         run = self.at_work(State.RUNNING)
-        with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(run.pid or 0, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
-            self.live(self.rng.uniform(2, 8))
-            limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-            resource.prlimit(run.pid or 0, resource.RLIMIT_FSIZE, limit)
+        _limit_files(run.pid or 0, 1)
+        self.live(self.rng.uniform(2, 8))
+        for pid in (run.pid or 0, *_ours(self.home)):  # also a runner that it started meanwhile
+            _limit_files(pid, resource.RLIM_INFINITY)
 
     def lock_database(self) -> None:
         seconds = self.rng.uniform(1, 6)
@@ -229,8 +239,7 @@ class Chaos:
     def until_dead(self) -> None:
         """Wait for killed processes to be gone, without bringing up others."""
         deadline = time.monotonic() + 30
-        modules = ("dexter_tui.runner", "dexter_tui.worker")
-        while any(True for module in modules for _ in _processes(module, self.home)):
+        while any(True for _ in _ours(self.home)):
             if time.monotonic() > deadline:
                 raise Broken("processes that cannot be killed")
             time.sleep(0.05)
@@ -238,9 +247,8 @@ class Chaos:
     def power_cut(self) -> None:
         """All is dead at once, and what was not yet safe on the disk is torn."""
         for _ in range(2):  # a worker that sees its runner gone starts another
-            for module in ("dexter_tui.runner", "dexter_tui.worker"):
-                for pid in _processes(module, self.home):
-                    _kill(pid)
+            for pid in _ours(self.home):
+                _kill(pid)
         self.until_dead()
         self.store.close()
         active = self._read("SELECT id FROM run WHERE state IN ('starting', 'running')")
@@ -334,6 +342,28 @@ class Chaos:
     def all_ended(self) -> bool:
         return all(run.state in ENDED - {State.LOST} for run in self.store.runs())
 
+    def known(self) -> Iterator[str]:
+        """All that may tell why runs do not end."""
+        for run in self.store.runs(states=set(State) - (ENDED - {State.LOST})):
+            yield (
+                f"{run.id} is {run.state}, attempt {run.attempt}, step {run.steps_done}, "
+                f"{run.fruitless} fruitless, on {run.slot}, process {run.pid}, not before "
+                f"{run.not_before}, sign {run.heartbeat_at}, promise {run.promise}: {run.error}"
+            )
+            yield from _last_lines(log_file(self.store, run.id))
+        for slot in self.store.slots():
+            yield f"{slot.name}: runner {slot.pid}, broken: {slot.broken}: {slot.note}"
+            yield from _last_lines(slot_log(self.store, slot.name))
+        for lock in sorted((self.home / "locks").iterdir()):
+            if is_locked(lock):
+                yield f"{lock.name} is held by {holder(lock)}"
+        for pid in _ours(self.home):
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                yield f"process {pid} of {fields[1]} ({fields[0]}): {_command(pid)}"
+        skew = self.skew.read_text() if self.skew.exists() else "none"
+        yield f"{len(self.store.queue())} runs in line; clock skew: {skew}"
+
     # The story
 
     def play(self, faults: int, at_least: int, tell: Callable[[str], None]) -> None:
@@ -350,6 +380,8 @@ class Chaos:
         plan += self.rng.choices(list(self.faults), k=max(faults - len(plan), 0))
         self.rng.shuffle(plan)
         for number, name in enumerate(plan, 1):
+            if self.out_of_time():
+                raise Broken("out of time")
             if len(self.store.queue()) < self.slots:
                 self.enqueue(self.slots)
             begun = time.monotonic()
@@ -359,6 +391,8 @@ class Chaos:
                 self.check()
             except Broken as broken:
                 tell(f"{number} of {len(plan)}: {name}: BROKEN: {broken}")
+                for line in self.known():
+                    tell(f"  {line}")
             else:
                 self.harmless[name] += 1
                 tell(f"{number} of {len(plan)}: {name} ({time.monotonic() - begun:.1f} s)")
@@ -402,9 +436,8 @@ class Chaos:
 
     def close(self) -> None:
         """End every process of this home, and only these."""
-        for module in ("dexter_tui.runner", "dexter_tui.worker"):
-            for pid in _processes(module, self.home):
-                _kill(pid)
+        for pid in _ours(self.home):
+            _kill(pid)
         for child in self.children:
             child.kill()
             child.wait()
@@ -447,6 +480,23 @@ def _processes(module: str, home: Path) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 if mark in (folder / "environ").read_bytes():
                     yield int(folder.name)
+
+
+def _ours(home: Path) -> Iterator[int]:
+    for module in ("dexter_tui.runner", "dexter_tui.worker"):
+        yield from _processes(module, home)
+
+
+def _limit_files(pid: int, size: int) -> None:
+    """Let no file that a process writes grow above so many bytes."""
+    with contextlib.suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def _last_lines(path: Path) -> Iterator[str]:
+    if path.exists():
+        for line in path.read_text(errors="replace").splitlines()[-6:]:
+            yield f"    {line}"
 
 
 def _kill(pid: int | None) -> None:
@@ -501,6 +551,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--long-locks", type=int, default=2, help="of the database, 30 s each")
+    parser.add_argument("--limit", type=float, default=3600, help="seconds, then it gives up")
     parser.add_argument("--tiny", action="store_true", help="models of random weights")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
@@ -511,11 +562,14 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         configs = tiny_configs(Path(folder)) if arguments.tiny else lab_configs()
-        chaos = Chaos(Path(folder, "home"), configs, arguments.slots, arguments.seed)
+        left = arguments.limit - (time.monotonic() - begun)
+        chaos = Chaos(Path(folder, "home"), configs, arguments.slots, arguments.seed, left)
         chaos.long_locks = arguments.long_locks
         try:
             chaos.play(arguments.faults, arguments.at_least, tell)
         except AssertionError as broken:
+            for line in chaos.known():
+                tell(f"  {line}")
             sys.exit(f"broken: {broken}")
         finally:
             chaos.close()

@@ -132,6 +132,11 @@ def test_whoever_dies_or_is_sent_away_the_run_goes_on(store, undisturbed):
     [run] = begin(store, config())
     first = until(store, lambda: (row := store.run(run)).steps_done >= 3 and row)
     [slot] = store.slots()
+    for pid in (slot.pid, first.pid):  # both hold what they have, and do nothing
+        os.kill(pid, signal.SIGSTOP)
+    stood = store.run(run).steps_done
+    until(store, lambda: control.ensure_runners(store) or store.run(run).steps_done > stood)
+    assert not control.is_stopped(slot.pid)
     os.kill(slot.pid, signal.SIGKILL)  # the worker sees to a new runner
     until(store, lambda: store.slots()[0].pid != slot.pid, 60)
     assert store.run(run).attempt == 1
