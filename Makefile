@@ -30,8 +30,8 @@ demo: setup ## explain a biased and a balanced bird classifier, offline, in unde
 	balanced=$$($(DEMO_RUN) --classifier lab:birds-balanced) && \
 	$(BIN)/dexter-tui export $$biased $$balanced -o demo/report.md
 
-test: setup lint ## all checks and tests
-	$(BIN)/python -m pytest
+test: setup lint ## all checks and tests, in two processes; what shares a home stays together
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-llm: setup ## captions and reports from real servers of language models on this machine
 	$(PIP) install -q -c constraints.txt -e '.[llm]'

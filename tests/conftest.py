@@ -14,6 +14,9 @@ import json
 
 import pytest
 
+# Its folder is there before there are other processes of the session.
+import tiny  # noqa: F401
+
 
 @dataclass(frozen=True)
 class Outcome:

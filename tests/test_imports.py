@@ -4,15 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 HEAVY = {"torch", "transformers", "diffusers"}
 DATABASE = {"sqlmodel", "sqlalchemy", "alembic"}
 
 
-def loaded_by(code: str, tmp_path: Path) -> set[str]:
-    """The modules that a fresh process has loaded after the code."""
-    script = f"{code}\nimport sys; print(*sys.modules, sep='\\n', file=sys.stderr)"
+def loaded_by(*steps: str, tmp_path: Path) -> dict[str, set[str]]:
+    """The modules that a fresh process has loaded after each of the pieces of code.
+
+    One process for all: what none of them loads, each by itself does not load either.
+    """
+    tell = "import sys; print('LOADED', *sys.modules, file=sys.stderr)"
+    script = "\n".join(f"{code}\n{tell}" for code in steps)
     process = subprocess.run(
         [sys.executable, "-c", script],
         env={"DEXTER_HOME": str(tmp_path), "PATH": ""},
@@ -20,38 +22,48 @@ def loaded_by(code: str, tmp_path: Path) -> set[str]:
         text=True,
         check=True,
     )
-    return set(process.stderr.split())
+    lines = [line.split() for line in process.stderr.splitlines()]
+    told = [set(words[1:]) for words in lines if words[:1] == ["LOADED"]]
+    return dict(zip(steps, told, strict=True))
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "dexter",
-        "dexter.config",
-        "dexter.errors",
-        "dexter.seeds",
-        "dexter.estimate",
-        "dexter.classifiers",
-        "dexter.checkpoints",
-        "dexter.device",
-        "store",
-        "dexter_tui.plan",
-        "dexter_tui.live",
-    ],
+def imports(*modules: str) -> list[str]:
+    return [f"import {module}" for module in modules]
+
+
+def commands(*lines: str) -> list[str]:
+    return [f"from dexter_tui.cli import main; main({line.split()})" for line in lines]
+
+
+LIGHT = imports(
+    "dexter",
+    "dexter.config",
+    "dexter.errors",
+    "dexter.seeds",
+    "dexter.estimate",
+    "dexter.classifiers",
+    "dexter.checkpoints",
+    "dexter.device",
+    "store",
+    "dexter_tui.plan",
+    "dexter_tui.live",
+    *(
+        f"dexter_tui.screens.{name}"
+        for name in ("home", "run", "study", "new_run", "picture", "help", "dialogs")
+    ),
 )
-def test_importing_it_loads_no_torch(module: str, tmp_path: Path) -> None:
-    assert not HEAVY & loaded_by(f"import {module}", tmp_path)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
-def test_help_loads_neither_torch_nor_a_database(arguments: list[str], tmp_path: Path) -> None:
-    loaded = loaded_by(f"from dexter_tui.cli import main; main({arguments})", tmp_path)
-    assert not (HEAVY | DATABASE) & loaded
+def test_importing_it_and_looking_things_up_loads_no_torch(tmp_path: Path) -> None:
+    steps = [*LIGHT, *commands("runs", "doctor", "classifiers")]
+    for code, loaded in loaded_by(*steps, tmp_path=tmp_path).items():
+        assert not HEAVY & loaded, code
 
 
-@pytest.mark.parametrize("command", ["runs", "doctor", "classifiers"])
-def test_looking_things_up_loads_no_torch(command: str, tmp_path: Path) -> None:
-    assert not HEAVY & loaded_by(f"from dexter_tui.cli import main; main(['{command}'])", tmp_path)
+def test_help_loads_neither_torch_nor_a_database(tmp_path: Path) -> None:
+    steps = commands("--help", "run --help")
+    for code, loaded in loaded_by(*steps, tmp_path=tmp_path).items():
+        assert not (HEAVY | DATABASE) & loaded, code
 
 
 def test_the_dashboard_loads_neither_torch_nor_a_database_before_its_first_paint(
@@ -68,15 +80,11 @@ async def paint():
 
 asyncio.run(paint())
 """
-    assert not (HEAVY | DATABASE) & loaded_by(code, tmp_path)
-
-
-@pytest.mark.parametrize("name", ["home", "run", "study", "new_run", "picture", "help", "dialogs"])
-def test_screens_load_no_torch(name: str, tmp_path: Path) -> None:
-    assert not HEAVY & loaded_by(f"import dexter_tui.screens.{name}", tmp_path)
+    [loaded] = loaded_by(code, tmp_path=tmp_path).values()
+    assert not (HEAVY | DATABASE) & loaded
 
 
 def test_the_engine_knows_no_database_and_no_terminal(tmp_path: Path) -> None:
     names = "dexter.optimize, dexter.generator, dexter.score, dexter.classifiers.hf"
-    loaded = loaded_by(f"import {names}", tmp_path)
+    [loaded] = loaded_by(f"import {names}", tmp_path=tmp_path).values()
     assert not (DATABASE | {"store", "dexter_tui", "typer", "term_image"}) & loaded

@@ -1,18 +1,40 @@
 """Tiny models with random weights, real in all else: made once per test session, in seconds.
 
 Each function gives a folder or file as a user would have it. They lie in a temporary folder
-that goes when the session ends.
+that all processes of the session share, and that goes when the first of them ends. Who asks for
+what another made loads no torch for it.
 """
 
 import functools
 import json
+import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
+from store.locks import FileLock
 
-_TEMPORARY = tempfile.TemporaryDirectory(prefix="tiny-models-")
-_ROOT = Path(_TEMPORARY.name)
+_SHARED = "DEXTER_TINY_MODELS"
+if _SHARED not in os.environ:
+    _TEMPORARY = tempfile.TemporaryDirectory(prefix="tiny-models-")
+    os.environ[_SHARED] = _TEMPORARY.name
+_ROOT = Path(os.environ[_SHARED])
+
+
+def _made_once(make: Callable[[], Path]) -> Callable[[], Path]:
+    """What `make` gives, made by the first process that asks for it; the others wait."""
+
+    @functools.cache
+    @functools.wraps(make)
+    def made() -> Path:
+        known = _ROOT / f"{make.__name__}.made"
+        with FileLock(_ROOT / f"{make.__name__}.lock", wait=True):
+            if not known.exists():
+                known.write_text(str(make()))
+        return Path(known.read_text())
+
+    return made
+
 
 # One token each on both sides.
 _WORDS = """
@@ -72,9 +94,10 @@ def _write_clip_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-@functools.cache
+@_made_once
 def generator_folder() -> Path:
     """A pipeline of Stable Diffusion 1.x architecture: 64 px, 77 tokens, PNDM scheduler."""
+    import torch
     from diffusers import (
         AutoencoderKL,
         PNDMScheduler,
@@ -143,9 +166,10 @@ def generator_folder() -> Path:
     return folder
 
 
-@functools.cache
+@_made_once
 def xl_generator_folder() -> Path:
     """A pipeline of Stable Diffusion XL architecture: two text encoders, a pooled vector, 64 px."""
+    import torch
     from diffusers import DiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -194,9 +218,10 @@ def xl_generator_folder() -> Path:
     return folder
 
 
-@functools.cache
+@_made_once
 def decoder_folder() -> Path:
     """An AutoencoderTiny for the latents of both generators."""
+    import torch
     from diffusers import AutoencoderTiny
 
     with torch.random.fork_rng():
@@ -210,11 +235,12 @@ def decoder_folder() -> Path:
     return folder
 
 
-@functools.cache
+@_made_once
 def checked_generator_folder() -> Path:
     """`generator_folder` with a safety checker that finds fault with black pictures alone."""
     import shutil
 
+    import torch
     from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
     from transformers import CLIPConfig, CLIPImageProcessor
 
@@ -254,9 +280,10 @@ def checked_generator_folder() -> Path:
     return folder
 
 
-@functools.cache
+@_made_once
 def lora_file() -> Path:
     """A LoRA for the attention of `generator_folder`'s UNet, large enough to be seen."""
+    import torch
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft import LoraConfig
@@ -275,9 +302,10 @@ def lora_file() -> Path:
     return folder / "pytorch_lora_weights.safetensors"
 
 
-@functools.cache
+@_made_once
 def masked_lm_folder() -> Path:
     """A BertForMaskedLM whose vocabulary holds words, subwords, punctuation and a letter."""
+    import torch
     from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
     folder = _ROOT / "masked_lm"
@@ -302,9 +330,10 @@ def masked_lm_folder() -> Path:
     return folder
 
 
-@functools.cache
+@_made_once
 def classifier_folder() -> Path:
     """A Hugging Face ResNet for `IMAGE_SIZE` px and `LABELS`."""
+    import torch
     from transformers import ResNetConfig, ResNetForImageClassification
 
     folder = _ROOT / "classifier"
@@ -346,17 +375,22 @@ def make():
 """
 
 
-@functools.cache
-def python_classifier() -> str:
-    """The spec, ``python:PATH.py:make``, of a classifier defined in ten lines of Python."""
+@_made_once
+def _python_file() -> Path:
     file = _ROOT / "ten_lines.py"
     file.write_text(PYTHON_CLASSIFIER)
-    return f"python:{file}:make"
+    return file
 
 
-@functools.cache
+def python_classifier() -> str:
+    """The spec, ``python:PATH.py:make``, of a classifier defined in ten lines of Python."""
+    return f"python:{_python_file()}:make"
+
+
+@_made_once
 def image_text_folder() -> Path:
     """A CLIPModel for 32 px with its processor; it knows the generator's words."""
+    import torch
     from transformers import (
         CLIPConfig,
         CLIPImageProcessor,
@@ -429,9 +463,10 @@ def _word_tokenizer() -> object:
     )
 
 
-@functools.cache
+@_made_once
 def captioner_folder() -> Path:
     """A Llava of image-text-to-text architecture: it says the generator's words at random."""
+    import torch
     from transformers import (
         CLIPImageProcessor,
         CLIPVisionConfig,
@@ -484,9 +519,10 @@ def captioner_folder() -> Path:
     return folder
 
 
-@functools.cache
+@_made_once
 def writer_folder() -> Path:
     """A causal language model that writes words at random."""
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = _word_tokenizer()
