@@ -24,6 +24,7 @@ from dexter_tui import (
     flags,
     migration,
     paths,
+    querying,
     queue,
     reporting,
 )
@@ -49,6 +50,7 @@ app.add_typer(config_app, name="config")
 reporting.register(app)
 queue.register(app)
 comparing.register(app)
+querying.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -534,15 +534,20 @@ class Browse:
             return list(self._connections.connection.execute(sql, tuple(parameters)))
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=10,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        connection.execute("PRAGMA query_only=ON")
-        return connection
+        return connect_read_only(self.path)
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """A plain connection that cannot write, for any thread."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=10,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA query_only=ON")
+    return connection
 
 
 def _reversed(part: str) -> str:
