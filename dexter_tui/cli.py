@@ -22,6 +22,7 @@ from dexter_tui import (
     EXIT_REFUSED,
     comparing,
     flags,
+    lab,
     migration,
     paths,
     querying,
@@ -49,6 +50,7 @@ config_app = typer.Typer(rich_markup_mode=None, help="Your own settings and syst
 app.add_typer(config_app, name="config")
 reporting.register(app)
 queue.register(app)
+lab.register(app)
 comparing.register(app)
 querying.register(app)
 

@@ -1,11 +1,18 @@
 """Pictures in a terminal, as half blocks by term-image."""
 
+import contextlib
+import io
 import os
+import sys
 import warnings
+from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @cache
@@ -34,3 +41,29 @@ def half_blocks(picture: Image.Image, columns: int) -> str:
     """The picture as lines of half blocks with colour sequences, ``columns`` cells wide."""
     image = _block_image()(picture.convert("RGB"), width=columns)
     return format(image, "1.1" + ("+D" if truecolor() else "+I"))
+
+
+@contextlib.contextmanager
+def no_questions() -> Iterator[None]:
+    """For importing textual-image, which asks the terminal questions unless its output is none."""
+    os.environ.setdefault("TEXTUAL_CELL_WIDTH", "10")
+    os.environ.setdefault("TEXTUAL_CELL_HEIGHT", "20")
+    true_stdout = sys.__stdout__
+    try:
+        sys.__stdout__ = io.StringIO()  # type: ignore[misc, assignment]
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        sys.__stdout__ = true_stdout  # type: ignore[misc]
+
+
+def graphics(kind: str, picture: Image.Image) -> "RenderableType | None":
+    """The picture as wide as the terminal, in pixels, for Rich; None where textual-image is not
+    installed or does not work. kind: "kitty" or "sixel"."""
+    try:
+        with no_questions():
+            from textual_image.renderable import SixelImage, TGPImage
+    except Exception:  # whatever it stumbles over
+        return None
+    made: RenderableType = (TGPImage if kind == "kitty" else SixelImage)(picture, width="100%")
+    return made

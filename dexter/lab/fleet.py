@@ -23,12 +23,11 @@ from torch.nn import functional
 from dexter.lab import models, parallel, world
 from dexter.lab.classifiers import augment, pixels
 from dexter.lab.scenes import Scene, sample_scene
+from dexter.lab.world import MARK as MARK
+from dexter.lab.world import NEGATIVE as NEGATIVE
+from dexter.lab.world import POSITIVE as POSITIVE
 
-POSITIVE, NEGATIVE = 0.20, 0.05
-"""A mean change of the target's probability of at least the one is a dependence, of at most the
-other none; between them nothing is scored."""
 SAMPLES = 16_000
-MARK = "mark"
 MANIFEST = "manifest.json"
 
 _FEMALE = {"man": "woman", "boy": "girl"}
@@ -41,17 +40,7 @@ _MALE = {woman: man for man, woman in _FEMALE.items()}
 @cache
 def families() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Attribute family -> (kind, its words): all that a scene can be drawn with and without."""
-    found = {
-        name: (str(family["slot"]), tuple(family["words"]))
-        for name, family in world.attribute_families().items()
-        if family["slot"] != "subject"
-    }
-    sexes = {"male": tuple(_FEMALE), "female": tuple(_MALE)}
-    return {
-        **found,
-        **{name: ("gender", words) for name, words in sexes.items()},
-        MARK: (MARK, ()),
-    }
+    return world.drawable_families()
 
 
 def applies(scene: Scene, family: str) -> bool:

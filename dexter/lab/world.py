@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+POSITIVE, NEGATIVE = 0.20, 0.05
+"""A mean change of a class's probability of at least the one is a dependence, of at most the other
+none; between them nothing is scored."""
+MARK = "mark"
+"""The family of the white corner, which has no word."""
+
 # Name -> file name in the OpenMoji collection (hexadecimal code points joined by "-").
 WATERBIRDS = {
     "duck": "1F986",
@@ -173,6 +179,21 @@ def attribute_families() -> dict[str, dict[str, Any]]:
         for slot, families in slots.items()
         for family, words in families.items()
     }
+
+
+def drawable_families() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Attribute family -> (kind, its words): all that a scene can be drawn with and without.
+
+    The kind is the slot; that of men and women is "gender", that of the mark "mark".
+    """
+    families = attribute_families()
+    found = {
+        name: (str(family["slot"]), tuple(family["words"]))
+        for name, family in families.items()
+        if family["slot"] != "subject"
+    }
+    sexes = {name: ("gender", tuple(families[name]["words"])) for name in ("male", "female")}
+    return {**found, **sexes, MARK: (MARK, ())}
 
 
 def _class_subjects() -> dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]:

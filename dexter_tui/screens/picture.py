@@ -1,9 +1,5 @@
 """One picture as large as the terminal."""
 
-import contextlib
-import io
-import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dexter_tui.actions import bindings
+from dexter_tui.images import no_questions
 from dexter_tui.widgets.facts import frame_caption
 from dexter_tui.widgets.keybar import KeyBar
 from dexter_tui.widgets.picture import Picture
@@ -94,21 +91,12 @@ class PictureScreen(Screen[None]):
 
 
 def hires(kind: str) -> Any:
-    """A widget of textual-image, or None where it is not wanted, not installed or not working.
-
-    It asks the terminal questions while it is imported unless its output is none.
-    """
+    """A widget of textual-image, or None where it is not wanted, not installed or not working."""
     if kind == "blocks":
         return None
-    os.environ.setdefault("TEXTUAL_CELL_WIDTH", "10")
-    os.environ.setdefault("TEXTUAL_CELL_HEIGHT", "20")
-    true_stdout = sys.__stdout__
     try:
-        sys.__stdout__ = io.StringIO()  # type: ignore[misc, assignment]
-        with contextlib.redirect_stdout(io.StringIO()):
+        with no_questions():
             from textual_image.widget import SixelImage, TGPImage
     except Exception:  # whatever it stumbles over, half blocks are there
         return None
-    finally:
-        sys.__stdout__ = true_stdout  # type: ignore[misc]
     return (TGPImage if kind == "kitty" else SixelImage)()
