@@ -255,7 +255,7 @@ class RunConfig(BaseModel):
         default=None,
         ge=0,
         description="how many of the batch are backpropagated for straight-through; without it, "
-        "a quarter, or all if there is no score function",
+        "an eighth, or all if there is no score function",
     )
     micro_batch: int | None = Field(
         default=None,
@@ -454,14 +454,14 @@ class RunConfig(BaseModel):
     def grad_prompts(self) -> int:
         """How many prompts of a batch are backpropagated through the generator.
 
-        Without a score function those not backpropagated would be of little use. With one, a
-        quarter carries straight-through's small share, at half the cost of backpropagating all.
+        Without a score function those not backpropagated would be of little use. With one, an
+        eighth carries straight-through's small share, at a third of the cost of backpropagating all.
         """
         if self.straight_through == 0:
             return 0
         if self.n_grad is not None:
             return self.n_grad
-        count = self.batch if self.score_function == 0 else math.ceil(self.batch / 4)
+        count = self.batch if self.score_function == 0 else math.ceil(self.batch / 8)
         return min(count, self.batch - self.explored_prompts)
 
     @property
@@ -583,7 +583,7 @@ PRESETS: dict[str, dict[str, object]] = {
     # More prompts a step, for fewer steps: with the lab's fast generator that is soonest done.
     "quick": {
         "batch": 16,
-        "steps": 30,
+        "steps": 24,
         "frames": 12,
         "frame_tries": 48,
         "score_images": 50,

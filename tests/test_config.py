@@ -42,8 +42,9 @@ def test_lists_can_be_written_with_commas() -> None:
     assert config.features == (3, 5)
 
 
-def test_a_quarter_of_the_batch_is_backpropagated_unless_told_otherwise() -> None:
-    assert make(batch=8).grad_prompts == 2
+def test_an_eighth_of_the_batch_is_backpropagated_unless_told_otherwise() -> None:
+    assert make(batch=8).grad_prompts == 1
+    assert make(batch=16).grad_prompts == 2
     assert make(batch=8, n_grad=3).grad_prompts == 3
     assert make(batch=8, score_function=0).grad_prompts == 4
     assert make(batch=8, score_function=0, explore=0).grad_prompts == 8
