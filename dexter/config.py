@@ -455,7 +455,7 @@ class RunConfig(BaseModel):
         """How many prompts of a batch are backpropagated through the generator.
 
         Without a score function those not backpropagated would be of little use. With one, an
-        eighth carries straight-through's small share, at a third of the cost of backpropagating all.
+        eighth carries straight-through's small share, at a third of the cost of all.
         """
         if self.straight_through == 0:
             return 0
