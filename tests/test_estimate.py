@@ -65,7 +65,7 @@ def test_what_the_user_chose_stays():
 
 def test_less_work_takes_less_time_and_memory():
     def cost(**overrides: object) -> tuple[float, int]:
-        plain = {"gradient_checkpointing": False, "micro_batch": 1, "n_grad": 2}
+        plain = {"gradient_checkpointing": False, "micro_batch": 1, "batch": 16}
         result = estimate(make(**{**plain, **overrides}), device="cuda")
         return result.seconds_per_step, result.peak_bytes
 
