@@ -7,6 +7,8 @@ each.
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dexter.lab import models, world
+from dexter.lab import models, parallel, world
 from dexter.lab.classifiers import augment, pixels
 from dexter.lab.scenes import Scene, sample_scene
 from dexter.seeds import picture_seeds
@@ -42,18 +44,32 @@ def _value(scene: Scene, family: str) -> str | None:
     return getattr(scene, family)  # type: ignore[no-any-return]
 
 
-def train_evaluator(path: Path, samples: int = 240_000, seed: int = 7) -> Any:
-    """Train on scenes with every factor independent; saved to `path` as a Hugging Face folder."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
+def train_evaluator(
+    path: Path, samples: int = 240_000, seed: int = 7, checkpoint_seconds: float = 120
+) -> Any:
+    """Train on scenes with every factor independent; saved to `path` as a Hugging Face folder.
+
+    A killed training goes on from its last checkpoint, beside `path`, on new scenes.
+    """
+    checkpoint = path.with_name(f"{path.name}.pt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
+    first = 0 if state is None else int(state["step"])
+    torch.manual_seed(seed + first)
+    rng = np.random.default_rng((seed, first) if first else seed)
     network = models.classifier(LABELS, widths=(48, 96, 128, 192))
     network = network.to(memory_format=torch.channels_last)
     batch = 64
     steps = samples // batch
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    if state is not None:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    saved = time.monotonic()
     network.train()
-    for step in range(steps):
+    for step in range(first, steps):
         scenes = [sample_scene(rng, item_counts=(0.2, 0.3, 0.3, 0.2)) for _ in range(batch)]
         logits = network(augment(pixels(scenes), rng) * 2 - 1).logits
         loss = scene_loss(logits, scenes)
@@ -66,8 +82,17 @@ def train_evaluator(path: Path, samples: int = 240_000, seed: int = 7) -> Any:
                 f"evaluator: {step * batch:,} of {samples:,} samples, loss {loss.item():.3f}",
                 flush=True,
             )
+        if time.monotonic() - saved >= checkpoint_seconds:
+            saved = time.monotonic()
+            states = {name: part.state_dict() for name, part in parts.items()}
+            parallel.save({**states, "step": step + 1}, checkpoint)
     network.eval()
-    network.save_pretrained(path)
+    # A kill while it is written leaves no folder that looks finished.
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    network.save_pretrained(unfinished)
+    shutil.rmtree(path, ignore_errors=True)
+    unfinished.rename(path)
+    checkpoint.unlink(missing_ok=True)
     return network
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import nn
+from transformers import AutoModelForImageClassification
 
 from dexter.lab import check, evaluate, fleet, models, parallel, readers, train, world
 from dexter.lab.classifiers import RECIPES, Recipe, accuracy
@@ -111,15 +112,20 @@ def unpack(source: Path) -> None:
     if (source / "captioner").exists():
         kind = type(readers.captioner())
         modules["captioner"] = kind.from_pretrained(source / "captioner", dtype=torch.float32)
-    for stage, module in modules.items():
-        vector = parallel.to_vector(module.parameters())
+    shipped = source / "classifiers"
+    networks = {f"classifiers/{name}": shipped / name for name in RECIPES}
+    networks |= {f"fleet/{name}": shipped / "fleet" / name for name in fleet.FLEET}
+    for name, folder in networks.items():
+        if (folder / "config.json").exists():
+            path = train.WORK / f"{name}.pt"
+            path.parent.mkdir(exist_ok=True)
+            network = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
+            parallel.save(network.state_dict(), path)
+    # The autoencoder says that all is there. It comes last: a killed unpacking starts again.
+    for stage in sorted(modules, key=lambda stage: stage == "vae"):
+        vector = parallel.to_vector(modules[stage].parameters())
         state = {"raw": vector, "average": vector.clone(), "samples": samples[stage]}
         parallel.save(state, train.WORK / f"{stage}.pt")
-    (train.WORK / "classifiers").mkdir(exist_ok=True)
-    for name, recipe in RECIPES.items():
-        network = models.classifier(recipe.labels)
-        network = type(network).from_pretrained(source / "classifiers" / name, dtype=torch.float32)
-        parallel.save(network.state_dict(), train.WORK / "classifiers" / f"{name}.pt")
 
 
 def export_generator(target: Path, stage: str) -> None:
