@@ -132,7 +132,8 @@ def rebuild_store(home: Path, *, progress: Callable[[str, int, int], None]) -> l
         Finding(
             "rebuilt",
             "note",
-            f"{len(done.runs)} runs from their journals; reports and claims are in no journal",
+            f"{len(done.runs)} runs from their journals, the findings of {len(done.studies)} "
+            "studies; comparisons and probes are lost but for backups",
         )
     ]
     if done.moved:

@@ -174,6 +174,11 @@ class StudyWorker:
         else:
             tell("done", progress.done, progress.total)
             log(f"{name}: done")
+        finally:
+            try:
+                self.store.keep_study(self.study.id)
+            except StoreError as error:  # of no use as long as the store itself is there
+                log(f"not kept for a lost store: {error}")
 
     # Captions
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from store import artifacts, recording
+from store import artifacts, keeping, recording
 from store.clock import now
 from store.database import backup, connect
 from store.errors import StoreError, explained
@@ -190,6 +190,8 @@ class Rebuilt:
     """Those that the store did not have."""
     paused: list[str]
     """Of these, those that had not ended."""
+    studies: list[str]
+    """Those of which findings, tags or notes were brought back."""
     moved: Path | None
     """Where the damaged file is now."""
 
@@ -197,8 +199,9 @@ class Rebuilt:
 def rebuild(home: Path, *, progress: Progress = _silent) -> Rebuilt:
     """Bring every run that has a journal into the store; a damaged store is moved aside first.
 
-    Runs that had not ended are paused, because what the user asked of them is in no journal.
-    Reports and what else belongs to studies is in no journal either.
+    With them comes what was found about their studies. Runs that had not ended are paused,
+    because what the user asked of them is in no journal. Comparisons, probes and pictures of the
+    bank are in no file of their own.
     """
     path = home / "store.sqlite"
     moved = None
@@ -225,7 +228,18 @@ def rebuild(home: Path, *, progress: Progress = _silent) -> Rebuilt:
                 restored.append(folder.name)
                 if store.run(folder.name).state is State.PAUSED:
                     paused.append(folder.name)
-    return Rebuilt(restored, paused, moved)
+        studies = list(_restore_studies(store))
+    return Rebuilt(restored, paused, studies, moved)
+
+
+def _restore_studies(store: Store) -> Iterator[str]:
+    for file in sorted((store.home / "studies").glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):  # torn: the next stage writes it anew
+            study_id, kept = keeping.read(file)
+            with store._write() as session:
+                count = keeping.restore(session, study_id, kept)
+            if count:
+                yield study_id
 
 
 def restore(store: Store, run_id: str) -> bool:

@@ -184,14 +184,12 @@ def rows_entry(session: Session, run: Run) -> Entry:
 def restore(session: Session, entry: Entry) -> None:
     """Write the run of a "run" or "rows" entry anew, with its study and classifier."""
     session.exec(
-        insert(Classifier)
-        .values(**_times(Classifier, entry["classifier"]))
-        .on_conflict_do_nothing()
+        insert(Classifier).values(**times(Classifier, entry["classifier"])).on_conflict_do_nothing()
     )
     classifier = session.exec(
         select(Classifier.id).where(Classifier.key == entry["classifier"]["key"])
     ).one()
-    study = {**_times(Study, entry["study"]), "classifier_id": classifier}
+    study = {**times(Study, entry["study"]), "classifier_id": classifier}
     session.exec(insert(Study).values(**study).on_conflict_do_nothing())
     study_id = session.exec(
         select(Study.id).where(
@@ -202,17 +200,17 @@ def restore(session: Session, entry: Entry) -> None:
     ).one()
     values = {**entry["run"], **entry.get("values", {}), "study_id": study_id}
     run_id = values["id"]
-    session.add(Run(**_times(Run, {**values, "journal_entries": entry["n"]})))
+    session.add(Run(**times(Run, {**values, "journal_entries": entry["n"]})))
     session.flush()
     if entry.get("steps"):
         write_steps(session, run_id, entry["steps"])
     write_prompts(session, run_id, entry.get("prompts", []))
     for picture in entry.get("frames", []):
-        write_artifact(session, _times(Artifact, picture["artifact"]))
-        write_frame(session, run_id, _times(Frame, picture["frame"]))
+        write_artifact(session, times(Artifact, picture["artifact"]))
+        write_frame(session, run_id, times(Frame, picture["frame"]))
 
 
-def _times(table: type[Table], values: Mapping[str, Any]) -> dict[str, Any]:
+def times(table: type[Table], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a row out of JSON: times become times again."""
     columns = table.__table__.columns  # type: ignore[attr-defined]
     return {

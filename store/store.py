@@ -4,6 +4,7 @@
     home/artifacts/sha256/ab/   files by their hash
     home/thumbnails/ab/         pictures made small, by the hash of the original
     home/runs/<run>/            journal, log and checkpoints of a run
+    home/studies/               what was found about studies, once more (store.keeping)
     home/locks/                 run-<run>.lock: held by the process that works on the run
 
 A run is active (starting, running, pausing, cancelling) only while a process holds its lock.
@@ -28,7 +29,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
-from store import artifacts, recording
+from store import artifacts, keeping, recording
 from store.clock import boot_id, now
 from store.database import PATIENCE, is_current, prepare, reader_engine, writer_engine
 from store.errors import StoreError, explained
@@ -307,17 +308,23 @@ class Store:
         """Give the runs a tag, or, if all of them have it, take it away; whether it was given."""
         if not re.fullmatch(r"[\w.:+-]{1,40}", name):
             raise StoreError(f"tag {name!r}: give up to 40 letters, digits, and . : + - _")
+        studies = set()
         with self._write() as session:
             for run_id in run_ids:
-                if session.get(Run, run_id) is None:
+                run = session.get(Run, run_id)
+                if run is None:
                     raise self._unknown(session, Run, run_id)
+                studies.add(run.study_id)
             which = sa.and_(col(Tag.run_id).in_(run_ids), col(Tag.name) == name)
             having = set(session.exec(select(Tag.run_id).where(which)))
-            if having >= set(run_ids):
+            missing = {*run_ids} - having
+            if missing:
+                session.add_all(Tag(run_id=run_id, name=name) for run_id in missing)
+            else:
                 session.exec(sa.delete(Tag).where(which))
-                return False
-            session.add_all(Tag(run_id=run_id, name=name) for run_id in {*run_ids} - having)
-            return True
+        for study_id in studies:
+            self.keep_study(study_id)
+        return bool(missing)
 
     def set_priority(self, run_id: str, priority: int) -> Run:
         """Move a queued run in the queue: of two runs the one with more goes first."""
@@ -601,6 +608,13 @@ class Store:
             session.add(report)
             session.flush()
             return report.id
+
+    def keep_study(self, study_id: str) -> None:
+        """Write a study's findings, tags and notes to their file (`store.keeping`)."""
+        with self._read() as session:
+            found = keeping.rows(session, study_id)
+        with explained(self.home):
+            keeping.write(keeping.path(self.home, study_id), study_id, found)
 
     def _beat(self, session: Session, run_id: str, fields: Mapping[str, Any]) -> None:
         changed = session.exec(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dexter_tui import recorder as recording
 from dexter_tui.recorder import Recorder
-from store import State, Store, StoreError, care
+from store import State, Store, StoreError, care, evidence
 from store.journal import Journal
 
 
@@ -152,6 +152,53 @@ def test_a_store_is_rebuilt_from_journals(tmp_path):
     assert ended(after) == ended(before)
     assert care.rebuild(tmp_path).runs == []
     assert rows(tmp_path) == after
+
+
+def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
+    claim = {
+        "concept": "sea", "slot": "background", "direction": 1, "sources": {"words": ["r1"]},
+        "effect": 0.4, "low": 0.3, "high": 0.5, "p": 0.001, "p_corrected": 0.01, "pairs": 2,
+        "flips": 1, "flip_low": 0.1, "flip_high": 0.9, "over_represented": True, "core": False,
+        "min_effect": 0.1, "verdict": "confirmed", "generator": "key",
+    }  # fmt: skip
+    pairs = {
+        "context": "class", "saturated": False, "control_mean": 0.2, "pairs": 2, "effect": 0.4,
+        "control_prompts": ["a"], "treated_prompts": ["b"], "control_seeds": [1, 2],
+        "seeds": [1, 2], "control": [0.1, 0.3], "treated": [0.6, 0.6],
+    }  # fmt: skip
+    tables = ("report", "claim", "evidence", "caption", "attribution", "score", "stage", "tag")
+
+    def found():
+        with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+            return {t: connection.execute(f"SELECT * FROM {t}").fetchall() for t in tables}
+
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+        record(store, store.claim_run())
+        study = store.run(run).study_id
+        evidence.replace_claims(store, study, [{**claim, "contexts": [pairs]}] * 2)
+        [picture] = evidence.hit_frames(store, study)
+        evidence.add_caption(
+            store, picture.sha256, model="eyes", prompt_hash="h", text="a \u2028 duck"
+        )
+        word = {"position": 0, "word": "sea", "prompt": "a sea", "subsets": 4, "seeds": 2}
+        numbers = ("leave_one_out", "leave_one_out_low", "leave_one_out_high", "weight", "low")
+        numbers += ("high", "r2", "r2_low", "r2_high")
+        evidence.set_attribution(store, run, [{**word, **dict.fromkeys(numbers, 0.5)}])
+        score = {"kind": "prompt", "text": "a sea", "value": 0.5, "low": 0.1, "high": 0.9}
+        evidence.replace_scores(store, study, [{**score, "n": 4, "hits": 2}])
+        evidence.set_stage(store, study, "claims", "done", done=3, total=3)
+        told = {"markdown": "**the sea**", "body": {"title": "æ"}}
+        evidence.add_report(store, study, author="evidence", **told)
+        store.keep_study(study)
+        assert store.toggle_tag([run], "keep")  # a user's own word is kept at once
+        before = found()
+        assert all(before.values())
+    (tmp_path / "store.sqlite").unlink()
+    assert care.rebuild(tmp_path).studies == [study]
+    assert found() == before
+    assert care.rebuild(tmp_path).studies == []
+    assert found() == before
 
 
 def test_a_damaged_store_is_moved_aside_and_rebuilt(tmp_path):

@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from dexter.config import RunConfig
-from store import State, Store, evidence
+from store import State, Store, evidence, keeping
 from store.locks import is_locked
 
 KEY = "sk-secret-9876543210"
@@ -172,6 +172,11 @@ def test_a_report_from_local_models_goes_all_the_way(
             assert len(context.seeds) == len(context.control) == context.pairs
             known = evidence.known_pictures(store, claim.generator, context.treated_prompts)
             assert set(zip(context.treated_prompts, context.seeds, strict=True)) <= set(known)
+        # All of it is also in a file of its own, for a store that is lost.
+        kept = keeping.read(keeping.path(home, study))[1]
+        with store._read() as session:
+            assert kept == keeping.rows(session, study)
+        assert {stage["state"] for stage in kept["stage"]} == {"done"}
 
 
 def test_a_second_report_draws_and_asks_nothing_twice(
