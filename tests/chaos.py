@@ -275,7 +275,10 @@ class Chaos:
                     lambda: self.store.run(run.id).state not in {State.PAUSING}, 120, "not paused"
                 )
                 if self.store.run(run.id).state is State.PAUSED:
-                    assert not self.store.is_alive(run.id) or run.state is State.QUEUED
+                    # A process frees the run just after it has written that it paused.
+                    self.until(
+                        lambda: not self.store.is_alive(run.id), TRUTH_SECONDS, "paused, but alive"
+                    )
                     control.resume(self.store, run.id)
             elif act == "cancel":
                 self.cancelled.add(run.id)
