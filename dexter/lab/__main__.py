@@ -1,6 +1,6 @@
 """`python -m dexter.lab` (`make lab`): train all that is shipped under checkpoints/lab.
 
-Stages, in this order: vae, text, judge, masked-lm, generator, guided, image-text, captioner,
+Stages, in this order: vae, text, judge, masked-lm, generator, guided, eyes, image-text, captioner,
 classifiers, fleet, evaluator, export. Each leaves its work files in build/lab and goes on from
 them; a stage that has its samples is passed over. Some hours on two cores.
 """
@@ -26,8 +26,9 @@ SAMPLES = {
     "masked-lm": 250_000,
     "generator": 1_000_000,
     "guided": 50_000,
-    "image-text": 400_000,
-    "captioner": 300_000,
+    "eyes": 300_000,
+    "image-text": 150_000,
+    "captioner": 200_000,
 }
 """Of the recipe, by stage."""
 STAGES = (*SAMPLES, "classifiers", "fleet", "evaluator", "export")

@@ -107,7 +107,10 @@ def scene_loss(logits: Tensor, scenes: Sequence[Scene]) -> Tensor:
                 logits[rows, family_slice(family)], truth
             ) * len(rows) / len(scenes)
     seen = torch.tensor([[float(item in scene.items) for item in world.ITEMS] for scene in scenes])
-    return total + functional.binary_cross_entropy_with_logits(logits[:, -len(world.ITEMS) :], seen)
+    items = functional.binary_cross_entropy_with_logits(
+        logits[:, -len(world.ITEMS) :], seen, reduction="sum"
+    )
+    return total + items / len(scenes)
 
 
 def answers(network: Any, images: Tensor) -> list[dict[str, Any]]:

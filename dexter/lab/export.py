@@ -27,7 +27,7 @@ ATTRIBUTION = (
 COUNTS = "training.json"
 """Samples that each stage has seen in all: where a training that goes on starts to count."""
 
-SHIPPED = ("vae", "masked-lm", "generator", "image-text", "captioner")
+SHIPPED = ("vae", "masked-lm", "generator", "eyes", "image-text", "captioner")
 
 CARD_PICTURES = 16
 """Generated pictures of each word that a card's shares are of."""
@@ -106,9 +106,10 @@ def unpack(source: Path) -> None:
         "generator": denoiser,
     }
     if (source / "image_text").exists():
-        eyes = readers.ImageText()
-        eyes.clip = type(eyes.clip).from_pretrained(source / "image_text", dtype=torch.float32)
-        modules["image-text"] = eyes
+        reader, eyes = readers.ImageText(), readers.Eyes()
+        reader.clip = type(reader.clip).from_pretrained(source / "image_text", dtype=torch.float32)
+        eyes.vision.load_state_dict(reader.clip.vision_model.state_dict())
+        modules |= {"image-text": reader, "eyes": eyes}
     if (source / "captioner").exists():
         kind = type(readers.captioner())
         modules["captioner"] = kind.from_pretrained(source / "captioner", dtype=torch.float32)

@@ -26,6 +26,7 @@ from transformers import (
     CLIPProcessor,
     CLIPTokenizer,
     CLIPVisionConfig,
+    CLIPVisionModel,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -115,6 +116,33 @@ def image_text_processor(tokenizer: CLIPTokenizer) -> CLIPProcessor:
     return CLIPProcessor(image_processor(), tokenizer)
 
 
+class Eyes(nn.Module):
+    """The vision tower of both readers, and a head that tells the words straight from it.
+
+    Trained before them: by way of similarities to texts, or of captions, the eyes would learn
+    nothing but places in 50,000 pictures. So they begin to know subjects in 20,000.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vision = CLIPVisionModel(_vision_config())
+        self.head = nn.Linear(self.vision.config.hidden_size, len(WORDS))
+
+
+def eyes_loss(module: Any, pictures: Tensor, scenes: list[Scene]) -> Tensor:
+    """Which words a picture shows."""
+    return _shown_loss(module.head(module.vision(pictures).pooler_output), scenes)
+
+
+def _shown_loss(logits: Tensor, scenes: list[Scene]) -> Tensor:
+    """Cross-entropy (sum over the words that apply, mean over pictures) of logits (B,
+    len(WORDS))."""
+    told = torch.from_numpy(np.stack([truth(scene) for scene in scenes]))
+    known = ~told.isnan()
+    total = functional.binary_cross_entropy_with_logits(logits[known], told[known], reduction="sum")
+    return total / len(scenes)
+
+
 class ImageText(nn.Module):
     """The model and its tokens; features have length 1."""
 
@@ -148,12 +176,7 @@ def image_text_loss(
     module: Any, pictures: Tensor, scenes: list[Scene], rng: np.random.Generator
 ) -> Tensor:
     """Which words a picture shows, and which caption is whose (CLIP's symmetric cross-entropy)."""
-    told = torch.from_numpy(np.stack([truth(scene) for scene in scenes]))
-    known = ~told.isnan()
     seen = module.pictures(pictures)
-    shown = functional.binary_cross_entropy_with_logits(
-        module.shown(seen)[known], told[known], reduction="sum"
-    )
     captions = [
         caption(scene, rng) if rng.random() < 0.5 else full_caption(scene) for scene in scenes
     ]
@@ -163,7 +186,7 @@ def image_text_loss(
     contrast = functional.cross_entropy(similarity, own) + functional.cross_entropy(
         similarity.T, own
     )
-    total: Tensor = shown / len(scenes) + 0.25 * contrast
+    total: Tensor = _shown_loss(module.shown(seen), scenes) + 0.25 * contrast
     return total
 
 

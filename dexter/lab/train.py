@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dexter.lab import judge, models, parallel, readers, world
-from dexter.lab.classifiers import augment
 from dexter.lab.scenes import Scene, caption, full_caption, render, sample_scene
 
 WORK = Path("build/lab")
@@ -158,6 +157,15 @@ def text_task(samples: int) -> parallel.Task:
     return parallel.Task("text", build, loss, samples, batch=128, learning_rate=2e-3, decay=0.6)
 
 
+def _reader() -> Reader:
+    """As trained; untrained where shipped weights are trained further, which know their words."""
+    reader = Reader()
+    if (WORK / "text.pt").exists():
+        state = torch.load(WORK / "text.pt", weights_only=True)
+        parallel.from_vector(state["average"], reader.parameters())
+    return reader
+
+
 # --- latent diffusion -----------------------------------------------------------------------------
 
 
@@ -287,11 +295,8 @@ def generator_task(samples: int, guided: bool = False) -> parallel.Task:
         if guided:
             state = torch.load(WORK / "generator.pt", weights_only=True)
             parallel.from_vector(state["average"], module.parameters())
-        elif (WORK / "text.pt").exists():  # not where shipped weights are trained further
-            reader = Reader()
-            read = torch.load(WORK / "text.pt", weights_only=True)
-            parallel.from_vector(read["average"], reader.parameters())
-            module.text.load_state_dict(reader.text.state_dict())
+        else:
+            module.text.load_state_dict(_reader().text.state_dict())
         return module
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
@@ -403,18 +408,44 @@ def _seen(rng: np.random.Generator, batch: int) -> tuple[list[Scene], Tensor]:
     counts = (0.25, 0.3, 0.25, 0.2)
     scenes = [sample_scene(rng, item_counts=counts) for _ in range(batch)]
     pixels = pictures(scenes)
-    if rng.random() < 0.4:
+    if rng.random() < 0.2:
         with torch.no_grad():
             latents = _frozen_vae().encoder(pixels)
             noise = float(rng.uniform(0, 0.3)) * torch.randn_like(latents)
             pixels = _frozen_vae().decoder(latents + noise).clamp(-1, 1)
-    return scenes, augment(pixels / 2 + 0.5, rng) * 2 - 1
+    return scenes, pixels
+
+
+def eyes_task(samples: int) -> parallel.Task:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return readers.Eyes()
+
+    def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
+        scenes, pixels = _seen(rng, batch)
+        return readers.eyes_loss(module, pixels, scenes)
+
+    return parallel.Task("eyes", build, loss, samples, batch=64, decay=0.4)
+
+
+def _trained_eyes() -> dict[str, Tensor]:
+    """Weights of the vision tower; untrained where shipped readers, which have theirs, go on."""
+    eyes = readers.Eyes()
+    if (WORK / "eyes.pt").exists():
+        state = torch.load(WORK / "eyes.pt", weights_only=True)
+        parallel.from_vector(state["average"], eyes.parameters())
+    return eyes.vision.state_dict()
 
 
 def image_text_task(samples: int) -> parallel.Task:
+    """Starts from eyes and from a text encoder that know the words."""
+
     def build() -> nn.Module:
         torch.manual_seed(0)
-        return readers.ImageText()
+        module = readers.ImageText()
+        module.clip.text_model.load_state_dict(_reader().text.state_dict())
+        module.clip.vision_model.load_state_dict(_trained_eyes())
+        return module
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
         scenes, pixels = _seen(rng, batch)
@@ -424,15 +455,12 @@ def image_text_task(samples: int) -> parallel.Task:
 
 
 def captioner_task(samples: int) -> parallel.Task:
-    """Starts from the image-text model's eyes."""
+    """Starts from the same eyes."""
 
     def build() -> nn.Module:
         torch.manual_seed(0)
         module: Any = readers.captioner()
-        eyes = readers.ImageText()
-        state = torch.load(WORK / "image-text.pt", weights_only=True)
-        parallel.from_vector(state["average"], eyes.parameters())
-        module.model.vision_tower.load_state_dict(eyes.clip.vision_model.state_dict())
+        module.model.vision_tower.load_state_dict(_trained_eyes())
         return module  # type: ignore[no-any-return]
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
@@ -443,6 +471,7 @@ def captioner_task(samples: int) -> parallel.Task:
 
 
 TASKS = {
+    "eyes": eyes_task,
     "image-text": image_text_task,
     "captioner": captioner_task,
     "vae": vae_task,
