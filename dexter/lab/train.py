@@ -434,7 +434,8 @@ def _trained_eyes() -> dict[str, Tensor]:
     if (WORK / "eyes.pt").exists():
         state = torch.load(WORK / "eyes.pt", weights_only=True)
         parallel.from_vector(state["average"], eyes.parameters())
-    return eyes.vision.state_dict()
+    weights: dict[str, Tensor] = eyes.vision.state_dict()
+    return weights
 
 
 def image_text_task(samples: int) -> parallel.Task:
