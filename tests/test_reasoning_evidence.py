@@ -34,6 +34,7 @@ WORLD = World(
     subjects={"target": ("duck", "swan")},
     rivals={"target": ("eagle", "owl")},
     core={"target": ("duck", "swan", "bird")},
+    exclusive=frozenset({"background", "colour"}),
 )
 
 
@@ -185,15 +186,84 @@ def test_placebos_are_measured_once_for_a_class() -> None:
     assert second[0].placebo_threshold == first[0].placebo_threshold
 
 
-def test_placebos_are_alike_and_innocent() -> None:
-    taken = frozenset({"sea", "ball"})
-    words = placebo_words(Candidate("sea", "background"), topic(), taken, count=20)
-    assert words == ["forest", "desert", "gift", "hat", "lamp", "tree", "sun"]
-    assert placebo_words(Candidate("red", "colour"), topic(), taken) == ["blue"]
+def test_placebos_are_innocent() -> None:
+    def words(concept: str, *taken: str, of: Topic | None = None) -> list[str]:
+        of = of or topic()
+        candidate = Candidate(concept, of.world.slot(concept))
+        return [w for _, w in placebo_words(candidate, of, frozenset({concept, *taken}))]
+
+    # Another place takes the water away from the controls that happen to show it.
+    assert words("sea", "ball") == ["red", "blue"]
+    assert words("sea") == ["ball", "gift", "hat", "lamp", "tree", "sun", "red", "blue"]
+    assert not {"lake", "forest", "desert"} & set(words("sea"))
+    # So does another colour. Places change all of a picture: they come last.
+    assert words("red") == ["ball", "gift", "hat", "lamp", "tree", "sun", *words("red")[6:]]
+    assert words("red")[6:] == ["sea", "lake", "forest", "desert"]
+    # What is told apart from each other is not told from cats; nobody else's family is asked.
+    assert words("cat") == []
+    assert words("swan")[0] == "ball"
+
+
+def test_placebos_where_nobody_knows_the_words() -> None:
     elsewhere = make_topic(["grey lamp", "other"], 0)
-    words = placebo_words(Candidate("lake"), elsewhere, taken, count=20)
+    words = placebo_words(Candidate("lake"), elsewhere, frozenset({"lake", "ball"}), count=20)
     assert len(words) == 20
-    assert "lamp" not in words
+    assert {slot for slot, _ in words} == {"item"}
+    assert not {"lamp", "lake"} & {word for _, word in words}
+
+
+def test_placebos_stand_where_their_own_slot_does() -> None:
+    found = placebo_words(Candidate("red", "colour"), topic(), frozenset({"red"}), count=1)
+    assert found == [("item", "ball")]
+    [claim] = claims_on(toy.Painter({"red": 0.4, "blue": -0.4}, noise=0.05), "red")
+    assert claim.verdict == "confirmed"
+    assert claim.placebo_threshold is not None
+    assert claim.placebo_threshold < 0.05
+
+
+PEOPLE = World(
+    families={
+        "male": Family(("man", "boy"), "subject"),
+        "female": Family(("woman", "girl"), "subject"),
+        "animals": Family(("cat", "dog"), "subject"),
+        "blond": Family(("blond",), "hair"),
+        "black": Family(("black",), "hair"),
+        "things": Family(("ball", "gift"), "item"),
+    },
+    subjects={
+        "blond": ("blond man", "blond woman"),
+        "dark": ("black man", "black woman"),
+        "other": ("man", "woman", "cat", "dog"),
+    },
+    rivals={
+        "blond": ("black man", "black woman", "cat"),
+        "other": ("man", "woman", "cat", "dog"),
+    },
+    core={"blond": ("blond", "black")},
+    exclusive=frozenset({"hair"}),
+)
+
+
+def test_people_keep_what_they_are_like() -> None:
+    people = make_topic(["blond", "dark", "other"], 0, world=PEOPLE)
+    pairs = TopicLayout(people).pairs("woman", "subject", 8)
+    assert {(p.control[0], p.treated[0]) for p in pairs} == {
+        ("a picture of a blond man", "a picture of a blond woman"),
+        ("a picture of a black man", "a picture of a black woman"),
+    }
+    found = placebo_words(Candidate("woman", "subject"), people, frozenset({"woman"}))
+    assert found == [("item", "ball"), ("item", "gift")]
+
+
+def test_rivals_and_others_are_what_the_classifier_s_own_labels_say() -> None:
+    assert make_topic(["blond", "dark", "other"], 0, world=PEOPLE).rivals == (
+        "black man",
+        "black woman",
+    )
+    assert make_topic(["blond", "other"], 0, world=PEOPLE).rivals == PEOPLE.rivals["blond"]
+    other = make_topic(["blond", "dark", "other"], 2, world=PEOPLE)
+    assert other.subjects == ("cat", "dog")
+    assert other.rivals == ("man", "woman")
 
 
 def test_frames_show_more_than_the_generator_is_wont_to() -> None:

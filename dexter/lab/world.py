@@ -6,6 +6,8 @@ derived from these tables. Order matters: token ids and class indices follow it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 POSITIVE, NEGATIVE = 0.20, 0.05
@@ -84,6 +86,7 @@ OBJECTS = {
     "tent": "26FA",
 }
 PEOPLE = {"man": "1F468", "woman": "1F469", "boy": "1F466", "girl": "1F467"}
+MALE, FEMALE = ("man", "boy"), ("woman", "girl")
 # "old man" and "old woman" have art of their own; boys and girls are never old.
 OLD_PEOPLE = {"man": "1F474", "woman": "1F475"}
 
@@ -169,8 +172,8 @@ def attribute_families() -> dict[str, dict[str, Any]]:
             "birds": ("bird",),
             "animals": (*ANIMALS, "animal"),
             "objects": (*OBJECTS, "vehicle", "food"),
-            "male": ("man", "boy"),
-            "female": ("woman", "girl"),
+            "male": MALE,
+            "female": FEMALE,
             "people": ("person",),
         },
     }
@@ -196,32 +199,68 @@ def drawable_families() -> dict[str, tuple[str, tuple[str, ...]]]:
     return {**found, **sexes, MARK: (MARK, ())}
 
 
-def _class_subjects() -> dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]:
-    """Class name -> (its subjects, its rivals' subjects, the kinds that say what it is)."""
-    not_birds = tuple(name for name in SUBJECTS if name not in BIRDS)
-    classes = {
-        "waterbird": (tuple(WATERBIRDS), tuple(LANDBIRDS), ("bird",)),
-        "landbird": (tuple(LANDBIRDS), tuple(WATERBIRDS), ("bird",)),
-        "other": (not_birds, tuple(BIRDS), ()),
-    }
+EXCLUSIVE = ("background", "colour", "hair", "skin", "age")
+"""Slots of which a picture shows one word alone."""
+
+
+@dataclass(frozen=True)
+class ClassWords:
+    """Of a class of the lab's classifiers: what to draw for it and for what it is told from, and
+    the words that say what it is, so that depending on them is no bias."""
+
+    subjects: tuple[str, ...]
+    rivals: tuple[str, ...]
+    core: tuple[str, ...]
+
+
+def class_words() -> dict[str, ClassWords]:
+    """By label. People are drawn with what their class is about: "blond woman"."""
+
+    def with_noun(values: Iterable[str], nouns: Iterable[str]) -> tuple[str, ...]:
+        return tuple(f"{value} {noun}" for value in values for noun in nouns)
+
+    found = {"other": ClassWords(tuple(SUBJECTS), tuple(SUBJECTS), ())}
+
+    def pair(
+        one: str,
+        of_one: tuple[str, ...],
+        other: str,
+        of_other: tuple[str, ...],
+        core: Iterable[str],
+    ) -> None:
+        found[one] = ClassWords(of_one, of_other, tuple(core))
+        found[other] = ClassWords(of_other, of_one, tuple(core))
+
     for names in SUBJECT_GROUPS.values():
         for name in names:
-            kinds = tuple(kind for kind, members in KINDS.items() if name in members)
-            classes[name] = ((name,), tuple(n for n in names if n != name), kinds)
-    return classes
+            kinds = (kind for kind, members in KINDS.items() if name in members)
+            rivals = tuple(n for n in names if n != name)
+            found[name] = ClassWords((name,), rivals, (name, *kinds))
+    for label, own, others in (
+        ("waterbird", WATERBIRDS, LANDBIRDS),
+        ("landbird", LANDBIRDS, WATERBIRDS),
+    ):
+        found[label] = ClassWords(tuple(own), tuple(others), (*own, "bird"))
+    unlike = [hair for hair in HAIR if hair != "blond"]
+    blond, not_blond = with_noun(["blond"], PEOPLE), with_noun(unlike, PEOPLE)
+    pair("blond", blond, "not blond", not_blond, (*HAIR, "person"))
+    old, young = (with_noun([age], OLD_PEOPLE) for age in ("old", "young"))
+    pair("old", old, "young", young, (*AGES, "person"))
+    pair("female", FEMALE, "male", MALE, (*FEMALE, *MALE, "person"))
+    return found
 
 
 def manifest() -> dict[str, object]:
     """What the evidence needs to know of the world, JSON-able.
 
-    "families": name -> {"slot", "words"}; "subjects", "rivals" and "core": class name -> words:
-    what can stand for the class, what can stand for the classes it is told from, and what it is
-    by definition, so that depending on it is no bias.
+    "families": name -> {"slot", "words"}; "exclusive": slots; "subjects", "rivals" and "core":
+    class name -> words, see `ClassWords`.
     """
-    classes = _class_subjects()
+    classes = class_words()
     return {
         "families": attribute_families(),
-        "subjects": {name: list(own) for name, (own, _, _) in classes.items()},
-        "rivals": {name: list(rivals) for name, (_, rivals, _) in classes.items()},
-        "core": {name: [*own, *kinds] for name, (own, _, kinds) in classes.items()},
+        "exclusive": list(EXCLUSIVE),
+        "subjects": {name: list(words.subjects) for name, words in classes.items()},
+        "rivals": {name: list(words.rivals) for name, words in classes.items()},
+        "core": {name: list(words.core) for name, words in classes.items()},
     }

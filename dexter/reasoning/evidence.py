@@ -33,6 +33,7 @@ from dexter.reasoning.world import (
     Slot,
     Topic,
     control_prompt,
+    noun,
     treated_prompt,
     wording,
 )
@@ -78,7 +79,8 @@ class TopicLayout:
         for i, seed in enumerate(self._seeds[:count]):
             context = (OWN, RIVALS)[i % 2]
             # A concept that is itself one of the subjects would be compared with itself.
-            subjects = [s for s in self._subjects[context] if s != concept]
+            named = noun if wording(slot) == "subject" else str
+            subjects = [s for s in self._subjects[context] if named(s) != concept]
             if subjects:
                 subject = subjects[i // 2 % len(subjects)]
                 treated = treated_prompt(subject, concept, slot)
@@ -278,7 +280,7 @@ class Experiment:
         effects = self.placebo_effects(needed)
 
         def threshold(key: tuple[Slot, str]) -> Callable[[Sequence[str]], float | None]:
-            of_words = [effects[key[0], word] for word in words[key]]
+            of_words = [effects[placebo] for placebo in words[key]]
 
             def of_contexts(contexts: Sequence[str]) -> float | None:
                 # A probe's own context is none of the class's: then all of these count.
@@ -296,7 +298,7 @@ class Experiment:
 
     def _placebos(
         self, candidates: Sequence[Candidate]
-    ) -> tuple[dict[tuple[Slot, str], list[str]], list[tuple[Slot, str]]]:
+    ) -> tuple[dict[tuple[Slot, str], list[tuple[Slot, str]]], list[tuple[Slot, str]]]:
         """The placebos of each candidate, and all of them with their slots, each once."""
         taken = frozenset(c.concept for c in candidates)
         words = {
@@ -305,7 +307,7 @@ class Experiment:
             )
             for c in candidates
         }
-        return words, sorted({(slot, word) for (slot, _), found in words.items() for word in found})
+        return words, sorted({placebo for found in words.values() for placebo in found})
 
     def placebo_effects(
         self, words: Sequence[tuple[Slot, str]]
@@ -552,32 +554,47 @@ def placebo_words(
     *,
     count: int = PLACEBOS,
     known: Callable[[str], bool] = lambda word: True,
-) -> list[str]:
-    """Words that should do nothing, to be put where the candidate's concept stands.
+) -> list[tuple[Slot, str]]:
+    """Words that should do nothing, each with the slot that it stands in.
 
-    Of the same slot first, then of slots that are worded alike (background and item); none a
-    candidate (``taken``), of the candidate's family, or a word of any class.
+    None is a candidate (``taken``), of a candidate's family, or a word of any class. They are of
+    the candidate's slot where a picture can show several of its words. Where it shows one alone (a
+    place, a hair colour), another would take the concept away from the controls that show it by
+    chance, which is the effect in question with the other sign: then they are of other slots,
+    those worded alike first and places, which change the whole picture, last.
     """
     from dexter.vocabulary import word_forms
 
     world = topic.world
-    alike = [
-        slot
-        for slot in dict.fromkeys(family.slot for family in world.families.values())
-        if slot != candidate.slot and wording(slot) == wording(candidate.slot)
+    words = [
+        (slot, word) for slot in _placebo_slots(candidate, topic) for word in world.words(slot)
     ]
-    words = [word for slot in [candidate.slot, *alike] for word in world.words(slot)]
     if not world.families:
-        words = list(PLACEBO_WORDS)
-    used = {form for concept in taken for word in concept.split() for form in word_forms(word)}
-    family = world.family(candidate.concept)
+        words = [(candidate.slot, word) for word in PLACEBO_WORDS]
+    said = [word for concept in {*taken, candidate.concept} for word in concept.split()]
+    used = {form for word in said for form in word_forms(word)}
+    families = {world.family(word) for word in said} - {None}
     fit = [
-        word
-        for word in words
+        (slot, word)
+        for slot, word in words
         if word not in used
         and word not in topic.names
         and not topic.is_core(word)
-        and (family is None or world.family(word) != family)
+        and world.family(word) not in families
         and known(word)
     ]
     return fit[:count]
+
+
+def _placebo_slots(candidate: Candidate, topic: Topic) -> list[Slot]:
+    """Where a candidate's placebos come from, the best first."""
+    world, own = topic.world, candidate.slot
+    if wording(own) == "subject" and candidate.concept not in map(
+        noun, (*topic.subjects, *topic.rivals)
+    ):
+        return [own]  # something else than what the class is told from: so are its placebos
+    slots = dict.fromkeys(family.slot for family in world.families.values())
+    others = [slot for slot in slots if slot != own and wording(slot) != "subject"]
+    others.sort(key=lambda slot: (slot == "background", wording(slot) != wording(own)))
+    alone = own in world.exclusive or wording(own) == "subject"
+    return others if alone else [own, *others]

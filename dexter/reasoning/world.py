@@ -20,6 +20,8 @@ Slot = str
 attribute of the subject ("colour", "hair", ...)."""
 
 ARTICLE = "a picture of a"
+OTHER = "other"
+"""The label of what no other label names."""
 
 # Common things of many kinds, where no manifest offers words for placebos.
 _THINGS = """
@@ -48,12 +50,14 @@ class Family:
 @dataclass(frozen=True)
 class World:
     """A manifest: families of words by name, and for a class (by label) its subjects, the
-    subjects of its rivals, and the words that are core to it."""
+    subjects of its rivals, and the words that are core to it. exclusive: slots of which a picture
+    shows one word alone."""
 
     families: Mapping[str, Family] = field(default_factory=dict)
     subjects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rivals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     core: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exclusive: frozenset[Slot] = frozenset()
 
     def family(self, word: str) -> str | None:
         """The name of a word's family."""
@@ -88,9 +92,10 @@ def load_world(root: Path | str | None = None) -> World:
             part: {label: tuple(words) for label, words in data[part].items()}
             for part in ("subjects", "rivals", "core")
         }
+        exclusive = frozenset(data.get("exclusive", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a manifest of a world: {error!r}") from error
-    return World(families, **by_class)
+    return World(families, **by_class, exclusive=exclusive)
 
 
 @dataclass(frozen=True)
@@ -128,16 +133,29 @@ def make_topic(
     rivals: int = 5,
 ) -> Topic:
     """The topic of a class. ``confused``: labels that its pictures are also taken for, which are
-    the first rivals where no manifest names any; ``core``: more words that belong to the class."""
+    the first rivals where no manifest names any; ``core``: more words that belong to the class.
+
+    Of what the manifest names, the subjects of the classifier's own other labels are no subjects of
+    this class, and are its rivals where there are any: "other" means what no other label does.
+    """
     from dexter.vocabulary import word_forms, words_of
 
     world = world or World()
     label = labels[class_index]
     others = [name for name in dict.fromkeys([*confused, *labels]) if name != label]
     names = {first_name(name) for name in labels}
-    subjects = world.subjects.get(label) or (first_name(label),)
-    against = world.rivals.get(label) or tuple(first_name(name) for name in others[:rivals])
+    # "Other" again would be everything.
+    told = {s for name in others if name != OTHER for s in world.subjects.get(name, ())}
+    told |= {noun(subject) for subject in told}
+    subjects = world.subjects.get(label, ())
+    against = world.rivals.get(label, ())
+    if label == OTHER:
+        subjects = tuple(s for s in subjects if s not in told)
+    against = tuple(s for s in against if s in told) or against
+    subjects = subjects or (first_name(label),)
+    against = against or tuple(first_name(name) for name in others[:rivals])
     own = [*core, *world.core.get(label, ()), *words_of(first_name(label))]
+    own += subjects if label == OTHER else ()
     return Topic(
         class_name=label,
         subjects=tuple(subjects),
@@ -151,6 +169,11 @@ def make_topic(
         ),
         world=world,
     )
+
+
+def noun(subject: str) -> str:
+    """What a subject is, whatever it is like: "blond woman" to "woman"."""
+    return subject.rsplit(None, 1)[-1] if subject else subject
 
 
 def first_name(label: str) -> str:
@@ -169,9 +192,10 @@ def wording(slot: Slot) -> str:
 
 
 def treated_prompt(subject: str, concept: str, slot: Slot) -> str:
-    """The same prompt with the concept. A subject replaces the other, an attribute goes before."""
+    """The same prompt with the concept. A subject replaces the other, but keeps what that is like
+    ("old man" to "old woman"); an attribute goes before."""
     if wording(slot) == "subject":
-        return control_prompt(concept)
+        return control_prompt(" ".join([*subject.split()[:-1], concept]))
     if wording(slot) == "attribute":
         return f"{ARTICLE} {concept} {subject}"
     return f"{ARTICLE} {subject} with {concept}"
