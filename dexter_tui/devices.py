@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -270,12 +270,35 @@ class Ring:
             for device in source.devices():
                 try:
                     self.readings[device.uuid].append(source.read(device.uuid))
-                except LookupError:
+                except (LookupError, OSError):
                     continue
+
+    def lately(self, seconds: float) -> list[tuple[Device, Reading]]:
+        """Each device with its last reading, its utilisation and power being means of so long.
+
+        One that told nothing in that time is left out.
+        """
+        since = time.monotonic() - seconds
+        found = []
+        for device in self.devices:
+            recent = [one for one in list(self.readings[device.uuid]) if one.at >= since]
+            if recent:
+                last = replace(
+                    recent[-1],
+                    utilisation=_mean([one.utilisation for one in recent]),
+                    power=_mean([one.power for one in recent]),
+                )
+                found.append((device, last))
+        return found
 
     def _work(self) -> None:
         while not self._stop.wait(self._seconds):
             self.read()
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return sum(told) / len(told) if told else None
 
 
 # Slots

@@ -1,6 +1,7 @@
 """Devices, slots and who may run where."""
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -84,6 +85,32 @@ def test_the_ring_keeps_the_last_readings():
     while not ring.readings["cpu"]:
         os.sched_yield()
     ring.stop()
+
+
+def test_what_devices_did_lately_is_a_mean_and_one_that_is_gone_is_left_out():
+    told = iter([(0.2, None), (0.6, 100.0), (1.0, 140.0)])
+
+    class Source:
+        def devices(self):
+            return [GPUS[0][0], GPUS[1][0]]
+
+        def read(self, uuid):
+            if uuid == "GPU-b1":
+                raise LookupError("it fell off the bus")
+            utilisation, power = next(told)
+            return Reading(
+                uuid, time.monotonic(), 5, 10, utilisation=utilisation, power=power, temperature=60
+            )
+
+    ring = Ring([Source()])
+    assert ring.lately(60) == []
+    for _ in range(3):
+        ring.read()
+    [(device, reading)] = ring.lately(60)
+    assert device.uuid == "GPU-a1"
+    assert (reading.utilisation, reading.power) == (pytest.approx(0.6), pytest.approx(120))
+    assert (reading.temperature, reading.used_bytes) == (60, 5)
+    assert ring.lately(0) == []
 
 
 class Card:

@@ -1,7 +1,6 @@
 """One line about the machine: how busy its processors and graphics cards are."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.text import Text
@@ -13,14 +12,14 @@ from dexter_tui.widgets.cells import bar
 
 if TYPE_CHECKING:
     from dexter_tui.app import DexterApp
-    from dexter_tui.devices import Device, Reading, Telemetry
+    from dexter_tui.devices import Device, Reading, Ring
 
 SECONDS = 5.0
 SLOW_SECONDS = 30.0
 
 
 class DeviceStrip(Static):
-    """All devices, as many as fit, and how many runs wait for them."""
+    """All devices, as many as fit, by the means of the seconds since the last look."""
 
     class Read(Message):
         """What the devices say."""
@@ -32,13 +31,19 @@ class DeviceStrip(Static):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._shown = Text()
-        self._sources: list[Telemetry] | None = None
+        self._ring: Ring | None = None
         self._reading = False
+        self._seconds = SECONDS
 
     def on_mount(self) -> None:
-        low = cast("DexterApp", self.app).options.low_bandwidth
-        self.set_interval(SLOW_SECONDS if low else SECONDS, self._look)
+        if cast("DexterApp", self.app).options.low_bandwidth:
+            self._seconds = SLOW_SECONDS
+        self.set_interval(self._seconds, self._look)
         self.set_timer(0.3, self._look)  # behind the first paint
+
+    def on_unmount(self) -> None:
+        if self._ring is not None:
+            self._ring.stop()
 
     def _look(self) -> None:
         if self.screen.is_current and not self._reading:
@@ -48,17 +53,13 @@ class DeviceStrip(Static):
     def _read(self) -> None:
         from dexter_tui import devices
 
-        if self._sources is None:
+        if self._ring is None:
             demo = cast("DexterApp", self.app).options.demo_devices
             cards = devices.DemoTelemetry(demo) if demo else devices.telemetry()
-            self._sources = [devices.CpuTelemetry(), *([cards] if cards else [])]
-        found = []
-        for source in self._sources:
-            for device in source.devices():
-                # A card that fell off the bus is left out.
-                with suppress(LookupError, OSError):
-                    found.append((device, source.read(device.uuid)))
-        self.post_message(self.Read(found))
+            self._ring = devices.Ring([devices.CpuTelemetry(), *([cards] if cards else [])])
+            self._ring.read()
+            self._ring.start()
+        self.post_message(self.Read(self._ring.lately(self._seconds)))
 
     def on_device_strip_read(self, message: Read) -> None:
         self._reading = False
