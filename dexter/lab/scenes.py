@@ -11,8 +11,10 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from itertools import product
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -473,3 +475,189 @@ def _sentence(
     if others:
         words += ["with", " and ".join(others)]
     return " ".join(words)
+
+
+# --- data sets ------------------------------------------------------------------------------------
+
+Split = Literal["train", "validation", "test"]
+Fields = Mapping[str, tuple[object, ...]]
+"""Field of `Scene` -> the values it may have."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is asked of scenes, and what may go with the answer without being it.
+
+    classes: label -> fields of its scenes; attributes: name -> value -> fields. Where a class and
+    an attribute name the same field, the values are those that both allow.
+    """
+
+    about: str
+    classes: Mapping[str, Fields]
+    attributes: Mapping[str, Mapping[str, Fields]]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.classes)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every label with every value of every attribute."""
+        return tuple(
+            ", ".join(parts)
+            for parts in product(self.classes, *map(list, self.attributes.values()))
+        )
+
+
+_GENDER: Mapping[str, Fields] = {
+    "male": {"subject": world.MALE},
+    "female": {"subject": world.FEMALE},
+}
+_ELSEWHERE = tuple(place for place in world.BACKGROUNDS if place not in world.WATER)
+
+SETTINGS = {
+    "objects": Setting(
+        "60 kinds of things, anywhere (as ImageNet)",
+        {name: {"subject": (name,)} for name in world.THINGS},
+        {"place": {"water": {"background": world.WATER}, "elsewhere": {"background": _ELSEWHERE}}},
+    ),
+    "birds": Setting(
+        "water birds and land birds, on water and on land (as Waterbirds)",
+        {
+            "waterbird": {"subject": tuple(world.WATERBIRDS)},
+            "landbird": {"subject": tuple(world.LANDBIRDS)},
+        },
+        {"place": {"water": {"background": world.WATER}, "land": {"background": world.LAND}}},
+    ),
+    "hair": Setting(
+        "blond or not, by gender (as CelebA)",
+        {
+            "blond": {"subject": tuple(world.PEOPLE), "hair": ("blond",)},
+            "not blond": {
+                "subject": tuple(world.PEOPLE),
+                "hair": tuple(hair for hair in world.HAIR if hair != "blond"),
+            },
+        },
+        {"gender": {name: _GENDER[name] for name in ("female", "male")}},
+    ),
+    "faces": Setting(
+        "old or young, by skin tone and gender (as FairFace)",
+        {age: {"subject": tuple(world.OLD_PEOPLE), "age": (age,)} for age in ("old", "young")},
+        {"skin": {skin: {"skin": (skin,)} for skin in world.SKIN}, "gender": _GENDER},
+    ),
+    "context": Setting(
+        "cats and dogs, with a ball beside them or nothing",
+        {"cat": {"subject": ("cat",)}, "dog": {"subject": ("dog",)}},
+        {"item": {"ball": {"items": (("ball",),)}, "nothing": {"items": ((),)}}},
+    ),
+    "colours": Setting(
+        "cars and buses, by colour",
+        {"car": {"subject": ("car",)}, "bus": {"subject": ("bus",)}},
+        {"colour": {colour: {"colour": (colour,)} for colour in world.COLOURS}},
+    ),
+}
+"""Counterparts of the data sets that explanations of classifiers are usually tried on."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A scene with what is known of it. label: index; attributes: name -> value."""
+
+    scene: Scene
+    label: int
+    attributes: Mapping[str, str]
+    group: str
+
+    @property
+    def picture(self) -> np.ndarray:
+        """uint8 (64, 64, 3)."""
+        return render(self.scene)
+
+
+class SceneDataset(Sequence[Example]):
+    """Examples of a setting; each is a function of (setting, split, seed, index) alone.
+
+    Labels and attributes are drawn independently and evenly. correlation: share of the training
+    examples in which the first attribute is the one that goes with the label (its first value with
+    the first label, and so on in turn); validation and test stay even, as in Waterbirds.
+    InputError for a setting or split that there is not.
+    """
+
+    def __init__(
+        self,
+        setting: str,
+        split: Split = "train",
+        size: int = 10_000,
+        *,
+        correlation: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if setting not in SETTINGS:
+            raise InputError(f"no setting {setting!r}; one of {', '.join(SETTINGS)}")
+        if split not in get_args(Split):
+            raise InputError(f"no split {split!r}; one of {', '.join(get_args(Split))}")
+        self.setting = SETTINGS[setting]
+        self._stream = (seed, get_args(Split).index(split), *setting.encode())
+        self._correlation = correlation if split == "train" else None
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._size))]
+        if not -self._size <= index < self._size:
+            raise IndexError(index)
+        rng = np.random.default_rng((*self._stream, index % self._size))
+        label = int(rng.integers(len(self.setting.classes)))
+        values = {
+            name: str(rng.choice(list(of_name)))
+            for name, of_name in self.setting.attributes.items()
+        }
+        if self._correlation is not None:
+            name, of_name = next(iter(self.setting.attributes.items()))
+            usual = list(of_name)[label % len(of_name)]
+            others = [value for value in of_name if value != usual]
+            values[name] = usual if rng.random() < self._correlation else str(rng.choice(others))
+        return self._example(label, values, rng)
+
+    def swapped(self, example: Example, attribute: str, value: str) -> Example:
+        """The same scene with another value of one attribute, and nothing else changed.
+
+        InputError for an attribute or value that the setting has not.
+        """
+        setting = self.setting
+        if value not in setting.attributes.get(attribute, {}):
+            raise InputError(f"{attribute!r} {value!r}: the setting has no such attribute")
+        values = {**example.attributes, attribute: value}
+        before = self._fields(example.label, example.attributes)
+        after = self._fields(example.label, values)
+        changed: dict[str, Any] = {}
+        for name in setting.attributes[attribute][value]:
+            # A man becomes the woman, a boy the girl.
+            place = before[name].index(getattr(example.scene, name))
+            changed[name] = after[name][place % len(after[name])]
+        group = self._group(example.label, values)
+        return Example(replace(example.scene, **changed), example.label, values, group)
+
+    def _fields(self, label: int, values: Mapping[str, str]) -> dict[str, tuple[object, ...]]:
+        fields = dict(list(self.setting.classes.values())[label])
+        for name, value in values.items():
+            for field, allowed in self.setting.attributes[name][value].items():
+                both = fields.get(field, allowed)
+                fields[field] = tuple(v for v in both if v in allowed)
+        return fields
+
+    def _example(self, label: int, values: dict[str, str], rng: np.random.Generator) -> Example:
+        fields = self._fields(label, values)
+        fixed = {name: allowed[int(rng.integers(len(allowed)))] for name, allowed in fields.items()}
+        scene = sample_scene(rng, **fixed)  # type: ignore[arg-type]
+        return Example(scene, label, values, self._group(label, values))
+
+    def _group(self, label: int, values: Mapping[str, str]) -> str:
+        return ", ".join([self.setting.labels[label], *values.values()])
