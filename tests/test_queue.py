@@ -75,7 +75,7 @@ def store(home: Path) -> Iterator[Store]:
             control.kill(store, run.id)
 
 
-def until(store: Store, condition: Any, seconds: float = 240) -> Any:
+def until(store: Store, condition: Any, seconds: float = 600) -> Any:
     """Wait for the condition to hold, as somebody who looks on; what it gives."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
@@ -116,8 +116,8 @@ def test_a_paused_run_has_no_process_and_goes_on_bit_for_bit(store, undisturbed)
     before = control.pause(store, run)
     paused = until(store, lambda: (row := store.run(run)).state is not State.PAUSING and row)
     assert paused.state is State.PAUSED, "the run ended before it could be paused"
-    until(store, lambda: not is_locked(store.slot_lock("cpu-0")), 30)
-    until(store, lambda: not Path(f"/proc/{before.pid}").exists(), 30)
+    until(store, lambda: not is_locked(store.slot_lock("cpu-0")))
+    until(store, lambda: not Path(f"/proc/{before.pid}").exists())
     control.resume(store, run)
     control.ensure_runners(store)
     again = ended(store, run)
@@ -138,7 +138,7 @@ def test_whoever_dies_or_is_sent_away_the_run_goes_on(store, undisturbed):
     until(store, lambda: control.ensure_runners(store) or store.run(run).steps_done > stood)
     assert not control.is_stopped(slot.pid)
     os.kill(slot.pid, signal.SIGKILL)  # the worker sees to a new runner
-    until(store, lambda: store.slots()[0].pid != slot.pid, 60)
+    until(store, lambda: store.slots()[0].pid != slot.pid)
     assert store.run(run).attempt == 1
     os.kill(first.pid, signal.SIGTERM)  # as at a shutdown: it is given back
     second = until(store, lambda: (row := store.run(run)).attempt == 2 and row)
@@ -246,8 +246,8 @@ def quiet(home: Path, store: Store) -> Iterator[None]:
     for slot in store.slots():
         if is_locked(store.runner_lock(slot.name)):
             os.kill(slot.pid, signal.SIGTERM)
-    with until(store, take, 30):
-        until(store, lambda: not is_locked(store.slot_lock("cpu-0")), 60)
+    with until(store, take):
+        until(store, lambda: not is_locked(store.slot_lock("cpu-0")))
         yield
 
 
