@@ -212,7 +212,8 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
                 runner = holder(store.runner_lock(slot.name))
                 if runner is not None and is_stopped(runner):
                     let_go_on(runner)
-                need -= not has_worker
+                waits = row is not None and row.note is not None  # for room: others may have it
+                need -= not has_worker and not waits
             elif slot.name in _started:
                 need -= not has_worker
             elif has_worker:

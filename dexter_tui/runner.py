@@ -130,7 +130,8 @@ class Runner:
         if not due:
             return bool(self.store.queue(devices=self.slot.accepts))
         lacking = self._lacking(due[0])
-        self._describe(lacking)
+        if self._describe(lacking) and self.slot.on_gpu and lacking is not None:
+            control.ensure_runners(self.store)  # perhaps another card has room
         if lacking is None:
             self._worker = launch.start(
                 self.store, "dexter_tui.worker", self.slot.name, self.slot.environment()
@@ -242,12 +243,15 @@ class Runner:
         active = self.store.runs(states=ACTIVE)
         return any(run.slot is not None and run.slot.startswith("cpu-") for run in active)
 
-    def _describe(self, note: str | None) -> None:
-        if note != self._note:
-            self.store.set_slot(self.slot.name, self.slot.device.uuid, note=note)
-            self._note = note
-            if note:
-                log(note)
+    def _describe(self, note: str | None) -> bool:
+        """Say why the slot waits; whether that is new."""
+        if note == self._note:
+            return False
+        self.store.set_slot(self.slot.name, self.slot.device.uuid, note=note)
+        self._note = note
+        if note:
+            log(note)
+        return True
 
 
 if __name__ == "__main__":

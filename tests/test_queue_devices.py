@@ -12,6 +12,7 @@ from dexter_tui import control, devices, launch
 from dexter_tui.devices import Device, Reading, Ring, select_visible
 from dexter_tui.runner import Runner
 from store import Store
+from store.locks import FileLock
 
 GPUS = [
     (Device(f"GPU-{letter}1", "card", 10**9, index), None) for index, letter in enumerate("abc")
@@ -170,6 +171,18 @@ def test_a_run_waits_for_memory_of_the_cpu_only_while_other_runs_have_it(store):
     assert runner._lacking(run) is None
     assert store.claim_run(slot="cpu-1").id == run.id
     assert "of memory" in runner._lacking(queued(store, "cpu"))
+
+
+def test_a_run_goes_to_another_card_while_the_first_has_no_room(store, monkeypatch):
+    monkeypatch.setenv("DEXTER_HOME", str(store.home))
+    monkeypatch.setenv(devices.DEMO, "2")
+    monkeypatch.setenv(devices.CPU_SLOTS, "1")
+    queued(store)
+    with FileLock(store.runner_lock("GPU-demo-0"), wait=False):
+        store.set_slot("GPU-demo-0", "GPU-demo-0")
+        assert control.ensure_runners(store) == []  # its runner is about to take the run
+        store.set_slot("GPU-demo-0", "GPU-demo-0", note="in use by 2 other processes")
+        assert control.ensure_runners(store) == ["GPU-demo-1"]
 
 
 def test_a_slot_takes_only_runs_for_its_device(store):
