@@ -105,7 +105,6 @@ class Chaos:
         """A run at work, once there is one."""
         return self.until(
             lambda: self.pick(self.store.runs(states=states or {State.STARTING, State.RUNNING})),
-            300,
             "no run at work",
         )
 
@@ -113,7 +112,8 @@ class Chaos:
         alive = [run for run in runs if self.store.is_alive(run.id)]
         return self.rng.choice(alive) if alive else None
 
-    def until(self, condition: Callable[[], Any], seconds: float, else_: str) -> Any:
+    def until(self, condition: Callable[[], Any], else_: str, seconds: float = math.inf) -> Any:
+        """Wait, by default as long as there is time at all: a busy machine is slow."""
         deadline = min(time.monotonic() + seconds, self.deadline)
         while not (answer := condition()):
             if time.monotonic() > deadline:
@@ -137,7 +137,7 @@ class Chaos:
             ]
             return self.rng.choice(alive) if alive else None
 
-        found: tuple[str, int] = self.until(find, 120, "no runner")
+        found: tuple[str, int] = self.until(find, "no runner")
         return found
 
     def terminal(self, *arguments: str) -> tuple[subprocess.Popen[bytes], int]:
@@ -167,7 +167,7 @@ class Chaos:
 
     def kill_dashboard(self) -> None:
         process, here = self.terminal()
-        self.until(lambda: _drain(here) or process.poll() is not None, 60, "no dashboard")
+        self.until(lambda: _drain(here) or process.poll() is not None, "no dashboard")
         process.kill()
         os.close(here)
 
@@ -183,9 +183,9 @@ class Chaos:
                 raise Broken(f"`run` ended with {process.returncode}")
             return bool({run.id for run in self.store.runs()} - before)
 
-        self.until(started, 120, "the run was not queued")
+        self.until(started, "the run was not queued")
         os.close(here)  # SIGHUP
-        self.until(lambda: process.poll() is not None, 60, "the command outlived its terminal")
+        self.until(lambda: process.poll() is not None, "the command outlived its terminal")
 
     def stop_run(self) -> None:
         run = self.at_work()
@@ -233,14 +233,13 @@ class Chaos:
             if _command(pid).split()[-1] == slot
         ]
         self.until(
-            lambda: len([pid for pid in runners if _command(pid)]) <= 1, 60, "two runners on a slot"
+            lambda: len([pid for pid in runners if _command(pid)]) <= 1, "two runners on a slot"
         )
 
     def until_dead(self) -> None:
         """Wait for killed processes to be gone, without bringing up others."""
-        deadline = time.monotonic() + 30
         while any(True for _ in _ours(self.home)):
-            if time.monotonic() > deadline:
+            if time.monotonic() > self.deadline:
                 raise Broken("processes that cannot be killed")
             time.sleep(0.05)
 
@@ -272,12 +271,12 @@ class Chaos:
             if act == "pause":
                 control.pause(self.store, run.id)
                 self.until(
-                    lambda: self.store.run(run.id).state not in {State.PAUSING}, 120, "not paused"
+                    lambda: self.store.run(run.id).state not in {State.PAUSING}, "not paused"
                 )
                 if self.store.run(run.id).state is State.PAUSED:
                     # A process frees the run just after it has written that it paused.
                     self.until(
-                        lambda: not self.store.is_alive(run.id), TRUTH_SECONDS, "paused, but alive"
+                        lambda: not self.store.is_alive(run.id), "paused, but alive", TRUTH_SECONDS
                     )
                     control.resume(self.store, run.id)
             elif act == "cancel":
@@ -297,7 +296,7 @@ class Chaos:
     def check(self) -> None:
         """The store is sound, tells the truth, and names no picture that is not there."""
         try:
-            self.until(self._true, TRUTH_SECONDS, "")
+            self.until(self._true, "", TRUTH_SECONDS)
         except Broken:
             raise Broken(f"not true: {self._untrue()}") from None
         assert self._read("PRAGMA integrity_check") == [("ok",)]
@@ -372,7 +371,7 @@ class Chaos:
     def play(self, faults: int, at_least: int, tell: Callable[[str], None]) -> None:
         """Undisturbed runs, then faults, then the reckoning."""
         references = control.enqueue(self.store, self.configs)
-        self.until(self.all_ended, 1800, "the undisturbed runs did not end")
+        self.until(self.all_ended, "the undisturbed runs did not end")
         truth = {}
         for run_id in references:
             run = self.store.run(run_id)
@@ -401,7 +400,7 @@ class Chaos:
                 tell(f"{number} of {len(plan)}: {name} ({time.monotonic() - begun:.1f} s)")
             self.live(self.rng.uniform(0, 2))
         self.skew.unlink(missing_ok=True)
-        self.until(self.all_ended, 1800, "runs that do not end")
+        self.until(self.all_ended, "runs that do not end")
         self.check()
         self.reckon(truth, tell)
 
