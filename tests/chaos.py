@@ -562,6 +562,7 @@ def main() -> None:
     def tell(line: str) -> None:
         print(f"{time.monotonic() - begun:7.1f}  {line}", flush=True)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and its processes with it
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         configs = tiny_configs(Path(folder)) if arguments.tiny else lab_configs()
         left = arguments.limit - (time.monotonic() - begun)
