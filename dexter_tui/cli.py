@@ -21,6 +21,7 @@ from dexter_tui import (
     EXIT_FAILED,
     EXIT_REFUSED,
     comparing,
+    exporting,
     flags,
     lab,
     migration,
@@ -53,6 +54,7 @@ queue.register(app)
 lab.register(app)
 comparing.register(app)
 querying.register(app)
+exporting.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -314,26 +316,6 @@ def show(
         _print_json(answer)
     else:
         _print(view)
-
-
-@app.command()
-def export(
-    names: Annotated[list[str], typer.Argument(metavar="ID...", help="runs and studies")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="the Markdown file to write")],
-    as_json: Json = False,
-) -> None:
-    """Write a report in Markdown, its pictures beside it."""
-    from store.export import markdown
-
-    any_study = {"classifier": "any", "class_name": "any"}
-    presets = {name: RunConfig.from_preset(name, **any_study).study_settings() for name in PRESETS}
-    with _store() as store:
-        store.reconcile()
-        path = markdown(store, names, output.expanduser(), presets=presets).absolute()
-    if as_json:
-        _print_json({"path": str(path)})
-    else:
-        print(path)
 
 
 @app.command()

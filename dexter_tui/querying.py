@@ -50,7 +50,7 @@ def query(
         typer.Option(
             metavar="WORDS",
             help="full-text search in place of SQL: words found, captions, claims, reports, notes",
-        ),  # fmt: skip
+        ),
     ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="the views and tables with their columns")

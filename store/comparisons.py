@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from store.browse import Browse
-from store.errors import StoreError
+from store.errors import StoreError, explained
 
 _CLAIM = [
     "concept",
@@ -422,7 +422,7 @@ def pairs(browse: Browse, claim_id: int, *, limit: int = 64) -> list[dict[str, A
         "FROM evidence WHERE claim_id = ? ORDER BY context",
         (claim_id,),
     ):
-        for row in zip(*map(json.loads, lists), strict=True):
+        for row in zip(*map(json.loads, lists), strict=False):
             without, with_it, seed, other, p, q = row
             found.append(
                 {
@@ -447,3 +447,23 @@ def tile(browse: Browse, generator: str | None, prompt: str, seed: int) -> str |
         (generator, prompt, seed),
     )
     return ":".join(map(str, rows[0])) if rows else None
+
+
+def tile_bytes(browse: Browse, place: str) -> bytes:
+    """The picture at a place that `tile` gave, as PNG. StoreError if its sheet cannot be read."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from store.artifacts import open_picture
+
+    sha256, number, side = place.split(":")
+    edge = int(side)
+    path = browse.picture(sha256, small=False)
+    with explained(path):
+        sheet = np.asarray(open_picture(path).convert("RGB"))
+    y, x = divmod(int(number), max(sheet.shape[1] // edge, 1))
+    buffer = io.BytesIO()
+    Image.fromarray(sheet[y * edge : (y + 1) * edge, x * edge : (x + 1) * edge]).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from store import artifacts, findings
+from store import artifacts, comparison_page, comparisons, findings
+from store.browse import Browse
 from store.errors import StoreError, explained
 from store.store import Store
 from store.tables import Classifier, Frame, Run, Step, Study, to_json
@@ -44,17 +45,32 @@ def markdown(
     config that is in `presets` (settings of studies, by preset) shows only what differs from it.
     The file appears whole or not at all.
     """
-    sections = _sections(store, names)
     if not path.parent.is_dir():
         raise StoreError(f"{path.parent}: no such folder; make it or name another file")
     if path.is_dir():
         raise StoreError(f"{path}: a folder; name a file")
-    pictures = path.with_name(f"{path.stem}_files")
-    page = _Page(store, pictures.name, presets or {})
-    text = page.render(sections)
+    folder = path.with_name(f"{path.stem}_files")
+    text, pictures = render(store, names, folder.name, presets=presets)
     with explained(path, instead="name another file"):
-        _write(path, text, pictures, page.pictures)
+        _write(path, text, folder, pictures)
     return path
+
+
+def render(
+    store: Store,
+    names: Sequence[str],
+    folder: str,
+    *,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[str, dict[str, bytes]]:
+    """The report on runs, studies and comparisons, and the pictures in `folder` that it shows."""
+    compared = [name for name in names if name.startswith("c")]
+    pages = [comparisons.page(Browse(store.home), name) for name in compared]
+    named = [name for name in names if name not in compared]
+    studies = [member["study"] for page in pages for member in page["members"] if member["study"]]
+    sections = _sections(store, [*named, *dict.fromkeys(studies)])
+    page = _Page(store, folder, presets or {})
+    return page.render(sections, pages), page.pictures
 
 
 def _sections(store: Store, names: Sequence[str]) -> list[tuple[Study, list[Run]]]:
@@ -105,13 +121,36 @@ class _Page:
         self.pictures: dict[str, bytes] = {}
         self.settings_shown: dict[str, str] = {}
 
-    def render(self, sections: Sequence[tuple[Study, list[Run]]]) -> str:
-        blocks = [f"# {_title(sections)}", METHOD]
+    def render(
+        self,
+        sections: Sequence[tuple[Study, list[Run]]],
+        pages: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        title = comparison_page.title(pages[0]) if pages else _title(sections)
+        blocks = [f"# {title}", METHOD]
+        for page in pages:
+            blocks += self._comparison(page)
         if len(sections) > 1:
             blocks += ["## Side by side", _side_by_side(sections)]
         for study, runs in sections:
             blocks += self._study(study, runs)
         return "\n\n".join(blocks) + "\n"
+
+    def _comparison(self, page: Mapping[str, Any]) -> list[str]:
+        browse = Browse(self.store.home)
+
+        def show(prompt: str, seed: int) -> str:
+            place = comparisons.tile(browse, page["generator"], prompt, seed)
+            if place is None:
+                return ""
+            data = comparisons.tile_bytes(browse, place)
+            name = f"{artifacts.digest(data)}.png"
+            self.pictures[name] = data
+            return f"![{escape(prompt)}]({quote(self.folder)}/{name})"
+
+        return comparison_page.blocks(
+            page, lambda claim: comparisons.pairs(browse, claim, limit=2), show
+        )
 
     def _study(self, study: Study, runs: list[Run]) -> list[str]:
         blocks = [

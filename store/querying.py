@@ -22,6 +22,7 @@ TIMEOUT = 10.0  # seconds
 MAX_TIMEOUT = 600.0
 MAX_BYTES = 64_000_000  # of an answer
 MAX_VALUE = 5_000_000  # bytes of one value
+RANKED = 20_000  # texts that a search puts in order of how well they fit
 _OPERATIONS = 5_000  # of SQLite's machine between two looks at the clock
 
 # What Datasette, scripts and the ten queries may rely on; see docs/queries.md.
@@ -65,7 +66,7 @@ EXAMPLES = (
         "frames by words of their captions",
         "SELECT frames_all.run_id, frames_all.prompt, search.text AS caption, frames_all.sha256 "
         "FROM search JOIN frames_all ON frames_all.sha256 = search.ref "
-        "WHERE search MATCH 'water' AND search.kind = 'caption' ORDER BY search.rowid LIMIT 20",
+        "WHERE search MATCH 'sea' AND search.kind = 'caption' ORDER BY search.rowid LIMIT 20",
     ),
     (
         "runs by the hash of the classifier's weights",
@@ -107,15 +108,22 @@ def ask(path: Path, sql: str, *, limit: int = LIMIT, timeout: float = TIMEOUT) -
 
 
 def find(path: Path, words: str, *, limit: int = 50, timeout: float = TIMEOUT) -> Answer:
-    """What words, captions, claims, reports and notes say of all these words, the best first."""
+    """What words, captions, claims, reports and notes say of all these words.
+
+    The best first (BM25); where they stand in more than `RANKED` texts, the newest.
+    """
     terms = re.findall(r"\w+", words)
     if not terms:
         raise StoreError("say which words to look for")
+    match = " ".join(f'"{term}"' for term in terms)
+    count = "SELECT count(*) FROM (SELECT 1 FROM search WHERE search MATCH ? LIMIT ?)"
+    [(found,)] = _answer(path, count, (match, RANKED + 1), 1, timeout).rows
+    order = "rank" if found <= RANKED else "rowid DESC"
     sql = (
         "SELECT kind, ref, study_id, snippet(search, 3, '', '', '...', 16) AS text FROM search "
-        "WHERE search MATCH ? ORDER BY rank"
+        f"WHERE search MATCH ? ORDER BY {order}"
     )
-    return _answer(path, sql, (" ".join(f'"{term}"' for term in terms),), limit, timeout)
+    return _answer(path, sql, (match,), limit, timeout)
 
 
 def schema(path: Path) -> dict[str, list[str]]:

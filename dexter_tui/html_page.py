@@ -1,0 +1,74 @@
+"""A report in Markdown as one HTML file: its pictures within, no script, nothing to load."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from markdown_it import MarkdownIt
+
+_MIMES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2, h3, h4 { line-height: 1.25; margin: 2rem 0 .75rem; }
+h2 { border-bottom: 1px solid #8884; padding-bottom: .25rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: .9rem; display: block;
+        overflow-x: auto; }
+th, td { border: 1px solid #8885; padding: .35rem .6rem; text-align: left; vertical-align: top; }
+th { background: #8882; }
+pre { overflow-x: auto; padding: .75rem; background: #8881; font-size: .85rem; }
+img { max-width: 100%; min-width: 64px; image-rendering: auto; }
+td img { width: 128px; }
+"""
+
+
+def page(markdown: str, files: Mapping[str, bytes]) -> str:
+    """The page. ``files``: the pictures by the names that the text gives them."""
+    reader = MarkdownIt("commonmark").enable("table")
+    # The one tag that reports use; any other would be text of a model, and is shown as text.
+    reader.renderer.rules["html_inline"] = _inline  # type: ignore[attr-defined]
+    reader.renderer.rules["html_block"] = _inline  # type: ignore[attr-defined]
+    tokens = reader.parse(markdown)
+    for token in tokens:
+        for child in token.children or ():
+            if child.type == "image":
+                child.attrSet("src", _data(str(child.attrGet("src") or ""), files))
+            elif child.type == "link_open":
+                child.attrSet("href", "#")
+    body = reader.renderer.render(tokens, reader.options, {})
+    title = next((t.content for t in tokens if t.type == "inline"), "Report")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "img-src data:; style-src 'unsafe-inline'\">\n"
+        f"<title>{_escaped(_plain(reader, title))}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n{body}</body>\n</html>\n"
+    )
+
+
+def _plain(reader: MarkdownIt, text: str) -> str:
+    [token] = reader.parseInline(text)
+    return "".join(child.content for child in token.children or ())
+
+
+def _inline(tokens: Any, index: int, *_: object) -> str:
+    content = str(tokens[index].content)
+    return "<br>" if content == "<br>" else _escaped(content)
+
+
+def _escaped(text: str) -> str:
+    return (
+        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    )
+
+
+def _data(source: str, files: Mapping[str, bytes]) -> str:
+    """The picture itself; empty for what is none of ours."""
+    name = unquote(source)
+    mime = _MIMES.get(PurePosixPath(name).suffix)
+    if name not in files or mime is None:
+        return ""
+    return f"data:{mime};base64,{base64.b64encode(files[name]).decode()}"
