@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab bench bench-ui screens bench-bias bench-bias-full bench-claims calibration gpu-check bench-store chaos help
+.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui bench-query screens bench-bias bench-bias-full bench-claims calibration gpu-check bench-store chaos help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,6 +43,9 @@ lint: setup ## ruff, mypy, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+lab-sheets: setup ## bring docs/lab.md and its sheets up to date with the shipped lab
+	$(BIN)/python -m dexter.lab.sheets
+
 lab: setup ## train the lab's models again into checkpoints/lab (hours; goes on where it was)
 	$(BIN)/python -m dexter.lab
 
@@ -64,7 +67,7 @@ calibration: setup ## whether the evidence keeps its promises: 200 tests of noth
 bench-step: setup ## what a step costs, on the lab and at Stable Diffusion's size (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.step
 
-bench-store: setup ## how long a write into the store takes while others write
+bench-store: setup ## writes into the store while others write; 100 runs on 4 slots, each exactly once
 	$(BIN)/python -m benchmarks.store
 
 chaos: setup ## 200 random faults over real runs of the lab, half an hour; CHAOS='--seed N' repeats one
@@ -72,6 +75,9 @@ chaos: setup ## 200 random faults over real runs of the lab, half an hour; CHAOS
 
 bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes
 	$(BIN)/python -m benchmarks.ui
+
+bench-query: setup ## how long queries, search and the compare screen take on 10,000 runs
+	$(BIN)/python -m benchmarks.query
 
 screens: setup ## what every screen looks like: tests/screens, docs/screens, docs/keys.md
 	$(BIN)/python tests/test_app_screens.py
