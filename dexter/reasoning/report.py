@@ -74,7 +74,8 @@ def title(facts: Facts) -> str:
 def method(facts: Facts, claims: Sequence[Claim]) -> list[str]:
     """Two lines."""
     return [
-        f"Concepts come from the words that {facts.seeds} searched prompts ended with"
+        f"Concepts come from the words that {facts.seeds} searched "
+        f"{'prompt' if facts.seeds == 1 else 'prompts'} ended with"
         + (f" and from {facts.captions} captions of their frames." if facts.captions else "."),
         "Each was tested on pairs of pictures that differ in it alone, the same noise on both "
         f"sides: 32, 64 or 128 pairs, intervals at {LEVEL:.1%}, p corrected for "
