@@ -31,14 +31,16 @@ class Checkpoints:
         self._config_hash = run.config_hash
         self._reduced = run.reduced
 
-    def load(self, search: Optimization, recorded: int) -> None:
-        """Have the search go on from the newest state that is not ahead of the recorded steps.
+    def load(self, search: Optimization, recorder: Recorder) -> None:
+        """Have the search go on from the newest state that is not ahead of the record.
 
         Without one it begins at its start. A file that is damaged, or of another configuration,
-        is passed over, and the log tells. A run that ran out of memory gets half as many pictures
-        at a time (not fewer prompts a step, so that its search stays the same up to rounding).
+        is passed over, and the log tells; one that rests on entries of the journal that were lost
+        is removed: their numbers will be used again. A run that ran out of memory gets half as many
+        pictures at a time (not fewer prompts a step, so that its search stays the same up to
+        rounding).
         """
-        saved = self._read(recorded)
+        saved = self._read(recorder.steps_recorded(), recorder.entries_found)
         if saved is not None:
             log(f"going on behind step {saved['state']['step']}")
         if self._reduced and not (saved and saved["reduced"]):
@@ -50,7 +52,7 @@ class Checkpoints:
         elif saved:
             search.load_state_dict(saved["state"])
 
-    def _read(self, recorded: int) -> dict[str, Any] | None:
+    def _read(self, steps: int, entries: int) -> dict[str, Any] | None:
         for path in (self._new, self._old):
             if not path.exists():
                 continue
@@ -59,18 +61,27 @@ class Checkpoints:
                 step = saved["state"]["step"]
                 if saved["config_hash"] != self._config_hash:
                     log(f"{path} belongs to other settings: not used")
-                elif step > recorded:
-                    log(f"{path}: its step {step} is ahead of the record: not used")
+                elif step > steps or saved.get("entries", 0) > entries:
+                    log(f"{path}: its step {step} is ahead of the record: removed")
+                    path.unlink()
                 else:
                     return saved
             except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError) as error:
                 log(f"{path} cannot be read ({type(error).__name__}): not used")
         return None
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write the newer file, at once or not at all; what it was is the older one now."""
+    def save(self, state: dict[str, Any], entries: int) -> None:
+        """Write the newer file, at once or not at all; what it was is the older one now.
+
+        `entries`: the journal's last entry, on which the state rests.
+        """
         buffer = io.BytesIO()
-        saved = {"config_hash": self._config_hash, "reduced": self._reduced, "state": state}
+        saved = {
+            "config_hash": self._config_hash,
+            "reduced": self._reduced,
+            "entries": entries,
+            "state": state,
+        }
         torch.save(saved, buffer)
         temporary = self._new.with_suffix(".new")
         with explained(self._new):
@@ -103,6 +114,7 @@ class Saving:
         if not self._recorder.flush(promise):
             return
         try:
-            self._checkpoints.save(self._search.state_dict())
+            with self._recorder.counted():
+                self._checkpoints.save(self._search.state_dict(), self._recorder.entries)
         except StoreError as error:
             log(f"going on without a new checkpoint: {error}")

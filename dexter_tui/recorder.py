@@ -6,8 +6,8 @@ be written waits and is tried again.
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +36,8 @@ class Recorder:
         self._store = store
         self._run_id = run.id
         self._journal = store.open_journal(run.id)
+        self.entries_found = self._journal.written
+        """The last entry of those before this attempt."""
         self._waiting: list[dict[str, Any]] = []
         self._pictures: dict[str, tuple[bytes, dict[str, Any]]] = {}
         self._flushed_at = time.monotonic()
@@ -43,12 +45,26 @@ class Recorder:
         self._trouble: str | None = None
         self._behind = False
         self.seconds = 0.0
-        """CPU time spent on recording."""
+        """CPU time spent on recording, pictures and checkpoints included."""
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """What is done within belongs to recording."""
+        begun = time.process_time()
+        try:
+            yield
+        finally:
+            self.seconds += time.process_time() - begun
 
     def steps_recorded(self) -> int:
         """Up to which step every step is in the store."""
         numbers = [step.step for step in self._store.steps(self._run_id)]
         return next((n for n, step in enumerate(numbers) if step != n + 1), len(numbers))
+
+    @property
+    def entries(self) -> int:
+        """The last entry in the journal."""
+        return self._journal.written
 
     # What there is to record
 
@@ -100,15 +116,14 @@ class Recorder:
 
         `promise`: seconds in which the next call will come.
         """
-        begun = time.process_time()
         self._flushed_at = time.monotonic()
-        try:
-            written = self._write_journal()
-        except (OSError, StoreError) as error:
-            self._tell(error)
-        else:
-            self._write_store(written, promise)
-        self.seconds += time.process_time() - begun
+        with self.counted():
+            try:
+                written = self._write_journal()
+            except (OSError, StoreError) as error:
+                self._tell(error)
+            else:
+                self._write_store(written, promise)
         return not self._waiting
 
     def _write_journal(self) -> list[dict[str, Any]]:

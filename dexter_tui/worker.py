@@ -243,7 +243,7 @@ class Worker:
             masked_lm=models.masked_lm,
         )
         checkpoints = Checkpoints(self.store.run_folder(run.id), run)
-        checkpoints.load(search, recorder.steps_recorded())
+        checkpoints.load(search, recorder)
         recorder.state(State.RUNNING)
         recorder.fields(
             device=models.device,
@@ -256,14 +256,15 @@ class Worker:
         )
         recorder.flush(PROMISE_SECONDS)
         self.check(run.id)
-        started = time.monotonic()
+        started, began, recorder.seconds = time.monotonic(), time.process_time(), 0.0
         log(f"searching on {models.device}")
         saving = Saving(recorder, checkpoints, search)
         for step in search:
             recorder.step(_step_row(step))
             wanted = step.step == 1 or step.step % config.preview_every == 0
             if wanted and not models.generator.unsafe(step.image[None])[0]:
-                _record_preview(recorder, config, step, search.class_index)
+                with recorder.counted():
+                    _record_preview(recorder, config, step, search.class_index)
             promise = max(PROMISE_SECONDS, PROMISE_STEPS * step.seconds)
             if saving.due(step) or self._terminated:
                 saving.save(promise)
@@ -283,6 +284,8 @@ class Worker:
                 raise
         # The last checkpoint: what follows is done again as a whole if it is interrupted.
         saving.save(LOAD_PROMISE)
+        spent = time.process_time() - began
+        log(f"the search took {spent:.2f} s of CPU, {recorder.seconds:.3f} s of it to record it")
         self._conclude(run.id, config, models, search, recorder)
         recorder.state(State.SUCCEEDED, seconds=(run.seconds or 0) + time.monotonic() - started)
 

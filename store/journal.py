@@ -72,6 +72,11 @@ class Journal:
         entries = self.read()
         self._next = max([after, *(entry["n"] for entry in entries)]) + 1
 
+    @property
+    def written(self) -> int:
+        """The number of the last entry, once it is open; -1 if there is none."""
+        return -1 if self._next is None else self._next - 1
+
     def append(self, entries: Sequence[Mapping[str, Any]]) -> list[Entry]:
         """Write entries, safe from a power cut when this returns; as they were numbered.
 

@@ -17,7 +17,7 @@ import tiny
 from dexter.config import RunConfig
 from dexter_tui import control, devices
 from dexter_tui.launch import log_file, worker_environment
-from store import ENDED, State, Store
+from store import ENDED, State, Store, care
 from store.locks import FileLock, is_locked
 
 
@@ -166,6 +166,58 @@ def test_torn_checkpoints_and_foreign_ones_are_passed_over(store, undisturbed):
     log = log_file(store, run).read_text()
     assert f"{new} cannot be read" in log
     assert "going on behind step" in log
+
+
+def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
+    """As a disk leaves them that had promised more than it kept."""
+    from dexter.models import load_models
+    from dexter.optimize import optimize
+    from dexter_tui.checkpoint import Checkpoints, Saving
+    from dexter_tui.recorder import Recorder
+
+    models = load_models(config())
+
+    def search():
+        return optimize(
+            config(),
+            classifier=models.classifier,
+            generator=models.generator,
+            masked_lm=models.masked_lm,
+        )
+
+    def resumed(store):
+        recorder = Recorder(store, store.claim_run())
+        again = search()
+        Checkpoints(store.run_folder(run), store.run(run)).load(again, recorder)
+        store.release(run)
+        return again.state_dict()["step"]
+
+    with Store.open(tmp_path) as store:
+        [run] = control.enqueue(store, [config()])
+        recorder = Recorder(store, store.claim_run())
+        recorder.start(store.run(run))
+        going = search()
+        step = next(iter(going))
+        recorder.step({"step": 1, "losses": step.losses, "words": step.words})
+        recorder.flush()
+        recorder.fields(device="cpu")  # or a picture of that step
+        checkpoints = Checkpoints(store.run_folder(run), store.run(run))
+        Saving(recorder, checkpoints, going).save(30.0)
+        store.release(run)
+        store.reconcile()
+        control.pause(store, run)
+        control.resume(store, run)  # at once, without the wait after a crash
+        assert resumed(store) == 1
+    journal = tmp_path / "runs" / run / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]))
+    (tmp_path / "store.sqlite").unlink()
+    care.rebuild(tmp_path)
+    with Store.open(tmp_path) as store:
+        assert [row.step for row in store.steps(run)] == [1]
+        control.resume(store, run)
+        assert resumed(store) == 0
+        assert not (tmp_path / "runs" / run / control.CHECKPOINTS[0]).exists()
 
 
 OUT_OF_MEMORY = """\
