@@ -1,10 +1,12 @@
 """How long a write into the store takes while others write, and what recording a run costs.
 
-    python -m benchmarks.store [--writers 4] [--seconds 20]
+    python -m benchmarks.store [--writers 4] [--seconds 20] [--runs 100] [--slots 4]
 
 Writers are processes that record a run through its journal, as workers do: a batch of steps and a
 picture about every second ("paced"), or as fast as they can ("back to back"). A write is all that
-a run waits for: the picture's file, the journal, and the transaction.
+a run waits for: the picture's file, the journal, and the transaction. Then short runs of the lab
+are queued on several slots: each must be done exactly once, and their logs tell what it cost to
+record them. Exit code 1 if a promise is not kept.
 """
 
 import argparse
@@ -13,17 +15,25 @@ import json
 import multiprocessing
 import os
 import random
+import re
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from dexter.config import RunConfig
+from dexter_tui import control, devices
+from dexter_tui.launch import log_file, slot_log
 from dexter_tui.recorder import Recorder
-from store import State, Store
+from store import ENDED, State, Store
 
 STEPS = 5  # in a batch: a lab step takes about 0.2 s
 TARGET_SECONDS = 0.050
+TARGET_SHARE = 0.02  # of a lab step's CPU time, for recording it
+TELL_SECONDS = 10.0
 
 
 def picture(seed: int) -> bytes:
@@ -134,12 +144,69 @@ def measure(writers: int, seconds: float, pause: float, home: Path) -> dict[str,
     }
 
 
-def main() -> None:
+def short_runs(count: int) -> list[RunConfig]:
+    """Runs of the embedded lab, a few steps each."""
+    few = {"steps": 6, "stop": "none", "score_images": 4, "frames": 1, "frame_tries": 2}
+    return [lab_run(seed=seed, **few) for seed in range(count)]
+
+
+def lab_run(**changes: Any) -> RunConfig:
+    """A run of the embedded lab, as the preset "quick" has it."""
+    return RunConfig.from_preset(
+        "quick", classifier="lab:birds-biased", class_name="waterbird", device="cpu", **changes
+    )
+
+
+def work_through(home: Path, configs: list[RunConfig], slots: int) -> dict[str, float]:
+    """Queue runs on so many slots, wait for their end, and see what became of them."""
+    count = len(configs)
+    os.environ |= {"DEXTER_HOME": str(home), devices.CPU_SLOTS: str(slots)}
+    begun = time.monotonic()
+    with Store.open(home) as store:
+        run_ids = control.enqueue(store, configs)
+        told_at = begun
+        while left := [run for run in store.runs() if run.state not in ENDED]:
+            store.reconcile()
+            control.ensure_runners(store, again=True)
+            if time.monotonic() - told_at > TELL_SECONDS:
+                told_at = time.monotonic()
+                done = count - len(left)
+                rest = (told_at - begun) / done * len(left) if done else float("nan")
+                print(f"{done} of {count} runs, {rest:.0f} s left", file=sys.stderr)
+            time.sleep(0.5)
+        runs = store.runs()
+        logs = [log_file(store, run_id).read_text() for run_id in run_ids]
+        everything = logs + [slot_log(store, slot.name).read_text() for slot in store.slots()]
+        attempts = [
+            sum(entry["kind"] == "start" for entry in store.journal(run_id).read())
+            for run_id in run_ids
+        ]
+        steps = [len(store.steps(run_id)) for run_id in run_ids]
+    costs = [re.search(r"took ([\d.]+) s of CPU, ([\d.]+) s of it", text) for text in logs]
+    return {
+        "runs": len(runs),
+        "slots": len({run.slot for run in runs}),
+        "seconds": time.monotonic() - begun,
+        "succeeded": sum(run.state is State.SUCCEEDED for run in runs),
+        "once": sum(
+            (run.attempt, tries, made) == (1, 1, run.steps_total)
+            for run, tries, made in zip(
+                sorted(runs, key=lambda run: run_ids.index(run.id)), attempts, steps, strict=True
+            )
+        ),
+        "locked": sum(text.count("locked") for text in everything),
+        "search_cpu": sum(float(cost[1]) for cost in costs if cost),
+        "record_cpu": sum(float(cost[2]) for cost in costs if cost),
+    }
+
+
+def main() -> int:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--writers", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--step-seconds", type=float, default=0.2, help="CPU time of a lab step")
+    parser.add_argument("--runs", type=int, default=100, help="that are queued; 0: none")
+    parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = {}
@@ -147,9 +214,14 @@ def main() -> None:
         for name, pause in (("paced", 1.0), ("back to back", 0.0)):
             home = Path(folder, name.replace(" ", "-"))
             found[name] = measure(arguments.writers, arguments.seconds, pause, home)
+        if arguments.runs:
+            found["run"] = work_through(Path(folder, "run"), [lab_run()], 1)
+            runs = short_runs(arguments.runs)
+            found["queue"] = work_through(Path(folder, "queue"), runs, arguments.slots)
     if arguments.json:
         print(json.dumps(found, indent=2))
-        return
+        return 0
+    run, queue = found.pop("run", None), found.pop("queue", None)
     load = os.getloadavg()[0]
     print(f"{arguments.writers} writers, {os.cpu_count()} cores, load {load:.1f}; times in ms")
     print(f"{'':14}{'writes':>8}{'p50':>8}{'p99':>8}{'max':>8}{'with files p50':>16}{'p99':>8}")
@@ -159,14 +231,24 @@ def main() -> None:
             f"{1e3 * times['store_p99']:8.1f}{1e3 * times['store_max']:8.1f}"
             f"{1e3 * times['whole_p50']:16.1f}{1e3 * times['whole_p99']:8.1f}"
         )
-    cost = found["paced"]["cpu_per_step"]
-    print(
-        f"recording costs {1e3 * cost:.2f} ms of CPU a step: {cost / arguments.step_seconds:.1%} "
-        f"of a step that takes {arguments.step_seconds:g} s"
-    )
     good = found["paced"]["store_p99"] <= TARGET_SECONDS
     print(f"p99 of a write, paced: {'within' if good else 'above'} {1e3 * TARGET_SECONDS:.0f} ms")
+    print(f"recording costs {1e3 * found['paced']['cpu_per_step']:.2f} ms of CPU a step, paced")
+    if run is None or queue is None:
+        return 0 if good else 1
+    share = run["record_cpu"] / run["search_cpu"]
+    print(
+        f"{queue['runs']} runs on {queue['slots']} slots in {queue['seconds']:.0f} s: "
+        f"{queue['succeeded']} succeeded, {queue['once']} exactly once, "
+        f"{queue['locked']} times “locked” in their logs"
+    )
+    print(
+        f"recording took {share:.2%} of the CPU time of a lab run's search "
+        f"({'within' if share <= TARGET_SHARE else 'above'} {TARGET_SHARE:.0%})"
+    )
+    whole = queue["succeeded"] == queue["once"] == queue["runs"] and not queue["locked"]
+    return 0 if good and whole and share <= TARGET_SHARE else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
