@@ -23,6 +23,7 @@ from dexter_tui import (
     comparing,
     exporting,
     flags,
+    keeping,
     lab,
     migration,
     paths,
@@ -55,6 +56,7 @@ lab.register(app)
 comparing.register(app)
 querying.register(app)
 exporting.register(app)
+keeping.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -264,11 +266,12 @@ def list_runs(
     classifier: Annotated[str | None, typer.Option(metavar="SPEC", help="of it")] = None,
     class_name: Annotated[str | None, typer.Option("--class", help="of this class")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="the newest so many")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="also those archived")] = False,
     as_json: Json = False,
 ) -> None:
     """The runs in the store, the newest study first."""
     from dexter_tui import views
-    from store import State
+    from store import State, retention
 
     unknown = set(state or ()) - set(State)
     if unknown:
@@ -285,6 +288,8 @@ def list_runs(
                 class_name=class_name,
                 limit=limit,
             )
+            hidden = set() if archived else retention.archived(store)
+            runs = [run for run in runs if run.id not in hidden]
     if as_json:
         _print_json([views.run_json(run) for run in runs])
     elif runs:

@@ -67,23 +67,32 @@ def _class(
         parts.append(cross_matrix(of_class("cross_activation"), short))
     worst = of_class("disagreements")[:4]
     if worst:
-        parts += ["", plain("Most different on", "bold")]
-        parts += [
-            plain(
-                f"  {one['prompt']}, seed {one['seed']}: {one['a']} {one['p_a']:.2f}, "
-                f"{one['b']} {one['p_b']:.2f}"
-            )
-            for one in worst
-        ]
+        parts += ["", plain("Most different on", "bold"), *disagreement_lines(worst)]
     if of_class("configuration"):
         parts += ["", plain("Settings that differ", "bold")]
-        parts += [
-            plain(f"  {one['setting']}: " + "; ".join(f"{k} {v}" for k, v in one["values"].items()))
-            for one in of_class("configuration")
-        ]
+        parts += setting_lines(of_class("configuration"))
     if of_class("reports"):
-        parts += ["", plain("Reports", "bold"), *_reports(of_class("reports"))]
+        parts += ["", plain("Reports", "bold"), *report_parts(of_class("reports"))]
     return parts
+
+
+def disagreement_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """Pictures on which two classifiers differ most, a line each."""
+    return [
+        plain(
+            f"  {one['prompt']}, seed {one['seed']}: {one['a']} {one['p_a']:.2f}, "
+            f"{one['b']} {one['p_b']:.2f}"
+        )
+        for one in rows
+    ]
+
+
+def setting_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """Settings in which studies differ, a line each."""
+    return [
+        plain(f"  {one['setting']}: " + "; ".join(f"{k} {v}" for k, v in one["values"].items()))
+        for one in rows
+    ]
 
 
 def pictures_lines(page: Mapping[str, Any]) -> list[str]:
@@ -206,7 +215,8 @@ def cross_matrix(activations: Sequence[Mapping[str, Any]], short: Mapping[str, s
     return table
 
 
-def _reports(sections: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+def report_parts(sections: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """Reports section by section, with what is another in the second, third, ..."""
     parts: list[RenderableType] = []
     for section in sections:
         texts = list(section["texts"].values())

@@ -355,6 +355,14 @@ def _add(
     )
 
 
+def start_comparison(store: "Store", study_ids: Sequence[str]) -> str:
+    """Compare studies with the usual settings, in a process of its own; the comparison's id."""
+    sides = _sides(store, list(study_ids), [], None, {})
+    comparison_id = _add(store, sides, CompareSettings(), None)
+    start(store, comparison_id)
+    return comparison_id
+
+
 def log_file(store: "Store", comparison_id: str) -> Path:
     """What the process that compares has to say."""
     folder = store.home / "logs"

@@ -98,6 +98,24 @@ def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
     return f"{_runs(len(runs))} {'tagged' if added else 'no longer tagged'} {name}"
 
 
+def compare(home: Path, study_ids: Sequence[str]) -> str:
+    """Start a comparison of studies; its id."""
+    from dexter_tui import comparing
+    from store import Store
+
+    with Store.open(home) as store:
+        return comparing.start_comparison(store, study_ids)
+
+
+def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:
+    """Hold the others of a comparison against one member, or all against all."""
+    from store import Store, comparing
+
+    with Store.open(home) as store:
+        comparing.set_baseline(store, comparison_id, name)
+    return "no baseline" if name is None else f"baseline: {name}"
+
+
 def upgrade(home: Path) -> None:
     """Bring a store of an older version up to date, with a backup."""
     from store import Store

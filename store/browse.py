@@ -266,7 +266,7 @@ class Browse:
     # Lists
 
     def keys(self, text: str = "", order: str = "study", *, reverse: bool = False) -> "array[int]":
-        """The keys of the runs that the filter lets through, in order.
+        """The keys of the runs that the filter lets through, in order; archived ones if it asks.
 
         Ordered by study, each study's runs follow its own key, made negative. Raises FilterError.
         """
@@ -276,7 +276,9 @@ class Browse:
             by = ", ".join(_reversed(part) for part in by.split(", "))
         grouped = order == "study"
         columns = "run.rowid, study.rowid" if grouped else "run.rowid"
-        sql = f"SELECT {columns} FROM {self._tables(condition, by)} WHERE {condition.sql}"
+        sql = f"SELECT {columns} FROM {self._tables(condition, by)} WHERE ({condition.sql})"
+        if "tag:" not in text:
+            sql += " AND run.id NOT IN (SELECT run_id FROM tag WHERE name = 'archived')"
         rows = self._all(f"{sql} ORDER BY {by}", condition.parameters)
         if not grouped:
             return array("q", (key for (key,) in rows))

@@ -331,14 +331,14 @@ def masked_lm_folder() -> Path:
 
 
 @_made_once
-def classifier_folder() -> Path:
+def classifier_folder(seed: int = 3) -> Path:
     """A Hugging Face ResNet for `IMAGE_SIZE` px and `LABELS`."""
     import torch
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    folder = _ROOT / "classifier"
+    folder = _ROOT / ("classifier" if seed == 3 else f"classifier-{seed}")
     with torch.random.fork_rng():
-        torch.manual_seed(3)
+        torch.manual_seed(seed)
         model = ResNetForImageClassification(
             ResNetConfig(
                 embedding_size=8,

@@ -462,6 +462,33 @@ class HomeScreen(DataScreen):
             count = "the run" if len(runs) == 1 else f"{len(runs)} runs"
             self.app.push_screen(Ask(f"Tag for {count} (again: take it away)"), answer)
 
+    def action_compare(self) -> None:
+        from dexter_tui.screens.compare import CompareScreen, ComparisonsScreen
+
+        keys = self.query_one(RunList).marked
+        studies = {
+            run.study_id for run in self.dexter.browse.runs(k for k in keys if k > 0).values()
+        }
+        studies |= {s.id for s in self.dexter.browse.studies(-k for k in keys if k < 0).values()}
+        if len(studies) < 2 or self.dexter.options.read_only:
+            self.app.push_screen(ComparisonsScreen())
+            return
+
+        def show(found: str) -> None:
+            self.app.push_screen(CompareScreen(found))
+
+        def start() -> str:
+            found = steer.compare(self.dexter.home, sorted(studies))
+            self.app.call_from_thread(show, found)
+            return "the comparison is on its way; it goes on without this window"
+
+        self.do(start)
+
+    def action_query(self) -> None:
+        from dexter_tui.screens.query import QueryScreen
+
+        self.app.push_screen(QueryScreen())
+
     def action_copy_id(self) -> None:
         runs = self.query_one(RunList)
         key = runs.selected

@@ -178,7 +178,7 @@ class Pictures:
 
     def __init__(
         self,
-        path: Callable[[str, bool], Path],
+        path: Callable[[str, bool], Path | bytes],
         mode: str,
         defect: Callable[[str], object] = lambda trace: None,
     ) -> None:
