@@ -126,7 +126,9 @@ def scenes(
     """A sheet of all that a scene can hold, and of random scenes with their captions."""
     from dexter.lab import sheets
 
-    _show(sheets.scenes_sheet(seed), output or Path("lab-scenes.png"), as_json)
+    path = output or Path("lab-scenes.png")
+    _writable(path)
+    _write(sheets.scenes_sheet(seed), path, as_json)
 
 
 @lab_app.command()
@@ -144,7 +146,7 @@ def pictures(
     path = output or Path("lab-pictures.png")
     _writable(path)
     sections = sheets.pictures_sections(chosen, on_picture=_progress)
-    _show(sheets.pictures_sheet(sections), path, as_json)
+    _write(sheets.pictures_sheet(sections), path, as_json)
 
 
 @lab_app.command()
@@ -324,22 +326,21 @@ def _writable(path: Path) -> None:
         raise InputError(f"{folder}: no such folder")
 
 
-def _show(page: Image.Image, path: Path, as_json: bool) -> None:
-    """Write the sheet, and show it where the terminal has graphics."""
+def _write(page: Image.Image, path: Path, as_json: bool) -> None:
+    """Write the sheet, and show it on a terminal."""
     from dexter.lab import sheets
 
     path = path.expanduser().absolute()
-    _writable(path)
     sheets.save(page, path)
     if as_json:
         _print_json({"path": str(path)})
         return
     print(path)
     if sys.stdout.isatty():
-        _print_picture(page)
+        show(page)
 
 
-def _print_picture(page: Image.Image) -> None:
+def show(page: Image.Image) -> None:
     """The page as wide as the terminal, by Kitty's graphics or Sixel; nothing elsewhere, where half
     blocks would leave nothing to recognise."""
     from dexter_tui import terminal

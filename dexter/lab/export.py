@@ -13,7 +13,7 @@ from diffusers import StableDiffusionPipeline
 from torch import nn
 from transformers import AutoModelForImageClassification
 
-from dexter.lab import check, evaluate, fleet, models, parallel, readers, train, world
+from dexter.lab import check, evaluate, fleet, models, parallel, readers, shipped, train, world
 from dexter.lab.classifiers import RECIPES, Recipe, accuracy
 from dexter.loading import quiet
 
@@ -42,6 +42,7 @@ def _card(folder: Path, title: str, about: str, measured: dict[str, Any], comman
         f"Measured by `{command}`.", "", ATTRIBUTION, "",
     ]  # fmt: skip
     (folder / "README.md").write_text("\n".join(lines))
+    shipped.refresh_page()
 
 
 def _number(value: object) -> str:
@@ -113,9 +114,9 @@ def unpack(source: Path) -> None:
     if (source / "captioner").exists():
         kind = type(readers.captioner())
         modules["captioner"] = kind.from_pretrained(source / "captioner", dtype=torch.float32)
-    shipped = source / "classifiers"
-    networks = {f"classifiers/{name}": shipped / name for name in RECIPES}
-    networks |= {f"fleet/{name}": shipped / "fleet" / name for name in fleet.FLEET}
+    trained = source / "classifiers"
+    networks = {f"classifiers/{name}": trained / name for name in RECIPES}
+    networks |= {f"fleet/{name}": trained / "fleet" / name for name in fleet.FLEET}
     for name, folder in networks.items():
         if (folder / "config.json").exists():
             path = train.WORK / f"{name}.pt"
@@ -232,6 +233,7 @@ def export_fleet(target: Path) -> None:
         network.load_state_dict(torch.load(train.WORK / "fleet" / f"{name}.pt", weights_only=True))
         _save_classifier(root / name, network)
     (root / fleet.MANIFEST).write_text(json.dumps(check.fleet_manifest(target), indent=1) + "\n")
+    shipped.refresh_page()
 
 
 def _save_classifier(folder: Path, network: Any) -> None:

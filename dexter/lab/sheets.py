@@ -61,16 +61,18 @@ class Section:
 
 # --- drawing --------------------------------------------------------------------------------------
 
-_MARGIN, _GAP, _LINE = 20, 6, 15
+_MARGIN, _GAP, _LINE = 20, 6, 19
+_TITLE, _HEADING, _NOTE, _LABEL, _CAPTION = 34, 24, 18, 22, 16
+"""Sizes of text in px: pages are often shown at half their size."""
 _PAPER, _INK, _FAINT = (255, 255, 255), (30, 34, 40), (105, 112, 122)
 
 
 def draw(title: str, notes: Sequence[str], sections: Sequence[Section]) -> Image.Image:
     """The page, as wide as its widest section."""
-    label = max(round(_font(15).getlength(row.label)) for s in sections for row in s.rows)
-    label += 12 if label else 0
+    label = max(round(_font(_LABEL).getlength(row.label)) for s in sections for row in s.rows)
+    label += 14 if label else 0
     parts = [part for s in sections for part in (_heading(s.title), _body(s, label))]
-    top = _texts([(title, 26, _INK), *((note, 14, _FAINT) for note in notes)])
+    top = _texts([(title, _TITLE, _INK), *((note, _NOTE, _FAINT) for note in notes)])
     parts = [top, *parts]
     width = max(part.width for part in parts) + 2 * _MARGIN
     page = Image.new("RGB", (width, sum(p.height for p in parts) + 2 * _MARGIN), _PAPER)
@@ -96,7 +98,7 @@ def _texts(lines: Sequence[tuple[str, int, tuple[int, int, int]]]) -> Image.Imag
 
 
 def _heading(text: str) -> Image.Image:
-    line = _texts([(text, 18, _INK)])
+    line = _texts([(text, _HEADING, _INK)])
     part = Image.new("RGB", (line.width, line.height + 16), _PAPER)
     part.paste(line, (0, 14))
     return part
@@ -128,7 +130,7 @@ def _body(section: Section, label: int) -> Image.Image:
 
 
 def _row(row: Row, label: int, zoom: int) -> Image.Image:
-    font = _font(13)
+    font = _font(_CAPTION)
     tiles = [(_enlarged(tile.picture, zoom), tile.caption) for tile in row.tiles]
     texts = [_wrapped(text, picture.width, font) for picture, text in tiles]
     lines = max(len(text) for text in texts)
@@ -142,7 +144,7 @@ def _row(row: Row, label: int, zoom: int) -> Image.Image:
         _PAPER,
     )
     pen = ImageDraw.Draw(part)
-    pen.text((0, height / 2), row.label, _INK, _font(15), anchor="lm")
+    pen.text((0, height / 2), row.label, _INK, _font(_LABEL), anchor="lm")
     x = label
     for (picture, _), text in zip(tiles, texts, strict=True):
         part.paste(picture, (x, 0))
@@ -172,7 +174,7 @@ def _wrapped(text: str, width: int, font: Any) -> list[str]:
 
 
 def save(page: Image.Image, path: Path, limit: int | None = None) -> None:
-    """Write a PNG. limit: bytes at most, kept by steps between colours that nobody sees."""
+    """Write a PNG. limit: bytes at most, kept by coarser colours, down to 16 steps a channel."""
     for bits in (8, 6, 5, 4):
         step = 256 >> bits
         pixels = np.asarray(page).astype(np.uint16)
@@ -409,8 +411,7 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="the folder")
     parser.add_argument("--tables", action="store_true", help="the tables alone, without torch")
     options = parser.parse_args()
-    document = options.docs / "lab.md"
-    document.write_text(shipped.refresh(document.read_text("utf-8")), "utf-8")
+    shipped.refresh_page(options.docs / shipped.PAGE.name)
     if not options.tables:
         save(scenes_sheet(), options.docs / "lab-scenes.png", LIMIT)
         save(pictures_sheet(pictures_sections()), options.docs / "lab-pictures.png", LIMIT)

@@ -23,6 +23,9 @@ TITLES = {
 }
 """The lab's models that are no classifiers, folder -> what it does."""
 
+LICENCE = "The pictures that it learned from"
+"""How the last paragraph of a card begins."""
+
 _ROW = re.compile(r"^\| (.+?) \| (.*?) \|$")
 _COMMAND = re.compile(r"^Measured by `(.+)`\.$", re.MULTILINE)
 
@@ -30,11 +33,12 @@ _COMMAND = re.compile(r"^Measured by `(.+)`\.$", re.MULTILINE)
 @dataclass(frozen=True)
 class Card:
     """A model folder's README.md. measured: name -> value as the card writes it; command: what
-    measures it again."""
+    measures it again; body: its tables and all between the first words and the licence."""
 
-    about: str
-    measured: dict[str, str]
-    command: str
+    about: str = ""
+    measured: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    body: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,14 +106,14 @@ def read_card(folder: Path) -> Card:
     """The card in a model folder; an empty one where there is none."""
     path = folder / "README.md"
     if not path.exists():
-        return Card("", {}, "")
+        return Card()
     text = path.read_text(encoding="utf-8")
     rows = [match.groups() for line in text.splitlines() if (match := _ROW.match(line))]
-    measured = {name: value for name, value in rows if (name, value) != ("---", "---") and value}
-    paragraphs = [part.strip() for part in text.split("\n\n")]
-    about = next((p for p in paragraphs if p and not p.startswith(("#", "|"))), "")
+    measured = {name: value for name, value in rows if value and not value.startswith("---")}
+    _, about, *rest = [*(part.strip() for part in text.split("\n\n")), "", ""]
+    body = [part for part in rest if part and not part.startswith(LICENCE)]
     command = _COMMAND.search(text)
-    return Card(about, measured, command[1] if command else "")
+    return Card(about, measured, command[1] if command else "", "\n\n".join(body))
 
 
 def models(root: Path | str | None = None) -> list[Model]:
@@ -169,6 +173,7 @@ def fleet(root: Path | str | None = None) -> list[FleetMember]:
 # --- for docs/lab.md ------------------------------------------------------------------------------
 
 _BLOCK = re.compile(r"(<!-- numbers: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGE = Path("docs/lab.md")
 NONE_YET = "Not shipped yet: `make lab` trains it."
 
 
@@ -180,9 +185,15 @@ def refresh(document: str, root: Path | str | None = None) -> str:
     """
 
     def block(found: re.Match[str]) -> str:
-        return f"{found[1]}{_numbers(found[2], root)}\n{found[3]}"
+        return f"{found[1]}\n{_numbers(found[2], root)}\n\n{found[3]}"
 
     return _BLOCK.sub(block, document)
+
+
+def refresh_page(page: Path = PAGE) -> None:
+    """`refresh` of a file, where there is one: a wheel has no documentation."""
+    if page.exists():
+        page.write_text(refresh(page.read_text("utf-8")), "utf-8")
 
 
 def _numbers(name: str, root: Path | str | None) -> str:
@@ -194,7 +205,7 @@ def _numbers(name: str, root: Path | str | None) -> str:
         return _fleet_table(fleet(root)) if has_fleet(root) else NONE_YET
     if name in TITLES:
         found = next((model for model in models(root) if model.name == name), None)
-        return _card_table(found.card) if found else NONE_YET
+        return found.card.body if found else NONE_YET
     raise InputError(f"docs: no numbers called {name!r}")
 
 
@@ -215,11 +226,6 @@ def _models_table(found: Sequence[Model]) -> str:
         for model in found
     ]
     return _table("model | what it does | weights | trained on samples", rows)
-
-
-def _card_table(card: Card) -> str:
-    measured = _table("measured | ", card.measured.items())
-    return f"{measured}\n\nMeasured by `{card.command}`."
 
 
 def _classifiers_table(root: Path | str | None) -> str:
