@@ -19,6 +19,7 @@ REASONS = {
     "saturated": "no room",
 }
 _COLUMNS = 4  # of classifiers, before letters stand for them
+_LONG = 24  # characters of a name in a column
 
 
 def comparison_view(page: Mapping[str, Any]) -> RenderableType:
@@ -33,8 +34,7 @@ def comparison_view(page: Mapping[str, Any]) -> RenderableType:
     ]  # fmt: skip
     if page["state"] != "done":
         parts.append(plain(f"{page['state']}: {page['error'] or 'not finished'}", "yellow"))
-    if len(names) > _COLUMNS:
-        parts += [plain(f"{short[name]}  {name}", "dim") for name in names]
+    parts += [plain(f"{short[name]}  {name}", "dim") for name in names if short[name] != name]
     parts += [plain(line, "dim") for line in pictures_lines(page)]
     for class_name in page["classes"]:
         parts += ["", plain(class_name, "bold underline"), *_class(page, class_name, short)]
@@ -50,7 +50,7 @@ def _class(
     parts: list[RenderableType] = []
     members = of_class("members")
     if any(member["runs"] for member in members):
-        parts += ["", plain("Words", "bold"), words_table(members)]
+        parts += ["", plain("Words", "bold"), words_table(members, short)]
     if of_class("claims"):
         parts += ["", plain("Claims", "bold"), claims_matrix(of_class("claims"), short)]
     if of_class("differences"):
@@ -121,9 +121,12 @@ def pictures_lines(page: Mapping[str, Any]) -> list[str]:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Letters where there are too many names for columns."""
-    if len(names) <= _COLUMNS:
-        return {name: name for name in names}
+    """Names for columns: the last part of a long one, letters where there are too many."""
+    short = {
+        name: name if len(name) <= _LONG else name.rstrip("/").rsplit("/", 1)[-1] for name in names
+    }
+    if len(names) <= _COLUMNS and len(set(short.values())) == len(names):
+        return short
     return {name: chr(ord("A") + at) for at, name in enumerate(names)}
 
 
@@ -134,7 +137,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def words_table(members: Sequence[Mapping[str, Any]]) -> Table:
+def words_table(members: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Table:
     """Words and activation scores over the seeds, a line each."""
     table = _table("classifier", "seed", "words", "score")
     for member in members:
@@ -145,7 +148,7 @@ def words_table(members: Sequence[Mapping[str, Any]]) -> Table:
                 if run["score_low"] is not None:
                     score += f" [{run['score_low']:.0%}–{run['score_high']:.0%}]"
             table.add_row(
-                plain(member["name"] if not number else ""),
+                plain(short[member["name"]] if not number else ""),
                 str(run["seed"]),
                 plain(", ".join(run["words"]) or run["state"]),
                 score,

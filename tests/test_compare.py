@@ -152,7 +152,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def names() -> list[str]:
     """Two classifiers that differ."""
-    return [f"hf:{tiny.classifier_folder()}", f"hf:{tiny.classifier_folder(seed=7)}"]
+    return [f"hf:{tiny.classifier_folder()}", f"hf:{tiny.other_classifier_folder()}"]
 
 
 def options(*more: object) -> list[object]:

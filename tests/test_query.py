@@ -221,7 +221,7 @@ def test_a_larger_store_is_read_by_its_indexes(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     for _, sql in querying.EXAMPLES:
         answer = querying.ask(path, sql.replace("step = 50", "step = 2"))
-        assert answer.rows, sql
+        assert answer.rows or "count(DISTINCT" in sql, sql  # there, every claim has several holders
     plans = {
         "steps_wide": ("step = 2 AND study_id = 's0000001'", "SEARCH step"),
         "frames_all": ("sha256 = 'a'", "SEARCH frame"),

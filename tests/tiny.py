@@ -331,12 +331,22 @@ def masked_lm_folder() -> Path:
 
 
 @_made_once
-def classifier_folder(seed: int = 3) -> Path:
+def classifier_folder() -> Path:
     """A Hugging Face ResNet for `IMAGE_SIZE` px and `LABELS`."""
+    return _classifier("classifier", 3)
+
+
+@_made_once
+def other_classifier_folder() -> Path:
+    """The same with other weights."""
+    return _classifier("other-classifier", 7)
+
+
+def _classifier(name: str, seed: int) -> Path:
     import torch
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    folder = _ROOT / ("classifier" if seed == 3 else f"classifier-{seed}")
+    folder = _ROOT / name
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = ResNetForImageClassification(

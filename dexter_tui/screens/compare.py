@@ -50,6 +50,7 @@ class Matrix(ScrollView, Lines, can_focus=True):
         self.rows: list[tuple[str, str]] = []
         self.row = self.column = 0
         self.shown = "all"
+        self._at: tuple[str, str] | None = None  # the row under the cursor, also while it is hidden
         self._cells: dict[tuple[str, str, str], Mapping[str, Any]] = {}
 
     @property
@@ -78,7 +79,7 @@ class Matrix(ScrollView, Lines, can_focus=True):
         self.rows = [
             row for row in every if shown == "all" or (row in apart) is (shown == "differ")
         ]
-        self.row = max(0, min(self.row, len(self.rows) - 1))
+        self.row = self.rows.index(self._at) if self._at in self.rows else 0
         self._lay_out()
 
     def _differ(self, row: tuple[str, str]) -> bool:
@@ -102,6 +103,7 @@ class Matrix(ScrollView, Lines, can_focus=True):
             return
         self.row = max(0, min(self.row + down, len(self.rows) - 1))
         self.column = max(0, min(self.column + right, len(self.names) - 1))
+        self._at = self.rows[self.row]
         height, top = self.size.height - 1, self.scroll_offset.y
         y = min(top, self.row) if self.row < top + height else self.row - height + 1
         width, left = self.size.width - _CONCEPT, self.scroll_offset.x
@@ -196,6 +198,7 @@ class CompareScreen(PagesScreen):
         super().__init__()
         self.comparison_id = comparison_id
         self._page: Page | None = None
+        self._written: set[str] = set()
 
     def compose(self) -> ComposeResult:
         yield TextLines(id="title")
@@ -231,9 +234,16 @@ class CompareScreen(PagesScreen):
         self.query_one("#title", TextLines).put(title)
         self.query_one(Matrix).show(data)
         self._show_cell()
-        for name, text in self._texts(data).items():
-            self.query_one(f"#{name}", TextPage).put(text)
+        self._written.clear()
+        self.page_changed()
         self.draw_tabs()
+
+    def page_changed(self) -> None:
+        """Pages of text are written when they are first looked at: a large one takes a while."""
+        name = self.PAGES[self.page][0]
+        if self._page is not None and self.page > 0 and name not in self._written:
+            self._written.add(name)
+            self.query_one(f"#{name}", TextPage).put(self._text(self._page, name))
 
     def tabs_right(self) -> Text:
         palette = self.dexter.palette
@@ -285,42 +295,37 @@ class CompareScreen(PagesScreen):
     def action_export(self) -> None:
         self.export([self.comparison_id])
 
-    def _texts(self, page: Page) -> dict[str, Text]:
-        """The pages that are text, as the command line has them."""
+    def _text(self, page: Page, name: str) -> Text:
+        """A page that is text, as the command line has it."""
         names = list(page["classifiers"])
         short = compare_views.short_names(names)
-        width = max(self.size.width - 6, 40)
-
-        def rendered(*parts: Any) -> Text:
-            return _as_text(parts, width)
-
-        many = [f"{short[name]}  {name}" for name in names if short[name] != name]
-        legend = Text("\n".join(map(clean, many)), self.dexter.palette.dim)
-        found: dict[str, list[Any]] = {name: [] for name, _ in self.PAGES[1:]}
-        for name in ("differences-page", "cross-page"):
-            found[name] += [legend] if many else []
-        found["compared-settings"].append(Text("\n".join(compare_views.pictures_lines(page))))
+        palette = self.dexter.palette
+        parts: list[Any] = []
+        if name == "compared-settings":
+            parts.append(Text("\n".join(compare_views.pictures_lines(page))))
+        elif name != "reports-page":
+            legend = [f"{short[n]}  {n}" for n in names if short[n] != n]
+            parts += [Text("\n".join(map(clean, legend)), palette.dim)] if legend else []
         for class_name in page["classes"]:
-
-            def own(part: str, class_name: str = class_name) -> list[Any]:
-                return [one for one in page[part] if one["class_name"] == class_name]
-
-            head = Text(clean(class_name), f"bold {self.dexter.palette.primary}")
-            for name in found:
-                found[name] += ["", head]
-            if own("differences"):
-                found["differences-page"].append(
-                    compare_views.differences_table(own("differences"), short)
-                )
-            found["compared-words"].append(compare_views.words_table(own("members")))
-            if own("cross_activation"):
-                found["cross-page"].append(
-                    compare_views.cross_matrix(own("cross_activation"), short)
-                )
-            found["cross-page"] += ["", *compare_views.disagreement_lines(own("disagreements"))]
-            found["reports-page"] += compare_views.report_parts(own("reports"))
-            found["compared-settings"] += compare_views.setting_lines(own("configuration"))
-        return {name: rendered(*parts) for name, parts in found.items()}
+            parts += ["", Text(clean(class_name), f"bold {palette.primary}")]
+            own = {
+                part: [one for one in page[part] if one["class_name"] == class_name]
+                for part in ("differences", "members", "cross_activation", "disagreements",
+                             "reports", "configuration")
+            }  # fmt: skip
+            if name == "differences-page":
+                parts.append(compare_views.differences_table(own["differences"], short))
+            elif name == "compared-words":
+                parts.append(compare_views.words_table(own["members"], short))
+            elif name == "cross-page":
+                if own["cross_activation"]:
+                    parts.append(compare_views.cross_matrix(own["cross_activation"], short))
+                parts += ["", *compare_views.disagreement_lines(own["disagreements"])]
+            elif name == "reports-page":
+                parts += compare_views.report_parts(own["reports"])
+            else:
+                parts += compare_views.setting_lines(own["configuration"])
+        return _as_text(parts, max(self.size.width - 6, 40))
 
 
 def _as_text(parts: Sequence[Any], width: int) -> Text:
