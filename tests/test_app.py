@@ -373,7 +373,7 @@ async def test_the_form_checks_completes_and_estimates(home: Path) -> None:
         await until(pilot, lambda: form["steps"].wrong)
         assert "steps: 'many' refused" in text(pilot)
         await press(pilot, "ctrl+u", *"7")
-        await until(pilot, lambda: "preset: 30" in text(pilot))
+        await until(pilot, lambda: "preset: 24" in text(pilot))
         form.go_to("stop")
         await press(pilot, "right", "right")
         assert form["stop"].value == "hits"
