@@ -599,7 +599,7 @@ async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path
         for path in home.glob("store.sqlite*"):
             path.unlink()
         (home / "store.sqlite").write_bytes(b"not a database, " * 1000)
-        await until(pilot, lambda: "damaged or not a store" in text(pilot))
+        await until(pilot, lambda: "damaged or not a store" in text(pilot), seconds=120)
         assert isinstance(pilot.app.screen, HomeScreen)
 
 

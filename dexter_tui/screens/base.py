@@ -102,6 +102,12 @@ class DataScreen(Screen[None]):
             self._again = False
             self.reload()
 
+    def leave(self, why: str) -> None:
+        """Go back, because what is shown is gone; once, though it may be found missing twice."""
+        if self.is_current:
+            self.dexter.complain(why)
+            self.app.pop_screen()
+
     def on_mount(self) -> None:
         self.reload()
 

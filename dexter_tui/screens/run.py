@@ -171,8 +171,7 @@ class RunScreen(PagesScreen):
 
     def show(self, data: Found) -> None:
         if data.run is None:
-            self.dexter.complain(f"run {self.run_id} is not in the store any more")
-            self.app.pop_screen()
+            self.leave(f"run {self.run_id} is not in the store any more")
             return
         self.run_row, self.labels, self.frames = data.run, data.labels, data.frames
         if data.after == 0:

@@ -111,8 +111,7 @@ class StudyScreen(PagesScreen):
 
     def show(self, data: Found) -> None:
         if data.study is None:
-            self.dexter.complain(f"study {self.study_id} is not in the store any more")
-            self.app.pop_screen()
+            self.leave(f"study {self.study_id} is not in the store any more")
             return
         self._study, self._stages = data.study, data.stages
         palette, signs = self.dexter.palette, self.dexter.signs
