@@ -146,7 +146,7 @@ def measure(writers: int, seconds: float, pause: float, home: Path) -> dict[str,
 
 def short_runs(count: int) -> list[RunConfig]:
     """Runs of the embedded lab, a few steps each."""
-    few = {"steps": 6, "stop": "none", "score_images": 4, "frames": 1, "frame_tries": 2}
+    few = {"steps": 6, "batch": 4, "stop": "none", "score_images": 4, "frames": 1, "frame_tries": 2}
     return [lab_run(seed=seed, **few) for seed in range(count)]
 
 
