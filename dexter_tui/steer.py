@@ -14,6 +14,8 @@ from store.errors import StoreError
 from store.states import ENDED, State
 
 if TYPE_CHECKING:
+    import subprocess
+
     from store import Store
 
 
@@ -78,15 +80,14 @@ def keep_going(home: Path) -> None:
         control.ensure_runners(store)
 
 
-def report(home: Path, study_id: str) -> str:
-    """Have the study reasoned about: captions, tested claims, a report."""
+def report(home: Path, study_id: str) -> "subprocess.Popen[bytes]":
+    """Have the study reasoned about: captions, tested claims, a report; the process that does."""
     from dexter.reasoning.settings import ReportSettings
     from dexter_tui import reporting
     from store import Store
 
     with Store.open(home) as store:
-        reporting.start_report(store, study_id, ReportSettings())
-    return "captions, claims and report are on their way; they go on without this window"
+        return reporting.start_report(store, study_id, ReportSettings())
 
 
 def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:

@@ -50,6 +50,10 @@ class StudyRow(NamedTuple):
     created_at: str
     states: dict[str, int]
     """How many of its runs are in each state."""
+    claims: int = 0
+    confirmed: int = 0
+    stage: "StageRow | None" = None
+    """The part of a report that is at work."""
 
 
 class RunRow(NamedTuple):
@@ -190,6 +194,7 @@ class StageRow(NamedTuple):
     done: int
     total: int
     state: str
+    """One of: waiting, running, done, failed; left, if its process ended before it."""
     error: str | None
 
 
@@ -307,6 +312,25 @@ class Browse:
             "WHERE study.rowid IN",
             keys,
         )
+        ids = [row[1] for row in rows]
+        claims = {
+            study_id: (count, confirmed)
+            for study_id, count, confirmed in self._in(
+                "SELECT study_id, count(*), sum(verdict = 'confirmed') FROM claim "
+                "WHERE study_id IN",
+                ids,
+                " GROUP BY study_id",
+            )
+        }
+        at_work = self._in(
+            "SELECT study_id FROM stage WHERE state = 'running' AND study_id IN", ids
+        )
+        stages = {
+            study_id: stage
+            for (study_id,) in at_work
+            for stage in self.stages(study_id)
+            if stage.state == "running"
+        }
         found = {}
         for key, name, spec, class_name, index, labels, settings, created in rows:
             states = dict(
@@ -316,7 +340,7 @@ class Browse:
             )
             found[key] = StudyRow(
                 key, name, spec, class_name, index, json.loads(labels), json.loads(settings),
-                created, states,
+                created, states, *claims.get(name, (0, 0)), stages.get(name),
             )  # fmt: skip
         return found
 
@@ -448,15 +472,20 @@ class Browse:
         )
 
     def stages(self, study_id: str) -> list[StageRow]:
-        """How far the reasoning about a study is."""
-        return [
-            StageRow._make(row)
-            for row in self._all(
-                "SELECT name, done, total, state, error FROM stage WHERE study_id = ? "
-                "ORDER BY rowid",
-                (study_id,),
-            )
-        ]
+        """How far the reasoning about a study is; what nobody works on any more has failed."""
+        alive = is_locked(self.home / "locks" / f"study-{study_id}.lock")
+        found = []
+        for row in self._all(
+            "SELECT name, done, total, state, error FROM stage WHERE study_id = ? ORDER BY rowid",
+            (study_id,),
+        ):
+            stage = StageRow._make(row)
+            if stage.state == "running" and not alive:
+                stage = stage._replace(state="failed", error="its process ended without a word")
+            elif stage.state == "waiting" and not alive:
+                stage = stage._replace(state="left")
+            found.append(stage)
+        return found
 
     def report(self, study_id: str) -> ReportRow | None:
         """The newest report of a study."""

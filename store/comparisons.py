@@ -10,6 +10,7 @@ from typing import Any
 
 from store.browse import Browse
 from store.errors import StoreError, explained
+from store.locks import is_locked
 
 _CLAIM = [
     "concept",
@@ -89,7 +90,22 @@ def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
     for one in found:
         one["classifiers"] = json.loads(one["classifiers"])
         one["classes"] = json.loads(one["classes"])
+        _look_alive(browse, one)
     return found
+
+
+def _look_alive(browse: Browse, told: dict[str, Any]) -> None:
+    """A comparison that nobody works on any more has failed."""
+    if told["state"] != "running":
+        return
+    if is_locked(browse.home / "locks" / f"comparison-{told['id']}.lock"):
+        return
+    # A process frees the lock after it has written the end, so look again.
+    rows = browse.rows("SELECT state, error FROM comparison WHERE id = ?", (told["id"],))
+    if rows:
+        told["state"], told["error"] = rows[0]
+    if told["state"] == "running":
+        told["state"], told["error"] = "failed", "its process ended without a word"
 
 
 def progress(browse: Browse, comparison_id: str) -> dict[str, Any]:
@@ -125,6 +141,7 @@ def page(browse: Browse, name: str) -> dict[str, Any]:
         f"SELECT {', '.join(columns)} FROM comparison WHERE id = ?", (comparison_id,)
     )
     head = dict(zip(columns, row, strict=True))
+    _look_alive(browse, head)
     members = _members(browse, comparison_id)
     by_id = {member["key"]: member for member in members}
     names = list(dict.fromkeys(member["name"] for member in members))

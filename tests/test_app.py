@@ -11,7 +11,7 @@ import big_store
 import pytest
 import shown_store
 from piloting import SIZES, dashboard, driven, press, settle, text, until
-from shown_store import DONE, FAILED, LIVE, QUEUED, STUDY
+from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
 from textual.pilot import Pilot
 
 from dexter_tui import actions, themes
@@ -272,6 +272,35 @@ async def test_a_study_shows_its_claims_with_their_evidence(home: Path) -> None:
         assert "+0.32 [+0.21, +0.43]" in text(pilot)
         await press(pilot, "5")
         assert "It takes water for a waterbird (claim 1)." in text(pilot)
+
+
+@driven
+async def test_a_report_under_way_is_told_of_where_there_is_nothing_to_show_yet(home: Path) -> None:
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.executemany(
+            "INSERT INTO stage (study_id, name, done, total, state, updated_at) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (OTHER, "captions", 12, 12, "done", shown_store.TIME),
+                (OTHER, "claims", 1681, 1792, "running", shown_store.TIME),
+                (OTHER, "report", 0, 0, "waiting", shown_store.TIME),
+            ],
+        )
+    lock = FileLock(home / "locks" / f"study-{OTHER}.lock", wait=False)
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        assert "report: claims 1681/1792" in text(pilot)  # in the list
+        await go_to(pilot, LIVE)
+        await press(pilot, "enter", "s")
+        for page in "245":
+            await press(pilot, page)
+            shown = text(pilot)
+            assert "A report is being made; it goes on without this window." in shown, shown
+            assert shown.count("1681/1792") == 2, page  # in the line of pages, too
+            assert "Nothing was tested yet" not in shown
+        lock.release()  # as when its process is killed
+        await until(pilot, lambda: "The report came to no end." in text(pilot))
+        assert "its process ended without a word" in text(pilot)
 
 
 # Doing

@@ -128,8 +128,8 @@ class Matrix(ScrollView, Lines, can_focus=True):
         app = cast("DexterApp", self.app)
         palette, width = app.palette, self.size.width
         if self.page is None or not self.rows:
-            told = "" if self.page is None or y else "no claims here; f shows others"
-            return strip_of(Text(told, style=palette.dim), width)
+            lines = [] if self.page is None else self._nothing(self.page).split("\n")
+            return strip_of(Text(lines[y] if y < len(lines) else "", style=palette.dim), width)
         if y == 0:
             head, cells = Text("concept"), Text()
             baseline = self.page["baseline"]
@@ -147,6 +147,14 @@ class Matrix(ScrollView, Lines, can_focus=True):
         for column, name in enumerate(self.names):
             cells.append_text(self._cell((class_name, concept, name), number, column))
         return self._joined(Text(fit(shown, _CONCEPT - 1), "bold"), cells, width, "")
+
+    def _nothing(self, page: Page) -> str:
+        """Why there is no row."""
+        if page["state"] != "done":
+            return under_way(page)
+        if not self._cells:
+            return "no claims: nothing was proposed that can be tested"
+        return f"no concept on which the classifiers {self.shown}; f shows others"
 
     def _joined(self, head: Text, cells: Text, width: int, style: str) -> Strip:
         head.stylize(style)
@@ -179,6 +187,16 @@ class Matrix(ScrollView, Lines, can_focus=True):
         if (row, column) == (self.row, self.column):
             text.stylize(palette.cursor)
         return text
+
+
+def under_way(page: Page) -> str:
+    """What is going on where nothing was found yet."""
+    if page["state"] == "failed":
+        told = f"The comparison came to no end: {clean(page['error'] or 'no reason is known')}"
+        return f"{told}\nStarted again, it takes the pictures that were drawn."
+    told, stage = page["progress"], clean(page["progress"]["stage"] or "waiting")
+    far = f": {told['done']:,} of {told['total']:,} pictures" if told["total"] else ""
+    return f"{stage}{far}\nIt goes on without this window; what it finds is shown at the end."
 
 
 class CompareScreen(PagesScreen):
@@ -301,6 +319,8 @@ class CompareScreen(PagesScreen):
         short = compare_views.short_names(names)
         palette = self.dexter.palette
         parts: list[Any] = []
+        if page["state"] != "done" and name != "compared-settings":
+            return Text(under_way(page), palette.dim)
         if name == "compared-settings":
             parts.append(Text("\n".join(compare_views.pictures_lines(page))))
         elif name != "reports-page":

@@ -24,7 +24,7 @@ from dexter_tui.widgets.keybar import KeyBar
 from dexter_tui.widgets.log_view import Tail, tail
 from dexter_tui.widgets.picture import Picture
 from dexter_tui.widgets.run_list import RunList
-from store.browse import ORDERS, FrameRow, RunRow, StepRow, StudyRow
+from store.browse import ORDERS, ClaimRow, FrameRow, RunRow, StepRow, StudyRow
 from store.filters import FilterError, compile_filter
 from store.states import State
 
@@ -73,6 +73,7 @@ class Found(NamedTuple):
     preview: FrameRow | None
     log: list[str]
     members: list[RunRow]
+    claims: list[ClaimRow]
 
 
 class FilterInput(Input):
@@ -157,7 +158,7 @@ class HomeScreen(DataScreen):
         if selected is None or (keys and selected not in keys):
             selected = keys[0] if keys else None
         steps: list[StepRow] = []
-        preview, log, members = None, [], []
+        preview, log, members, claims = None, [], [], []
         if selected is not None and selected > 0:
             if selected not in rows:
                 rows |= browse.runs([selected])
@@ -170,8 +171,11 @@ class HomeScreen(DataScreen):
                 studies |= browse.studies([-selected])
             if study := studies.get(-selected):
                 members = browse.study_runs(study.id)
+                claims = browse.claims(study.id)
         tags = browse.tags([run.id for run in rows.values()])
-        return Found(listed, rows, tags, studies, counts, selected, steps, preview, log, members)
+        return Found(
+            listed, rows, tags, studies, counts, selected, steps, preview, log, members, claims
+        )
 
     def _list(self, wish: Wish, counts: dict[str, int]) -> Listed:
         """The list, read again where it can be another: of 100,000 runs that takes a while."""
@@ -243,7 +247,9 @@ class HomeScreen(DataScreen):
             study = runs.studies.get(-key)
             if study is not None:
                 entitle(panel, f"Study {clean(study.id)}")
-                self._update("#facts", study_facts(study, data.members, width, palette, signs))
+                self._update(
+                    "#facts", study_facts(study, data.members, data.claims, width, palette, signs)
+                )
             self._shown_run = None
             self._show_preview(None)
             self.query_one(Tail).show([])

@@ -54,9 +54,10 @@ class TabBar(Widget):
             text.append(title, f"bold {palette.primary} underline" if here else "")
             text.append(" ")
             self._places.append(range(start, len(text)))
-        room = self.size.width - len(text) - len(right)
-        if room > 0:
-            text.append(" " * room).append_text(right)
+        room = self.size.width - len(text)
+        right = right.copy()
+        right.truncate(max(room, 0), overflow="ellipsis")
+        text.append(" " * (room - len(right))).append_text(right)
         return text
 
     async def on_click(self, event: events.Click) -> None:

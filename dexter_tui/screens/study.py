@@ -1,5 +1,7 @@
 """One study: its runs, the claims that were tested, captions, words and the report."""
 
+import subprocess
+import time
 from array import array
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -10,18 +12,32 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import ContentSwitcher, Markdown
 
-from dexter_tui import steer
+from dexter_tui import EXIT_REFUSED, steer
 from dexter_tui.actions import bindings
 from dexter_tui.screens.pages import PagesScreen, TabBar, TextPage
 from dexter_tui.views import clean
 from dexter_tui.widgets.cells import TextLines, bar, fit
 from dexter_tui.widgets.claims import ClaimList, claim_details
-from dexter_tui.widgets.facts import local_time, settings_text, study_facts
+from dexter_tui.widgets.facts import (
+    local_time,
+    settings_text,
+    stage_progress,
+    stages_text,
+    study_facts,
+)
 from dexter_tui.widgets.keybar import KeyBar
+from dexter_tui.widgets.log_view import tail
 from dexter_tui.widgets.run_list import RunList, short_spec, template_text
 from store.browse import ClaimRow, ReportRow, RunRow, StageRow, StudyRow
+from store.states import State
 
-_NOT_YET = "nothing was tested yet; w: caption frames, test claims, write a report"
+# Where a report was made, and a page of it is empty all the same.
+_NOTHING = {
+    "claims": "no claims: neither words nor captions suggested anything that can be tested",
+    "captions": "no captions: no captioner was wanted, or no picture was taken for the class",
+    "words": "no words or prompts were looked at",
+    "report": "no report was written",
+}
 
 
 class Found(NamedTuple):
@@ -58,6 +74,8 @@ class StudyScreen(PagesScreen):
         self._study: StudyRow | None = None
         self._stages: list[StageRow] = []
         self._report_key: int | None = -1
+        self._process: subprocess.Popen[bytes] | None = None  # the report that was started here
+        self._seen: dict[str, tuple[float, int]] = {}  # when how much of a stage was first seen
 
     def compose(self) -> ComposeResult:
         yield TextLines(id="title")
@@ -80,6 +98,7 @@ class StudyScreen(PagesScreen):
             yield TextPage(id="captions", text_id="captions-text")
             yield TextPage(id="words", text_id="words-text")
             with VerticalScroll(id="report", classes="panel page"):
+                yield TextLines(id="report-hint")
                 yield Markdown(id="report-text", open_links=False)
             yield TextPage(id="study-config", text_id="study-config-text")
         yield KeyBar()
@@ -129,9 +148,12 @@ class StudyScreen(PagesScreen):
         facts = self.query_one("#study-facts", TextLines)
         self._put(
             "#study-facts",
-            study_facts(data.study, data.runs, max(facts.size.width, 40), palette, signs),
+            study_facts(
+                data.study, data.runs, data.claims, max(facts.size.width, 40), palette, signs
+            ),
         )
-        self.query_one(ClaimList).show(data.claims, _NOT_YET)
+        self._watch_process()
+        self.query_one(ClaimList).show(data.claims, self._hint("claims"))
         self._show_claim()
         self.query_one("#captions", TextPage).put(self._captions(data.captions))
         self.query_one("#words", TextPage).put(self._words(data))
@@ -145,12 +167,62 @@ class StudyScreen(PagesScreen):
 
     def tabs_right(self) -> Text:
         palette = self.dexter.palette
+        left = {} if self.has_class("-narrow") else self._left()
         for stage in self._stages:
             if stage.state == "running":
-                return Text(f"{stage.name} {stage.done}/{stage.total} ", style=palette.active)
-            if stage.state == "failed":
-                return Text(f"{stage.name}: {fit(clean(stage.error), 40)} ", style=palette.bad)
-        return Text()
+                return Text(f"{stage.name} {stage_progress(stage, left)}", style=palette.active)
+            if stage.state == "failed" and self._process is None:
+                return Text(f"{stage.name} failed", style=palette.bad)
+        return Text("report: starting" if self._process else "", style=palette.active)
+
+    def _left(self) -> dict[str, float]:
+        """Seconds to the end of the stage at work, at its pace since it was first seen."""
+        for stage in self._stages:
+            if stage.state == "running":
+                now = time.monotonic()
+                since, first = self._seen.setdefault(stage.name, (now, stage.done))
+                if stage.done > first:
+                    pace = (now - since) / (stage.done - first)
+                    return {stage.name: pace * (stage.total - stage.done)}
+            else:
+                self._seen.pop(stage.name, None)
+        return {}
+
+    def _hint(self, page: str) -> Text:
+        """What stands where there is nothing to show yet: why, and what to do."""
+        palette, signs = self.dexter.palette, self.dexter.signs
+        text = Text()
+        states = {stage.state for stage in self._stages}
+        if "running" in states or "waiting" in states or self._process is not None:
+            text.append("A report is being made; it goes on without this window.\n\n", "bold")
+        elif states & {"failed", "left"}:
+            text.append("The report came to no end.", "bold")
+            text.append(f"{self._if_wanted(' w: go on from there')}\n\n")
+        elif states:
+            return Text(_NOTHING[page], style=palette.dim)
+        elif self._study is None or not self._study.states.get(State.SUCCEEDED):
+            text.append("No run of this study has finished yet.", palette.dim)
+            text.append(self._if_wanted(" Then, w: captions, tested claims, a report"), palette.dim)
+        else:
+            told = self._if_wanted(" w: caption the frames, test claims, write a report")
+            text.append(f"Nothing was tested yet.{told}", palette.dim)
+        text.append_text(stages_text(self._stages, self._left(), palette, signs))
+        return text
+
+    def _if_wanted(self, told: str) -> str:
+        return "" if self.dexter.options.read_only else told
+
+    def _watch_process(self) -> None:
+        """Until its first stage is in the store, only its process tells of a report."""
+        if self._process is None:
+            return
+        code = self._process.poll()
+        if code is None and not any(stage.state == "running" for stage in self._stages):
+            return
+        self._process = None
+        if code == EXIT_REFUSED:  # before anything of it could be in the store
+            told = tail(self.dexter.home / "logs" / f"study-{self.study_id}.log", 1)
+            self.dexter.complain(told[0] if told else "the report was refused")
 
     @on(ClaimList.Moved)
     def _show_claim(self) -> None:
@@ -162,7 +234,7 @@ class StudyScreen(PagesScreen):
     def _captions(self, captions: Sequence[tuple[str, int, str]]) -> Text:
         palette = self.dexter.palette
         if not captions:
-            return Text(_NOT_YET, style=palette.dim)
+            return self._hint("captions")
         text = Text()
         text.append("pictures  caption\n", palette.dim)
         for told, count, _ in captions:
@@ -172,7 +244,7 @@ class StudyScreen(PagesScreen):
     def _words(self, data: Found) -> Text:
         palette, signs = self.dexter.palette, self.dexter.signs
         if not data.attribution and not data.scores:
-            return Text(_NOT_YET, style=palette.dim)
+            return self._hint("words")
         text = Text()
         if data.attribution:
             text.append("Which words carry it\n", f"bold {palette.primary}")
@@ -201,10 +273,12 @@ class StudyScreen(PagesScreen):
 
     def _show_report(self, data: Found) -> None:
         key = data.report.id if data.report else None
+        self._put("#report-hint", Text() if key else self._hint("report"))
         if key == self._report_key:
             return
         self._report_key = key
-        self.query_one("#report-text", Markdown).update(data.report_text or _NOT_YET)
+        self.query_one("#report-hint").display = key is None
+        self.query_one("#report-text", Markdown).update(data.report_text)
         panel = self.query_one("#report", VerticalScroll)
         if data.report is not None:
             panel.border_subtitle = (
@@ -233,7 +307,14 @@ class StudyScreen(PagesScreen):
             self.app.push_screen(RunScreen(run.id))
 
     def action_report(self) -> None:
-        self.do(lambda: steer.report(self.dexter.home, self.study_id))
+        self.dexter.tell("starting the report")
+
+        def start() -> str:
+            self._process = steer.report(self.dexter.home, self.study_id)
+            self.app.call_from_thread(self.reload)
+            return "captions, claims and report are on their way; they go on without this window"
+
+        self.do(start)
 
     def action_export(self) -> None:
         self.export([self.study_id])

@@ -39,16 +39,16 @@ class ClaimList(ScrollView, Lines, can_focus=True):
         super().__init__(**options)
         self.claims: Sequence[ClaimRow] = ()
         self.index = 0
-        self._hint = ""
+        self._hint = Text()
 
     @property
     def selected(self) -> ClaimRow | None:
         """The claim under the cursor."""
         return self.claims[self.index] if self.index < len(self.claims) else None
 
-    def show(self, claims: Sequence[ClaimRow], hint: str) -> None:
+    def show(self, claims: Sequence[ClaimRow], hint: Text) -> None:
         """Other claims; ``hint`` stands where there are none."""
-        if (claims, hint) != (self.claims, self._hint):
+        if (claims, hint, hint.spans) != (self.claims, self._hint, self._hint.spans):
             self.claims, self._hint = claims, hint
             self.index = min(self.index, max(len(claims) - 1, 0))
             self.virtual_size = Size(self.size.width, len(claims) + 1)
@@ -80,9 +80,10 @@ class ClaimList(ScrollView, Lines, can_focus=True):
         app = cast("DexterApp", self.app)
         palette, signs, width = app.palette, app.signs, self.size.width
         bar_width = max(min(width - 86, 41), 11)
+        if not self.claims:
+            lines = self._hint.split("\n")
+            return strip_of(lines[y] if y < len(lines) else Text(), width)
         if y == 0:
-            if not self.claims:
-                return strip_of(Text(self._hint, style=palette.dim), width)
             scale = f"-1{'0':^{bar_width - 4}}+1"
             return strip_of(
                 Text(f"  # {'concept':<16} {scale} effect   p       verdict", style=palette.dim),

@@ -1,6 +1,6 @@
 """Runs and studies in a few lines of text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from dexter_tui.themes import Palette, Signs
 from dexter_tui.views import clean, duration, size
 from dexter_tui.widgets.cells import bar, fit, sparkline
 from dexter_tui.widgets.run_list import short_spec, template_text
-from store.browse import FrameRow, RunRow, StepRow, StudyRow
+from store.browse import ClaimRow, FrameRow, RunRow, StageRow, StepRow, StudyRow
 from store.states import State
 
 
@@ -110,9 +110,14 @@ def _cell(words: Sequence[str | None], slot: int, width: int) -> str:
 
 
 def study_facts(
-    study: StudyRow, runs: Sequence[RunRow], width: int, palette: Palette, signs: Signs
+    study: StudyRow,
+    runs: Sequence[RunRow],
+    claims: Sequence[ClaimRow],
+    width: int,
+    palette: Palette,
+    signs: Signs,
 ) -> Text:
-    """What a study asks, and what each of its runs says."""
+    """What a study asks, what was confirmed, and what each of its runs says."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{short_spec(study.classifier)} {signs.arrow} ", palette.dim)
     text.append(clean(study.class_name), f"bold {palette.accent}")
@@ -120,13 +125,72 @@ def study_facts(
     for state in State:
         if count := study.states.get(state):
             text.append(f"{signs.states[state]} {count} {state.value}  ", palette.state(state))
-    text.append("\n\n")
+    text.append("\n")
+    _findings(text, study, claims, palette)
+    text.append("\n")
     for word, count in word_counts(runs)[:8]:
         full, empty = bar(count / max(len(runs), 1), 8, signs.bar)
         text.append(full, palette.accent).append(empty, palette.faint)
         text.append(f" {fit(clean(word), max(width - 28, 8))}", "bold")
         text.append(f"  {count} of {len(runs)} seeds\n", palette.dim)
     return text
+
+
+def _findings(text: Text, study: StudyRow, claims: Sequence[ClaimRow], palette: Palette) -> None:
+    """A line on what was tested."""
+    if study.stage is not None:
+        text.append(
+            f"report: {study.stage.name} {stage_progress(study.stage, {})}\n", palette.active
+        )
+    elif claims:
+        held = [claim for claim in claims if claim.verdict == "confirmed"]
+        text.append(f"{len(held)} of {len(claims)} claims confirmed", palette.dim)
+        for claim in sorted(held, key=lambda claim: -abs(claim.effect)):
+            text.append(f"  {clean(claim.concept)} ", f"bold {palette.good}")
+            text.append(f"{claim.effect:+.2f}")
+        text.append("\n")
+    elif study.states.get(State.SUCCEEDED):
+        text.append("no report yet: enter, then w\n", palette.dim)
+
+
+# What the parts of a report do, in the words of someone who waits for it.
+_STAGES = {
+    "captions": "say what is on the pictures",
+    "claims": "test what words and captions suggest, on pairs of pictures",
+    "attribution": "find which words carry it",
+    "scores": "try words and captions as prompts",
+    "report": "write it up",
+}
+
+
+def stages_text(
+    stages: Sequence[StageRow], left: Mapping[str, float], palette: Palette, signs: Signs
+) -> Text:
+    """How far a report is; ``left`` holds the seconds to the end of parts, where known."""
+    text = Text()
+    for stage in stages:
+        state, style = {
+            "running": (State.RUNNING, palette.active),
+            "done": (State.SUCCEEDED, palette.good),
+            "failed": (State.FAILED, palette.bad),
+        }.get(stage.state, (State.QUEUED, palette.dim))
+        text.append(f"{signs.states[state]} {stage.name:<12}", style)
+        if stage.state == "failed":
+            text.append(clean(stage.error or "failed"), palette.bad)
+        elif stage.state == "running":
+            text.append(stage_progress(stage, left))
+        else:
+            text.append(_STAGES.get(stage.name, ""), palette.dim)
+        text.append("\n")
+        if stage.state == "running":
+            text.append(f"  {'':<12}{_STAGES.get(stage.name, '')}\n", palette.dim)
+    return text
+
+
+def stage_progress(stage: StageRow, left: Mapping[str, float]) -> str:
+    """ "640/1800, 0:25 left"."""
+    told = f"{stage.done}/{stage.total}" if stage.total else "begins"
+    return f"{told}, {duration(left[stage.name])} left" if stage.name in left else told
 
 
 def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
@@ -190,6 +254,6 @@ def _plain(value: object) -> object:
 
 
 __all__ = [
-    "frame_caption", "local_time", "run_facts", "settings_text", "size", "state_line",
-    "study_facts", "trends", "word_counts", "words_table",
+    "frame_caption", "local_time", "run_facts", "settings_text", "size", "stage_progress",
+    "stages_text", "state_line", "study_facts", "trends", "word_counts", "words_table",
 ]  # fmt: skip

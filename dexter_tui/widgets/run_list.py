@@ -216,6 +216,11 @@ class RunList(ScrollView, Lines, can_focus=True):
         for state in State:
             if count := study.states.get(state):
                 text.append(f"{signs.states[state]}{count} ", palette.state(state))
+        if study.stage is not None:
+            told = f" report: {study.stage.name} {study.stage.done}/{study.stage.total} "
+            text.append(told, palette.active)
+        elif study.claims:
+            text.append(f" {study.confirmed} of {study.claims} claims ", palette.good)
         if len(text) < width - 12:
             template = clean(template_text(study.settings))
             text.append(f" {fit(template, width - len(text) - 2, signs.ellipsis)}", palette.dim)
