@@ -99,7 +99,7 @@ def answers(home: Path) -> None:
             terminal.type(text[-1:])
             walls.append(terminal.wait_for(rb"[\d,]+ of [\d,]+", since=since, seconds=20))
         said = f"{1000 * statistics.median(walls):.0f} ms"
-        say("filtering, of which 100 ms wait for more letters", said, "< 200 ms")
+        say("filtering: time to the rows", said, "< 100 ms")
     except AssertionError as error:
         print(f"no answer: {str(error)[:200]}")
     finally:

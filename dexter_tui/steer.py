@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from dexter.config import RunConfig
 from store.browse import RunRow
 from store.errors import StoreError
-from store.states import ENDED, State
+from store.states import AGAIN, ENDED, State
 
 if TYPE_CHECKING:
     import subprocess
 
     from store import Store
+    from store.retention import Doomed
 
 
 def pause(home: Path, runs: Sequence[RunRow]) -> str:
@@ -42,7 +43,7 @@ def retry(home: Path, runs: Sequence[RunRow]) -> str:
     """Queue runs again that failed, were cancelled or lost."""
     from dexter_tui import control
 
-    ended = [run for run in runs if run.state in (State.FAILED, State.LOST, State.CANCELLED)]
+    ended = [run for run in runs if run.state in AGAIN]
     return _each(home, ended, control.retry, "queued again", start=True)
 
 
@@ -97,6 +98,46 @@ def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
     with Store.open(home) as store:
         added = store.toggle_tag([run.id for run in runs], name)
     return f"{_runs(len(runs))} {'tagged' if added else 'no longer tagged'} {name}"
+
+
+def archive(home: Path, names: Sequence[str]) -> str:
+    """Take runs (all of a study) out of the lists; if all are out, put them back."""
+    from store import Store, retention
+
+    with Store.open(home) as store:
+        ids = set(retention.run_ids(store, names))
+        back = ids <= retention.archived(store)
+        retention.set_tag(store, sorted(ids), retention.ARCHIVED, given=not back)
+    if back:
+        return f"{_runs(len(ids))} back in the list"
+    return f"{_runs(len(ids))} archived; / tag:archived shows them"
+
+
+def doomed(home: Path, names: Sequence[str]) -> "Doomed":
+    """What deleting these runs, studies or comparisons would take. StoreError if it cannot be."""
+    from store import Store, retention
+
+    with Store.open(home) as store:
+        store.reconcile()
+        return retention.doomed(store, names)
+
+
+def delete(home: Path, what: "Doomed") -> str:
+    """Delete it."""
+    from store import Store, retention
+
+    with Store.open(home) as store:
+        retention.delete(store, what)
+    return f"deleted {what.line()}"
+
+
+def set_note(home: Path, name: str, text: str) -> str:
+    """Keep a note about a run, study or comparison; "" takes it away."""
+    from store import Store, retention
+
+    with Store.open(home) as store:
+        retention.set_note(store, name, text)
+    return "note kept" if text.strip() else "no note any more"
 
 
 def compare(home: Path, study_ids: Sequence[str]) -> str:

@@ -375,6 +375,11 @@ class Browse:
             found.setdefault(run_id, []).append(name)
         return found
 
+    def note(self, name: str) -> str:
+        """What a user said about a run, study or comparison."""
+        rows = self._all("SELECT text FROM note WHERE of = ?", (name,))
+        return str(rows[0][0]) if rows else ""
+
     def find(self, name: str) -> int | None:
         """The key of a run, or a study's made negative, by its id."""
         table, sign = ("study", -1) if name.startswith("s") else ("run", 1)

@@ -16,7 +16,7 @@ from store import comparing
 from store.clock import now
 from store.errors import StoreError, explained
 from store.evidence import _delete_claims
-from store.locks import try_lock
+from store.locks import is_locked, try_lock
 from store.store import Store
 from store.tables import (
     Artifact,
@@ -69,7 +69,8 @@ class Doomed:
 def doomed(store: Store, names: Sequence[str]) -> Doomed:
     """What deleting these runs, studies and comparisons would take. StoreError if it cannot be.
 
-    Runs at work, and studies that a comparison rests on, are refused.
+    Refused are runs at work, reports and comparisons that are being made, and studies that a
+    comparison rests on.
     """
     runs: dict[str, Run] = {}
     studies: set[str] = set()
@@ -77,6 +78,8 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     for name in names:
         if name.startswith("c"):
             comparisons.append(comparing.comparison(store, name).id)
+            if is_locked(comparing.lock_path(store, comparisons[-1])):
+                raise StoreError(f"comparison {comparisons[-1]} is being made; wait for its end")
             continue
         found = store.find(name)
         if isinstance(found, Study):
@@ -92,6 +95,9 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
             left = set(session.exec(select(Run.id).where(Run.study_id == study_id))) - set(runs)
             if not left:
                 studies.add(study_id)
+        for study_id in studies:
+            if is_locked(store.home / "locks" / f"study-{study_id}.lock"):
+                raise StoreError(f"a report on study {study_id} is being made; wait for its end")
         for member in session.exec(select(Member).where(col(Member.study_id).in_(studies))):
             if member.comparison_id not in comparisons:
                 raise StoreError(
@@ -206,14 +212,19 @@ def note(store: Store, of: str) -> str | None:
         return None if row is None else row.text
 
 
-def set_tag(store: Store, names: Sequence[str], tag: str, *, given: bool) -> list[str]:
-    """Give runs (all of a study) a tag, or take it away; their ids."""
+def run_ids(store: Store, names: Sequence[str]) -> list[str]:
+    """Of runs and studies, the runs."""
     ids: list[str] = []
     for name in names:
         found = store.find(name)
         own = store.runs(study_id=found.id) if isinstance(found, Study) else [found]
         ids += [run.id for run in own]
-    ids = list(dict.fromkeys(ids))
+    return list(dict.fromkeys(ids))
+
+
+def set_tag(store: Store, names: Sequence[str], tag: str, *, given: bool) -> list[str]:
+    """Give runs (all of a study) a tag, or take it away; their ids."""
+    ids = run_ids(store, names)
     with store._read() as session:
         having = set(
             session.exec(select(Tag.run_id).where(Tag.name == tag, col(Tag.run_id).in_(ids)))

@@ -63,6 +63,9 @@ ACTIVE = frozenset({State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLI
 # Nobody works on the run, nor will without being told to.
 ENDED = frozenset({State.CANCELLED, State.SUCCEEDED, State.FAILED, State.LOST})
 
+# Ended without what was wanted of it, so that it may be queued again.
+AGAIN = ENDED - {State.SUCCEEDED}
+
 
 def sources(to: State) -> frozenset[State]:
     """The states from which a run may move to `to`."""

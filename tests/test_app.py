@@ -54,6 +54,11 @@ async def go_to(pilot: Pilot[None], run_id: str) -> None:
     await settle(pilot)
 
 
+def told(pilot: Pilot[None], line: str) -> bool:
+    """Whether a notice said so; where its lines break depends on their lengths."""
+    return any(line in notice.message for notice in pilot.app._notifications)
+
+
 def listed(pilot: Pilot[None]) -> list[str]:
     """The runs in the list, in their order."""
     runs = pilot.app.screen.query_one(RunList)
@@ -353,6 +358,55 @@ async def test_tags_are_given_shown_and_taken_away(home: Path) -> None:
 
 
 @driven
+async def test_a_note_is_written_shown_and_taken_away(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "N", *"ask", "enter", *"Bo", "ctrl+s")
+        await until(pilot, lambda: pilot.app.browse.note(DONE) == "ask\nBo")  # type: ignore[attr-defined]
+        await press(pilot, "enter", "5")
+        await until(pilot, lambda: "ask; Bo" in text(pilot))
+        await press(pilot, "N", "ctrl+a", "x", "escape")  # which keeps it as it was
+        assert pilot.app.browse.note(DONE) == "ask\nBo"  # type: ignore[attr-defined]
+        await press(pilot, "s", "N", *"on the study", "ctrl+s")
+        await until(pilot, lambda: pilot.app.browse.note(STUDY))  # type: ignore[attr-defined]
+
+
+@driven
+async def test_archived_runs_leave_the_list_and_come_back(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "a")
+        await until(pilot, lambda: "3 of 4 by study" in text(pilot))
+        assert DONE not in listed(pilot)
+        await press(pilot, "slash", *"tag", "colon", *"archived", "enter")
+        await until(pilot, lambda: listed(pilot) == [DONE])
+        await press(pilot, "down", "a", "escape")
+        await until(pilot, lambda: DONE in listed(pilot) and len(listed(pilot)) == 4)
+
+
+@driven
+async def test_deleting_asks_twice_and_leaves_what_is_at_work(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, LIVE)
+        await press(pilot, "D")
+        await until(pilot, lambda: told(pilot, f"run {LIVE} is at work; cancel it first"))
+        await go_to(pilot, DONE)
+        await press(pilot, "space", "space", "D")  # it and the failed one below: the whole study
+        await until(pilot, lambda: "2 runs, 1 study" in text(pilot))
+        await press(pilot, "y", *"3", "enter")
+        await until(pilot, lambda: told(pilot, "nothing was deleted"))
+        await press(pilot, "D")
+        await until(pilot, lambda: "Delete?" in text(pilot))
+        await press(pilot, "y", *"2", "enter")
+        await until(pilot, lambda: listed(pilot) == [LIVE, QUEUED])
+    with Store.open(home, read_only=True) as store:
+        assert [study.id for study in store.studies()] == [OTHER]
+
+
+@driven
 async def test_a_report_is_exported_to_the_current_folder(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -628,10 +682,9 @@ async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path
         for path in home.glob("store.sqlite*"):
             path.unlink()
         (home / "store.sqlite").write_bytes(b"not a database, " * 1000)
-        # Where its lines are broken depends on how long the path is.
         await until(
             pilot,
-            lambda: any("damaged or not a store" in n.message for n in pilot.app._notifications),
+            lambda: told(pilot, "damaged or not a store"),
             seconds=120,
         )
         assert isinstance(pilot.app.screen, HomeScreen)

@@ -133,6 +133,60 @@ class DataScreen(Screen[None]):
             Confirm(f"Cancel {count}?", f"{names}\n\nWhat was found so far stays."), answer
         )
 
+    def pointless(self, action: str) -> bool:
+        """Whether an action would be refused for what is selected: then the key bar leaves it out,
+        and the key tells why."""
+        return False
+
+    def ask_tag(self, runs: Sequence[RunRow]) -> None:
+        """Give runs a tag, or take it away."""
+        from dexter_tui.screens.dialogs import Ask
+
+        def answer(name: str | None) -> None:
+            if name and name.strip():
+                self.do(lambda: steer.tag(self.dexter.home, runs, name.strip()))
+
+        count = "the run" if len(runs) == 1 else f"{len(runs)} runs"
+        self.app.push_screen(Ask(f"Tag for {count} (again: take it away)"), answer)
+
+    def edit_note(self, name: str) -> None:
+        """Write the note about a run, study or comparison."""
+        from dexter_tui.screens.dialogs import Write
+
+        before = self.dexter.browse.note(name)
+
+        def answer(text: str | None) -> None:
+            if text is not None and text.strip() != before:
+                self.do(lambda: steer.set_note(self.dexter.home, name, text))
+
+        self.app.push_screen(Write(f"Note on {name}", before), answer)
+
+    def confirm_delete(self, names: Sequence[str]) -> None:
+        """Delete runs, studies or comparisons, after asking twice; refused for what is at work."""
+        from dexter_tui.screens.dialogs import Ask, Confirm
+
+        home = self.dexter.home
+
+        def look() -> None:
+            what = steer.doomed(home, names)
+            count = str(len(what.runs) + len(what.comparisons))
+
+            def really(typed: str | None) -> None:
+                if typed is not None and typed.strip() == count:
+                    self.do(lambda: steer.delete(home, what))
+                else:
+                    self.dexter.tell("nothing was deleted")
+
+            def first(yes: bool | None) -> None:
+                if yes:
+                    question = f"Nothing brings them back. Type {count} to delete them"
+                    self.app.push_screen(Ask(question), really)
+
+            told = f"{what.line()}\n\nWith their steps, pictures, claims and reports."
+            self.app.call_from_thread(self.app.push_screen, Confirm("Delete?", told), first)
+
+        self.do(look)
+
     def export(self, names: Sequence[str]) -> None:
         """Write a Markdown report below the current folder."""
 

@@ -500,6 +500,19 @@ class ComparisonsScreen(DataScreen):
         options.highlighted = at if at is not None and at < len(data) else (0 if data else None)
         options.focus()
 
+    def _selected(self) -> str | None:
+        options = self.query_one(OptionList)
+        at = options.highlighted
+        return None if at is None else options.get_option_at_index(at).id
+
+    def action_note(self) -> None:
+        if (name := self._selected()) is not None:
+            self.edit_note(name)
+
+    def action_delete(self) -> None:
+        if (name := self._selected()) is not None:
+            self.confirm_delete([name])
+
     @on(OptionList.OptionSelected)
     def _open(self, event: OptionList.OptionSelected) -> None:
         if event.option.id:

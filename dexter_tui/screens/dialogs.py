@@ -4,7 +4,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static
+from textual.widgets import Input, Static, TextArea
 
 from dexter_tui.actions import bindings
 from dexter_tui.views import clean
@@ -55,6 +55,29 @@ class Ask(ModalScreen[str | None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)
+
+    def action_back(self) -> None:
+        self.dismiss(None)
+
+
+class Write(ModalScreen[str | None]):
+    """Text of several lines."""
+
+    BINDINGS = bindings("note")
+
+    def __init__(self, title: str, value: str) -> None:
+        super().__init__()
+        self._title = title
+        self._value = value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(clean(self._title), style="bold"))
+            yield TextArea(self._value, id="note", tab_behavior="focus")
+        yield KeyBar()
+
+    def action_save(self) -> None:
+        self.dismiss(self.query_one(TextArea).text)
 
     def action_back(self) -> None:
         self.dismiss(None)

@@ -3,7 +3,7 @@
 import time
 from array import array
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.text import Text
 from textual import on
@@ -26,13 +26,12 @@ from dexter_tui.widgets.picture import Picture
 from dexter_tui.widgets.run_list import RunList
 from store.browse import ORDERS, ClaimRow, FrameRow, RunRow, StepRow, StudyRow
 from store.filters import FilterError, compile_filter
-from store.states import State
+from store.states import AGAIN, ENDED, State
 
 PREVIEW_SECONDS = 2.0  # between two pictures: one of 24 by 12 cells is 10 kB on the line
 TREND_STEPS = 400
 TAIL_LINES = 40
 LIST_SECONDS = 2.0  # between two readings of a list that changes while runs are at work
-FILTER_SECONDS = 0.1  # after the last key press
 
 
 class Wish(NamedTuple):
@@ -107,7 +106,6 @@ class HomeScreen(DataScreen):
         self._preview_due: Timer | None = None
         self._next_preview: FrameRow | None = None
         self._shown_run: str | None = None
-        self._filter_due: Timer | None = None
         self._found: Found | None = None
 
     def compose(self) -> ComposeResult:
@@ -204,10 +202,9 @@ class HomeScreen(DataScreen):
             self._listed = data.listed
             text, order, reverse = data.listed.asked
             runs.show_keys(data.listed.keys, grouped=order == "study")
+            some = f" of {total:,}" if text or data.listed.runs < total else ""
             runs.border_subtitle = (
-                (f"{data.listed.runs:,} of {total:,}" if text else f"{total:,}")
-                + f" by {order}"
-                + (" reversed" if reverse else "")
+                f"{data.listed.runs:,}{some} by {order}{' reversed' if reverse else ''}"
             )
         runs.show_rows(data.rows, data.studies, data.tags)
         self._show_title(data.counts)
@@ -236,7 +233,9 @@ class HomeScreen(DataScreen):
         key = runs.selected
         if key is None:
             entitle(panel, "")
-            self._update("#facts", Text("nothing here; change the filter", style=palette.dim))
+            told = "no run fits the filter" if self._filter else "all runs are archived"
+            what = "esc: all runs" if self._filter else "/ tag:archived shows them"
+            self._update("#facts", Text(f"{told}; {what}", style=palette.dim))
             self._show_preview(None)
             self.query_one(Tail).show([])
             return
@@ -363,13 +362,11 @@ class HomeScreen(DataScreen):
         box.focus()
 
     @on(Input.Changed, "#filter")
-    def _typed(self, event: Input.Changed) -> None:
-        if self._filter_due is not None:
-            self._filter_due.stop()
-        self._filter_due = self.set_timer(FILTER_SECONDS, self._apply_filter)
+    def _typed(self) -> None:
+        # At once: what is typed while a list is being read becomes one more reading.
+        self._apply_filter()
 
     def _apply_filter(self) -> None:
-        self._filter_due = None
         text = self.query_one("#filter", FilterInput).value
         error = self.query_one("#filter-error", Static)
         try:
@@ -447,26 +444,46 @@ class HomeScreen(DataScreen):
         if runs:
             self.do(lambda: steer.prioritise(self.dexter.home, runs, by))
 
-    def action_export(self) -> None:
+    def _names(self) -> list[str]:
+        """Ids of the runs and studies that a key is about."""
         keys = self.query_one(RunList).chosen()
         browse = self.dexter.browse
         names = [run.id for run in browse.runs(key for key in keys if key > 0).values()]
         names += [study.id for study in browse.studies(-key for key in keys if key < 0).values()]
-        if names:
+        return names
+
+    def action_export(self) -> None:
+        if names := self._names():
             self.export(names)
 
     def action_tag(self) -> None:
-        from dexter_tui.screens.dialogs import Ask
+        if runs := self._chosen():
+            self.ask_tag(runs)
 
-        runs = self._chosen()
+    def action_note(self) -> None:
+        runs = self.query_one(RunList)
+        if (row := runs.row_at_cursor) is not None:
+            self.edit_note(row.id)
 
-        def answer(name: str | None) -> None:
-            if name and name.strip():
-                self.do(lambda: steer.tag(self.dexter.home, runs, name.strip()))
+    def action_archive(self) -> None:
+        names = self._names()
 
-        if runs:
-            count = "the run" if len(runs) == 1 else f"{len(runs)} runs"
-            self.app.push_screen(Ask(f"Tag for {count} (again: take it away)"), answer)
+        def archive() -> str:
+            told = steer.archive(self.dexter.home, names)
+            self.app.call_from_thread(self._list_again)
+            return told
+
+        if names:
+            self.do(archive)
+
+    def _list_again(self) -> None:
+        self._listed = None
+        self.query_one(RunList).marked.clear()
+        self.reload()
+
+    def action_delete(self) -> None:
+        if names := self._names():
+            self.confirm_delete(names)
 
     def action_compare(self) -> None:
         from dexter_tui.screens.compare import CompareScreen, ComparisonsScreen
@@ -496,17 +513,25 @@ class HomeScreen(DataScreen):
         self.app.push_screen(QueryScreen())
 
     def action_copy_id(self) -> None:
-        runs = self.query_one(RunList)
-        key = runs.selected
-        if key is None:
-            return
-        row: Any = runs.rows.get(key) if key > 0 else runs.studies.get(-key)
+        row = self.query_one(RunList).row_at_cursor
         if row is not None:
             self.app.copy_to_clipboard(row.id)
             self.dexter.tell(f"copied {row.id}")
 
     def action_leave(self) -> None:
         self.app.exit()
+
+    def pointless(self, action: str) -> bool:
+        runs = self.query_one(RunList)
+        if runs.marked or action not in ("pause", "cancel", "retry"):
+            return False
+        row = runs.row_at_cursor
+        if row is None:
+            return True
+        states = {row.state} if isinstance(row, RunRow) else set(map(State, row.states))
+        if action == "retry":
+            return not states & AGAIN
+        return states <= ENDED
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "demo" and not self.has_class("-empty"):

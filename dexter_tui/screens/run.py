@@ -23,10 +23,11 @@ from dexter_tui.views import clean, size
 from dexter_tui.widgets.cells import TextLines
 from dexter_tui.widgets.chart import Axis, Chart, CursorWanted
 from dexter_tui.widgets.facts import (
+    fitted,
     frame_caption,
     local_time,
     settings_text,
-    state_line,
+    state_parts,
     words_table,
 )
 from dexter_tui.widgets.gallery import Gallery
@@ -36,7 +37,7 @@ from dexter_tui.widgets.picture import Picture
 from dexter_tui.widgets.ribbons import Ribbons
 from dexter_tui.widgets.run_list import short_spec
 from store.browse import FrameRow, PromptRow, RunRow, StepRow
-from store.states import ENDED, State
+from store.states import AGAIN, ENDED
 
 REPLAY_SECONDS = 0.2  # between two pictures of a replay
 SLOW_REPLAY_SECONDS = 1.0
@@ -206,14 +207,17 @@ class RunScreen(PagesScreen):
         run, palette, signs = self.run_row, self.dexter.palette, self.dexter.signs
         if run is None:
             return
-        text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"{clean(run.id)}", f"bold {palette.primary}")
-        text.append(f"  {short_spec(run.classifier)} {signs.arrow} ", palette.dim)
-        text.append(clean(run.class_name), f"bold {palette.accent}")
-        text.append(f"  seed {run.seed}   ", palette.dim)
-        state_line(text, run, palette, signs)
+        asked = Text(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
+        asked.append(clean(run.class_name), f"bold {palette.accent}")
+        parts = [
+            (10, Text(clean(run.id), f"bold {palette.primary}")),
+            (9, asked),
+            (6, Text(f"seed {run.seed}", palette.dim)),
+            *state_parts(run, palette, signs),
+        ]
+        text = fitted(parts, self.query_one("#title").size.width or self.size.width)
         if run.error:
-            text.append(f"   {clean(run.error)}", palette.bad)
+            text.append(f"  {clean(run.error)}", palette.bad)
         self._put("#title", text)
 
     @property
@@ -243,6 +247,7 @@ class RunScreen(PagesScreen):
 
     def on_resize(self) -> None:
         self._make_charts()
+        self._show_title()
 
     def draw(self) -> None:
         """All that follows the cursor, on the page in sight and beside it."""
@@ -474,6 +479,8 @@ class RunScreen(PagesScreen):
             "started": local_time(run.started_at),
             "ended": local_time(run.ended_at),
             "stopped because": run.stop_reason or "",
+            "tags": ", ".join(self.dexter.browse.tags([run.id]).get(run.id, ())),
+            "note": self.dexter.browse.note(run.id).replace("\n", "; "),
             "peak memory": size(run.peak_memory_bytes) if run.peak_memory_bytes else "",
             "files": str(self.dexter.browse.log(run.id).parent),
         }
@@ -514,6 +521,13 @@ class RunScreen(PagesScreen):
         if (run := self.run_row) is not None:
             self.do(lambda: steer.retry(self.dexter.home, [run]))
 
+    def action_tag(self) -> None:
+        if self.run_row is not None:
+            self.ask_tag([self.run_row])
+
+    def action_note(self) -> None:
+        self.edit_note(self.run_id)
+
     def action_export(self) -> None:
         self.export([self.run_id])
 
@@ -521,7 +535,7 @@ class RunScreen(PagesScreen):
         state = self.run_row.state if self.run_row else None
         if action in ("pause", "cancel") and state in ENDED:
             return False
-        if action == "retry" and state not in (State.FAILED, State.LOST, State.CANCELLED):
+        if action == "retry" and state not in AGAIN:
             return False
         return super().check_action(action, parameters)
 

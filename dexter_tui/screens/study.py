@@ -107,7 +107,14 @@ class StudyScreen(PagesScreen):
         self.draw_tabs()
         self.focus_page()
 
-    def load(self, wish: object) -> Found:
+    def wish(self) -> bool:
+        """Whether the report's text is wanted: what makes it takes half a second to load."""
+        return self.PAGES[self.page][0] == "report"
+
+    def page_changed(self) -> None:
+        self.reload()
+
+    def load(self, wish: bool) -> Found:
         browse = self.dexter.browse
         key = browse.find(self.study_id)
         study = browse.studies([-key]).get(-key) if key is not None else None
@@ -125,7 +132,7 @@ class StudyScreen(PagesScreen):
             browse.scores(study.id),
             browse.stages(study.id),
             report,
-            _markdown(report) if report is not None and report.id != self._report_key else "",
+            _markdown(report) if wish and report and report.id != self._report_key else "",
         )
 
     def show(self, data: Found) -> None:
@@ -274,10 +281,10 @@ class StudyScreen(PagesScreen):
     def _show_report(self, data: Found) -> None:
         key = data.report.id if data.report else None
         self._put("#report-hint", Text() if key else self._hint("report"))
-        if key == self._report_key:
+        self.query_one("#report-hint").display = key is None
+        if key == self._report_key or (key is not None and not data.report_text):
             return
         self._report_key = key
-        self.query_one("#report-hint").display = key is None
         self.query_one("#report-text", Markdown).update(data.report_text)
         panel = self.query_one("#report", VerticalScroll)
         if data.report is not None:
@@ -292,6 +299,7 @@ class StudyScreen(PagesScreen):
             "class": f"{study.class_name} ({study.class_index} of {len(study.labels)})",
             "labels": ", ".join(study.labels[:50]),
             "created": local_time(study.created_at),
+            "note": self.dexter.browse.note(study.id).replace("\n", "; "),
         }
         self.query_one("#study-config", TextPage).put(
             settings_text(study.settings, {}, self.dexter.palette, facts)
@@ -318,6 +326,12 @@ class StudyScreen(PagesScreen):
 
     def action_export(self) -> None:
         self.export([self.study_id])
+
+    def action_note(self) -> None:
+        self.edit_note(self.study_id)
+
+    def pointless(self, action: str) -> bool:
+        return action == "open" and self.PAGES[self.page][0] != "overview"
 
     def action_again(self) -> None:
         if self._study is not None:

@@ -26,6 +26,14 @@ REASONS = {
     "saturated": "the class was certain or impossible without it",
 }
 
+# The same where there is little room.
+_SHORT = {
+    "not_drawn": "not drawn",
+    "too_few_pairs": "too wide",
+    "no_better_than_placebo": "as placebo",
+    "saturated": "saturated",
+}
+
 
 class ClaimList(ScrollView, Lines, can_focus=True):
     """A line for each claim."""
@@ -100,7 +108,8 @@ class ClaimList(ScrollView, Lines, can_focus=True):
         text.append(f" {claim.effect:+.2f}  " if claim.pairs else "   -    ")
         p = "<.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.3f}"
         text.append(f" {p:<6}  ", palette.dim)
-        verdict(text, claim, palette, signs)
+        verdict(text, claim, palette, signs, short=width < 100)
+        text.truncate(width, overflow="ellipsis")
         return strip_of(text, width, palette.cursor if row == self.index else "")
 
 
@@ -124,7 +133,9 @@ def effect_bar(text: Text, claim: ClaimRow, width: int, palette: Palette, signs:
         text.append(cell, style)
 
 
-def verdict(text: Text, claim: ClaimRow, palette: Palette, signs: Signs) -> None:
+def verdict(
+    text: Text, claim: ClaimRow, palette: Palette, signs: Signs, *, short: bool = False
+) -> None:
     """The verdict in a word or two."""
     if claim.verdict == "confirmed":
         text.append(f"{signs.states['succeeded']} confirmed", palette.good)
@@ -134,7 +145,8 @@ def verdict(text: Text, claim: ClaimRow, palette: Palette, signs: Signs) -> None
     else:
         text.append("? inconclusive", palette.warn)
         if claim.reason:
-            text.append(f", {REASONS.get(claim.reason, clean(claim.reason))}", palette.dim)
+            reasons = _SHORT if short else REASONS
+            text.append(f", {reasons.get(claim.reason, clean(claim.reason))}", palette.dim)
 
 
 def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:

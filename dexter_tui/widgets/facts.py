@@ -28,8 +28,7 @@ def run_facts(
     text.append(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
     text.append(clean(run.class_name), f"bold {palette.accent}")
     text.append(f"  {clean(template_text(run.config))}\n", palette.dim)
-    state_line(text, run, palette, signs)
-    text.append("\n")
+    text.append_text(fitted(state_parts(run, palette, signs), width)).append("\n")
     if run.error and run.state in (State.FAILED, State.LOST, State.CANCELLED):
         text.append(f"{clean(run.error)}\n", palette.bad)
     text.append("\n" if airy else "")
@@ -42,30 +41,39 @@ def run_facts(
     return text
 
 
-def state_line(text: Text, run: RunRow, palette: Palette, signs: Signs) -> None:
-    """State, steps and time left, or the score."""
+def state_parts(run: RunRow, palette: Palette, signs: Signs) -> list[tuple[int, Text]]:
+    """State, steps and time left, or the score; each with how much it matters."""
     style = palette.state(run.state)
-    text.append(f"{signs.states[run.state]} {run.state.value}", style)
+    parts = [(9, Text(f"{signs.states[run.state]} {run.state.value}", style))]
     if run.state is State.SUCCEEDED:
-        text.append(f"  {run.steps_done} steps")
+        parts.append((3, Text(f"{run.steps_done} steps")))
     elif run.steps_total:
-        text.append(f"  {run.steps_done}/{run.steps_total} steps")
+        parts.append((8, Text(f"{run.steps_done}/{run.steps_total} steps")))
     if run.seconds_left is not None:
-        text.append(f"  {duration(run.seconds_left)} left")
+        parts.append((8, Text(f"{duration(run.seconds_left)} left")))
     if run.score_value is not None:
-        text.append("  score ", palette.dim)
-        text.append(f"{run.score_value:.0%}", f"bold {palette.good}")
+        score = Text("score ", palette.dim).append(f"{run.score_value:.0%}", palette.good)
+        parts.append((8, score))
         if run.score_low is not None and run.score_high is not None:
-            text.append(
-                f" [{run.score_low:.0%}{signs.dash}{run.score_high:.0%}]",
-                palette.dim,
-            )
+            interval = f"[{100 * run.score_low:.0f}{signs.dash}{100 * run.score_high:.0f}]"
+            parts.append((4, Text(interval, palette.dim)))
     elif run.frames_tried is not None:
-        text.append(f"  {run.frames_hit}/{run.frames_wanted} frames")
+        parts.append((5, Text(f"{run.frames_hit}/{run.frames_wanted} frames")))
     if run.device:
-        text.append(f"  {clean(run.device)}", palette.dim)
+        parts.append((1, Text(clean(run.device), palette.dim)))
     if run.seconds is not None:
-        text.append(f"  {duration(run.seconds)}", palette.dim)
+        parts.append((2, Text(duration(run.seconds), palette.dim)))
+    return parts
+
+
+def fitted(parts: Sequence[tuple[int, Text]], width: int) -> Text:
+    """The parts in a line; where there is no room for all, those that matter least are left out."""
+    kept = list(parts)
+    while len(kept) > 1 and sum(len(part) + 2 for _, part in kept) - 2 > width:
+        kept.remove(min(kept, key=lambda one: one[0]))
+    line = Text("  ", no_wrap=True, overflow="ellipsis").join([part for _, part in kept])
+    line.overflow = "ellipsis"
+    return line
 
 
 def trends(steps: Sequence[StepRow]) -> list[tuple[str, list[float | None], str]]:
@@ -254,6 +262,7 @@ def _plain(value: object) -> object:
 
 
 __all__ = [
-    "frame_caption", "local_time", "run_facts", "settings_text", "size", "stage_progress",
-    "stages_text", "state_line", "study_facts", "trends", "word_counts", "words_table",
+    "fitted", "frame_caption", "local_time", "run_facts", "settings_text", "size",
+    "stage_progress", "stages_text", "state_parts", "study_facts",
+    "trends", "word_counts", "words_table",
 ]  # fmt: skip

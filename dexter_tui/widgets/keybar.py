@@ -44,17 +44,30 @@ class KeyBar(Widget):
             for active in self.screen.active_bindings.values()
             if active.binding.show and active.enabled
         ]
-        # What every screen has comes last, but help is always in reach.
-        last = [binding for binding in shown if (binding.id or "").startswith("app.")]
-        reserved = sum(len(binding.description) + 4 for binding in last)
-        text, seen = Text(no_wrap=True, overflow="crop"), set()
+        # A key of letters is typed where there is something to type into.
+        typing = self.screen.focused
+        shown = [
+            b for b in shown
+            if b.priority or typing is None or not typing.check_consume_key(b.key, sign(b.key))
+            or len(sign(b.key)) > 1
+        ]  # fmt: skip
+        pointless = getattr(self.screen, "pointless", lambda action: False)
+        once = {b.action: b for b in reversed(shown) if not pointless(b.action)}
+        # The way out and what every screen has come last, and always have room.
+        last = {
+            action: b
+            for action, b in reversed(once.items())
+            if action in ("back", "leave") or (b.id or "").startswith("app.")
+        }
+        others = {action: b for action, b in reversed(once.items()) if action not in last}
+        reserved = sum(len(sign(b.key)) + len(b.description) + 3 for b in last.values())
+        text = Text(no_wrap=True, overflow="crop")
         places: list[tuple[range, str]] = []
-        for binding in [*(b for b in shown if b not in last), *last]:
+        for binding in (*others.values(), *last.values()):
             key = sign(binding.key, ascii_only=app.options.ascii)
-            room = self.size.width - (0 if binding in last else reserved)
-            if binding.action in seen or len(text) + len(key) + len(binding.description) > room:
+            room = self.size.width - (0 if binding.action in last else reserved)
+            if len(text) + len(key) + 1 + len(binding.description) > room:
                 continue
-            seen.add(binding.action)
             start = len(text)
             text.append(key, f"bold {app.palette.accent}").append(f" {binding.description}")
             places.append((range(start, len(text)), binding.key))

@@ -108,4 +108,6 @@ class Tail(Lines):
     def line(self, y: int) -> Strip:
         width, height = self.size
         shown = self._tail[-height:]
-        return strip_of(Text(clean(shown[y]) if y < len(shown) else ""), width)
+        text = Text(clean(shown[y]) if y < len(shown) else "")
+        text.truncate(width, overflow="ellipsis")
+        return strip_of(text, width)

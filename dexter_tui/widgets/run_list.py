@@ -59,6 +59,12 @@ class RunList(ScrollView, Lines, can_focus=True):
         """The key under the cursor."""
         return self.keys[self.index] if self.index < len(self.keys) else None
 
+    @property
+    def row_at_cursor(self) -> RunRow | StudyRow | None:
+        """The run or study under the cursor, if it was read already."""
+        key = self.selected or 0
+        return self.rows.get(key) if key > 0 else self.studies.get(-key)
+
     def in_sight(self) -> list[int]:
         """The keys in sight, and some around them."""
         start = max(self.scroll_offset.y - _MARGIN, 0)
