@@ -1,6 +1,6 @@
 """`python -m dexter.lab` (`make lab`): train all that is shipped under checkpoints/lab.
 
-Stages, in this order: vae, text, judge, masked-lm, generator, guided, eyes, image-text, captioner,
+Stages, in this order: vae, text, shapes, generator, masked-lm, eyes, image-text, captioner,
 classifiers, fleet, evaluator, export. Each leaves its work files in build/lab and goes on from
 them; a stage that has its samples is passed over. Some hours on two cores.
 """
@@ -20,12 +20,11 @@ from dexter.lab import classifiers, fleet, parallel, train
 from dexter.lab.export import export, unpack
 
 SAMPLES = {
-    "vae": 20_000,
+    "vae": 24_000,
     "text": 150_000,
-    "judge": 200_000,
+    "shapes": 60_000,
+    "generator": 240_000,
     "masked-lm": 250_000,
-    "generator": 1_000_000,
-    "guided": 50_000,
     "eyes": 300_000,
     "image-text": 150_000,
     "captioner": 200_000,

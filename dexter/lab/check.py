@@ -40,24 +40,48 @@ def evaluator() -> Any:
     return ResNetForImageClassification.from_pretrained(path).eval()
 
 
-def generator(count: int, spec: str = "lab") -> dict[str, dict[str, float]]:
-    """Share of generated pictures that the evaluator recognises, by family and word."""
+DRAWN = {
+    "birds": tuple(world.BIRDS),
+    "animals": tuple(world.ANIMALS),
+    "objects": tuple(world.OBJECTS),
+    "people": tuple(world.PEOPLE),
+    "backgrounds": world.BACKGROUNDS,
+    "items": tuple(world.ITEMS),
+    "colour": tuple(world.COLOURS),
+    "hair": tuple(world.HAIR),
+    "skin": tuple(world.SKIN),
+    "age": world.AGES,
+}
+"""The words that the generator is asked for, by family."""
+
+
+def generator(count: int, spec: str = "lab") -> dict[str, str]:
+    """Share of generated pictures that the evaluator recognises, by family and word, and by the
+    number of words in the prompt; ``count`` pictures of each word, as lines of a table."""
     network = evaluator()
     pictures = load_generator(spec)
-    families = {
-        "birds": tuple(world.BIRDS),
-        "animals": tuple(world.ANIMALS),
-        "objects": tuple(world.OBJECTS),
-        "people": tuple(world.PEOPLE),
+    found = {
+        family: evaluate.recognised(network, pictures, words, count)
+        for family, words in DRAWN.items()
     }
-    table = {
-        name: evaluate.recognised(network, pictures, words, world.BACKGROUNDS, count)
-        for name, words in families.items()
-    }
-    table["backgrounds"] = evaluate.recognised(
-        network, pictures, world.BACKGROUNDS, tuple(world.BIRDS), count
-    )
-    table["items"] = evaluate.recognised(network, pictures, world.ITEMS, tuple(world.BIRDS), count)
+    table = {}
+    for family, by_word in found.items():
+        shares = {word: float(np.mean(list(hits.values()))) for word, hits in by_word.items()}
+        told = ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
+        table[family] = f"{float(np.mean(list(shares.values()))):.1%} ({told})"
+    subjects = ("birds", "animals", "objects", "people")
+    for length in range(1, evaluate.MOST_WORDS + 1):
+        said = []
+        for name, families in (
+            ("subjects", subjects),
+            ("backgrounds", ("backgrounds",)),
+            ("items", ("items",)),
+        ):
+            by_words = [hits for family in families for hits in found[family].values()]
+            shares_of_length = [hits[length] for hits in by_words if length in hits]
+            if shares_of_length:
+                said.append(f"{name} {float(np.mean(shares_of_length)):.0%}")
+        table[f"prompts of {length} word{'s' * (length > 1)}"] = ", ".join(said)
     return table
 
 
@@ -181,9 +205,7 @@ def main() -> None:
     for what in options.what:
         if what == "generator":
             for family, shares in generator(options.count).items():
-                mean = sum(shares.values()) / len(shares)
-                by_word = ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
-                print(f"{family}: {mean:.1%} recognised ({by_word})")
+                print(f"recognised, {family}: {shares}")
         elif what == "image-text":
             _tell(what, image_text())
         elif what == "captioner":

@@ -70,7 +70,10 @@ def train_evaluator(
     saved = time.monotonic()
     network.train()
     for step in range(first, steps):
-        scenes = [sample_scene(rng, item_counts=(0.2, 0.3, 0.3, 0.2)) for _ in range(batch)]
+        scenes = [
+            sample_scene(rng, subjects=world.TAUGHT, item_counts=(0.2, 0.3, 0.3, 0.2))
+            for _ in range(batch)
+        ]
         logits = network(augment(pixels(scenes), rng) * 2 - 1).logits
         loss = scene_loss(logits, scenes)
         optimizer.zero_grad(set_to_none=True)
@@ -147,43 +150,65 @@ def scene_accuracy(network: Any, count: int = 2000, seed: int = 99) -> dict[str,
     return {family: float(np.mean(values)) for family, values in right.items()}
 
 
-def recognised(
-    network: Any,
-    generator: Any,
-    words: Iterable[str],
-    others: Sequence[str],
-    count: int,
-    seed: int = 5,
-) -> dict[str, float]:
-    """Share of generated pictures of each word in which the evaluator sees it.
+MOST_WORDS = 6
+"""Content words that a prompt may have in the count of recognised words."""
 
-    The prompt is "a picture of a WORD with OTHER" for a subject and the other way round for the
-    rest; `others` are drawn from in turn. count: pictures a word.
+
+def mixed_prompt(word: str, length: int, rng: np.random.Generator) -> str:
+    """A prompt with the word and others that go with it, ``length`` content words in all.
+
+    The others are of one random scene. An attribute has its subject beside it always, so its
+    prompts have two words at least.
+    """
+    family = next((name for name, words in FAMILIES.items() if word in words), "items")
+    fixed: dict[str, Any] = {} if family == "items" else {family: word}
+    able = {"colour": world.COLOURABLE, "hair": world.PEOPLE, "skin": world.PEOPLE,
+            "age": world.OLD_PEOPLE}  # fmt: skip
+    if family in able:
+        fixed["subject"] = str(rng.choice(tuple(able[family])))
+    scene = sample_scene(rng, **fixed)
+    # Two in the sky and two on the ground: a third would hide the first.
+    of_kind = (world.SKY_ITEMS, world.GROUND_ITEMS)
+    items = [str(i) for kind in of_kind for i in rng.choice(tuple(kind), 2, replace=False)]
+    if word in world.ITEMS and word not in items:
+        items[0 if word in world.SKY_ITEMS else 2] = word
+    rng.shuffle(items)
+    attributes = [w for w in (scene.age, scene.skin, scene.hair, scene.colour) if w is not None]
+    subject = str(scene.subject)
+    others = [w for w in (subject, scene.background, *items) if w != word]
+    rng.shuffle(others)
+    others += attributes
+    if family in able:
+        length = max(2, length)
+        others = [subject, *(w for w in others if w not in (word, subject))]
+    said = {word, *others[: length - 1]}
+    named = [w for w in (*attributes, subject) if w in said] if subject in said else []
+    rest = [w for w in (word, *others) if w in said and w not in named and w not in attributes]
+    head = named or [rest.pop(0)]
+    return f"a picture of a {' '.join(head)}" + (f" with {' and '.join(rest)}" if rest else "")
+
+
+def recognised(
+    network: Any, generator: Any, words: Iterable[str], count: int, seed: int = 5
+) -> dict[str, dict[int, float]]:
+    """Share of generated pictures of each word in which the evaluator sees it, by the number of
+    content words in the prompt, which goes from 1 to `MOST_WORDS` by turns.
+
+    count: pictures a word.
     """
     rng = np.random.default_rng(seed)
     result = {}
     for word in words:
-        family = next(
-            name
-            for name, members in {**FAMILIES, "items": tuple(world.ITEMS)}.items()
-            if word in members
-        )
-        prompts = []
-        for _ in range(count):
-            other = str(rng.choice(others))
-            first, second = (word, other) if family == "subject" else (other, word)
-            prompts.append(
-                f"a picture of a {word} {other}"
-                if family in ("hair", "skin", "colour", "age")
-                else f"a picture of a {first} with {second}"
-            )
+        family = next((name for name, members in FAMILIES.items() if word in members), "items")
+        lengths = [1 + i % MOST_WORDS for i in range(count)]
+        prompts = [mixed_prompt(word, length, rng) for length in lengths]
         images = torch.from_numpy(
             np.stack(list(generator.pictures(prompts, picture_seeds("evidence", 0, count), 64)))
         )
         images = images.permute(0, 3, 1, 2).float() / 255
-        hits = [
-            word in found["items"] if family == "items" else found[family] == word
-            for found in answers(network, images)
-        ]
-        result[word] = float(np.mean(hits))
+        hits: dict[int, list[bool]] = {}
+        for length, found in zip(lengths, answers(network, images), strict=True):
+            hit = word in found["items"] if family == "items" else found[family] == word
+            hits.setdefault(length, []).append(hit)
+        result[word] = {length: float(np.mean(values)) for length, values in hits.items()}
     return result

@@ -98,20 +98,17 @@ def render(scene: Scene) -> np.ndarray:
     """The scene's picture, uint8 (64, 64, 3)."""
     # Every factor has its own stream, so that swapping one leaves the others where they were.
     layout, placing, noise = (np.random.default_rng((scene.seed, s)) for s in range(3))
-    canvas = _background(scene.background, int(layout.integers(TEXTURES))).astype(np.float32)
-    if layout.random() < 0.5:
+    texture, mirrored, size, shift_x, shift_y = _layout(layout)
+    canvas = _background(scene.background, texture).astype(np.float32)
+    if mirrored:
         canvas = canvas[:, ::-1].copy()
-    size = int(layout.choice(SUBJECT_SIZES))
-    # Little room to move and no mirror images: what a few denoising steps can learn to draw
-    # sharply.
-    shift_x, shift_y = layout.integers(-3, 4), layout.integers(-2, 3)
     corners = placing.permutation(2)
     if scene.subject is not None:
         sprite = _subject_sprite(scene, max(6, round(size * scene.scale)))
         height = sprite.shape[0]
         # People stand at the lower edge, everything else a little above it.
-        foot = SIZE if scene.subject in world.PEOPLE else SIZE - 8 + int(shift_y)
-        _paste(canvas, sprite, (SIZE - height) // 2 + int(shift_x), foot - height)
+        foot = SIZE if scene.subject in world.PEOPLE else SIZE - 8 + shift_y
+        _paste(canvas, sprite, (SIZE - height) // 2 + shift_x, foot - height)
     sky = ground = 0
     for item in scene.items:
         sprite = _sprite(world.ITEMS[item], ITEM_SIZE)
@@ -128,6 +125,23 @@ def render(scene: Scene) -> np.ndarray:
     canvas *= noise.uniform(0.94, 1.04)
     canvas += noise.normal(0, 1.0, canvas.shape)
     return canvas.clip(0, 255).astype(np.uint8)
+
+
+def _layout(rng: np.random.Generator) -> tuple[int, bool, int, int, int]:
+    """Texture, whether it is mirrored, the subject's size and its shift to the right and down."""
+    texture, mirrored = int(rng.integers(TEXTURES)), bool(rng.random() < 0.5)
+    size = int(rng.choice(SUBJECT_SIZES))
+    # Little room to move and no mirror images: what a few denoising steps can learn to draw
+    # sharply.
+    return texture, mirrored, size, int(rng.integers(-3, 4)), int(rng.integers(-2, 3))
+
+
+def is_usual(seed: int, spread: int) -> bool:
+    """Whether scenes of this seed have a large subject, at most ``spread`` px off its usual spot,
+    and their first thing at the left."""
+    _, _, size, shift_x, shift_y = _layout(np.random.default_rng((seed, 0)))
+    left = np.random.default_rng((seed, 1)).permutation(2)[0] == 0
+    return bool(size == max(SUBJECT_SIZES) and max(abs(shift_x), abs(shift_y)) <= spread and left)
 
 
 def _paste(canvas: np.ndarray, sprite: np.ndarray, x: int, y: int) -> None:

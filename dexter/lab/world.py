@@ -94,6 +94,10 @@ BIRDS = {**WATERBIRDS, **LANDBIRDS}
 THINGS = {**BIRDS, **ANIMALS, **OBJECTS}
 SUBJECTS = {**THINGS, **PEOPLE}
 
+TAUGHT = {name: 6.0 if name in PEOPLE else 1.0 for name in SUBJECTS}
+"""How often models that look at pictures are shown each subject. People have hair, skin and age
+besides: shown as rarely as the rest, their ages are never learned."""
+
 SKY_ITEMS = {"sun": "2600", "moon": "1F319", "cloud": "2601", "rainbow": "1F308"}
 GROUND_ITEMS = {
     "tree": "1F333",
