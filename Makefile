@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui bench-query screens bench-bias bench-bias-full bench-claims calibration gpu-check bench-store chaos help
+.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens bench-bias bench-bias-full bench-claims calibration gpu-check bench-store chaos help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -75,6 +75,9 @@ chaos: setup ## 200 random faults over real runs of the lab, half an hour; CHAOS
 
 bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes
 	$(BIN)/python -m benchmarks.ui
+
+soak: setup ## half an hour of the dashboard in use while runs come and go: its memory must not grow
+	$(BIN)/python -m benchmarks.soak
 
 bench-query: setup ## how long queries, search and the compare screen take on 10,000 runs
 	$(BIN)/python -m benchmarks.query

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -106,6 +107,29 @@ def answers(home: Path) -> None:
         terminal.close()
 
 
+def step_row(step: int) -> dict[str, Any]:
+    """A step of a search, as it might be."""
+    words = [random.choice(big_store.WORDS.split(","))]
+    loss = 5 / step + random.random()
+    return {
+        "step": step, "losses": {"total": loss, "class": loss / 2}, "words": words,
+        "target_probability": random.random(), "best_words": words, "pseudo_targets": words,
+        "entropy": 3 / step, "seconds": 0.5,
+    }  # fmt: skip
+
+
+def draw_frame(store: Store, run_id: str, kind: str, step: int) -> None:
+    """Put a picture like no other into the store."""
+    noise = Image.frombytes("RGB", (24, 24), random.randbytes(24 * 24 * 3))
+    buffer = io.BytesIO()
+    noise.resize((128, 128), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    sha256 = store.put_artifact(buffer.getvalue(), "image/png")
+    store.record_frame(
+        run_id, kind=kind, step=step, seed=random.randrange(2**31), prompt="a sea",
+        predicted_class=0, target_probability=0.5, hit=True, sha256=sha256,
+    )  # fmt: skip
+
+
 class LiveRun(threading.Thread):
     """A run at work: steps twice a second, and previews that differ."""
 
@@ -130,35 +154,12 @@ class LiveRun(threading.Thread):
             step, due = 0, time.monotonic()
             while not self._stop_it.wait(0.5):
                 step += 1
-                words = [random.choice(big_store.WORDS.split(","))]
-                loss = 5 / step + random.random()
-                store.record_steps(
-                    run_id,
-                    [
-                        {
-                            "step": step, "losses": {"total": loss, "class": loss / 2},
-                            "target_probability": random.random(), "words": words,
-                            "best_words": words, "pseudo_targets": words, "entropy": 3 / step,
-                            "seconds": 0.5,
-                        }
-                    ],
-                )  # fmt: skip
+                store.record_steps(run_id, [step_row(step)])
                 if time.monotonic() >= due:
                     due += PREVIEW_SECONDS
                     self.previews += 1
-                    sha256 = store.put_artifact(self._picture(), "image/png")
-                    store.record_frame(
-                        run_id, kind="preview", step=step, seed=step, prompt="a sea",
-                        predicted_class=0, target_probability=0.5, hit=True, sha256=sha256,
-                    )  # fmt: skip
-
+                    draw_frame(store, run_id, "preview", step)
             store.finish_run(run_id, State.SUCCEEDED)
-
-    def _picture(self) -> bytes:
-        noise = Image.frombytes("RGB", (24, 24), random.randbytes(24 * 24 * 3))
-        buffer = io.BytesIO()
-        noise.resize((128, 128), Image.Resampling.BICUBIC).save(buffer, "PNG")
-        return buffer.getvalue()
 
     def end(self) -> None:
         """The run stops where it is."""

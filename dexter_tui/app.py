@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
@@ -22,7 +23,7 @@ from dexter_tui.options import Options
 from dexter_tui.screens.base import DataScreen
 from dexter_tui.screens.home import HomeScreen
 from dexter_tui.views import clean
-from dexter_tui.widgets.cells import Pictures
+from dexter_tui.widgets.cells import CACHED_CELLS, Pictures
 from store.browse import Browse
 from store.errors import StoreError
 
@@ -79,6 +80,9 @@ class DexterApp(App[None]):
         self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
         if not self.options.read_only and self.options.keep_seconds:
             self.set_interval(self.options.keep_seconds, self._keep_going)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.pictures.room = max(CACHED_CELLS, 2 * event.size.area)
 
     def _tick(self) -> None:
         screen = self.screen

@@ -28,7 +28,10 @@ STATE_STYLES = {
 
 def clean(text: object) -> str:
     """Text of a model, a file or a user, with nothing in it that a terminal would obey."""
-    return "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in str(text))
+    told = str(text)
+    if told.isprintable():
+        return told
+    return "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in told)
 
 
 def plain(text: object, style: str = "") -> Text:

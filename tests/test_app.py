@@ -13,6 +13,7 @@ import shown_store
 from piloting import SIZES, dashboard, driven, press, settle, text, until
 from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from dexter_tui import actions, themes
 from dexter_tui.screens.help import HelpScreen
@@ -627,6 +628,7 @@ async def test_hostile_strings_are_shown_as_they_are(home: Path, size: tuple[int
         connection.execute("UPDATE study SET class_name = ?", (HOSTILE,))
         connection.execute("UPDATE run SET words = ?, prompt = ?", (words, HOSTILE))
         connection.execute("UPDATE run SET error = ? WHERE state = 'failed'", (HOSTILE,))
+        connection.execute("UPDATE run SET config = '{}'")
         connection.execute("UPDATE step SET words = ?, best_words = ?", (words, words))
         connection.execute("UPDATE prompt SET words = ?, text = ?", (words, HOSTILE))
         connection.execute("UPDATE frame SET prompt = ?, predicted_class = 99", (HOSTILE,))
@@ -658,6 +660,25 @@ async def test_any_size_is_survived(home: Path) -> None:
                 await pilot.resize_terminal(*size)
                 await settle(pilot)
         assert "confirmed" in text(pilot)
+
+
+@driven
+async def test_a_picture_is_made_once_however_many_lines_wait_for_it(home: Path) -> None:
+    app = dashboard(home)
+    made: list[tuple[str, int]] = []
+    render = app.pictures.render
+
+    def counted(sha256: str, columns: int) -> list[Strip]:
+        made.append((sha256, columns))
+        return render(sha256, columns)
+
+    app.pictures.render = counted  # type: ignore[method-assign]
+    async with app.run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "3", "right", "left")
+    assert len(made) > 6
+    assert len(made) == len(set(made))
 
 
 @driven

@@ -93,9 +93,14 @@ class DataScreen(Screen[None]):
         message.stop()
         self._loading = False
         if message.error is None:
+            try:
+                self.show(message.data)
+            except Exception as defect:  # of the data, as above
+                self.dexter.note_defect(traceback.format_exc())
+                message.error = f"{type(defect).__name__}: {defect}"
+        if message.error is None:
             self._told = None
-            self.show(message.data)
-        elif message.error != self._told:  # once, not twice a second
+        if message.error is not None and message.error != self._told:  # once, not twice a second
             self._told = message.error
             self.dexter.complain(message.error)
         if self._again:

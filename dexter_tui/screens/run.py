@@ -466,11 +466,9 @@ class RunScreen(PagesScreen):
         name = str(config.get("preset", "default"))
         preset: dict[str, object] = {}
         if name in PRESETS:
-            made = RunConfig.from_preset(
-                name, classifier=config.get("classifier"), class_name=config.get("class_name"),
-                seed=config.get("seed", 0),
-            )  # fmt: skip
-            preset = made.model_dump(mode="json")
+            made = RunConfig.from_preset(name, classifier="any", class_name="any")
+            asked = ("classifier", "class_name", "seed")  # which no preset says
+            preset = {k: v for k, v in made.model_dump(mode="json").items() if k not in asked}
         facts = {
             "run": run.id,
             "study": run.study_id,

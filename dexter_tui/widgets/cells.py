@@ -26,7 +26,7 @@ _CONSOLE = Console(
 )
 
 _SGR = re.compile(r"\x1b\[([0-9;]*)m")
-_CACHED_CELLS = 2_000_000
+CACHED_CELLS = 12_000  # 12 MB: nearly every cell of a picture has a style of its own
 _ASCII_LEVELS = " .:-=+*#%@"
 
 
@@ -183,6 +183,8 @@ class Pictures:
         defect: Callable[[str], object] = lambda trace: None,
     ) -> None:
         self.mode = mode
+        self.room = CACHED_CELLS
+        """Cells that are kept; more than are in sight, or they would be made for ever."""
         self._defect = defect
         self._path = path
         self._lock = Lock()
@@ -205,11 +207,11 @@ class Pictures:
                 return self._kept[key]
             if ready is None or self.mode == "off":
                 return None
-            waiting = self._wanted.setdefault(key, [])
-            if ready not in waiting:
-                waiting.append(ready)
-            if len(waiting) > 1:
+            if key in self._wanted:  # being made
+                if ready not in self._wanted[key]:
+                    self._wanted[key].append(ready)
                 return None
+            self._wanted[key] = [ready]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
         self._pool.submit(self._make, key)
@@ -235,7 +237,7 @@ class Pictures:
         with self._lock:
             self._kept[key] = strips
             self._cells += sum(strip.cell_length for strip in strips)
-            while self._cells > _CACHED_CELLS and len(self._kept) > 1:
+            while self._cells > self.room and len(self._kept) > 1:
                 _, old = self._kept.popitem(last=False)
                 self._cells -= sum(strip.cell_length for strip in old)
             waiting = self._wanted.pop(key, [])
