@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,13 +87,15 @@ def test_a_bird_classifier_is_as_its_card_says(name):
         assert measured["worst"] > 0.95
 
 
-def test_a_killed_training_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_training_goes_on_where_it_was(tmp_path, workers):
     """kill -9 of a training process between checkpoints loses what came after the last one only."""
     script = (
         "import sys; from pathlib import Path; from dexter.lab import parallel\n"
-        "from tests.test_lab import tiny_task\n"
+        "from tests.tiny_training import tiny_task\n"
         "if __name__ == '__main__':\n"
-        "    parallel.train(tiny_task, {'samples': int(sys.argv[2])}, Path(sys.argv[1]), 1)\n"
+        "    parallel.train(tiny_task, {'samples': int(sys.argv[2])}, Path(sys.argv[1]), "
+        f"{workers})\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
@@ -101,7 +104,7 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path):
     )
     checkpoint = tmp_path / "line.pt"
     while not checkpoint.exists() and endless.poll() is None:
-        os.sched_yield()
+        time.sleep(0.05)
     os.killpg(endless.pid, signal.SIGKILL)
     endless.wait()
     before = torch.load(checkpoint, weights_only=True)
@@ -111,20 +114,6 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path):
     after = torch.load(checkpoint, weights_only=True)
     assert wanted <= after["samples"] < wanted + 64
     assert torch.linalg.vector_norm(after["raw"] - before["raw"]) < 1.0
-
-
-def tiny_task(samples):
-    from torch import nn
-
-    from dexter.lab.parallel import Task
-
-    def loss(module, rng, batch):
-        x = torch.from_numpy(rng.normal(size=(batch, 1))).float()
-        return (module(x) - 2 * x).square().mean()
-
-    return Task(
-        "line", lambda: nn.Linear(1, 1), loss, samples, batch=4, warmup=1, checkpoint_seconds=0
-    )
 
 
 def test_classifiers_learn_from_scenes_of_their_recipe():

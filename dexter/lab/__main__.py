@@ -22,8 +22,8 @@ from dexter.lab.export import export, unpack
 SAMPLES = {
     "vae": 24_000,
     "text": 150_000,
-    "shapes": 60_000,
-    "generator": 240_000,
+    "shapes": 40_000,
+    "generator": 80_000,
     "masked-lm": 250_000,
     "eyes": 300_000,
     "image-text": 150_000,
@@ -48,10 +48,7 @@ def run(stage: str, workers: int, samples: int | None = None) -> Any:
     """Run one stage, or the rest of it."""
     if stage in SAMPLES:
         arguments = {"samples": samples or SAMPLES[stage]}
-        # The autoencoder is small and touchy: two workers that add up their steps overshoot.
-        return parallel.train(
-            train.TASKS[stage], arguments, train.WORK, 1 if stage == "vae" else workers
-        )
+        return parallel.train(train.TASKS[stage], arguments, train.WORK, workers)
     if stage == "classifiers":
         return each(stage, classifiers.train_into, classifiers.RECIPES, workers)
     if stage == "fleet":

@@ -1,10 +1,10 @@
-"""Training in several one-thread processes that share one parameter vector.
+"""Training in several one-thread processes that share each batch.
 
 Two processes of one thread are far faster than one process of two threads on a machine that does
 anything else (each parallel region of OpenMP waits for the thread that was descheduled). Every
-worker takes a few steps of its own, then adds what it learned to the shared vector and goes on from
-there (asynchronous local SGD). A checkpoint is written every two minutes; a killed training loses
-no more than that.
+worker takes its part of a batch, and all step with the mean of their gradients, so the number of
+workers changes how fast a model learns and not how well. A checkpoint is written every two minutes;
+a killed training loses no more than that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import Synchronized
-from multiprocessing.synchronize import Lock
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-STEPS_BETWEEN_SYNCS = 8
-OWN_SHARE = 0.9
-"""How much of its own progress a worker adds: a little less than all, since others add theirs."""
-
 
 @dataclass(frozen=True)
 class Task:
     """What is trained: `build()` makes the module, `loss(module, rng, batch)` a scalar to go down.
 
-    samples: total to train on, those of earlier pieces included; learning_rate: highest, after a
-    short warm-up; decay: fraction of the samples at the end over which it falls linearly to 0; ema:
-    decay of the moving average of the parameters per sync (8 steps), 0 for none.
+    samples: total to train on, those of earlier pieces included; batch: of all workers together;
+    learning_rate: highest, after a short warm-up; decay: fraction of the samples at the end over
+    which it falls linearly to 0; ema: decay of the moving average of the parameters per step.
     """
 
     name: str
@@ -45,7 +41,7 @@ class Task:
     learning_rate: float = 1e-3
     decay: float = 0.4
     warmup: int = 3_000
-    ema: float = 0.98
+    ema: float = 0.99
     weight_decay: float = 1e-2
     checkpoint_seconds: float = 120.0
 
@@ -89,25 +85,26 @@ def train(
     start = to_vector(task.build().parameters()) if state is None else state["raw"]
     if state is not None and state["samples"] >= task.samples:
         return dict(state)
-    raw = start.clone().share_memory_()
     average = (start if state is None else state["average"]).clone().share_memory_()
+    gradients = torch.zeros(workers, len(start)).share_memory_()  # type: ignore[no-untyped-call]
+    raw = start.clone().share_memory_()
     context = torch.multiprocessing.get_context("spawn")
     counter = context.Value("q", 0 if state is None else state["samples"])
-    lock = context.Lock()
+    barrier = context.Barrier(workers)
     processes = [
         context.Process(
             target=_work,
-            args=(rank, make_task, arguments, folder, raw, average, counter, lock, workers),
+            args=(rank, make_task, arguments, folder, raw, average, gradients, counter, barrier),
             daemon=True,
         )
         for rank in range(workers)
     ]
     for process in processes:
         process.start()
-    while any(process.is_alive() for process in processes):
-        wait([process.sentinel for process in processes if process.is_alive()])
+    while alive := [process for process in processes if process.is_alive()]:
+        wait([process.sentinel for process in alive])
         if any(process.exitcode for process in processes):
-            break  # half the machine would go on unnoticed
+            break  # the others wait for the one that is gone
     if any(process.exitcode for process in processes):
         for process in processes:
             process.terminate()
@@ -135,9 +132,9 @@ def _work(
     folder: Path,
     raw: Tensor,
     average: Tensor,
+    gradients: Tensor,
     counter: Synchronized[int],
-    lock: Lock,
-    workers: int,
+    barrier: Barrier,
 ) -> None:
     torch.set_num_threads(1)
     task = make_task(**arguments)
@@ -147,7 +144,6 @@ def _work(
     module = task.build()
     parameters = [p for p in module.parameters() if p.requires_grad]
     from_vector(raw, parameters)
-    base = raw.clone()
     optimizer = torch.optim.AdamW(
         parameters,
         lr=task.learning_rate,
@@ -155,36 +151,42 @@ def _work(
         weight_decay=task.weight_decay,
         fused=True,
     )
-    own = folder / f"{task.name}.optimizer{rank}.pt"
-    if own.exists() and counter.value:
+    own = folder / f"{task.name}.optimizer.pt"
+    seen = first = counter.value
+    if own.exists() and seen:
         optimizer.load_state_dict(torch.load(own, weights_only=True))
-    first, begun, losses = counter.value, time.monotonic(), []
+    share = max(1, task.batch // len(gradients))
+    begun, losses = time.monotonic(), []
     printed = checkpointed = begun
+    barrier.wait()  # all have read where to start
     parent = os.getppid()
-    share = 1.0 if workers == 1 else OWN_SHARE
-    while counter.value < task.samples and os.getppid() == parent:  # not when orphaned
+    while seen < task.samples:
+        if os.getppid() != parent:  # orphaned
+            barrier.abort()
+            return
         for group in optimizer.param_groups:
-            group["lr"] = task.rate(counter.value, counter.value - first)
-        for _ in range(STEPS_BETWEEN_SYNCS):
-            loss = task.loss(module, rng, task.batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            losses.append(loss.item())
-        with lock, torch.no_grad():
-            mine = to_vector(parameters)
-            raw.add_(mine - base, alpha=share)
-            base = raw.clone()
+            group["lr"] = task.rate(seen, seen - first)
+        loss = task.loss(module, rng, share)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        _share(parameters, gradients, rank, barrier)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        seen += share * len(gradients)
+        if rank:
+            continue
+        # All workers have the same parameters; the first one keeps the books.
+        with torch.no_grad():
+            raw.copy_(to_vector(parameters))
             average.lerp_(raw, 1 - task.ema)
-            counter.value += STEPS_BETWEEN_SYNCS * task.batch
-        from_vector(base, parameters)
+        counter.value = seen
         now = time.monotonic()
-        if rank == 0 and (now - printed > 10 or counter.value >= task.samples):
-            rate = (counter.value - first) / (now - begun)
-            minutes = max(0, task.samples - counter.value) / rate / 60
+        if now - printed > 10 or seen >= task.samples:
+            rate = (seen - first) / (now - begun)
+            minutes = max(0, task.samples - seen) / rate / 60
             print(
-                f"{task.name}: {counter.value:,} of {task.samples:,} samples, {rate:.0f}/s, "
+                f"{task.name}: {seen:,} of {task.samples:,} samples, {rate:.0f}/s, "
                 f"{minutes:.0f} min left, loss {np.mean(losses[-200:]):.4f}",
                 flush=True,
             )
@@ -192,12 +194,26 @@ def _work(
         if now - checkpointed >= task.checkpoint_seconds:
             checkpointed = now
             save(optimizer.state_dict(), own)
-            if rank == 0:
-                with lock:
-                    state = {
-                        "raw": raw.clone(),
-                        "average": average.clone(),
-                        "samples": int(counter.value),
-                    }
-                save(state, folder / f"{task.name}.pt")
-    save(optimizer.state_dict(), own)
+            state = {"raw": raw.clone(), "average": average.clone(), "samples": seen}
+            save(state, folder / f"{task.name}.pt")
+    if not rank:
+        save(optimizer.state_dict(), own)
+
+
+@torch.no_grad()
+def _share(parameters: list[nn.Parameter], gradients: Tensor, rank: int, barrier: Barrier) -> None:
+    """Replace the gradients by their mean over all workers."""
+    if len(gradients) == 1:
+        return
+    torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters],
+        out=gradients[rank],
+    )
+    barrier.wait()
+    mean = gradients.mean(0)
+    barrier.wait()  # nobody writes the next ones before all have read these
+    start = 0
+    for p in parameters:
+        if p.grad is not None:
+            p.grad.copy_(mean[start : start + p.numel()].view(p.shape))
+        start += p.numel()

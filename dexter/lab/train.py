@@ -88,7 +88,15 @@ def vae_task(samples: int) -> parallel.Task:
         return total
 
     return parallel.Task(
-        "vae", build, loss, samples, batch=16, learning_rate=2e-3, decay=0.8, ema=0.95, warmup=1_000
+        "vae",
+        build,
+        loss,
+        samples,
+        batch=16,
+        learning_rate=2e-3,
+        decay=0.8,
+        ema=0.995,
+        warmup=1_000,
     )
 
 
@@ -245,17 +253,16 @@ LOOKS = 8
 def _noise_levels(batch: int) -> tuple[Tensor, int]:
     """Steps (B,), and how many of them, in front, are the sampler's first.
 
-    The rest are mostly its others; some lie between, which keeps the model good for other step
-    counts.
+    Half of the rest are its others, half lie anywhere between: other step counts work too.
     """
     first, *others = models.SAMPLER_STEPS
     count = round(FIRST_SHARE * batch)
     steps = torch.full((batch,), first)
     chosen = torch.multinomial(torch.ones(len(others)), batch - count, replacement=True)
     steps[count:] = torch.where(
-        torch.rand(batch - count) < 0.85,
+        torch.rand(batch - count) < 0.5,
         torch.tensor(others)[chosen],
-        torch.randint(100, first, (batch - count,)),
+        torch.randint(150, 850, (batch - count,)),
     )
     return steps, count
 
@@ -386,7 +393,7 @@ def masked_lm_task(samples: int) -> parallel.Task:
         return module(input_ids=ids_tensor, attention_mask=mask, labels=label_tensor).loss  # type: ignore[no-any-return]
 
     return parallel.Task(
-        "masked-lm", build, loss, samples, batch=96, learning_rate=2e-3, decay=0.5, ema=0.95
+        "masked-lm", build, loss, samples, batch=96, learning_rate=2e-3, decay=0.5, ema=0.995
     )
 
 
