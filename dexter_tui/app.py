@@ -7,11 +7,12 @@ they post messages, and handlers do.
 
 import time
 from collections.abc import Iterable
-from functools import partial
+from functools import _lru_cache_wrapper, partial
 from pathlib import Path
 from typing import ClassVar
 
 from textual import events
+from textual._styles_cache import StylesCache
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
@@ -30,6 +31,12 @@ from store.errors import StoreError
 TICK = 0.5  # seconds between looks at the store
 SLOW_TICK = 2.0  # with --low-bandwidth
 LIVENESS_SECONDS = 5.0  # a killed worker changes nothing in the store, so look at times anyway
+
+
+# Textual 8.2 keeps, by a cache keyed by the instance, what the last thousand widgets looked like
+# long after they are gone; keyed by the class it keeps pairs of colours, as was meant.
+if isinstance(cached := vars(StylesCache).get("get_inner_outer"), _lru_cache_wrapper):
+    StylesCache.get_inner_outer = classmethod(cached)  # type: ignore
 
 
 class _PlainScrollBar(ScrollBarRender):

@@ -5,11 +5,12 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
 from dexter.config import RunConfig
-from store import Store
+from store import Store, comparing
 
 DONE, LIVE, FAILED, QUEUED = "rdone0001", "rlive0001", "rfail0001", "rwait0001"
 STUDY, OTHER = "sbias0001", "sbal00001"
@@ -49,6 +50,76 @@ def fill(home: Path) -> Path:
         "".join(f"2026-03-01 12:00:{k:02}Z  step {k}: loss {5 / (k + 1):.4f}\n" for k in range(40))
     )
     return home
+
+
+COMPARISON = "ccomp0001"
+
+
+def compare(home: Path) -> str:
+    """Add a comparison of the two classifiers, as it might have come out; its id."""
+    names = ["lab:birds-biased", "lab:birds-balanced"]
+    with Store.open(home) as store:
+        made = comparing.add_comparison(
+            store,
+            {"pairs": 128},
+            [
+                {
+                    "class_name": "waterbird", "position": at, "name": name, "class_index": 0,
+                    "classifier_id": at + 1, "study_id": study,
+                    "config": _config(0, name, "waterbird").model_dump(mode="json"),
+                }
+                for at, (name, study) in enumerate(zip(names, (STUDY, OTHER), strict=True))
+            ],
+        )  # fmt: skip
+        biased, balanced = (member.id for member in comparing.members(store, made))
+        comparing.record_findings(
+            store,
+            made,
+            members={key: {"pictures": 896, "report": None} for key in (biased, balanced)},
+            claims={
+                biased: [_claim("water", 0.42, "confirmed"), _claim("duck", 0.31, "confirmed"),
+                         _claim("tree", -0.03, "refuted"), _claim("sand", 0.09, "inconclusive")],
+                balanced: [_claim("water", 0.02, "refuted"), _claim("duck", 0.35, "confirmed"),
+                           _claim("tree", 0.01, "refuted"), _claim("sand", 0.04, "refuted")],
+            },
+            differences=[
+                {"a_id": biased, "b_id": balanced, "concept": concept, "effect": effect,
+                 "low": effect - 0.08, "high": effect + 0.08, "p": p, "p_corrected": p,
+                 "pairs": 128, "verdict": verdict}
+                for concept, effect, p, verdict in (
+                    ("water", 0.4, 0.0002, "differ"), ("duck", -0.04, 0.6, "alike"),
+                    ("tree", -0.04, 0.5, "alike"), ("sand", 0.05, 0.3, "open"))
+            ],
+            activations=[
+                {"member_id": member, "source_id": source, "value": value, "low": value - 0.1,
+                 "prompt": "a picture of a bird with water and sea", "high": value + 0.1, "n": 50,
+                 "hits": round(50 * value), "mean": value}
+                for member, source, value in (
+                    (biased, biased, 0.84), (biased, balanced, 0.6), (balanced, biased, 0.3),
+                    (balanced, balanced, 0.7))
+            ],
+            disagreements=[],
+            pictures=896, cross_pictures=200, drawn=1024, generator="g", detector="lab",
+        )  # fmt: skip
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute(
+            "UPDATE comparison SET id = ?, created_at = ?, ended_at = ?", (COMPARISON, TIME, TIME)
+        )
+        connection.execute("UPDATE member SET comparison_id = ?", (COMPARISON,))
+    return COMPARISON
+
+
+def _claim(concept: str, effect: float, verdict: str) -> dict[str, Any]:
+    return {
+        "concept": concept, "slot": "background", "direction": 1 if effect > 0 else -1,
+        "sources": {}, "effect": effect, "low": effect - 0.06, "high": effect + 0.06, "p": 0.001,
+        "p_corrected": 0.01, "pairs": 128, "flips": 30, "flip_low": 0.1, "flip_high": 0.4,
+        "placebo_threshold": 0.08, "over_represented": False, "core": concept == "duck",
+        "min_effect": 0.1, "verdict": verdict,
+        "reason": "too_few_pairs" if verdict == "inconclusive" else None,
+        "generator": "g", "contexts": [],
+    }  # fmt: skip
 
 
 def _picture(number: int) -> bytes:

@@ -37,6 +37,11 @@ WALK: dict[str, tuple[str, ...]] = {
     "study-words": ("4",),
     "study-report": ("5",),
     "new-run": ("escape", "escape", "n"),
+    "comparisons": ("escape", "c"),
+    "compare-claims": ("enter",),
+    "compare-differences": ("2",),
+    "query": ("escape", "escape", "colon", "f3", "f5"),
+    "delete": ("escape", "G", "D"),
 }
 
 
@@ -46,8 +51,9 @@ async def walk(pilot: Pilot[None]) -> dict[str, str]:
     await settle(pilot)
     for name, keys in WALK.items():
         await press(pilot, *keys)
-        # The machine's processors are busy as they are.
-        seen[name] = re.sub(r"^ CPU,.*$", "", text(pilot), flags=re.MULTILINE) + "\n"
+        # The machine's processors are busy as they are, and an answer takes its time.
+        shown = re.sub(r"^ CPU,.*$", "", text(pilot), flags=re.MULTILINE)
+        seen[name] = re.sub(r"─ Answer: .*$", "─ Answer", shown, flags=re.MULTILINE) + "\n"
     return seen
 
 
@@ -59,7 +65,9 @@ def file(name: str, size: tuple[int, int]) -> Path:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DexterApp:
     monkeypatch.setenv("HOME", str(tmp_path))  # so that its path is ~/home
     monkeypatch.setenv("COLORTERM", "truecolor")
-    return dashboard(shown_store.fill(tmp_path / "home"))
+    home = shown_store.fill(tmp_path / "home")
+    shown_store.compare(home)
+    return dashboard(home)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -96,6 +104,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"HOME": folder, "COLORTERM": "truecolor"}
         made = shown_store.fill(Path(folder) / "home")
+        shown_store.compare(made)
         with FileLock(made / "locks" / f"run-{shown_store.LIVE}.lock", wait=False):
             asyncio.run(_write(made))
     sys.exit()

@@ -291,6 +291,9 @@ class CompareScreen(PagesScreen):
         if claim is not None:
             self.app.push_screen(PairsScreen(claim))
 
+    def pointless(self, action: str) -> bool:
+        return action in ("shown", "baseline") and self.page > 0
+
     def action_shown(self) -> None:
         matrix = self.query_one(Matrix)
         matrix.filter(_SHOWN[(_SHOWN.index(matrix.shown) + 1) % len(_SHOWN)])
@@ -468,7 +471,7 @@ class ComparisonsScreen(DataScreen):
     def compose(self) -> ComposeResult:
         yield TextLines(id="title")
         listed = OptionList(id="comparison-list", classes="panel", markup=False)
-        listed.border_title = "Comparisons"
+        listed.border_title, listed.border_subtitle = "Comparisons", "enter: open"
         yield listed
         yield KeyBar()
 
