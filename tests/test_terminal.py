@@ -56,7 +56,10 @@ def noted(
         ("plain", 0.0, "blocks"),
         ("sixel", 0.0, "sixel"),
         ("kitty", 0.0, "kitty"),
+        ("kitty", 0.15, "kitty"),
+        ("plain", 0.15, "blocks"),
         ("sixel", 0.3, "sixel"),
+        ("sixel", 0.9, "sixel"),
         ("kitty", 0.9, "kitty"),
         ("silent", 0.0, "blocks"),
     ],
@@ -75,6 +78,36 @@ def test_nothing_is_asked_where_it_would_not_matter(wanted: str) -> None:
     told, fake = noted("kitty", 0.0, wanted)
     assert told == {"kind": "blocks", "keys": [], "widget": None}
     assert fake.asked == []
+
+
+@pytest.mark.parametrize("kind", ["kitty", "sixel"])
+def test_no_byte_is_written_by_importing_what_shows_pictures(kind: str) -> None:
+    script = (
+        "import dexter_tui.app, dexter_tui.screens.run, dexter_tui.screens.compare;"
+        "from dexter_tui.screens.picture import hires; from dexter_tui.images import _block_image;"
+        f"hires({kind!r}); _block_image(); print('DONE')"
+    )
+    fake = FakeTerminal([sys.executable, "-c", script], kind=kind, env={"TMUX": "", "CI": ""})
+    fake.wait_for(b"DONE", seconds=60)
+    fake.wait()
+    assert bytes(fake.output).strip() == b"DONE"
+    assert fake.asked == []
+
+
+def test_late_answers_press_no_key_in_the_dashboard_itself(tmp_path: Path) -> None:
+    fake = FakeTerminal(
+        [sys.executable, "-m", "dexter_tui"],
+        kind="kitty",
+        delay=0.9,
+        env={"DEXTER_HOME": str(tmp_path), "CI": "", "TMUX": "", "LC_ALL": "C.UTF-8"},
+    )
+    fake.wait_for(b"no runs here yet", seconds=90)
+    assert len(fake.asked) == 2
+    fake.type(b"n")
+    fake.wait_for(b"New runs", seconds=60)
+    # The answers hold a question mark, which would have opened the help.
+    assert b"All studies, newest first" not in fake.output
+    fake.close()
 
 
 def test_half_blocks_ask_the_terminal_nothing(tmp_path: Path) -> None:

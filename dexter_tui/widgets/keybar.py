@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, cast
 from rich.text import Text
 from textual import events
 from textual.app import RenderResult
+from textual.binding import Binding
 from textual.widget import Widget
 
-from dexter_tui.actions import sign
+from dexter_tui.actions import ACTIONS, sign
 
 if TYPE_CHECKING:
     from dexter_tui.app import DexterApp
+
+_RANK: dict[str | None, int] = {action.id: k for k, action in enumerate(ACTIONS)}
 
 
 class KeyBar(Widget):
@@ -52,14 +55,22 @@ class KeyBar(Widget):
             or len(sign(b.key)) > 1
         ]  # fmt: skip
         pointless = getattr(self.screen, "pointless", lambda action: False)
-        once = {b.action: b for b in reversed(shown) if not pointless(b.action)}
+        # Place after place, from the focused widget outwards; within each as in the table.
+        places_of = list(dict.fromkeys((b.id or "").partition(".")[0] for b in shown))
+        shown.sort(
+            key=lambda b: (places_of.index((b.id or "").partition(".")[0]), _RANK.get(b.id, 0))
+        )
+        once: dict[str, Binding] = {}
+        for b in shown:
+            if not pointless(b.action):
+                once.setdefault(b.action, b)
         # The way out and what every screen has come last, and always have room.
         last = {
             action: b
-            for action, b in reversed(once.items())
+            for action, b in once.items()
             if action in ("back", "leave") or (b.id or "").startswith("app.")
         }
-        others = {action: b for action, b in reversed(once.items()) if action not in last}
+        others = {action: b for action, b in once.items() if action not in last}
         reserved = sum(len(sign(b.key)) + len(b.description) + 3 for b in last.values())
         text = Text(no_wrap=True, overflow="crop")
         places: list[tuple[range, str]] = []
