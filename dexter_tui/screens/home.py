@@ -32,6 +32,11 @@ PREVIEW_SECONDS = 2.0  # between two pictures: one of 24 by 12 cells is 10 kB on
 TREND_STEPS = 400
 TAIL_LINES = 40
 LIST_SECONDS = 2.0  # between two readings of a list that changes while runs are at work
+# What there is to do with runs, and not without.
+_OF_RUNS = {
+    "open", "filter", "sort", "reverse", "pause", "cancel", "retry", "prioritise", "tag", "note",
+    "archive", "delete", "export", "compare", "query", "copy_id",
+}  # fmt: skip
 
 
 class Wish(NamedTuple):
@@ -278,6 +283,7 @@ class HomeScreen(DataScreen):
         if frame is None or frame.sha256 == shown:
             return
         self._next_preview = frame
+        self.refresh_bindings()
         if self.dexter.options.low_bandwidth:
             return
         if shown is None and self._preview_due is None:
@@ -523,6 +529,8 @@ class HomeScreen(DataScreen):
 
     def pointless(self, action: str) -> bool:
         runs = self.query_one(RunList)
+        if action == "preview":
+            return self._next_preview is None or not self.dexter.options.low_bandwidth
         if runs.marked or action not in ("pause", "cancel", "retry"):
             return False
         row = runs.row_at_cursor
@@ -536,7 +544,7 @@ class HomeScreen(DataScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "demo" and not self.has_class("-empty"):
             return False
-        if action in ("open", "filter", "pause", "cancel", "retry") and self.has_class("-empty"):
+        if self.has_class("-empty") and action in _OF_RUNS:
             return False
         return super().check_action(action, parameters)
 

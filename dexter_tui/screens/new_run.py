@@ -20,7 +20,7 @@ from dexter_tui.views import clean, duration, size
 from dexter_tui.widgets.form import Form, Row
 from dexter_tui.widgets.keybar import KeyBar
 
-_SEEDS_NOTE = "runs, with seeds from 0"
+_SEEDS_NOTE = "so many runs"
 CHECK_SECONDS = 0.25  # after the last key press
 _FUZZY = 0.3
 
