@@ -35,6 +35,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from dexter import checkpoints
 from dexter.device import torch_dtype
 from dexter.errors import InputError
+from dexter.generators import steps_of
 from dexter.loading import fetch, hash_files, one_line, quiet
 from dexter.text_encoders import TextEncoders
 
@@ -368,7 +369,7 @@ def load_generator(
     device: str = "cpu",
     dtype: str = "float32",
     image_size: int | None = None,
-    diffusion_steps: int = 4,
+    diffusion_steps: int | None = None,
     guidance: float = 1.0,
     padding: str = "tokens",
     decoder: str | None = None,
@@ -380,12 +381,15 @@ def load_generator(
     ``spec``: "lab", a diffusers folder or a hub id. ``lora``: a safetensors file, a folder with
     one, or a hub id; fused into the weights. ``scheduler``: a name of `SCHEDULERS`, the
     pipeline's own otherwise. ``image_size``: side in px, the pipeline's own otherwise.
-    ``guidance``: as in diffusers, 1 or less means none. ``padding`` of words in `encode`: with
-    "tokens", as the tokenizer does, or "repeat". ``decoder``: a folder or hub id of a small one
-    (AutoencoderTiny) for the search. ``safety_checker``: load the pipeline's, where it has one.
-    ``root``: where the lab's models lie.
+    ``diffusion_steps``: as the generator's name says, or 4, otherwise. ``guidance``: as in
+    diffusers, 1 or less means none. ``padding`` of words in `encode`: with "tokens", as the
+    tokenizer does, or "repeat". ``decoder``: a folder or hub id of a small one (AutoencoderTiny)
+    for the search. ``safety_checker``: load the pipeline's, where it has one. ``root``: where the
+    lab's models lie.
     """
     precision = torch_dtype(dtype)
+    if diffusion_steps is None:
+        diffusion_steps = steps_of(spec)
     if diffusion_steps < 1:
         raise InputError(f"diffusion steps is {diffusion_steps}, but at least 1 is needed")
     folder = _find_pipeline(spec, root, safety_checker)

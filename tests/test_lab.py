@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from dexter import checkpoints
+from dexter import RunConfig, checkpoints, load_generator
 from dexter.lab import classifiers, models, scenes, world
 
 LAB = checkpoints.find("lab")
@@ -85,6 +85,13 @@ def test_a_bird_classifier_is_as_its_card_says(name):
         assert measured["worst"] < 0.40
     else:
         assert measured["worst"] > 0.95
+
+
+def test_the_generator_draws_in_its_own_number_of_steps_whoever_loads_it():
+    config = RunConfig.from_preset("default", classifier="lab:birds-biased", class_name="waterbird")
+    assert config.generator == "lab"
+    assert load_generator("lab").diffusion_steps == config.diffusion_steps == 2
+    assert load_generator("lab", diffusion_steps=4).diffusion_steps == 4
 
 
 @pytest.mark.parametrize("workers", [1, 2])

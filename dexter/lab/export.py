@@ -136,11 +136,10 @@ def unpack(source: Path) -> None:
         parallel.save(state, train.WORK / f"{stage}.pt")
 
 
-def export_generator(target: Path) -> None:
-    """The pipeline folder `target`/generator."""
+def save_generator(folder: Path) -> None:
+    """The pipeline folder, without a card."""
     state = torch.load(train.WORK / "generator.pt", weights_only=True)
     denoiser = _load(train.Denoiser(), state)
-    folder = target / "generator"
     shutil.rmtree(folder, ignore_errors=True)
     with quiet():
         pipeline = StableDiffusionPipeline(
@@ -154,12 +153,18 @@ def export_generator(target: Path) -> None:
             requires_safety_checker=False,
         )
         pipeline.to(torch.float16).save_pretrained(folder)
+
+
+def export_generator(target: Path) -> None:
+    """The pipeline folder `target`/generator with its card, which takes some minutes."""
+    folder = target / "generator"
+    save_generator(folder)
     evaluator = evaluate.scene_accuracy(check.evaluator())
     recognised = check.generator(CARD_PICTURES, str(folder))
     _card(
         folder,
         "The lab's generator",
-        "A StableDiffusionPipeline for 64 px, trained for 4 steps of DDIM without guidance.",
+        "A StableDiffusionPipeline for 64 px, for two to four steps of DDIM without guidance.",
         {"training samples": _samples("shapes") + _samples("generator")}
         | {f"recognised, {family}": shares for family, shares in recognised.items()}
         | {f"evaluator right on scenes, {family}": share for family, share in evaluator.items()},

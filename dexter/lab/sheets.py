@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dexter.errors import InputError
+from dexter.generators import steps_of
 from dexter.lab import shipped, world
 from dexter.lab.scenes import Scene, caption, full_caption, render, sample_scene
 from dexter.seeds import picture_seeds
@@ -389,8 +390,8 @@ def pictures_sheet(sections: Sequence[Section]) -> Image.Image:
     return draw(
         "What the lab's generator draws",
         [
-            f"{trained}4 steps, no guidance. Prompts are “a picture of a” and what the headings "
-            "say; the first seeds there are, nothing chosen.",
+            f"{trained}{steps_of('lab')} steps, no guidance. Prompts are “a picture of a” and what "
+            "the headings say; the first seeds there are, nothing chosen.",
             ATTRIBUTION,
         ],
         sections,
