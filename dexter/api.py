@@ -14,8 +14,9 @@ from PIL import Image
 from dexter.classifiers import Classifier, load_classifier
 from dexter.config import RunConfig
 from dexter.device import select_device
-from dexter.generator import Generator, load_generator
+from dexter.generator import Generator
 from dexter.migration import classifier_settings
+from dexter.models import generator_of
 from dexter.optimize import Optimization, optimize
 from dexter.prompt import load_masked_lm
 from dexter.score import draw_frames
@@ -50,19 +51,7 @@ class DEXTER:
         """
         config = self.config
         device = select_device(config.device)
-        generator = load_generator(
-            config.generator,
-            lora=config.lora,
-            scheduler=config.scheduler,
-            device=device,
-            dtype=config.dtype,
-            image_size=config.image_size,
-            diffusion_steps=config.diffusion_steps,
-            guidance=config.guidance,
-            padding=config.padding,
-            decoder=config.decoder,
-            safety_checker=config.safety_checker,
-        )
+        generator = generator_of(config, device)
         search = optimize(
             config,
             classifier=classifier,

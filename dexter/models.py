@@ -42,11 +42,9 @@ def classifier_of(config: RunConfig, device: str, *, root: Path | str | None = N
     )
 
 
-def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
-    """Load what ``config`` names; ``root``: where the lab's models lie. Raises InputError."""
-    device = select_device(config.device)
-    classifier = classifier_of(config, device, root=root)
-    generator = load_generator(
+def generator_of(config: RunConfig, device: str, *, root: Path | str | None = None) -> Generator:
+    """The generator that ``config`` names. Raises InputError."""
+    return load_generator(
         config.generator,
         lora=config.lora,
         scheduler=config.scheduler,
@@ -60,6 +58,13 @@ def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
         safety_checker=config.safety_checker,
         root=root,
     )
+
+
+def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
+    """Load what ``config`` names; ``root``: where the lab's models lie. Raises InputError."""
+    device = select_device(config.device)
+    classifier = classifier_of(config, device, root=root)
+    generator = generator_of(config, device, root=root)
     return Models(
         classifier, generator, load_masked_lm(config.masked_lm, device=device, root=root), device
     )
