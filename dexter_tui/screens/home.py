@@ -35,7 +35,7 @@ LIST_SECONDS = 2.0  # between two readings of a list that changes while runs are
 # What there is to do with runs, and not without.
 _OF_RUNS = {
     "open", "filter", "sort", "reverse", "pause", "cancel", "retry", "prioritise", "tag", "note",
-    "archive", "delete", "export", "compare", "query", "copy_id",
+    "archive", "delete", "export", "copy_id",
 }  # fmt: skip
 
 
@@ -529,6 +529,8 @@ class HomeScreen(DataScreen):
 
     def pointless(self, action: str) -> bool:
         runs = self.query_one(RunList)
+        if action in ("compare", "query"):  # comparisons may be there, though their runs are gone
+            return self.has_class("-empty")
         if action == "preview":
             return self._next_preview is None or not self.dexter.options.low_bandwidth
         if runs.marked or action not in ("pause", "cancel", "retry"):
