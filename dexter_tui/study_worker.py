@@ -546,7 +546,7 @@ def probe(asked: dict[str, Any]) -> dict[str, Any]:
 
     def tell(_state: str, done: int, total: int) -> None:
         nonlocal last
-        if time.monotonic() - last > 2:
+        if total and time.monotonic() - last > 2:
             last = time.monotonic()
             log(f"{done} of {total} pictures")
 
