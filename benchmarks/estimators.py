@@ -41,7 +41,7 @@ RESULTS = Path("benchmarks/results/estimators.json")
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: its answer, and what it took. ``recipe``: digest of all that decides the answer."""
+    """One run: its answer, and what it took. ``recipe``: digest of settings and weights."""
 
     estimator: str
     classifier: str

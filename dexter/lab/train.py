@@ -39,14 +39,22 @@ def subject_weights() -> dict[str, float]:
     }
 
 
+ITEM_COUNTS = (0.45, 0.35, 0.15, 0.05)
+
+
 def training_scenes(
-    rng: np.random.Generator, count: int, weights: dict[str, float] | None = None
+    rng: np.random.Generator, count: int, item_counts: Sequence[float] = ITEM_COUNTS
 ) -> list[Scene]:
-    """Scenes with subjects by `weights` (default: the mix), one in 25 without."""
-    weights = weights or subject_weights()
+    """Scenes with subjects by the mix, one in 25 without; item_counts: as in `sample_scene`."""
+    weights = subject_weights()
     nothing: dict[str, Any] = {"subject": None}
     return [
-        sample_scene(rng, subjects=weights, **(nothing if rng.random() < 0.04 else {}))
+        sample_scene(
+            rng,
+            subjects=weights,
+            item_counts=item_counts,
+            **(nothing if rng.random() < 0.04 else {}),
+        )
         for _ in range(count)
     ]
 
@@ -230,12 +238,8 @@ def drawn_scenes(rng: np.random.Generator, count: int, item_counts: Sequence[flo
     Narrower than the scenes that classifiers learn from: things stand in an order of their own, so
     that it depends on the caption alone which of them is where.
     """
-    weights = subject_weights()
-    nothing: dict[str, Any] = {"subject": None}
     scenes = []
-    for _ in range(count):
-        other = nothing if rng.random() < 0.04 else {}
-        scene = sample_scene(rng, subjects=weights, item_counts=item_counts, **other)
+    for scene in training_scenes(rng, count, item_counts):
         # A third in the sky, or on the ground, would hide the first.
         both = (world.SKY_ITEMS, world.GROUND_ITEMS)
         kinds = [[item for item in kind if item in scene.items] for kind in both]
