@@ -12,7 +12,7 @@ import toy
 
 from dexter.config import RunConfig
 from dexter.generator import Generator, load_generator
-from dexter.reasoning.helper import Helper
+from dexter.reasoning.helper import Helper, helps
 from dexter.reasoning.pictures import MemoryBank, Pictures, Request
 from dexter_tui.bank import StoreBank, StoreCache
 from store import Store
@@ -118,3 +118,15 @@ def test_two_processes_draw_what_one_does_and_one_goes_on_without_the_other(
         assert sorted(after) == sorted(alone)
     finally:
         helper.close()
+
+
+def test_the_lab_is_drawn_by_two_and_stable_diffusion_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    lab = RunConfig(classifier="lab:birds-biased", class_name="waterbird", device="cpu")
+    assert helps(lab, "cpu")
+    assert not helps(lab, "cuda:0")
+    assert not helps(lab.model_copy(update={"generator": "CompVis/stable-diffusion-v1-4"}), "cpu")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    assert not helps(lab, "cpu")

@@ -82,7 +82,11 @@ def vae_task(samples: int) -> parallel.Task:
         return module
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
-        truth = pictures(training_scenes(rng, batch))
+        coloured = [
+            sample_scene(rng, subjects=world.COLOURABLE, item_counts=ITEM_COUNTS)
+            for _ in range(batch // 4)
+        ]
+        truth = pictures([*coloured, *training_scenes(rng, batch - len(coloured))])
         latents = module.encoder(truth)
         # Noise on the latents makes the decoder forgiving of a generator's small errors.
         decoded = module.decoder(latents + 0.08 * torch.randn_like(latents))
@@ -91,6 +95,7 @@ def vae_task(samples: int) -> parallel.Task:
             functional.l1_loss(decoded, truth)
             + 0.5 * functional.mse_loss(decoded, truth)
             + 0.5 * _edge_loss(decoded, truth)
+            + _hue_loss(decoded, truth)
             + 0.05 * (mean.square() + (std - 1).square()).mean()
         )
         return total
@@ -113,6 +118,16 @@ def _edge_loss(a: Tensor, b: Tensor) -> Tensor:
     return functional.l1_loss(a.diff(dim=-1), b.diff(dim=-1)) + functional.l1_loss(
         a.diff(dim=-2), b.diff(dim=-2)
     )
+
+
+def _hue_loss(a: Tensor, b: Tensor) -> Tensor:
+    """L1 of the differences between neighbouring channels, over 4 x 4 px.
+
+    Without it the latents have room for textures before they have any for the rarer colours:
+    purple comes out blue and pink comes out grey.
+    """
+    hues = [functional.avg_pool2d(x, 4).diff(dim=1) for x in (a, b)]
+    return functional.l1_loss(*hues)
 
 
 # --- text encoder ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 from dexter.config import RunConfig
 from dexter.reasoning.pictures import Images, Request
 
-SMALL = 2**30  # bytes a process may take at its peak
+SMALL = 2**31  # bytes a process may take at its peak; the lab takes 1.4 GB by estimate
 
 
 class Helper:
