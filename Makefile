@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens bench-bias bench-bias-full bench-claims calibration gpu-check bench-store chaos help
+.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens bench-bias bench-bias-full calibration gpu-check bench-store chaos help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -57,9 +57,6 @@ bench-bias: setup ## how often the findings are true, on ten classifiers with kn
 
 bench-bias-full: setup ## the same on the whole fleet
 	$(BIN)/python -m benchmarks.bias --full
-
-bench-claims: setup ## whether the evidence finds what was planted in the whole fleet, and nothing else
-	$(BIN)/python -m benchmarks.claims
 
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration

@@ -1,11 +1,15 @@
-"""How often the findings are true: the fleet of planted classifiers, words against measured truth.
+"""How often the findings are true: words and claims about the fleet against measured truth.
 
 A unit is (classifier, its target class, attribute family). It is positive if drawing the attribute
 into real scenes changes the target's probability by 0.20 or more in the mean, negative at 0.05 or
-less; between them, and for what the class is by definition, nothing is scored. The words of three
-seeds name a family if at least two of them have a word of it; what ranks the units is the share of
-seeds that do. `make bench-bias` takes a fixed subset, `make bench-bias-full` the whole fleet; both
-go on where they were stopped.
+less; between them, and for what the class is by definition, nothing is scored.
+
+Words: three seeds name a family if at least two of them have a word of it; what ranks the units is
+the share of seeds that do. Claims: each member is asked for the families planted in its task and
+some more (`benchmarks.claims`); a positive is found if the effect is confirmed with the true sign.
+
+`make bench-bias` takes a fixed subset, `make bench-bias-full` the whole fleet; both go on where
+they were stopped.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,9 +31,13 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
+from benchmarks.claims import Claimed, Court
+from benchmarks.recipes import of_lab
+from dexter import checkpoints
 from dexter.lab.fleet import FLEET, MANIFEST, MARK, NEGATIVE, POSITIVE, TASKS, families
 
 RESULTS = Path("benchmarks/results")
+WORK = Path("build/bench-bias")
 SEEDS = 3
 SUBSET = (
     "birds-water-100", "pets-ball-100", "cars-red-100", "blond-female-100", "old-dark-95",
@@ -40,12 +48,13 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Words:
-    """What one run answered."""
+    """What one run answered. ``recipe``: its settings and a digest of all weights."""
 
     classifier: str
     seed: int
     words: tuple[str, ...]
     cpu_seconds: float
+    recipe: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,8 @@ class Unit:
     effect: float
     """Measured on real scenes."""
     score: float
-    """What the product says: here the share of seeds that name the family."""
+    """How much the product says that it matters: share of seeds, or size of the effect."""
+    claimed: bool
 
     @property
     def positive(self) -> bool:
@@ -67,10 +77,6 @@ class Unit:
     @property
     def negative(self) -> bool:
         return abs(self.effect) <= NEGATIVE
-
-    @property
-    def claimed(self) -> bool:
-        return self.score > 0.5
 
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -87,67 +93,81 @@ def _models() -> tuple[Any, Any]:
     return load_generator("lab"), load_masked_lm("lab")
 
 
-def one_run(name: str, seed: int, overrides: dict[str, Any]) -> Words:
+def one_run(name: str, seed: int, preset: str, kept: Collection[Words]) -> Words:
+    """Search words for a member, or take what was ``kept`` of the same recipe."""
     from dexter import RunConfig, load_classifier
     from dexter.optimize import optimize
 
     generator, masked_lm = _models()
     task = TASKS[FLEET[name].task]
-    settings = {"preset": "quick", **overrides}
     config = RunConfig.from_preset(
-        str(settings.pop("preset")),
+        preset,
         classifier=f"lab:fleet/{name}",
         class_name=task.labels[0],
         seed=seed,
         template=task.template,
         device="cpu",
-        **settings,
     )
+    classifier = load_classifier(config.classifier)
+    weights = of_lab("generator", "masked_lm", f"classifiers/fleet/{name}")
+    recipe = f"{weights} {config.model_dump_json()}"
+    for run in kept:
+        if run.recipe == recipe:
+            return run
     started = time.process_time()
-    search = optimize(
-        config,
-        classifier=load_classifier(config.classifier),
-        generator=generator,
-        masked_lm=masked_lm,
-    )
+    search = optimize(config, classifier=classifier, generator=generator, masked_lm=masked_lm)
     for _ in search:
         pass
-    return Words(name, seed, search.result.words, time.process_time() - started)
+    return Words(name, seed, search.result.words, time.process_time() - started, recipe)
 
 
-def collect(
-    names: Sequence[str], journal: Path, jobs: int, overrides: dict[str, Any]
-) -> list[Words]:
+def search_words(names: Sequence[str], preset: str, jobs: int, progress: Progress) -> list[Words]:
     """Every run of these classifiers; those that the journal has are not done again."""
-    journal.parent.mkdir(parents=True, exist_ok=True)
+    journal = WORK / "words.jsonl"
+    rows = (
+        [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    )
+    kept = [Words(**{**row, "words": tuple(row["words"])}) for row in rows]
     done = []
-    if journal.exists():
-        rows = [json.loads(line) for line in journal.read_text().splitlines()]
-        done = [Words(**{**row, "words": tuple(row["words"])}) for row in rows]
-    have = {(run.classifier, run.seed) for run in done}
-    wanted = [(name, seed) for name in names for seed in range(SEEDS) if (name, seed) not in have]
-    with (
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
-        Progress(
-            *Progress.get_default_columns()[:-1],
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        ) as progress,
-    ):
-        bar = progress.add_task("runs", total=len(wanted) + len(have), completed=len(have))
-        for future in as_completed([pool.submit(one_run, *pair, overrides) for pair in wanted]):
-            run = future.result()
-            done.append(run)
-            with journal.open("a") as file:
-                file.write(json.dumps(asdict(run)) + "\n")
-            progress.advance(bar)
-    return [run for run in done if run.classifier in names]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        runs = [
+            pool.submit(
+                one_run,
+                name,
+                seed,
+                preset,
+                [r for r in kept if (r.classifier, r.seed) == (name, seed)],
+            )
+            for name in names
+            for seed in range(SEEDS)
+        ]
+        for future in progress.track(as_completed(runs), len(runs), description="words"):
+            done.append(future.result())
+            if done[-1] not in kept:
+                with journal.open("a") as file:
+                    file.write(json.dumps(asdict(done[-1])) + "\n")
+    return done
+
+
+def claims_about(
+    names: Sequence[str], manifest: dict[str, Any], progress: Progress
+) -> list[Claimed]:
+    """The claims about these classifiers; those that the journal has are not tested again."""
+    court = Court(manifest, WORK)
+    try:
+        return [
+            claim
+            for name in progress.track(names, description="claims")
+            for claim in court.ask(name)
+        ]
+    finally:
+        court.close()
 
 
 # --- against the truth ----------------------------------------------------------------------------
 
 
-def units(runs: Iterable[Words], manifest: dict[str, Any]) -> list[Unit]:
+def units_of_words(runs: Iterable[Words], manifest: dict[str, Any]) -> list[Unit]:
     """Every question about the classifiers that were run."""
     answers: dict[str, list[set[str]]] = {}
     for run in runs:
@@ -160,7 +180,22 @@ def units(runs: Iterable[Words], manifest: dict[str, Any]) -> list[Unit]:
             if family in member["core"]:
                 continue
             named = [bool(set(words) & said) for said in seeds]
-            found.append(Unit(name, family, kind, effect, sum(named) / len(named)))
+            score = sum(named) / len(named)
+            found.append(Unit(name, family, kind, effect, score, score > 0.5))
+    return found
+
+
+def units_of_claims(claims: Iterable[Claimed], manifest: dict[str, Any]) -> list[Unit]:
+    """Every question that was tested."""
+    found = []
+    for claim in claims:
+        effect = manifest[claim.classifier]["effects"].get(claim.family)
+        if effect is not None:
+            wrong_way = abs(effect) >= POSITIVE and effect * claim.effect < 0
+            confirmed = claim.verdict == "confirmed" and not wrong_way
+            kind = families()[claim.family][0]
+            score = 0.0 if wrong_way else claim.score
+            found.append(Unit(claim.classifier, claim.family, kind, effect, score, confirmed))
     return found
 
 
@@ -228,8 +263,8 @@ def evaluate(found: Sequence[Unit]) -> dict[str, Any]:
     }
 
 
-def table(results: dict[str, Any]) -> Table:
-    shown = Table("kind", "positives", "negatives", *MEASURES)
+def table(what: str, results: dict[str, Any]) -> Table:
+    shown = Table("kind", "positives", "negatives", *MEASURES, title=what)
     for kind, row in results.items():
         cells = [
             f"{row[name]['value']:.2f} ({row[name]['low']:.2f} to {row[name]['high']:.2f})"
@@ -242,38 +277,37 @@ def table(results: dict[str, Any]) -> Table:
 
 
 def main() -> None:
-    from dexter import checkpoints
-
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bias", description=__doc__)
     parser.add_argument("--full", action="store_true", help="the whole fleet")
     parser.add_argument("--jobs", type=int, default=2, help="one-thread processes")
     parser.add_argument("--preset", default="quick")
-    parser.add_argument("--fresh", action="store_true", help="forget what an earlier call measured")
     options = parser.parse_args()
     names = tuple(FLEET) if options.full else SUBSET
-    name = "bias-full" if options.full else "bias-subset"
-    journal = Path("build") / "bench" / f"bias-{options.preset}.jsonl"
-    if options.fresh:
-        journal.unlink(missing_ok=True)
     folder = checkpoints.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
+    WORK.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    runs = collect(names, journal, options.jobs, {"preset": options.preset})
-    found = units(runs, manifest)
-    results = {
+    columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        runs = search_words(names, options.preset, options.jobs, progress)
+        claims = claims_about(names, manifest, progress)
+    units = {"words": units_of_words(runs, manifest), "claims": units_of_claims(claims, manifest)}
+    results = {what: evaluate(found) for what, found in units.items()}
+    target = RESULTS / f"bias-{'full' if options.full else 'subset'}.json"
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    record = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "preset": options.preset,
         "classifiers": len(names),
         "seeds": SEEDS,
-        "cpu_seconds": sum(run.cpu_seconds for run in runs),
-        "words": evaluate(found),
-        "units": [asdict(unit) for unit in found],
+        "cpu_seconds_of_words": sum(run.cpu_seconds for run in runs),
+        **results,
+        "units": {what: [asdict(unit) for unit in found] for what, found in units.items()},
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    target = RESULTS / f"{name}.json"
-    target.write_text(json.dumps(results, indent=1) + "\n")
+    target.write_text(json.dumps(record, indent=1) + "\n")
     console = Console(width=120)
-    console.print(table(results["words"]))
+    for what, rows in results.items():
+        console.print(table(what, rows))
     console.print(f"{time.monotonic() - started:.0f} s; written to {target}")
 
 

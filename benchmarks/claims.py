@@ -1,50 +1,38 @@
-"""Does the evidence find what was planted, and nothing else? The whole fleet of the lab.
+"""What the evidence says of the fleet: every member is asked the same claims as others of its task.
 
-    python -m benchmarks.claims [--task TASK] [--home FOLDER]
-
-Every member is asked the same claims as the others of its task: all attributes planted in that
-task, and some that are not. Its manifest says what was planted in fact, by drawing scenes with and
-without the attribute: an effect of 0.20 or more is a dependence, one of 0.05 or less is none, what
-lies between is not counted. Pictures, placebos and results are kept in FOLDER, so that it goes on
-where it was stopped.
+All attributes planted in the task, and some that are not, each by one word. Members of a task share
+their pictures, which are kept in a store, so that a benchmark goes on where it was stopped.
 """
 
-import argparse
+from __future__ import annotations
+
 import json
-import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dexter import checkpoints
-from dexter.reasoning.claims import Candidate
-from dexter.reasoning.world import World, load_world, make_topic
+from benchmarks.recipes import of_lab
+from dexter.lab.fleet import FLEET
+from dexter.reasoning.world import World
 
-POSITIVE, NEGATIVE = 0.20, 0.05
+if TYPE_CHECKING:
+    from dexter.classifiers import Classifier
+    from dexter.reasoning.claims import Claim
+
 MORE = 4  # attributes that nobody planted, a task
-TARGETS = {"false alarms": 0.02, "recall": 0.90, "AUROC": 0.95}
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A claim about a member beside the truth."""
+class Claimed:
+    """A claim about a member. ``recipe``: digest of the weights that it rests on."""
 
-    member: str
+    classifier: str
     family: str
-    kind: str
-    truth: float
     verdict: str
     reason: str | None
     effect: float
-
-    @property
-    def positive(self) -> bool | None:
-        """Whether the attribute matters in fact; None where that is not clear."""
-        if abs(self.truth) >= POSITIVE:
-            return True
-        return False if abs(self.truth) <= NEGATIVE else None
+    recipe: str = ""
 
     @property
     def score(self) -> float:
@@ -70,128 +58,75 @@ def concepts_of(task: Sequence[Mapping[str, Any]], world: World) -> dict[str, st
     }
 
 
-def auroc(outcomes: Sequence[Outcome]) -> float | None:
-    """How often a dependence scores above a non-dependence, ties by half."""
-    yes = [o.score for o in outcomes if o.positive]
-    no = [o.score for o in outcomes if o.positive is False]
-    if not yes or not no:
-        return None
-    return sum((a > b) + 0.5 * (a == b) for a in yes for b in no) / (len(yes) * len(no))
+class Court:
+    """Asks members of the fleet, with what all of them share."""
 
+    def __init__(self, manifest: Mapping[str, Mapping[str, Any]], home: Path) -> None:
+        import torch
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """What was found, by kind of attribute, in Markdown."""
-    lines = [
-        "| kind | dependences found | false alarms | AUROC | not drawn |",
-        "|---|---|---|---|---|",
-    ]
-    kinds = sorted({o.kind for o in outcomes})
-    for kind in [*kinds, "all"]:
-        own = [o for o in outcomes if kind in (o.kind, "all")]
-        yes = [o for o in own if o.positive]
-        no = [o for o in own if o.positive is False]
-        area = auroc(own)
-        lines.append(
-            f"| {kind} | {_share(yes, 'confirmed')} | {_share(no, 'confirmed')} | "
-            f"{'' if area is None else f'{area:.2f}'} | "
-            f"{sum(o.reason == 'not_drawn' for o in own)} of {len(own)} |"
+        from dexter.config import RunConfig
+        from dexter.generator import load_generator
+        from dexter.reasoning.detection import load_detector
+        from dexter.reasoning.helper import Helper
+        from dexter.reasoning.pictures import Pictures
+        from dexter.reasoning.world import load_world
+        from dexter_tui.bank import StoreBank, StoreCache
+        from store import Store
+
+        torch.set_num_threads(1)
+        home.mkdir(parents=True, exist_ok=True)
+        self.manifest = manifest
+        self.world = load_world()
+        self.generator, self.detector = load_generator("lab"), load_detector("lab")
+        self.store = Store.open(home.resolve())
+        self.cache = StoreCache(self.store)
+        self.helper = Helper(RunConfig(classifier="lab:birds-biased", class_name="waterbird"))
+        self.pictures = Pictures(
+            self.generator,
+            self.generator.weights_hash,
+            StoreBank(self.store),
+            helper=self.helper,
         )
-    return "\n".join(lines)
+        self.journal = home / "claims.jsonl"
+        lines = self.journal.read_text().splitlines() if self.journal.exists() else []
+        self.kept = [Claimed(**json.loads(line)) for line in lines]
 
+    def ask(self, name: str) -> list[Claimed]:
+        """The claims about a member, from the journal if it has any of the same weights."""
+        from dexter.classifiers import load_classifier
 
-def _share(outcomes: Sequence[Outcome], verdict: str) -> str:
-    if not outcomes:
-        return ""
-    count = sum(o.verdict == verdict for o in outcomes)
-    return f"{count} of {len(outcomes)} ({count / len(outcomes):.0%})"
+        classifier = load_classifier(f"lab:fleet/{name}")
+        recipe = of_lab("generator", "image_text", f"classifiers/fleet/{name}")
+        found = [c for c in self.kept if c.classifier == name and c.recipe == recipe]
+        if not found:
+            found = [
+                Claimed(name, family, claim.verdict, claim.reason, claim.effect, recipe)
+                for family, claim in self._test(name, classifier)
+            ]
+            with self.journal.open("a") as file:
+                file.writelines(json.dumps(asdict(claim)) + "\n" for claim in found)
+        return found
 
+    def _test(self, name: str, classifier: Classifier) -> Iterator[tuple[str, Claim]]:
+        from dexter.reasoning.candidates import sayable_by
+        from dexter.reasoning.claims import Candidate
+        from dexter.reasoning.evidence import Experiment, Witness
+        from dexter.reasoning.world import make_topic
 
-def main() -> int:
-    """0 if all targets are met."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--task", help="one task alone, such as birds")
-    parser.add_argument("--home", type=Path, default=Path("build/bench-bias"))
-    options = parser.parse_args()
-    import torch
+        sayable = sayable_by(self.generator.tokenizer, self.world)
+        task = [m for other, m in self.manifest.items() if FLEET[other].task == FLEET[name].task]
+        words = {f: w for f, w in concepts_of(task, self.world).items() if sayable(w)}
+        core = self.manifest[name]["core"]
+        experiment = Experiment(
+            Witness(self.pictures, classifier, 0, self.detector),
+            make_topic(classifier.labels, 0, world=self.world, core=core),
+            placebo_cache=self.cache,
+            known=sayable,
+        )
+        candidates = [Candidate(word, self.world.slot(word), 0) for word in words.values()]
+        return zip(words, experiment.test(candidates), strict=True)
 
-    from dexter.classifiers import load_classifier
-    from dexter.generator import load_generator
-    from dexter.reasoning.candidates import sayable_by
-    from dexter.reasoning.detection import load_detector
-    from dexter.reasoning.evidence import Experiment, Witness
-    from dexter.reasoning.pictures import Pictures
-    from dexter_tui.bank import StoreBank, StoreCache
-    from store import Store
-
-    torch.set_num_threads(1)
-    world = load_world()
-    file = checkpoints.find("lab", "classifiers", "fleet", "manifest.json")
-    manifest: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
-    tasks: dict[str, list[str]] = {}
-    for name in manifest:
-        tasks.setdefault(name.split("-")[0], []).append(name)
-    if options.task:
-        tasks = {options.task: tasks[options.task]}
-    options.home.mkdir(parents=True, exist_ok=True)
-    done = options.home / "results.jsonl"
-    outcomes = [Outcome(**json.loads(line)) for line in _lines(done)]
-    finished = {o.member for o in outcomes}
-    began = time.monotonic()
-    generator = load_generator("lab")
-    detector = load_detector("lab")
-    sayable = sayable_by(generator.tokenizer, world)
-    with Store.open(options.home.resolve()) as store, done.open("a", encoding="utf-8") as record:
-        pictures = Pictures(generator, generator.weights_hash, StoreBank(store))
-        for task, names in tasks.items():
-            words = concepts_of([manifest[name] for name in names], world)
-            words = {family: word for family, word in words.items() if sayable(word)}
-            for name in names:
-                if name in finished:
-                    continue
-                classifier = load_classifier(f"lab:fleet/{name}")
-                topic = make_topic(classifier.labels, 0, world=world, core=manifest[name]["core"])
-                experiment = Experiment(
-                    Witness(pictures, classifier, 0, detector),
-                    topic,
-                    placebo_cache=StoreCache(store),
-                    known=sayable,
-                )
-                claims = experiment.test(
-                    [Candidate(word, world.slot(word), 0) for word in words.values()]
-                )
-                new = [
-                    Outcome(
-                        member=name,
-                        family=family,
-                        kind=world.families[family].slot,
-                        truth=manifest[name]["effects"].get(family, 0.0),
-                        verdict=claim.verdict,
-                        reason=claim.reason,
-                        effect=claim.effect,
-                    )
-                    for family, claim in zip(words, claims, strict=True)
-                ]
-                outcomes += new
-                record.writelines(json.dumps(vars(o)) + "\n" for o in new)
-                record.flush()
-                spent = time.monotonic() - began
-                print(f"{task}: {name}, {spent:.0f} s, {pictures.drawn} pictures", flush=True)
-    print(table(outcomes))
-    area = auroc(outcomes)
-    yes = [o for o in outcomes if o.positive]
-    no = [o for o in outcomes if o.positive is False]
-    met = (
-        area is not None
-        and area >= TARGETS["AUROC"]
-        and sum(o.verdict == "confirmed" for o in yes) >= TARGETS["recall"] * len(yes)
-        and sum(o.verdict == "confirmed" for o in no) <= TARGETS["false alarms"] * len(no)
-    )
-    return int(not met)
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    def close(self) -> None:
+        """Let go of the second process and the store."""
+        self.helper.close()
+        self.store.close()

@@ -9,7 +9,6 @@ places, is searched with the mix alone.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import statistics
 import time
@@ -24,6 +23,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from benchmarks.recipes import of_lab
 
 TEMPLATE = "a picture of a bird with [MASK] and [MASK]"
 CLASSIFIERS = ("lab:birds-biased", "lab:birds-balanced")
@@ -41,7 +42,7 @@ RESULTS = Path("benchmarks/results/estimators.json")
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: its answer, and what it took. ``recipe``: digest of settings and weights."""
+    """One run: its answer, and what it took. ``recipe``: settings, and a digest of all weights."""
 
     estimator: str
     classifier: str
@@ -75,10 +76,7 @@ def one_run(
     preset: str,
     kept: Collection[Outcome] = (),
 ) -> Outcome:
-    """Search words and score them on 100 fresh pictures, or what was ``kept`` of the same recipe.
-
-    The recipe is the settings and the weights of generator and classifier.
-    """
+    """Search words, score them on 100 fresh pictures; or what was ``kept`` of the same recipe."""
     from dexter import RunConfig, activation_score
     from dexter.classifiers import class_index
     from dexter.optimize import optimize
@@ -93,8 +91,8 @@ def one_run(
         device="cpu",
         **ESTIMATORS[estimator],
     )
-    said = f"{config.model_dump_json()} {generator.weights_hash} {network.weights_hash}"
-    recipe = hashlib.sha256(said.encode()).hexdigest()
+    own = classifier.removeprefix("lab:")
+    recipe = f"{of_lab('generator', 'masked_lm', f'classifiers/{own}')} {config.model_dump_json()}"
     for outcome in kept:
         if outcome.recipe == recipe:
             return outcome

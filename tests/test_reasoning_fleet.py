@@ -1,6 +1,11 @@
 """The benchmark on the fleet: what it asks, and how it counts."""
 
-from benchmarks.claims import Outcome, auroc, concepts_of, table
+from typing import Any
+
+import numpy as np
+
+from benchmarks.bias import Words, auroc, evaluate, units_of_claims, units_of_words
+from benchmarks.claims import Claimed, concepts_of
 from dexter.reasoning.world import Family, World
 
 WORLD = World(
@@ -14,10 +19,10 @@ WORLD = World(
         "birds": Family(("bird",), "subject"),
     }
 )
-
-
-def outcome(truth: float, verdict: str, effect: float, reason: str | None = None) -> Outcome:
-    return Outcome("member", "water", "background", truth, verdict, reason, effect)
+MANIFEST: dict[str, Any] = {
+    "one": {"core": ["red"], "effects": {"water": 0.5, "night": -0.3, "red": 0.4, "ball": 0.01}},
+    "two": {"core": [], "effects": {"water": 0.05, "night": 0.1, "mark": 0.9}},
+}
 
 
 def test_all_members_of_a_task_are_asked_the_same() -> None:
@@ -28,17 +33,36 @@ def test_all_members_of_a_task_are_asked_the_same() -> None:
     assert set(words) == {"water", "night", "ball", "hat", "blue"}
 
 
-def test_dependences_and_false_alarms_are_counted() -> None:
-    outcomes = [
-        outcome(0.5, "confirmed", 0.4),
-        outcome(-0.3, "inconclusive", -0.2, "not_drawn"),
-        outcome(0.01, "refuted", 0.02),
-        outcome(0.05, "confirmed", 0.3),
-        outcome(0.1, "confirmed", 0.3),  # neither
+def test_dependences_and_false_claims_are_counted() -> None:
+    claims = [
+        Claimed("one", "water", "confirmed", None, 0.4),
+        Claimed("one", "night", "confirmed", None, 0.6),  # the wrong way round
+        Claimed("one", "ball", "refuted", None, 0.02),
+        Claimed("two", "water", "confirmed", None, 0.3),
+        Claimed("two", "night", "confirmed", None, 0.3),  # neither true nor false
     ]
-    assert [o.positive for o in outcomes] == [True, True, False, False, None]
-    assert outcomes[1].score == 0
-    assert auroc(outcomes) == 0.5  # of (0.4, 0) against (0.02, 0.3)
-    assert auroc(outcomes[:1]) is None
-    last = table(outcomes).splitlines()[-1]
-    assert last == "| all | 1 of 2 (50%) | 1 of 2 (50%) | 0.50 | 1 of 5 |"
+    found = units_of_claims(claims, MANIFEST)
+    assert [unit.claimed for unit in found] == [True, False, False, True, True]
+    assert auroc(found) == 0.5  # of (0.4, 0) against (0.02, 0.3)
+    assert np.isnan(auroc(found[:1]))
+    row = evaluate(found)["all"]
+    assert (row["positives"], row["negatives"]) == (2, 2)
+    assert row["recall"]["value"] == 0.5
+    assert row["false_claim_rate"]["value"] == 0.5
+
+
+def test_two_of_three_seeds_name_a_family() -> None:
+    runs = [
+        Words(name, seed, words, 1.0, "")
+        for name, answers in {
+            "one": [("sea", "ball"), ("water", "cat"), ("cat", "dog")],
+            "two": [("sea", "lake"), ("cat", "dog"), ("cat", "night")],
+        }.items()
+        for seed, words in enumerate(answers)
+    ]
+    found = {(unit.classifier, unit.family): unit for unit in units_of_words(runs, MANIFEST)}
+    assert ("one", "red") not in found  # what the class is by definition
+    assert found["one", "water"].claimed
+    assert not found["one", "ball"].claimed
+    assert found["two", "water"].score == 1 / 3
+    assert found["two", "mark"].score == 0  # it has no word

@@ -20,10 +20,10 @@ from dexter.lab import classifiers, fleet, parallel, train
 from dexter.lab.export import export, unpack
 
 SAMPLES = {
-    "vae": 20_000,
+    "vae": 60_000,
     "text": 150_000,
     "shapes": 40_000,
-    "generator": 60_000,
+    "generator": 80_000,
     "masked-lm": 250_000,
     "eyes": 300_000,
     "image-text": 150_000,

@@ -162,10 +162,8 @@ def mixed_prompt(word: str, length: int, rng: np.random.Generator) -> str:
     """
     family = next((name for name, words in FAMILIES.items() if word in words), "items")
     fixed: dict[str, Any] = {} if family == "items" else {family: word}
-    able = {"colour": world.COLOURABLE, "hair": world.PEOPLE, "skin": world.PEOPLE,
-            "age": world.OLD_PEOPLE}  # fmt: skip
-    if family in able:
-        fixed["subject"] = str(rng.choice(tuple(able[family])))
+    if family in world.ABLE:
+        fixed["subject"] = str(rng.choice(world.ABLE[family]))
     scene = sample_scene(rng, **fixed)
     # Two in the sky and two on the ground: a third would hide the first.
     of_kind = (world.SKY_ITEMS, world.GROUND_ITEMS)
@@ -178,7 +176,7 @@ def mixed_prompt(word: str, length: int, rng: np.random.Generator) -> str:
     others = [w for w in (subject, scene.background, *items) if w != word]
     rng.shuffle(others)
     others += attributes
-    if family in able:
+    if family in world.ABLE:
         length = max(2, length)
         others = [subject, *(w for w in others if w not in (word, subject))]
     said = {word, *others[: length - 1]}

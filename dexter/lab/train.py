@@ -126,8 +126,8 @@ def _hue_loss(a: Tensor, b: Tensor) -> Tensor:
     Without it the latents have room for textures before they have any for the rarer colours:
     purple comes out blue and pink comes out grey.
     """
-    hues = [functional.avg_pool2d(x, 4).diff(dim=1) for x in (a, b)]
-    return functional.l1_loss(*hues)
+    ours, theirs = (functional.avg_pool2d(x, 4).diff(dim=1) for x in (a, b))
+    return functional.l1_loss(ours, theirs)
 
 
 # --- text encoder ---------------------------------------------------------------------------------
@@ -336,27 +336,105 @@ def generator_task(samples: int) -> parallel.Task:
         return module
 
     def loss(module: Any, rng: np.random.Generator, batch: int) -> Tensor:
-        scenes = drawn_scenes(rng, batch, (0.45, 0.3, 0.15, 0.07, 0.03))
-        steps, first = _noise_levels(batch)
+        noise = torch.randn(batch, models.LATENT_CHANNELS, models.LATENT_SIZE, models.LATENT_SIZE)
+        chosen = round(CHOICE_SHARE * batch)
+        scenes = drawn_scenes(rng, batch - chosen, (0.45, 0.3, 0.15, 0.07, 0.03))
+        steps, first = _noise_levels(len(scenes))
         latents = torch.cat([_mean_latents(scenes[:first]), _latents(scenes[first:])])
         captions = [
             caption(scene, rng) if rng.random() < 0.5 else full_caption(scene) for scene in scenes
         ]
         captions = ["" if rng.random() < DROP_CAPTION else text for text in captions]
-        return denoising_loss(module, latents, steps, captions)
+        open_captions, means, choices = zip(*(_choice(n, rng) for n in noise[:chosen]), strict=True)
+        return denoising_loss(
+            module,
+            torch.cat([torch.stack(choices), latents]),
+            torch.cat([_choosing_levels(chosen), steps]),
+            [*open_captions, *captions],
+            noise=noise,
+            under_noise=torch.cat([torch.stack(means), latents]),
+        )
 
-    return parallel.Task("generator", build, loss, samples, learning_rate=7e-4, decay=0.7)
+    return parallel.Task("generator", build, loss, samples, learning_rate=7e-4, decay=0.4)
 
 
-def denoising_loss(module: Any, latents: Tensor, steps: Tensor, captions: list[str]) -> Tensor:
-    """Squared error of the velocity, weighted by the noise's variance; latents (B, C, H, W)."""
+def denoising_loss(
+    module: Any,
+    latents: Tensor,
+    steps: Tensor,
+    captions: list[str],
+    noise: Tensor | None = None,
+    under_noise: Tensor | None = None,
+) -> Tensor:
+    """Squared error of the velocity, weighted by the noise's variance; latents (B, C, H, W).
+
+    under_noise: what the noise is added to, where that is not the latents that should come out.
+    """
     signal, noise_level = (part[steps].view(-1, 1, 1, 1) for part in _schedule())
-    noise = torch.randn_like(latents)
-    noisy = signal * latents + noise_level * noise
+    noise = torch.randn_like(latents) if noise is None else noise
+    noisy = signal * (latents if under_noise is None else under_noise) + noise_level * noise
     predicted = module.velocity(noisy, steps, module.encode(captions))
-    velocity = signal * noise - noise_level * latents
+    velocity = (signal * noisy - latents) / noise_level
     error: Tensor = noise_level.square() * (predicted - velocity).square()
     return error.mean()
+
+
+# Where a caption leaves a choice ("a bird"), the sampler's first step draws the mean of all that it
+# may mean. In the training data no noisy picture is such a mean, so the steps behind it would only
+# sharpen a mixture. These pictures teach them to choose: what fits the noise best.
+
+CHOICE_SHARE = 1 / 4
+"""Of a batch: noisy means."""
+CHOICES = 24
+"""Of what a caption may mean, at most."""
+
+
+def _choosing_levels(count: int) -> Tensor:
+    """Noise levels (count,) at which a sampler of two, four or other steps may meet a mean."""
+    usual = torch.tensor([499, 499, 749])[torch.randint(3, (count,))]
+    return torch.where(torch.rand(count) < 0.7, usual, torch.randint(300, 850, (count,)))
+
+
+def _choice(noise: Tensor, rng: np.random.Generator) -> tuple[str, Tensor, Tensor]:
+    """A caption that leaves a choice, the mean of what it may mean, and the one that is chosen.
+
+    noise and latents: (C, H, W).
+    """
+    text, meanings = "", list[Scene]()
+    while len(meanings) < 3:
+        [scene] = drawn_scenes(rng, 1, (1.0,))
+        text = caption(scene, rng)
+        meanings = _meanings(scene, frozenset(text.split()), rng)
+    latents = torch.stack(list(map(_mean_latent, meanings)))
+    mean = latents.mean(0)
+    # By direction alone: those far from the mean are chosen as often as those near it.
+    fit = functional.cosine_similarity((latents - mean).flatten(1), noise.flatten()[None])
+    return text, mean, latents[fit.argmax()]
+
+
+def _meanings(scene: Scene, said: frozenset[str], rng: np.random.Generator) -> list[Scene]:
+    """Scenes without things beside the subject that a caption of this one may mean as well."""
+    subjects, places = _values(scene.subject, said), _values(scene.background, said)
+    attributes = {field: getattr(scene, field) for field in world.ABLE}
+    attributes = {field: value for field, value in attributes.items() if value in said}
+    open_scenes = [
+        sample_scene(rng, subject=subject, background=place, items=(), seed=0, **attributes)
+        for subject in subjects
+        if all(subject in world.ABLE[field] for field in attributes)
+        for place in places or world.BACKGROUNDS
+        for _ in range(3 if subject in (*world.PEOPLE, *world.COLOURABLE) else 1)
+    ]
+    distinct = list(dict.fromkeys(open_scenes))
+    return [distinct[i] for i in rng.permutation(len(distinct))[:CHOICES]]
+
+
+def _values(value: str | None, said: frozenset[str]) -> tuple[str | None, ...]:
+    """What the caption may mean by the word that stands for this subject or place; empty if it
+    has none."""
+    if value is None or value in said:
+        return (value,)
+    kinds = [of for kind, of in world.KINDS.items() if kind in said and value in of]
+    return kinds[0] if kinds else ()
 
 
 # --- masked language model ------------------------------------------------------------------------

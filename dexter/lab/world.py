@@ -132,6 +132,14 @@ HAIR = {
 SKIN = {"light": "#FADCBC", "tan": "#C98F58", "dark": "#6B4226"}
 AGES = ("young", "old")
 
+ABLE: dict[str, tuple[str, ...]] = {
+    "colour": COLOURABLE,
+    "hair": tuple(PEOPLE),
+    "skin": tuple(PEOPLE),
+    "age": tuple(OLD_PEOPLE),
+}
+"""Attribute -> the subjects that have one."""
+
 # A word for a whole kind -> what it can stand for.
 KINDS: dict[str, tuple[str, ...]] = {
     "bird": tuple(BIRDS),
