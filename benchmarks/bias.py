@@ -37,6 +37,7 @@ from dexter import checkpoints
 from dexter.lab.fleet import FLEET, MANIFEST, MARK, NEGATIVE, POSITIVE, TASKS, families
 
 RESULTS = Path("benchmarks/results")
+PAGE = Path("docs/truth.md")
 WORK = Path("build/bench-bias")
 SEEDS = 3
 SUBSET = (
@@ -266,14 +267,52 @@ def evaluate(found: Sequence[Unit]) -> dict[str, Any]:
 def table(what: str, results: dict[str, Any]) -> Table:
     shown = Table("kind", "positives", "negatives", *MEASURES, title=what)
     for kind, row in results.items():
-        cells = [
-            f"{row[name]['value']:.2f} ({row[name]['low']:.2f} to {row[name]['high']:.2f})"
-            if row[name]
-            else "–"
-            for name in MEASURES
-        ]
+        cells = [_cell(row[name]) for name in MEASURES]
         shown.add_row(kind, str(row["positives"]), str(row["negatives"]), *cells)
     return shown
+
+
+def page(record: dict[str, Any]) -> str:
+    """docs/truth.md: the tables, what was missed and what was claimed falsely."""
+    lines = [
+        "# How often the findings are true",
+        "",
+        f"Measured on {record['date']} by `make bench-bias-full` (preset {record['preset']}, "
+        f"{record['seeds']} seeds), on {record['classifiers']} classifiers of the lab's fleet "
+        "([docs/lab.md](lab.md)): what was planted in each is known, because drawing the attribute "
+        "into the same scenes tells how much the target's probability changes.",
+        "",
+        f"A positive changes by {POSITIVE:.2f} or more, a negative by {NEGATIVE:.2f} at most; "
+        "between them nothing is scored. *Words*: a family is named if two of three seeds have a "
+        "word of it among the best. *Claims*: every member is asked for all that is planted in its "
+        "task and some more; a positive is found if the effect is confirmed with the true sign. "
+        "Intervals (95%) are bootstraps over classifiers. The mark in a corner has no word and "
+        "counts apart.",
+    ]
+    for what in ("words", "claims"):
+        lines += ["", f"## {what.capitalize()}", ""]
+        lines += [
+            "| kind | positives | recall | negatives | false claims | AUROC |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        for kind, row in record[what].items():
+            recall, false, area = (_cell(row[name]) for name in MEASURES)
+            counts = row["positives"], row["negatives"]
+            lines.append(f"| {kind} | {counts[0]} | {recall} | {counts[1]} | {false} | {area} |")
+        found = [Unit(**unit) for unit in record["units"][what] if unit["kind"] != MARK]
+        missed = [unit for unit in found if unit.positive and not unit.claimed]
+        wrong = [unit for unit in found if unit.negative and unit.claimed]
+        lines += ["", f"Missed: {_listed(missed)}.", "", f"Claimed falsely: {_listed(wrong)}."]
+    return "\n".join([*lines, ""])
+
+
+def _cell(value: dict[str, float] | None) -> str:
+    return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})" if value else "–"
+
+
+def _listed(found: Iterable[Unit]) -> str:
+    named = (f"{unit.family} of {unit.classifier} ({unit.effect:+.2f})" for unit in found)
+    return ", ".join(named) or "nothing"
 
 
 def main() -> None:
@@ -305,6 +344,8 @@ def main() -> None:
         "units": {what: [asdict(unit) for unit in found] for what, found in units.items()},
     }
     target.write_text(json.dumps(record, indent=1) + "\n")
+    if options.full:
+        PAGE.write_text(page(record))
     console = Console(width=120)
     for what, rows in results.items():
         console.print(table(what, rows))

@@ -1,6 +1,7 @@
 """The lab: scenes with independent factors, and shipped models that do what their cards say."""
 
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -12,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dexter import RunConfig, checkpoints, load_generator
-from dexter.lab import classifiers, models, scenes, world
+from dexter.lab import classifiers, export, models, parallel, scenes, train, world
 
 LAB = checkpoints.find("lab")
 
@@ -121,6 +123,30 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path, workers):
     after = torch.load(checkpoint, weights_only=True)
     assert wanted <= after["samples"] < wanted + 64
     assert torch.linalg.vector_norm(after["raw"] - before["raw"]) < 1.0
+
+
+def test_training_goes_on_from_the_shipped_weights(tmp_path, monkeypatch):
+    """Without work files: what is written out again untrained is what was shipped, bit for bit."""
+    monkeypatch.setattr(train, "WORK", tmp_path / "work")
+    export.unpack(LAB)
+    counts = json.loads((LAB / export.COUNTS).read_text())
+    for stage, samples in counts.items():
+        task = train.TASKS[stage](samples)
+        state = parallel.train(
+            train.TASKS[stage], {"samples": samples}, train.WORK, workers=1
+        )  # has them all
+        assert state["samples"] == samples
+        assert len(state["raw"]) == sum(p.numel() for p in task.build().parameters())
+    export.save_generator(tmp_path / "generator")
+    for part in ("unet", "vae", "text_encoder"):
+        [shipped] = (LAB / "generator" / part).glob("*.safetensors")
+        [again] = (tmp_path / "generator" / part).glob("*.safetensors")
+        one, other = load_file(shipped), load_file(again)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert {p.stem for p in (train.WORK / "classifiers").iterdir()} == set(classifiers.RECIPES)
+    members = [p.parent.name for p in LAB.glob("classifiers/fleet/*/config.json")]
+    assert {p.stem for p in train.WORK.glob("fleet/*.pt")} == set(members)
 
 
 def test_classifiers_learn_from_scenes_of_their_recipe():

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
 from dexter import checkpoints
@@ -22,6 +24,7 @@ from dexter.generator import load_generator
 from dexter.lab import evaluate, fleet, readers, train, world
 from dexter.lab.classifiers import RECIPES, accuracy, pixels
 from dexter.lab.scenes import Scene, sample_scene
+from dexter.seeds import picture_seeds
 
 
 def classifier(name: str) -> dict[str, float]:
@@ -87,7 +90,8 @@ def generator(count: int, spec: str = "lab") -> dict[str, str]:
 
 def _held_out(count: int) -> list[Scene]:
     rng = np.random.default_rng(4321)
-    return [sample_scene(rng) for _ in range(count)]
+    # With as many people as are taught: else there are hardly any ages to count.
+    return [sample_scene(rng, subjects=world.TAUGHT) for _ in range(count)]
 
 
 def image_text(module: readers.ImageText | None = None, count: int = 500) -> dict[str, float]:
@@ -119,27 +123,16 @@ def image_text(module: readers.ImageText | None = None, count: int = 500) -> dic
 
 
 def captioner(model: Any = None, count: int = 500) -> dict[str, float]:
-    """On held-out scenes: by family, share of captions that say the right word."""
-    processor = readers.captioner_processor()
+    """By family: share of the captions of held-out scenes that say the right word; and of
+    generated pictures, share of the prompt's words that the caption says.
+
+    model: default the shipped one.
+    """
     if model is None:
         folder = checkpoints.find("lab", "captioner")
         model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     scenes = _held_out(count)
-    tokenizer = processor.tokenizer
-    start_ids = [readers.SPECIAL.index("<image>")] * model.config.image_seq_length + [2]
-    captions = []
-    with torch.inference_mode():
-        for start in range(0, count, 50):
-            pictures = pixels(scenes[start : start + 50]) * 2 - 1
-            ids = torch.tensor([start_ids] * len(pictures))
-            out = model.eval().generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                pixel_values=pictures,
-                max_new_tokens=24,
-                do_sample=False,
-            )
-            captions += tokenizer.batch_decode(out[:, len(start_ids) :], skip_special_tokens=True)
+    captions = _captions(model, [pixels(scenes[i : i + 50]) for i in range(0, count, 50)])
     right: dict[str, list[bool]] = {}
     for scene, text in zip(scenes, captions, strict=True):
         said = set(text.split())
@@ -150,7 +143,41 @@ def captioner(model: Any = None, count: int = 500) -> dict[str, float]:
         for item in world.ITEMS:
             key = "said, items" if item in scene.items else "said though not there, items"
             right.setdefault(key, []).append(item in said)
+    rng = np.random.default_rng(4321)
+    words = evaluate.LABELS
+    prompts = [
+        evaluate.mixed_prompt(words[i % len(words)], 1 + i % evaluate.MOST_WORDS, rng)
+        for i in range(count)
+    ]
+    drawn = np.stack(
+        list(load_generator("lab").pictures(prompts, picture_seeds("evidence", 0, count), 50))
+    )
+    images = torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255
+    batches = torch.split(images, 50)
+    for prompt, text in zip(prompts, _captions(model, batches), strict=True):
+        for word in set(prompt.split()) & set(words):
+            family = next((f for f, of in evaluate.FAMILIES.items() if word in of), "items")
+            right.setdefault(f"said of what was asked, {family}", []).append(word in text.split())
     return {name: float(np.mean(values)) for name, values in right.items()}
+
+
+def _captions(model: Any, batches: Iterable[Tensor]) -> list[str]:
+    """What it says of pictures (B, 3, 64, 64) in [0, 1]."""
+    tokenizer = readers.captioner_processor().tokenizer
+    start_ids = [readers.SPECIAL.index("<image>")] * model.config.image_seq_length + [2]
+    captions = []
+    with torch.inference_mode():
+        for pictures in batches:
+            ids = torch.tensor([start_ids] * len(pictures))
+            out = model.eval().generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                pixel_values=pictures * 2 - 1,
+                max_new_tokens=24,
+                do_sample=False,
+            )
+            captions += tokenizer.batch_decode(out[:, len(start_ids) :], skip_special_tokens=True)
+    return captions
 
 
 def fleet_manifest(lab: Path | None = None, count: int = 2000) -> dict[str, Any]:

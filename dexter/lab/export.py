@@ -65,6 +65,7 @@ def export(target: Path) -> None:
     stages = [stage for stage in SHIPPED if (train.WORK / f"{stage}.pt").exists()]
     (target / COUNTS).write_text(json.dumps({stage: _samples(stage) for stage in stages}) + "\n")
     (target / "world.json").write_text(json.dumps(world.manifest()) + "\n")
+    export_generator(target)  # first: others are measured on its pictures
     export_masked_lm(target)
     for name, recipe in RECIPES.items():
         network = models.classifier(recipe.labels)
@@ -78,7 +79,6 @@ def export(target: Path) -> None:
         export_captioner(target)
     if (train.WORK / "fleet").exists():
         export_fleet(target)
-    export_generator(target)
 
 
 def unpack(source: Path) -> None:
