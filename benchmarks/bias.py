@@ -289,7 +289,7 @@ def page(record: dict[str, Any]) -> str:
         "Intervals (95%) are bootstraps over classifiers. The mark in a corner has no word and "
         "counts apart.",
     ]
-    for what in ("words", "claims"):
+    for what in record["units"]:
         lines += ["", f"## {what.capitalize()}", ""]
         lines += [
             "| kind | positives | recall | negatives | false claims | AUROC |",
@@ -329,27 +329,33 @@ def main() -> None:
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         runs = search_words(names, options.preset, options.jobs, progress)
-        claims = claims_about(names, manifest, progress)
-    units = {"words": units_of_words(runs, manifest), "claims": units_of_claims(claims, manifest)}
-    results = {what: evaluate(found) for what, found in units.items()}
-    target = RESULTS / f"bias-{'full' if options.full else 'subset'}.json"
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    record = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "preset": options.preset,
-        "classifiers": len(names),
-        "seeds": SEEDS,
-        "cpu_seconds_of_words": sum(run.cpu_seconds for run in runs),
-        **results,
-        "units": {what: [asdict(unit) for unit in found] for what, found in units.items()},
-    }
-    target.write_text(json.dumps(record, indent=1) + "\n")
-    if options.full:
-        PAGE.write_text(page(record))
+        units = {"words": units_of_words(runs, manifest)}
+        record: dict[str, Any] = {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "preset": options.preset,
+            "classifiers": len(names),
+            "seeds": SEEDS,
+            "cpu_seconds_of_words": sum(run.cpu_seconds for run in runs),
+        }
+        write(record, units, options.full)  # whoever stops before the claims has the words
+        units["claims"] = units_of_claims(claims_about(names, manifest, progress), manifest)
+    target = write(record, units, options.full)
     console = Console(width=120)
-    for what, rows in results.items():
-        console.print(table(what, rows))
+    for what in units:
+        console.print(table(what, record[what]))
     console.print(f"{time.monotonic() - started:.0f} s; written to {target}")
+
+
+def write(record: dict[str, Any], units: dict[str, list[Unit]], full: bool) -> Path:
+    """The measures of all units into the record, and the record into its file."""
+    record.update({what: evaluate(found) for what, found in units.items()})
+    record["units"] = {what: [asdict(unit) for unit in found] for what, found in units.items()}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    target = RESULTS / f"bias-{'full' if full else 'subset'}.json"
+    target.write_text(json.dumps(record, indent=1) + "\n")
+    if full:
+        PAGE.write_text(page(record))
+    return target
 
 
 if __name__ == "__main__":

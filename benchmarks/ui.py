@@ -87,23 +87,34 @@ def answers(home: Path) -> None:
             say(
                 f"{what}: time to the rows", f"{1000 * statistics.median(walls):.0f} ms", "< 100 ms"
             )
-            say(f"{what}: CPU", f"{1000 * statistics.median(cpus):.0f} ms", "")
+            say(f"{what}: CPU", f"{1000 * statistics.mean(cpus):.0f} ms", "")
         terminal.type(b"/")
         time.sleep(1)
-        walls, cpus = [], []
-        for text in (b"words~sea ", b"state:failed ", b"score>0.5"):
+        walls, rows, cpus = [], [], []
+        for text in (
+            b"words~l",
+            b" state:failed",
+            b" score>0.5",
+            b" seed:1",
+            b" or s",
+            b" or words~g",
+        ):
             for letter in text[:-1]:
                 terminal.type(bytes([letter]))
                 time.sleep(0.05)
             time.sleep(1)
             since, before = len(terminal.output), terminal.cpu_seconds()
             terminal.type(text[-1:])
-            walls.append(terminal.wait_for(rb"[\d,]+ of [\d,]+", since=since, seconds=20))
-            time.sleep(0.5)
+            walls.append(terminal.wait_for(rb"r\d{7}", since=since, seconds=20))
+            rows.append(terminal.cpu_seconds() - before)
+            time.sleep(1)
             cpus.append(terminal.cpu_seconds() - before)
         said = f"{1000 * statistics.median(walls):.0f} ms"
         say("filtering: time to the rows", said, "< 100 ms")
-        say("filtering: CPU", f"{1000 * statistics.median(cpus):.0f} ms", "")
+        # The system counts CPU in hundredths of a second, so the mean says more.
+        say("filtering: CPU to the rows", f"{1000 * statistics.mean(rows):.0f} ms", "")
+        said = f"{1000 * statistics.mean(cpus):.0f} ms"
+        say("filtering: CPU with the whole list, a second later", said, "")
     except AssertionError as error:
         print(f"no answer: {str(error)[:200]}")
     finally:

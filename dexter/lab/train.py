@@ -341,18 +341,22 @@ def generator_task(samples: int) -> parallel.Task:
         scenes = drawn_scenes(rng, batch - chosen, (0.45, 0.3, 0.15, 0.07, 0.03))
         steps, first = _noise_levels(len(scenes))
         latents = torch.cat([_mean_latents(scenes[:first]), _latents(scenes[first:])])
+        # At the first step those that leave a choice would ask for the mean again.
         captions = [
-            caption(scene, rng) if rng.random() < 0.5 else full_caption(scene) for scene in scenes
+            (_closed_caption if i < first else caption)(scene, rng)
+            if rng.random() < 0.5
+            else full_caption(scene)
+            for i, scene in enumerate(scenes)
         ]
         captions = ["" if rng.random() < DROP_CAPTION else text for text in captions]
-        open_captions, means, choices = zip(*(_choice(n, rng) for n in noise[:chosen]), strict=True)
+        open_captions, begun, choices = zip(*(_choice(n, rng) for n in noise[:chosen]), strict=True)
         return denoising_loss(
             module,
             torch.cat([torch.stack(choices), latents]),
             torch.cat([_choosing_levels(chosen), steps]),
             [*open_captions, *captions],
             noise=noise,
-            under_noise=torch.cat([torch.stack(means), latents]),
+            under_noise=torch.cat([torch.stack(begun), latents]),
         )
 
     return parallel.Task("generator", build, loss, samples, learning_rate=7e-4, decay=0.4)
@@ -379,26 +383,35 @@ def denoising_loss(
     return error.mean()
 
 
-# Where a caption leaves a choice ("a bird"), the sampler's first step draws the mean of all that it
-# may mean. In the training data no noisy picture is such a mean, so the steps behind it would only
-# sharpen a mixture. These pictures teach them to choose: what fits the noise best.
+# Where a caption leaves a choice ("a bird"), the best answer of a first step is the mean of all
+# that it may mean, and later steps would only sharpen that mixture. So the noise makes the choice,
+# as it does in a sampler of many steps, and these pictures teach it.
 
-CHOICE_SHARE = 1 / 4
-"""Of a batch: noisy means."""
+CHOICE_SHARE = 3 / 8
+"""Of a batch: captions that leave a choice."""
 CHOICES = 24
 """Of what a caption may mean, at most."""
+DECIDING = (slice(0, 4), slice(6, 10))
+"""Rows, and columns, of the latents where the noise decides: a corner of the place and the middle
+of the subject. What depends on all of the noise takes far longer to learn."""
 
 
 def _choosing_levels(count: int) -> Tensor:
-    """Noise levels (count,) at which a sampler of two, four or other steps may meet a mean."""
-    usual = torch.tensor([499, 499, 749])[torch.randint(3, (count,))]
-    return torch.where(torch.rand(count) < 0.7, usual, torch.randint(300, 850, (count,)))
+    """Noise levels (count,): half of them the sampler's first, where the choice begins."""
+    first, *others = models.SAMPLER_STEPS
+    later = torch.where(
+        torch.rand(count) < 0.7,
+        torch.tensor(others)[torch.multinomial(torch.tensor([1.0, 2, 1]), count, True)],
+        torch.randint(200, 850, (count,)),
+    )
+    return torch.where(torch.rand(count) < 0.5, torch.tensor(first), later)
 
 
 def _choice(noise: Tensor, rng: np.random.Generator) -> tuple[str, Tensor, Tensor]:
-    """A caption that leaves a choice, the mean of what it may mean, and the one that is chosen.
+    """A caption that leaves a choice, what an earlier step may have made of it, and what to choose.
 
-    noise and latents: (C, H, W).
+    The one is something between the mean of all that the caption may mean and what is chosen: the
+    alternative that fits the noise best. noise and latents: (C, H, W).
     """
     text, meanings = "", list[Scene]()
     while len(meanings) < 3:
@@ -407,9 +420,22 @@ def _choice(noise: Tensor, rng: np.random.Generator) -> tuple[str, Tensor, Tenso
         meanings = _meanings(scene, frozenset(text.split()), rng)
     latents = torch.stack(list(map(_mean_latent, meanings)))
     mean = latents.mean(0)
+
+    def decide(part: Tensor) -> Tensor:
+        return torch.cat([part[..., spot, spot].flatten(-3) for spot in DECIDING], -1)
+
     # By direction alone: those far from the mean are chosen as often as those near it.
-    fit = functional.cosine_similarity((latents - mean).flatten(1), noise.flatten()[None])
-    return text, mean, latents[fit.argmax()]
+    fit = functional.cosine_similarity(decide(latents - mean), decide(noise)[None])
+    chosen = latents[fit.argmax()]
+    return text, torch.lerp(mean, chosen, float(rng.random())), chosen
+
+
+def _closed_caption(scene: Scene, rng: np.random.Generator) -> str:
+    """A caption that says all that there is but things beside the subject."""
+    fields = ("subject", "background", *world.ABLE)
+    needed = {getattr(scene, field) for field in fields} - {None}
+    tries = (caption(scene, rng) for _ in range(4))
+    return next((text for text in tries if needed <= set(text.split())), full_caption(scene))
 
 
 def _meanings(scene: Scene, said: frozenset[str], rng: np.random.Generator) -> list[Scene]:
