@@ -9,7 +9,7 @@ import json
 import sqlite3
 import threading
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from store.states import ACTIVE, State
 _MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
 _PACE_STEPS = 20  # the last steps, from which the time left is told
 _MAX_VARIABLES = 500  # row ids asked for at a time
+_BATCH = 5_000  # keys read before asking whether they are still wanted
 
 # What a list can be ordered by. "study" keeps the runs of one study together, the newest first.
 ORDERS = {
@@ -34,6 +35,17 @@ ORDERS = {
     "steps": "run.steps_done DESC, run.rowid",
     "words": "run.words NULLS LAST, run.rowid",
 }
+
+
+class Keys(NamedTuple):
+    """What a list holds, in order."""
+
+    keys: "array[int]"
+    """Of runs; ordered by study, each study's runs follow its own key, made negative."""
+    runs: int
+    """How many of them are of runs."""
+    whole: bool
+    """Whether there are no more."""
 
 
 class StudyRow(NamedTuple):
@@ -270,31 +282,47 @@ class Browse:
 
     # Lists
 
-    def keys(self, text: str = "", order: str = "study", *, reverse: bool = False) -> "array[int]":
-        """The keys of the runs that the filter lets through, in order; archived ones if it asks.
+    def keys(
+        self,
+        text: str = "",
+        order: str = "study",
+        *,
+        reverse: bool = False,
+        most: int | None = None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Keys:
+        """The runs that the filter lets through, the archived ones if it asks for tags.
 
-        Ordered by study, each study's runs follow its own key, made negative. Raises FilterError.
+        Only the first ``most`` runs, if that is given, and no further than they are ``wanted``:
+        to read 100,000 takes a tenth of a second. Raises FilterError.
         """
         condition = compile_filter(text)
         by = ORDERS[order]
         if reverse:
             by = ", ".join(_reversed(part) for part in by.split(", "))
         grouped = order == "study"
-        columns = "run.rowid, study.rowid" if grouped else "run.rowid"
+        columns = "run.rowid, study.rowid" if grouped else "run.rowid, 0"
         sql = f"SELECT {columns} FROM {self._tables(condition, by)} WHERE ({condition.sql})"
-        if "tag:" not in text:
-            sql += " AND run.id NOT IN (SELECT run_id FROM tag WHERE name = 'archived')"
-        rows = self._all(f"{sql} ORDER BY {by}", condition.parameters)
-        if not grouped:
-            return array("q", (key for (key,) in rows))
-        keys, last = array("q"), None
+        archived = "SELECT run_id FROM tag WHERE name = 'archived'"
+        if "tag:" not in text and self._all(f"{archived} LIMIT 1"):
+            sql += f" AND run.id NOT IN ({archived})"
+        sql += f" ORDER BY {by} LIMIT ?"
+        keys, runs, last = array("q"), 0, 0
         add = keys.append
-        for key, study in rows:
-            if study != last:
-                add(-study)
-                last = study
-            add(key)
-        return keys
+        with explained(self.path):
+            if (connection := self._connection()) is None:
+                return Keys(keys, 0, True)
+            rows = connection.execute(sql, (*condition.parameters, -1 if most is None else most))
+            while batch := rows.fetchmany(_BATCH):
+                for key, study in batch:
+                    if study != last:
+                        add(-study)
+                        last = study
+                    add(key)
+                runs += len(batch)
+                if not wanted():
+                    return Keys(keys, runs, False)
+        return Keys(keys, runs, runs != most)
 
     def runs(self, keys: Iterable[int]) -> dict[int, RunRow]:
         """The runs of these keys; those that are gone are left out."""
@@ -562,12 +590,18 @@ class Browse:
 
     def _all(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with explained(self.path):
-            if getattr(self._connections, "of", None) != self._generation:
-                if not self.path.exists():
-                    return []
-                self._connections.connection = self._open()
-                self._connections.of = self._generation
-            return list(self._connections.connection.execute(sql, tuple(parameters)))
+            connection = self._connection()
+            return list(connection.execute(sql, tuple(parameters))) if connection else []
+
+    def _connection(self) -> sqlite3.Connection | None:
+        """This thread's; None where there is no store yet."""
+        if getattr(self._connections, "of", None) != self._generation:
+            if not self.path.exists():
+                return None
+            self._connections.connection = self._open()
+            self._connections.of = self._generation
+        connection: sqlite3.Connection = self._connections.connection
+        return connection
 
     def _open(self) -> sqlite3.Connection:
         return connect_read_only(self.path)

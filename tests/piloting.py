@@ -42,7 +42,7 @@ def _busy(pilot: Pilot[None]) -> bool:
     working = any(worker.is_running for worker in pilot.app.workers)
     for screen in pilot.app.screen_stack:
         # What is typed is looked at a moment later.
-        for name in ("_loading", "_filter_due", "_check_due"):
+        for name in ("_loading", "_rest_due", "_check_due"):
             working = working or bool(getattr(screen, name, None))
     return working or pilot.app.pictures.busy  # type: ignore[attr-defined]
 

@@ -17,7 +17,7 @@ from textual.strip import Strip
 
 from dexter_tui import actions, themes
 from dexter_tui.screens.help import HelpScreen
-from dexter_tui.screens.home import HomeScreen
+from dexter_tui.screens.home import FIRST_RUNS, HomeScreen
 from dexter_tui.screens.new_run import NewRunScreen, fuzzy
 from dexter_tui.screens.picture import PictureScreen
 from dexter_tui.screens.run import RunScreen
@@ -119,6 +119,26 @@ async def test_new_steps_appear_without_a_key(home: Path) -> None:
             store.record_steps(LIVE, [step])
         await until(pilot, lambda: "26/60" in text(pilot) and "zebra" in text(pilot))
         assert "0.125" in text(pilot)
+
+
+@driven
+async def test_a_long_list_is_filtered_at_once_and_counted_when_one_stops_typing(
+    tmp_path: Path,
+) -> None:
+    big_store.make(tmp_path, 1200, steps=1)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        runs = app.screen.query_one(RunList)
+        await press(pilot, "/")
+        await pilot.press(*"state:succeeded")
+        sizes = {len(runs.keys)}
+        while "1,137 of 1,200" not in text(pilot):
+            await pilot.pause(0.01)
+            sizes.add(len(runs.keys))
+        assert any(FIRST_RUNS < size < 2 * FIRST_RUNS for size in sizes)  # runs and studies
+        await press(pilot, "enter", "G")
+        assert "r0000102" in text(pilot)
 
 
 @driven

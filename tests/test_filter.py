@@ -23,7 +23,7 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Browse:
 
 
 def ids(browse: Browse, text: str, order: str = "created", reverse: bool = False) -> list[str]:
-    keys = browse.keys(text, order, reverse=reverse)
+    keys = browse.keys(text, order, reverse=reverse).keys
     rows = browse.runs(key for key in keys if key > 0)
     return [rows[key].id for key in keys if key > 0]
 
@@ -109,7 +109,7 @@ def test_every_order_holds_all_runs_and_can_be_turned_round(browse: Browse, orde
 
 
 def test_runs_follow_their_study(browse: Browse) -> None:
-    keys = browse.keys()
+    keys = browse.keys().keys
     studies = browse.studies(-key for key in keys if key < 0)
     runs = browse.runs(key for key in keys if key > 0)
     names = [studies[-key].id if key < 0 else runs[key].id for key in keys]
@@ -124,7 +124,7 @@ def test_a_run_at_work_whose_process_is_gone_is_lost(browse: Browse) -> None:
 
 def test_a_home_without_a_store_is_empty(tmp_path: Path) -> None:
     empty = Browse(tmp_path)
-    assert (len(empty.keys()), empty.counts(), empty.find("r1")) == (0, {}, None)
+    assert (empty.keys().runs, empty.counts(), empty.find("r1")) == (0, {}, None)
     assert empty.state_of_schema() == "none"
     assert not empty.has_unfinished()
 

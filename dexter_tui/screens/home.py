@@ -1,7 +1,6 @@
 """The first screen: all studies and runs, and the selected one as it stands."""
 
 import time
-from array import array
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +22,8 @@ from dexter_tui.widgets.facts import frame_caption, run_facts, study_facts
 from dexter_tui.widgets.keybar import KeyBar
 from dexter_tui.widgets.log_view import Tail, tail
 from dexter_tui.widgets.picture import Picture
-from dexter_tui.widgets.run_list import RunList
-from store.browse import ORDERS, ClaimRow, FrameRow, RunRow, StepRow, StudyRow
+from dexter_tui.widgets.run_list import RunList, around, place
+from store.browse import ORDERS, ClaimRow, FrameRow, Keys, RunRow, StepRow, StudyRow
 from store.filters import FilterError, compile_filter
 from store.states import AGAIN, ENDED, State
 
@@ -32,6 +31,8 @@ PREVIEW_SECONDS = 2.0  # between two pictures: one of 24 by 12 cells is 10 kB on
 TREND_STEPS = 400
 TAIL_LINES = 40
 LIST_SECONDS = 2.0  # between two readings of a list that changes while runs are at work
+FIRST_RUNS = 300  # of a filter's list: shown at once,
+REST_SECONDS = 0.3  # and the others read when nothing has been typed for so long
 # What there is to do with runs, and not without.
 _OF_RUNS = {
     "open", "filter", "sort", "reverse", "pause", "cancel", "retry", "prioritise", "tag", "note",
@@ -42,11 +43,14 @@ _OF_RUNS = {
 class Wish(NamedTuple):
     """What the screen shows, for the thread that reads."""
 
-    filter: str
-    order: str
-    reverse: bool
+    asked: tuple[str, str, bool]
+    """Filter, order, and whether it is turned round."""
     in_sight: list[int]
+    cursor: int
+    """The row it is on."""
     selected: int | None
+    height: int
+    """How many rows there is room for."""
     listed: "Listed | None"
     """The list as it was read last."""
 
@@ -55,13 +59,11 @@ class Listed(NamedTuple):
     """A list, and what it was made of."""
 
     asked: tuple[str, str, bool]
-    """Filter, order and its reverse."""
+    """As in `Wish`."""
     of: tuple[tuple[int, int], dict[str, int]]
     """The newest rows and the states then; while they are the same, so is nearly every list."""
     at: float
-    keys: "array[int]"
-    runs: int
-    """Keys that are not of studies."""
+    found: Keys
 
 
 class Found(NamedTuple):
@@ -108,6 +110,7 @@ class HomeScreen(DataScreen):
         self._reverse = False
         self._filter = ""
         self._listed: Listed | None = None
+        self._rest_due: Timer | None = None
         self._preview_due: Timer | None = None
         self._next_preview: FrameRow | None = None
         self._shown_run: str | None = None
@@ -141,25 +144,28 @@ class HomeScreen(DataScreen):
     def wish(self) -> Wish:
         runs = self.query_one(RunList)
         return Wish(
-            self._filter,
-            self._order,
-            self._reverse,
+            self._asked(),
             runs.in_sight(),
+            runs.index,
             runs.selected,
+            runs.size.height,
             self._listed,
         )
+
+    def _asked(self) -> tuple[str, str, bool]:
+        return self._filter, self._order, self._reverse
 
     def load(self, wish: Wish) -> Found:
         browse = self.dexter.browse
         counts = browse.counts()
         listed = self._list(wish, counts)
-        keys = listed.keys
-        in_sight = wish.in_sight or list(keys[:100])
+        keys, index, in_sight = listed.found.keys, wish.cursor, wish.in_sight
+        if listed is not wish.listed:
+            index = place(wish.selected, keys, wish.cursor)
+            in_sight = around(keys, index, index + 1, margin=wish.height)
+        selected = keys[index] if index < len(keys) else None
         rows = browse.runs(key for key in in_sight if key > 0)
         studies = browse.studies(-key for key in in_sight if key < 0)
-        selected = wish.selected
-        if selected is None or (keys and selected not in keys):
-            selected = keys[0] if keys else None
         steps: list[StepRow] = []
         preview, log, members, claims = None, [], [], []
         if selected is not None and selected > 0:
@@ -183,18 +189,27 @@ class HomeScreen(DataScreen):
     def _list(self, wish: Wish, counts: dict[str, int]) -> Listed:
         """The list, read again where it can be another: of 100,000 runs that takes a while."""
         browse, before = self.dexter.browse, wish.listed
-        asked, of = (wish.filter, wish.order, wish.reverse), (browse.newest(), counts)
+        asked, of = wish.asked, (browse.newest(), counts)
+        text, order, reverse = asked
+        another = before is None or before.asked != asked
         now = time.monotonic()
-        if before is not None and (before.asked, before.of) == (asked, of):
+        if before is not None and not another and before.found.whole and before.of == of:
             # Steps and words of runs at work change without a change of state.
-            moving = wish.filter or wish.order not in ("study", "created", "classifier", "class")
+            moving = text or order not in ("study", "created", "classifier", "class")
             if not moving or now - before.at < LIST_SECONDS:
                 return before
-        keys = browse.keys(wish.filter, wish.order, reverse=wish.reverse)
-        runs = sum(key > 0 for key in keys) if wish.order == "study" else len(keys)
-        return Listed(asked, of, now, keys, runs)
+        found = browse.keys(
+            text,
+            order,
+            reverse=reverse,
+            most=FIRST_RUNS if text and another else None,
+            wanted=lambda: asked == self._asked(),
+        )
+        return Listed(asked, of, now, found)
 
     def show(self, data: Found) -> None:
+        if data.listed.asked != self._asked():
+            return  # what is wanted now is about to be read
         self._found = data
         runs = self.query_one(RunList)
         total = sum(data.counts.values())
@@ -205,16 +220,27 @@ class HomeScreen(DataScreen):
             self.query_one("#welcome-text", Static).update(self._welcome())
         if data.listed is not self._listed:
             self._listed = data.listed
+            if self._rest_due is not None:
+                self._rest_due.stop()
+                self._rest_due = None
             text, order, reverse = data.listed.asked
-            runs.show_keys(data.listed.keys, grouped=order == "study")
-            some = f" of {total:,}" if text or data.listed.runs < total else ""
-            runs.border_subtitle = (
-                f"{data.listed.runs:,}{some} by {order}{' reversed' if reverse else ''}"
-            )
+            found = data.listed.found
+            runs.show_keys(found.keys, grouped=order == "study")
+            if found.whole:
+                some = f" of {total:,}" if text or found.runs < total else ""
+                runs.border_subtitle = (
+                    f"{found.runs:,}{some} by {order}{' reversed' if reverse else ''}"
+                )
+            else:
+                self._rest_due = self.set_timer(REST_SECONDS, self._rest)
         runs.show_rows(data.rows, data.studies, data.tags)
         self._show_title(data.counts)
         self._show_detail(data)
         self.refresh_bindings()
+
+    def _rest(self) -> None:
+        self._rest_due = None
+        self.reload()
 
     def _show_title(self, counts: dict[str, int]) -> None:
         palette, signs = self.dexter.palette, self.dexter.signs
@@ -365,6 +391,8 @@ class HomeScreen(DataScreen):
     def action_filter(self) -> None:
         box = self.query_one("#filter", FilterInput)
         box.add_class("-open")
+        # While one types, its line is there: a list that moves by a line is drawn twice.
+        self.query_one("#filter-error").add_class("-open")
         box.focus()
 
     @on(Input.Changed, "#filter")
@@ -379,9 +407,8 @@ class HomeScreen(DataScreen):
             compile_filter(text)
         except FilterError as mistake:
             error.update(clean(mistake))
-            error.add_class("-open")
             return
-        error.remove_class("-open")
+        error.update("")
         if text != self._filter:
             self._filter = text
             self.reload()
@@ -391,8 +418,8 @@ class HomeScreen(DataScreen):
         self._apply_filter()
         box = self.query_one("#filter", FilterInput)
         box.set_class(bool(box.value), "-open")
-        if not box.value:
-            self.query_one("#filter-error").remove_class("-open")
+        error = self.query_one("#filter-error", Static)
+        error.set_class(bool(box.value and error.content), "-open")
         self.query_one(RunList).focus()
 
     def action_clear(self) -> None:

@@ -33,12 +33,18 @@ _ASCII_LEVELS = " .:-=+*#%@"
 class Lines(Widget):
     """A widget that draws itself line by line, on the ground that its style sheet gives it."""
 
+    _ground = Style.null()
+
     def line(self, y: int) -> Strip:
         """The line ``y`` of what is in sight."""
         raise NotImplementedError
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._ground = self.rich_style  # the same for all lines, and slow to tell
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
-        strip = self.line(y).apply_style(self.rich_style)
+        strip = self.line(y).apply_style(self._ground)
         return in_ascii(strip) if self.app.has_class("-ascii") else strip
 
 

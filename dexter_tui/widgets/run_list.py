@@ -67,21 +67,23 @@ class RunList(ScrollView, Lines, can_focus=True):
 
     def in_sight(self) -> list[int]:
         """The keys in sight, and some around them."""
-        start = max(self.scroll_offset.y - _MARGIN, 0)
-        return list(self.keys[start : self.scroll_offset.y + self.size.height + _MARGIN])
+        top = self.scroll_offset.y
+        return around(self.keys, top, top + self.size.height)
 
     def show_keys(self, keys: "array[int]", *, grouped: bool) -> None:
         """Another list; the cursor stays on its run if that is still there."""
-        selected = self.selected
+        before, top, index = self.keys, self.scroll_offset.y, self.index
+        self.index = place(self.selected, keys, index)
+        same = (grouped, self.index) == (self.grouped, index)
         self.keys, self.grouped = keys, grouped
-        if selected is not None:
-            try:
-                self.index = keys.index(selected)
-            except ValueError:
-                self.index = min(self.index, max(len(keys) - 1, 0))
         self.virtual_size = Size(self.size.width, len(keys) + 1)
         self._follow()
-        self.refresh()
+        if not same or self.scroll_offset.y != top:
+            self.refresh()
+            return
+        for row in range(top, top + self.size.height):  # only what changed goes over the line
+            if before[row : row + 1] != keys[row : row + 1]:
+                self._refresh_row(row)
 
     def show_rows(
         self,
@@ -289,6 +291,20 @@ class RunList(ScrollView, Lines, can_focus=True):
         if run.state is not State.RUNNING:
             left = run.state.value
         text.append(f"{left:<9} ", palette.state(run.state) if left == run.state.value else "")
+
+
+def place(selected: int | None, keys: "array[int]", index: int) -> int:
+    """Where the cursor goes in another list: to its run if that is there, or it stays."""
+    try:
+        return keys.index(selected or 0)
+    except ValueError:
+        return min(index, max(len(keys) - 1, 0))
+
+
+def around(keys: "array[int]", first: int, end: int, *, margin: int = 0) -> list[int]:
+    """The keys of these rows, and some before and behind them."""
+    margin += _MARGIN
+    return list(keys[max(first - margin, 0) : end + margin])
 
 
 def _calm(run: RunRow | None) -> RunRow | None:
