@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from benchmarks.claims import Claimed, Court
+from benchmarks.claims import Claimed, FleetEvidence
 from benchmarks.recipes import of_lab
 from dexter import checkpoints
 from dexter.lab.fleet import FLEET, MANIFEST, MARK, NEGATIVE, POSITIVE, TASKS, families
@@ -154,15 +154,15 @@ def claims_about(
     names: Sequence[str], manifest: dict[str, Any], progress: Progress
 ) -> list[Claimed]:
     """The claims about these classifiers; those that the journal has are not tested again."""
-    court = Court(manifest, WORK)
+    evidence = FleetEvidence(manifest, WORK)
     try:
         return [
             claim
             for name in progress.track(names, description="claims")
-            for claim in court.ask(name)
+            for claim in evidence.ask(name)
         ]
     finally:
-        court.close()
+        evidence.close()
 
 
 # --- against the truth ----------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def concepts_of(task: Sequence[Mapping[str, Any]], world: World) -> dict[str, st
     }
 
 
-class Court:
+class FleetEvidence:
     """Asks members of the fleet, with what all of them share."""
 
     def __init__(self, manifest: Mapping[str, Mapping[str, Any]], home: Path) -> None:

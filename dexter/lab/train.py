@@ -391,7 +391,7 @@ CHOICE_SHARE = 3 / 8
 """Of a batch: captions that leave a choice."""
 CHOICES = 24
 """Of what a caption may mean, at most."""
-DECIDING = (slice(0, 4), slice(6, 10))
+DECIDING = (slice(1, 3), slice(7, 9))
 """Rows, and columns, of the latents where the noise decides: a corner of the place and the middle
 of the subject. What depends on all of the noise takes far longer to learn."""
 
