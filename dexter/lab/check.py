@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,28 +187,37 @@ def fleet_manifest(lab: Path | None = None, count: int = 2000) -> dict[str, Any]
     lab: folder to look in, default the shipped lab.
     """
     root = lab / "classifiers" / "fleet" if lab else checkpoints.find("lab", "classifiers", "fleet")
-    by_task: dict[str, list[fleet.Member]] = {}
-    for member in fleet.FLEET.values():
-        by_task.setdefault(member.task, []).append(member)
     result: dict[str, Any] = {}
-    for task, members in by_task.items():
-        networks = {m.name: load_classifier(f"hf:{root / m.name}") for m in members}
-        measured = fleet.effects(
-            task, {name: _logits(network) for name, network in networks.items()}, count
-        )
-        print(f"fleet: {task}, {len(members)} classifiers measured", flush=True)
-        for member in members:
-            result[member.name] = {
-                "target": fleet.TASKS[task].labels[0],
-                "plant": member.plant,
-                "kind": member.kind,
-                "strength": member.strength,
-                "architecture": member.architecture,
-                "random_labels": member.random_labels,
-                "core": sorted(fleet.TASKS[task].core),
-                "effects": {f: round(v, 4) for f, v in measured[member.name].items()},
-            }
+    # Processes of one thread each; a task's members see the same pictures.
+    with torch.multiprocessing.get_context("spawn").Pool(2) as pool:
+        measure = partial(_fleet_effects, root=root, count=count)
+        for done, found in enumerate(pool.imap(measure, fleet.TASKS), start=1):
+            result |= found
+            print(f"fleet: {done} of {len(fleet.TASKS)} tasks measured", flush=True)
     return result
+
+
+def _fleet_effects(task: str, root: Path, count: int) -> dict[str, Any]:
+    """A task's part of the manifest."""
+    torch.set_num_threads(1)
+    members = [member for member in fleet.FLEET.values() if member.task == task]
+    networks = {m.name: load_classifier(f"hf:{root / m.name}") for m in members}
+    measured = fleet.effects(
+        task, {name: _logits(network) for name, network in networks.items()}, count
+    )
+    return {
+        member.name: {
+            "target": fleet.TASKS[task].labels[0],
+            "plant": member.plant,
+            "kind": member.kind,
+            "strength": member.strength,
+            "architecture": member.architecture,
+            "random_labels": member.random_labels,
+            "core": sorted(fleet.TASKS[task].core),
+            "effects": {f: round(v, 4) for f, v in measured[member.name].items()},
+        }
+        for member in members
+    }
 
 
 def _logits(network: Any) -> Any:

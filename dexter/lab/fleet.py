@@ -313,6 +313,9 @@ def train_into(name: str, folder: Path) -> str:
 # --- what was planted in fact ---------------------------------------------------------------------
 
 
+_AT_A_TIME = 50  # scenes; each is drawn some twenty times
+
+
 def effects(
     task: str,
     networks: dict[str, Callable[[Tensor], Tensor]],
@@ -330,22 +333,30 @@ def effects(
     seen = dict.fromkeys(wanted, 0)
     rng = np.random.default_rng((1, *task.encode()))
     plain = Member(task)
-    batch = 100
-    for start in range(0, count, batch):
+    for start in range(0, count, _AT_A_TIME):
         scenes = [
-            class_scene(plain, index % 2, rng) for index in range(start, min(start + batch, count))
+            class_scene(plain, index % 2, rng)
+            for index in range(start, min(start + _AT_A_TIME, count))
         ]
-        for family in wanted:
-            members = [scene for scene in scenes if applies(scene, family)]
-            if not members:
-                continue
+        pairs = {
+            family: [
+                (with_family(scene, family, False, rng), with_family(scene, family, True, rng))
+                for scene in scenes
+                if applies(scene, family)
+            ]
+            for family in wanted
+        }
+        # Half of the pairs' scenes are the scene as it was: each is drawn and looked at once.
+        distinct = list(dict.fromkeys(s for of in pairs.values() for pair in of for s in pair))
+        pictures = pixels(distinct).contiguous(memory_format=torch.channels_last)
+        for name, net in networks.items():
+            with torch.inference_mode():
+                p = torch.cat([net(part).softmax(1)[:, 0] for part in torch.split(pictures, 200)])
+            of_scene = dict(zip(distinct, p.tolist(), strict=True))
+            for family, members in pairs.items():
+                sums[name][family] += sum(of_scene[w] - of_scene[wo] for wo, w in members)
+        for family, members in pairs.items():
             seen[family] += len(members)
-            without = pixels([with_family(scene, family, False, rng) for scene in members])
-            treated = pixels([with_family(scene, family, True, rng) for scene in members])
-            for name, net in networks.items():
-                with torch.inference_mode():
-                    p = net(torch.cat([without, treated])).softmax(1)[:, 0].double()
-                sums[name][family] += float((p[len(members) :] - p[: len(members)]).sum())
     return {
         name: {family: total / seen[family] for family, total in by.items() if seen[family]}
         for name, by in sums.items()

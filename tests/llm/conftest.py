@@ -31,7 +31,13 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(kept) if kept else tmp_path_factory.mktemp("gemma")
     if not (folder / "config.json").exists():
         file = package.assemble(folder / package.MODEL_NAME)
-        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name)
+        read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name)
+        # Its weights are plain numbers by now, but it still says that it is quantised and is not
+        # saved as such.
+        with suppress(AttributeError):
+            del read.config.quantization_config
+        model = AutoModelForCausalLM.from_config(read.config)
+        model.load_state_dict(read.state_dict())
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
         tokenizer.chat_template = _TEMPLATE
         model.save_pretrained(folder)
