@@ -27,7 +27,7 @@ SAMPLES = {
     "masked-lm": 250_000,
     "eyes": 300_000,
     "image-text": 150_000,
-    "captioner": 200_000,
+    "captioner": 140_000,
 }
 """Of the recipe, by stage."""
 STAGES = (*SAMPLES, "classifiers", "fleet", "evaluator", "export")
