@@ -255,13 +255,20 @@ def summary(found: Sequence[Unit], rng: np.random.Generator) -> dict[str, Any]:
 
 
 def evaluate(found: Sequence[Unit]) -> dict[str, Any]:
-    """Over all kinds and by kind; the mark, which has no word, stands apart."""
+    """Over all kinds, for what raises and what lowers the target's probability, and by kind.
+
+    The mark, which has no word, stands apart. What lowers it no search for the target can name.
+    """
     rng = np.random.default_rng(0)
     worded = [unit for unit in found if unit.kind != MARK]
-    kinds = sorted({unit.kind for unit in found})
-    return {"all": summary(worded, rng)} | {
-        kind: summary([unit for unit in found if unit.kind == kind], rng) for kind in kinds
+    parts = {
+        "all": worded,
+        "raises": [unit for unit in worded if unit.negative or unit.effect > 0],
+        "lowers": [unit for unit in worded if unit.negative or unit.effect < 0],
     }
+    for unit in sorted(found, key=lambda unit: unit.kind):
+        parts.setdefault(unit.kind, []).append(unit)
+    return {part: summary(members, rng) for part, members in parts.items()}
 
 
 def table(what: str, results: dict[str, Any]) -> Table:
@@ -287,7 +294,8 @@ def page(record: dict[str, Any]) -> str:
         "word of it among the best. *Claims*: every member is asked for all that is planted in its "
         "task and some more; a positive is found if the effect is confirmed with the true sign. "
         "Intervals (95%) are bootstraps over classifiers. The mark in a corner has no word and "
-        "counts apart.",
+        "counts apart. *Raises* and *lowers* are the positives by their sign: what lowers the target's "
+        "probability no search for the target can name.",
     ]
     for what in record["units"]:
         lines += ["", f"## {what.capitalize()}", ""]

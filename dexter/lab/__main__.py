@@ -23,10 +23,10 @@ SAMPLES = {
     "vae": 60_000,
     "text": 150_000,
     "shapes": 40_000,
-    "generator": 95_000,
+    "generator": 150_000,
     "masked-lm": 250_000,
     "eyes": 300_000,
-    "image-text": 150_000,
+    "image-text": 140_000,
     "captioner": 140_000,
 }
 """Of the recipe, by stage."""
