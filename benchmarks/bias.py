@@ -294,8 +294,8 @@ def page(record: dict[str, Any]) -> str:
         "word of it among the best. *Claims*: every member is asked for all that is planted in its "
         "task and some more; a positive is found if the effect is confirmed with the true sign. "
         "Intervals (95%) are bootstraps over classifiers. The mark in a corner has no word and "
-        "counts apart. *Raises* and *lowers* are the positives by their sign: what lowers the target's "
-        "probability no search for the target can name.",
+        "counts apart. *Raises* and *lowers* are the positives by their sign: what lowers the "
+        "target's probability no search for the target can name.",
     ]
     for what in record["units"]:
         lines += ["", f"## {what.capitalize()}", ""]
