@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+# Pillow imports numpy for a type alone, and nothing here needs it: 9 MB for as long as the
+# dashboard lives, and half of the time to the first picture.
+_NEEDLESS = "numpy" not in sys.modules
+if _NEEDLESS:
+    sys.modules["numpy"] = None  # type: ignore[assignment]
+try:
+    from PIL import Image
+finally:
+    if _NEEDLESS:
+        del sys.modules["numpy"]
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

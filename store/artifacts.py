@@ -5,10 +5,12 @@ import io
 import os
 import secrets
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from store.errors import StoreError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
@@ -16,8 +18,10 @@ MAX_PIXELS = 32_000_000
 THUMBNAIL = 192  # pixels, the longer side
 
 
-def open_picture(source: Path | bytes) -> Image.Image:
+def open_picture(source: Path | bytes) -> "Image.Image":
     """The decoded picture of a file or its bytes: PNG, JPEG or WebP, up to `MAX_PIXELS`."""
+    from PIL import Image  # here, because many who use a store never look at a picture
+
     name = "picture" if isinstance(source, bytes) else str(source)
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
@@ -32,7 +36,7 @@ def open_picture(source: Path | bytes) -> Image.Image:
     return picture
 
 
-def thumbnail(picture: Image.Image) -> bytes | None:
+def thumbnail(picture: "Image.Image") -> bytes | None:
     """The picture as a JPEG of at most `THUMBNAIL` pixels a side; None if it is that small."""
     if max(picture.size) <= THUMBNAIL:
         return None

@@ -26,7 +26,7 @@ _CONSOLE = Console(
 )
 
 _SGR = re.compile(r"\x1b\[([0-9;]*)m")
-CACHED_CELLS = 12_000  # 12 MB: nearly every cell of a picture has a style of its own
+CACHED_CELLS = 6_000  # 6 MB: nearly every cell of a picture has a style of its own
 _ASCII_LEVELS = " .:-=+*#%@"
 
 
@@ -44,7 +44,9 @@ class Lines(Widget):
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
-        strip = self.line(y).apply_style(self._ground)
+        # Not `Strip.apply_style`: a picture that is kept would keep its coloured copies too.
+        line = self.line(y)
+        strip = Strip(list(Segment.apply_style(line, self._ground)), line.cell_length)
         return in_ascii(strip) if self.app.has_class("-ascii") else strip
 
 
