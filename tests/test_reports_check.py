@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dexter.reasoning.claims import Claim, Proportion, Reason, Verdict
+from dexter.reasoning.claims import Claim, ContextEvidence, Proportion, Reason, Verdict
 from dexter.reasoning.report import (
     Facts,
     check,
@@ -178,6 +178,28 @@ def test_with_nothing_confirmed_the_report_says_so() -> None:
         assert by_title["Key features"] == "No concept was confirmed."
         assert by_title["Bias assessment"] == "No bias was confirmed."
     assert "No claim is confirmed: say so." in question(FACTS, [CLAIMS[2]], [])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_classifier_that_does_not_know_such_pictures_is_told_of(known: bool) -> None:
+    own = ContextEvidence(
+        name="class",
+        saturated=False,
+        control_mean=0.6 if known else 0.002,
+        pairs=0,
+        effect=None,
+        low=None,
+        high=None,
+        control_prompts=[],
+        treated_prompts=[],
+        control_seeds=[],
+        seeds=[],
+        control=[],
+        treated=[],
+    )
+    report = evidence_report(FACTS, [replace(CLAIMS[2], contexts=[own])])
+    said = " ".join(s.text for s in report.sections[-1].sentences)
+    assert ("hardly takes what lab draws of waterbird for it (mean" in said) is not known
 
 
 def test_the_writer_is_told_the_claims_by_number() -> None:

@@ -15,6 +15,8 @@ MIN_EFFECT = 0.10
 DRAWN = 0.30
 """How much more often a concept must be detected with it in the prompt than without."""
 SATURATED_HIGH, SATURATED_LOW = 0.95, 0.05
+OWN, RIVALS = "class", "rivals"
+"""The contexts of pairs: subjects of the class, and of what it is told from."""
 
 REASONS: dict[Reason, str] = {
     "not_drawn": "the generator did not draw it",

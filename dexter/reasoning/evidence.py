@@ -19,6 +19,8 @@ from dexter.reasoning import stats
 from dexter.reasoning.claims import (
     DRAWN,
     MIN_EFFECT,
+    OWN,
+    RIVALS,
     Candidate,
     Claim,
     ContextEvidence,
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 
 PLACEBOS = 20
 PLACEBO_PAIRS = 64
-OWN, RIVALS = "class", "rivals"
 
 
 @dataclass(frozen=True)

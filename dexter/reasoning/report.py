@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from dexter.reasoning.chat import Answer, Endpoint
-from dexter.reasoning.claims import REASONS, Claim, Proportion
+from dexter.reasoning.claims import OWN, REASONS, SATURATED_LOW, Claim, Proportion
 from dexter.reasoning.stats import LEVEL
 
 Mark = Literal["stated", "cited", "unverified", "contradicted"]
@@ -132,7 +132,7 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
                 "Nothing was left open.",
             ),
         ),
-        Section("Limits", limits(facts)),
+        Section("Limits", limits(facts, claims)),
     ]
     return Report(title(facts), method(facts, claims), sections)
 
@@ -218,8 +218,18 @@ def _bias(
     return sentences
 
 
-def limits(facts: Facts) -> list[Sentence]:
+def limits(facts: Facts, claims: Sequence[Claim]) -> list[Sentence]:
     """What the evidence cannot say."""
+    own = [c.control_mean for claim in claims for c in claim.contexts if c.name == OWN]
+    unknown = (
+        [
+            f"The classifier hardly takes what {facts.generator} draws of {facts.class_name} for it "
+            f"(mean probability {max(own):.2g}): it may know the class from other pictures, and on "
+            "those what is refuted here may matter."
+        ]
+        if own and max(own) < SATURATED_LOW
+        else []
+    )
     looked = (
         f"Whether a concept was drawn was judged by {facts.detector}."
         if facts.detector
@@ -231,6 +241,7 @@ def limits(facts: Facts) -> list[Sentence]:
             f"All this holds for pictures that {facts.generator} draws; what it cannot draw, or "
             "nobody proposed, was not tested."
         ),
+        *(Sentence(text) for text in unknown),
         Sentence(looked),
         *(Sentence(note) for note in facts.notes),
     ]
@@ -347,7 +358,7 @@ def checked_report(facts: Facts, claims: Sequence[Claim], text: str) -> Report:
     if sentences:
         sections.append(Section(heading, sentences))
     return Report(
-        title(facts), method(facts, claims), [*sections, Section("Limits", limits(facts))]
+        title(facts), method(facts, claims), [*sections, Section("Limits", limits(facts, claims))]
     )
 
 
