@@ -221,14 +221,12 @@ def _bias(
 def limits(facts: Facts, claims: Sequence[Claim]) -> list[Sentence]:
     """What the evidence cannot say."""
     own = [c.control_mean for claim in claims for c in claim.contexts if c.name == OWN]
+    drawn = f"what {facts.generator} draws of {facts.class_name}"
     unknown = (
-        [
-            f"The classifier hardly takes what {facts.generator} draws of {facts.class_name} for it "
-            f"(mean probability {max(own):.2g}): it may know the class from other pictures, and on "
-            "those what is refuted here may matter."
-        ]
+        f"The classifier hardly takes {drawn} for it (mean probability {max(own):.2g}): it may "
+        "know the class from other pictures, and on those what is refuted here may matter."
         if own and max(own) < SATURATED_LOW
-        else []
+        else ""
     )
     looked = (
         f"Whether a concept was drawn was judged by {facts.detector}."
@@ -241,7 +239,7 @@ def limits(facts: Facts, claims: Sequence[Claim]) -> list[Sentence]:
             f"All this holds for pictures that {facts.generator} draws; what it cannot draw, or "
             "nobody proposed, was not tested."
         ),
-        *(Sentence(text) for text in unknown),
+        *([Sentence(unknown)] if unknown else []),
         Sentence(looked),
         *(Sentence(note) for note in facts.notes),
     ]
