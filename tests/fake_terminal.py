@@ -122,8 +122,10 @@ class FakeTerminal:
                 found.append((match.start(), match.end(), answer))
         for _, end, answer in sorted(found):
             self.asked.append(answer)
-            threading.Timer(self._delay, self._send, (answer,)).start()
             last = end
+        if found:  # together: two timers might go off in another order
+            answers = b"".join(answer for *_, answer in sorted(found))
+            threading.Timer(self._delay, self._send, (answers,)).start()
         # A question may have arrived in part; what is behind it was looked at for good.
         self._seen = max(self._seen + (last if found else 0), len(self.output) - _LONGEST)
 

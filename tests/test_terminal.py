@@ -1,7 +1,6 @@
 """What the terminal is asked, and that no answer is taken for a key press, however late."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -33,50 +32,76 @@ print("NOTED" + json.dumps({"kind": kind, "keys": app.keys, "widget": app.found}
 """
 
 
-def noted(
-    kind: str, delay: float, wanted: str = "auto", **env: str
-) -> tuple[dict[str, object], FakeTerminal]:
-    """What the script found in a terminal of this kind."""
-    os.environ.pop("TMUX", None)
-    fake = FakeTerminal(
-        [sys.executable, "-c", _SCRIPT, wanted, str(delay + 0.5)],
+# The probe alone, and what can be read of the terminal behind it: that would be keys.
+_PROBE = """
+import json, os, select, sys, time, tty
+from dexter_tui import terminal
+kind = terminal.probe("auto")
+tty.setcbreak(0)
+left, end = b"", time.monotonic() + float(sys.argv[1])
+while (wait := end - time.monotonic()) > 0:
+    if select.select([0], [], [], wait)[0]:
+        left += os.read(0, 4096)
+print("NOTED" + json.dumps({"kind": kind, "left": left.decode("latin-1")}) + "END")
+"""
+FOUND = {"silent": "blocks", "plain": "blocks", "sixel": "sixel", "kitty": "kitty"}
+QUESTIONS = {"silent": 0, "plain": 1, "sixel": 1, "kitty": 2}  # of those that it answers
+DELAYS = (0.0, 0.15, 0.3, 0.9)
+
+
+def start(script: str, kind: str, delay: float, *arguments: str) -> FakeTerminal:
+    """A script in a terminal of this kind, behind a line this slow."""
+    return FakeTerminal(
+        [sys.executable, "-c", script, *arguments],
         kind=kind,
         delay=delay,
-        env={"CI": "", "TMUX": "", "COLORTERM": "truecolor", **env},
+        env={"CI": "", "TMUX": "", "COLORTERM": "truecolor"},
     )
+
+
+def noted(fake: FakeTerminal) -> dict[str, object]:
+    """What the script found."""
     fake.wait_for(b"NOTED.*END", seconds=90)
     fake.wait()
-    text = bytes(fake.output).partition(b"NOTED")[2].partition(b"END")[0]
-    return json.loads(text), fake
+    found: dict[str, object] = json.loads(
+        bytes(fake.output).partition(b"NOTED")[2].partition(b"END")[0]
+    )
+    return found
+
+
+def test_every_kind_of_terminal_is_told_apart_however_slow_the_line() -> None:
+    fakes = {
+        (kind, delay): start(_PROBE, kind, delay, str(delay + 0.3))
+        for kind in FOUND
+        for delay in DELAYS
+    }
+    for (kind, delay), fake in fakes.items():
+        assert noted(fake) == {"kind": FOUND[kind], "left": ""}, (kind, delay)
+        assert len(fake.asked) == QUESTIONS[kind], (kind, delay)
 
 
 @pytest.mark.parametrize(
-    ("kind", "delay", "found"),
+    ("kind", "delay"),
     [
-        ("plain", 0.0, "blocks"),
-        ("sixel", 0.0, "sixel"),
-        ("kitty", 0.0, "kitty"),
-        ("kitty", 0.15, "kitty"),
-        ("plain", 0.15, "blocks"),
-        ("sixel", 0.3, "sixel"),
-        ("sixel", 0.9, "sixel"),
-        ("kitty", 0.9, "kitty"),
-        ("silent", 0.0, "blocks"),
+        ("plain", 0.15),
+        ("sixel", 0.0),
+        ("sixel", 0.3),
+        ("kitty", 0.0),
+        ("kitty", 0.9),
+        ("silent", 0.0),
     ],
 )
-def test_the_probe_finds_what_the_terminal_has_and_leaves_no_key_behind(
-    kind: str, delay: float, found: str
-) -> None:
-    told, fake = noted(kind, delay)
-    assert told["kind"] == found
-    assert told["keys"] == []
-    assert len(fake.asked) == {"plain": 1, "sixel": 1, "kitty": 2, "silent": 0}[kind]
+def test_no_answer_is_taken_for_a_key(kind: str, delay: float) -> None:
+    fake = start(_SCRIPT, kind, delay, "auto", str(delay + 0.5))
+    told = noted(fake)
+    assert (told["kind"], told["keys"]) == (FOUND[kind], [])
+    assert len(fake.asked) == QUESTIONS[kind]
 
 
 @pytest.mark.parametrize("wanted", ["blocks", "off"])
 def test_nothing_is_asked_where_it_would_not_matter(wanted: str) -> None:
-    told, fake = noted("kitty", 0.0, wanted)
-    assert told == {"kind": "blocks", "keys": [], "widget": None}
+    fake = start(_SCRIPT, "kitty", 0.0, wanted, "0.5")
+    assert noted(fake) == {"kind": "blocks", "keys": [], "widget": None}
     assert fake.asked == []
 
 
