@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,19 @@ class Side:
     checked: "Checked | None"
     study: "Study | None"
     config: RunConfig | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A comparison that is started and not waited for; as the options of the command."""
+
+    names: Sequence[str]
+    settings: CompareSettings
+    classes: Sequence[str] = ()
+    baseline: str | None = None
+    run_missing: bool = False
+    seeds: int = 3
+    preset: str | None = None
 
 
 def register(app: typer.Typer) -> None:
@@ -112,7 +125,7 @@ def compare(
     run_values = {k: v for k, v in values.items() if k in RunConfig.model_fields}
     with Store.open(paths.home()) as store:
         store.reconcile()
-        sides = _sides(store, given, class_name or [], preset, run_values)
+        sides = _sides(store, given, class_name or [], preset, run_values, _say)
         _check_baseline(baseline, sides)
         code = _search(
             store, sides, run_values, preset, seeds, jobs,
@@ -146,6 +159,7 @@ def _sides(
     classes: Sequence[str],
     preset: str | None,
     values: Mapping[str, object],
+    warn: Callable[[str], None],
 ) -> list[list[Side]]:
     """For each class, its sides in the order of the names."""
     if not 2 <= len(names) <= MOST:
@@ -169,7 +183,7 @@ def _sides(
                     )
                 sides.append(Side("", None, study, _config_of(store, study)))
             else:
-                sides.append(_side(store, name, class_name, preset, values))
+                sides.append(_side(store, name, class_name, preset, values, warn))
         label = _label(sides[0])
         if label not in found:
             found[label] = sides
@@ -184,6 +198,7 @@ def _side(
     class_name: str,
     preset: str | None,
     values: Mapping[str, object],
+    warn: Callable[[str], None],
 ) -> Side:
     """A classifier's side, with its newest finished study that has the settings given."""
     from dexter_tui import control
@@ -191,7 +206,7 @@ def _side(
 
     own = {**values, "classifier": spec, "class_name": class_name}
     [config] = flags.configs(preset, [0], own)
-    [checked] = control.check([config], paths.home(), warn=_say)
+    [checked] = control.check([config], store.home, warn=warn)
     overrides = _settings_given(preset, values, checked.config)
     runs = store.runs(
         classifier=checked.info.spec,
@@ -270,16 +285,10 @@ def _search(
     from dexter_tui.live import watch
     from dexter_tui.team import Team
 
-    lacking = [(side, sides) for sides in classes for side in sides if side.study is None]
-    if not lacking:
-        return 0
-    if not missing:
-        if needed:
-            side, _ = lacking[0]
-            raise InputError(
-                f"{side.name} has no finished study of {_label(side)}; --run-missing searches "
-                "first, or --concepts names what to test"
-            )
+    lacking = _lacking(classes)
+    if not missing and needed:
+        _refuse_lacking(lacking)
+    if not lacking or not missing:
         return 0
     configs = [
         _config_to_search(side, sides, preset, values).model_copy(update={"seed": seed})
@@ -298,6 +307,19 @@ def _search(
     for error in dict.fromkeys(run.error for run in team.runs() if run.error):
         _say(error)
     return team.exit_code()
+
+
+def _lacking(classes: Sequence[Sequence[Side]]) -> list[tuple[Side, Sequence[Side]]]:
+    """The sides without a study, each with those beside it."""
+    return [(side, sides) for sides in classes for side in sides if side.study is None]
+
+
+def _refuse_lacking(lacking: Sequence[tuple[Side, Sequence[Side]]]) -> None:
+    for side, _ in lacking:
+        raise InputError(
+            f"{side.name} has no finished study of {_label(side)}; --run-missing searches "
+            "first, or --concepts names what to test"
+        )
 
 
 def _config_to_search(
@@ -355,32 +377,75 @@ def _add(
     )
 
 
-def start_comparison(store: "Store", study_ids: Sequence[str]) -> str:
-    """Compare studies with the usual settings, in a process of its own; the comparison's id."""
-    sides = _sides(store, list(study_ids), [], None, {})
-    comparison_id = _add(store, sides, CompareSettings(), None)
-    start(store, comparison_id)
-    return comparison_id
+def look(store: "Store", request: Request) -> tuple[list[list[Side]], int]:
+    """The sides for each class, and how many runs would be made first. InputError if it cannot be.
+
+    Nothing is started.
+    """
+    sides = _sides(
+        store, request.names, request.classes, request.preset, {}, warn=lambda line: None
+    )
+    _check_baseline(request.baseline, sides)
+    lacking = _lacking(sides)
+    if not request.run_missing:
+        if not request.settings.concepts:
+            _refuse_lacking(lacking)
+        return sides, 0
+    return sides, len(lacking) * request.seeds
+
+
+def start_comparison(store: "Store", request: Request) -> str | None:
+    """Compare in a process of its own; the comparison's id, None if searches come first."""
+    sides, missing = look(store, request)
+    if not missing:
+        comparison_id = _add(store, sides, request.settings, request.baseline)
+        start(store, comparison_id)
+        return comparison_id
+    # The command itself: it searches, waits for that, and then compares.
+    _detached(_command(request), _logs(store) / "compare.log")
+    return None
+
+
+def _command(request: Request) -> list[str]:
+    """The command line that does what is asked."""
+    argv = ["dexter_tui", "compare", *request.names, "--run-missing", "--seeds", f"{request.seeds}"]
+    for label in request.classes:
+        argv += ["--class", label]
+    for option, value in (("--baseline", request.baseline), ("--preset", request.preset)):
+        argv += [option, value] if value is not None else []
+    for name, value in request.settings.model_dump(exclude_defaults=True).items():
+        text = ",".join(value) if isinstance(value, tuple) else str(value)
+        argv += [flags.flag(name), text]
+    return argv
+
+
+def _logs(store: "Store") -> Path:
+    folder = store.home / "logs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def log_file(store: "Store", comparison_id: str) -> Path:
     """What the process that compares has to say."""
-    folder = store.home / "logs"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"comparison-{comparison_id}.log"
+    return _logs(store) / f"comparison-{comparison_id}.log"
 
 
 def start(store: "Store", comparison_id: str) -> subprocess.Popen[bytes]:
     """Start the process that compares, in a session of its own."""
+    return _detached(["dexter_tui.compare_worker", comparison_id], log_file(store, comparison_id))
+
+
+def _detached(module: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """A module with its arguments, in a session of its own."""
     from dexter_tui.launch import worker_environment
 
-    with log_file(store, comparison_id).open("ab") as log:
+    with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "dexter_tui.compare_worker", comparison_id],
+            [sys.executable, "-P", "-m", *module],
             env=worker_environment(),
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=file,
+            stderr=file,
             start_new_session=True,
         )
 

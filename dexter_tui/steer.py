@@ -16,6 +16,7 @@ from store.states import AGAIN, ENDED, State
 if TYPE_CHECKING:
     import subprocess
 
+    from dexter_tui.comparing import Request
     from store import Store
     from store.retention import Doomed
 
@@ -140,13 +141,13 @@ def set_note(home: Path, name: str, text: str) -> str:
     return "note kept" if text.strip() else "no note any more"
 
 
-def compare(home: Path, study_ids: Sequence[str]) -> str:
-    """Start a comparison of studies; its id."""
+def compare(home: Path, request: "Request") -> str | None:
+    """Start a comparison; its id, or None if searches come first."""
     from dexter_tui import comparing
     from store import Store
 
     with Store.open(home) as store:
-        return comparing.start_comparison(store, study_ids)
+        return comparing.start_comparison(store, request)
 
 
 def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:

@@ -16,9 +16,10 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 
 from dexter_tui import actions, themes
+from dexter_tui.screens.filling import fuzzy
 from dexter_tui.screens.help import HelpScreen
 from dexter_tui.screens.home import FIRST_RUNS, HomeScreen
-from dexter_tui.screens.new_run import NewRunScreen, fuzzy
+from dexter_tui.screens.new_run import NewRunScreen
 from dexter_tui.screens.picture import PictureScreen
 from dexter_tui.screens.run import RunScreen
 from dexter_tui.screens.study import StudyScreen
@@ -466,7 +467,7 @@ async def test_the_form_checks_completes_and_estimates(home: Path) -> None:
         await until(pilot, lambda: "lab:birds-biased" in text(pilot))
         await press(pilot, "tab")
         assert form["classifier"].value == "lab:birds-biased"
-        await until(pilot, lambda: pilot.app.screen._class_names)  # type: ignore[attr-defined]
+        await until(pilot, lambda: "tab waterbird" in text(pilot))
         await press(pilot, *"landb", "tab")
         assert form["class_name"].value == "landbird"
         await until(pilot, lambda: "start 3 runs, up to" in text(pilot))

@@ -13,6 +13,7 @@ import tiny
 import toy
 from markdown_it import MarkdownIt
 from piloting import SIZES, dashboard, driven, press, settle, text, until
+from textual.pilot import Pilot
 
 from dexter.reasoning.claims import Candidate
 from dexter.reasoning.compare import difference, judged, most_different, shared_topic, union
@@ -20,6 +21,7 @@ from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.pictures import MemoryBank, Pictures
 from dexter.reasoning.world import Family, World
 from dexter_tui.screens.compare import CompareScreen, Matrix, PairsScreen
+from dexter_tui.widgets.form import Form
 from store import Store, comparing, comparisons
 from store.browse import Browse
 
@@ -363,6 +365,71 @@ async def test_the_matrix_drills_down_to_the_pictures(
             assert "with snow" in text(pilot)
         await press(pilot, "right", "left", "x", "escape")
         assert isinstance(app.screen, CompareScreen)
+
+
+async def fill_in(pilot: Pilot[None], **values: str) -> Form:
+    """Type into the rows of the form."""
+    form = pilot.app.screen.query_one(Form)
+    for name, value in values.items():
+        form.go_to(name.replace("_missing", " missing").rstrip("_"))
+        form.put(value)
+    await settle(pilot)
+    return form
+
+
+@driven
+async def test_the_form_for_a_comparison_completes_and_says_what_is_wrong(tmp_path: Path) -> None:
+    Store.open(tmp_path).close()
+    async with dashboard(tmp_path).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await press(pilot, "c", "n")
+        form = pilot.app.screen.query_one(Form)
+        await until(pilot, lambda: "tab lab:birds-balanced" in text(pilot))
+        await press(pilot, *"biased", "tab")
+        form.go_to("classifiers")
+        await press(pilot, *", balanc", "tab")
+        assert form["classifiers"].value == "lab:birds-biased, lab:birds-balanced"
+        await until(pilot, lambda: "say which class" in text(pilot))
+        await fill_in(pilot, class_="waterbird")
+        await until(pilot, lambda: "--run-missing searches first" in text(pilot))
+        await fill_in(pilot, run_missing="yes", seeds="2")
+        await until(pilot, lambda: "start 2 classifiers; 4 runs first" in text(pilot))
+        await fill_in(pilot, run_missing="no", concepts="sea, lake")
+        await until(pilot, lambda: "start 2 classifiers" in text(pilot))
+        await fill_in(pilot, pairs="33")
+        await until(pilot, lambda: form["pairs"].wrong)
+        await fill_in(pilot, pairs="", baseline="nobody", class_="waterbird; goose")
+        await until(pilot, lambda: "no class 'goose'" in text(pilot))
+        await fill_in(pilot, class_="waterbird; landbird")
+        await until(pilot, lambda: "'nobody' is none of lab:birds-biased" in text(pilot))
+        await fill_in(pilot, baseline="lab:birds-biased")
+        await until(pilot, lambda: "start 2 classifiers, 2 classes" in text(pilot))
+
+
+@driven
+async def test_a_comparison_is_started_from_the_form(made: dict[str, Any], home: Path) -> None:
+    (home / "config.toml").write_text(
+        f"[run]\ngenerator = '{tiny.generator_folder()}'\nmasked_lm = '{tiny.masked_lm_folder()}'\n"
+        "device = 'cpu'\ndiffusion_steps = 1\n"
+    )
+    async with dashboard(home).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await press(pilot, "c", "n")
+        await fill_in(
+            pilot, classifiers=", ".join(names()), class_="waterbird", concepts="sea, snow",
+            pairs="32", placebos="1", image_text=str(tiny.image_text_folder()),
+        )  # fmt: skip
+        await press(pilot, "ctrl+s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen), seconds=60)
+        await until(pilot, lambda: "snow" in text(pilot), seconds=180)
+        screen = pilot.app.screen
+        assert isinstance(screen, CompareScreen) and screen.comparison_id != made["id"]
+        page = comparisons.page(Browse(home), screen.comparison_id)
+        assert (page["pictures"]["drawn"], page["claims"][0]["effect"]) == (
+            0,
+            made["claims"][0]["effect"],
+        )
+    (home / "config.toml").unlink()
 
 
 @driven

@@ -483,7 +483,7 @@ class ComparisonsScreen(DataScreen):
         told = Text("Comparisons", f"bold {palette.primary}")
         if not data:
             told.append(
-                "   none yet: mark two studies at home with space, then press c", palette.dim
+                "   none yet: n makes one; so does c at home, with studies marked", palette.dim
             )
         self.query_one("#title", TextLines).put(told)
         if data == self._listed:
@@ -507,6 +507,11 @@ class ComparisonsScreen(DataScreen):
         options = self.query_one(OptionList)
         at = options.highlighted
         return None if at is None else options.get_option_at_index(at).id
+
+    def action_new(self) -> None:
+        from dexter_tui.screens.new_comparison import NewComparisonScreen
+
+        self.app.push_screen(NewComparisonScreen([]))
 
     def action_note(self) -> None:
         if (name := self._selected()) is not None:

@@ -519,7 +519,8 @@ class HomeScreen(DataScreen):
             self.confirm_delete(names)
 
     def action_compare(self) -> None:
-        from dexter_tui.screens.compare import CompareScreen, ComparisonsScreen
+        from dexter_tui.screens.compare import ComparisonsScreen
+        from dexter_tui.screens.new_comparison import NewComparisonScreen
 
         keys = self.query_one(RunList).marked
         studies = {
@@ -528,17 +529,8 @@ class HomeScreen(DataScreen):
         studies |= {s.id for s in self.dexter.browse.studies(-k for k in keys if k < 0).values()}
         if len(studies) < 2 or self.dexter.options.read_only:
             self.app.push_screen(ComparisonsScreen())
-            return
-
-        def show(found: str) -> None:
-            self.app.push_screen(CompareScreen(found))
-
-        def start() -> str:
-            found = steer.compare(self.dexter.home, sorted(studies))
-            self.app.call_from_thread(show, found)
-            return "the comparison is on its way; it goes on without this window"
-
-        self.do(start)
+        else:
+            self.app.push_screen(NewComparisonScreen(sorted(studies)))
 
     def action_query(self) -> None:
         from dexter_tui.screens.query import QueryScreen

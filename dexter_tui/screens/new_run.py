@@ -1,28 +1,18 @@
 """A form for new runs, made from `RunConfig` itself: its fields, types, checks and descriptions."""
 
-import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic.fields import FieldInfo
 from rich.text import Text
-from textual import on
-from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
-from textual.widgets import Static
 
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
 from dexter_tui import flags, steer
-from dexter_tui.actions import bindings
-from dexter_tui.screens.base import DataScreen
-from dexter_tui.views import clean, duration, size
+from dexter_tui.screens.filling import Checked, FormScreen, as_text, setting_row
+from dexter_tui.views import duration, size
 from dexter_tui.widgets.form import Form, Row
-from dexter_tui.widgets.keybar import KeyBar
 
 _SEEDS_NOTE = "so many runs"
-CHECK_SECONDS = 0.25  # after the last key press
-_FUZZY = 0.3
 
 # Headings, each before the field that it names.
 _GROUPS = {
@@ -51,50 +41,21 @@ def demo_configs() -> list[RunConfig]:
     return [RunConfig.from_preset("quick", **DEMO, seed=seed) for seed in range(DEMO_SEEDS)]
 
 
-class Estimated(NamedTuple):
-    """What the runs will be, or what is wrong with them."""
-
-    line: str
-    refused: bool
-    field: str | None
-    """The one that is refused, if it is one."""
-    classes: list[str]
-
-
-class NewRunScreen(DataScreen):
+class NewRunScreen(FormScreen):
     """Classifier and class first, then all else; what it will take below."""
 
-    BINDINGS = bindings("form")
+    TITLE = "New runs"
+    FIRST = (*_FIRST, "seeds", "preset")
 
     def __init__(self, start: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self._start = dict(start or {})
         preset = str(self._start.get("preset", "default" if start else "quick"))
         self._preset = preset if preset in PRESETS else "default"
-        self._check_due: Any = None
-        self._classifiers: list[str] = []
-        self._class_names: list[str] = []
-        self._only_changed = False
 
-    def compose(self) -> ComposeResult:
-        yield Static(Text("New runs", style="bold"), id="title")
-        with Horizontal(id="form-body"):
-            yield Form(self._rows(), id="form", classes="panel")
-            with Vertical(id="form-side", classes="panel"):
-                yield Static(id="form-help")
-                yield Static(id="form-choices")
-        yield Static(id="form-sum")
-        yield KeyBar()
-
-    def on_mount(self) -> None:
-        self.query_one("#form").border_title = "Settings"
-        self.query_one("#form-side").border_title = "Help"
-        self.query_one(Form).focus()
-        self._show_choices()
-
-    def _rows(self) -> list[Row]:
+    def rows(self) -> list[Row]:
         fields = RunConfig.model_fields
-        rows = [self._row(name, fields[name]) for name in _FIRST]
+        rows = [setting_row(name, fields[name], as_text(self._start.get(name))) for name in _FIRST]
         rows.append(Row("seeds", "seeds", self._seeds(), note=_SEEDS_NOTE))
         rows.append(Row("preset", "preset", self._preset, values=list(PRESETS)))
         for name, field in fields.items():
@@ -102,62 +63,27 @@ class NewRunScreen(DataScreen):
                 continue
             if name in _GROUPS:
                 rows += [Row("", ""), Row("", _GROUPS[name])]
-            rows.append(self._row(name, field))
+            value = as_text(self._start.get(name))
+            rows.append(setting_row(name, field, value, self._default(name)))
         return rows
 
     def _seeds(self) -> str:
         return "3" if "seed" not in self._start else f"{int(self._start['seed']) + 1}"
 
-    def _row(self, name: str, field: FieldInfo) -> Row:
-        kind = flags._plain(field.annotation)
-        value = self._text(self._start.get(name))
-        default = "" if name in _FIRST else self._text(self._default(name))
-        if value == default:
-            value = ""
-        values: Sequence[str] = ()
-        if kind is bool:
-            values = ("", "yes", "no")
-        elif get_origin(kind) is Literal:
-            values = ("", *get_args(kind))
-        return Row(name, name.replace("_", " "), value, default, values)
-
-    def _default(self, name: str) -> Any:
+    def _default(self, name: str) -> str:
         field = RunConfig.model_fields[name]
         preset = PRESETS[self._preset]
-        return preset.get(name, None if field.is_required() else field.default)
-
-    @staticmethod
-    def _text(value: Any) -> str:
-        if value is None:
-            return ""
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        if isinstance(value, (list, tuple)):
-            return ", ".join(map(str, value))
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return as_text(preset.get(name, None if field.is_required() else field.default))
 
     # Checking
 
-    @on(Form.Changed)
-    def _changed(self) -> None:
-        form = self.query_one(Form)
+    def changed(self, form: Form) -> None:
         if form["preset"].value != self._preset:
             self._preset = form["preset"].value
             for row in form.rows:
-                if row.name in RunConfig.model_fields and row.name not in (*_FIRST, "preset"):
-                    row.placeholder = self._text(self._default(row.name))
+                if row.name in RunConfig.model_fields and row.name not in self.FIRST:
+                    row.placeholder = self._default(row.name)
             form.refresh()
-        if self._check_due is not None:
-            self._check_due.stop()
-        self._check_due = self.set_timer(CHECK_SECONDS, self._check)
-        self._show_choices()
-
-    def _check(self) -> None:
-        self._check_due = None
-        self.reload()
-
-    def wish(self) -> dict[str, str]:
-        return self.query_one(Form).values()
 
     def configs(self, values: Mapping[str, str]) -> list[RunConfig]:
         """The runs that the form describes. InputError names the field that is wrong."""
@@ -178,15 +104,16 @@ class NewRunScreen(DataScreen):
                     raise InputError(f"{name}:{text[len(flags.flag(name)) + 1 :]}") from None
             raise
 
-    def load(self, wish: dict[str, str]) -> Estimated:
+    def load(self, wish: dict[str, str]) -> Checked:
         from dexter.checkpoints import roots
         from dexter.classifiers import class_index, list_classifiers
         from dexter.estimate import estimate
         from dexter_tui.describe import describe
 
-        if not self._classifiers:
-            self._classifiers = [info.spec for info in list_classifiers(roots())]
-        classes: list[str] = []
+        classifiers = self._offers.get("classifier") or [
+            info.spec for info in list_classifiers(roots())
+        ]
+        offers: dict[str, list[str]] = {"classifier": classifiers}
         try:
             if wish["classifier"]:
                 probe = RunConfig.from_preset(
@@ -198,7 +125,7 @@ class NewRunScreen(DataScreen):
                         info = describe(probe)
                     except InputError as error:
                         raise InputError(f"classifier: {error}") from None
-                    classes = info.labels
+                    offers["class_name"] = info.labels
                     if wish["class_name"]:
                         try:
                             class_index(info.labels, wish["class_name"])
@@ -208,85 +135,29 @@ class NewRunScreen(DataScreen):
             expected = estimate(configs[0])
         except InputError as error:
             name, colon, _ = str(error).partition(":")
-            return Estimated(str(error), True, name if colon else None, classes)
+            return Checked(str(error), True, name if colon else None, offers)
         count = len(configs)
         line = (
             f"{count} run{'s' if count > 1 else ''}, up to {duration(expected.total_seconds)} and "
             f"{size(expected.peak_bytes)} each, by formula"
         )
-        return Estimated(line, False, None, classes)
+        return Checked(line, False, None, offers)
 
-    def show(self, data: Estimated) -> None:
-        self._class_names = data.classes
-        palette, form = self.dexter.palette, self.query_one(Form)
-        for row in form.rows:
-            row.wrong = bool(row.name) and row.name == data.field
-            # What was not filled in yet is no mistake.
-            row.wrong = row.wrong and not (row.name in _FIRST and not row.value)
-            row.note = data.line.partition(":")[2].strip() if row.wrong else self._note(row)
-        form.refresh()
-        text = Text(no_wrap=True, overflow="ellipsis")
-        if data.refused:
-            text.append(f" {clean(data.line)}", palette.bad)
-        else:
-            text.append(" ^s ", f"bold {palette.accent}").append(f" start {data.line}")
-        self.query_one("#form-sum", Static).update(text)
-        self._show_choices()
+    # Help
 
-    def _note(self, row: Row) -> str:
+    def note(self, row: Row) -> str:
         if row.name == "seeds":
             return _SEEDS_NOTE
         if row.placeholder and row.value:
             return f"preset: {row.placeholder}" if row.value != row.placeholder else ""
         return ""
 
-    # Help of the field
-
-    @on(Form.Moved)
-    def _show_choices(self) -> None:
-        row = self.query_one(Form).here
-        palette = self.dexter.palette
-        text = Text()
-        text.append(f"{row.name}\n\n", f"bold {palette.primary}")
-        if row.name in RunConfig.model_fields:
-            field = RunConfig.model_fields[row.name]
-            text.append(f"{flags._help(field)}\n")
-            text.append(f"\non the command line: {flags.flag(row.name)}\n", palette.dim)
-        elif row.name == "seeds":
-            text.append("how many runs, each with another seed; words that several find are firm\n")
-        elif row.name == "preset":
-            text.append("settings to start from; what you fill in goes before them\n")
-        self.query_one("#form-help", Static).update(text)
-        offers = self._offers(row)
-        choices = Text()
-        for number, offer in enumerate(offers[:12]):
-            choices.append("tab " if number == 0 else "    ", f"bold {palette.accent}")
-            choices.append(f"{clean(offer)}\n", "bold" if number == 0 else palette.dim)
-        if len(offers) > 12:
-            choices.append(f"    and {len(offers) - 12} more", palette.dim)
-        self.query_one("#form-choices", Static).update(choices)
-
-    def _offers(self, row: Row) -> list[str]:
-        known = {"classifier": self._classifiers, "class_name": self._class_names}.get(row.name, [])
-        return fuzzy(row.value, known)
-
-    def action_take(self) -> None:
-        """The first of what is offered."""
-        form = self.query_one(Form)
-        offers = self._offers(form.here)
-        if offers and offers[0] != form.here.value:
-            form.put(offers[0])
-        form.action_row(1)
-
-    def action_only_changed(self) -> None:
-        self._only_changed = not self._only_changed
-        form = self.query_one(Form)
-        for row in form.rows:
-            first = row.name in (*_FIRST, "seeds", "preset")
-            row.shown = first or not self._only_changed or bool(row.value)
-        form.lay_out()
-        if not form.here.shown:
-            form.go_to(_FIRST[0])
+    def help_of(self, row: Row) -> Text:
+        if row.name in RunConfig.model_fields and row.name != "preset":
+            return self.field_help(row.name, RunConfig.model_fields[row.name])
+        if row.name == "seeds":
+            return Text("how many runs, each with another seed; words that several find are firm\n")
+        return Text("settings to start from; what you fill in goes before them\n")
 
     def action_start(self) -> None:
         try:
@@ -298,42 +169,8 @@ class NewRunScreen(DataScreen):
 
         def start() -> str:
             ids = steer.enqueue(home, configs)
-            app.call_from_thread(self._leave)
+            app.call_from_thread(self.leave_form)
             return f"{len(ids)} run{'s' if len(ids) > 1 else ''} queued"
 
         app.tell("checking and queueing")
         self.do(start, group="start")
-
-    def _leave(self) -> None:
-        if self.app.screen is self:
-            self.app.pop_screen()
-
-    def action_back(self) -> None:
-        self.app.pop_screen()
-
-
-def fuzzy(text: str, known: Sequence[str]) -> list[str]:
-    """What ``text`` may mean, the likeliest first: its letters in this order, or nearly so."""
-    wanted = text.strip().casefold()
-    if not wanted:
-        return list(known)
-    ranked = []
-    for name in known:
-        folded = name.casefold()
-        at = folded.find(wanted)
-        if at >= 0:
-            rank = (0, at, len(name))
-        elif _in_order(wanted, folded):
-            rank = (1, 0, len(name))
-        else:
-            near = difflib.SequenceMatcher(None, wanted, folded).quick_ratio()
-            if near < 1 - _FUZZY:
-                continue
-            rank = (2, round(100 * (1 - near)), len(name))
-        ranked.append((rank, name))
-    return [name for _, name in sorted(ranked)]
-
-
-def _in_order(letters: str, text: str) -> bool:
-    rest = iter(text)
-    return all(letter in rest for letter in letters)
