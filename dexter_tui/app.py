@@ -15,6 +15,7 @@ from textual import events
 from textual._styles_cache import StylesCache
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.filter import NoColor
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.strip import Strip
@@ -67,10 +68,14 @@ class DexterApp(App[None]):
         self.home = home
         self.options = options
         self.browse = Browse(home)
+        if options.no_colour:
+            # In place of Textual's own, which sends greys as 24-bit colours.
+            self.no_color = True
+            self._filters = [NoColor()]
         mode = {"off": "off", "ascii": "ascii"}.get(options.images, "blocks")
         self.pictures = Pictures(
             lambda sha256, small: self.browse.picture(sha256, small=small),
-            "ascii" if options.ascii and mode == "blocks" else mode,
+            "ascii" if (options.ascii or options.no_colour) and mode == "blocks" else mode,
             self.note_defect,
         )
         self.signs = themes.ASCII if options.ascii else themes.UNICODE

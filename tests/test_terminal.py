@@ -1,10 +1,12 @@
 """What the terminal is asked, and that no answer is taken for a key press, however late."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import shown_store
 from fake_terminal import FakeTerminal
 
 from dexter_tui import terminal
@@ -133,6 +135,30 @@ def test_late_answers_press_no_key_in_the_dashboard_itself(tmp_path: Path) -> No
     # The answers hold a question mark, which would have opened the help.
     assert b"All studies, newest first" not in fake.output
     fake.close()
+
+
+def test_no_colour_is_sent_where_none_is_wanted(tmp_path: Path) -> None:
+    shown_store.fill(tmp_path)
+    fake = FakeTerminal(
+        [sys.executable, "-m", "dexter_tui"],
+        env={"DEXTER_HOME": str(tmp_path), "NO_COLOR": "1", "CI": "", "LC_ALL": "C.UTF-8"},
+    )
+    for keys, shown in (
+        (b"", b"Palette"), (b"j", b"taken for"), (b"\r", b"Charts"), (b"3", b"step 5"),
+        (b"?", b"Play the run"), (b"\x1b", b"step 5"), (b"\x10", b"earch for"),
+    ):  # fmt: skip
+        since = len(fake.output)
+        fake.type(keys)
+        fake.wait_for(shown, since=since, seconds=30)
+    fake.close()
+    codes = {
+        code
+        for sequence in re.findall(rb"\x1b\[([\d;:]*)m", fake.output)
+        for code in re.split(rb"[;:]", sequence)
+    }
+    colours = {*range(30, 39), *range(40, 49), *range(90, 98), *range(100, 108)}
+    assert not {int(code or 0) for code in codes} & colours
+    assert b"1" in codes  # what matters is bold instead
 
 
 def test_half_blocks_ask_the_terminal_nothing(tmp_path: Path) -> None:
