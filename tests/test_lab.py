@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from dexter import RunConfig, checkpoints, load_generator
-from dexter.lab import classifiers, export, models, parallel, scenes, train, world
+from dexter.lab import classifiers, export, models, parallel, scenes, shipped, train, world
 
 LAB = checkpoints.find("lab")
 
@@ -70,7 +70,16 @@ def test_every_word_is_one_token_on_both_sides():
 def test_shipped_weights_are_small():
     weights = [path for path in LAB.rglob("*") if path.suffix in (".safetensors", ".bin", ".pt")]
     assert {path.suffix for path in weights} == {".safetensors"}
-    assert sum(path.stat().st_size for path in weights) <= 30e6
+    assert sum(path.stat().st_size for path in weights) <= 45e6
+    most = {
+        "generator": 25,
+        "captioner": 6,
+        "image_text": 3,
+        "masked_lm": 1,
+        "classifiers/fleet": 10,
+    }
+    for model, megabytes in most.items():
+        assert shipped.weight_bytes(LAB / model) <= megabytes * 1e6
 
 
 @pytest.mark.parametrize("name", ["birds-biased", "birds-balanced"])

@@ -190,30 +190,28 @@ class Member:
         return families()[self.plant][0] if self.plant else "none"
 
 
-# Task -> what is planted, and how strongly, in percent; every fourth is a small transformer.
+# Task -> what is planted, how strongly in percent, and in what if not a ResNet.
 _PLANTS = {
-    "birds": "water-100 water-95 water-70 land-100 snow-100 ball-100 mark-100",
-    "pets": "room-100 city-95 ball-100 balloon-95 mark-100",
-    "cats": "land-100 night-95 sun-100 tree-85",
-    "fruit": "room-100 gift-100 umbrella-95",
-    "farm": "land-100 snow-95 cloud-100 rainbow-95",
-    "cars": "red-100 blue-95 city-100 night-85 tree-100",
-    "music": "purple-100 green-90 room-100 mark-95",
-    "blond": "female-100 male-95 light-95 dark-100 snow-100",
-    "old": "male-100 female-90 dark-95 gray-100 water-100",
-    "woman": "blond-100 ginger-95 tan-100 flower-100 mark-100",
+    "birds": "water-100 water-95 water-70 land-100-vit snow-100 ball-100 mark-100",
+    "pets": "room-100-vit city-95 ball-100 balloon-95 mark-100-vit",
+    "cats": "land-100 night-95 sun-100 tree-85-vit",
+    "fruit": "room-100 gift-100",
+    "farm": "land-100-vit snow-95 cloud-100 rainbow-95",
+    "cars": "red-100-vit blue-95 city-100 night-85 tree-100-vit",
+    "music": "purple-100 room-100 mark-95-vit",
+    "blond": "female-100 male-95 light-95 dark-100-vit snow-100",
+    "old": "male-100 female-90 dark-95-vit gray-100 water-100",
+    "woman": "blond-100 ginger-95-vit tan-100 flower-100 mark-100",
 }
 _CLEAN_VIT = ("birds", "cars")
 _RANDOM = ("birds", "pets", "woman")
 
 
 def _members() -> Iterator[Member]:
-    planted = 0
     for task, plants in _PLANTS.items():
         for plant in plants.split():
-            family, _, percent = plant.rpartition("-")
-            planted += 1
-            yield Member(task, family, int(percent) / 100, "vit" if planted % 4 == 0 else "resnet")
+            family, percent, *other = plant.split("-")
+            yield Member(task, family, int(percent) / 100, other[0] if other else "resnet")
     for task in TASKS:
         yield Member(task)
     for task in _CLEAN_VIT:
