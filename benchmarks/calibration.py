@@ -106,7 +106,9 @@ def main() -> int:
     import torch
 
     from dexter.classifiers import class_index, load_classifier
+    from dexter.config import RunConfig
     from dexter.generator import load_generator
+    from dexter.reasoning.helper import Helper
     from dexter.reasoning.pictures import Pictures
     from dexter.reasoning.world import load_world, make_topic
 
@@ -115,7 +117,9 @@ def main() -> int:
     classifier = load_classifier(options.classifier)
     index = class_index(classifier.labels, "waterbird")
     topic = make_topic(classifier.labels, index, world=load_world())
-    witness = Witness(Pictures(load_generator("lab"), "lab", batch=32), classifier, index)
+    helper = Helper(RunConfig(classifier=options.classifier, class_name="waterbird"))
+    pictures = Pictures(load_generator("lab"), "lab", batch=32, helper=helper)
+    witness = Witness(pictures, classifier, index)
     strict = Experiment(witness, topic, min_effect=1e-9, placebos=0, assume_drawn=True)
     p = aa_tests(strict, options.prompt, options.tests)
     false = sum(value <= 0.05 for value in p)
@@ -129,7 +133,8 @@ def main() -> int:
         f"planted: {found} of {options.planted} confirmed, mean effect {np.mean(effects):.3f} "
         f"(at least {LEAST_FOUND:.0%})"
     )
-    print(f"{witness.pictures.drawn} pictures, {time.monotonic() - began:.0f} s")
+    helper.close()
+    print(f"{pictures.drawn} pictures, {time.monotonic() - began:.0f} s")
     return int(false > allowed or found < LEAST_FOUND * options.planted)
 
 
