@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -237,6 +238,14 @@ def prompts_table(prompts: Sequence[Any]) -> Table:
         loss = "" if prompt.mean_loss is None else f"{prompt.mean_loss:.3f}"
         table.add_row(plain(", ".join(prompt.words)), loss, str(prompt.pictures))
     return table
+
+
+def short_path(path: Path) -> str:
+    """A path with ~ for the user's folder."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except ValueError:
+        return str(path)
 
 
 def duration(seconds: float) -> str:

@@ -470,17 +470,14 @@ def tile_bytes(browse: Browse, place: str) -> bytes:
     """The picture at a place that `tile` gave, as PNG. StoreError if its sheet cannot be read."""
     import io
 
-    import numpy as np
-    from PIL import Image
-
     from store.artifacts import open_picture
 
     sha256, number, side = place.split(":")
     edge = int(side)
     path = browse.picture(sha256, small=False)
     with explained(path):
-        sheet = np.asarray(open_picture(path).convert("RGB"))
-    y, x = divmod(int(number), max(sheet.shape[1] // edge, 1))
+        sheet = open_picture(path).convert("RGB")
+    y, x = divmod(int(number), max(sheet.width // edge, 1))
     buffer = io.BytesIO()
-    Image.fromarray(sheet[y * edge : (y + 1) * edge, x * edge : (x + 1) * edge]).save(buffer, "PNG")
+    sheet.crop((x * edge, y * edge, (x + 1) * edge, (y + 1) * edge)).save(buffer, "PNG")
     return buffer.getvalue()

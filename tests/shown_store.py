@@ -53,6 +53,7 @@ def fill(home: Path) -> Path:
 
 
 COMPARISON = "ccomp0001"
+BASE = "a picture of a duck"
 
 
 def compare(home: Path) -> str:
@@ -77,8 +78,9 @@ def compare(home: Path) -> str:
             made,
             members={key: {"pictures": 896, "report": None} for key in (biased, balanced)},
             claims={
-                biased: [_claim("water", 0.42, "confirmed"), _claim("duck", 0.31, "confirmed"),
-                         _claim("tree", -0.03, "refuted"), _claim("sand", 0.09, "inconclusive")],
+                biased: [_claim("water", 0.42, "confirmed", pairs=2),
+                         _claim("duck", 0.31, "confirmed"), _claim("tree", -0.03, "refuted"),
+                         _claim("sand", 0.09, "inconclusive")],
                 balanced: [_claim("water", 0.02, "refuted"), _claim("duck", 0.35, "confirmed"),
                            _claim("tree", 0.01, "refuted"), _claim("sand", 0.04, "refuted")],
             },
@@ -101,16 +103,35 @@ def compare(home: Path) -> str:
             disagreements=[],
             pictures=896, cross_pictures=200, drawn=1024, generator="g", detector="lab",
         )  # fmt: skip
+        sheet = store.put_artifact(_sheet(), "image/png")
     with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute(
             "UPDATE comparison SET id = ?, created_at = ?, ended_at = ?", (COMPARISON, TIME, TIME)
         )
         connection.execute("UPDATE member SET comparison_id = ?", (COMPARISON,))
+        connection.executemany(
+            "INSERT INTO picture (generator, prompt, seed, sha256, place, side) "
+            "VALUES ('g', ?, ?, ?, ?, 64)",
+            [
+                (prompt, seed, sheet, 2 * side + seed)
+                for side, prompt in enumerate((BASE, f"{BASE} with water"))
+                for seed in range(2)
+            ],
+        )
     return COMPARISON
 
 
-def _claim(concept: str, effect: float, verdict: str) -> dict[str, Any]:
+def _claim(concept: str, effect: float, verdict: str, *, pairs: int = 0) -> dict[str, Any]:
+    contexts = [
+        {
+            "context": "class", "saturated": False, "control_mean": 0.4, "pairs": pairs,
+            "effect": effect, "low": effect - 0.06, "high": effect + 0.06,
+            "control_prompts": [BASE] * pairs, "treated_prompts": [f"{BASE} with water"] * pairs,
+            "control_seeds": list(range(pairs)), "seeds": list(range(pairs)),
+            "control": [0.4] * pairs, "treated": [0.9 - 0.1 * k for k in range(pairs)],
+        }
+    ] if pairs else []  # fmt: skip
     return {
         "concept": concept, "slot": "background", "direction": 1 if effect > 0 else -1,
         "sources": {}, "effect": effect, "low": effect - 0.06, "high": effect + 0.06, "p": 0.001,
@@ -118,7 +139,7 @@ def _claim(concept: str, effect: float, verdict: str) -> dict[str, Any]:
         "placebo_threshold": 0.08, "over_represented": False, "core": concept == "duck",
         "min_effect": 0.1, "verdict": verdict,
         "reason": "too_few_pairs" if verdict == "inconclusive" else None,
-        "generator": "g", "contexts": [],
+        "generator": "g", "contexts": contexts,
     }  # fmt: skip
 
 
@@ -129,6 +150,16 @@ def _picture(number: int) -> bytes:
     draw.ellipse((16 + 2 * number, 16, 44, 44), fill=(230, 200, 90))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _sheet() -> bytes:
+    """The first four pictures as tiles of a sheet."""
+    sheet = Image.new("RGB", (128, 128))
+    for k in range(4):
+        sheet.paste(Image.open(io.BytesIO(_picture(k))), (k % 2 * 64, k // 2 * 64))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -656,6 +656,11 @@ async def test_hostile_strings_are_shown_as_they_are(home: Path, size: tuple[int
         connection.execute("UPDATE claim SET concept = ?", (HOSTILE,))
         connection.execute("UPDATE caption SET text = ?", (HOSTILE,))
         connection.execute("UPDATE report SET markdown = ?", (HOSTILE,))
+        connection.execute("INSERT INTO tag (run_id, name) VALUES (?, ?)", (DONE, HOSTILE))
+        connection.execute(
+            "INSERT INTO note (of, text, updated_at) VALUES (?, ?, ?)",
+            (DONE, f"{HOSTILE}\n{HOSTILE}", shown_store.TIME),
+        )
     (home / "runs" / DONE / "log").write_bytes(HOSTILE.encode() + b"\xff\xfe\n" * 50)
     async with dashboard(home).run_test(notifications=True, size=size) as pilot:
         await settle(pilot)
@@ -668,6 +673,9 @@ async def test_hostile_strings_are_shown_as_they_are(home: Path, size: tuple[int
             assert len(shown.splitlines()) == size[1]
         await press(pilot, "question_mark", "escape", "escape", "escape")
         assert "[bold red]" in text(pilot)
+        await press(pilot, "N")
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text(pilot))
+        assert len(text(pilot).splitlines()) == size[1]
     assert not (home / "dashboard.log").exists()  # nothing went wrong on the way
 
 

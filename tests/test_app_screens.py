@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -31,17 +32,28 @@ WALK: dict[str, tuple[str, ...]] = {
     "run-words": ("2",),
     "run-frames": ("3",),
     "run-prompts": ("4",),
+    "run-config": ("5",),
     "run-log": ("6",),
-    "study-runs": ("s",),
+    "enlarged": ("1", "z"),
+    "study-runs": ("escape", "s"),
     "study-claims": ("2",),
+    "study-captions": ("3",),
     "study-words": ("4",),
     "study-report": ("5",),
-    "new-run": ("escape", "escape", "n"),
+    "new-run": ("escape", "escape", "n", "down", "down"),
     "comparisons": ("escape", "c"),
     "compare-claims": ("enter",),
-    "compare-differences": ("2",),
+    "compare-pairs": ("enter",),
+    "compare-differences": ("escape", "2"),
+    "compare-prompts": ("4",),
+    "compare-settings": ("6",),
+    "new-comparison": ("escape", "n", "down"),
     "query": ("escape", "escape", "colon", "f3", "f5"),
-    "delete": ("escape", "G", "D"),
+    "note": ("escape", "G", "N"),
+    "tag": ("escape", "t"),
+    "jump": ("escape", "ctrl+o"),
+    "palette": ("escape", "ctrl+p"),
+    "delete": ("escape", "D"),
 }
 
 
@@ -65,6 +77,8 @@ def file(name: str, size: tuple[int, int]) -> Path:
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DexterApp:
     monkeypatch.setenv("HOME", str(tmp_path))  # so that its path is ~/home
     monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
     home = shown_store.fill(tmp_path / "home")
     shown_store.compare(home)
     return dashboard(home)
@@ -102,7 +116,8 @@ async def _write(home: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        os.environ |= {"HOME": folder, "COLORTERM": "truecolor"}
+        os.environ |= {"HOME": folder, "COLORTERM": "truecolor", "TZ": "UTC"}
+        time.tzset()
         made = shown_store.fill(Path(folder) / "home")
         shown_store.compare(made)
         with FileLock(made / "locks" / f"run-{shown_store.LIVE}.lock", wait=False):

@@ -13,6 +13,7 @@ from textual.widget import Widget
 from dexter.errors import InputError
 from dexter_tui import steer
 from dexter_tui.actions import ACTIONS
+from dexter_tui.views import clean
 from store.browse import RunRow
 from store.errors import StoreError
 
@@ -158,7 +159,8 @@ class DataScreen(Screen[None]):
         """Write the note about a run, study or comparison."""
         from dexter_tui.screens.dialogs import Write
 
-        before = self.dexter.browse.note(name)
+        # An editor draws what it holds as it is.
+        before = "\n".join(clean(line) for line in self.dexter.browse.note(name).split("\n"))
 
         def answer(text: str | None) -> None:
             if text is not None and text.strip() != before:

@@ -1,7 +1,6 @@
 """The first screen: all studies and runs, and the selected one as it stands."""
 
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.text import Text
@@ -15,7 +14,7 @@ from textual.widgets import Input, Static
 from dexter_tui import steer
 from dexter_tui.actions import bindings
 from dexter_tui.screens.base import DataScreen, entitle
-from dexter_tui.views import clean
+from dexter_tui.views import clean, short_path
 from dexter_tui.widgets.cells import TextLines
 from dexter_tui.widgets.devices import DeviceStrip
 from dexter_tui.widgets.facts import frame_caption, run_facts, study_facts
@@ -253,7 +252,7 @@ class HomeScreen(DataScreen):
                 text.append(
                     f"   {signs.states[state]} {count:,} {state.value}", palette.state(state)
                 )
-        text.append(f"   {_short_path(self.dexter.home)}", palette.dim)
+        text.append(f"   {short_path(self.dexter.home)}", palette.dim)
         self._update("#title", text)
 
     def _show_detail(self, data: Found) -> None:
@@ -586,10 +585,3 @@ class HomeScreen(DataScreen):
             text.append(f" {key} ", f"bold {palette.accent}")
             text.append(f" {told}\n")
         return text
-
-
-def _short_path(path: Path) -> str:
-    try:
-        return f"~/{path.relative_to(Path.home())}"
-    except ValueError:
-        return str(path)

@@ -19,7 +19,7 @@ from dexter_tui import steer
 from dexter_tui.actions import bindings
 from dexter_tui.screens.base import entitle
 from dexter_tui.screens.pages import PagesScreen, TabBar, TextPage
-from dexter_tui.views import clean, size
+from dexter_tui.views import clean, short_path, size
 from dexter_tui.widgets.cells import TextLines
 from dexter_tui.widgets.chart import Axis, Chart, CursorWanted
 from dexter_tui.widgets.facts import (
@@ -480,7 +480,7 @@ class RunScreen(PagesScreen):
             "tags": ", ".join(self.dexter.browse.tags([run.id]).get(run.id, ())),
             "note": self.dexter.browse.note(run.id).replace("\n", "; "),
             "peak memory": size(run.peak_memory_bytes) if run.peak_memory_bytes else "",
-            "files": str(self.dexter.browse.log(run.id).parent),
+            "files": short_path(self.dexter.browse.log(run.id).parent),
         }
         self.query_one("#config", TextPage).put(
             settings_text(config, preset, self.dexter.palette, facts)
