@@ -10,6 +10,7 @@ where that is less than half an hour).
 """
 
 import argparse
+import contextlib
 import itertools
 import random
 import sys
@@ -103,7 +104,8 @@ class Comings(threading.Thread):
 
 def soak(minutes: float) -> bool:
     """Whether it passed; a line a minute."""
-    with tempfile.TemporaryDirectory() as folder:
+    # What is exported on the way goes to the current folder.
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         home = Path(folder)
         comings = Comings(home)
         comings.start()

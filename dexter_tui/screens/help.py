@@ -20,8 +20,8 @@ _INTRODUCTIONS = {
     "form": "Each setting is checked as you type. Up and down go from one to the next.",
     "study": "A study is one classifier, one class and one set of settings. Claims are tested on "
     "pairs of pictures that differ in one concept alone.",
-    "comparisons": "Studies that are marked at home with space are compared by c, with the usual "
-    "settings; `dexter-tui compare` takes others, and with --run-missing searches first.",
+    "comparisons": "Studies that are marked at home with space are compared by c; n asks which "
+    "classifiers or studies. Both open a form, where searches that are missing can be asked for.",
     "matrix": "Every classifier is shown the same pictures. A tick: confirmed; a cross: refuted; "
     "each with its effect and interval.",
 }
