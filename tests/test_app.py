@@ -11,6 +11,7 @@ import big_store
 import pytest
 import shown_store
 from piloting import SIZES, dashboard, driven, press, settle, text, until
+from rich.text import Text
 from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
 from textual.pilot import Pilot
 from textual.strip import Strip
@@ -23,6 +24,7 @@ from dexter_tui.screens.new_run import NewRunScreen
 from dexter_tui.screens.picture import PictureScreen
 from dexter_tui.screens.run import RunScreen
 from dexter_tui.screens.study import StudyScreen
+from dexter_tui.widgets.cells import strip_of
 from dexter_tui.widgets.form import Form
 from dexter_tui.widgets.gallery import Gallery
 from dexter_tui.widgets.run_list import RunList
@@ -452,6 +454,11 @@ async def test_read_only_offers_nothing_that_changes(home: Path) -> None:
         await press(pilot, "x", "n", "p", "t")
         assert isinstance(pilot.app.screen, HomeScreen)
         assert state(home, QUEUED) is State.QUEUED
+
+
+def test_a_line_in_one_style_has_it() -> None:
+    [segment, *_] = strip_of(Text("Evidence", style="bold"), 20)
+    assert segment.style is not None and segment.style.bold
 
 
 # The form

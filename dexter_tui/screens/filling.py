@@ -119,7 +119,7 @@ class FormScreen(DataScreen):
     def _show_choices(self) -> None:
         row = self.query_one(Form).here
         palette = self.dexter.palette
-        text = Text(f"{row.name}\n\n", f"bold {palette.primary}")
+        text = Text().append(f"{row.name}\n\n", f"bold {palette.primary}")
         text.append_text(self.help_of(row))
         self.query_one("#form-help", Static).update(text)
         offers = self.offers(row)

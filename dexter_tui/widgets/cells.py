@@ -100,6 +100,9 @@ class TextLines(Lines):
 def strip_of(text: Text, width: int, style: str = "") -> Strip:
     """One line of text, cut or filled to ``width`` cells, on a ground of ``style``."""
     base = Style.parse(style) if style else None
+    if text.style and not text.spans:  # Rich leaves the style of a text without spans to others
+        text = text.copy()
+        text.stylize(text.style)
     segments = [
         Segment(segment.text.replace("\n", " "), segment.style)
         for segment in text.render(_CONSOLE, end="")
