@@ -18,11 +18,10 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
 from benchmarks.claims import Claimed, FleetEvidence
+from benchmarks.pool import workers
 from benchmarks.recipes import of_lab
 from dexter import checkpoints
 from dexter.lab.fleet import FLEET, MANIFEST, MARK, NEGATIVE, POSITIVE, TASKS, families
@@ -130,7 +130,7 @@ def search_words(names: Sequence[str], preset: str, jobs: int, progress: Progres
     )
     kept = [Words(**{**row, "words": tuple(row["words"])}) for row in rows]
     done = []
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with workers(jobs) as pool:
         runs = [
             pool.submit(
                 one_run,

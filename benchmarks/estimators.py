@@ -13,10 +13,9 @@ import json
 import statistics
 import time
 from collections.abc import Collection, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.pool import workers
 from benchmarks.recipes import of_lab
 
 TEMPLATE = "a picture of a bird with [MASK] and [MASK]"
@@ -162,7 +162,7 @@ def main() -> None:
     kept = [Outcome(**row) for row in json.loads(RESULTS.read_text())] if RESULTS.exists() else []
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     with (
-        ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
+        workers(options.jobs) as pool,
         Progress(console=Console(stderr=True)) as progress,
     ):
         bar = progress.add_task("runs", total=len(wanted))

@@ -219,30 +219,33 @@ def _numbers(measured: Mapping[str, str]) -> RenderableType | None:
     return grid if grid.row_count else None
 
 
-def _fleet_view(members: Sequence[FleetMember]) -> Table:
+def _fleet_view(members: Sequence[FleetMember]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
     from dexter.lab import world
     from dexter_tui.views import plain
 
-    table = _table(
-        "classifier",
-        "target",
-        "planted",
-        "in fact",
-        f"depends on (change of probability ≥ {world.POSITIVE:.2f})",
-        f"≤ {world.NEGATIVE:.2f}",
-    )
+    table = _table("lab:fleet/…", "target", "planted", "depends on", "not on")
+    for column in table.columns[:3]:
+        column.no_wrap = True
     for member in members:
         effect = member.effects.get(member.plant or "")
+        planted = plain(member.planted, "" if member.plant else "dim")
         table.add_row(
-            plain(member.spec),
+            plain(member.name),
             plain(member.target),
-            plain(member.planted, "" if member.plant else "dim"),
-            "" if effect is None else _effect(effect),
+            planted if effect is None else Text.assemble(planted, " ", _effect(effect)),
             _effects(member.dependences()),
             str(member.count_negatives()),
         )
     table.columns[-1].justify = "right"
-    return table
+    told = (
+        "Numbers are changes of the target's probability when the attribute is drawn into the "
+        f"same scenes: {world.POSITIVE:.2f} or more is a dependence; the last column counts the "
+        f"attributes with {world.NEGATIVE:.2f} at most."
+    )
+    return Group(table, plain(told, "dim"))
 
 
 def _member_view(
@@ -266,7 +269,7 @@ def _member_view(
 def _effects(effects: Mapping[str, float]) -> Text:
     from rich.text import Text
 
-    parts = [Text.assemble(f"{family} ", _effect(effect)) for family, effect in effects.items()]
+    parts = [Text.assemble(f"{family}\u00a0", _effect(effect)) for family, effect in effects.items()]
     return Text(", ").join(parts)
 
 
