@@ -269,7 +269,7 @@ def _member_view(
 def _effects(effects: Mapping[str, float]) -> Text:
     from rich.text import Text
 
-    parts = [Text.assemble(f"{family}\u00a0", _effect(effect)) for family, effect in effects.items()]
+    parts = [Text.assemble(f"{family} ", _effect(effect)) for family, effect in effects.items()]
     return Text(", ").join(parts)
 
 
