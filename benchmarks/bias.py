@@ -309,8 +309,16 @@ def page(record: dict[str, Any]) -> str:
             lines.append(f"| {kind} | {counts[0]} | {recall} | {counts[1]} | {false} | {area} |")
         found = [Unit(**unit) for unit in record["units"][what] if unit["kind"] != MARK]
         missed = [unit for unit in found if unit.positive and not unit.claimed]
+        which = ", of what raises it" if what == "words" else ""
+        if which:
+            missed = [unit for unit in missed if unit.effect > 0]
         wrong = [unit for unit in found if unit.negative and unit.claimed]
-        lines += ["", f"Missed: {_listed(missed)}.", "", f"Claimed falsely: {_listed(wrong)}."]
+        lines += [
+            "",
+            f"Missed{which}: {_listed(missed)}.",
+            "",
+            f"Claimed falsely: {_listed(wrong)}.",
+        ]
     return "\n".join([*lines, ""])
 
 

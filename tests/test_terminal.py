@@ -140,11 +140,12 @@ def test_late_answers_press_no_key_in_the_dashboard_itself(tmp_path: Path) -> No
 def test_no_colour_is_sent_where_none_is_wanted(tmp_path: Path) -> None:
     shown_store.fill(tmp_path)
     fake = FakeTerminal(
-        [sys.executable, "-m", "dexter_tui"],
+        # What waits in this store would be started else, and change under the keys.
+        [sys.executable, "-m", "dexter_tui", "--read-only"],
         env={"DEXTER_HOME": str(tmp_path), "NO_COLOR": "1", "CI": "", "LC_ALL": "C.UTF-8"},
     )
     for keys, shown in (
-        (b"", b"Palette"), (b"j", b"taken for"), (b"\r", b"Charts"), (b"3", b"step 5"),
+        (b"", b"Study sbal0"), (b"j", b"taken for"), (b"\r", b"Charts"), (b"3", b"step 5"),
         (b"?", b"Play the run"), (b"\x1b", b"step 5"), (b"\x10", b"earch for"),
     ):  # fmt: skip
         since = len(fake.output)
