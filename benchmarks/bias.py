@@ -41,8 +41,8 @@ PAGE = Path("docs/truth.md")
 WORK = Path("build/bench-bias")
 SEEDS = 3
 SUBSET = (
-    "birds-water-100", "pets-ball-100", "cars-red-100", "blond-female-100", "old-dark-95",
-    "woman-blond-100", "birds-clean", "pets-clean", "cars-clean", "woman-clean",
+    "birds-water-100", "pets-ball-100", "cars-red-100-vit", "blond-dark-100-vit",
+    "old-male-100", "woman-blond-100", "birds-clean", "pets-clean", "cars-clean", "woman-clean",
 )  # fmt: skip
 RESAMPLES = 2000
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bias import Words, auroc, evaluate, units_of_claims, units_of_words
+from benchmarks.bias import SUBSET, Words, auroc, evaluate, units_of_claims, units_of_words
 from benchmarks.claims import Claimed, concepts_of
+from dexter.lab import shipped
 from dexter.reasoning.world import Family, World
 
 WORLD = World(
@@ -66,3 +67,11 @@ def test_two_of_three_seeds_name_a_family() -> None:
     assert not found["one", "ball"].claimed
     assert found["two", "water"].score == 1 / 3
     assert found["two", "mark"].score == 0  # it has no word
+
+
+def test_the_subset_is_of_the_fleet() -> None:
+    members = {member.name: member for member in shipped.fleet()}
+    planted = [members[name] for name in SUBSET if members[name].plant]
+    assert len(planted) == 6
+    assert all(abs(member.effects[member.plant or ""]) >= 0.2 for member in planted)
+    assert len(SUBSET) == 10
