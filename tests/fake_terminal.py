@@ -49,7 +49,10 @@ class FakeTerminal:
         self._arrived = threading.Condition()
         self.pid, self._line = pty.fork()
         if self.pid == 0:
-            os.execvpe(argv[0], argv, {**os.environ, "TERM": "xterm-256color", **(env or {})})
+            own = {**os.environ, "TERM": "xterm-256color", **(env or {})}
+            for name in ("COLUMNS", "LINES"):  # would stand above the terminal's own size
+                own.pop(name, None)
+            os.execvpe(argv[0], argv, own)
         self.resize(*size)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
