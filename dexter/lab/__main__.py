@@ -23,7 +23,7 @@ SAMPLES = {
     "vae": 60_000,
     "text": 150_000,
     "shapes": 40_000,
-    "generator": 150_000,
+    "generator": 220_000,
     "masked-lm": 250_000,
     "eyes": 300_000,
     "image-text": 140_000,

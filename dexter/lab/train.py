@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -387,47 +387,84 @@ def denoising_loss(
 # that it may mean, and later steps would only sharpen that mixture. So the noise makes the choice,
 # as it does in a sampler of many steps, and these pictures teach it.
 
-CHOICE_SHARE = 3 / 8
+CHOICE_SHARE = 1 / 2
 """Of a batch: captions that leave a choice."""
-CHOICES = 24
-"""Of what a caption may mean, at most."""
-DECIDING = (slice(1, 3), slice(7, 9))
-"""Rows, and columns, of the latents where the noise decides: a corner of the place and the middle
-of the subject. What depends on all of the noise takes far longer to learn."""
+
+# Rows, and columns, of the latents whose noise decides: on the place, the subject and attributes.
+# What depends on all of the noise takes far longer to learn, and so does one choice among all
+# combinations of the three.
+_PLACE, _SUBJECT, _ATTRIBUTES = slice(1, 3), slice(7, 10), (slice(13, 15), slice(7, 9))
 
 
 def _choosing_levels(count: int) -> Tensor:
-    """Noise levels (count,): half of them the sampler's first, where the choice begins."""
+    """Noise levels (count,): most of them the sampler's first, where the choice begins."""
     first, *others = models.SAMPLER_STEPS
     later = torch.where(
         torch.rand(count) < 0.7,
         torch.tensor(others)[torch.multinomial(torch.tensor([1.0, 2, 1]), count, True)],
         torch.randint(200, 850, (count,)),
     )
-    return torch.where(torch.rand(count) < 0.5, torch.tensor(first), later)
+    return torch.where(torch.rand(count) < 0.6, torch.tensor(first), later)
 
 
 def _choice(noise: Tensor, rng: np.random.Generator) -> tuple[str, Tensor, Tensor]:
-    """A caption that leaves a choice, what an earlier step may have made of it, and what to choose.
+    """A caption that leaves a choice, what an earlier step may have made of it, and what to draw.
 
-    The one is something between the mean of all that the caption may mean and what is chosen: the
-    alternative that fits the noise best. noise and latents: (C, H, W).
+    The one is something between the mean of what the caption may mean and what this noise makes
+    of it. noise and latents: (C, H, W).
     """
-    text, meanings = "", list[Scene]()
-    while len(meanings) < 3:
-        [scene] = drawn_scenes(rng, 1, (1.0,))
+    text, meanings = "", set[Scene]()
+    while len(meanings) < 2:
+        [scene] = drawn_scenes(rng, 1, (0.8, 0.2))
         text = caption(scene, rng)
-        meanings = _meanings(scene, frozenset(text.split()), rng)
-    latents = torch.stack(list(map(_mean_latent, meanings)))
-    mean = latents.mean(0)
-
-    def decide(part: Tensor) -> Tensor:
-        return torch.cat([part[..., spot, spot].flatten(-3) for spot in DECIDING], -1)
-
-    # By direction alone: those far from the mean are chosen as often as those near it.
-    fit = functional.cosine_similarity(decide(latents - mean), decide(noise)[None])
-    chosen = latents[fit.argmax()]
+        said = frozenset(text.split())
+        meanings = {_meaning(scene, said, torch.randn_like(noise)) for _ in range(MEANINGS)}
+    chosen = _mean_latent(_meaning(scene, said, noise))
+    mean = torch.stack(list(map(_mean_latent, meanings))).mean(0)
     return text, torch.lerp(mean, chosen, float(rng.random())), chosen
+
+
+MEANINGS = 8
+"""Scenes that stand for all that a caption may mean."""
+
+Word = TypeVar("Word", str, str | None)
+
+
+def _meaning(scene: Scene, said: frozenset[str], noise: Tensor) -> Scene:
+    """What a caption of this scene means where the noise decides all that it does not say."""
+    named = {field: getattr(scene, field) for field in world.ABLE if getattr(scene, field) in said}
+    subjects = [
+        subject
+        for subject in _values(scene.subject, said)
+        if all(subject in world.ABLE[field] for field in named)
+    ] or [scene.subject if named else None]
+    places = _values(scene.background, said) or world.BACKGROUNDS
+    subject = subjects[_preferred(noise, _SUBJECT, [Scene(s, "night") for s in subjects])]
+    place = places[_preferred(noise, _PLACE, [Scene(None, p) for p in places])]
+    numbers = noise[:, *_ATTRIBUTES].flatten()
+    attributes = {
+        field: max(zip(numbers[start:], values, strict=False))[1]
+        for field, (start, values) in _ATTRIBUTE_NUMBERS.items()
+        if subject in world.ABLE[field]
+    }
+    items = tuple(item for item in scene.items if item in said)
+    return Scene(subject, place, items, **{**attributes, **named})
+
+
+_ATTRIBUTE_NUMBERS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "colour": (0, tuple(world.COLOURS)),
+    "hair": (0, tuple(world.HAIR)),
+    "skin": (4, tuple(world.SKIN)),
+    "age": (8, tuple(world.AGES)),
+}
+"""Field -> the first of the numbers that decide on it, one a value, and its values."""
+
+
+def _preferred(noise: Tensor, spot: slice, scenes: list[Scene]) -> int:
+    """Which of the scenes differs from their mean most as this noise does, in direction alone."""
+    latents = torch.stack([_mean_latent(scene)[:, spot, spot].flatten() for scene in scenes])
+    ways = latents - latents.mean(0)
+    return int(functional.cosine_similarity(ways, noise[:, spot, spot].flatten()[None]).argmax())
 
 
 def _closed_caption(scene: Scene, rng: np.random.Generator) -> str:
@@ -438,23 +475,7 @@ def _closed_caption(scene: Scene, rng: np.random.Generator) -> str:
     return next((text for text in tries if needed <= set(text.split())), full_caption(scene))
 
 
-def _meanings(scene: Scene, said: frozenset[str], rng: np.random.Generator) -> list[Scene]:
-    """Scenes without things beside the subject that a caption of this one may mean as well."""
-    subjects, places = _values(scene.subject, said), _values(scene.background, said)
-    attributes = {field: getattr(scene, field) for field in world.ABLE}
-    attributes = {field: value for field, value in attributes.items() if value in said}
-    open_scenes = [
-        sample_scene(rng, subject=subject, background=place, items=(), seed=0, **attributes)
-        for subject in subjects
-        if all(subject in world.ABLE[field] for field in attributes)
-        for place in places or world.BACKGROUNDS
-        for _ in range(3 if subject in (*world.PEOPLE, *world.COLOURABLE) else 1)
-    ]
-    distinct = list(dict.fromkeys(open_scenes))
-    return [distinct[i] for i in rng.permutation(len(distinct))[:CHOICES]]
-
-
-def _values(value: str | None, said: frozenset[str]) -> tuple[str | None, ...]:
+def _values(value: Word, said: frozenset[str]) -> tuple[Word, ...]:
     """What the caption may mean by the word that stands for this subject or place; empty if it
     has none."""
     if value is None or value in said:
