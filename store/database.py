@@ -142,8 +142,19 @@ def prepare(path: Path, lock: Path) -> None:
         revision = _revision(path)
         if revision is not None:
             _backup_before_upgrade(path, revision)
-        path.touch(mode=0o600)
-        migrate(path, HEAD)
+            migrate(path, HEAD)
+        else:
+            _create(path)
+
+
+def _create(path: Path) -> None:
+    """A new store, whole from the moment that it has its name: others look for it meanwhile."""
+    new = path.with_suffix(".new.sqlite")
+    for left in path.parent.glob(f"{new.name}*"):  # by a process that was killed
+        left.unlink()
+    new.touch(mode=0o600)
+    migrate(new, HEAD)
+    new.replace(path)
 
 
 def _backup_before_upgrade(path: Path, revision: str) -> None:

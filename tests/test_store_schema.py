@@ -1,7 +1,9 @@
 """The migrations lead to the tables, step by step, and keep what is there."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Event
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from store import Store, StoreError
+from store.browse import Browse
 from store.database import HEAD, migrate, writer_engine
 from store.tables import Table
 
@@ -90,6 +93,38 @@ def test_every_constraint_has_a_name():
     for table in Table.metadata.tables.values():
         for constraint in table.constraints:
             assert constraint.name, f"{table.name}: {constraint!r}"
+
+
+def test_a_reader_never_meets_a_store_half_made(tmp_path):
+    read, met = Browse(tmp_path), []
+    begun, made = Event(), Event()
+
+    def look() -> None:
+        while not made.is_set():
+            try:
+                read.keys()
+            except StoreError as error:
+                met.append(str(error))
+            begun.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        try:
+            assert begun.wait(10)
+            Store.open(tmp_path).close()
+        finally:
+            made.set()
+        looking.result()
+    assert met == []
+    assert read.state_of_schema() == "current"
+    assert read.keys().runs == 0
+
+
+def test_a_store_is_made_where_another_process_was_killed_in_the_making(tmp_path):
+    (tmp_path / "store.new.sqlite").write_bytes(b"half a file")
+    Store.open(tmp_path).close()
+    assert Browse(tmp_path).state_of_schema() == "current"
+    assert not list(tmp_path.glob("store.new.sqlite*"))
 
 
 def test_an_older_store_is_copied_before_it_is_upgraded(tmp_path):
