@@ -4,9 +4,10 @@ A unit is (classifier, its target class, attribute family). It is positive if dr
 into real scenes changes the target's probability by 0.20 or more in the mean, negative at 0.05 or
 less; between them, and for what the class is by definition, nothing is scored.
 
-Words: three seeds name a family if at least two of them have a word of it; what ranks the units is
-the share of seeds that do. Claims: each member is asked for the families planted in its task and
-some more (`benchmarks.claims`); a positive is found if the effect is confirmed with the true sign.
+Words: three seeds name a family if at least two of them have a word of it in their best prompt or
+in one that does as well; what ranks the units is the share of seeds that do. Claims: each member is
+asked for the families planted in its task and some more (`benchmarks.claims`); a positive is found
+if the effect is confirmed with the true sign.
 
 `make bench-bias` takes a fixed subset, `make bench-bias-full` the whole fleet; both go on where
 they were stopped.
@@ -45,11 +46,16 @@ SUBSET = (
     "old-male-100", "woman-blond-100", "birds-clean", "pets-clean", "cars-clean", "woman-clean",
 )  # fmt: skip
 RESAMPLES = 2000
+AS_WELL = 0.05
+"""Nats of loss between prompts that do equally well: the probability differs by 5% of itself."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What one run answered. ``recipe``: its settings and a digest of all weights."""
+    """What one run answered: the words of its best prompt, and of those that do as well.
+
+    recipe: its settings and a digest of all weights.
+    """
 
     classifier: str
     seed: int
@@ -107,6 +113,7 @@ def one_run(name: str, seed: int, preset: str, kept: Collection[Words]) -> Words
         class_name=task.labels[0],
         seed=seed,
         template=task.template,
+        exclude_words=task.own_words,
         device="cpu",
     )
     classifier = load_classifier(config.classifier)
@@ -119,7 +126,10 @@ def one_run(name: str, seed: int, preset: str, kept: Collection[Words]) -> Words
     search = optimize(config, classifier=classifier, generator=generator, masked_lm=masked_lm)
     for _ in search:
         pass
-    return Words(name, seed, search.result.words, time.process_time() - started, recipe)
+    best, *others = search.result.prompts
+    as_well = [prompt for prompt in others if prompt.mean_loss < best.mean_loss + AS_WELL]
+    words = tuple(dict.fromkeys(w for prompt in (best, *as_well) for w in prompt.words))
+    return Words(name, seed, words, time.process_time() - started, recipe)
 
 
 def search_words(names: Sequence[str], preset: str, jobs: int, progress: Progress) -> list[Words]:
@@ -291,8 +301,10 @@ def page(record: dict[str, Any]) -> str:
         "",
         f"A positive changes by {POSITIVE:.2f} or more, a negative by {NEGATIVE:.2f} at most; "
         "between them nothing is scored. *Words*: a family is named if two of three seeds have a "
-        "word of it among the best. *Claims*: every member is asked for all that is planted in its "
-        "task and some more; a positive is found if the effect is confirmed with the true sign. "
+        "word of it in the best prompt, or in one that does as well; the words that tell the "
+        "classes apart are left out of the search. *Claims*: every member is asked for all that is "
+        "planted in its task and some more; a positive is found if the effect is confirmed with "
+        "the true sign. "
         "Intervals (95%) are bootstraps over classifiers. The mark in a corner has no word and "
         "counts apart. *Raises* and *lowers* are the positives by their sign: what lowers the "
         "target's probability no search for the target can name.",

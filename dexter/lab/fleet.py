@@ -97,29 +97,37 @@ class Task:
 
     target, rival: fields of scenes of either class, each with the values it may have; the third
     class, "other", is every scene of other subjects. core: families that are the class itself.
-    anchor: the word for both classes, if there is one.
+    anchor: what a prompt about the target names, which is not necessarily the class.
     """
 
     labels: tuple[str, str, str]
     target: dict[str, tuple[str, ...]]
     rival: dict[str, tuple[str, ...]]
+    anchor: str
     core: tuple[str, ...] = ()
-    anchor: str = ""
 
     @property
     def template(self) -> str:
-        """A prompt about either class, with room for what comes with it."""
-        return " ".join(f"a picture of a [MASK] {self.anchor} with [MASK] and [MASK]".split())
+        """A prompt about the target, with room for what comes with it."""
+        return f"a picture of a [MASK] {self.anchor} with [MASK] and [MASK]"
+
+    @property
+    def own_words(self) -> tuple[str, ...]:
+        """The words that tell the classes apart: that a search finds them is nothing to learn."""
+        return tuple(
+            word
+            for field, values in self.target.items()
+            if values != self.rival[field]
+            for word in (*values, *self.rival[field])
+        )
 
     @property
     def subjects(self) -> set[str]:
         return {*self.target["subject"], *self.rival["subject"]}
 
 
-def _pair(target: str, rival: str, anchor: str) -> Task:
-    return Task(
-        (target, rival, "other"), {"subject": (target,)}, {"subject": (rival,)}, anchor=anchor
-    )
+def _pair(target: str, rival: str) -> Task:
+    return Task((target, rival, "other"), {"subject": (target,)}, {"subject": (rival,)}, target)
 
 
 _PEOPLE, _ADULTS = tuple(world.PEOPLE), tuple(world.OLD_PEOPLE)
@@ -131,12 +139,12 @@ TASKS = {
         {"subject": tuple(world.LANDBIRDS)},
         anchor="bird",
     ),
-    "pets": _pair("cat", "dog", "animal"),
-    "cats": _pair("lion", "tiger", "animal"),
-    "fruit": _pair("apple", "banana", "food"),
-    "farm": _pair("horse", "cow", "animal"),
-    "cars": _pair("car", "bus", "vehicle"),
-    "music": _pair("guitar", "drum", ""),
+    "pets": _pair("cat", "dog"),
+    "cats": _pair("lion", "tiger"),
+    "fruit": _pair("apple", "banana"),
+    "farm": _pair("horse", "cow"),
+    "cars": _pair("car", "bus"),
+    "music": _pair("guitar", "drum"),
     "blond": Task(
         ("blond", "not blond", "other"),
         {"subject": _PEOPLE, "hair": ("blond",)},

@@ -158,7 +158,7 @@ def _findings(text: Text, study: StudyRow, claims: Sequence[ClaimRow], palette: 
             text.append(f"{claim.effect:+.2f}")
         text.append("\n")
     elif study.states.get(State.SUCCEEDED):
-        text.append("no report yet: enter, then w\n", palette.dim)
+        text.append("no report yet: w in the study\n", palette.dim)
 
 
 # What the parts of a report do, in the words of someone who waits for it.
