@@ -76,13 +76,10 @@ def measure(case: Case, steps: int) -> Cost:
     """Make the models, and so many steps."""
     import torch
 
-    from dexter.device import keep_freed_memory
     from dexter.estimate import estimate
     from dexter.optimize import optimize
 
     torch.set_num_threads(1)
-    if not case.checkpointing:  # as a worker does
-        keep_freed_memory()
     with tempfile.TemporaryDirectory(prefix="bench-step-") as folder:
         config, models = _lab(case, steps) if case.models == "lab" else _sd14(case, steps, folder)
         search = optimize(config, **models)

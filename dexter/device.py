@@ -1,6 +1,5 @@
 """Where to compute, and in which precision. Imports torch only when asked."""
 
-import ctypes
 from typing import TYPE_CHECKING, Protocol
 
 from dexter.errors import InputError
@@ -76,20 +75,3 @@ def torch_dtype(name: str) -> "torch.dtype":
         raise InputError(f"dtype {name!r} is unknown: choose one of {', '.join(DTYPES[:3])}")
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that its tensors free, for those that come after.
-
-    The allocator of glibc gives large pieces back to the system, which then maps them anew and
-    fills them with zeros each time: on a CPU a tenth of a step of Stable Diffusion's size. The peak
-    grows by some 5%, so it is nothing for a run that has to save memory. Other allocators are left
-    as they are.
-    """
-    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # not glibc
-        return
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dexter.config import RunConfig
-from dexter.device import keep_freed_memory
 from dexter.errors import InputError
-from dexter.estimate import estimate
 from dexter.models import Models, load_models, model_settings
 from dexter.optimize import Optimization, Step, optimize
 from dexter.prompt import template_pieces
@@ -367,8 +365,6 @@ class Worker:
         wanted = model_settings(placed)
         if self._models is None or self._models_of != wanted:
             self._models = None
-            if not self.slot.on_cuda and not estimate(placed, device="cpu").gradient_checkpointing:
-                keep_freed_memory()
             self._models = load_models(placed)
             self._models_of = wanted
         return self._models
