@@ -146,7 +146,8 @@ def test_no_colour_is_sent_where_none_is_wanted(tmp_path: Path) -> None:
     )
     for keys, shown in (
         (b"", b"Study sbal0"), (b"j", b"taken for"), (b"\r", b"Charts"), (b"3", b"step 5"),
-        (b"?", b"Play the run"), (b"\x1b", b"step 5"),
+        (b"\x10", b"earch for"), (b"\x1b", b"step 5"), (b"?", b"Play the run"),
+        (b"\x1b", b"step 5"),
     ):  # fmt: skip
         since = len(fake.output)
         fake.type(keys)
