@@ -25,7 +25,8 @@ MORE = 4  # attributes that nobody planted, a task
 
 @dataclass(frozen=True)
 class Claimed:
-    """A claim about a member. ``recipe``: digest of the weights that it rests on."""
+    """A claim about a member. ``recipe``: digest of the weights that it rests on, and all words
+    that the member was asked."""
 
     classifier: str
     family: str
@@ -41,7 +42,10 @@ class Claimed:
 
 
 def concepts_of(task: Sequence[Mapping[str, Any]], world: World) -> dict[str, str]:
-    """Family -> the word that stands for it, for all that is planted in a task and some more."""
+    """Family -> the word that stands for it, for all that is planted in a task and some more.
+
+    That is its own name where it has one ("land", not "forest"): the truth is of the family.
+    """
     planted = [m["plant"] for m in task if m["plant"]]
     core = {family for m in task for family in m["core"]}
     free = [
@@ -52,9 +56,9 @@ def concepts_of(task: Sequence[Mapping[str, Any]], world: World) -> dict[str, st
     # Spread over the list, so that backgrounds, items and attributes are all among them.
     more = free[:: max(1, len(free) // MORE)][:MORE]
     return {
-        family: world.families[family].words[0]
+        family: family if family in words else words[0]
         for family in dict.fromkeys([*planted, *more])
-        if family in world.families
+        if family in world.families and (words := world.families[family].words)
     }
 
 
@@ -66,6 +70,7 @@ class FleetEvidence:
 
         from dexter.config import RunConfig
         from dexter.generator import load_generator
+        from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.detection import load_detector
         from dexter.reasoning.helper import Helper
         from dexter.reasoning.pictures import Pictures
@@ -78,6 +83,7 @@ class FleetEvidence:
         self.manifest = manifest
         self.world = load_world()
         self.generator, self.detector = load_generator("lab"), load_detector("lab")
+        self.sayable = sayable_by(self.generator.tokenizer, self.world)
         self.store = Store.open(home.resolve())
         self.cache = StoreCache(self.store)
         self.helper = Helper(RunConfig(classifier="lab:birds-biased", class_name="waterbird"))
@@ -92,36 +98,41 @@ class FleetEvidence:
         self.kept = [Claimed(**json.loads(line)) for line in lines]
 
     def ask(self, name: str) -> list[Claimed]:
-        """The claims about a member, from the journal if it has any of the same weights."""
+        """The claims about a member, from the journal if it has any of the same recipe."""
         from dexter.classifiers import load_classifier
 
         classifier = load_classifier(f"lab:fleet/{name}")
-        recipe = of_lab("generator", "image_text", f"classifiers/fleet/{name}")
+        words = self._words(name)
+        weights = of_lab("generator", "image_text", f"classifiers/fleet/{name}")
+        recipe = " ".join([weights, *words.values()])
         found = [c for c in self.kept if c.classifier == name and c.recipe == recipe]
         if not found:
             found = [
                 Claimed(name, family, claim.verdict, claim.reason, claim.effect, recipe)
-                for family, claim in self._test(name, classifier)
+                for family, claim in self._test(name, classifier, words)
             ]
             with self.journal.open("a") as file:
                 file.writelines(json.dumps(asdict(claim)) + "\n" for claim in found)
         return found
 
-    def _test(self, name: str, classifier: Classifier) -> Iterator[tuple[str, Claim]]:
-        from dexter.reasoning.candidates import sayable_by
+    def _words(self, name: str) -> dict[str, str]:
+        """Family -> word, for all that the members of its task are asked."""
+        task = [m for other, m in self.manifest.items() if FLEET[other].task == FLEET[name].task]
+        return {f: w for f, w in concepts_of(task, self.world).items() if self.sayable(w)}
+
+    def _test(
+        self, name: str, classifier: Classifier, words: Mapping[str, str]
+    ) -> Iterator[tuple[str, Claim]]:
         from dexter.reasoning.claims import Candidate
         from dexter.reasoning.evidence import Experiment, Witness
         from dexter.reasoning.world import make_topic
 
-        sayable = sayable_by(self.generator.tokenizer, self.world)
-        task = [m for other, m in self.manifest.items() if FLEET[other].task == FLEET[name].task]
-        words = {f: w for f, w in concepts_of(task, self.world).items() if sayable(w)}
         core = self.manifest[name]["core"]
         experiment = Experiment(
             Witness(self.pictures, classifier, 0, self.detector),
             make_topic(classifier.labels, 0, world=self.world, core=core),
             placebo_cache=self.cache,
-            known=sayable,
+            known=self.sayable,
         )
         candidates = [Candidate(word, self.world.slot(word), 0) for word in words.values()]
         return zip(words, experiment.test(candidates), strict=True)

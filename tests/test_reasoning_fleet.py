@@ -13,6 +13,7 @@ WORLD = World(
     families={
         "water": Family(("sea", "lake"), "background"),
         "night": Family(("night",), "background"),
+        "land": Family(("forest", "land"), "background"),
         "ball": Family(("ball",), "item"),
         "hat": Family(("hat",), "item"),
         "red": Family(("red",), "colour"),
@@ -27,11 +28,16 @@ MANIFEST: dict[str, Any] = {
 
 
 def test_all_members_of_a_task_are_asked_the_same() -> None:
-    task = [{"plant": "water", "core": ["red"]}, {"plant": "mark", "core": ["red"]}]
+    task = [
+        {"plant": "water", "core": ["red"]},
+        {"plant": "mark", "core": ["red"]},
+        {"plant": "land", "core": ["red"]},
+    ]
     words = concepts_of(task, WORLD)
     assert words["water"] == "sea"
+    assert words["land"] == "land"  # the truth is of all places that the word stands for
     assert not {"red", "birds", "mark"} & set(words)
-    assert set(words) == {"water", "night", "ball", "hat", "blue"}
+    assert set(words) == {"water", "land", "night", "ball", "hat", "blue"}
 
 
 def test_dependences_and_false_claims_are_counted() -> None:
