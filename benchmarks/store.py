@@ -1,6 +1,6 @@
 """How long a write into the store takes while others write, and what recording a run costs.
 
-    python -m benchmarks.store [--writers 4] [--seconds 20] [--runs 100] [--slots 4]
+    python -m benchmarks.store [--writers 4] [--seconds 60] [--runs 100] [--slots 4]
 
 Writers are processes that record a run through its journal, as workers do: a batch of steps and a
 picture about every second ("paced"), or as fast as they can ("back to back"). A write is all that
@@ -157,7 +157,7 @@ def lab_run(**changes: Any) -> RunConfig:
     )
 
 
-def work_through(home: Path, configs: list[RunConfig], slots: int) -> dict[str, float]:
+def work_through(home: Path, configs: list[RunConfig], slots: int) -> dict[str, Any]:
     """Queue runs on so many slots, wait for their end, and see what became of them."""
     count = len(configs)
     os.environ |= {"DEXTER_HOME": str(home), devices.CPU_SLOTS: str(slots)}
@@ -194,7 +194,7 @@ def work_through(home: Path, configs: list[RunConfig], slots: int) -> dict[str, 
                 sorted(runs, key=lambda run: run_ids.index(run.id)), attempts, steps, strict=True
             )
         ),
-        "locked": sum(text.count("locked") for text in everything),
+        "locked": [line for text in everything for line in text.splitlines() if "locked" in line],
         "search_cpu": sum(float(cost[1]) for cost in costs if cost),
         "record_cpu": sum(float(cost[2]) for cost in costs if cost),
     }
@@ -204,7 +204,7 @@ def main() -> int:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--writers", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--runs", type=int, default=100, help="that are queued; 0: none")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--json", action="store_true")
@@ -240,8 +240,9 @@ def main() -> int:
     print(
         f"{queue['runs']} runs on {queue['slots']} slots in {queue['seconds']:.0f} s: "
         f"{queue['succeeded']} succeeded, {queue['once']} exactly once, "
-        f"{queue['locked']} times “locked” in their logs"
+        f"{len(queue['locked'])} times “locked” in their logs"
     )
+    print(*queue["locked"], sep="\n")
     print(
         f"recording took {share:.2%} of the CPU time of a lab run's search "
         f"({'within' if share <= TARGET_SHARE else 'above'} {TARGET_SHARE:.0%})"
