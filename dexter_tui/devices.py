@@ -254,9 +254,11 @@ class Ring:
         }
 
     def start(self) -> None:
-        """Begin to read."""
-        self._thread = threading.Thread(target=self._work, name="telemetry", daemon=True)
-        self._thread.start()
+        """Begin to read, unless it was stopped before it came to that."""
+        if not self._stop.is_set():
+            thread = threading.Thread(target=self._work, name="telemetry", daemon=True)
+            thread.start()
+            self._thread = thread  # only now can it be waited for
 
     def stop(self) -> None:
         """End the thread."""

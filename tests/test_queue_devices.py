@@ -1,6 +1,7 @@
 """Devices, slots and who may run where."""
 
 import os
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +113,15 @@ def test_what_devices_did_lately_is_a_mean_and_one_that_is_gone_is_left_out():
     assert (reading.utilisation, reading.power) == (pytest.approx(0.6), pytest.approx(120))
     assert (reading.temperature, reading.used_bytes) == (60, 5)
     assert ring.lately(0) == []
+
+
+def test_readings_that_were_stopped_before_they_began_do_not_begin():
+    """A dashboard may be closed while another thread still finds its devices."""
+    ring = Ring([devices.DemoTelemetry(1)], seconds=0.001)
+    ring.stop()
+    ring.start()
+    ring.stop()
+    assert "telemetry" not in {thread.name for thread in threading.enumerate()}
 
 
 class Card:
