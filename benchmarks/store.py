@@ -231,9 +231,8 @@ def main() -> int:
     run, queue = found.pop("run", None), found.pop("queue", None)
     load = os.getloadavg()[0]
     print(f"{arguments.writers} writers, {os.cpu_count()} cores, load {load:.1f}; times in ms")
-    print(
-        f"{'':14}{'writes':>8}{'p50':>8}{'p99':>8}{'max':>8}{'with files p50':>16}{'p99':>8}{'first':>8}"
-    )
+    names = f"{'':14}{'writes':>8}{'p50':>8}{'p99':>8}{'max':>8}{'with files p50':>16}{'p99':>8}"
+    print(f"{names}{'first':>8}")
     for name, times in found.items():
         print(
             f"{name:14}{times['writes']:8.0f}{1e3 * times['store_p50']:8.1f}"
