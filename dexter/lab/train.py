@@ -454,7 +454,7 @@ def _meaning(scene: Scene, said: frozenset[str], noise: Tensor) -> Scene:
 _ATTRIBUTE_NUMBERS: dict[str, tuple[int, tuple[str, ...]]] = {
     "colour": (0, tuple(world.COLOURS)),
     "hair": (0, tuple(world.HAIR)),
-    "skin": (4, tuple(world.SKIN)),
+    "skin": (5, tuple(world.SKIN)),
     "age": (8, tuple(world.AGES)),
 }
 """Field -> the first of the numbers that decide on it, one a value, and its values."""
