@@ -307,7 +307,9 @@ def page(record: dict[str, Any]) -> str:
         "the true sign. "
         "Intervals (95%) are bootstraps over classifiers. The mark in a corner has no word and "
         "counts apart. *Raises* and *lowers* are the positives by their sign: what lowers the "
-        "target's probability no search for the target can name.",
+        "target's probability no search for the target can name. No members are held out: what the "
+        "prompts name, what is left out and what counts as named was chosen after misses on these "
+        "same classifiers had been seen, so the numbers flatter.",
     ]
     for what in record["units"]:
         lines += ["", f"## {what.capitalize()}", ""]

@@ -265,14 +265,13 @@ def class_words() -> dict[str, ClassWords]:
 def manifest() -> dict[str, object]:
     """What the evidence needs to know of the world, JSON-able.
 
-    "families": name -> {"slot", "words"}; "exclusive": slots; "able": slot -> subjects, where not
-    all have it; "subjects", "rivals" and "core": class name -> words, see `ClassWords`.
+    "families": name -> {"slot", "words"}; "exclusive": slots; "subjects", "rivals" and "core":
+    class name -> words, see `ClassWords`.
     """
     classes = class_words()
     return {
         "families": attribute_families(),
         "exclusive": list(EXCLUSIVE),
-        "able": {slot: list(subjects) for slot, subjects in ABLE.items()},
         "subjects": {name: list(words.subjects) for name, words in classes.items()},
         "rivals": {name: list(words.rivals) for name, words in classes.items()},
         "core": {name: list(words.core) for name, words in classes.items()},

@@ -562,9 +562,7 @@ def placebo_words(
     the candidate's slot where a picture can show several of its words. Where it shows one alone (a
     place, a hair colour), another would take the concept away from the controls that show it by
     chance, which is the effect in question with the other sign: then they are of other slots,
-    those worded alike first and places, which change the whole picture, last. An attribute's are
-    things, and attributes that all subjects can have: a "yellow person" is drawn as a blond one.
-    There may be fewer than ``count``.
+    those worded alike first and places, which change the whole picture, last.
     """
     from dexter.vocabulary import word_forms
 
@@ -598,13 +596,6 @@ def _placebo_slots(candidate: Candidate, topic: Topic) -> list[Slot]:
         return [own]  # something else than what the class is told from: so are its placebos
     slots = dict.fromkeys(family.slot for family in world.families.values())
     others = [slot for slot in slots if slot != own and wording(slot) != "subject"]
-    if wording(own) == "attribute":
-        subjects = {noun(subject) for subject in (*topic.subjects, *topic.rivals)}
-        others = [
-            slot
-            for slot in others
-            if slot != "background" and subjects <= set(world.able.get(slot, subjects))
-        ]
     others.sort(key=lambda slot: (slot == "background", wording(slot) != wording(own)))
     alone = own in world.exclusive or wording(own) == "subject"
     return others if alone else [own, *others]

@@ -51,14 +51,13 @@ class Family:
 class World:
     """A manifest: families of words by name, and for a class (by label) its subjects, the
     subjects of its rivals, and the words that are core to it. exclusive: slots of which a picture
-    shows one word alone. able: the subjects that a slot can be said of, where that is not all."""
+    shows one word alone."""
 
     families: Mapping[str, Family] = field(default_factory=dict)
     subjects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rivals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     core: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exclusive: frozenset[Slot] = frozenset()
-    able: Mapping[Slot, tuple[str, ...]] = field(default_factory=dict)
 
     def family(self, word: str) -> str | None:
         """The name of a word's family."""
@@ -94,10 +93,9 @@ def load_world(root: Path | str | None = None) -> World:
             for part in ("subjects", "rivals", "core")
         }
         exclusive = frozenset(data.get("exclusive", ()))
-        able = {slot: tuple(subjects) for slot, subjects in data.get("able", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a manifest of a world: {error!r}") from error
-    return World(families, **by_class, exclusive=exclusive, able=able)
+    return World(families, **by_class, exclusive=exclusive)
 
 
 @dataclass(frozen=True)
