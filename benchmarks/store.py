@@ -10,6 +10,7 @@ record them. Exit code 1 if a promise is not kept.
 """
 
 import argparse
+import gc
 import io
 import json
 import multiprocessing
@@ -81,6 +82,8 @@ def write(home: Path, pause: float, seconds: float, seed: int, results: "object"
 
         store.catch_up = timed  # type: ignore[method-assign]
         pictures = [picture(seed * 1000 + n) for n in range(20)]
+        gc.collect()
+        gc.freeze()  # as workers do when their models are loaded
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             begun_cpu = time.process_time()

@@ -6,6 +6,7 @@ watches needs only that. Exit code: 0, 1 if a run failed, 2 if all that failed w
 """
 
 import errno
+import gc
 import io
 import os
 import signal
@@ -365,8 +366,12 @@ class Worker:
         wanted = model_settings(placed)
         if self._models is None or self._models_of != wanted:
             self._models = None
+            gc.unfreeze()
             self._models = load_models(placed)
             self._models_of = wanted
+            # What is loaded stays: looking through it for garbage takes longer than many writes.
+            gc.collect()
+            gc.freeze()
         return self._models
 
     def _placed(self, config: RunConfig) -> RunConfig:

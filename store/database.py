@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
@@ -28,6 +28,7 @@ HEAD = "0005"
 PATIENCE = 10.0  # seconds to wait for another process that writes
 # Between two tries. SQLite's own waiting is up to 0.1 s late in seeing that the lock is free.
 _RETRY_SECONDS = (0.0005, 0.003)
+_REHEARSAL = "rehearsal"  # an option of connections
 
 
 def writer_engine(
@@ -87,9 +88,24 @@ def _engine(
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        begin(cast(sqlite3.Connection, connection.connection.dbapi_connection))
+        if not connection.get_execution_options().get(_REHEARSAL):
+            begin(cast(sqlite3.Connection, connection.connection.dbapi_connection))
+
+    @sa.event.listens_for(engine, "do_execute")
+    @sa.event.listens_for(engine, "do_executemany")
+    def _is_done(*arguments: Any) -> bool:
+        return bool(arguments[-1].execution_options.get(_REHEARSAL))
 
     return engine
+
+
+def rehearsal(engine: sa.Engine) -> sa.Engine:
+    """The same engine, but what it is given is only compiled and kept, and nothing executed.
+
+    The first time that a process writes, SQLAlchemy takes ten times as long, and others wait for
+    the lock meanwhile.
+    """
+    return engine.execution_options(**{_REHEARSAL: True})
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -20,7 +20,7 @@ _DAMAGED = "damaged or not a store; put back a backup (store.*.backup.sqlite) or
 
 # Primary result codes of SQLite (https://sqlite.org/rescode.html).
 _SQLITE = {
-    5: "locked: another process has been writing for over 10 seconds; try again, "
+    5: "locked: another process is writing, and does not end; try again, "
     "and if this stays, end the process that hangs",
     8: _READ_ONLY,
     10: "disk error; perhaps " + _DISK_FULL,

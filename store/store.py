@@ -31,7 +31,14 @@ from sqlmodel import Session, col, select
 
 from store import artifacts, keeping, recording
 from store.clock import boot_id, now
-from store.database import PATIENCE, is_current, prepare, reader_engine, writer_engine
+from store.database import (
+    PATIENCE,
+    is_current,
+    prepare,
+    reader_engine,
+    rehearsal,
+    writer_engine,
+)
 from store.errors import StoreError, explained
 from store.journal import Entry, Journal
 from store.locks import FileLock, is_locked, try_lock
@@ -480,6 +487,7 @@ class Store:
         the store has, is written anew from the store.
         """
         journal = self.journal(run_id)
+        self._rehearse(run_id)
         self.catch_up(run_id)
         entries = journal.read()
         with self._read() as session:
@@ -488,6 +496,12 @@ class Store:
                 journal.replace([recording.rows_entry(session, run)])
         journal.open(run.journal_entries)
         return journal
+
+    def _rehearse(self, run_id: str) -> None:
+        """So that the first write of a run holds the lock no longer than the others."""
+        if self._writer is not None:
+            with self._session(rehearsal(self._writer)) as session:
+                recording.rehearse(session, run_id)
 
     def catch_up(
         self,

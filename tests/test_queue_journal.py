@@ -8,7 +8,9 @@ import time
 from contextlib import closing
 
 import pytest
+import sqlalchemy as sa
 from PIL import Image
+from sqlalchemy.engine.interfaces import CacheStats
 
 from dexter_tui import recorder as recording
 from dexter_tui.recorder import Recorder
@@ -233,6 +235,29 @@ def test_a_locked_store_stops_no_run(tmp_path):
         recorder.step(step(11))
         assert recorder.flush(30.0)
         assert [row.step for row in store.steps(run.id)] == list(range(1, 12))
+
+
+def test_the_first_write_of_a_run_compiles_nothing_while_it_holds_the_lock(tmp_path):
+    compiled = []
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        if context.cache_hit is CacheStats.CACHE_MISS:
+            compiled.append(statement)
+
+    with Store.open(tmp_path) as store:
+        new_run(store)
+        recorder = Recorder(store, store.claim_run())
+        recorder.flush()  # the first sign of life, without anything found
+        recorder.step(step(1))
+        frame(recorder, 1)
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            assert recorder.flush(30.0)
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        run = store.runs()[0]
+        assert len(store.steps(run.id)) == len(store.frames(run.id)) == 1
+    assert compiled == []
 
 
 def test_a_run_that_ended_while_the_store_was_locked_is_seen_to_have_ended(tmp_path, monkeypatch):
