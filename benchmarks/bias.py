@@ -22,7 +22,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from rich.table import Table
 from benchmarks.claims import Claimed, FleetEvidence
 from benchmarks.pool import workers
 from benchmarks.recipes import of_lab
-from dexter import checkpoints
+from dexter import RunConfig, checkpoints
 from dexter.lab.fleet import FLEET, MANIFEST, MARK, NEGATIVE, POSITIVE, TASKS, families
 
 RESULTS = Path("benchmarks/results")
@@ -89,25 +88,10 @@ class Unit:
 # --- runs -----------------------------------------------------------------------------------------
 
 
-@cache
-def _models() -> tuple[Any, Any]:
-    """Loaded once in each worker process."""
-    import torch
-
-    from dexter import load_generator, load_masked_lm
-
-    torch.set_num_threads(1)
-    return load_generator("lab"), load_masked_lm("lab")
-
-
-def one_run(name: str, seed: int, preset: str, kept: Collection[Words]) -> Words:
-    """Search words for a member, or take what was ``kept`` of the same recipe."""
-    from dexter import RunConfig, load_classifier
-    from dexter.optimize import optimize
-
-    generator, masked_lm = _models()
+def question(name: str, seed: int, preset: str, **changes: Any) -> RunConfig:
+    """The search for what this member looks for."""
     task = TASKS[FLEET[name].task]
-    config = RunConfig.from_preset(
+    return RunConfig.from_preset(
         preset,
         classifier=f"lab:fleet/{name}",
         class_name=task.labels[0],
@@ -115,13 +99,33 @@ def one_run(name: str, seed: int, preset: str, kept: Collection[Words]) -> Words
         template=task.template,
         exclude_words=task.own_words,
         device="cpu",
+        **changes,
     )
-    classifier = load_classifier(config.classifier)
+
+
+_models: dict[str, tuple[Any, Any]] = {}
+"""Generator and masked LM by their settings, loaded once in each worker process."""
+
+
+def one_run(name: str, config: RunConfig, kept: Collection[Words]) -> Words:
+    """Search words for a member, or take what was ``kept`` of the same recipe."""
+    import torch
+
+    from dexter.models import classifier_of, generator_of
+    from dexter.optimize import optimize
+    from dexter.prompt import load_masked_lm
+
     weights = of_lab("generator", "masked_lm", f"classifiers/fleet/{name}")
     recipe = f"{weights} {config.model_dump_json()}"
     for run in kept:
         if run.recipe == recipe:
             return run
+    torch.set_num_threads(1)
+    models = f"{config.dtype} {config.padding} {config.diffusion_steps}"
+    if models not in _models:
+        _models[models] = generator_of(config, "cpu"), load_masked_lm(config.masked_lm)
+    generator, masked_lm = _models[models]
+    classifier = classifier_of(config, "cpu")
     started = time.process_time()
     search = optimize(config, classifier=classifier, generator=generator, masked_lm=masked_lm)
     for _ in search:
@@ -129,10 +133,12 @@ def one_run(name: str, seed: int, preset: str, kept: Collection[Words]) -> Words
     best, *others = search.result.prompts
     as_well = [prompt for prompt in others if prompt.mean_loss < best.mean_loss + AS_WELL]
     words = tuple(dict.fromkeys(w for prompt in (best, *as_well) for w in prompt.words))
-    return Words(name, seed, words, time.process_time() - started, recipe)
+    return Words(name, config.seed, words, time.process_time() - started, recipe)
 
 
-def search_words(names: Sequence[str], preset: str, jobs: int, progress: Progress) -> list[Words]:
+def search_words(
+    names: Sequence[str], preset: str, jobs: int, progress: Progress, **changes: Any
+) -> list[Words]:
     """Every run of these classifiers; those that the journal has are not done again."""
     journal = WORK / "words.jsonl"
     rows = (
@@ -145,14 +151,14 @@ def search_words(names: Sequence[str], preset: str, jobs: int, progress: Progres
             pool.submit(
                 one_run,
                 name,
-                seed,
-                preset,
+                question(name, seed, preset, **changes),
                 [r for r in kept if (r.classifier, r.seed) == (name, seed)],
             )
             for name in names
             for seed in range(SEEDS)
         ]
-        for future in progress.track(as_completed(runs), len(runs), description="words"):
+        what = " ".join(("words", *map(str, changes.values())))
+        for future in progress.track(as_completed(runs), len(runs), description=what):
             done.append(future.result())
             if done[-1] not in kept:
                 with journal.open("a") as file:
