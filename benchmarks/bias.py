@@ -23,7 +23,7 @@ from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rich.console import Console
@@ -35,6 +35,7 @@ from benchmarks.pool import workers
 from benchmarks.recipes import of_lab
 from dexter import RunConfig, checkpoints
 from dexter.lab.fleet import FLEET, MANIFEST, MARK, NEGATIVE, POSITIVE, TASKS, families
+from dexter.reasoning.claims import REASONS, Reason
 
 RESULTS = Path("benchmarks/results")
 PAGE = Path("docs/truth.md")
@@ -75,6 +76,8 @@ class Unit:
     score: float
     """How much the product says that it matters: share of seeds, or size of the effect."""
     claimed: bool
+    why: str = ""
+    """What was found, in words; of claims."""
 
     @property
     def positive(self) -> bool:
@@ -212,8 +215,15 @@ def units_of_claims(claims: Iterable[Claimed], manifest: dict[str, Any]) -> list
             confirmed = claim.verdict == "confirmed" and not wrong_way
             kind = families()[claim.family][0]
             score = 0.0 if wrong_way else claim.score
-            found.append(Unit(claim.classifier, claim.family, kind, effect, score, confirmed))
+            found.append(
+                Unit(claim.classifier, claim.family, kind, effect, score, confirmed, _why(claim))
+            )
     return found
+
+
+def _why(claim: Claimed) -> str:
+    reason = REASONS[cast(Reason, claim.reason)] if claim.reason else claim.verdict
+    return f"in pictures {claim.effect:+.2f}, {reason}"
 
 
 def recall(found: Sequence[Unit]) -> float:
@@ -339,6 +349,12 @@ def page(record: dict[str, Any]) -> str:
             "",
             f"Claimed falsely: {_listed(wrong)}.",
         ]
+    lines += [
+        "",
+        "No picture can show what the generator's autoencoder loses: a search cannot name it, "
+        "and a claim about it is refuted or too weak to tell, though scenes say otherwise. "
+        "`python -m dexter.lab.check autoencoder` tells what is left of each dependence.",
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -347,7 +363,10 @@ def _cell(value: dict[str, float] | None) -> str:
 
 
 def _listed(found: Iterable[Unit]) -> str:
-    named = (f"{unit.family} of {unit.classifier} ({unit.effect:+.2f})" for unit in found)
+    named = (
+        f"{unit.family} of {unit.classifier} ({unit.effect:+.2f}{unit.why and '; ' + unit.why})"
+        for unit in found
+    )
     return ", ".join(named) or "nothing"
 
 

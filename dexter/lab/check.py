@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderTiny
 from torch import Tensor
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
@@ -22,7 +23,7 @@ from dexter import checkpoints
 from dexter.classifiers import load_classifier
 from dexter.errors import InputError
 from dexter.generator import load_generator
-from dexter.lab import evaluate, fleet, readers, train, world
+from dexter.lab import evaluate, fleet, readers, shipped, train, world
 from dexter.lab.classifiers import RECIPES, accuracy, pixels
 from dexter.lab.scenes import Scene, sample_scene
 from dexter.seeds import picture_seeds
@@ -220,6 +221,36 @@ def _fleet_effects(task: str, root: Path, count: int) -> dict[str, Any]:
     }
 
 
+def autoencoder(count: int = 200) -> Iterator[tuple[str, str, float, float]]:
+    """What the fleet's dependences become in pictures that the generator's autoencoder has coded
+    and decoded: (member, attribute family, mean change in scenes, the same through it), for every
+    change that counts as a positive. What is lost there no generated picture can show."""
+    vae: Any = AutoencoderTiny.from_pretrained(
+        checkpoints.find("lab", "generator", "vae"), torch_dtype=torch.float32
+    )
+
+    @torch.inference_mode()
+    def coded(scenes: list[Scene]) -> Tensor:
+        parts = torch.split(pixels(scenes) * 2 - 1, 64)
+        pictures = torch.cat([vae.decode(vae.encode(part).latents).sample for part in parts])
+        return pictures.clamp(-1, 1).add(1).div(2)
+
+    members = shipped.fleet()
+    for task in fleet.TASKS:
+        networks = {
+            m.name: _logits(load_classifier(f"lab:fleet/{m.name}"))
+            for m in members
+            if fleet.FLEET[m.name].task == task
+        }
+        asked = {m.name: m.dependences() for m in members if m.name in networks}
+        wanted = sorted({family for of in asked.values() for family in of})
+        before, after = (
+            fleet.effects(task, networks, count, only=wanted, view=view) for view in (pixels, coded)
+        )
+        for name, of in asked.items():
+            yield from ((name, family, before[name][family], after[name][family]) for family in of)
+
+
 def _logits(network: Any) -> Any:
     return lambda pictures: network(pictures).logits
 
@@ -234,7 +265,7 @@ def main() -> None:
         "what",
         nargs="*",
         default=[*RECIPES, "generator"],
-        help="classifiers, generator, image-text, captioner, fleet",
+        help="classifiers, generator, image-text, captioner, fleet, autoencoder",
     )
     parser.add_argument("--count", type=int, default=32, help="pictures of each word")
     options = parser.parse_args()
@@ -249,12 +280,15 @@ def main() -> None:
             _tell(what, captioner())
         elif what == "fleet":
             print(json.dumps(fleet_manifest(), indent=1))
+        elif what == "autoencoder":
+            for name, family, before, after in autoencoder():
+                print(f"{name}: {family} {before:+.2f}, coded and decoded {after:+.2f}", flush=True)
         elif what in RECIPES:
             _tell(f"lab:{what}", classifier(what))
         else:
             raise InputError(
                 f"{what!r} is neither a classifier ({', '.join(RECIPES)}) nor generator, "
-                "image-text, captioner or fleet"
+                "image-text, captioner, fleet or autoencoder"
             )
 
 

@@ -327,12 +327,14 @@ def effects(
     networks: dict[str, Callable[[Tensor], Tensor]],
     count: int = 2000,
     only: Sequence[str] | None = None,
+    view: Callable[[list[Scene]], Tensor] = pixels,
 ) -> dict[str, dict[str, float]]:
     """Mean change of the target's probability when an attribute is drawn into the same scenes.
 
     networks: name -> pictures (B, 3, 64, 64) in [0, 1] to logits (B, 3), target first; all see the
-    same pictures. Half of the `count` scenes are of the target, half of the rival; subjects have
-    their full size and colours. Returns network -> attribute family -> change in [-1, 1].
+    same pictures, which `view` makes of scenes. Half of the `count` scenes are of the target, half
+    of the rival; subjects have their full size and colours. Returns network -> attribute family ->
+    change in [-1, 1].
     """
     wanted = list(only or families())
     sums = {name: dict.fromkeys(wanted, 0.0) for name in networks}
@@ -354,7 +356,7 @@ def effects(
         }
         # Half of the pairs' scenes are the scene as it was: each is drawn and looked at once.
         distinct = list(dict.fromkeys(s for of in pairs.values() for pair in of for s in pair))
-        pictures = pixels(distinct).contiguous(memory_format=torch.channels_last)
+        pictures = view(distinct).contiguous(memory_format=torch.channels_last)
         for name, net in networks.items():
             with torch.inference_mode():
                 p = torch.cat([net(part).softmax(1)[:, 0] for part in torch.split(pictures, 200)])
