@@ -222,7 +222,7 @@ def units_of_claims(claims: Iterable[Claimed], manifest: dict[str, Any]) -> list
 
 
 def _why(claim: Claimed) -> str:
-    reason = REASONS[cast(Reason, claim.reason)] if claim.reason else claim.verdict
+    reason = REASONS.get(cast(Reason, claim.reason), claim.verdict)
     return f"in pictures {claim.effect:+.2f}, {reason}"
 
 

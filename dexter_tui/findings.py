@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dexter.errors import InputError
-from dexter.reasoning.claims import REASONS, Candidate, Claim, Proportion
+from dexter.reasoning.claims import REASONS, Candidate, Claim, Proportion, in_words
 from dexter.reasoning.settings import ReportSettings
 from dexter.reasoning.world import as_prompt, split_question, strip_article
 from store import Store, evidence
@@ -204,7 +204,7 @@ def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
         if claim.verdict == "confirmed":
             verdict.append(" (core)" if claim.core else " (bias)", style="")
         if claim.reason:
-            verdict.append(f", {REASONS.get(claim.reason, claim.reason)}")  # type: ignore[call-overload]
+            verdict.append(f", {in_words(claim.reason, claim.effect, claim.direction)}")
         drawn = ""
         if claim.detected_control is not None and claim.detected_treated is not None:
             drawn = f"{claim.detected_control:.0%} to {claim.detected_treated:.0%}"

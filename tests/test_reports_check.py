@@ -171,6 +171,16 @@ def test_the_report_from_the_evidence_cites_every_claim_and_agrees_with_itself()
     assert "the generator did not draw it" in by_title["Not settled"].sentences[0].text
 
 
+@pytest.mark.parametrize(
+    ("effect", "said"), [(-0.24, "the effect is the other way"), (0.04, "no better than placebos")]
+)
+def test_an_effect_of_the_other_sign_is_told_from_one_of_no_size(effect: float, said: str) -> None:
+    found = claim("owl", "inconclusive", reason="no_better_than_placebo")
+    report = evidence_report(FACTS, [replace(found, effect=effect)])
+    [section] = [section for section in report.sections if section.title == "Not settled"]
+    assert f"inconclusive, {said}:" in section.sentences[0].text
+
+
 def test_with_nothing_confirmed_the_report_says_so() -> None:
     for claims in ([], [CLAIMS[2], CLAIMS[3]]):
         report = evidence_report(FACTS, claims)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from dexter.reasoning.stats import ALPHA
 from dexter.reasoning.world import Slot
@@ -24,6 +24,13 @@ REASONS: dict[Reason, str] = {
     "no_better_than_placebo": "no better than placebos",
     "saturated": "the pictures without it leave no room for an effect",
 }
+
+
+def in_words(reason: str, effect: float, direction: int) -> str:
+    """A reason as a user reads it; an effect of the other sign is no placebo's matter."""
+    if reason == "no_better_than_placebo" and effect * direction < 0:
+        return "the effect is the other way"
+    return REASONS.get(cast(Reason, reason), reason)
 
 
 @dataclass(frozen=True)

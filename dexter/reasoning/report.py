@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from dexter.reasoning.chat import Answer, Endpoint
-from dexter.reasoning.claims import OWN, REASONS, SATURATED_LOW, Claim, Proportion
+from dexter.reasoning.claims import OWN, SATURATED_LOW, Claim, Proportion, in_words
 from dexter.reasoning.stats import LEVEL
 
 Mark = Literal["stated", "cited", "unverified", "contradicted"]
@@ -122,7 +122,7 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
             _or(
                 [
                     Sentence(
-                        f"“{c.concept}” is inconclusive, {REASONS[c.reason]}: {_effect(c)} [{n}].",
+                        f"“{c.concept}” is inconclusive, {_why(c)}: {_effect(c)} [{n}].",
                         [n],
                         "cited",
                     )
@@ -139,6 +139,10 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
 
 def _or(sentences: list[Sentence], otherwise: str) -> list[Sentence]:
     return sentences or [Sentence(otherwise)]
+
+
+def _why(claim: Claim) -> str:
+    return in_words(claim.reason or "", claim.effect, claim.direction)
 
 
 def _effect(claim: Claim) -> str:
@@ -322,7 +326,7 @@ def question(facts: Facts, claims: Sequence[Claim], captions: Sequence[str]) -> 
         "Claims (number: concept, verdict, effect on the probability of the class):",
     ]
     for n, claim in enumerate(claims, 1):
-        verdict = claim.verdict + (f" ({REASONS[claim.reason]})" if claim.reason else "")
+        verdict = claim.verdict + (f" ({_why(claim)})" if claim.reason else "")
         kind = "belongs to the class" if claim.core else "does not belong to the class"
         lines.append(f"[{n}] {claim.concept}: {verdict}; {_effect(claim)}; {kind}")
     if not any(claim.verdict == "confirmed" for claim in claims):

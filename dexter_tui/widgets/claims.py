@@ -146,7 +146,10 @@ def verdict(
         text.append("? inconclusive", palette.warn)
         if claim.reason:
             reasons = _SHORT if short else REASONS
-            text.append(f", {reasons.get(claim.reason, clean(claim.reason))}", palette.dim)
+            reason = reasons.get(claim.reason, clean(claim.reason))
+            if claim.reason == "no_better_than_placebo" and claim.effect * claim.direction < 0:
+                reason = "other way" if short else "the effect is the other way"
+            text.append(f", {reason}", palette.dim)
 
 
 def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:
