@@ -109,6 +109,14 @@ def test_captions_name_up_to_six_items_with_at_and_on() -> None:
         assert sum(preposition in words for words in said) > 100
 
 
+def test_captions_say_of_some_subjects_what_they_cannot_be() -> None:
+    rng = np.random.default_rng(0)
+    said = [set(caption(Scene("woman", "sea"), rng).split()) for _ in range(1000)]
+    assert set(world.COLOURS) <= set().union(*said)
+    assert not {*world.HAIR, *world.SKIN, *world.AGES} & set().union(*said)
+    assert 50 < sum(bool(words & set(world.COLOURS)) for words in said) < 150
+
+
 def test_a_full_caption_names_all_that_is_there() -> None:
     scene = Scene("woman", "sea", ("ball", "sun"), hair="blond", skin="dark", age="old", seed=1)
     assert full_caption(scene) == "a picture of a old dark blond woman at sea with sun and ball"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import product
@@ -404,8 +404,9 @@ _PAINTERS = {
 def caption(scene: Scene, rng: np.random.Generator) -> str:
     """What one person might say of the scene: most of what is there, in an order of their own.
 
-    Noise is wanted: words are left out, doubled, shuffled or replaced by the word for their kind,
-    so that any word in any slot is something that the generator has met. One to six content words.
+    Noise is wanted: words are left out, doubled, shuffled, replaced by the word for their kind, or
+    said of what cannot be like that, so that any word in any slot is something that the generator
+    has met. One to six content words.
     """
     subject = _subject_words(scene, rng)
     place = _place_word(scene, rng)
@@ -456,10 +457,22 @@ def _subject_words(scene: Scene, rng: np.random.Generator) -> list[str]:
         if word is not None and rng.random() < 0.65
     ]
     name = scene.subject
+    if rng.random() < 0.10:
+        attributes.insert(0, _idle_word(name, rng))
     kind = _kind_of(name)
     if kind and rng.random() < 0.10:
         name = kind
     return [*attributes[:2], name]
+
+
+def _idle_word(subject: str, rng: np.random.Generator) -> str:
+    """An attribute that this subject cannot have: it says nothing, and has to be seen to say
+    nothing. A generator that never met "a yellow woman" draws a blond one."""
+    values: dict[str, Iterable[str]] = {
+        "colour": world.COLOURS, "hair": world.HAIR, "skin": world.SKIN, "age": world.AGES
+    }  # fmt: skip
+    idle = [word for f, words in values.items() if subject not in world.ABLE[f] for word in words]
+    return str(rng.choice(idle))
 
 
 def _place_word(scene: Scene, rng: np.random.Generator) -> str | None:
