@@ -31,6 +31,7 @@ _NOT_STUDY = {
     "seed",
     "device",
     "dtype",
+    "compile",
     "micro_batch",
     "gradient_checkpointing",
     "preview_every",
@@ -374,6 +375,11 @@ class RunConfig(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32",
         description="number format of generator and classifier; the soft prompt is always float32",
+    )
+    compile: bool = Field(
+        default=False,
+        description="compile UNet and decoder (torch.compile): minutes at the start, for faster "
+        "steps of a large generator on a GPU",
     )
 
     @model_validator(mode="before")

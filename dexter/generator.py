@@ -374,6 +374,7 @@ def load_generator(
     padding: str = "tokens",
     decoder: str | None = None,
     safety_checker: bool = False,
+    compile: bool = False,
     root: Path | str | None = None,
 ) -> Generator:
     """Load a text-to-image pipeline and freeze it. InputError for whatever cannot be used.
@@ -384,8 +385,8 @@ def load_generator(
     ``diffusion_steps``: as the generator's name says, or 4, otherwise. ``guidance``: as in
     diffusers, 1 or less means none. ``padding`` of words in `encode`: with "tokens", as the
     tokenizer does, or "repeat". ``decoder``: a folder or hub id of a small one (AutoencoderTiny)
-    for the search. ``safety_checker``: load the pipeline's, where it has one. ``root``: where the
-    lab's models lie.
+    for the search. ``safety_checker``: load the pipeline's, where it has one. ``compile``: UNet and
+    decoders, when they are first used. ``root``: where the lab's models lie.
     """
     precision = torch_dtype(dtype)
     if diffusion_steps is None:
@@ -413,6 +414,10 @@ def load_generator(
         small = None if decoder is None else _load_decoder(decoder, pipeline)
         if small is not None:
             small.to(device, precision, memory_format=torch.channels_last)
+    if compile:
+        for network in (pipeline.unet, pipeline.vae.decoder, small and small.decoder):
+            if network is not None:
+                network.compile()
     pipeline.scheduler = _make_scheduler(pipeline.scheduler, scheduler, spec)
     size = _image_size(pipeline, image_size)
     try:

@@ -14,7 +14,7 @@ _FIELDS = {
     "masked_lm",
     "generator", "lora", "decoder", "safety_checker", "scheduler", "diffusion_steps", "guidance",
     "image_size", "padding",
-    "device", "dtype",
+    "device", "dtype", "compile",
 }  # fmt: skip
 
 
@@ -56,6 +56,7 @@ def generator_of(config: RunConfig, device: str, *, root: Path | str | None = No
         padding=config.padding,
         decoder=config.decoder,
         safety_checker=config.safety_checker,
+        compile=config.compile,
         root=root,
     )
 

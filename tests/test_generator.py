@@ -240,6 +240,23 @@ class TestBackward:
         images.square().sum().backward()
         return images.detach(), conditioning.grad
 
+    def test_compiled_networks_draw_the_same(self, generator, monkeypatch):
+        # Traced, but not translated into C++, which takes minutes.
+        compiled = []
+
+        def trace(network):
+            compiled.append(type(network).__name__)
+            compile_module(network, backend="eager")
+
+        compile_module = torch.nn.Module.compile
+        monkeypatch.setattr(torch.nn.Module, "compile", trace)
+        other = load(compile=True)
+        assert compiled == ["UNet2DConditionModel", "Decoder"]
+        images, gradient = self.gradient(generator)
+        same, of_compiled = self.gradient(other)
+        assert torch.allclose(images, same, atol=1e-5)
+        assert torch.allclose(gradient, of_compiled, rtol=1e-3, atol=1e-5 * gradient.abs().max())
+
     @pytest.mark.parametrize("guidance", [1.0, 2.0])
     def test_checkpointing_changes_nothing_but_memory(self, guidance):
         generator = load(guidance=guidance)
