@@ -23,12 +23,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
 
+from dexter.config import Checkpointing
+
 RESULTS = Path("benchmarks/results/step.json")
+LEVELS = get_args(Checkpointing)
 STAGES = ("text", "unet", "decode", "classify", "unet back", "decode back", "rest")
 CLASSES = 10
 
@@ -42,7 +45,7 @@ class Case:
     preset: str
     size: int | None = None
     """px."""
-    checkpointing: bool = False
+    checkpointing: Checkpointing = "none"
     dtype: str = "float32"
 
 
@@ -68,7 +71,8 @@ CASES = (
     Case("lab", "default"),
     Case("lab", "reference"),
     Case("sd14", "reference", 256),
-    Case("sd14", "reference", 256, checkpointing=True),
+    Case("sd14", "reference", 256, checkpointing="unet"),
+    Case("sd14", "reference", 256, checkpointing="all"),
 )
 
 
@@ -76,12 +80,15 @@ def measure(case: Case, steps: int) -> Cost:
     """Make the models, and so many steps."""
     import torch
 
+    from dexter.device import keep_freed_memory
     from dexter.estimate import estimate
     from dexter.optimize import optimize
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="bench-step-") as folder:
         config, models = _lab(case, steps) if case.models == "lab" else _sd14(case, steps, folder)
+        if case.checkpointing == "none":  # as a worker does
+            keep_freed_memory()
         search = optimize(config, **models)
         rows, decodings = _count(models["generator"])
         clock = _Clock(search, models["generator"])
@@ -333,7 +340,7 @@ def _reset_peak() -> None:
 def table(costs: list[Cost]) -> Table:
     """One row for each case."""
     shown = Table(
-        "models", "preset", "px", "format", "checkpoints", "CPU s", *STAGES, "UNet",
+        "models", "preset", "px", "format", "checkpointing", "CPU s", *STAGES, "UNet",
         "peak GB", "loaded GB", "estimate GB",
     )  # fmt: skip
     for cost in costs:
@@ -343,7 +350,7 @@ def table(costs: list[Cost]) -> Table:
             case.preset,
             str(case.size or "own"),
             case.dtype,
-            "yes" if case.checkpointing else "no",
+            case.checkpointing,
             f"{cost.seconds:.2f}",
             *(f"{cost.stages[stage]:.2f}" for stage in STAGES),
             f"{cost.unet_share:.0%}",
@@ -365,13 +372,12 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=("lab", "sd14"), default=["lab", "sd14"])
     parser.add_argument("--sizes", nargs="+", type=int, help="px, of sd14; default 256")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--checkpointing", choices=("both", "yes", "no"), default="both")
+    parser.add_argument("--checkpointing", nargs="+", choices=LEVELS, default=["none", "unet"])
     options = parser.parse_args()
-    wanted = {"both": (False, True), "yes": (True,), "no": (False,)}[options.checkpointing]
     cases = [
         replace(case, size=size, dtype=options.dtype)
         for case in CASES
-        if case.models in options.models and case.checkpointing in wanted
+        if case.models in options.models and case.checkpointing in options.checkpointing
         for size in ((case.size and options.sizes) or [case.size])
     ]
     console = Console(width=180)

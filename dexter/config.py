@@ -25,6 +25,9 @@ TEMPLATES = {
     "multi": f"a picture of a {MASK} with {MASK} and {MASK} and {MASK} and {MASK} and {MASK}.",
 }
 
+Checkpointing = Literal["none", "unet", "all"]
+"""Which networks' activations are computed again in the backward pass."""
+
 # What a run is told about the machine, or about its own record: it does not define the study.
 _NOT_STUDY = {
     "preset",
@@ -218,10 +221,10 @@ class RunConfig(BaseModel):
         description="backpropagate through the latents that the UNet reads; without it, only "
         "through what each step is conditioned on (reference code)",
     )
-    gradient_checkpointing: bool | None = Field(
+    gradient_checkpointing: Checkpointing | None = Field(
         default=None,
-        description="compute activations again in the backward pass: less memory, about 40% more "
-        "time; without it, chosen by the memory estimate",
+        description="compute activations again in the backward pass, of the UNet or of all: less "
+        "memory, a quarter to a half more time; without it, chosen by the memory estimate",
     )
 
     # gradient
@@ -402,6 +405,12 @@ class RunConfig(BaseModel):
         if isinstance(value, str):
             return tuple(part for part in re.split(r"[,\s]+", value) if part)
         return value
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _name_checkpointing(cls, value: object) -> object:
+        """A run that was recorded when it was all or none says true or false."""
+        return {True: "all", False: "none"}[value] if isinstance(value, bool) else value
 
     @field_validator("template")
     @classmethod

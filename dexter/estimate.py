@@ -2,8 +2,8 @@
 
 Counts multiplications and the numbers that autograd keeps, block by block, from the models'
 ``config.json``. For Stable Diffusion 1.4 in float32 on a CPU, one picture a step, the peak comes
-within 10% of what was measured: 6,160 MiB at 128 px, 8,790 at 256, and with checkpointing 6,650
-at 256 and 10,920 at 512. Times rest on a usual speed of the kind of device and are a guess within
+within 10% of what was measured: 5,730 MiB at 128 px, 7,490 at 256, 6,140 with the UNet's
+activations computed again and 6,030 with all, 9,460 at 512 with the UNet's. Times rest on a usual speed of the kind of device and are a guess within
 a factor of two: a measured like run, where there is one, should replace both.
 """
 
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from dexter import checkpoints
-from dexter.config import RunConfig
+from dexter.config import Checkpointing, RunConfig
 from dexter.errors import InputError
 
 BUDGET_BYTES = 12 * 10**9
 """What a run may take unless told otherwise: a common graphics card."""
 
 _OVERHEAD_BYTES = 1.2e9  # interpreter, libraries, workspaces
+_KEPT_BY_ALLOCATOR = 1.25  # on a CPU, where nothing is computed again: keep_freed_memory
 # While a checkpointed block is computed again its gradients are alive, too, and workspaces.
 _RECOMPUTED = 1.7
 _CLASSIFIER_WEIGHTS = 26e6  # a ResNet-50; at 224 px it keeps 40 million numbers a picture
@@ -77,7 +78,7 @@ class Estimate:
     """Pictures at a time with autograd."""
     picture_batch: int
     """Pictures at a time without."""
-    gradient_checkpointing: bool
+    gradient_checkpointing: Checkpointing
 
 
 @dataclass(frozen=True)
@@ -116,39 +117,45 @@ def estimate(
 
     weights = width * (_sum(unet, "weights") + _sum(rest, "weights"))
     fixed = weights + 4 * networks.masked_lm.weights + _OVERHEAD_BYTES
-    kept = {
-        False: width * (grad_calls * _sum(unet, "kept") + _sum(rest, "kept")),
-        True: width
-        * (
-            grad_calls * _sum(unet, "entry")
-            + _sum(rest, "entry")
-            + _RECOMPUTED * max(block.kept for block in [*unet, *rest])
-        ),
+    # A block's input, output and two between them are alive at a time, with autograd or without.
+    passing = 4 * max(block.entry for block in [*unet, *rest])
+    unet_again = grad_calls * _sum(unet, "entry") + passing
+    largest = _RECOMPUTED * max(block.kept for block in unet)
+    kept: dict[Checkpointing, float] = {
+        "none": grad_calls * _sum(unet, "kept") + _sum(rest, "kept") + passing,
+        # The decoder's are gone when the UNet's blocks are computed again.
+        "unet": unet_again + max(_sum(rest, "kept"), largest),
+        "all": unet_again
+        + _sum(rest, "entry")
+        + max(largest, _RECOMPUTED * max(block.kept for block in rest)),
     }
-    # Without autograd a block's input, output and two between them are alive at a time.
-    passing = width * 4 * max(block.entry for block in [*unet, *rest])
+    kind = _kind(device or config.device)
+    if kind == "cpu":
+        kept["none"] *= _KEPT_BY_ALLOCATOR
 
     room = budget - fixed
     checkpointing = config.gradient_checkpointing
     if checkpointing is None:
-        checkpointing = config.grad_prompts > 0 and kept[False] > room
-    micro_batch = config.micro_batch or _between(1, room // kept[checkpointing], config.batch)
-    with_grad = min(micro_batch, config.grad_prompts) * kept[checkpointing]
+        fits = [level for level in kept if width * kept[level] <= room or not config.grad_prompts]
+        checkpointing = fits[0] if fits else "all"
+    row = width * kept[checkpointing]
+    micro_batch = config.micro_batch or _between(1, room // row, config.batch)
+    with_grad = min(micro_batch, config.grad_prompts) * row
     # Pictures without autograd get what those with it need anyway.
-    picture_batch = config.micro_batch or _between(1, (with_grad or room) // passing, 16)
+    picture_batch = config.micro_batch or _between(1, (with_grad or room) // (width * passing), 16)
 
     forward = calls * _sum(unet, "macs") + _sum(rest, "macs")
     # As much again: the weights are frozen, so that only inputs have gradients.
-    backward = grad_calls * _sum(unet, "macs") + _sum(rest, "macs")
-    backward *= 2 if checkpointing else 1
-    speed = _SPEED[_kind(device or config.device), config.dtype]
+    backward = grad_calls * _sum(unet, "macs") * (1 if checkpointing == "none" else 2)
+    backward += _sum(rest, "macs") * (2 if checkpointing == "all" else 1)
+    speed = _SPEED[kind, config.dtype]
     seconds = (config.batch * forward + config.grad_prompts * backward) / speed
     seconds = seconds if measured_seconds is None else measured_seconds
     pictures = config.score_images + config.frame_tries
     return Estimate(
         seconds_per_step=seconds,
         total_seconds=config.steps * seconds + pictures * forward / speed,
-        peak_bytes=measured_peak or int(fixed + max(with_grad, picture_batch * passing)),
+        peak_bytes=measured_peak or int(fixed + max(with_grad, picture_batch * width * passing)),
         micro_batch=micro_batch,
         picture_batch=picture_batch,
         gradient_checkpointing=checkpointing,
@@ -247,7 +254,7 @@ def _decoder(config: Mapping[str, Any], side: int) -> list[_Block]:
         width = out
         if level < len(channels) - 1:
             pixels *= 4
-    blocks.append(_Block(27 * width, 27 * width * pixels, 3 * width * pixels, width * pixels))
+    blocks.append(_Block(27 * width, 27 * width * pixels, 2 * width * pixels, width * pixels))
     return blocks
 
 
@@ -263,7 +270,8 @@ def _text_model(config: Mapping[str, Any], length: int) -> _Block:
 def _resnet(entering: int, out: int, pixels: int) -> _Block:
     """Two 3x3 convolutions, each behind a norm and an activation, and a short cut."""
     weights = 9 * entering * out + 9 * out * out + entering * out
-    return _Block(weights, weights * pixels, 3 * (entering + out) * pixels, entering * pixels)
+    # The inputs of its norms (dexter.frozen).
+    return _Block(weights, weights * pixels, (entering + out) * pixels, entering * pixels)
 
 
 def _transformer(width: int, pixels: int, context: int, text_length: int) -> _Block:
@@ -271,7 +279,7 @@ def _transformer(width: int, pixels: int, context: int, text_length: int) -> _Bl
     own = 20 * width**2
     text = 2 * width * context
     macs = own * pixels + text * text_length + 2 * width * pixels * (pixels + text_length)
-    return _Block(own + text, macs, 30 * width * pixels, width * pixels)
+    return _Block(own + text, macs, 23 * width * pixels, width * pixels)
 
 
 def _join(parts: list[_Block], entry: float) -> _Block:

@@ -242,7 +242,11 @@ class Optimization(Iterator[Step]):
                     "resume with the same settings"
                 )
         # How pictures are split shows in the last bits, and may depend on memory that was free.
-        self._plan = Estimate(**state["plan"])
+        plan = state["plan"]
+        level = plan["gradient_checkpointing"]
+        if isinstance(level, bool):  # saved when it was all or none
+            level = "all" if level else "none"
+        self._plan = Estimate(**{**plan, "gradient_checkpointing": level})
         with torch.no_grad():
             self._prompt.soft_prompt.copy_(state["soft_prompt"])
         self._optimizer.load_state_dict(state["optimizer"])

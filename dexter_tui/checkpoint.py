@@ -47,7 +47,7 @@ class Checkpoints:
             state = saved["state"] if saved else search.state_dict()
             plan = state["plan"]
             half = {name: max(plan[name] // 2, 1) for name in ("micro_batch", "picture_batch")}
-            state["plan"] = {**plan, **half, "gradient_checkpointing": True}
+            state["plan"] = {**plan, **half, "gradient_checkpointing": "all"}
             search.load_state_dict(state)
         elif saved:
             search.load_state_dict(saved["state"])

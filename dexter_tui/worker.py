@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dexter.config import RunConfig
+from dexter.device import keep_freed_memory
 from dexter.errors import InputError
+from dexter.estimate import estimate
 from dexter.models import Models, load_models, model_settings
 from dexter.optimize import Optimization, Step, optimize
 from dexter.prompt import template_pieces
@@ -369,6 +371,8 @@ class Worker:
             gc.unfreeze()
             self._models = load_models(placed)
             self._models_of = wanted
+            if not self.slot.on_cuda and estimate(placed).gradient_checkpointing == "none":
+                keep_freed_memory()
             # What is loaded stays: looking through it for garbage takes longer than many writes.
             gc.collect()
             gc.freeze()

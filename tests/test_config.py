@@ -36,6 +36,11 @@ def test_paper_preset_has_the_papers_hyper_parameters() -> None:
     assert (config.stop, config.stop_hits, config.learning_rate) == ("hits", 50, 0.1)
 
 
+@pytest.mark.parametrize(("given", "level"), [(True, "all"), (False, "none"), ("unet", "unet")])
+def test_checkpointing_once_was_all_or_none(given, level):
+    assert make(gradient_checkpointing=given).gradient_checkpointing == level
+
+
 def test_lists_can_be_written_with_commas() -> None:
     config = make(words="sea, lake", features="3,5")
     assert config.words == ("sea", "lake")

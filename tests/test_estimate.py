@@ -29,7 +29,13 @@ def make(preset: str = "default", **overrides: object) -> RunConfig:
 
 @pytest.mark.parametrize(
     ("image_size", "checkpointing", "measured_mib"),
-    [(128, False, 6160), (256, False, 8790), (256, True, 6650), (512, True, 10_920)],
+    [
+        (128, "none", 5730),
+        (256, "none", 7485),
+        (256, "unet", 6135),
+        (256, "all", 6029),
+        (512, "unet", 9461),
+    ],
 )
 def test_peak_agrees_with_measurements(image_size, checkpointing, measured_mib):
     config = make(image_size=image_size, batch=1, gradient_checkpointing=checkpointing)
@@ -52,20 +58,20 @@ def test_presets_fit_stable_diffusion_into_12_gb(preset, dtype):
 
 def test_more_memory_is_used_for_speed():
     small, large = (estimate(make(), device="cuda", budget=gb * GB) for gb in (12, 80))
-    assert small.gradient_checkpointing and not large.gradient_checkpointing
+    assert (small.gradient_checkpointing, large.gradient_checkpointing) == ("unet", "none")
     assert small.micro_batch < large.micro_batch
     assert small.seconds_per_step > large.seconds_per_step
 
 
 def test_what_the_user_chose_stays():
-    chosen = estimate(make(micro_batch=3, gradient_checkpointing=False), device="cuda")
+    chosen = estimate(make(micro_batch=3, gradient_checkpointing="none"), device="cuda")
     assert (chosen.micro_batch, chosen.picture_batch) == (3, 3)
-    assert not chosen.gradient_checkpointing
+    assert chosen.gradient_checkpointing == "none"
 
 
 def test_less_work_takes_less_time_and_memory():
     def cost(**overrides: object) -> tuple[float, int]:
-        plain = {"gradient_checkpointing": False, "micro_batch": 1, "batch": 16}
+        plain = {"gradient_checkpointing": "none", "micro_batch": 1, "batch": 16}
         result = estimate(make(**{**plain, **overrides}), device="cuda")
         return result.seconds_per_step, result.peak_bytes
 

@@ -29,7 +29,7 @@ def words_of(generator):
 
 @pytest.mark.parametrize(
     ("scheduler", "guidance", "checkpointing"),
-    [("LCM", 1.0, False), ("LCM", 1.0, True), ("DDIM", 2.0, False), ("PNDM", 1.0, False)],
+    [("LCM", 1.0, "none"), ("LCM", 1.0, "all"), ("DDIM", 2.0, "none"), ("PNDM", 1.0, "none")],
 )
 def test_agrees_with_central_differences(scheduler, guidance, checkpointing):
     classifier = load_classifier(f"hf:{tiny.classifier_folder()}", dtype="float64")

@@ -146,9 +146,16 @@ def test_a_state_of_other_settings_is_refused_by_name(models):
 
 def test_micro_batches_and_checkpointing_change_nothing_but_rounding(models):
     together = [step.losses["total"] for step in start(models, n_grad=2)]
-    for overrides in ({"micro_batch": 1}, {"gradient_checkpointing": True}):
+    for overrides in ({"micro_batch": 1}, {"gradient_checkpointing": "all"}):
         apart = [step.losses["total"] for step in start(models, n_grad=2, **overrides)]
         assert apart == pytest.approx(together, rel=1e-3)
+
+
+@pytest.mark.parametrize(("saved", "level"), [(True, "all"), (False, "none")])
+def test_a_state_saved_when_checkpointing_was_all_or_none(models, saved, level):
+    state = start(models).state_dict()
+    state["plan"]["gradient_checkpointing"] = saved
+    assert start(models, state=state).state_dict()["plan"]["gradient_checkpointing"] == level
 
 
 def test_seeds_start_differently(models):

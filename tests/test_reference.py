@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from dexter.classifiers import load_classifier
 from dexter.config import RunConfig
+from dexter.frozen import keep_less
 from dexter.generator import load_generator
 from dexter.optimize import optimize
 from dexter.prompt import load_masked_lm
@@ -51,18 +52,22 @@ def make_config(**overrides):
     )
 
 
-@pytest.fixture(scope="module")
-def models():
+@pytest.fixture(scope="module", params=["small", "large"])
+def models(request):
     config = make_config()
+    generator = load_generator(
+        config.generator,
+        lora=config.lora,
+        scheduler=config.scheduler,
+        image_size=config.image_size,
+        padding=config.padding,
+    )
+    if request.param == "large":  # as it is done with networks of Stable Diffusion's size
+        for network in generator.networks:
+            keep_less(network)
     return {
         "classifier": load_classifier(config.classifier, input=config.classifier_input),
-        "generator": load_generator(
-            config.generator,
-            lora=config.lora,
-            scheduler=config.scheduler,
-            image_size=config.image_size,
-            padding=config.padding,
-        ),
+        "generator": generator,
         "masked_lm": load_masked_lm(config.masked_lm),
     }
 

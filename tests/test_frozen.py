@@ -1,0 +1,150 @@
+"""What a frozen network need not keep: same pictures, same gradients, far less memory."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
+
+from dexter.frozen import keep_less
+
+SHAPES = [(1, 10), (3, 8)]
+"""Pictures, and pixels of the latents' side."""
+
+
+def unet(dtype: torch.dtype = torch.float64, **options: object) -> nn.Module:
+    torch.manual_seed(0)
+    network = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=8,
+        **options,
+    )
+    return frozen(network, dtype)
+
+
+def autoencoder(dtype: torch.dtype = torch.float64) -> nn.Module:
+    torch.manual_seed(0)
+    network = AutoencoderKL(
+        block_out_channels=(32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        sample_size=16,
+    )
+    return frozen(network, dtype)
+
+
+def frozen(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    for parameter in network.parameters():  # norms that do nothing would hide what they need
+        nn.init.normal_(parameter, std=0.1)
+    return network.requires_grad_(False).eval().to(dtype, memory_format=torch.channels_last)
+
+
+def denoised(network, n=1, side=8, dtype=torch.float64):
+    """What a UNet predicts, and its gradient for latents and conditioning."""
+    torch.manual_seed(1)
+    latents = torch.randn(n, 4, side, side, dtype=dtype, requires_grad=True)
+    text = torch.randn(n, 5, 16, dtype=dtype, requires_grad=True)
+    result = network(latents, torch.tensor(500), encoder_hidden_states=text, return_dict=False)[0]
+    result.square().mean().backward()
+    return result.detach(), latents.grad, text.grad
+
+
+def decoded(network, n=1, side=8, dtype=torch.float64):
+    torch.manual_seed(1)
+    latents = torch.randn(n, 4, side, side, dtype=dtype, requires_grad=True)
+    result = network.decode(latents, return_dict=False)[0]
+    result.square().mean().backward()
+    return result.detach(), latents.grad
+
+
+def kept_bytes(run, network) -> int:
+    """Of the activations that autograd keeps."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    kept: list[torch.Tensor] = []  # held, so that no address is used twice
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run(network)
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in kept}
+    return sum(one.nbytes() for at, one in storages.items() if at not in weights)
+
+
+@pytest.mark.parametrize(("make", "run"), [(unet, denoised), (autoencoder, decoded)])
+@pytest.mark.parametrize(("n", "side"), SHAPES)
+# Above a hundredth of a pixel for each number of a kernel, and below: two ways to convolve.
+@pytest.mark.parametrize("few_pixels", [0.0, 1000.0])
+def test_pictures_and_gradients_stay(make, run, n, side, few_pixels, monkeypatch):
+    monkeypatch.setattr("dexter.frozen._FEW_PIXELS", few_pixels)
+    network = make()
+    names = network.state_dict().keys()
+    expected = run(network, n, side)
+    keep_less(network)
+    assert network.state_dict().keys() == names
+    for ours, theirs in zip(run(network, n, side), expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+        assert theirs.abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(("make", "run"), [(unet, denoised), (autoencoder, decoded)])
+def test_a_part_is_kept(make, run):
+    network = make()
+    before = kept_bytes(run, network)
+    keep_less(network)
+    share = {denoised: 0.8, decoded: 0.5}[run]  # a UNet's attention keeps what it kept
+    assert kept_bytes(run, network) < share * before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_narrower_formats(dtype):
+    network = autoencoder(dtype)
+    expected = decoded(network, dtype=dtype)
+    keep_less(network)
+    for ours, theirs in zip(decoded(network, dtype=dtype), expected, strict=True):
+        scale = theirs.abs().max()
+        assert (ours - theirs).abs().max() <= scale * 20 * torch.finfo(dtype).eps
+
+
+def test_what_learns_keeps_what_it_needs():
+    network = autoencoder().requires_grad_(True)
+    expected = copy.deepcopy(network)
+    keep_less(network)
+    for one in (network, expected):
+        decoded(one)
+    for ours, theirs in zip(network.parameters(), expected.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None)
+        assert ours.grad is None or torch.equal(ours.grad, theirs.grad)
+
+
+def test_blocks_of_another_kind_are_left_as_they_are():
+    network = unet(resnet_time_scale_shift="scale_shift")
+    expected = denoised(network)
+    keep_less(network)
+    assert any(type(module) is ResnetBlock2D for module in network.modules())
+    for ours, theirs in zip(denoised(network), expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_large_generators_keep_less_and_small_ones_are_left(monkeypatch):
+    import tiny
+
+    from dexter.generator import load_generator
+
+    def blocks() -> set[str]:
+        generator = load_generator(str(tiny.generator_folder()))
+        return {type(m).__name__ for network in generator.networks for m in network.modules()}
+
+    assert "ResnetBlock2D" in blocks()
+    monkeypatch.setattr("dexter.generator._SMALL", 0)
+    assert "ResnetBlock2D" not in blocks() and "_ResnetBlock2D" in blocks()
