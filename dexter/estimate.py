@@ -2,9 +2,10 @@
 
 Counts multiplications and the numbers that autograd keeps, block by block, from the models'
 ``config.json``. For Stable Diffusion 1.4 in float32 on a CPU, one picture a step, the peak comes
-within 10% of what was measured: 5,730 MiB at 128 px, 7,490 at 256, 6,140 with the UNet's
-activations computed again and 6,030 with all, 9,460 at 512 with the UNet's. Times rest on a usual speed of the kind of device and are a guess within
-a factor of two: a measured like run, where there is one, should replace both.
+within 10% of what was measured: 5,730 MiB at 128 px, 7,490 at 256, 6,140 there with the UNet's
+activations computed again and 6,030 with all, 9,460 at 512 with the UNet's. Times rest on a usual
+speed of the kind of device and are a guess within a factor of two: a measured like run, where
+there is one, should replace both.
 """
 
 from __future__ import annotations

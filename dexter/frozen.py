@@ -3,7 +3,10 @@
 Where only the input wants a gradient, a convolution needs its weight and not what it was given,
 and a norm with its activation can be computed again from its input, at the price of one pass over
 memory. With both, a residual block of a UNet or decoder keeps the inputs of its two norms, a third
-of what it kept; results and gradients stay the same to the bit.
+of what it kept.
+
+On a CPU convolutions are also computed in the way that is fastest there, see `_is_product` and
+`_UpsampleConv`. Results and gradients stay the same up to rounding.
 """
 
 from collections.abc import Iterator

@@ -1,11 +1,11 @@
 """Self-test for a machine with CUDA: ``make gpu-check``. Takes a minute or so.
 
-The device must draw the CPU's pictures, the same at any batch size, run in float32, bfloat16 and
-float16, stay below the memory that was estimated, and go on from a checkpoint; a second device
-must draw the same pictures, and each must have a slot for a worker. ``--device cpu`` is the short
-form, for a machine without CUDA: what needs it is then said to be left out. ``--generator``,
-``--masked-lm`` and ``--classifier`` take real models. Exit code: 0 if all holds, 1 if not, 2
-without a usable CUDA device.
+The device must draw the CPU's pictures, the same at any batch size, have the same gradients where
+networks keep less for them, run in float32, bfloat16 and float16, stay below the memory that was
+estimated, and go on from a checkpoint; a second device must draw the same pictures, and each must
+have a slot for a worker. ``--device cpu`` is the short form, for a machine without CUDA: what needs
+it is then said to be left out. ``--generator``, ``--masked-lm`` and ``--classifier`` take real
+models. Exit code: 0 if all holds, 1 if not, 2 without a usable CUDA device.
 """
 
 import argparse
@@ -14,14 +14,17 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from dexter.config import RunConfig
 from dexter.device import select_device
 from dexter.errors import InputError
 from dexter.estimate import estimate
+from dexter.frozen import keep_less
 from dexter.generator import Generator
 from dexter.models import load_models
 from dexter.optimize import Step, optimize
@@ -70,6 +73,24 @@ def batches_agree(config: RunConfig) -> bool:
     alone = torch.cat([_pictures(generator, [seed]) for seed in range(4)])
     together = _pictures(generator, [0, 1, 2, 3])
     return _close("pictures at any batch size", alone, together, BATCH_TOLERANCE)
+
+
+def frozen_networks_keep_less(config: RunConfig) -> bool:
+    """Gradients stay where networks of Stable Diffusion's kind keep less for them."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(sample_size=32, block_out_channels=(32, 64, 64, 64))
+    decoder = AutoencoderKL(
+        block_out_channels=(32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
+    for network in (unet, decoder):
+        network.requires_grad_(False).eval().to(config.device, memory_format=torch.channels_last)
+    before = _gradient(unet, decoder, config.device)
+    for network in (unet, decoder):
+        keep_less(network)
+    after = _gradient(unet, decoder, config.device)
+    return _close("gradients where less is kept", before, after, DEVICE_TOLERANCE)
 
 
 def formats_run(config: RunConfig) -> bool:
@@ -134,6 +155,7 @@ def workers_have_devices(config: RunConfig) -> bool:
 CHECKS: list[Callable[[RunConfig], bool]] = [
     pictures_agree,
     batches_agree,
+    frozen_networks_keep_less,
     formats_run,
     resume_goes_on,
     memory_is_as_estimated,
@@ -149,6 +171,17 @@ def _generator(config: RunConfig, device: str) -> Generator:
 def _pictures(generator: Generator, seeds: list[int]) -> Tensor:
     with torch.no_grad():
         return generator.sample(generator.encode_text([PROMPT] * len(seeds)), seeds).cpu()
+
+
+def _gradient(unet: Any, decoder: Any, device: str) -> Tensor:
+    """Of one denoising and decoding for what they are told; its largest number is 1."""
+    rng = torch.Generator().manual_seed(0)
+    text = torch.randn(1, 8, 1280, generator=rng).to(device).requires_grad_()
+    latents = torch.randn(1, 4, 32, 32, generator=rng).to(device)
+    denoised = unet(latents, 500, encoder_hidden_states=text, return_dict=False)[0]
+    decoder.decode(denoised, return_dict=False)[0].square().sum().backward()
+    assert text.grad is not None
+    return (text.grad / text.grad.abs().max()).cpu()
 
 
 def _search(
