@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = migration.translated(sys.argv[1:] if arguments is None else arguments, _say)
         code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
-        _say(error.format_message())
+        # Pydantic's words, which typer passes on.
+        _say(error.format_message().replace(": Value error, ", ": "))
         return error.exit_code
     except _refusals() as error:
         _say(str(error))
