@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+from array import array
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -126,19 +127,23 @@ async def test_new_steps_appear_without_a_key(home: Path) -> None:
 
 @driven
 async def test_a_long_list_is_filtered_at_once_and_counted_when_one_stops_typing(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     big_store.make(tmp_path, 1200, steps=1)
+    sizes = []
+    show_keys = RunList.show_keys
+
+    def watched(self: RunList, keys: "array[int]", *, grouped: bool) -> None:
+        sizes.append(len(keys))
+        show_keys(self, keys, grouped=grouped)
+
+    monkeypatch.setattr(RunList, "show_keys", watched)
     app = dashboard(tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        runs = app.screen.query_one(RunList)
         await press(pilot, "/")
         await pilot.press(*"state:succeeded")
-        sizes = {len(runs.keys)}
-        while "1,137 of 1,200" not in text(pilot):
-            await pilot.pause(0.01)
-            sizes.add(len(runs.keys))
+        await until(pilot, lambda: "1,137 of 1,200" in text(pilot))
         assert any(FIRST_RUNS < size < 2 * FIRST_RUNS for size in sizes)  # runs and studies
         await press(pilot, "enter", "G")
         assert "r0000102" in text(pilot)
