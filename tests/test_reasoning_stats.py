@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dexter.reasoning.stats import (
@@ -31,7 +31,8 @@ def exact_p(values: list[float]) -> float:
         abs(sum(s * v for s, v in zip(signs, values, strict=True)))
         for signs in itertools.product((-1, 1), repeat=len(values))
     ]
-    return float(np.mean([s >= abs(sum(values)) - 1e-9 for s in sums]))
+    slack = 1e-9 * sum(map(abs, values))
+    return float(np.mean([s >= abs(sum(values)) - slack for s in sums]))
 
 
 def test_the_looks_are_those_of_the_protocol() -> None:
@@ -47,8 +48,10 @@ def test_sign_flips_agree_with_all_of_them(values: list[float]) -> None:
 
 
 @given(differences)
+@example([-1.0, -1.1e-9])
 @some
 def test_sign_flips_know_no_side_no_scale_and_no_zero(values: list[float]) -> None:
+    assume(all(4 * (v / 4) == v for v in values))  # not so of the smallest numbers there are
     p = sign_flip_p(values, 2000)
     assert 1 / 2001 <= p <= 1
     assert sign_flip_p([-v for v in values], 2000) == p

@@ -37,7 +37,7 @@ def sign_flip_p(differences: Sequence[float] | Floats, permutations: int = PERMU
     observed = abs(values.sum())
     flipped = _signs(len(values), permutations) @ values
     # Equal sums, added up in another order, differ in their last bits.
-    slack = 1e-9 * max(1.0, float(np.abs(values).sum()))
+    slack = 1e-9 * float(np.abs(values).sum())
     b = int((np.abs(flipped) >= observed - slack).sum())
     return (b + 1) / (permutations + 1)
 
