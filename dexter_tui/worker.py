@@ -239,6 +239,10 @@ class Worker:
         log("loading the models")
         config = RunConfig.model_validate(run.config)
         models = self._load(config)
+        # Not for a run that has to save memory, by its settings or since it once ran out of it.
+        spare = run.reduced or estimate(config, device="cpu").gradient_checkpointing != "none"
+        if not (self.slot.on_cuda or spare):
+            keep_freed_memory()
         search = optimize(
             config,
             classifier=models.classifier,
@@ -371,8 +375,6 @@ class Worker:
             gc.unfreeze()
             self._models = load_models(placed)
             self._models_of = wanted
-            if not self.slot.on_cuda and estimate(placed).gradient_checkpointing == "none":
-                keep_freed_memory()
             # What is loaded stays: looking through it for garbage takes longer than many writes.
             gc.collect()
             gc.freeze()
