@@ -80,15 +80,15 @@ def measure(case: Case, steps: int) -> Cost:
     """Make the models, and so many steps."""
     import torch
 
-    from dexter.device import keep_freed_memory
+    from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
     from dexter.estimate import estimate
     from dexter.optimize import optimize
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="bench-step-") as folder:
         config, models = _lab(case, steps) if case.models == "lab" else _sd14(case, steps, folder)
-        if case.checkpointing == "none":  # as a worker does
-            keep_freed_memory()
+        # As a worker does.
+        keep_freed_memory(ALL_PIECES if case.checkpointing == "none" else LARGE_PIECE)
         search = optimize(config, **models)
         rows, decodings = _count(models["generator"])
         clock = _Clock(search, models["generator"])

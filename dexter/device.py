@@ -78,20 +78,29 @@ def torch_dtype(name: str) -> "torch.dtype":
     return dtype
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that its tensors free from now on, for those to come.
+ALL_PIECES = None
+LARGE_PIECE = 32 * 2**20
+"""glibc's largest threshold between pieces of the heap and pieces mapped by themselves."""
 
-    glibc's allocator gives large pieces back to the system, which then maps them anew and fills
-    them with zeros each time: on a CPU a fifteenth of a step of Stable Diffusion's size. The peak
-    grows by as much, so it is nothing for a run that has to save memory. Called when the models
-    are loaded: what loading left is given back first. Other allocators are left as they are.
+
+def keep_freed_memory(below: int | None) -> None:
+    """Let this process keep what its tensors free from now on, for those to come.
+
+    glibc's allocator gives freed memory back to the system, which then maps it anew and fills it
+    with zeros each time: on a CPU a fifteenth of a step of Stable Diffusion's size. The peak grows
+    by what is kept. below: pieces of fewer bytes are kept, larger ones given back: `ALL_PIECES`
+    where memory is no concern; up to `LARGE_PIECE` where activations are computed again to save it;
+    0 keeps nothing. Called when the models are loaded: what loading left is given back first.
+    Other allocators are left as they are.
     """
-    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of malloc.h
     try:
         libc = ctypes.CDLL(None)
         trim, mallopt = libc.malloc_trim, libc.mallopt
     except (AttributeError, OSError, TypeError):  # not glibc
         return
     trim(0)
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, -1)
+    mallopt(M_MMAP_MAX, 0 if below is ALL_PIECES else 65536)  # its default
+    if below is not ALL_PIECES:
+        mallopt(M_MMAP_THRESHOLD, max(below, 128 * 1024))  # its default
+    mallopt(M_TRIM_THRESHOLD, -1 if below != 0 else 128 * 1024)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dexter.config import RunConfig
-from dexter.device import keep_freed_memory
+from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
 from dexter.errors import InputError
 from dexter.estimate import estimate
 from dexter.models import Models, load_models, model_settings
@@ -239,10 +239,10 @@ class Worker:
         log("loading the models")
         config = RunConfig.model_validate(run.config)
         models = self._load(config)
-        # Not for a run that has to save memory, by its settings or since it once ran out of it.
-        spare = run.reduced or estimate(config, device="cpu").gradient_checkpointing != "none"
-        if not (self.slot.on_cuda or spare):
-            keep_freed_memory()
+        if not self.slot.on_cuda:
+            recomputes = estimate(config, device="cpu").gradient_checkpointing != "none"
+            below = LARGE_PIECE if recomputes else ALL_PIECES
+            keep_freed_memory(0 if run.reduced else below)  # 0: once ran out of memory
         search = optimize(
             config,
             classifier=models.classifier,

@@ -75,19 +75,31 @@ def test_dtypes_go_by_name():
 def test_freed_memory_is_kept_for_what_comes():
     code = """
 import resource, torch
-from dexter.device import keep_freed_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
+def faults(megabytes):
+    counts = []
     for _ in range(5):
-        torch.empty(20_000_000).fill_(1)  # 80 MB, 19,500 pages
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-given_back = faults()
-keep_freed_memory()
-# Aligned pieces do not fit at once into the holes that their like left.
-print(given_back, min(faults() for _ in range(5)))
+        # Aligned pieces do not fit at once into the holes that their like left.
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            torch.empty(megabytes * 250_000).fill_(1)
+        counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return min(counts)
+for below in (0, LARGE_PIECE, ALL_PIECES, LARGE_PIECE, 0):
+    keep_freed_memory(below)
+    print(faults(80), faults(8))
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    given_back, kept = map(int, done.stdout.split())
-    if given_back < 1000:
+    nothing, small, everything, small_again, nothing_again = (
+        [int(count) for count in line.split()] for line in done.stdout.splitlines()
+    )
+    if min(nothing) < 1000:
         pytest.skip("this allocator keeps what is freed, or pages are large")
-    assert kept < given_back / 10
+
+    def kept(counts):
+        return [count < before / 10 for count, before in zip(counts, nothing, strict=True)]
+
+    assert kept(everything) == [True, True]
+    assert kept(small) == kept(small_again) == [False, True]
+    # A process makes runs of each kind in turn; small holes between what lives stay in use.
+    assert not kept(nothing_again)[0]
