@@ -2,8 +2,8 @@
 
 Counts multiplications and the numbers that autograd keeps, block by block, from the models'
 ``config.json``. For Stable Diffusion 1.4 in float32 on a CPU, one picture a step, the peak comes
-within 10% of what was measured: 5,730 MiB at 128 px, 7,490 at 256, 6,140 there with the UNet's
-activations computed again and 6,030 with all, 9,460 at 512 with the UNet's. Times rest on a usual
+within 10% of what was measured: 5,730 MiB at 128 px, 7,490 at 256, 6,250 there with the UNet's
+activations computed again and 6,170 with all, 9,750 at 512 with the UNet's. Times rest on a usual
 speed of the kind of device and are a guess within a factor of two: a measured like run, where
 there is one, should replace both.
 """
@@ -27,6 +27,7 @@ _OVERHEAD_BYTES = 1.2e9  # interpreter, libraries, workspaces
 _KEPT_BY_ALLOCATOR = 1.25  # on a CPU, where nothing is computed again: keep_freed_memory
 # While a checkpointed block is computed again its gradients are alive, too, and workspaces.
 _RECOMPUTED = 1.7
+_TRANSFORMERS = 1.5  # a half of a UNet's time: what is computed again
 _CLASSIFIER_WEIGHTS = 26e6  # a ResNet-50; at 224 px it keeps 40 million numbers a picture
 _CLASSIFIER_KEPT = 800  # numbers a pixel of a picture up to 224 px
 _CLASSIFIER_MACS = 82e3  # multiplications a pixel, likewise
@@ -92,7 +93,9 @@ class _Block:
     kept: float
     """Numbers that autograd keeps."""
     entry: float
-    """Numbers at its input: what checkpointing keeps instead."""
+    """Numbers at its input: all that is kept of it where it is computed again as a whole."""
+    again: float
+    """Numbers kept where the transformers alone are computed again (`frozen.checkpointed`)."""
 
 
 def estimate(
@@ -120,7 +123,7 @@ def estimate(
     fixed = weights + 4 * networks.masked_lm.weights + _OVERHEAD_BYTES
     # A block's input, output and two between them are alive at a time, with autograd or without.
     passing = 4 * max(block.entry for block in [*unet, *rest])
-    unet_again = grad_calls * _sum(unet, "entry") + passing
+    unet_again = grad_calls * _sum(unet, "again") + passing
     largest = _RECOMPUTED * max(block.kept for block in unet)
     kept: dict[Checkpointing, float] = {
         "none": grad_calls * _sum(unet, "kept") + _sum(rest, "kept") + passing,
@@ -147,7 +150,7 @@ def estimate(
 
     forward = calls * _sum(unet, "macs") + _sum(rest, "macs")
     # As much again: the weights are frozen, so that only inputs have gradients.
-    backward = grad_calls * _sum(unet, "macs") * (1 if checkpointing == "none" else 2)
+    backward = grad_calls * _sum(unet, "macs") * (1 if checkpointing == "none" else _TRANSFORMERS)
     backward += _sum(rest, "macs") * (2 if checkpointing == "all" else 1)
     speed = _SPEED[kind, config.dtype]
     seconds = (config.batch * forward + config.grad_prompts * backward) / speed
@@ -188,6 +191,7 @@ def _networks(config: RunConfig) -> _Networks:
         macs=_CLASSIFIER_MACS * seen,
         kept=_CLASSIFIER_KEPT * seen,
         entry=3 * seen,
+        again=_CLASSIFIER_KEPT * seen,
     )
     length = text["max_position_embeddings"]
     return _Networks(
@@ -255,7 +259,8 @@ def _decoder(config: Mapping[str, Any], side: int) -> list[_Block]:
         width = out
         if level < len(channels) - 1:
             pixels *= 4
-    blocks.append(_Block(27 * width, 27 * width * pixels, 2 * width * pixels, width * pixels))
+    kept = 2 * width * pixels
+    blocks.append(_Block(27 * width, 27 * width * pixels, kept, width * pixels, kept))
     return blocks
 
 
@@ -265,14 +270,14 @@ def _text_model(config: Mapping[str, Any], length: int) -> _Block:
     inside = layers * (4 * width**2 + 2 * width * config["intermediate_size"])
     kept = layers * length * (10 * width + 2 * config["intermediate_size"])
     table = config["vocab_size"] * width
-    return _Block(table + inside, inside * length, kept, length * width)
+    return _Block(table + inside, inside * length, kept, length * width, kept)
 
 
 def _resnet(entering: int, out: int, pixels: int) -> _Block:
     """Two 3x3 convolutions, each behind a norm and an activation, and a short cut."""
     weights = 9 * entering * out + 9 * out * out + entering * out
-    # The inputs of its norms (dexter.frozen).
-    return _Block(weights, weights * pixels, (entering + out) * pixels, entering * pixels)
+    kept = (entering + out) * pixels  # the inputs of its norms (dexter.frozen)
+    return _Block(weights, weights * pixels, kept, entering * pixels, kept)
 
 
 def _transformer(width: int, pixels: int, context: int, text_length: int) -> _Block:
@@ -280,11 +285,13 @@ def _transformer(width: int, pixels: int, context: int, text_length: int) -> _Bl
     own = 20 * width**2
     text = 2 * width * context
     macs = own * pixels + text * text_length + 2 * width * pixels * (pixels + text_length)
-    return _Block(own + text, macs, 23 * width * pixels, width * pixels)
+    entry = width * pixels
+    return _Block(own + text, macs, 23 * width * pixels, entry, again=entry)
 
 
 def _join(parts: list[_Block], entry: float) -> _Block:
-    return _Block(_sum(parts, "weights"), _sum(parts, "macs"), _sum(parts, "kept"), entry)
+    sums = {field: _sum(parts, field) for field in ("weights", "macs", "kept", "again")}
+    return _Block(**sums, entry=entry)
 
 
 def _sum(blocks: list[_Block], field: str) -> float:

@@ -10,6 +10,7 @@ On a CPU convolutions are also computed in the way that is fastest there, see `_
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -41,6 +42,27 @@ def keep_less(network: nn.Module) -> None:
             module.__class__ = _ResnetBlock2D
         elif type(module) is Upsample2D and _doubles(module):
             module.__class__ = _Upsample2D
+
+
+@contextmanager
+def checkpointed(network: Any, wanted: bool = True) -> Iterator[None]:
+    """Within it, a diffusers network computes activations again in the backward pass, if wanted.
+
+    Those of a transformer, that is, and those of residual blocks unless they keep less: they would
+    save one number a channel and pixel, and two convolutions would have to be computed for it, a
+    hundred times the arithmetic that a transformer takes for each number it saves.
+    """
+    if wanted:
+        network.enable_gradient_checkpointing()
+        for module in network.modules():
+            blocks = getattr(module, "resnets", [])
+            if blocks and all(isinstance(block, _ResnetBlock2D) for block in blocks):
+                module.gradient_checkpointing = False  # of the blocks alone: attentions have theirs
+    try:
+        yield
+    finally:
+        if wanted:
+            network.disable_gradient_checkpointing()
 
 
 def _plain(conv: nn.Conv2d) -> bool:

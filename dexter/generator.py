@@ -14,7 +14,6 @@ import difflib
 import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -36,7 +35,7 @@ from dexter import checkpoints
 from dexter.config import Checkpointing
 from dexter.device import torch_dtype
 from dexter.errors import InputError
-from dexter.frozen import keep_less
+from dexter.frozen import checkpointed, keep_less
 from dexter.generators import steps_of
 from dexter.loading import fetch, hash_files, one_line, quiet
 from dexter.text_encoders import TextEncoders
@@ -253,7 +252,7 @@ class Generator:
         if self._two_branches:
             unconditional = self._texts.unconditional().expand_as(conditioning)
             conditioning = torch.cat([unconditional, conditioning])
-        with self._checkpointed(self._unet, differentiable and gradient_checkpointing != "none"):
+        with checkpointed(self._unet, differentiable and gradient_checkpointing != "none"):
             for index, t in enumerate(timesteps):
                 with torch.set_grad_enabled(differentiable and index >= first_grad_step):
                     read = latents if latent_gradient else latents.detach()
@@ -282,7 +281,7 @@ class Generator:
             vae = self._small_decoder
         scaled = (latents / vae.config.scaling_factor).to(vae.dtype)
         differentiable = torch.is_grad_enabled() and latents.requires_grad
-        with self._checkpointed(vae, differentiable and gradient_checkpointing == "all"):
+        with checkpointed(vae, differentiable and gradient_checkpointing == "all"):
             decoded: Tensor = vae.decode(scaled, return_dict=False)[0]
         return (decoded.to(self._latent_dtype) / 2 + 0.5).clamp(0, 1)
 
@@ -342,16 +341,6 @@ class Generator:
             return prediction
         unconditional, conditional = prediction.chunk(2)
         return unconditional + self.guidance * (conditional - unconditional)
-
-    @contextmanager
-    def _checkpointed(self, network: Any, wanted: bool) -> Iterator[None]:
-        if wanted:
-            network.enable_gradient_checkpointing()
-        try:
-            yield
-        finally:
-            if wanted:
-                network.disable_gradient_checkpointing()
 
 
 def _noise(seed: int | Noise) -> Noise:

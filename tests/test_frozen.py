@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
-from dexter.frozen import keep_less
+from dexter.frozen import checkpointed, keep_less
 
 SHAPES = [(1, 10), (3, 8)]
 """Pictures, and pixels of the latents' side."""
@@ -104,6 +104,31 @@ def test_a_part_is_kept(make, run):
     keep_less(network)
     share = {denoised: 0.8, decoded: 0.5}[run]  # a UNet's attention keeps what it kept
     assert kept_bytes(run, network) < share * before
+
+
+def test_checkpointing_computes_transformers_again_and_what_keeps_less_once():
+    network = unet()
+    keep_less(network)
+    calls: dict[str, int] = {}
+
+    def count(module: nn.Module, _: object) -> None:
+        calls[type(module).__name__] += 1
+
+    for module in network.modules():
+        if type(module).__name__ in ("_ResnetBlock2D", "BasicTransformerBlock"):
+            module.register_forward_pre_hook(count)
+            calls[type(module).__name__] = 0
+    expected = denoised(network)
+    once = dict(calls)
+    before = kept_bytes(denoised, network)
+    calls.update(dict.fromkeys(calls, 0))
+    with checkpointed(network):
+        found = denoised(network)
+        assert calls == {**once, "BasicTransformerBlock": 2 * once["BasicTransformerBlock"]}
+        assert kept_bytes(denoised, network) < 0.6 * before
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    assert not network.is_gradient_checkpointing
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
