@@ -4,8 +4,8 @@ A unit is (classifier, its target class, attribute family). It is positive if dr
 into real scenes changes the target's probability by 0.20 or more in the mean, negative at 0.05 or
 less; between them, and for what the class is by definition, nothing is scored.
 
-Words: three seeds name a family if at least two of them have a word of it in their best prompt or
-in one that does as well; what ranks the units is the share of seeds that do. Claims: each member is
+Words: three seeds name a family if at least two of them have a word of it that carries their best
+prompts (`dexter.words`); what ranks the units is the share of seeds that do. Claims: each member is
 asked for the families planted in its task and some more (`benchmarks.claims`); a positive is found
 if the effect is confirmed with the true sign.
 
@@ -46,13 +46,11 @@ SUBSET = (
     "old-male-100", "woman-blond-100", "birds-clean", "pets-clean", "cars-clean", "woman-clean",
 )  # fmt: skip
 RESAMPLES = 2000
-AS_WELL = 0.05
-"""Nats of loss between prompts that do equally well: the probability differs by 5% of itself."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What one run answered: the words of its best prompt, and of those that do as well.
+    """What one run answered: the words that carry its best prompts, and all of the best prompt.
 
     recipe: its settings and a digest of all weights.
     """
@@ -60,6 +58,7 @@ class Words:
     classifier: str
     seed: int
     words: tuple[str, ...]
+    prompt: tuple[str, ...]
     cpu_seconds: float
     recipe: str
 
@@ -133,10 +132,9 @@ def one_run(name: str, config: RunConfig, kept: Collection[Words]) -> Words:
     search = optimize(config, classifier=classifier, generator=generator, masked_lm=masked_lm)
     for _ in search:
         pass
-    best, *others = search.result.prompts
-    as_well = [prompt for prompt in others if prompt.mean_loss < best.mean_loss + AS_WELL]
-    words = tuple(dict.fromkeys(w for prompt in (best, *as_well) for w in prompt.words))
-    return Words(name, config.seed, words, time.process_time() - started, recipe)
+    result = search.result
+    words = tuple(gain.word for gain in result.gains if gain.carries)
+    return Words(name, config.seed, words, result.words, time.process_time() - started, recipe)
 
 
 def search_words(
@@ -147,7 +145,11 @@ def search_words(
     rows = (
         [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     )
-    kept = [Words(**{**row, "words": tuple(row["words"])}) for row in rows]
+    kept = [
+        Words(**{**row, "words": tuple(row["words"]), "prompt": tuple(row["prompt"])})
+        for row in rows
+        if "prompt" in row  # of older journals the words mean something else
+    ]
     done = []
     with workers(jobs) as pool:
         runs = [
@@ -316,9 +318,9 @@ def page(record: dict[str, Any]) -> str:
         "into the same scenes tells how much the target's probability changes.",
         "",
         f"A positive changes by {POSITIVE:.2f} or more, a negative by {NEGATIVE:.2f} at most; "
-        "between them nothing is scored. *Words*: a family is named if two of three seeds have a "
-        "word of it in the best prompt, or in one that does as well; the words that tell the "
-        "classes apart are left out of the search. *Claims*: every member is asked for all that is "
+        "between them nothing is scored. *Words*: a family is named if in two of three seeds a "
+        "word of it carries the best prompts, by all pictures of the search; the words that tell "
+        "the classes apart are left out of it. *Claims*: every member is asked for all that is "
         "planted in its task and some more; a positive is found if the effect is confirmed with "
         "the true sign. "
         "Intervals (95%) are bootstraps over classifiers. The mark in a corner has no word and "

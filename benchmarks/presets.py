@@ -2,11 +2,12 @@
 
     python -m benchmarks.presets [--steps 120] [--jobs 2]
 
-Words of the best prompts against the measured truth, as in `benchmarks.bias`: preset "quick"
-beside `--preset reference` on the whole fleet, and beside itself in bfloat16 on the fixed subset.
-The reference's run does not stop at its third hit in a row and has as many steps as the same CPU
-time allows; it takes its words from those that both models know, and leaves out the class's own,
-as ours does, for else it would be asked something else. Goes on where it was stopped.
+Words against the measured truth, as in `benchmarks.bias`: preset "quick" beside `--preset
+reference` on the whole fleet, and beside itself in bfloat16 on the fixed subset. The reference's
+run does not stop at its third hit in a row and has as many steps as the same CPU time allows; it
+takes its words from those that both models know, and leaves out the class's own, as ours does, for
+else it would be asked something else. Its answer is the words of its best prompt; what it would be
+if only those counted that carry it, as in ours, is told, too. Goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,11 +104,16 @@ def main() -> None:
         for what, (names, preset, changes) in comparisons.items():
             ours = bias.search_words(names, "quick", options.jobs, progress)
             theirs = bias.search_words(names, preset, options.jobs, progress, **changes)
-            found = differences(what_raises(ours, manifest), what_raises(theirs, manifest))
             cpu = [sum(run.cpu_seconds for run in runs) / len(runs) for runs in (ours, theirs)]
-            record[what] = {"cpu_seconds": cpu, "measures": found}
-            title = f"quick / {what}, {cpu[0]:.1f} / {cpu[1]:.1f} CPU s a search"
-            console.print(table(title, found))
+            answers = {what: theirs}
+            if what == "reference":
+                whole = [replace(run, words=run.prompt) for run in theirs]
+                answers = {what: whole, f"{what}, words that carry": theirs}
+            for whose, runs in answers.items():
+                found = differences(what_raises(ours, manifest), what_raises(runs, manifest))
+                record[whose] = {"cpu_seconds": cpu, "measures": found}
+                title = f"quick / {whose}, {cpu[0]:.1f} / {cpu[1]:.1f} CPU s a search"
+                console.print(table(title, found))
             TARGET.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -268,9 +268,10 @@ class RunConfig(BaseModel):
     )
 
     # objective
-    class_loss: Literal["cross-entropy", "bounded"] = Field(
-        default="cross-entropy",
-        description="cross-entropy (-log p, paper) or bounded (1 - p) of the target class",
+    class_loss: Literal["log-odds", "cross-entropy", "bounded"] = Field(
+        default="log-odds",
+        description="log-odds (-log(p / (1 - p)), which tells pictures apart however sure the "
+        "classifier is), cross-entropy (-log p, paper) or bounded (1 - p) of the target class",
     )
     class_weight: float = Field(
         default=1.0, ge=0, le=1000, description="weight of the class loss (paper: 1)"
@@ -585,6 +586,7 @@ _PAPER: dict[str, object] = {
     "score_function": 0.0,
     "explore": 0.0,
     "batch": 1,
+    "class_loss": "cross-entropy",
     "masked_lm_weight": 1.0,
     "n_features": 5,
     "pseudo_target": "slot",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,7 +34,12 @@ class Objective:
         """Raises InputError where features are wanted that the classifier does not have."""
         self.class_index = class_index
         self.features = _features(config, classifier, class_index)
-        self._bounded = config.class_loss == "bounded"
+        self._class_loss = config.class_loss
+        if self._class_loss == "log-odds" and len(classifier.labels) < 2:
+            raise InputError(
+                f"class_loss: {classifier.spec} has one class, so that there are no odds; "
+                "choose bounded, or features with a class_weight of 0"
+            )
         self._class_weight = config.class_weight
         self._feature_weight = config.feature_weight
         self._masks = config.masks
@@ -42,11 +47,10 @@ class Objective:
     def losses(self, output: ClassifierOutput) -> dict[str, Tensor]:
         """Each term's loss of each picture by name, not weighted: "class", "feature 12", ...
 
-        Cross-entropy is -log p of the target class, bounded is 1 - p; a feature's loss is minus
-        its activation (paper, section 3.3).
+        The class's is -log(p / (1 - p)) of the target class, -log p or 1 - p; a feature's is
+        minus its activation (paper, section 3.3).
         """
-        log_p = output.logits.log_softmax(-1)[:, self.class_index]
-        losses = {"class": -log_p.expm1() if self._bounded else -log_p}
+        losses = {"class": self._of_class(output.logits)}
         if self.features and max(self.features) >= output.features.shape[1]:
             raise InputError(
                 f"features: the classifier has units 0 to {output.features.shape[1] - 1}, "
@@ -55,6 +59,17 @@ class Objective:
         for unit in self.features:
             losses[f"feature {unit}"] = -output.features[:, unit]
         return losses
+
+    def _of_class(self, logits: Tensor) -> Tensor:
+        log_p = logits.log_softmax(-1)[:, self.class_index]
+        match self._class_loss:
+            case "bounded":
+                return -log_p.expm1()
+            case "cross-entropy":
+                return -log_p
+        target = torch.arange(logits.shape[1], device=logits.device) == self.class_index
+        others = logits.masked_fill(target, -math.inf)
+        return others.logsumexp(-1) - logits[:, self.class_index]
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the terms, (B,)."""
@@ -291,6 +306,14 @@ class TupleHistory:
                 pictures = m + self.ELSEWHERE * (n - m) + self.WORD_PRIOR
                 effects[-1][word] = (deviation + self.ELSEWHERE * (total - deviation)) / pictures
         return effects
+
+    def tried_with(self, more: Mapping[Words, tuple[float, int]]) -> dict[Words, tuple[float, int]]:
+        """Sum of losses and number of pictures of every tuple, with those of ``more`` added."""
+        tried = dict(self._sums)
+        for words, (total, count) in more.items():
+            before, n = tried.get(words, (0.0, 0))
+            tried[words] = (before + total, n + count)
+        return tried
 
     def mean(self, words: Words) -> tuple[float, int]:
         """Mean loss of a tuple and how many pictures that is; (nan, 0) if it was never tried."""

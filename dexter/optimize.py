@@ -45,6 +45,7 @@ from dexter.objective import (
 )
 from dexter.prompt import MaskedLM, PromptModel, Sample
 from dexter.seeds import picture_seeds
+from dexter.words import WordGain, word_gains
 
 if TYPE_CHECKING:
     from dexter.classifiers import Classifier
@@ -117,6 +118,8 @@ class Result:
     """"stable", "hits", "consecutive" or "steps" (the limit)."""
     prompts: list[PromptRecord]
     """The tuples compared at the end, best first; the first is the answer."""
+    gains: list[WordGain]
+    """Of all words of ``prompts``, the surest first: which of them carry the prompts."""
     peak_memory_bytes: int
     """Of the device on CUDA, of the process on a CPU."""
 
@@ -442,8 +445,11 @@ class Optimization(Iterator[Step]):
                 for rows in _chunks(0, len(texts), self._plan.picture_batch)
             ]
         )
-        means = totals.view(len(tuples), FINAL_PICTURES).mean(1).tolist()
-        ranked = sorted(zip(means, tuples, strict=True))
+        sums = totals.double().view(len(tuples), FINAL_PICTURES).sum(1).tolist()
+        ranked = sorted(
+            (total / FINAL_PICTURES, words) for total, words in zip(sums, tuples, strict=True)
+        )
+        fresh = {words: (total, FINAL_PICTURES) for total, words in zip(sums, tuples, strict=True)}
         return Result(
             words=self._prompt.words(ranked[0][1]),
             prompt=self._prompt.text(ranked[0][1]),
@@ -457,6 +463,11 @@ class Optimization(Iterator[Step]):
                 )
                 for mean, words in ranked
             ],
+            gains=word_gains(
+                self._history.tried_with(fresh),
+                [word for _, words in ranked for word in words],
+                self._prompt.vocabulary.words,
+            ),
             peak_memory_bytes=_peak_memory(self._generator.device),
         )
 

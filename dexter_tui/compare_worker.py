@@ -146,7 +146,7 @@ class CompareWorker:
         runs = self.store.runs(study_id=member.study_id, states=[State.SUCCEEDED])
         captions = [(c.sha256, c.text) for c in evidence.captions(self.store, member.study_id)]
         return propose(
-            {run.id: run.words or [] for run in sorted(runs, key=lambda run: run.seed)},
+            {run.id: run.words_worth_testing for run in sorted(runs, key=lambda run: run.seed)},
             captions,
             topic,
             count=self.settings.candidates,

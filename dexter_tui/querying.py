@@ -67,8 +67,9 @@ def query(
 ) -> None:
     """Ask the store a question in SQL. It can only be read, whatever is asked.
 
-    The views studies_summary, runs_summary, best_prompts, claims_all, comparisons_all, steps_wide
-    and frames_all, and the search index `search`, stay as they are from version to version.
+    The views studies_summary, runs_summary, best_prompts, word_gains, claims_all, comparisons_all,
+    steps_wide and frames_all, and the search index `search`, stay as they are from version to
+    version.
     """
     if sum((sql is not None, search is not None, schema)) != 1:
         raise InputError("give one of: a query in SQL, --search WORDS, --schema")

@@ -255,7 +255,7 @@ class StudyWorker:
             Candidate(concept, topic.world.slot(concept), 1, {"user": []})
             for concept in self.settings.concepts
         ]
-        words = {run.id: run.words or [] for run in self.runs}
+        words = {run.id: run.words_worth_testing for run in self.runs}
         proposed = propose(
             words, captions, topic, count=self.settings.candidates, known=bench.sayable
         )

@@ -59,6 +59,7 @@ def run_json(run: "Run") -> dict[str, Any]:
         "seed": run.seed,
         "words": run.words or [],
         "prompt": run.prompt,
+        "word_gains": run.word_gains or [],
         "activation_score": score,
         "steps": run.steps_done,
         "steps_total": run.steps_total,
@@ -207,6 +208,8 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     parts: list[RenderableType] = [study_title(run.study), facts]
     if prompts:
         parts += ["", prompts_table(prompts)]
+    if run.word_gains:
+        parts += ["", gains_table(run.word_gains)]
     if pictures:
         parts += ["", frames_strip(store, run)]
     return Group(*parts)
@@ -237,6 +240,20 @@ def prompts_table(prompts: Sequence[Any]) -> Table:
     for prompt in prompts:
         loss = "" if prompt.mean_loss is None else f"{prompt.mean_loss:.3f}"
         table.add_row(plain(", ".join(prompt.words)), loss, str(prompt.pictures))
+    return table
+
+
+def gains_table(gains: Sequence[dict[str, Any]]) -> Table:
+    """Which words carry the prompts: by how much the loss falls with each, surest first."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("word")
+    table.add_column("lowers the loss by (95%)")
+    table.add_column("pictures", justify="right")
+    table.add_column("")
+    for gain in gains:
+        interval = f"{gain['gain']:+.2f} ({gain['low']:+.2f} to {gain['high']:+.2f})"
+        carries = "carries the prompts" if gain["low"] > 0 else ""
+        table.add_row(plain(gain["word"]), interval, str(gain["pictures"]), carries)
     return table
 
 

@@ -310,6 +310,7 @@ class Worker:
         recorder.fields(
             words=result.words,
             prompt=result.prompt,
+            word_gains=[asdict(gain) for gain in result.gains],
             stop_reason=result.stop_reason,
             peak_memory_bytes=result.peak_memory_bytes,
         )

@@ -157,6 +157,17 @@ class PromptRow(NamedTuple):
     pictures: int
 
 
+class WordGainRow(NamedTuple):
+    """By how much a picture's loss falls with a word in the prompt; 95% for all words together."""
+
+    word: str
+    gain: float
+    low: float
+    high: float
+    carries: bool
+    pictures: int
+
+
 class EvidenceRow(NamedTuple):
     """The pairs of a claim in one context."""
 
@@ -455,6 +466,15 @@ class Browse:
             (run_id, limit),
         )
         return [PromptRow(rank, json.loads(words), *rest) for rank, words, *rest in rows]
+
+    def word_gains(self, run_id: str) -> list[WordGainRow]:
+        """Of the words of a run's prompts, the surest first."""
+        rows = self._all(
+            f"SELECT {', '.join(WordGainRow._fields)} FROM word_gains WHERE run_id = ? "
+            "ORDER BY low DESC",
+            (run_id,),
+        )
+        return [WordGainRow._make(row) for row in rows]
 
     # What was found about a study
 

@@ -30,6 +30,7 @@ VIEWS = (
     "studies_summary",
     "runs_summary",
     "best_prompts",
+    "word_gains",
     "claims_all",
     "comparisons_all",
     "steps_wide",

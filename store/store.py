@@ -78,6 +78,7 @@ class RunFields(TypedDict, total=False):
     steps_total: int
     words: Sequence[str]
     prompt: str
+    word_gains: Sequence[Mapping[str, Any]]
     score_value: float
     score_low: float
     score_high: float

@@ -150,6 +150,8 @@ class Run(Table, table=True):
     steps_done: int = 0
     words: list[str] | None = Field(sa_type=JSON, default=None)  # of the best prompt, per slot
     prompt: str | None = None  # the best prompt
+    # Of the words of all prompts that were compared: word, gain, low, high, pictures.
+    word_gains: list[dict[str, Any]] | None = Field(sa_type=JSON, default=None)
     score_value: float | None = None  # activation score, with its 95% Wilson interval
     score_low: float | None = None
     score_high: float | None = None
@@ -165,6 +167,12 @@ class Run(Table, table=True):
     seconds: float | None = None
 
     study: Study = Relationship(sa_relationship_kwargs={"lazy": "joined", "innerjoin": True})
+
+    @property
+    def words_worth_testing(self) -> list[str]:
+        """Those that carry the prompts that were compared, then the rest of the best prompt."""
+        carry = [gain["word"] for gain in self.word_gains or () if gain["low"] > 0]
+        return list(dict.fromkeys([*carry, *(self.words or ())]))
 
 
 class Tag(Table, table=True):

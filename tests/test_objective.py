@@ -31,13 +31,22 @@ def make(classifier, **overrides: object) -> Objective:
     return Objective(config, classifier, class_index=0)
 
 
-def test_cross_entropy_and_bounded_class_loss(classifier):
+def test_class_losses(classifier):
     p = OUTPUT.logits.softmax(-1)[:, 0]
-    cross_entropy = make(classifier).losses(OUTPUT)
-    assert list(cross_entropy) == ["class"]
-    assert torch.allclose(cross_entropy["class"], -p.log())
+    log_odds = make(classifier).losses(OUTPUT)
+    assert list(log_odds) == ["class"]
+    assert torch.allclose(log_odds["class"], -(p / (1 - p)).log())
+    cross_entropy = make(classifier, class_loss="cross-entropy").losses(OUTPUT)["class"]
+    assert torch.allclose(cross_entropy, -p.log())
     bounded = make(classifier, class_loss="bounded").losses(OUTPUT)["class"]
     assert torch.allclose(bounded, 1 - p)
+
+
+def test_log_odds_tell_apart_what_the_classifier_is_sure_of(classifier):
+    sure = ClassifierOutput(torch.tensor([[40.0, 0.0, 0.0], [90.0, 0.0, 0.0]]), OUTPUT.features)
+    less, more = make(classifier).losses(sure)["class"].tolist()
+    assert (less, more) == pytest.approx((math.log(2) - 40, math.log(2) - 90))
+    assert make(classifier, class_loss="cross-entropy").losses(sure)["class"].tolist() == [0, 0]
 
 
 def test_every_term_is_named_and_the_total_is_their_weighted_sum(classifier):

@@ -60,7 +60,7 @@ def test_dependences_and_false_claims_are_counted() -> None:
 
 def test_two_of_three_seeds_name_a_family() -> None:
     runs = [
-        Words(name, seed, words, 1.0, "")
+        Words(name, seed, words, words, 1.0, "")
         for name, answers in {
             "one": [("sea", "ball"), ("water", "cat"), ("cat", "dog")],
             "two": [("sea", "lake"), ("cat", "dog"), ("cat", "night")],

@@ -20,8 +20,9 @@ from dexter_tui.actions import bindings
 from dexter_tui.screens.base import entitle
 from dexter_tui.screens.pages import PagesScreen, TabBar, TextPage
 from dexter_tui.views import clean, short_path, size
-from dexter_tui.widgets.cells import TextLines
+from dexter_tui.widgets.cells import TextLines, fit
 from dexter_tui.widgets.chart import Axis, Chart, CursorWanted
+from dexter_tui.widgets.claims import interval_bar
 from dexter_tui.widgets.facts import (
     fitted,
     frame_caption,
@@ -36,12 +37,14 @@ from dexter_tui.widgets.log_view import LogView, tail
 from dexter_tui.widgets.picture import Picture
 from dexter_tui.widgets.ribbons import Ribbons
 from dexter_tui.widgets.run_list import short_spec
-from store.browse import FrameRow, PromptRow, RunRow, StepRow
+from store.browse import FrameRow, PromptRow, RunRow, StepRow, WordGainRow
 from store.states import AGAIN, ENDED
 
 REPLAY_SECONDS = 0.2  # between two pictures of a replay
 SLOW_REPLAY_SECONDS = 1.0
 SPEEDS = (1, 2, 5, 10, 20, 50, 100)  # steps a second
+
+_BAR = 16  # columns of a word's interval
 
 # Charts that every run has; those of the single losses come behind.
 CHARTS: tuple[tuple[str, Callable[[StepRow], float | None]], ...] = (
@@ -69,6 +72,7 @@ class Found(NamedTuple):
     after: int
     frames: list[FrameRow]
     prompts: list[PromptRow]
+    gains: list[WordGainRow]
     log: list[str] | None
 
 
@@ -155,7 +159,7 @@ class RunScreen(PagesScreen):
         key = browse.find(self.run_id)
         run = browse.runs([key]).get(key) if key is not None else None
         if run is None:
-            return Found(None, [], [], 0, [], [], None)
+            return Found(None, [], [], 0, [], [], [], None)
         # Another attempt goes on behind a checkpoint and replaces steps.
         after = wish.after if run.attempt == wish.attempt else 0
         study = browse.find(run.study_id)
@@ -167,6 +171,7 @@ class RunScreen(PagesScreen):
             after,
             browse.frames(run.id),
             browse.prompts(run.id) if wish.page == "prompts" else [],
+            browse.word_gains(run.id) if wish.page == "prompts" else [],
             tail(browse.log(run.id)) if wish.page == "log" else None,
         )
 
@@ -184,7 +189,8 @@ class RunScreen(PagesScreen):
             self.cursor = self.numbers[-1]
         page = self.PAGES[self.page][0]
         if page == "prompts":
-            self.query_one("#prompts", TextPage).put(self._prompts_text(data.prompts))
+            text = self._prompts_text(data.prompts).append_text(self._gains_text(data.gains))
+            self.query_one("#prompts", TextPage).put(text)
         if page == "config":
             self._show_config()
         if data.log is not None:
@@ -451,6 +457,28 @@ class RunScreen(PagesScreen):
             words = ", ".join(map(clean, prompt.words))
             text.append(f"{words:<{min(longest, 40)}}", f"bold {palette.accent}")
             text.append(f"   {clean(prompt.text)}\n", palette.dim)
+        return text
+
+    def _gains_text(self, gains: Sequence[WordGainRow]) -> Text:
+        """Which words carry the prompts, on one scale."""
+        palette, signs = self.dexter.palette, self.dexter.signs
+        text = Text(no_wrap=True, overflow="ellipsis")
+        if not gains:
+            return text
+        first, last = min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
+        text.append("\nWhich words carry them, by all pictures of the search\n", "bold")
+        header = f"{'word':<14} {'':<{_BAR}} {'lowers the loss by (95%)':<25}{'pictures':>8}\n"
+        text.append(header, palette.dim)
+        for gain in gains:
+            colour = palette.good if gain.carries else palette.dim
+            text.append(f"{fit(clean(gain.word), 14):<14} ", f"bold {colour}")
+            interval = (gain.low, gain.gain, gain.high)
+            interval_bar(text, interval, (first, last), _BAR, colour, palette, signs)
+            text.append(f" {gain.gain:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})".ljust(26))
+            text.append(f"{gain.pictures:>8}", palette.dim)
+            if gain.carries:
+                text.append(f" {signs.states['succeeded']} carries", colour)
+            text.append("\n")
         return text
 
     def _show_config(self) -> None:

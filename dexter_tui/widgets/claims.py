@@ -115,20 +115,34 @@ class ClaimList(ScrollView, Lines, can_focus=True):
 
 def effect_bar(text: Text, claim: ClaimRow, width: int, palette: Palette, signs: Signs) -> None:
     """The interval of the effect on a scale from -1 to 1, the effect itself as a dot."""
+    interval = (claim.low, claim.effect, claim.high) if claim.pairs else None
+    colours = {"confirmed": palette.good, "refuted": palette.bad}
+    colour = colours.get(claim.verdict, palette.warn)
+    interval_bar(text, interval, (-1, 1), width, colour, palette, signs)
+
+
+def interval_bar(
+    text: Text,
+    interval: tuple[float, float, float] | None,
+    scale: tuple[float, float],
+    width: int,
+    colour: str,
+    palette: Palette,
+    signs: Signs,
+) -> None:
+    """Low, value (a dot) and high on a scale that has a line at 0."""
+    first, last = scale
 
     def column(value: float) -> int:
-        return max(0, min(round((value + 1) / 2 * (width - 1)), width - 1))
+        return max(0, min(round((value - first) / (last - first) * (width - 1)), width - 1))
 
     cells, styles = [" "] * width, [palette.faint] * width
     cells[column(0)] = signs.vertical
-    if claim.pairs:
-        colour = {"confirmed": palette.good, "refuted": palette.bad}.get(
-            claim.verdict, palette.warn
-        )
-        for k in range(column(claim.low), column(claim.high) + 1):
+    if interval is not None:
+        low, value, high = map(column, interval)
+        for k in range(low, high + 1):
             cells[k], styles[k] = signs.bar[0], colour
-        at = column(claim.effect)
-        cells[at], styles[at] = signs.states["running"], f"bold {colour}"
+        cells[value], styles[value] = signs.states["running"], f"bold {colour}"
     for cell, style in zip(cells, styles, strict=True):
         text.append(cell, style)
 
