@@ -55,8 +55,9 @@ bench: setup ## which gradient estimator finds the planted bias, as a table
 bench-bias: setup ## how often the findings are true, on ten classifiers with known biases
 	$(BIN)/python -m benchmarks.bias
 
-bench-bias-full: setup ## the same on the whole fleet
+bench-bias-full: setup ## the same on the whole fleet, then beside --preset reference
 	$(BIN)/python -m benchmarks.bias --full
+	$(BIN)/python -m benchmarks.presets
 
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration

@@ -261,13 +261,15 @@ def _facts(study: Study, classifier: Classifier, runs: list[Run]) -> str:
 
 
 def _seeds(runs: list[Run]) -> str:
-    rows = [["seed", "run", "state", "words", "activation score", "n", "hit/tried", "steps", "end"]]
+    header = "seed, run, state, words, that carry, activation score, n, hit/tried, steps, end"
+    rows = [header.split(", ")]
     rows += [
         [
             str(run.seed),
             run.id,
             str(run.state),
             _words(run),
+            escape(", ".join(run.words_that_carry)),
             _score(run),
             _text(run.score_n),
             "" if run.frames_tried is None else f"{run.frames_hit}/{run.frames_tried}",

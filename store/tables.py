@@ -169,10 +169,14 @@ class Run(Table, table=True):
     study: Study = Relationship(sa_relationship_kwargs={"lazy": "joined", "innerjoin": True})
 
     @property
+    def words_that_carry(self) -> list[str]:
+        """The prompts that were compared, beyond doubt; the surest first."""
+        return [gain["word"] for gain in self.word_gains or () if gain["low"] > 0]
+
+    @property
     def words_worth_testing(self) -> list[str]:
-        """Those that carry the prompts that were compared, then the rest of the best prompt."""
-        carry = [gain["word"] for gain in self.word_gains or () if gain["low"] > 0]
-        return list(dict.fromkeys([*carry, *(self.words or ())]))
+        """Those that carry, then the rest of the best prompt."""
+        return list(dict.fromkeys([*self.words_that_carry, *(self.words or ())]))
 
 
 class Tag(Table, table=True):
