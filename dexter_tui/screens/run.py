@@ -466,19 +466,18 @@ class RunScreen(PagesScreen):
         if not gains:
             return text
         first, last = min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
-        text.append("\nWhich words carry them, by all pictures of the search\n", "bold")
-        header = f"{'word':<14} {'':<{_BAR}} {'lowers the loss by (95%)':<25}{'pictures':>8}\n"
+        mark = signs.states["succeeded"]
+        text.append(f"\nWhich words carry them ({mark}), by all pictures of the search\n", "bold")
+        header = f"  {'word':<14} {'':<{_BAR}} {'lowers the loss by (95%)':<25}{'pictures':>8}\n"
         text.append(header, palette.dim)
         for gain in gains:
             colour = palette.good if gain.carries else palette.dim
+            text.append(f"{mark if gain.carries else '':<2}", colour)
             text.append(f"{fit(clean(gain.word), 14):<14} ", f"bold {colour}")
             interval = (gain.low, gain.gain, gain.high)
             interval_bar(text, interval, (first, last), _BAR, colour, palette, signs)
             text.append(f" {gain.gain:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})".ljust(26))
-            text.append(f"{gain.pictures:>8}", palette.dim)
-            if gain.carries:
-                text.append(f" {signs.states['succeeded']} carries", colour)
-            text.append("\n")
+            text.append(f"{gain.pictures:>8}\n", palette.dim)
         return text
 
     def _show_config(self) -> None:
