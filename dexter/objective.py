@@ -35,11 +35,6 @@ class Objective:
         self.class_index = class_index
         self.features = _features(config, classifier, class_index)
         self._class_loss = config.class_loss
-        if self._class_loss == "log-odds" and len(classifier.labels) < 2:
-            raise InputError(
-                f"class_loss: {classifier.spec} has one class, so that there are no odds; "
-                "choose bounded, or features with a class_weight of 0"
-            )
         self._class_weight = config.class_weight
         self._feature_weight = config.feature_weight
         self._masks = config.masks

@@ -157,6 +157,10 @@ def test_runs_are_listed_and_shown(study: list[dict[str, Any]], cli: Any) -> Non
     assert [step["step"] for step in shown["history"]] == list(range(1, 61))
     assert {**shown, **study[0]} == shown
     assert all(Path(picture["path"]).is_file() for picture in shown["pictures"])
+    compared = {word for prompt in shown["prompts"] for word in prompt["words"]}
+    assert {gain["word"] for gain in shown["word_gains"]} == compared
+    sql = f"SELECT count(*) AS n FROM word_gains WHERE run_id = '{study[0]['id']}'"
+    assert cli("query", sql, "--json").json == [{"n": len(compared)}]
     whole = cli("show", study[0]["study"], "--json").json
     assert ids <= {run["id"] for run in whole["runs"]}
     assert cli("show", study[0]["study"][:6]).code == 0

@@ -112,7 +112,8 @@ def test_lines_without_a_terminal_tell_each_change_once(store: Store) -> None:
 def test_runs_and_studies_are_data(store: Store) -> None:
     [run] = runs_with_hostile_words(store, 1)
     store.update_run(run.id, words=[HOSTILE], prompt=HOSTILE, score_value=0.5, score_low=0.25)
-    store.update_run(run.id, score_high=0.75, score_n=8, error=HOSTILE)
+    gain = {"word": HOSTILE, "gain": 1.0, "low": 0.5, "high": 1.5, "pictures": 9}
+    store.update_run(run.id, score_high=0.75, score_n=8, error=HOSTILE, word_gains=[gain])
     run = store.run(run.id)
     for view in (
         views.studies_view([run]),
@@ -121,6 +122,7 @@ def test_runs_and_studies_are_data(store: Store) -> None:
     ):
         assert_harmless(shown(view))
     assert "50% [25%–75%]" in shown(views.studies_view([run]))
+    assert "+1.00 (+0.50 to +1.50)" in shown(views.run_view(store, run, pictures=False))
 
 
 @pytest.mark.parametrize(("announced", "code"), [("truecolor", "38;2;"), ("", "38;5;")])

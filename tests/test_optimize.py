@@ -236,6 +236,7 @@ def test_the_answer_is_the_best_tuple_on_fresh_pictures(models):
     assert result.prompt == "a picture of a bird with {} and {}".format(*result.words)
     assert result.peak_memory_bytes > 0
     assert {prompt.n for prompt in result.prompts} == {16}
+    assert {gain.word for gain in result.gains} == {w for p in result.prompts for w in p.words}
     assert search.result is result
 
 
@@ -258,6 +259,7 @@ def test_the_search_finds_the_planted_place():
     )
     steps = list(search)
     assert "sea" in search.result.words
+    assert next(gain.word for gain in search.result.gains if gain.carries) == "sea"
     assert steps[-1].entropy < steps[0].entropy
     likelier = [sum(step.target_probability for step in part) for part in (steps[:3], steps[-3:])]
     assert likelier[1] > likelier[0]

@@ -99,6 +99,21 @@ def test_a_run_from_queue_to_result(store):
             reader.add_run(run.study_id, 1, {})
 
 
+def test_what_carries_is_tested_before_the_rest_of_the_best_prompt(store):
+    run_id = add_run(store, seed=0, steps=1)
+    gains = [("sea", 0.9), ("lake", 0.1), ("frog", -0.2), ("tree", -0.5)]
+    store.update_run(
+        run_id,
+        words=["tree", "sea"],
+        word_gains=[{"word": word, "gain": 1.0, "low": low} for word, low in gains],
+    )
+    run = store.run(run_id)
+    assert run.words_that_carry == ["sea", "lake"]
+    assert run.words_worth_testing == ["sea", "lake", "tree"]
+    old = store.run(add_run(store, seed=1, steps=1))
+    assert old.words_worth_testing == []
+
+
 def test_runs_are_found_by_what_they_are(store):
     first, second = add_run(store, seed=0, steps=1), add_run(store, seed=1, steps=2)
     assert [run.id for run in store.runs()] == [second, first]
