@@ -159,7 +159,7 @@ ACTIONS = (
     Action("query", "history(1)", "ctrl+down,f4", "Later", "The question after.", shown=False, priority=True),
     Action("query", "copy", "f6", "Copy", "Copy the answer to the clipboard, as CSV.", priority=True),
     Action("query", "back", "escape", "Back", "Back to where you came from.", priority=True),
-    Action("chart", "log_scale", "g", "Log scale", "Losses on a logarithmic scale, or back."),
+    Action("chart", "log_scale", "g", "Log scale", "Losses that stay above 0 on a logarithmic scale, or back."),
     Action("chart", "zoom(2)", "plus,equals_sign", "Zoom in", "Half as many steps, around the cursor.", shown=False),
     Action("chart", "zoom(-2)", "minus", "Zoom out", "Twice as many steps.", shown=False),
     Action("chart", "zoom(0)", "0", "All steps", "All steps again.", shown=False),

@@ -26,6 +26,7 @@ from dexter_tui.screens.picture import PictureScreen
 from dexter_tui.screens.run import RunScreen
 from dexter_tui.screens.study import StudyScreen
 from dexter_tui.widgets.cells import strip_of
+from dexter_tui.widgets.chart import Chart
 from dexter_tui.widgets.form import Form
 from dexter_tui.widgets.gallery import Gallery
 from dexter_tui.widgets.run_list import RunList
@@ -240,6 +241,34 @@ async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -
 
 
 @driven
+async def test_a_logarithmic_scale_leaves_losses_below_0_to_be_seen(home: Path) -> None:
+    with Store.open(home) as store:
+        step = {"words": ["a", "b"], "best_words": ["a", "b"]}
+        rows = [
+            {**step, "step": k, "losses": {"total": 100.0 / k}, "best_loss": 3.0 - k}
+            for k in range(1, 26)
+        ]
+        store.record_steps(LIVE, rows)
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, LIVE)
+        await press(pilot, "enter")
+
+        def curves() -> dict[str, list[str]]:
+            charts = pilot.app.screen.query(Chart)
+            return {
+                str(chart.border_title): [chart.line(y).text for y in range(chart.size.height)]
+                for chart in charts
+            }
+
+        before = curves()
+        await press(pilot, "g")
+        after = curves()
+        assert after["loss"] != before["loss"]
+        assert after["best loss"] == before["best loss"]
+
+
+@driven
 async def test_a_finished_run_can_be_replayed(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
@@ -261,6 +290,8 @@ async def test_prompts_settings_and_log_of_a_run(home: Path) -> None:
         await go_to(pilot, DONE)
         await press(pilot, "enter", "4")
         assert re.search(r"1 +0.100 +16 +water, sea   a picture of a bird with", text(pilot))
+        assert re.search(r"✓ water .*●.* \+2.40 \(\+1.90 to \+2.90\) +40", text(pilot))
+        assert re.search(r"  frog .*●.* \+0.20 \(-0.40 to \+0.80\) +40", text(pilot))
         await press(pilot, "5")
         assert re.search(r"\* template +a picture of a bird", text(pilot))  # it differs
         await press(pilot, "6")

@@ -263,7 +263,9 @@ class RunScreen(PagesScreen):
             for name, chart in self._charts.items():
                 get = getters.get(name) or _loss(name)
                 values = [get(step) for step in self.steps]
-                chart.show(self.numbers, values, axis, log=self._log and "loss" in name)
+                # Log-odds go below 0, where a logarithm shows nothing.
+                above = all(value > 0 for value in values if value is not None)
+                chart.show(self.numbers, values, axis, log=self._log and above and "loss" in name)
         elif page == "words":
             self.query_one(Ribbons).show(self.steps, axis)
         self._show_cursor()
@@ -403,7 +405,7 @@ class RunScreen(PagesScreen):
         self.draw()
 
     def log_scale(self) -> None:
-        """Losses on a logarithmic scale, or back."""
+        """Losses that stay above 0 on a logarithmic scale, or back."""
         self._log = not self._log
         self.draw()
 
