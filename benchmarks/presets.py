@@ -91,7 +91,8 @@ def main() -> None:
     options = parser.parse_args()
     folder = checkpoints.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
-    bias.WORK.mkdir(parents=True, exist_ok=True)
+    for needed in (bias.WORK, bias.RESULTS):
+        needed.mkdir(parents=True, exist_ok=True)
     reference = {"steps": options.steps, "stop": "none", "vocabulary": "shared"}
     comparisons = {
         "reference": (tuple(FLEET), "reference", reference),
