@@ -20,8 +20,6 @@ LEVEL = 1 - ALPHA / len(LOOKS)
 """Coverage of each interval, so that those of all looks hold together at 95%."""
 PERMUTATIONS = 20_000
 RESAMPLES = 10_000
-ALIKE = 0.01
-"""Differences of probability that lie closer together say nothing of how they vary."""
 
 Floats = NDArray[np.float64]
 
@@ -74,9 +72,8 @@ def bootstrap_interval(
     """Percentile bootstrap interval of the mean of paired differences in [-1, 1] (Efron 1979).
 
     The pairs are drawn with replacement, so that what belongs together stays together. Differences
-    that are all `ALIKE`, as those of a classifier that is sure, would give next to a point: then
-    the interval allows for what so many pairs can have missed, a pair of the opposite extreme with
-    the largest probability that n pairs leave open.
+    that are all alike would give a point: then the interval allows for what so many pairs can have
+    missed, a pair of the opposite extreme with the largest probability that n pairs leave open.
     (-1, 1) without pairs.
     """
     values = np.asarray(differences, dtype=np.float64)
@@ -84,7 +81,7 @@ def bootstrap_interval(
     if not n:
         return -1.0, 1.0
     mean = float(values.mean())
-    if float(values.max() - values.min()) < ALIKE:
+    if float(values.max() - values.min()) < 1e-6:
         unseen = 1 - ((1 - level) / 2) ** (1 / n)
         return mean - unseen * (1 + mean), mean + unseen * (1 - mean)
     counts = _resamples(n, resamples)
