@@ -49,8 +49,8 @@ def checkpointed(network: Any, wanted: bool = True) -> Iterator[None]:
     """Within it, a diffusers network computes activations again in the backward pass, if wanted.
 
     Those of a transformer, that is, and those of residual blocks unless they keep less: they would
-    save one number a channel and pixel, and two convolutions would have to be computed for it, a
-    hundred times the arithmetic that a transformer takes for each number it saves.
+    save one number a channel and pixel, and two convolutions would have to be computed for it,
+    twenty times the arithmetic that a transformer takes for each number it saves.
     """
     if wanted:
         network.enable_gradient_checkpointing()
