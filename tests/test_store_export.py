@@ -67,6 +67,10 @@ def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **se
             State.SUCCEEDED,
             words=[word],
             prompt=prompt,
+            word_gains=[
+                {"word": word, "gain": 2.0, "low": 1.0},
+                {"word": "frog", "gain": 0.5, "low": -1.0},
+            ],
             score_value=score,
             score_low=0.92,
             score_high=0.99,
@@ -123,6 +127,7 @@ def test_a_report_states_what_was_found(store, tmp_path):
             runs[0].id,
             "succeeded",
             "water",
+            "water",  # carries; the frog does not
             "0.97 (0.92 to 0.99)",
             "100",
             "50/57",
@@ -133,6 +138,7 @@ def test_a_report_states_what_was_found(store, tmp_path):
             "1",
             runs[1].id,
             "succeeded",
+            "lake",
             "lake",
             "0.97 (0.92 to 0.99)",
             "100",
