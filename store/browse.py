@@ -158,7 +158,7 @@ class PromptRow(NamedTuple):
 
 
 class WordGainRow(NamedTuple):
-    """By how much a picture's loss falls with a word in the prompt; 95% for all words together."""
+    """By how much a picture's loss falls with a word in the prompt (`dexter.words.WordGain`)."""
 
     word: str
     gain: float

@@ -170,7 +170,7 @@ class Run(Table, table=True):
 
     @property
     def words_that_carry(self) -> list[str]:
-        """The prompts that were compared, beyond doubt; the surest first."""
+        """Words that carry the prompts that were compared, beyond doubt; the surest first."""
         return [gain["word"] for gain in self.word_gains or () if gain["low"] > 0]
 
     @property

@@ -299,6 +299,18 @@ async def test_prompts_settings_and_log_of_a_run(home: Path) -> None:
 
 
 @driven
+async def test_words_that_tell_nothing_are_shown_as_such(home: Path) -> None:
+    nothing = {"gain": 0.0, "low": 0.0, "high": 0.0, "pictures": 16}
+    with Store.open(home) as store:
+        store.update_run(DONE, word_gains=[{"word": "sea", **nothing}])
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "4")
+        assert re.search(r"  sea .*\+0.00 \(\+0.00 to \+0.00\) +16", text(pilot))
+
+
+@driven
 async def test_one_picture_can_be_enlarged_and_turned(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)

@@ -468,6 +468,8 @@ class RunScreen(PagesScreen):
         if not gains:
             return text
         first, last = min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
+        if first == last:  # all pictures did the same
+            last = 1.0
         mark = signs.states["succeeded"]
         text.append(f"\nWhich words carry them ({mark}), by all pictures of the search\n", "bold")
         header = f"  {'word':<14} {'':<{_BAR}} {'lowers the loss by (95%)':<25}{'pictures':>8}\n"
