@@ -2,13 +2,38 @@
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 class StoreError(RuntimeError):
-    """Refused input or a store that cannot be used; `str(error)` is one line for the user."""
+    """Refused input, or a store that cannot be used: what is wrong, where, and what to do.
+
+    The parts mean what they mean in `dexter.errors.InputError`, which the store does not know.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        field: str | None = None,
+        value: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.field = field
+        self.value = value
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def sentence(self, name: Callable[[str], str] = str) -> str:
+        """Return the error as one line; `name` turns a field into what the user typed."""
+        text = self.problem if self.field is None else f"{name(self.field)}: {self.problem}"
+        return f"{text}; {self.remedy}" if self.remedy else text
 
 
 _DISK_FULL = (
