@@ -5,7 +5,7 @@ into real scenes changes the target's probability by 0.20 or more in the mean, n
 less; between them, and for what the class is by definition, nothing is scored.
 
 Words: three seeds name a family if at least two of them have a word of it that carries their best
-prompts (`dexter.words`); what ranks the units is the share of seeds that do. Claims: each member is
+prompts (`dexter.search.word_gains`); what ranks the units is the share of seeds that do. Claims: each member is
 asked for the families planted in its task and some more (`benchmarks.claims`); a positive is found
 if the effect is confirmed with the true sign.
 
@@ -33,7 +33,7 @@ from rich.table import Table
 from benchmarks.claims import Claimed, FleetEvidence
 from benchmarks.pool import workers
 from benchmarks.recipes import of_lab
-from dexter import RunConfig, checkpoints
+from dexter import RunConfig, model_folders
 from dexter.lab.fleet import FLEET, MANIFEST, MARK, NEGATIVE, POSITIVE, TASKS, families
 from dexter.reasoning.claims import REASONS, Reason
 
@@ -114,8 +114,8 @@ def one_run(name: str, config: RunConfig, kept: Collection[Words]) -> Words:
     import torch
 
     from dexter.models import classifier_of, generator_of
-    from dexter.optimize import optimize
-    from dexter.prompt import load_masked_lm
+    from dexter.search.optimize import optimize
+    from dexter.search.prompt import load_masked_lm
 
     weights = of_lab("generator", "masked_lm", f"classifiers/fleet/{name}")
     recipe = f"{weights} {config.model_dump_json()}"
@@ -379,7 +379,7 @@ def main() -> None:
     parser.add_argument("--preset", default="quick")
     options = parser.parse_args()
     names = tuple(FLEET) if options.full else SUBSET
-    folder = checkpoints.find("lab", "classifiers", "fleet")
+    folder = model_folders.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
     WORK.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()

@@ -13,13 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dexter.api import DEXTER, build_classifier_and_transforms
     from dexter.classifiers import load_classifier
     from dexter.config import PRESETS, RunConfig
     from dexter.errors import InputError
-    from dexter.generator import load_generator
-    from dexter.prompt import load_masked_lm
-    from dexter.score import activation_score, draw_frames
+    from dexter.generation.generator import load_generator
+    from dexter.reference import DEXTER, build_classifier_and_transforms
+    from dexter.search.prompt import load_masked_lm
+    from dexter.search.score import activation_score, draw_frames
 
 __all__ = [
     "DEXTER",
@@ -35,16 +35,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "DEXTER": "dexter.api",
-    "build_classifier_and_transforms": "dexter.api",
+    "DEXTER": "dexter.reference",
+    "build_classifier_and_transforms": "dexter.reference",
     "PRESETS": "dexter.config",
     "InputError": "dexter.errors",
     "RunConfig": "dexter.config",
-    "activation_score": "dexter.score",
-    "draw_frames": "dexter.score",
+    "activation_score": "dexter.search.score",
+    "draw_frames": "dexter.search.score",
     "load_classifier": "dexter.classifiers",
-    "load_generator": "dexter.generator",
-    "load_masked_lm": "dexter.prompt",
+    "load_generator": "dexter.generation.generator",
+    "load_masked_lm": "dexter.search.prompt",
 }
 
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from dexter.classifiers import Classifier, load_classifier
 from dexter.config import RunConfig
 from dexter.device import select_device
-from dexter.generator import Generator, load_generator
-from dexter.prompt import MaskedLM, load_masked_lm
+from dexter.generation.generator import Generator, load_generator
+from dexter.search.prompt import MaskedLM, load_masked_lm
 
 _FIELDS = {
     "classifier", "labels", "trust_pickle", "arch", "normalization", "classifier_input",

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dexter.optimize import Optimization, Step
+from dexter.search.optimize import Optimization, Step
 from dexter_tui.control import CHECKPOINTS
 from dexter_tui.recorder import Recorder, log
 from store import StoreError

@@ -327,8 +327,8 @@ def show(
 @app.command()
 def classifiers(as_json: Json = False) -> None:
     """The lab's classifiers, and your own beside them."""
-    from dexter.checkpoints import roots
     from dexter.classifiers import list_classifiers
+    from dexter.model_folders import roots
     from dexter_tui import views
 
     found = list_classifiers(roots())

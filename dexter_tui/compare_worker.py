@@ -17,7 +17,7 @@ from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.settings import CompareSettings
-from dexter.reasoning.world import Topic
+from dexter.reasoning.topic import Topic
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, findings, paths
 from dexter_tui.study_worker import Bench, Cancelled, Progress, log
 from dexter_tui.views import clean
@@ -109,7 +109,7 @@ class CompareWorker:
     # What is asked
 
     def _plan(self, bench: Bench, members: list[Member]) -> Plan:
-        from dexter.reasoning.compare import shared_topic, union
+        from dexter.reasoning.differences import shared_topic, union
 
         topic = shared_topic(
             [(member.classifier.labels, member.class_index) for member in members],
@@ -251,7 +251,7 @@ class CompareWorker:
         columns: Mapping[str, Any],
         of_cross: "Mapping[str, Sequence[Request]]",
     ) -> None:
-        from dexter.reasoning.compare import difference, judged, most_different
+        from dexter.reasoning.differences import difference, judged, most_different
         from dexter.reasoning.evidence import corrected
 
         # One family: all claims of all members, and another of all differences.
@@ -335,7 +335,7 @@ def _cross(plan: Plan, seeds: Sequence[int]) -> "list[Request]":
 def _activations(
     plan: Plan, member: Member, witness: Any, seeds: Sequence[int]
 ) -> list[dict[str, Any]]:
-    from dexter.reasoning.stats import wilson_interval
+    from dexter.stats import wilson_interval
 
     rows = []
     for source_id, prompt in plan.prompts.items():

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from dexter.checkpoints import find
 from dexter.errors import InputError
+from dexter.model_folders import find
 from dexter_tui.views import size
 
 Status = Literal["ok", "note", "warning", "error"]

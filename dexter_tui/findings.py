@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dexter.errors import InputError
 from dexter.reasoning.claims import REASONS, Candidate, Claim, Proportion, in_words
 from dexter.reasoning.settings import ReportSettings
-from dexter.reasoning.world import as_prompt, split_question, strip_article
+from dexter.reasoning.topic import as_prompt, split_question, strip_article
 from store import Store, evidence
 from store.findings import report_markdown
 from store.tables import Claim as ClaimRow

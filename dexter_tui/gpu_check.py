@@ -23,11 +23,11 @@ from torch import Tensor
 from dexter.config import RunConfig
 from dexter.device import select_device
 from dexter.errors import InputError
-from dexter.estimate import estimate
-from dexter.frozen import keep_less
-from dexter.generator import Generator
+from dexter.generation.frozen import keep_less
+from dexter.generation.generator import Generator
 from dexter.models import load_models
-from dexter.optimize import Step, optimize
+from dexter.planning.estimate import estimate
+from dexter.search.optimize import Step, optimize
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, devices
 from dexter_tui.doctor import check_driver, read_driver, torch_cuda
 

@@ -43,9 +43,9 @@ def overview(context: typer.Context, as_json: Json = False) -> None:
     """Without a command: what there is, with the numbers that the models' cards state."""
     if context.invoked_subcommand is not None:
         return
-    from dexter.checkpoints import roots
     from dexter.classifiers import list_classifiers
     from dexter.lab import shipped, world
+    from dexter.model_folders import roots
 
     models = shipped.models()
     classifiers = [
@@ -304,10 +304,10 @@ def _fleet() -> list[FleetMember]:
 
 
 def _card(spec: str) -> Any:
-    from dexter import checkpoints
+    from dexter import model_folders
     from dexter.lab import shipped
 
-    return shipped.read_card(checkpoints.find("lab", "classifiers", spec.removeprefix("lab:")))
+    return shipped.read_card(model_folders.find("lab", "classifiers", spec.removeprefix("lab:")))
 
 
 def _table(*columns: str) -> Table:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from dexter.errors import InputError
-from dexter.migration import FLAGS_WITHOUT_VALUE, ITS_OWN, OPTIONS, translate
+from dexter.reference_options import FLAGS_WITHOUT_VALUE, ITS_OWN, OPTIONS, translate
 from dexter_tui.flags import SPELLING
 
 _SPELLING = {**SPELLING, "preset": "--preset", "seed": "--seed"}

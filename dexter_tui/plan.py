@@ -7,9 +7,9 @@ from pathlib import Path
 from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.estimate import estimate
-from dexter.preflight import check_models
-from dexter.weights import identities
+from dexter.planning.estimate import estimate
+from dexter.planning.identity import identities
+from dexter.planning.preflight import check_models
 from dexter_tui import doctor
 from dexter_tui.flags import flag
 from dexter_tui.views import duration, size

@@ -24,8 +24,8 @@ from typing import Any
 
 from dexter.config import MASK, RunConfig
 from dexter.errors import InputError
-from dexter.migration import OPTIONS, classifier_settings, translate
-from dexter.reasoning.stats import wilson_interval
+from dexter.reference_options import OPTIONS, classifier_settings, translate
+from dexter.stats import wilson_interval
 from store import Store, artifacts, evidence
 from store.errors import explained
 from store.records import Record, Restored, classifier_key, restore

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.estimate import estimate
+from dexter.planning.estimate import estimate
 from dexter_tui import control, devices, launch
 from dexter_tui.paths import home
 from dexter_tui.recorder import log

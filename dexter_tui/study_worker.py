@@ -28,7 +28,7 @@ from dexter.reasoning import chat
 from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.report import Facts, Report, checked_report, evidence_report, question
 from dexter.reasoning.settings import ReportSettings, remote_name
-from dexter.reasoning.world import Topic, World
+from dexter.reasoning.topic import Topic, World
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, findings, paths
 from dexter_tui.reporting import STAGES, study_lock
 from dexter_tui.views import clean
@@ -275,8 +275,8 @@ class StudyWorker:
     # Attribution and scores
 
     def _attribution(self, bench: "Bench", progress: Progress) -> None:
-        from dexter.prompt import template_pieces
         from dexter.reasoning.attribution import attribute
+        from dexter.search.prompt import template_pieces
 
         best = self.runs[0]
         if not best.words:
@@ -309,9 +309,9 @@ class StudyWorker:
         captions: Sequence[tuple[str, str]],
         progress: Progress,
     ) -> None:
-        from dexter.reasoning.stats import wilson_interval
-        from dexter.reasoning.world import ARTICLE, first_name
+        from dexter.reasoning.topic import ARTICLE, first_name
         from dexter.seeds import picture_seeds
+        from dexter.stats import wilson_interval
 
         name = f"{ARTICLE} {first_name(self.study.class_name)}"
         confirmed = [c.concept for c in claims if c.verdict == "confirmed" and c.direction > 0]
@@ -398,14 +398,14 @@ class Bench:
         import torch
 
         from dexter.device import select_device
-        from dexter.estimate import estimate
         from dexter.models import load_models
+        from dexter.planning.estimate import estimate
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.detection import load_detector
+        from dexter.reasoning.drawing_process import Helper, helps
         from dexter.reasoning.evidence import Witness
-        from dexter.reasoning.helper import Helper, helps
         from dexter.reasoning.pictures import Pictures
-        from dexter.reasoning.world import load_world
+        from dexter.reasoning.topic import load_world
         from dexter_tui.bank import StoreBank
 
         torch.set_num_threads(1)
@@ -441,7 +441,7 @@ class Bench:
             self.helper.close()
 
     def topic(self, core: Sequence[str], confused: Sequence[str] = ()) -> Topic:
-        from dexter.reasoning.world import make_topic
+        from dexter.reasoning.topic import make_topic
 
         return make_topic(
             self.labels, self.class_index, world=self.world, core=core, confused=confused

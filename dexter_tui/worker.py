@@ -26,11 +26,11 @@ from PIL import Image
 from dexter.config import RunConfig
 from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
 from dexter.errors import InputError
-from dexter.estimate import estimate
 from dexter.models import Models, load_models, model_settings
-from dexter.optimize import Optimization, Step, optimize
-from dexter.prompt import template_pieces
-from dexter.score import activation_score, draw_frames
+from dexter.planning.estimate import estimate
+from dexter.search.optimize import Optimization, Step, optimize
+from dexter.search.prompt import template_pieces
+from dexter.search.score import activation_score, draw_frames
 from dexter.seeds import seed_range
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, control, devices, launch
 from dexter_tui.checkpoint import Checkpoints, Saving

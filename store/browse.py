@@ -158,7 +158,7 @@ class PromptRow(NamedTuple):
 
 
 class WordGainRow(NamedTuple):
-    """By how much a picture's loss falls with a word in the prompt (`dexter.words.WordGain`)."""
+    """By how much a picture's loss falls with a word in the prompt (`dexter.search.word_gains.WordGain`)."""
 
     word: str
     gain: float

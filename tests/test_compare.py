@@ -16,10 +16,10 @@ from piloting import SIZES, dashboard, driven, press, settle, text, until
 from textual.pilot import Pilot
 
 from dexter.reasoning.claims import Candidate
-from dexter.reasoning.compare import difference, judged, most_different, shared_topic, union
+from dexter.reasoning.differences import difference, judged, most_different, shared_topic, union
 from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.pictures import MemoryBank, Pictures
-from dexter.reasoning.world import Family, World
+from dexter.reasoning.topic import Family, World
 from dexter_tui.screens.compare import CompareScreen, Matrix, PairsScreen
 from dexter_tui.widgets.form import Form
 from store import Store, comparing, comparisons

@@ -40,15 +40,15 @@ LIGHT = imports(
     "dexter.config",
     "dexter.errors",
     "dexter.seeds",
-    "dexter.estimate",
+    "dexter.planning.estimate",
     "dexter.classifiers",
-    "dexter.checkpoints",
+    "dexter.model_folders",
     "dexter.device",
     "store",
     "dexter_tui.plan",
     "dexter_tui.live",
     *(
-        f"dexter_tui.screens.{name}"
+        f"dexter_tui.dashboard.screens.{name}"
         for name in ("home", "run", "study", "new_run", "picture", "help", "dialogs")
     ),
 )
@@ -85,6 +85,6 @@ asyncio.run(paint())
 
 
 def test_the_engine_knows_no_database_and_no_terminal(tmp_path: Path) -> None:
-    names = "dexter.optimize, dexter.generator, dexter.score, dexter.classifiers.hf"
+    names = "dexter.search.optimize, dexter.generation.generator, dexter.search.score, dexter.classifiers.hf"
     [loaded] = loaded_by(f"import {names}", tmp_path=tmp_path).values()
     assert not (DATABASE | {"store", "dexter_tui", "typer", "term_image"}) & loaded

@@ -13,7 +13,7 @@ from dexter.classifiers import load_classifier
 from dexter.classifiers.base import ClassifierOutput
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.objective import Objective, SlotTargets, TupleHistory, masked_lm_loss
+from dexter.search.objective import Objective, SlotTargets, TupleHistory, masked_lm_loss
 
 OUTPUT = ClassifierOutput(
     logits=torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]),

@@ -12,8 +12,8 @@ import tiny
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.generators import GENERATORS
-from dexter.preflight import check_models
+from dexter.generator_presets import GENERATORS
+from dexter.planning.preflight import check_models
 
 SD14 = GENERATORS["sd14-lcm"].generator
 

@@ -171,7 +171,7 @@ def test_torn_checkpoints_and_foreign_ones_are_passed_over(store, undisturbed):
 def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
     """As a disk leaves them that had promised more than it kept."""
     from dexter.models import load_models
-    from dexter.optimize import optimize
+    from dexter.search.optimize import optimize
     from dexter_tui.checkpoint import Checkpoints, Saving
     from dexter_tui.recorder import Recorder
 

@@ -17,9 +17,9 @@ from dexter.reasoning.evidence import (
     placebo_words,
 )
 from dexter.reasoning.pictures import MemoryBank, Pictures
-from dexter.reasoning.stats import LOOKS
-from dexter.reasoning.world import Family, Topic, World, make_topic, split_question
+from dexter.reasoning.topic import Family, Topic, World, make_topic, split_question
 from dexter.seeds import seed_range
+from dexter.stats import LOOKS
 
 WORLD = World(
     families={

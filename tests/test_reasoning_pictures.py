@@ -11,8 +11,8 @@ import tiny
 import toy
 
 from dexter.config import RunConfig
-from dexter.generator import Generator, load_generator
-from dexter.reasoning.helper import Helper, helps
+from dexter.generation.generator import Generator, load_generator
+from dexter.reasoning.drawing_process import Helper, helps
 from dexter.reasoning.pictures import MemoryBank, Pictures, Request
 from dexter_tui.bank import StoreBank, StoreCache
 from store import Store

@@ -110,8 +110,8 @@ def test_nothing_is_asked_where_it_would_not_matter(wanted: str) -> None:
 @pytest.mark.parametrize("kind", ["kitty", "sixel"])
 def test_no_byte_is_written_by_importing_what_shows_pictures(kind: str) -> None:
     script = (
-        "import dexter_tui.app, dexter_tui.screens.run, dexter_tui.screens.compare;"
-        "from dexter_tui.screens.picture import hires; from dexter_tui.images import _block_image;"
+        "import dexter_tui.app, dexter_tui.dashboard.screens.run, dexter_tui.dashboard.screens.compare;"
+        "from dexter_tui.dashboard.screens.picture import hires; from dexter_tui.images import _block_image;"
         f"hires({kind!r}); _block_image(); print('DONE')"
     )
     fake = FakeTerminal([sys.executable, "-c", script], kind=kind, env={"TMUX": "", "CI": ""})

@@ -7,7 +7,7 @@ import tiny
 
 from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
-from dexter.weights import identities, identity
+from dexter.planning.identity import identities, identity
 from dexter_tui import plan
 from store import Store
 

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.errors import InputError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def list_classifiers(roots: Sequence[Path | str] | None = None) -> list[Classifi
     from dexter.classifiers import lab
 
     found: dict[str, Path] = {}
-    for root in checkpoints.roots() if roots is None else roots:
+    for root in model_folders.roots() if roots is None else roots:
         for name in lab.names(root):
             found.setdefault(name, Path(root))
     return [describe_classifier(f"lab:{name}", root=found[name]) for name in sorted(found)]
@@ -199,5 +199,5 @@ def __getattr__(name: str) -> Any:
     if name in ("Classifier", "ClassifierOutput"):
         return getattr(import_module("dexter.classifiers.base"), name)
     if name == "build_classifier_and_transforms":  # where the reference code has it
-        return getattr(import_module("dexter.api"), name)
+        return getattr(import_module("dexter.reference"), name)
     raise AttributeError(f"module 'dexter.classifiers' has no attribute {name!r}")

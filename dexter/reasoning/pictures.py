@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from dexter.generator import Generator
-    from dexter.reasoning.helper import Helper
+    from dexter.generation.generator import Generator
+    from dexter.reasoning.drawing_process import Helper
 
 Request = tuple[str, int]
 """Prompt and seed."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dexter.errors import InputError
 
 LOOKS = (32, 64, 128)
-"""Pairs after which a claim may be decided; see `dexter.reasoning.stats`."""
+"""Pairs after which a claim may be decided; see `dexter.stats`."""
 
 Depth = Literal["full", "claims"]
 

@@ -71,8 +71,8 @@ class NewComparisonScreen(FormScreen):
         return [f"{mark} ".join([*before, one]) for one in fuzzy(last, known)]
 
     def load(self, wish: dict[str, str]) -> Checked:
-        from dexter.checkpoints import roots
         from dexter.classifiers import list_classifiers
+        from dexter.model_folders import roots
         from store import Store, StoreError
 
         offers = dict(self._offers)

@@ -105,9 +105,9 @@ class NewRunScreen(FormScreen):
             raise
 
     def load(self, wish: dict[str, str]) -> Checked:
-        from dexter.checkpoints import roots
         from dexter.classifiers import class_index, list_classifiers
-        from dexter.estimate import estimate
+        from dexter.model_folders import roots
+        from dexter.planning.estimate import estimate
         from dexter_tui.describe import describe
 
         classifiers = self._offers.get("classifier") or [

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.errors import InputError
 
 Slot = str
@@ -81,7 +81,7 @@ class World:
 
 def load_world(root: Path | str | None = None) -> World:
     """The lab's manifest, ``lab/world.json`` of the checkpoints. InputError if it is faulty."""
-    path = checkpoints.find("lab", "world.json", root=root)
+    path = model_folders.find("lab", "world.json", root=root)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         families = {
@@ -138,7 +138,7 @@ def make_topic(
     Of what the manifest names, the subjects of the classifier's own other labels are no subjects of
     this class, and are its rivals where there are any: "other" means what no other label does.
     """
-    from dexter.vocabulary import word_forms, words_of
+    from dexter.search.vocabulary import word_forms, words_of
 
     world = world or World()
     label = labels[class_index]

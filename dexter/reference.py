@@ -14,12 +14,12 @@ from PIL import Image
 from dexter.classifiers import Classifier, load_classifier
 from dexter.config import RunConfig
 from dexter.device import select_device
-from dexter.generator import Generator
-from dexter.migration import classifier_settings
+from dexter.generation.generator import Generator
 from dexter.models import generator_of
-from dexter.optimize import Optimization, optimize
-from dexter.prompt import load_masked_lm
-from dexter.score import draw_frames
+from dexter.reference_options import classifier_settings
+from dexter.search.optimize import Optimization, optimize
+from dexter.search.prompt import load_masked_lm
+from dexter.search.score import draw_frames
 
 
 def build_classifier_and_transforms(

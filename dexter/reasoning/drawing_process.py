@@ -67,7 +67,7 @@ class Helper:
 
 def helps(config: RunConfig, device: str) -> bool:
     """Whether a second process is worth it: a small generator, a CPU and a core to spare."""
-    from dexter.estimate import estimate
+    from dexter.planning.estimate import estimate
 
     cores = len(os.sched_getaffinity(0))
     return device == "cpu" and cores > 1 and estimate(config, device="cpu").peak_bytes < SMALL

@@ -32,9 +32,9 @@ from torch import Tensor
 from dexter.classifiers import class_index
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.estimate import BUDGET_BYTES, Estimate, estimate
-from dexter.generator import Noise, to_uint8
-from dexter.objective import (
+from dexter.generation.generator import Noise, to_uint8
+from dexter.planning.estimate import BUDGET_BYTES, Estimate, estimate
+from dexter.search.objective import (
     Objective,
     ReferenceTargets,
     SlotTargets,
@@ -43,13 +43,13 @@ from dexter.objective import (
     masked_lm_loss,
     sentence_loss,
 )
-from dexter.prompt import MaskedLM, PromptModel, Sample
+from dexter.search.prompt import MaskedLM, PromptModel, Sample
+from dexter.search.word_gains import WordGain, word_gains
 from dexter.seeds import picture_seeds
-from dexter.words import WordGain, word_gains
 
 if TYPE_CHECKING:
     from dexter.classifiers import Classifier
-    from dexter.generator import Generator
+    from dexter.generation.generator import Generator
 
 # At the end so many of the best tuples are compared on so many fresh pictures each.
 FINAL_TUPLES = 6

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.config import RunConfig
 
 # What decides what a model does: weights, configuration, tokenizer. Not its README.
@@ -41,7 +41,7 @@ def identity(spec: str, part: str, cache: "_Cache | None" = None) -> str | None:
 
     Of a hub id the commit in the cache, else the newest; None where the hub does not answer.
     """
-    path = checkpoints.find("lab", part) if spec == "lab" else Path(spec).expanduser()
+    path = model_folders.find("lab", part) if spec == "lab" else Path(spec).expanduser()
     if not path.exists():
         commit = hub_commit(spec) or _newest_commit(spec)
         return None if commit is None else f"commit:{commit}"

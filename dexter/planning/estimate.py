@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.config import Checkpointing, RunConfig
 from dexter.errors import InputError
 
@@ -276,7 +276,7 @@ def _text_model(config: Mapping[str, Any], length: int) -> _Block:
 def _resnet(entering: int, out: int, pixels: int) -> _Block:
     """Two 3x3 convolutions, each behind a norm and an activation, and a short cut."""
     weights = 9 * entering * out + 9 * out * out + entering * out
-    kept = (entering + out) * pixels  # the inputs of its norms (dexter.frozen)
+    kept = (entering + out) * pixels  # the inputs of its norms (dexter.generation.frozen)
     return _Block(weights, weights * pixels, kept, entering * pixels, kept)
 
 
@@ -310,7 +310,7 @@ def _kind(device: str) -> str:
 
 def _read(spec: str, part: str, *folders: str) -> dict[str, Any]:
     """A model's config.json; empty for an id on a hub."""
-    folder = checkpoints.find("lab", part) if spec == "lab" else Path(spec).expanduser()
+    folder = model_folders.find("lab", part) if spec == "lab" else Path(spec).expanduser()
     if not folder.is_dir():
         return {}
     file = folder.joinpath(*folders, "config.json")

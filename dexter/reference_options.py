@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.errors import InputError
 
 OPTIONS = {
@@ -130,5 +130,5 @@ def classifier_settings(name: str) -> dict[str, str]:
 
 def _place(file: str) -> Path:
     """Where the reference looks, its working directory, else below a checkpoints folder."""
-    places = [Path(file), *(root / file for root in (Path("checkpoints"), *checkpoints.roots()))]
+    places = [Path(file), *(root / file for root in (Path("checkpoints"), *model_folders.roots()))]
     return next((place.absolute() for place in places if place.is_file()), places[1])

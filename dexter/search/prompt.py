@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.config import MASK, RunConfig
 from dexter.errors import InputError
 from dexter.loading import one_line, quiet
-from dexter.vocabulary import Vocabulary, build_vocabulary, whole_vocabulary, words_of
+from dexter.search.vocabulary import Vocabulary, build_vocabulary, whole_vocabulary, words_of
 
 if TYPE_CHECKING:
-    from dexter.generator import Generator
+    from dexter.generation.generator import Generator
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def load_masked_lm(
     import transformers
     from safetensors import SafetensorError
 
-    source = checkpoints.find("lab", "masked_lm", root=root) if spec == "lab" else spec
+    source = model_folders.find("lab", "masked_lm", root=root) if spec == "lab" else spec
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source)

@@ -31,14 +31,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.config import Checkpointing
 from dexter.device import torch_dtype
 from dexter.errors import InputError
-from dexter.frozen import checkpointed, keep_less
-from dexter.generators import steps_of
+from dexter.generation.frozen import checkpointed, keep_less
+from dexter.generation.text_encoders import TextEncoders
+from dexter.generator_presets import steps_of
 from dexter.loading import fetch, hash_files, one_line, quiet
-from dexter.text_encoders import TextEncoders
 
 # Each is tested to keep a row's noise its own. DPMSolverSDE, say, cannot: it draws for the batch.
 SCHEDULERS = {
@@ -435,7 +435,7 @@ def load_generator(
 def _find_pipeline(spec: str, root: Path | str | None, safety_checker: bool) -> Path:
     """The folder of a pipeline; a hub id is downloaded, or taken from the hub's cache."""
     if spec == "lab":
-        return checkpoints.find("lab", "generator", root=root)
+        return model_folders.find("lab", "generator", root=root)
     without = {} if safety_checker else {"safety_checker": None}
     return fetch(spec, "generator", partial(DiffusionPipeline.download, **without))
 

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dexter.reasoning import stats
+from dexter import stats
 from dexter.reasoning.claims import DRAWN, Candidate
-from dexter.reasoning.world import Topic, World, make_topic
+from dexter.reasoning.topic import Topic, World, make_topic
 
 Verdict = Literal["differ", "alike", "open"]
 """differ: significantly, and by as much as counts. alike: the interval lies within what counts."""

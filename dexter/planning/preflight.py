@@ -13,8 +13,8 @@ from pathlib import Path
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.generators import GENERATORS
-from dexter.weights import hub_commit
+from dexter.generator_presets import GENERATORS
+from dexter.planning.identity import hub_commit
 
 # Parts of a pipeline that are used; the safety checker if wanted.
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dexter.generator import to_uint8
-from dexter.reasoning.stats import wilson_interval as wilson_interval
+from dexter.generation.generator import to_uint8
 from dexter.seeds import picture_seeds
+from dexter.stats import wilson_interval as wilson_interval
 
 if TYPE_CHECKING:
     from dexter.classifiers import Classifier
-    from dexter.generator import Generator
+    from dexter.generation.generator import Generator
 
 
 @dataclass(frozen=True)
