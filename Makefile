@@ -82,7 +82,7 @@ bench-query: setup ## how long queries, search and the compare screen take on 10
 
 screens: setup ## what every screen looks like: tests/screens, docs/screens, docs/keys.md
 	$(BIN)/python tests/test_app_screens.py
-	$(BIN)/python -m dexter_tui.actions > docs/keys.md
+	$(BIN)/python -m dexter_tui.dashboard.actions > docs/keys.md
 
 gpu-check: setup ## self-test for a machine with CUDA
-	$(BIN)/python -m dexter_tui.gpu_check
+	$(BIN)/python -m dexter_tui.machine.gpu_check

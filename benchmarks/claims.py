@@ -75,7 +75,7 @@ class FleetEvidence:
         from dexter.reasoning.drawing_process import Helper
         from dexter.reasoning.pictures import Pictures
         from dexter.reasoning.topic import load_world
-        from dexter_tui.bank import StoreBank, StoreCache
+        from dexter_tui.analysis.store_bank import StoreBank, StoreCache
         from store import Store
 
         torch.set_num_threads(1)

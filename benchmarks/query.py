@@ -120,7 +120,7 @@ async def open_screen(home: Path) -> float:
     """CPU milliseconds from the key to the matrix of eight classifiers on the screen."""
     from piloting import dashboard, settle
 
-    from dexter_tui.screens.compare import CompareScreen
+    from dexter_tui.dashboard.screens.compare import CompareScreen
 
     app = dashboard(home)
     async with app.run_test(size=(200, 50)) as pilot:

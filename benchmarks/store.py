@@ -26,9 +26,10 @@ from typing import Any
 from PIL import Image
 
 from dexter.config import RunConfig
-from dexter_tui import control, devices
-from dexter_tui.launch import log_file, slot_log
-from dexter_tui.recorder import Recorder
+from dexter_tui.jobs import control
+from dexter_tui.jobs.launch import log_file, slot_log
+from dexter_tui.jobs.recorder import Recorder
+from dexter_tui.machine import devices
 from store import ENDED, State, Store
 
 STEPS = 5  # in a batch: a lab step takes about 0.2 s

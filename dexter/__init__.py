@@ -1,7 +1,7 @@
 """DEXTER: what an image classifier looks for in a class, in words (arXiv 2510.14741).
 
     from dexter import RunConfig, load_classifier, load_generator, load_masked_lm
-    from dexter.optimize import optimize
+    from dexter.search.optimize import optimize
 
 Importing this package loads no torch: the names below are looked up when they are first used.
 ``optimize`` and ``estimate`` are not among them, for their modules have the same names.

@@ -218,20 +218,20 @@ def test_what_was_tampered_with_is_refused_and_nothing_is_written(
 
 
 def test_another_run_of_the_same_id_is_left_alone(home: Path, tmp_path: Path) -> None:
-    from dexter_tui import bundle
+    from dexter_tui.exchange import bundle_writer
 
     with Store.open(home) as store:
         records, _ = gather(store, Chosen(store, [DONE]))
-        files = bundle.contents(store, [DONE])
+        files = bundle_writer.contents(store, [DONE])
         for record in records:
             if record["record"] == "run":
                 record["config_hash"] = "another"
         files["records.jsonl"] = "".join(json.dumps(r) + "\n" for r in records).encode()
         del files["manifest.sha256"]
-        files["manifest.sha256"] = bundle.manifest(files)
-        bundle.write_folder(files, tmp_path / "bundle")
+        files["manifest.sha256"] = bundle_writer.manifest(files)
+        bundle_writer.write_folder(files, tmp_path / "bundle")
         with pytest.raises(StoreError, match="another of this id"):
-            bundle.bring_in(store, tmp_path / "bundle")
+            bundle_writer.bring_in(store, tmp_path / "bundle")
 
 
 def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:

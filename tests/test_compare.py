@@ -20,8 +20,8 @@ from dexter.reasoning.differences import difference, judged, most_different, sha
 from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.pictures import MemoryBank, Pictures
 from dexter.reasoning.topic import Family, World
-from dexter_tui.screens.compare import CompareScreen, Matrix, PairsScreen
-from dexter_tui.widgets.form import Form
+from dexter_tui.dashboard.screens.compare import CompareScreen, Matrix, PairsScreen
+from dexter_tui.dashboard.widgets.form import Form
 from store import Store, comparing, comparisons
 from store.browse import Browse
 
@@ -173,7 +173,7 @@ def made(home: Path) -> dict[str, Any]:
     import io
     import json
 
-    from dexter_tui.cli import main
+    from dexter_tui.cli.entry import main
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):

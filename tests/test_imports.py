@@ -32,7 +32,7 @@ def imports(*modules: str) -> list[str]:
 
 
 def commands(*lines: str) -> list[str]:
-    return [f"from dexter_tui.cli import main; main({line.split()})" for line in lines]
+    return [f"from dexter_tui.cli.entry import main; main({line.split()})" for line in lines]
 
 
 LIGHT = imports(
@@ -45,11 +45,11 @@ LIGHT = imports(
     "dexter.model_folders",
     "dexter.device",
     "store",
-    "dexter_tui.plan",
-    "dexter_tui.live",
+    "dexter_tui.jobs.submit",
+    "dexter_tui.cli.live_progress",
     *(
         f"dexter_tui.dashboard.screens.{name}"
-        for name in ("home", "run", "study", "new_run", "picture", "help", "dialogs")
+        for name in ("home", "run", "study", "new_run", "enlarged_picture", "help", "dialogs")
     ),
 )
 

@@ -126,7 +126,7 @@ def test_the_lab_tells_what_its_cards_say(cli: Callable[..., Any]) -> None:
 
 def test_looking_at_the_lab_loads_no_torch(fleet_home: Path, tmp_path: Path) -> None:
     code = (
-        "from dexter_tui.cli import main\n"
+        "from dexter_tui.cli.entry import main\n"
         f"scenes = ['lab', 'scenes', '-o', '{tmp_path}/s.png']\n"
         "codes = [main(a) for a in (['lab'], ['lab', 'fleet'], scenes)]\n"
         "import sys; assert codes == [0, 0, 0], codes\n"
@@ -229,9 +229,7 @@ def test_a_terminal_with_graphics_shows_the_sheet(kind: str, sign: bytes) -> Non
     from fake_terminal import FakeTerminal
 
     os.environ.pop("TMUX", None)
-    code = (
-        "from PIL import Image; from dexter_tui.lab import show; show(Image.new('RGB', (64, 48)))"
-    )
+    code = "from PIL import Image; from dexter_tui.cli.lab_commands import show; show(Image.new('RGB', (64, 48)))"
     environment = {"CI": "", "TMUX": ""}
     terminal = FakeTerminal([sys.executable, "-c", code], kind=kind, env=environment)
     terminal.wait_for(sign, seconds=300)

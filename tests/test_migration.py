@@ -11,7 +11,7 @@ from PIL import Image
 
 from dexter.config import PRESETS
 from dexter.errors import InputError
-from dexter_tui.migration import translated
+from dexter_tui.cli.reference_arguments import translated
 
 
 def options(arguments):

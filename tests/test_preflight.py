@@ -108,7 +108,7 @@ ASK = """
 import json, sys
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.preflight import check_models
+from dexter.planning.preflight import check_models
 assert "torch" not in sys.modules
 for name, checker in (
     ("some/open", True), ("some/open", False), ("some/gated", True), ("some/huge", True),

@@ -20,7 +20,7 @@ from shown_store import DONE, STUDY
 from textual.widgets import TextArea
 
 from benchmarks.query import make
-from dexter_tui.screens.query import AnswerView, QueryScreen
+from dexter_tui.dashboard.screens.query import AnswerView, QueryScreen
 from store import Store, evidence, querying, retention
 from store.database import migrate
 

@@ -15,8 +15,9 @@ import pytest
 import tiny
 
 from dexter.config import RunConfig
-from dexter_tui import control, devices
-from dexter_tui.launch import log_file, worker_environment
+from dexter_tui.jobs import control
+from dexter_tui.jobs.launch import log_file, worker_environment
+from dexter_tui.machine import devices
 from store import ENDED, State, Store, care
 from store.locks import FileLock, is_locked
 
@@ -172,8 +173,8 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
     """As a disk leaves them that had promised more than it kept."""
     from dexter.models import load_models
     from dexter.search.optimize import optimize
-    from dexter_tui.checkpoint import Checkpoints, Saving
-    from dexter_tui.recorder import Recorder
+    from dexter_tui.jobs.recorder import Recorder
+    from dexter_tui.jobs.run_checkpoints import Checkpoints, Saving
 
     models = load_models(config())
 

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from PIL import Image
 from sqlalchemy.engine.interfaces import CacheStats
 
-from dexter_tui import recorder as recording
-from dexter_tui.recorder import Recorder
+from dexter_tui.jobs import recorder as recording
+from dexter_tui.jobs.recorder import Recorder
 from store import State, Store, StoreError, care, evidence
 from store.journal import Journal
 

@@ -14,7 +14,7 @@ from dexter.config import RunConfig
 from dexter.generation.generator import Generator, load_generator
 from dexter.reasoning.drawing_process import Helper, helps
 from dexter.reasoning.pictures import MemoryBank, Pictures, Request
-from dexter_tui.bank import StoreBank, StoreCache
+from dexter_tui.analysis.store_bank import StoreBank, StoreCache
 from store import Store
 
 REQUESTS: list[Request] = [

@@ -9,7 +9,7 @@ import pytest
 import shown_store
 from fake_terminal import FakeTerminal
 
-from dexter_tui import terminal
+from dexter_tui.machine import terminal
 
 # As the dashboard does it: first the probe, then Textual; every key that arrives is noted.
 _SCRIPT = """
@@ -110,8 +110,8 @@ def test_nothing_is_asked_where_it_would_not_matter(wanted: str) -> None:
 @pytest.mark.parametrize("kind", ["kitty", "sixel"])
 def test_no_byte_is_written_by_importing_what_shows_pictures(kind: str) -> None:
     script = (
-        "import dexter_tui.app, dexter_tui.dashboard.screens.run, dexter_tui.dashboard.screens.compare;"
-        "from dexter_tui.dashboard.screens.picture import hires; from dexter_tui.images import _block_image;"
+        "import dexter_tui.dashboard.app, dexter_tui.dashboard.screens.run, dexter_tui.dashboard.screens.compare;"
+        "from dexter_tui.dashboard.screens.enlarged_picture import hires; from dexter_tui.machine.terminal_images import _block_image;"
         f"hires({kind!r}); _block_image(); print('DONE')"
     )
     fake = FakeTerminal([sys.executable, "-c", script], kind=kind, env={"TMUX": "", "CI": ""})
@@ -165,7 +165,7 @@ def test_no_colour_is_sent_where_none_is_wanted(tmp_path: Path) -> None:
 
 def test_half_blocks_ask_the_terminal_nothing(tmp_path: Path) -> None:
     script = (
-        "from PIL import Image; from dexter_tui.images import half_blocks;"
+        "from PIL import Image; from dexter_tui.machine.terminal_images import half_blocks;"
         "text = half_blocks(Image.new('RGB', (8, 8)), 4); print('DONE')"
     )
     fake = FakeTerminal([sys.executable, "-c", script], kind="sixel")

@@ -1,0 +1,205 @@
+"""The command `query`: questions in SQL to the store, which can only read."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dexter.errors import InputError
+from dexter_tui import paths
+from store import querying
+from store.querying import EXAMPLES, LIMIT, MAX_LIMIT, TIMEOUT, Answer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_CELL = 300  # characters of a value in a table for people
+
+
+def _epilog() -> str:
+    """The ten queries; \\b keeps the lines of a paragraph."""
+    parts = ["\b\nTen queries, to be changed as you like (docs/queries.md explains the views):"]
+    for number, (title, sql) in enumerate(EXAMPLES, 1):
+        parts.append("\b\n" + f"{number}. {title}:\n" + "\n".join(_wrapped(f'"{sql}"')))
+    return "\n\n".join(parts)
+
+
+def _wrapped(text: str, width: int = 76) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width, initial_indent="   ", subsequent_indent="    ",
+                         break_long_words=False, break_on_hyphens=False)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application's."""
+    app.command(epilog=_epilog())(query)
+
+
+def query(
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="a SELECT; - reads it from standard input")
+    ] = None,
+    *,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS",
+            help="full-text search in place of SQL: words found, captions, claims, reports, notes",
+        ),
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="the views and tables with their columns")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated values")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="a list of objects, one a row")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="a Markdown table")] = False,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help=f"rows at most, up to {MAX_LIMIT:,}")
+    ] = LIMIT,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="time at most, up to 600")
+    ] = TIMEOUT,
+) -> None:
+    """Ask the store a question in SQL. It can only be read, whatever is asked.
+
+    The views studies_summary, runs_summary, best_prompts, word_gains, claims_all, comparisons_all,
+    steps_wide and frames_all, and the search index `search`, stay as they are from version to
+    version.
+    """
+    if sum((sql is not None, search is not None, schema)) != 1:
+        raise InputError("give one of: a query in SQL, --search WORDS, --schema")
+    if as_csv + as_json + as_markdown > 1:
+        raise InputError("--csv, --json, --markdown: give one of them")
+    path = store_file()
+    if schema:
+        rows = [(name, column) for name, own in querying.schema(path).items() for column in own]
+        answer = Answer(["name", "column"], rows, None, 0.0)
+        if not (as_csv or as_json or as_markdown):
+            _print_schema(path)
+            return
+    elif search is not None:
+        answer = querying.find(path, search, limit=limit, timeout=timeout)
+    else:
+        assert sql is not None
+        text = sys.stdin.read(200_000) if sql == "-" else sql
+        answer = querying.ask(path, text, limit=limit, timeout=timeout)
+    if as_csv:
+        print(csv_text(answer), end="")
+    elif as_json:
+        print(json_text(answer, ascii_only=sys.stdout.isatty()))
+    elif as_markdown:
+        print(markdown_text(answer))
+    else:
+        _print_table(answer)
+    if answer.cut:
+        print(f"dexter-tui: {answer.cut}", file=sys.stderr)
+
+
+def store_file() -> Path:
+    """The store's file, of this version; InputError if there is none yet."""
+    from store.browse import Browse
+
+    home = paths.home()
+    browse = Browse(home)
+    state = browse.state_of_schema()
+    if state == "none":
+        raise InputError(f"{home}: no store here yet; start a run, or set DEXTER_HOME")
+    if state != "current":
+        from store import Store
+
+        Store.open(home).close()  # brings an old one up to date, refuses a newer one
+    return browse.path
+
+
+def csv_text(answer: Answer) -> str:
+    """RFC 4180, but for the line ends; no control characters."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(answer.columns)
+    writer.writerows([_plain(value) for value in row] for row in answer.rows)
+    return buffer.getvalue()
+
+
+def _plain(value: object) -> object:
+    from dexter_tui.presentation.run_tables import clean
+
+    value = querying.json_value(value)
+    if isinstance(value, str):
+        return "\n".join(clean(line) for line in value.split("\n"))
+    return value
+
+
+def json_text(answer: Answer, *, ascii_only: bool = False) -> str:
+    """A list of objects, one a line."""
+    rows = [
+        json.dumps(
+            dict(zip(answer.columns, map(querying.json_value, row), strict=True)),
+            ensure_ascii=ascii_only,
+        )
+        for row in answer.rows
+    ]
+    return "[\n" + ",\n".join(f"  {row}" for row in rows) + "\n]" if rows else "[]"
+
+
+def markdown_text(answer: Answer) -> str:
+    """A table of GitHub's Markdown, in which no value is markup."""
+    from store.text import escape, table
+
+    rows = [[escape(shown(value)) for value in row] for row in answer.rows]
+    return table([[escape(column) for column in answer.columns], *rows])
+
+
+def shown(value: object) -> str:
+    """A value for people."""
+    value = querying.json_value(value)
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def answer_table(answer: Answer) -> "Table":
+    """The answer for a terminal."""
+    from rich.table import Table
+
+    from dexter_tui.presentation.run_tables import plain
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    numbers = [
+        all(isinstance(row[at], (int, float, type(None))) for row in answer.rows)
+        for at in range(len(answer.columns))
+    ]
+    for column, is_number in zip(answer.columns, numbers, strict=True):
+        table.add_column(plain(column), justify="right" if is_number else "left")
+    for row in answer.rows:
+        texts = [shown(value) for value in row]
+        table.add_row(*(plain(t if len(t) <= _CELL else f"{t[:_CELL]}…") for t in texts))
+    return table
+
+
+def _print_table(answer: Answer) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(answer_table(answer))
+    count = f"{len(answer.rows):,} row{'' if len(answer.rows) == 1 else 's'}"
+    print(f"dexter-tui: {count}, {1000 * answer.seconds:.0f} ms", file=sys.stderr)
+
+
+def _print_schema(path: Path) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from dexter_tui.presentation.run_tables import plain
+
+    console: Any = Console(highlight=False)
+    for name, columns in querying.schema(path).items():
+        stable = name in querying.VIEWS or name == "search"
+        line = Text.assemble((name, "bold"), ("  view" if stable else "  table", "dim"))
+        console.print(line)
+        console.print(plain("    " + ", ".join(columns), "dim"))
