@@ -104,7 +104,8 @@ def test_a_folder_without_models_is_refused(tmp_path: Path):
 
 def test_no_torch_is_loaded():
     code = (
-        "import sys; from dexter.planning.estimate import estimate; from dexter.config import RunConfig\n"
+        "import sys; from dexter.planning.estimate import estimate\n"
+        "from dexter.config import RunConfig\n"
         "c = RunConfig(classifier='x', class_name='0', generator='a/b', masked_lm='c/d')\n"
         "estimate(c); assert 'torch' not in sys.modules"
     )

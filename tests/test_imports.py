@@ -85,6 +85,7 @@ asyncio.run(paint())
 
 
 def test_the_engine_knows_no_database_and_no_terminal(tmp_path: Path) -> None:
-    names = "dexter.search.optimize, dexter.generation.generator, dexter.search.score, dexter.classifiers.hf"
-    [loaded] = loaded_by(f"import {names}", tmp_path=tmp_path).values()
+    names = ("search.optimize", "generation.generator", "search.score", "classifiers.hf")
+    code = "; ".join(f"import dexter.{name}" for name in names)
+    [loaded] = loaded_by(code, tmp_path=tmp_path).values()
     assert not (DATABASE | {"store", "dexter_tui", "typer", "term_image"}) & loaded

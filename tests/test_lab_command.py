@@ -229,7 +229,10 @@ def test_a_terminal_with_graphics_shows_the_sheet(kind: str, sign: bytes) -> Non
     from fake_terminal import FakeTerminal
 
     os.environ.pop("TMUX", None)
-    code = "from PIL import Image; from dexter_tui.cli.lab_commands import show; show(Image.new('RGB', (64, 48)))"
+    code = (
+        "from PIL import Image; from dexter_tui.cli.lab_commands import show\n"
+        "show(Image.new('RGB', (64, 48)))"
+    )
     environment = {"CI": "", "TMUX": ""}
     terminal = FakeTerminal([sys.executable, "-c", code], kind=kind, env=environment)
     terminal.wait_for(sign, seconds=300)

@@ -18,8 +18,9 @@ from dexter.config import RunConfig
 from dexter_tui.jobs import control
 from dexter_tui.jobs.launch import log_file, worker_environment
 from dexter_tui.machine import devices
-from store import ENDED, State, Store, care
+from store import ENDED, State, Store
 from store.locks import FileLock, is_locked
+from store.upkeep import health
 
 
 def config(seed: int = 0, **changes: Any) -> RunConfig:
@@ -213,7 +214,7 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-1]))
     (tmp_path / "store.sqlite").unlink()
-    care.rebuild(tmp_path)
+    health.rebuild(tmp_path)
     with Store.open(tmp_path) as store:
         assert [row.step for row in store.steps(run)] == [1]
         control.resume(store, run)

@@ -110,8 +110,10 @@ def test_nothing_is_asked_where_it_would_not_matter(wanted: str) -> None:
 @pytest.mark.parametrize("kind", ["kitty", "sixel"])
 def test_no_byte_is_written_by_importing_what_shows_pictures(kind: str) -> None:
     script = (
-        "import dexter_tui.dashboard.app, dexter_tui.dashboard.screens.run, dexter_tui.dashboard.screens.compare;"
-        "from dexter_tui.dashboard.screens.enlarged_picture import hires; from dexter_tui.machine.terminal_images import _block_image;"
+        "import dexter_tui.dashboard.app, dexter_tui.dashboard.screens.run\n"
+        "import dexter_tui.dashboard.screens.compare\n"
+        "from dexter_tui.dashboard.screens.enlarged_picture import hires\n"
+        "from dexter_tui.machine.terminal_images import _block_image\n"
         f"hires({kind!r}); _block_image(); print('DONE')"
     )
     fake = FakeTerminal([sys.executable, "-c", script], kind=kind, env={"TMUX": "", "CI": ""})

@@ -1,4 +1,6 @@
-"""Compares classifiers, in a process of its own: python -m dexter_tui.analysis.comparison_worker COMPARISON
+"""The process that compares classifiers.
+
+    python -m dexter_tui.analysis.comparison_worker COMPARISON
 
 Pictures are drawn once, into the store's bank; the classifiers look at them one after another, so
 that one of them is in memory at a time. Started again, it draws nothing twice.
@@ -22,7 +24,7 @@ from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
 from dexter_tui.analysis.study_worker import Bench, Cancelled, Progress, log
 from dexter_tui.presentation import study_tables
 from dexter_tui.presentation.run_tables import clean
-from store import State, Store, StoreError, comparing, evidence
+from store import State, Store, StoreError, comparison_records, study_records
 from store.locks import try_lock
 from store.tables import Member
 
@@ -64,9 +66,11 @@ class CompareWorker:
     def __init__(self, store: Store, comparison_id: str) -> None:
         self.store = store
         self.id = comparison_id
-        self.members = comparing.members(store, comparison_id)
+        self.members = comparison_records.members(store, comparison_id)
         self.config = RunConfig.model_validate(self.members[0].config)
-        asked = CompareSettings.from_values(comparing.comparison(store, comparison_id).settings)
+        asked = CompareSettings.from_values(
+            comparison_records.comparison(store, comparison_id).settings
+        )
         self.settings = asked.for_generator(self.config.generator)
         self.may_lack_detector = asked.image_text == "auto"
         self.stopping = False
@@ -77,7 +81,7 @@ class CompareWorker:
         self.stopping = True
 
     def _tell(self, state: str, done: int, total: int) -> None:
-        comparing.update_comparison(
+        comparison_records.update_comparison(
             self.store, self.id, state=state, stage=self.stage, done=done, total=total
         )
         if self.stopping:
@@ -145,7 +149,7 @@ class CompareWorker:
         if member.study_id is None:
             return []
         runs = self.store.runs(study_id=member.study_id, states=[State.SUCCEEDED])
-        captions = [(c.sha256, c.text) for c in evidence.captions(self.store, member.study_id)]
+        captions = [(c.sha256, c.text) for c in study_records.captions(self.store, member.study_id)]
         return propose(
             {run.id: run.words_worth_testing for run in sorted(runs, key=lambda run: run.seed)},
             captions,
@@ -288,7 +292,7 @@ class CompareWorker:
             {**vars(d), "a_id": a.id, "b_id": b.id}
             for d, (a, b) in zip(judged(found, self.settings.min_effect), between, strict=True)
         ]
-        comparing.record_findings(
+        comparison_records.record_findings(
             self.store,
             self.id,
             members={
@@ -370,8 +374,8 @@ def _detected(a: Claim, b: Claim) -> float | None:
 def main(arguments: Sequence[str]) -> int:
     """Work; the exit code."""
     with Store.open(paths.home()) as store:
-        comparison_id = comparing.comparison(store, arguments[0]).id
-        lock = try_lock(comparing.lock_path(store, comparison_id))
+        comparison_id = comparison_records.comparison(store, arguments[0]).id
+        lock = try_lock(comparison_records.lock_path(store, comparison_id))
         if lock is None:
             log(f"comparison {comparison_id} is being made already")
             return EXIT_REFUSED
@@ -391,7 +395,7 @@ def main(arguments: Sequence[str]) -> int:
                 traceback.print_exc()
                 error = clean(f"{type(defect).__name__}: {defect}".splitlines()[0])
             log(error)
-            comparing.update_comparison(store, comparison_id, state="failed", error=error)
+            comparison_records.update_comparison(store, comparison_id, state="failed", error=error)
             return code
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dexter.reasoning.pictures import Images, Request
-from store import Store, evidence
+from store import Store, study_records
 from store.artifacts import open_picture
 from store.tables import Picture
 
@@ -52,10 +52,12 @@ class StoreBank:
         buffer = io.BytesIO()
         Image.fromarray(sheet).save(buffer, "PNG", compress_level=1)
         sha256 = self._store.put_artifact(buffer.getvalue(), "image/png")
-        evidence.add_pictures(self._store, generator, requests, sha256=sha256, side=side)
+        study_records.add_pictures(self._store, generator, requests, sha256=sha256, side=side)
 
     def _known(self, generator: str, requests: Sequence[Request]) -> dict[Request, Picture]:
-        return evidence.known_pictures(self._store, generator, (prompt for prompt, _ in requests))
+        return study_records.known_pictures(
+            self._store, generator, (prompt for prompt, _ in requests)
+        )
 
 
 def _tile(sheet: Images, row: Picture) -> Images:
@@ -71,7 +73,7 @@ class StoreCache:
         self._store = store
 
     def read(self, key: str) -> dict[str, dict[str, float]]:
-        return evidence.placebos(self._store, key)
+        return study_records.placebos(self._store, key)
 
     def keep(self, key: str, word: str, effects: Mapping[str, float], pairs: int) -> None:
-        evidence.add_placebo(self._store, key, word, effects, pairs)
+        study_records.add_placebo(self._store, key, word, effects, pairs)

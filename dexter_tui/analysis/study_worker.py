@@ -33,7 +33,7 @@ from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
 from dexter_tui.cli.report_commands import STAGES, study_lock
 from dexter_tui.presentation import study_tables
 from dexter_tui.presentation.run_tables import clean
-from store import State, Store, StoreError, evidence
+from store import State, Store, StoreError, study_records
 from store.locks import try_lock
 from store.tables import Frame, Run, Study
 
@@ -93,8 +93,8 @@ class StudyWorker:
     def work(self) -> None:
         """All stages, one after another; one that fails is told of, and the next ones go on."""
         for name in STAGES:
-            evidence.set_stage(self.store, self.study.id, name, "waiting")
-        frames = evidence.hit_frames(self.store, self.study.id)
+            study_records.set_stage(self.store, self.study.id, name, "waiting")
+        frames = study_records.hit_frames(self.store, self.study.id)
         captions: list[tuple[str, str]] = []
         with self._stage("captions") as progress:
             captions = self._captions(frames, progress)
@@ -134,21 +134,21 @@ class StudyWorker:
     def _has_failed(self, name: str) -> bool:
         return any(
             stage.name == name and stage.state == "failed"
-            for stage in evidence.stages(self.store, self.study.id)
+            for stage in study_records.stages(self.store, self.study.id)
         )
 
     def _notes(self) -> list[str]:
         """What went wrong on the way, for the report's limits."""
         return [
             f"The stage “{stage.name}” failed: {stage.error}"
-            for stage in evidence.stages(self.store, self.study.id)
+            for stage in study_records.stages(self.store, self.study.id)
             if stage.state == "failed" and stage.name != "report"
         ]
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[Progress]:
         def tell(state: str, done: int, total: int, error: str | None = None) -> None:
-            evidence.set_stage(
+            study_records.set_stage(
                 self.store, self.study.id, name, state, done=done, total=total, error=error
             )
             if self.stopping:
@@ -193,7 +193,7 @@ class StudyWorker:
         name = remote_name(spec) or spec
         self.captioner = name
         wanted = [frame.sha256 for frame in _by_turns(frames)[: self.settings.captions]]
-        known = evidence.known_captions(self.store, name, prompt_hash)
+        known = study_records.known_captions(self.store, name, prompt_hash)
         texts = {sha256: known[sha256] for sha256 in wanted if sha256 in known}
         missing = [sha256 for sha256 in wanted if sha256 not in texts]
         progress.plan(len(missing))
@@ -202,7 +202,7 @@ class StudyWorker:
             pictures = [self.store.read_artifact(sha256) for sha256 in missing]
             for caption in captioner.caption(pictures):
                 sha256 = missing[caption.index]
-                evidence.add_caption(
+                study_records.add_caption(
                     self.store,
                     sha256,
                     model=name,
@@ -266,7 +266,7 @@ class StudyWorker:
         ]
         log(f"candidates: {', '.join(candidate.concept for candidate in candidates)}")
         claims: list[Claim] = experiment.test(candidates)
-        evidence.replace_claims(
+        study_records.replace_claims(
             self.store,
             self.study.id,
             [study_tables.claim_row(claim, bench.key, bench.detector) for claim in claims],
@@ -299,7 +299,7 @@ class StudyWorker:
             "subsets": found.subsets,
             "seeds": len(found.seeds),
         }
-        evidence.set_attribution(
+        study_records.set_attribution(
             self.store, best.id, [{**asdict(word), **shared} for word in found.words]
         )
 
@@ -343,7 +343,7 @@ class StudyWorker:
                     "hits": hits,
                 }
             )
-        evidence.replace_scores(self.store, self.study.id, rows)
+        study_records.replace_scores(self.store, self.study.id, rows)
 
     # Report
 
@@ -371,7 +371,7 @@ class StudyWorker:
 
     def _keep(self, author: str, report: Report, **fields: Any) -> None:
         body = report.to_dict()
-        evidence.add_report(
+        study_records.add_report(
             self.store,
             self.study.id,
             author=author,

@@ -1,6 +1,6 @@
 """The command `compare`: who is compared, what is missing, and the process that compares.
 
-Nothing here loads torch: the work is done by `dexter_tui.analysis.comparison_worker`, in its own process.
+Nothing here loads torch: `dexter_tui.analysis.comparison_worker` does the work, in its own process.
 """
 
 import inspect
@@ -347,7 +347,7 @@ def _add(
     settings: CompareSettings,
     baseline: str | None,
 ) -> str:
-    from store import comparing
+    from store import comparison_records
 
     members = []
     for sides in classes:
@@ -376,7 +376,7 @@ def _add(
                     "config": config.model_dump(mode="json"),
                 }
             )
-    return comparing.add_comparison(
+    return comparison_records.add_comparison(
         store, settings.model_dump(mode="json"), members, baseline=baseline
     )
 
@@ -459,14 +459,14 @@ def _detached(module: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
 def follow(store: "Store", comparison_id: str, process: subprocess.Popen[bytes]) -> int:
     """Tell how far it is until its process ends; its exit code. Ctrl-C ends it."""
     from dexter_tui.presentation.run_tables import duration
-    from store import comparing
+    from store import comparison_records
 
     began = time.monotonic()
     told_at, told = began, ""
     while True:
         try:
             ended = process.poll() is not None
-            row = comparing.comparison(store, comparison_id)
+            row = comparison_records.comparison(store, comparison_id)
             stage = row.stage or ""
             now = time.monotonic()
             if row.state == "running" and (stage != told or now - told_at >= LINE_SECONDS):
@@ -505,16 +505,17 @@ def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
     from rich.console import Console
 
     from dexter_tui.presentation.comparison_tables import comparison_view
-    from store import Store, comparing, comparisons
-    from store.browse import Browse
+    from store import Store, comparison_records
+    from store.reading import comparisons
+    from store.reading.browse import Browse
 
     home = paths.home()
     if not (home / "store.sqlite").exists():
         raise InputError(f"{home}: no store here yet; start a run, or set DEXTER_HOME")
     with Store.open(home) as store:
-        comparison_id = comparing.comparison(store, name).id
+        comparison_id = comparison_records.comparison(store, name).id
         if baseline is not None:
-            comparing.set_baseline(store, comparison_id, baseline)
+            comparison_records.set_baseline(store, comparison_id, baseline)
     page = comparisons.page(Browse(home), comparison_id)
     if as_json:
         print(json.dumps(page, ensure_ascii=False, indent=2))
@@ -527,8 +528,8 @@ def _list_stored(*, as_json: bool) -> int:
     from rich.console import Console
 
     from dexter_tui.presentation.comparison_tables import comparisons_view
-    from store import comparisons
-    from store.browse import Browse
+    from store.reading import comparisons
+    from store.reading.browse import Browse
 
     found = comparisons.listed(Browse(paths.home()))
     if as_json:

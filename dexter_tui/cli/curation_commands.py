@@ -30,7 +30,7 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete runs with all that belongs to them, after asking twice. Nothing brings them back."""
-    from store import retention
+    from store.upkeep import retention
 
     with open_store() as store:
         store.reconcile()
@@ -63,7 +63,7 @@ def archive(
     as_json: Json = False,
 ) -> None:
     """Keep runs out of the lists; `tag:archived` shows them, and nothing is lost."""
-    from store import retention
+    from store.upkeep import retention
 
     with open_store() as store:
         ids = retention.set_tag(store, names, retention.ARCHIVED, given=not back)
@@ -77,7 +77,7 @@ def tag(
     as_json: Json = False,
 ) -> None:
     """Give runs a tag, by which lists can be filtered."""
-    from store import retention
+    from store.upkeep import retention
 
     with open_store() as store:
         ids = retention.set_tag(store, names, name, given=not remove)
@@ -93,7 +93,7 @@ def note(
 ) -> None:
     """Keep a note about a run, study or comparison, or show it. Notes can be searched for."""
     from dexter_tui.presentation.run_tables import clean
-    from store import retention
+    from store.upkeep import retention
 
     with open_store() as store:
         of = retention.named(store, name)

@@ -272,7 +272,8 @@ def list_runs(
 ) -> None:
     """The runs in the store, the newest study first."""
     from dexter_tui.presentation import run_tables
-    from store import State, retention
+    from store import State
+    from store.upkeep import retention
 
     unknown = set(state or ()) - set(State)
     if unknown:
@@ -408,7 +409,7 @@ def gc(
 ) -> None:
     """Remove files that nothing needs, such as checkpoints of runs that succeeded."""
     from dexter_tui.presentation.run_tables import size
-    from store.care import collect
+    from store.upkeep.health import collect
 
     with _store() as store:
         collected = collect(store, dry_run=dry_run)
@@ -427,7 +428,7 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Copy the database, while runs go on."""
-    from store.care import back_up
+    from store.upkeep.health import back_up
 
     with _store() as store:
         path = back_up(store, output.expanduser().absolute() if output else None)

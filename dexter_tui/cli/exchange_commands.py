@@ -64,7 +64,7 @@ def write(store: "Store", names: list[str], target: Path, form: str) -> Path:
     from dexter_tui.exchange import bundle_writer
 
     if form == "markdown":
-        from store.export import markdown
+        from store.markdown.report import markdown
 
         return markdown(store, names, target, presets=bundle_writer.presets())
     if form == "html":

@@ -11,8 +11,8 @@ import typer
 
 from dexter.errors import InputError
 from dexter_tui import paths
-from store import querying
-from store.querying import EXAMPLES, LIMIT, MAX_LIMIT, TIMEOUT, Answer
+from store.reading import queries
+from store.reading.queries import EXAMPLES, LIMIT, MAX_LIMIT, TIMEOUT, Answer
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,17 +77,17 @@ def query(
         raise InputError("--csv, --json, --markdown: give one of them")
     path = store_file()
     if schema:
-        rows = [(name, column) for name, own in querying.schema(path).items() for column in own]
+        rows = [(name, column) for name, own in queries.schema(path).items() for column in own]
         answer = Answer(["name", "column"], rows, None, 0.0)
         if not (as_csv or as_json or as_markdown):
             _print_schema(path)
             return
     elif search is not None:
-        answer = querying.find(path, search, limit=limit, timeout=timeout)
+        answer = queries.find(path, search, limit=limit, timeout=timeout)
     else:
         assert sql is not None
         text = sys.stdin.read(200_000) if sql == "-" else sql
-        answer = querying.ask(path, text, limit=limit, timeout=timeout)
+        answer = queries.ask(path, text, limit=limit, timeout=timeout)
     if as_csv:
         print(csv_text(answer), end="")
     elif as_json:
@@ -102,7 +102,7 @@ def query(
 
 def store_file() -> Path:
     """The store's file, of this version; InputError if there is none yet."""
-    from store.browse import Browse
+    from store.reading.browse import Browse
 
     home = paths.home()
     browse = Browse(home)
@@ -128,7 +128,7 @@ def csv_text(answer: Answer) -> str:
 def _plain(value: object) -> object:
     from dexter_tui.presentation.run_tables import clean
 
-    value = querying.json_value(value)
+    value = queries.json_value(value)
     if isinstance(value, str):
         return "\n".join(clean(line) for line in value.split("\n"))
     return value
@@ -138,7 +138,7 @@ def json_text(answer: Answer, *, ascii_only: bool = False) -> str:
     """A list of objects, one a line."""
     rows = [
         json.dumps(
-            dict(zip(answer.columns, map(querying.json_value, row), strict=True)),
+            dict(zip(answer.columns, map(queries.json_value, row), strict=True)),
             ensure_ascii=ascii_only,
         )
         for row in answer.rows
@@ -148,7 +148,7 @@ def json_text(answer: Answer, *, ascii_only: bool = False) -> str:
 
 def markdown_text(answer: Answer) -> str:
     """A table of GitHub's Markdown, in which no value is markup."""
-    from store.text import escape, table
+    from store.markdown.escaping import escape, table
 
     rows = [[escape(shown(value)) for value in row] for row in answer.rows]
     return table([[escape(column) for column in answer.columns], *rows])
@@ -156,7 +156,7 @@ def markdown_text(answer: Answer) -> str:
 
 def shown(value: object) -> str:
     """A value for people."""
-    value = querying.json_value(value)
+    value = queries.json_value(value)
     if value is None:
         return ""
     if isinstance(value, float):
@@ -198,8 +198,8 @@ def _print_schema(path: Path) -> None:
     from dexter_tui.presentation.run_tables import plain
 
     console: Any = Console(highlight=False)
-    for name, columns in querying.schema(path).items():
-        stable = name in querying.VIEWS or name == "search"
+    for name, columns in queries.schema(path).items():
+        stable = name in queries.VIEWS or name == "search"
         line = Text.assemble((name, "bold"), ("  view" if stable else "  table", "dim"))
         console.print(line)
         console.print(plain("    " + ", ".join(columns), "dim"))

@@ -1,6 +1,6 @@
 """Starts the reasoning about studies and asks questions; the commands `report` and `probe`.
 
-Nothing here loads torch: the work is done by `dexter_tui.analysis.study_worker`, in its own process.
+Nothing here loads torch: `dexter_tui.analysis.study_worker` does the work, in its own process.
 """
 
 import inspect
@@ -90,7 +90,7 @@ def follow(
     tell: Callable[[str], None],
 ) -> int:
     """Tell how far the reasoning is until its process ends; its exit code. Ctrl-C ends it."""
-    from store import evidence
+    from store import study_records
 
     began = time.monotonic()
     told: dict[str, tuple[str, float]] = {}
@@ -98,7 +98,7 @@ def follow(
     while True:
         try:
             ended = process.poll() is not None
-            for stage in evidence.stages(store, study_id):
+            for stage in study_records.stages(store, study_id):
                 before = told.get(stage.name, ("waiting", 0.0))
                 now = time.monotonic()
                 begun_at.setdefault(stage.name, now) if stage.state == "running" else None

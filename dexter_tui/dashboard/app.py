@@ -1,7 +1,6 @@
 """The dashboard: ``dexter-tui`` without a subcommand, in a terminal.
 
-It computes nothing and holds no run: it reads the store, and asks `dexter_tui.jobs.control` for what is
-to happen. So it may be killed at any time. Work goes on in threads, which never touch widgets;
+It computes nothing and holds no run: it reads the store and asks `dexter_tui.jobs.control` to act. So it may be killed at any time. Work goes on in threads, which never touch widgets;
 they post messages, and handlers do.
 """
 
@@ -27,8 +26,8 @@ from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home import HomeScreen
 from dexter_tui.dashboard.widgets.cells import CACHED_CELLS, Pictures
 from dexter_tui.presentation.run_tables import clean
-from store.browse import Browse
 from store.errors import StoreError
+from store.reading.browse import Browse
 
 TICK = 0.5  # seconds between looks at the store
 SLOW_TICK = 2.0  # with --low-bandwidth

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexter.config import RunConfig
-from store.browse import RunRow
 from store.errors import StoreError
+from store.reading.browse import RunRow
 from store.states import AGAIN, ENDED, State
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dexter_tui.cli.compare_command import Request
     from store import Store
-    from store.retention import Doomed
+    from store.upkeep.retention import Doomed
 
 
 def pause(home: Path, runs: Sequence[RunRow]) -> str:
@@ -103,7 +103,8 @@ def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
 
 def archive(home: Path, names: Sequence[str]) -> str:
     """Take runs (all of a study) out of the lists; if all are out, put them back."""
-    from store import Store, retention
+    from store import Store
+    from store.upkeep import retention
 
     with Store.open(home) as store:
         ids = set(retention.run_ids(store, names))
@@ -116,7 +117,8 @@ def archive(home: Path, names: Sequence[str]) -> str:
 
 def doomed(home: Path, names: Sequence[str]) -> "Doomed":
     """What deleting these runs, studies or comparisons would take. StoreError if it cannot be."""
-    from store import Store, retention
+    from store import Store
+    from store.upkeep import retention
 
     with Store.open(home) as store:
         store.reconcile()
@@ -125,7 +127,8 @@ def doomed(home: Path, names: Sequence[str]) -> "Doomed":
 
 def delete(home: Path, what: "Doomed") -> str:
     """Delete it."""
-    from store import Store, retention
+    from store import Store
+    from store.upkeep import retention
 
     with Store.open(home) as store:
         retention.delete(store, what)
@@ -134,7 +137,8 @@ def delete(home: Path, what: "Doomed") -> str:
 
 def set_note(home: Path, name: str, text: str) -> str:
     """Keep a note about a run, study or comparison; "" takes it away."""
-    from store import Store, retention
+    from store import Store
+    from store.upkeep import retention
 
     with Store.open(home) as store:
         retention.set_note(store, name, text)
@@ -152,10 +156,10 @@ def compare(home: Path, request: "Request") -> str | None:
 
 def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:
     """Hold the others of a comparison against one member, or all against all."""
-    from store import Store
+    from store import Store, comparison_records
 
     with Store.open(home) as store:
-        comparing.set_baseline(store, comparison_id, name)
+        comparison_records.set_baseline(store, comparison_id, name)
     return "no baseline" if name is None else f"baseline: {name}"
 
 

@@ -51,7 +51,7 @@ def start(
 
 def _check_store(home: Path, *, read_only: bool) -> None:
     """A store of an older version is brought up to date, one of a newer version refused."""
-    from store.browse import Browse
+    from store.reading.browse import Browse
 
     state = Browse(home).state_of_schema()
     if state == "new" or (state == "old" and not read_only):

@@ -26,11 +26,12 @@ from typing import Any
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
 from dexter_tui.field_flags import flag
-from store import Store, artifacts, querying
+from store import Store, artifacts
 from store.errors import explained
-from store.export import render
-from store.records import Chosen, gather, restore
+from store.markdown.report import render
+from store.reading import queries
 from store.tables import Run, to_json
+from store.upkeep.transfer import Chosen, gather, restore
 
 MANIFEST = "manifest.sha256"
 RECORDS = "records.jsonl"
@@ -185,14 +186,12 @@ def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
             (),
         ),
     }
-    schema = querying.schema(store.path)
+    schema = queries.schema(store.path)
     found = {}
     for name, (view, condition, order, without) in wanted.items():
         columns = [column for column in schema[view] if column not in without]
         sql = f"SELECT {', '.join(columns)} FROM {view} WHERE {condition} ORDER BY {order}"
-        answer = querying.ask(
-            store.path, sql, limit=querying.MAX_LIMIT, timeout=querying.MAX_TIMEOUT
-        )
+        answer = queries.ask(store.path, sql, limit=queries.MAX_LIMIT, timeout=queries.MAX_TIMEOUT)
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(columns)
@@ -272,9 +271,9 @@ def _flag(name: str, value: object) -> list[str]:
 def _compare_command(store: Store, comparison_id: str, settings: Mapping[str, Any]) -> str:
     from dexter.reasoning.settings import CompareSettings
     from dexter_tui.cli.compare_command import FIELDS
-    from store import comparing
+    from store import comparison_records
 
-    members = comparing.members(store, comparison_id)
+    members = comparison_records.members(store, comparison_id)
     given = ["dexter-tui", "compare"]
     given += list(dict.fromkeys(member.study_id or member.name for member in members))
     for class_name in dict.fromkeys(member.class_name for member in members):
@@ -391,7 +390,7 @@ def _within_limits(source: Path, name: str, size: int, total: int) -> int:
 
 
 def bring_in(store: Store, source: Path) -> Any:
-    """Import a bundle; what `store.records.restore` gives."""
+    """Import a bundle; what `store.upkeep.transfer.restore` gives."""
     files = read(source)
     records = []
     for number, line in enumerate(files[RECORDS].decode(errors="replace").splitlines(), 1):

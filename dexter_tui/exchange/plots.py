@@ -8,10 +8,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from store import Store, comparisons, evidence
-from store.browse import Browse
-from store.records import Chosen
+from store import Store, study_records
+from store.reading import comparisons
+from store.reading.browse import Browse
 from store.tables import Run
+from store.upkeep.transfer import Chosen
 
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#999999", "#000000")
 _BY_VERDICT = {"confirmed": "#d55e00", "refuted": "#009e73"}
@@ -29,7 +30,7 @@ def draw(store: Store, chosen: Chosen) -> dict[str, bytes]:
         scored = [run for run in runs if run.score_value is not None]
         if scored:
             found[f"activation-{study_id}.png"] = _activation(scored)
-        claims = evidence.claims(store, study_id) if study_id in chosen.whole else []
+        claims = study_records.claims(store, study_id) if study_id in chosen.whole else []
         if claims:
             rows = [claim.model_dump() for claim in claims]
             found[f"claims-{study_id}.png"] = _claims({"": rows})

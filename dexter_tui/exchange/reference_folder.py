@@ -26,10 +26,10 @@ from dexter.config import MASK, RunConfig
 from dexter.errors import InputError
 from dexter.reference_options import OPTIONS, classifier_settings, translate
 from dexter.stats import wilson_interval
-from store import Store, artifacts, evidence
+from store import Store, artifacts, study_records
 from store.errors import explained
-from store.records import Record, Restored, classifier_key, restore
 from store.tables import Run, to_json
+from store.upkeep.transfer import Record, Restored, classifier_key, restore
 
 SCORED = 100  # pictures of a text, in the reference
 _RULE = "-" * 22
@@ -304,7 +304,7 @@ def _id(letter: str, text: str) -> str:
 def write_all(store: Store, names: Sequence[str], target: Path) -> Path:
     """Write a run folder for each run into `target`, a new folder."""
     from dexter_tui.exchange.bundle_writer import write_folder
-    from store.records import Chosen
+    from store.upkeep.transfer import Chosen
 
     chosen = Chosen(store, names)
     files: dict[str, bytes] = {}
@@ -323,7 +323,7 @@ def _files(store: Store, run: Run) -> dict[str, bytes]:
     config = run.config
     multi = str(config.get("template")) != "single"
     reports = [r for r in store.reports(study.id) if r.author != "evidence"]
-    captions = {row.sha256: row for row in evidence.captions(store, study.id)}
+    captions = {row.sha256: row for row in study_records.captions(store, study.id)}
     args = {
         "class_to_activate": index,
         "classifier": _their_name(config),
@@ -365,7 +365,7 @@ def _files(store: Store, run: Run) -> dict[str, bytes]:
     text("caption.txt", [f"{' '.join(caption.split())}\n{_RULE}" for caption in told])
     if reports:
         files["report.txt"] = reports[0].markdown.encode()
-    scores = evidence.scores(store, study.id)
+    scores = study_records.scores(store, study.id)
     for name, kind, head in (
         ("as_dexter_prompts.txt", "prompt", "Best Activation Score Prompt"),
         ("as_captions.txt", "caption", "Best Activation Score Caption"),

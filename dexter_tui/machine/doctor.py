@@ -87,7 +87,7 @@ def check_store(
 ) -> list[Finding]:
     """What is wrong inside the home; with ``mend``, after it was put right."""
     from store import Store, StoreError
-    from store.care import examine
+    from store.upkeep.health import examine
 
     if not (home / "store.sqlite").exists():
         runs = len(list((home / "runs").glob("*/journal.jsonl")))
@@ -123,7 +123,7 @@ def check_store(
 
 def rebuild_store(home: Path, *, progress: Callable[[str, int, int], None]) -> list[Finding]:
     """Bring all runs into the store from their journals."""
-    from store.care import rebuild
+    from store.upkeep.health import rebuild
 
     if not (home / "runs").is_dir():
         raise InputError(f"{home}: no runs here whose journals could be read; set DEXTER_HOME")

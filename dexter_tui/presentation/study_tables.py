@@ -7,8 +7,8 @@ from dexter.errors import InputError
 from dexter.reasoning.claims import REASONS, Candidate, Claim, Proportion, in_words
 from dexter.reasoning.settings import ReportSettings
 from dexter.reasoning.topic import as_prompt, split_question, strip_article
-from store import Store, evidence
-from store.findings import report_markdown
+from store import Store, study_records
+from store.markdown.study import report_markdown
 from store.tables import Claim as ClaimRow
 from store.tables import Probe, Study
 
@@ -95,7 +95,7 @@ def answer(
         bench.labels,
         bench.witness.classifier.image_size,
     )
-    probe = evidence.add_probe(
+    probe = study_records.add_probe(
         store,
         classifier_id=classifier_id,
         class_name=bench.labels[bench.class_index],
@@ -105,7 +105,7 @@ def answer(
         treated=treated_prompt,
         claim=claim_row(claim, bench.key, bench.detector),
     )
-    [(_, row)] = [entry for entry in evidence.probes(store) if entry[0].id == probe.id]
+    [(_, row)] = [entry for entry in study_records.probes(store) if entry[0].id == probe.id]
     return probe_json(probe, row)
 
 
@@ -142,7 +142,7 @@ def probe_json(probe: Probe, claim: ClaimRow) -> dict[str, Any]:
 def study_json(store: Store, study: Study) -> dict[str, Any]:
     """All that was found about a study, to be added to what is known of its runs."""
     return {
-        "stages": [_row(stage) for stage in evidence.stages(store, study.id)],
+        "stages": [_row(stage) for stage in study_records.stages(store, study.id)],
         "captions": [
             {
                 "picture": row.sha256,
@@ -151,13 +151,13 @@ def study_json(store: Store, study: Study) -> dict[str, Any]:
                 "input_tokens": row.input_tokens,
                 "output_tokens": row.output_tokens,
             }
-            for row in evidence.captions(store, study.id)
+            for row in study_records.captions(store, study.id)
         ],
-        "claims": [claim_json(claim) for claim in evidence.claims(store, study.id)],
+        "claims": [claim_json(claim) for claim in study_records.claims(store, study.id)],
         "attribution": [
-            row.model_dump(mode="json") for row in evidence.attribution(store, study.id)
+            row.model_dump(mode="json") for row in study_records.attribution(store, study.id)
         ],
-        "scores": [_row(row) for row in evidence.scores(store, study.id)],
+        "scores": [_row(row) for row in study_records.scores(store, study.id)],
         "reports": [
             {
                 "author": report.author,
@@ -254,12 +254,12 @@ def study_view(store: Store, study: Study) -> "RenderableType | None":
 
     parts: list[RenderableType] = []
     reports = [report for report in store.reports(study.id) if report.body is not None]
-    claims = evidence.claims(store, study.id)
+    claims = study_records.claims(store, study.id)
     if claims:
         parts += ["", claims_table(claims)]
     if reports and reports[0].body is not None:
         parts += ["", report_view(reports[0].body)]
-    failed = [stage for stage in evidence.stages(store, study.id) if stage.state == "failed"]
+    failed = [stage for stage in study_records.stages(store, study.id) if stage.state == "failed"]
     if failed:
         from dexter_tui.presentation.run_tables import plain
 

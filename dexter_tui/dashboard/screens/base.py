@@ -14,8 +14,8 @@ from dexter.errors import InputError
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import ACTIONS
 from dexter_tui.presentation.run_tables import clean
-from store.browse import RunRow
 from store.errors import StoreError
+from store.reading.browse import RunRow
 
 if TYPE_CHECKING:
     from dexter_tui.dashboard.app import DexterApp
@@ -200,7 +200,7 @@ class DataScreen(Screen[None]):
         def write() -> str:
             from dexter.config import PRESETS, RunConfig
             from store import Store
-            from store.export import markdown
+            from store.markdown.report import markdown
 
             path = Path.cwd() / f"report-{'-'.join(names[:3])}.md"
             any_study = {"classifier": "any", "class_name": "any"}

@@ -24,7 +24,7 @@ from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.run_list import short_spec
 from dexter_tui.presentation import comparison_tables
 from dexter_tui.presentation.run_tables import clean
-from store import comparisons
+from store.reading import comparisons
 
 if TYPE_CHECKING:
     from dexter_tui.dashboard.app import DexterApp

@@ -14,7 +14,7 @@ from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.summaries import frame_caption
 from dexter_tui.machine.terminal_images import no_questions
-from store.browse import FrameRow
+from store.reading.browse import FrameRow
 
 if TYPE_CHECKING:
     from dexter_tui.dashboard.app import DexterApp

@@ -7,7 +7,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from dexter_tui.dashboard.actions import PLACES, bindings, of, sign
-from store import filters
+from store.reading import filters
 
 _INTRODUCTIONS = {
     "home": "All studies, newest first, with their runs (one for each seed). A study asks what one "

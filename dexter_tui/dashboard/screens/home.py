@@ -22,8 +22,8 @@ from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.run_list import RunList, around, place
 from dexter_tui.dashboard.widgets.summaries import frame_caption, run_facts, study_facts
 from dexter_tui.presentation.run_tables import clean, short_path
-from store.browse import ORDERS, ClaimRow, FrameRow, Keys, RunRow, StepRow, StudyRow
-from store.filters import FilterError, compile_filter
+from store.reading.browse import ORDERS, ClaimRow, FrameRow, Keys, RunRow, StepRow, StudyRow
+from store.reading.filters import FilterError, compile_filter
 from store.states import AGAIN, ENDED, State
 
 PREVIEW_SECONDS = 2.0  # between two pictures: one of 24 by 12 cells is 10 kB on the line

@@ -20,8 +20,8 @@ from dexter_tui.dashboard.screens.tabbed_screen import TextPage
 from dexter_tui.dashboard.widgets.cells import Lines, fit, strip_of
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.presentation.run_tables import clean
-from store import querying
 from store.errors import StoreError
+from store.reading import queries
 
 if TYPE_CHECKING:
     from dexter_tui.dashboard.app import DexterApp
@@ -39,7 +39,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.answer: querying.Answer | None = None
+        self.answer: queries.Answer | None = None
         self._widths: list[int] = []
         self._told = Text()
 
@@ -49,7 +49,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
         self.virtual_size = Size(self.size.width, len(told.plain.splitlines()))
         self.refresh()
 
-    def show(self, answer: querying.Answer) -> None:
+    def show(self, answer: queries.Answer) -> None:
         """Another answer."""
         self.answer = answer
         texts = [answer.columns, *([_shown(v) for v in row] for row in answer.rows[:500])]
@@ -125,7 +125,7 @@ class QueryScreen(DataScreen):
         with suppress(OSError, ValueError):
             lines = self._file.read_text(encoding="utf-8").splitlines()[-_KEPT:]
             past = [str(json.loads(line)) for line in lines]
-        return querying.schema(self.dexter.browse.path), past
+        return queries.schema(self.dexter.browse.path), past
 
     def show(self, data: tuple[dict[str, list[str]], list[str]]) -> None:
         if self._schema:
@@ -136,13 +136,13 @@ class QueryScreen(DataScreen):
         palette = self.dexter.palette
         text = Text()
         for name, columns in self._schema.items():
-            stable = name in querying.VIEWS or name == "search"
+            stable = name in queries.VIEWS or name == "search"
             text.append(f"{clean(name)}\n", f"bold {palette.primary if stable else palette.text}")
             text.append("".join(f"  {clean(column)}\n" for column in columns), palette.dim)
         self.query_one("#query-schema", TextPage).put(text)
         if self.query_one(AnswerView).answer is None and not self._asking:
             told = Text("Some to begin with; F3 brings them to the editor\n\n", palette.dim)
-            for number, (title, sql) in enumerate(querying.EXAMPLES, 1):
+            for number, (title, sql) in enumerate(queries.EXAMPLES, 1):
                 told.append(f"{number:>2}  {title}\n", "bold")
                 told.append(f"    {sql}\n", palette.dim)
             self.query_one(AnswerView).tell(told)
@@ -163,7 +163,7 @@ class QueryScreen(DataScreen):
 
     def _ask(self, sql: str) -> None:
         try:
-            answer = querying.ask(self.dexter.browse.path, sql)
+            answer = queries.ask(self.dexter.browse.path, sql)
         except StoreError as refused:
             self.app.call_from_thread(self._refused, str(refused))
         except Exception as defect:
@@ -177,7 +177,7 @@ class QueryScreen(DataScreen):
         entitle(view, "Answer: refused")
         view.tell(Text(clean(told), self.dexter.palette.bad))
 
-    def _answered(self, answer: querying.Answer) -> None:
+    def _answered(self, answer: queries.Answer) -> None:
         self._asking = False
         view = self.query_one(AnswerView)
         view.show(answer)
@@ -195,8 +195,8 @@ class QueryScreen(DataScreen):
                 self._file.chmod(0o600)
 
     def action_history(self, by: int) -> None:
-        past = [*(sql for _, sql in reversed(querying.EXAMPLES)), *self._past]
-        before = len(querying.EXAMPLES)
+        past = [*(sql for _, sql in reversed(queries.EXAMPLES)), *self._past]
+        before = len(queries.EXAMPLES)
         place = max(0, min(self._place + before + by, len(past)))
         self._place = place - before
         self._put(past[place] if place < len(past) else "")

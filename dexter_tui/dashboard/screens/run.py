@@ -37,7 +37,7 @@ from dexter_tui.dashboard.widgets.summaries import (
     words_table,
 )
 from dexter_tui.presentation.run_tables import clean, short_path, size
-from store.browse import FrameRow, PromptRow, RunRow, StepRow, WordGainRow
+from store.reading.browse import FrameRow, PromptRow, RunRow, StepRow, WordGainRow
 from store.states import AGAIN, ENDED
 
 REPLAY_SECONDS = 0.2  # between two pictures of a replay

@@ -29,7 +29,7 @@ from dexter_tui.dashboard.widgets.summaries import (
     study_facts,
 )
 from dexter_tui.presentation.run_tables import clean
-from store.browse import ClaimRow, ReportRow, RunRow, StageRow, StudyRow
+from store.reading.browse import ClaimRow, ReportRow, RunRow, StageRow, StudyRow
 from store.states import State
 
 # Where a report was made, and a page of it is empty all the same.
@@ -344,7 +344,7 @@ class StudyScreen(PagesScreen):
 def _markdown(report: ReportRow) -> str:
     """A report for the screen, all of it as data; for a thread, as it loads SQLAlchemy."""
     if report.body is not None:
-        from store.findings import report_markdown
+        from store.markdown.study import report_markdown
 
         return report_markdown(report.body, level=2)
     return "\n".join(clean(line) for line in report.markdown.splitlines())

@@ -14,7 +14,7 @@ from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.cells import Lines, fit, strip_of
 from dexter_tui.presentation.run_tables import clean
-from store.browse import ClaimRow
+from store.reading.browse import ClaimRow
 
 if TYPE_CHECKING:
     from dexter_tui.dashboard.app import DexterApp

@@ -12,7 +12,7 @@ from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.widgets.cells import Lines, strip_of
-from store.browse import FrameRow
+from store.reading.browse import FrameRow
 
 if TYPE_CHECKING:
     from dexter_tui.dashboard.app import DexterApp

@@ -11,7 +11,7 @@ from textual.strip import Strip
 from dexter_tui.dashboard.widgets.cells import Lines, fit
 from dexter_tui.dashboard.widgets.chart import GUTTER, Axis, CursorWanted, index_at
 from dexter_tui.presentation.run_tables import clean
-from store.browse import StepRow
+from store.reading.browse import StepRow
 
 if TYPE_CHECKING:
     from dexter_tui.dashboard.app import DexterApp

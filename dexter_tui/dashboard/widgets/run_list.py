@@ -15,7 +15,7 @@ from dexter.config import TEMPLATES
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.widgets.cells import Lines, bar, fit, strip_of
 from dexter_tui.presentation.run_tables import clean, duration
-from store.browse import RunRow, StudyRow
+from store.reading.browse import RunRow, StudyRow
 from store.states import State
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _MARGIN = 40  # rows read before and behind those in sight
 class RunList(ScrollView, Lines, can_focus=True):
     """Runs below their studies, or, in another order, runs alone.
 
-    `keys` are those of `store.browse.Browse.keys`. Rows that are not known yet are asked for by
-    `Wanted`.
+    `keys` come from `store.reading.browse.Browse.keys`. The message `Wanted` asks for rows that are
+    not loaded yet.
     """
 
     BINDINGS = bindings("list")

@@ -10,7 +10,7 @@ from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.cells import bar, fit, sparkline
 from dexter_tui.dashboard.widgets.run_list import short_spec, template_text
 from dexter_tui.presentation.run_tables import clean, duration, size
-from store.browse import ClaimRow, FrameRow, RunRow, StageRow, StepRow, StudyRow
+from store.reading.browse import ClaimRow, FrameRow, RunRow, StageRow, StepRow, StudyRow
 from store.states import State
 
 

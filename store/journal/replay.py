@@ -1,4 +1,4 @@
-"""From a run's journal (`store.journal`) into the tables, and back."""
+"""From a run's journal (`store.journal.run_journal`) into the tables, and back."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from store.clock import now
-from store.journal import Entry
+from store.journal.run_journal import Entry
 from store.states import ENDED, State, sources
 from store.tables import (
     Artifact,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from store.text import escape, line, table
+from store.markdown.escaping import escape, line, table
 
 Show = Callable[[str, int], str]
 """A picture of the bank, by prompt and seed, as Markdown; "" if it is not there any more."""

@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from store.browse import connect_read_only
 from store.errors import StoreError, explained
+from store.reading.browse import connect_read_only
 
 LIMIT = 1000  # rows
 MAX_LIMIT = 1_000_000

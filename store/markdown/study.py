@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from store import evidence
+from store import study_records
+from store.markdown.escaping import escape, line, printable, table
 from store.store import Store
 from store.tables import Attribution, Claim, Evidence, Report, Score, Study
-from store.text import escape, line, printable, table
 
 _MARKS = {"unverified": "unverified", "contradicted": "contradicts the evidence"}
 _CAPTIONS = 12
@@ -22,17 +22,17 @@ def blocks(store: Store, study: Study) -> list[str]:
     for report in _newest(store.reports(study.id)):
         found += [f"### Report by {escape(report.author)}, {report.created_at:%Y-%m-%d}"]
         found.append(text_of(report))
-    claims = evidence.claims(store, study.id)
+    claims = study_records.claims(store, study.id)
     if claims:
-        details = evidence.evidence(store, [claim.id for claim in claims])
+        details = study_records.evidence(store, [claim.id for claim in claims])
         found += ["### Claims", claims_table(claims), _pairs(claims, details)]
-    words = evidence.attribution(store, study.id)
+    words = study_records.attribution(store, study.id)
     if words:
         found += ["### Which words carry it", attribution_text(words)]
-    scores = evidence.scores(store, study.id)
+    scores = study_records.scores(store, study.id)
     if scores:
         found += ["### Texts as prompts", scores_table(scores)]
-    captions = evidence.captions(store, study.id)
+    captions = study_records.captions(store, study.id)
     if captions:
         lines = dict.fromkeys(f"- {line(row.text[:500])}" for row in captions)
         found += [

@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from store.browse import Browse
 from store.errors import StoreError, explained
 from store.locks import is_locked
+from store.reading.browse import Browse
 
 _CLAIM = [
     "concept",

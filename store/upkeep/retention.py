@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import col, select
 
-from store import comparing
+from store import comparison_records
 from store.clock import now
 from store.errors import StoreError, explained
-from store.evidence import _delete_claims
 from store.locks import is_locked, try_lock
 from store.store import Store
+from store.study_records import _delete_claims
 from store.tables import (
     Artifact,
     Attribution,
@@ -77,8 +77,8 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     comparisons: list[str] = []
     for name in names:
         if name.startswith("c"):
-            comparisons.append(comparing.comparison(store, name).id)
-            if is_locked(comparing.lock_path(store, comparisons[-1])):
+            comparisons.append(comparison_records.comparison(store, name).id)
+            if is_locked(comparison_records.lock_path(store, comparisons[-1])):
                 raise StoreError(f"comparison {comparisons[-1]} is being made; wait for its end")
             continue
         found = store.find(name)
@@ -126,7 +126,7 @@ def delete(store: Store, what: Doomed) -> None:
                 raise StoreError(f"run {run_id} is at work; cancel it first")
             locks.append(lock)
         for comparison_id in what.comparisons:
-            comparing.delete_comparison(store, comparison_id)
+            comparison_records.delete_comparison(store, comparison_id)
         with store._write(durable=True) as session:
             shas = _only_here(session, what.runs)
             for part in _parts(what.runs):
@@ -196,7 +196,11 @@ def set_note(store: Store, name: str, text: str) -> str:
 
 def named(store: Store, name: str) -> str:
     """The id of a run, study or comparison, from it or a unique beginning of it."""
-    return comparing.comparison(store, name).id if name.startswith("c") else store.find(name).id
+    return (
+        comparison_records.comparison(store, name).id
+        if name.startswith("c")
+        else store.find(name).id
+    )
 
 
 def archived(store: Store) -> set[str]:

@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
-from store import artifacts, comparing, comparisons, recording
-from store.browse import Browse
+from store import artifacts, comparison_records
 from store.errors import StoreError
+from store.journal import replay
+from store.reading import comparisons
+from store.reading.browse import Browse
 from store.states import ENDED, State
 from store.store import Store
 from store.tables import (
@@ -66,9 +68,9 @@ class Chosen:
         self.comparisons: dict[str, Comparison] = {}
         for name in names:
             if name.startswith("c"):
-                found = comparing.comparison(store, name)
+                found = comparison_records.comparison(store, name)
                 self.comparisons[found.id] = found
-                for member in comparing.members(store, found.id):
+                for member in comparison_records.members(store, found.id):
                     if member.study_id is not None:
                         self._study(store, store.study(member.study_id))
             elif name.startswith("s"):
@@ -319,14 +321,14 @@ def restore(
     try:
         with store._write(durable=True) as session:
             for artifact in placed:
-                recording.write_artifact(session, artifact)
+                replay.write_artifact(session, artifact)
             _Writer(session, by_kind, result).write()
     except (ValidationError, TypeError, KeyError, OverflowError, IndexError) as error:
         raise StoreError(f"a record that cannot be read: {_first_line(error)}") from None
     for run_id in result.added:
         if run_id.startswith("r"):
             with store._read() as session:
-                entry = recording.rows_entry(session, session.get_one(Run, run_id))
+                entry = replay.rows_entry(session, session.get_one(Run, run_id))
             store.journal(run_id).replace([entry])
     return result
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from store import artifacts, keeping, recording
+from store import artifacts
 from store.clock import now
 from store.database import backup, connect
 from store.errors import StoreError, explained
-from store.journal import NAME, Journal
+from store.journal import replay, study_file
+from store.journal.run_journal import NAME, Journal
 from store.locks import FileLock, is_locked
 from store.states import ACTIVE, State
 from store.store import Store
@@ -235,9 +236,9 @@ def rebuild(home: Path, *, progress: Progress = _silent) -> Rebuilt:
 def _restore_studies(store: Store) -> Iterator[str]:
     for file in sorted((store.home / "studies").glob("*.json")):
         with contextlib.suppress(OSError, ValueError):  # torn: the next stage writes it anew
-            study_id, kept = keeping.read(file)
+            study_id, kept = study_file.read(file)
             with store._write() as session:
-                count = keeping.restore(session, study_id, kept)
+                count = study_file.restore(session, study_id, kept)
             if count:
                 yield study_id
 
@@ -245,12 +246,12 @@ def _restore_studies(store: Store) -> Iterator[str]:
 def restore(store: Store, run_id: str) -> bool:
     """Write a run that the store does not have out of its journal; whether that could be done."""
     entries = store.journal(run_id).read()
-    if not entries or entries[0]["kind"] not in recording.WHOLE:
+    if not entries or entries[0]["kind"] not in replay.WHOLE:
         return False
     with store._write() as session:
-        recording.restore(session, entries[0])
+        replay.restore(session, entries[0])
         if entries[1:]:
-            recording.apply(session, run_id, entries[1:], rebuilding=True)
+            replay.apply(session, run_id, entries[1:], rebuilding=True)
         _drop_frames_without_file(store, session, run_id)
         run = session.get_one(Run, run_id)
         session.refresh(run)

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from store import artifacts, comparison_page, comparisons, findings
-from store.browse import Browse
+from store import artifacts
 from store.errors import StoreError, explained
+from store.markdown import comparison
+from store.markdown.escaping import escape, table
+from store.reading import comparisons
+from store.reading.browse import Browse
 from store.store import Store
 from store.tables import Classifier, Frame, Run, Step, Study, to_json
-from store.text import escape, table
 
 METHOD = """\
 DEXTER (arXiv 2510.14741) searches, without any data, for the words of a prompt whose generated
@@ -126,7 +128,7 @@ class _Page:
         sections: Sequence[tuple[Study, list[Run]]],
         pages: Sequence[Mapping[str, Any]] = (),
     ) -> str:
-        title = comparison_page.title(pages[0]) if pages else _title(sections)
+        title = comparison.title(pages[0]) if pages else _title(sections)
         blocks = [f"# {title}", METHOD]
         for page in pages:
             blocks += self._comparison(page)
@@ -148,7 +150,7 @@ class _Page:
             self.pictures[name] = data
             return f"![{escape(prompt)}]({quote(self.folder)}/{name})"
 
-        return comparison_page.blocks(
+        return comparison.blocks(
             page, lambda claim: comparisons.pairs(browse, claim, limit=2), show
         )
 
@@ -163,7 +165,7 @@ class _Page:
         trends = self._trends(runs)
         if trends:
             blocks += ["### Loss by step", trends]
-        blocks += findings.blocks(self.store, study)
+        blocks += study.blocks(self.store, study)
         return [*blocks, "### Settings", self._settings(study, runs)]
 
     def _frames(self, study: Study, runs: list[Run]) -> str:

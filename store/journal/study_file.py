@@ -16,7 +16,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from store.artifacts import write_atomic
-from store.recording import times
+from store.journal.replay import times
 from store.tables import (
     Artifact,
     Attribution,

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from store.errors import StoreError, explained
-from store.filters import Condition, compile_filter
 from store.locks import is_locked
+from store.reading.filters import Condition, compile_filter
 from store.states import ACTIVE, State
 
-_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+_MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
 _PACE_STEPS = 20  # the last steps, from which the time left is told
 _MAX_VARIABLES = 500  # row ids asked for at a time
 _BATCH = 5_000  # keys read before asking whether they are still wanted
@@ -158,7 +158,7 @@ class PromptRow(NamedTuple):
 
 
 class WordGainRow(NamedTuple):
-    """By how much a picture's loss falls with a word in the prompt (`dexter.search.word_gains.WordGain`)."""
+    """A fall of the loss with a word in the prompt (`dexter.search.word_gains.WordGain`)."""
 
     word: str
     gain: float

@@ -1,6 +1,6 @@
 """What comparisons write: who is compared, how far it is, and what was found.
 
-Functions of an open `Store`, as in `store.evidence`. What was found is read by `store.comparisons`.
+Functions of an open `Store`, as in `store.study_records`; `store.reading.comparisons` reads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from sqlmodel import col, select
 
 from store.clock import now
 from store.errors import StoreError
-from store.evidence import _add_claim, _delete_claims
 from store.store import Store, _new_id
+from store.study_records import _add_claim, _delete_claims
 from store.tables import Activation, Claim, Comparison, Difference, Disagreement, Member
 
 
