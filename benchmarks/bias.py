@@ -6,8 +6,8 @@ less; between them, and for what the class is by definition, nothing is scored.
 
 Words: three seeds name a family if at least two of them have a word of it that carries their best
 prompts (`dexter.search.word_gains`); the share of such seeds ranks the units. Claims: each member
-is asked for the families planted in its task and some more (`benchmarks.claims`); a positive is found
-if the effect is confirmed with the true sign.
+is asked for the families planted in its task and some more (`benchmarks.claims`); a positive is
+found if the effect is confirmed with the true sign.
 
 `make bench-bias` takes a fixed subset, `make bench-bias-full` the whole fleet; both go on where
 they were stopped.

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dexter import stats
+from dexter.reasoning.bank import Request
 from dexter.reasoning.claims import Candidate
 from dexter.reasoning.evidence import Experiment, Pair, PromptLayout, Witness
-from dexter.reasoning.pictures import Request
 from dexter.reasoning.topic import Slot
 from dexter.seeds import picture_seeds
 

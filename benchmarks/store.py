@@ -26,7 +26,7 @@ from typing import Any
 from PIL import Image
 
 from dexter.config import RunConfig
-from dexter_tui.jobs import control
+from dexter_tui.jobs import control, submit
 from dexter_tui.jobs.launch import log_file, slot_log
 from dexter_tui.jobs.recorder import Recorder
 from dexter_tui.machine import devices
@@ -169,7 +169,7 @@ def work_through(home: Path, configs: list[RunConfig], slots: int) -> dict[str, 
     os.environ |= {"DEXTER_HOME": str(home), devices.CPU_SLOTS: str(slots)}
     begun = time.monotonic()
     with Store.open(home) as store:
-        run_ids = control.enqueue(store, configs)
+        run_ids = submit.enqueue(store, configs)
         told_at = begun
         while left := [run for run in store.runs() if run.state not in ENDED]:
             store.reconcile()

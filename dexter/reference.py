@@ -7,32 +7,17 @@ import json
 import uuid
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from dexter.classifiers import Classifier, load_classifier
+from dexter.classifiers import Classifier
 from dexter.config import RunConfig
 from dexter.device import select_device
 from dexter.generation.generator import Generator
 from dexter.models import generator_of
-from dexter.reference_options import classifier_settings
 from dexter.search.optimize import Optimization, optimize
 from dexter.search.prompt import load_masked_lm
 from dexter.search.score import draw_frames
-
-
-def build_classifier_and_transforms(
-    classifier: str, device: str = "auto", use_tfms: bool = True, **options: Any
-) -> tuple[Classifier, None]:
-    """A classifier by the reference's name or by a spec of this code, and its transforms.
-
-    The latter are None: classifiers scale and normalise by themselves, as the reference does.
-    ``options``: of `load_classifier`, before those that the name stands for.
-    """
-    settings: dict[str, Any] = {**classifier_settings(classifier), "input": "reference"} | options
-    spec = settings.pop("classifier")
-    return load_classifier(spec, device=select_device(device), **settings), None
 
 
 class DEXTER:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dexter.config import RunConfig
-from dexter_tui.jobs import control, launch
+from dexter_tui.jobs import control, launch, submit
 from dexter_tui.jobs.launch import log_file, slot_log
 from store import ACTIVE, ENDED, State, Store, StoreError
 from store.clock import SKEW
@@ -87,7 +87,7 @@ class Chaos:
     # The world
 
     def enqueue(self, count: int) -> list[str]:
-        return control.enqueue(self.store, [self.rng.choice(self.configs) for _ in range(count)])
+        return submit.enqueue(self.store, [self.rng.choice(self.configs) for _ in range(count)])
 
     def operate(self) -> None:
         """What a dashboard does all the time, and a person now and then."""
@@ -370,7 +370,7 @@ class Chaos:
 
     def play(self, faults: int, at_least: int, tell: Callable[[str], None]) -> None:
         """Undisturbed runs, then faults, then the reckoning."""
-        references = control.enqueue(self.store, self.configs)
+        references = submit.enqueue(self.store, self.configs)
         self.until(self.all_ended, "the undisturbed runs did not end")
         truth = {}
         for run_id in references:

@@ -18,6 +18,7 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 
 from dexter_tui.dashboard import actions, themes
+from dexter_tui.dashboard.cells import strip_of
 from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 from dexter_tui.dashboard.screens.form_screen import fuzzy
 from dexter_tui.dashboard.screens.help import HelpScreen
@@ -25,7 +26,6 @@ from dexter_tui.dashboard.screens.home import FIRST_RUNS, HomeScreen
 from dexter_tui.dashboard.screens.new_run import NewRunScreen
 from dexter_tui.dashboard.screens.run import RunScreen
 from dexter_tui.dashboard.screens.study import StudyScreen
-from dexter_tui.dashboard.widgets.cells import strip_of
 from dexter_tui.dashboard.widgets.chart import Chart
 from dexter_tui.dashboard.widgets.form import Form
 from dexter_tui.dashboard.widgets.gallery import Gallery

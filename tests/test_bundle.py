@@ -17,6 +17,7 @@ from PIL import Image
 from shown_store import DONE, FAILED, STUDY
 from test_compare import HOSTILE, hostile_comparison
 
+from dexter_tui.exchange import bundle_reader
 from store import Store, StoreError, artifacts, comparison_records, study_records
 from store.upkeep import retention
 from store.upkeep.transfer import Chosen, gather
@@ -234,7 +235,7 @@ def test_another_run_of_the_same_id_is_left_alone(home: Path, tmp_path: Path) ->
         files["manifest.sha256"] = bundle_writer.manifest(files)
         bundle_writer.write_folder(files, tmp_path / "bundle")
         with pytest.raises(StoreError, match="another of this id"):
-            bundle_writer.bring_in(store, tmp_path / "bundle")
+            bundle_reader.bring_in(store, tmp_path / "bundle")
 
 
 def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from dexter_tui import formatting
 from dexter_tui.cli.live_progress import Lines, Screen
 from dexter_tui.machine import terminal_images
 from dexter_tui.presentation import run_tables
@@ -140,11 +141,11 @@ def test_half_blocks_suit_the_terminals_colours(
     ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert run_tables.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500_000, "2 MB"), (12.04e9, "12.0 GB")]
 )
 def test_sizes(count: float, text: str) -> None:
-    assert run_tables.size(count) == text
+    assert formatting.size(count) == text

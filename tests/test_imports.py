@@ -72,7 +72,7 @@ def test_the_dashboard_loads_neither_torch_nor_a_database_before_its_first_paint
     code = """
 import asyncio
 from pathlib import Path
-from dexter_tui.app import DexterApp
+from dexter_tui.dashboard.app import DexterApp
 
 async def paint():
     async with DexterApp(Path()).run_test() as pilot:

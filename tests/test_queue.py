@@ -15,7 +15,7 @@ import pytest
 import tiny
 
 from dexter.config import RunConfig
-from dexter_tui.jobs import control
+from dexter_tui.jobs import control, submit
 from dexter_tui.jobs.launch import log_file, worker_environment
 from dexter_tui.machine import devices
 from store import ENDED, State, Store
@@ -93,7 +93,7 @@ def ended(store: Store, run: str) -> Any:
 
 
 def begin(store: Store, *configs: RunConfig) -> list[str]:
-    run_ids = control.enqueue(store, configs)
+    run_ids = submit.enqueue(store, configs)
     control.ensure_runners(store, again=True)
     return run_ids
 
@@ -195,7 +195,7 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
         return again.state_dict()["step"]
 
     with Store.open(tmp_path) as store:
-        [run] = control.enqueue(store, [config()])
+        [run] = submit.enqueue(store, [config()])
         recorder = Recorder(store, store.claim_run())
         recorder.start(store.run(run))
         going = search()
@@ -368,7 +368,7 @@ def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_p
 )
 def test_refused(quiet, store, cli, tmp_path, arguments, names):
     # In a study of its own: no other test has runs of so many steps.
-    [run] = control.enqueue(store, [config(seed=9, steps=1000 + len(store.runs()))])
+    [run] = submit.enqueue(store, [config(seed=9, steps=1000 + len(store.runs()))])
     paused = control.pause(store, run)
     texts = {"LIST": "[1, 2]", "BROKEN": "a: [", "MANY": "seeds: 5000"}
     for name, text in texts.items():

@@ -7,6 +7,7 @@ import pytest
 import toy
 
 from benchmarks.calibration import aa_tests, planted_tests
+from dexter.reasoning.bank import MemoryBank
 from dexter.reasoning.claims import Candidate, Claim, judge
 from dexter.reasoning.evidence import (
     Experiment,
@@ -16,7 +17,7 @@ from dexter.reasoning.evidence import (
     Witness,
     placebo_words,
 )
-from dexter.reasoning.pictures import MemoryBank, Pictures
+from dexter.reasoning.pictures import Pictures
 from dexter.reasoning.topic import Family, Topic, World, make_topic, split_question
 from dexter.seeds import seed_range
 from dexter.stats import LOOKS

@@ -265,7 +265,7 @@ def test_a_report_can_be_ended_and_leaves_no_lock(
     study: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dexter.reasoning.settings import ReportSettings
-    from dexter_tui.cli.report_commands import start_report, study_lock
+    from dexter_tui.analysis.study_process import start_report, study_lock
     from store import StoreError
 
     asked = threading.Event()

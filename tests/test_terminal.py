@@ -17,7 +17,7 @@ import json, sys
 from dexter_tui import terminal
 kind = terminal.probe(sys.argv[1])
 from textual.app import App
-from dexter_tui.screens.picture import hires
+from dexter_tui.dashboard.screens.enlarged_picture import hires
 
 class Noting(App):
     keys = []

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexter import model_folders
-from dexter.classifiers import ClassifierInfo, Options, hf
+from dexter.classifiers import hf
+from dexter.classifiers.options import ClassifierInfo, Options
 from dexter.errors import InputError
 
 if TYPE_CHECKING:

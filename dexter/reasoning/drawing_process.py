@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from dexter.config import RunConfig
-from dexter.reasoning.pictures import Images, Request
+from dexter.reasoning.bank import Images, Request
 
 SMALL = 2**31  # bytes a process may take at its peak; the lab takes 1.4 GB by estimate
 

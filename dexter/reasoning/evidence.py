@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexter import stats
+from dexter.reasoning.bank import Images, Request
 from dexter.reasoning.claims import (
     DRAWN,
     MIN_EFFECT,
@@ -29,7 +30,7 @@ from dexter.reasoning.claims import (
     judge,
 )
 from dexter.reasoning.detection import Detector, Embeddings
-from dexter.reasoning.pictures import Images, Pictures, Request
+from dexter.reasoning.pictures import Pictures
 from dexter.reasoning.topic import (
     PLACEBO_WORDS,
     Slot,

@@ -34,16 +34,10 @@ from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.generation.generator import Noise, to_uint8
 from dexter.planning.estimate import BUDGET_BYTES, Estimate, estimate
-from dexter.search.objective import (
-    Objective,
-    ReferenceTargets,
-    SlotTargets,
-    TupleHistory,
-    Words,
-    masked_lm_loss,
-    sentence_loss,
-)
+from dexter.search.objective import Objective, masked_lm_loss, sentence_loss
 from dexter.search.prompt import MaskedLM, PromptModel, Sample
+from dexter.search.pseudo_targets import ReferenceTargets, SlotTargets
+from dexter.search.tuple_history import TupleHistory, Words
 from dexter.search.word_gains import WordGain, word_gains
 from dexter.seeds import picture_seeds
 

@@ -21,9 +21,9 @@ from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.settings import CompareSettings
 from dexter.reasoning.topic import Topic
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
-from dexter_tui.analysis.study_worker import Bench, Cancelled, Progress, log
-from dexter_tui.presentation import study_tables
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.analysis import claim_rows
+from dexter_tui.analysis.bench import Bench, Cancelled, Progress, log
+from dexter_tui.formatting import clean
 from store import State, Store, StoreError, comparison_records, study_records
 from store.locks import try_lock
 from store.tables import Member
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dexter.reasoning.pictures import Request
+    from dexter.reasoning.bank import Request
 
 
 @dataclass
@@ -303,9 +303,7 @@ class CompareWorker:
                 for member in self.members
             },
             claims={
-                member_id: [
-                    study_tables.claim_row(claim, bench.key, bench.detector) for claim in own
-                ]
+                member_id: [claim_rows.claim_row(claim, bench.key, bench.detector) for claim in own]
                 for member_id, own in claims.items()
             },
             differences=differences,

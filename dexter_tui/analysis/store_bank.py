@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from dexter.reasoning.pictures import Images, Request
+from dexter.reasoning.bank import Images, Request
 from store import Store, study_records
 from store.artifacts import open_picture
 from store.tables import Picture

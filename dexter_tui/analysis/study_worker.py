@@ -8,7 +8,6 @@ stage; started again it goes on from there. It holds the study's lock for as lon
 Exit code: 0, 1 if a stage failed, 2 for refused input.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -16,9 +15,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,44 +27,16 @@ from dexter.reasoning import chat
 from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.report import Facts, Report, checked_report, evidence_report, question
 from dexter.reasoning.settings import ReportSettings, remote_name
-from dexter.reasoning.topic import Topic, World
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
-from dexter_tui.cli.report_commands import STAGES, study_lock
-from dexter_tui.presentation import study_tables
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.analysis import claim_rows, probe
+from dexter_tui.analysis.bench import Bench, Cancelled, Progress, digest, log
+from dexter_tui.analysis.study_process import STAGES, study_lock
+from dexter_tui.formatting import clean
 from store import State, Store, StoreError, study_records
 from store.locks import try_lock
 from store.tables import Frame, Run, Study
 
-TELL_SECONDS = 0.5
 BEST_PROMPTS = 3  # scored anew, beside the captions
-
-
-class Cancelled(Exception):
-    """The user asked for an end."""
-
-
-@dataclass
-class Progress:
-    """Of one stage, written to the store twice a second."""
-
-    tell: Callable[[str, int, int], None]
-    done: int = 0
-    total: int = 0
-    _told_at: float = 0.0
-
-    def plan(self, more: int) -> None:
-        """So much is still to do."""
-        self.total = self.done + more
-        self.add(0)
-
-    def add(self, count: int) -> None:
-        self.done += count
-        self.total = max(self.total, self.done)
-        now = time.monotonic()
-        if now - self._told_at >= TELL_SECONDS:
-            self._told_at = now
-            self.tell("running", self.done, self.total)
 
 
 class StudyWorker:
@@ -269,7 +240,7 @@ class StudyWorker:
         study_records.replace_claims(
             self.store,
             self.study.id,
-            [study_tables.claim_row(claim, bench.key, bench.detector) for claim in claims],
+            [claim_rows.claim_row(claim, bench.key, bench.detector) for claim in claims],
         )
         return claims
 
@@ -375,7 +346,7 @@ class StudyWorker:
             self.store,
             self.study.id,
             author=author,
-            markdown=study_tables.report_text(body),
+            markdown=claim_rows.report_text(body),
             body=body,
             **fields,
         )
@@ -388,94 +359,6 @@ class StudyWorker:
             assert self.endpoint is not None
             return RemoteWriter(remote, self.endpoint)
         return LocalWriter(self.settings.llm, device=self._device())
-
-
-class Bench:
-    """The models that evidence needs, around the store's pictures."""
-
-    def __init__(
-        self, store: Store, config: RunConfig, class_index: int, settings: ReportSettings
-    ) -> None:
-        import torch
-
-        from dexter.device import select_device
-        from dexter.models import load_models
-        from dexter.planning.estimate import estimate
-        from dexter.reasoning.candidates import sayable_by
-        from dexter.reasoning.detection import load_detector
-        from dexter.reasoning.drawing_process import Helper, helps
-        from dexter.reasoning.evidence import Witness
-        from dexter.reasoning.pictures import Pictures
-        from dexter.reasoning.topic import load_world
-        from dexter_tui.analysis.store_bank import StoreBank
-
-        torch.set_num_threads(1)
-        if settings.device != "auto":
-            config = config.model_copy(update={"device": settings.device})
-        device = select_device(config.device)
-        # Started first, so that it loads its models while this process loads its own.
-        self.helper = Helper(config) if helps(config, device) else None
-        models = load_models(config)
-        self.store = store
-        self.labels = models.classifier.labels
-        self.class_index = class_index
-        self.world = load_world() if config.generator == "lab" else World()
-        self.key = generator_key(config, models.generator.weights_hash)
-        self.detector = (
-            None
-            if settings.image_text == "none"
-            else load_detector(settings.image_text, device=models.device)
-        )
-        self.pictures = Pictures(
-            models.generator,
-            self.key,
-            StoreBank(store),
-            batch=estimate(config, device=models.device).picture_batch,
-            helper=self.helper,
-        )
-        self.witness = Witness(self.pictures, models.classifier, class_index, self.detector)
-        self.sayable = sayable_by(models.generator.tokenizer, self.world)
-
-    def close(self) -> None:
-        """Let go of the memory, here and in the helper."""
-        if self.helper is not None:
-            self.helper.close()
-
-    def topic(self, core: Sequence[str], confused: Sequence[str] = ()) -> Topic:
-        from dexter.reasoning.topic import make_topic
-
-        return make_topic(
-            self.labels, self.class_index, world=self.world, core=core, confused=confused
-        )
-
-    def experiment(self, topic: Topic, settings: ReportSettings, progress: Progress) -> Any:
-        from dexter.reasoning.evidence import Experiment
-        from dexter_tui.analysis.store_bank import StoreCache
-
-        self.pictures.on_picture = progress.add
-        return Experiment(
-            self.witness,
-            topic,
-            min_effect=settings.min_effect,
-            placebo_cache=StoreCache(self.store),
-            placebos=settings.placebos,
-            known=self.sayable,
-            on_plan=progress.plan,
-        )
-
-
-def generator_key(config: RunConfig, weights_hash: str) -> str:
-    """What a picture depends on beside prompt and seed."""
-    settings = config.model_dump(
-        mode="json",
-        include={"scheduler", "diffusion_steps", "guidance", "image_size", "padding", "dtype"},
-    )
-    return digest(json.dumps([weights_hash, settings], sort_keys=True))
-
-
-def digest(text: str) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def endpoint(settings: ReportSettings) -> chat.Endpoint:
@@ -531,14 +414,9 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def log(line: str) -> None:
-    """One line to the worker's log."""
-    print(clean(line), file=sys.stderr, flush=True)
-
-
-def probe(asked: dict[str, Any]) -> dict[str, Any]:
+def answer_question(asked: dict[str, Any]) -> dict[str, Any]:
     """Answer a question: what `reporting.Question` holds, as a dict. The answer, JSON-able."""
-    from dexter_tui.cli.report_commands import Question
+    from dexter_tui.analysis.study_process import Question
 
     question = Question(**asked)
     config = RunConfig.model_validate(question.config)
@@ -554,7 +432,7 @@ def probe(asked: dict[str, Any]) -> dict[str, Any]:
     with Store.open(paths.home()) as store:
         bench = Bench(store, config, question.class_index, settings)
         try:
-            return study_tables.answer(store, bench, question, settings, Progress(tell), log)
+            return probe.answer(store, bench, question, settings, Progress(tell), log)
         finally:
             bench.close()
 
@@ -563,7 +441,7 @@ def main(arguments: Sequence[str]) -> int:
     """Work; the exit code."""
     try:
         if arguments[0] == "--probe":
-            print(json.dumps(probe(json.loads(arguments[1]))))
+            print(json.dumps(answer_question(json.loads(arguments[1]))))
             return 0
         return _reason(arguments[0], json.loads(arguments[1]))
     except (InputError, StoreError) as error:

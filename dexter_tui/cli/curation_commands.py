@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dexter.errors import InputError
-from dexter_tui.cli.exchange_commands import open_store
+from dexter_tui.cli.output import open_store
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 Names = Annotated[list[str], typer.Argument(metavar="ID...", help="runs and studies")]
@@ -92,7 +92,7 @@ def note(
     as_json: Json = False,
 ) -> None:
     """Keep a note about a run, study or comparison, or show it. Notes can be searched for."""
-    from dexter_tui.presentation.run_tables import clean
+    from dexter_tui.formatting import clean
     from store.upkeep import retention
 
     with open_store() as store:

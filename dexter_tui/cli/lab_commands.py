@@ -5,7 +5,6 @@ Only `lab pictures` loads torch: all else is read from files or drawn from data.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dexter.errors import InputError
+from dexter_tui.cli.output import print_json, print_view
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,7 +53,7 @@ def overview(context: typer.Context, as_json: Json = False) -> None:
     ]
     fleet = _fleet()
     if as_json:
-        _print_json(
+        print_json(
             {
                 "words": len(world.CONTENT_WORDS),
                 "models": [
@@ -81,7 +81,7 @@ def overview(context: typer.Context, as_json: Json = False) -> None:
         return
     from rich.console import Group
 
-    from dexter_tui.presentation.run_tables import plain, size
+    from dexter_tui.formatting import plain, size
 
     parts: list[RenderableType] = [_world_view()]
     table = _table("model", "weights", "trained on", "")
@@ -114,7 +114,7 @@ def overview(context: typer.Context, as_json: Json = False) -> None:
                 "`dexter-tui lab fleet` lists them"
             ),
         ]
-    _print(Group(*parts))
+    print_view(Group(*parts))
 
 
 @lab_app.command()
@@ -168,13 +168,13 @@ def fleet(
                 f"no classifier {name!r} in the fleet; `dexter-tui lab fleet` lists it"
             )
         if as_json:
-            _print_json(_member_json(found[0]))
+            print_json(_member_json(found[0]))
         else:
-            _print(_member_view(found[0], world.drawable_families()))
+            print_view(_member_view(found[0], world.drawable_families()))
     elif as_json:
-        _print_json([_member_json(member) for member in members])
+        print_json([_member_json(member) for member in members])
     else:
-        _print(_fleet_view(members))
+        print_view(_fleet_view(members))
 
 
 # views
@@ -184,7 +184,7 @@ def _world_view() -> RenderableType:
     from rich.console import Group
 
     from dexter.lab import world
-    from dexter_tui.presentation.run_tables import plain
+    from dexter_tui.formatting import plain
 
     counts = ", ".join(
         f"{len(names)} {what}"
@@ -207,7 +207,7 @@ def _world_view() -> RenderableType:
 def _numbers(measured: Mapping[str, str]) -> RenderableType | None:
     from rich.table import Table
 
-    from dexter_tui.presentation.run_tables import plain
+    from dexter_tui.formatting import plain
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
@@ -224,7 +224,7 @@ def _fleet_view(members: Sequence[FleetMember]) -> RenderableType:
     from rich.text import Text
 
     from dexter.lab import world
-    from dexter_tui.presentation.run_tables import plain
+    from dexter_tui.formatting import plain
 
     table = _table("lab:fleet/…", "target", "planted", "depends on", "not on")
     for column in table.columns[:3]:
@@ -253,7 +253,7 @@ def _member_view(
 ) -> RenderableType:
     from rich.console import Group
 
-    from dexter_tui.presentation.run_tables import plain
+    from dexter_tui.formatting import plain
 
     table = _table("attribute", "family", "change of probability", "")
     for family, effect in sorted(
@@ -336,7 +336,7 @@ def _write(page: Image.Image, path: Path, as_json: bool) -> None:
     path = path.expanduser().absolute()
     sheets.save(page, path)
     if as_json:
-        _print_json({"path": str(path)})
+        print_json({"path": str(path)})
         return
     print(path)
     if sys.stdout.isatty():
@@ -355,20 +355,10 @@ def show(page: Image.Image) -> None:
 
     picture = graphics(kind, page)
     if picture is not None:
-        _print(picture)
+        print_view(picture)
 
 
 def _progress(done: int, of: int) -> None:
     if sys.stderr.isatty() and (done % 8 == 0 or done == of):
         end = "\r" if done < of else "\r\033[K"
         print(f"pictures: {done} of {of}", end=end, file=sys.stderr, flush=True)
-
-
-def _print(view: RenderableType) -> None:
-    from rich.console import Console
-
-    Console(file=sys.stdout, highlight=False).print(view)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))

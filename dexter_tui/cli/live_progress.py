@@ -12,18 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dexter_tui.formatting import STATE_STYLES, clean, duration, plain
 from dexter_tui.jobs.team import Team
 from dexter_tui.machine import terminal_images
-from dexter_tui.presentation.run_tables import (
-    STATE_STYLES,
-    clean,
-    duration,
-    plain,
-    score_text,
-    seconds_left,
-    steps_text,
-    study_title,
-)
+from dexter_tui.presentation.run_tables import score_text, seconds_left, steps_text, study_title
 from store import ENDED, State, Store
 from store.artifacts import open_picture
 from store.states import ACTIVE

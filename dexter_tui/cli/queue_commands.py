@@ -1,16 +1,18 @@
 """The commands about the queue and what is at work."""
 
 import inspect
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dexter.config import PRESETS, RunConfig
+from dexter.config import PRESETS
 from dexter.errors import InputError
-from dexter_tui import field_flags, paths
+from dexter_tui import field_flags, formatting, paths
+from dexter_tui.cli.output import open_store, print_json, print_view, say
+from dexter_tui.jobs.status import describe
+from dexter_tui.jobs.sweeps import read_sweeps, sweep_configs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +81,7 @@ def add(
 
     Prints the runs' ids. Nothing is queued if one of them is refused.
     """
-    from dexter_tui.jobs import control
+    from dexter_tui.jobs import control, submit
     from store import Store
 
     own: dict[str, object] = {
@@ -93,10 +95,10 @@ def add(
     given = {name: value for name, value in own.items() if value is not None}
     sweeps = [given] if file is None else [{**sweep, **given} for sweep in read_sweeps(file)]
     configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
-    checked = control.check(configs, paths.home(), warn=_say)
+    checked = submit.check(configs, paths.home(), warn=say)
     _warn_of_logout()
     with Store.open(paths.home()) as store:
-        run_ids = control.add(store, checked, priority)
+        run_ids = submit.add(store, checked, priority)
         control.ensure_runners(store, again=True)
         _answer(store, run_ids, as_json=as_json)
 
@@ -111,72 +113,20 @@ add.__signature__ = _own.replace(  # type: ignore[attr-defined]
 queue_app.command()(add)
 
 
-def sweep_configs(sweep: Mapping[str, object]) -> list[RunConfig]:
-    """A configuration for each combination of what the sweep lists."""
-    settings = dict(sweep)
-    seeds = settings.pop("seeds", None)
-    seed = settings.pop("seed", None)
-    if seeds is not None and seed is not None:
-        raise InputError("--seeds and --seed: give one of them")
-    numbers = [0]
-    if seeds is not None:
-        if not isinstance(seeds, int) or not 1 <= seeds <= 1000:
-            raise InputError(f"seeds: {seeds!r} refused; a number from 1 to 1000")
-        numbers = list(range(seeds))
-    elif seed is not None:
-        numbers = _listed(seed)
-    presets = _listed(settings.pop("preset", None))
-    classifiers = _listed(settings.pop("classifier", None))
-    classes = _listed(settings.pop("class_name", None))
-    configs = []
-    for preset, classifier, name in itertools.product(presets, classifiers, classes):
-        one = {**settings, "classifier": classifier, "class_name": name}
-        configs += field_flags.configs(preset, numbers, one)
-    return configs
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def read_sweeps(path: Path) -> list[dict[str, object]]:
-    """The sweeps of a YAML file. Names are those of flags or fields. InputError if it is none."""
-    import yaml
-
-    try:
-        read = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--file: cannot read {path}: {error}") from None
-    except yaml.YAMLError as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"--file: {path} is not YAML: {first}") from None
-    sweeps = read if isinstance(read, list) else [read]
-    if not sweeps or not all(isinstance(sweep, dict) for sweep in sweeps):
-        raise InputError(f"--file: {path} must hold settings by name, or a list of such")
-    spelling = {flag.removeprefix("--"): name for name, flag in field_flags.SPELLING.items()}
-    return [
-        {
-            spelling.get(str(name), str(name).replace("-", "_")): value
-            for name, value in sweep.items()
-        }
-        for sweep in sweeps
-    ]
-
-
 @queue_app.command("list")
 def list_queue(as_json: Json = False) -> None:
     """The queued runs, in the order in which they will be taken."""
     from dexter_tui.presentation import run_tables
 
-    with _store() as store:
+    with open_store() as store:
         store.reconcile()
         runs = store.queue()
         if as_json:
-            _print_json([{**run_tables.run_json(run), "priority": run.priority} for run in runs])
+            print_json([{**run_tables.run_json(run), "priority": run.priority} for run in runs])
         elif runs:
-            _print(queue_table(runs))
+            print_view(queue_table(runs))
         else:
-            _say("nothing is queued; `dexter-tui queue add` takes the flags of `run`")
+            say("nothing is queued; `dexter-tui queue add` takes the flags of `run`")
 
 
 @queue_app.command()
@@ -185,14 +135,14 @@ def clear(as_json: Json = False) -> None:
     from dexter_tui.jobs import control
     from store import StoreError
 
-    with _store() as store:
+    with open_store() as store:
         store.reconcile()
         cleared = []
         for run in store.queue():
             try:
                 cleared.append(control.cancel(store, run.id).id)
             except StoreError as error:
-                _say(str(error))
+                say(str(error))
         _answer(store, cleared, as_json=as_json)
 
 
@@ -210,7 +160,7 @@ def reorder(
 
     if (priority is not None) + first + last != 1:
         raise InputError("give one of --priority, --first and --last")
-    with _store() as store:
+    with open_store() as store:
         store.reconcile()
         runs = _chosen(store, names, {State.QUEUED}, "reorder")
         priorities = [run.priority for run in store.queue()]
@@ -280,7 +230,7 @@ def _each(
 
     if bool(names) == all_:
         raise InputError(f"{verb}: name runs or studies, or give --all")
-    with _store() as store:
+    with open_store() as store:
         store.reconcile()
         runs = store.runs(states=states) if all_ else _chosen(store, names, states, verb)
         for run in runs:
@@ -317,18 +267,18 @@ def _chosen(store: "Store", names: Sequence[str] | None, states: Any, verb: str)
 
 def status(as_json: Json = False) -> None:
     """The device slots, what is at work on them, and what waits."""
-    with _store() as store:
+    with open_store() as store:
         answer = describe(store)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
-    _print(slots_table(answer["slots"]))
+    print_view(slots_table(answer["slots"]))
     print(
         f"{answer['queued']} queued, {answer['paused']} paused"
         + (f", {answer['waiting']} of them wait after a crash" if answer["waiting"] else "")
     )
     if answer["queued"] and not any(slot["runner"] for slot in answer["slots"]):
-        _say("no runner is at work; `dexter-tui queue start` starts them")
+        say("no runner is at work; `dexter-tui queue start` starts them")
 
 
 @queue_app.command()
@@ -340,65 +290,18 @@ def start(
     from dexter_tui.jobs import control
 
     _warn_of_logout()
-    with _store() as store:
+    with open_store() as store:
         store.reconcile()
         started = control.ensure_runners(store, jobs=jobs, again=True)
     if as_json:
-        _print_json(started)
+        print_json(started)
     else:
         print("\n".join(started) if started else "nothing to start")
-
-
-def describe(store: "Store") -> dict[str, Any]:
-    """The slots and the queue, as `status --json` tells of them."""
-    from dexter_tui.jobs import control
-    from dexter_tui.machine import devices
-    from dexter_tui.presentation import run_tables
-    from store import ACTIVE, State
-    from store.clock import now
-
-    store.reconcile()
-    at_work = {run.slot: run for run in store.runs(states=ACTIVE) if run.slot is not None}
-    rows = {row.name: row for row in store.slots()}
-    known = {slot.name: slot for slot in devices.slots()}
-    names = dict.fromkeys([*known, *rows, *at_work])
-    slots = []
-    for name in names:
-        run = at_work.get(name)
-        row = rows.get(name)
-        runner = control.runner_alive(store, name)
-        if name not in known and not runner and run is None:
-            continue
-        sign = None
-        if run is not None and run.heartbeat_at is not None:
-            sign = max((now() - run.heartbeat_at).total_seconds(), 0.0)
-        slots.append(
-            {
-                "name": name,
-                "device": known[name].device.name if name in known else name,
-                "runner": runner,
-                "run": None if run is None else run_tables.run_json(run),
-                "pid": None if run is None else run.pid,
-                "seconds_since_sign": sign,
-                "silent": sign is not None and run is not None and sign > (run.promise or 900),
-                "note": row.note if row is not None and (runner or row.broken) else None,
-            }
-        )
-    queue = store.queue()
-    due = store.queue(due=True)
-    return {
-        "slots": slots,
-        "queued": len(queue),
-        "waiting": len(queue) - len(due),
-        "paused": len(store.runs(states={State.PAUSED})),
-    }
 
 
 def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
     """The slots, a line each."""
     from rich.table import Table
-
-    from dexter_tui.presentation import run_tables
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for name in ("slot", "device", "run", "state", "steps", "sign"):
@@ -412,13 +315,13 @@ def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
         if slot["silent"]:
             note = "no sign for longer than it promised"
         table.add_row(
-            run_tables.plain(slot["name"]),
-            run_tables.plain(slot["device"]),
+            formatting.plain(slot["name"]),
+            formatting.plain(slot["device"]),
             run["id"] if run else "",
             run["state"] if run else idle,
             f"{run['steps']}/{run['steps_total']}" if run and run["steps_total"] else "",
-            "" if sign is None else f"{run_tables.duration(sign)} ago",
-            run_tables.plain(note, "yellow"),
+            "" if sign is None else f"{formatting.duration(sign)} ago",
+            formatting.plain(note, "yellow"),
         )
     return table
 
@@ -427,7 +330,6 @@ def queue_table(runs: "Sequence[Run]") -> "Table":
     """The queued runs, a line each."""
     from rich.table import Table
 
-    from dexter_tui.presentation import run_tables
     from store.clock import now
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
@@ -442,9 +344,9 @@ def queue_table(runs: "Sequence[Run]") -> "Table":
             run.id,
             str(run.priority),
             str(run.seed),
-            run_tables.plain(run.study.classifier.spec),
-            run_tables.plain(run.study.class_name),
-            run_tables.plain(note, "yellow"),
+            formatting.plain(run.study.classifier.spec),
+            formatting.plain(run.study.class_name),
+            formatting.plain(note, "yellow"),
         )
     return table
 
@@ -454,7 +356,7 @@ def _answer(store: "Store", run_ids: Sequence[str], *, as_json: bool) -> None:
     from dexter_tui.presentation import run_tables
 
     if as_json:
-        _print_json([run_tables.run_json(store.run(run_id)) for run_id in run_ids])
+        print_json([run_tables.run_json(store.run(run_id)) for run_id in run_ids])
     else:
         for run_id in run_ids:
             print(run_id)
@@ -464,31 +366,7 @@ def _warn_of_logout() -> None:
     from dexter_tui.jobs import launch
 
     if launch.logout_kills():
-        _say(launch.LOGOUT_WARNING)
+        say(launch.LOGOUT_WARNING)
 
 
 # The command line's own ways to print, imported late because it imports this module.
-
-
-def _say(line: str) -> None:
-    from dexter_tui.cli import entry
-
-    entry._say(line)
-
-
-def _print(view: Any) -> None:
-    from dexter_tui.cli import entry
-
-    entry._print(view)
-
-
-def _print_json(value: object) -> None:
-    from dexter_tui.cli import entry
-
-    entry._print_json(value)
-
-
-def _store() -> "Store":
-    from dexter_tui.cli import entry
-
-    return entry._store()

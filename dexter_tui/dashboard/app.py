@@ -1,14 +1,15 @@
 """The dashboard: ``dexter-tui`` without a subcommand, in a terminal.
 
-It computes nothing and holds no run: it reads the store and asks `dexter_tui.jobs.control` to act. So it may be killed at any time. Work goes on in threads, which never touch widgets;
+It computes nothing and holds no run: it reads the store and asks `dexter_tui.jobs.control`
+to act. So it may be killed at any time. Work goes on in threads, which never touch widgets;
 they post messages, and handlers do.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import _lru_cache_wrapper, lru_cache, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual._styles_cache import StylesCache
@@ -21,13 +22,13 @@ from textual.strip import Strip
 
 from dexter_tui.dashboard import operations, themes
 from dexter_tui.dashboard.actions import ACTIONS, bindings
+from dexter_tui.dashboard.cells import CACHED_CELLS, Pictures
 from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home import HomeScreen
-from dexter_tui.dashboard.widgets.cells import CACHED_CELLS, Pictures
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.formatting import clean
 from store.errors import StoreError
-from store.reading.browse import Browse
+from store.reading.browse import Browse, FrameRow
 
 TICK = 0.5  # seconds between looks at the store
 SLOW_TICK = 2.0  # with --low-bandwidth
@@ -126,23 +127,65 @@ class DexterApp(App[None]):
     def on_unmount(self) -> None:
         self.pictures.close()
 
-    # Telling
+    # Notices
 
-    def tell(self, line: str) -> None:
-        """A notice."""
+    def inform(self, line: str) -> None:
+        """Show a notice."""
         self.notify(clean(line), markup=False)
 
     def complain(self, line: str) -> None:
-        """A notice of what went wrong and what to do."""
+        """Show what went wrong and what to do."""
         self.notify(clean(line), severity="error", markup=False, timeout=12)
 
     def note_defect(self, trace: str) -> None:
-        """Keep what should not have happened for whoever mends it; the dashboard goes on."""
+        """Record a traceback in dashboard.log; the dashboard keeps running."""
         try:
             with (self.home / "dashboard.log").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{trace}\n")
         except OSError:
             pass  # nowhere to write: the notice is all there is
+
+    # Screens; loaded when they are opened, so that the first paint does not wait for them
+
+    def open_run(self, run_id: str) -> None:
+        from dexter_tui.dashboard.screens.run import RunScreen
+
+        self.push_screen(RunScreen(run_id))
+
+    def open_study(self, study_id: str) -> None:
+        from dexter_tui.dashboard.screens.study import StudyScreen
+
+        self.push_screen(StudyScreen(study_id))
+
+    def open_comparison(self, comparison_id: str) -> None:
+        from dexter_tui.dashboard.screens.compare import CompareScreen
+
+        self.push_screen(CompareScreen(comparison_id))
+
+    def open_comparisons(self) -> None:
+        from dexter_tui.dashboard.screens.compare import ComparisonsScreen
+
+        self.push_screen(ComparisonsScreen())
+
+    def open_new_run(self, settings: Mapping[str, Any] | None = None) -> None:
+        from dexter_tui.dashboard.screens.new_run import NewRunScreen
+
+        self.push_screen(NewRunScreen(settings))
+
+    def open_new_comparison(self, study_ids: Sequence[str]) -> None:
+        from dexter_tui.dashboard.screens.new_comparison import NewComparisonScreen
+
+        self.push_screen(NewComparisonScreen(study_ids))
+
+    def open_query(self) -> None:
+        from dexter_tui.dashboard.screens.query import QueryScreen
+
+        self.push_screen(QueryScreen())
+
+    def open_picture(self, frames: Sequence[FrameRow], at: int, labels: Sequence[str]) -> None:
+        from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
+
+        self.push_screen(PictureScreen(frames, at, labels))
 
     # Actions
 
@@ -158,7 +201,7 @@ class DexterApp(App[None]):
         order = themes.ORDER
         at = order.index(self.theme) if self.theme in order else -1
         self.theme = order[(at + 1) % len(order)]
-        self.tell(f"theme {self.theme}")
+        self.inform(f"theme {self.theme}")
 
     def action_help(self) -> None:
         from dexter_tui.dashboard.screens.help import HelpScreen
@@ -174,7 +217,7 @@ class DexterApp(App[None]):
             self.push_screen(JumpScreen(found))
 
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
-        self.tell(f"saved {self.save_screenshot(filename, path or str(self.home))}")
+        self.inform(f"saved {self.save_screenshot(filename, path or str(self.home))}")
 
     def action_quit_app(self) -> None:
         self.exit()

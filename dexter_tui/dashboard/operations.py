@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexter.config import RunConfig
+from dexter_tui.analysis import comparison_request, study_process
 from store.errors import StoreError
 from store.reading.browse import RunRow
 from store.states import AGAIN, ENDED, State
@@ -16,7 +17,7 @@ from store.states import AGAIN, ENDED, State
 if TYPE_CHECKING:
     import subprocess
 
-    from dexter_tui.cli.compare_command import Request
+    from dexter_tui.analysis.comparison_request import Request
     from store import Store
     from store.upkeep.retention import Doomed
 
@@ -63,13 +64,27 @@ def prioritise(home: Path, runs: Sequence[RunRow], by: int) -> str:
 
 def enqueue(home: Path, configs: Sequence[RunConfig]) -> list[str]:
     """Check, queue and start runs; their ids. InputError for what is refused."""
-    from dexter_tui.jobs import control
+    from dexter_tui.jobs import control, submit
     from store import Store
 
     with Store.open(home) as store:
-        run_ids = control.enqueue(store, configs)
+        run_ids = submit.enqueue(store, configs)
         control.ensure_runners(store, again=True)
     return run_ids
+
+
+DEMO = {
+    "classifier": "lab:birds-biased",
+    "class_name": "waterbird",
+    "template": "a picture of a bird with [MASK] and [MASK]",
+}
+DEMO_SEEDS = 3
+
+
+def demo(home: Path) -> list[str]:
+    """Queue and start the runs of `make demo` on the biased classifier; return their ids."""
+    configs = [RunConfig.from_preset("quick", **DEMO, seed=seed) for seed in range(DEMO_SEEDS)]
+    return enqueue(home, configs)
 
 
 def keep_going(home: Path) -> None:
@@ -85,11 +100,10 @@ def keep_going(home: Path) -> None:
 def report(home: Path, study_id: str) -> "subprocess.Popen[bytes]":
     """Have the study reasoned about: captions, tested claims, a report; the process that does."""
     from dexter.reasoning.settings import ReportSettings
-    from dexter_tui.cli import report_commands
     from store import Store
 
     with Store.open(home) as store:
-        return report_commands.start_report(store, study_id, ReportSettings())
+        return study_process.start_report(store, study_id, ReportSettings())
 
 
 def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
@@ -147,11 +161,10 @@ def set_note(home: Path, name: str, text: str) -> str:
 
 def compare(home: Path, request: "Request") -> str | None:
     """Start a comparison; its id, or None if searches come first."""
-    from dexter_tui.cli import compare_command
     from store import Store
 
     with Store.open(home) as store:
-        return compare_command.start_comparison(store, request)
+        return comparison_request.start_comparison(store, request)
 
 
 def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:

@@ -5,20 +5,13 @@ store, where runners and workers look; nothing here waits for them. StoreError (
 configuration) says in one line what cannot be done.
 """
 
-import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from dexter.classifiers import ClassifierInfo, class_index
-from dexter.config import RunConfig
-from dexter.errors import InputError
-from dexter_tui.jobs import launch, submit
-from dexter_tui.jobs.describe import describe
+from dexter_tui.jobs import launch
 from dexter_tui.machine import devices
 from store import ACTIVE, State, Store, StoreError
 from store.clock import boot_id
@@ -27,88 +20,6 @@ from store.tables import Run
 
 REFUSED = "refused"  # the `stop_reason` of a run that failed for what the user gave it
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.old.pt")  # of a run, the newer first
-
-
-class Checked(NamedTuple):
-    """A configuration that can be run, with full paths and names, and its classifier."""
-
-    config: RunConfig
-    info: ClassifierInfo
-    class_index: int
-
-    @property
-    def study(self) -> str:
-        """The same for the seeds of one study."""
-        return json.dumps([self.config.study_settings(), self.config.device], sort_keys=True)
-
-
-def check(
-    configs: Sequence[RunConfig], home: Path, *, warn: Callable[[str], None] = lambda line: None
-) -> list[Checked]:
-    """The configurations, looked at without torch. InputError for one that cannot be run.
-
-    What might be amiss is told to `warn`, a line each.
-    """
-    infos: dict[str, ClassifierInfo] = {}
-    checked = []
-    for given in configs:
-        config = submit.with_full_paths(given)
-        source = json.dumps(config.model_dump(mode="json", include=_CLASSIFIER_FIELDS))
-        if source not in infos:
-            infos[source] = describe(config)
-        info = infos[source]
-        index = class_index(info.labels, config.class_name)
-        checked.append(Checked(submit.with_names(config, info, index), info, index))
-    lines: dict[str, None] = {}
-    for one in {each.study: each for each in checked}.values():
-        _check_device(one.config)
-        for finding in submit.check_machine(one.config, home):
-            lines[f"{finding.detail}; {finding.remedy}"] = None
-    for line in lines:
-        warn(line)
-    return checked
-
-
-# All that `describe` reads.
-_CLASSIFIER_FIELDS = {
-    "classifier",
-    "labels",
-    "trust_pickle",
-    "arch",
-    "normalization",
-    "classifier_input",
-}
-
-
-def enqueue(store: Store, configs: Sequence[RunConfig], priority: int = 0) -> list[str]:
-    """Check the configurations and queue a run for each, study by study; their ids in order.
-
-    Nothing is queued if one is refused. Call `ensure_runners` to have the runs done.
-    """
-    return add(store, check(configs, store.home), priority)
-
-
-def add(store: Store, checked: Sequence[Checked], priority: int = 0) -> list[str]:
-    """Queue a run for each of what `check` gave, study by study; their ids in order."""
-    studies: dict[str, list[int]] = {}
-    for number, one in enumerate(checked):
-        studies.setdefault(one.study, []).append(number)
-    run_ids: dict[int, str] = {}
-    for numbers in studies.values():
-        _, info, index = checked[numbers[0]]
-        of_study = [checked[number].config for number in numbers]
-        ids = submit.enqueue(store, of_study, info, index, priority=priority)
-        run_ids.update(zip(numbers, ids, strict=True))
-    return [run_ids[number] for number in range(len(checked))]
-
-
-def _check_device(config: RunConfig) -> None:
-    slots = devices.slots()
-    if not any(config.device in slot.accepts for slot in slots):
-        there = sorted(set().union(*(slot.accepts for slot in slots)))
-        raise InputError(
-            f"--device {config.device}: there is none such here; choose from {', '.join(there)}"
-        )
 
 
 def pause(store: Store, run_id: str) -> Run:

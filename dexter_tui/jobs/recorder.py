@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.formatting import clean
 from store import State, Store, StoreError
 from store.errors import explained
 from store.tables import Run

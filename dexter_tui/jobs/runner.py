@@ -16,11 +16,11 @@ from datetime import datetime
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.planning.estimate import estimate
+from dexter_tui.formatting import size
 from dexter_tui.jobs import control, launch
 from dexter_tui.jobs.recorder import log
 from dexter_tui.machine import devices
 from dexter_tui.paths import home
-from dexter_tui.presentation.run_tables import size
 from store import ACTIVE, State, Store, StoreError
 from store.locks import holder, is_locked, try_lock
 from store.tables import Run

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from dexter.errors import InputError
 from dexter.model_folders import find
-from dexter_tui.presentation.run_tables import size
+from dexter_tui.formatting import size
 
 Status = Literal["ok", "note", "warning", "error"]
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.presentation.run_tables import clean, plain
+from dexter_tui.formatting import clean, plain
 
 VERDICTS = {"confirmed": "bold red", "refuted": "green", "inconclusive": "dim"}
 DIFFERENCES = {"differ": "bold red", "alike": "green", "open": "dim"}

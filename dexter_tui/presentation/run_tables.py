@@ -1,43 +1,18 @@
 """Runs and studies for people and for programs."""
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dexter_tui.formatting import STATE_STYLES, plain
+
 if TYPE_CHECKING:
-    from dexter.classifiers import ClassifierInfo
-    from dexter_tui.machine.doctor import Finding
     from store import Store
     from store.tables import Run, Step, Study
-
-STATE_STYLES = {
-    "succeeded": "green",
-    "failed": "red",
-    "lost": "red",
-    "running": "cyan",
-    "starting": "cyan",
-    "cancelled": "yellow",
-    "cancelling": "yellow",
-}
-
-
-def clean(text: object) -> str:
-    """Text of a model, a file or a user, with nothing in it that a terminal would obey."""
-    told = str(text)
-    if told.isprintable():
-        return told
-    return "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in told)
-
-
-def plain(text: object, style: str = "") -> Text:
-    """The same for Rich, which then reads no markup in it."""
-    return Text(clean(text), style=style)
 
 
 def run_json(run: "Run") -> dict[str, Any]:
@@ -257,30 +232,6 @@ def gains_table(gains: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def short_path(path: Path) -> str:
-    """A path with ~ for the user's folder."""
-    try:
-        return f"~/{path.relative_to(Path.home())}"
-    except ValueError:
-        return str(path)
-
-
-def duration(seconds: float) -> str:
-    """0:42, 12:34 or 1:02:03."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def size(count: float) -> str:
-    """Bytes in the unit that suits them."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def seconds_left(run: "Run", steps: Sequence["Step"]) -> float | None:
     """Time to the step limit by the pace of the last steps; None while nothing is known."""
     paces = [step.seconds for step in steps[-20:] if step.seconds is not None]
@@ -302,30 +253,3 @@ def study_view(
             settings.add_row(name, plain(text))
     parts: list[RenderableType] = [study_title(study), runs_table(runs), "", settings]
     return Group(*parts, *([found] if found is not None else []))
-
-
-def classifiers_view(found: Sequence["ClassifierInfo"]) -> Table:
-    """Classifiers, a line each."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    table.add_column("classifier", no_wrap=True)
-    table.add_column("pixels", justify="right")
-    table.add_column("labels")
-    for info in found:
-        table.add_row(plain(info.spec), str(info.image_size), plain(", ".join(info.labels)))
-    return table
-
-
-def findings_view(findings: Sequence["Finding"]) -> Table:
-    """The doctor's findings with their remedies."""
-    styles = {"ok": "green", "note": "dim", "warning": "yellow", "error": "bold red"}
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(ratio=1)
-    for finding in findings:
-        status = Text(finding.status, style=styles[finding.status])
-        told = plain(finding.detail)
-        if finding.remedy:
-            told.append("\n").append_text(plain(finding.remedy, "cyan"))
-        table.add_row(status, finding.check, told)
-    return table

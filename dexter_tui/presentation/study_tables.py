@@ -1,119 +1,21 @@
 """Claims, reports and the rest of what was found, for people, for programs and for the store."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dexter.errors import InputError
-from dexter.reasoning.claims import REASONS, Candidate, Claim, Proportion, in_words
-from dexter.reasoning.settings import ReportSettings
-from dexter.reasoning.topic import as_prompt, split_question, strip_article
+from dexter.reasoning.claims import REASONS, in_words
 from store import Store, study_records
-from store.markdown.study import report_markdown
 from store.tables import Claim as ClaimRow
 from store.tables import Probe, Study
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from dexter.reasoning.detection import Detector
-    from dexter_tui.analysis.study_worker import Bench, Progress
-    from dexter_tui.cli.report_commands import Question
-
 
 # For the store
 
 
-def claim_row(claim: Claim, generator: str, detector: "Detector | None") -> dict[str, Any]:
-    """A claim as the columns of its row, with those of its evidence under "contexts"."""
-    row = claim.to_dict()
-    flips = row.pop("flips")
-    row |= {"flips": flips["hits"], "flip_low": flips["low"], "flip_high": flips["high"]}
-    for name, proportion in (("prior", claim.prior), ("in_frames", claim.in_frames)):
-        row |= _proportion(name, proportion)
-    for context in row["contexts"]:
-        context["context"] = context.pop("name")
-    return row | {"generator": generator, "detector": None if detector is None else detector.name}
-
-
-def _proportion(name: str, proportion: Proportion | None) -> dict[str, Any]:
-    if proportion is None:
-        return {name: None}
-    return {
-        name: proportion.value,
-        f"{name}_low": proportion.low,
-        f"{name}_high": proportion.high,
-        f"{name}_n": proportion.n,
-    }
-
-
-def report_text(body: Mapping[str, Any]) -> str:
-    """A report as a page of its own."""
-    return report_markdown(body)
-
-
 # Answers to questions
-
-
-def answer(
-    store: Store,
-    bench: "Bench",
-    asked: "Question",
-    settings: ReportSettings,
-    progress: "Progress",
-    tell: Callable[[str], None],
-) -> dict[str, Any]:
-    """Test what a user asks, keep it, and give the answer as `probe_json` does.
-
-    ``tell`` is told at once what the text is compared with.
-    """
-    from dexter.reasoning.evidence import PromptLayout
-
-    topic = bench.topic(settings.core)
-    control, concept = split_question(asked.text, topic)
-    if asked.against is not None:
-        control = asked.against
-        concept = _difference(asked.text, control) or concept
-    control_prompt = as_prompt(control) if control else topic.base_prompts()[0]
-    treated_prompt = as_prompt(asked.text)
-    if control_prompt.lower() == treated_prompt.lower():
-        raise InputError(f"{asked.text!r} is what it would be compared with; say --against what")
-    words = dict.fromkeys(f"{control_prompt} {treated_prompt}".split())
-    lacking = [word for word in words if not bench.sayable(word.strip(".,;:!?\"'"))]
-    if lacking:
-        raise InputError(
-            f"the generator has no word for {', '.join(map(repr, lacking))}; use others"
-        )
-    tell(f"against: {control_prompt}")
-    experiment = bench.experiment(topic, settings, progress)
-    slot = topic.world.slot(concept.split()[-1] if concept else "")
-    slot = "item" if slot == "subject" and control else slot
-    candidate = Candidate(concept or strip_article(asked.text), slot, 0, {"user": []})
-    [claim] = experiment.test([candidate], PromptLayout(control_prompt, treated_prompt))
-    classifier_id = store.ensure_classifier(
-        bench.witness.classifier.spec,
-        bench.witness.classifier.weights_hash,
-        bench.labels,
-        bench.witness.classifier.image_size,
-    )
-    probe = study_records.add_probe(
-        store,
-        classifier_id=classifier_id,
-        class_name=bench.labels[bench.class_index],
-        class_index=bench.class_index,
-        question=asked.text,
-        control=control_prompt,
-        treated=treated_prompt,
-        claim=claim_row(claim, bench.key, bench.detector),
-    )
-    [(_, row)] = [entry for entry in study_records.probes(store) if entry[0].id == probe.id]
-    return probe_json(probe, row)
-
-
-def _difference(text: str, control: str) -> str:
-    """The words of a text that its control lacks."""
-    there = {word.lower() for word in control.split()}
-    joining = {"a", "an", "the", "with", "and", "at", "on", "in", "of"}
-    return " ".join(w for w in text.split() if w.lower() not in there | joining)
 
 
 # For programs
@@ -189,7 +91,7 @@ def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    from dexter_tui.presentation.run_tables import plain
+    from dexter_tui.formatting import plain
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("", justify="right", no_wrap=True)
@@ -233,7 +135,7 @@ def report_view(body: Mapping[str, Any]) -> "RenderableType":
     from rich.padding import Padding
     from rich.text import Text
 
-    from dexter_tui.presentation.run_tables import plain
+    from dexter_tui.formatting import plain
 
     parts: list[RenderableType] = [plain(body["title"], "bold"), ""]
     parts += [plain(one, "dim") for one in body["method"]]
@@ -261,7 +163,7 @@ def study_view(store: Store, study: Study) -> "RenderableType | None":
         parts += ["", report_view(reports[0].body)]
     failed = [stage for stage in study_records.stages(store, study.id) if stage.state == "failed"]
     if failed:
-        from dexter_tui.presentation.run_tables import plain
+        from dexter_tui.formatting import plain
 
         parts.append("")
         parts += [plain(f"{stage.name} failed: {stage.error}", "red") for stage in failed]
@@ -273,7 +175,7 @@ def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    from dexter_tui.presentation.run_tables import plain
+    from dexter_tui.formatting import plain
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)

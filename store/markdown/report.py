@@ -15,6 +15,7 @@ from store import artifacts
 from store.errors import StoreError, explained
 from store.markdown import comparison
 from store.markdown.escaping import escape, table
+from store.markdown.study import blocks as study_blocks
 from store.reading import comparisons
 from store.reading.browse import Browse
 from store.store import Store
@@ -165,7 +166,7 @@ class _Page:
         trends = self._trends(runs)
         if trends:
             blocks += ["### Loss by step", trends]
-        blocks += study.blocks(self.store, study)
+        blocks += study_blocks(self.store, study)
         return [*blocks, "### Settings", self._settings(study, runs)]
 
     def _frames(self, study: Study, runs: list[Run]) -> str:

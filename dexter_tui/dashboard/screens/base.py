@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from textual.css.query import NoMatches
 from textual.message import Message
@@ -13,12 +13,10 @@ from textual.widget import Widget
 from dexter.errors import InputError
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import ACTIONS
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.dashboard.host import Host, host_of
+from dexter_tui.formatting import clean
 from store.errors import StoreError
 from store.reading.browse import RunRow
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
 
 _CHANGES = {action.name.partition("(")[0] for action in ACTIONS if action.changes}
 
@@ -51,9 +49,9 @@ class DataScreen(Screen[None]):
     _told: str | None = None
 
     @property
-    def dexter(self) -> "DexterApp":
+    def host(self) -> Host:
         """The application."""
-        return cast("DexterApp", self.app)
+        return host_of(self)
 
     def wish(self) -> Any:
         """What `load` needs to know of the widgets; on the event loop."""
@@ -86,7 +84,7 @@ class DataScreen(Screen[None]):
         except StoreError as refused:
             error = str(refused)
         except Exception as defect:  # of the data, most likely: the dashboard goes on
-            self.dexter.note_defect(traceback.format_exc())
+            self.host.note_defect(traceback.format_exc())
             error = f"{type(defect).__name__}: {defect}"
         self.post_message(self.Loaded(data, error))
 
@@ -97,13 +95,13 @@ class DataScreen(Screen[None]):
             try:
                 self.show(message.data)
             except Exception as defect:  # of the data, as above
-                self.dexter.note_defect(traceback.format_exc())
+                self.host.note_defect(traceback.format_exc())
                 message.error = f"{type(defect).__name__}: {defect}"
         if message.error is None:
             self._told = None
         if message.error is not None and message.error != self._told:  # once, not twice a second
             self._told = message.error
-            self.dexter.complain(message.error)
+            self.host.complain(message.error)
         if self._again:
             self._again = False
             self.reload()
@@ -111,7 +109,7 @@ class DataScreen(Screen[None]):
     def leave(self, why: str) -> None:
         """Go back, because what is shown is gone; once, though it may be found missing twice."""
         if self.is_current:
-            self.dexter.complain(why)
+            self.host.complain(why)
             self.app.pop_screen()
 
     def on_mount(self) -> None:
@@ -122,7 +120,7 @@ class DataScreen(Screen[None]):
             self.reload()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return not (self.dexter.options.read_only and action in _CHANGES)
+        return not (self.host.options.read_only and action in _CHANGES)
 
     def confirm_cancel(self, runs: Sequence[RunRow]) -> None:
         """Cancel runs, after asking."""
@@ -133,7 +131,7 @@ class DataScreen(Screen[None]):
 
         def answer(yes: bool | None) -> None:
             if yes:
-                self.do(lambda: operations.cancel(self.dexter.home, runs))
+                self.do(lambda: operations.cancel(self.host.home, runs))
 
         self.app.push_screen(
             Confirm(f"Cancel {count}?", f"{names}\n\nWhat was found so far stays."), answer
@@ -150,7 +148,7 @@ class DataScreen(Screen[None]):
 
         def answer(name: str | None) -> None:
             if name and name.strip():
-                self.do(lambda: operations.tag(self.dexter.home, runs, name.strip()))
+                self.do(lambda: operations.tag(self.host.home, runs, name.strip()))
 
         count = "the run" if len(runs) == 1 else f"{len(runs)} runs"
         self.app.push_screen(Ask(f"Tag for {count} (again: take it away)"), answer)
@@ -160,11 +158,11 @@ class DataScreen(Screen[None]):
         from dexter_tui.dashboard.screens.dialogs import Write
 
         # An editor draws what it holds as it is.
-        before = "\n".join(clean(line) for line in self.dexter.browse.note(name).split("\n"))
+        before = "\n".join(clean(line) for line in self.host.browse.note(name).split("\n"))
 
         def answer(text: str | None) -> None:
             if text is not None and text.strip() != before:
-                self.do(lambda: operations.set_note(self.dexter.home, name, text))
+                self.do(lambda: operations.set_note(self.host.home, name, text))
 
         self.app.push_screen(Write(f"Note on {name}", before), answer)
 
@@ -172,7 +170,7 @@ class DataScreen(Screen[None]):
         """Delete runs, studies or comparisons, after asking twice; refused for what is at work."""
         from dexter_tui.dashboard.screens.dialogs import Ask, Confirm
 
-        home = self.dexter.home
+        home = self.host.home
 
         def look() -> None:
             what = operations.doomed(home, names)
@@ -182,7 +180,7 @@ class DataScreen(Screen[None]):
                 if typed is not None and typed.strip() == count:
                     self.do(lambda: operations.delete(home, what))
                 else:
-                    self.dexter.tell("nothing was deleted")
+                    self.host.inform("nothing was deleted")
 
             def first(yes: bool | None) -> None:
                 if yes:
@@ -207,7 +205,7 @@ class DataScreen(Screen[None]):
             presets = {
                 name: RunConfig.from_preset(name, **any_study).study_settings() for name in PRESETS
             }
-            with Store.open(self.dexter.home, read_only=True) as store:
+            with Store.open(self.host.home, read_only=True) as store:
                 return f"written: {markdown(store, names, path, presets=presets)}"
 
         self.do(write)
@@ -219,14 +217,14 @@ class DataScreen(Screen[None]):
             try:
                 line = work()
             except (StoreError, InputError, OSError) as refused:
-                self.app.call_from_thread(self.dexter.complain, str(refused))
+                self.app.call_from_thread(self.host.complain, str(refused))
                 return
             except Exception as defect:
-                self.dexter.note_defect(traceback.format_exc())
+                self.host.note_defect(traceback.format_exc())
                 line = f"{type(defect).__name__}: {defect}"
-                self.app.call_from_thread(self.dexter.complain, line)
+                self.app.call_from_thread(self.host.complain, line)
                 return
             if line:
-                self.app.call_from_thread(self.dexter.tell, line)
+                self.app.call_from_thread(self.host.inform, line)
 
         self.run_worker(run, thread=True, exit_on_error=False, group=group)

@@ -1,7 +1,7 @@
 """Comparisons: the claims in a matrix, with the pictures behind each cell, and all the rest."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import events, on
@@ -16,18 +16,16 @@ from textual.widgets.option_list import Option
 
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import Lines, Pictures, TextLines, fit, strip_of
+from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
-from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen, TabBar, TextPage
-from dexter_tui.dashboard.widgets.cells import Lines, Pictures, TextLines, fit, strip_of
+from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.picture import Picture
-from dexter_tui.dashboard.widgets.run_list import short_spec
+from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
+from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation import comparison_tables
-from dexter_tui.presentation.run_tables import clean
 from store.reading import comparisons
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
 
 _CONCEPT, _CELL = 18, 24  # cells of the terminal
 _SHOWN = ("all", "differ", "agree")
@@ -126,7 +124,7 @@ class Matrix(ScrollView, Lines, can_focus=True):
                 self.action_move(column - self.column, row - self.row)
 
     def line(self, y: int) -> Strip:
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         palette, width = app.palette, self.size.width
         if self.page is None or not self.rows:
             lines = [] if self.page is None else self._nothing(self.page).split("\n")
@@ -166,7 +164,7 @@ class Matrix(ScrollView, Lines, can_focus=True):
         return Strip.join([left, right]).adjust_cell_length(width)
 
     def _cell(self, key: tuple[str, str, str], row: int, column: int) -> Text:
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         palette, signs = app.palette, app.signs
         claim = self._cells.get(key)
         text = Text(no_wrap=True)
@@ -239,13 +237,13 @@ class CompareScreen(PagesScreen):
         self.focus_page()
 
     def load(self, wish: object) -> Page:
-        return comparisons.page(self.dexter.browse, self.comparison_id)
+        return comparisons.page(self.host.browse, self.comparison_id)
 
     def show(self, data: Page) -> None:
         if data == self._page:
             return
         self._page = data
-        palette, signs = self.dexter.palette, self.dexter.signs
+        palette, signs = self.host.palette, self.host.signs
         title = Text(no_wrap=True, overflow="ellipsis")
         title.append(f"Comparison {clean(data['id'])}", f"bold {palette.primary}")
         title.append(f"  {', '.join(short_spec(n) for n in data['classifiers'])} ", palette.dim)
@@ -265,7 +263,7 @@ class CompareScreen(PagesScreen):
             self.query_one(f"#{name}", TextPage).put(self._text(self._page, name))
 
     def tabs_right(self) -> Text:
-        palette = self.dexter.palette
+        palette = self.host.palette
         if self._page is None or self._page["state"] == "done":
             return Text()
         if self._page["state"] == "failed":
@@ -281,9 +279,9 @@ class CompareScreen(PagesScreen):
         claim, page = matrix.selected, self._page
         text = Text()
         if claim is None and page is not None:
-            text.append("\n".join(comparison_tables.pictures_lines(page)), self.dexter.palette.dim)
+            text.append("\n".join(comparison_tables.pictures_lines(page)), self.host.palette.dim)
         elif claim is not None and page is not None:
-            text = _details(claim, page, self.dexter.palette)
+            text = _details(claim, page, self.host.palette)
         self.query_one("#cell-details", TextLines).put(text)
 
     @on(Matrix.Opened)
@@ -308,7 +306,7 @@ class CompareScreen(PagesScreen):
         chosen = None if page["baseline"] == name else name
 
         def pin() -> str:
-            told = operations.set_baseline(self.dexter.home, self.comparison_id, chosen)
+            told = operations.set_baseline(self.host.home, self.comparison_id, chosen)
             self.app.call_from_thread(self.reload)
             return told
 
@@ -321,7 +319,7 @@ class CompareScreen(PagesScreen):
         """A page that is text, as the command line has it."""
         names = list(page["classifiers"])
         short = comparison_tables.short_names(names)
-        palette = self.dexter.palette
+        palette = self.host.palette
         parts: list[Any] = []
         if page["state"] != "done" and name != "compared-settings":
             return Text(under_way(page), palette.dim)
@@ -402,11 +400,11 @@ class PairsScreen(DataScreen):
         self._tiles: Pictures | None = None
 
     def compose(self) -> ComposeResult:
-        browse = self.dexter.browse
+        browse = self.host.browse
         self._tiles = Pictures(
             lambda tile, _: comparisons.tile_bytes(browse, tile),
-            self.dexter.pictures.mode,
-            self.dexter.note_defect,
+            self.host.pictures.mode,
+            self.host.note_defect,
         )
         yield TextLines(id="title")
         with Horizontal(id="pair"):
@@ -417,7 +415,7 @@ class PairsScreen(DataScreen):
         yield KeyBar()
 
     def load(self, wish: object) -> list[dict[str, Any]]:
-        return comparisons.pairs(self.dexter.browse, int(self._claim["id"]))
+        return comparisons.pairs(self.host.browse, int(self._claim["id"]))
 
     def show(self, data: list[dict[str, Any]]) -> None:
         self._pairs = data
@@ -436,7 +434,7 @@ class PairsScreen(DataScreen):
             self._tiles.close()
 
     def _draw(self) -> None:
-        palette = self.dexter.palette
+        palette = self.host.palette
         claim = self._claim
         title = Text(no_wrap=True, overflow="ellipsis")
         title.append(f"{clean(claim['concept'])} ", f"bold {palette.accent}")
@@ -477,10 +475,10 @@ class ComparisonsScreen(DataScreen):
         yield KeyBar()
 
     def load(self, wish: object) -> list[dict[str, Any]]:
-        return comparisons.listed(self.dexter.browse)
+        return comparisons.listed(self.host.browse)
 
     def show(self, data: list[dict[str, Any]]) -> None:
-        palette = self.dexter.palette
+        palette = self.host.palette
         told = Text("Comparisons", f"bold {palette.primary}")
         if not data:
             told.append(
@@ -510,9 +508,8 @@ class ComparisonsScreen(DataScreen):
         return None if at is None else options.get_option_at_index(at).id
 
     def action_new(self) -> None:
-        from dexter_tui.dashboard.screens.new_comparison import NewComparisonScreen
 
-        self.app.push_screen(NewComparisonScreen([]))
+        self.host.open_new_comparison([])
 
     def action_note(self) -> None:
         if (name := self._selected()) is not None:
@@ -525,7 +522,7 @@ class ComparisonsScreen(DataScreen):
     @on(OptionList.OptionSelected)
     def _open(self, event: OptionList.OptionSelected) -> None:
         if event.option.id:
-            self.app.push_screen(CompareScreen(event.option.id))
+            self.host.open_comparison(event.option.id)
 
     def action_back(self) -> None:
         self.app.pop_screen()

@@ -8,7 +8,7 @@ from textual.widgets import Input, Static, TextArea
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.formatting import clean
 
 
 class Confirm(ModalScreen[bool]):

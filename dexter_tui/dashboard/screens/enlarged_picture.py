@@ -1,7 +1,7 @@
 """One picture as large as the terminal."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Center, Vertical
@@ -10,14 +10,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.host import Host, host_of
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.summaries import frame_caption
 from dexter_tui.machine.terminal_images import no_questions
 from store.reading.browse import FrameRow
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
 
 
 class PictureScreen(Screen[None]):
@@ -32,9 +30,9 @@ class PictureScreen(Screen[None]):
         self._labels = labels
 
     @property
-    def dexter(self) -> "DexterApp":
+    def host(self) -> Host:
         """The application."""
-        return cast("DexterApp", self.app)
+        return host_of(self)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="large"), Center():
@@ -53,11 +51,11 @@ class PictureScreen(Screen[None]):
         self._show()
 
     def _widget(self) -> Widget:
-        made: Widget | None = hires(self.dexter.options.enlarged)
+        made: Widget | None = hires(self.host.options.enlarged)
         if made is not None:
             made.id = "large-picture"
             return made
-        return Picture(self.dexter.pictures, id="large-picture")
+        return Picture(self.host.pictures, id="large-picture")
 
     def on_resize(self) -> None:
         self._fit()
@@ -80,13 +78,13 @@ class PictureScreen(Screen[None]):
             from store.errors import StoreError
 
             try:
-                picture.image = open_picture(self.dexter.browse.picture(frame.sha256, small=False))
+                picture.image = open_picture(self.host.browse.picture(frame.sha256, small=False))
             except (StoreError, OSError) as error:
-                self.dexter.complain(str(error))
-        caption = frame_caption(frame, self._labels, self.dexter.palette)
+                self.host.complain(str(error))
+        caption = frame_caption(frame, self._labels, self.host.palette)
         caption.plain = caption.plain.replace("\n\n", "  ").replace("\n", "  ")
         caption.justify = "center"
-        caption.append(f"   {self._index + 1} of {len(self._frames)}", self.dexter.palette.dim)
+        caption.append(f"   {self._index + 1} of {len(self._frames)}", self.host.palette.dim)
         self.query_one("#large-caption", Static).update(caption)
 
 

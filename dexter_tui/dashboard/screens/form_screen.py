@@ -17,7 +17,7 @@ from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.formatting import clean
 
 CHECK_SECONDS = 0.25  # after the last key press
 _FUZZY = 0.3
@@ -98,7 +98,7 @@ class FormScreen(DataScreen):
 
     def show(self, data: Checked) -> None:
         self._offers = data.offers
-        palette, form = self.dexter.palette, self.query_one(Form)
+        palette, form = self.host.palette, self.query_one(Form)
         for row in form.rows:
             row.wrong = bool(row.name) and row.name == data.field
             # What was not filled in yet is no mistake.
@@ -118,7 +118,7 @@ class FormScreen(DataScreen):
     @on(Form.Moved)
     def _show_choices(self) -> None:
         row = self.query_one(Form).here
-        palette = self.dexter.palette
+        palette = self.host.palette
         text = Text().append(f"{row.name}\n\n", f"bold {palette.primary}")
         text.append_text(self.help_of(row))
         self.query_one("#form-help", Static).update(text)
@@ -135,7 +135,7 @@ class FormScreen(DataScreen):
         """The description of a setting, and its flag."""
         text = Text(f"{field_flags._help(field)}\n")
         return text.append(
-            f"\non the command line: {field_flags.flag(name)}\n", self.dexter.palette.dim
+            f"\non the command line: {field_flags.flag(name)}\n", self.host.palette.dim
         )
 
     def offers(self, row: Row) -> list[str]:

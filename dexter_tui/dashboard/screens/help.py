@@ -7,6 +7,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from dexter_tui.dashboard.actions import PLACES, bindings, of, sign
+from dexter_tui.dashboard.host import host_of
 from store.reading import filters
 
 _INTRODUCTIONS = {
@@ -48,11 +49,8 @@ class HelpScreen(ModalScreen[None]):
         self.dismiss()
 
     def _text(self) -> Text:
-        from typing import cast
 
-        from dexter_tui.dashboard.app import DexterApp
-
-        app = cast(DexterApp, self.app)
+        app = host_of(self)
         palette, ascii_only = app.palette, app.options.ascii
         text = Text()
         for place in self._places:

@@ -13,15 +13,15 @@ from textual.widgets import Input, Static
 
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
-from dexter_tui.dashboard.widgets.cells import TextLines
 from dexter_tui.dashboard.widgets.device_strip import DeviceStrip
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.log_view import Tail, tail
 from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.run_list import RunList, around, place
 from dexter_tui.dashboard.widgets.summaries import frame_caption, run_facts, study_facts
-from dexter_tui.presentation.run_tables import clean, short_path
+from dexter_tui.formatting import clean, short_path
 from store.reading.browse import ORDERS, ClaimRow, FrameRow, Keys, RunRow, StepRow, StudyRow
 from store.reading.filters import FilterError, compile_filter
 from store.states import AGAIN, ENDED, State
@@ -116,7 +116,7 @@ class HomeScreen(DataScreen):
         self._found: Found | None = None
 
     def compose(self) -> ComposeResult:
-        self.set_class(not self.dexter.browse.path.exists(), "-empty")
+        self.set_class(not self.host.browse.path.exists(), "-empty")
         yield TextLines(id="title")
         with Horizontal(id="home-body"):
             with Vertical(id="left"):
@@ -130,7 +130,7 @@ class HomeScreen(DataScreen):
             with Vertical(id="detail", classes="panel"):
                 yield TextLines(id="facts")
                 with Horizontal(id="shown"):
-                    yield Picture(self.dexter.pictures, id="preview")
+                    yield Picture(self.host.pictures, id="preview")
                     yield Static(id="caption")
                 yield Tail(id="tail")
         with Container(id="welcome"):
@@ -155,7 +155,7 @@ class HomeScreen(DataScreen):
         return self._filter, self._order, self._reverse
 
     def load(self, wish: Wish) -> Found:
-        browse = self.dexter.browse
+        browse = self.host.browse
         counts = browse.counts()
         listed = self._list(wish, counts)
         keys, index, in_sight = listed.found.keys, wish.cursor, wish.in_sight
@@ -187,7 +187,7 @@ class HomeScreen(DataScreen):
 
     def _list(self, wish: Wish, counts: dict[str, int]) -> Listed:
         """The list, read again where it can be another: of 100,000 runs that takes a while."""
-        browse, before = self.dexter.browse, wish.listed
+        browse, before = self.host.browse, wish.listed
         asked, of = wish.asked, (browse.newest(), counts)
         text, order, reverse = asked
         another = before is None or before.asked != asked
@@ -242,24 +242,24 @@ class HomeScreen(DataScreen):
         self.reload()
 
     def _show_title(self, counts: dict[str, int]) -> None:
-        palette, signs = self.dexter.palette, self.dexter.signs
+        palette, signs = self.host.palette, self.host.signs
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append("dexter-tui", f"bold {palette.primary}")
-        if self.dexter.options.read_only:
+        if self.host.options.read_only:
             text.append("  read-only", palette.warn)
         for state in State:
             if count := counts.get(state):
                 text.append(
                     f"   {signs.states[state]} {count:,} {state.value}", palette.state(state)
                 )
-        text.append(f"   {short_path(self.dexter.home)}", palette.dim)
+        text.append(f"   {short_path(self.host.home)}", palette.dim)
         self._update("#title", text)
 
     def _show_detail(self, data: Found) -> None:
         runs = self.query_one(RunList)
         panel = self.query_one("#detail")
         width = max(self.query_one("#facts").size.width, 20)
-        palette, signs = self.dexter.palette, self.dexter.signs
+        palette, signs = self.host.palette, self.host.signs
         key = runs.selected
         if key is None:
             entitle(panel, "")
@@ -309,7 +309,7 @@ class HomeScreen(DataScreen):
             return
         self._next_preview = frame
         self.refresh_bindings()
-        if self.dexter.options.low_bandwidth:
+        if self.host.options.low_bandwidth:
             return
         if shown is None and self._preview_due is None:
             self._due()
@@ -330,14 +330,14 @@ class HomeScreen(DataScreen):
 
     def _show_preview(self, frame: FrameRow | None) -> None:
         picture = self.query_one("#preview", Picture)
-        if (picture.sha256, frame) == (None, None) and not self.dexter.options.low_bandwidth:
+        if (picture.sha256, frame) == (None, None) and not self.host.options.low_bandwidth:
             return
         picture.sha256 = frame and frame.sha256
         if frame is None:
-            hint = "v: load the preview" if self.dexter.options.low_bandwidth else ""
-            self._caption(Text(hint, style=self.dexter.palette.dim))
+            hint = "v: load the preview" if self.host.options.low_bandwidth else ""
+            self._caption(Text(hint, style=self.host.palette.dim))
         else:
-            self._caption(frame_caption(frame, self._labels_here(), self.dexter.palette))
+            self._caption(frame_caption(frame, self._labels_here(), self.host.palette))
 
     def _caption(self, text: Text) -> None:
         self.query_one("#caption", Static).update(text, layout=False)
@@ -368,13 +368,9 @@ class HomeScreen(DataScreen):
             return
         runs = self.query_one(RunList)
         if key > 0 and key in runs.rows:
-            from dexter_tui.dashboard.screens.run import RunScreen
-
-            self.app.push_screen(RunScreen(runs.rows[key].id))
+            self.host.open_run(runs.rows[key].id)
         elif key < 0 and -key in runs.studies:
-            from dexter_tui.dashboard.screens.study import StudyScreen
-
-            self.app.push_screen(StudyScreen(runs.studies[-key].id))
+            self.host.open_study(runs.studies[-key].id)
 
     def action_sort(self) -> None:
         orders = list(ORDERS)
@@ -434,32 +430,29 @@ class HomeScreen(DataScreen):
 
     def _chosen(self) -> list[RunRow]:
         keys = self.query_one(RunList).chosen()
-        browse = self.dexter.browse
+        browse = self.host.browse
         runs = list(browse.runs(key for key in keys if key > 0).values())
         for study in browse.studies(-key for key in keys if key < 0).values():
             runs += browse.study_runs(study.id)
         return runs
 
     def action_new(self) -> None:
-        from dexter_tui.dashboard.screens.new_run import NewRunScreen
 
-        self.app.push_screen(NewRunScreen())
+        self.host.open_new_run()
 
     def action_demo(self) -> None:
-        from dexter_tui.dashboard.screens.new_run import demo_configs
-
         def start() -> str:
-            ids = operations.enqueue(self.dexter.home, demo_configs())
+            ids = operations.demo(self.host.home)
             self.app.call_from_thread(self.reload)
             return f"{len(ids)} runs queued: which words make a picture a waterbird?"
 
-        self.dexter.tell("starting the demo")
+        self.host.inform("starting the demo")
         self.do(start)
 
     def action_pause(self) -> None:
         runs = self._chosen()
         if runs:
-            self.do(lambda: operations.pause(self.dexter.home, runs))
+            self.do(lambda: operations.pause(self.host.home, runs))
 
     def action_cancel(self) -> None:
         runs = self._chosen()
@@ -469,17 +462,17 @@ class HomeScreen(DataScreen):
     def action_retry(self) -> None:
         runs = self._chosen()
         if runs:
-            self.do(lambda: operations.retry(self.dexter.home, runs))
+            self.do(lambda: operations.retry(self.host.home, runs))
 
     def action_prioritise(self, by: int) -> None:
         runs = self._chosen()
         if runs:
-            self.do(lambda: operations.prioritise(self.dexter.home, runs, by))
+            self.do(lambda: operations.prioritise(self.host.home, runs, by))
 
     def _names(self) -> list[str]:
         """Ids of the runs and studies that a key is about."""
         keys = self.query_one(RunList).chosen()
-        browse = self.dexter.browse
+        browse = self.host.browse
         names = [run.id for run in browse.runs(key for key in keys if key > 0).values()]
         names += [study.id for study in browse.studies(-key for key in keys if key < 0).values()]
         return names
@@ -501,7 +494,7 @@ class HomeScreen(DataScreen):
         names = self._names()
 
         def archive() -> str:
-            told = operations.archive(self.dexter.home, names)
+            told = operations.archive(self.host.home, names)
             self.app.call_from_thread(self._list_again)
             return told
 
@@ -518,29 +511,24 @@ class HomeScreen(DataScreen):
             self.confirm_delete(names)
 
     def action_compare(self) -> None:
-        from dexter_tui.dashboard.screens.compare import ComparisonsScreen
-        from dexter_tui.dashboard.screens.new_comparison import NewComparisonScreen
 
         keys = self.query_one(RunList).marked
-        studies = {
-            run.study_id for run in self.dexter.browse.runs(k for k in keys if k > 0).values()
-        }
-        studies |= {s.id for s in self.dexter.browse.studies(-k for k in keys if k < 0).values()}
-        if len(studies) < 2 or self.dexter.options.read_only:
-            self.app.push_screen(ComparisonsScreen())
+        studies = {run.study_id for run in self.host.browse.runs(k for k in keys if k > 0).values()}
+        studies |= {s.id for s in self.host.browse.studies(-k for k in keys if k < 0).values()}
+        if len(studies) < 2 or self.host.options.read_only:
+            self.host.open_comparisons()
         else:
-            self.app.push_screen(NewComparisonScreen(sorted(studies)))
+            self.host.open_new_comparison(sorted(studies))
 
     def action_query(self) -> None:
-        from dexter_tui.dashboard.screens.query import QueryScreen
 
-        self.app.push_screen(QueryScreen())
+        self.host.open_query()
 
     def action_copy_id(self) -> None:
         row = self.query_one(RunList).row_at_cursor
         if row is not None:
             self.app.copy_to_clipboard(row.id)
-            self.dexter.tell(f"copied {row.id}")
+            self.host.inform(f"copied {row.id}")
 
     def action_leave(self) -> None:
         self.app.exit()
@@ -550,7 +538,7 @@ class HomeScreen(DataScreen):
         if action in ("compare", "query"):  # comparisons may be there, though their runs are gone
             return self.has_class("-empty")
         if action == "preview":
-            return self._next_preview is None or not self.dexter.options.low_bandwidth
+            return self._next_preview is None or not self.host.options.low_bandwidth
         if runs.marked or action not in ("pause", "cancel", "retry"):
             return False
         row = runs.row_at_cursor
@@ -569,12 +557,12 @@ class HomeScreen(DataScreen):
         return super().check_action(action, parameters)
 
     def _welcome(self) -> Text:
-        palette = self.dexter.palette
+        palette = self.host.palette
         text = Text()
         text.append("dexter-tui\n", f"bold {palette.primary}")
         text.append("finds out what an image classifier looks for, and says it in words\n\n")
         text.append("There are no runs here yet.\n\n", palette.dim)
-        if self.dexter.options.read_only:
+        if self.host.options.read_only:
             text.append("read-only: start a run in another terminal", palette.warn)
             return text
         for key, told in (

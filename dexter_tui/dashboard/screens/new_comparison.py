@@ -6,9 +6,9 @@ from rich.text import Text
 
 from dexter.config import PRESETS
 from dexter.errors import InputError
-from dexter.reasoning.settings import CompareSettings
+from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags
-from dexter_tui.cli.compare_command import FIELDS, Request, look
+from dexter_tui.analysis.comparison_request import Request, look
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.screens.form_screen import (
     Checked,
@@ -87,7 +87,7 @@ class NewComparisonScreen(FormScreen):
             offers["classifiers"] = [info.spec for info in list_classifiers(roots())]
         try:
             request = _request(wish)
-            with Store.open(self.dexter.home) as store:
+            with Store.open(self.host.home) as store:
                 sides, missing = look(store, request)
         except (InputError, StoreError) as error:
             # The command line's spelling back to the row's.
@@ -100,27 +100,26 @@ class NewComparisonScreen(FormScreen):
         return Checked(line, False, None, offers)
 
     def action_start(self) -> None:
-        from dexter_tui.dashboard.screens.compare import CompareScreen
 
         try:
             request = _request(self.query_one(Form).values())
         except InputError as error:
-            self.dexter.complain(str(error))
+            self.host.complain(str(error))
             return
 
         def show(found: str | None) -> None:
             self.leave_form()
             if found is not None:
-                self.app.push_screen(CompareScreen(found))
+                self.host.open_comparison(found)
 
         def start() -> str:
-            found = operations.compare(self.dexter.home, request)
+            found = operations.compare(self.host.home, request)
             self.app.call_from_thread(show, found)
             if found is None:
                 return "searches first; then the comparison starts by itself, see logs/compare.log"
             return "the comparison is on its way; it goes on without this window"
 
-        self.dexter.tell("checking and starting")
+        self.host.inform("checking and starting")
         self.do(start, group="start")
 
 

@@ -11,7 +11,7 @@ from dexter_tui import field_flags
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.screens.form_screen import Checked, FormScreen, as_text, setting_row
 from dexter_tui.dashboard.widgets.form import Form, Row
-from dexter_tui.presentation.run_tables import duration, size
+from dexter_tui.formatting import duration, size
 
 _SEEDS_NOTE = "so many runs"
 
@@ -28,18 +28,6 @@ _GROUPS = {
     "device": "Machine",
 }
 _FIRST = ("classifier", "class_name")
-
-DEMO = {
-    "classifier": "lab:birds-biased",
-    "class_name": "waterbird",
-    "template": "a picture of a bird with [MASK] and [MASK]",
-}
-DEMO_SEEDS = 3
-
-
-def demo_configs() -> list[RunConfig]:
-    """The runs of `make demo`: what does a classifier with a planted bias take for a waterbird?"""
-    return [RunConfig.from_preset("quick", **DEMO, seed=seed) for seed in range(DEMO_SEEDS)]
 
 
 class NewRunScreen(FormScreen):
@@ -164,14 +152,14 @@ class NewRunScreen(FormScreen):
         try:
             configs = self.configs(self.wish())
         except InputError as error:
-            self.dexter.complain(str(error))
+            self.host.complain(str(error))
             return
-        home, app = self.dexter.home, self.dexter
+        home = self.host.home
 
         def start() -> str:
             ids = operations.enqueue(home, configs)
-            app.call_from_thread(self.leave_form)
+            self.app.call_from_thread(self.leave_form)
             return f"{len(ids)} run{'s' if len(ids) > 1 else ''} queued"
 
-        app.tell("checking and queueing")
+        self.host.inform("checking and queueing")
         self.do(start, group="start")

@@ -4,7 +4,7 @@ import json
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -15,16 +15,14 @@ from textual.strip import Strip
 from textual.widgets import TextArea
 
 from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import Lines, fit, strip_of
+from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
-from dexter_tui.dashboard.screens.tabbed_screen import TextPage
-from dexter_tui.dashboard.widgets.cells import Lines, fit, strip_of
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.dashboard.widgets.tabs import TextPage
+from dexter_tui.formatting import clean
 from store.errors import StoreError
 from store.reading import queries
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
 
 _WIDEST = 48  # cells of a column
 _KEPT = 200  # questions
@@ -60,7 +58,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
         self.refresh()
 
     def line(self, y: int) -> Strip:
-        palette, width = cast("DexterApp", self.app).palette, self.size.width
+        palette, width = host_of(self).palette, self.size.width
         if self.answer is None:
             lines = self._told.split("\n")
             at = self.scroll_offset.y + y
@@ -81,7 +79,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
 
 
 def _shown(value: object) -> str:
-    from dexter_tui.cli.query_command import shown
+    from dexter_tui.presentation.answers import shown
 
     return clean(shown(value).replace("\n", " "))
 
@@ -116,16 +114,16 @@ class QueryScreen(DataScreen):
 
     @property
     def _file(self) -> Path:
-        return self.dexter.home / "query_history.jsonl"
+        return self.host.home / "query_history.jsonl"
 
     def load(self, wish: object) -> tuple[dict[str, list[str]], list[str]]:
-        if not self.dexter.browse.path.exists():
+        if not self.host.browse.path.exists():
             return {}, []
         past: list[str] = []
         with suppress(OSError, ValueError):
             lines = self._file.read_text(encoding="utf-8").splitlines()[-_KEPT:]
             past = [str(json.loads(line)) for line in lines]
-        return queries.schema(self.dexter.browse.path), past
+        return queries.schema(self.host.browse.path), past
 
     def show(self, data: tuple[dict[str, list[str]], list[str]]) -> None:
         if self._schema:
@@ -133,7 +131,7 @@ class QueryScreen(DataScreen):
         self._schema, past = data
         self._past = past
         self._place = len(past)
-        palette = self.dexter.palette
+        palette = self.host.palette
         text = Text()
         for name, columns in self._schema.items():
             stable = name in queries.VIEWS or name == "search"
@@ -163,7 +161,7 @@ class QueryScreen(DataScreen):
 
     def _ask(self, sql: str) -> None:
         try:
-            answer = queries.ask(self.dexter.browse.path, sql)
+            answer = queries.ask(self.host.browse.path, sql)
         except StoreError as refused:
             self.app.call_from_thread(self._refused, str(refused))
         except Exception as defect:
@@ -175,7 +173,7 @@ class QueryScreen(DataScreen):
         self._asking = False
         view = self.query_one(AnswerView)
         entitle(view, "Answer: refused")
-        view.tell(Text(clean(told), self.dexter.palette.bad))
+        view.tell(Text(clean(told), self.host.palette.bad))
 
     def _answered(self, answer: queries.Answer) -> None:
         self._asking = False
@@ -185,7 +183,7 @@ class QueryScreen(DataScreen):
         entitle(view, told + (f"; {answer.cut}" if answer.cut else ""))
 
     def _remember(self, sql: str) -> None:
-        if self.dexter.options.read_only:
+        if self.host.options.read_only:
             return
         with suppress(OSError):
             new = not self._file.exists()
@@ -233,10 +231,10 @@ class QueryScreen(DataScreen):
         answer = self.query_one(AnswerView).answer
         if answer is None:
             return
-        from dexter_tui.cli.query_command import csv_text
+        from dexter_tui.presentation.answers import csv_text
 
         self.app.copy_to_clipboard(csv_text(answer))
-        self.dexter.tell(f"copied {len(answer.rows):,} rows")
+        self.host.inform(f"copied {len(answer.rows):,} rows")
 
     def action_back(self) -> None:
         self.app.pop_screen()

@@ -17,9 +17,9 @@ from textual.widgets import ContentSwitcher, Static
 
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import TextLines, fit
 from dexter_tui.dashboard.screens.base import entitle
-from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen, TabBar, TextPage
-from dexter_tui.dashboard.widgets.cells import TextLines, fit
+from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.chart import Axis, Chart, CursorWanted
 from dexter_tui.dashboard.widgets.claim_list import interval_bar
 from dexter_tui.dashboard.widgets.gallery import Gallery
@@ -27,7 +27,6 @@ from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.log_view import LogView, tail
 from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.ribbons import Ribbons
-from dexter_tui.dashboard.widgets.run_list import short_spec
 from dexter_tui.dashboard.widgets.summaries import (
     fitted,
     frame_caption,
@@ -36,7 +35,8 @@ from dexter_tui.dashboard.widgets.summaries import (
     state_parts,
     words_table,
 )
-from dexter_tui.presentation.run_tables import clean, short_path, size
+from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
+from dexter_tui.formatting import clean, short_path, short_spec, size
 from store.reading.browse import FrameRow, PromptRow, RunRow, StepRow, WordGainRow
 from store.states import AGAIN, ENDED
 
@@ -138,7 +138,7 @@ class RunScreen(PagesScreen):
                 yield TextPage(id="config", text_id="config-text")
                 yield LogView(id="log", classes="panel page")
             with Vertical(id="inspector", classes="panel"):
-                yield Picture(self.dexter.pictures, id="at-cursor")
+                yield Picture(self.host.pictures, id="at-cursor")
                 yield Static(id="at-cursor-caption")
                 yield TextLines(id="at-cursor-words")
         yield KeyBar()
@@ -155,7 +155,7 @@ class RunScreen(PagesScreen):
         return Wish(after, attempt, self.PAGES[self.page][0])
 
     def load(self, wish: Wish) -> Found:
-        browse = self.dexter.browse
+        browse = self.host.browse
         key = browse.find(self.run_id)
         run = browse.runs([key]).get(key) if key is not None else None
         if run is None:
@@ -210,7 +210,7 @@ class RunScreen(PagesScreen):
     # Drawing
 
     def _show_title(self) -> None:
-        run, palette, signs = self.run_row, self.dexter.palette, self.dexter.signs
+        run, palette, signs = self.run_row, self.host.palette, self.host.signs
         if run is None:
             return
         asked = Text(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
@@ -276,7 +276,7 @@ class RunScreen(PagesScreen):
         step = self.step_at_cursor
         if run is None:
             return
-        palette = self.dexter.palette
+        palette = self.host.palette
         inspector = self.query_one("#inspector")
         entitle(inspector, f"Step {self.cursor}" if step else "No steps yet")
         frame = self.frame_at_cursor
@@ -312,7 +312,7 @@ class RunScreen(PagesScreen):
         self.query_one(selector, TextLines).put(text)
 
     def tabs_right(self) -> Text:
-        palette = self.dexter.palette
+        palette = self.host.palette
         text = Text()
         if self._player is not None:
             text.append(f"replay {SPEEDS[self._speed]}/s  ", palette.accent)
@@ -324,7 +324,7 @@ class RunScreen(PagesScreen):
             axis = self.axis
             text.append(f"step {self.cursor}", "bold")
             if self._player is None:
-                window = f" of {axis.first}{self.dexter.signs.dash}{axis.last} "
+                window = f" of {axis.first}{self.host.signs.dash}{axis.last} "
                 text.append(window, palette.dim)
         return text
 
@@ -420,7 +420,7 @@ class RunScreen(PagesScreen):
             return
         if self.cursor >= self.numbers[-1]:
             self.cursor = self.numbers[0]
-        slow = self.dexter.options.low_bandwidth
+        slow = self.host.options.low_bandwidth
         seconds = SLOW_REPLAY_SECONDS if slow else REPLAY_SECONDS
         self._position = float(self.cursor)
         self._player = self.set_interval(seconds, lambda: self._play(seconds))
@@ -446,7 +446,7 @@ class RunScreen(PagesScreen):
     # Pages of text
 
     def _prompts_text(self, prompts: Sequence[PromptRow]) -> Text:
-        palette = self.dexter.palette
+        palette = self.host.palette
         text = Text(no_wrap=True, overflow="ellipsis")
         if not prompts:
             return text.append("prompts are ranked when the search ends", palette.dim)
@@ -463,7 +463,7 @@ class RunScreen(PagesScreen):
 
     def _gains_text(self, gains: Sequence[WordGainRow]) -> Text:
         """Which words carry the prompts, on one scale."""
-        palette, signs = self.dexter.palette, self.dexter.signs
+        palette, signs = self.host.palette, self.host.signs
         text = Text(no_wrap=True, overflow="ellipsis")
         if not gains:
             return text
@@ -508,13 +508,13 @@ class RunScreen(PagesScreen):
             "started": local_time(run.started_at),
             "ended": local_time(run.ended_at),
             "stopped because": run.stop_reason or "",
-            "tags": ", ".join(self.dexter.browse.tags([run.id]).get(run.id, ())),
-            "note": self.dexter.browse.note(run.id).replace("\n", "; "),
+            "tags": ", ".join(self.host.browse.tags([run.id]).get(run.id, ())),
+            "note": self.host.browse.note(run.id).replace("\n", "; "),
             "peak memory": size(run.peak_memory_bytes) if run.peak_memory_bytes else "",
-            "files": short_path(self.dexter.browse.log(run.id).parent),
+            "files": short_path(self.host.browse.log(run.id).parent),
         }
         self.query_one("#config", TextPage).put(
-            settings_text(config, preset, self.dexter.palette, facts)
+            settings_text(config, preset, self.host.palette, facts)
         )
 
     # Doing
@@ -522,25 +522,19 @@ class RunScreen(PagesScreen):
     def action_enlarge(self) -> None:
         frame = self.frame_at_cursor
         if frame is not None:
-            from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
-
-            self.app.push_screen(PictureScreen(self.frames, self.frames.index(frame), self.labels))
+            self.host.open_picture(self.frames, self.frames.index(frame), self.labels)
 
     def action_study(self) -> None:
         if self.run_row is not None:
-            from dexter_tui.dashboard.screens.study import StudyScreen
-
-            self.app.push_screen(StudyScreen(self.run_row.study_id))
+            self.host.open_study(self.run_row.study_id)
 
     def action_again(self) -> None:
         if self.run_row is not None:
-            from dexter_tui.dashboard.screens.new_run import NewRunScreen
-
-            self.app.push_screen(NewRunScreen(self.run_row.config))
+            self.host.open_new_run(self.run_row.config)
 
     def action_pause(self) -> None:
         if (run := self.run_row) is not None:
-            self.do(lambda: operations.pause(self.dexter.home, [run]))
+            self.do(lambda: operations.pause(self.host.home, [run]))
 
     def action_cancel(self) -> None:
         if self.run_row is not None:
@@ -548,7 +542,7 @@ class RunScreen(PagesScreen):
 
     def action_retry(self) -> None:
         if (run := self.run_row) is not None:
-            self.do(lambda: operations.retry(self.dexter.home, [run]))
+            self.do(lambda: operations.retry(self.host.home, [run]))
 
     def action_tag(self) -> None:
         if self.run_row is not None:

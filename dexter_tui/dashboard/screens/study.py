@@ -15,12 +15,12 @@ from textual.widgets import ContentSwitcher, Markdown
 from dexter_tui import EXIT_REFUSED
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen, TabBar, TextPage
-from dexter_tui.dashboard.widgets.cells import TextLines, bar, fit
+from dexter_tui.dashboard.cells import TextLines, bar, fit
+from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.claim_list import ClaimList, claim_details
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.log_view import tail
-from dexter_tui.dashboard.widgets.run_list import RunList, short_spec, template_text
+from dexter_tui.dashboard.widgets.run_list import RunList, template_text
 from dexter_tui.dashboard.widgets.summaries import (
     local_time,
     settings_text,
@@ -28,7 +28,8 @@ from dexter_tui.dashboard.widgets.summaries import (
     stages_text,
     study_facts,
 )
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
+from dexter_tui.formatting import clean, short_spec
 from store.reading.browse import ClaimRow, ReportRow, RunRow, StageRow, StudyRow
 from store.states import State
 
@@ -116,7 +117,7 @@ class StudyScreen(PagesScreen):
         self.reload()
 
     def load(self, wish: bool) -> Found:
-        browse = self.dexter.browse
+        browse = self.host.browse
         key = browse.find(self.study_id)
         study = browse.studies([-key]).get(-key) if key is not None else None
         if study is None:
@@ -141,7 +142,7 @@ class StudyScreen(PagesScreen):
             self.leave(f"study {self.study_id} is not in the store any more")
             return
         self._study, self._stages = data.study, data.stages
-        palette, signs = self.dexter.palette, self.dexter.signs
+        palette, signs = self.host.palette, self.host.signs
         runs = self.query_one(RunList)
         keys = array("q", (run.key for run in data.runs))
         if keys != runs.keys:
@@ -174,7 +175,7 @@ class StudyScreen(PagesScreen):
         self.query_one(selector, TextLines).put(text)
 
     def tabs_right(self) -> Text:
-        palette = self.dexter.palette
+        palette = self.host.palette
         left = {} if self.has_class("-narrow") else self._left()
         for stage in self._stages:
             if stage.state == "running":
@@ -198,7 +199,7 @@ class StudyScreen(PagesScreen):
 
     def _hint(self, page: str) -> Text:
         """What stands where there is nothing to show yet: why, and what to do."""
-        palette, signs = self.dexter.palette, self.dexter.signs
+        palette, signs = self.host.palette, self.host.signs
         text = Text()
         states = {stage.state for stage in self._stages}
         if "running" in states or "waiting" in states or self._process is not None:
@@ -218,7 +219,7 @@ class StudyScreen(PagesScreen):
         return text
 
     def _if_wanted(self, told: str) -> str:
-        return "" if self.dexter.options.read_only else told
+        return "" if self.host.options.read_only else told
 
     def _watch_process(self) -> None:
         """Until its first stage is in the store, only its process tells of a report."""
@@ -229,18 +230,18 @@ class StudyScreen(PagesScreen):
             return
         self._process = None
         if code == EXIT_REFUSED:  # before anything of it could be in the store
-            told = tail(self.dexter.home / "logs" / f"study-{self.study_id}.log", 1)
-            self.dexter.complain(told[0] if told else "the report was refused")
+            told = tail(self.host.home / "logs" / f"study-{self.study_id}.log", 1)
+            self.host.complain(told[0] if told else "the report was refused")
 
     @on(ClaimList.Moved)
     def _show_claim(self) -> None:
         claim = self.query_one(ClaimList).selected
-        palette, signs = self.dexter.palette, self.dexter.signs
+        palette, signs = self.host.palette, self.host.signs
         text = Text() if claim is None else claim_details(claim, palette, signs)
         self._put("#claim-details", text)
 
     def _captions(self, captions: Sequence[tuple[str, int, str]]) -> Text:
-        palette = self.dexter.palette
+        palette = self.host.palette
         if not captions:
             return self._hint("captions")
         text = Text()
@@ -250,7 +251,7 @@ class StudyScreen(PagesScreen):
         return text
 
     def _words(self, data: Found) -> Text:
-        palette, signs = self.dexter.palette, self.dexter.signs
+        palette, signs = self.host.palette, self.host.signs
         if not data.attribution and not data.scores:
             return self._hint("words")
         text = Text()
@@ -300,10 +301,10 @@ class StudyScreen(PagesScreen):
             "class": f"{study.class_name} ({study.class_index} of {len(study.labels)})",
             "labels": ", ".join(study.labels[:50]),
             "created": local_time(study.created_at),
-            "note": self.dexter.browse.note(study.id).replace("\n", "; "),
+            "note": self.host.browse.note(study.id).replace("\n", "; "),
         }
         self.query_one("#study-config", TextPage).put(
-            settings_text(study.settings, {}, self.dexter.palette, facts)
+            settings_text(study.settings, {}, self.host.palette, facts)
         )
 
     @on(RunList.Opened)
@@ -311,15 +312,13 @@ class StudyScreen(PagesScreen):
         runs = self.query_one(RunList)
         run = runs.rows.get(runs.selected or 0)
         if run is not None and self.PAGES[self.page][0] == "overview":
-            from dexter_tui.dashboard.screens.run import RunScreen
-
-            self.app.push_screen(RunScreen(run.id))
+            self.host.open_run(run.id)
 
     def action_report(self) -> None:
-        self.dexter.tell("starting the report")
+        self.host.inform("starting the report")
 
         def start() -> str:
-            self._process = operations.report(self.dexter.home, self.study_id)
+            self._process = operations.report(self.host.home, self.study_id)
             self.app.call_from_thread(self.reload)
             return "captions, claims and report are on their way; they go on without this window"
 
@@ -336,9 +335,7 @@ class StudyScreen(PagesScreen):
 
     def action_again(self) -> None:
         if self._study is not None:
-            from dexter_tui.dashboard.screens.new_run import NewRunScreen
-
-            self.app.push_screen(NewRunScreen(self._study.settings))
+            self.host.open_new_run(self._study.settings)
 
 
 def _markdown(report: ReportRow) -> str:

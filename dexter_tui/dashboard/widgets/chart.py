@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
@@ -11,10 +11,8 @@ from textual import events
 from textual.message import Message
 from textual.strip import Strip
 
-from dexter_tui.dashboard.widgets.cells import Lines
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
+from dexter_tui.dashboard.cells import Lines
+from dexter_tui.dashboard.host import host_of
 
 GUTTER = 8  # cells for the numbers left of a curve
 # Bits of the dots of a braille cell, by column and row.
@@ -79,11 +77,11 @@ class Chart(Lines):
 
     def line(self, y: int) -> Strip:
         width, height = self.size
-        palette = cast("DexterApp", self.app).palette
+        palette = host_of(self).palette
         plot = width - GUTTER
         if plot < 4 or height < 1:
             return Strip.blank(width)
-        ascii_only = cast("DexterApp", self.app).options.ascii
+        ascii_only = host_of(self).options.ascii
         key = (len(self._steps), self._axis[:2], self._log, width, height, self._values[-1:])
         if self._drawn is None or self._drawn[0] != key:
             rows, low, high = draw(

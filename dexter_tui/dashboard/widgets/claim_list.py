@@ -1,7 +1,7 @@
 """Tested claims: each with its effect as a bar, its verdict and what speaks for it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from rich.text import Text
 from textual import events
@@ -11,13 +11,11 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import Lines, fit, strip_of
+from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.themes import Palette, Signs
-from dexter_tui.dashboard.widgets.cells import Lines, fit, strip_of
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.formatting import clean
 from store.reading.browse import ClaimRow
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
 
 REASONS = {
     "not_drawn": "the generator did not draw it",
@@ -85,7 +83,7 @@ class ClaimList(ScrollView, Lines, can_focus=True):
         self.virtual_size = Size(self.size.width, len(self.claims) + 1)
 
     def line(self, y: int) -> Strip:
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         palette, signs, width = app.palette, app.signs, self.size.width
         bar_width = max(min(width - 86, 41), 11)
         if not self.claims:

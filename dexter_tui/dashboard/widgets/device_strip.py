@@ -1,17 +1,17 @@
 """One line about the machine: how busy its processors and graphics cards are."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 from textual.message import Message
 from textual.widgets import Static
 
-from dexter_tui.dashboard.widgets.cells import bar
-from dexter_tui.presentation.run_tables import clean, size
+from dexter_tui.dashboard.cells import bar
+from dexter_tui.dashboard.host import host_of
+from dexter_tui.formatting import clean, size
 
 if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
     from dexter_tui.machine.devices import Device, Reading, Ring
 
 SECONDS = 5.0
@@ -36,7 +36,7 @@ class DeviceStrip(Static):
         self._seconds = SECONDS
 
     def on_mount(self) -> None:
-        if cast("DexterApp", self.app).options.low_bandwidth:
+        if host_of(self).options.low_bandwidth:
             self._seconds = SLOW_SECONDS
         self.set_interval(self._seconds, self._look)
         self.set_timer(0.3, self._look)  # behind the first paint
@@ -54,7 +54,7 @@ class DeviceStrip(Static):
         from dexter_tui.machine import devices
 
         if self._ring is None:
-            demo = cast("DexterApp", self.app).options.demo_devices
+            demo = host_of(self).options.demo_devices
             cards = devices.DemoTelemetry(demo) if demo else devices.telemetry()
             self._ring = devices.Ring([devices.CpuTelemetry(), *([cards] if cards else [])])
             self._ring.read()
@@ -63,7 +63,7 @@ class DeviceStrip(Static):
 
     def on_device_strip_read(self, message: Read) -> None:
         self._reading = False
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         palette, signs = app.palette, app.signs
         text = Text(no_wrap=True, overflow="crop")
         for device, reading in message.found:

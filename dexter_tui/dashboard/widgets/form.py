@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from rich.style import Style
 from rich.text import Text
@@ -13,11 +13,9 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.widgets.cells import Lines, fit, strip_of
-from dexter_tui.presentation.run_tables import clean
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
+from dexter_tui.dashboard.cells import Lines, fit, strip_of
+from dexter_tui.dashboard.host import host_of
+from dexter_tui.formatting import clean
 
 NAME_WIDTH = 24
 VALUE_WIDTH = 34
@@ -185,7 +183,7 @@ class Form(ScrollView, Lines, can_focus=True):
     # Drawing
 
     def line(self, y: int) -> Strip:
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         palette, width = app.palette, self.size.width
         shown = self._shown
         if self.scroll_offset.y + y >= len(shown):
@@ -206,7 +204,7 @@ class Form(ScrollView, Lines, can_focus=True):
         )
 
     def _value(self, text: Text, row: Row, room: int, *, here: bool) -> None:
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         shown, style = clean(row.value), ""
         if not row.value:
             shown, style = clean(row.placeholder), app.palette.dim

@@ -1,7 +1,7 @@
 """Pictures in tiles; only those in sight are made."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from rich.text import Text
 from textual import events
@@ -11,11 +11,9 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.widgets.cells import Lines, strip_of
+from dexter_tui.dashboard.cells import Lines, strip_of
+from dexter_tui.dashboard.host import host_of
 from store.reading.browse import FrameRow
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
 
 WIDTHS = (12, 16, 24, 32, 48)  # cells across a tile's picture
 _GAP = 2
@@ -98,7 +96,7 @@ class Gallery(ScrollView, Lines, can_focus=True):
         self._lay_out()
 
     def line(self, y: int) -> Strip:
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         width = self.size.width
         row, line = divmod(self.scroll_offset.y + y, self._tile_height)
         first = row * self._across
@@ -118,7 +116,7 @@ class Gallery(ScrollView, Lines, can_focus=True):
         return Strip.join(parts).adjust_cell_length(width) if parts else Strip.blank(width)
 
     def _picture_line(self, frame: FrameRow, line: int) -> Strip:
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         strips = app.pictures.get(frame.sha256, self._tile, self._announce)
         if strips is None:
             return strip_of(Text(app.signs.dot * self._tile, style=app.palette.faint), self._tile)
@@ -127,7 +125,7 @@ class Gallery(ScrollView, Lines, can_focus=True):
         return strips[line].adjust_cell_length(self._tile)
 
     def _caption(self, frame: FrameRow, *, selected: bool) -> Strip:
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         palette, signs = app.palette, app.signs
         name = f"step {frame.step}" if frame.kind == "preview" else "frame"
         text = Text(no_wrap=True)

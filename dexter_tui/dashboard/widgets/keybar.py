@@ -1,7 +1,5 @@
 """The last line: what the keys do here."""
 
-from typing import TYPE_CHECKING, cast
-
 from rich.text import Text
 from textual import events
 from textual.app import RenderResult
@@ -9,9 +7,7 @@ from textual.binding import Binding
 from textual.widget import Widget
 
 from dexter_tui.dashboard.actions import ACTIONS, sign
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
+from dexter_tui.dashboard.host import host_of
 
 _RANK: dict[str | None, int] = {action.id: k for k, action in enumerate(ACTIONS)}
 
@@ -41,7 +37,7 @@ class KeyBar(Widget):
 
     def _line(self) -> tuple[Text, list[tuple[range, str]]]:
         """The text, and where in it which key stands."""
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         shown = [
             active.binding
             for active in self.screen.active_bindings.values()

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from rich.text import Text
 from textual.geometry import Size
@@ -10,11 +10,9 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.widgets.cells import Lines, strip_of
-from dexter_tui.presentation.run_tables import clean
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
+from dexter_tui.dashboard.cells import Lines, strip_of
+from dexter_tui.dashboard.host import host_of
+from dexter_tui.formatting import clean
 
 MOST_BYTES = 1_000_000
 _LINE_BYTES = 400  # what a line is thought to have, when only the last few are wanted
@@ -86,7 +84,7 @@ class LogView(ScrollView, Lines, can_focus=True):
         width = self.size.width
         if row >= len(self._rows):
             return Strip.blank(width)
-        palette = cast("DexterApp", self.app).palette
+        palette = host_of(self).palette
         line = self._rows[row][x : x + width]
         style = palette.bad if "Error" in line or "refused" in line else ""
         return strip_of(Text(line, style=style), width)

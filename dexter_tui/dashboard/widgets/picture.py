@@ -7,7 +7,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
 
-from dexter_tui.dashboard.widgets.cells import Lines, Pictures, columns_for, strip_of
+from dexter_tui.dashboard.cells import Lines, Pictures, columns_for, strip_of
 
 
 class Picture(Lines):

@@ -1,20 +1,18 @@
 """Words over time: for each slot a line on which every word lasts as long as it was the best."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.strip import Strip
 
-from dexter_tui.dashboard.widgets.cells import Lines, fit
+from dexter_tui.dashboard.cells import Lines, fit
+from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.widgets.chart import GUTTER, Axis, CursorWanted, index_at
-from dexter_tui.presentation.run_tables import clean
+from dexter_tui.formatting import clean
 from store.reading.browse import StepRow
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
 
 
 class Ribbons(Lines):
@@ -43,7 +41,7 @@ class Ribbons(Lines):
 
     def line(self, y: int) -> Strip:
         width = self.size.width
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         plot, (slot, row) = width - GUTTER, divmod(y, 3)
         if not self._steps or row == 2 or plot < 4:
             text = "no steps yet" if not self._steps and y == 0 else ""
@@ -69,7 +67,7 @@ class Ribbons(Lines):
         return found[slot] if slot < len(found) else None
 
     def _span(self, word: str | None, width: int, cursor: int, *, best: bool) -> list[Segment]:
-        app = cast("DexterApp", self.app)
+        app = host_of(self)
         palette = app.palette
         if word is None:
             return [Segment(" " * width)]

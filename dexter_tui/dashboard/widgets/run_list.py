@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from rich.text import Text
 from textual import events
@@ -13,13 +13,11 @@ from textual.strip import Strip
 
 from dexter.config import TEMPLATES
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.widgets.cells import Lines, bar, fit, strip_of
-from dexter_tui.presentation.run_tables import clean, duration
+from dexter_tui.dashboard.cells import Lines, bar, fit, strip_of
+from dexter_tui.dashboard.host import Host, host_of
+from dexter_tui.formatting import clean, duration, short_spec
 from store.reading.browse import RunRow, StudyRow
 from store.states import State
-
-if TYPE_CHECKING:
-    from dexter_tui.dashboard.app import DexterApp
 
 _MARGIN = 40  # rows read before and behind those in sight
 
@@ -187,20 +185,20 @@ class RunList(ScrollView, Lines, can_focus=True):
     # Drawing
 
     @property
-    def _app(self) -> "DexterApp":
-        return cast("DexterApp", self.app)
+    def _host(self) -> Host:
+        return host_of(self)
 
     def line(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
-            return strip_of(self._heading(width), width, self._app.palette.dim)
+            return strip_of(self._heading(width), width, self._host.palette.dim)
         row = self.scroll_offset.y + y - 1
         if row >= len(self.keys):
             return Strip.blank(width)
         key = self.keys[row]
         at_cursor = row == self.index
         text = self._study(-key, width) if key < 0 else self._run(key, width)
-        style = self._app.palette.cursor if at_cursor else ""
+        style = self._host.palette.cursor if at_cursor else ""
         if at_cursor and not self.has_focus:
             style = f"{style} dim" if "reverse" in style else style
         return strip_of(text, width, style)
@@ -210,7 +208,7 @@ class RunList(ScrollView, Lines, can_focus=True):
         return Text(f"     {'run':<9} {names}seed {'progress, score':<18} {'left':<9}words")
 
     def _study(self, key: int, width: int) -> Text:
-        palette, signs = self._app.palette, self._app.signs
+        palette, signs = self._host.palette, self._host.signs
         study = self.studies.get(key)
         if study is None:
             return Text(f" {signs.dot}", style=palette.dim)
@@ -235,7 +233,7 @@ class RunList(ScrollView, Lines, can_focus=True):
         return text
 
     def _run(self, key: int, width: int) -> Text:
-        palette, signs = self._app.palette, self._app.signs
+        palette, signs = self._host.palette, self._host.signs
         run = self.rows.get(key)
         text = Text().append(signs.mark if key in self.marked else " ", palette.accent)
         if run is None:
@@ -264,7 +262,7 @@ class RunList(ScrollView, Lines, can_focus=True):
 
     def _progress(self, text: Text, run: RunRow) -> None:
         """27 cells: how far it is, or what came of it."""
-        palette, signs = self._app.palette, self._app.signs
+        palette, signs = self._host.palette, self._host.signs
         steps = f"{run.steps_done}/{run.steps_total}" if run.steps_total else ""
         left = ""
         if run.state is State.SUCCEEDED and run.score_value is not None:
@@ -316,13 +314,3 @@ def template_text(settings: Mapping[str, Any]) -> str:
     """The template of a run or study, written out."""
     name = str(settings.get("template", ""))
     return TEMPLATES.get(name, name)
-
-
-def short_spec(spec: str) -> str:
-    """A classifier by its last name: lab:birds-biased is birds-biased."""
-    text = clean(spec)
-    source, colon, address = text.partition(":")
-    if source == "python":
-        file, _, function = address.rpartition(":")
-        return f"{file.rsplit('/', 1)[-1]}:{function}"
-    return (address if colon else text).rstrip("/").rsplit("/", 1)[-1]

@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.text import Text
 
+from dexter_tui.dashboard.cells import bar, fit, sparkline
 from dexter_tui.dashboard.themes import Palette, Signs
-from dexter_tui.dashboard.widgets.cells import bar, fit, sparkline
-from dexter_tui.dashboard.widgets.run_list import short_spec, template_text
-from dexter_tui.presentation.run_tables import clean, duration, size
+from dexter_tui.dashboard.widgets.run_list import template_text
+from dexter_tui.formatting import clean, duration, short_spec, size
 from store.reading.browse import ClaimRow, FrameRow, RunRow, StageRow, StepRow, StudyRow
 from store.states import State
 
