@@ -113,7 +113,8 @@ def one_run(name: str, config: RunConfig, kept: Collection[Words]) -> Words:
     """Search words for a member, or take what was ``kept`` of the same recipe."""
     import torch
 
-    from dexter.models import classifier_of, generator_of
+    from dexter.generation.generator import generator_of
+    from dexter.models import classifier_of
     from dexter.search.optimize import optimize
     from dexter.search.prompt import load_masked_lm
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dexter import stats
-from dexter.reasoning.bank import Request
+from dexter.generation.bank import Request
 from dexter.reasoning.claims import Candidate
 from dexter.reasoning.evidence import Experiment, Pair, PromptLayout, Witness
 from dexter.reasoning.topic import Slot
@@ -107,9 +107,9 @@ def main() -> int:
 
     from dexter.classifiers import class_index, load_classifier
     from dexter.config import RunConfig
+    from dexter.generation.drawing_process import Helper
     from dexter.generation.generator import load_generator
-    from dexter.reasoning.drawing_process import Helper
-    from dexter.reasoning.pictures import Pictures
+    from dexter.generation.pictures import Pictures
     from dexter.reasoning.topic import load_world, make_topic
 
     torch.set_num_threads(1)

@@ -69,11 +69,11 @@ class FleetEvidence:
         import torch
 
         from dexter.config import RunConfig
+        from dexter.generation.drawing_process import Helper
         from dexter.generation.generator import load_generator
+        from dexter.generation.pictures import Pictures
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.detection import load_detector
-        from dexter.reasoning.drawing_process import Helper
-        from dexter.reasoning.pictures import Pictures
         from dexter.reasoning.topic import load_world
         from dexter_tui.analysis.store_bank import StoreBank, StoreCache
         from store import Store

@@ -13,8 +13,7 @@ from PIL import Image
 from dexter.classifiers import Classifier
 from dexter.config import RunConfig
 from dexter.device import select_device
-from dexter.generation.generator import Generator
-from dexter.models import generator_of
+from dexter.generation.generator import Generator, generator_of
 from dexter.search.optimize import Optimization, optimize
 from dexter.search.prompt import load_masked_lm
 from dexter.search.score import draw_frames

@@ -15,11 +15,11 @@ from markdown_it import MarkdownIt
 from piloting import SIZES, dashboard, driven, press, settle, text, until
 from textual.pilot import Pilot
 
-from dexter.reasoning.bank import MemoryBank
+from dexter.generation.bank import MemoryBank
+from dexter.generation.pictures import Pictures
 from dexter.reasoning.claims import Candidate
 from dexter.reasoning.differences import difference, judged, most_different, shared_topic, union
 from dexter.reasoning.evidence import Experiment, Witness, corrected
-from dexter.reasoning.pictures import Pictures
 from dexter.reasoning.topic import Family, World
 from dexter_tui.dashboard.screens.compare import CompareScreen, Matrix, PairsScreen
 from dexter_tui.dashboard.widgets.form import Form

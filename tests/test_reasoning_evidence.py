@@ -7,7 +7,8 @@ import pytest
 import toy
 
 from benchmarks.calibration import aa_tests, planted_tests
-from dexter.reasoning.bank import MemoryBank
+from dexter.generation.bank import MemoryBank
+from dexter.generation.pictures import Pictures
 from dexter.reasoning.claims import Candidate, Claim, judge
 from dexter.reasoning.evidence import (
     Experiment,
@@ -17,7 +18,6 @@ from dexter.reasoning.evidence import (
     Witness,
     placebo_words,
 )
-from dexter.reasoning.pictures import Pictures
 from dexter.reasoning.topic import Family, Topic, World, make_topic, split_question
 from dexter.seeds import seed_range
 from dexter.stats import LOOKS

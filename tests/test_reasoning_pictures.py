@@ -11,10 +11,10 @@ import tiny
 import toy
 
 from dexter.config import RunConfig
+from dexter.generation.bank import MemoryBank, Request
+from dexter.generation.drawing_process import Helper, helps
 from dexter.generation.generator import Generator, load_generator
-from dexter.reasoning.bank import MemoryBank, Request
-from dexter.reasoning.drawing_process import Helper, helps
-from dexter.reasoning.pictures import Pictures
+from dexter.generation.pictures import Pictures
 from dexter_tui.analysis.store_bank import StoreBank, StoreCache
 from store import Store
 

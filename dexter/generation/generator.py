@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from dexter import model_folders
-from dexter.config import Checkpointing
+from dexter.config import Checkpointing, RunConfig
 from dexter.device import torch_dtype
 from dexter.errors import InputError
 from dexter.generation.frozen import checkpointed, keep_less
@@ -553,3 +553,22 @@ def _image_size(pipeline: Any, wanted: int | None) -> int:
     if wanted < factor or wanted % factor:
         raise InputError(f"image size {wanted} is not a multiple of {factor} px")
     return wanted
+
+
+def generator_of(config: RunConfig, device: str, *, root: Path | str | None = None) -> Generator:
+    """The generator that ``config`` names. Raises InputError."""
+    return load_generator(
+        config.generator,
+        lora=config.lora,
+        scheduler=config.scheduler,
+        device=device,
+        dtype=config.dtype,
+        image_size=config.image_size,
+        diffusion_steps=config.diffusion_steps,
+        guidance=config.guidance,
+        padding=config.padding,
+        decoder=config.decoder,
+        safety_checker=config.safety_checker,
+        compile=config.compile,
+        root=root,
+    )

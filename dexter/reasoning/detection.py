@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexter.errors import InputError
-from dexter.reasoning.bank import Images
+from dexter.generation.bank import Images
 
 Embeddings = NDArray[np.float32]
 """(B, D), of length 1."""

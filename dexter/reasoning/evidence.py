@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexter import stats
-from dexter.reasoning.bank import Images, Request
+from dexter.generation.bank import Images, Request
+from dexter.generation.pictures import Pictures
 from dexter.reasoning.claims import (
     DRAWN,
     MIN_EFFECT,
@@ -30,7 +31,6 @@ from dexter.reasoning.claims import (
     judge,
 )
 from dexter.reasoning.detection import Detector, Embeddings
-from dexter.reasoning.pictures import Pictures
 from dexter.reasoning.topic import (
     PLACEBO_WORDS,
     Slot,

@@ -53,13 +53,13 @@ class Bench:
         import torch
 
         from dexter.device import select_device
+        from dexter.generation.drawing_process import Helper, helps
+        from dexter.generation.pictures import Pictures
         from dexter.models import load_models
         from dexter.planning.estimate import estimate
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.detection import load_detector
-        from dexter.reasoning.drawing_process import Helper, helps
         from dexter.reasoning.evidence import Witness
-        from dexter.reasoning.pictures import Pictures
         from dexter.reasoning.topic import load_world
         from dexter_tui.analysis.store_bank import StoreBank
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dexter.reasoning.bank import Request
+    from dexter.generation.bank import Request
 
 
 @dataclass

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from dexter.reasoning.bank import Images, Request
+from dexter.generation.bank import Images, Request
 from store import Store, study_records
 from store.artifacts import open_picture
 from store.tables import Picture
@@ -20,7 +20,7 @@ _COLUMNS = 8
 
 
 class StoreBank:
-    """A `dexter.reasoning.pictures.PictureBank`."""
+    """A `dexter.generation.pictures.PictureBank`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    pass
-
 
 Request = tuple[str, int]
 """Prompt and seed."""
@@ -20,7 +16,7 @@ Images = NDArray[np.uint8]
 """(B, H, W, 3)."""
 
 
-_KEEP = 64  # pictures kept at a time
+KEEP = 64  # pictures kept at a time
 
 
 class PictureBank(Protocol):
@@ -51,8 +47,8 @@ class MemoryBank:
         self, generator: str, requests: Sequence[Request]
     ) -> Iterator[tuple[list[Request], Images]]:
         found = [r for r in requests if (generator, r) in self._pictures]
-        for at in range(0, len(found), _KEEP):
-            chunk = found[at : at + _KEEP]
+        for at in range(0, len(found), KEEP):
+            chunk = found[at : at + KEEP]
             yield chunk, np.stack([self._pictures[generator, r] for r in chunk])
 
     def keep(self, generator: str, requests: Sequence[Request], images: Images) -> None:

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from dexter.config import RunConfig
-from dexter.reasoning.bank import Images, Request
+from dexter.generation.bank import Images, Request
 
 SMALL = 2**31  # bytes a process may take at its peak; the lab takes 1.4 GB by estimate
 
@@ -76,11 +76,11 @@ def helps(config: RunConfig, device: str) -> bool:
 def _serve(connection: Connection, config_json: str) -> None:
     import torch
 
-    from dexter.models import load_models
+    from dexter.generation.generator import generator_of
 
     torch.set_num_threads(1)
     config = RunConfig.model_validate_json(config_json).model_copy(update={"device": "cpu"})
-    generator = load_models(config).generator
+    generator = generator_of(config, "cpu")
     try:
         connection.send(True)
         while True:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dexter.reasoning.bank import _KEEP, Images, MemoryBank, PictureBank, Request
+from dexter.generation.bank import KEEP, Images, MemoryBank, PictureBank, Request
 
 if TYPE_CHECKING:
+    from dexter.generation.drawing_process import Helper
     from dexter.generation.generator import Generator
-    from dexter.reasoning.drawing_process import Helper
 
 
 _KEEP_PIXELS = 16_000_000
@@ -53,7 +53,7 @@ class Pictures:
             self.on_picture(len(chunk))
             yield chunk, images
         size = self.generator.image_size
-        keep = max(1, min(_KEEP, _KEEP_PIXELS // (size * size)))
+        keep = max(1, min(KEEP, _KEEP_PIXELS // (size * size)))
         # Neighbours share a prompt, which is then encoded once.
         missing.sort()
         for at in range(0, len(missing), keep):
