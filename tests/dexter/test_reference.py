@@ -14,7 +14,7 @@ from dexter.generation.generator import load_generator
 from dexter.search.optimize import optimize
 from dexter.search.prompt import load_masked_lm
 
-DATA = Path(__file__).parent / "data" / "reference"
+DATA = Path(__file__).parents[1] / "data" / "reference"
 RECORD = json.loads((DATA / "steps.json").read_text())
 # What the reference had drawn from the stream of seed 0 before its first step.
 DRAWN_BEFORE = 4256

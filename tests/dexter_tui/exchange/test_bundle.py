@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import shown_store
+from hostile import HOSTILE, hostile_comparison
 from markdown_it import MarkdownIt
 from PIL import Image
 from shown_store import DONE, FAILED, STUDY
-from test_compare import HOSTILE, hostile_comparison
 
 from dexter_tui.exchange import bundle_reader
 from store import Store, StoreError, artifacts, comparison_records, study_records

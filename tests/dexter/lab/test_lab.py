@@ -116,7 +116,7 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path, workers):
         f"{workers})\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     endless = subprocess.Popen(
         [*command, str(10**9)], env=environment, start_new_session=True, stdout=subprocess.DEVNULL
     )

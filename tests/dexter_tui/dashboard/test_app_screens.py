@@ -1,6 +1,6 @@
 """Every screen at three sizes, as it stood when someone last looked at it and found it good.
 
-`python tests/test_app_screens.py` writes what they look like now to tests/screens, for `git diff`
+`make screens` writes what they look like now to tests/screens, for `git diff`
 to show, and pictures of them to docs/screens.
 """
 
@@ -20,7 +20,7 @@ from textual.pilot import Pilot
 from dexter_tui.dashboard.app import DexterApp
 from store.locks import FileLock
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[3]
 KEPT = REPOSITORY / "tests" / "screens"
 
 # Keys from one screen to the next, beginning at home; each is looked at behind its keys.

@@ -567,7 +567,7 @@ def test_fuzzy_search_ranks_the_nearest_first() -> None:
 
 
 def test_the_reference_of_keys_is_the_registrys() -> None:
-    path = Path(__file__).parent.parent / "docs" / "keys.md"
+    path = Path(__file__).parents[3] / "docs" / "keys.md"
     assert path.read_text() == actions.reference(), (
         "python -m dexter_tui.dashboard.actions > docs/keys.md"
     )

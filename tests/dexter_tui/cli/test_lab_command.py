@@ -18,7 +18,7 @@ from dexter.lab import shipped, world
 from dexter.lab.classifiers import RECIPES
 from dexter.lab.fleet import FLEET, TASKS, families
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[3]
 LAB = model_folders.find("lab")
 
 # --- what the classes of the lab's classifiers are ------------------------------------------------

@@ -1,4 +1,6 @@
-"""Random faults over real runs: ``python tests/chaos.py [--faults 200] [--seed N] [--tiny]``
+"""Random faults over real runs.
+
+    python tests/support/chaos.py [--faults 200] [--seed N] [--tiny]
 
 Runs are queued on several slots and disturbed in all the ways that machines and people have. After
 each fault the store must be sound and must tell the truth within 10 seconds; at the end every run

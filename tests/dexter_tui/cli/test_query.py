@@ -201,7 +201,7 @@ def test_views_are_as_documented_after_each_migration(tmp_path: Path) -> None:
     scripts = ScriptDirectory.from_config(config)
     path = tmp_path / "store.sqlite"
     path.touch()
-    documented = (Path(__file__).parent.parent / "docs" / "queries.md").read_text()
+    documented = (Path(__file__).parents[3] / "docs" / "queries.md").read_text()
     for script in reversed(list(scripts.walk_revisions())):
         migrate(path, script.revision)
         if script.revision < "0005":
