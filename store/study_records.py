@@ -18,6 +18,7 @@ from store.tables import (
     Claim,
     Evidence,
     Frame,
+    Job,
     Picture,
     Placebo,
     Probe,
@@ -115,9 +116,10 @@ def add_probe(
     control: str,
     treated: str,
     claim: Mapping[str, Any],
+    job_id: str | None = None,
 ) -> Probe:
-    """Keep a question with its answer."""
-    with store._write() as session:
+    """Keep a question with its answer, as the result of a job if there is one: {"probe": id}."""
+    with store._write(durable=True) as session:
         probe = Probe(
             classifier_id=classifier_id,
             class_name=class_name,
@@ -129,6 +131,8 @@ def add_probe(
         session.add(probe)
         session.flush()
         _add_claim(session, {**claim, "probe_id": probe.id, "number": 1})
+        if job_id is not None:
+            session.get_one(Job, job_id).result = {"probe": probe.id}
         session.refresh(probe)
         return probe
 
@@ -167,6 +171,13 @@ def probes(store: Store, classifier_id: int | None = None) -> list[tuple[Probe, 
         query = query.where(Probe.classifier_id == classifier_id)
     with store._read() as session:
         return [(probe, claim) for probe, claim in session.exec(query)]
+
+
+def probe(store: Store, probe_id: int) -> tuple[Probe, Claim]:
+    """Return a question with its answer."""
+    with store._read() as session:
+        found = session.get_one(Probe, probe_id)
+        return found, session.exec(select(Claim).where(Claim.probe_id == probe_id)).one()
 
 
 def evidence(store: Store, claim_ids: Collection[int]) -> dict[int, list[Evidence]]:
@@ -329,24 +340,35 @@ def add_report(
     *,
     author: str,
     markdown: str,
-    body: Mapping[str, Any],
+    body: Mapping[str, Any] | None,
     prompt_hash: str | None = None,
     input_tokens: int | None = None,
     output_tokens: int | None = None,
+    job_id: str | None = None,
 ) -> int:
-    """Keep a report of checked sentences; its id."""
-    with store._write() as session:
+    """Keep a report, of checked sentences if it has a body; return its id.
+
+    It replaces what an attempt before of the same job wrote by the same author. The result of the
+    job names its reports: {"reports": {author: id}}.
+    """
+    with store._write(durable=True) as session:
+        job = None if job_id is None else session.get_one(Job, job_id)
+        made = dict((job.result or {}).get("reports", {})) if job is not None else {}
+        if author in made:
+            session.exec(sa.delete(Report).where(col(Report.id) == made[author]))
         report = Report(
             study_id=study_id,
             author=author,
             markdown=markdown,
-            body=dict(body),
+            body=None if body is None else dict(body),
             prompt_hash=prompt_hash,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
         )
         session.add(report)
         session.flush()
+        if job is not None:
+            job.result = {"reports": {**made, author: report.id}}
         return report.id
 
 

@@ -7,6 +7,7 @@ Pictures are not here: `artifact` names them by the SHA-256 of their bytes.
 import json
 import math
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,9 +16,12 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, Relationship, SQLModel
 
 from store.clock import now
-from store.states import State
+from store.errors import StoreError
+from store.states import Kind, State
 
 JSON = sa.JSON(none_as_null=True)
+
+REFUSED = "refused"  # the `stop_reason` of a run that failed for bad input
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -53,8 +57,12 @@ def _finite(value: object) -> object:
     return value
 
 
-def _values(states: type[State]) -> list[str]:
+def _values(states: type[StrEnum]) -> list[str]:
     return [state.value for state in states]
+
+
+def _enum(kind: type[StrEnum]) -> sa.Enum:
+    return sa.Enum(kind, native_enum=False, length=16, values_callable=_values)
 
 
 class Table(SQLModel):
@@ -124,7 +132,7 @@ class Run(Table, table=True):
     seed: int
     state: State = Field(
         default=State.QUEUED,
-        sa_type=sa.Enum(State, native_enum=False, length=16, values_callable=_values),
+        sa_type=_enum(State),
         index=True,
     )
     priority: int = 0  # of two queued runs the one with more goes first, else the older
@@ -167,6 +175,26 @@ class Run(Table, table=True):
     seconds: float | None = None
 
     study: Study = Relationship(sa_relationship_kwargs={"lazy": "joined", "innerjoin": True})
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of this work, as of a `Job`."""
+        return Kind.RUN
+
+    @property
+    def wish(self) -> str:
+        """The device asked for."""
+        return str(self.config.get("device", "auto"))
+
+    @property
+    def error_line(self) -> str | None:
+        """The error as a sentence."""
+        return self.error
+
+    @property
+    def refused(self) -> bool:
+        """Whether it failed for bad input."""
+        return self.state is State.FAILED and self.stop_reason == REFUSED
 
     @property
     def words_that_carry(self) -> list[str]:
@@ -242,6 +270,61 @@ class Frame(Table, table=True):
     hit: bool  # the classifier gives it the target class
     sha256: str = Field(foreign_key="artifact.sha256", index=True)
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Job(Table, table=True):
+    """An analysis in the queue: a report, a probe or a comparison.
+
+    It waits in one line with the runs, and its columns of the same name mean the same. Jobs are
+    in no journal: where a store is rebuilt, what they found is restored, and they can be asked
+    for again.
+    """
+
+    id: str = Field(primary_key=True)
+    kind: Kind = Field(sa_type=_enum(Kind))
+    state: State = Field(default=State.QUEUED, sa_type=_enum(State), index=True)
+    priority: int = 0
+    not_before: datetime | None = Field(sa_type=UtcTime, default=None)
+    wish: str = "auto"  # the device asked for: auto, cpu, cuda or cuda:N
+    request: dict[str, Any] = Field(sa_type=JSON)  # what was asked; never a key
+    config: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # its models, as of a run
+    depends_on: list[str] = Field(sa_type=JSON)  # runs that have to succeed first
+    study_id: str | None = Field(foreign_key="study.id", default=None, index=True)
+    comparison_id: str | None = Field(foreign_key="comparison.id", default=None, index=True)
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+    started_at: datetime | None = Field(sa_type=UtcTime, default=None)
+    ended_at: datetime | None = Field(sa_type=UtcTime, default=None)
+    heartbeat_at: datetime | None = Field(sa_type=UtcTime, default=None)
+    pid: int | None = None
+    boot_id: str | None = None
+    host: str | None = None
+    slot: str | None = None
+    attempt: int = 0
+    progress: int = 0
+    fruitless: int = 0
+    promise: float | None = None
+    steps_done: int = 0  # pictures and texts of this attempt, over all stages
+    stage: str | None = None
+    done: int = 0  # of the stage, of `total`
+    total: int = 0
+    # Dicts with a `store.states.NoteKind` under "kind", of the last attempt.
+    notes: list[dict[str, Any]] = Field(sa_type=JSON, default_factory=list)
+    result: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # ids of what it made
+    # problem, and where there are any: field, value, remedy, refused (true for bad input).
+    error: dict[str, Any] | None = Field(sa_type=JSON, default=None)
+
+    @property
+    def error_line(self) -> str | None:
+        """The error as a sentence."""
+        if self.error is None:
+            return None
+        parts = {name: self.error.get(name) for name in ("field", "value", "remedy")}
+        return StoreError(self.error["problem"], **parts).sentence()
+
+    @property
+    def refused(self) -> bool:
+        """Whether it failed for bad input."""
+        return self.state is State.FAILED and bool((self.error or {}).get("refused"))
 
 
 class Slot(Table, table=True):

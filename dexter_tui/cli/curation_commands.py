@@ -30,10 +30,11 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete runs with all that belongs to them, after asking twice. Nothing brings them back."""
+    from store import run_queue
     from store.upkeep import retention
 
     with open_store() as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         what = retention.doomed(store, list(dict.fromkeys(names)))
         _ask(f"delete {what.line()}?", "y", given=yes, flag="--yes")
         count = str(len(what.runs) + len(what.comparisons))

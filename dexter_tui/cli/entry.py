@@ -25,9 +25,10 @@ from dexter_tui.cli import (
     run_commands,
 )
 from dexter_tui.cli.output import Json, say
+from dexter_tui.field_flags import flag
 
 if TYPE_CHECKING:
-    pass
+    from store.errors import StoreError
 
 
 # Plain help: the descriptions of fields contain [MASK], which markup would swallow.
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(error.format_message().replace(": Value error, ", ": "))
         return error.exit_code
     except _refusals() as error:
-        say(str(error))
+        say(error.sentence(flag))
         return EXIT_REFUSED
     except OSError as error:
         say(f"{error.filename or 'input or output'}: {error.strerror or error}")
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _refusals() -> tuple[type[Exception], ...]:
+def _refusals() -> "tuple[type[InputError], type[StoreError]]":
     """Asked only when something was raised, so that `--help` need not load a database."""
     from store.errors import StoreError
 

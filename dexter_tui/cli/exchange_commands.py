@@ -49,12 +49,14 @@ def export(
     A bundle holds the report, all pictures, plots, the data as CSV, configuration, environment,
     commands and a manifest; `dexter-tui import` brings it into another store.
     """
+    from store import run_queue
+
     target = output.expanduser()
     form = form or BY_SUFFIX.get(target.suffix.lower(), "bundle")
     if form not in FORMS:
         raise InputError(f"--as: {form!r} is none of {', '.join(FORMS)}")
     with open_store() as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         path = write(store, names, target, form).absolute()
     print(json.dumps({"path": str(path)}) if as_json else path)
 

@@ -1,4 +1,4 @@
-"""What `run` and `resume` show on standard error while their workers work."""
+"""The progress of runs and jobs on standard error, for the commands that wait for them."""
 
 import signal
 import time
@@ -15,11 +15,13 @@ from rich.text import Text
 from dexter_tui.formatting import STATE_STYLES, clean, duration, plain
 from dexter_tui.jobs.team import Team
 from dexter_tui.machine import terminal_images
+from dexter_tui.presentation.job_tables import note_line
 from dexter_tui.presentation.run_tables import score_text, seconds_left, steps_text, study_title
 from store import ENDED, State, Store
 from store.artifacts import open_picture
+from store.run_queue import Work
 from store.states import ACTIVE
-from store.tables import Run
+from store.tables import Job, Run
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 10.0  # between two lines about one run, where there is no terminal
@@ -30,14 +32,14 @@ PACE_STEPS = 20  # the last steps, from which the time left is told
 
 
 def watch(team: Team, console: Console) -> None:
-    """Show the team's runs until all have ended.
+    """Show the team's runs and jobs until all have ended.
 
-    The first Ctrl-C cancels the runs and waits for their end, the second kills their processes.
+    The first Ctrl-C cancels them and waits for their end, the second kills their processes.
     """
-    screen = Screen(team.store, console)
     lines = Lines(console)
+    screen = Screen(team.store, console) if console.is_terminal and team.runs() else None
     live = Live(console=console, auto_refresh=False, transient=True)
-    with _interrupts() as presses, live if console.is_terminal else nullcontext():
+    with _interrupts() as presses, live if screen else nullcontext():
         answered = 0
         while team.working():
             if presses.count > answered:
@@ -47,14 +49,13 @@ def watch(team: Team, console: Console) -> None:
                     team.cancel()
                 else:
                     team.kill()
-            runs = team.runs()
-            if console.is_terminal:
-                live.update(screen.render(runs), refresh=True)
+            if screen:
+                live.update(screen.render(team.runs()), refresh=True)
             else:
-                lines.tell(runs)
+                lines.show(team.work())
             time.sleep(POLL_SECONDS)
-        if not console.is_terminal:
-            lines.tell(team.runs())
+        if not screen:
+            lines.show(team.work())
 
 
 class _Presses:
@@ -78,25 +79,58 @@ def _interrupts() -> Iterator[_Presses]:
 
 
 class Lines:
-    """Plain lines: each change of state, and now and then how far a run is."""
+    """Plain lines: each change of state, each note of a job, and now and then the progress."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._states: dict[str, State] = {}
-        self._told_at: dict[str, float] = {}
+        self._states: dict[str, object] = {}
+        self._shown_at: dict[str, float] = {}
+        self._notes: dict[str, int] = {}
+        self._begun: dict[str, tuple[float, int]] = {}  # of the stage of a job, and at how much
 
-    def tell(self, runs: Sequence[Run]) -> None:
-        """Print what is new about the runs."""
-        for run in runs:
-            changed = self._states.get(run.id) is not run.state
-            waited = time.monotonic() - self._told_at.get(run.id, 0.0)
-            if changed or (run.state is State.RUNNING and waited >= LINE_SECONDS):
-                self._states[run.id] = run.state
-                self._told_at[run.id] = time.monotonic()
-                parts = [f"run {run.id} seed {run.seed}: {run.state.value}", steps_text(run)]
-                parts += [", ".join(run.words or []), score_text(run), run.error or ""]
-                line = "  ".join(clean(part) for part in parts if part)
-                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def show(self, works: Sequence[Work]) -> None:
+        """Print what is new."""
+        for work in works:
+            if isinstance(work, Job):
+                self._show_notes(work)
+            state = work.state if isinstance(work, Run) else (work.state, work.stage)
+            changed = self._states.get(work.id) != state
+            waited = time.monotonic() - self._shown_at.get(work.id, 0.0)
+            if changed or (work.state is State.RUNNING and waited >= LINE_SECONDS):
+                if changed and isinstance(work, Job):
+                    self._begun[work.id] = time.monotonic(), work.done
+                self._states[work.id] = state
+                self._shown_at[work.id] = time.monotonic()
+                parts = _run_parts(work) if isinstance(work, Run) else self._job_parts(work)
+                self._print("  ".join(clean(part) for part in parts if part))
+
+    def _show_notes(self, job: Job) -> None:
+        shown = self._notes.get(job.id, 0)
+        if len(job.notes) < shown:  # another attempt begins
+            shown = 0
+        for note in job.notes[shown:]:
+            self._print(note_line(note))
+        self._notes[job.id] = len(job.notes)
+
+    def _job_parts(self, job: Job) -> list[str]:
+        parts = [f"{job.kind.value} {job.id}: {job.state.value}"]
+        if job.state is State.RUNNING and job.stage:
+            parts.append(job.stage)
+            if job.total:
+                parts.append(f"{job.done} of {job.total}")
+                began, first = self._begun[job.id]
+                if job.done > first:
+                    pace = (time.monotonic() - began) / (job.done - first)
+                    parts.append(f"{duration(pace * (job.total - job.done))} left at most")
+        return [*parts, job.error_line or ""]
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _run_parts(run: Run) -> list[str]:
+    parts = [f"run {run.id} seed {run.seed}: {run.state.value}", steps_text(run)]
+    return [*parts, ", ".join(run.words or []), score_text(run), run.error or ""]
 
 
 class Screen:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dexter_tui.formatting import clean
-from store import State, Store, StoreError
+from store import State, Store, StoreError, run_records
 from store.errors import explained
 from store.tables import Run
 
@@ -35,7 +35,7 @@ class Recorder:
     def __init__(self, store: Store, run: Run) -> None:
         self._store = store
         self._run_id = run.id
-        self._journal = store.open_journal(run.id)
+        self._journal = run_records.open_journal(store, run.id)
         self.entries_found = self._journal.written
         """The last entry of those before this attempt."""
         self._waiting: list[dict[str, Any]] = []
@@ -147,7 +147,7 @@ class Recorder:
             return
         try:
             new = None if self._behind else written
-            self._store.catch_up(self._run_id, new, promise=promise)
+            run_records.catch_up(self._store, self._run_id, new, promise=promise)
         except StoreError as error:
             self._behind = True
             self._store_at = time.monotonic() + RETRY_SECONDS

@@ -8,7 +8,7 @@ from dexter.config import PRESETS
 from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags
-from dexter_tui.analysis.comparison_request import Request, look
+from dexter_tui.analysis.comparison_request import Request, checked_sides, runs_missing
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.screens.form_screen import (
     Checked,
@@ -28,6 +28,9 @@ _OWN = {
     "seeds": "runs of such a search",
     "preset": "settings of such a search; without it, those of the others",
 }
+
+# Fields whose row has another name.
+_ROWS = {"class_name": "class"}
 
 
 class NewComparisonScreen(FormScreen):
@@ -88,10 +91,10 @@ class NewComparisonScreen(FormScreen):
         try:
             request = _request(wish)
             with Store.open(self.host.home) as store:
-                sides, missing = look(store, request)
+                sides = checked_sides(store, request)
+                missing = runs_missing(request, sides)
         except (InputError, StoreError) as error:
-            # The command line's spelling back to the row's.
-            name = str(error).partition(":")[0].removeprefix("--").replace("-", "_")
+            name = _ROWS.get(error.field or "", error.field)
             return Checked(str(error), True, name if name in wish else None, offers)
         offers["baseline"] = [side.name for side in sides[0]]
         line = f"{len(sides[0])} classifiers"
@@ -107,17 +110,16 @@ class NewComparisonScreen(FormScreen):
             self.host.complain(str(error))
             return
 
-        def show(found: str | None) -> None:
+        def show(comparison_id: str) -> None:
             self.leave_form()
-            if found is not None:
-                self.host.open_comparison(found)
+            self.host.open_comparison(comparison_id)
 
         def start() -> str:
             found = operations.compare(self.host.home, request)
-            self.app.call_from_thread(show, found)
-            if found is None:
-                return "searches first; then the comparison starts by itself, see logs/compare.log"
-            return "the comparison is on its way; it goes on without this window"
+            self.app.call_from_thread(show, found.comparison_id)
+            if found.run_ids:
+                return f"{len(found.run_ids)} runs first; then the comparison starts by itself"
+            return "the comparison is queued; it continues without this window"
 
         self.host.inform("checking and starting")
         self.do(start, group="start")
@@ -127,7 +129,7 @@ def _request(values: Mapping[str, str]) -> Request:
     """What the form asks for. InputError names the row that is wrong."""
     seeds = values["seeds"] or "3"
     if not seeds.isdecimal() or not 1 <= int(seeds) <= 1000:
-        raise InputError(f"seeds: {seeds!r} is not from 1 to 1000")
+        raise InputError(f"{seeds!r} is not from 1 to 1000", field="seeds", value=seeds)
     given = {name: values[name] for name in FIELDS if values[name]}
     settings = CompareSettings.from_values(field_flags.given(given, CompareSettings))
     return Request(
