@@ -31,6 +31,7 @@ from store.store import Store, new_id
 from store.tables import Job, Run, Slot, UtcTime
 
 Work = Run | Job
+_TABLES: tuple[Any, ...] = (Run, Job)
 
 _LOCK_PATIENCE = 2.0  # seconds a claim waits for the last worker of a run to go
 
@@ -70,7 +71,7 @@ class RunFields(TypedDict, total=False):
     seconds: float
 
 
-def table_of(name: str) -> type[Run] | type[Job]:
+def _table_of(name: str) -> Any:
     """Return the table of the run or job that an id names."""
     return Job if is_job(name) else Run
 
@@ -227,7 +228,7 @@ def claim(
 
 
 def _claim(session: Session, name: str, slot: str | None) -> Work:
-    table = table_of(name)
+    table = _table_of(name)
     session.exec(
         sa.update(table)
         .where(col(table.id) == name)
@@ -245,7 +246,8 @@ def _claim(session: Session, name: str, slot: str | None) -> Work:
             slot=slot,
         )
     )
-    return session.get_one(table, name)
+    work: Work = session.get_one(table, name)
+    return work
 
 
 def queue(store: Store, *, devices: Collection[str] | None = None, due: bool = False) -> list[Work]:
@@ -255,14 +257,12 @@ def queue(store: Store, *, devices: Collection[str] | None = None, due: bool = F
     """
     found: list[Work] = []
     with store._read() as session:
-        for table in (Run, Job):
+        for table in _TABLES:
             found += session.exec(select(table).where(*_in_line(table, devices, due=due)))
     return sorted(found, key=lambda work: (-work.priority, work.created_at, work.id))
 
 
-def _in_line(
-    table: type[Run] | type[Job], devices: Collection[str] | None, *, due: bool = True
-) -> list[Any]:
+def _in_line(table: Any, devices: Collection[str] | None, *, due: bool = True) -> list[Any]:
     """Return the conditions on queued rows of a table."""
     conditions: list[Any] = [col(table.state) == State.QUEUED]
     if due:
@@ -289,7 +289,7 @@ def active(store: Store, *, slot: str | None = None) -> list[Work]:
     """Return the work that processes are at, on all slots or on one."""
     found: list[Work] = []
     with store._read() as session:
-        for table in (Run, Job):
+        for table in _TABLES:
             query = select(table).where(col(table.state).in_(ACTIVE))
             found += session.exec(query if slot is None else query.where(table.slot == slot))
     return found
@@ -299,7 +299,7 @@ def left(store: Store) -> list[Work]:
     """Return all work that has not ended: the active, then the queued, then the paused."""
     found = active(store) + queue(store)
     with store._read() as session:
-        for table in (Run, Job):
+        for table in _TABLES:
             found += session.exec(select(table).where(col(table.state) == State.PAUSED))
     return found
 
@@ -311,20 +311,20 @@ def has_taken(store: Store, slot: str, pid: int) -> bool:
             session.exec(
                 select(table.id).where(table.slot == slot, table.pid == pid).limit(1)
             ).first()
-            for table in (Run, Job)
+            for table in _TABLES
         )
 
 
 def set_priority(store: Store, name: str, priority: int) -> Work:
     """Move queued work in the line: the highest priority goes first, then the oldest."""
-    table = table_of(name)
+    table = _table_of(name)
     with store._write(durable=True) as session:
         changed = session.exec(
             sa.update(table)
             .where(col(table.id) == name, col(table.state) == State.QUEUED)
             .values(priority=priority)
         )
-        work = session.get(table, name)
+        work: Work | None = session.get(table, name)
         if work is None:
             raise store._unknown(session, table, name)
         if not changed.rowcount:
@@ -381,7 +381,7 @@ def update_job(store: Store, job_id: str, **fields: Any) -> State:
     """Write columns of a job and its heartbeat; return its state, which a user may have changed."""
     with store._write() as session:
         run_records.beat(store, session, Job, job_id, fields)
-        return session.exec(select(Job.state).where(Job.id == job_id)).one()
+        return State(session.exec(select(Job.state).where(Job.id == job_id)).one())
 
 
 def add_note(store: Store, job_id: str, note: Mapping[str, Any]) -> None:
@@ -398,7 +398,7 @@ def _change(
     from_: Collection[State] | None,
     fields: Mapping[str, Any],
 ) -> Work:
-    table = table_of(name)
+    table = _table_of(name)
     allowed = sources(to) if from_ is None else sources(to) & frozenset(from_)
     values: dict[str, Any] = {}
     if to in ENDED:
@@ -413,7 +413,7 @@ def _change(
             .where(col(table.id) == name, col(table.state).in_(allowed))
             .values(state=to, **values, **fields)
         )
-        work = session.get(table, name)
+        work: Work | None = session.get(table, name)
         if work is None:
             raise store._unknown(session, table, name)
         if not changed.rowcount:
@@ -462,7 +462,7 @@ def reconcile(store: Store) -> list[str]:
     with store._read() as session:
         names = [
             name
-            for table in (Run, Job)
+            for table in _TABLES
             for name in session.exec(select(table.id).where(col(table.state).in_(ACTIVE)))
         ]
         in_vain = _in_vain(session)
@@ -473,7 +473,7 @@ def reconcile(store: Store) -> list[str]:
         journal = [] if is_job(name) else run_records.journal(store, name).read()
         # Within a write transaction nothing can be claimed or ended.
         with store._write() as session:
-            work = session.get_one(table_of(name), name)
+            work: Work = session.get_one(_table_of(name), name)
             if work.state not in ACTIVE or is_alive(store, name):
                 continue
             if isinstance(work, Run):

@@ -5,7 +5,7 @@ of an open `Store`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -16,9 +16,6 @@ from store.journal import replay
 from store.journal.run_journal import Entry, Journal
 from store.store import Store
 from store.tables import Run
-
-if TYPE_CHECKING:
-    from store.tables import Job
 
 
 def journal(store: Store, run_id: str) -> Journal:
@@ -137,11 +134,11 @@ def record_frame(
 def beat(
     store: Store,
     session: Session,
-    table: "type[Run] | type[Job]",
+    table: Any,
     name: str,
     fields: Mapping[str, Any],
 ) -> None:
-    """Write columns of a run or job with the heartbeat of its worker."""
+    """Write columns of a run or job (`table`) with the heartbeat of its worker."""
     changed = session.exec(
         sa.update(table).where(col(table.id) == name).values(heartbeat_at=now(), **fields)
     )

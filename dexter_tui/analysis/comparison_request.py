@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
@@ -70,9 +70,7 @@ def _sides(
     specs = [name for name in names if ":" in name]
     wanted = list(classes) or list(dict.fromkeys(s.class_name for s in studies.values()))
     if not wanted:
-        raise InputError(
-            "no class to compare them on", field="class_name", remedy="name one with --class"
-        )
+        raise InputError("say which class to compare them on", field="class_name")
     if studies and not specs and not classes and len(wanted) > 1:
         raise InputError(f"these studies are of different classes: {', '.join(wanted)}")
     found: dict[str, list[Side]] = {}
@@ -208,7 +206,7 @@ def _add(
     from store import comparison_records, run_queue
     from store.states import Kind
 
-    members = []
+    members: list[dict[str, Any]] = []
     for sides in classes:
         label = _label(sides[0])
         for position, side in enumerate(sides):
@@ -235,7 +233,7 @@ def _add(
                     "config": config.model_dump(mode="json"),
                 }
             )
-    config = members[0]["config"]
+    first: dict[str, Any] = members[0]["config"]
     comparison_id = comparison_records.add_comparison(
         store, settings.model_dump(mode="json"), members, baseline=baseline
     )
@@ -243,8 +241,8 @@ def _add(
         store,
         Kind.COMPARISON,
         {},
-        config=config,
-        device=config["device"] if settings.device == "auto" else settings.device,
+        config=first,
+        device=first["device"] if settings.device == "auto" else settings.device,
         comparison_id=comparison_id,
         depends_on=depends_on,
     )

@@ -244,6 +244,7 @@ def _each(
         )
     with open_store() as store:
         run_queue.reconcile(store)
+        chosen: list[Work]
         if all_:
             chosen = [*store.runs(states=states), *run_queue.jobs(store, states=states)]
         else:

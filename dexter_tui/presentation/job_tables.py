@@ -32,24 +32,22 @@ def work_json(work: "Work") -> dict[str, Any]:
     """Return what the list of all kinds of work shows of a run or job."""
     from store.tables import Run
 
+    own: dict[str, Any]
     if isinstance(work, Run):
-        about, done, total = work.study_id, work.steps_done, work.steps_total
-        stage = None
+        own = {"of": work.study_id, "stage": None, "done": work.steps_done}
+        own["total"] = work.steps_total
     else:
-        about, done, total = work.study_id or work.comparison_id, work.done, work.total
-        stage = work.stage
+        own = {"of": work.study_id or work.comparison_id, "stage": work.stage}
+        own |= {"done": work.done, "total": work.total}
     return {
         "id": work.id,
         "kind": work.kind.value,
         "state": work.state.value,
-        "of": about,
         "slot": work.slot,
         "attempt": work.attempt,
         "priority": work.priority,
-        "stage": stage,
-        "done": done,
-        "total": total,
         "error": work.error_line,
+        **own,
     }
 
 

@@ -29,9 +29,6 @@ _OWN = {
     "preset": "settings of such a search; without it, those of the others",
 }
 
-# Fields whose row has another name.
-_ROWS = {"class_name": "class"}
-
 
 class NewComparisonScreen(FormScreen):
     """Which classifiers, on what class, with what settings."""
@@ -94,8 +91,8 @@ class NewComparisonScreen(FormScreen):
                 sides = checked_sides(store, request)
                 missing = runs_missing(request, sides)
         except (InputError, StoreError) as error:
-            name = _ROWS.get(error.field or "", error.field)
-            return Checked(str(error), True, name if name in wish else None, offers)
+            name = _row(error.field or "")
+            return Checked(error.sentence(_row), True, name if name in wish else None, offers)
         offers["baseline"] = [side.name for side in sides[0]]
         line = f"{len(sides[0])} classifiers"
         line += f", {len(sides)} classes" if len(sides) > 1 else ""
@@ -107,7 +104,7 @@ class NewComparisonScreen(FormScreen):
         try:
             request = _request(self.query_one(Form).values())
         except InputError as error:
-            self.host.complain(str(error))
+            self.host.complain(error.sentence(_row))
             return
 
         def show(comparison_id: str) -> None:
@@ -141,6 +138,11 @@ def _request(values: Mapping[str, str]) -> Request:
         seeds=int(seeds),
         preset=values["preset"] or None,
     )
+
+
+def _row(field: str) -> str:
+    """Return the name of a field's row."""
+    return "class" if field == "class_name" else field
 
 
 def _parts(text: str, mark: str) -> list[str]:
