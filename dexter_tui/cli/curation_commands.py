@@ -8,6 +8,7 @@ import typer
 
 from dexter.errors import InputError
 from dexter_tui.cli.output import open_store
+from dexter_tui.formatting import clean
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 Names = Annotated[list[str], typer.Argument(metavar="ID...", help="runs and studies")]
@@ -92,7 +93,6 @@ def note(
     as_json: Json = False,
 ) -> None:
     """Keep a note about a run, study or comparison, or show it. Notes can be searched for."""
-    from dexter_tui.formatting import clean
     from store.upkeep import retention
 
     with open_store() as store:

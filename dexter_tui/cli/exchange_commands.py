@@ -8,7 +8,7 @@ import typer
 
 from dexter.errors import InputError
 from dexter_tui import paths
-from dexter_tui.cli.output import open_store
+from dexter_tui.cli.output import open_store, say
 from dexter_tui.exchange.write import BY_SUFFIX, FORMS, write
 
 if TYPE_CHECKING:
@@ -91,6 +91,4 @@ def import_(
     for name in result.added:
         print(name)
     if result.known:
-        from dexter_tui.cli.output import say
-
         say(f"there already, and left alone: {', '.join(result.known)}")

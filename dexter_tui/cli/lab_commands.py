@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
+from dexter import model_folders
+from dexter.classifiers import list_classifiers
 from dexter.errors import InputError
+from dexter.lab import world
+from dexter.lab.shipped import FleetMember
+from dexter.model_folders import roots
 from dexter_tui.cli.output import print_json, print_view
+from dexter_tui.formatting import plain, size
 
 if TYPE_CHECKING:
     from PIL import Image
     from rich.console import RenderableType
-    from rich.table import Table
-    from rich.text import Text
-
-    from dexter.lab.shipped import FleetMember
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 Output = Annotated[
@@ -43,9 +48,7 @@ def overview(context: typer.Context, as_json: Json = False) -> None:
     """Without a command: what there is, with the numbers that the models' cards state."""
     if context.invoked_subcommand is not None:
         return
-    from dexter.classifiers import list_classifiers
     from dexter.lab import shipped, world
-    from dexter.model_folders import roots
 
     models = shipped.models()
     classifiers = [
@@ -79,9 +82,6 @@ def overview(context: typer.Context, as_json: Json = False) -> None:
             }
         )
         return
-    from rich.console import Group
-
-    from dexter_tui.formatting import plain, size
 
     parts: list[RenderableType] = [_world_view()]
     table = _table("model", "weights", "trained on", "")
@@ -181,11 +181,6 @@ def fleet(
 
 
 def _world_view() -> RenderableType:
-    from rich.console import Group
-
-    from dexter.lab import world
-    from dexter_tui.formatting import plain
-
     counts = ", ".join(
         f"{len(names)} {what}"
         for what, names in (
@@ -205,10 +200,6 @@ def _world_view() -> RenderableType:
 
 
 def _numbers(measured: Mapping[str, str]) -> RenderableType | None:
-    from rich.table import Table
-
-    from dexter_tui.formatting import plain
-
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column()
@@ -220,12 +211,6 @@ def _numbers(measured: Mapping[str, str]) -> RenderableType | None:
 
 
 def _fleet_view(members: Sequence[FleetMember]) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
-    from dexter.lab import world
-    from dexter_tui.formatting import plain
-
     table = _table("lab:fleet/…", "target", "planted", "depends on", "not on")
     for column in table.columns[:3]:
         column.no_wrap = True
@@ -251,10 +236,6 @@ def _fleet_view(members: Sequence[FleetMember]) -> RenderableType:
 def _member_view(
     member: FleetMember, families: Mapping[str, tuple[str, Sequence[str]]]
 ) -> RenderableType:
-    from rich.console import Group
-
-    from dexter_tui.formatting import plain
-
     table = _table("attribute", "family", "change of probability", "")
     for family, effect in sorted(
         member.effects.items(), key=lambda item: list(families).index(item[0])
@@ -267,17 +248,11 @@ def _member_view(
 
 
 def _effects(effects: Mapping[str, float]) -> Text:
-    from rich.text import Text
-
     parts = [Text.assemble(f"{family} ", _effect(effect)) for family, effect in effects.items()]
     return Text(", ").join(parts)
 
 
 def _effect(effect: float) -> Text:
-    from rich.text import Text
-
-    from dexter.lab import world
-
     style = "bold" if abs(effect) >= world.POSITIVE else ""
     return Text(f"{effect:+.2f}".replace("-", "−"), style)
 
@@ -304,15 +279,12 @@ def _fleet() -> list[FleetMember]:
 
 
 def _card(spec: str) -> Any:
-    from dexter import model_folders
     from dexter.lab import shipped
 
     return shipped.read_card(model_folders.find("lab", "classifiers", spec.removeprefix("lab:")))
 
 
 def _table(*columns: str) -> Table:
-    from rich.table import Table
-
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for column in columns:
         table.add_column(column, no_wrap=column in ("classifier", "model"))

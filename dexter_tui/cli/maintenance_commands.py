@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dexter_tui import EXIT_FAILED, field_flags, paths
 from dexter_tui.cli.output import Json, open_store, print_json, print_view, say, show_progress
-from dexter_tui.formatting import plain
+from dexter_tui.formatting import plain, size
 
 if TYPE_CHECKING:
     from dexter_tui.machine.doctor import Finding
@@ -107,7 +107,6 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Remove files that nothing needs, such as checkpoints of runs that succeeded."""
-    from dexter_tui.formatting import size
     from store.upkeep.health import collect
 
     with open_store() as store:

@@ -1,15 +1,20 @@
 """The command `query`: questions in SQL to the store, which can only read."""
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from dexter.errors import InputError
 from dexter_tui import paths
+from dexter_tui.formatting import plain
 from dexter_tui.presentation.answers import answer_table, csv_text, json_text, markdown_text
 from store.reading import queries
+from store.reading.browse import Browse
 from store.reading.queries import EXAMPLES, LIMIT, MAX_LIMIT, TIMEOUT, Answer
 
 if TYPE_CHECKING:
@@ -25,8 +30,6 @@ def _epilog() -> str:
 
 
 def _wrapped(text: str, width: int = 76) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(text, width, initial_indent="   ", subsequent_indent="    ",
                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
 
@@ -98,8 +101,6 @@ def query(
 
 def store_file() -> Path:
     """The store's file, of this version; InputError if there is none yet."""
-    from store.reading.browse import Browse
-
     home = paths.home()
     browse = Browse(home)
     state = browse.state_of_schema()
@@ -113,19 +114,12 @@ def store_file() -> Path:
 
 
 def _print_table(answer: Answer) -> None:
-    from rich.console import Console
-
     Console(highlight=False).print(answer_table(answer))
     count = f"{len(answer.rows):,} row{'' if len(answer.rows) == 1 else 's'}"
     print(f"dexter-tui: {count}, {1000 * answer.seconds:.0f} ms", file=sys.stderr)
 
 
 def _print_schema(path: Path) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    from dexter_tui.formatting import plain
-
     console: Any = Console(highlight=False)
     for name, columns in queries.schema(path).items():
         stable = name in queries.VIEWS or name == "search"

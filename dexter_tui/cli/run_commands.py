@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from dexter.classifiers import ClassifierInfo, list_classifiers
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
+from dexter.model_folders import roots
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.cli import report_commands
@@ -27,7 +29,6 @@ from dexter_tui.cli.output import (
 from dexter_tui.formatting import plain
 
 if TYPE_CHECKING:
-    from dexter.classifiers import ClassifierInfo
     from store import Store
 
 
@@ -245,9 +246,6 @@ def show(
 
 def classifiers(as_json: Json = False) -> None:
     """The lab's classifiers, and your own beside them."""
-    from dexter.classifiers import list_classifiers
-    from dexter.model_folders import roots
-
     found = list_classifiers(roots())
     if as_json:
         print_json([asdict(info) for info in found])
