@@ -787,11 +787,7 @@ async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path
         for path in home.glob("store.sqlite*"):
             path.unlink()
         (home / "store.sqlite").write_bytes(b"not a database, " * 1000)
-        await until(
-            pilot,
-            lambda: told(pilot, "damaged or not a store"),
-            seconds=120,
-        )
+        await until(pilot, lambda: told(pilot, "damaged or not a store"))
         assert isinstance(pilot.app.screen, HomeScreen)
 
 
