@@ -27,8 +27,18 @@ def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None
 
 
 def dashboard(home: Path, **options: Any) -> DexterApp:
-    """The app, without animations, and without starting runners for what waits."""
-    return DexterApp(home, Options(**{"animate": False, "keep_seconds": 0, **options}))
+    """The app, without animations, and without starting runners for what waits.
+
+    Its notices stay, for a busy machine may take longer to look at them than they last.
+    """
+    app = DexterApp(home, Options(**{"animate": False, "keep_seconds": 0, **options}))
+    notify = app.notify
+
+    def lasting(*arguments: Any, **more: Any) -> None:
+        notify(*arguments, **{**more, "timeout": 10 * PATIENCE})
+
+    app.notify = lasting  # type: ignore[method-assign]
+    return app
 
 
 async def settle(pilot: Pilot[None]) -> None:

@@ -40,7 +40,7 @@ WIDE = (120, 40)
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A store with something for every screen; one run is at work in this process."""
-    path = shown_store.fill(tmp_path / "home")
+    path = shown_store.copy(tmp_path / "home")
     monkeypatch.setenv("DEXTER_HOME", str(path))
     monkeypatch.setenv("COLORTERM", "truecolor")
     with FileLock(path / "locks" / f"run-{LIVE}.lock", wait=False):

@@ -49,7 +49,7 @@ COLUMNS = {
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    path = shown_store.fill(tmp_path / "home")
+    path = shown_store.copy(tmp_path / "home")
     monkeypatch.setenv("DEXTER_HOME", str(path))
     yield path
 
