@@ -78,7 +78,7 @@ def options(**changes: object) -> list[str]:
         "score_captions": 2,
         "attribution_seeds": 2,
         "tries": 1,
-        "timeout": 5,
+        "timeout": 300,
     }
     return [
         text

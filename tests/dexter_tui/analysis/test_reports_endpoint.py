@@ -28,7 +28,7 @@ def fine(handler: servers.Handler, body: dict[str, Any], number: int) -> None:
 
 
 def endpoint(url: str, **changes: Any) -> Endpoint:
-    return Endpoint(url, key=KEY, **{"timeout": 5.0, "pause": 0.001, **changes})
+    return Endpoint(url, key=KEY, **{"timeout": 300.0, "pause": 0.001, **changes})
 
 
 def ask(url: str, **changes: Any) -> Answer:

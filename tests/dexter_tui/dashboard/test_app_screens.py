@@ -79,7 +79,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DexterApp:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    home = shown_store.fill(tmp_path / "home")
+    home = shown_store.copy(tmp_path / "home")
     shown_store.compare(home)
     return dashboard(home)
 
