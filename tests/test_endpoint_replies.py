@@ -124,6 +124,10 @@ ANSWERED: dict[str, tuple[Answer, int]] = {
         ),
         1,
     ),
+    "a stream without its last line break": (
+        body(b"data: " + json.dumps(chunk("stop", content=DUCK)).encode()),
+        1,
+    ),
     "a stream that breaks off": (first(stream(*CHUNKS, done=False), then=message(DUCK)), 2),
     "a stream with thoughts": (
         stream(chunk(content="<thi"), chunk(content="nk>a dog?</think>"), *CHUNKS),

@@ -163,7 +163,7 @@ def check_address(base_url: str) -> None:
     except ValueError:
         usable = False
     if not usable or not base_url.isprintable() or " " in base_url:
-        raise InputError("is no http or https address", field="base_url", remedy=example)
+        raise InputError("must be an http or https address", field="base_url", remedy=example)
     shown = f"{address.scheme}://{address.hostname}{address.path}"
     if address.username is not None or address.password is not None:
         raise InputError(
@@ -184,9 +184,9 @@ def check_address(base_url: str) -> None:
 def _check_key(key: str, where: str) -> None:
     if not key or any(not "!" <= c <= "~" for c in key):
         raise InputError(
-            f"{where} is no key",
+            f"{where} must be one line of visible ASCII characters",
             field="key_file",
-            remedy="a key is one line of visible ASCII characters",
+            remedy="check it for stray characters",
         )
 
 
@@ -245,7 +245,7 @@ def read_key(path: Path | None = None) -> str | None:
             value=path,
             remedy="run chmod 600 on it",
         )
-    _check_key(key, str(path))
+    _check_key(key, f"the text in {path}")
     return key
 
 

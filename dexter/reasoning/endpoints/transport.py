@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,7 @@ from dexter.reasoning.endpoints.dialects import (
 
 _MAX_REPLY = 8_000_000  # bytes
 _REFUSALS = {400, 422, 501}
+_TLS = httpx2.create_ssl_context()  # a tenth of a second
 _NO_API = "check that --base-url is an OpenAI-compatible API, such as http://HOST:PORT/v1"
 
 # A loop for all exchanges, in its own thread: only there can a deadline end one at any point, and
@@ -108,7 +110,7 @@ class _Http(httpx2.AsyncClient):
     def __init__(self, key: str | None, timeout: float) -> None:
         # Unpacked, a reply of some kilobytes can fill the memory.
         headers = {"Accept-Encoding": "identity"}
-        super().__init__(timeout=timeout, follow_redirects=False, headers=headers)
+        super().__init__(verify=_TLS, timeout=timeout, follow_redirects=False, headers=headers)
         self._key = key
         self._seconds = timeout
 
@@ -139,7 +141,7 @@ class _Http(httpx2.AsyncClient):
             request.headers.pop("Authorization", None)
         elif host.endswith(".azure.com"):
             request.headers["api-key"] = self._key
-        if not host.endswith("openai.com"):
+        if host != "openai.com" and not host.endswith(".openai.com"):
             for name in ("OpenAI-Organization", "OpenAI-Project"):
                 request.headers.pop(name, None)
 
@@ -167,8 +169,13 @@ def _json(response: httpx2.Response) -> Any:
 def _read(response: httpx2.Response) -> Reading:
     body = response.content.lstrip()
     if body.startswith((b"data:", b"event:", b":")):
-        response.headers["Content-Type"] = "text/event-stream"
-        texts = [event.data for event in httpx2.EventSource(response, max_event_size=None)]
+        stream = httpx2.Response(
+            200,
+            headers={"Content-Type": "text/event-stream"},
+            content=body + b"\n\n",  # some servers leave out the last blank line
+            request=response.request,
+        )
+        texts = [event.data for event in httpx2.EventSource(stream, max_event_size=None)]
         try:
             events = [json.loads(text) for text in texts if text.strip() not in ("", "[DONE]")]
         except (ValueError, RecursionError):
@@ -212,10 +219,13 @@ def _broken(error: openai.APIConnectionError, timeout: float) -> Unusable:
             remedy="raise --timeout, or lower --concurrency",
         )
     cause = str(error.__cause__) or type(error.__cause__).__name__
-    return Unusable(
-        f"cannot be reached or broke off: {cause}",
-        remedy="check --base-url and that the server runs",
-    )
+    remedy = "check --base-url and that the server runs"
+    deeper: BaseException | None = error
+    while deeper is not None:
+        if isinstance(deeper, ssl.SSLCertVerificationError):
+            remedy = "set SSL_CERT_FILE to the certificate of the server's authority"
+        deeper = deeper.__cause__ or deeper.__context__
+    return Unusable(f"cannot be reached or broke off: {cause}", remedy=remedy)
 
 
 def _count(error: openai.APIStatusError | openai.APIConnectionError) -> int:
