@@ -349,6 +349,23 @@ def test_a_reply_that_drips_ends_with_the_timeout(name: str) -> None:
             over.set()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("http_proxy", "nothing://proxy:1", "check --base-url, and the proxy"),
+        ("no_proxy", "*", "broke off.*check --base-url and that the server runs"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_asked_is_reported(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with servers.serving(message(DUCK)) as log:
+        url = log.url
+    with pytest.raises(chat.ChatError, match=said):
+        ask(url, tries=1)
+
+
 @pytest.mark.parametrize("key", [KEY, None])
 def test_the_environment_of_the_client_changes_nothing(
     key: str | None, monkeypatch: pytest.MonkeyPatch

@@ -31,6 +31,7 @@ _MAX_REPLY = 8_000_000  # bytes
 _REFUSALS = {400, 422, 501}
 _TLS = httpx2.create_ssl_context()  # a tenth of a second
 _NO_API = "check that --base-url is an OpenAI-compatible API, such as http://HOST:PORT/v1"
+_NO_ADDRESS = "check --base-url, and the proxy if the environment names one"
 
 # A loop for all exchanges, in its own thread: only there can a deadline end one at any point, and
 # a name that nobody resolves keeps no caller waiting.
@@ -83,8 +84,7 @@ class Transport:
             except Unusable as error:
                 fault = error
             except (httpx2.InvalidURL, ValueError, ImportError) as error:
-                # The address or a proxy's, which the environment names.
-                fault = Unusable(f"cannot be asked: {error}", remedy=_NO_API)
+                fault = Unusable(f"cannot be asked: {error}", remedy=_NO_ADDRESS)
             if not fault.passes or tries >= self.tries:
                 fault.tries = tries
                 raise fault from None
