@@ -8,7 +8,7 @@ empty), so wordings are balanced and slots are independent of each other. A roun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np

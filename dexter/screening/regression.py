@@ -26,33 +26,39 @@ Floats = NDArray[np.float64]
 _RANK = 1e-8
 _FEWEST = 4
 """Pictures on either side of a contrast, below which nothing is estimated."""
+_STEADY = 0.02
+"""Residuals with a smaller standard deviation say nothing of answers that were missed."""
 _ODDS = 1e-4
 """Probabilities are cut to this far from 0 and 1 before their log-odds are taken."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An effect with its standard error. pictures: the smaller side of the contrast."""
+    """An effect with its standard error.
+
+    pictures: the smaller side of the contrast. spread: standard deviation of the residuals.
+    """
 
     effect: float
     error: float
     pictures: int
     freedom: int
+    spread: float
+
+    def half_width(self, alpha: float) -> float:
+        """Return half the width of the two-sided interval at level 1 - ``alpha``."""
+        return t_quantile(1 - alpha / 2, self.freedom) * self.error
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Return the two-sided interval of an effect on a probability at level 1 - ``alpha``.
 
-        It allows for what the smaller side can have missed: pictures that all score alike leave
-        open a share of log(1/alpha)/n that do not.
+        Where answers hardly vary, it allows for the share of other answers that this number of
+        pictures can have missed.
         """
-        width = t_quantile(1 - alpha / 2, self.freedom) * self.error
-        width = max(width, min(1.0, math.log(1 / alpha) / self.pictures))
+        width = self.half_width(alpha)
+        if self.spread < _STEADY:
+            width = max(width, 1 - alpha ** (1 / self.pictures))
         return max(-1.0, self.effect - width), min(1.0, self.effect + width)
-
-    @property
-    def t(self) -> float:
-        """Return effect over error; 0 where nothing varies."""
-        return self.effect / self.error if self.error > 0 else 0.0
 
 
 class Regression:
@@ -108,20 +114,27 @@ class Regression:
             contrasts.append(row)
             self._pictures.append(int(min(n_own, n_others)))
         stacked = np.array(contrasts).reshape(len(contrasts), x.shape[1])
-        self._weights: Floats = ((stacked @ vt.T) / s) @ u.T
+        self.weights: Floats = ((stacked @ vt.T) / s) @ u.T
 
-    def estimate(self, answers: Floats) -> list[Estimate]:
-        """Estimate the effect of each of `concepts` on the answers (n,)."""
+    def estimate(self, answers: Floats, weights: Floats | None = None) -> list[Estimate]:
+        """Estimate the effect of each of `concepts` on the answers (n,).
+
+        weights: other contrasts of the same space, (concepts, n).
+        """
+        weights = self.weights if weights is None else weights
         residuals = answers - self._u @ (self._u.T @ answers)
-        variance = self._weights**2 @ (residuals / self._leverage) ** 2
+        spread = math.sqrt(float(residuals @ residuals) / self.freedom)
+        squares = weights**2
+        robust = squares @ (residuals / self._leverage) ** 2
+        errors = np.sqrt(np.maximum(robust, squares.sum(1) * spread**2))
         return [
-            Estimate(float(effect), math.sqrt(v), n, self.freedom)
-            for effect, v, n in zip(self._weights @ answers, variance, self._pictures, strict=True)
+            Estimate(float(effect), float(error), n, self.freedom, spread)
+            for effect, error, n in zip(weights @ answers, errors, self._pictures, strict=True)
         ]
 
     def means(self, answers: Floats) -> Floats:
         """Return the effects alone, for answers (n,) or (n, k)."""
-        found: Floats = self._weights @ answers
+        found: Floats = self.weights @ answers
         return found
 
 
@@ -156,7 +169,7 @@ def _words(concept: Concept, columns: Sequence[tuple[str, str]]) -> list[str]:
     """The concept's wordings that were said; of a kind, the subjects that belong to it."""
     said = [word for slot, word in columns if slot == concept.slot]
     if concept.slot == SUBJECT:
-        return [word for word in said if word.split()[-1] in concept.words]
+        return [w for w in said if w in concept.words or w.split()[-1] in concept.words]
     return [word for word in said if word in concept.words]
 
 
