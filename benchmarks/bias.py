@@ -325,7 +325,7 @@ def page(record: dict[str, Any]) -> str:
         "- *Claims*: every classifier is tested on all attributes planted in its task, and on "
         "some more. A positive counts as found if its effect is confirmed with the true sign.",
         "- *Raises* and *lowers* split the positives by sign. A search for the target cannot name "
-        "what lowers its probability.",
+        "concepts that lower its probability.",
         "- The mark in a corner has no word and is counted separately.",
         "- Intervals (95%) are bootstraps over classifiers.",
         "- No classifier is held out. The rules for drivers, excluded words and named families "
@@ -357,7 +357,7 @@ def page(record: dict[str, Any]) -> str:
         "",
         "No picture shows what the generator's autoencoder loses. A search cannot name it, and a "
         "claim about it is refuted or inconclusive although the dependence exists on scenes. "
-        "`python -m dexter.lab.check autoencoder` measures what is left of each dependence.",
+        "`python -m dexter.lab.check autoencoder` measures how much of each dependence remains.",
     ]
     return "\n".join([*lines, ""])
 
