@@ -25,10 +25,10 @@ import numpy as np
 from benchmarks import bias
 from benchmarks.bias import Unit
 from dexter import checkpoints
+from dexter.generation.pictures import Pictures
 from dexter.lab import gated
 from dexter.lab.fleet import FLEET, MANIFEST, MARK, TASKS, families
-from dexter.reasoning.pictures import Pictures
-from dexter.reasoning.world import Topic, World, load_world, make_topic
+from dexter.reasoning.topic import Topic, World, load_world, make_topic
 from dexter.screening.concepts import Pool, lab_pool
 from dexter.screening.screen import (
     Effect,
@@ -82,9 +82,9 @@ def load() -> Models:
     """Load the lab's generator and image-text model, with a bank in the store below `WORK`."""
     import torch
 
-    from dexter.generator import load_generator
+    from dexter.generation.generator import load_generator
     from dexter.reasoning.detection import load_detector
-    from dexter_tui.bank import StoreBank
+    from dexter_tui.analysis.store_bank import StoreBank
     from store import Store
 
     torch.set_num_threads(1)

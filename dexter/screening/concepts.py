@@ -40,7 +40,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from dexter.errors import InputError
-from dexter.reasoning.world import Topic, World, load_world
+from dexter.reasoning.topic import Topic, World, load_world
 
 Position = Literal["medium", "before", "after", "beside", "end"]
 """Where a slot's words stand: "a MEDIUM of a BEFORE subject AFTER with BESIDE and BESIDE, END"."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dexter.reasoning.claims import OWN, RIVALS
-from dexter.reasoning.world import Topic
+from dexter.reasoning.topic import Topic
 from dexter.screening.concepts import SUBJECT, Pool, Slot
 from dexter.seeds import picture_seeds
 

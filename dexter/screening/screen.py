@@ -28,10 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexter.errors import InputError
+from dexter.generation.bank import Images, Request
+from dexter.generation.pictures import Pictures
 from dexter.reasoning.detection import Detector
-from dexter.reasoning.pictures import Images, Pictures, Request
-from dexter.reasoning.world import Topic
-from dexter.reasoning.world import to_json as topic_json
+from dexter.reasoning.topic import Topic
+from dexter.reasoning.topic import to_json as topic_json
 from dexter.screening.concepts import SUBJECT, Concept, Pool, usable
 from dexter.screening.design import Cell, Design, Round
 from dexter.screening.drawn import DRAWN, Companion, Drawing, Mediation, drawing, subjects
