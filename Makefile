@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens bench-bias bench-bias-full calibration gpu-check bench-store chaos help
+.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full calibration gpu-check bench-store chaos help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -80,9 +80,19 @@ soak: setup ## half an hour of the dashboard in use while runs come and go: its 
 bench-query: setup ## how long queries, search and the compare screen take on 10,000 runs
 	$(BIN)/python -m benchmarks.query
 
-screens: setup ## what every screen looks like: tests/screens, docs/screens, docs/keys.md
+screens: setup ## the text of every screen (tests/screens) and docs/keys.md
 	PYTHONPATH=tests/support $(BIN)/python tests/dexter_tui/dashboard/test_app_screens.py
 	$(BIN)/python -m dexter_tui.dashboard.actions > docs/keys.md
+
+pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its own (15 minutes)
+	@folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && export DEXTER_HOME=$$folder/home && \
+	for name in biased balanced; do \
+		study=$$($(DEMO_RUN) --classifier lab:birds-$$name) && \
+		$(BIN)/dexter-tui report $$study || exit 1; \
+	done && \
+	$(BIN)/dexter-tui compare lab:birds-biased lab:birds-balanced lab:birds-opposite \
+		--class waterbird --run-missing && \
+	$(BIN)/python docs/make_pictures.py
 
 gpu-check: setup ## self-test for a machine with CUDA
 	$(BIN)/python -m dexter_tui.machine.gpu_check

@@ -309,26 +309,28 @@ def table(what: str, results: dict[str, Any]) -> Table:
 
 
 def page(record: dict[str, Any]) -> str:
-    """docs/truth.md: the tables, what was missed and what was claimed falsely."""
+    """Return the text of docs/truth.md: the tables, the misses and the false claims."""
     lines = [
         "# How often the findings are true",
         "",
         f"Measured on {record['date']} by `make bench-bias-full` (preset {record['preset']}, "
-        f"{record['seeds']} seeds), on {record['classifiers']} classifiers of the lab's fleet "
-        "([docs/lab.md](lab.md)): what was planted in each is known, because drawing the attribute "
-        "into the same scenes tells how much the target's probability changes.",
+        f"{record['seeds']} seeds) on {record['classifiers']} classifiers of the lab's fleet "
+        "([lab.md](lab.md)). The bias of each is known: the same scenes, drawn with and without an "
+        "attribute, give the true change of the target's probability.",
         "",
-        f"A positive changes by {POSITIVE:.2f} or more, a negative by {NEGATIVE:.2f} at most; "
-        "between them nothing is scored. *Words*: a family is named if in two of three seeds a "
-        "word of it carries the best prompts, by all pictures of the search; the words that tell "
-        "the classes apart are left out of it. *Claims*: every member is asked for all that is "
-        "planted in its task and some more; a positive is found if the effect is confirmed with "
-        "the true sign. "
-        "Intervals (95%) are bootstraps over classifiers. The mark in a corner has no word and "
-        "counts apart. *Raises* and *lowers* are the positives by their sign: what lowers the "
-        "target's probability no search for the target can name. No members are held out: what the "
-        "prompts name, what is left out and what counts as named was chosen after misses on these "
-        "same classifiers had been seen, so the numbers flatter.",
+        f"A positive changes the probability by {POSITIVE:.2f} or more, a negative by "
+        f"{NEGATIVE:.2f} or less. Values in between are not scored.",
+        "",
+        "- *Words*: a family counts as named if one of its words is a driver in 2 of 3 seeds. "
+        "Words that define the classes are left out.",
+        "- *Claims*: every classifier is tested on all attributes planted in its task, and on "
+        "some more. A positive counts as found if its effect is confirmed with the true sign.",
+        "- *Raises* and *lowers* split the positives by sign. A search for the target cannot name "
+        "concepts that lower its probability.",
+        "- The mark in a corner has no word and is counted separately.",
+        "- Intervals (95%) are bootstraps over classifiers.",
+        "- No classifier is held out. The rules for drivers, excluded words and named families "
+        "were chosen after misses on these classifiers had been seen, so the numbers flatter.",
     ]
     for what in record["units"]:
         lines += ["", f"## {what.capitalize()}", ""]
@@ -342,7 +344,7 @@ def page(record: dict[str, Any]) -> str:
             lines.append(f"| {kind} | {counts[0]} | {recall} | {counts[1]} | {false} | {area} |")
         found = [Unit(**unit) for unit in record["units"][what] if unit["kind"] != MARK]
         missed = [unit for unit in found if unit.positive and not unit.claimed]
-        which = ", of what raises it" if what == "words" else ""
+        which = " families that raise the target" if what == "words" else ""
         if which:
             missed = [unit for unit in missed if unit.effect > 0]
         wrong = [unit for unit in found if unit.negative and unit.claimed]
@@ -350,13 +352,13 @@ def page(record: dict[str, Any]) -> str:
             "",
             f"Missed{which}: {_listed(missed)}.",
             "",
-            f"Claimed falsely: {_listed(wrong)}.",
+            f"False claims: {_listed(wrong)}.",
         ]
     lines += [
         "",
-        "No picture can show what the generator's autoencoder loses: a search cannot name it, "
-        "and a claim about it is refuted or too weak to tell, though scenes say otherwise. "
-        "`python -m dexter.lab.check autoencoder` tells what is left of each dependence.",
+        "No picture shows what the generator's autoencoder loses. A search cannot name it, and a "
+        "claim about it is refuted or inconclusive although the dependence exists on scenes. "
+        "`python -m dexter.lab.check autoencoder` measures how much of each dependence remains.",
     ]
     return "\n".join([*lines, ""])
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dexter.config import PRESETS
 from dexter.errors import InputError
+from dexter_tui.cli.entry import normalised
 from dexter_tui.cli.reference_arguments import translated
 
 
@@ -69,8 +70,8 @@ def test_single_options(theirs, ours):
 
 def test_our_own_command_line_is_left_alone():
     line = ["run", "--classifier", "lab:any", "--class", "a_b", "--soft_tokens", "2"]
-    assert translated(line, print) == [*line[:5], "--soft-tokens", "2"]
-    assert translated(["show", "--class_to_activate"], print) == ["show", "--class-to-activate"]
+    assert normalised(line) == [*line[:5], "--soft-tokens", "2"]
+    assert normalised(["show", "--class_to_activate"]) == ["show", "--class-to-activate"]
 
 
 def test_idle_options_are_told_of_and_strange_ones_refused():

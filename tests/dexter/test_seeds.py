@@ -9,7 +9,7 @@ from dexter.seeds import MAX_RUN_SEED, picture_seeds, seed_range
 
 
 def all_ranges():
-    shared = [seed_range(purpose) for purpose in ("score", "frames", "evidence")]
+    shared = [seed_range(purpose) for purpose in ("score", "frames", "evidence", "screening")]
     return shared + [seed_range("search", run) for run in range(MAX_RUN_SEED + 1)]
 
 

@@ -165,7 +165,9 @@ def claim_and_write_for_ever(send, home, phase):
 
 
 @pytest.mark.parametrize("phase", ["starting", "running"])
-def test_a_killed_run_is_queued_again(tmp_path, children, phase):
+def test_a_killed_run_is_queued_again(tmp_path, children, phase, monkeypatch):
+    for name in ("BACKOFF", "MAX_BACKOFF"):  # longer than this test takes on any machine
+        monkeypatch.setattr(f"store.run_queue.{name}", 3600.0)
     with Store.open(tmp_path) as store:
         queued, run = new_run(store), None
         process, end = children.start(claim_and_write_for_ever, tmp_path, phase)
@@ -198,7 +200,7 @@ def claim_and_die(send, home, step):
 
 
 def test_only_attempts_without_progress_are_counted(tmp_path, children, monkeypatch):
-    monkeypatch.setattr("store.run_queue.BACKOFF", 0.0)
+    monkeypatch.setattr("store.run_queue.BACKOFF", -1.0)  # no wait, even if the clock is set back
     with Store.open(tmp_path) as store:
         run = new_run(store)
 

@@ -110,7 +110,7 @@ def test_a_reader_never_meets_a_store_half_made(tmp_path):
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(look)
         try:
-            assert begun.wait(10)
+            assert begun.wait(300)
             Store.open(tmp_path).close()
         finally:
             made.set()

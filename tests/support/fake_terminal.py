@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import queue
 import re
 import select
 import signal
@@ -47,6 +48,7 @@ class FakeTerminal:
         self._delay = delay
         self._seen = 0
         self._arrived = threading.Condition()
+        self._answers_due: queue.Queue[tuple[float, bytes] | None] = queue.Queue()
         self.pid, self._line = pty.fork()
         if self.pid == 0:
             own = {**os.environ, "TERM": "xterm-256color", **(env or {})}
@@ -56,6 +58,8 @@ class FakeTerminal:
         self.resize(*size)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        self._sender = threading.Thread(target=self._send, daemon=True)
+        self._sender.start()
 
     def type(self, keys: bytes) -> None:
         """As if someone pressed keys."""
@@ -66,7 +70,7 @@ class FakeTerminal:
         fcntl.ioctl(self._line, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.kill(self.pid, signal.SIGWINCH)
 
-    def wait_for(self, pattern: bytes, *, since: int = 0, seconds: float = 60) -> float:
+    def wait_for(self, pattern: bytes, *, since: int = 0, seconds: float = 300) -> float:
         """Seconds until the output from byte ``since`` on holds the pattern."""
         start = time.monotonic()
         with self._arrived:
@@ -77,6 +81,10 @@ class FakeTerminal:
                         f"{pattern!r} not in {bytes(self.output[since:])[-2000:]!r}"
                     )
         return time.monotonic() - start
+
+    def answered(self) -> None:
+        """Wait until the answers to all questions so far are sent."""
+        self._answers_due.join()
 
     def cpu_seconds(self) -> float:
         """What the process has used."""
@@ -98,7 +106,9 @@ class FakeTerminal:
     def wait(self) -> int:
         """Its exit code, or minus the signal, once it has ended."""
         _, status = os.waitpid(self.pid, 0)
-        self._reader.join(5)
+        self._reader.join(300)
+        self._answers_due.put(None)
+        self._sender.join()
         os.close(self._line)
         return os.waitstatus_to_exitcode(status)
 
@@ -114,8 +124,8 @@ class FakeTerminal:
                 return
             with self._arrived:
                 self.output += data
+                self._answer()
                 self._arrived.notify_all()
-            self._answer()
 
     def _answer(self) -> None:
         """In the order of the questions, as terminals do."""
@@ -126,12 +136,14 @@ class FakeTerminal:
         for _, end, answer in sorted(found):
             self.asked.append(answer)
             last = end
-        if found:  # together: two timers might go off in another order
-            answers = b"".join(answer for *_, answer in sorted(found))
-            threading.Timer(self._delay, self._send, (answers,)).start()
+            self._answers_due.put((time.monotonic() + self._delay, answer))
         # A question may have arrived in part; what is behind it was looked at for good.
         self._seen = max(self._seen + (last if found else 0), len(self.output) - _LONGEST)
 
-    def _send(self, answer: bytes) -> None:
-        with suppress(OSError):  # it may have ended meanwhile
-            os.write(self._line, answer)
+    def _send(self) -> None:
+        while (pending := self._answers_due.get()) is not None:
+            due, answer = pending
+            time.sleep(max(0.0, due - time.monotonic()))
+            with suppress(OSError):  # it may have ended meanwhile
+                os.write(self._line, answer)
+            self._answers_due.task_done()

@@ -1,6 +1,7 @@
 """Drives the dashboard as a user would, without a terminal."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from pathlib import Path
@@ -12,6 +13,7 @@ from dexter_tui.dashboard.app import DexterApp
 from dexter_tui.dashboard.options import Options
 
 SIZES = ((80, 24), (120, 40), (200, 50))
+PATIENCE = 300.0  # seconds
 
 
 def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -25,8 +27,18 @@ def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None
 
 
 def dashboard(home: Path, **options: Any) -> DexterApp:
-    """The app, without animations, and without starting runners for what waits."""
-    return DexterApp(home, Options(**{"animate": False, "keep_seconds": 0, **options}))
+    """The app, without animations, and without starting runners for what waits.
+
+    Its notices stay, for a busy machine may take longer to look at them than they last.
+    """
+    app = DexterApp(home, Options(**{"animate": False, "keep_seconds": 0, **options}))
+    notify = app.notify
+
+    def lasting(*arguments: Any, **more: Any) -> None:
+        notify(*arguments, **{**more, "timeout": 10 * PATIENCE})
+
+    app.notify = lasting  # type: ignore[method-assign]
+    return app
 
 
 async def settle(pilot: Pilot[None]) -> None:
@@ -47,14 +59,15 @@ def _busy(pilot: Pilot[None]) -> bool:
     return working or pilot.app.pictures.busy  # type: ignore[attr-defined]
 
 
-async def until(pilot: Pilot[None], what: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for a condition."""
-    for _ in range(int(seconds / 0.05)):
-        await settle(pilot)
-        if what():
-            return
+async def until(pilot: Pilot[None], what: Callable[[], object]) -> None:
+    """Wait for a condition; the deadline is for a test that fails, not for a busy machine."""
+    deadline = time.monotonic() + PATIENCE
+    await settle(pilot)
+    while not what():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {PATIENCE} s; on the screen:\n{text(pilot)}")
         await asyncio.sleep(0.05)
-    raise AssertionError(f"it did not happen within {seconds} s; on the screen:\n{text(pilot)}")
+        await settle(pilot)
 
 
 async def press(pilot: Pilot[None], *keys: str) -> None:

@@ -80,7 +80,7 @@ def options(**changes: object) -> list[str]:
         "score_captions": 2,
         "attribution_seeds": 2,
         "tries": 1,
-        "timeout": 5,
+        "timeout": 300,
     }
     return [
         text

@@ -1,10 +1,11 @@
-"""An OpenAI-compatible server on loopback that answers as a test tells it to."""
+"""An OpenAI-compatible server on loopback whose answers a test chooses."""
 
 import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,7 +13,7 @@ Answer = Callable[["Handler", dict[str, Any], int], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request; the answer is the server's."""
+    """A handler of requests, which the server's answer replies to."""
 
     server: "_Server"
 
@@ -22,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
         with log.lock:
             log.requests.append(body)
             log.paths.append(self.path)
-            log.keys.append(self.headers.get("Authorization"))
+            log.headers.append(self.headers)
             number = len(log.requests)
             log.running += 1
             log.most = max(log.most, log.running)
@@ -42,9 +43,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def text(self, text: str, **usage: int) -> None:
-        """A chat completion."""
+        """Send a chat completion."""
         message = {"choices": [{"message": {"role": "assistant", "content": text}}]}
         self.send(200, json.dumps({**message, **({"usage": usage} if usage else {})}).encode())
+
+    def drip(self, start: bytes, forever: bytes, over: threading.Event) -> None:
+        """Write a beginning, and then the same bytes again and again until it is over."""
+        self.wfile.write(start)
+        while not over.wait(0.02):
+            self.wfile.write(forever)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -58,20 +65,24 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass
 class Log:
-    """What was asked."""
+    """The requests so far."""
 
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
+    headers: list[Message] = field(default_factory=list)
     running: int = 0
     most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def keys(self) -> list[str | None]:
+        return [headers.get("Authorization") for headers in self.headers]
+
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[Log]:
-    """A server for as long as the block runs; its log."""
+    """Serve for as long as the block runs; yield the log."""
     server = _Server(("127.0.0.1", 0), Handler)
     server.answer = answer
     server.log = Log(f"http://127.0.0.1:{server.server_port}/v1")
@@ -83,6 +94,16 @@ def serving(answer: Answer) -> Iterator[Log]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def body(data: Any, code: int = 200, **headers: str) -> Answer:
+    """Answer with bytes, or with anything else as JSON."""
+    sent = data if isinstance(data, bytes) else json.dumps(data).encode()
+
+    def answer(handler: Handler, _body: dict[str, Any], _number: int) -> None:
+        handler.send(code, sent, **headers)
+
+    return answer
 
 
 def garbage(handler: Handler, _body: dict[str, Any], _number: int) -> None:
@@ -99,14 +120,11 @@ def nothing(handler: Handler, _body: dict[str, Any], _number: int) -> None:
 
 
 def status(code: int, text: str = "", **headers: str) -> Answer:
-    def answer(handler: Handler, _body: dict[str, Any], _number: int) -> None:
-        handler.send(code, json.dumps({"error": {"message": text}}).encode(), **headers)
-
-    return answer
+    return body({"error": {"message": text}}, code, **headers)
 
 
 def first(*answers: Answer, then: Answer) -> Answer:
-    """These answers to the first requests, and then another to all that follow."""
+    """Give these answers to the first requests, and another to all that follow."""
 
     def answer(handler: Handler, body: dict[str, Any], number: int) -> None:
         chosen = answers[number - 1] if number <= len(answers) else then

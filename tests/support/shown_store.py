@@ -1,8 +1,12 @@
 """A small store with something for every screen, the same each time: ids, times, pictures."""
 
+import atexit
+import functools
 import io
 import json
+import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -69,6 +73,18 @@ def fill(home: Path) -> Path:
         "".join(f"2026-03-01 12:00:{k:02}Z  step {k}: loss {5 / (k + 1):.4f}\n" for k in range(40))
     )
     return home
+
+
+@functools.cache
+def _filled_once() -> Path:
+    folder = tempfile.mkdtemp(prefix="shown-store-")
+    atexit.register(shutil.rmtree, folder)
+    return fill(Path(folder, "home"))
+
+
+def copy(home: Path) -> Path:
+    """Copy a store that was made once, which takes a moment where making it takes many."""
+    return shutil.copytree(_filled_once(), home)
 
 
 COMPARISON = "ccomp0001"

@@ -379,8 +379,8 @@ async def test_a_comparison_is_started_from_the_form(made: dict[str, Any], home:
             pairs="32", placebos="1", image_text=str(tiny.image_text_folder()),
         )  # fmt: skip
         await press(pilot, "ctrl+s")
-        await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen), seconds=60)
-        await until(pilot, lambda: "snow" in text(pilot), seconds=180)
+        await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen))
+        await until(pilot, lambda: "snow" in text(pilot))
         screen = pilot.app.screen
         assert isinstance(screen, CompareScreen) and screen.comparison_id != made["id"]
         page = comparisons.page(Browse(home), screen.comparison_id)

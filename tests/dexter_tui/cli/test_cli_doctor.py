@@ -131,7 +131,7 @@ def test_the_network_is_tried_and_not_waited_for(
     assert not doctor.reachable(f"http://127.0.0.1:{port}")
     started = time.monotonic()
     assert not doctor.reachable("http://192.0.2.1", timeout=0.2)  # answers nobody (RFC 5737)
-    assert time.monotonic() - started < 15  # the system's own patience is two minutes
+    assert time.monotonic() - started < 100  # the system's own patience is over two minutes
 
 
 def test_unreachable_hub_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

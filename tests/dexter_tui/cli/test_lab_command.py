@@ -235,7 +235,7 @@ def test_a_terminal_with_graphics_shows_the_sheet(kind: str, sign: bytes) -> Non
     )
     environment = {"CI": "", "TMUX": ""}
     terminal = FakeTerminal([sys.executable, "-c", code], kind=kind, env=environment)
-    terminal.wait_for(sign, seconds=300)
+    terminal.wait_for(sign)
     assert terminal.wait() == 0
 
 

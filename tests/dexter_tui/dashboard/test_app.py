@@ -40,7 +40,7 @@ WIDE = (120, 40)
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A store with something for every screen; one run is at work in this process."""
-    path = shown_store.fill(tmp_path / "home")
+    path = shown_store.copy(tmp_path / "home")
     monkeypatch.setenv("DEXTER_HOME", str(path))
     monkeypatch.setenv("COLORTERM", "truecolor")
     with FileLock(path / "locks" / f"run-{LIVE}.lock", wait=False):
@@ -796,11 +796,7 @@ async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path
         for path in home.glob("store.sqlite*"):
             path.unlink()
         (home / "store.sqlite").write_bytes(b"not a database, " * 1000)
-        await until(
-            pilot,
-            lambda: told(pilot, "damaged or not a store"),
-            seconds=120,
-        )
+        await until(pilot, lambda: told(pilot, "damaged or not a store"))
         assert isinstance(pilot.app.screen, HomeScreen)
 
 

@@ -1,7 +1,6 @@
 """Every screen at three sizes, as it stood when someone last looked at it and found it good.
 
-`make screens` writes what they look like now to tests/screens, for `git diff`
-to show, and pictures of them to docs/screens.
+`make screens` writes the text of each screen to tests/screens, for `git diff`.
 """
 
 import asyncio
@@ -79,7 +78,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DexterApp:
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    home = shown_store.fill(tmp_path / "home")
+    home = shown_store.copy(tmp_path / "home")
     shown_store.compare(home)
     return dashboard(home)
 
@@ -101,17 +100,6 @@ async def _write(home: Path) -> None:
         async with dashboard(home).run_test(size=size) as pilot:
             for name, shown in (await walk(pilot)).items():
                 file(name, size).write_text(shown)
-    pictures = REPOSITORY / "docs" / "screens"
-    pictures.mkdir(exist_ok=True)
-    async with dashboard(home).run_test(size=(120, 40)) as pilot:
-        await settle(pilot)
-        for name, keys in WALK.items():
-            await press(pilot, *keys)
-            svg = pilot.app.export_screenshot(title="dexter-tui")
-            # The picture stands alone: no font is fetched, and its ids do not change.
-            svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
-            svg = re.sub(r"terminal-\d+-", "terminal-", svg).replace("Fira Code", "monospace")
-            (pictures / f"{name}.svg").write_text(svg)
 
 
 if __name__ == "__main__":

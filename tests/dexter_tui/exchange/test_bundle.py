@@ -25,7 +25,7 @@ from store.upkeep.transfer import Chosen, gather
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = shown_store.fill(tmp_path / "home")
+    path = shown_store.copy(tmp_path / "home")
     monkeypatch.setenv("DEXTER_HOME", str(path))
     return path
 

@@ -1,5 +1,6 @@
 """Runs that survive: real runners and workers on tiny real models, disturbed for real."""
 
+import itertools
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,57 @@ from dexter_tui.jobs import control, submit
 from dexter_tui.jobs.launch import log_file, worker_environment
 from dexter_tui.machine import devices
 from store import ENDED, State, Store, run_queue
+from store.artifacts import write_atomic
 from store.locks import FileLock, is_locked
 from store.upkeep import health
+
+STEPS = 36  # with a checkpoint at every tenth, when a worker also looks round at the latest
+
+
+# A classifier that holds its run where a file says: `Gate` writes the file.
+GATED = (
+    tiny.PYTHON_CLASSIFIER.replace(
+        "return model", "model.register_forward_pre_hook(hold)\n    return model"
+    )
+    + """
+import time
+from pathlib import Path
+
+GATE = Path(__file__).with_suffix(".gate")
+passed = {}
+
+def hold(model, arguments):
+    if arguments[0].requires_grad:  # once a step
+        while (gate := GATE.read_text().split()) and passed.get(gate[0], 0) >= int(gate[1]):
+            time.sleep(0.01)
+        if gate:
+            passed[gate[0]] = passed.get(gate[0], 0) + 1
+"""
+)
+
+
+class Gate:
+    """Lets runs come so far and no further, so that none ends while a test does things to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._code = folder / "gated.py"
+        self._code.write_text(GATED)
+        self._names = itertools.count()
+        self.open()
+
+    @property
+    def classifier(self) -> str:
+        return f"python:{self._code}:make"
+
+    def close(self, steps: int) -> None:
+        """Let every process do this number of steps from now on."""
+        self._write(f"{next(self._names)} {steps}")
+
+    def open(self) -> None:
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        write_atomic(self._code.with_suffix(".gate"), text.encode())
 
 
 def config(seed: int = 0, **changes: Any) -> RunConfig:
@@ -31,7 +81,7 @@ def config(seed: int = 0, **changes: Any) -> RunConfig:
         "generator": str(tiny.generator_folder()),
         "masked_lm": str(tiny.masked_lm_folder()),
         "device": "cpu",
-        "steps": 40,
+        "steps": STEPS,
         "stop": "none",
         "batch": 2,
         "diffusion_steps": 1,
@@ -104,20 +154,41 @@ def numbers(store: Store, run_id: str) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(home: Path) -> Iterator[tuple[Any, list[Any]]]:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    return Gate(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home: Path, gate: Gate) -> Iterator[tuple[Any, list[Any]]]:
     """A run of seed 0 that nothing happened to."""
     with Store.open(home) as store:
-        [run] = begin(store, config())
+        [run] = begin(store, config(classifier=gate.classifier))
         assert ended(store, run).state is State.SUCCEEDED
         yield store.run(run), numbers(store, run)
 
 
-def test_a_paused_run_has_no_process_and_goes_on_bit_for_bit(store, undisturbed):
-    [run] = begin(store, config())
+@pytest.fixture
+def begin_gated(store: Store, gate: Gate, undisturbed: Any) -> Iterator[Callable[[int], str]]:
+    """Begins the same run again, held after a number of steps."""
+
+    def call(steps: int) -> str:
+        gate.close(steps)
+        first, _ = undisturbed
+        run = store.add_run(first.study_id, first.seed, first.config)
+        control.ensure_runners(store, again=True)
+        return run
+
+    yield call
+    gate.open()
+
+
+def test_a_paused_run_has_no_process_and_goes_on_bit_for_bit(store, gate, begin_gated, undisturbed):
+    run = begin_gated(15)
     until(store, lambda: store.run(run).steps_done >= 5)
     before = control.pause(store, run)
+    gate.open()
     paused = until(store, lambda: (row := store.run(run)).state is not State.PAUSING and row)
-    assert paused.state is State.PAUSED, "the run ended before it could be paused"
+    assert paused.state is State.PAUSED
     until(store, lambda: not is_locked(run_queue.slot_lock(store, "cpu-0")))
     until(store, lambda: not Path(f"/proc/{before.pid}").exists())
     control.resume(store, run)
@@ -130,33 +201,36 @@ def test_a_paused_run_has_no_process_and_goes_on_bit_for_bit(store, undisturbed)
     assert (again.words, again.score_value) == (whole.words, whole.score_value)
 
 
-def test_whoever_dies_or_is_sent_away_the_run_goes_on(store, undisturbed):
-    [run] = begin(store, config())
+def test_whoever_dies_or_is_sent_away_the_run_goes_on(store, gate, begin_gated, undisturbed):
+    run = begin_gated(11)
     first = until(store, lambda: (row := store.run(run)).steps_done >= 3 and row)
     [slot] = run_queue.slots(store)
     for pid in (slot.pid, first.pid):  # both hold what they have, and do nothing
         os.kill(pid, signal.SIGSTOP)
     stood = store.run(run).steps_done
+    gate.close(10)
     until(store, lambda: control.ensure_runners(store) or store.run(run).steps_done > stood)
     assert not control.is_stopped(slot.pid)
     os.kill(slot.pid, signal.SIGKILL)  # the worker sees to a new runner
+    gate.close(10)
     until(store, lambda: run_queue.slots(store)[0].pid != slot.pid)
     assert store.run(run).attempt == 1
     os.kill(first.pid, signal.SIGTERM)  # as at a shutdown: it is given back
+    gate.close(1)
     second = until(store, lambda: (row := store.run(run)).attempt == 2 and row)
     until(store, lambda: store.run(run).state is not State.STARTING)
     os.kill(second.pid, signal.SIGKILL)
+    gate.open()
     last = ended(store, run)
-    assert last.state is State.SUCCEEDED
-    assert last.attempt in (2, 3)  # 2: it was faster than the signal
-    assert last.error is None
+    assert (last.state, last.attempt, last.error) == (State.SUCCEEDED, 3, None)
     assert numbers(store, run) == undisturbed[1]
 
 
-def test_torn_checkpoints_and_foreign_ones_are_passed_over(store, undisturbed):
-    [run] = begin(store, config())
-    until(store, lambda: store.run(run).steps_done >= 12)
+def test_torn_checkpoints_and_foreign_ones_are_passed_over(store, gate, begin_gated, undisturbed):
+    run = begin_gated(25)
+    until(store, lambda: store.run(run).steps_done >= 20)
     control.cancel(store, run)
+    gate.open()
     ended(store, run)
     new, old = (store.run_folder(run) / name for name in control.CHECKPOINTS)
     new.write_bytes(new.read_bytes()[:-100])

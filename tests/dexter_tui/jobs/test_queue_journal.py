@@ -4,7 +4,6 @@ import io
 import os
 import random
 import sqlite3
-import time
 from contextlib import closing
 
 import pytest
@@ -225,11 +224,9 @@ def test_a_locked_store_stops_no_run(tmp_path):
         recorder = record(store, run_queue.claim(store), upto=5, end=False)
         with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            begun = time.monotonic()
             for number in range(6, 11):
                 recorder.step(step(number))
                 assert recorder.flush(30.0)  # it is in the journal
-            assert time.monotonic() - begun < 30  # the store's usual patience is 10 s each time
             run = store.runs()[0]
             assert len(store.steps(run.id)) == 5
             other.execute("ROLLBACK")

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,20 @@ SETTLED = {
 RUNS = 3
 
 
+class Clock:
+    """The model's own clock: a minute passes between two looks.
+
+    So no two runs are of the same age, and every wait after a crash is over at the next look.
+    """
+
+    def __init__(self):
+        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self, _zone):
+        self.moment += timedelta(minutes=1)
+        return self.moment
+
+
 @functools.cache
 def empty_home():
     """A home to copy: the migrations take longer than all that follows."""
@@ -38,7 +53,11 @@ def empty_home():
 
 
 class Queue(RuleBasedStateMachine):
-    """Users, workers and deaths in any order, on a real store; the lock stands for the process."""
+    """Users, workers and deaths in any order, on a real store; the lock stands for the process.
+
+    The ids of runs are random and real time passes as it likes, so no rule depends on either:
+    replayed, the same draws do the same.
+    """
 
     def __init__(self):
         super().__init__()
@@ -46,14 +65,15 @@ class Queue(RuleBasedStateMachine):
         home = Path(self._folder.name, "home")
         shutil.copytree(empty_home(), home)
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr("store.run_queue.BACKOFF", 0.0)
+        self._patch.setattr("store.clock.datetime", Clock())
         self.store = Store.open(home)
         self.worker = Store.open(home)
         classifier = self.store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
         study = self.store.ensure_study(classifier, "a", 0, {})
         self.runs = self.store.add_runs(study, [(seed, {}) for seed in range(RUNS)])
         self.states = dict.fromkeys(self.runs, State.QUEUED)
-        self.held = set()
+        self.priorities = dict.fromkeys(self.runs, 0)
+        self.held = []  # in the order of their claims
         self.attempts = dict.fromkeys(self.runs, 0)
         self.fruitless = dict.fromkeys(self.runs, 0)
         self.reached = dict.fromkeys(self.runs, 0)
@@ -98,17 +118,21 @@ class Queue(RuleBasedStateMachine):
         run = self.runs[number]
         if self.states[run] is State.QUEUED:
             assert control.set_priority(self.store, run, priority).priority == priority
+            self.priorities[run] = priority
         else:
             with pytest.raises(StoreError, match=str(self.states[run].value)):
                 control.set_priority(self.store, run, priority)
 
     @rule()
     def claim(self):
-        due = [run.id for run in run_queue.queue(self.store, due=True)]
+        # The highest priority first, then the oldest.
+        queued = [run for run in self.runs if self.states[run] is State.QUEUED]
+        queued.sort(key=lambda run: -self.priorities[run])
+        assert [run.id for run in run_queue.queue(self.store, due=True)] == queued
         claimed = run_queue.claim(self.worker)
-        assert (claimed and claimed.id) == (due[0] if due else None)
+        assert (claimed and claimed.id) == (queued[0] if queued else None)
         if claimed is not None:
-            self.held.add(claimed.id)
+            self.held.append(claimed.id)
             self.attempts[claimed.id] += 1
             assert self.see(claimed.id) is State.STARTING
             assert claimed.attempt == self.attempts[claimed.id]
@@ -117,7 +141,7 @@ class Queue(RuleBasedStateMachine):
     @rule(to=sampled_from(sorted(State)), number=number, steps=integers(0, 3))
     def work(self, to, number, steps):
         """A worker says through the journal what became of its run."""
-        run = sorted(self.held)[number % len(self.held)]
+        run = self.held[number % len(self.held)]
         journal = run_records.open_journal(self.worker, run)
         entries = [{"kind": "state", "to": to.value}]
         if steps:
@@ -131,15 +155,15 @@ class Queue(RuleBasedStateMachine):
             assert self.see(run) is to
         if self.states[run] not in ACTIVE:
             run_queue.release(self.worker, run)
-            self.held.discard(run)
+            self.held.remove(run)
 
     @precondition(lambda self: self.held)
     @rule(number=number)
     def die(self, number):
-        run = sorted(self.held)[number % len(self.held)]
+        run = self.held[number % len(self.held)]
         before = self.store.run(run)
         run_queue.release(self.worker, run)  # as the kernel does
-        self.held.discard(run)
+        self.held.remove(run)
         assert run_queue.reconcile(self.store) == [run]
         after = self.see(run, SETTLED[before.state])
         if before.state in (State.STARTING, State.RUNNING):
