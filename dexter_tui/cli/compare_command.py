@@ -73,8 +73,7 @@ def compare(
     options are the settings that a study must have, and those of searches with --run-missing.
     Ctrl-C cancels it; the pictures drawn so far stay.
     """
-    from dexter_tui.cli.follow import follow
-    from dexter_tui.cli.live_progress import watch
+    from dexter_tui.cli.live_progress import follow, watch
     from dexter_tui.jobs.team import Team
     from store import Store, run_queue
 

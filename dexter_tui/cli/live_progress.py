@@ -1,6 +1,7 @@
 """The progress of runs and jobs on standard error, for the commands that wait for them."""
 
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dexter.errors import InputError
 from dexter_tui.formatting import STATE_STYLES, clean, duration, plain
 from dexter_tui.jobs.team import Team
 from dexter_tui.machine import terminal_images
@@ -56,6 +58,23 @@ def watch(team: Team, console: Console) -> None:
             time.sleep(POLL_SECONDS)
         if not screen:
             lines.show(team.work())
+
+
+def follow(store: Store, job_id: str, *, detach: bool = False) -> int:
+    """Have runners do a job, and show its progress until it ends; return the exit code.
+
+    Ctrl-C cancels the job. With `detach` nothing is waited for. InputError for refused input.
+    """
+    team = Team(store, [job_id])
+    team.start()
+    if detach:
+        return 0
+    watch(team, Console(file=sys.stderr, highlight=False))
+    job = store.job(job_id)
+    if job.refused and job.error is not None:
+        parts = {name: job.error.get(name) for name in ("field", "value", "remedy")}
+        raise InputError(job.error["problem"], **parts)
+    return team.exit_code()
 
 
 class _Presses:

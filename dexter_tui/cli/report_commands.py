@@ -93,7 +93,7 @@ def make_report(
     """Have the report made, and print it; return the exit code."""
     from rich.console import Console
 
-    from dexter_tui.cli.follow import follow
+    from dexter_tui.cli.live_progress import follow
     from dexter_tui.presentation import run_tables, study_tables
 
     code = follow(store, request_report(store, study_id, settings), detach=detach)
@@ -133,7 +133,7 @@ def probe(
     """Ask a question of your own: what does it do to the probability of the class?"""
     from rich.console import Console
 
-    from dexter_tui.cli.follow import follow
+    from dexter_tui.cli.live_progress import follow
     from dexter_tui.jobs import submit
     from dexter_tui.presentation import study_tables
     from store import Store, run_queue, study_records
