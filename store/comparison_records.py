@@ -1,4 +1,4 @@
-"""What comparisons write: who is compared, how far it is, and what was found.
+"""The records of comparisons: their members and their findings.
 
 Functions of an open `Store`, as in `store.study_records`; `store.reading.comparisons` reads.
 """
@@ -35,13 +35,13 @@ def add_comparison(
 
 
 def comparison(store: Store, name: str) -> Comparison:
-    """The comparison of this id or unique beginning of one."""
+    """Return the comparison of this id or unique prefix."""
     with store._read() as session:
         return store._find(session, Comparison, name)
 
 
 def members(store: Store, comparison_id: str) -> list[Member]:
-    """Its members, class by class, with `.classifier`."""
+    """Return its members, class by class, with `.classifier`."""
     with store._read() as session:
         return list(
             session.exec(

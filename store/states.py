@@ -39,7 +39,7 @@ class State(StrEnum):
 # "pausing" and "cancelling" are requests of others that the worker follows at its next step;
 # a worker that is itself interrupted moves straight to "paused" or "cancelled". A run whose
 # process died goes back to "queued", or, having died too often without progress, is "lost".
-# A queued job whose runs did not succeed is "failed" by whoever sees that (`run_queue.reconcile`).
+# A queued job whose runs did not succeed is made "failed" by `run_queue.reconcile`.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.STARTING, State.PAUSED, State.CANCELLED}),
     State.STARTING: frozenset(
@@ -79,7 +79,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 # A process works on the run and holds its lock.
 ACTIVE = frozenset({State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLING})
-# Nobody works on the run, nor will without being told to.
+# No process works on it, nor will without a request.
 ENDED = frozenset({State.CANCELLED, State.SUCCEEDED, State.FAILED, State.LOST})
 
 # Ended without what was wanted of it, so that it may be queued again.
@@ -87,7 +87,7 @@ AGAIN = ENDED - {State.SUCCEEDED}
 
 
 def sources(to: State) -> frozenset[State]:
-    """The states from which a run may move to `to`."""
+    """Return the states from which a run may move to `to`."""
     return frozenset(state for state, targets in TRANSITIONS.items() if to in targets)
 
 

@@ -58,14 +58,14 @@ _Named = TypeVar("_Named", Run, Job, Study, Comparison)
 
 
 class Store:
-    """Open it by `Store.open`, in each process anew: it must not be carried over a fork."""
+    """A store, opened by `Store.open` in each process: it must not be carried over a fork."""
 
     def __init__(self, home: Path, *, read_only: bool, patience: float) -> None:
         self.home = home
         self.path = home / "store.sqlite"
         self._reader = reader_engine(self.path)
         self._writer = None if read_only else writer_engine(self.path, patience=patience)
-        # For what users are told: a run that is queued stays so, also after a power cut.
+        # For what users were shown: a queued run stays queued, also after a power cut.
         self._durable = (
             None if read_only else writer_engine(self.path, patience=patience, durable=True)
         )
@@ -110,7 +110,7 @@ class Store:
     def ensure_classifier(
         self, spec: str, weights_hash: str | None, labels: Sequence[str], image_size: int
     ) -> int:
-        """The id of this classifier's row, made if it is new. `image_size` in pixels."""
+        """Return the id of this classifier's row, made if it is new. `image_size` in pixels."""
         values = {
             "spec": spec,
             "weights_hash": weights_hash,
@@ -129,7 +129,7 @@ class Store:
     def ensure_study(
         self, classifier_id: int, class_name: str, class_index: int, settings: Mapping[str, Any]
     ) -> str:
-        """The id of the study of this classifier, class and settings, made if it is new."""
+        """Return the id of the study of this classifier, class and settings, made if it is new."""
         settings_hash = _hash(settings)
         with self._write() as session:
             found = session.exec(
@@ -252,11 +252,11 @@ class Store:
             study_file.write(study_file.path(self.home, study_id), study_id, found)
 
     def artifact_path(self, sha256: str) -> Path:
-        """The file of an artifact."""
+        """Return the file of an artifact."""
         return self.home / "artifacts" / "sha256" / sha256[:2] / sha256
 
     def read_artifact(self, sha256: str) -> bytes:
-        """The bytes of an artifact; StoreError if they are gone or changed."""
+        """Return the bytes of an artifact; StoreError if they are gone or changed."""
         path = self.artifact_path(sha256)
         with explained(path):
             data = path.read_bytes()
@@ -265,7 +265,7 @@ class Store:
         return data
 
     def thumbnail_path(self, sha256: str) -> Path:
-        """The small form of a picture: a JPEG of up to 192 pixels, or the picture if it is so."""
+        """Return the small form of a picture: a JPEG of up to 192 pixels, or the picture itself."""
         small = self._thumbnail_path(sha256)
         return small if small.exists() else self.artifact_path(sha256)
 
@@ -273,7 +273,7 @@ class Store:
         return self.home / "thumbnails" / sha256[:2] / f"{sha256}.jpg"
 
     def run_folder(self, run_id: str) -> Path:
-        """The folder of a run's log and checkpoint, made if need be."""
+        """Return the folder of a run's log and checkpoint, made if need be."""
         folder = self.home / "runs" / run_id
         with explained(folder):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -305,11 +305,11 @@ class Store:
             return list(session.exec(query))
 
     def find(self, name: str) -> Run | Study:
-        """The run or the study of this id or unique beginning of one."""
+        """Return the run or the study of this id or unique prefix."""
         return self.study(name) if name.startswith("s") else self.run(name)
 
     def run(self, name: str) -> Run:
-        """The run of this id or unique beginning of one."""
+        """Return the run of this id or unique prefix."""
         with self._read() as session:
             return self._find(session, Run, name)
 
@@ -319,17 +319,17 @@ class Store:
             return self._find(session, Job, name)
 
     def study(self, name: str) -> Study:
-        """The study of this id or unique beginning of one."""
+        """Return the study of this id or unique prefix."""
         with self._read() as session:
             return self._find(session, Study, name)
 
     def studies(self) -> list[Study]:
-        """All studies, newest first, with `.classifier`."""
+        """Return all studies, newest first, with `.classifier`."""
         with self._read() as session:
             return list(session.exec(select(Study).order_by(col(Study.created_at).desc())))
 
     def steps(self, run_id: str, *, after: int = 0) -> list[Step]:
-        """The steps of a run with a number above `after`, in order."""
+        """Return the steps of a run with a number above `after`, in order."""
         with self._read() as session:
             return list(
                 session.exec(
@@ -340,7 +340,7 @@ class Store:
             )
 
     def prompts(self, run_id: str) -> list[Prompt]:
-        """The prompts of a run, best first."""
+        """Return the prompts of a run, best first."""
         with self._read() as session:
             return list(
                 session.exec(
@@ -349,7 +349,7 @@ class Store:
             )
 
     def frames(self, run_id: str, *, kind: str | None = None) -> list[Frame]:
-        """The pictures of a run in the order they were recorded."""
+        """Return the pictures of a run in the order they were recorded."""
         query = select(Frame).where(Frame.run_id == run_id).order_by(col(Frame.id))
         if kind is not None:
             query = query.where(Frame.kind == kind)
@@ -357,7 +357,7 @@ class Store:
             return list(session.exec(query))
 
     def artifact(self, sha256: str) -> Artifact:
-        """The row of an artifact."""
+        """Return the row of an artifact."""
         with self._read() as session:
             row = session.get(Artifact, sha256)
         if row is None:
@@ -365,7 +365,7 @@ class Store:
         return row
 
     def reports(self, study_id: str) -> list[Report]:
-        """The reports of a study, newest first."""
+        """Return the reports of a study, newest first."""
         with self._read() as session:
             return list(
                 session.exec(
@@ -424,7 +424,7 @@ class Store:
     @contextmanager
     def _session(self, engine: sa.Engine) -> Iterator[Session]:
         if os.getpid() != self._process:
-            raise RuntimeError("a Store must not be carried over a fork; open it anew")
+            raise RuntimeError("a Store must not be carried over a fork; open it again")
         self._find_file()
         with (
             explained(self.path),
@@ -435,7 +435,7 @@ class Store:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another of its name."""
+    """Return what distinguishes a file from another of its name."""
     try:
         stat = path.stat()
     except FileNotFoundError:

@@ -92,7 +92,7 @@ class Classifier(Table, table=True):
 
 
 class Study(Table, table=True):
-    """One classifier, one class, one set of settings; its runs are the seeds."""
+    """A classifier, a class and a set of settings; its runs are the seeds."""
 
     __table_args__ = (sa.UniqueConstraint("classifier_id", "class_index", "settings_hash"),)
 
@@ -110,7 +110,7 @@ class Study(Table, table=True):
 
 
 class Run(Table, table=True):
-    """One seed of a study: its state, where it runs and what came of it."""
+    """A seed of a study: its state, where it runs and its results."""
 
     __table_args__ = (
         # All that a list is ordered and mostly filtered by, without the large rows.
@@ -203,7 +203,7 @@ class Run(Table, table=True):
 
     @property
     def words_worth_testing(self) -> list[str]:
-        """Those that carry, then the rest of the best prompt."""
+        """The words that carry, then the rest of the best prompt."""
         return list(dict.fromkeys([*self.words_that_carry, *(self.words or ())]))
 
 
@@ -215,7 +215,7 @@ class Tag(Table, table=True):
 
 
 class Step(Table, table=True):
-    """One step of the optimisation; a replay after a checkpoint replaces it."""
+    """A step of the optimisation; a replay after a checkpoint replaces it."""
 
     run_id: str = Field(foreign_key="run.id", primary_key=True)
     step: int = Field(primary_key=True)  # from 1
@@ -330,7 +330,7 @@ class Job(Table, table=True):
 class Slot(Table, table=True):
     """A place for one run at a time, on a device, as its runner last described it.
 
-    Whether the runner lives is told by its lock, not by this row.
+    Its lock, not this row, says whether the runner lives.
     """
 
     name: str = Field(primary_key=True)
@@ -357,7 +357,7 @@ class Report(Table, table=True):
 
 
 class Caption(Table, table=True):
-    """What a model said of a picture: kept for every study that shows the same picture."""
+    """A model's text on a picture, kept for every study that shows the same picture."""
 
     __table_args__ = (sa.UniqueConstraint("sha256", "model", "prompt_hash"),)
 
@@ -431,7 +431,7 @@ class Member(Table, table=True):
 
 
 class Difference(Table, table=True):
-    """What a concept does to a class of one member, less what it does to another's.
+    """The effect of a concept on a class of one member, less that on another's.
 
     Over the same pairs of pictures; `low` and `high` are at 1 - 0.05/3, `p_corrected` is for
     three looks and all differences of the comparison.
@@ -451,7 +451,7 @@ class Difference(Table, table=True):
 
 
 class Activation(Table, table=True):
-    """How often a member takes pictures of a member's prompt for the class, with a 95% interval."""
+    """The share of a prompt's pictures that a member takes for the class, with a 95% interval."""
 
     member_id: int = Field(foreign_key="member.id", primary_key=True)
     source_id: int = Field(foreign_key="member.id", primary_key=True)  # whose prompt it is
@@ -477,7 +477,7 @@ class Disagreement(Table, table=True):
 
 
 class Claim(Table, table=True):
-    """What a concept does to the probability of a class.
+    """The effect of a concept on the probability of a class.
 
     Of a study, of a member of a comparison, or the answer of a probe.
 
@@ -567,7 +567,7 @@ class Placebo(Table, table=True):
 
 
 class Attribution(Table, table=True):
-    """What a word of a run's best prompt adds to the probability, with 95% intervals."""
+    """The probability that a word of a run's best prompt adds, with 95% intervals."""
 
     run_id: str = Field(foreign_key="run.id", primary_key=True)
     position: int = Field(primary_key=True)
@@ -587,7 +587,7 @@ class Attribution(Table, table=True):
 
 
 class Score(Table, table=True):
-    """How often fresh pictures of a text are taken for a study's class, with a 95% interval."""
+    """The share of fresh pictures of a text that are taken for the class, with a 95% interval."""
 
     study_id: str = Field(foreign_key="study.id", primary_key=True)
     kind: str = Field(primary_key=True)  # class name, class name + concepts, prompt, caption
@@ -600,7 +600,7 @@ class Score(Table, table=True):
 
 
 class Stage(Table, table=True):
-    """How far the reasoning about a study is: captions, claims, attribution, scores, report."""
+    """A stage of a study's report: captions, claims, attribution, scores or report."""
 
     study_id: str = Field(foreign_key="study.id", primary_key=True)
     name: str = Field(primary_key=True)
@@ -612,7 +612,7 @@ class Stage(Table, table=True):
 
 
 class Note(Table, table=True):
-    """What a user has to say about a run, a study or a comparison."""
+    """A user's note on a run, a study or a comparison."""
 
     of: str = Field(primary_key=True)  # its id
     text: str

@@ -99,7 +99,7 @@ class Bench:
 
 
 def generator_key(config: RunConfig, weights_hash: str) -> str:
-    """What a picture depends on beside prompt and seed."""
+    """Return the hash of what a picture depends on beside prompt and seed."""
     settings = config.model_dump(
         mode="json",
         include={"scheduler", "diffusion_steps", "guidance", "image_size", "padding", "dtype"},

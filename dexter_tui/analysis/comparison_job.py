@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Plan:
-    """What is asked about one class."""
+    """The questions about one class."""
 
     topic: Topic
     members: list[Member]
@@ -45,7 +45,7 @@ class Plan:
 
 @dataclass
 class Seen:
-    """What one member made of the pictures."""
+    """The answers of one member to the pictures."""
 
     claims: list[Claim]
     changes: "dict[str, NDArray[np.float64]]"
@@ -68,7 +68,7 @@ def work(desk: Desk) -> None:
 
 
 class ComparisonJob:
-    """One comparison."""
+    """A comparison at work."""
 
     def __init__(self, desk: Desk) -> None:
         assert desk.job.comparison_id is not None
@@ -329,7 +329,7 @@ class ComparisonJob:
 
 
 def _cross(plan: Plan, seeds: Sequence[int]) -> "list[Request]":
-    """The pictures of all prompts of a class, each once."""
+    """Return the pictures of all prompts of a class, each once."""
     return [(prompt, seed) for prompt in dict.fromkeys(plan.prompts.values()) for seed in seeds]
 
 
@@ -360,6 +360,6 @@ def _activations(
 
 
 def _detected(a: Claim, b: Claim) -> float | None:
-    """How far a concept was drawn in the pictures of two claims, which may leave out contexts."""
+    """Return how far a concept was drawn in the pictures of two claims."""
     known = [claim.detected for claim in (a, b) if claim.detected is not None]
     return max(known) if known else None

@@ -63,7 +63,7 @@ def _sides(
     values: Mapping[str, object],
     warn: Callable[[str], None],
 ) -> list[list[Side]]:
-    """For each class, its sides in the order of the names."""
+    """Return the sides of each class, in the order of the names."""
     if not 2 <= len(names) <= MOST:
         raise InputError(f"{len(names)} given; compare two to {MOST} classifiers or studies")
     studies = {name: store.study(name) for name in names if ":" not in name}
@@ -102,7 +102,7 @@ def _side(
     values: Mapping[str, object],
     warn: Callable[[str], None],
 ) -> Side:
-    """A classifier's side, with its newest finished study that has the settings given."""
+    """Return a classifier's side, with its newest finished study that has the settings given."""
     from dexter_tui.jobs import submit
     from store import State
 
@@ -126,7 +126,7 @@ def _side(
 def _settings_given(
     preset: str | None, values: Mapping[str, object], config: RunConfig
 ) -> dict[str, object]:
-    """The settings that a study must have because the user said so."""
+    """Return the settings that a study must have because the user said so."""
     settings = config.study_settings()
     if preset is not None:
         return settings
@@ -150,7 +150,7 @@ def _label(side: Side) -> str:
 
 
 def _give_names(sides: Sequence[Side]) -> None:
-    """Each by its classifier; where that is not enough, with its study."""
+    """Name each by its classifier; where that is not enough, with its study."""
     specs = [s.study.classifier.spec if s.study else s.name for s in sides]
     for side, spec in zip(sides, specs, strict=True):
         side.name = spec
@@ -171,7 +171,7 @@ def _check_baseline(baseline: str | None, classes: Sequence[Sequence[Side]]) -> 
 
 
 def _lacking(classes: Sequence[Sequence[Side]]) -> list[tuple[Side, Sequence[Side]]]:
-    """The sides without a study, each with those beside it."""
+    """Return the sides without a study, each with those beside it."""
     return [(side, sides) for sides in classes for side in sides if side.study is None]
 
 

@@ -374,7 +374,7 @@ class StudyReport:
 
 
 def endpoint(settings: ReportSettings) -> chat.Endpoint:
-    """The endpoint of the settings, with its key. InputError for a key file that is not safe."""
+    """Return the endpoint of the settings, with its key; InputError for an unsafe key file."""
     key_file = None if settings.key_file is None else Path(settings.key_file).expanduser()
     return chat.Endpoint(
         base_url=settings.base_url or chat.OPENAI,
@@ -385,7 +385,7 @@ def endpoint(settings: ReportSettings) -> chat.Endpoint:
 
 
 def _by_turns(frames: Sequence[Frame]) -> list[Frame]:
-    """The frames of each run by turns, so that the first ones are of all runs."""
+    """Return the frames of each run by turns, so that the first ones are of all runs."""
     by_run: dict[str, list[Frame]] = {}
     for frame in frames:
         by_run.setdefault(frame.run_id, []).append(frame)
@@ -394,7 +394,7 @@ def _by_turns(frames: Sequence[Frame]) -> list[Frame]:
 
 
 def _confused(store: Store, runs: Sequence[Run]) -> list[str]:
-    """The labels that frames of the class were also taken for, most frequent first."""
+    """Return the labels that frames of the class were also taken for, most frequent first."""
     counts: dict[int, int] = {}
     for run in runs:
         for frame in store.frames(run.id, kind="frame"):

@@ -30,7 +30,7 @@ LINE_SECONDS = 10.0  # between two lines about one run, where there is no termin
 PREVIEW_SECONDS = 2.0  # between two pictures: 24 by 12 cells are 10 kB on a slow line
 PREVIEW_COLUMNS = 24
 PREVIEW_ROWS = PREVIEW_COLUMNS // 2
-PACE_STEPS = 20  # the last steps, from which the time left is told
+PACE_STEPS = 20  # the last steps, for the estimate of the time left
 
 
 def watch(team: Team, console: Console) -> None:
@@ -78,7 +78,7 @@ def follow(store: Store, job_id: str, *, detach: bool = False) -> int:
 
 
 class _Presses:
-    """How often Ctrl-C was pressed."""
+    """A count of Ctrl-C."""
 
     count = 0
 
@@ -162,7 +162,7 @@ class Screen:
         self._picture_at = 0.0
 
     def render(self, runs: Sequence[Run]) -> RenderableType:
-        """The view of the runs as they stand."""
+        """Return the view of the runs as they stand."""
         title = study_title(runs[0].study)
         title.truncate(self._console.width, overflow="ellipsis")
         parts: list[RenderableType] = [title]
@@ -240,7 +240,7 @@ class Screen:
 
 
 def _most_telling(runs: Sequence[Run], count: int) -> list[Run]:
-    """Up to ``count`` runs, those at work first, then the ended, in the order of their seeds."""
+    """Return up to ``count`` runs, the active first, then the ended, ordered by seed."""
 
     def rank(run: Run) -> tuple[int, int]:
         kind = 0 if run.state in ACTIVE else 1 if run.state in ENDED else 2

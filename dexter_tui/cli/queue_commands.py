@@ -50,11 +50,11 @@ def add(
     *,
     classifier: Annotated[
         list[str] | None,
-        typer.Option(metavar="SPEC", help="as for `run`; may be repeated"),
+        typer.Option(metavar="SPEC", help="as for `run`; repeatable"),
     ] = None,
     class_name: Annotated[
         list[str] | None,
-        typer.Option("--class", metavar="TEXT", help="as for `run`; may be repeated"),
+        typer.Option("--class", metavar="TEXT", help="as for `run`; repeatable"),
     ] = None,
     preset: Annotated[
         list[str] | None,
@@ -65,7 +65,7 @@ def add(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, metavar="N", help="a run for each seed 0 to N-1"),
+        typer.Option(min=1, max=1000, metavar="N", help="number of runs (seeds 0 to N-1)"),
     ] = None,
     seed: Annotated[
         list[int] | None,
@@ -316,7 +316,9 @@ def status(as_json: Json = False) -> None:
 
 @queue_app.command()
 def start(
-    jobs: Annotated[int | None, typer.Option(min=1, help="on so many CPU slots or GPUs")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="number of CPU slots or GPUs to use")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the runners that the queue calls for: those of before a reboot are gone."""

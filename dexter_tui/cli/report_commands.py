@@ -26,7 +26,7 @@ _MODEL_FIELDS = {
     "image_size", "padding", "masked_lm", "device", "dtype",
 }  # fmt: skip
 _PROBE_FIELDS = {"image_text", "core", "min_effect", "placebos"}
-# What `run --report` can be told; `report` takes all.
+# The settings that `run --report` takes; `report` takes all.
 RUN_FIELDS = {"vlm", "llm", "base_url", "key_file", "core", "concepts"}
 
 
@@ -54,7 +54,7 @@ def _add_parameters(command: Callable[..., Any], more: list[inspect.Parameter]) 
 
 
 def settings_of(values: Mapping[str, object], names: Collection[str]) -> ReportSettings:
-    """The report settings among a command's values. InputError, naming the flag, for a bad one."""
+    """Return the report settings among a command's values; InputError for a bad one."""
     own = {name: value for name, value in values.items() if name in names}
     return ReportSettings.from_values(field_flags.given(own, ReportSettings))
 

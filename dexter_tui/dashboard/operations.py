@@ -1,4 +1,4 @@
-"""What the dashboard asks of `dexter_tui.jobs.control`, each with the line that is then shown.
+"""The actions of the dashboard on runs, jobs and studies, each with the line to show then.
 
 For threads: each call opens the store for itself. SQLAlchemy is loaded with the first call, not
 with the dashboard.
@@ -86,7 +86,7 @@ def demo(home: Path) -> list[str]:
 
 
 def keep_going(home: Path) -> None:
-    """Tell of runs whose process died, and replace runners that are gone."""
+    """Settle work whose process died, and replace runners that are gone."""
     from dexter_tui.jobs import control
     from store import Store, run_queue
 
@@ -132,7 +132,7 @@ def archive(home: Path, names: Sequence[str]) -> str:
 
 
 def doomed(home: Path, names: Sequence[str]) -> "Doomed":
-    """What deleting these runs, studies or comparisons would take. StoreError if it cannot be."""
+    """Return what deleting these would take. StoreError if they cannot be deleted."""
     from store import Store, run_queue
     from store.upkeep import retention
 
@@ -192,7 +192,7 @@ def _each(
     home: Path,
     runs: Sequence[RunRow],
     change: Callable[["Store", str], object],
-    told: str,
+    outcome: str,
     *,
     start: bool = False,
 ) -> str:
@@ -213,7 +213,7 @@ def _each(
             control.ensure_runners(store, again=True)
     if not done:
         raise StoreError(refused)
-    return f"{_runs(done)} {told}"
+    return f"{_runs(done)} {outcome}"
 
 
 def _runs(count: int) -> str:

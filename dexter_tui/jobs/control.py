@@ -173,7 +173,7 @@ def _has_given(store: Store, slot: str, variable: str, value: str) -> bool:
         with suppress(ProcessLookupError):
             os.kill(runner, signal.SIGTERM)
     elif not is_locked(run_queue.slot_lock(store, slot)):
-        return True  # whoever queues the work starts its runner
+        return True  # the process that queues the work starts its runner
     elif slot not in _started or _started[slot].poll() is not None:
         _started[slot] = launch.start_runner(store, slot)  # before the slot's worker does
     return False

@@ -24,7 +24,7 @@ WORKERS = {
 }
 """The module whose process does a kind of work; named, not imported: it lies above this room."""
 
-LOG_BYTES = 2**20  # a slot's log that is longer begins anew
+LOG_BYTES = 2**20  # a longer log of a slot starts again
 _LOGIND = (Path("/etc/systemd/logind.conf"), Path("/etc/systemd/logind.conf.d"))
 
 

@@ -46,7 +46,7 @@ from store.states import Kind
 from store.tables import REFUSED, Run
 
 STORE_PATIENCE = 0.3  # seconds that a run stands still for other processes that write
-# A worker's next sign comes within so many seconds, or so many times what the last step took.
+# A worker's next sign comes within that many seconds, or that many times what the last step took.
 PROMISE_SECONDS = 30.0
 PROMISE_STEPS = 20
 
@@ -271,7 +271,7 @@ class RunWorker(Worker):
             self.check(run_id)
 
     def _load(self, config: RunConfig) -> Models:
-        """The models of ``config``; those of the last run if they are the same."""
+        """Return the models of ``config``; those of the last run if they are the same."""
         placed = self._placed(config)
         wanted = model_settings(placed)
         if self._models is None or self._models_of != wanted:
@@ -285,7 +285,7 @@ class RunWorker(Worker):
         return self._models
 
     def _placed(self, config: RunConfig) -> RunConfig:
-        """On this slot's device, whatever its number is elsewhere: this process sees no other."""
+        """Place the models on this slot's device, the only one that this process sees."""
         return config.model_copy(update={"device": "cuda" if self.slot.on_cuda else "cpu"})
 
 
@@ -305,7 +305,7 @@ def _record_preview(recorder: Recorder, config: RunConfig, step: Step, class_ind
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """A picture (H, W, 3) as a PNG file."""
+    """Return a picture (H, W, 3) as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()

@@ -51,7 +51,7 @@ def main(name: str) -> int:
                 return 0  # the slot has a runner
             with lock:
                 code = runner.work()
-            # Whoever queued a run while we still held the lock counts on us.
+            # A process that queued work while we still held the lock counts on us.
             if code or runner.ending or not run_queue.queue(store, devices=runner.slot.accepts):
                 return code
 
@@ -65,10 +65,10 @@ class _Watched:
     sign: datetime | None = None
     """Its heartbeat, as the store has it,"""
     sign_at: float = field(default_factory=time.monotonic)
-    """and since when: our own clock tells how long ago that was, whatever the time of day does."""
+    """and since when, by our own clock, which no change of the time of day moves."""
     asked_at: float | None = None
     """Since when it is to end or to pause."""
-    told: bool = False
+    terminated: bool = False
     """Whether it was sent SIGTERM for that."""
 
 
@@ -206,8 +206,8 @@ class Runner:
         if waited > KILL_SECONDS:
             log(f"{work.kind.value} {work.id} does not end: killed")
             control.end_process(self.store, work, signal.SIGKILL)
-        elif waited > TERM_SECONDS and not watched.told:
-            watched.told = True
+        elif waited > TERM_SECONDS and not watched.terminated:
+            watched.terminated = True
             control.end_process(self.store, work, signal.SIGTERM)
 
     def _at_work(self) -> Work | None:

@@ -19,7 +19,7 @@ ENSURE_SECONDS = 3.0
 
 @dataclass
 class Team:
-    """Runs and jobs that runners work on, on up to ``jobs`` CPU slots or GPUs."""
+    """The runs and jobs of a command, on up to ``jobs`` CPU slots or GPUs."""
 
     store: Store
     ids: Sequence[str]
@@ -80,15 +80,15 @@ class Team:
     def _hopeless(self, work: Work) -> str | None:
         """Return why no slot will take the work: all gave up since we began."""
         notes = {row.name: row for row in run_queue.slots(self.store)}
-        told = None
+        note = None
         fitting = [s for s in devices.slots(cpu_slots=self.jobs) if work.wish in s.accepts]
         for slot in fitting:
             row = notes.get(slot.name)
             if control.runner_alive(self.store, slot.name):
                 return None
             if row is not None and row.broken and row.updated_at >= self._begun:
-                told = row.note
-        return told
+                note = row.note
+        return note
 
     def _abandon(self, left: Sequence[Work], note: str) -> None:
         for work in left:

@@ -38,13 +38,14 @@ KINDS = (Kind.REPORT, Kind.PROBE, Kind.COMPARISON)
 class Jobs:
     """A home with a study, and jobs that are asked for and disturbed there.
 
-    `device`: where the jobs are placed, as users ask for it.
+    `report_device`: the device asked for by reports; by default that of the study's runs, "cpu".
+    All others ask for "auto".
     """
 
-    def __init__(self, home: Path, limit: float, device: str = "auto") -> None:
+    def __init__(self, home: Path, limit: float, report_device: str = "auto") -> None:
         os.environ["DEXTER_HOME"] = str(home)
         self.home = home
-        self.device = device
+        self.report_device = report_device
         self.study = add_study(home)
         self.store = Store.open(home)
         self.deadline = time.monotonic() + limit
@@ -58,9 +59,9 @@ class Jobs:
         small = {"image_text": str(tiny.image_text_folder()), "placebos": 2}
         if kind is Kind.REPORT:
             sizes = {"candidates": 2, "score_images": 2, "attribution_seeds": 2}
-            settings = ReportSettings.from_values({**small, **sizes, "device": self.device})
+            settings = ReportSettings.from_values({**small, **sizes, "device": self.report_device})
             return request_report(self.store, self.study, settings)
-        run = config().model_copy(update={"device": self.device})
+        run = config().model_copy(update={"device": "auto"})
         if kind is Kind.PROBE:
             [checked] = submit.check([run], self.home)
             text, settings = "a duck with snow", ReportSettings.from_values(small)

@@ -17,7 +17,7 @@ def test_killed_and_cancelled_jobs_continue_on_one_slot_and_leave_nothing_twice(
     home: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEXTER_DEMO_DEVICES", "1")
-    jobs = Jobs(home, limit=1200)
+    jobs = Jobs(home, limit=1200, report_device="cuda")
     try:
         config_of_run = config(seed=7).model_copy(update={"device": "auto", "steps": 20})
         run = jobs.store.add_run(jobs.study, 7, config_of_run.model_dump(mode="json"))

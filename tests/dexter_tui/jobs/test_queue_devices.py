@@ -216,7 +216,7 @@ def test_the_highest_priority_goes_first_then_the_oldest(store):
     control.set_priority(store, runs[0], -1)
     order = [runs[2], runs[1], runs[3], runs[0]]
     assert [run.id for run in run_queue.queue(store)] == order
-    assert run_queue.claim(store, fits=lambda config: False) is None
+    assert run_queue.claim(store, fits=lambda kind, config: False) is None
     assert not run_queue.is_alive(store, runs[2])
     assert [run_queue.claim(store).id for _ in range(4)] == order
 
