@@ -79,7 +79,12 @@ def check_models(config: RunConfig, *, endpoint: str | None = None) -> list[Down
             if field == "generator":
                 _check_pipeline(path)
         elif not _is_hub_id(spec):
-            raise InputError(f"{field}: {spec} does not exist; give a folder or a hub id")
+            raise InputError(
+                f"{spec} does not exist",
+                field=field,
+                value=spec,
+                remedy="pass a folder or a hub id",
+            )
         elif hub_commit(spec) is None:
             downloads.append(_ask_hub(field, spec, config, endpoint))
     _check_disk(downloads)
@@ -105,9 +110,9 @@ def _check_pipeline(folder: Path) -> None:
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"generator: {folder} has no model_index.json: no pipeline") from None
+        raise _bad_folder(folder, "has no model_index.json: not a diffusers pipeline") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"generator: {folder}/model_index.json cannot be read: {error}") from None
+        raise _bad_folder(folder, f"has an unreadable model_index.json: {error}") from None
     missing = []
     for part in _PARTS:
         if not isinstance(index.get(part), list) or index[part][0] is None:
@@ -124,7 +129,12 @@ def _check_pipeline(folder: Path) -> None:
                 wanted.append(f"{name}.safetensors")
         missing += [f"{part}/{name}" for name in wanted if not (inside / name).exists()]
     if missing:
-        raise InputError(f"generator: {folder} lacks {', '.join(missing)}; put them there")
+        raise _bad_folder(folder, f"lacks {', '.join(missing)}", "put them there")
+
+
+def _bad_folder(folder: Path, problem: str, remedy: str | None = None) -> InputError:
+    value = str(folder)
+    return InputError(f"{folder} {problem}", field="generator", value=value, remedy=remedy)
 
 
 def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -> Download:
@@ -140,16 +150,18 @@ def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -
     try:
         info = HfApi(endpoint=endpoint).model_info(hub_id, files_metadata=True, timeout=10)
     except GatedRepoError as error:
-        raise InputError(_gated(field, hub_id)) from error
+        raise InputError(_gated(hub_id), field=field, value=hub_id) from error
     except RepositoryNotFoundError as error:
         raise InputError(
-            f"{field}: {hub_id!r} is no folder here, and the hub shows no such repository (to "
-            "this token, if it is a private one)"
+            f"{hub_id!r} is no folder here, and the hub shows no such repository (to "
+            "this token, if it is a private one)",
+            field=field,
+            value=hub_id,
         ) from error
     except (OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError) as error:
-        raise InputError(_unreachable(field, hub_id)) from error
+        raise InputError(_unreachable(field, hub_id), field=field, value=hub_id) from error
     if info.gated and not _token():
-        raise InputError(_gated(field, hub_id))
+        raise InputError(_gated(hub_id), field=field, value=hub_id)
     files = {file.rfilename: file.size or 0 for file in info.siblings or []}
     checker = field == "generator" and config.safety_checker
     card = info.card_data
@@ -187,9 +199,9 @@ def _token() -> str | None:
     return get_token()
 
 
-def _gated(field: str, hub_id: str) -> str:
+def _gated(hub_id: str) -> str:
     return (
-        f"{field}: {hub_id} is gated: accept its licence on its page, then `hf auth login` or "
+        f"{hub_id} is gated: accept its licence on its page, then `hf auth login` or "
         "export HF_TOKEN=…"
     )
 
@@ -205,7 +217,7 @@ def _unreachable(field: str, hub_id: str) -> str:
         what = f"its files{told}"
     option = "--" + field.replace("_", "-")
     return (
-        f"{field}: {hub_id!r} is no folder here and not in the model cache, and the hub cannot be "
+        f"{hub_id!r} is no folder here and not in the model cache, and the hub cannot be "
         f"reached; where it can, `hf download {hub_id} --local-dir FOLDER`, bring FOLDER here and "
         f"give {option} FOLDER; it needs {what}"
     )

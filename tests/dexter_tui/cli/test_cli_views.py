@@ -100,10 +100,10 @@ def test_lines_without_a_terminal_tell_each_change_once(store: Store) -> None:
     [run] = runs_with_hostile_words(store, 1)
     file = io.StringIO()
     lines = Lines(Console(file=file, width=80))
-    lines.tell([run])
-    lines.tell([run])
+    lines.show([run])
+    lines.show([run])
     run_queue.finish_run(store, run.id, State.FAILED, error=HOSTILE)
-    lines.tell([store.run(run.id)])
+    lines.show([store.run(run.id)])
     told = file.getvalue().splitlines()
     assert [("running" in line, "failed" in line) for line in told] == [
         (True, False),
