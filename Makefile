@@ -82,7 +82,7 @@ bench-query: setup ## how long queries, search and the compare screen take on 10
 
 screens: setup ## the text of every screen (tests/screens) and docs/keys.md
 	$(BIN)/python tests/test_app_screens.py
-	$(BIN)/python -m dexter_tui.actions > docs/keys.md
+	$(BIN)/python -m dexter_tui.dashboard.actions > docs/keys.md
 
 pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its own (15 minutes)
 	@folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && export DEXTER_HOME=$$folder/home && \
@@ -95,4 +95,4 @@ pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its 
 	$(BIN)/python docs/make_pictures.py
 
 gpu-check: setup ## self-test for a machine with CUDA
-	$(BIN)/python -m dexter_tui.gpu_check
+	$(BIN)/python -m dexter_tui.machine.gpu_check

@@ -5,9 +5,9 @@ into real scenes changes the target's probability by 0.20 or more in the mean, n
 less; between them, and for what the class is by definition, nothing is scored.
 
 Words: three seeds name a family if at least two of them have a word of it that carries their best
-prompts (`dexter.words`); what ranks the units is the share of seeds that do. Claims: each member is
-asked for the families planted in its task and some more (`benchmarks.claims`); a positive is found
-if the effect is confirmed with the true sign.
+prompts (`dexter.search.word_gains`); the share of such seeds ranks the units. Claims: each member
+is asked for the families planted in its task and some more (`benchmarks.claims`); a positive is
+found if the effect is confirmed with the true sign.
 
 `make bench-bias` takes a fixed subset, `make bench-bias-full` the whole fleet; both go on where
 they were stopped.
@@ -33,7 +33,7 @@ from rich.table import Table
 from benchmarks.claims import Claimed, FleetEvidence
 from benchmarks.pool import workers
 from benchmarks.recipes import of_lab
-from dexter import RunConfig, checkpoints
+from dexter import RunConfig, model_folders
 from dexter.lab.fleet import FLEET, MANIFEST, MARK, NEGATIVE, POSITIVE, TASKS, families
 from dexter.reasoning.claims import REASONS, Reason
 
@@ -113,9 +113,10 @@ def one_run(name: str, config: RunConfig, kept: Collection[Words]) -> Words:
     """Search words for a member, or take what was ``kept`` of the same recipe."""
     import torch
 
-    from dexter.models import classifier_of, generator_of
-    from dexter.optimize import optimize
-    from dexter.prompt import load_masked_lm
+    from dexter.generation.generator import generator_of
+    from dexter.models import classifier_of
+    from dexter.search.optimize import optimize
+    from dexter.search.prompt import load_masked_lm
 
     weights = of_lab("generator", "masked_lm", f"classifiers/fleet/{name}")
     recipe = f"{weights} {config.model_dump_json()}"
@@ -381,7 +382,7 @@ def main() -> None:
     parser.add_argument("--preset", default="quick")
     options = parser.parse_args()
     names = tuple(FLEET) if options.full else SUBSET
-    folder = checkpoints.find("lab", "classifiers", "fleet")
+    folder = model_folders.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
     WORK.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()

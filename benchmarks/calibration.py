@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dexter.reasoning import stats
+from dexter import stats
+from dexter.generation.bank import Request
 from dexter.reasoning.claims import Candidate
 from dexter.reasoning.evidence import Experiment, Pair, PromptLayout, Witness
-from dexter.reasoning.pictures import Request
-from dexter.reasoning.world import Slot
+from dexter.reasoning.topic import Slot
 from dexter.seeds import picture_seeds
 
 FIRST_SEED = 100_000  # of the range for evidence, far from those of studies
@@ -107,10 +107,10 @@ def main() -> int:
 
     from dexter.classifiers import class_index, load_classifier
     from dexter.config import RunConfig
-    from dexter.generator import load_generator
-    from dexter.reasoning.helper import Helper
-    from dexter.reasoning.pictures import Pictures
-    from dexter.reasoning.world import load_world, make_topic
+    from dexter.generation.drawing_process import Helper
+    from dexter.generation.generator import load_generator
+    from dexter.generation.pictures import Pictures
+    from dexter.reasoning.topic import load_world, make_topic
 
     torch.set_num_threads(1)
     began = time.monotonic()

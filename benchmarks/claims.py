@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.recipes import of_lab
 from dexter.lab.fleet import FLEET
-from dexter.reasoning.world import World
+from dexter.reasoning.topic import World
 
 if TYPE_CHECKING:
     from dexter.classifiers import Classifier
@@ -69,13 +69,13 @@ class FleetEvidence:
         import torch
 
         from dexter.config import RunConfig
-        from dexter.generator import load_generator
+        from dexter.generation.drawing_process import Helper
+        from dexter.generation.generator import load_generator
+        from dexter.generation.pictures import Pictures
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.detection import load_detector
-        from dexter.reasoning.helper import Helper
-        from dexter.reasoning.pictures import Pictures
-        from dexter.reasoning.world import load_world
-        from dexter_tui.bank import StoreBank, StoreCache
+        from dexter.reasoning.topic import load_world
+        from dexter_tui.analysis.store_bank import StoreBank, StoreCache
         from store import Store
 
         torch.set_num_threads(1)
@@ -125,7 +125,7 @@ class FleetEvidence:
     ) -> Iterator[tuple[str, Claim]]:
         from dexter.reasoning.claims import Candidate
         from dexter.reasoning.evidence import Experiment, Witness
-        from dexter.reasoning.world import make_topic
+        from dexter.reasoning.topic import make_topic
 
         core = self.manifest[name]["core"]
         experiment = Experiment(

@@ -79,7 +79,7 @@ def one_run(
     """Search words, score them on 100 fresh pictures; or what was ``kept`` of the same recipe."""
     from dexter import RunConfig, activation_score
     from dexter.classifiers import class_index
-    from dexter.optimize import optimize
+    from dexter.search.optimize import optimize
 
     network, generator, masked_lm = models(classifier)
     config = RunConfig.from_preset(

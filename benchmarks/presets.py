@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks import bias
 from benchmarks.bias import Unit, Words
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.lab.fleet import FLEET, MANIFEST, MARK
 
 TARGET = bias.RESULTS / "presets.json"
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120, help="of the reference's arithmetic")
     parser.add_argument("--jobs", type=int, default=2, help="one-thread processes")
     options = parser.parse_args()
-    folder = checkpoints.find("lab", "classifiers", "fleet")
+    folder = model_folders.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
     for needed in (bias.WORK, bias.RESULTS):
         needed.mkdir(parents=True, exist_ok=True)

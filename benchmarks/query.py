@@ -18,8 +18,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from store import querying
-from store.browse import Browse
+from store.reading import queries
+from store.reading.browse import Browse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests"))
@@ -120,7 +120,7 @@ async def open_screen(home: Path) -> float:
     """CPU milliseconds from the key to the matrix of eight classifiers on the screen."""
     from piloting import dashboard, settle
 
-    from dexter_tui.screens.compare import CompareScreen
+    from dexter_tui.dashboard.screens.compare import CompareScreen
 
     app = dashboard(home)
     async with app.run_test(size=(200, 50)) as pilot:
@@ -143,7 +143,7 @@ def main() -> int:
         make(home, options.runs)
     path = home / "store.sqlite"
     counts = {
-        table: querying.ask(path, f"SELECT count(*) FROM {table}").rows[0][0]
+        table: queries.ask(path, f"SELECT count(*) FROM {table}").rows[0][0]
         for table in ("run", "step", "frame", "caption", "document")
     }
     print(", ".join(f"{count:,} {table}s" for table, count in counts.items()))
@@ -155,13 +155,13 @@ def main() -> int:
         print(f"{median:7.1f} ms ({first:6.1f} first), {rows:5} rows, wanted < {wanted}: {what}",
               flush=True)  # fmt: skip
 
-    for title, sql in querying.EXAMPLES:
-        median, first, answer = timed(lambda sql=sql: querying.ask(path, sql))
+    for title, sql in queries.EXAMPLES:
+        median, first, answer = timed(lambda sql=sql: queries.ask(path, sql))
         say(title, median, first, len(answer.rows), QUERY_MS)
     for words in ("lake", "bird sea", "wing feather"):
-        median, first, answer = timed(lambda words=words: querying.find(path, words))
+        median, first, answer = timed(lambda words=words: queries.find(path, words))
         say(f"search for {words!r}", median, first, len(answer.rows), SEARCH_MS)
-    from store import comparisons
+    from store.reading import comparisons
 
     browse = Browse(home)
     median, first, page = timed(lambda: comparisons.page(browse, "c0000001"))

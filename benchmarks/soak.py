@@ -21,7 +21,8 @@ from collections import deque
 from pathlib import Path
 
 from benchmarks.ui import FakeTerminal, dashboard, draw_frame, step_row
-from store import State, Store, retention
+from store import State, Store
+from store.upkeep import retention
 
 MOST_GROWTH = 0.10
 MINUTE = 60.0

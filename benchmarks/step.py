@@ -64,7 +64,7 @@ class Cost:
     loaded_bytes: int
     """Its resident set before."""
     estimated_bytes: int
-    """What `dexter.estimate` says."""
+    """What `dexter.planning.estimate` says."""
 
 
 CASES = (
@@ -81,8 +81,8 @@ def measure(case: Case, steps: int) -> Cost:
     import torch
 
     from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
-    from dexter.estimate import estimate
-    from dexter.optimize import optimize
+    from dexter.planning.estimate import estimate
+    from dexter.search.optimize import optimize
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="bench-step-") as folder:
@@ -226,8 +226,8 @@ def _sd14(case: Case, steps: int, folder: str) -> tuple[Any, dict[str, Any]]:
 
     from dexter.classifiers.base import Classifier, Preprocessing
     from dexter.device import torch_dtype
-    from dexter.generator import Generator
-    from dexter.prompt import MaskedLM
+    from dexter.generation.generator import Generator
+    from dexter.search.prompt import MaskedLM
 
     config = _config(
         case,

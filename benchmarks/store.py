@@ -26,9 +26,10 @@ from typing import Any
 from PIL import Image
 
 from dexter.config import RunConfig
-from dexter_tui import control, devices
-from dexter_tui.launch import log_file, slot_log
-from dexter_tui.recorder import Recorder
+from dexter_tui.jobs import control, submit
+from dexter_tui.jobs.launch import log_file, slot_log
+from dexter_tui.jobs.recorder import Recorder
+from dexter_tui.machine import devices
 from store import ENDED, State, Store
 
 STEPS = 5  # in a batch: a lab step takes about 0.2 s
@@ -168,7 +169,7 @@ def work_through(home: Path, configs: list[RunConfig], slots: int) -> dict[str, 
     os.environ |= {"DEXTER_HOME": str(home), devices.CPU_SLOTS: str(slots)}
     begun = time.monotonic()
     with Store.open(home) as store:
-        run_ids = control.enqueue(store, configs)
+        run_ids = submit.enqueue(store, configs)
         told_at = begun
         while left := [run for run in store.runs() if run.state not in ENDED]:
             store.reconcile()

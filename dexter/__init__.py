@@ -1,7 +1,7 @@
 """DEXTER: what an image classifier looks for in a class, in words (arXiv 2510.14741).
 
     from dexter import RunConfig, load_classifier, load_generator, load_masked_lm
-    from dexter.optimize import optimize
+    from dexter.search.optimize import optimize
 
 Importing this package loads no torch: the names below are looked up when they are first used.
 ``optimize`` and ``estimate`` are not among them, for their modules have the same names.
@@ -13,13 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dexter.api import DEXTER, build_classifier_and_transforms
     from dexter.classifiers import load_classifier
+    from dexter.classifiers.reference import build_classifier_and_transforms
     from dexter.config import PRESETS, RunConfig
     from dexter.errors import InputError
-    from dexter.generator import load_generator
-    from dexter.prompt import load_masked_lm
-    from dexter.score import activation_score, draw_frames
+    from dexter.generation.generator import load_generator
+    from dexter.reference import DEXTER
+    from dexter.search.prompt import load_masked_lm
+    from dexter.search.score import activation_score, draw_frames
 
 __all__ = [
     "DEXTER",
@@ -35,16 +36,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "DEXTER": "dexter.api",
-    "build_classifier_and_transforms": "dexter.api",
+    "DEXTER": "dexter.reference",
+    "build_classifier_and_transforms": "dexter.classifiers.reference",
     "PRESETS": "dexter.config",
     "InputError": "dexter.errors",
     "RunConfig": "dexter.config",
-    "activation_score": "dexter.score",
-    "draw_frames": "dexter.score",
+    "activation_score": "dexter.search.score",
+    "draw_frames": "dexter.search.score",
     "load_classifier": "dexter.classifiers",
-    "load_generator": "dexter.generator",
-    "load_masked_lm": "dexter.prompt",
+    "load_generator": "dexter.generation.generator",
+    "load_masked_lm": "dexter.search.prompt",
 }
 
 

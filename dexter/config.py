@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dexter.errors import InputError
-from dexter.generators import expand
-from dexter.migration import translate
+from dexter.generator_presets import expand
+from dexter.reference_options import translate
 
 MASK = "[MASK]"
 MAX_MASKS = 8

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from dexter.classifiers import Classifier, load_classifier
 from dexter.config import RunConfig
 from dexter.device import select_device
-from dexter.generator import Generator, load_generator
-from dexter.prompt import MaskedLM, load_masked_lm
+from dexter.generation.generator import Generator, generator_of
+from dexter.search.prompt import MaskedLM, load_masked_lm
 
 _FIELDS = {
     "classifier", "labels", "trust_pickle", "arch", "normalization", "classifier_input",
@@ -38,25 +38,6 @@ def classifier_of(config: RunConfig, device: str, *, root: Path | str | None = N
         arch=config.arch,
         normalization=config.normalization,
         input=config.classifier_input,
-        root=root,
-    )
-
-
-def generator_of(config: RunConfig, device: str, *, root: Path | str | None = None) -> Generator:
-    """The generator that ``config`` names. Raises InputError."""
-    return load_generator(
-        config.generator,
-        lora=config.lora,
-        scheduler=config.scheduler,
-        device=device,
-        dtype=config.dtype,
-        image_size=config.image_size,
-        diffusion_steps=config.diffusion_steps,
-        guidance=config.guidance,
-        padding=config.padding,
-        decoder=config.decoder,
-        safety_checker=config.safety_checker,
-        compile=config.compile,
         root=root,
     )
 

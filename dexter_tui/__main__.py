@@ -2,7 +2,7 @@
 
 import sys
 
-from dexter_tui.cli import main
+from dexter_tui.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,7 +12,7 @@ __all__ = ["ACTIVE", "ENDED", "State", "Store", "StoreError"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Store` when it is asked for: `store.browse`, which needs no SQLAlchemy, is quick to load."""
+    """Load `Store` on first use: `store.reading.browse` needs no SQLAlchemy and loads fast."""
     if name == "Store":
         from store.store import Store
 

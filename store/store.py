@@ -4,7 +4,7 @@
     home/artifacts/sha256/ab/   files by their hash
     home/thumbnails/ab/         pictures made small, by the hash of the original
     home/runs/<run>/            journal, log and checkpoints of a run
-    home/studies/               what was found about studies, once more (store.keeping)
+    home/studies/               what was found about studies, once more (store.journal.study_file)
     home/locks/                 run-<run>.lock: held by the process that works on the run
 
 A run is active (starting, running, pausing, cancelling) only while a process holds its lock.
@@ -29,7 +29,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
-from store import artifacts, keeping, recording
+from store import artifacts
 from store.clock import boot_id, now
 from store.database import (
     PATIENCE,
@@ -40,7 +40,8 @@ from store.database import (
     writer_engine,
 )
 from store.errors import StoreError, explained
-from store.journal import Entry, Journal
+from store.journal import replay, study_file
+from store.journal.run_journal import Entry, Journal
 from store.locks import FileLock, is_locked, try_lock
 from store.states import ACTIVE, ENDED, State, sources
 from store.tables import (
@@ -221,7 +222,7 @@ class Store:
                 session.add(run)
                 rows.append(run)
             session.flush()
-            first = {run.id: recording.queued_entry(run, study, study.classifier) for run in rows}
+            first = {run.id: replay.queued_entry(run, study, study.classifier) for run in rows}
         for run_id, entry in first.items():
             with explained(self.home), suppress(OSError):  # then its worker writes it
                 self.journal(run_id).replace([entry])
@@ -430,7 +431,7 @@ class Store:
                 if run.state not in ACTIVE or self.is_alive(run_id):
                     continue
                 new = [entry for entry in journal if entry["n"] > run.journal_entries]
-                recording.apply(session, run_id, new)
+                replay.apply(session, run_id, new)
                 session.refresh(run)
                 if run.state in ACTIVE:
                     _settle(run)
@@ -494,7 +495,7 @@ class Store:
         with self._read() as session:
             run = session.get_one(Run, run_id)
             if not entries or entries[-1]["n"] < run.journal_entries:
-                journal.replace([recording.rows_entry(session, run)])
+                journal.replace([replay.rows_entry(session, run)])
         journal.open(run.journal_entries)
         return journal
 
@@ -502,7 +503,7 @@ class Store:
         """So that the first write of a run holds the lock no longer than the others."""
         if self._writer is not None:
             with self._session(rehearsal(self._writer)) as session:
-                recording.rehearse(session, run_id)
+                replay.rehearse(session, run_id)
 
     def catch_up(
         self,
@@ -526,15 +527,15 @@ class Store:
             elif entries is None or (entries and entries[0]["n"] > there + 1):
                 entries = self.journal(run_id).read(there)
             new = [entry for entry in entries if there is not None and entry["n"] > there]
-            recording.apply(session, run_id, new, values=sign)
+            replay.apply(session, run_id, new, values=sign)
 
     def _restore(self, session: Session, run_id: str) -> None:
         entries = self.journal(run_id).read()
-        if not entries or entries[0]["kind"] not in recording.WHOLE:
+        if not entries or entries[0]["kind"] not in replay.WHOLE:
             raise self._unknown(session, Run, run_id)
-        recording.restore(session, entries[0])
+        replay.restore(session, entries[0])
         if entries[1:]:
-            recording.apply(session, run_id, entries[1:], rebuilding=True)
+            replay.apply(session, run_id, entries[1:], rebuilding=True)
 
     # What a worker records
 
@@ -544,13 +545,13 @@ class Store:
             return
         with self._write() as session:
             self._beat(session, run_id, {"steps_done": steps[-1]["step"]})
-            recording.write_steps(session, run_id, steps)
+            replay.write_steps(session, run_id, steps)
 
     def record_prompts(self, run_id: str, prompts: Sequence[Mapping[str, Any]]) -> None:
         """Replace the run's prompts, best first: words, text, mean_loss, pictures."""
         with self._write() as session:
             self._beat(session, run_id, {})
-            recording.write_prompts(session, run_id, prompts)
+            replay.write_prompts(session, run_id, prompts)
 
     def record_frame(
         self,
@@ -582,13 +583,13 @@ class Store:
         }
         with self._write() as session:
             self._beat(session, run_id, {})
-            recording.write_frame(session, run_id, row)
+            replay.write_frame(session, run_id, row)
 
     def put_artifact(self, data: bytes, mime: str) -> str:
         """Keep a file; its SHA-256. A picture must be what `mime` says and gets a thumbnail."""
         artifact = self.place_artifact(data, mime)
         with self._write() as session:
-            recording.write_artifact(session, artifact)
+            replay.write_artifact(session, artifact)
         sha256: str = artifact["sha256"]
         return sha256
 
@@ -625,11 +626,11 @@ class Store:
             return report.id
 
     def keep_study(self, study_id: str) -> None:
-        """Write a study's findings, tags and notes to their file (`store.keeping`)."""
+        """Write a study's findings, tags and notes to their file (`store.journal.study_file`)."""
         with self._read() as session:
-            found = keeping.rows(session, study_id)
+            found = study_file.rows(session, study_id)
         with explained(self.home):
-            keeping.write(keeping.path(self.home, study_id), study_id, found)
+            study_file.write(study_file.path(self.home, study_id), study_id, found)
 
     def _beat(self, session: Session, run_id: str, fields: Mapping[str, Any]) -> None:
         changed = session.exec(

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from dexter.config import RunConfig
-from dexter_tui import control, launch
-from dexter_tui.launch import log_file, slot_log
+from dexter_tui.jobs import control, launch, submit
+from dexter_tui.jobs.launch import log_file, slot_log
 from store import ACTIVE, ENDED, State, Store, StoreError
 from store.clock import SKEW
 from store.locks import holder, is_locked
@@ -87,7 +87,7 @@ class Chaos:
     # The world
 
     def enqueue(self, count: int) -> list[str]:
-        return control.enqueue(self.store, [self.rng.choice(self.configs) for _ in range(count)])
+        return submit.enqueue(self.store, [self.rng.choice(self.configs) for _ in range(count)])
 
     def operate(self) -> None:
         """What a dashboard does all the time, and a person now and then."""
@@ -133,7 +133,7 @@ class Chaos:
                 (slot.name, slot.pid)
                 for slot in self.store.slots()
                 if is_locked(self.store.runner_lock(slot.name))
-                and "dexter_tui.runner" in _command(slot.pid)
+                and "dexter_tui.jobs.runner" in _command(slot.pid)
             ]
             return self.rng.choice(alive) if alive else None
 
@@ -229,7 +229,7 @@ class Chaos:
         self.live(2)
         runners = [
             pid
-            for pid in _processes("dexter_tui.runner", self.home)
+            for pid in _processes("dexter_tui.jobs.runner", self.home)
             if _command(pid).split()[-1] == slot
         ]
         self.until(
@@ -370,7 +370,7 @@ class Chaos:
 
     def play(self, faults: int, at_least: int, tell: Callable[[str], None]) -> None:
         """Undisturbed runs, then faults, then the reckoning."""
-        references = control.enqueue(self.store, self.configs)
+        references = submit.enqueue(self.store, self.configs)
         self.until(self.all_ended, "the undisturbed runs did not end")
         truth = {}
         for run_id in references:
@@ -485,7 +485,7 @@ def _processes(module: str, home: Path) -> Iterator[int]:
 
 
 def _ours(home: Path) -> Iterator[int]:
-    for module in ("dexter_tui.runner", "dexter_tui.worker"):
+    for module in ("dexter_tui.jobs.runner", "dexter_tui.jobs.worker"):
         yield from _processes(module, home)
 
 

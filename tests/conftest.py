@@ -65,7 +65,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def cli(home: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Runs the command line in this process; its workers are processes as ever."""
-    from dexter_tui.cli import main
+    from dexter_tui.cli.entry import main
 
     def call(*arguments: object) -> Outcome:
         capfd.readouterr()

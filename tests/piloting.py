@@ -8,8 +8,8 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from dexter_tui.app import DexterApp
-from dexter_tui.options import Options
+from dexter_tui.dashboard.app import DexterApp
+from dexter_tui.dashboard.options import Options
 
 SIZES = ((80, 24), (120, 40), (200, 50))
 

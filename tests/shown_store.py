@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from dexter.config import RunConfig
-from store import Store, comparing
+from store import Store, comparison_records
 
 DONE, LIVE, FAILED, QUEUED = "rdone0001", "rlive0001", "rfail0001", "rwait0001"
 STUDY, OTHER = "sbias0001", "sbal00001"
@@ -79,7 +79,7 @@ def compare(home: Path) -> str:
     """Add a comparison of the two classifiers, as it might have come out; its id."""
     names = ["lab:birds-biased", "lab:birds-balanced"]
     with Store.open(home) as store:
-        made = comparing.add_comparison(
+        made = comparison_records.add_comparison(
             store,
             {"pairs": 128},
             [
@@ -91,8 +91,8 @@ def compare(home: Path) -> str:
                 for at, (name, study) in enumerate(zip(names, (STUDY, OTHER), strict=True))
             ],
         )  # fmt: skip
-        biased, balanced = (member.id for member in comparing.members(store, made))
-        comparing.record_findings(
+        biased, balanced = (member.id for member in comparison_records.members(store, made))
+        comparison_records.record_findings(
             store,
             made,
             members={key: {"pictures": 896, "report": None} for key in (biased, balanced)},

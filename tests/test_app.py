@@ -17,19 +17,19 @@ from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
 from textual.pilot import Pilot
 from textual.strip import Strip
 
-from dexter_tui import actions, themes
-from dexter_tui.screens.filling import fuzzy
-from dexter_tui.screens.help import HelpScreen
-from dexter_tui.screens.home import FIRST_RUNS, HomeScreen
-from dexter_tui.screens.new_run import NewRunScreen
-from dexter_tui.screens.picture import PictureScreen
-from dexter_tui.screens.run import RunScreen
-from dexter_tui.screens.study import StudyScreen
-from dexter_tui.widgets.cells import strip_of
-from dexter_tui.widgets.chart import Chart
-from dexter_tui.widgets.form import Form
-from dexter_tui.widgets.gallery import Gallery
-from dexter_tui.widgets.run_list import RunList
+from dexter_tui.dashboard import actions, themes
+from dexter_tui.dashboard.cells import strip_of
+from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
+from dexter_tui.dashboard.screens.form_screen import fuzzy
+from dexter_tui.dashboard.screens.help import HelpScreen
+from dexter_tui.dashboard.screens.home import FIRST_RUNS, HomeScreen
+from dexter_tui.dashboard.screens.new_run import NewRunScreen
+from dexter_tui.dashboard.screens.run import RunScreen
+from dexter_tui.dashboard.screens.study import StudyScreen
+from dexter_tui.dashboard.widgets.chart import Chart
+from dexter_tui.dashboard.widgets.form import Form
+from dexter_tui.dashboard.widgets.gallery import Gallery
+from dexter_tui.dashboard.widgets.run_list import RunList
 from store import State, Store
 from store.locks import FileLock
 
@@ -568,7 +568,9 @@ def test_fuzzy_search_ranks_the_nearest_first() -> None:
 
 def test_the_reference_of_keys_is_the_registrys() -> None:
     path = Path(__file__).parent.parent / "docs" / "keys.md"
-    assert path.read_text() == actions.reference(), "python -m dexter_tui.actions > docs/keys.md"
+    assert path.read_text() == actions.reference(), (
+        "python -m dexter_tui.dashboard.actions > docs/keys.md"
+    )
 
 
 @pytest.mark.parametrize("place", actions.PLACES)

@@ -16,7 +16,7 @@ import shown_store
 from piloting import SIZES, dashboard, driven, press, settle, text
 from textual.pilot import Pilot
 
-from dexter_tui.app import DexterApp
+from dexter_tui.dashboard.app import DexterApp
 from store.locks import FileLock
 
 REPOSITORY = Path(__file__).parent.parent

@@ -17,8 +17,10 @@ from PIL import Image
 from shown_store import DONE, FAILED, STUDY
 from test_compare import HOSTILE, hostile_comparison
 
-from store import Store, StoreError, artifacts, comparing, evidence, retention
-from store.records import Chosen, gather
+from dexter_tui.exchange import bundle_reader
+from store import Store, StoreError, artifacts, comparison_records, study_records
+from store.upkeep import retention
+from store.upkeep.transfer import Chosen, gather
 
 
 @pytest.fixture
@@ -46,13 +48,15 @@ def with_comparison(home: Path) -> str:
              "study_id": STUDY if at == 0 else None}
             for at, name in enumerate(("lab:birds-biased", "other"))
         ]  # fmt: skip
-        found = comparing.add_comparison(store, {"concepts": ["sea"]}, members, baseline="other")
-        ids = [member.id for member in comparing.members(store, found)]
+        found = comparison_records.add_comparison(
+            store, {"concepts": ["sea"]}, members, baseline="other"
+        )
+        ids = [member.id for member in comparison_records.members(store, found)]
         buffer = io.BytesIO()
         Image.radial_gradient("L").resize((128, 64)).convert("RGB").save(buffer, "PNG")
         sheet = store.put_artifact(buffer.getvalue(), "image/png")
         requests = [("a duck", 1), ("a duck with sea", 1)]
-        evidence.add_pictures(store, "g", requests, sha256=sheet, side=64)
+        study_records.add_pictures(store, "g", requests, sha256=sheet, side=64)
         context = {
             "context": "class", "saturated": False, "control_mean": 0.4, "pairs": 1, "effect": 0.5,
             "low": 0.1, "high": 0.9, "control_prompts": ["a duck"], "control_seeds": [1],
@@ -68,7 +72,7 @@ def with_comparison(home: Path) -> str:
         }  # fmt: skip
         difference = {"a_id": ids[0], "b_id": ids[1], "effect": 0.5, "low": 0.1, "high": 0.9,
                       "p": 0.001, "p_corrected": 0.01, "pairs": 1, "verdict": "differ"}  # fmt: skip
-        comparing.record_findings(
+        comparison_records.record_findings(
             store,
             found,
             members={i: {"pictures": 2} for i in ids},
@@ -218,20 +222,20 @@ def test_what_was_tampered_with_is_refused_and_nothing_is_written(
 
 
 def test_another_run_of_the_same_id_is_left_alone(home: Path, tmp_path: Path) -> None:
-    from dexter_tui import bundle
+    from dexter_tui.exchange import bundle_writer
 
     with Store.open(home) as store:
         records, _ = gather(store, Chosen(store, [DONE]))
-        files = bundle.contents(store, [DONE])
+        files = bundle_writer.contents(store, [DONE])
         for record in records:
             if record["record"] == "run":
                 record["config_hash"] = "another"
         files["records.jsonl"] = "".join(json.dumps(r) + "\n" for r in records).encode()
         del files["manifest.sha256"]
-        files["manifest.sha256"] = bundle.manifest(files)
-        bundle.write_folder(files, tmp_path / "bundle")
+        files["manifest.sha256"] = bundle_writer.manifest(files)
+        bundle_writer.write_folder(files, tmp_path / "bundle")
         with pytest.raises(StoreError, match="another of this id"):
-            bundle.bring_in(store, tmp_path / "bundle")
+            bundle_reader.bring_in(store, tmp_path / "bundle")
 
 
 def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dexter_tui import doctor
-from dexter_tui.doctor import Driver, Gpu
+from dexter_tui.machine import doctor
+from dexter_tui.machine.doctor import Driver, Gpu
 
 GB = 10**9
 

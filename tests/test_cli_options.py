@@ -8,19 +8,21 @@ import pytest
 
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
-from dexter_tui import flags, paths
+from dexter_tui import field_flags, paths
 
 
 def configure(preset: str | None = None, **values: object) -> RunConfig:
-    [config] = flags.configs(preset, [0], {"classifier": "lab:x", "class_name": "y", **values})
+    [config] = field_flags.configs(
+        preset, [0], {"classifier": "lab:x", "class_name": "y", **values}
+    )
     return config
 
 
 def test_every_field_is_a_flag_with_its_description(cli: Any) -> None:
     shown = " ".join(cli("run", "--help").out.split())
     for name, field in RunConfig.model_fields.items():
-        assert f" {flags.flag(name)} " in f"{shown} ", name
-        if name not in flags.NOT_FLAGS:
+        assert f" {field_flags.flag(name)} " in f"{shown} ", name
+        if name not in field_flags.NOT_FLAGS:
             words = (field.description or "").split()
             assert " ".join(words[:3]) in shown, name
 
@@ -75,12 +77,12 @@ def test_wrong_settings_are_named(home: Path, text: str, complaint: str) -> None
 
 def test_the_template_of_settings_is_toml_that_sets_nothing_and_holds_all(home: Path) -> None:
     home.mkdir()
-    (home / "config.toml").write_text(flags.template())
+    (home / "config.toml").write_text(field_flags.template())
     assert paths.settings() == {}
     wanted = set(RunConfig.model_fields) - {"seed"}
     uncommented = [
         line.removeprefix("# ")
-        for line in flags.template().splitlines()
+        for line in field_flags.template().splitlines()
         if line.removeprefix("# ").split(" = ")[0] in wanted
     ]
     assert set(tomllib.loads("\n".join(uncommented))) == wanted

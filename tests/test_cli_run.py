@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import tiny
 
-from dexter_tui import control
-from dexter_tui.launch import log_file
+from dexter_tui.jobs import control
+from dexter_tui.jobs.launch import log_file
 from store import ENDED, State, Store
 from store.tables import Run
 
@@ -272,7 +272,7 @@ def test_workers_that_cannot_start_are_told_of(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif 'dexter_tui.worker' in sys.orig_argv: sys.exit('no torch here')\n"
+        "import sys\nif 'dexter_tui.jobs.worker' in sys.orig_argv: sys.exit('no torch here')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "home"))  # where no runner waits for runs

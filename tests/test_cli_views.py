@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from dexter_tui import images, views
-from dexter_tui.live import Lines, Screen
+from dexter_tui import formatting
+from dexter_tui.cli.live_progress import Lines, Screen
+from dexter_tui.machine import terminal_images
+from dexter_tui.presentation import run_tables
 from store import State, Store
 from store.tables import Run
 
@@ -116,13 +118,13 @@ def test_runs_and_studies_are_data(store: Store) -> None:
     store.update_run(run.id, score_high=0.75, score_n=8, error=HOSTILE, word_gains=[gain])
     run = store.run(run.id)
     for view in (
-        views.studies_view([run]),
-        views.run_view(store, run, pictures=True),
-        views.study_view(run.study, [run]),
+        run_tables.studies_view([run]),
+        run_tables.run_view(store, run, pictures=True),
+        run_tables.study_view(run.study, [run]),
     ):
         assert_harmless(shown(view))
-    assert "50% [25%–75%]" in shown(views.studies_view([run]))
-    assert "+1.00 (+0.50 to +1.50)" in shown(views.run_view(store, run, pictures=False))
+    assert "50% [25%–75%]" in shown(run_tables.studies_view([run]))
+    assert "+1.00 (+0.50 to +1.50)" in shown(run_tables.run_view(store, run, pictures=False))
 
 
 @pytest.mark.parametrize(("announced", "code"), [("truecolor", "38;2;"), ("", "38;5;")])
@@ -130,7 +132,7 @@ def test_half_blocks_suit_the_terminals_colours(
     monkeypatch: pytest.MonkeyPatch, announced: str, code: str
 ) -> None:
     monkeypatch.setenv("COLORTERM", announced)
-    blocks = images.half_blocks(Image.linear_gradient("L"), 24)
+    blocks = terminal_images.half_blocks(Image.linear_gradient("L"), 24)
     assert len(blocks.splitlines()) == 12
     assert code in blocks
 
@@ -139,11 +141,11 @@ def test_half_blocks_suit_the_terminals_colours(
     ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert views.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500_000, "2 MB"), (12.04e9, "12.0 GB")]
 )
 def test_sizes(count: float, text: str) -> None:
-    assert views.size(count) == text
+    assert formatting.size(count) == text

@@ -15,15 +15,17 @@ from markdown_it import MarkdownIt
 from piloting import SIZES, dashboard, driven, press, settle, text, until
 from textual.pilot import Pilot
 
+from dexter.generation.bank import MemoryBank
+from dexter.generation.pictures import Pictures
 from dexter.reasoning.claims import Candidate
-from dexter.reasoning.compare import difference, judged, most_different, shared_topic, union
+from dexter.reasoning.differences import difference, judged, most_different, shared_topic, union
 from dexter.reasoning.evidence import Experiment, Witness, corrected
-from dexter.reasoning.pictures import MemoryBank, Pictures
-from dexter.reasoning.world import Family, World
-from dexter_tui.screens.compare import CompareScreen, Matrix, PairsScreen
-from dexter_tui.widgets.form import Form
-from store import Store, comparing, comparisons
-from store.browse import Browse
+from dexter.reasoning.topic import Family, World
+from dexter_tui.dashboard.screens.compare import CompareScreen, Matrix, PairsScreen
+from dexter_tui.dashboard.widgets.form import Form
+from store import Store, comparison_records
+from store.reading import comparisons
+from store.reading.browse import Browse
 
 WORLD = World(
     families={
@@ -173,7 +175,7 @@ def made(home: Path) -> dict[str, Any]:
     import io
     import json
 
-    from dexter_tui.cli import main
+    from dexter_tui.cli.entry import main
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -287,8 +289,8 @@ def hostile_comparison(home: Path) -> str:
              "class_index": 0, "config": {}}
             for at in range(3)
         ]  # fmt: skip
-        found = comparing.add_comparison(store, {}, members)
-        ids = [member.id for member in comparing.members(store, found)]
+        found = comparison_records.add_comparison(store, {}, members)
+        ids = [member.id for member in comparison_records.members(store, found)]
         claim = {
             "concept": HOSTILE, "slot": "item", "direction": 1, "sources": {}, "effect": 0.3,
             "low": 0.2, "high": 0.4, "p": 0.001, "p_corrected": 0.01, "pairs": 32, "flips": 3,
@@ -298,7 +300,7 @@ def hostile_comparison(home: Path) -> str:
         }  # fmt: skip
         report = {"title": HOSTILE, "method": [], "sections": [
             {"title": HOSTILE, "sentences": [{"text": HOSTILE, "mark": "stated"}]}]}  # fmt: skip
-        comparing.record_findings(
+        comparison_records.record_findings(
             store,
             found,
             members={i: {"pictures": 9, "report": report} for i in ids},

@@ -11,7 +11,7 @@ import tiny
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.estimate import estimate
+from dexter.planning.estimate import estimate
 
 GB = 10**9
 MIB = 2**20
@@ -104,7 +104,8 @@ def test_a_folder_without_models_is_refused(tmp_path: Path):
 
 def test_no_torch_is_loaded():
     code = (
-        "import sys; from dexter.estimate import estimate; from dexter.config import RunConfig\n"
+        "import sys; from dexter.planning.estimate import estimate\n"
+        "from dexter.config import RunConfig\n"
         "c = RunConfig(classifier='x', class_name='0', generator='a/b', masked_lm='c/d')\n"
         "estimate(c); assert 'torch' not in sys.modules"
     )

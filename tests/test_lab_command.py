@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.lab import shipped, world
 from dexter.lab.classifiers import RECIPES
 from dexter.lab.fleet import FLEET, TASKS, families
 
 REPOSITORY = Path(__file__).parent.parent
-LAB = checkpoints.find("lab")
+LAB = model_folders.find("lab")
 
 # --- what the classes of the lab's classifiers are ------------------------------------------------
 
@@ -31,7 +31,7 @@ LABEL_SETS = {task: TASKS[task].labels for task in TASKS} | {
 
 @pytest.mark.parametrize("name", LABEL_SETS)
 def test_every_class_of_the_lab_s_classifiers_has_subjects_rivals_and_core_words(name: str) -> None:
-    from dexter.reasoning.world import load_world, make_topic, noun
+    from dexter.reasoning.topic import load_world, make_topic, noun
 
     manifest = load_world(root=LAB.parent)
     labels = LABEL_SETS[name]
@@ -51,7 +51,7 @@ def test_what_is_planted_can_be_asked_about_the_target(name: str) -> None:
     """It is no core word of the target, and its placebos leave it where it is."""
     from dexter.reasoning.claims import Candidate
     from dexter.reasoning.evidence import placebo_words
-    from dexter.reasoning.world import load_world, make_topic
+    from dexter.reasoning.topic import load_world, make_topic
 
     task = TASKS[name]
     manifest = load_world(root=LAB.parent)
@@ -126,7 +126,7 @@ def test_the_lab_tells_what_its_cards_say(cli: Callable[..., Any]) -> None:
 
 def test_looking_at_the_lab_loads_no_torch(fleet_home: Path, tmp_path: Path) -> None:
     code = (
-        "from dexter_tui.cli import main\n"
+        "from dexter_tui.cli.entry import main\n"
         f"scenes = ['lab', 'scenes', '-o', '{tmp_path}/s.png']\n"
         "codes = [main(a) for a in (['lab'], ['lab', 'fleet'], scenes)]\n"
         "import sys; assert codes == [0, 0, 0], codes\n"
@@ -230,7 +230,8 @@ def test_a_terminal_with_graphics_shows_the_sheet(kind: str, sign: bytes) -> Non
 
     os.environ.pop("TMUX", None)
     code = (
-        "from PIL import Image; from dexter_tui.lab import show; show(Image.new('RGB', (64, 48)))"
+        "from PIL import Image; from dexter_tui.cli.lab_commands import show\n"
+        "show(Image.new('RGB', (64, 48)))"
     )
     environment = {"CI": "", "TMUX": ""}
     terminal = FakeTerminal([sys.executable, "-c", code], kind=kind, env=environment)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dexter.config import PRESETS
 from dexter.errors import InputError
-from dexter_tui.migration import translated
+from dexter_tui.cli.reference_arguments import translated
 
 
 def options(arguments):
@@ -120,7 +120,7 @@ def test_the_readmes_python(tmp_path):
 
 def test_the_readmes_activation_score():
     from dexter.classifiers import build_classifier_and_transforms
-    from dexter.generator import load_generator
+    from dexter.generation.generator import load_generator
     from dexter.metrics.activation_score import activation_score
 
     clf, tfms = build_classifier_and_transforms(f"hf:{tiny.classifier_folder()}", device="cpu")

@@ -13,7 +13,9 @@ from dexter.classifiers import load_classifier
 from dexter.classifiers.base import ClassifierOutput
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.objective import Objective, SlotTargets, TupleHistory, masked_lm_loss
+from dexter.search.objective import Objective, masked_lm_loss
+from dexter.search.pseudo_targets import SlotTargets
+from dexter.search.tuple_history import TupleHistory
 
 OUTPUT = ClassifierOutput(
     logits=torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]),

@@ -14,9 +14,9 @@ import torch
 from dexter.classifiers import load_classifier
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.generator import load_generator, to_uint8
-from dexter.optimize import Optimization, optimize
-from dexter.prompt import load_masked_lm
+from dexter.generation.generator import load_generator, to_uint8
+from dexter.search.optimize import Optimization, optimize
+from dexter.search.prompt import load_masked_lm
 from dexter.seeds import picture_seeds
 
 TEMPLATE = "a picture of a bird with [MASK] and [MASK]"

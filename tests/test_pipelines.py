@@ -8,8 +8,8 @@ import torch
 
 from dexter.classifiers import load_classifier
 from dexter.errors import InputError
-from dexter.generator import load_generator, to_uint8
-from dexter.score import draw_frames
+from dexter.generation.generator import load_generator, to_uint8
+from dexter.search.score import draw_frames
 
 TEXTS = ["a picture of a bird", "a picture of a lighthouse with sea and snow"]
 

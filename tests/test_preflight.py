@@ -12,8 +12,8 @@ import tiny
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.generators import GENERATORS
-from dexter.preflight import check_models
+from dexter.generator_presets import GENERATORS
+from dexter.planning.preflight import check_models
 
 SD14 = GENERATORS["sd14-lcm"].generator
 
@@ -108,7 +108,7 @@ ASK = """
 import json, sys
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.preflight import check_models
+from dexter.planning.preflight import check_models
 assert "torch" not in sys.modules
 for name, checker in (
     ("some/open", True), ("some/open", False), ("some/gated", True), ("some/huge", True),

@@ -10,8 +10,8 @@ import torch
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.generator import load_generator
-from dexter.prompt import MaskedLM, PromptModel, load_masked_lm
+from dexter.generation.generator import load_generator
+from dexter.search.prompt import MaskedLM, PromptModel, load_masked_lm
 
 TEMPLATE = "a picture of a bird with [MASK] and [MASK]."
 

@@ -20,9 +20,11 @@ from shown_store import DONE, STUDY
 from textual.widgets import TextArea
 
 from benchmarks.query import make
-from dexter_tui.screens.query import AnswerView, QueryScreen
-from store import Store, evidence, querying, retention
+from dexter_tui.dashboard.screens.query import AnswerView, QueryScreen
+from store import Store, study_records
 from store.database import migrate
+from store.reading import queries
+from store.upkeep import retention
 
 # Documented in docs/queries.md; a later version may add columns behind these, and no more.
 COLUMNS = {
@@ -138,7 +140,7 @@ def test_what_never_ends_is_ended(home: Path, cli: Callable[..., Any]) -> None:
     told = cli("query", endless.format("count(*)"), "--timeout", "0.3")
     assert (told.code, "ended after 0.3 s" in told.err) == (2, True)
     told = cli("query", endless.format("i"), "--json")
-    assert (told.code, len(told.json)) == (0, querying.LIMIT)
+    assert (told.code, len(told.json)) == (0, queries.LIMIT)
     assert "cut after 1,000 rows" in told.err
     million = "with recursive n(i) as (select 1 union all select i + 1 from n limit 10000000) "
     told = cli("query", million + "select i from n", "--csv", "--limit", "20")
@@ -156,15 +158,15 @@ def test_the_help_shows_ten_queries_and_each_is_answered(
     home: Path, cli: Callable[..., Any]
 ) -> None:
     told = cli("query", "--help").out
-    assert len(querying.EXAMPLES) == 10
-    for number, (title, sql) in enumerate(querying.EXAMPLES, 1):
+    assert len(queries.EXAMPLES) == 10
+    for number, (title, sql) in enumerate(queries.EXAMPLES, 1):
         assert f"{number}. {title}" in told
         assert sql in " ".join(told.split()).replace("  ", " ")
-        querying.ask(home / "store.sqlite", sql)
-    best, only = (rows(cli, sql) for _, sql in querying.EXAMPLES[:2])
+        queries.ask(home / "store.sqlite", sql)
+    best, only = (rows(cli, sql) for _, sql in queries.EXAMPLES[:2])
     assert best[0]["prompt"] == "a picture of a bird with water and sea"
     assert {row["concept"] for row in only} == {"water", "feather"}
-    frames = rows(cli, querying.EXAMPLES[5][1].replace("'sea'", "'water'"))
+    frames = rows(cli, queries.EXAMPLES[5][1].replace("'sea'", "'water'"))
     assert {row["caption"] for row in frames} == {"a duck on water"}
 
 
@@ -181,11 +183,11 @@ def test_full_text_search_follows_what_is_written(home: Path, cli: Callable[...,
         assert kinds("zebra") == set()
         store.update_run(DONE, words=["zebra"], prompt="a picture of a zebra")
         assert kinds("zebra") == {"words"}
-        evidence.replace_claims(store, STUDY, [])
+        study_records.replace_claims(store, STUDY, [])
         assert "claim" not in kinds("water")
         [sha] = {f.sha256 for f in store.frames(DONE, kind="frame")[:1]}
-        evidence.add_caption(store, sha, model="m", prompt_hash="h", text="a giraffe")
-        evidence.add_caption(store, sha, model="m", prompt_hash="h", text="an okapi")
+        study_records.add_caption(store, sha, model="m", prompt_hash="h", text="a giraffe")
+        study_records.add_caption(store, sha, model="m", prompt_hash="h", text="an okapi")
     assert kinds("okapi") == {"caption"}
     assert kinds("giraffe") == set()
     with closing(sqlite3.connect(home / "store.sqlite")) as connection:
@@ -216,21 +218,21 @@ def test_views_are_as_documented_after_each_migration(tmp_path: Path) -> None:
         assert f"`{view}`" in documented
         for column in columns.split():
             assert f"`{column}`" in documented, f"{view}.{column}"
-    assert set(COLUMNS) == set(querying.VIEWS)
+    assert set(COLUMNS) == set(queries.VIEWS)
 
 
 def test_a_larger_store_is_read_by_its_indexes(tmp_path: Path) -> None:
     make(tmp_path, 60, steps=3, frames=2)
     path = tmp_path / "store.sqlite"
-    for _, sql in querying.EXAMPLES:
-        answer = querying.ask(path, sql.replace("step = 50", "step = 2"))
+    for _, sql in queries.EXAMPLES:
+        answer = queries.ask(path, sql.replace("step = 50", "step = 2"))
         assert answer.rows or "count(DISTINCT" in sql, sql  # there, every claim has several holders
     plans = {
         "steps_wide": ("step = 2 AND study_id = 's0000001'", "SEARCH step"),
         "frames_all": ("sha256 = 'a'", "SEARCH frame"),
     }
     for view, (condition, said) in plans.items():
-        plan = querying.ask(path, f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE {condition}")
+        plan = queries.ask(path, f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE {condition}")
         assert any(said in row[3] for row in plan.rows), (view, plan.rows)
 
 

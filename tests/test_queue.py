@@ -15,10 +15,12 @@ import pytest
 import tiny
 
 from dexter.config import RunConfig
-from dexter_tui import control, devices
-from dexter_tui.launch import log_file, worker_environment
-from store import ENDED, State, Store, care
+from dexter_tui.jobs import control, submit
+from dexter_tui.jobs.launch import log_file, worker_environment
+from dexter_tui.machine import devices
+from store import ENDED, State, Store
 from store.locks import FileLock, is_locked
+from store.upkeep import health
 
 
 def config(seed: int = 0, **changes: Any) -> RunConfig:
@@ -91,7 +93,7 @@ def ended(store: Store, run: str) -> Any:
 
 
 def begin(store: Store, *configs: RunConfig) -> list[str]:
-    run_ids = control.enqueue(store, configs)
+    run_ids = submit.enqueue(store, configs)
     control.ensure_runners(store, again=True)
     return run_ids
 
@@ -171,9 +173,9 @@ def test_torn_checkpoints_and_foreign_ones_are_passed_over(store, undisturbed):
 def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
     """As a disk leaves them that had promised more than it kept."""
     from dexter.models import load_models
-    from dexter.optimize import optimize
-    from dexter_tui.checkpoint import Checkpoints, Saving
-    from dexter_tui.recorder import Recorder
+    from dexter.search.optimize import optimize
+    from dexter_tui.jobs.recorder import Recorder
+    from dexter_tui.jobs.run_checkpoints import Checkpoints, Saving
 
     models = load_models(config())
 
@@ -193,7 +195,7 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
         return again.state_dict()["step"]
 
     with Store.open(tmp_path) as store:
-        [run] = control.enqueue(store, [config()])
+        [run] = submit.enqueue(store, [config()])
         recorder = Recorder(store, store.claim_run())
         recorder.start(store.run(run))
         going = search()
@@ -212,7 +214,7 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-1]))
     (tmp_path / "store.sqlite").unlink()
-    care.rebuild(tmp_path)
+    health.rebuild(tmp_path)
     with Store.open(tmp_path) as store:
         assert [row.step for row in store.steps(run)] == [1]
         control.resume(store, run)
@@ -366,7 +368,7 @@ def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_p
 )
 def test_refused(quiet, store, cli, tmp_path, arguments, names):
     # In a study of its own: no other test has runs of so many steps.
-    [run] = control.enqueue(store, [config(seed=9, steps=1000 + len(store.runs()))])
+    [run] = submit.enqueue(store, [config(seed=9, steps=1000 + len(store.runs()))])
     paused = control.pause(store, run)
     texts = {"LIST": "[1, 2]", "BROKEN": "a: [", "MANY": "seeds: 5000"}
     for name, text in texts.items():

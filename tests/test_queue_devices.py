@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from dexter.config import RunConfig
-from dexter_tui import control, devices, launch
-from dexter_tui.devices import Device, Reading, Ring, select_visible
-from dexter_tui.runner import Runner
+from dexter_tui.jobs import control, launch
+from dexter_tui.jobs.runner import Runner
+from dexter_tui.machine import devices
+from dexter_tui.machine.devices import Device, Reading, Ring, select_visible
 from store import Store
 from store.locks import FileLock
 

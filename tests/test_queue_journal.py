@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from PIL import Image
 from sqlalchemy.engine.interfaces import CacheStats
 
-from dexter_tui import recorder as recording
-from dexter_tui.recorder import Recorder
-from store import State, Store, StoreError, care, evidence
-from store.journal import Journal
+from dexter_tui.jobs import recorder as recording
+from dexter_tui.jobs.recorder import Recorder
+from store import State, Store, StoreError, study_records
+from store.journal.run_journal import Journal
+from store.upkeep import health
 
 
 def picture(seed):
@@ -133,7 +134,7 @@ def test_a_store_is_rebuilt_from_journals(tmp_path):
         before = rows(tmp_path)
         assert [store.run(run).state for run in runs[:2]] == [State.SUCCEEDED] * 2
     (tmp_path / "store.sqlite").unlink()
-    rebuilt = care.rebuild(tmp_path)
+    rebuilt = health.rebuild(tmp_path)
     assert sorted(rebuilt.runs) == sorted(runs)
     assert sorted(rebuilt.paused) == sorted(runs[2:])
     assert rebuilt.moved is None
@@ -152,7 +153,7 @@ def test_a_store_is_rebuilt_from_journals(tmp_path):
         ]
 
     assert ended(after) == ended(before)
-    assert care.rebuild(tmp_path).runs == []
+    assert health.rebuild(tmp_path).runs == []
     assert rows(tmp_path) == after
 
 
@@ -178,28 +179,28 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
         run = new_run(store)
         record(store, store.claim_run())
         study = store.run(run).study_id
-        evidence.replace_claims(store, study, [{**claim, "contexts": [pairs]}] * 2)
-        [picture] = evidence.hit_frames(store, study)
-        evidence.add_caption(
+        study_records.replace_claims(store, study, [{**claim, "contexts": [pairs]}] * 2)
+        [picture] = study_records.hit_frames(store, study)
+        study_records.add_caption(
             store, picture.sha256, model="eyes", prompt_hash="h", text="a \u2028 duck"
         )
         word = {"position": 0, "word": "sea", "prompt": "a sea", "subsets": 4, "seeds": 2}
         numbers = ("leave_one_out", "leave_one_out_low", "leave_one_out_high", "weight", "low")
         numbers += ("high", "r2", "r2_low", "r2_high")
-        evidence.set_attribution(store, run, [{**word, **dict.fromkeys(numbers, 0.5)}])
+        study_records.set_attribution(store, run, [{**word, **dict.fromkeys(numbers, 0.5)}])
         score = {"kind": "prompt", "text": "a sea", "value": 0.5, "low": 0.1, "high": 0.9}
-        evidence.replace_scores(store, study, [{**score, "n": 4, "hits": 2}])
-        evidence.set_stage(store, study, "claims", "done", done=3, total=3)
+        study_records.replace_scores(store, study, [{**score, "n": 4, "hits": 2}])
+        study_records.set_stage(store, study, "claims", "done", done=3, total=3)
         told = {"markdown": "**the sea**", "body": {"title": "æ"}}
-        evidence.add_report(store, study, author="evidence", **told)
+        study_records.add_report(store, study, author="evidence", **told)
         store.keep_study(study)
         assert store.toggle_tag([run], "keep")  # a user's own word is kept at once
         before = found()
         assert all(before.values())
     (tmp_path / "store.sqlite").unlink()
-    assert care.rebuild(tmp_path).studies == [study]
+    assert health.rebuild(tmp_path).studies == [study]
     assert found() == before
-    assert care.rebuild(tmp_path).studies == []
+    assert health.rebuild(tmp_path).studies == []
     assert found() == before
 
 
@@ -211,11 +212,11 @@ def test_a_damaged_store_is_moved_aside_and_rebuilt(tmp_path):
     with (tmp_path / "store.sqlite").open("r+b") as file:
         file.seek(4096)
         file.write(os.urandom(4096 * 20))
-    rebuilt = care.rebuild(tmp_path)
+    rebuilt = health.rebuild(tmp_path)
     assert rebuilt.moved is not None and rebuilt.moved.exists()
     assert rows(tmp_path)["step"] == before["step"]
     with Store.open(tmp_path) as store:
-        assert care.examine(store) == []
+        assert health.examine(store) == []
 
 
 def test_a_locked_store_stops_no_run(tmp_path):
@@ -313,7 +314,7 @@ def test_a_journal_that_lacks_what_the_store_has_is_written_anew(tmp_path):
         record(store, store.claim_run())
         before = rows(tmp_path)
     (tmp_path / "store.sqlite").unlink()
-    care.rebuild(tmp_path)
+    health.rebuild(tmp_path)
     for table in ("step", "prompt", "frame", "artifact"):
         assert rows(tmp_path)[table] == before[table], table
 
@@ -323,7 +324,7 @@ def test_doctor_finds_and_mends(tmp_path, monkeypatch):
         runs = [new_run(store, seed) for seed in range(3)]
         record(store, store.claim_run())
         record(store, store.claim_run(), upto=10, end=False)
-        assert [t.kind for t in care.examine(store)] == []
+        assert [t.kind for t in health.examine(store)] == []
         store.release(runs[1])
         frames = store.frames(runs[0])
         store.artifact_path(frames[0].sha256).unlink()
@@ -334,15 +335,15 @@ def test_doctor_finds_and_mends(tmp_path, monkeypatch):
         os.utime(leftover, (0, 0))
         with closing(sqlite3.connect(store.path)) as connection, connection:
             connection.execute("DELETE FROM run WHERE id = ?", (runs[2],))
-        found = care.examine(store)
+        found = health.examine(store)
         kinds = ["missing run", "dead run", "artifact", "artifact", "leftover", "leftover"]
         assert [trouble.kind for trouble in found] == kinds
         assert not any(trouble.mended for trouble in found)
         assert len(store.frames(runs[0])) == len(frames)
-        mended = care.examine(store, mend=True)
+        mended = health.examine(store, mend=True)
         assert [trouble.kind for trouble in mended] == kinds
         assert all(trouble.mended for trouble in mended)
-        assert care.examine(store) == []
+        assert health.examine(store) == []
         assert store.run(runs[1]).state is State.QUEUED
         assert store.run(runs[2]).state is State.PAUSED
         # Two pictures are gone; preview 5 and 10 of the second run are those of the first.
@@ -362,27 +363,27 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
         orphan.parent.mkdir(exist_ok=True)
         orphan.touch()
         checkpoint = store.run_folder(runs[0]) / "checkpoint.pt"
-        assert care.collect(store, dry_run=True).files == [checkpoint]  # the others are young
-        monkeypatch.setattr(care, "YOUNG_SECONDS", -1.0)
-        told = care.collect(store, dry_run=True)
+        assert health.collect(store, dry_run=True).files == [checkpoint]  # the others are young
+        monkeypatch.setattr(health, "YOUNG_SECONDS", -1.0)
+        told = health.collect(store, dry_run=True)
         assert set(told.files) == {checkpoint, orphan, store.artifact_path(idle)}
         assert checkpoint.exists()
-        assert care.collect(store).bytes == told.bytes
+        assert health.collect(store).bytes == told.bytes
         assert not any(path.exists() for path in told.files)
         assert (store.run_folder(runs[1]) / "checkpoint.pt").exists()
         assert store.read_artifact(kept)
-        assert care.examine(store) == []
+        assert health.examine(store) == []
 
 
 def test_a_backup_is_whole_while_others_write(tmp_path):
     with Store.open(tmp_path / "home") as store:
         new_run(store)
         record(store, store.claim_run())
-        path = care.back_up(store, tmp_path / "copy.sqlite")
+        path = health.back_up(store, tmp_path / "copy.sqlite")
         with pytest.raises(StoreError, match="is there already"):
-            care.back_up(store, path)
+            health.back_up(store, path)
         with pytest.raises(StoreError, match="no such folder"):
-            care.back_up(store, tmp_path / "nowhere" / "copy.sqlite")
+            health.back_up(store, tmp_path / "nowhere" / "copy.sqlite")
         (tmp_path / "again").mkdir()
         path.rename(tmp_path / "again" / "store.sqlite")
         assert rows(tmp_path / "again") == rows(tmp_path / "home")

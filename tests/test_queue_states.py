@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import integers, sampled_from
 
-from dexter_tui import control
+from dexter_tui.jobs import control
 from store import ACTIVE, ENDED, State, Store, StoreError
 from store.states import TRANSITIONS
 from store.store import MAX_FRUITLESS

@@ -7,6 +7,8 @@ import pytest
 import toy
 
 from benchmarks.calibration import aa_tests, planted_tests
+from dexter.generation.bank import MemoryBank
+from dexter.generation.pictures import Pictures
 from dexter.reasoning.claims import Candidate, Claim, judge
 from dexter.reasoning.evidence import (
     Experiment,
@@ -16,10 +18,9 @@ from dexter.reasoning.evidence import (
     Witness,
     placebo_words,
 )
-from dexter.reasoning.pictures import MemoryBank, Pictures
-from dexter.reasoning.stats import LOOKS
-from dexter.reasoning.world import Family, Topic, World, make_topic, split_question
+from dexter.reasoning.topic import Family, Topic, World, make_topic, split_question
 from dexter.seeds import seed_range
+from dexter.stats import LOOKS
 
 WORLD = World(
     families={

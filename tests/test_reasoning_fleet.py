@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.bias import SUBSET, Words, auroc, evaluate, units_of_claims, units_of_words
 from benchmarks.claims import Claimed, concepts_of
 from dexter.lab import shipped
-from dexter.reasoning.world import Family, World
+from dexter.reasoning.topic import Family, World
 
 WORLD = World(
     families={

@@ -11,10 +11,11 @@ import tiny
 import toy
 
 from dexter.config import RunConfig
-from dexter.generator import Generator, load_generator
-from dexter.reasoning.helper import Helper, helps
-from dexter.reasoning.pictures import MemoryBank, Pictures, Request
-from dexter_tui.bank import StoreBank, StoreCache
+from dexter.generation.bank import MemoryBank, Request
+from dexter.generation.drawing_process import Helper, helps
+from dexter.generation.generator import Generator, load_generator
+from dexter.generation.pictures import Pictures
+from dexter_tui.analysis.store_bank import StoreBank, StoreCache
 from store import Store
 
 REQUESTS: list[Request] = [

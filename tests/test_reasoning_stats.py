@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from dexter.reasoning.stats import (
+from dexter.stats import (
     LEVEL,
     LOOKS,
     bootstrap_interval,

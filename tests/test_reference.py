@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 
 from dexter.classifiers import load_classifier
 from dexter.config import RunConfig
-from dexter.frozen import keep_less
-from dexter.generator import load_generator
-from dexter.optimize import optimize
-from dexter.prompt import load_masked_lm
+from dexter.generation.frozen import keep_less
+from dexter.generation.generator import load_generator
+from dexter.search.optimize import optimize
+from dexter.search.prompt import load_masked_lm
 
 DATA = Path(__file__).parent / "data" / "reference"
 RECORD = json.loads((DATA / "steps.json").read_text())

@@ -20,7 +20,8 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from dexter.config import RunConfig
-from store import State, Store, evidence, keeping
+from store import State, Store, study_records
+from store.journal import study_file
 from store.locks import is_locked
 
 KEY = "sk-secret-9876543210"
@@ -167,15 +168,15 @@ def test_a_report_from_local_models_goes_all_the_way(
         assert heading in text
 
     with Store.open(home) as store:
-        [claim, _] = evidence.claims(store, study)
-        for context in evidence.evidence(store, [claim.id])[claim.id]:
+        [claim, _] = study_records.claims(store, study)
+        for context in study_records.evidence(store, [claim.id])[claim.id]:
             assert len(context.seeds) == len(context.control) == context.pairs
-            known = evidence.known_pictures(store, claim.generator, context.treated_prompts)
+            known = study_records.known_pictures(store, claim.generator, context.treated_prompts)
             assert set(zip(context.treated_prompts, context.seeds, strict=True)) <= set(known)
         # All of it is also in a file of its own, for a store that is lost.
-        kept = keeping.read(keeping.path(home, study))[1]
+        kept = study_file.read(study_file.path(home, study))[1]
         with store._read() as session:
-            assert kept == keeping.rows(session, study)
+            assert kept == study_file.rows(session, study)
         assert {stage["state"] for stage in kept["stage"]} == {"done"}
 
 
@@ -264,7 +265,7 @@ def test_a_report_can_be_ended_and_leaves_no_lock(
     study: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dexter.reasoning.settings import ReportSettings
-    from dexter_tui.reporting import start_report, study_lock
+    from dexter_tui.analysis.study_process import start_report, study_lock
     from store import StoreError
 
     asked = threading.Event()
@@ -290,7 +291,7 @@ def test_a_report_can_be_ended_and_leaves_no_lock(
             over.set()
             process.kill()
         assert not is_locked(study_lock(store, study))
-        states = {stage.name: stage.state for stage in evidence.stages(store, study)}
+        states = {stage.name: stage.state for stage in study_records.stages(store, study)}
         assert states["captions"] in ("failed", "done")  # the answers were already on their way
         assert states["claims"] == "waiting"
 
@@ -323,7 +324,7 @@ def test_a_question_is_answered(cli: Callable[..., Any], home: Path) -> None:
     )
     assert set(fields.split()) <= set(answer)
     with Store.open(home) as store:
-        [(row, claim)] = evidence.probes(store)
+        [(row, claim)] = study_records.probes(store)
         assert (row.question, claim.effect) == ("a duck with snow", answer["effect"])
     json.dumps(answer, allow_nan=False)
 

@@ -8,8 +8,8 @@ import tiny
 import torch
 
 from dexter.classifiers import load_classifier
-from dexter.generator import load_generator
-from dexter.score import activation_score, draw_frames, wilson_interval
+from dexter.generation.generator import load_generator
+from dexter.search.score import activation_score, draw_frames, wilson_interval
 from dexter.seeds import seed_range
 
 PROMPT = "a picture of a bird with sea"

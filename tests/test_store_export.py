@@ -9,8 +9,9 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from store import State, Store, StoreError, export
-from store.text import printable
+from store import State, Store, StoreError
+from store.markdown import report
+from store.markdown.escaping import printable
 
 HOSTILE = [
     "\x1b[31mred\x1b[0m\x07\x9b2J",
@@ -113,7 +114,7 @@ def cells(text, head):
 
 def test_a_report_states_what_was_found(store, tmp_path):
     study = add_study(store, words=["water", "lake"])
-    path = export.markdown(store, [study[:5]], tmp_path / "my report.md")
+    path = report.markdown(store, [study[:5]], tmp_path / "my report.md")
     text = path.read_text()
     assert text.startswith("# What lab:birds-biased looks for in waterbird\n")
     assert "Wilson" in text
@@ -165,7 +166,7 @@ def test_a_report_states_what_was_found(store, tmp_path):
 def test_several_studies_begin_side_by_side(store, tmp_path):
     biased = add_study(store, "lab:birds-biased", ["water", "sea"])
     balanced = add_study(store, "lab:birds-balanced", ["duck"], score=0.5)
-    text = export.markdown(store, [biased, balanced], tmp_path / "report.md").read_text()
+    text = report.markdown(store, [biased, balanced], tmp_path / "report.md").read_text()
     assert cells(text, "classifier")[1:] == [
         [
             "lab:birds-biased",
@@ -183,24 +184,24 @@ def test_several_studies_begin_side_by_side(store, tmp_path):
 def test_single_runs_can_be_chosen(store, tmp_path):
     study = add_study(store, words=["water", "sea", "lake"])
     runs = sorted(store.runs(study_id=study), key=lambda run: run.seed)
-    path = export.markdown(store, [runs[2].id, runs[0].id, runs[0].id], tmp_path / "report.md")
+    path = report.markdown(store, [runs[2].id, runs[0].id, runs[0].id], tmp_path / "report.md")
     assert [row[1] for row in cells(path.read_text(), "seed")[1:]] == [runs[0].id, runs[2].id]
 
 
 def test_only_what_differs_from_the_preset_is_shown(store, tmp_path):
     presets = {"quick": {"steps": 60, "batch": 4}}
     plain = add_study(store, batch=4)
-    text = export.markdown(store, [plain], tmp_path / "a.md", presets=presets).read_text()
+    text = report.markdown(store, [plain], tmp_path / "a.md", presets=presets).read_text()
     assert "Preset quick.\n" in text
     other = add_study(store, batch=8)
-    text = export.markdown(store, [other], tmp_path / "b.md", presets=presets).read_text()
+    text = report.markdown(store, [other], tmp_path / "b.md", presets=presets).read_text()
     assert cells(text, "setting")[1:] == [["batch", "8"]]
 
 
 def test_a_run_that_found_nothing_yet_can_be_exported(store, tmp_path):
     classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
     run = store.add_run(store.ensure_study(classifier, "a", 0, {}), 0, {})
-    path = export.markdown(store, [run], tmp_path / "report.md")
+    path = report.markdown(store, [run], tmp_path / "report.md")
     text = path.read_text()
     assert "queued" in text
     assert "No frames were drawn." in text
@@ -213,7 +214,7 @@ def test_no_text_of_a_model_formats_the_report(store, tmp_path, hostile):
     study = add_study(store, spec=f"python:{hostile}", words=[hostile], template=hostile)
     other = add_study(store, words=[hostile])
     store.add_report(study, f"{hostile}\n```\n# out of the fence\n", author=hostile)
-    text = export.markdown(store, [study, other], tmp_path / "report.md").read_text()
+    text = report.markdown(store, [study, other], tmp_path / "report.md").read_text()
     assert not [
         char for char in text if unicodedata.category(char).startswith("C") and char != "\n"
     ]
@@ -239,10 +240,10 @@ def test_an_export_replaces_the_one_before(store, tmp_path):
     add_study(store, words=["water", "sea"])
     first, second = store.runs()
     path = tmp_path / "report.md"
-    export.markdown(store, [first.id, second.id], path)
+    report.markdown(store, [first.id, second.id], path)
     note = tmp_path / "report_files" / "note.txt"
     note.write_text("mine")
-    export.markdown(store, [first.id], path)
+    report.markdown(store, [first.id], path)
     assert len(list((tmp_path / "report_files").glob("*.png"))) == 3
     assert note.read_text() == "mine"
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
@@ -257,14 +258,14 @@ def _umask():
 def test_what_cannot_be_exported_is_refused(store, tmp_path):
     study = add_study(store)
     with pytest.raises(StoreError, match="no run 'nothing'"):
-        export.markdown(store, ["nothing"], tmp_path / "report.md")
+        report.markdown(store, ["nothing"], tmp_path / "report.md")
     with pytest.raises(StoreError, match="missing: no such folder; make it"):
-        export.markdown(store, [study], tmp_path / "missing" / "report.md")
+        report.markdown(store, [study], tmp_path / "missing" / "report.md")
     with pytest.raises(StoreError, match="a folder; name a file"):
-        export.markdown(store, [study], tmp_path)
+        report.markdown(store, [study], tmp_path)
     (tmp_path / "report_files").write_text("a file in the way")
     with pytest.raises(StoreError, match="report_files"):
-        export.markdown(store, [study], tmp_path / "report.md")
+        report.markdown(store, [study], tmp_path / "report.md")
     assert not (tmp_path / "report.md").exists()
 
 
@@ -276,7 +277,7 @@ def test_a_full_disk_leaves_no_half_report(store, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # pictures fit, the text does not
     try:
         with pytest.raises(StoreError, match=r"report\.md: the disk is full"):
-            export.markdown(store, [study], folder / "report.md")
+            report.markdown(store, [study], folder / "report.md")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(folder.iterdir()) == []
@@ -287,10 +288,10 @@ def test_a_damaged_picture_is_named(store, tmp_path):
     frame = store.frames(store.runs()[0].id)[1]
     store.artifact_path(frame.sha256).write_bytes(b"damaged")
     with pytest.raises(StoreError, match=f"{frame.sha256}: damaged"):
-        export.markdown(store, [study], tmp_path / "report.md")
+        report.markdown(store, [study], tmp_path / "report.md")
 
 
 def test_a_trend_is_drawn_as_bars():
-    assert export.sparkline([1.0, 2.0, 3.0]) == "▁▅█"
-    assert export.sparkline([2.0, 2.0]) == "▁▁"
-    assert len(export.sparkline([float(number) for number in range(1000)])) == 40
+    assert report.sparkline([1.0, 2.0, 3.0]) == "▁▅█"
+    assert report.sparkline([2.0, 2.0]) == "▁▁"
+    assert len(report.sparkline([float(number) for number in range(1000)])) == 40

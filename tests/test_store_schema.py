@@ -13,8 +13,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from store import Store, StoreError
-from store.browse import Browse
 from store.database import HEAD, migrate, writer_engine
+from store.reading.browse import Browse
 from store.tables import Table
 
 

@@ -9,7 +9,7 @@ import pytest
 import shown_store
 from fake_terminal import FakeTerminal
 
-from dexter_tui import terminal
+from dexter_tui.machine import terminal
 
 # As the dashboard does it: first the probe, then Textual; every key that arrives is noted.
 _SCRIPT = """
@@ -17,7 +17,7 @@ import json, sys
 from dexter_tui import terminal
 kind = terminal.probe(sys.argv[1])
 from textual.app import App
-from dexter_tui.screens.picture import hires
+from dexter_tui.dashboard.screens.enlarged_picture import hires
 
 class Noting(App):
     keys = []
@@ -110,8 +110,10 @@ def test_nothing_is_asked_where_it_would_not_matter(wanted: str) -> None:
 @pytest.mark.parametrize("kind", ["kitty", "sixel"])
 def test_no_byte_is_written_by_importing_what_shows_pictures(kind: str) -> None:
     script = (
-        "import dexter_tui.app, dexter_tui.screens.run, dexter_tui.screens.compare;"
-        "from dexter_tui.screens.picture import hires; from dexter_tui.images import _block_image;"
+        "import dexter_tui.dashboard.app, dexter_tui.dashboard.screens.run\n"
+        "import dexter_tui.dashboard.screens.compare\n"
+        "from dexter_tui.dashboard.screens.enlarged_picture import hires\n"
+        "from dexter_tui.machine.terminal_images import _block_image\n"
         f"hires({kind!r}); _block_image(); print('DONE')"
     )
     fake = FakeTerminal([sys.executable, "-c", script], kind=kind, env={"TMUX": "", "CI": ""})
@@ -165,7 +167,7 @@ def test_no_colour_is_sent_where_none_is_wanted(tmp_path: Path) -> None:
 
 def test_half_blocks_ask_the_terminal_nothing(tmp_path: Path) -> None:
     script = (
-        "from PIL import Image; from dexter_tui.images import half_blocks;"
+        "from PIL import Image; from dexter_tui.machine.terminal_images import half_blocks;"
         "text = half_blocks(Image.new('RGB', (8, 8)), 4); print('DONE')"
     )
     fake = FakeTerminal([sys.executable, "-c", script], kind="sixel")

@@ -13,7 +13,7 @@ import tiny
 from transformers import BertTokenizer, CLIPTokenizer, RobertaTokenizer
 
 from dexter.errors import InputError
-from dexter.vocabulary import build_vocabulary, word_forms, words_of
+from dexter.search.vocabulary import build_vocabulary, word_forms, words_of
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import tiny
 
 from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
-from dexter.weights import identities, identity
-from dexter_tui import plan
+from dexter.planning.identity import identities, identity
+from dexter_tui.jobs import submit
 from store import Store
 
 
@@ -33,10 +33,10 @@ def test_changed_weights_are_another_study(tmp_path):
     folder = copy_generator(tmp_path)
     info = ClassifierInfo("lab:any", ["a", "b"], 32, "0" * 64)
     with Store.open(tmp_path / "home") as store:
-        [first] = plan.enqueue(store, [make_config(folder)], info, 0)
-        [again] = plan.enqueue(store, [make_config(folder, seed=1)], info, 0)
+        [first] = submit.enqueue(store, [make_config(folder)], info, 0)
+        [again] = submit.enqueue(store, [make_config(folder, seed=1)], info, 0)
         change_a_weight(folder)
-        [other] = plan.enqueue(store, [make_config(folder, seed=2)], info, 0)
+        [other] = submit.enqueue(store, [make_config(folder, seed=2)], info, 0)
         studies = [store.run(run).study_id for run in (first, again, other)]
         assert studies[0] == studies[1] != studies[2]
         settings = store.study(studies[2]).settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dexter.words import MOST_WORDS, word_gains
+from dexter.search.word_gains import MOST_WORDS, word_gains
 
 VOCABULARY = [f"w{k}" for k in range(40)]
 

@@ -27,7 +27,7 @@ def pixel(word: str) -> int:
 
 @dataclass
 class Painter:
-    """Draws prompts; `dexter.generator.Generator` as far as the evidence needs it."""
+    """Draws prompts; `dexter.generation.generator.Generator` as far as the evidence needs it."""
 
     effects: Mapping[str, float] = field(default_factory=dict)
     undrawable: frozenset[str] = frozenset()

@@ -12,12 +12,14 @@ Looking classifiers up needs no torch; `load_classifier` does.
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dexter import checkpoints
+from dexter import model_folders
+from dexter.classifiers.label_lists import read_labels
+from dexter.classifiers.options import ClassifierInfo as ClassifierInfo
+from dexter.classifiers.options import Options as Options
 from dexter.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,35 +34,6 @@ SOURCES = {
     "checkpoint": "checkpoint:FILE",
     "python": "python:PATH.py:FACTORY",
 }
-_LABELS = Path(__file__).parent / "labels"
-
-
-@dataclass(frozen=True)
-class ClassifierInfo:
-    """What is known of a classifier before it is loaded.
-
-    spec: with paths made absolute. image_size: side in px. weights_hash: SHA-256 (hex) of the
-    weights, None where only loading tells.
-    """
-
-    spec: str
-    labels: list[str]
-    image_size: int
-    weights_hash: str | None
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a classifier is to be loaded; see `load_classifier`."""
-
-    labels: list[str] | None = None
-    device: str = "cpu"
-    dtype: str = "float32"
-    trust_pickle: bool = False
-    arch: str | None = None
-    normalization: str | None = None
-    input: str = "trained"
-    root: Path | str | None = None
 
 
 def load_classifier(
@@ -83,7 +56,7 @@ def load_classifier(
     pictures are scaled. ``root``: where the lab's models lie.
     """
     source, address = _parse(spec)
-    names = None if labels is None else _read_labels(labels)
+    names = None if labels is None else read_labels(labels)
     module = import_module(f"dexter.classifiers.{source}")
     classifier: Classifier = module.load(
         address,
@@ -107,7 +80,7 @@ def describe_classifier(
     Reads files alone for lab and hf; the others have to be loaded, see `needs_torch`.
     """
     source, address = _parse(spec)
-    names = None if labels is None else _read_labels(labels)
+    names = None if labels is None else read_labels(labels)
     module = import_module(f"dexter.classifiers.{source}")
     options = Options(
         names,
@@ -134,7 +107,7 @@ def list_classifiers(roots: Sequence[Path | str] | None = None) -> list[Classifi
     from dexter.classifiers import lab
 
     found: dict[str, Path] = {}
-    for root in checkpoints.roots() if roots is None else roots:
+    for root in model_folders.roots() if roots is None else roots:
         for name in lab.names(root):
             found.setdefault(name, Path(root))
     return [describe_classifier(f"lab:{name}", root=found[name]) for name in sorted(found)]
@@ -177,27 +150,9 @@ def _parse(spec: str) -> tuple[str, str]:
     return source, address
 
 
-def builtin_labels(name: str) -> list[str]:
-    """Labels that are shipped: imagenet (1000), waterbirds, celeba (hair colour), fairface."""
-    return _read_labels(_LABELS / f"{name}.txt")
-
-
-def _read_labels(labels: str | Path) -> list[str]:
-    shipped = _LABELS / f"{labels}.txt"
-    file = shipped if "/" not in str(labels) and shipped.is_file() else Path(labels)
-    try:
-        lines = file.expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"labels file {str(file)!r} cannot be read: {error}") from error
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise InputError(f"labels file {str(file)!r} holds no labels: write one a line")
-    return names
-
-
 def __getattr__(name: str) -> Any:
     if name in ("Classifier", "ClassifierOutput"):
         return getattr(import_module("dexter.classifiers.base"), name)
     if name == "build_classifier_and_transforms":  # where the reference code has it
-        return getattr(import_module("dexter.api"), name)
+        return getattr(import_module("dexter.classifiers.reference"), name)
     raise AttributeError(f"module 'dexter.classifiers' has no attribute {name!r}")

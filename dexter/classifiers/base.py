@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dexter.classifiers import Options
+from dexter.classifiers.options import Options
 from dexter.device import torch_dtype
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dexter.classifiers import Options, builtin_labels
 from dexter.classifiers.base import Classifier, Preprocessing, build
+from dexter.classifiers.label_lists import builtin_labels
+from dexter.classifiers.options import Options
 from dexter.classifiers.python import make_module
 from dexter.classifiers.torchvision import check_name
 from dexter.errors import InputError

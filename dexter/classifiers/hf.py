@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dexter.classifiers import ClassifierInfo, Options
+from dexter.classifiers.options import ClassifierInfo, Options
 from dexter.errors import InputError
 from dexter.loading import fetch, hash_tensors, one_line, quiet, safetensors_tensors
 

@@ -4,8 +4,9 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dexter import checkpoints
-from dexter.classifiers import ClassifierInfo, Options, hf
+from dexter import model_folders
+from dexter.classifiers import hf
+from dexter.classifiers.options import ClassifierInfo, Options
 from dexter.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ def load(name: str, options: Options) -> "Classifier":
 
 
 def _find(name: str, root: Path | str | None) -> Path:
-    known = sorted({found for place in checkpoints.roots(root) for found in names(place)})
+    known = sorted({found for place in model_folders.roots(root) for found in names(place)})
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
         hint = (
             f"nearest: {', '.join(f'lab:{found}' for found in near)}"
             if near
-            else (f"there are none in {' or '.join(map(str, checkpoints.roots(root)))}")
+            else (f"there are none in {' or '.join(map(str, model_folders.roots(root)))}")
         )
         raise InputError(f"no classifier 'lab:{name}'; {hint}")
-    return checkpoints.find("lab", "classifiers", *name.split("/"), root=root)
+    return model_folders.find("lab", "classifiers", *name.split("/"), root=root)

@@ -24,8 +24,8 @@ from typing import Any
 
 from torch import nn
 
-from dexter.classifiers import Options
 from dexter.classifiers.base import Classifier, Preprocessing, build
+from dexter.classifiers.options import Options
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors, one_line
 

@@ -5,8 +5,9 @@ NAME may carry the weights' tag, as in ``resnet50.a1_in1k``, or be a hub id, ``h
 
 from pathlib import Path
 
-from dexter.classifiers import Options, builtin_labels
 from dexter.classifiers.base import Classifier, Preprocessing, build
+from dexter.classifiers.label_lists import builtin_labels
+from dexter.classifiers.options import Options
 from dexter.errors import InputError
 from dexter.loading import one_line, package
 

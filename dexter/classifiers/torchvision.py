@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from dexter.classifiers import Options, builtin_labels
 from dexter.classifiers.base import Classifier, Preprocessing, build
+from dexter.classifiers.label_lists import builtin_labels
+from dexter.classifiers.options import Options
 from dexter.errors import InputError
 from dexter.loading import one_line, package
 

@@ -19,10 +19,10 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.classifiers import load_classifier
 from dexter.errors import InputError
-from dexter.generator import load_generator
+from dexter.generation.generator import load_generator
 from dexter.lab import evaluate, fleet, readers, shipped, train, world
 from dexter.lab.classifiers import RECIPES, accuracy, pixels
 from dexter.lab.scenes import Scene, sample_scene
@@ -104,7 +104,7 @@ def image_text(module: readers.ImageText | None = None, count: int = 500) -> dic
     """
     if module is None:
         module = readers.ImageText()
-        folder = checkpoints.find("lab", "image_text")
+        folder = model_folders.find("lab", "image_text")
         module.clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
     scenes = _held_out(count)
     found = []
@@ -131,7 +131,7 @@ def captioner(model: Any = None, count: int = 500) -> dict[str, float]:
     model: default the shipped one.
     """
     if model is None:
-        folder = checkpoints.find("lab", "captioner")
+        folder = model_folders.find("lab", "captioner")
         model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     scenes = _held_out(count)
     captions = _captions(model, [pixels(scenes[i : i + 50]) for i in range(0, count, 50)])
@@ -187,7 +187,9 @@ def fleet_manifest(lab: Path | None = None, count: int = 2000) -> dict[str, Any]
 
     lab: folder to look in, default the shipped lab.
     """
-    root = lab / "classifiers" / "fleet" if lab else checkpoints.find("lab", "classifiers", "fleet")
+    root = (
+        lab / "classifiers" / "fleet" if lab else model_folders.find("lab", "classifiers", "fleet")
+    )
     result: dict[str, Any] = {}
     # Processes of one thread each; a task's members see the same pictures.
     with torch.multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -226,7 +228,7 @@ def autoencoder(count: int = 200) -> Iterator[tuple[str, str, float, float]]:
     and decoded: (member, attribute family, mean change in scenes, the same through it), for every
     change that counts as a positive. What is lost there no generated picture can show."""
     vae: Any = AutoencoderTiny.from_pretrained(
-        checkpoints.find("lab", "generator", "vae"), torch_dtype=torch.float32
+        model_folders.find("lab", "generator", "vae"), torch_dtype=torch.float32
     )
 
     @torch.inference_mode()

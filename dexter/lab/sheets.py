@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dexter.errors import InputError
-from dexter.generators import steps_of
+from dexter.generator_presets import steps_of
 from dexter.lab import shipped, world
 from dexter.lab.scenes import Scene, caption, full_caption, render, sample_scene
 from dexter.seeds import picture_seeds
@@ -351,7 +351,7 @@ def pictures_sections(
     if generator is None:
         import torch
 
-        from dexter.generator import load_generator
+        from dexter.generation.generator import load_generator
 
         torch.set_num_threads(1)
         generator = load_generator("lab")

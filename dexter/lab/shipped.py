@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.errors import InputError
 from dexter.lab import world
 
@@ -121,7 +121,7 @@ def models(root: Path | str | None = None) -> list[Model]:
     found = []
     for name in TITLES:
         try:
-            folder = checkpoints.find("lab", name, root=root)
+            folder = model_folders.find("lab", name, root=root)
         except InputError:
             continue
         card = read_card(folder)
@@ -142,14 +142,14 @@ _MANIFEST = ("lab", "classifiers", "fleet", "manifest.json")
 
 def has_fleet(root: Path | str | None = None) -> bool:
     """Whether there is one: it is the last that `make lab` trains."""
-    return any(place.joinpath(*_MANIFEST).exists() for place in checkpoints.roots(root))
+    return any(place.joinpath(*_MANIFEST).exists() for place in model_folders.roots(root))
 
 
 def fleet(root: Path | str | None = None) -> list[FleetMember]:
     """The fleet by its manifest. InputError where there is none, or a faulty one."""
     if not has_fleet(root):
         raise InputError("the lab's fleet is not here: `make lab` trains it")
-    path = checkpoints.find(*_MANIFEST, root=root)
+    path = model_folders.find(*_MANIFEST, root=root)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return [
@@ -230,7 +230,7 @@ def _models_table(found: Sequence[Model]) -> str:
 
 def _classifiers_table(root: Path | str | None) -> str:
     folders: dict[str, Path] = {}
-    for place in checkpoints.roots(root):
+    for place in model_folders.roots(root):
         for config in sorted((place / "lab" / "classifiers").glob("*/config.json")):
             folders.setdefault(config.parent.name, config.parent)
     rows = []

@@ -8,9 +8,9 @@ from PIL import Image
 from dexter.classifiers import Classifier
 from dexter.device import select_device
 from dexter.errors import InputError
-from dexter.generator import Generator, load_generator, to_uint8
-from dexter.generators import GENERATORS
-from dexter.score import draw_pictures
+from dexter.generation.generator import Generator, load_generator, to_uint8
+from dexter.generator_presets import GENERATORS
+from dexter.search.score import draw_pictures
 from dexter.seeds import picture_seeds
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dexter.reasoning.claims import Candidate
 from dexter.reasoning.keywords import STOP_WORDS, key_phrases
-from dexter.reasoning.world import Topic, World, known_words
+from dexter.reasoning.topic import Topic, World, known_words
 
 
 def propose(
@@ -25,7 +25,7 @@ def propose(
     the captions fill the rest, by YAKE (of many captions, what stands in two at least). Words of
     the class's own name are left out: to ask whether the class depends on its name tells nothing.
     """
-    from dexter.vocabulary import word_forms, words_of
+    from dexter.search.vocabulary import word_forms, words_of
 
     named = {form for w in words_of(topic.class_name) for form in word_forms(w)}
     by_word: dict[str, list[str]] = {}

@@ -133,9 +133,9 @@ def model_folder(spec: str, kind: str) -> Path:
     """The folder of a language model: "lab", a folder, or a hub id, which is downloaded."""
     from huggingface_hub import snapshot_download
 
-    from dexter import checkpoints
+    from dexter import model_folders
     from dexter.loading import fetch
 
     if spec == "lab":
-        return checkpoints.find("lab", kind)
+        return model_folders.find("lab", kind)
     return fetch(spec, kind, snapshot_download)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
-from dexter.reasoning.stats import ALPHA
-from dexter.reasoning.world import Slot
+from dexter.reasoning.topic import Slot
+from dexter.stats import ALPHA
 
 Verdict = Literal["confirmed", "refuted", "inconclusive"]
 Reason = Literal["not_drawn", "too_few_pairs", "no_better_than_placebo", "saturated"]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexter.errors import InputError
-from dexter.reasoning.pictures import Images
+from dexter.generation.bank import Images
 
 Embeddings = NDArray[np.float32]
 """(B, D), of length 1."""
@@ -99,11 +99,11 @@ def load_detector(spec: str, *, device: str = "cpu", root: Path | str | None = N
     """The image-text model of a spec: "lab", a Hugging Face folder or a hub id (CLIP)."""
     from huggingface_hub import snapshot_download
 
-    from dexter import checkpoints
+    from dexter import model_folders
     from dexter.loading import fetch
 
     if spec == "lab":
-        folder = checkpoints.find("lab", "image_text", root=root)
+        folder = model_folders.find("lab", "image_text", root=root)
     else:
         patterns = ["*.json", "*.txt", "*.safetensors"]
         folder = fetch(

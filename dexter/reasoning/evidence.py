@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dexter.reasoning import stats
+from dexter import stats
+from dexter.generation.bank import Images, Request
+from dexter.generation.pictures import Pictures
 from dexter.reasoning.claims import (
     DRAWN,
     MIN_EFFECT,
@@ -29,8 +31,7 @@ from dexter.reasoning.claims import (
     judge,
 )
 from dexter.reasoning.detection import Detector, Embeddings
-from dexter.reasoning.pictures import Images, Pictures, Request
-from dexter.reasoning.world import (
+from dexter.reasoning.topic import (
     PLACEBO_WORDS,
     Slot,
     Topic,
@@ -564,7 +565,7 @@ def placebo_words(
     chance, which is the effect in question with the other sign: then they are of other slots,
     those worded alike first and places, which change the whole picture, last.
     """
-    from dexter.vocabulary import word_forms
+    from dexter.search.vocabulary import word_forms
 
     world = topic.world
     words = [

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from dexter.reasoning.chat import Answer, Endpoint
 from dexter.reasoning.claims import OWN, SATURATED_LOW, Claim, Proportion, in_words
-from dexter.reasoning.stats import LEVEL
+from dexter.stats import LEVEL
 
 Mark = Literal["stated", "cited", "unverified", "contradicted"]
 """stated: a fact that the program knows. cited: rests on claims, and agrees with them. unverified:

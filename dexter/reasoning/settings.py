@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dexter.errors import InputError
 
+if TYPE_CHECKING:
+    pass
+
 LOOKS = (32, 64, 128)
-"""Pairs after which a claim may be decided; see `dexter.reasoning.stats`."""
+"""Pairs after which a claim may be decided; see `dexter.stats`."""
 
 Depth = Literal["full", "claims"]
 
@@ -147,3 +150,6 @@ class CompareSettings(ReportSettings):
 def remote_name(spec: str) -> str | None:
     """The model behind the endpoint that a spec names, None for a local one."""
     return spec.removeprefix("openai:") if spec.startswith("openai:") else None
+
+
+FIELDS = ("concepts", "candidates", "pairs", "core", "min_effect", "placebos", "image_text")

@@ -8,12 +8,12 @@ import pytest
 import tiny
 from test_reports import home, options, study  # noqa: F401  (fixtures)
 
-from dexter import checkpoints
+from dexter import model_folders
 
 
 def captioner() -> Path:
     """The lab's, where it is there."""
-    places = [root / "lab" / "captioner" for root in checkpoints.roots()]
+    places = [root / "lab" / "captioner" for root in model_folders.roots()]
     return next((place for place in places if place.is_dir()), tiny.captioner_folder())
 
 

@@ -1,0 +1,236 @@
+"""Before anything is queued: which files of a model are missing, and whether they can be had.
+
+No torch, nothing is downloaded. A folder must be complete; what is on the hub must be in the cache
+or reachable, with a token if it is gated, and there must be room for it on the disk.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter.generator_presets import GENERATORS
+from dexter.planning.identity import hub_commit
+
+# Parts of a pipeline that are used; the safety checker if wanted.
+_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+_CHECKER = ("safety_checker", "feature_extractor")
+_WEIGHTS = (".safetensors", ".bin")
+_SKIPPED = (".msgpack", ".onnx", ".onnx_data", ".pb", ".h5", ".ckpt", ".xml", ".md")
+
+# What to look for where the hub cannot be asked: Stable Diffusion 1.x, bytes as stored there.
+_SD1_FILES = {
+    "model_index.json": 541,
+    "scheduler/scheduler_config.json": 313,
+    "text_encoder/config.json": 592,
+    "text_encoder/model.safetensors": 492_265_880,
+    "tokenizer/merges.txt": 524_619,
+    "tokenizer/tokenizer_config.json": 806,
+    "tokenizer/vocab.json": 1_059_962,
+    "unet/config.json": 743,
+    "unet/diffusion_pytorch_model.safetensors": 3_438_167_536,
+    "vae/config.json": 551,
+    "vae/diffusion_pytorch_model.safetensors": 334_643_276,
+}
+_LORA_FILES = {"pytorch_lora_weights.safetensors": 134_621_556}
+_KNOWN_FILES = {
+    "CompVis/stable-diffusion-v1-4": _SD1_FILES,
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": _SD1_FILES,
+    "latent-consistency/lcm-lora-sdv1-5": _LORA_FILES,
+}
+
+
+@dataclass(frozen=True)
+class Download:
+    """What a run would fetch from the hub."""
+
+    field: str
+    """Of RunConfig: generator, lora, ..."""
+    hub_id: str
+    files: dict[str, int]
+    """Names and bytes of the files that are not in the cache."""
+    licence: str | None
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(self.files.values())
+
+    def line(self) -> str:
+        """For a user, before it begins."""
+        licence = f"licence: {self.licence}" if self.licence else "no licence stated"
+        return f"{self.field}: {self.hub_id} will be downloaded, {_size(self.size)} ({licence})"
+
+
+def check_models(config: RunConfig, *, endpoint: str | None = None) -> list[Download]:
+    """What the models of ``config`` still have to be fetched from the hub, in its fields' order.
+
+    ``endpoint``: of the hub, as a URL. Raises InputError for a folder with parts missing, and for
+    what cannot be fetched: it names the files, their sizes and where to put them.
+    """
+    downloads = []
+    for field, spec in _specs(config):
+        path = Path(spec).expanduser()
+        if path.exists():
+            if field == "generator":
+                _check_pipeline(path)
+        elif not _is_hub_id(spec):
+            raise InputError(f"{field}: {spec} does not exist; give a folder or a hub id")
+        elif hub_commit(spec) is None:
+            downloads.append(_ask_hub(field, spec, config, endpoint))
+    _check_disk(downloads)
+    return downloads
+
+
+def _specs(config: RunConfig) -> Iterable[tuple[str, str]]:
+    for field in ("generator", "lora", "decoder", "masked_lm"):
+        spec = getattr(config, field)
+        if spec not in (None, "lab"):
+            yield field, spec
+    if config.classifier.startswith("hf:"):
+        yield "classifier", config.classifier.removeprefix("hf:")
+
+
+def _is_hub_id(spec: str) -> bool:
+    parts = spec.split("/")
+    return len(parts) <= 2 and all(part and part[0].isalnum() for part in parts)
+
+
+def _check_pipeline(folder: Path) -> None:
+    """Raises InputError with every file that a pipeline's folder should have and has not."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"generator: {folder} has no model_index.json: no pipeline") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"generator: {folder}/model_index.json cannot be read: {error}") from None
+    missing = []
+    for part in _PARTS:
+        if not isinstance(index.get(part), list) or index[part][0] is None:
+            continue
+        inside = folder / part
+        if part == "scheduler":
+            wanted = ["scheduler_config.json"]
+        elif part.startswith("tokenizer"):
+            wanted = [] if (inside / "tokenizer.json").exists() else ["vocab.json", "merges.txt"]
+        else:
+            wanted = ["config.json"]
+            if not any(file.suffix in _WEIGHTS for file in inside.glob("*")):
+                name = "model" if part.startswith("text") else "diffusion_pytorch_model"
+                wanted.append(f"{name}.safetensors")
+        missing += [f"{part}/{name}" for name in wanted if not (inside / name).exists()]
+    if missing:
+        raise InputError(f"generator: {folder} lacks {', '.join(missing)}; put them there")
+
+
+def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -> Download:
+    """Files, sizes and licence of a repository. InputError where it cannot be had."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        info = HfApi(endpoint=endpoint).model_info(hub_id, files_metadata=True, timeout=10)
+    except GatedRepoError as error:
+        raise InputError(_gated(field, hub_id)) from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"{field}: {hub_id!r} is no folder here, and the hub shows no such repository (to "
+            "this token, if it is a private one)"
+        ) from error
+    except (OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError) as error:
+        raise InputError(_unreachable(field, hub_id)) from error
+    if info.gated and not _token():
+        raise InputError(_gated(field, hub_id))
+    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    checker = field == "generator" and config.safety_checker
+    card = info.card_data
+    licence = getattr(card, "license_name", None) or getattr(card, "license", None)
+    return Download(field, hub_id, _needed(field, files, checker), licence and str(licence))
+
+
+def _needed(field: str, files: dict[str, int], checker: bool) -> dict[str, int]:
+    """Those of a repository's files that loading fetches."""
+    parts = {*_PARTS, *(_CHECKER if checker else ())}
+    needed = {}
+    for name, size in files.items():
+        folder, _, base = name.rpartition("/")
+        if name.endswith(_SKIPPED) or base.startswith("."):
+            continue
+        if field == "generator" and folder not in parts and name != "model_index.json":
+            continue
+        if field != "generator" and folder:
+            continue
+        stem, _, suffix = base.rpartition(".")
+        safe = any(n.startswith(folder) and n.endswith(".safetensors") for n in files)
+        if suffix == "bin" and safe:
+            continue
+        if f".{suffix}" in _WEIGHTS and ("." in stem or "non_ema" in stem or "flax" in stem):
+            continue  # a variant, in another number format
+        if field == "lora" and suffix != "safetensors":
+            continue
+        needed[name] = size
+    return needed
+
+
+def _token() -> str | None:
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def _gated(field: str, hub_id: str) -> str:
+    return (
+        f"{field}: {hub_id} is gated: accept its licence on its page, then `hf auth login` or "
+        "export HF_TOKEN=…"
+    )
+
+
+def _unreachable(field: str, hub_id: str) -> str:
+    files = _KNOWN_FILES.get(hub_id, {})
+    licences = [named.licence for named in GENERATORS.values() if named.generator == hub_id]
+    told = f" (licence: {licences[0]})" if licences else ""
+    if files:
+        listed = ", ".join(f"{name} ({_size(size)})" for name, size in files.items())
+        what = f"its files{told}, {_size(sum(files.values()))}: {listed}"
+    else:
+        what = f"its files{told}"
+    option = "--" + field.replace("_", "-")
+    return (
+        f"{field}: {hub_id!r} is no folder here and not in the model cache, and the hub cannot be "
+        f"reached; where it can, `hf download {hub_id} --local-dir FOLDER`, bring FOLDER here and "
+        f"give {option} FOLDER; it needs {what}"
+    )
+
+
+def _check_disk(downloads: Sequence[Download]) -> None:
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    needed = sum(download.size for download in downloads)
+    place = cache
+    while not place.exists():
+        place = place.parent
+    if needed and not os.access(place, os.W_OK):
+        raise InputError(f"the model cache {cache} cannot be written; set HF_HOME to a folder")
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise InputError(
+            f"{_size(needed)} have to be downloaded to {cache}, where {_size(free)} are free; "
+            "make room or set HF_HOME to another disk"
+        )
+
+
+def _size(count: int) -> str:
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"

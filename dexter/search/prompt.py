@@ -1,0 +1,337 @@
+"""Soft prompt to words: the masked LM proposes a word for each mask of a template.
+
+A frozen masked LM reads "soft prompt + template"; its logits at the masks, over the candidate
+words alone, are the distribution that words are sampled from. The soft prompt is all that is
+learned (paper, sections 3.1 and 3.3). The sampled words, or a relaxation of them that passes
+gradients, become the generator's token embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from dexter import model_folders
+from dexter.config import MASK, RunConfig
+from dexter.errors import InputError
+from dexter.loading import one_line, quiet
+from dexter.search.vocabulary import Vocabulary, build_vocabulary, whole_vocabulary, words_of
+
+if TYPE_CHECKING:
+    from dexter.generation.generator import Generator
+
+
+@dataclass(frozen=True)
+class MaskedLM:
+    """A frozen Hugging Face masked language model and its tokenizer."""
+
+    spec: str
+    model: Any
+    tokenizer: Any
+
+
+def load_masked_lm(
+    spec: str = "lab", *, device: str = "cpu", root: Path | str | None = None
+) -> MaskedLM:
+    """Load and freeze a masked LM, always in float32: beside the generator it is small.
+
+    ``spec``: "lab", a Hugging Face folder or a hub id (BERT, RoBERTa, DistilBERT, ...).
+    Raises InputError where there is none, or its weights have no masked-LM head.
+    """
+    import transformers
+    from safetensors import SafetensorError
+
+    source = model_folders.find("lab", "masked_lm", root=root) if spec == "lab" else spec
+    try:
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+            model, loaded = transformers.AutoModelForMaskedLM.from_pretrained(
+                source, dtype=torch.float32, output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(f"masked_lm: {spec!r} cannot be loaded: {one_line(error)}") from error
+    if loaded["missing_keys"]:
+        raise InputError(
+            f"masked_lm: {spec!r} has no weights for {sorted(loaded['missing_keys'])[0]}: it is "
+            "not a masked language model; give one, such as bert-base-uncased"
+        )
+    if tokenizer.mask_token_id is None:
+        raise InputError(f"masked_lm: the tokenizer of {spec!r} has no mask token; give another")
+    return MaskedLM(spec, model.requires_grad_(False).eval().to(device), tokenizer)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """B prompts drawn from the distribution of words. M masks, V candidate words."""
+
+    indices: Tensor
+    """(B, M) int64: the words, as indices into the vocabulary."""
+    relaxed: Tensor
+    """(B, M, V): each draw's Gumbel-softmax, which passes gradients to the logits."""
+
+
+class PromptModel:
+    """A template, its candidate words, and the soft prompt that chooses among them.
+
+    M masks, V candidate words, P soft-prompt vectors, D the generator's embedding dimension.
+
+    The soft prompt stands behind the masked LM's start token ([CLS]), before the template's
+    first word. The paper says "prepended"; its code puts it before [CLS], and there passes the
+    template through the embedding block twice, so that words get two positions and two norms
+    (``embedded_twice``). Behind, the start token keeps the place that it was pretrained at, and
+    the soft prompt takes the place of leading words, which is where the lab's masked LM learned
+    to look for keywords.
+    """
+
+    def __init__(
+        self,
+        masked_lm: MaskedLM,
+        generator: Generator,
+        vocabulary: Vocabulary,
+        template: str,
+        *,
+        suffix: str = "",
+        soft_tokens: int = 4,
+        embedded_twice: bool = False,
+        rng: torch.Generator | None = None,
+    ) -> None:
+        """``template`` has its [MASK]s written out; ``suffix`` is for the generator alone.
+
+        ``rng`` (CPU) draws the first soft prompt. Raises InputError for a template that one of
+        the two models cannot read.
+        """
+        self.vocabulary = vocabulary
+        self.masks = template.count(MASK)
+        self._generator = generator
+        self._model = masked_lm.model
+        self._device = generator.device
+
+        ids = _masked_lm_ids(masked_lm, template, soft_tokens)
+        self._ids = ids.to(self._device)
+        self._mask_at = (ids == masked_lm.tokenizer.mask_token_id).nonzero()[:, 0].to(self._device)
+        self._candidates = vocabulary.masked_lm_ids.to(self._device)
+        with torch.no_grad():
+            fixed = _embed(masked_lm, self._ids, twice=embedded_twice)
+        starts = int(ids[0]) in masked_lm.tokenizer.all_special_ids and bool(
+            ids[0] != masked_lm.tokenizer.mask_token_id
+        )
+        self._soft_at = int(starts and not embedded_twice)
+        self._before, self._after = fixed[: self._soft_at], fixed[self._soft_at :]
+        self.soft_prompt = nn.Parameter(
+            torch.randn(soft_tokens, fixed.shape[1], generator=rng).to(fixed)
+        )
+        """(P, hidden size of the masked LM), float32: the only thing that is learned."""
+
+        self._pieces = template_pieces(template, suffix)
+        self._piece_ids = [_generator_ids(generator, piece) for piece in self._pieces]
+
+    @classmethod
+    def from_config(
+        cls,
+        config: RunConfig,
+        masked_lm: MaskedLM,
+        generator: Generator,
+        *,
+        class_label: str = "",
+        rng: torch.Generator | None = None,
+    ) -> PromptModel:
+        """Vocabulary and prompt as ``config`` says; ``class_label`` for exclude_class_name."""
+        pieces = template_pieces(config.template_text, config.suffix)
+        fixed = sum(len(_generator_ids(generator, piece)) for piece in pieces)
+        room = (generator.max_length - 2 - fixed) // config.masks
+        if room < 1:
+            raise InputError(
+                f"template: {fixed} tokens and {config.masks} masks are more than the "
+                f"{generator.max_length - 2} that {generator.spec} takes; shorten it"
+            )
+        exclude = list(config.exclude_words)
+        if config.exclude_class_name:
+            exclude += words_of(class_label)
+        if config.vocabulary == "masked-lm":
+            vocabulary = whole_vocabulary(masked_lm.tokenizer, generator.tokenizer)
+        else:
+            vocabulary = build_vocabulary(
+                masked_lm.tokenizer,
+                generator.tokenizer,
+                words=config.words,
+                exclude=exclude,
+                max_tokens=room,
+            )
+        return cls(
+            masked_lm,
+            generator,
+            vocabulary,
+            config.template_text,
+            suffix=config.suffix,
+            soft_tokens=config.soft_tokens,
+            embedded_twice=config.masked_lm_input == "twice",
+            rng=rng,
+        )
+
+    def token_logits(self) -> Tensor:
+        """Logits (L, all tokens) at each of the template's L tokens for the masked LM;
+        differentiable in the soft prompt."""
+        inputs = torch.cat([self._before, self.soft_prompt, self._after])[None]
+        mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=self._device)
+        logits: Tensor = self._model(inputs_embeds=inputs, attention_mask=mask).logits[0]
+        behind = self._soft_at + len(self.soft_prompt)
+        return torch.cat([logits[: self._soft_at], logits[behind:]])
+
+    def logits(self, token_logits: Tensor | None = None) -> Tensor:
+        """Logits (M, V) of the candidate words at each mask; differentiable in the soft prompt.
+
+        ``token_logits`` saves computing them again.
+        """
+        token_logits = self.token_logits() if token_logits is None else token_logits
+        return token_logits[self._mask_at][:, self._candidates]
+
+    def labels(self, words: Sequence[int]) -> Tensor:
+        """The masked LM's tokens (L,) of the template with ``words``, indices, in the masks."""
+        labels = self._ids.clone()
+        labels[self._mask_at] = self._candidates[torch.tensor(words, device=self._device)]
+        return labels
+
+    def sample(
+        self,
+        count: int,
+        temperature: float,
+        rng: torch.Generator,
+        logits: Tensor | None = None,
+    ) -> Sample:
+        """Draw ``count`` prompts by the Gumbel-max trick, with their relaxation.
+
+        The words are drawn from softmax(logits) whatever the temperature, which shapes only the
+        relaxation softmax((logits + Gumbel noise) / temperature) (Jang et al. 2017). ``rng`` is
+        a CPU generator; ``logits`` saves computing them again.
+        """
+        logits = self.logits() if logits is None else logits
+        uniform = torch.empty(count, *logits.shape).exponential_(generator=rng)
+        gumbel = -uniform.clamp_min(torch.finfo(torch.float32).tiny).log()
+        noisy = (logits + gumbel.to(logits)) / temperature
+        return Sample(noisy.argmax(-1), noisy.softmax(-1))
+
+    def embeddings(
+        self, indices: Tensor, relaxed: Tensor | None = None, *, hard: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Token embeddings (B, L, D) and lengths (B,) of prompts, for Generator.encode.
+
+        ``indices`` (B, M) are the words. With ``relaxed`` (B, M, V) the values are still those
+        of the words, but the gradient is that of the mixture of all words that ``relaxed``
+        weighs: straight-through. ``hard=False`` gives the mixture itself instead.
+
+        At the k-th token of a word the mixture is of the k-th tokens of all words; of a shorter
+        word, its last.
+        """
+        rows, places = self._tokens(indices)
+        lengths = torch.tensor([len(row) for row in rows])
+        padded = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+        embedded = self._embedding(padded)
+        if relaxed is None:
+            return embedded, lengths
+        for at, where in enumerate(places):
+            b, m, position = torch.tensor(where, device=embedded.device).unbind(1)
+            column = min(at, self.vocabulary.token_ids.shape[1] - 1)
+            table = self._embedding(self.vocabulary.token_ids[:, column])
+            mixture = relaxed[b, m] @ table
+            value = mixture.detach() if hard else embedded[b, position]
+            embedded = embedded.index_put((b, position), mixture - value, accumulate=True)
+        return embedded, lengths
+
+    def words(self, indices: Tensor | Sequence[int]) -> tuple[str, ...]:
+        """The words of one prompt, (M,) indices."""
+        return tuple(self.vocabulary.words[int(i)] for i in indices)
+
+    def text(self, indices: Tensor | Sequence[int]) -> str:
+        """One prompt, (M,) indices, as the text that the generator is given."""
+        words = self.words(indices)
+        return self._pieces[0] + "".join(
+            word + piece for word, piece in zip(words, self._pieces[1:], strict=True)
+        )
+
+    def _embedding(self, ids: Tensor) -> Tensor:
+        """Token embeddings (..., D) of ids (...); zero for those that the generator has not."""
+        embedded = self._generator.token_embedding(ids.clamp_min(0))
+        return embedded * (ids >= 0).to(embedded)[..., None]
+
+    def _tokens(self, indices: Tensor) -> tuple[list[list[int]], list[list[tuple[int, int, int]]]]:
+        """The generator's tokens of each prompt, and where the words' tokens stand.
+
+        The second list holds, for the k-th tokens of words, (row, mask, position in the row).
+        """
+        rows: list[list[int]] = []
+        places: list[list[tuple[int, int, int]]] = []
+        for b, prompt in enumerate(indices.tolist()):
+            row = list(self._piece_ids[0])
+            for m, word in enumerate(prompt):
+                length = int(self.vocabulary.lengths[word])
+                places.extend([] for _ in range(length - len(places)))
+                for k in range(length):
+                    places[k].append((b, m, len(row) + k))
+                row += self.vocabulary.token_ids[word, :length].tolist()
+                row += self._piece_ids[m + 1]
+            rows.append(row)
+        return rows, places
+
+
+def template_pieces(template: str, suffix: str = "") -> list[str]:
+    """The generator's text around the masks: one piece more than there are masks.
+
+    The final period is for the masked LM, which reads sentences; the generator's text has none.
+    """
+    pieces = template.rstrip().removesuffix(".").split(MASK)
+    if suffix and suffix[0].isalnum():
+        suffix = " " + suffix
+    pieces[-1] += suffix
+    return pieces
+
+
+def _embed(masked_lm: MaskedLM, ids: Tensor, *, twice: bool) -> Tensor:
+    """Embeddings (L, hidden size) of tokens (L,), to be put beside the soft prompt.
+
+    The model adds positions and norm to them; ``twice``: after its embedding block did so once.
+    """
+    if not twice:
+        words: Tensor = masked_lm.model.get_input_embeddings()(ids)
+        return words
+    block = getattr(masked_lm.model.base_model, "embeddings", None)
+    if block is None:
+        raise InputError(
+            f"masked_lm_input: {masked_lm.spec} has no embedding block to pass twice; use once"
+        )
+    embedded: Tensor = block(input_ids=ids[None])[0]
+    return embedded
+
+
+def _masked_lm_ids(masked_lm: MaskedLM, template: str, soft_tokens: int) -> Tensor:
+    """The masked LM's tokens of the template, (L,), special ones included."""
+    tokenizer = masked_lm.tokenizer
+    text = template.replace(MASK, tokenizer.mask_token)
+    ids = torch.tensor(tokenizer(text)["input_ids"])
+    unknown = tokenizer.unk_token_id
+    if unknown is not None and bool((ids == unknown).any()):
+        fixed = template.replace(MASK, " ").split()
+        lost = [w for w in fixed if unknown in tokenizer(w, add_special_tokens=False)["input_ids"]]
+        raise InputError(
+            f"template: {masked_lm.spec} does not know {', '.join(map(repr, lost))}; "
+            "choose other words"
+        )
+    longest = getattr(masked_lm.model.config, "max_position_embeddings", None)
+    # RoBERTa's positions start behind its padding index.
+    if longest is not None and len(ids) + soft_tokens + 2 > longest:
+        raise InputError(
+            f"soft_tokens: {soft_tokens} and a template of {len(ids)} tokens are more than "
+            f"{masked_lm.spec} takes, {longest - 2}; give fewer"
+        )
+    return ids
+
+
+def _generator_ids(generator: Generator, text: str) -> list[int]:
+    if not text.strip():
+        return []
+    ids: list[int] = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids

@@ -1,0 +1,140 @@
+"""How often pictures of a prompt are taken for a class, and pictures to show of it.
+
+Both use noise that no search has seen, the same for all runs and classifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dexter.generation.generator import to_uint8
+from dexter.seeds import picture_seeds
+from dexter.stats import wilson_interval as wilson_interval
+
+if TYPE_CHECKING:
+    from dexter.classifiers import Classifier
+    from dexter.generation.generator import Generator
+
+
+@dataclass(frozen=True)
+class Score:
+    """An activation score: ``value`` = hits / n, with its 95% Wilson interval [low, high]."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    hits: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a prompt and how the classifier takes it."""
+
+    seed: int
+    image: NDArray[np.uint8]
+    """(H, W, 3)."""
+    predicted_class: int
+    target_probability: float
+    hit: bool
+    """Whether the predicted class is the target."""
+
+
+@overload
+def activation_score(
+    generator: Generator,
+    classifiers: Classifier,
+    class_index: int,
+    prompt: str,
+    *,
+    n: int = ...,
+    batch: int = ...,
+) -> Score: ...
+@overload
+def activation_score(
+    generator: Generator,
+    classifiers: Sequence[Classifier],
+    class_index: int | Sequence[int],
+    prompt: str,
+    *,
+    n: int = ...,
+    batch: int = ...,
+) -> list[Score]: ...
+def activation_score(
+    generator: Generator,
+    classifiers: Classifier | Sequence[Classifier],
+    class_index: int | Sequence[int],
+    prompt: str,
+    *,
+    n: int = 100,
+    batch: int = 8,
+) -> Score | list[Score]:
+    """The fraction of ``n`` fresh pictures of ``prompt`` that are classified as the target.
+
+    Paper, section 5, with n = 100. Several classifiers are scored on the same pictures, each
+    made once; ``class_index`` is then one for all, or one for each.
+    """
+    if not isinstance(classifiers, Sequence):
+        return activation_score(generator, [classifiers], class_index, prompt, n=n, batch=batch)[0]
+    targets = (
+        [class_index] * len(classifiers) if isinstance(class_index, int) else list(class_index)
+    )
+    if len(targets) != len(classifiers):
+        raise ValueError(f"{len(classifiers)} classifiers but {len(targets)} class indices")
+    if n < 1:
+        raise ValueError(f"n is {n}, but at least 1 picture is needed")
+    hits = [0] * len(classifiers)
+    for images, _ in draw_pictures(generator, prompt, picture_seeds("score", 0, n), batch):
+        for k, (classifier, target) in enumerate(zip(classifiers, targets, strict=True)):
+            hits[k] += int((classifier(images).logits.argmax(-1) == target).sum())
+    return [Score(count / n, *wilson_interval(count, n), n, count) for count in hits]
+
+
+def draw_frames(
+    generator: Generator,
+    classifier: Classifier,
+    class_index: int,
+    prompt: str,
+    *,
+    wanted: int = 50,
+    tries: int = 200,
+    batch: int = 8,
+) -> Iterator[Frame]:
+    """Fresh pictures of ``prompt`` until ``wanted`` of them hit or ``tries`` were made.
+
+    Yields every picture, hits and misses, but those that the generator's safety checker flags;
+    the last is the hit that was still wanted, or the last try.
+    """
+    hits = 0
+    for images, seeds in draw_pictures(generator, prompt, picture_seeds("frames", 0, tries), batch):
+        p = classifier(images).logits.softmax(-1)
+        pixels = to_uint8(images)
+        unsafe = generator.unsafe(pixels)
+        for row, seed in enumerate(seeds):
+            if unsafe[row]:
+                continue
+            predicted = int(p[row].argmax())
+            hit = predicted == class_index
+            hits += hit
+            yield Frame(seed, pixels[row], predicted, float(p[row, class_index]), hit)
+            if hits >= wanted:
+                return
+
+
+def draw_pictures(
+    generator: Generator, prompt: str, seeds: list[int], batch: int
+) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    """Pictures (B, 3, H, W) of a prompt, ``batch`` at a time, with their seeds; no gradient."""
+    for at in range(0, len(seeds), batch):
+        chunk = seeds[at : at + batch]
+        # Not around the yield: the caller's own code would run without gradients too.
+        with torch.no_grad():
+            conditioning = generator.encode_text([prompt]).expand(len(chunk), -1, -1)
+            images = generator.sample(conditioning, chunk)
+        yield images, chunk

@@ -1,0 +1,160 @@
+"""The history of word tuples and the losses that they reached."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    pass
+
+
+Words = tuple[int, ...]
+"""The words of a prompt, one index into the vocabulary for each mask."""
+
+
+class TupleHistory:
+    """Running mean loss of every tuple of words tried; the best one is what a run answers.
+
+    Most tuples are tried once, and one lucky picture says little. So a tuple's mean is shrunk, by
+    TUPLE_PRIOR pictures, towards what its words did wherever else they stood: the mean of all
+    pictures plus, for each mask, the word's own deviation from it, which is shrunk towards 0 by
+    WORD_PRIOR pictures; a picture with the word in another mask counts ELSEWHERE. A word that does
+    well with many others is found long before any one tuple of it has been tried twice.
+    """
+
+    TUPLE_PRIOR = 1.0
+    WORD_PRIOR = 2.0
+    ELSEWHERE = 0.5
+
+    def __init__(self) -> None:
+        self._sums: dict[Words, tuple[float, int]] = {}
+        self._by_word: list[dict[int, tuple[float, int]]] = []
+        self._total = 0.0
+        self._squares = 0.0
+        self._count = 0
+
+    def update(self, words: Words, loss: float) -> None:
+        """Take in one picture."""
+        total, n = self._sums.get(words, (0.0, 0))
+        self._sums[words] = (total + loss, n + 1)
+        self._by_word = self._by_word or [{} for _ in words]
+        for by_word, word in zip(self._by_word, words, strict=True):
+            total, n = by_word.get(word, (0.0, 0))
+            by_word[word] = (total + loss, n + 1)
+        self._total += loss
+        self._squares += loss * loss
+        self._count += 1
+
+    def best(self, count: int = 1) -> list[Words]:
+        """The ``count`` tuples with the lowest shrunk mean, best first; ties: the older one."""
+        effects = self._effects()
+        mean = self._total / max(self._count, 1)
+
+        def shrunk(words: Words) -> float:
+            total, n = self._sums[words]
+            prior = mean + sum(by_word[word] for by_word, word in zip(effects, words, strict=True))
+            return (total + self.TUPLE_PRIOR * prior) / (n + self.TUPLE_PRIOR)
+
+        return heapq.nsmallest(count, self._sums, key=shrunk)
+
+    def joined(self) -> Words:
+        """The best word for each mask, the strongest first; nobody may have tried them together."""
+        chosen: dict[int, int] = {}
+        effects = [(e, k, w) for k, own in enumerate(self._effects()) for w, e in own.items()]
+        for again in (False, True):  # a word twice only where there are not enough
+            for _, mask, word in sorted(effects):
+                if mask not in chosen and (again or word not in chosen.values()):
+                    chosen[mask] = word
+        return tuple(chosen[mask] for mask in sorted(chosen))
+
+    def explore(self, count: int, log_p: Tensor, rng: torch.Generator) -> Tensor:
+        """Words worth a picture, (count, M): for each mask, evenly, what is known least or what may
+        be best.
+
+        Known least: of the words tried the fewest times, one drawn from the policy ``log_p``
+        (M, V). May be best: Thompson sampling (Thompson 1933) of the words' deviations. The policy
+        alone meets what it already thinks of: of a hundred words, where the start is peaked, it
+        may never try the one that matters.
+        """
+        masks, size = log_p.shape
+        effects = torch.full((masks, size), math.inf)
+        for mask, own in enumerate(self._effects()):
+            effects[mask, list(own)] = torch.tensor(list(own.values()))
+        tries = torch.zeros(size)
+        for by_word in self._by_word:
+            for word, (_, n) in by_word.items():
+                tries[word] += n
+        mean = self._total / max(self._count, 1)
+        spread = math.sqrt(max(self._squares / max(self._count, 1) - mean * mean, 0.0))
+        rows = torch.empty(count, masks, dtype=torch.int64)
+        for row in rows:
+            taken = torch.zeros(size, dtype=torch.bool)
+            for mask in range(masks):
+                best = bool(torch.rand((), generator=rng) < 0.5) and self._count > 0
+                if best:
+                    doubt = spread / (tries + self.WORD_PRIOR).sqrt()
+                    value = effects[mask] + doubt * torch.randn(size, generator=rng)
+                else:
+                    fewest = tries == tries[~taken].min()
+                    draw = log_p[mask] - torch.empty(size).exponential_(generator=rng).log()
+                    value = -draw.masked_fill(~fewest, -math.inf)
+                chosen = int(value.masked_fill(taken, math.inf).argmin())
+                row[mask] = chosen
+                tries[chosen] += 1
+                taken[chosen] = size > masks
+        return rows
+
+    def _effects(self) -> list[dict[int, float]]:
+        """For each mask: what each word tried adds to the mean loss, shrunk."""
+        mean = self._total / max(self._count, 1)
+        anywhere: dict[int, tuple[float, int]] = {}
+        for by_word in self._by_word:
+            for word, (total, n) in by_word.items():
+                before, m = anywhere.get(word, (0.0, 0))
+                anywhere[word] = (before + total - n * mean, m + n)
+        effects: list[dict[int, float]] = []
+        for by_word in self._by_word:
+            effects.append({})
+            for word, (total, n) in anywhere.items():
+                here, m = by_word.get(word, (0.0, 0))
+                deviation = here - m * mean
+                pictures = m + self.ELSEWHERE * (n - m) + self.WORD_PRIOR
+                effects[-1][word] = (deviation + self.ELSEWHERE * (total - deviation)) / pictures
+        return effects
+
+    def tried_with(self, more: Mapping[Words, tuple[float, int]]) -> dict[Words, tuple[float, int]]:
+        """Sum of losses and number of pictures of every tuple, with those of ``more`` added."""
+        tried = dict(self._sums)
+        for words, (total, count) in more.items():
+            before, n = tried.get(words, (0.0, 0))
+            tried[words] = (before + total, n + count)
+        return tried
+
+    def mean(self, words: Words) -> tuple[float, int]:
+        """Mean loss of a tuple and how many pictures that is; (nan, 0) if it was never tried."""
+        total, count = self._sums.get(words, (math.nan, 0))
+        return total / max(count, 1), count
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, in plain types."""
+        return {
+            "sums": dict(self._sums),
+            "by_word": [dict(by_word) for by_word in self._by_word],
+            "total": self._total,
+            "squares": self._squares,
+            "count": self._count,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self._sums = dict(state["sums"])
+        self._by_word = [dict(by_word) for by_word in state["by_word"]]
+        self._total = state["total"]
+        self._squares = state["squares"]
+        self._count = state["count"]

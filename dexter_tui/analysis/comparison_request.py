@@ -1,0 +1,263 @@
+"""The request of a comparison: its members, what they lack, and its record."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter.reasoning.settings import CompareSettings
+from dexter_tui import field_flags
+
+if TYPE_CHECKING:
+    from dexter_tui.jobs.submit import Checked
+    from store import Store
+    from store.tables import Study
+from dexter_tui.analysis.comparison_process import _detached, _logs, start
+
+MOST = 8
+
+
+_OF_CLASSIFIER = ("classifier", "class_name", "labels", "arch", "normalization",
+                  "classifier_input", "trust_pickle")  # fmt: skip
+
+
+@dataclass
+class Side:
+    """A classifier, asked about one class: its study, or what to search or load it by."""
+
+    name: str
+    checked: "Checked | None"
+    study: "Study | None"
+    config: RunConfig | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A comparison that is started and not waited for; as the options of the command."""
+
+    names: Sequence[str]
+    settings: CompareSettings
+    classes: Sequence[str] = ()
+    baseline: str | None = None
+    run_missing: bool = False
+    seeds: int = 3
+    preset: str | None = None
+
+
+def _sides(
+    store: "Store",
+    names: Sequence[str],
+    classes: Sequence[str],
+    preset: str | None,
+    values: Mapping[str, object],
+    warn: Callable[[str], None],
+) -> list[list[Side]]:
+    """For each class, its sides in the order of the names."""
+    if not 2 <= len(names) <= MOST:
+        raise InputError(f"{len(names)} given; compare two to {MOST} classifiers or studies")
+    studies = {name: store.study(name) for name in names if ":" not in name}
+    specs = [name for name in names if ":" in name]
+    wanted = list(classes) or list(dict.fromkeys(s.class_name for s in studies.values()))
+    if not wanted:
+        raise InputError("say which class to compare them on, with --class")
+    if studies and not specs and not classes and len(wanted) > 1:
+        raise InputError(f"these studies are of different classes: {', '.join(wanted)}")
+    found: dict[str, list[Side]] = {}
+    for class_name in wanted:
+        sides = []
+        for name in names:
+            if name in studies:
+                study = studies[name]
+                if study.class_name.lower() != class_name.lower():
+                    raise InputError(
+                        f"study {study.id} is of {study.class_name}, not of {class_name}"
+                    )
+                sides.append(Side("", None, study, _config_of(store, study)))
+            else:
+                sides.append(_side(store, name, class_name, preset, values, warn))
+        label = _label(sides[0])
+        if label not in found:
+            found[label] = sides
+    for sides in found.values():
+        _give_names(sides)
+    return list(found.values())
+
+
+def _side(
+    store: "Store",
+    spec: str,
+    class_name: str,
+    preset: str | None,
+    values: Mapping[str, object],
+    warn: Callable[[str], None],
+) -> Side:
+    """A classifier's side, with its newest finished study that has the settings given."""
+    from dexter_tui.jobs import submit
+    from store import State
+
+    own = {**values, "classifier": spec, "class_name": class_name}
+    [config] = field_flags.configs(preset, [0], own)
+    [checked] = submit.check([config], store.home, warn=warn)
+    overrides = _settings_given(preset, values, checked.config)
+    runs = store.runs(
+        classifier=checked.info.spec,
+        class_name=checked.info.labels[checked.class_index],
+        states=[State.SUCCEEDED],
+    )
+    for run in runs:
+        settings = run.study.settings
+        same_weights = run.study.classifier.weights_hash == checked.info.weights_hash
+        if same_weights and all(settings.get(k) == v for k, v in overrides.items()):
+            return Side(spec, checked, run.study, RunConfig.model_validate(run.config))
+    return Side(spec, checked, None)
+
+
+def _settings_given(
+    preset: str | None, values: Mapping[str, object], config: RunConfig
+) -> dict[str, object]:
+    """The settings that a study must have because the user said so."""
+    settings = config.study_settings()
+    if preset is not None:
+        return settings
+    return {k: settings[k] for k, v in values.items() if v is not None and k in settings}
+
+
+def _config_of(store: "Store", study: "Study") -> RunConfig:
+    from store import State
+
+    runs = store.runs(study_id=study.id, states=[State.SUCCEEDED], limit=1)
+    if not runs:
+        raise InputError(f"study {study.id} has no finished run yet; nothing to compare")
+    return RunConfig.model_validate(runs[0].config)
+
+
+def _label(side: Side) -> str:
+    if side.study is not None:
+        return side.study.class_name
+    assert side.checked is not None
+    return side.checked.info.labels[side.checked.class_index]
+
+
+def _give_names(sides: Sequence[Side]) -> None:
+    """Each by its classifier; where that is not enough, with its study."""
+    specs = [s.study.classifier.spec if s.study else s.name for s in sides]
+    for side, spec in zip(sides, specs, strict=True):
+        side.name = spec
+        if specs.count(spec) > 1 and side.study is not None:
+            side.name = f"{spec} ({side.study.id})"
+    if len({side.name for side in sides}) < len(sides):
+        raise InputError("the same classifier is given twice; name two of its studies instead")
+
+
+def _check_baseline(baseline: str | None, classes: Sequence[Sequence[Side]]) -> None:
+    names = [side.name for side in classes[0]]
+    if baseline is not None and baseline not in names:
+        raise InputError(f"--baseline: {baseline!r} is none of {', '.join(names)}")
+
+
+def _lacking(classes: Sequence[Sequence[Side]]) -> list[tuple[Side, Sequence[Side]]]:
+    """The sides without a study, each with those beside it."""
+    return [(side, sides) for sides in classes for side in sides if side.study is None]
+
+
+def _refuse_lacking(lacking: Sequence[tuple[Side, Sequence[Side]]]) -> None:
+    for side, _ in lacking:
+        raise InputError(
+            f"{side.name} has no finished study of {_label(side)}; --run-missing searches "
+            "first, or --concepts names what to test"
+        )
+
+
+def _config_to_search(
+    side: Side, sides: Sequence[Side], preset: str | None, values: Mapping[str, object]
+) -> RunConfig:
+    """As the user says; else as another side was searched, so that they can be compared."""
+    assert side.checked is not None
+    own = side.checked.config
+    other = next((s.config for s in sides if s.study is not None and s.config is not None), None)
+    if preset is not None or other is None or any(v is not None for v in values.values()):
+        return own
+    return other.model_copy(update={name: getattr(own, name) for name in _OF_CLASSIFIER})
+
+
+def _add(
+    store: "Store",
+    classes: Sequence[Sequence[Side]],
+    settings: CompareSettings,
+    baseline: str | None,
+) -> str:
+    from store import comparison_records
+
+    members = []
+    for sides in classes:
+        label = _label(sides[0])
+        for position, side in enumerate(sides):
+            if side.study is not None:
+                classifier_id, index = side.study.classifier_id, side.study.class_index
+            else:
+                assert side.checked is not None
+                info, index = side.checked.info, side.checked.class_index
+                classifier_id = store.ensure_classifier(
+                    info.spec, info.weights_hash, info.labels, info.image_size
+                )
+            config = side.config if side.study is not None else None
+            if config is None:
+                assert side.checked is not None
+                config = side.checked.config
+            members.append(
+                {
+                    "class_name": label,
+                    "position": position,
+                    "name": side.name,
+                    "classifier_id": classifier_id,
+                    "class_index": index,
+                    "study_id": side.study.id if side.study is not None else None,
+                    "config": config.model_dump(mode="json"),
+                }
+            )
+    return comparison_records.add_comparison(
+        store, settings.model_dump(mode="json"), members, baseline=baseline
+    )
+
+
+def look(store: "Store", request: Request) -> tuple[list[list[Side]], int]:
+    """The sides for each class, and how many runs would be made first. InputError if it cannot be.
+
+    Nothing is started.
+    """
+    sides = _sides(
+        store, request.names, request.classes, request.preset, {}, warn=lambda line: None
+    )
+    _check_baseline(request.baseline, sides)
+    lacking = _lacking(sides)
+    if not request.run_missing:
+        if not request.settings.concepts:
+            _refuse_lacking(lacking)
+        return sides, 0
+    return sides, len(lacking) * request.seeds
+
+
+def start_comparison(store: "Store", request: Request) -> str | None:
+    """Compare in a process of its own; the comparison's id, None if searches come first."""
+    sides, missing = look(store, request)
+    if not missing:
+        comparison_id = _add(store, sides, request.settings, request.baseline)
+        start(store, comparison_id)
+        return comparison_id
+    # The command itself: it searches, waits for that, and then compares.
+    _detached(_command(request), _logs(store) / "compare.log")
+    return None
+
+
+def _command(request: Request) -> list[str]:
+    """The command line that does what is asked."""
+    argv = ["dexter_tui", "compare", *request.names, "--run-missing", "--seeds", f"{request.seeds}"]
+    for label in request.classes:
+        argv += ["--class", label]
+    for option, value in (("--baseline", request.baseline), ("--preset", request.preset)):
+        argv += [option, value] if value is not None else []
+    for name, value in request.settings.model_dump(exclude_defaults=True).items():
+        text = ",".join(value) if isinstance(value, tuple) else str(value)
+        argv += [field_flags.flag(name), text]
+    return argv

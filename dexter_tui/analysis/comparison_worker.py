@@ -1,0 +1,401 @@
+"""The process that compares classifiers.
+
+    python -m dexter_tui.analysis.comparison_worker COMPARISON
+
+Pictures are drawn once, into the store's bank; the classifiers look at them one after another, so
+that one of them is in memory at a time. Started again, it draws nothing twice.
+Exit code: 0, 1 if it failed, 2 for refused input.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter.reasoning.claims import Candidate, Claim
+from dexter.reasoning.settings import CompareSettings
+from dexter.reasoning.topic import Topic
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
+from dexter_tui.analysis import claim_rows
+from dexter_tui.analysis.bench import Bench, Cancelled, Progress, log
+from dexter_tui.formatting import clean
+from store import State, Store, StoreError, comparison_records, study_records
+from store.locks import try_lock
+from store.tables import Member
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dexter.generation.bank import Request
+
+
+@dataclass
+class Plan:
+    """What is asked about one class."""
+
+    topic: Topic
+    members: list[Member]
+    candidates: list[Candidate]
+    own: dict[int, list[Candidate]]
+    """Those that each member's own study proposes."""
+    requests: "list[Request]" = field(default_factory=list)
+    prompts: dict[int, str] = field(default_factory=dict)
+    """Of members whose study found one."""
+
+
+@dataclass
+class Seen:
+    """What one member made of the pictures."""
+
+    claims: list[Claim]
+    changes: "dict[str, NDArray[np.float64]]"
+    probabilities: "NDArray[np.float64]"
+    """Of the pictures of all prompts; of the claims' where there are no prompts."""
+    activations: list[dict[str, Any]]
+
+
+class CompareWorker:
+    """One comparison."""
+
+    def __init__(self, store: Store, comparison_id: str) -> None:
+        self.store = store
+        self.id = comparison_id
+        self.members = comparison_records.members(store, comparison_id)
+        self.config = RunConfig.model_validate(self.members[0].config)
+        asked = CompareSettings.from_values(
+            comparison_records.comparison(store, comparison_id).settings
+        )
+        self.settings = asked.for_generator(self.config.generator)
+        self.may_lack_detector = asked.image_text == "auto"
+        self.stopping = False
+        self.stage = "models"
+        self.progress = Progress(self._tell)
+
+    def terminate(self, *_: object) -> None:
+        self.stopping = True
+
+    def _tell(self, state: str, done: int, total: int) -> None:
+        comparison_records.update_comparison(
+            self.store, self.id, state=state, stage=self.stage, done=done, total=total
+        )
+        if self.stopping:
+            raise Cancelled
+
+    def work(self) -> None:
+        """All of it; what was found is written at the end, at once."""
+        self._tell("running", 0, 0)
+        bench = self._bench()
+        try:
+            plans = [
+                self._plan(bench, [m for m in self.members if m.class_name == name])
+                for name in dict.fromkeys(member.class_name for member in self.members)
+            ]
+            self._look(bench, plans)
+        finally:
+            bench.close()
+
+    def _bench(self) -> Bench:
+        first = self.members[0]
+        try:
+            return Bench(self.store, self.config, first.class_index, self.settings)
+        except InputError as error:
+            if not self.may_lack_detector or "image" not in str(error):
+                raise
+            log(f"{error}; so nothing tells whether a concept was drawn, and none is confirmed")
+            none = self.settings.model_copy(update={"image_text": "none"})
+            return Bench(self.store, self.config, first.class_index, none)
+
+    # What is asked
+
+    def _plan(self, bench: Bench, members: list[Member]) -> Plan:
+        from dexter.reasoning.differences import shared_topic, union
+
+        topic = shared_topic(
+            [(member.classifier.labels, member.class_index) for member in members],
+            world=bench.world,
+            core=self.settings.core,
+        )
+        lacking = {w for c in self.settings.concepts for w in c.split() if not bench.sayable(w)}
+        if lacking:
+            named = ", ".join(map(repr, sorted(lacking)))
+            raise InputError(f"the generator has no word for {named}; use others")
+        asked = [
+            Candidate(concept, topic.world.slot(concept), 0, {"user": []})
+            for concept in dict.fromkeys(self.settings.concepts)
+        ]
+        own = {member.id: asked or self._proposed(bench, topic, member) for member in members}
+        candidates = asked or union(list(own.values()))
+        if not candidates:
+            raise InputError(
+                f"the studies of {topic.class_name} propose no concept; name some with --concepts"
+            )
+        log(f"{topic.class_name}: {', '.join(candidate.concept for candidate in candidates)}")
+        plan = Plan(topic, members, candidates, own)
+        for member in members:
+            best = self._best_prompt(member)
+            if best is not None:
+                plan.prompts[member.id] = best
+        return plan
+
+    def _proposed(self, bench: Bench, topic: Topic, member: Member) -> list[Candidate]:
+        from dexter.reasoning.candidates import propose
+
+        if member.study_id is None:
+            return []
+        runs = self.store.runs(study_id=member.study_id, states=[State.SUCCEEDED])
+        captions = [(c.sha256, c.text) for c in study_records.captions(self.store, member.study_id)]
+        return propose(
+            {run.id: run.words_worth_testing for run in sorted(runs, key=lambda run: run.seed)},
+            captions,
+            topic,
+            count=self.settings.candidates,
+            known=bench.sayable,
+        )
+
+    def _best_prompt(self, member: Member) -> str | None:
+        if member.study_id is None:
+            return None
+        runs = self.store.runs(study_id=member.study_id, states=[State.SUCCEEDED])
+        scored = sorted(runs, key=lambda run: (-(run.score_value or 0.0), run.seed))
+        return next((run.prompt for run in scored if run.prompt), None)
+
+    # What is seen
+
+    def _look(self, bench: Bench, plans: Sequence[Plan]) -> None:
+        from dexter.models import classifier_of
+        from dexter.reasoning.evidence import Experiment, Witness
+        from dexter.seeds import picture_seeds
+        from dexter_tui.analysis.store_bank import StoreCache
+
+        seeds = picture_seeds("score", 0, self.settings.score_images)
+        first = bench.witness
+        needs: dict[int, int] = {}
+
+        def experiment(plan: Plan, witness: Witness) -> Experiment:
+            return Experiment(
+                witness,
+                plan.topic,
+                min_effect=self.settings.min_effect,
+                placebo_cache=StoreCache(self.store),
+                placebos=self.settings.placebos,
+                known=bench.sayable,
+                looks=(self.settings.pairs,),
+            )
+
+        for plan in plans:
+            asker = experiment(plan, first)
+            plan.requests = asker.requests(plan.candidates)
+            for member in plan.members:
+                needs[member.id] = len(asker.requests(plan.own[member.id]))
+        claims_pictures = len({r for plan in plans for r in plan.requests})
+        cross = {(p, s) for plan in plans for p in plan.prompts.values() for s in seeds}
+        of_cross = {plan.topic.class_name: _cross(plan, seeds) for plan in plans}
+        seen: dict[int, Seen] = {}
+        for name in dict.fromkeys(member.name for member in self.members):
+            own = [plan for plan in plans if any(m.name == name for m in plan.members)]
+            self.stage, self.progress = name, Progress(self._tell)
+            self.progress.plan(
+                sum(len(p.requests) + len(of_cross[p.topic.class_name]) for p in own)
+            )
+            bench.pictures.on_picture = self.progress.add
+            classifier = first.classifier
+            for plan in plans:
+                for member in plan.members:
+                    if member.name != name:
+                        continue
+                    config = RunConfig.model_validate(member.config)
+                    if config.classifier != classifier.spec:
+                        device = str(first.classifier.device)
+                        classifier = classifier_of(config, device)
+                    witness = Witness(
+                        bench.pictures,
+                        classifier,
+                        member.class_index,
+                        bench.detector,
+                        beside=first,
+                    )
+                    # All at once, so that the pictures are drawn in full batches.
+                    witness.look(plan.requests)
+                    requests = of_cross[plan.topic.class_name]
+                    witness.look(requests)
+                    asker = experiment(plan, witness)
+                    seen[member.id] = Seen(
+                        asker.test(plan.candidates),
+                        {c.concept: asker.changes(c) for c in plan.candidates},
+                        witness.probabilities(requests or plan.requests),
+                        _activations(plan, member, witness, seeds),
+                    )
+            del classifier
+        self._keep(
+            bench,
+            plans,
+            seen,
+            needs,
+            {
+                "pictures": claims_pictures,
+                "cross_pictures": len(cross),
+                "drawn": bench.pictures.drawn,
+                "generator": bench.key,
+                "detector": None if bench.detector is None else bench.detector.name,
+            },
+            of_cross,
+        )
+
+    def _keep(
+        self,
+        bench: Bench,
+        plans: Sequence[Plan],
+        seen: Mapping[int, Seen],
+        needs: Mapping[int, int],
+        columns: Mapping[str, Any],
+        of_cross: "Mapping[str, Sequence[Request]]",
+    ) -> None:
+        from dexter.reasoning.differences import difference, judged, most_different
+        from dexter.reasoning.evidence import corrected
+
+        # One family: all claims of all members, and another of all differences.
+        flat = corrected([claim for member in self.members for claim in seen[member.id].claims])
+        claims = {}
+        for member in self.members:
+            count = len(seen[member.id].claims)
+            claims[member.id], flat = flat[:count], flat[count:]
+        found, between, worst = [], [], []
+        for plan in plans:
+            pairs = [(a, b) for i, a in enumerate(plan.members) for b in plan.members[i + 1 :]]
+            requests = of_cross[plan.topic.class_name] or plan.requests
+            for a, b in pairs:
+                for number, candidate in enumerate(plan.candidates):
+                    concept = candidate.concept
+                    found.append(
+                        difference(
+                            concept,
+                            seen[a.id].changes[concept],
+                            seen[b.id].changes[concept],
+                            detected=_detected(claims[a.id][number], claims[b.id][number]),
+                        )
+                    )
+                    between.append((a, b))
+                p, q = seen[a.id].probabilities, seen[b.id].probabilities
+                for rank, at in enumerate(most_different(p, q), 1):
+                    prompt, seed = requests[at]
+                    worst.append(
+                        {"a_id": a.id, "b_id": b.id, "rank": rank, "prompt": prompt, "seed": seed}
+                        | {"a": float(p[at]), "b": float(q[at])}
+                    )
+        differences = [
+            {**vars(d), "a_id": a.id, "b_id": b.id}
+            for d, (a, b) in zip(judged(found, self.settings.min_effect), between, strict=True)
+        ]
+        comparison_records.record_findings(
+            self.store,
+            self.id,
+            members={
+                member.id: {
+                    "pictures": needs[member.id],
+                    "report": self._report(bench, member, claims[member.id]),
+                }
+                for member in self.members
+            },
+            claims={
+                member_id: [claim_rows.claim_row(claim, bench.key, bench.detector) for claim in own]
+                for member_id, own in claims.items()
+            },
+            differences=differences,
+            activations=[row for one in seen.values() for row in one.activations],
+            disagreements=worst,
+            done=self.progress.total,
+            total=self.progress.total,
+            **columns,
+        )
+
+    def _report(self, bench: Bench, member: Member, claims: Sequence[Claim]) -> dict[str, Any]:
+        from dexter.reasoning.report import Facts, evidence_report
+
+        runs = (
+            self.store.runs(study_id=member.study_id, states=[State.SUCCEEDED])
+            if member.study_id
+            else []
+        )
+        facts = Facts(
+            classifier=member.name,
+            class_name=member.class_name,
+            generator=self.config.generator,
+            detector=None if bench.detector is None else bench.detector.name,
+            seeds=len(runs),
+        )
+        return evidence_report(facts, claims).to_dict()
+
+
+def _cross(plan: Plan, seeds: Sequence[int]) -> "list[Request]":
+    """The pictures of all prompts of a class, each once."""
+    return [(prompt, seed) for prompt in dict.fromkeys(plan.prompts.values()) for seed in seeds]
+
+
+def _activations(
+    plan: Plan, member: Member, witness: Any, seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    from dexter.stats import wilson_interval
+
+    rows = []
+    for source_id, prompt in plan.prompts.items():
+        requests = [(prompt, seed) for seed in seeds]
+        hits = int(witness.hits(requests).sum())
+        low, high = wilson_interval(hits, len(requests))
+        rows.append(
+            {
+                "member_id": member.id,
+                "source_id": source_id,
+                "prompt": prompt,
+                "value": hits / len(requests),
+                "low": low,
+                "high": high,
+                "n": len(requests),
+                "hits": hits,
+                "mean": float(witness.probabilities(requests).mean()),
+            }
+        )
+    return rows
+
+
+def _detected(a: Claim, b: Claim) -> float | None:
+    """How far a concept was drawn in the pictures of two claims, which may leave out contexts."""
+    known = [claim.detected for claim in (a, b) if claim.detected is not None]
+    return max(known) if known else None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Work; the exit code."""
+    with Store.open(paths.home()) as store:
+        comparison_id = comparison_records.comparison(store, arguments[0]).id
+        lock = try_lock(comparison_records.lock_path(store, comparison_id))
+        if lock is None:
+            log(f"comparison {comparison_id} is being made already")
+            return EXIT_REFUSED
+        with lock:
+            log(f"comparison {comparison_id}: process {os.getpid()}")
+            error, code = "", EXIT_FAILED
+            try:
+                worker = CompareWorker(store, comparison_id)
+                signal.signal(signal.SIGTERM, worker.terminate)
+                worker.work()
+                return 0
+            except Cancelled:
+                error = "cancelled"
+            except (InputError, StoreError) as refused:
+                error, code = str(refused), EXIT_REFUSED
+            except Exception as defect:
+                traceback.print_exc()
+                error = clean(f"{type(defect).__name__}: {defect}".splitlines()[0])
+            log(error)
+            comparison_records.update_comparison(store, comparison_id, state="failed", error=error)
+            return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,470 @@
+"""Reasons about a study, or answers one question, in a process of its own.
+
+    python -m dexter_tui.analysis.study_worker STUDY SETTINGS     captions, claims, ..., report
+    python -m dexter_tui.analysis.study_worker --probe QUESTION   one answer, as JSON on stdout
+
+SETTINGS and QUESTION are JSON. What a study's worker finds goes to the store at once, stage by
+stage; started again it goes on from there. It holds the study's lock for as long as it lives.
+Exit code: 0, 1 if a stage failed, 2 for refused input.
+"""
+
+import io
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter.reasoning import chat
+from dexter.reasoning.claims import Candidate, Claim
+from dexter.reasoning.report import Facts, Report, checked_report, evidence_report, question
+from dexter.reasoning.settings import ReportSettings, remote_name
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
+from dexter_tui.analysis import claim_rows, probe
+from dexter_tui.analysis.bench import Bench, Cancelled, Progress, digest, log
+from dexter_tui.analysis.study_process import STAGES, study_lock
+from dexter_tui.formatting import clean
+from store import State, Store, StoreError, study_records
+from store.locks import try_lock
+from store.tables import Frame, Run, Study
+
+BEST_PROMPTS = 3  # scored anew, beside the captions
+
+
+class StudyWorker:
+    """The stages of one study."""
+
+    def __init__(self, store: Store, study: Study, settings: ReportSettings) -> None:
+        self.store = store
+        self.study = study
+        runs = store.runs(study_id=study.id, states=[State.SUCCEEDED])
+        self.runs = sorted(runs, key=lambda run: -(run.score_value or 0.0))
+        if not self.runs:
+            raise StoreError(f"study {study.id} has no finished run yet; nothing to report on")
+        self.config = RunConfig.model_validate(self.runs[0].config)
+        self.settings = settings.for_generator(self.config.generator)
+        self.stopping = False
+        self.failed = False
+        self.captioner: str | None = None
+        # Paid questions are not asked with a key that cannot be read at the end.
+        remote = any(remote_name(spec) for spec in (self.settings.vlm, self.settings.llm))
+        self.endpoint = endpoint(self.settings) if remote else None
+
+    def terminate(self, *_: object) -> None:
+        self.stopping = True
+
+    def work(self) -> None:
+        """All stages, one after another; one that fails is told of, and the next ones go on."""
+        for name in STAGES:
+            study_records.set_stage(self.store, self.study.id, name, "waiting")
+        frames = study_records.hit_frames(self.store, self.study.id)
+        captions: list[tuple[str, str]] = []
+        with self._stage("captions") as progress:
+            captions = self._captions(frames, progress)
+        bench: Bench | None = None
+        claims: list[Claim] = []
+        with self._stage("claims") as progress:
+            bench = Bench(self.store, self.config, self.study.class_index, self.settings)
+            claims = self._claims(bench, captions, frames, progress)
+        with self._stage("attribution") as progress:
+            if bench is not None:
+                self._attribution(bench, progress)
+        with self._stage("scores") as progress:
+            if bench is not None:
+                self._scores(bench, claims, captions, progress)
+        tested = bench is not None and not self._has_failed("claims")
+        generator = self.config.generator
+        detector = None if bench is None or bench.detector is None else bench.detector.name
+        if bench is not None:
+            bench.close()
+        bench = None  # a writer may need the memory; an endpoint must not hold the GPU
+        _free_memory()
+        with self._stage("report") as progress:
+            if tested:
+                notes = self._notes()
+                facts = Facts(
+                    classifier=self.study.classifier.spec,
+                    class_name=self.study.class_name,
+                    generator=generator,
+                    detector=detector,
+                    seeds=len(self.runs),
+                    captions=len(captions),
+                    captioner=self.captioner,
+                    notes=tuple(notes),
+                )
+                self._report(facts, claims, captions, progress)
+
+    def _has_failed(self, name: str) -> bool:
+        return any(
+            stage.name == name and stage.state == "failed"
+            for stage in study_records.stages(self.store, self.study.id)
+        )
+
+    def _notes(self) -> list[str]:
+        """What went wrong on the way, for the report's limits."""
+        return [
+            f"The stage “{stage.name}” failed: {stage.error}"
+            for stage in study_records.stages(self.store, self.study.id)
+            if stage.state == "failed" and stage.name != "report"
+        ]
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[Progress]:
+        def tell(state: str, done: int, total: int, error: str | None = None) -> None:
+            study_records.set_stage(
+                self.store, self.study.id, name, state, done=done, total=total, error=error
+            )
+            if self.stopping:
+                raise Cancelled
+
+        progress = Progress(tell)
+        tell("running", 0, 0)
+        log(f"{name}: begins")
+        try:
+            yield progress
+        except Cancelled:
+            self.stopping = False
+            tell("failed", progress.done, progress.total, "cancelled")
+            raise
+        except (InputError, StoreError, chat.ChatError) as error:
+            self.failed = True
+            tell("failed", progress.done, progress.total, clean(error))
+            log(f"{name}: {error}")
+        except Exception as error:  # a defect ends this stage; the others are still worth having
+            self.failed = True
+            traceback.print_exc()
+            line = clean(f"{type(error).__name__}: {error}".splitlines()[0])
+            tell("failed", progress.done, progress.total, line)
+        else:
+            tell("done", progress.done, progress.total)
+            log(f"{name}: done")
+        finally:
+            try:
+                self.store.keep_study(self.study.id)
+            except StoreError as error:  # of no use as long as the store itself is there
+                log(f"not kept for a lost store: {error}")
+
+    # Captions
+
+    def _captions(self, frames: Sequence[Frame], progress: Progress) -> list[tuple[str, str]]:
+        """(picture, caption) of frames that hit the class."""
+        spec = self.settings.vlm
+        if spec == "none" or not self.settings.captions:
+            return []
+        prompt = paths.system_prompt("captions_sp.txt").read_text(encoding="utf-8")
+        prompt_hash = digest(prompt)
+        name = remote_name(spec) or spec
+        self.captioner = name
+        wanted = [frame.sha256 for frame in _by_turns(frames)[: self.settings.captions]]
+        known = study_records.known_captions(self.store, name, prompt_hash)
+        texts = {sha256: known[sha256] for sha256 in wanted if sha256 in known}
+        missing = [sha256 for sha256 in wanted if sha256 not in texts]
+        progress.plan(len(missing))
+        if missing:
+            captioner = self._load_captioner(spec, prompt)
+            pictures = [self.store.read_artifact(sha256) for sha256 in missing]
+            for caption in captioner.caption(pictures):
+                sha256 = missing[caption.index]
+                study_records.add_caption(
+                    self.store,
+                    sha256,
+                    model=name,
+                    prompt_hash=prompt_hash,
+                    text=caption.text,
+                    input_tokens=caption.input_tokens,
+                    output_tokens=caption.output_tokens,
+                )
+                texts[sha256] = caption.text
+                progress.add(1)
+            if captioner.failure is not None:
+                raise chat.ChatError(
+                    f"{len(missing) - progress.done} of {len(wanted)} captions are missing: "
+                    f"{captioner.failure}; start the report again to go on"
+                )
+        return [(sha256, texts[sha256]) for sha256 in wanted if sha256 in texts]
+
+    def _load_captioner(self, spec: str, prompt: str) -> Any:
+        from dexter.reasoning.captions import LocalCaptioner, RemoteCaptioner
+
+        remote = remote_name(spec)
+        if remote is not None:
+            assert self.endpoint is not None
+            return RemoteCaptioner(
+                remote, prompt, self.endpoint, concurrency=self.settings.concurrency
+            )
+        return LocalCaptioner(spec, prompt, device=self._device())
+
+    def _device(self) -> str:
+        from dexter.device import select_device
+
+        return select_device(self.settings.device)
+
+    # Claims
+
+    def _claims(
+        self,
+        bench: "Bench",
+        captions: Sequence[tuple[str, str]],
+        frames: Sequence[Frame],
+        progress: Progress,
+    ) -> list[Claim]:
+        from dexter.reasoning.candidates import propose
+
+        topic = bench.topic(self.settings.core, _confused(self.store, self.runs))
+        experiment = bench.experiment(topic, self.settings, progress)
+        if bench.detector is not None and frames:
+            shown = [frame.sha256 for frame in _by_turns(frames)[:200]]
+            experiment.frames = bench.detector.embed(_decoded(self.store, shown))
+        asked = [
+            Candidate(concept, topic.world.slot(concept), 1, {"user": []})
+            for concept in self.settings.concepts
+        ]
+        words = {run.id: run.words_worth_testing for run in self.runs}
+        proposed = propose(
+            words, captions, topic, count=self.settings.candidates, known=bench.sayable
+        )
+        names = {candidate.concept for candidate in asked}
+        candidates = (asked + [c for c in proposed if c.concept not in names])[
+            : max(self.settings.candidates, len(asked))
+        ]
+        log(f"candidates: {', '.join(candidate.concept for candidate in candidates)}")
+        claims: list[Claim] = experiment.test(candidates)
+        study_records.replace_claims(
+            self.store,
+            self.study.id,
+            [claim_rows.claim_row(claim, bench.key, bench.detector) for claim in claims],
+        )
+        return claims
+
+    # Attribution and scores
+
+    def _attribution(self, bench: "Bench", progress: Progress) -> None:
+        from dexter.reasoning.attribution import attribute
+        from dexter.search.prompt import template_pieces
+
+        best = self.runs[0]
+        if not best.words:
+            return
+        progress.plan(self.settings.attribution_subsets * self.settings.attribution_seeds)
+        bench.pictures.on_picture = progress.add
+        found = attribute(
+            bench.witness,
+            template_pieces(self.config.template_text, self.config.suffix),
+            best.words,
+            seeds=self.settings.attribution_seeds,
+            subsets=self.settings.attribution_subsets,
+        )
+        shared = {
+            "prompt": found.prompt,
+            "r2": found.r2,
+            "r2_low": found.r2_low,
+            "r2_high": found.r2_high,
+            "subsets": found.subsets,
+            "seeds": len(found.seeds),
+        }
+        study_records.set_attribution(
+            self.store, best.id, [{**asdict(word), **shared} for word in found.words]
+        )
+
+    def _scores(
+        self,
+        bench: "Bench",
+        claims: Sequence[Claim],
+        captions: Sequence[tuple[str, str]],
+        progress: Progress,
+    ) -> None:
+        from dexter.reasoning.topic import ARTICLE, first_name
+        from dexter.seeds import picture_seeds
+        from dexter.stats import wilson_interval
+
+        name = f"{ARTICLE} {first_name(self.study.class_name)}"
+        confirmed = [c.concept for c in claims if c.verdict == "confirmed" and c.direction > 0]
+        texts = [("class name", name)]
+        if confirmed:
+            texts.append(("class name + concepts", f"{name} with {' and '.join(confirmed)}"))
+        texts += [("prompt", run.prompt) for run in self.runs[:BEST_PROMPTS] if run.prompt]
+        distinct = dict.fromkeys(text for _, text in captions)
+        texts += [("caption", text) for text in list(distinct)[: self.settings.score_captions]]
+        texts = list(dict.fromkeys(texts))
+        seeds = picture_seeds("score", 0, self.settings.score_images)
+        progress.plan(len(texts) * len(seeds))
+        bench.pictures.on_picture = progress.add
+        rows = []
+        for kind, text in texts:
+            requests = [(text, seed) for seed in seeds]
+            bench.witness.look(requests)
+            hits = int(bench.witness.hits(requests).sum())
+            low, high = wilson_interval(hits, len(seeds))
+            rows.append(
+                {
+                    "kind": kind,
+                    "text": text,
+                    "value": hits / len(seeds),
+                    "low": low,
+                    "high": high,
+                    "n": len(seeds),
+                    "hits": hits,
+                }
+            )
+        study_records.replace_scores(self.store, self.study.id, rows)
+
+    # Report
+
+    def _report(
+        self,
+        facts: Facts,
+        claims: Sequence[Claim],
+        captions: Sequence[tuple[str, str]],
+        progress: Progress,
+    ) -> None:
+        progress.plan(1)
+        self._keep("evidence", evidence_report(facts, claims))
+        if self.settings.llm != "none":
+            prompt = paths.system_prompt("report_sp.txt").read_text(encoding="utf-8")
+            writer = self._load_writer()
+            answer = writer.write(prompt, question(facts, claims, [text for _, text in captions]))
+            self._keep(
+                writer.name,
+                checked_report(facts, claims, answer.text),
+                prompt_hash=digest(prompt),
+                input_tokens=answer.input_tokens,
+                output_tokens=answer.output_tokens,
+            )
+        progress.add(1)
+
+    def _keep(self, author: str, report: Report, **fields: Any) -> None:
+        body = report.to_dict()
+        study_records.add_report(
+            self.store,
+            self.study.id,
+            author=author,
+            markdown=claim_rows.report_text(body),
+            body=body,
+            **fields,
+        )
+
+    def _load_writer(self) -> Any:
+        from dexter.reasoning.report import LocalWriter, RemoteWriter
+
+        remote = remote_name(self.settings.llm)
+        if remote is not None:
+            assert self.endpoint is not None
+            return RemoteWriter(remote, self.endpoint)
+        return LocalWriter(self.settings.llm, device=self._device())
+
+
+def endpoint(settings: ReportSettings) -> chat.Endpoint:
+    """The endpoint of the settings, with its key. InputError for a key file that is not safe."""
+    key_file = None if settings.key_file is None else Path(settings.key_file).expanduser()
+    return chat.Endpoint(
+        base_url=settings.base_url or chat.OPENAI,
+        key=chat.read_key(key_file),
+        timeout=settings.timeout,
+        tries=settings.tries,
+    )
+
+
+def _by_turns(frames: Sequence[Frame]) -> list[Frame]:
+    """The frames of each run by turns, so that the first ones are of all runs."""
+    by_run: dict[str, list[Frame]] = {}
+    for frame in frames:
+        by_run.setdefault(frame.run_id, []).append(frame)
+    longest = max(map(len, by_run.values()), default=0)
+    return [own[i] for i in range(longest) for own in by_run.values() if i < len(own)]
+
+
+def _confused(store: Store, runs: Sequence[Run]) -> list[str]:
+    """The labels that frames of the class were also taken for, most frequent first."""
+    counts: dict[int, int] = {}
+    for run in runs:
+        for frame in store.frames(run.id, kind="frame"):
+            if not frame.hit:
+                counts[frame.predicted_class] = counts.get(frame.predicted_class, 0) + 1
+    labels = runs[0].study.classifier.labels
+    ranked = sorted(counts, key=lambda index: -counts[index])
+    return [labels[index] for index in ranked if index < len(labels)]
+
+
+def _decoded(store: Store, shas: Sequence[str]) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    return np.stack(
+        [
+            np.asarray(Image.open(io.BytesIO(store.read_artifact(sha256))).convert("RGB"))
+            for sha256 in shas
+        ]
+    )
+
+
+def _free_memory() -> None:
+    import gc
+
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def answer_question(asked: dict[str, Any]) -> dict[str, Any]:
+    """Answer a question: what `reporting.Question` holds, as a dict. The answer, JSON-able."""
+    from dexter_tui.analysis.study_process import Question
+
+    question = Question(**asked)
+    config = RunConfig.model_validate(question.config)
+    settings = ReportSettings.from_values(question.settings).for_generator(config.generator)
+    last = 0.0
+
+    def tell(_state: str, done: int, total: int) -> None:
+        nonlocal last
+        if total and time.monotonic() - last > 2:
+            last = time.monotonic()
+            log(f"{done} of {total} pictures")
+
+    with Store.open(paths.home()) as store:
+        bench = Bench(store, config, question.class_index, settings)
+        try:
+            return probe.answer(store, bench, question, settings, Progress(tell), log)
+        finally:
+            bench.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Work; the exit code."""
+    try:
+        if arguments[0] == "--probe":
+            print(json.dumps(answer_question(json.loads(arguments[1]))))
+            return 0
+        return _reason(arguments[0], json.loads(arguments[1]))
+    except (InputError, StoreError) as error:
+        log(str(error))
+        return EXIT_REFUSED
+
+
+def _reason(study_id: str, values: dict[str, Any]) -> int:
+    with Store.open(paths.home()) as store:
+        study = store.study(study_id)
+        lock = try_lock(study_lock(store, study.id))
+        if lock is None:
+            raise StoreError(f"study {study.id}: a report is being made already")
+        with lock:
+            worker = StudyWorker(store, study, ReportSettings.from_values(values))
+            signal.signal(signal.SIGTERM, worker.terminate)
+            log(f"study {study.id}: process {os.getpid()}")
+            try:
+                worker.work()
+            except Cancelled:
+                return EXIT_FAILED
+            return EXIT_FAILED if worker.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

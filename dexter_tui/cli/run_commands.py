@@ -1,0 +1,257 @@
+"""The commands about runs: run, resume, runs, show, classifiers."""
+
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from dexter.config import PRESETS, RunConfig
+from dexter.errors import InputError
+from dexter.reasoning.settings import ReportSettings
+from dexter_tui import field_flags, paths
+from dexter_tui.cli import report_commands
+from dexter_tui.cli.output import (
+    Detach,
+    Json,
+    console_on,
+    has_store,
+    open_store,
+    print_json,
+    print_view,
+    say,
+)
+from dexter_tui.formatting import plain
+
+if TYPE_CHECKING:
+    from dexter.classifiers import ClassifierInfo
+    from store import Store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application's."""
+    for command in (run, resume, show, classifiers):
+        app.command()(command)
+    app.command("runs")(list_runs)
+
+
+def classifiers_view(found: Sequence["ClassifierInfo"]) -> Table:
+    """Classifiers, a line each."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("classifier", no_wrap=True)
+    table.add_column("pixels", justify="right")
+    table.add_column("labels")
+    for info in found:
+        table.add_row(plain(info.spec), str(info.image_size), plain(", ".join(info.labels)))
+    return table
+
+
+def run(
+    *,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help=f"settings to start from: {', '.join(PRESETS)}  [default: default]"
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=1000, metavar="N", help="a run for each seed 0 to N-1")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=999, metavar="K", help="one run, with this seed  [default: 0]"),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="runs at the same time  [default: the cores of a CPU, one on each GPU]",
+        ),
+    ] = None,
+    detach: Detach = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="then caption the frames, test the claims, and report"),
+    ] = False,
+    as_json: Json = False,
+    **values: object,
+) -> int:
+    """Search the words for a class, with one run for each seed.
+
+    Prints the study's id. Ctrl-C cancels the runs; a lost connection does not.
+    """
+
+    from dexter_tui.jobs import submit
+
+    if seeds is not None and seed is not None:
+        raise InputError("--seeds and --seed: give one of them")
+    numbers = [seed or 0] if seeds is None else range(seeds)
+    settings = report_commands.settings_of(values, report_commands.RUN_FIELDS)
+    values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
+    configs = field_flags.configs(preset, numbers, values)
+    checked = submit.check(configs, paths.home(), warn=say)
+    with open_store(create=True) as store:
+        run_ids = submit.add(store, checked)
+        say(submit.expectation(store, checked[0].config, store.run(run_ids[0]).study_id))
+        if not report:
+            return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
+        if detach:
+            raise InputError("--detach and --report: give one of them")
+        code = _work(store, run_ids, jobs, as_json=False, detach=False, quiet=as_json)
+        if code:
+            return code
+        study = store.run(run_ids[0]).study_id
+        return report_commands.make_report(store, study, settings, as_json=as_json)
+
+
+# Typer reads the signature: our own flags, and one for each field of RunConfig.
+_own = inspect.signature(run)
+run.__signature__ = _own.replace(  # type: ignore[attr-defined]
+    parameters=[
+        *(p for p in _own.parameters.values() if p.kind is not p.VAR_KEYWORD),
+        *field_flags.run_parameters(),
+        *field_flags.parameters(ReportSettings, report_commands.RUN_FIELDS),
+    ]
+)
+
+
+def resume(
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="ids, or their beginnings")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> int:
+    """Go on with runs that were paused or ended early, from their checkpoints."""
+    from dexter_tui.jobs import control, submit
+    from store import State
+
+    with open_store() as store:
+        store.reconcile()
+        runs = [store.run(name) for name in names]
+        for found in runs:
+            if found.state not in control.RESUMABLE | {State.QUEUED}:
+                raise InputError(f"run {found.id} is {found.state.value}; nothing to resume")
+        config = RunConfig.model_validate(runs[0].config)
+        for finding in submit.check_machine(config, paths.home()):
+            say(f"{finding.detail}; {finding.remedy}")
+        for found in runs:
+            if found.state is not State.QUEUED:
+                control.resume(store, found.id)
+        run_ids = list(dict.fromkeys(found.id for found in runs))
+        return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
+
+
+def _work(
+    store: "Store",
+    run_ids: Sequence[str],
+    jobs: int | None,
+    *,
+    as_json: bool,
+    detach: bool,
+    quiet: bool = False,
+) -> int:
+    """Have runners do the runs, show how they get on, and print what came of them."""
+    from dexter_tui.cli.live_progress import watch
+    from dexter_tui.jobs import launch
+    from dexter_tui.jobs.team import Team
+    from dexter_tui.presentation import run_tables
+
+    console = console_on(sys.stderr)
+    if launch.logout_kills():
+        say(launch.LOGOUT_WARNING)
+    team = Team(store, run_ids, jobs)
+    team.start()
+    if not detach:
+        watch(team, console)
+    runs = team.runs()
+    if not detach:
+        console.print(run_tables.studies_view(runs))
+    for error in dict.fromkeys(run.error for run in runs if run.error):
+        say(error)
+    if as_json:
+        print_json([run_tables.run_json(run) for run in runs])
+    elif not quiet:
+        for study in dict.fromkeys(run.study_id for run in runs):
+            print(study)
+    return 0 if detach else team.exit_code()
+
+
+def list_runs(
+    study: Annotated[str | None, typer.Option(metavar="ID", help="of this study")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="in this state; may be repeated")] = None,
+    classifier: Annotated[str | None, typer.Option(metavar="SPEC", help="of it")] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="of this class")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="the newest so many")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="also those archived")] = False,
+    as_json: Json = False,
+) -> None:
+    """The runs in the store, the newest study first."""
+    from dexter_tui.presentation import run_tables
+    from store import State
+    from store.upkeep import retention
+
+    unknown = set(state or ()) - set(State)
+    if unknown:
+        raise InputError(f"--state: {unknown.pop()!r} is none of {', '.join(State)}")
+    if not has_store():
+        runs = []
+    else:
+        with open_store() as store:
+            store.reconcile()
+            runs = store.runs(
+                study_id=store.study(study).id if study else None,
+                states=[State(name) for name in state] if state else None,
+                classifier=classifier,
+                class_name=class_name,
+                limit=limit,
+            )
+            hidden = set() if archived else retention.archived(store)
+            runs = [run for run in runs if run.id not in hidden]
+    if as_json:
+        print_json([run_tables.run_json(run) for run in runs])
+    elif runs:
+        print_view(run_tables.studies_view(runs))
+    else:
+        say("no runs; start one: dexter-tui run --classifier lab:birds-biased --class waterbird")
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="ID", help="a run or study, or a beginning of it")],
+    as_json: Json = False,
+) -> None:
+    """One run, or a study with its runs."""
+    from dexter_tui.presentation import run_tables, study_tables
+    from store.tables import Study
+
+    with open_store() as store:
+        store.reconcile()
+        found = store.find(name)
+        if isinstance(found, Study):
+            runs = store.runs(study_id=found.id)[::-1]
+            answer = run_tables.study_json(found, runs) | study_tables.study_json(store, found)
+            view = run_tables.study_view(found, runs, study_tables.study_view(store, found))
+        else:
+            answer = run_tables.run_details_json(store, found)
+            view = run_tables.run_view(store, found, pictures=sys.stdout.isatty())
+    if as_json:
+        print_json(answer)
+    else:
+        print_view(view)
+
+
+def classifiers(as_json: Json = False) -> None:
+    """The lab's classifiers, and your own beside them."""
+    from dexter.classifiers import list_classifiers
+    from dexter.model_folders import roots
+
+    found = list_classifiers(roots())
+    if as_json:
+        print_json([asdict(info) for info in found])
+    elif found:
+        print_view(classifiers_view(found))
+    else:
+        say(f"no classifiers under {' or '.join(str(root / 'lab') for root in roots())}")

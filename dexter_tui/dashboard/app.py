@@ -1,0 +1,236 @@
+"""The dashboard: ``dexter-tui`` without a subcommand, in a terminal.
+
+It computes nothing and holds no run: it reads the store and asks `dexter_tui.jobs.control`
+to act. So it may be killed at any time. Work goes on in threads, which never touch widgets;
+they post messages, and handlers do.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import _lru_cache_wrapper, lru_cache, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import events
+from textual._styles_cache import StylesCache
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.filter import NoColor
+from textual.screen import Screen
+from textual.scrollbar import ScrollBar, ScrollBarRender
+from textual.strip import Strip
+
+from dexter_tui.dashboard import operations, themes
+from dexter_tui.dashboard.actions import ACTIONS, bindings
+from dexter_tui.dashboard.cells import CACHED_CELLS, Pictures
+from dexter_tui.dashboard.options import Options
+from dexter_tui.dashboard.screens.base import DataScreen
+from dexter_tui.dashboard.screens.home import HomeScreen
+from dexter_tui.formatting import clean
+from store.errors import StoreError
+from store.reading.browse import Browse, FrameRow
+
+TICK = 0.5  # seconds between looks at the store
+SLOW_TICK = 2.0  # with --low-bandwidth
+LIVENESS_SECONDS = 5.0  # a killed worker changes nothing in the store, so look at times anyway
+
+
+# Textual 8.2 keeps, by a cache keyed by the instance, what the last thousand widgets looked like
+# long after they are gone; keyed by the class it keeps pairs of colours, as was meant.
+if isinstance(cached := vars(StylesCache).get("get_inner_outer"), _lru_cache_wrapper):
+    StylesCache.get_inner_outer = classmethod(cached)  # type: ignore
+# It keeps the colours of the last 16,384 kinds of cells, and nearly every cell of a picture is one
+# of its own: 20 MB of pictures that are long gone, to save microseconds.
+if isinstance(
+    cached := getattr(vars(Strip).get("render_ansi"), "__func__", None), _lru_cache_wrapper
+):
+    Strip.render_ansi = classmethod(lru_cache(1024)(cached.__wrapped__))  # type: ignore
+
+
+class _PlainScrollBar(ScrollBarRender):
+    """Of whole cells alone: parts of cells need signs beyond ASCII."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "]
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "]
+
+
+class DexterApp(App[None]):
+    """One store, looked at and steered."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "dexter-tui"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
+    COMMAND_PALETTE_BINDING = ""  # it is in the registry, as any other
+    NOTIFICATION_TIMEOUT = 6
+
+    def __init__(self, home: Path, options: Options = Options()) -> None:  # noqa: B008
+        super().__init__()
+        self.home = home
+        self.options = options
+        self.browse = Browse(home)
+        if options.no_colour:
+            # In place of Textual's own, which sends greys as 24-bit colours.
+            self.no_color = True
+            self._filters = [NoColor()]
+        mode = {"off": "off", "ascii": "ascii"}.get(options.images, "blocks")
+        self.pictures = Pictures(
+            lambda sha256, small: self.browse.picture(sha256, small=small),
+            "ascii" if (options.ascii or options.no_colour) and mode == "blocks" else mode,
+            self.note_defect,
+        )
+        self.signs = themes.ASCII if options.ascii else themes.UNICODE
+        for theme in themes.THEMES:
+            self.register_theme(theme)
+        self.theme = options.theme if options.theme in self.available_themes else "dexter"
+        self.palette = themes.palette(self.current_theme, no_colour=options.no_colour)
+        self.set_class(options.ascii, "-ascii")
+        ScrollBar.renderer = _PlainScrollBar if options.ascii else ScrollBarRender
+        self._looked_at = 0.0
+        self._keeping = False
+        if options.keys:
+            self.set_keymap(options.keys)
+        if not options.animate:
+            self.animation_level = "none"
+
+    def get_default_screen(self) -> Screen[None]:
+        return HomeScreen()
+
+    def on_mount(self) -> None:
+        self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
+        if not self.options.read_only and self.options.keep_seconds:
+            self.set_interval(self.options.keep_seconds, self._keep_going)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.pictures.room = max(CACHED_CELLS, event.size.area)
+
+    def _tick(self) -> None:
+        screen = self.screen
+        late = time.monotonic() - self._looked_at > LIVENESS_SECONDS
+        if (self.browse.changed() or late) and isinstance(screen, DataScreen):
+            self._looked_at = time.monotonic()
+            screen.reload()
+
+    def _keep_going(self) -> None:
+        """Runners end when their machine kills them; whoever looks at the queue replaces them."""
+        if not self._keeping and self.browse.has_unfinished():
+            self._keeping = True
+            self.run_worker(self._keep, thread=True, group="keep", exit_on_error=False)
+
+    def _keep(self) -> None:
+        try:
+            operations.keep_going(self.home)
+        except (StoreError, OSError) as error:
+            self.call_from_thread(self.complain, str(error))
+        finally:
+            self._keeping = False
+
+    def on_unmount(self) -> None:
+        self.pictures.close()
+
+    # Notices
+
+    def inform(self, line: str) -> None:
+        """Show a notice."""
+        self.notify(clean(line), markup=False)
+
+    def complain(self, line: str) -> None:
+        """Show what went wrong and what to do."""
+        self.notify(clean(line), severity="error", markup=False, timeout=12)
+
+    def note_defect(self, trace: str) -> None:
+        """Record a traceback in dashboard.log; the dashboard keeps running."""
+        try:
+            with (self.home / "dashboard.log").open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{trace}\n")
+        except OSError:
+            pass  # nowhere to write: the notice is all there is
+
+    # Screens; loaded when they are opened, so that the first paint does not wait for them
+
+    def open_run(self, run_id: str) -> None:
+        from dexter_tui.dashboard.screens.run import RunScreen
+
+        self.push_screen(RunScreen(run_id))
+
+    def open_study(self, study_id: str) -> None:
+        from dexter_tui.dashboard.screens.study import StudyScreen
+
+        self.push_screen(StudyScreen(study_id))
+
+    def open_comparison(self, comparison_id: str) -> None:
+        from dexter_tui.dashboard.screens.compare import CompareScreen
+
+        self.push_screen(CompareScreen(comparison_id))
+
+    def open_comparisons(self) -> None:
+        from dexter_tui.dashboard.screens.compare import ComparisonsScreen
+
+        self.push_screen(ComparisonsScreen())
+
+    def open_new_run(self, settings: Mapping[str, Any] | None = None) -> None:
+        from dexter_tui.dashboard.screens.new_run import NewRunScreen
+
+        self.push_screen(NewRunScreen(settings))
+
+    def open_new_comparison(self, study_ids: Sequence[str]) -> None:
+        from dexter_tui.dashboard.screens.new_comparison import NewComparisonScreen
+
+        self.push_screen(NewComparisonScreen(study_ids))
+
+    def open_query(self) -> None:
+        from dexter_tui.dashboard.screens.query import QueryScreen
+
+        self.push_screen(QueryScreen())
+
+    def open_picture(self, frames: Sequence[FrameRow], at: int, labels: Sequence[str]) -> None:
+        from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
+
+        self.push_screen(PictureScreen(frames, at, labels))
+
+    # Actions
+
+    def watch_theme(self) -> None:
+        self.palette = themes.palette(self.current_theme, no_colour=self.options.no_colour)
+        if self.is_running:
+            for screen in self.screen_stack:
+                screen.refresh(layout=True)
+                for widget in screen.walk_children():
+                    widget.refresh()
+
+    def action_next_theme(self) -> None:
+        order = themes.ORDER
+        at = order.index(self.theme) if self.theme in order else -1
+        self.theme = order[(at + 1) % len(order)]
+        self.inform(f"theme {self.theme}")
+
+    def action_help(self) -> None:
+        from dexter_tui.dashboard.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def action_jump(self) -> None:
+        from dexter_tui.dashboard.screens.jump import JumpScreen, targets
+
+        found = targets(self.screen)
+        if found:
+            self.push_screen(JumpScreen(found))
+
+    def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
+        self.inform(f"saved {self.save_screenshot(filename, path or str(self.home))}")
+
+    def action_quit_app(self) -> None:
+        self.exit()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """All actions that can be done here, from the one registry."""
+        names = {active.binding.id for active in screen.active_bindings.values() if active.enabled}
+        for action in ACTIONS:
+            if action.id in names and action.name != "command_palette":
+                key = action.keys.split(",")[0]
+                press = partial(self.call_later, self.simulate_key, key)
+                yield SystemCommand(action.label, action.help, press)
+        for name in themes.ORDER:
+            yield SystemCommand(
+                f"Theme: {name}", "Change the colours.", partial(setattr, self, "theme", name)
+            )

@@ -1,0 +1,287 @@
+"""Text and pictures as lines of terminal cells, which Textual calls strips."""
+
+import re
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from rich.cells import cell_len
+from rich.color import Color
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+# Wide enough for any terminal: strips are cut to their place afterwards.
+_CONSOLE = Console(
+    width=10_000, color_system="truecolor", force_terminal=True, legacy_windows=False
+)
+
+_SGR = re.compile(r"\x1b\[([0-9;]*)m")
+CACHED_CELLS = 6_000  # 6 MB: nearly every cell of a picture has a style of its own
+_ASCII_LEVELS = " .:-=+*#%@"
+
+
+class Lines(Widget):
+    """A widget that draws itself line by line, on the ground that its style sheet gives it."""
+
+    _ground = Style.null()
+
+    def line(self, y: int) -> Strip:
+        """The line ``y`` of what is in sight."""
+        raise NotImplementedError
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._ground = self.rich_style  # the same for all lines, and slow to tell
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        # Not `Strip.apply_style`: a picture that is kept would keep its coloured copies too.
+        line = self.line(y)
+        strip = Strip(list(Segment.apply_style(line, self._ground)), line.cell_length)
+        return in_ascii(strip) if self.app.has_class("-ascii") else strip
+
+
+def in_ascii(strip: Strip) -> Strip:
+    """The strip with signs for what is not ASCII, each as wide as what it stands for."""
+    if all(segment.text.isascii() for segment in strip):
+        return strip
+    plain = [
+        Segment(
+            "".join(c if c.isascii() else _PLAIN.get(c, "?") * cell_len(c) for c in segment.text),
+            segment.style,
+        )
+        for segment in strip
+    ]
+    return Strip(plain, strip.cell_length)
+
+
+_PLAIN = {"…": "~", "–": "-", "—": "-", "·": ".", "’": "'", "°": "'", "→": ">"}
+
+
+class TextLines(Lines):
+    """Lines of text that are not wrapped; only those that change go over the line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._text: list[Text] = []
+
+    def put(self, text: Text) -> None:
+        """Other lines than before, most of them the same."""
+        before, self._text = self._text, list(text.split("\n"))
+        if len(before) != len(self._text):
+            self.refresh(layout=True)
+            return
+        width = self.size.width
+        for y, (old, new) in enumerate(zip(before, self._text, strict=True)):
+            if (old.plain, old.spans, old.style) != (new.plain, new.spans, new.style):
+                self.refresh(Region(0, y, width, 1))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return max(len(self._text), 1)
+
+    def line(self, y: int) -> Strip:
+        width = self.size.width
+        if y >= len(self._text):
+            return Strip.blank(width)
+        text = self._text[y].copy()
+        text.truncate(width, overflow="ellipsis")
+        return strip_of(text, width)
+
+
+def strip_of(text: Text, width: int, style: str = "") -> Strip:
+    """One line of text, cut or filled to ``width`` cells, on a ground of ``style``."""
+    base = Style.parse(style) if style else None
+    if text.style and not text.spans:  # Rich leaves the style of a text without spans to others
+        text = text.copy()
+        text.stylize(text.style)
+    segments = [
+        Segment(segment.text.replace("\n", " "), segment.style)
+        for segment in text.render(_CONSOLE, end="")
+    ]
+    strip = Strip(segments).adjust_cell_length(width, base)
+    if base is None:
+        return strip
+    # The ground, and what the line itself says over it.
+    return Strip(list(Segment.apply_style(strip, base)), width)
+
+
+def fit(text: str, width: int, ellipsis: str = "…") -> str:
+    """The text, cut to ``width`` characters where it is longer."""
+    if len(text) <= width:
+        return text
+    return text[: max(width - len(ellipsis), 0)] + ellipsis[:width]
+
+
+def bar(share: float, width: int, signs: tuple[str, str, str]) -> tuple[str, str]:
+    """A bar filled to ``share``: its full and its empty part."""
+    full, half, empty = signs
+    halves = round(max(0.0, min(share, 1.0)) * width * 2)
+    filled = full * (halves // 2) + (half if halves % 2 else "")
+    return filled, empty * (width - len(filled))
+
+
+def sparkline(values: Sequence[float | None], width: int, levels: str) -> str:
+    """The last values as a line of ``width`` characters; more values than that are averaged."""
+    known = [value for value in values if value is not None]
+    if not known or width < 1:
+        return " " * width
+    buckets = min(width, len(known))
+    edges = [round(k * len(known) / buckets) for k in range(buckets + 1)]
+    means = [sum(known[a:b]) / (b - a) for a, b in pairwise(edges) if b > a]
+    low, high = min(means), max(means)
+    span = (high - low) or 1.0
+    line = "".join(levels[round((mean - low) / span * (len(levels) - 1))] for mean in means)
+    return line.ljust(width)
+
+
+def strips_from_ansi(text: str) -> list[Strip]:
+    """Lines with colour sequences (as term-image writes them) as strips."""
+    return [_ansi_line(line) for line in text.split("\n")]
+
+
+def _ansi_line(line: str) -> Strip:
+    segments, style, at = [], Style.null(), 0
+    for match in _SGR.finditer(line):
+        if match.start() > at:
+            segments.append(Segment(line[at : match.start()], style))
+        style = _sgr(style, match[1])
+        at = match.end()
+    if at < len(line):
+        segments.append(Segment(line[at:], style))
+    return Strip(segments)
+
+
+def _sgr(style: Style, codes: str) -> Style:
+    numbers = [int(code or 0) for code in codes.split(";")]
+    while numbers:
+        code, *rest = numbers
+        if code in (38, 48) and rest[:1] == [2] and len(rest) >= 4:
+            colour, numbers = Color.from_rgb(*rest[1:4]), rest[4:]
+        elif code in (38, 48) and rest[:1] == [5] and len(rest) >= 2:
+            colour, numbers = Color.from_ansi(rest[1]), rest[2:]
+        else:
+            style, numbers = Style.null() if code == 0 else style, rest
+            continue
+        ink = code == 38
+        style += Style(color=colour) if ink else Style(bgcolor=colour)
+    return style
+
+
+def columns_for(width: int, height: int) -> int:
+    """How wide a square picture may be in ``width`` x ``height`` cells, a cell being 1 to 2."""
+    return max(min(width, height * 2), 1)
+
+
+class Pictures:
+    """Pictures as strips, made off the event loop and kept while there is room.
+
+    ``mode`` is "blocks", "ascii" or "off".
+    """
+
+    def __init__(
+        self,
+        path: Callable[[str, bool], Path | bytes],
+        mode: str,
+        defect: Callable[[str], object] = lambda trace: None,
+    ) -> None:
+        self.mode = mode
+        self.room = CACHED_CELLS
+        """Cells that are kept; more than are in sight, or they would be made for ever."""
+        self._defect = defect
+        self._path = path
+        self._lock = Lock()
+        self._kept: OrderedDict[tuple[str, int], list[Strip]] = OrderedDict()
+        self._cells = 0
+        self._wanted: dict[tuple[str, int], list[Callable[[], object]]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def get(
+        self, sha256: str, columns: int, ready: Callable[[], object] | None = None
+    ) -> list[Strip] | None:
+        """The picture ``columns`` cells wide, or None; then ``ready`` is called, in another thread,
+
+        once it is there.
+        """
+        key = (sha256, columns)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            if ready is None or self.mode == "off":
+                return None
+            if key in self._wanted:  # being made
+                if ready not in self._wanted[key]:
+                    self._wanted[key].append(ready)
+                return None
+            self._wanted[key] = [ready]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._pool.submit(self._make, key)
+        return None
+
+    @property
+    def busy(self) -> bool:
+        """Whether any picture is still to be made."""
+        return bool(self._wanted)
+
+    def close(self) -> None:
+        """Make no more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def _make(self, key: tuple[str, int]) -> None:
+        try:
+            strips = self.render(*key)
+        except Exception:  # in a thread of a pool nobody would ever hear of it
+            self._defect(traceback.format_exc())
+            strips = _told("cannot be", "drawn", key[1])
+        with self._lock:
+            self._kept[key] = strips
+            self._cells += sum(strip.cell_length for strip in strips)
+            while self._cells > self.room and len(self._kept) > 1:
+                _, old = self._kept.popitem(last=False)
+                self._cells -= sum(strip.cell_length for strip in old)
+            waiting = self._wanted.pop(key, [])
+        for ready in waiting:
+            ready()
+
+    def render(self, sha256: str, columns: int) -> list[Strip]:
+        """The picture now; what cannot be read is told in its place."""
+        # Here, because Pillow and term-image together take a quarter of a second to load.
+        from dexter_tui.machine.terminal_images import half_blocks
+        from store.artifacts import THUMBNAIL, open_picture
+        from store.errors import StoreError
+
+        try:
+            picture = open_picture(self._path(sha256, columns <= THUMBNAIL))
+        except (StoreError, FileNotFoundError):
+            return _told("file missing", "or damaged", columns)
+        if self.mode == "ascii":
+            rows = max(round(columns * picture.height / picture.width / 2), 1)
+            grey = list(picture.convert("L").resize((columns, rows)).tobytes())
+            top = len(_ASCII_LEVELS) - 1
+            return [
+                Strip(
+                    [Segment("".join(_ASCII_LEVELS[v * top // 255] for v in grey[a : a + columns]))]
+                )
+                for a in range(0, columns * rows, columns)
+            ]
+        return strips_from_ansi(half_blocks(picture, columns))
+
+
+def _told(one: str, two: str, columns: int) -> list[Strip]:
+    """Words in the place of a picture."""
+    return [
+        strip_of(Text(line.center(columns), style="dim italic"), columns)
+        for line in ("", "no picture:", one, two, "")
+    ]

@@ -1,0 +1,64 @@
+"""The host of screens and widgets: what they may ask of the application.
+
+Screens and widgets know this protocol alone; only the application imports screens.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from textual.message_pump import MessagePump
+
+from dexter_tui.dashboard.cells import Pictures
+from dexter_tui.dashboard.options import Options
+from dexter_tui.dashboard.themes import Palette, Signs
+from store.reading.browse import Browse, FrameRow
+
+
+class Host(Protocol):
+    """The application as screens and widgets see it."""
+
+    home: Path
+    options: Options
+    browse: Browse
+    pictures: Pictures
+    palette: Palette
+    signs: Signs
+
+    def inform(self, line: str) -> None:
+        """Show a notice."""
+
+    def complain(self, line: str) -> None:
+        """Show what went wrong and what to do."""
+
+    def note_defect(self, trace: str) -> None:
+        """Record a traceback for the developers."""
+
+    def open_run(self, run_id: str) -> None:
+        """Open the screen of a run."""
+
+    def open_study(self, study_id: str) -> None:
+        """Open the screen of a study."""
+
+    def open_comparison(self, comparison_id: str) -> None:
+        """Open the screen of a comparison."""
+
+    def open_comparisons(self) -> None:
+        """Open the list of comparisons."""
+
+    def open_new_run(self, settings: Mapping[str, Any] | None = None) -> None:
+        """Open the form for new runs, filled from `settings`."""
+
+    def open_new_comparison(self, study_ids: Sequence[str]) -> None:
+        """Open the form for a new comparison of these studies."""
+
+    def open_query(self) -> None:
+        """Open the SQL editor."""
+
+    def open_picture(self, frames: Sequence[FrameRow], at: int, labels: Sequence[str]) -> None:
+        """Open one of the frames, enlarged."""
+
+
+def host_of(node: MessagePump) -> Host:
+    """Return the application that a screen or widget belongs to."""
+    return cast(Host, node.app)

@@ -1,0 +1,215 @@
+"""What the dashboard asks of `dexter_tui.jobs.control`, each with the line that is then shown.
+
+For threads: each call opens the store for itself. SQLAlchemy is loaded with the first call, not
+with the dashboard.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dexter.config import RunConfig
+from dexter_tui.analysis import comparison_request, study_process
+from store.errors import StoreError
+from store.reading.browse import RunRow
+from store.states import AGAIN, ENDED, State
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from dexter_tui.analysis.comparison_request import Request
+    from store import Store
+    from store.upkeep.retention import Doomed
+
+
+def pause(home: Path, runs: Sequence[RunRow]) -> str:
+    """Pause runs, or, if the first is paused, let the paused ones go on."""
+    from dexter_tui.jobs import control
+
+    if runs[0].state is State.PAUSED:
+        paused = [run for run in runs if run.state is State.PAUSED]
+        return _each(home, paused, control.resume, "queued to go on", start=True)
+    going = [run for run in runs if run.state not in ENDED and run.state is not State.PAUSED]
+    return _each(home, going, control.pause, "paused; those at work keep their place first")
+
+
+def cancel(home: Path, runs: Sequence[RunRow]) -> str:
+    """Cancel runs that have not ended."""
+    from dexter_tui.jobs import control
+
+    going = [run for run in runs if run.state not in ENDED]
+    return _each(home, going, control.cancel, "cancelled; those at work end at their next step")
+
+
+def retry(home: Path, runs: Sequence[RunRow]) -> str:
+    """Queue runs again that failed, were cancelled or lost."""
+    from dexter_tui.jobs import control
+
+    ended = [run for run in runs if run.state in AGAIN]
+    return _each(home, ended, control.retry, "queued again", start=True)
+
+
+def prioritise(home: Path, runs: Sequence[RunRow], by: int) -> str:
+    """Move queued runs forward or back in the queue."""
+    from dexter_tui.jobs import control
+
+    priorities = {run.id: run.priority + by for run in runs}
+
+    def move(store: "Store", run_id: str) -> object:
+        return control.set_priority(store, run_id, priorities[run_id])
+
+    queued = [run for run in runs if run.state is State.QUEUED]
+    return _each(home, queued, move, f"moved {'forward' if by > 0 else 'back'} in the queue")
+
+
+def enqueue(home: Path, configs: Sequence[RunConfig]) -> list[str]:
+    """Check, queue and start runs; their ids. InputError for what is refused."""
+    from dexter_tui.jobs import control, submit
+    from store import Store
+
+    with Store.open(home) as store:
+        run_ids = submit.enqueue(store, configs)
+        control.ensure_runners(store, again=True)
+    return run_ids
+
+
+DEMO = {
+    "classifier": "lab:birds-biased",
+    "class_name": "waterbird",
+    "template": "a picture of a bird with [MASK] and [MASK]",
+}
+DEMO_SEEDS = 3
+
+
+def demo(home: Path) -> list[str]:
+    """Queue and start the runs of `make demo` on the biased classifier; return their ids."""
+    configs = [RunConfig.from_preset("quick", **DEMO, seed=seed) for seed in range(DEMO_SEEDS)]
+    return enqueue(home, configs)
+
+
+def keep_going(home: Path) -> None:
+    """Tell of runs whose process died, and replace runners that are gone."""
+    from dexter_tui.jobs import control
+    from store import Store
+
+    with Store.open(home) as store:
+        store.reconcile()
+        control.ensure_runners(store)
+
+
+def report(home: Path, study_id: str) -> "subprocess.Popen[bytes]":
+    """Have the study reasoned about: captions, tested claims, a report; the process that does."""
+    from dexter.reasoning.settings import ReportSettings
+    from store import Store
+
+    with Store.open(home) as store:
+        return study_process.start_report(store, study_id, ReportSettings())
+
+
+def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
+    """Give the runs a tag; if all have it, take it away."""
+    from store import Store
+
+    with Store.open(home) as store:
+        added = store.toggle_tag([run.id for run in runs], name)
+    return f"{_runs(len(runs))} {'tagged' if added else 'no longer tagged'} {name}"
+
+
+def archive(home: Path, names: Sequence[str]) -> str:
+    """Take runs (all of a study) out of the lists; if all are out, put them back."""
+    from store import Store
+    from store.upkeep import retention
+
+    with Store.open(home) as store:
+        ids = set(retention.run_ids(store, names))
+        back = ids <= retention.archived(store)
+        retention.set_tag(store, sorted(ids), retention.ARCHIVED, given=not back)
+    if back:
+        return f"{_runs(len(ids))} back in the list"
+    return f"{_runs(len(ids))} archived; / tag:archived shows them"
+
+
+def doomed(home: Path, names: Sequence[str]) -> "Doomed":
+    """What deleting these runs, studies or comparisons would take. StoreError if it cannot be."""
+    from store import Store
+    from store.upkeep import retention
+
+    with Store.open(home) as store:
+        store.reconcile()
+        return retention.doomed(store, names)
+
+
+def delete(home: Path, what: "Doomed") -> str:
+    """Delete it."""
+    from store import Store
+    from store.upkeep import retention
+
+    with Store.open(home) as store:
+        retention.delete(store, what)
+    return f"deleted {what.line()}"
+
+
+def set_note(home: Path, name: str, text: str) -> str:
+    """Keep a note about a run, study or comparison; "" takes it away."""
+    from store import Store
+    from store.upkeep import retention
+
+    with Store.open(home) as store:
+        retention.set_note(store, name, text)
+    return "note kept" if text.strip() else "no note any more"
+
+
+def compare(home: Path, request: "Request") -> str | None:
+    """Start a comparison; its id, or None if searches come first."""
+    from store import Store
+
+    with Store.open(home) as store:
+        return comparison_request.start_comparison(store, request)
+
+
+def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:
+    """Hold the others of a comparison against one member, or all against all."""
+    from store import Store, comparison_records
+
+    with Store.open(home) as store:
+        comparison_records.set_baseline(store, comparison_id, name)
+    return "no baseline" if name is None else f"baseline: {name}"
+
+
+def upgrade(home: Path) -> None:
+    """Bring a store of an older version up to date, with a backup."""
+    from store import Store
+
+    Store.open(home).close()
+
+
+def _each(
+    home: Path,
+    runs: Sequence[RunRow],
+    change: Callable[["Store", str], object],
+    told: str,
+    *,
+    start: bool = False,
+) -> str:
+    """Do it to every run; StoreError if it can be done to none."""
+    from dexter_tui.jobs import control
+    from store import Store
+
+    done, refused = 0, "no run here is in a state for that"
+    with Store.open(home) as store:
+        store.reconcile()
+        for run in runs:
+            try:
+                change(store, run.id)
+                done += 1
+            except StoreError as error:
+                refused = str(error)
+        if start and done:
+            control.ensure_runners(store, again=True)
+    if not done:
+        raise StoreError(refused)
+    return f"{_runs(done)} {told}"
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"

@@ -1,0 +1,83 @@
+"""Small questions over a screen."""
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static, TextArea
+
+from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.widgets.keybar import KeyBar
+from dexter_tui.formatting import clean
+
+
+class Confirm(ModalScreen[bool]):
+    """Yes or no; no unless y is pressed."""
+
+    BINDINGS = bindings("dialog")
+
+    def __init__(self, question: str, told: str) -> None:
+        super().__init__()
+        self._question = question
+        self._told = told
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            text = Text()
+            text.append(f"{clean(self._question)}\n\n", "bold")
+            text.append("\n".join(clean(line) for line in self._told.splitlines()))
+            text.append("\n\ny", "bold").append(" yes    ").append("n", "bold").append(" no")
+            yield Static(text)
+        yield KeyBar()
+
+    def action_yes(self) -> None:
+        self.dismiss(True)
+
+    def action_back(self) -> None:
+        self.dismiss(False)
+
+
+class Ask(ModalScreen[str | None]):
+    """One line of text."""
+
+    BINDINGS = bindings("ask")
+
+    def __init__(self, question: str, value: str = "") -> None:
+        super().__init__()
+        self._question = question
+        self._value = value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(clean(self._question), style="bold"))
+            yield Input(self._value, compact=True)
+        yield KeyBar()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)
+
+    def action_back(self) -> None:
+        self.dismiss(None)
+
+
+class Write(ModalScreen[str | None]):
+    """Text of several lines."""
+
+    BINDINGS = bindings("note")
+
+    def __init__(self, title: str, value: str) -> None:
+        super().__init__()
+        self._title = title
+        self._value = value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(clean(self._title), style="bold"))
+            yield TextArea(self._value, id="note", tab_behavior="focus")
+        yield KeyBar()
+
+    def action_save(self) -> None:
+        self.dismiss(self.query_one(TextArea).text)
+
+    def action_back(self) -> None:
+        self.dismiss(None)

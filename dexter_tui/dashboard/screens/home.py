@@ -1,0 +1,575 @@
+"""The first screen: all studies and runs, and the selected one as it stands."""
+
+import time
+from typing import NamedTuple
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container, Horizontal, Vertical
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Input, Static
+
+from dexter_tui.dashboard import operations
+from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import TextLines
+from dexter_tui.dashboard.screens.base import DataScreen, entitle
+from dexter_tui.dashboard.widgets.device_strip import DeviceStrip
+from dexter_tui.dashboard.widgets.keybar import KeyBar
+from dexter_tui.dashboard.widgets.log_view import Tail, tail
+from dexter_tui.dashboard.widgets.picture import Picture
+from dexter_tui.dashboard.widgets.run_list import RunList, around, place
+from dexter_tui.dashboard.widgets.summaries import frame_caption, run_facts, study_facts
+from dexter_tui.formatting import clean, short_path
+from store.reading.browse import ORDERS, ClaimRow, FrameRow, Keys, RunRow, StepRow, StudyRow
+from store.reading.filters import FilterError, compile_filter
+from store.states import AGAIN, ENDED, State
+
+PREVIEW_SECONDS = 2.0  # between two pictures: one of 24 by 12 cells is 10 kB on the line
+TREND_STEPS = 400
+TAIL_LINES = 40
+LIST_SECONDS = 2.0  # between two readings of a list that changes while runs are at work
+FIRST_RUNS = 300  # of a filter's list: shown at once,
+REST_SECONDS = 0.3  # and the others read when nothing has been typed for so long
+# What there is to do with runs, and not without.
+_OF_RUNS = {
+    "open", "filter", "sort", "reverse", "pause", "cancel", "retry", "prioritise", "tag", "note",
+    "archive", "delete", "export", "copy_id",
+}  # fmt: skip
+
+
+class Wish(NamedTuple):
+    """What the screen shows, for the thread that reads."""
+
+    asked: tuple[str, str, bool]
+    """Filter, order, and whether it is turned round."""
+    in_sight: list[int]
+    cursor: int
+    """The row it is on."""
+    selected: int | None
+    height: int
+    """How many rows there is room for."""
+    listed: "Listed | None"
+    """The list as it was read last."""
+
+
+class Listed(NamedTuple):
+    """A list, and what it was made of."""
+
+    asked: tuple[str, str, bool]
+    """As in `Wish`."""
+    of: tuple[tuple[int, int], dict[str, int]]
+    """The newest rows and the states then; while they are the same, so is nearly every list."""
+    at: float
+    found: Keys
+
+
+class Found(NamedTuple):
+    """What was read."""
+
+    listed: Listed
+    rows: dict[int, RunRow]
+    tags: dict[str, list[str]]
+    studies: dict[int, StudyRow]
+    counts: dict[str, int]
+    selected: int | None
+    steps: list[StepRow]
+    preview: FrameRow | None
+    log: list[str]
+    members: list[RunRow]
+    claims: list[ClaimRow]
+
+
+class FilterInput(Input):
+    """The filter; its mistakes are told below it as one types."""
+
+    BINDINGS = bindings("filter")
+
+    class Left(Message):
+        """Back to the list."""
+
+    def action_accept(self) -> None:
+        self.post_message(self.Left())
+
+    def action_drop(self) -> None:
+        self.value = ""
+        self.post_message(self.Left())
+
+
+class HomeScreen(DataScreen):
+    """List, detail, devices, keys."""
+
+    BINDINGS = bindings("home")
+    AUTO_FOCUS = "#runs"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order = "study"
+        self._reverse = False
+        self._filter = ""
+        self._listed: Listed | None = None
+        self._rest_due: Timer | None = None
+        self._preview_due: Timer | None = None
+        self._next_preview: FrameRow | None = None
+        self._shown_run: str | None = None
+        self._found: Found | None = None
+
+    def compose(self) -> ComposeResult:
+        self.set_class(not self.host.browse.path.exists(), "-empty")
+        yield TextLines(id="title")
+        with Horizontal(id="home-body"):
+            with Vertical(id="left"):
+                yield FilterInput(
+                    id="filter", placeholder="state:running classifier:birds* words~sea score>0.8"
+                )
+                yield Static(id="filter-error", markup=False)
+                runs = RunList(id="runs", classes="panel")
+                runs.border_title = "Runs"
+                yield runs
+            with Vertical(id="detail", classes="panel"):
+                yield TextLines(id="facts")
+                with Horizontal(id="shown"):
+                    yield Picture(self.host.pictures, id="preview")
+                    yield Static(id="caption")
+                yield Tail(id="tail")
+        with Container(id="welcome"):
+            yield Static(id="welcome-text")
+        yield DeviceStrip(id="devices")
+        yield KeyBar()
+
+    # Reading
+
+    def wish(self) -> Wish:
+        runs = self.query_one(RunList)
+        return Wish(
+            self._asked(),
+            runs.in_sight(),
+            runs.index,
+            runs.selected,
+            runs.size.height,
+            self._listed,
+        )
+
+    def _asked(self) -> tuple[str, str, bool]:
+        return self._filter, self._order, self._reverse
+
+    def load(self, wish: Wish) -> Found:
+        browse = self.host.browse
+        counts = browse.counts()
+        listed = self._list(wish, counts)
+        keys, index, in_sight = listed.found.keys, wish.cursor, wish.in_sight
+        if listed is not wish.listed:
+            index = place(wish.selected, keys, wish.cursor)
+            in_sight = around(keys, index, index + 1, margin=wish.height)
+        selected = keys[index] if index < len(keys) else None
+        rows = browse.runs(key for key in in_sight if key > 0)
+        studies = browse.studies(-key for key in in_sight if key < 0)
+        steps: list[StepRow] = []
+        preview, log, members, claims = None, [], [], []
+        if selected is not None and selected > 0:
+            if selected not in rows:
+                rows |= browse.runs([selected])
+            if run := rows.get(selected):
+                steps = browse.steps(run.id, last=TREND_STEPS)
+                preview = browse.newest_preview(run.id)
+                log = tail(browse.log(run.id), TAIL_LINES)
+        elif selected is not None:
+            if -selected not in studies:
+                studies |= browse.studies([-selected])
+            if study := studies.get(-selected):
+                members = browse.study_runs(study.id)
+                claims = browse.claims(study.id)
+        tags = browse.tags([run.id for run in rows.values()])
+        return Found(
+            listed, rows, tags, studies, counts, selected, steps, preview, log, members, claims
+        )
+
+    def _list(self, wish: Wish, counts: dict[str, int]) -> Listed:
+        """The list, read again where it can be another: of 100,000 runs that takes a while."""
+        browse, before = self.host.browse, wish.listed
+        asked, of = wish.asked, (browse.newest(), counts)
+        text, order, reverse = asked
+        another = before is None or before.asked != asked
+        now = time.monotonic()
+        if before is not None and not another and before.found.whole and before.of == of:
+            # Steps and words of runs at work change without a change of state.
+            moving = text or order not in ("study", "created", "classifier", "class")
+            if not moving or now - before.at < LIST_SECONDS:
+                return before
+        found = browse.keys(
+            text,
+            order,
+            reverse=reverse,
+            most=FIRST_RUNS if text and another else None,
+            wanted=lambda: asked == self._asked(),
+        )
+        return Listed(asked, of, now, found)
+
+    def show(self, data: Found) -> None:
+        if data.listed.asked != self._asked():
+            return  # what is wanted now is about to be read
+        self._found = data
+        runs = self.query_one(RunList)
+        total = sum(data.counts.values())
+        self.set_class(total == 0, "-empty")
+        if total and self.focused is None:  # there was nothing to focus until now
+            self.call_after_refresh(runs.focus)
+        if total == 0:
+            self.query_one("#welcome-text", Static).update(self._welcome())
+        if data.listed is not self._listed:
+            self._listed = data.listed
+            if self._rest_due is not None:
+                self._rest_due.stop()
+                self._rest_due = None
+            text, order, reverse = data.listed.asked
+            found = data.listed.found
+            runs.show_keys(found.keys, grouped=order == "study")
+            if found.whole:
+                some = f" of {total:,}" if text or found.runs < total else ""
+                runs.border_subtitle = (
+                    f"{found.runs:,}{some} by {order}{' reversed' if reverse else ''}"
+                )
+            else:
+                self._rest_due = self.set_timer(REST_SECONDS, self._rest)
+        runs.show_rows(data.rows, data.studies, data.tags)
+        self._show_title(data.counts)
+        self._show_detail(data)
+        self.refresh_bindings()
+
+    def _rest(self) -> None:
+        self._rest_due = None
+        self.reload()
+
+    def _show_title(self, counts: dict[str, int]) -> None:
+        palette, signs = self.host.palette, self.host.signs
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append("dexter-tui", f"bold {palette.primary}")
+        if self.host.options.read_only:
+            text.append("  read-only", palette.warn)
+        for state in State:
+            if count := counts.get(state):
+                text.append(
+                    f"   {signs.states[state]} {count:,} {state.value}", palette.state(state)
+                )
+        text.append(f"   {short_path(self.host.home)}", palette.dim)
+        self._update("#title", text)
+
+    def _show_detail(self, data: Found) -> None:
+        runs = self.query_one(RunList)
+        panel = self.query_one("#detail")
+        width = max(self.query_one("#facts").size.width, 20)
+        palette, signs = self.host.palette, self.host.signs
+        key = runs.selected
+        if key is None:
+            entitle(panel, "")
+            told = "no run fits the filter" if self._filter else "all runs are archived"
+            what = "esc: all runs" if self._filter else "/ tag:archived shows them"
+            self._update("#facts", Text(f"{told}; {what}", style=palette.dim))
+            self._show_preview(None)
+            self.query_one(Tail).show([])
+            return
+        if key != data.selected:
+            self.reload()  # the cursor moved meanwhile
+            return
+        if key < 0:
+            study = runs.studies.get(-key)
+            if study is not None:
+                entitle(panel, f"Study {clean(study.id)}")
+                self._update(
+                    "#facts", study_facts(study, data.members, data.claims, width, palette, signs)
+                )
+            self._shown_run = None
+            self._show_preview(None)
+            self.query_one(Tail).show([])
+            return
+        run = runs.rows.get(key)
+        if run is None:
+            return
+        entitle(panel, f"Run {clean(run.id)} {signs.dot} seed {run.seed}")
+        airy = self.size.height >= 32
+        facts = run_facts(run, data.steps, width, palette, signs, airy=airy)
+        self._update("#facts", facts)
+        if run.id != self._shown_run:
+            self._shown_run = run.id
+            self._show_preview(None)
+            self._cancel_preview()
+        self._offer_preview(data.preview)
+        self.query_one(Tail).show(data.log)
+
+    def _update(self, selector: str, text: Text) -> None:
+        """Only what changed is drawn again, and goes over the line."""
+        self.query_one(selector, TextLines).put(text)
+
+    # The preview: at most one every two seconds, or on a key alone
+
+    def _offer_preview(self, frame: FrameRow | None) -> None:
+        shown = self.query_one("#preview", Picture).sha256
+        if frame is None or frame.sha256 == shown:
+            return
+        self._next_preview = frame
+        self.refresh_bindings()
+        if self.host.options.low_bandwidth:
+            return
+        if shown is None and self._preview_due is None:
+            self._due()
+        elif self._preview_due is None:
+            self._preview_due = self.set_timer(PREVIEW_SECONDS, self._due)
+
+    def _due(self) -> None:
+        self._preview_due = None
+        if self._next_preview is not None:
+            self._show_preview(self._next_preview)
+            self._next_preview = None
+            self._preview_due = self.set_timer(PREVIEW_SECONDS, self._due)
+
+    def _cancel_preview(self) -> None:
+        if self._preview_due is not None:
+            self._preview_due.stop()
+        self._preview_due = self._next_preview = None
+
+    def _show_preview(self, frame: FrameRow | None) -> None:
+        picture = self.query_one("#preview", Picture)
+        if (picture.sha256, frame) == (None, None) and not self.host.options.low_bandwidth:
+            return
+        picture.sha256 = frame and frame.sha256
+        if frame is None:
+            hint = "v: load the preview" if self.host.options.low_bandwidth else ""
+            self._caption(Text(hint, style=self.host.palette.dim))
+        else:
+            self._caption(frame_caption(frame, self._labels_here(), self.host.palette))
+
+    def _caption(self, text: Text) -> None:
+        self.query_one("#caption", Static).update(text, layout=False)
+
+    def _labels_here(self) -> list[str]:
+        runs = self.query_one(RunList)
+        for key in reversed(runs.keys[: runs.index + 1]):
+            if key < 0 and -key in runs.studies:
+                return runs.studies[-key].labels
+        return []
+
+    def action_preview(self) -> None:
+        if self._next_preview is not None:
+            self._show_preview(self._next_preview)
+            self._next_preview = None
+
+    # Moving
+
+    @on(RunList.Moved)
+    @on(RunList.Wanted)
+    def _moved(self) -> None:
+        self.reload()
+
+    @on(RunList.Opened)
+    def action_open(self) -> None:
+        key = self.query_one(RunList).selected
+        if key is None:
+            return
+        runs = self.query_one(RunList)
+        if key > 0 and key in runs.rows:
+            self.host.open_run(runs.rows[key].id)
+        elif key < 0 and -key in runs.studies:
+            self.host.open_study(runs.studies[-key].id)
+
+    def action_sort(self) -> None:
+        orders = list(ORDERS)
+        self._order = orders[(orders.index(self._order) + 1) % len(orders)]
+        self.reload()
+
+    def action_reverse(self) -> None:
+        self._reverse = not self._reverse
+        self.reload()
+
+    # Filter
+
+    def action_filter(self) -> None:
+        box = self.query_one("#filter", FilterInput)
+        box.add_class("-open")
+        # While one types, its line is there: a list that moves by a line is drawn twice.
+        self.query_one("#filter-error").add_class("-open")
+        box.focus()
+
+    @on(Input.Changed, "#filter")
+    def _typed(self) -> None:
+        # At once: what is typed while a list is being read becomes one more reading.
+        self._apply_filter()
+
+    def _apply_filter(self) -> None:
+        text = self.query_one("#filter", FilterInput).value
+        error = self.query_one("#filter-error", Static)
+        try:
+            compile_filter(text)
+        except FilterError as mistake:
+            error.update(clean(mistake))
+            return
+        error.update("")
+        if text != self._filter:
+            self._filter = text
+            self.reload()
+
+    @on(FilterInput.Left)
+    def _leave_filter(self) -> None:
+        self._apply_filter()
+        box = self.query_one("#filter", FilterInput)
+        box.set_class(bool(box.value), "-open")
+        error = self.query_one("#filter-error", Static)
+        error.set_class(bool(box.value and error.content), "-open")
+        self.query_one(RunList).focus()
+
+    def action_clear(self) -> None:
+        runs = self.query_one(RunList)
+        if runs.marked:
+            runs.marked = set()
+            runs.refresh()
+        elif self._filter:
+            self.query_one("#filter", FilterInput).value = ""
+            self._leave_filter()
+
+    # Runs
+
+    def _chosen(self) -> list[RunRow]:
+        keys = self.query_one(RunList).chosen()
+        browse = self.host.browse
+        runs = list(browse.runs(key for key in keys if key > 0).values())
+        for study in browse.studies(-key for key in keys if key < 0).values():
+            runs += browse.study_runs(study.id)
+        return runs
+
+    def action_new(self) -> None:
+
+        self.host.open_new_run()
+
+    def action_demo(self) -> None:
+        def start() -> str:
+            ids = operations.demo(self.host.home)
+            self.app.call_from_thread(self.reload)
+            return f"{len(ids)} runs queued: which words make a picture a waterbird?"
+
+        self.host.inform("starting the demo")
+        self.do(start)
+
+    def action_pause(self) -> None:
+        runs = self._chosen()
+        if runs:
+            self.do(lambda: operations.pause(self.host.home, runs))
+
+    def action_cancel(self) -> None:
+        runs = self._chosen()
+        if runs:
+            self.confirm_cancel(runs)
+
+    def action_retry(self) -> None:
+        runs = self._chosen()
+        if runs:
+            self.do(lambda: operations.retry(self.host.home, runs))
+
+    def action_prioritise(self, by: int) -> None:
+        runs = self._chosen()
+        if runs:
+            self.do(lambda: operations.prioritise(self.host.home, runs, by))
+
+    def _names(self) -> list[str]:
+        """Ids of the runs and studies that a key is about."""
+        keys = self.query_one(RunList).chosen()
+        browse = self.host.browse
+        names = [run.id for run in browse.runs(key for key in keys if key > 0).values()]
+        names += [study.id for study in browse.studies(-key for key in keys if key < 0).values()]
+        return names
+
+    def action_export(self) -> None:
+        if names := self._names():
+            self.export(names)
+
+    def action_tag(self) -> None:
+        if runs := self._chosen():
+            self.ask_tag(runs)
+
+    def action_note(self) -> None:
+        runs = self.query_one(RunList)
+        if (row := runs.row_at_cursor) is not None:
+            self.edit_note(row.id)
+
+    def action_archive(self) -> None:
+        names = self._names()
+
+        def archive() -> str:
+            told = operations.archive(self.host.home, names)
+            self.app.call_from_thread(self._list_again)
+            return told
+
+        if names:
+            self.do(archive)
+
+    def _list_again(self) -> None:
+        self._listed = None
+        self.query_one(RunList).marked.clear()
+        self.reload()
+
+    def action_delete(self) -> None:
+        if names := self._names():
+            self.confirm_delete(names)
+
+    def action_compare(self) -> None:
+
+        keys = self.query_one(RunList).marked
+        studies = {run.study_id for run in self.host.browse.runs(k for k in keys if k > 0).values()}
+        studies |= {s.id for s in self.host.browse.studies(-k for k in keys if k < 0).values()}
+        if len(studies) < 2 or self.host.options.read_only:
+            self.host.open_comparisons()
+        else:
+            self.host.open_new_comparison(sorted(studies))
+
+    def action_query(self) -> None:
+
+        self.host.open_query()
+
+    def action_copy_id(self) -> None:
+        row = self.query_one(RunList).row_at_cursor
+        if row is not None:
+            self.app.copy_to_clipboard(row.id)
+            self.host.inform(f"copied {row.id}")
+
+    def action_leave(self) -> None:
+        self.app.exit()
+
+    def pointless(self, action: str) -> bool:
+        runs = self.query_one(RunList)
+        if action in ("compare", "query"):  # comparisons may be there, though their runs are gone
+            return self.has_class("-empty")
+        if action == "preview":
+            return self._next_preview is None or not self.host.options.low_bandwidth
+        if runs.marked or action not in ("pause", "cancel", "retry"):
+            return False
+        row = runs.row_at_cursor
+        if row is None:
+            return True
+        states = {row.state} if isinstance(row, RunRow) else set(map(State, row.states))
+        if action == "retry":
+            return not states & AGAIN
+        return states <= ENDED
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "demo" and not self.has_class("-empty"):
+            return False
+        if self.has_class("-empty") and action in _OF_RUNS:
+            return False
+        return super().check_action(action, parameters)
+
+    def _welcome(self) -> Text:
+        palette = self.host.palette
+        text = Text()
+        text.append("dexter-tui\n", f"bold {palette.primary}")
+        text.append("finds out what an image classifier looks for, and says it in words\n\n")
+        text.append("There are no runs here yet.\n\n", palette.dim)
+        if self.host.options.read_only:
+            text.append("read-only: start a run in another terminal", palette.warn)
+            return text
+        for key, told in (
+            ("d", "run the demo: what does a biased classifier take for a waterbird?"),
+            ("n", "make a run of your own"),
+            ("?", "all keys"),
+        ):
+            text.append(f" {key} ", f"bold {palette.accent}")
+            text.append(f" {told}\n")
+        return text

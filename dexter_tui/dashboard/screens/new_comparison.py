@@ -1,0 +1,145 @@
+"""A form for a comparison: what `dexter-tui compare` can be told."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+
+from dexter.config import PRESETS
+from dexter.errors import InputError
+from dexter.reasoning.settings import FIELDS, CompareSettings
+from dexter_tui import field_flags
+from dexter_tui.analysis.comparison_request import Request, look
+from dexter_tui.dashboard import operations
+from dexter_tui.dashboard.screens.form_screen import (
+    Checked,
+    FormScreen,
+    as_text,
+    fuzzy,
+    setting_row,
+)
+from dexter_tui.dashboard.widgets.form import Form, Row
+
+# What is not a setting of `CompareSettings`, and what it is.
+_OWN = {
+    "classifiers": "two to eight classifiers, or studies by their ids, parted by commas",
+    "class": "a label or index, several parted by semicolons; of studies alone, theirs",
+    "baseline": "hold the others against this one",
+    "run missing": "first search where a classifier has no finished study",
+    "seeds": "runs of such a search",
+    "preset": "settings of such a search; without it, those of the others",
+}
+
+
+class NewComparisonScreen(FormScreen):
+    """Which classifiers, on what class, with what settings."""
+
+    TITLE = "New comparison"
+    FIRST = ("classifiers", "class", "run missing", "concepts")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def rows(self) -> list[Row]:
+        fields = CompareSettings.model_fields
+        return [
+            Row("classifiers", "classifiers", ", ".join(self._names)),
+            Row("class", "class"),
+            setting_row("concepts", fields["concepts"]),
+            Row("baseline", "baseline"),
+            Row("", ""),
+            Row("", "Searches that are missing"),
+            Row("run missing", "run missing", "", "no", ("", "yes", "no")),
+            Row("seeds", "seeds", "", "3"),
+            Row("preset", "preset", "", "", ("", *PRESETS)),
+            Row("", ""),
+            Row("", "Evidence"),
+            *(
+                setting_row(name, fields[name], default=as_text(fields[name].default))
+                for name in FIELDS
+                if name != "concepts"
+            ),
+        ]
+
+    def help_of(self, row: Row) -> Text:
+        if row.name in _OWN:
+            return Text(f"{_OWN[row.name]}\n")
+        return self.field_help(row.name, CompareSettings.model_fields[row.name])
+
+    def offers(self, row: Row) -> list[str]:
+        if row.name not in ("classifiers", "class"):
+            return super().offers(row)
+        # The last of several is completed; those that are there are not offered again.
+        mark = "," if row.name == "classifiers" else ";"
+        *before, last = [part.strip() for part in row.value.split(mark)]
+        known = [one for one in self._offers.get(row.name, []) if one not in before]
+        if last in known:
+            return []
+        return [f"{mark} ".join([*before, one]) for one in fuzzy(last, known)]
+
+    def load(self, wish: dict[str, str]) -> Checked:
+        from dexter.classifiers import list_classifiers
+        from dexter.model_folders import roots
+        from store import Store, StoreError
+
+        offers = dict(self._offers)
+        if "classifiers" not in offers:
+            offers["classifiers"] = [info.spec for info in list_classifiers(roots())]
+        try:
+            request = _request(wish)
+            with Store.open(self.host.home) as store:
+                sides, missing = look(store, request)
+        except (InputError, StoreError) as error:
+            # The command line's spelling back to the row's.
+            name = str(error).partition(":")[0].removeprefix("--").replace("-", "_")
+            return Checked(str(error), True, name if name in wish else None, offers)
+        offers["baseline"] = [side.name for side in sides[0]]
+        line = f"{len(sides[0])} classifiers"
+        line += f", {len(sides)} classes" if len(sides) > 1 else ""
+        line += f"; {missing} runs first" if missing else ""
+        return Checked(line, False, None, offers)
+
+    def action_start(self) -> None:
+
+        try:
+            request = _request(self.query_one(Form).values())
+        except InputError as error:
+            self.host.complain(str(error))
+            return
+
+        def show(found: str | None) -> None:
+            self.leave_form()
+            if found is not None:
+                self.host.open_comparison(found)
+
+        def start() -> str:
+            found = operations.compare(self.host.home, request)
+            self.app.call_from_thread(show, found)
+            if found is None:
+                return "searches first; then the comparison starts by itself, see logs/compare.log"
+            return "the comparison is on its way; it goes on without this window"
+
+        self.host.inform("checking and starting")
+        self.do(start, group="start")
+
+
+def _request(values: Mapping[str, str]) -> Request:
+    """What the form asks for. InputError names the row that is wrong."""
+    seeds = values["seeds"] or "3"
+    if not seeds.isdecimal() or not 1 <= int(seeds) <= 1000:
+        raise InputError(f"seeds: {seeds!r} is not from 1 to 1000")
+    given = {name: values[name] for name in FIELDS if values[name]}
+    settings = CompareSettings.from_values(field_flags.given(given, CompareSettings))
+    return Request(
+        names=list(dict.fromkeys(_parts(values["classifiers"], ","))),
+        settings=settings,
+        classes=_parts(values["class"], ";"),
+        baseline=values["baseline"] or None,
+        run_missing=values["run missing"] == "yes",
+        seeds=int(seeds),
+        preset=values["preset"] or None,
+    )
+
+
+def _parts(text: str, mark: str) -> list[str]:
+    return [part.strip() for part in text.split(mark) if part.strip()]

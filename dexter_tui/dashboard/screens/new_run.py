@@ -1,0 +1,165 @@
+"""A form for new runs, made from `RunConfig` itself: its fields, types, checks and descriptions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.text import Text
+
+from dexter.config import PRESETS, RunConfig
+from dexter.errors import InputError
+from dexter_tui import field_flags
+from dexter_tui.dashboard import operations
+from dexter_tui.dashboard.screens.form_screen import Checked, FormScreen, as_text, setting_row
+from dexter_tui.dashboard.widgets.form import Form, Row
+from dexter_tui.formatting import duration, size
+
+_SEEDS_NOTE = "so many runs"
+
+# Headings, each before the field that it names.
+_GROUPS = {
+    "labels": "Classifier",
+    "template": "Prompt",
+    "temperature": "Sampling",
+    "generator": "Generator",
+    "straight_through": "Gradient",
+    "class_loss": "Objective",
+    "steps": "Loop",
+    "frames": "Results",
+    "device": "Machine",
+}
+_FIRST = ("classifier", "class_name")
+
+
+class NewRunScreen(FormScreen):
+    """Classifier and class first, then all else; what it will take below."""
+
+    TITLE = "New runs"
+    FIRST = (*_FIRST, "seeds", "preset")
+
+    def __init__(self, start: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self._start = dict(start or {})
+        preset = str(self._start.get("preset", "default" if start else "quick"))
+        self._preset = preset if preset in PRESETS else "default"
+
+    def rows(self) -> list[Row]:
+        fields = RunConfig.model_fields
+        rows = [setting_row(name, fields[name], as_text(self._start.get(name))) for name in _FIRST]
+        rows.append(Row("seeds", "seeds", self._seeds(), note=_SEEDS_NOTE))
+        rows.append(Row("preset", "preset", self._preset, values=list(PRESETS)))
+        for name, field in fields.items():
+            if name in (*_FIRST, *field_flags.NOT_FLAGS):
+                continue
+            if name in _GROUPS:
+                rows += [Row("", ""), Row("", _GROUPS[name])]
+            value = as_text(self._start.get(name))
+            rows.append(setting_row(name, field, value, self._default(name)))
+        return rows
+
+    def _seeds(self) -> str:
+        return "3" if "seed" not in self._start else f"{int(self._start['seed']) + 1}"
+
+    def _default(self, name: str) -> str:
+        field = RunConfig.model_fields[name]
+        preset = PRESETS[self._preset]
+        return as_text(preset.get(name, None if field.is_required() else field.default))
+
+    # Checking
+
+    def changed(self, form: Form) -> None:
+        if form["preset"].value != self._preset:
+            self._preset = form["preset"].value
+            for row in form.rows:
+                if row.name in RunConfig.model_fields and row.name not in self.FIRST:
+                    row.placeholder = self._default(row.name)
+            form.refresh()
+
+    def configs(self, values: Mapping[str, str]) -> list[RunConfig]:
+        """The runs that the form describes. InputError names the field that is wrong."""
+        given: dict[str, object] = {}
+        for name, value in values.items():
+            if value and name not in ("seeds", "preset"):
+                given[name] = {"yes": True, "no": False}.get(value, value)
+        count = values["seeds"] or "1"
+        if not count.isdecimal() or not 1 <= int(count) <= 1000:
+            raise InputError(f"seeds: {count!r} is not from 1 to 1000")
+        try:
+            return field_flags.configs(values["preset"], range(int(count)), given)
+        except InputError as error:
+            # The command line's spelling back to the field's.
+            text = str(error)
+            for name in RunConfig.model_fields:
+                if text.startswith(f"{field_flags.flag(name)}:"):
+                    raise InputError(f"{name}:{text[len(field_flags.flag(name)) + 1 :]}") from None
+            raise
+
+    def load(self, wish: dict[str, str]) -> Checked:
+        from dexter.classifiers import class_index, list_classifiers
+        from dexter.model_folders import roots
+        from dexter.planning.estimate import estimate
+        from dexter_tui.jobs.describe import describe
+
+        classifiers = self._offers.get("classifier") or [
+            info.spec for info in list_classifiers(roots())
+        ]
+        offers: dict[str, list[str]] = {"classifier": classifiers}
+        try:
+            if wish["classifier"]:
+                probe = RunConfig.from_preset(
+                    "default", classifier=wish["classifier"], class_name="0",
+                    **({"labels": wish["labels"]} if wish["labels"] else {}),
+                )  # fmt: skip
+                if not wish["classifier"].startswith("python:"):
+                    try:
+                        info = describe(probe)
+                    except InputError as error:
+                        raise InputError(f"classifier: {error}") from None
+                    offers["class_name"] = info.labels
+                    if wish["class_name"]:
+                        try:
+                            class_index(info.labels, wish["class_name"])
+                        except InputError as error:
+                            raise InputError(f"class_name: {error}") from None
+            configs = self.configs(wish)
+            expected = estimate(configs[0])
+        except InputError as error:
+            name, colon, _ = str(error).partition(":")
+            return Checked(str(error), True, name if colon else None, offers)
+        count = len(configs)
+        line = (
+            f"{count} run{'s' if count > 1 else ''}, up to {duration(expected.total_seconds)} and "
+            f"{size(expected.peak_bytes)} each, by formula"
+        )
+        return Checked(line, False, None, offers)
+
+    # Help
+
+    def note(self, row: Row) -> str:
+        if row.name == "seeds":
+            return _SEEDS_NOTE
+        if row.placeholder and row.value:
+            return f"preset: {row.placeholder}" if row.value != row.placeholder else ""
+        return ""
+
+    def help_of(self, row: Row) -> Text:
+        if row.name in RunConfig.model_fields and row.name != "preset":
+            return self.field_help(row.name, RunConfig.model_fields[row.name])
+        if row.name == "seeds":
+            return Text("how many runs, each with another seed; words that several find are firm\n")
+        return Text("settings to start from; what you fill in goes before them\n")
+
+    def action_start(self) -> None:
+        try:
+            configs = self.configs(self.wish())
+        except InputError as error:
+            self.host.complain(str(error))
+            return
+        home = self.host.home
+
+        def start() -> str:
+            ids = operations.enqueue(home, configs)
+            self.app.call_from_thread(self.leave_form)
+            return f"{len(ids)} run{'s' if len(ids) > 1 else ''} queued"
+
+        self.host.inform("checking and queueing")
+        self.do(start, group="start")

@@ -1,0 +1,240 @@
+"""Questions in SQL: what there is to ask about, what was asked before, and the answer."""
+
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.widgets import TextArea
+
+from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import Lines, fit, strip_of
+from dexter_tui.dashboard.host import host_of
+from dexter_tui.dashboard.screens.base import DataScreen, entitle
+from dexter_tui.dashboard.widgets.keybar import KeyBar
+from dexter_tui.dashboard.widgets.tabs import TextPage
+from dexter_tui.formatting import clean
+from store.errors import StoreError
+from store.reading import queries
+
+_WIDEST = 48  # cells of a column
+_KEPT = 200  # questions
+_KEYWORDS = (
+    "SELECT FROM WHERE GROUP BY ORDER LIMIT HAVING JOIN LEFT ON AND OR NOT NULL DISTINCT COUNT "
+    "MATCH LIKE BETWEEN DESC CASE WHEN THEN ELSE END WITH"
+)
+
+
+class AnswerView(ScrollView, Lines, can_focus=True):
+    """Rows and columns; only the lines in sight are drawn."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.answer: queries.Answer | None = None
+        self._widths: list[int] = []
+        self._told = Text()
+
+    def tell(self, told: Text) -> None:
+        """Words in place of an answer."""
+        self.answer, self._told = None, told
+        self.virtual_size = Size(self.size.width, len(told.plain.splitlines()))
+        self.refresh()
+
+    def show(self, answer: queries.Answer) -> None:
+        """Another answer."""
+        self.answer = answer
+        texts = [answer.columns, *([_shown(v) for v in row] for row in answer.rows[:500])]
+        self._widths = [min(max(map(len, column)), _WIDEST) for column in zip(*texts, strict=True)]
+        width = sum(self._widths) + 2 * len(self._widths)
+        self.virtual_size = Size(width, len(answer.rows) + 1)
+        self.scroll_to(0, 0, animate=False, force=True)
+        self.refresh()
+
+    def line(self, y: int) -> Strip:
+        palette, width = host_of(self).palette, self.size.width
+        if self.answer is None:
+            lines = self._told.split("\n")
+            at = self.scroll_offset.y + y
+            return strip_of(lines[at] if at < len(lines) else Text(), width)
+        row = self.scroll_offset.y + y - 1
+        if y == 0:
+            values, style = list(self.answer.columns), palette.dim
+        elif row < len(self.answer.rows):
+            values, style = [_shown(v) for v in self.answer.rows[row]], ""
+        else:
+            return Strip.blank(width)
+        text = Text(no_wrap=True)
+        for value, room in zip(values, self._widths, strict=True):
+            text.append(f"{fit(value, room):<{room}}  ", style)
+        whole = strip_of(text, max(self.virtual_size.width, 1))
+        x = self.scroll_offset.x
+        return whole.crop(x, x + width).adjust_cell_length(width)
+
+
+def _shown(value: object) -> str:
+    from dexter_tui.presentation.answers import shown
+
+    return clean(shown(value).replace("\n", " "))
+
+
+class QueryScreen(DataScreen):
+    """Schema, question, answer."""
+
+    BINDINGS = bindings("query")
+    AUTO_FOCUS = "#sql"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._schema: dict[str, list[str]] = {}
+        self._past: list[str] = []
+        self._place = 0
+        self._asking = False
+        self._fitting: tuple[str, list[str], int] = ("", [], 0)
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(id="query-body"):
+            with Vertical(id="query-left"):
+                area = TextArea(id="sql", classes="panel", tab_behavior="focus")
+                area.border_title = "SQL"
+                yield area
+                answer = AnswerView(id="answer", classes="panel")
+                answer.border_title = "Answer"
+                yield answer
+            schema = TextPage(id="query-schema", text_id="query-schema-text")
+            schema.border_title = "Views and tables"
+            yield schema
+        yield KeyBar()
+
+    @property
+    def _file(self) -> Path:
+        return self.host.home / "query_history.jsonl"
+
+    def load(self, wish: object) -> tuple[dict[str, list[str]], list[str]]:
+        if not self.host.browse.path.exists():
+            return {}, []
+        past: list[str] = []
+        with suppress(OSError, ValueError):
+            lines = self._file.read_text(encoding="utf-8").splitlines()[-_KEPT:]
+            past = [str(json.loads(line)) for line in lines]
+        return queries.schema(self.host.browse.path), past
+
+    def show(self, data: tuple[dict[str, list[str]], list[str]]) -> None:
+        if self._schema:
+            return
+        self._schema, past = data
+        self._past = past
+        self._place = len(past)
+        palette = self.host.palette
+        text = Text()
+        for name, columns in self._schema.items():
+            stable = name in queries.VIEWS or name == "search"
+            text.append(f"{clean(name)}\n", f"bold {palette.primary if stable else palette.text}")
+            text.append("".join(f"  {clean(column)}\n" for column in columns), palette.dim)
+        self.query_one("#query-schema", TextPage).put(text)
+        if self.query_one(AnswerView).answer is None and not self._asking:
+            told = Text("Some to begin with; F3 brings them to the editor\n\n", palette.dim)
+            for number, (title, sql) in enumerate(queries.EXAMPLES, 1):
+                told.append(f"{number:>2}  {title}\n", "bold")
+                told.append(f"    {sql}\n", palette.dim)
+            self.query_one(AnswerView).tell(told)
+
+    # Keys
+
+    def action_run(self) -> None:
+        sql = self.query_one("#sql", TextArea).text.strip()
+        if not sql or self._asking:
+            return
+        self._asking = True
+        entitle(self.query_one(AnswerView), "Answer: asking")
+        if not self._past or self._past[-1] != sql:
+            self._past.append(sql)
+        self._place = len(self._past)
+        self._remember(sql)
+        self.run_worker(lambda: self._ask(sql), thread=True, exit_on_error=False, group="query")
+
+    def _ask(self, sql: str) -> None:
+        try:
+            answer = queries.ask(self.host.browse.path, sql)
+        except StoreError as refused:
+            self.app.call_from_thread(self._refused, str(refused))
+        except Exception as defect:
+            self.app.call_from_thread(self._refused, f"{type(defect).__name__}: {defect}")
+        else:
+            self.app.call_from_thread(self._answered, answer)
+
+    def _refused(self, told: str) -> None:
+        self._asking = False
+        view = self.query_one(AnswerView)
+        entitle(view, "Answer: refused")
+        view.tell(Text(clean(told), self.host.palette.bad))
+
+    def _answered(self, answer: queries.Answer) -> None:
+        self._asking = False
+        view = self.query_one(AnswerView)
+        view.show(answer)
+        told = f"Answer: {len(answer.rows):,} rows, {1000 * answer.seconds:.0f} ms"
+        entitle(view, told + (f"; {answer.cut}" if answer.cut else ""))
+
+    def _remember(self, sql: str) -> None:
+        if self.host.options.read_only:
+            return
+        with suppress(OSError):
+            new = not self._file.exists()
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(sql) + "\n")
+            if new:
+                self._file.chmod(0o600)
+
+    def action_history(self, by: int) -> None:
+        past = [*(sql for _, sql in reversed(queries.EXAMPLES)), *self._past]
+        before = len(queries.EXAMPLES)
+        place = max(0, min(self._place + before + by, len(past)))
+        self._place = place - before
+        self._put(past[place] if place < len(past) else "")
+
+    def _put(self, text: str) -> None:
+        area = self.query_one("#sql", TextArea)
+        area.text = text
+        area.move_cursor(area.document.end)
+
+    def action_complete(self) -> None:
+        area = self.query_one("#sql", TextArea)
+        if self.focused is not area:
+            self.focus_next()
+            return
+        row, column = area.cursor_location
+        line = area.document.get_line(row)[:column]
+        word = re.search(r"\w*$", line)
+        part = word[0] if word else ""
+        last, fitting, at = self._fitting
+        if part and part == last and fitting:  # again: the next that fits
+            at = (at + 1) % len(fitting)
+        else:
+            names = [*self._schema, *(c for own in self._schema.values() for c in own)]
+            names += _KEYWORDS.split()
+            lowered = part.lower()
+            fitting = [n for n in dict.fromkeys(names) if n.lower().startswith(lowered)]
+            at = 0
+        if not part or not fitting:
+            return
+        self._fitting = (fitting[at], fitting, at)
+        area.replace(fitting[at], (row, column - len(part)), (row, column))
+
+    def action_copy(self) -> None:
+        answer = self.query_one(AnswerView).answer
+        if answer is None:
+            return
+        from dexter_tui.presentation.answers import csv_text
+
+        self.app.copy_to_clipboard(csv_text(answer))
+        self.host.inform(f"copied {len(answer.rows):,} rows")
+
+    def action_back(self) -> None:
+        self.app.pop_screen()

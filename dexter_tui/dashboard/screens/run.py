@@ -1,0 +1,567 @@
+"""One run, live or finished: charts, words, frames, prompts, settings and log around one step.
+
+All pages follow one cursor. While the run goes on the cursor stays on its newest step; moved away,
+it stays where it is. A replay moves it along at so many steps a second.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Grid, Horizontal, Vertical, VerticalScroll
+from textual.timer import Timer
+from textual.widgets import ContentSwitcher, Static
+
+from dexter_tui.dashboard import operations
+from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import TextLines, fit
+from dexter_tui.dashboard.screens.base import entitle
+from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
+from dexter_tui.dashboard.widgets.chart import Axis, Chart, CursorWanted
+from dexter_tui.dashboard.widgets.claim_list import interval_bar
+from dexter_tui.dashboard.widgets.gallery import Gallery
+from dexter_tui.dashboard.widgets.keybar import KeyBar
+from dexter_tui.dashboard.widgets.log_view import LogView, tail
+from dexter_tui.dashboard.widgets.picture import Picture
+from dexter_tui.dashboard.widgets.ribbons import Ribbons
+from dexter_tui.dashboard.widgets.summaries import (
+    fitted,
+    frame_caption,
+    local_time,
+    settings_text,
+    state_parts,
+    words_table,
+)
+from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
+from dexter_tui.formatting import clean, short_path, short_spec, size
+from store.reading.browse import FrameRow, PromptRow, RunRow, StepRow, WordGainRow
+from store.states import AGAIN, ENDED
+
+REPLAY_SECONDS = 0.2  # between two pictures of a replay
+SLOW_REPLAY_SECONDS = 1.0
+SPEEDS = (1, 2, 5, 10, 20, 50, 100)  # steps a second
+
+_BAR = 16  # columns of a word's interval
+
+# Charts that every run has; those of the single losses come behind.
+CHARTS: tuple[tuple[str, Callable[[StepRow], float | None]], ...] = (
+    ("p(class)", lambda step: step.target_probability),
+    ("loss", lambda step: step.losses.get("total")),
+    ("best loss", lambda step: step.best_loss),
+    ("entropy", lambda step: step.entropy),
+)
+
+
+class Wish(NamedTuple):
+    """What is known already."""
+
+    after: int
+    attempt: int
+    page: str
+
+
+class Found(NamedTuple):
+    """What was read of the run."""
+
+    run: RunRow | None
+    labels: list[str]
+    steps: list[StepRow]
+    after: int
+    frames: list[FrameRow]
+    prompts: list[PromptRow]
+    gains: list[WordGainRow]
+    log: list[str] | None
+
+
+class StepsPage(VerticalScroll, can_focus=True, inherit_bindings=False):
+    """A page with the axis of steps: left, right, home and end are the cursor's."""
+
+    BINDINGS = bindings("chart")
+
+    def action_log_scale(self) -> None:
+        _run(self).log_scale()
+
+    def action_zoom(self, by: int) -> None:
+        _run(self).zoom(by)
+
+
+def _run(widget: VerticalScroll) -> "RunScreen":
+    assert isinstance(widget.screen, RunScreen)
+    return widget.screen
+
+
+class RunScreen(PagesScreen):
+    """A run."""
+
+    BINDINGS = bindings("run", "pages")
+    PAGES: ClassVar = (
+        ("charts", "Charts"),
+        ("words", "Words"),
+        ("frames", "Frames"),
+        ("prompts", "Prompts"),
+        ("config", "Config"),
+        ("log", "Log"),
+    )
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.run_row: RunRow | None = None
+        self.steps: list[StepRow] = []
+        self.numbers: list[int] = []
+        self.frames: list[FrameRow] = []
+        self.labels: list[str] = []
+        self.cursor = 1
+        self.following = True
+        self._log = False
+        self._window: tuple[int, int] | None = None
+        self._speed = 2
+        self._player: Timer | None = None
+        self._charts: dict[str, Chart] = {}
+        self._captioned: FrameRow | None = None
+
+    def compose(self) -> ComposeResult:
+        yield TextLines(id="title")
+        yield TabBar(id="tabs")
+        with Horizontal(id="run-body"):
+            with ContentSwitcher(id="pages", initial="charts"):
+                with StepsPage(id="charts"):
+                    yield Grid(id="chart-grid")
+                with StepsPage(id="words", classes="panel page"):
+                    yield Ribbons(id="ribbons")
+                    yield TextLines(id="words-here")
+                yield Gallery(id="frames", classes="panel page")
+                yield TextPage(id="prompts", text_id="prompts-text")
+                yield TextPage(id="config", text_id="config-text")
+                yield LogView(id="log", classes="panel page")
+            with Vertical(id="inspector", classes="panel"):
+                yield Picture(self.host.pictures, id="at-cursor")
+                yield Static(id="at-cursor-caption")
+                yield TextLines(id="at-cursor-words")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.draw_tabs()
+        self.focus_page()
+
+    # Reading
+
+    def wish(self) -> Wish:
+        after = self.steps[-1].step if self.steps else 0
+        attempt = self.run_row.attempt if self.run_row else 0
+        return Wish(after, attempt, self.PAGES[self.page][0])
+
+    def load(self, wish: Wish) -> Found:
+        browse = self.host.browse
+        key = browse.find(self.run_id)
+        run = browse.runs([key]).get(key) if key is not None else None
+        if run is None:
+            return Found(None, [], [], 0, [], [], [], None)
+        # Another attempt goes on behind a checkpoint and replaces steps.
+        after = wish.after if run.attempt == wish.attempt else 0
+        study = browse.find(run.study_id)
+        labels = browse.studies([-study])[-study].labels if study is not None else []
+        return Found(
+            run,
+            labels,
+            browse.steps(run.id, after=after),
+            after,
+            browse.frames(run.id),
+            browse.prompts(run.id) if wish.page == "prompts" else [],
+            browse.word_gains(run.id) if wish.page == "prompts" else [],
+            tail(browse.log(run.id)) if wish.page == "log" else None,
+        )
+
+    def show(self, data: Found) -> None:
+        if data.run is None:
+            self.leave(f"run {self.run_id} is not in the store any more")
+            return
+        self.run_row, self.labels, self.frames = data.run, data.labels, data.frames
+        if data.after == 0:
+            self.steps = data.steps
+        else:
+            self.steps += [step for step in data.steps if step.step > self.steps[-1].step]
+        self.numbers = [step.step for step in self.steps]
+        if self.following and self.numbers and self._player is None:
+            self.cursor = self.numbers[-1]
+        page = self.PAGES[self.page][0]
+        if page == "prompts":
+            text = self._prompts_text(data.prompts).append_text(self._gains_text(data.gains))
+            self.query_one("#prompts", TextPage).put(text)
+        if page == "config":
+            self._show_config()
+        if data.log is not None:
+            self.query_one(LogView).show_lines(data.log)
+        self.query_one(Gallery).show(self.frames)
+        if self.following:
+            self._select_tile()
+        self._make_charts()
+        self._show_title()
+        self.draw()
+        self.refresh_bindings()
+
+    def page_changed(self) -> None:
+        self.reload()
+        self.draw()
+
+    # Drawing
+
+    def _show_title(self) -> None:
+        run, palette, signs = self.run_row, self.host.palette, self.host.signs
+        if run is None:
+            return
+        asked = Text(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
+        asked.append(clean(run.class_name), f"bold {palette.accent}")
+        parts = [
+            (10, Text(clean(run.id), f"bold {palette.primary}")),
+            (9, asked),
+            (6, Text(f"seed {run.seed}", palette.dim)),
+            *state_parts(run, palette, signs),
+        ]
+        text = fitted(parts, self.query_one("#title").size.width or self.size.width)
+        if run.error:
+            text.append(f"  {clean(run.error)}", palette.bad)
+        self._put("#title", text)
+
+    @property
+    def axis(self) -> Axis:
+        """What all pages share."""
+        last = self.numbers[-1] if self.numbers else 1
+        total = self.run_row.steps_total if self.run_row else None
+        if self.run_row and self.run_row.state not in ENDED and total:
+            last = max(last, total)  # room for what is to come
+        first, last = self._window or (1, max(last, 2))
+        return Axis(first, last, self.cursor)
+
+    def _make_charts(self) -> None:
+        """One for each row of numbers that the run has."""
+        if not self.steps:
+            return
+        names = [name for name, _ in CHARTS]
+        names += sorted(set(self.steps[-1].losses) - {"total"})
+        grid = self.query_one("#chart-grid", Grid)
+        for series, name in enumerate(names):
+            if name not in self._charts:
+                self._charts[name] = Chart(name, series=series, classes="chart panel")
+                grid.mount(self._charts[name])
+        across = 2 if self.has_class("-huge") else 1
+        # As tall as the page, or, where that were too little for a curve, taller.
+        grid.styles.min_height = -(-len(self._charts) // across) * (9 if across == 2 else 7)
+
+    def on_resize(self) -> None:
+        self._make_charts()
+        self._show_title()
+
+    def draw(self) -> None:
+        """All that follows the cursor, on the page in sight and beside it."""
+        axis, page = self.axis, self.PAGES[self.page][0]
+        if page == "charts":
+            getters = dict(CHARTS)
+            for name, chart in self._charts.items():
+                get = getters.get(name) or _loss(name)
+                values = [get(step) for step in self.steps]
+                # Log-odds go below 0, where a logarithm shows nothing.
+                above = all(value > 0 for value in values if value is not None)
+                chart.show(self.numbers, values, axis, log=self._log and above and "loss" in name)
+        elif page == "words":
+            self.query_one(Ribbons).show(self.steps, axis)
+        self._show_cursor()
+        self.draw_tabs()
+
+    def _show_cursor(self) -> None:
+        run = self.run_row
+        step = self.step_at_cursor
+        if run is None:
+            return
+        palette = self.host.palette
+        inspector = self.query_one("#inspector")
+        entitle(inspector, f"Step {self.cursor}" if step else "No steps yet")
+        frame = self.frame_at_cursor
+        picture = self.query_one("#at-cursor", Picture)
+        picture.sha256 = frame and frame.sha256
+        if picture.display != (frame is not None):
+            picture.display = frame is not None
+        caption = frame_caption(frame, self.labels, palette) if frame else Text()
+        width = max(self.query_one("#at-cursor-words").size.width, 30)
+        at_end = self.following and run.state in ENDED
+        shown = run if at_end else run._replace(words=[])
+        words = words_table(shown, step, width, palette)
+        if step is not None:
+            words.append("\n\n")
+            for name, value in {
+                "p(class)": step.target_probability,
+                "loss": step.losses.get("total"),
+                "best loss": step.best_loss,
+                "entropy": step.entropy,
+                "temperature": step.temperature,
+                "seconds": step.seconds,
+            }.items():
+                if value is not None:
+                    words.append(f"{name:<14}", palette.dim).append(f"{value:.4g}\n")
+        if frame != self._captioned:
+            self._captioned = frame
+            self.query_one("#at-cursor-caption", Static).update(caption)
+        self._put("#at-cursor-words", words)
+        if self.PAGES[self.page][0] == "words":
+            self._put("#words-here", words)
+
+    def _put(self, selector: str, text: Text) -> None:
+        self.query_one(selector, TextLines).put(text)
+
+    def tabs_right(self) -> Text:
+        palette = self.host.palette
+        text = Text()
+        if self._player is not None:
+            text.append(f"replay {SPEEDS[self._speed]}/s  ", palette.accent)
+        elif self.following and self.run_row and self.run_row.state not in ENDED:
+            text.append("live  ", palette.active)
+        if self._log:
+            text.append("log  ", palette.accent)
+        if self.numbers:
+            axis = self.axis
+            text.append(f"step {self.cursor}", "bold")
+            if self._player is None:
+                window = f" of {axis.first}{self.host.signs.dash}{axis.last} "
+                text.append(window, palette.dim)
+        return text
+
+    @property
+    def step_at_cursor(self) -> StepRow | None:
+        """The step that is looked at."""
+        at = bisect_right(self.numbers, self.cursor)
+        return self.steps[at - 1] if at else None
+
+    @property
+    def frame_at_cursor(self) -> FrameRow | None:
+        """The picture selected among the frames, else the last preview up to the cursor."""
+        gallery = self.query_one(Gallery)
+        if self.PAGES[self.page][0] == "frames" and gallery.selected is not None:
+            return gallery.selected
+        previews = [f for f in self.frames if f.kind == "preview" and f.step <= self.cursor]
+        return previews[-1] if previews else None
+
+    # The cursor
+
+    def go(self, step: int) -> None:
+        """Put the cursor on a step."""
+        if not self.numbers:
+            return
+        self.cursor = max(self.numbers[0], min(step, self.numbers[-1]))
+        self.following = self.cursor == self.numbers[-1]
+        if self._window is not None:
+            first, last = self._window
+            span = last - first
+            if self.cursor < first:
+                self._window = (self.cursor, self.cursor + span)
+            elif self.cursor > last:
+                self._window = (self.cursor - span, self.cursor)
+        self._select_tile()
+        self.draw()
+
+    def _select_tile(self) -> None:
+        tiles = [
+            k for k, f in enumerate(self.frames) if f.kind == "preview" and f.step <= self.cursor
+        ]
+        if tiles:
+            self.query_one(Gallery).select(tiles[-1])
+
+    def action_step(self, by: int) -> None:
+        self.stop_replay()
+        self.go(self.cursor + by)
+
+    def action_first_step(self) -> None:
+        self.stop_replay()
+        self.go(1)
+
+    def action_follow(self) -> None:
+        self.stop_replay()
+        if self.numbers:
+            self.go(self.numbers[-1])
+
+    @on(CursorWanted)
+    def _clicked(self, message: CursorWanted) -> None:
+        self.stop_replay()
+        self.go(message.step)
+
+    @on(Gallery.Selected)
+    def _tile_selected(self, message: Gallery.Selected) -> None:
+        if message.frame.kind == "preview":
+            self.cursor = message.frame.step
+            self.following = bool(self.numbers) and self.cursor == self.numbers[-1]
+        self.draw()
+
+    def zoom(self, by: int) -> None:
+        """Half or twice as many steps in sight, around the cursor; 0 for all."""
+        self._window, axis = (None, self.axis)
+        if by:
+            span = max((axis.last - axis.first) // 2 if by > 0 else (axis.last - axis.first) * 2, 4)
+            whole = self.axis
+            if span < whole.last - whole.first:
+                first = max(whole.first, min(self.cursor - span // 2, whole.last - span))
+                self._window = (first, first + span)
+        self.draw()
+
+    def log_scale(self) -> None:
+        """Losses that stay above 0 on a logarithmic scale, or back."""
+        self._log = not self._log
+        self.draw()
+
+    # Replay
+
+    def action_replay(self) -> None:
+        if self._player is not None:
+            self.stop_replay()
+            self.draw()
+            return
+        if len(self.numbers) < 2:
+            return
+        if self.cursor >= self.numbers[-1]:
+            self.cursor = self.numbers[0]
+        slow = self.host.options.low_bandwidth
+        seconds = SLOW_REPLAY_SECONDS if slow else REPLAY_SECONDS
+        self._position = float(self.cursor)
+        self._player = self.set_interval(seconds, lambda: self._play(seconds))
+        self.draw()
+
+    def _play(self, seconds: float) -> None:
+        self._position += SPEEDS[self._speed] * seconds
+        self.go(int(self._position))
+        if self.cursor >= self.numbers[-1]:
+            self.stop_replay()
+            self.draw()
+
+    def stop_replay(self) -> None:
+        """The cursor stays where it is."""
+        if self._player is not None:
+            self._player.stop()
+            self._player = None
+
+    def action_speed(self, by: int) -> None:
+        self._speed = max(0, min(self._speed + by, len(SPEEDS) - 1))
+        self.draw_tabs()
+
+    # Pages of text
+
+    def _prompts_text(self, prompts: Sequence[PromptRow]) -> Text:
+        palette = self.host.palette
+        text = Text(no_wrap=True, overflow="ellipsis")
+        if not prompts:
+            return text.append("prompts are ranked when the search ends", palette.dim)
+        text.append(f"{'rank':>4}  {'mean loss':>9}  {'pictures':>8}  words\n", palette.dim)
+        longest = max(len(", ".join(map(clean, prompt.words))) for prompt in prompts)
+        for prompt in prompts:
+            loss = "" if prompt.mean_loss is None else f"{prompt.mean_loss:.3f}"
+            text.append(f"{prompt.rank:>4}  ", palette.dim)
+            text.append(f"{loss:>9}  {prompt.pictures:>8}  ")
+            words = ", ".join(map(clean, prompt.words))
+            text.append(f"{words:<{min(longest, 40)}}", f"bold {palette.accent}")
+            text.append(f"   {clean(prompt.text)}\n", palette.dim)
+        return text
+
+    def _gains_text(self, gains: Sequence[WordGainRow]) -> Text:
+        """Which words carry the prompts, on one scale."""
+        palette, signs = self.host.palette, self.host.signs
+        text = Text(no_wrap=True, overflow="ellipsis")
+        if not gains:
+            return text
+        first, last = min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
+        if first == last:  # all pictures did the same
+            last = 1.0
+        mark = signs.states["succeeded"]
+        text.append(f"\nWhich words carry them ({mark}), by all pictures of the search\n", "bold")
+        header = f"  {'word':<14} {'':<{_BAR}} {'lowers the loss by (95%)':<25}{'pictures':>8}\n"
+        text.append(header, palette.dim)
+        for gain in gains:
+            colour = palette.good if gain.carries else palette.dim
+            text.append(f"{mark if gain.carries else '':<2}", colour)
+            text.append(f"{fit(clean(gain.word), 14):<14} ", f"bold {colour}")
+            interval = (gain.low, gain.gain, gain.high)
+            interval_bar(text, interval, (first, last), _BAR, colour, palette, signs)
+            text.append(f" {gain.gain:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})".ljust(26))
+            text.append(f"{gain.pictures:>8}\n", palette.dim)
+        return text
+
+    def _show_config(self) -> None:
+        run = self.run_row
+        if run is None:
+            return
+        from dexter.config import PRESETS, RunConfig
+
+        # In the order of its fields, which the stored form has not.
+        stored = run.config
+        order = [name for name in RunConfig.model_fields if name in stored]
+        config = {name: stored[name] for name in dict.fromkeys((*order, *stored))}
+        name = str(config.get("preset", "default"))
+        preset: dict[str, object] = {}
+        if name in PRESETS:
+            made = RunConfig.from_preset(name, classifier="any", class_name="any")
+            asked = ("classifier", "class_name", "seed")  # which no preset says
+            preset = {k: v for k, v in made.model_dump(mode="json").items() if k not in asked}
+        facts = {
+            "run": run.id,
+            "study": run.study_id,
+            "attempt": str(run.attempt),
+            "created": local_time(run.created_at),
+            "started": local_time(run.started_at),
+            "ended": local_time(run.ended_at),
+            "stopped because": run.stop_reason or "",
+            "tags": ", ".join(self.host.browse.tags([run.id]).get(run.id, ())),
+            "note": self.host.browse.note(run.id).replace("\n", "; "),
+            "peak memory": size(run.peak_memory_bytes) if run.peak_memory_bytes else "",
+            "files": short_path(self.host.browse.log(run.id).parent),
+        }
+        self.query_one("#config", TextPage).put(
+            settings_text(config, preset, self.host.palette, facts)
+        )
+
+    # Doing
+
+    def action_enlarge(self) -> None:
+        frame = self.frame_at_cursor
+        if frame is not None:
+            self.host.open_picture(self.frames, self.frames.index(frame), self.labels)
+
+    def action_study(self) -> None:
+        if self.run_row is not None:
+            self.host.open_study(self.run_row.study_id)
+
+    def action_again(self) -> None:
+        if self.run_row is not None:
+            self.host.open_new_run(self.run_row.config)
+
+    def action_pause(self) -> None:
+        if (run := self.run_row) is not None:
+            self.do(lambda: operations.pause(self.host.home, [run]))
+
+    def action_cancel(self) -> None:
+        if self.run_row is not None:
+            self.confirm_cancel([self.run_row])
+
+    def action_retry(self) -> None:
+        if (run := self.run_row) is not None:
+            self.do(lambda: operations.retry(self.host.home, [run]))
+
+    def action_tag(self) -> None:
+        if self.run_row is not None:
+            self.ask_tag([self.run_row])
+
+    def action_note(self) -> None:
+        self.edit_note(self.run_id)
+
+    def action_export(self) -> None:
+        self.export([self.run_id])
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        state = self.run_row.state if self.run_row else None
+        if action in ("pause", "cancel") and state in ENDED:
+            return False
+        if action == "retry" and state not in AGAIN:
+            return False
+        return super().check_action(action, parameters)
+
+
+def _loss(name: str) -> Callable[[StepRow], float | None]:
+    return lambda step: step.losses.get(name)

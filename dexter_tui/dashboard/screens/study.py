@@ -1,0 +1,347 @@
+"""One study: its runs, the claims that were tested, captions, words and the report."""
+
+import subprocess
+import time
+from array import array
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import ContentSwitcher, Markdown
+
+from dexter_tui import EXIT_REFUSED
+from dexter_tui.dashboard import operations
+from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import TextLines, bar, fit
+from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
+from dexter_tui.dashboard.widgets.claim_list import ClaimList, claim_details
+from dexter_tui.dashboard.widgets.keybar import KeyBar
+from dexter_tui.dashboard.widgets.log_view import tail
+from dexter_tui.dashboard.widgets.run_list import RunList, template_text
+from dexter_tui.dashboard.widgets.summaries import (
+    local_time,
+    settings_text,
+    stage_progress,
+    stages_text,
+    study_facts,
+)
+from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
+from dexter_tui.formatting import clean, short_spec
+from store.reading.browse import ClaimRow, ReportRow, RunRow, StageRow, StudyRow
+from store.states import State
+
+# Where a report was made, and a page of it is empty all the same.
+_NOTHING = {
+    "claims": "no claims: neither words nor captions suggested anything that can be tested",
+    "captions": "no captions: no captioner was wanted, or no picture was taken for the class",
+    "words": "no words or prompts were looked at",
+    "report": "no report was written",
+}
+
+
+class Found(NamedTuple):
+    """What was read of the study."""
+
+    study: StudyRow | None
+    runs: list[RunRow]
+    tags: dict[str, list[str]]
+    claims: list[ClaimRow]
+    captions: list[tuple[str, int, str]]
+    attribution: list[tuple[str, int, str, float, float, float]]
+    scores: list[tuple[str, str, float, float, float, int]]
+    stages: list[StageRow]
+    report: ReportRow | None
+    report_text: str
+
+
+class StudyScreen(PagesScreen):
+    """A study."""
+
+    BINDINGS = bindings("study", "pages")
+    PAGES: ClassVar = (
+        ("overview", "Runs"),
+        ("claims", "Claims"),
+        ("captions", "Captions"),
+        ("words", "Words"),
+        ("report", "Report"),
+        ("study-config", "Config"),
+    )
+
+    def __init__(self, study_id: str) -> None:
+        super().__init__()
+        self.study_id = study_id
+        self._study: StudyRow | None = None
+        self._stages: list[StageRow] = []
+        self._report_key: int | None = -1
+        self._process: subprocess.Popen[bytes] | None = None  # the report that was started here
+        self._seen: dict[str, tuple[float, int]] = {}  # when how much of a stage was first seen
+
+    def compose(self) -> ComposeResult:
+        yield TextLines(id="title")
+        yield TabBar(id="tabs")
+        with ContentSwitcher(id="pages", initial="overview"):
+            with Vertical(id="overview"):
+                runs = RunList(id="study-runs", classes="panel")
+                runs.border_title = "Runs"
+                yield runs
+                facts = TextLines(id="study-facts", classes="panel")
+                facts.border_title = "Words by seeds"
+                yield facts
+            with Vertical(id="claims"):
+                claims = ClaimList(id="claim-list", classes="panel")
+                claims.border_title = "Claims"
+                yield claims
+                details = TextLines(id="claim-details", classes="panel")
+                details.border_title = "Evidence"
+                yield details
+            yield TextPage(id="captions", text_id="captions-text")
+            yield TextPage(id="words", text_id="words-text")
+            with VerticalScroll(id="report", classes="panel page"):
+                yield TextLines(id="report-hint")
+                yield Markdown(id="report-text", open_links=False)
+            yield TextPage(id="study-config", text_id="study-config-text")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.draw_tabs()
+        self.focus_page()
+
+    def wish(self) -> bool:
+        """Whether the report's text is wanted: what makes it takes half a second to load."""
+        return self.PAGES[self.page][0] == "report"
+
+    def page_changed(self) -> None:
+        self.reload()
+
+    def load(self, wish: bool) -> Found:
+        browse = self.host.browse
+        key = browse.find(self.study_id)
+        study = browse.studies([-key]).get(-key) if key is not None else None
+        if study is None:
+            return Found(None, [], {}, [], [], [], [], [], None, "")
+        report = browse.report(study.id)
+        runs = browse.study_runs(study.id)
+        return Found(
+            study,
+            runs,
+            browse.tags([run.id for run in runs]),
+            browse.claims(study.id),
+            browse.captions(study.id),
+            browse.attribution(study.id),
+            browse.scores(study.id),
+            browse.stages(study.id),
+            report,
+            _markdown(report) if wish and report and report.id != self._report_key else "",
+        )
+
+    def show(self, data: Found) -> None:
+        if data.study is None:
+            self.leave(f"study {self.study_id} is not in the store any more")
+            return
+        self._study, self._stages = data.study, data.stages
+        palette, signs = self.host.palette, self.host.signs
+        runs = self.query_one(RunList)
+        keys = array("q", (run.key for run in data.runs))
+        if keys != runs.keys:
+            runs.show_keys(keys, grouped=True)
+        runs.show_rows({run.key: run for run in data.runs}, {}, data.tags)
+        title = Text(no_wrap=True, overflow="ellipsis")
+        title.append(f"Study {clean(data.study.id)}", f"bold {palette.primary}")
+        title.append(f"  {short_spec(data.study.classifier)} {signs.arrow} ", palette.dim)
+        title.append(clean(data.study.class_name), f"bold {palette.accent}")
+        title.append(f"  {clean(template_text(data.study.settings))}", palette.dim)
+        self._put("#title", title)
+        facts = self.query_one("#study-facts", TextLines)
+        self._put(
+            "#study-facts",
+            study_facts(
+                data.study, data.runs, data.claims, max(facts.size.width, 40), palette, signs
+            ),
+        )
+        self._watch_process()
+        self.query_one(ClaimList).show(data.claims, self._hint("claims"))
+        self._show_claim()
+        self.query_one("#captions", TextPage).put(self._captions(data.captions))
+        self.query_one("#words", TextPage).put(self._words(data))
+        self._show_report(data)
+        self._show_config(data.study)
+        self.draw_tabs()
+        self.refresh_bindings()
+
+    def _put(self, selector: str, text: Text) -> None:
+        self.query_one(selector, TextLines).put(text)
+
+    def tabs_right(self) -> Text:
+        palette = self.host.palette
+        left = {} if self.has_class("-narrow") else self._left()
+        for stage in self._stages:
+            if stage.state == "running":
+                return Text(f"{stage.name} {stage_progress(stage, left)}", style=palette.active)
+            if stage.state == "failed" and self._process is None:
+                return Text(f"{stage.name} failed", style=palette.bad)
+        return Text("report: starting" if self._process else "", style=palette.active)
+
+    def _left(self) -> dict[str, float]:
+        """Seconds to the end of the stage at work, at its pace since it was first seen."""
+        for stage in self._stages:
+            if stage.state == "running":
+                now = time.monotonic()
+                since, first = self._seen.setdefault(stage.name, (now, stage.done))
+                if stage.done > first:
+                    pace = (now - since) / (stage.done - first)
+                    return {stage.name: pace * (stage.total - stage.done)}
+            else:
+                self._seen.pop(stage.name, None)
+        return {}
+
+    def _hint(self, page: str) -> Text:
+        """What stands where there is nothing to show yet: why, and what to do."""
+        palette, signs = self.host.palette, self.host.signs
+        text = Text()
+        states = {stage.state for stage in self._stages}
+        if "running" in states or "waiting" in states or self._process is not None:
+            text.append("A report is being made; it goes on without this window.\n\n", "bold")
+        elif states & {"failed", "left"}:
+            text.append("The report came to no end.", "bold")
+            text.append(f"{self._if_wanted(' w: go on from there')}\n\n")
+        elif states:
+            return Text(_NOTHING[page], style=palette.dim)
+        elif self._study is None or not self._study.states.get(State.SUCCEEDED):
+            text.append("No run of this study has finished yet.", palette.dim)
+            text.append(self._if_wanted(" Then, w: captions, tested claims, a report"), palette.dim)
+        else:
+            told = self._if_wanted(" w: caption the frames, test claims, write a report")
+            text.append(f"Nothing was tested yet.{told}", palette.dim)
+        text.append_text(stages_text(self._stages, self._left(), palette, signs))
+        return text
+
+    def _if_wanted(self, told: str) -> str:
+        return "" if self.host.options.read_only else told
+
+    def _watch_process(self) -> None:
+        """Until its first stage is in the store, only its process tells of a report."""
+        if self._process is None:
+            return
+        code = self._process.poll()
+        if code is None and not any(stage.state == "running" for stage in self._stages):
+            return
+        self._process = None
+        if code == EXIT_REFUSED:  # before anything of it could be in the store
+            told = tail(self.host.home / "logs" / f"study-{self.study_id}.log", 1)
+            self.host.complain(told[0] if told else "the report was refused")
+
+    @on(ClaimList.Moved)
+    def _show_claim(self) -> None:
+        claim = self.query_one(ClaimList).selected
+        palette, signs = self.host.palette, self.host.signs
+        text = Text() if claim is None else claim_details(claim, palette, signs)
+        self._put("#claim-details", text)
+
+    def _captions(self, captions: Sequence[tuple[str, int, str]]) -> Text:
+        palette = self.host.palette
+        if not captions:
+            return self._hint("captions")
+        text = Text()
+        text.append("pictures  caption\n", palette.dim)
+        for told, count, _ in captions:
+            text.append(f"{count:>8}  ", palette.dim).append(f"{clean(told)}\n")
+        return text
+
+    def _words(self, data: Found) -> Text:
+        palette, signs = self.host.palette, self.host.signs
+        if not data.attribution and not data.scores:
+            return self._hint("words")
+        text = Text()
+        if data.attribution:
+            text.append("Which words carry it\n", f"bold {palette.primary}")
+            text.append("run       word             p(class) lost without it\n", palette.dim)
+            for run, _, word, value, low, high in data.attribution:
+                text.append(f"{clean(run):<9} ", palette.dim)
+                text.append(f"{fit(clean(word), 16):<16} ", "bold")
+                full, empty = bar(abs(value), 12, signs.bar)
+                text.append(full, palette.good if value > 0 else palette.bad)
+                text.append(empty, palette.faint)
+                text.append(f" {value:+.2f}", "bold").append(
+                    f" [{low:+.2f}, {high:+.2f}]\n", palette.dim
+                )
+            text.append("\n")
+        if data.scores:
+            text.append("Texts as prompts\n", f"bold {palette.primary}")
+            text.append("taken for the class     text\n", palette.dim)
+            for kind, told, value, low, high, _ in data.scores:
+                full, empty = bar(value, 8, signs.bar)
+                text.append(full, palette.good).append(empty, palette.faint)
+                text.append(f" {value:>4.0%} ", "bold")
+                interval = f"{100 * low:.0f}{signs.dash}{100 * high:.0f}"
+                text.append(f"{interval:<9} ", palette.dim)
+                text.append(clean(told)).append(f"   {clean(kind)}\n", palette.dim)
+        return text
+
+    def _show_report(self, data: Found) -> None:
+        key = data.report.id if data.report else None
+        self._put("#report-hint", Text() if key else self._hint("report"))
+        self.query_one("#report-hint").display = key is None
+        if key == self._report_key or (key is not None and not data.report_text):
+            return
+        self._report_key = key
+        self.query_one("#report-text", Markdown).update(data.report_text)
+        panel = self.query_one("#report", VerticalScroll)
+        if data.report is not None:
+            panel.border_subtitle = (
+                f"by {clean(data.report.author)}, {local_time(data.report.created_at)}"
+            )
+
+    def _show_config(self, study: StudyRow) -> None:
+        facts = {
+            "study": study.id,
+            "classifier": study.classifier,
+            "class": f"{study.class_name} ({study.class_index} of {len(study.labels)})",
+            "labels": ", ".join(study.labels[:50]),
+            "created": local_time(study.created_at),
+            "note": self.host.browse.note(study.id).replace("\n", "; "),
+        }
+        self.query_one("#study-config", TextPage).put(
+            settings_text(study.settings, {}, self.host.palette, facts)
+        )
+
+    @on(RunList.Opened)
+    def action_open(self) -> None:
+        runs = self.query_one(RunList)
+        run = runs.rows.get(runs.selected or 0)
+        if run is not None and self.PAGES[self.page][0] == "overview":
+            self.host.open_run(run.id)
+
+    def action_report(self) -> None:
+        self.host.inform("starting the report")
+
+        def start() -> str:
+            self._process = operations.report(self.host.home, self.study_id)
+            self.app.call_from_thread(self.reload)
+            return "captions, claims and report are on their way; they go on without this window"
+
+        self.do(start)
+
+    def action_export(self) -> None:
+        self.export([self.study_id])
+
+    def action_note(self) -> None:
+        self.edit_note(self.study_id)
+
+    def pointless(self, action: str) -> bool:
+        return action == "open" and self.PAGES[self.page][0] != "overview"
+
+    def action_again(self) -> None:
+        if self._study is not None:
+            self.host.open_new_run(self._study.settings)
+
+
+def _markdown(report: ReportRow) -> str:
+    """A report for the screen, all of it as data; for a thread, as it loads SQLAlchemy."""
+    if report.body is not None:
+        from store.markdown.study import report_markdown
+
+        return report_markdown(report.body, level=2)
+    return "\n".join(clean(line) for line in report.markdown.splitlines())

@@ -1,0 +1,92 @@
+"""The last line: what the keys do here."""
+
+from rich.text import Text
+from textual import events
+from textual.app import RenderResult
+from textual.binding import Binding
+from textual.widget import Widget
+
+from dexter_tui.dashboard.actions import ACTIONS, sign
+from dexter_tui.dashboard.host import host_of
+
+_RANK: dict[str | None, int] = {action.id: k for k, action in enumerate(ACTIONS)}
+
+
+class KeyBar(Widget):
+    """The keys of the screen and its focused widget, as many as there is room for; clickable."""
+
+    DEFAULT_CSS = """
+    KeyBar { dock: bottom; height: 1; width: 1fr; background: $panel; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown = Text()
+        self._places: list[tuple[range, str]] = []
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self._look())
+
+    def on_resize(self) -> None:
+        self.refresh()
+
+    def _look(self) -> None:
+        """Drawn again only if it is another line: the signal comes often."""
+        if self._line()[0] != self._shown:
+            self.refresh()
+
+    def _line(self) -> tuple[Text, list[tuple[range, str]]]:
+        """The text, and where in it which key stands."""
+        app = host_of(self)
+        shown = [
+            active.binding
+            for active in self.screen.active_bindings.values()
+            if active.binding.show and active.enabled
+        ]
+        # A key of letters is typed where there is something to type into.
+        typing = self.screen.focused
+        shown = [
+            b for b in shown
+            if b.priority or typing is None or not typing.check_consume_key(b.key, sign(b.key))
+            or len(sign(b.key)) > 1
+        ]  # fmt: skip
+        pointless = getattr(self.screen, "pointless", lambda action: False)
+        # Place after place, from the focused widget outwards; within each as in the table.
+        places_of = list(dict.fromkeys((b.id or "").partition(".")[0] for b in shown))
+        shown.sort(
+            key=lambda b: (places_of.index((b.id or "").partition(".")[0]), _RANK.get(b.id, 0))
+        )
+        once: dict[str, Binding] = {}
+        for b in shown:
+            if not pointless(b.action):
+                once.setdefault(b.action, b)
+        # The way out and what every screen has come last, and always have room.
+        last = {
+            action: b
+            for action, b in once.items()
+            if action in ("back", "leave") or (b.id or "").startswith("app.")
+        }
+        others = {action: b for action, b in once.items() if action not in last}
+        reserved = sum(len(sign(b.key)) + len(b.description) + 3 for b in last.values())
+        text = Text(no_wrap=True, overflow="crop")
+        places: list[tuple[range, str]] = []
+        for binding in (*others.values(), *last.values()):
+            key = sign(binding.key, ascii_only=app.options.ascii)
+            room = self.size.width - (0 if binding.action in last else reserved)
+            if len(text) + len(key) + 1 + len(binding.description) > room:
+                continue
+            start = len(text)
+            text.append(key, f"bold {app.palette.accent}").append(f" {binding.description}")
+            places.append((range(start, len(text)), binding.key))
+            text.append("  ")
+        return text, places
+
+    def render(self) -> RenderResult:
+        self._shown, self._places = self._line()
+        return self._shown
+
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        for place, key in self._places:
+            if offset is not None and offset.x in place:
+                self.app.simulate_key(key)

@@ -1,0 +1,111 @@
+"""A run's log: its end, followed as it grows."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import Lines, strip_of
+from dexter_tui.dashboard.host import host_of
+from dexter_tui.formatting import clean
+
+MOST_BYTES = 1_000_000
+_LINE_BYTES = 400  # what a line is thought to have, when only the last few are wanted
+_MAX_LINE = 4_000  # characters; a longer line is cut
+
+
+def tail(path: Path, lines: int | None = None) -> list[str]:
+    """The last ``lines`` of a file, or those of its last megabyte; none if it is not there."""
+    most = MOST_BYTES if lines is None else lines * _LINE_BYTES
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(size - most, 0))
+            data = file.read(most)
+    except OSError:
+        return []
+    found = data.decode("utf-8", "replace").splitlines()
+    if size > most:
+        found = found[1:]  # the first is a part of one
+    return [line[:_MAX_LINE] for line in (found[-lines:] if lines is not None else found)]
+
+
+class LogView(ScrollView, Lines, can_focus=True):
+    """Lines of a log; it stays at the end while its end is in sight."""
+
+    BINDINGS = bindings("log")
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._lines: list[str] = []
+        self._rows: list[str] = []
+        self._wrap = False
+
+    def show_lines(self, lines: list[str]) -> None:
+        """Other lines than before, most of them the same."""
+        if lines == self._lines:
+            return
+        self._lines = lines
+        self._lay_out()
+
+    def action_wrap(self) -> None:
+        self._wrap = not self._wrap
+        self._lay_out()
+
+    def on_resize(self) -> None:
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        at_end = self.scroll_offset.y >= self.virtual_size.height - self.size.height - 1
+        width = max(self.size.width, 1)
+        lines = [clean(line.expandtabs(4)) for line in self._lines]
+        if self._wrap:
+            self._rows = [
+                line[start : start + width]
+                for line in lines
+                for start in range(0, max(len(line), 1), width)
+            ]
+            self.virtual_size = Size(width, len(self._rows))
+        else:
+            self._rows = lines
+            self.virtual_size = Size(max(map(len, lines), default=0), len(lines))
+        if at_end:
+            self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)
+        self.refresh()
+
+    def line(self, y: int) -> Strip:
+        x, top = self.scroll_offset
+        row = top + y
+        width = self.size.width
+        if row >= len(self._rows):
+            return Strip.blank(width)
+        palette = host_of(self).palette
+        line = self._rows[row][x : x + width]
+        style = palette.bad if "Error" in line or "refused" in line else ""
+        return strip_of(Text(line, style=style), width)
+
+
+class Tail(Lines):
+    """The last lines of a log, as many as there is room for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._tail: list[str] = []
+
+    def show(self, lines: list[str]) -> None:
+        """Other lines than before."""
+        if lines != self._tail:
+            self._tail = lines
+            self.refresh()
+
+    def line(self, y: int) -> Strip:
+        width, height = self.size
+        shown = self._tail[-height:]
+        text = Text(clean(shown[y]) if y < len(shown) else "")
+        text.truncate(width, overflow="ellipsis")
+        return strip_of(text, width)

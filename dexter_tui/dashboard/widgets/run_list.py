@@ -1,0 +1,316 @@
+"""The list of runs: a hundred thousand rows, of which only those in sight are read."""
+
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.text import Text
+from textual import events
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from dexter.config import TEMPLATES
+from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import Lines, bar, fit, strip_of
+from dexter_tui.dashboard.host import Host, host_of
+from dexter_tui.formatting import clean, duration, short_spec
+from store.reading.browse import RunRow, StudyRow
+from store.states import State
+
+_MARGIN = 40  # rows read before and behind those in sight
+
+
+class RunList(ScrollView, Lines, can_focus=True):
+    """Runs below their studies, or, in another order, runs alone.
+
+    `keys` come from `store.reading.browse.Browse.keys`. The message `Wanted` asks for rows that are
+    not loaded yet.
+    """
+
+    BINDINGS = bindings("list")
+
+    class Wanted(Message):
+        """These rows came into sight and are not known."""
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+    class Opened(Message):
+        """A row was double-clicked."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.keys: array[int] = array("q")
+        self.index = 0
+        self.grouped = True
+        self.marked: set[int] = set()
+        self.rows: dict[int, RunRow] = {}
+        self.studies: dict[int, StudyRow] = {}
+        self.tags: dict[str, list[str]] = {}
+
+    # Data
+
+    @property
+    def selected(self) -> int | None:
+        """The key under the cursor."""
+        return self.keys[self.index] if self.index < len(self.keys) else None
+
+    @property
+    def row_at_cursor(self) -> RunRow | StudyRow | None:
+        """The run or study under the cursor, if it was read already."""
+        key = self.selected or 0
+        return self.rows.get(key) if key > 0 else self.studies.get(-key)
+
+    def in_sight(self) -> list[int]:
+        """The keys in sight, and some around them."""
+        top = self.scroll_offset.y
+        return around(self.keys, top, top + self.size.height)
+
+    def show_keys(self, keys: "array[int]", *, grouped: bool) -> None:
+        """Another list; the cursor stays on its run if that is still there."""
+        before, top, index = self.keys, self.scroll_offset.y, self.index
+        self.index = place(self.selected, keys, index)
+        same = (grouped, self.index) == (self.grouped, index)
+        self.keys, self.grouped = keys, grouped
+        self.virtual_size = Size(self.size.width, len(keys) + 1)
+        self._follow()
+        if not same or self.scroll_offset.y != top:
+            self.refresh()
+            return
+        for row in range(top, top + self.size.height):  # only what changed goes over the line
+            if before[row : row + 1] != keys[row : row + 1]:
+                self._refresh_row(row)
+
+    def show_rows(
+        self,
+        rows: Mapping[int, RunRow],
+        studies: Mapping[int, StudyRow],
+        tags: Mapping[str, list[str]],
+    ) -> None:
+        """What was read of the rows in sight; only what changed is drawn again."""
+        if len(self.rows) > 20 * _MARGIN:
+            self.rows.clear()
+            self.studies.clear()
+        top = self.scroll_offset.y
+        for y, key in enumerate(self.keys[top : top + self.size.height]):
+            run, study = rows.get(key), studies.get(-key)
+            if (
+                (run is not None and run._replace(heartbeat_at=None) != _calm(self.rows.get(key)))
+                or (study is not None and study != self.studies.get(-key))
+                or (run is not None and tags.get(run.id) != self.tags.get(run.id))
+            ):
+                self._refresh_row(top + y)
+        self.rows.update(rows)
+        self.studies.update(studies)
+        self.tags = dict(tags)
+
+    def _refresh_row(self, row: int) -> None:
+        self.refresh(Region(0, row - self.scroll_offset.y + 1, self.size.width, 1))
+
+    def chosen(self) -> list[int]:
+        """The marked runs, else the one under the cursor, else those of the study under it."""
+        if self.marked:
+            return sorted(self.marked)
+        key = self.selected
+        return [] if key is None else [key]
+
+    # Moving
+
+    def action_cursor(self, by: int) -> None:
+        self.move(self.index + by)
+
+    def action_page(self, by: int) -> None:
+        self.move(self.index + by * max(self.size.height - 2, 1))
+
+    def action_ends(self, end: int) -> None:
+        self.move(len(self.keys) - 1 if end else 0)
+
+    def action_mark(self) -> None:
+        key = self.selected
+        if key is None:
+            return
+        keys = {key} if key > 0 else set(self._runs_below(self.index))
+        self.marked = self.marked - keys if keys <= self.marked else self.marked | keys
+        self.refresh()
+        if key > 0:
+            self.action_cursor(1)
+
+    def _runs_below(self, index: int) -> Iterable[int]:
+        for key in self.keys[index + 1 :]:
+            if key < 0:
+                return
+            yield key
+
+    def move(self, index: int) -> None:
+        """Put the cursor on a row."""
+        index = max(0, min(index, len(self.keys) - 1))
+        if index != self.index:
+            self._refresh_row(self.index)
+            self.index = index
+            self._follow()
+            self._refresh_row(index)
+            self.post_message(self.Moved())
+
+    def _follow(self) -> None:
+        """Scroll so that the cursor is in sight; the heading takes the first line."""
+        top, height = self.scroll_offset.y, max(self.size.height - 1, 1)
+        if self.index < top:
+            self.scroll_to(y=self.index, animate=False, force=True)
+        elif self.index >= top + height:
+            self.scroll_to(y=self.index - height + 1, animate=False, force=True)
+
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        if offset is not None and offset.y > 0:
+            row = self.scroll_offset.y + offset.y - 1
+            if row < len(self.keys):
+                self.move(row)
+                if event.chain == 2:
+                    self.post_message(self.Opened())
+
+    def on_resize(self) -> None:
+        self.virtual_size = Size(self.size.width, len(self.keys) + 1)
+        self._follow()
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        super().watch_scroll_y(old, new)
+        if any(
+            (key not in self.rows if key > 0 else -key not in self.studies)
+            for key in self.keys[int(new) : int(new) + self.size.height]
+        ):
+            self.post_message(self.Wanted())
+
+    # Drawing
+
+    @property
+    def _host(self) -> Host:
+        return host_of(self)
+
+    def line(self, y: int) -> Strip:
+        width = self.size.width
+        if y == 0:
+            return strip_of(self._heading(width), width, self._host.palette.dim)
+        row = self.scroll_offset.y + y - 1
+        if row >= len(self.keys):
+            return Strip.blank(width)
+        key = self.keys[row]
+        at_cursor = row == self.index
+        text = self._study(-key, width) if key < 0 else self._run(key, width)
+        style = self._host.palette.cursor if at_cursor else ""
+        if at_cursor and not self.has_focus:
+            style = f"{style} dim" if "reverse" in style else style
+        return strip_of(text, width, style)
+
+    def _heading(self, width: int) -> Text:
+        names = "" if self.grouped or width < 90 else f"{'classifier':<16} {'class':<12} "
+        return Text(f"     {'run':<9} {names}seed {'progress, score':<18} {'left':<9}words")
+
+    def _study(self, key: int, width: int) -> Text:
+        palette, signs = self._host.palette, self._host.signs
+        study = self.studies.get(key)
+        if study is None:
+            return Text(f" {signs.dot}", style=palette.dim)
+        text = Text(" ")
+        text.append(clean(study.id), palette.dim)
+        text.append("  ")
+        text.append(fit(short_spec(study.classifier), 28), "bold")
+        text.append(f" {signs.arrow} ", palette.dim)
+        text.append(fit(clean(study.class_name), 24), f"bold {palette.accent}")
+        text.append("  ")
+        for state in State:
+            if count := study.states.get(state):
+                text.append(f"{signs.states[state]}{count} ", palette.state(state))
+        if study.stage is not None:
+            told = f" report: {study.stage.name} {study.stage.done}/{study.stage.total} "
+            text.append(told, palette.active)
+        elif study.claims:
+            text.append(f" {study.confirmed} of {study.claims} claims ", palette.good)
+        if len(text) < width - 12:
+            template = clean(template_text(study.settings))
+            text.append(f" {fit(template, width - len(text) - 2, signs.ellipsis)}", palette.dim)
+        return text
+
+    def _run(self, key: int, width: int) -> Text:
+        palette, signs = self._host.palette, self._host.signs
+        run = self.rows.get(key)
+        text = Text().append(signs.mark if key in self.marked else " ", palette.accent)
+        if run is None:
+            return text.append(f"   {signs.dot}", palette.dim)
+        style = palette.state(run.state)
+        text.append("  ")
+        text.append(signs.states[run.state], style)
+        text.append(
+            f" {clean(run.id):<9} ", "" if run.state is not State.CANCELLED else palette.dim
+        )
+        if not self.grouped and width >= 90:
+            text.append(f"{fit(short_spec(run.classifier), 16):<16} ")
+            text.append(f"{fit(clean(run.class_name), 12):<12} ", palette.accent)
+        text.append(f"{run.seed:>4} ", palette.dim)
+        self._progress(text, run)
+        if run.error and run.state is not State.QUEUED:
+            told, style = clean(run.error), palette.bad
+        else:
+            told, style = ", ".join(map(clean, run.words)), ""
+        tags = " ".join(f"#{tag}" for tag in self.tags.get(run.id, ()))
+        room = width - len(text) - (len(tags) + 1 if tags else 0)
+        text.append(fit(told, max(room, 0), signs.ellipsis), style)
+        if tags:
+            text.append(f" {clean(tags)}", palette.primary)
+        return text
+
+    def _progress(self, text: Text, run: RunRow) -> None:
+        """27 cells: how far it is, or what came of it."""
+        palette, signs = self._host.palette, self._host.signs
+        steps = f"{run.steps_done}/{run.steps_total}" if run.steps_total else ""
+        left = ""
+        if run.state is State.SUCCEEDED and run.score_value is not None:
+            full, empty = bar(run.score_value, 8, signs.bar)
+            text.append(full, palette.good).append(empty, palette.faint)
+            text.append(f" {run.score_value:>4.0%}    ")
+            if run.score_low is not None and run.score_high is not None:
+                left = f"{100 * run.score_low:.0f}{signs.dash}{100 * run.score_high:.0f}"
+            text.append(f" {left:<10}", palette.dim)
+            return
+        if run.state is State.RUNNING and run.frames_tried is not None and run.frames_wanted:
+            share, steps = (run.frames_hit or 0) / run.frames_wanted, "frames"
+            left = f"{run.frames_hit}/{run.frames_wanted}"
+        else:
+            share = run.steps_done / run.steps_total if run.steps_total else 0.0
+            if run.seconds_left is not None:
+                left = duration(run.seconds_left)
+        if run.state in (State.QUEUED, State.STARTING):
+            text.append(f"{run.state.value:<28}", palette.state(run.state))
+            return
+        full, empty = bar(share, 8, signs.bar)
+        text.append(full, palette.state(run.state)).append(empty, palette.faint)
+        text.append(f" {fit(steps, 9):<9}", palette.dim)
+        if run.state is not State.RUNNING:
+            left = run.state.value
+        text.append(f"{left:<9} ", palette.state(run.state) if left == run.state.value else "")
+
+
+def place(selected: int | None, keys: "array[int]", index: int) -> int:
+    """Where the cursor goes in another list: to its run if that is there, or it stays."""
+    try:
+        return keys.index(selected or 0)
+    except ValueError:
+        return min(index, max(len(keys) - 1, 0))
+
+
+def around(keys: "array[int]", first: int, end: int, *, margin: int = 0) -> list[int]:
+    """The keys of these rows, and some before and behind them."""
+    margin += _MARGIN
+    return list(keys[max(first - margin, 0) : end + margin])
+
+
+def _calm(run: RunRow | None) -> RunRow | None:
+    """A run without what changes and is not shown."""
+    return None if run is None else run._replace(heartbeat_at=None)
+
+
+def template_text(settings: Mapping[str, Any]) -> str:
+    """The template of a run or study, written out."""
+    name = str(settings.get("template", ""))
+    return TEMPLATES.get(name, name)

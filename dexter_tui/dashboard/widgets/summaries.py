@@ -1,0 +1,268 @@
+"""Runs and studies in a few lines of text."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.text import Text
+
+from dexter_tui.dashboard.cells import bar, fit, sparkline
+from dexter_tui.dashboard.themes import Palette, Signs
+from dexter_tui.dashboard.widgets.run_list import template_text
+from dexter_tui.formatting import clean, duration, short_spec, size
+from store.reading.browse import ClaimRow, FrameRow, RunRow, StageRow, StepRow, StudyRow
+from store.states import State
+
+
+def run_facts(
+    run: RunRow,
+    steps: Sequence[StepRow],
+    width: int,
+    palette: Palette,
+    signs: Signs,
+    *,
+    airy: bool = True,
+) -> Text:
+    """What a run asks, how far it is, how its losses go and which words it has."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
+    text.append(clean(run.class_name), f"bold {palette.accent}")
+    text.append(f"  {clean(template_text(run.config))}\n", palette.dim)
+    text.append_text(fitted(state_parts(run, palette, signs), width)).append("\n")
+    if run.error and run.state in (State.FAILED, State.LOST, State.CANCELLED):
+        text.append(f"{clean(run.error)}\n", palette.bad)
+    text.append("\n" if airy else "")
+    for name, values, shown in trends(steps):
+        text.append(f"{name:<9}", palette.dim).append(f"{shown:>6} ")
+        line = sparkline(values, max(min(width - 17, 60), 8), signs.levels)
+        text.append(f"{line}\n", palette.primary)
+    text.append("\n" if airy else "")
+    text.append_text(words_table(run, steps[-1] if steps else None, width, palette))
+    return text
+
+
+def state_parts(run: RunRow, palette: Palette, signs: Signs) -> list[tuple[int, Text]]:
+    """State, steps and time left, or the score; each with how much it matters."""
+    style = palette.state(run.state)
+    parts = [(9, Text(f"{signs.states[run.state]} {run.state.value}", style))]
+    if run.state is State.SUCCEEDED:
+        parts.append((3, Text(f"{run.steps_done} steps")))
+    elif run.steps_total:
+        parts.append((8, Text(f"{run.steps_done}/{run.steps_total} steps")))
+    if run.seconds_left is not None:
+        parts.append((8, Text(f"{duration(run.seconds_left)} left")))
+    if run.score_value is not None:
+        score = Text("score ", palette.dim).append(f"{run.score_value:.0%}", palette.good)
+        parts.append((8, score))
+        if run.score_low is not None and run.score_high is not None:
+            interval = f"[{100 * run.score_low:.0f}{signs.dash}{100 * run.score_high:.0f}]"
+            parts.append((4, Text(interval, palette.dim)))
+    elif run.frames_tried is not None:
+        parts.append((5, Text(f"{run.frames_hit}/{run.frames_wanted} frames")))
+    if run.device:
+        parts.append((1, Text(clean(run.device), palette.dim)))
+    if run.seconds is not None:
+        parts.append((2, Text(duration(run.seconds), palette.dim)))
+    return parts
+
+
+def fitted(parts: Sequence[tuple[int, Text]], width: int) -> Text:
+    """The parts in a line; where there is no room for all, those that matter least are left out."""
+    kept = list(parts)
+    while len(kept) > 1 and sum(len(part) + 2 for _, part in kept) - 2 > width:
+        kept.remove(min(kept, key=lambda one: one[0]))
+    line = Text("  ", no_wrap=True, overflow="ellipsis").join([part for _, part in kept])
+    line.overflow = "ellipsis"
+    return line
+
+
+def trends(steps: Sequence[StepRow]) -> list[tuple[str, list[float | None], str]]:
+    """Loss, probability and entropy over the steps, each with its last value."""
+    if not steps:
+        return []
+    rows: list[tuple[str, list[float | None], str]] = []
+    for name, values, digits in (
+        ("loss", [step.losses.get("total") for step in steps], 3),
+        ("p(class)", [step.target_probability for step in steps], 2),
+        ("entropy", [step.entropy for step in steps], 2),
+    ):
+        if any(value is not None for value in values):
+            value = values[-1]
+            rows.append((name, values, "" if value is None else f"{value:.{digits}f}"))
+    return rows
+
+
+def words_table(run: RunRow, step: StepRow | None, width: int, palette: Palette) -> Text:
+    """For each slot the best word, the one sampled last and the pseudo-target."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    best = run.words or (step.best_words if step else [])
+    now = step.words if step else []
+    targets = step.pseudo_targets if step else []
+    slots = max(len(best), len(now))
+    if not slots:
+        return text.append("no words yet", palette.dim)
+    column = max((width - 6) // 3, 8)
+    text.append(f"{'slot':<6}{'best':<{column}}{'sampled':<{column}}pseudo-target\n", palette.dim)
+    for slot in range(slots):
+        text.append(f"{slot + 1:<6}", palette.dim)
+        text.append(f"{_cell(best, slot, column)}", f"bold {palette.accent}")
+        text.append(f"{_cell(now, slot, column)}")
+        text.append(f"{_cell(targets, slot, column)}\n", palette.dim)
+    text.right_crop(1)
+    return text
+
+
+def _cell(words: Sequence[str | None], slot: int, width: int) -> str:
+    word = words[slot] if slot < len(words) else None
+    return f"{fit(clean(word) if word else '', width - 1):<{width}}"
+
+
+def study_facts(
+    study: StudyRow,
+    runs: Sequence[RunRow],
+    claims: Sequence[ClaimRow],
+    width: int,
+    palette: Palette,
+    signs: Signs,
+) -> Text:
+    """What a study asks, what was confirmed, and what each of its runs says."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f"{short_spec(study.classifier)} {signs.arrow} ", palette.dim)
+    text.append(clean(study.class_name), f"bold {palette.accent}")
+    text.append(f"  {clean(template_text(study.settings))}\n", palette.dim)
+    for state in State:
+        if count := study.states.get(state):
+            text.append(f"{signs.states[state]} {count} {state.value}  ", palette.state(state))
+    text.append("\n")
+    _findings(text, study, claims, palette)
+    text.append("\n")
+    for word, count in word_counts(runs)[:8]:
+        full, empty = bar(count / max(len(runs), 1), 8, signs.bar)
+        text.append(full, palette.accent).append(empty, palette.faint)
+        text.append(f" {fit(clean(word), max(width - 28, 8))}", "bold")
+        text.append(f"  {count} of {len(runs)} seeds\n", palette.dim)
+    return text
+
+
+def _findings(text: Text, study: StudyRow, claims: Sequence[ClaimRow], palette: Palette) -> None:
+    """A line on what was tested."""
+    if study.stage is not None:
+        text.append(
+            f"report: {study.stage.name} {stage_progress(study.stage, {})}\n", palette.active
+        )
+    elif claims:
+        held = [claim for claim in claims if claim.verdict == "confirmed"]
+        text.append(f"{len(held)} of {len(claims)} claims confirmed", palette.dim)
+        for claim in sorted(held, key=lambda claim: -abs(claim.effect)):
+            text.append(f"  {clean(claim.concept)} ", f"bold {palette.good}")
+            text.append(f"{claim.effect:+.2f}")
+        text.append("\n")
+    elif study.states.get(State.SUCCEEDED):
+        text.append("no report yet: w in the study\n", palette.dim)
+
+
+# What the parts of a report do, in the words of someone who waits for it.
+_STAGES = {
+    "captions": "say what is on the pictures",
+    "claims": "test what words and captions suggest, on pairs of pictures",
+    "attribution": "find which words carry it",
+    "scores": "try words and captions as prompts",
+    "report": "write it up",
+}
+
+
+def stages_text(
+    stages: Sequence[StageRow], left: Mapping[str, float], palette: Palette, signs: Signs
+) -> Text:
+    """How far a report is; ``left`` holds the seconds to the end of parts, where known."""
+    text = Text()
+    for stage in stages:
+        state, style = {
+            "running": (State.RUNNING, palette.active),
+            "done": (State.SUCCEEDED, palette.good),
+            "failed": (State.FAILED, palette.bad),
+        }.get(stage.state, (State.QUEUED, palette.dim))
+        text.append(f"{signs.states[state]} {stage.name:<12}", style)
+        if stage.state == "failed":
+            text.append(clean(stage.error or "failed"), palette.bad)
+        elif stage.state == "running":
+            text.append(stage_progress(stage, left))
+        else:
+            text.append(_STAGES.get(stage.name, ""), palette.dim)
+        text.append("\n")
+        if stage.state == "running":
+            text.append(f"  {'':<12}{_STAGES.get(stage.name, '')}\n", palette.dim)
+    return text
+
+
+def stage_progress(stage: StageRow, left: Mapping[str, float]) -> str:
+    """ "640/1800, 0:25 left"."""
+    told = f"{stage.done}/{stage.total}" if stage.total else "begins"
+    return f"{told}, {duration(left[stage.name])} left" if stage.name in left else told
+
+
+def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
+    """The words of the runs by how many seeds found them."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        for word in dict.fromkeys(run.words):
+            counts[word] = counts.get(word, 0) + 1
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> Text:
+    """Where a picture comes from and what the classifier takes it for."""
+    text = Text()
+    text.append("preview" if frame.kind == "preview" else "frame", palette.dim)
+    if frame.kind == "preview":
+        text.append(f" of step {frame.step}")
+    text.append(f"\nseed {frame.seed}\n\n", palette.dim)
+    text.append(f"{clean(frame.prompt)}\n\n", "italic")
+    predicted = (
+        labels[frame.predicted_class]
+        if 0 <= frame.predicted_class < len(labels)
+        else str(frame.predicted_class)
+    )
+    text.append("taken for ", palette.dim)
+    text.append(clean(predicted), palette.good if frame.hit else palette.warn)
+    text.append(f"\np(class) {frame.target_probability:.2f}", palette.dim)
+    return text
+
+
+def local_time(stored: str | None) -> str:
+    """A time of the store, as this machine's clock shows it."""
+    if stored is None:
+        return ""
+    return f"{datetime.fromisoformat(stored).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def settings_text(
+    config: dict[str, Any], preset: dict[str, Any], palette: Palette, facts: dict[str, str]
+) -> Text:
+    """All settings, those that differ from the preset marked."""
+    text = Text()
+    for name, value in facts.items():
+        if value:
+            text.append(f"  {name:<24}", palette.dim).append(f"{clean(value)}\n")
+    text.append("\n")
+    for name, value in config.items():
+        differs = name in preset and _plain(preset[name]) != _plain(value)
+        text.append("* " if differs else "  ", palette.accent)
+        text.append(f"{name:<24}", palette.accent if differs else palette.dim)
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        text.append(clean("" if value is None else shown))
+        if differs:
+            text.append(f"   preset: {clean(preset[name])}", palette.dim)
+        text.append("\n")
+    return text
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+__all__ = [
+    "fitted", "frame_caption", "local_time", "run_facts", "settings_text", "size",
+    "stage_progress", "stages_text", "state_parts", "study_facts",
+    "trends", "word_counts", "words_table",
+]  # fmt: skip

@@ -1,0 +1,291 @@
+"""Bundles: all about runs, studies and comparisons in one folder (or .zip), for colleagues.
+
+report.md           the report, pictures relative
+frames/ thumbnails/ every picture of the runs, and those behind the claims
+plots/              losses, activation scores, claims (with matplotlib)
+data/*.csv          the views of docs/queries.md, as far as they tell of these runs
+records.jsonl       the same and all the rest, for `dexter-tui import`
+config.json  environment.json  commands.md
+manifest.sha256     of every other file; `sha256sum -c manifest.sha256` checks it
+"""
+
+import csv
+import io
+import json
+import platform
+import re
+import secrets
+import shlex
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dexter.config import PRESETS, RunConfig
+from dexter.errors import InputError
+from dexter_tui.field_flags import flag
+from store import Store, artifacts
+from store.errors import explained
+from store.markdown.report import render
+from store.reading import queries
+from store.tables import Run, to_json
+from store.upkeep.transfer import Chosen, gather
+
+MANIFEST = "manifest.sha256"
+RECORDS = "records.jsonl"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # of files in a .zip, so that the same content is the same bytes
+_PACKAGES = ("dexter-tui", "torch", "transformers", "diffusers", "accelerate", "peft",
+             "safetensors", "numpy", "pillow", "sqlmodel", "sqlalchemy")  # fmt: skip
+ARTIFACT_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+MIMES = {suffix: mime for mime, suffix in artifacts.SUFFIXES.items()}
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """The settings of each preset, so that pages show only what differs."""
+    any_study = {"classifier": "any", "class_name": "any"}
+    return {name: RunConfig.from_preset(name, **any_study).study_settings() for name in PRESETS}
+
+
+# Writing
+
+
+def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
+    """The files of a bundle, by name."""
+    chosen = Chosen(store, names)
+    records, pictures = gather(store, chosen)
+    text, shown = render(store, names, "frames", presets=presets())
+    files = {f"frames/{name}": data for name, data in {**pictures, **shown}.items()}
+    for name in pictures:
+        small = store.thumbnail_path(Path(name).stem)
+        if small.suffix == ".jpg" and small.exists():
+            files[f"thumbnails/{small.name}"] = small.read_bytes()
+    plots = _plots(store, chosen)
+    files |= {f"plots/{name}": data for name, data in plots.items()}
+    if plots:
+        images = "\n\n".join(f"![{name[:-4].replace('-', ' ')}](plots/{name})" for name in plots)
+        text += f"\n## Plots\n\n{images}\n"
+    text += "\n## Reproduce\n\n[The commands](commands.md), [the configuration](config.json), "
+    text += "[the environment](environment.json), [the data](data/runs.csv).\n"
+    files["report.md"] = text.encode()
+    files[RECORDS] = "".join(f"{to_json(record)}\n" for record in records).encode()
+    files |= {f"data/{name}.csv": data for name, data in _tables(store, chosen).items()}
+    files["config.json"] = _json(
+        {
+            study.id: {
+                "settings": study.settings,
+                "runs": {run.id: run.config for run in chosen.runs_of(study.id)},
+            }
+            for study in sorted(chosen.studies.values(), key=lambda study: study.id)
+        }
+        | {one.id: {"settings": one.settings} for one in chosen.comparisons.values()}
+    )
+    files["environment.json"] = _json(environment())
+    files["commands.md"] = commands(store, chosen).encode()
+    files[MANIFEST] = manifest(files)
+    return files
+
+
+def manifest(files: Mapping[str, bytes]) -> bytes:
+    """The hashes of the files, as `sha256sum` writes them."""
+    return "".join(f"{artifacts.digest(files[name])}  {name}\n" for name in sorted(files)).encode()
+
+
+def write_folder(files: Mapping[str, bytes], target: Path) -> Path:
+    """Write the files into a new folder, which appears whole or not at all."""
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"{target}: is there already; name another folder or remove it")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent}: no such folder; make it or name another")
+    with explained(target, instead="name another folder"):
+        made = target.with_name(f".new-{secrets.token_hex(8)}")
+        try:
+            for name, data in files.items():
+                path = made / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            if target.exists():
+                target.rmdir()
+            made.replace(target)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    return target
+
+
+def write_zip(files: Mapping[str, bytes], target: Path) -> Path:
+    """Write the files into a .zip, the same bytes for the same files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, files[name])
+    return write_file(buffer.getvalue(), target)
+
+
+def write_file(data: bytes, target: Path) -> Path:
+    """Write one file, whole or not at all."""
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent}: no such folder; make it or name another file")
+    if target.is_dir():
+        raise InputError(f"{target}: a folder; name a file")
+    with explained(target, instead="name another file"):
+        artifacts.write_atomic(target, data, mode=0o666)
+    return target
+
+
+def html_page(store: Store, names: Sequence[str]) -> bytes:
+    """The report with its pictures and plots in one HTML file, which loads nothing."""
+    from dexter_tui.exchange.html_page import page
+
+    text, pictures = render(store, names, "frames", presets=presets())
+    plots = _plots(store, Chosen(store, names))
+    if plots:
+        images = "\n\n".join(f"![{name[:-4].replace('-', ' ')}](plots/{name})" for name in plots)
+        text += f"\n## Plots\n\n{images}\n"
+    files = {f"frames/{name}": data for name, data in pictures.items()}
+    return page(text, files | {f"plots/{name}": data for name, data in plots.items()}).encode()
+
+
+def _plots(store: Store, chosen: Chosen) -> dict[str, bytes]:
+    from dexter_tui.exchange import plots
+
+    return plots.draw(store, chosen)
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(json.loads(to_json(value)), indent=1, sort_keys=True) + "\n").encode()
+
+
+def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
+    """Rows of the documented views that tell of what was chosen, without numbers of this store."""
+    runs, whole = to_json(sorted(chosen.runs)), to_json(sorted(chosen.whole))
+    compared = to_json(sorted(chosen.comparisons))
+    of_runs = f"run_id IN (SELECT value FROM json_each('{runs}'))"
+    of_studies = f"source_id IN (SELECT value FROM json_each('{whole}'))"
+    of_compared = "IN (SELECT value FROM json_each('" + compared + "'))"
+    wanted = {
+        "runs": ("runs_summary", of_runs, "study_id, seed, run_id", ()),
+        "steps": ("steps_wide", of_runs, "run_id, step", ()),
+        "frames": ("frames_all", of_runs, "run_id, kind, step, seed", ("frame_id",)),
+        "claims": (
+            "claims_all",
+            f"(source = 'study' AND {of_studies}) OR (source = 'comparison' "
+            f"AND source_id {of_compared})",
+            "source, source_id, classifier, class_name, number",
+            ("claim_id",),
+        ),
+        "differences": (
+            "comparisons_all",
+            f"comparison_id {of_compared}",
+            "comparison_id, class_name, a, b, concept",
+            (),
+        ),
+    }
+    schema = queries.schema(store.path)
+    found = {}
+    for name, (view, condition, order, without) in wanted.items():
+        columns = [column for column in schema[view] if column not in without]
+        sql = f"SELECT {', '.join(columns)} FROM {view} WHERE {condition} ORDER BY {order}"
+        answer = queries.ask(store.path, sql, limit=queries.MAX_LIMIT, timeout=queries.MAX_TIMEOUT)
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(answer.rows)
+        found[name] = buffer.getvalue().encode()
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """What the bundle was written with."""
+    packages: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "packages": packages,
+    }
+
+
+# Commands
+
+
+def commands(store: Store, chosen: Chosen) -> str:
+    """The commands that make the same again, as Markdown."""
+    lines = []
+    for study in sorted(chosen.studies.values(), key=lambda study: study.id):
+        for run in chosen.runs_of(study.id):
+            lines.append(run_command(run))
+        if study.id in chosen.whole and store.reports(study.id):
+            lines.append(f"dexter-tui report {study.id}  # the study that the runs above make")
+    for comparison in chosen.comparisons.values():
+        lines.append(_compare_command(store, comparison.id, comparison.settings))
+    fenced = "\n".join(line.replace("`", "'") for line in lines)
+    return f"# Commands that make the same again\n\n```sh\n{fenced}\n```\n"
+
+
+def run_command(run: Run) -> str:
+    """The command that makes a run again."""
+    config = dict(run.config)
+    preset = str(config.get("preset", "default"))
+    given = ["dexter-tui", "run", "--classifier", str(config.get("classifier"))]
+    given += ["--class", str(config.get("class_name")), "--seed", str(run.seed)]
+    if preset in PRESETS:
+        given += ["--preset", preset]
+        try:
+            plain = RunConfig.from_preset(
+                preset, classifier=config["classifier"], class_name=config["class_name"]
+            ).model_dump(mode="json")
+        except (InputError, KeyError):
+            plain = {}
+    else:
+        plain = {}
+    for name, value in sorted(config.items()):
+        known = name in RunConfig.model_fields
+        if name in ("preset", "seed", "classifier", "class_name") or not known:
+            continue
+        if name not in plain or plain[name] != value:
+            given += _flag(name, value)
+    return _shell(given)
+
+
+def _flag(name: str, value: object) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [flag(name) if value else f"--no-{flag(name)[2:]}"]
+    if isinstance(value, (list, tuple)):
+        return [flag(name), ",".join(map(str, value))] if value else []
+    return [flag(name), str(value)]
+
+
+def _compare_command(store: Store, comparison_id: str, settings: Mapping[str, Any]) -> str:
+    from dexter.reasoning.settings import FIELDS, CompareSettings
+    from store import comparison_records
+
+    members = comparison_records.members(store, comparison_id)
+    given = ["dexter-tui", "compare"]
+    given += list(dict.fromkeys(member.study_id or member.name for member in members))
+    for class_name in dict.fromkeys(member.class_name for member in members):
+        given += ["--class", class_name]
+    for name in FIELDS:
+        value = settings.get(name)
+        default = CompareSettings.model_fields[name].default
+        if value != (list(default) if isinstance(default, tuple) else default):
+            given += _flag(name, value)
+    return _shell(given)
+
+
+def _shell(words: Sequence[str]) -> str:
+    """One line, in which nothing of a model's is more than a word."""
+    return " ".join(shlex.quote("".join(c for c in word if c.isprintable())) for word in words)
+
+
+# Reading

@@ -1,0 +1,391 @@
+"""Run folders of the public DEXTER code (perceivelab/dexter): into the store, and out of it.
+
+    args.json               its options; a key in it is never read into anything
+    frames/STEP.png         pictures that were taken for the class
+    pred_words.txt          the words of each such step, as a Python tuple
+    CLASS_prompt.txt        the prompts of those steps, and those of the pseudo-targets
+    caption.txt, report.txt what models said
+    as_dexter_prompts.txt, as_captions.txt   texts with their activation scores, of 100 pictures
+    labels.txt              one label a line; ours alone, for classifiers that it does not know
+
+Losses and probabilities are in none of these files: imported runs have no losses, and their
+frames the probability 0.
+"""
+
+import ast
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dexter.config import MASK, RunConfig
+from dexter.errors import InputError
+from dexter.reference_options import OPTIONS, classifier_settings, translate
+from dexter.stats import wilson_interval
+from store import Store, artifacts, study_records
+from store.errors import explained
+from store.tables import Run, to_json
+from store.upkeep.transfer import Record, Restored, classifier_key, restore
+
+SCORED = 100  # pictures of a text, in the reference
+_RULE = "-" * 22
+_STARS = "*" * 50
+_SECRET = {"api_key"}
+_SUFFIXES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
+             ".webp": "image/webp"}  # fmt: skip
+_NAMES = ("robust50", "fairfaces_resnet50", "waterbirds_resnet50", "waterbirds_balanced_resnet50",
+          "resnet18", "resnet50", "alexnet", "vit_b_16", "vgg", "densenet", "swin_b")  # fmt: skip
+MAX_TEXT = 20_000_000  # bytes of a text file
+_LABELS = Path(__file__).resolve().parents[2] / "dexter" / "classifiers" / "labels"
+
+
+# In
+
+
+def bring_in(store: Store, folder: Path) -> Restored:
+    """Import a run folder; InputError if it is none."""
+    if folder.is_symlink() or not (folder / "args.json").is_file():
+        raise InputError(f"{folder}: neither a bundle nor a run folder (no args.json)")
+    args = _args(folder)
+    config, labels, index = _config(folder, args)
+    at = _time(folder).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    frames = _frames(folder)
+    words = _words(folder)
+    prompts = _prompts(folder, index)
+    scores = _scored(folder / "as_dexter_prompts.txt")
+    classifier: Record = {
+        "spec": config.classifier,
+        "weights_hash": None,
+        "labels": labels,
+        "image_size": 224,
+    }
+    classifier |= {"key": classifier_key(classifier), "created_at": at, "record": "classifier"}
+    settings = config.study_settings()
+    values = config.model_dump(mode="json")
+    identity = to_json([folder.name, args, sorted(frames)])
+    run_id, study_id = _id("r", identity), _id("s", to_json([classifier["key"], index, settings]))
+    best = max(scores, key=lambda scored: scored[1], default=None)
+    prompt = best[0] if best else (prompts[-1][0] if prompts else None)
+    best_words = _words_of(prompt, words)
+    run: Record = {
+        "record": "run",
+        "id": run_id,
+        "study_id": study_id,
+        "seed": config.seed,
+        "state": "succeeded",
+        "config": values,
+        "config_hash": _digest(values),
+        "created_at": at,
+        "ended_at": at,
+        "steps_total": config.steps,
+        "steps_done": len(words),
+        "words": best_words,
+        "prompt": prompt,
+        "frames_hit": len(frames),
+        "stop_reason": "imported",
+        **_score(best[1] if best else None),
+    }
+    records: list[Record] = [
+        classifier,
+        {
+            "record": "study",
+            "id": study_id,
+            "classifier": classifier["key"],
+            "class_name": labels[index],
+            "class_index": index,
+            "settings": settings,
+            "settings_hash": _digest(settings),
+            "created_at": at,
+        },
+        run,
+        {
+            "record": "note",
+            "of": run_id,
+            "text": f"imported from {folder.name}, a run folder of the public DEXTER code, "
+            "which keeps neither losses nor the probabilities of its frames",
+            "updated_at": at,
+        },
+    ]
+    for number, own in enumerate(words, 1):
+        targets = prompts[number - 1][1] if number <= len(prompts) else None
+        records.append(
+            {"record": "step", "run_id": run_id, "step": number, "losses": {}, "words": own,
+             "predicted_class": index, "pseudo_targets": targets}
+        )  # fmt: skip
+    for rank, (text, _) in enumerate(sorted(scores, key=lambda scored: -scored[1]), 1):
+        records.append(
+            {"record": "prompt", "run_id": run_id, "rank": rank, "text": text, "pictures": SCORED,
+             "words": _words_of(text, words)}
+        )  # fmt: skip
+    data = _pictures(folder, frames)
+    captions = _captions(folder)
+    for name, number in frames.items():
+        sha256 = artifacts.digest(data[name])
+        records.append(
+            {"record": "frame", "run_id": run_id, "kind": "frame", "step": 0, "seed": number,
+             "prompt": prompt or "", "predicted_class": index, "target_probability": 0.0,
+             "hit": True, "sha256": sha256, "created_at": at}
+        )  # fmt: skip
+    for name, text in zip(sorted(frames), captions, strict=False):  # the order it captions in
+        records.append(
+            {"record": "caption", "sha256": artifacts.digest(data[name]),
+             "model": str(args.get("vlm_id") or "imported")[:200], "prompt_hash": "",
+             "text": text, "created_at": at}
+        )  # fmt: skip
+    report = _text(folder / "report.txt")
+    if report:
+        records.append(
+            {"record": "report", "study_id": study_id, "markdown": report, "created_at": at,
+             "author": str(args.get("llm_id") or "imported")[:200]}
+        )  # fmt: skip
+    for kind, scored in (("prompt", scores), ("caption", _scored(folder / "as_captions.txt"))):
+        for text, value in dict(scored).items():
+            own_score = {name[6:]: v for name, v in _score(value).items()}
+            records.append(
+                {"record": "score", "study_id": study_id, "kind": kind, "text": text, **own_score}
+            )
+    by_hash = {artifacts.digest(value): name for name, value in data.items()}
+
+    def picture(sha256: str) -> tuple[bytes, str]:
+        name = by_hash[sha256]
+        return data[name], _SUFFIXES[Path(name).suffix.lower()]
+
+    return restore(store, records, picture)
+
+
+def _args(folder: Path) -> dict[str, Any]:
+    try:
+        args = json.loads(_text(folder / "args.json"))
+    except (ValueError, RecursionError):
+        raise InputError(f"{folder / 'args.json'}: no JSON") from None
+    if not isinstance(args, dict):
+        raise InputError(f"{folder / 'args.json'}: not a set of options")
+    return {name: value for name, value in args.items() if name in OPTIONS - _SECRET}
+
+
+def _config(folder: Path, args: Mapping[str, Any]) -> tuple[RunConfig, list[str], int]:
+    """Its options as a configuration of ours, the labels and the class."""
+    try:
+        index = int(args.get("class_to_activate", 416))
+        settings, _ = translate(args)
+        known = {k: v for k, v in settings.items() if k in RunConfig.model_fields}
+        preset = known.pop("preset", "reference")
+        config = RunConfig.from_preset(str(preset), **{**known, "seed": args.get("seed") or 0})
+    except (InputError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / 'args.json'}: {' '.join(str(error).split())}") from None
+    own = _text(folder / "labels.txt").splitlines()
+    name = config.labels if config.labels in ("celeba", "fairface", "waterbirds") else "imagenet"
+    labels = own or (_LABELS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    if not 0 <= index < len(labels):
+        raise InputError(f"{folder / 'args.json'}: class {index} is not in 0 to {len(labels) - 1}")
+    return config, labels, index
+
+
+def _text(path: Path) -> str:
+    """A text file of the folder, "" if it is not there."""
+    with explained(path):
+        if path.is_symlink() or not path.is_file():
+            return ""
+        if path.stat().st_size > MAX_TEXT:
+            raise InputError(f"{path}: {path.stat().st_size:,} bytes are too many; refused")
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _time(folder: Path) -> datetime:
+    match = re.search(r"_(\d{8}-\d{6})", folder.name)
+    if match:
+        try:
+            return datetime.strptime(match[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        except ValueError:
+            pass
+    return datetime.fromtimestamp((folder / "args.json").stat().st_mtime, UTC)
+
+
+def _frames(folder: Path) -> dict[str, int]:
+    """Names of the pictures, each with its number."""
+    found: dict[str, int] = {}
+    taken: set[int] = set()
+    for path in sorted((folder / "frames").glob("*")):
+        if path.is_symlink() or not path.is_file() or path.suffix.lower() not in _SUFFIXES:
+            continue
+        digits = re.match(r"\d{1,9}", path.stem)
+        number = int(digits[0]) if digits else len(taken)
+        while number in taken:
+            number += 1
+        taken.add(number)
+        found[path.name] = number
+    return found
+
+
+def _pictures(folder: Path, names: Mapping[str, int]) -> dict[str, bytes]:
+    with explained(folder):
+        return {name: (folder / "frames" / name).read_bytes() for name in names}
+
+
+def _words(folder: Path) -> list[list[str]]:
+    found = []
+    for line in _text(folder / "pred_words.txt").splitlines():
+        try:
+            words = ast.literal_eval(line.strip()) if len(line) < 10_000 else None
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue  # as the reference does
+        if isinstance(words, (tuple, list)) and words:
+            found.append([str(word) for word in words])
+    return found
+
+
+def _prompts(folder: Path, index: int) -> list[tuple[str, list[str] | None]]:
+    """Prompt of each step that hit, with the words of its pseudo-targets."""
+    found: list[tuple[str, list[str] | None]] = []
+    for line in _text(folder / f"{index}_prompt.txt").splitlines():
+        if line.startswith("Step prompt:"):
+            found.append((line.removeprefix("Step prompt:").strip(), None))
+        elif line.startswith("Target prompt:") and found:
+            found[-1] = (found[-1][0], _split(line.removeprefix("Target prompt:")))
+    return found
+
+
+def _split(prompt: str) -> list[str] | None:
+    """The words in "a picture of a A with B and C." """
+    match = re.fullmatch(r"\s*a picture of a (.+?)\.?\s*", prompt)
+    return re.split(r" with | and ", match[1]) if match else None
+
+
+def _words_of(prompt: str | None, words: Sequence[list[str]]) -> list[str]:
+    own = _split(prompt) if prompt else None
+    return own or (list(words[-1]) if words else [])
+
+
+def _captions(folder: Path) -> list[str]:
+    parts = re.split(rf"^{_RULE}\s*$", _text(folder / "caption.txt"), flags=re.MULTILINE)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _scored(path: Path) -> list[tuple[str, float]]:
+    """Texts with their scores; the first line, which repeats the best, is left out."""
+    found = []
+    for line in _text(path).splitlines()[1:]:
+        text, dash, value = line.rpartition(" - ")
+        try:
+            score = float(value)
+        except ValueError:
+            continue
+        if dash and 0 <= score <= 1:
+            found.append((text, score))
+    return found
+
+
+def _score(value: float | None) -> dict[str, Any]:
+    if value is None:
+        return {}
+    hits = round(value * SCORED)
+    low, high = wilson_interval(hits, SCORED)
+    return {"score_value": value, "score_low": low, "score_high": high, "score_n": SCORED,
+            "score_hits": hits}  # fmt: skip
+
+
+def _digest(value: object) -> str:
+    return artifacts.digest(to_json(value).encode())
+
+
+def _id(letter: str, text: str) -> str:
+    """An id that the same content gets again."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return letter + base64.b32encode(digest).decode().lower()[:7]
+
+
+# Out
+
+
+def write_all(store: Store, names: Sequence[str], target: Path) -> Path:
+    """Write a run folder for each run into `target`, a new folder."""
+    from dexter_tui.exchange.bundle_writer import write_folder
+    from store.upkeep.transfer import Chosen
+
+    chosen = Chosen(store, names)
+    files: dict[str, bytes] = {}
+    for run in chosen.runs.values():
+        stamp = run.created_at.astimezone(UTC).strftime("%Y%m%d-%H%M%S")
+        folder = f"{run.study.class_index}_{stamp}-{run.id}"
+        files |= {f"{folder}/{name}": data for name, data in _files(store, run).items()}
+    if not files:
+        raise InputError("there is no run to export")
+    return write_folder(files, target)
+
+
+def _files(store: Store, run: Run) -> dict[str, bytes]:
+    study = run.study
+    index = study.class_index
+    config = run.config
+    multi = str(config.get("template")) != "single"
+    reports = [r for r in store.reports(study.id) if r.author != "evidence"]
+    captions = {row.sha256: row for row in study_records.captions(store, study.id)}
+    args = {
+        "class_to_activate": index,
+        "classifier": _their_name(config),
+        "seed": run.seed,
+        "optim_steps": config.get("steps"),
+        "diff_steps": config.get("diffusion_steps"),
+        "lr": config.get("learning_rate"),
+        "bs": config.get("batch"),
+        "tau": config.get("temperature"),
+        "n_soft_prompt": config.get("soft_tokens"),
+        "mask_type": "multi_mask" if multi else "single_mask",
+        "vlm_id": next((row.model for row in captions.values()), None),
+        "llm_id": reports[0].author if reports else None,
+    }
+    files: dict[str, bytes] = {}
+
+    def text(name: str, lines: Sequence[str]) -> None:
+        if lines:
+            files[name] = "".join(f"{line}\n" for line in lines).encode()
+
+    files["args.json"] = json.dumps({k: v for k, v in args.items() if v is not None}).encode()
+    text("labels.txt", [" ".join(label.split()) for label in study.classifier.labels])
+    hits = [step for step in store.steps(run.id) if step.predicted_class == index]
+    text("pred_words.txt", [str(tuple(step.words)) for step in hits])
+    prompts = []
+    for step in hits:
+        prompts.append(f"Step prompt:  {_their_prompt(step.words)}")
+        targets = [word or "-" for word in step.pseudo_targets or step.words]
+        prompts += [f"Target prompt: {_their_prompt(targets)}", _STARS]
+    text(f"{index}_prompt.txt", prompts)
+    frames = [frame for frame in store.frames(run.id, kind="frame") if frame.hit]
+    names = {}
+    for frame in frames:
+        suffix = artifacts.SUFFIXES.get(store.artifact(frame.sha256).mime, ".png")
+        names[f"{frame.seed:04d}{suffix}"] = frame.sha256
+    for name, sha256 in names.items():
+        files[f"frames/{name}"] = store.read_artifact(sha256)
+    told = [captions[sha256].text for _, sha256 in sorted(names.items()) if sha256 in captions]
+    text("caption.txt", [f"{' '.join(caption.split())}\n{_RULE}" for caption in told])
+    if reports:
+        files["report.txt"] = reports[0].markdown.encode()
+    scores = study_records.scores(store, study.id)
+    for name, kind, head in (
+        ("as_dexter_prompts.txt", "prompt", "Best Activation Score Prompt"),
+        ("as_captions.txt", "caption", "Best Activation Score Caption"),
+    ):
+        rows = [f"{' '.join(row.text.split())} - {row.value}" for row in scores if row.kind == kind]
+        if not rows and kind == "prompt" and run.prompt and run.score_value is not None:
+            rows = [f"{run.prompt} - {run.score_value}"]
+        text(name, [f"{head}: {rows[0]}", *rows] if rows else [])
+    return files
+
+
+def _their_name(config: Mapping[str, Any]) -> str:
+    """The reference's name of a classifier, else ours."""
+    for name in _NAMES:
+        settings = classifier_settings(name)
+        if all(config.get(field) == value for field, value in settings.items()):
+            return name
+    return str(config.get("classifier"))
+
+
+def _their_prompt(words: Sequence[str]) -> str:
+    first, *rest = words or [MASK]
+    return f" a picture of a {first}" + (f" with {' and '.join(rest)}" if rest else "") + "."

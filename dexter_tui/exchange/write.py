@@ -1,0 +1,33 @@
+"""Exports in every form, by the suffix of the target."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from store import Store
+
+
+FORMS = ("markdown", "html", "bundle", "reference")
+
+
+BY_SUFFIX = {".md": "markdown", ".html": "html", ".htm": "html"}
+
+
+def write(store: "Store", names: list[str], target: Path, form: str) -> Path:
+    """Write what was asked for; where it is."""
+    from dexter_tui.exchange import bundle_writer
+
+    if form == "markdown":
+        from store.markdown.report import markdown
+
+        return markdown(store, names, target, presets=bundle_writer.presets())
+    if form == "html":
+        return bundle_writer.write_file(bundle_writer.html_page(store, names), target)
+    if form == "reference":
+        from dexter_tui.exchange.reference_folder import write_all
+
+        return write_all(store, names, target)
+    files = bundle_writer.contents(store, names)
+    if target.suffix.lower() == ".zip":
+        return bundle_writer.write_zip(files, target)
+    return bundle_writer.write_folder(files, target)

@@ -1,0 +1,183 @@
+"""Writes down what a run finds: into its journal, and from there into the store.
+
+Neither a store that is locked, moved or damaged nor a disk that is full stops the run: what cannot
+be written waits and is tried again.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from dexter_tui.formatting import clean
+from store import State, Store, StoreError
+from store.errors import explained
+from store.tables import Run
+
+FLUSH_SECONDS = 1.0
+RETRY_SECONDS = 3.0  # after a store that could not be written
+WAITING_BYTES = 256 * 2**20  # of pictures that wait for room on the disk; then the run waits, too
+END_PATIENCE = 60.0  # seconds that a run that ended waits for the store to hear of it
+
+
+def log(line: str) -> None:
+    """One line, with the time, to this process's log; a full disk swallows it."""
+    data = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {clean(line)}\n".encode()
+    with suppress(OSError):
+        os.write(1, data)  # past Python's buffer, which would fail again with each line
+
+
+class Recorder:
+    """Of one run that this process has claimed."""
+
+    def __init__(self, store: Store, run: Run) -> None:
+        self._store = store
+        self._run_id = run.id
+        self._journal = store.open_journal(run.id)
+        self.entries_found = self._journal.written
+        """The last entry of those before this attempt."""
+        self._waiting: list[dict[str, Any]] = []
+        self._pictures: dict[str, tuple[bytes, dict[str, Any]]] = {}
+        self._flushed_at = time.monotonic()
+        self._store_at = 0.0  # when the store is tried again
+        self._trouble: str | None = None
+        self._behind = False
+        self.seconds = 0.0
+        """CPU time spent on recording, pictures and checkpoints included."""
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """What is done within belongs to recording."""
+        begun = time.process_time()
+        try:
+            yield
+        finally:
+            self.seconds += time.process_time() - begun
+
+    def steps_recorded(self) -> int:
+        """Up to which step every step is in the store."""
+        numbers = [step.step for step in self._store.steps(self._run_id)]
+        return next((n for n, step in enumerate(numbers) if step != n + 1), len(numbers))
+
+    @property
+    def entries(self) -> int:
+        """The last entry in the journal."""
+        return self._journal.written
+
+    # What there is to record
+
+    def start(self, run: Run) -> None:
+        """An attempt begins."""
+        self._add(
+            "start",
+            attempt=run.attempt,
+            pid=run.pid,
+            boot_id=run.boot_id,
+            host=run.host,
+            slot=run.slot,
+        )
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """A step: columns of `Step`."""
+        if self._waiting and self._waiting[-1]["kind"] == "steps":
+            self._waiting[-1]["rows"].append(dict(row))
+        else:
+            self._add("steps", rows=[dict(row)])
+
+    def fields(self, **values: Any) -> None:
+        """Columns of the run."""
+        self._add("fields", fields=values)
+
+    def prompts(self, rows: list[dict[str, Any]]) -> None:
+        """The best prompts, best first: columns of `Prompt`."""
+        self._add("prompts", rows=rows)
+
+    def frame(self, png: bytes, **values: Any) -> None:
+        """A picture: columns of `Frame`, all but its hash."""
+        self._add("frame", picture=png, frame=values)
+
+    def state(self, to: State, **values: Any) -> None:
+        """The worker moved the run to another state."""
+        self._add("state", to=to.value, fields=values)
+
+    def _add(self, kind: str, **values: Any) -> None:
+        self._waiting.append({"kind": kind, **values})
+
+    # Writing it
+
+    def due(self) -> bool:
+        """Whether it is time to write."""
+        return time.monotonic() - self._flushed_at >= FLUSH_SECONDS
+
+    def flush(self, promise: float | None = None) -> bool:
+        """Write what waits; whether all of it is in the journal, safe from a power cut.
+
+        `promise`: seconds in which the next call will come.
+        """
+        self._flushed_at = time.monotonic()
+        with self.counted():
+            try:
+                written = self._write_journal()
+            except (OSError, StoreError) as error:
+                self._tell(error)
+            else:
+                self._write_store(written, promise)
+        return not self._waiting
+
+    def _write_journal(self) -> list[dict[str, Any]]:
+        ready = []
+        for entry in self._waiting:
+            if "picture" in entry:  # first the file, then what names it
+                artifact = self._store.place_artifact(entry["picture"], "image/png")
+                entry["artifact"] = artifact
+                entry["frame"]["sha256"] = artifact["sha256"]
+                del entry["picture"]
+            ready.append(entry)
+        if not ready:
+            return []
+        with explained(self._journal.path):
+            written = self._journal.append(ready)
+        self._waiting.clear()
+        return written
+
+    def _write_store(self, written: list[dict[str, Any]], promise: float | None) -> None:
+        if self._behind and time.monotonic() < self._store_at:
+            return
+        try:
+            new = None if self._behind else written
+            self._store.catch_up(self._run_id, new, promise=promise)
+        except StoreError as error:
+            self._behind = True
+            self._store_at = time.monotonic() + RETRY_SECONDS
+            self._tell(error)
+        else:
+            self._behind = False
+            if self._trouble:
+                log("all is written again")
+                self._trouble = None
+
+    def _tell(self, error: Exception) -> None:
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            log(f"going on; will be written later: {error}")
+
+    def settle(self, stopped: Callable[[], bool]) -> None:
+        """Wait until all is in the journal and, for a while, until the store has it.
+
+        What the store has not then is brought there by whoever sees the run first without its
+        process. `stopped` says to wait no longer.
+        """
+        while not self.flush() and not stopped():
+            time.sleep(FLUSH_SECONDS)
+        deadline = time.monotonic() + END_PATIENCE
+        while self._behind and time.monotonic() < deadline and not stopped():
+            time.sleep(FLUSH_SECONDS)
+            self._store_at = 0.0
+            self.flush()
+
+    def crowded(self) -> bool:
+        """Whether so much waits for the disk that the run had better wait, too."""
+        waiting = sum(len(entry.get("picture", b"")) for entry in self._waiting)
+        return waiting > WAITING_BYTES

@@ -1,0 +1,193 @@
+"""The one way into the queue: checks configurations without torch and queues their runs."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dexter.classifiers import ClassifierInfo, class_index
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter.planning.estimate import estimate
+from dexter.planning.identity import identities
+from dexter.planning.preflight import check_models
+from dexter_tui.field_flags import flag
+from dexter_tui.formatting import duration, size
+from dexter_tui.jobs.describe import describe
+from dexter_tui.machine import devices, doctor
+from store import State, Store
+
+
+def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
+    """What the run needs of the doctor's checks; the findings worth a warning.
+
+    Raises InputError for what would make the run fail.
+    """
+    for finding in (doctor.check_home(home), doctor.check_space(home)):
+        if finding.status == "error":
+            raise InputError(_line(finding))
+    try:
+        downloads = check_models(config)
+    except InputError as error:
+        field, colon, told = str(error).partition(":")
+        known = field in RunConfig.model_fields
+        raise InputError(f"{flag(field) if known else field}{colon}{told}") from error
+    estimate(config)  # it reads the models' descriptions, and refuses folders without any
+    warnings = [doctor.Finding("download", "note", download.line(), "") for download in downloads]
+    if config.device != "cpu":
+        driver = doctor.read_driver()
+        finding = doctor.check_driver(driver, doctor.torch_cuda())
+        if config.device.startswith("cuda") and finding.status != "ok":
+            raise InputError(f"--device {config.device}: {_line(finding)}")
+        if finding.status in ("warning", "error"):
+            warnings.append(finding)
+        if driver is not None:
+            warnings += [f for f in [doctor.check_gpus(driver, os.environ)] if f.remedy]
+    return warnings
+
+
+def _line(finding: doctor.Finding) -> str:
+    return f"{finding.detail}; {finding.remedy}" if finding.remedy else finding.detail
+
+
+def with_full_paths(config: RunConfig) -> RunConfig:
+    """Files by their full path, so that workers, and `resume` from elsewhere, find them."""
+    found: dict[str, str] = {}
+    for name in ("generator", "masked_lm", "lora", "decoder", "labels"):
+        value = getattr(config, name)
+        if value is not None and value != "lab" and Path(value).expanduser().exists():
+            found[name] = str(Path(value).expanduser().absolute())
+    return config.model_copy(update=found)
+
+
+def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig:
+    """The classifier by its full path, and the class ``index`` by its label.
+
+    So that one study has one name, whether a user wrote Waterbird, waterbird or 0.
+    """
+    label = info.labels[index]
+    names = {
+        "classifier": info.spec,
+        # Of two classes with one name, the index tells which is meant.
+        "class_name": label if info.labels.count(label) == 1 else str(index),
+    }
+    return config.model_copy(update=names)
+
+
+def expectation(store: Store, config: RunConfig, study_id: str) -> str:
+    """What a run will take, in a line: as an earlier run of the study took, else by formula."""
+    earlier = store.runs(study_id=study_id, states=[State.SUCCEEDED], limit=1)
+    if earlier:
+        paces = [step.seconds for step in store.steps(earlier[0].id) if step.seconds is not None]
+        expected = estimate(
+            config,
+            measured_peak=earlier[0].peak_memory_bytes,
+            measured_seconds=sum(paces) / len(paces) if paces else None,
+        )
+    else:
+        expected = estimate(config)
+    return (
+        f"a run takes up to {duration(expected.total_seconds)} and {size(expected.peak_bytes)} "
+        f"({f'as {earlier[0].id} took' if earlier else 'by formula'})"
+    )
+
+
+class Checked(NamedTuple):
+    """A configuration that can be run, with full paths and names, and its classifier."""
+
+    config: RunConfig
+    info: ClassifierInfo
+    class_index: int
+
+    @property
+    def study(self) -> str:
+        """The same for the seeds of one study."""
+        return json.dumps([self.config.study_settings(), self.config.device], sort_keys=True)
+
+
+def check(
+    configs: Sequence[RunConfig], home: Path, *, warn: Callable[[str], None] = lambda line: None
+) -> list[Checked]:
+    """The configurations, looked at without torch. InputError for one that cannot be run.
+
+    What might be amiss is told to `warn`, a line each.
+    """
+    infos: dict[str, ClassifierInfo] = {}
+    checked = []
+    for given in configs:
+        config = with_full_paths(given)
+        source = json.dumps(config.model_dump(mode="json", include=_CLASSIFIER_FIELDS))
+        if source not in infos:
+            infos[source] = describe(config)
+        info = infos[source]
+        index = class_index(info.labels, config.class_name)
+        checked.append(Checked(with_names(config, info, index), info, index))
+    lines: dict[str, None] = {}
+    for one in {each.study: each for each in checked}.values():
+        _check_device(one.config)
+        for finding in check_machine(one.config, home):
+            lines[f"{finding.detail}; {finding.remedy}"] = None
+    for line in lines:
+        warn(line)
+    return checked
+
+
+# All that `describe` reads.
+_CLASSIFIER_FIELDS = {
+    "classifier",
+    "labels",
+    "trust_pickle",
+    "arch",
+    "normalization",
+    "classifier_input",
+}
+
+
+def enqueue(store: Store, configs: Sequence[RunConfig], priority: int = 0) -> list[str]:
+    """Check the configurations and queue a run for each, study by study; their ids in order.
+
+    Nothing is queued if one is refused. Call `ensure_runners` to have the runs done.
+    """
+    return add(store, check(configs, store.home), priority)
+
+
+def _add_study(
+    store: Store,
+    configs: Sequence[RunConfig],
+    info: ClassifierInfo,
+    index: int,
+    *,
+    priority: int = 0,
+) -> list[str]:
+    """Write the study of class ``index`` and its runs, one for each configuration; their ids."""
+    classifier = store.ensure_classifier(info.spec, info.weights_hash, info.labels, info.image_size)
+    # A name stays when the weights behind it change; the study must be another then.
+    weights = identities(configs[0], cache=store.home / "hashes.json")
+    settings = {**configs[0].study_settings(), "weights": weights}
+    study = store.ensure_study(classifier, info.labels[index], index, settings)
+    runs = [(config.seed, config.model_dump(mode="json")) for config in configs]
+    return store.add_runs(study, runs, priority=priority)
+
+
+def add(store: Store, checked: Sequence[Checked], priority: int = 0) -> list[str]:
+    """Queue a run for each of what `check` gave, study by study; their ids in order."""
+    studies: dict[str, list[int]] = {}
+    for number, one in enumerate(checked):
+        studies.setdefault(one.study, []).append(number)
+    run_ids: dict[int, str] = {}
+    for numbers in studies.values():
+        _, info, index = checked[numbers[0]]
+        of_study = [checked[number].config for number in numbers]
+        ids = _add_study(store, of_study, info, index, priority=priority)
+        run_ids.update(zip(numbers, ids, strict=True))
+    return [run_ids[number] for number in range(len(checked))]
+
+
+def _check_device(config: RunConfig) -> None:
+    slots = devices.slots()
+    if not any(config.device in slot.accepts for slot in slots):
+        there = sorted(set().union(*(slot.accepts for slot in slots)))
+        raise InputError(
+            f"--device {config.device}: there is none such here; choose from {', '.join(there)}"
+        )

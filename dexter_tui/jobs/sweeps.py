@@ -1,0 +1,65 @@
+"""Sweeps: one set of settings with lists becomes many configurations."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter_tui import field_flags
+
+if TYPE_CHECKING:
+    pass
+
+
+def sweep_configs(sweep: Mapping[str, object]) -> list[RunConfig]:
+    """A configuration for each combination of what the sweep lists."""
+    settings = dict(sweep)
+    seeds = settings.pop("seeds", None)
+    seed = settings.pop("seed", None)
+    if seeds is not None and seed is not None:
+        raise InputError("--seeds and --seed: give one of them")
+    numbers = [0]
+    if seeds is not None:
+        if not isinstance(seeds, int) or not 1 <= seeds <= 1000:
+            raise InputError(f"seeds: {seeds!r} refused; a number from 1 to 1000")
+        numbers = list(range(seeds))
+    elif seed is not None:
+        numbers = _listed(seed)
+    presets = _listed(settings.pop("preset", None))
+    classifiers = _listed(settings.pop("classifier", None))
+    classes = _listed(settings.pop("class_name", None))
+    configs = []
+    for preset, classifier, name in itertools.product(presets, classifiers, classes):
+        one = {**settings, "classifier": classifier, "class_name": name}
+        configs += field_flags.configs(preset, numbers, one)
+    return configs
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def read_sweeps(path: Path) -> list[dict[str, object]]:
+    """The sweeps of a YAML file. Names are those of flags or fields. InputError if it is none."""
+    import yaml
+
+    try:
+        read = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--file: cannot read {path}: {error}") from None
+    except yaml.YAMLError as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"--file: {path} is not YAML: {first}") from None
+    sweeps = read if isinstance(read, list) else [read]
+    if not sweeps or not all(isinstance(sweep, dict) for sweep in sweeps):
+        raise InputError(f"--file: {path} must hold settings by name, or a list of such")
+    spelling = {flag.removeprefix("--"): name for name, flag in field_flags.SPELLING.items()}
+    return [
+        {
+            spelling.get(str(name), str(name).replace("-", "_")): value
+            for name, value in sweep.items()
+        }
+        for sweep in sweeps
+    ]

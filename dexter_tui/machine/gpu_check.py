@@ -1,0 +1,226 @@
+"""Self-test for a machine with CUDA: ``make gpu-check``. Takes a minute or so.
+
+The device must draw the CPU's pictures, the same at any batch size, have the same gradients where
+networks keep less for them, run in float32, bfloat16 and float16, stay below the memory that was
+estimated, and go on from a checkpoint; a second device must draw the same pictures, and each must
+have a slot for a worker. ``--device cpu`` is the short form, for a machine without CUDA: what needs
+it is then said to be left out. ``--generator``, ``--masked-lm`` and ``--classifier`` take real
+models. Exit code: 0 if all holds, 1 if not, 2 without a usable CUDA device.
+"""
+
+import argparse
+import copy
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+
+from dexter.config import RunConfig
+from dexter.device import select_device
+from dexter.errors import InputError
+from dexter.generation.frozen import keep_less
+from dexter.generation.generator import Generator
+from dexter.models import load_models
+from dexter.planning.estimate import estimate
+from dexter.search.optimize import Step, optimize
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED
+from dexter_tui.machine import devices
+from dexter_tui.machine.doctor import check_driver, read_driver, torch_cuda
+
+STEPS = 4
+# Of picture values, 0 to 1. Devices add up in another order; a batch must not matter so much.
+DEVICE_TOLERANCE = 2e-2
+BATCH_TOLERANCE = 1e-3
+PROMPT = "a picture of a bird"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the checks, a line each; the exit code."""
+    parser = argparse.ArgumentParser(prog="gpu-check", description=__doc__)
+    parser.add_argument("--device", default="cuda", help="cuda or cuda:N; cpu tries this program")
+    parser.add_argument("--generator", default="lab")
+    parser.add_argument("--masked-lm", default="lab")
+    parser.add_argument("--classifier", default="lab:birds-biased")
+    parser.add_argument("--class", dest="class_name", default="0")
+    parser.add_argument("--template", default=f"{PROMPT} with [MASK] and [MASK]")
+    options = vars(parser.parse_args(arguments))
+    try:
+        device = select_device(options.pop("device"))
+        config = RunConfig.from_preset("quick", steps=STEPS, stop="none", device=device, **options)
+        if device != "cpu":
+            print(check_driver(read_driver(), torch_cuda()).detail)
+            print(f"{device}: {torch.cuda.get_device_name(device)}")
+        passed = [check(config) for check in CHECKS]
+    except InputError as error:
+        print(f"gpu-check: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    return 0 if all(passed) else EXIT_FAILED
+
+
+def pictures_agree(config: RunConfig) -> bool:
+    """The same pictures as on the CPU, for their noise is drawn there."""
+    here, there = (_pictures(_generator(config, d), [0, 1]) for d in ("cpu", config.device))
+    return _close("pictures as on the CPU", here, there, DEVICE_TOLERANCE)
+
+
+def batches_agree(config: RunConfig) -> bool:
+    """A picture does not depend on those made with it."""
+    generator = _generator(config, config.device)
+    alone = torch.cat([_pictures(generator, [seed]) for seed in range(4)])
+    together = _pictures(generator, [0, 1, 2, 3])
+    return _close("pictures at any batch size", alone, together, BATCH_TOLERANCE)
+
+
+def frozen_networks_keep_less(config: RunConfig) -> bool:
+    """Gradients stay where networks of Stable Diffusion's kind keep less for them."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(sample_size=32, block_out_channels=(32, 64, 64, 64))
+    decoder = AutoencoderKL(
+        block_out_channels=(32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
+    for network in (unet, decoder):
+        network.requires_grad_(False).eval().to(config.device, memory_format=torch.channels_last)
+    before = _gradient(unet, decoder, config.device)
+    for network in (unet, decoder):
+        keep_less(network)
+    after = _gradient(unet, decoder, config.device)
+    return _close("gradients where less is kept", before, after, DEVICE_TOLERANCE)
+
+
+def formats_run(config: RunConfig) -> bool:
+    """A few steps in each number format."""
+    passed = []
+    for dtype in ("float32", "bfloat16", "float16"):
+        if config.device != "cpu":
+            torch.cuda.reset_peak_memory_stats(config.device)
+        started = time.perf_counter()
+        try:
+            steps, _ = _search(config.model_copy(update={"dtype": dtype}))
+        except (ArithmeticError, RuntimeError) as error:
+            passed.append(_tell(f"{STEPS} steps in {dtype}", False, str(error).splitlines()[0]))
+            continue
+        seconds = (time.perf_counter() - started) / STEPS
+        memory = "" if config.device == "cpu" else f", peak {_peak(config.device)} MB"
+        finite = all(math.isfinite(loss) for step in steps for loss in step.losses.values())
+        passed.append(_tell(f"{STEPS} steps in {dtype}", finite, f"{seconds:.2f} s a step{memory}"))
+    return all(passed)
+
+
+def resume_goes_on(config: RunConfig) -> bool:
+    """A run that was interrupted takes the same steps as one that was not."""
+    steps, states = _search(config)
+    resumed, _ = _search(config, states[1])
+    pairs = list(zip(steps[2:], resumed, strict=True))
+    same = all(a.words == b.words and math.isclose(_loss(a), _loss(b), rel_tol=1e-2, abs_tol=1e-2)
+               for a, b in pairs)  # fmt: skip
+    worst = max(abs(_loss(a) - _loss(b)) for a, b in pairs)
+    return _tell("resumed as uninterrupted", same, f"losses differ by {worst:.1e} at most")
+
+
+def memory_is_as_estimated(config: RunConfig) -> bool:
+    """A step takes no more of the device than was estimated, by which pictures are split."""
+    name = "memory within the estimate"
+    if config.device == "cpu":
+        return _tell(name, True, "left out: needs CUDA")
+    _search(config.model_copy(update={"steps": 1}))
+    expected = estimate(config, device=config.device).peak_bytes // 10**6
+    peak = _peak(config.device)
+    return _tell(name, peak <= expected, f"{peak} MB, {expected} MB estimated")
+
+
+def devices_agree(config: RunConfig) -> bool:
+    """All CUDA devices draw the same pictures."""
+    name, count = "pictures alike on all devices", torch.cuda.device_count()
+    if config.device == "cpu" or count < 2:
+        return _tell(name, True, f"left out: needs two CUDA devices, {count} here")
+    first, *others = (_pictures(_generator(config, f"cuda:{n}"), [0, 1]) for n in range(count))
+    return all(_close(f"{name} ({n})", first, o, DEVICE_TOLERANCE) for n, o in enumerate(others, 1))
+
+
+def workers_have_devices(config: RunConfig) -> bool:
+    """There is a slot of its own, for one worker, for each CUDA device; on a CPU for the cores."""
+    kind = config.device.partition(":")[0]
+    slots = [slot for slot in devices.slots() if kind in slot.accepts]
+    wanted = 1 if config.device == "cpu" else torch.cuda.device_count()
+    names = ", ".join(slot.name for slot in slots) or "none"
+    return _tell("a worker's slot for each device", len(slots) >= wanted, names)
+
+
+CHECKS: list[Callable[[RunConfig], bool]] = [
+    pictures_agree,
+    batches_agree,
+    frozen_networks_keep_less,
+    formats_run,
+    resume_goes_on,
+    memory_is_as_estimated,
+    devices_agree,
+    workers_have_devices,
+]
+
+
+def _generator(config: RunConfig, device: str) -> Generator:
+    return load_models(config.model_copy(update={"device": device})).generator
+
+
+def _pictures(generator: Generator, seeds: list[int]) -> Tensor:
+    with torch.no_grad():
+        return generator.sample(generator.encode_text([PROMPT] * len(seeds)), seeds).cpu()
+
+
+def _gradient(unet: Any, decoder: Any, device: str) -> Tensor:
+    """Of one denoising and decoding for what they are told; its largest number is 1."""
+    rng = torch.Generator().manual_seed(0)
+    text = torch.randn(1, 8, 1280, generator=rng).to(device).requires_grad_()
+    latents = torch.randn(1, 4, 32, 32, generator=rng).to(device)
+    denoised = unet(latents, 500, encoder_hidden_states=text, return_dict=False)[0]
+    decoder.decode(denoised, return_dict=False)[0].square().sum().backward()
+    assert text.grad is not None
+    return (text.grad / text.grad.abs().max()).cpu()
+
+
+def _search(
+    config: RunConfig, state: dict[str, object] | None = None
+) -> tuple[list[Step], list[dict[str, object]]]:
+    """The steps of a run, and its state after each."""
+    models = load_models(config)
+    search = optimize(
+        config,
+        classifier=models.classifier,
+        generator=models.generator,
+        masked_lm=models.masked_lm,
+        state=state,
+    )
+    steps, states = [], []
+    for step in search:
+        steps.append(step)
+        states.append(copy.deepcopy(search.state_dict()))
+    return steps, states
+
+
+def _loss(step: Step) -> float:
+    return step.losses["total"]
+
+
+def _peak(device: str) -> int:
+    return torch.cuda.max_memory_allocated(device) // 10**6
+
+
+def _close(name: str, one: Tensor, other: Tensor, tolerance: float) -> bool:
+    worst = float((one - other).abs().max())
+    return _tell(name, worst <= tolerance, f"differ by {worst:.1e}, {tolerance:g} allowed")
+
+
+def _tell(name: str, passed: bool, detail: str) -> bool:
+    print(f"{'ok  ' if passed else 'FAIL'}  {name}: {detail}", flush=True)
+    return passed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

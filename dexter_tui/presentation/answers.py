@@ -1,0 +1,82 @@
+"""Answers of queries as CSV, JSON, Markdown and tables."""
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+from store.reading import queries
+from store.reading.queries import Answer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+_CELL = 300  # characters of a value in a table for people
+
+
+def csv_text(answer: Answer) -> str:
+    """RFC 4180, but for the line ends; no control characters."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(answer.columns)
+    writer.writerows([_plain(value) for value in row] for row in answer.rows)
+    return buffer.getvalue()
+
+
+def _plain(value: object) -> object:
+    from dexter_tui.formatting import clean
+
+    value = queries.json_value(value)
+    if isinstance(value, str):
+        return "\n".join(clean(line) for line in value.split("\n"))
+    return value
+
+
+def json_text(answer: Answer, *, ascii_only: bool = False) -> str:
+    """A list of objects, one a line."""
+    rows = [
+        json.dumps(
+            dict(zip(answer.columns, map(queries.json_value, row), strict=True)),
+            ensure_ascii=ascii_only,
+        )
+        for row in answer.rows
+    ]
+    return "[\n" + ",\n".join(f"  {row}" for row in rows) + "\n]" if rows else "[]"
+
+
+def markdown_text(answer: Answer) -> str:
+    """A table of GitHub's Markdown, in which no value is markup."""
+    from store.markdown.escaping import escape, table
+
+    rows = [[escape(shown(value)) for value in row] for row in answer.rows]
+    return table([[escape(column) for column in answer.columns], *rows])
+
+
+def shown(value: object) -> str:
+    """A value for people."""
+    value = queries.json_value(value)
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def answer_table(answer: Answer) -> "Table":
+    """The answer for a terminal."""
+    from rich.table import Table
+
+    from dexter_tui.formatting import plain
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    numbers = [
+        all(isinstance(row[at], (int, float, type(None))) for row in answer.rows)
+        for at in range(len(answer.columns))
+    ]
+    for column, is_number in zip(answer.columns, numbers, strict=True):
+        table.add_column(plain(column), justify="right" if is_number else "left")
+    for row in answer.rows:
+        texts = [shown(value) for value in row]
+        table.add_row(*(plain(t if len(t) <= _CELL else f"{t[:_CELL]}…") for t in texts))
+    return table

@@ -1,0 +1,255 @@
+"""Runs and studies for people and for programs."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dexter_tui.formatting import STATE_STYLES, plain
+
+if TYPE_CHECKING:
+    from store import Store
+    from store.tables import Run, Step, Study
+
+
+def run_json(run: "Run") -> dict[str, Any]:
+    """A run as the programs' interface shows it."""
+    score = None
+    if run.score_value is not None:
+        score = {
+            "value": run.score_value,
+            "low": run.score_low,
+            "high": run.score_high,
+            "n": run.score_n,
+        }
+    return {
+        "id": run.id,
+        "study": run.study_id,
+        "state": run.state.value,
+        "classifier": run.study.classifier.spec,
+        "class_name": run.study.class_name,
+        "seed": run.seed,
+        "words": run.words or [],
+        "prompt": run.prompt,
+        "word_gains": run.word_gains or [],
+        "activation_score": score,
+        "steps": run.steps_done,
+        "steps_total": run.steps_total,
+        "stop_reason": run.stop_reason,
+        "frames": {
+            "wanted": run.frames_wanted,
+            "hit": run.frames_hit,
+            "tried": run.frames_tried,
+        },
+        "error": run.error,
+        "device": run.device,
+        "attempt": run.attempt,
+        "seconds": run.seconds,
+        "peak_memory_bytes": run.peak_memory_bytes,
+        "created_at": _time(run.created_at),
+        "started_at": _time(run.started_at),
+        "ended_at": _time(run.ended_at),
+        "heartbeat_at": _time(run.heartbeat_at),
+    }
+
+
+def run_details_json(store: "Store", run: "Run") -> dict[str, Any]:
+    """A run with everything that was recorded of it."""
+    return run_json(run) | {
+        "config": run.config,
+        "seed_ranges": run.seed_ranges,
+        "history": [_columns(step) for step in store.steps(run.id)],
+        "prompts": [_columns(prompt) for prompt in store.prompts(run.id)],
+        "pictures": [
+            _columns(frame) | {"path": str(store.artifact_path(frame.sha256))}
+            for frame in store.frames(run.id)
+        ],
+    }
+
+
+def study_json(study: "Study", runs: Sequence["Run"]) -> dict[str, Any]:
+    """A study with its runs."""
+    return {
+        "id": study.id,
+        "classifier": study.classifier.spec,
+        "class_name": study.class_name,
+        "class_index": study.class_index,
+        "settings": study.settings,
+        "created_at": _time(study.created_at),
+        "runs": [run_json(run) for run in runs],
+    }
+
+
+def _columns(row: "Any") -> dict[str, Any]:
+    values: dict[str, Any] = row.model_dump(mode="json", exclude={"run_id"})
+    return values
+
+
+def _time(value: Any) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+def score_text(run: "Run") -> str:
+    """The activation score with its interval, in percent."""
+    if run.score_value is None:
+        return ""
+    assert run.score_low is not None and run.score_high is not None
+    return f"{run.score_value:.0%} [{run.score_low:.0%}–{run.score_high:.0%}]"
+
+
+def steps_text(run: "Run") -> str:
+    """Steps done of the limit."""
+    return f"{run.steps_done}/{run.steps_total}" if run.steps_total else str(run.steps_done)
+
+
+def study_title(study: "Study") -> Text:
+    """One line that tells what a study asks."""
+    template = study.settings.get("template", "")
+    return Text.assemble(
+        (study.id, "bold"),
+        "  ",
+        plain(study.classifier.spec),
+        " · ",
+        plain(study.class_name, "bold"),
+        " · ",
+        plain(template, "dim"),
+    )
+
+
+def runs_table(runs: Iterable["Run"]) -> Table:
+    """The runs of one study, a line each."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("  run", no_wrap=True)
+    table.add_column("seed", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("steps", justify="right", no_wrap=True)
+    table.add_column("score", no_wrap=True)
+    table.add_column("words", ratio=1)
+    for run in runs:
+        words = plain(", ".join(run.words or []))
+        if run.error:  # `show` tells all of it
+            words = plain(run.error, "red")
+            words.no_wrap, words.overflow = True, "ellipsis"
+        table.add_row(
+            f"  {run.id}",
+            str(run.seed),
+            Text(run.state.value, style=STATE_STYLES.get(run.state.value, "")),
+            steps_text(run),
+            score_text(run),
+            words,
+        )
+    return table
+
+
+def studies_view(runs: Iterable["Run"]) -> RenderableType:
+    """Runs under the studies that they belong to, the newest study first."""
+    parts: list[RenderableType] = []
+    by_study = sorted(runs, key=lambda run: (run.study.created_at, run.study_id), reverse=True)
+    for _, group in groupby(by_study, key=lambda run: run.study_id):
+        members = sorted(group, key=lambda run: (run.seed, run.created_at))
+        parts += [study_title(members[0].study), runs_table(members), ""]
+    return Group(*parts[:-1])
+
+
+def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
+    """What is known about one run."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+
+    def fact(name: str, value: object) -> None:
+        if value not in (None, "", []):
+            facts.add_row(name, value if isinstance(value, Text) else plain(value))
+
+    fact("run", f"{run.id}, seed {run.seed}, preset {run.config.get('preset')}")
+    fact("state", Text(run.state.value, style=STATE_STYLES.get(run.state.value, "")))
+    fact("error", run.error)
+    fact("steps", steps_text(run) + (f", ended: {run.stop_reason}" if run.stop_reason else ""))
+    fact("words", ", ".join(run.words or []))
+    fact("prompt", run.prompt)
+    fact("score", run.score_n and f"{score_text(run)} of {run.score_n} fresh pictures")
+    fact(
+        "frames",
+        run.frames_tried
+        and f"{run.frames_hit} hit of {run.frames_tried} drawn ({run.frames_wanted} wanted)",
+    )
+    fact("device", run.device)
+    fact("time", run.seconds and f"{run.seconds:.0f} s, attempt {run.attempt}")
+    fact("files", store.run_folder(run.id))
+    prompts = store.prompts(run.id)[:5]
+    parts: list[RenderableType] = [study_title(run.study), facts]
+    if prompts:
+        parts += ["", prompts_table(prompts)]
+    if run.word_gains:
+        parts += ["", gains_table(run.word_gains)]
+    if pictures:
+        parts += ["", frames_strip(store, run)]
+    return Group(*parts)
+
+
+def frames_strip(store: "Store", run: "Run", count: int = 4, columns: int = 18) -> RenderableType:
+    """The first frames that hit the class, side by side in half blocks; 80 columns are enough."""
+    from dexter_tui.machine.terminal_images import half_blocks
+    from store.artifacts import open_picture
+
+    hits = [frame for frame in store.frames(run.id, kind="frame") if frame.hit][:count]
+    strip = Table.grid(padding=(0, 1))
+    strip.add_row(
+        *(
+            Text.from_ansi(half_blocks(open_picture(store.thumbnail_path(frame.sha256)), columns))
+            for frame in hits
+        )
+    )
+    return strip
+
+
+def prompts_table(prompts: Sequence[Any]) -> Table:
+    """The best prompts of a run by their mean loss."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("best words")
+    table.add_column("mean loss", justify="right")
+    table.add_column("pictures", justify="right")
+    for prompt in prompts:
+        loss = "" if prompt.mean_loss is None else f"{prompt.mean_loss:.3f}"
+        table.add_row(plain(", ".join(prompt.words)), loss, str(prompt.pictures))
+    return table
+
+
+def gains_table(gains: Sequence[dict[str, Any]]) -> Table:
+    """Which words carry the prompts: by how much the loss falls with each, surest first."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("word")
+    table.add_column("lowers the loss by (95%)")
+    table.add_column("pictures", justify="right")
+    table.add_column("")
+    for gain in gains:
+        interval = f"{gain['gain']:+.2f} ({gain['low']:+.2f} to {gain['high']:+.2f})"
+        carries = "carries the prompts" if gain["low"] > 0 else ""
+        table.add_row(plain(gain["word"]), interval, str(gain["pictures"]), carries)
+    return table
+
+
+def seconds_left(run: "Run", steps: Sequence["Step"]) -> float | None:
+    """Time to the step limit by the pace of the last steps; None while nothing is known."""
+    paces = [step.seconds for step in steps[-20:] if step.seconds is not None]
+    if not paces or not run.steps_total:
+        return None
+    return (run.steps_total - run.steps_done) * sum(paces) / len(paces)
+
+
+def study_view(
+    study: "Study", runs: Sequence["Run"], found: RenderableType | None = None
+) -> RenderableType:
+    """A study: its runs, the settings that they share, and what was found about it."""
+    settings = Table.grid(padding=(0, 2))
+    settings.add_column(style="dim", no_wrap=True)
+    settings.add_column()
+    for name, value in study.settings.items():
+        if value not in (None, "", [], False):
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            settings.add_row(name, plain(text))
+    parts: list[RenderableType] = [study_title(study), runs_table(runs), "", settings]
+    return Group(*parts, *([found] if found is not None else []))

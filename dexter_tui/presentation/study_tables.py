@@ -1,0 +1,203 @@
+"""Claims, reports and the rest of what was found, for people, for programs and for the store."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dexter.reasoning.claims import REASONS, in_words
+from store import Store, study_records
+from store.tables import Claim as ClaimRow
+from store.tables import Probe, Study
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+# For the store
+
+
+# Answers to questions
+
+
+# For programs
+
+
+def claim_json(claim: ClaimRow) -> dict[str, Any]:
+    """A claim as the programs' interface shows it."""
+    values: dict[str, Any] = claim.model_dump(mode="json", exclude={"study_id", "probe_id"})
+    values["flip_rate"] = claim.flips / claim.pairs if claim.pairs else None
+    values["bias"] = claim.verdict == "confirmed" and not claim.core
+    return values
+
+
+def probe_json(probe: Probe, claim: ClaimRow) -> dict[str, Any]:
+    """A question with its answer."""
+    return {
+        "question": probe.question,
+        "classifier": probe.classifier.spec,
+        "class_name": probe.class_name,
+        "control": probe.control,
+        "treated": probe.treated,
+        **claim_json(claim),
+    }
+
+
+def study_json(store: Store, study: Study) -> dict[str, Any]:
+    """All that was found about a study, to be added to what is known of its runs."""
+    return {
+        "stages": [_row(stage) for stage in study_records.stages(store, study.id)],
+        "captions": [
+            {
+                "picture": row.sha256,
+                "model": row.model,
+                "text": row.text,
+                "input_tokens": row.input_tokens,
+                "output_tokens": row.output_tokens,
+            }
+            for row in study_records.captions(store, study.id)
+        ],
+        "claims": [claim_json(claim) for claim in study_records.claims(store, study.id)],
+        "attribution": [
+            row.model_dump(mode="json") for row in study_records.attribution(store, study.id)
+        ],
+        "scores": [_row(row) for row in study_records.scores(store, study.id)],
+        "reports": [
+            {
+                "author": report.author,
+                "created_at": report.created_at.isoformat(),
+                "prompt_hash": report.prompt_hash,
+                "input_tokens": report.input_tokens,
+                "output_tokens": report.output_tokens,
+                "body": report.body,
+                "markdown": report.markdown,
+            }
+            for report in store.reports(study.id)
+        ],
+    }
+
+
+def _row(row: Any) -> dict[str, Any]:
+    values: dict[str, Any] = row.model_dump(mode="json", exclude={"study_id"})
+    return values
+
+
+# For people
+
+_STYLES = {"confirmed": "bold red", "refuted": "green", "inconclusive": "dim"}
+_MARKS = {"unverified": "dim italic", "contradicted": "strike red"}
+
+
+def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
+    """Claims, a line each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from dexter_tui.formatting import plain
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("concept")
+    table.add_column("verdict")
+    table.add_column("effect", no_wrap=True)
+    table.add_column("p", no_wrap=True)
+    table.add_column("pairs", justify="right", no_wrap=True)
+    table.add_column("drawn", no_wrap=True)
+    for claim in claims:
+        verdict = Text(claim.verdict, style=_STYLES.get(claim.verdict, ""))
+        if claim.verdict == "confirmed":
+            verdict.append(" (core)" if claim.core else " (bias)", style="")
+        if claim.reason:
+            verdict.append(f", {in_words(claim.reason, claim.effect, claim.direction)}")
+        drawn = ""
+        if claim.detected_control is not None and claim.detected_treated is not None:
+            drawn = f"{claim.detected_control:.0%} to {claim.detected_treated:.0%}"
+        table.add_row(
+            str(claim.number),
+            plain(claim.concept),
+            verdict,
+            effect_text(claim),
+            "< 0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.2g}",
+            str(claim.pairs),
+            drawn,
+        )
+    return table
+
+
+def effect_text(claim: ClaimRow) -> str:
+    """The effect with its interval."""
+    if not claim.pairs:
+        return "not measured"
+    return f"{claim.effect:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]"
+
+
+def report_view(body: Mapping[str, Any]) -> "RenderableType":
+    """A report of checked sentences in a terminal."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from dexter_tui.formatting import plain
+
+    parts: list[RenderableType] = [plain(body["title"], "bold"), ""]
+    parts += [plain(one, "dim") for one in body["method"]]
+    for section in body["sections"]:
+        parts += ["", plain(section["title"], "bold")]
+        for sentence in section["sentences"]:
+            line = plain(sentence["text"], _MARKS.get(sentence["mark"], ""))
+            if sentence["mark"] in _MARKS:
+                note = f": {sentence['note']}" if sentence.get("note") else ""
+                line = Text.assemble(line, plain(f" ({sentence['mark']}{note})", "yellow"))
+            parts.append(Padding(line, (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def study_view(store: Store, study: Study) -> "RenderableType | None":
+    """Report and claims of a study; None if nobody reasoned about it."""
+    from rich.console import Group
+
+    parts: list[RenderableType] = []
+    reports = [report for report in store.reports(study.id) if report.body is not None]
+    claims = study_records.claims(store, study.id)
+    if claims:
+        parts += ["", claims_table(claims)]
+    if reports and reports[0].body is not None:
+        parts += ["", report_view(reports[0].body)]
+    failed = [stage for stage in study_records.stages(store, study.id) if stage.state == "failed"]
+    if failed:
+        from dexter_tui.formatting import plain
+
+        parts.append("")
+        parts += [plain(f"{stage.name} failed: {stage.error}", "red") for stage in failed]
+    return Group(*parts) if parts else None
+
+
+def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
+    """The answer to a question, in a few lines."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from dexter_tui.formatting import plain
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    verdict = Text(answer["verdict"], style=_STYLES.get(answer["verdict"], ""))
+    if answer["reason"]:
+        verdict.append(f", {REASONS.get(answer['reason'], answer['reason'])}")
+    grid.add_row("asked", plain(answer["treated"]))
+    grid.add_row("against", plain(answer["control"]))
+    grid.add_row("verdict", verdict)
+    grid.add_row(
+        "effect",
+        plain(
+            f"{answer['effect']:+.3f} [{answer['low']:+.3f}, {answer['high']:+.3f}] on the "
+            f"probability of {answer['class_name']}, {answer['pairs']} pairs, "
+            f"p {answer['p_corrected']:.2g}"
+        ),
+    )
+    if answer["flip_rate"] is not None:
+        grid.add_row("answers", plain(f"{answer['flip_rate']:.0%} of the pairs flip"))
+    if answer["detected"] is not None:
+        grid.add_row("drawn", plain(f"{answer['detected']:+.0%} of the pictures show it more"))
+    if answer["placebo_threshold"] is not None:
+        grid.add_row("placebos", plain(f"up to {answer['placebo_threshold']:.3f}"))
+    return grid

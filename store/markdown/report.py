@@ -1,0 +1,342 @@
+"""Reports on studies as Markdown (GitHub-flavoured), with their pictures beside them.
+
+Words, prompts, labels and reports come from models and from files of others. All of it is data:
+it can neither format the page nor reach a terminal that shows it.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from store import artifacts
+from store.errors import StoreError, explained
+from store.markdown import comparison
+from store.markdown.escaping import escape, table
+from store.markdown.study import blocks as study_blocks
+from store.reading import comparisons
+from store.reading.browse import Browse
+from store.store import Store
+from store.tables import Classifier, Frame, Run, Step, Study, to_json
+
+METHOD = """\
+DEXTER (arXiv 2510.14741) searches, without any data, for the words of a prompt whose generated
+pictures the classifier assigns to the class; the words show what it looks for. The activation
+score is the fraction of fresh pictures of the best prompt, from noise that no search has used,
+that the classifier assigns to the class, with its 95% Wilson interval."""
+
+_IN_FACTS = ("classifier", "class_name")  # settings that a study's first lines state
+_BEST_FRAMES = 8
+_FRAMES_PER_ROW = 4
+_LABELS = 12
+_BARS = "▁▂▃▄▅▆▇█"
+_TREND_WIDTH = 40
+
+
+def markdown(
+    store: Store,
+    names: Sequence[str],
+    path: Path,
+    *,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Path:
+    """Write a report on these runs and studies to `path`, pictures to `<stem>_files`; `path`.
+
+    `names` are ids or unique beginnings of them. A study whose runs name a "preset" in their
+    config that is in `presets` (settings of studies, by preset) shows only what differs from it.
+    The file appears whole or not at all.
+    """
+    if not path.parent.is_dir():
+        raise StoreError(f"{path.parent}: no such folder; make it or name another file")
+    if path.is_dir():
+        raise StoreError(f"{path}: a folder; name a file")
+    folder = path.with_name(f"{path.stem}_files")
+    text, pictures = render(store, names, folder.name, presets=presets)
+    with explained(path, instead="name another file"):
+        _write(path, text, folder, pictures)
+    return path
+
+
+def render(
+    store: Store,
+    names: Sequence[str],
+    folder: str,
+    *,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[str, dict[str, bytes]]:
+    """The report on runs, studies and comparisons, and the pictures in `folder` that it shows."""
+    compared = [name for name in names if name.startswith("c")]
+    pages = [comparisons.page(Browse(store.home), name) for name in compared]
+    named = [name for name in names if name not in compared]
+    studies = [member["study"] for page in pages for member in page["members"] if member["study"]]
+    sections = _sections(store, [*named, *dict.fromkeys(studies)])
+    page = _Page(store, folder, presets or {})
+    return page.render(sections, pages), page.pictures
+
+
+def _sections(store: Store, names: Sequence[str]) -> list[tuple[Study, list[Run]]]:
+    """The studies in the order given, each with the runs asked for, by seed."""
+    studies: dict[str, Study] = {}
+    runs: dict[str, dict[str, Run]] = {}
+    for name in names:
+        found = store.find(name)
+        study = found if isinstance(found, Study) else found.study
+        chosen = store.runs(study_id=study.id) if isinstance(found, Study) else [found]
+        studies[study.id] = study
+        runs.setdefault(study.id, {}).update({run.id: run for run in chosen})
+    return [
+        (study, sorted(runs[study.id].values(), key=lambda run: (run.seed, run.created_at)))
+        for study in studies.values()
+    ]
+
+
+def _write(path: Path, text: str, folder: Path, pictures: Mapping[str, bytes]) -> None:
+    made: list[Path] = []
+    try:
+        if pictures:
+            folder.mkdir(exist_ok=True)
+        for name, data in pictures.items():
+            if not (folder / name).exists():
+                artifacts.write_atomic(folder / name, data, mode=0o666)
+                made.append(folder / name)
+        artifacts.write_atomic(path, text.encode(), mode=0o666)
+    except OSError:
+        for picture in made:
+            picture.unlink()
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+    # What an earlier report of this name showed and this one does not.
+    for old in folder.glob("*") if folder.is_dir() else ():
+        if re.fullmatch(r"[0-9a-f]{64}\.(png|jpg|webp)", old.name) and old.name not in pictures:
+            old.unlink()
+
+
+class _Page:
+    """Renders a report and gathers the pictures that it shows, by file name."""
+
+    def __init__(self, store: Store, folder: str, presets: Mapping[str, Mapping[str, Any]]) -> None:
+        self.store = store
+        self.folder = folder
+        self.presets = presets
+        self.pictures: dict[str, bytes] = {}
+        self.settings_shown: dict[str, str] = {}
+
+    def render(
+        self,
+        sections: Sequence[tuple[Study, list[Run]]],
+        pages: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        title = comparison.title(pages[0]) if pages else _title(sections)
+        blocks = [f"# {title}", METHOD]
+        for page in pages:
+            blocks += self._comparison(page)
+        if len(sections) > 1:
+            blocks += ["## Side by side", _side_by_side(sections)]
+        for study, runs in sections:
+            blocks += self._study(study, runs)
+        return "\n\n".join(blocks) + "\n"
+
+    def _comparison(self, page: Mapping[str, Any]) -> list[str]:
+        browse = Browse(self.store.home)
+
+        def show(prompt: str, seed: int) -> str:
+            place = comparisons.tile(browse, page["generator"], prompt, seed)
+            if place is None:
+                return ""
+            data = comparisons.tile_bytes(browse, place)
+            name = f"{artifacts.digest(data)}.png"
+            self.pictures[name] = data
+            return f"![{escape(prompt)}]({quote(self.folder)}/{name})"
+
+        return comparison.blocks(
+            page, lambda claim: comparisons.pairs(browse, claim, limit=2), show
+        )
+
+    def _study(self, study: Study, runs: list[Run]) -> list[str]:
+        blocks = [
+            f"## {escape(study.classifier.spec)}: {escape(study.class_name)}",
+            _facts(study, study.classifier, runs),
+            "### Seeds",
+            _seeds(runs),
+        ]
+        blocks += ["### Best frames", self._frames(study, runs)]
+        trends = self._trends(runs)
+        if trends:
+            blocks += ["### Loss by step", trends]
+        blocks += study_blocks(self.store, study)
+        return [*blocks, "### Settings", self._settings(study, runs)]
+
+    def _frames(self, study: Study, runs: list[Run]) -> str:
+        best = _best_frames([self.store.frames(run.id, kind="frame") for run in runs])
+        if not best:
+            return "No frames were drawn."
+        seeds = {run.id: run.seed for run in runs}
+        rows = []
+        for start in range(0, len(best), _FRAMES_PER_ROW):
+            row = best[start : start + _FRAMES_PER_ROW]
+            rows.append([self._picture(frame) for frame in row])
+            rows.append([_caption(frame, study, seeds[frame.run_id]) for frame in row])
+        width = max(map(len, rows))
+        return table([row + [""] * (width - len(row)) for row in rows])
+
+    def _picture(self, frame: Frame) -> str:
+        row = self.store.artifact(frame.sha256)
+        name = frame.sha256 + artifacts.SUFFIXES.get(row.mime, "")
+        self.pictures[name] = self.store.read_artifact(frame.sha256)
+        return f"![{escape(frame.prompt)}]({quote(self.folder)}/{name})"
+
+    def _trends(self, runs: list[Run]) -> str:
+        lines = []
+        for run in runs:
+            totals = [value for value in map(_total, self.store.steps(run.id)) if value is not None]
+            if totals:
+                lines.append(
+                    f"seed {run.seed:<4} {sparkline(totals)}  {totals[0]:.3f} to {totals[-1]:.3f}"
+                )
+        return "\n".join(["```text", *lines, "```"]) if lines else ""
+
+    def _settings(self, study: Study, runs: list[Run]) -> str:
+        same = self.settings_shown.setdefault(study.settings_hash, study.id)
+        if same != study.id:
+            return f"Those of study {same}."
+        shown = {name: value for name, value in study.settings.items() if name not in _IN_FACTS}
+        preset = str(runs[0].config.get("preset")) if runs else ""
+        lead = ""
+        if preset in self.presets:
+            defaults = self.presets[preset]
+            shown = {
+                name: value
+                for name, value in shown.items()
+                if name not in defaults or to_json(defaults[name]) != to_json(value)
+            }
+            lead = f"Preset {escape(preset)}" + (", but:\n\n" if shown else ".")
+        rows = [[escape(name), escape(_value(value))] for name, value in sorted(shown.items())]
+        return lead + (table([["setting", "value"], *rows]) if rows else "")
+
+
+def _title(sections: Sequence[tuple[Study, list[Run]]]) -> str:
+    classes = {study.class_name: None for study, _ in sections}
+    specs = {study.classifier.spec: None for study, _ in sections}
+    subject = " and ".join(specs) if len(specs) < 4 else f"{len(specs)} classifiers"
+    verb = "looks" if len(specs) == 1 else "look"
+    return escape(f"What {subject} {verb} for in {', '.join(classes)}")
+
+
+def _side_by_side(sections: Sequence[tuple[Study, list[Run]]]) -> str:
+    rows = [["classifier", "class", "words by seed", "activation score: mean (range)", "runs"]]
+    for study, runs in sections:
+        scores = [run.score_value for run in runs if run.score_value is not None]
+        mean = (
+            f"{sum(scores) / len(scores):.2f} ({min(scores):.2f} to {max(scores):.2f})"
+            if scores
+            else ""
+        )
+        words = "; ".join(f"{run.seed}: {_words(run)}" for run in runs if run.words)
+        rows.append(
+            [
+                escape(study.classifier.spec),
+                escape(study.class_name),
+                words,
+                mean,
+                f"{len(scores)} of {len(runs)} scored",
+            ]
+        )
+    return table(rows)
+
+
+def _facts(study: Study, classifier: Classifier, runs: list[Run]) -> str:
+    labels = ", ".join(classifier.labels[:_LABELS])
+    if len(classifier.labels) > _LABELS:
+        labels += f" and {len(classifier.labels) - _LABELS} more"
+    ended = max((run.ended_at for run in runs if run.ended_at), default=None)
+    lines = [
+        f"- Study {study.id}" + (f", ended {ended:%Y-%m-%d %H:%M} UTC" if ended else ""),
+        f"- Classifier: {escape(classifier.spec)}, "
+        f"weights {escape((classifier.weights_hash or 'unknown')[:16])}, "
+        f"{classifier.image_size} px",
+        f"- Labels ({len(classifier.labels)}): {escape(labels)}",
+        f"- Class: {escape(study.class_name)} (index {study.class_index})",
+    ]
+    return "\n".join(lines)
+
+
+def _seeds(runs: list[Run]) -> str:
+    header = "seed, run, state, words, that carry, activation score, n, hit/tried, steps, end"
+    rows = [header.split(", ")]
+    rows += [
+        [
+            str(run.seed),
+            run.id,
+            str(run.state),
+            _words(run),
+            escape(", ".join(run.words_that_carry)),
+            _score(run),
+            _text(run.score_n),
+            "" if run.frames_tried is None else f"{run.frames_hit}/{run.frames_tried}",
+            str(run.steps_done),
+            escape(run.stop_reason or run.error or ""),
+        ]
+        for run in runs
+    ]
+    return table(rows)
+
+
+def _best_frames(by_run: list[list[Frame]]) -> list[Frame]:
+    """The best of each run in turn, hits first, no picture twice."""
+    ranked = [
+        sorted(frames, key=lambda frame: (not frame.hit, -frame.target_probability))
+        for frames in by_run
+    ]
+    best: dict[str, Frame] = {}
+    for place in range(max(map(len, ranked), default=0)):
+        for frames in ranked:
+            if place < len(frames) and len(best) < _BEST_FRAMES:
+                best.setdefault(frames[place].sha256, frames[place])
+    return list(best.values())
+
+
+def _caption(frame: Frame, study: Study, run_seed: int) -> str:
+    labels = study.classifier.labels
+    verdict = f"p = {frame.target_probability:.2f}"
+    if not frame.hit:
+        known = 0 <= frame.predicted_class < len(labels)
+        other = labels[frame.predicted_class] if known else str(frame.predicted_class)
+        verdict += f", taken for {escape(other)}"
+    return f"{escape(frame.prompt)}<br>{verdict}<br>seed {run_seed}, noise {frame.seed}"
+
+
+def _words(run: Run) -> str:
+    return escape(", ".join(run.words or ()))
+
+
+def _score(run: Run) -> str:
+    if run.score_value is None:
+        return ""
+    if run.score_low is None or run.score_high is None:
+        return f"{run.score_value:.2f}"
+    return f"{run.score_value:.2f} ({run.score_low:.2f} to {run.score_high:.2f})"
+
+
+def _total(step: Step) -> float | None:
+    return step.losses.get("total")
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else to_json(value)
+
+
+def sparkline(values: Sequence[float], width: int = _TREND_WIDTH) -> str:
+    """The values as bars, the mean of neighbours where there are more than `width`."""
+    count = min(width, len(values))
+    edges = [round(index * len(values) / count) for index in range(count + 1)]
+    means = [sum(values[start:stop]) / (stop - start) for start, stop in itertools.pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[round((mean - low) * scale)] for mean in means)

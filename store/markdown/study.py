@@ -1,0 +1,174 @@
+"""What was found about a study, as Markdown: its report, its claims, attribution and scores.
+
+Everything a model wrote goes through `escape`: a report is data, and so is each of its sentences.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from store import study_records
+from store.markdown.escaping import escape, line, printable, table
+from store.store import Store
+from store.tables import Attribution, Claim, Evidence, Report, Score, Study
+
+_MARKS = {"unverified": "unverified", "contradicted": "contradicts the evidence"}
+_CAPTIONS = 12
+
+
+def blocks(store: Store, study: Study) -> list[str]:
+    """The blocks of a study's page; empty if nobody reasoned about it."""
+    found = []
+    for report in _newest(store.reports(study.id)):
+        found += [f"### Report by {escape(report.author)}, {report.created_at:%Y-%m-%d}"]
+        found.append(text_of(report))
+    claims = study_records.claims(store, study.id)
+    if claims:
+        details = study_records.evidence(store, [claim.id for claim in claims])
+        found += ["### Claims", claims_table(claims), _pairs(claims, details)]
+    words = study_records.attribution(store, study.id)
+    if words:
+        found += ["### Which words carry it", attribution_text(words)]
+    scores = study_records.scores(store, study.id)
+    if scores:
+        found += ["### Texts as prompts", scores_table(scores)]
+    captions = study_records.captions(store, study.id)
+    if captions:
+        lines = dict.fromkeys(f"- {line(row.text[:500])}" for row in captions)
+        found += [
+            f"### Captions by {escape(captions[-1].model)}",
+            "\n".join(list(lines)[:_CAPTIONS]),
+        ]
+    return found
+
+
+def _newest(reports: Sequence[Report]) -> list[Report]:
+    """The newest of each author."""
+    return list({report.author: report for report in reversed(reports)}.values())
+
+
+def text_of(report: Report) -> str:
+    """A report as Markdown. One without checked sentences is shown as it stands, as text."""
+    if report.body is not None:
+        return report_markdown(report.body, level=4)
+    text = "\n".join(map(printable, report.markdown.splitlines()))
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def report_markdown(body: Mapping[str, Any], *, level: int = 2) -> str:
+    """The sections of a report, their headings ``level`` deep."""
+    parts = []
+    if level < 3:
+        parts.append(f"{'#' * (level - 1)} {escape(str(body['title']))}")
+    parts.append("  \n".join(line(str(one)) for one in body["method"]))
+    for section in body["sections"]:
+        parts.append(f"{'#' * level} {escape(str(section['title']))}")
+        parts.append("\n".join(f"- {_sentence(one)}" for one in section["sentences"]))
+    return "\n\n".join(parts)
+
+
+def _sentence(sentence: Mapping[str, Any]) -> str:
+    text = line(str(sentence["text"]))
+    mark = _MARKS.get(str(sentence["mark"]))
+    if mark is None:
+        return text
+    note = escape(str(sentence.get("note") or ""))
+    return f"{text} *({mark}{': ' + note if note else ''})*"
+
+
+def claims_table(claims: Sequence[Claim]) -> str:
+    """All claims, a line each."""
+    rows = [
+        ["", "concept", "verdict", "effect", "p", "pairs", "flips", "placebos", "drawn", "prior"]
+    ]
+    for claim in claims:
+        verdict = claim.verdict + (f": {claim.reason.replace('_', ' ')}" if claim.reason else "")
+        rows.append(
+            [
+                str(claim.number),
+                escape(claim.concept) + (" (core)" if claim.core else ""),
+                escape(verdict),
+                f"{claim.effect:+.2f} ({claim.low:+.2f} to {claim.high:+.2f})",
+                "< 0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.2g}",
+                str(claim.pairs),
+                f"{claim.flips / claim.pairs:.0%}" if claim.pairs else "",
+                _number(claim.placebo_threshold),
+                ""
+                if claim.detected_treated is None or claim.detected_control is None
+                else f"{claim.detected_control:.0%} to {claim.detected_treated:.0%}",
+                "" if claim.prior is None else f"{claim.prior:.0%}",
+            ]
+        )
+    return table(rows)
+
+
+def _pairs(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -> str:
+    """Where each claim comes from, and an example of its pairs."""
+    lines = []
+    for claim in claims:
+        origin = "; ".join(
+            f"{name} of {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}"
+            if ids
+            else f"from the {name}"
+            for name, ids in sorted(claim.sources.items())
+        )
+        contexts = []
+        for context in sorted(details.get(claim.id, ()), key=lambda row: row.context):
+            if context.saturated:
+                contexts.append(
+                    f"{context.context}: left out, {context.control_mean:.2f} without it"
+                )
+            elif context.pairs:
+                contexts.append(
+                    f"{context.context}: {context.effect or 0:+.2f} on {context.pairs} pairs such "
+                    f"as “{context.control_prompts[0]}” and “{context.treated_prompts[0]}”, "
+                    f"seeds {context.seeds[0]} to {context.seeds[-1]}"
+                )
+        parts = [part for part in (origin, *contexts) if part]
+        lines.append(f"{claim.number}. {line(claim.concept)}: {escape('; '.join(parts))}")
+    return "\n".join(lines)
+
+
+def attribution_text(words: Sequence[Attribution]) -> str:
+    """Weights of the words, run by run."""
+    parts = []
+    for run_id in dict.fromkeys(word.run_id for word in words):
+        own = [word for word in words if word.run_id == run_id]
+        rows = [["word", "lost without it", "weight"]]
+        rows += [
+            [
+                escape(word.word),
+                f"{word.leave_one_out:+.2f} "
+                f"({word.leave_one_out_low:+.2f} to {word.leave_one_out_high:+.2f})",
+                f"{word.weight:+.2f} ({word.low:+.2f} to {word.high:+.2f})",
+            ]
+            for word in own
+        ]
+        first = own[0]
+        parts += [
+            f"Of “{escape(first.prompt)}” (run {run_id}); R² {first.r2:.2f} "
+            f"({first.r2_low:.2f} to {first.r2_high:.2f}) over {first.subsets} word subsets, "
+            f"{first.seeds} pictures each.",
+            table(rows),
+        ]
+    return "\n\n".join(parts)
+
+
+def scores_table(scores: Sequence[Score]) -> str:
+    """Texts by how often their pictures are taken for the class."""
+    rows = [["what", "text", "score", "n"]]
+    rows += [
+        [
+            escape(row.kind),
+            escape(row.text[:300]),
+            f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})",
+            str(row.n),
+        ]
+        for row in scores
+    ]
+    return table(rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,670 @@
+"""What screens read: pages of long lists and the data of one run, straight from SQLite.
+
+Reads only, and without SQLAlchemy, so that a dashboard is quick to start and a page of a list
+with 100,000 runs costs no more than one of ten. Rows are plain tuples with names; their columns
+and units are those of `store.tables`.
+"""
+
+import json
+import sqlite3
+import threading
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from store.errors import StoreError, explained
+from store.locks import is_locked
+from store.reading.filters import Condition, compile_filter
+from store.states import ACTIVE, State
+
+_MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
+_PACE_STEPS = 20  # the last steps, from which the time left is told
+_MAX_VARIABLES = 500  # row ids asked for at a time
+_BATCH = 5_000  # keys read before asking whether they are still wanted
+
+# What a list can be ordered by. "study" keeps the runs of one study together, the newest first.
+ORDERS = {
+    "study": "study.rowid DESC, run.seed",
+    "created": "run.created_at DESC, run.rowid DESC",
+    "state": "run.state, run.created_at DESC",
+    "classifier": "classifier.spec, study.class_name, run.seed",
+    "class": "study.class_name, classifier.spec, run.seed",
+    "score": "run.score_value DESC NULLS LAST, run.rowid",
+    "steps": "run.steps_done DESC, run.rowid",
+    "words": "run.words NULLS LAST, run.rowid",
+}
+
+
+class Keys(NamedTuple):
+    """What a list holds, in order."""
+
+    keys: "array[int]"
+    """Of runs; ordered by study, each study's runs follow its own key, made negative."""
+    runs: int
+    """How many of them are of runs."""
+    whole: bool
+    """Whether there are no more."""
+
+
+class StudyRow(NamedTuple):
+    """A study as a list shows it."""
+
+    key: int
+    """The row's number, by which lists name it."""
+    id: str
+    classifier: str
+    class_name: str
+    class_index: int
+    labels: list[str]
+    settings: dict[str, Any]
+    created_at: str
+    states: dict[str, int]
+    """How many of its runs are in each state."""
+    claims: int = 0
+    confirmed: int = 0
+    stage: "StageRow | None" = None
+    """The part of a report that is at work."""
+
+
+class RunRow(NamedTuple):
+    """A run as a list shows it; the last fields are known only of active runs."""
+
+    key: int
+    id: str
+    study_id: str
+    seed: int
+    state: State
+    classifier: str
+    class_name: str
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    heartbeat_at: str | None
+    device: str | None
+    attempt: int
+    steps_total: int | None
+    steps_done: int
+    words: list[str]
+    prompt: str | None
+    score_value: float | None
+    score_low: float | None
+    score_high: float | None
+    score_n: int | None
+    frames_wanted: int | None
+    frames_hit: int | None
+    frames_tried: int | None
+    stop_reason: str | None
+    error: str | None
+    seconds: float | None
+    peak_memory_bytes: int | None
+    priority: int
+    config_json: str
+    seconds_per_step: float | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its RunConfig."""
+        config: dict[str, Any] = json.loads(self.config_json)
+        return config
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the step limit at the pace of the last steps; None while nothing is known."""
+        if self.state is not State.RUNNING or not self.steps_total or not self.seconds_per_step:
+            return None
+        return max(self.steps_total - self.steps_done, 0) * self.seconds_per_step
+
+
+class StepRow(NamedTuple):
+    """One step of the search."""
+
+    step: int
+    losses: dict[str, float | None]
+    target_probability: float | None
+    predicted_class: int | None
+    words: list[str]
+    pseudo_targets: list[str | None]
+    best_words: list[str]
+    best_loss: float | None
+    entropy: float | None
+    temperature: float | None
+    seconds: float | None
+
+
+class FrameRow(NamedTuple):
+    """A picture: a preview of a step, or a frame of the best prompt (step 0)."""
+
+    id: int
+    kind: str
+    step: int
+    seed: int
+    prompt: str
+    predicted_class: int
+    target_probability: float
+    hit: bool
+    sha256: str
+
+
+class PromptRow(NamedTuple):
+    """A prompt that the search sampled."""
+
+    rank: int
+    words: list[str]
+    text: str
+    mean_loss: float | None
+    pictures: int
+
+
+class WordGainRow(NamedTuple):
+    """A fall of the loss with a word in the prompt (`dexter.search.word_gains.WordGain`)."""
+
+    word: str
+    gain: float
+    low: float
+    high: float
+    carries: bool
+    pictures: int
+
+
+class EvidenceRow(NamedTuple):
+    """The pairs of a claim in one context."""
+
+    context: str
+    saturated: bool
+    control_mean: float
+    pairs: int
+    effect: float | None
+    low: float | None
+    high: float | None
+
+
+class ClaimRow(NamedTuple):
+    """A tested claim; see `store.tables.Claim`."""
+
+    id: int
+    number: int
+    concept: str
+    slot: str
+    direction: int
+    sources: dict[str, list[str]]
+    effect: float
+    low: float
+    high: float
+    p_corrected: float
+    pairs: int
+    flips: int
+    placebo_threshold: float | None
+    detected: float | None
+    prior: float | None
+    in_frames: float | None
+    over_represented: bool
+    core: bool
+    min_effect: float
+    verdict: str
+    reason: str | None
+    evidence: list[EvidenceRow]
+
+
+_CLAIM_COLUMNS = ClaimRow._fields[:-1]
+
+
+class StageRow(NamedTuple):
+    """A part of the reasoning about a study."""
+
+    name: str
+    done: int
+    total: int
+    state: str
+    """One of: waiting, running, done, failed; left, if its process ended before it."""
+    error: str | None
+
+
+class ReportRow(NamedTuple):
+    """A report; ``body`` holds its checked sentences, if they were checked."""
+
+    id: int
+    author: str
+    markdown: str
+    body: dict[str, Any] | None
+    created_at: str
+
+
+_RUN_COLUMNS = (
+    "run.rowid, run.id, run.study_id, run.seed, run.state, classifier.spec, study.class_name, "
+    "run.created_at, run.started_at, run.ended_at, run.heartbeat_at, run.device, run.attempt, "
+    "run.steps_total, run.steps_done, run.words, run.prompt, run.score_value, run.score_low, "
+    "run.score_high, run.score_n, run.frames_wanted, run.frames_hit, run.frames_tried, "
+    "run.stop_reason, run.error, run.seconds, run.peak_memory_bytes, run.priority, run.config"
+)
+_FROM = (
+    "run JOIN study ON study.id = run.study_id JOIN classifier ON classifier.id = "
+    "study.classifier_id"
+)
+_STEP_COLUMNS = (
+    "step, losses, target_probability, predicted_class, words, pseudo_targets, best_words, "
+    "best_loss, entropy, temperature, seconds"
+)
+_FRAME_COLUMNS = "id, kind, step, seed, prompt, predicted_class, target_probability, hit, sha256"
+
+
+def newest_migration() -> str:
+    """The schema that this code knows, by its migrations' file names."""
+    return max(path.name[:4] for path in _MIGRATIONS.glob("[0-9]*.py"))
+
+
+class Browse:
+    """Reads the store below ``home``, which may not be there yet. For any thread."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.path = home / "store.sqlite"
+        self._connections = threading.local()
+        self._watch: sqlite3.Connection | None = None
+        self._seen = (-1, -1)
+        self._generation = 0  # of the file, which may be put back from a backup
+
+    def state_of_schema(self) -> str:
+        """One of: none (no store yet), old (to be upgraded), current, new (of a newer program)."""
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return "none"
+        with explained(self.path), closing(self._open()) as connection:
+            try:
+                row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            except sqlite3.OperationalError:
+                return "old"  # `Store.open` tells what it is
+        revision, newest = str(row[0]) if row else "0000", newest_migration()
+        return "current" if revision == newest else "old" if revision < newest else "new"
+
+    def changed(self) -> bool:
+        """Whether the store changed since the last call; cheap enough for many a second."""
+        try:
+            inode = self.path.stat().st_ino
+            if self._watch is None or inode != self._seen[0]:
+                self._watch = self._open()
+                self._generation += 1
+            [version] = self._watch.execute("PRAGMA data_version").fetchone()
+            seen = (inode, int(version))
+        except (sqlite3.Error, OSError):
+            self._watch, seen = None, (0, 0)
+        changed, self._seen = seen != self._seen, seen
+        return changed
+
+    # Lists
+
+    def keys(
+        self,
+        text: str = "",
+        order: str = "study",
+        *,
+        reverse: bool = False,
+        most: int | None = None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Keys:
+        """The runs that the filter lets through, the archived ones if it asks for tags.
+
+        Only the first ``most`` runs, if that is given, and no further than they are ``wanted``:
+        to read 100,000 takes a tenth of a second. Raises FilterError.
+        """
+        condition = compile_filter(text)
+        by = ORDERS[order]
+        if reverse:
+            by = ", ".join(_reversed(part) for part in by.split(", "))
+        grouped = order == "study"
+        columns = "run.rowid, study.rowid" if grouped else "run.rowid, 0"
+        sql = f"SELECT {columns} FROM {self._tables(condition, by)} WHERE ({condition.sql})"
+        archived = "SELECT run_id FROM tag WHERE name = 'archived'"
+        if "tag:" not in text and self._all(f"{archived} LIMIT 1"):
+            sql += f" AND run.id NOT IN ({archived})"
+        sql += f" ORDER BY {by} LIMIT ?"
+        keys, runs, last = array("q"), 0, 0
+        add = keys.append
+        with explained(self.path):
+            if (connection := self._connection()) is None:
+                return Keys(keys, 0, True)
+            rows = connection.execute(sql, (*condition.parameters, -1 if most is None else most))
+            while batch := rows.fetchmany(_BATCH):
+                for key, study in batch:
+                    if study != last:
+                        add(-study)
+                        last = study
+                    add(key)
+                runs += len(batch)
+                if not wanted():
+                    return Keys(keys, runs, False)
+        return Keys(keys, runs, runs != most)
+
+    def runs(self, keys: Iterable[int]) -> dict[int, RunRow]:
+        """The runs of these keys; those that are gone are left out."""
+        found = {}
+        for row in self._in(f"SELECT {_RUN_COLUMNS} FROM {_FROM} WHERE run.rowid IN", keys):
+            run = _run(row)
+            found[run.key] = self._alive(run) if run.state in ACTIVE else run
+        return found
+
+    def studies(self, keys: Iterable[int]) -> dict[int, StudyRow]:
+        """The studies of these keys."""
+        rows = self._in(
+            "SELECT study.rowid, study.id, spec, class_name, class_index, labels, settings, "
+            "study.created_at FROM study JOIN classifier ON classifier.id = classifier_id "
+            "WHERE study.rowid IN",
+            keys,
+        )
+        ids = [row[1] for row in rows]
+        claims = {
+            study_id: (count, confirmed)
+            for study_id, count, confirmed in self._in(
+                "SELECT study_id, count(*), sum(verdict = 'confirmed') FROM claim "
+                "WHERE study_id IN",
+                ids,
+                " GROUP BY study_id",
+            )
+        }
+        at_work = self._in(
+            "SELECT study_id FROM stage WHERE state = 'running' AND study_id IN", ids
+        )
+        stages = {
+            study_id: stage
+            for (study_id,) in at_work
+            for stage in self.stages(study_id)
+            if stage.state == "running"
+        }
+        found = {}
+        for key, name, spec, class_name, index, labels, settings, created in rows:
+            states = dict(
+                self._all(
+                    "SELECT state, count(*) FROM run WHERE study_id = ? GROUP BY state", (name,)
+                )
+            )
+            found[key] = StudyRow(
+                key, name, spec, class_name, index, json.loads(labels), json.loads(settings),
+                created, states, *claims.get(name, (0, 0)), stages.get(name),
+            )  # fmt: skip
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """How many runs are in each state."""
+        return dict(self._all("SELECT state, count(*) FROM run GROUP BY state"))
+
+    def newest(self) -> tuple[int, int]:
+        """Numbers that grow with each new study and run."""
+        rows = self._all("SELECT (SELECT max(rowid) FROM study), (SELECT max(rowid) FROM run)")
+        return (rows[0][0] or 0, rows[0][1] or 0) if rows else (0, 0)
+
+    def has_unfinished(self) -> bool:
+        """Whether runs wait or are at work."""
+        names = [state.value for state in ACTIVE | {State.QUEUED}]
+        try:
+            return bool(
+                self._all(
+                    f"SELECT 1 FROM run WHERE state IN ({','.join('?' * len(names))}) LIMIT 1",
+                    names,
+                )
+            )
+        except StoreError:
+            return False
+
+    def tags(self, run_ids: Sequence[str]) -> dict[str, list[str]]:
+        """The tags of these runs."""
+        found: dict[str, list[str]] = {}
+        for run_id, name in self._in(
+            "SELECT run_id, name FROM tag WHERE run_id IN", run_ids, " ORDER BY name"
+        ):
+            found.setdefault(run_id, []).append(name)
+        return found
+
+    def note(self, name: str) -> str:
+        """What a user said about a run, study or comparison."""
+        rows = self._all("SELECT text FROM note WHERE of = ?", (name,))
+        return str(rows[0][0]) if rows else ""
+
+    def find(self, name: str) -> int | None:
+        """The key of a run, or a study's made negative, by its id."""
+        table, sign = ("study", -1) if name.startswith("s") else ("run", 1)
+        rows = self._all(f"SELECT rowid FROM {table} WHERE id = ?", (name,))
+        return sign * int(rows[0][0]) if rows else None
+
+    def study_runs(self, study_id: str) -> list[RunRow]:
+        """The runs of a study, by seed."""
+        rows = self._all("SELECT rowid FROM run WHERE study_id = ? ORDER BY seed", (study_id,))
+        found = self.runs(key for (key,) in rows)
+        return [found[key] for (key,) in rows if key in found]
+
+    # One run
+
+    def steps(self, run_id: str, *, after: int = 0, last: int | None = None) -> list[StepRow]:
+        """The steps with a number above ``after``, in order; only the ``last`` so many."""
+        sql = f"SELECT {_STEP_COLUMNS} FROM step WHERE run_id = ? AND step > ? ORDER BY step"
+        if last is not None:
+            rows = self._all(f"{sql} DESC LIMIT ?", (run_id, after, last))[::-1]
+        else:
+            rows = self._all(sql, (run_id, after))
+        return [_step(row) for row in rows]
+
+    def frames(self, run_id: str, kind: str | None = None) -> list[FrameRow]:
+        """The pictures of a run, in order; ``kind`` is "preview" or "frame"."""
+        sql, values = f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ?", [run_id]
+        if kind is not None:
+            sql, values = f"{sql} AND kind = ?", [run_id, kind]
+        return [_frame(row) for row in self._all(f"{sql} ORDER BY kind DESC, step, id", values)]
+
+    def newest_preview(self, run_id: str) -> FrameRow | None:
+        """The picture that the search kept last."""
+        rows = self._all(
+            f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ? AND kind = 'preview' "
+            "ORDER BY step DESC LIMIT 1",
+            (run_id,),
+        )
+        return _frame(rows[0]) if rows else None
+
+    def prompts(self, run_id: str, limit: int = 200) -> list[PromptRow]:
+        """The prompts of a run, best first."""
+        rows = self._all(
+            "SELECT rank, words, text, mean_loss, pictures FROM prompt WHERE run_id = ? "
+            "ORDER BY rank LIMIT ?",
+            (run_id, limit),
+        )
+        return [PromptRow(rank, json.loads(words), *rest) for rank, words, *rest in rows]
+
+    def word_gains(self, run_id: str) -> list[WordGainRow]:
+        """Of the words of a run's prompts, the surest first."""
+        rows = self._all(
+            f"SELECT {', '.join(WordGainRow._fields)} FROM word_gains WHERE run_id = ? "
+            "ORDER BY low DESC",
+            (run_id,),
+        )
+        return [WordGainRow._make(row) for row in rows]
+
+    # What was found about a study
+
+    def claims(self, study_id: str) -> list[ClaimRow]:
+        """The claims of a study, by number, each with its evidence."""
+        rows = self._all(
+            f"SELECT {', '.join(_CLAIM_COLUMNS)} FROM claim WHERE study_id = ? ORDER BY number",
+            (study_id,),
+        )
+        evidence: dict[int, list[EvidenceRow]] = {}
+        for claim_id, *columns in self._in(
+            f"SELECT claim_id, {', '.join(EvidenceRow._fields)} FROM evidence WHERE claim_id IN",
+            [row[0] for row in rows],
+            " ORDER BY context",
+        ):
+            evidence.setdefault(claim_id, []).append(EvidenceRow._make(columns))
+        found = []
+        for row in rows:
+            values = dict(zip(_CLAIM_COLUMNS, row, strict=True))
+            values["sources"] = json.loads(values["sources"])
+            found.append(ClaimRow(**values, evidence=evidence.get(row[0], [])))
+        return found
+
+    def captions(self, study_id: str) -> list[tuple[str, int, str]]:
+        """What was said of the study's pictures: text, how many pictures, one of them."""
+        return self._all(
+            "SELECT caption.text, count(DISTINCT frame.sha256), min(frame.sha256) FROM caption "
+            "JOIN frame ON frame.sha256 = caption.sha256 JOIN run ON run.id = frame.run_id "
+            "WHERE run.study_id = ? GROUP BY caption.text ORDER BY 2 DESC, 1",
+            (study_id,),
+        )
+
+    def attribution(self, study_id: str) -> list[tuple[str, int, str, float, float, float]]:
+        """Words of the best prompts: run, position, word, what is lost without it, interval."""
+        return self._all(
+            "SELECT run_id, position, word, leave_one_out, leave_one_out_low, leave_one_out_high "
+            "FROM attribution JOIN run ON run.id = run_id WHERE study_id = ? "
+            "ORDER BY seed, position",
+            (study_id,),
+        )
+
+    def scores(self, study_id: str) -> list[tuple[str, str, float, float, float, int]]:
+        """Texts as prompts: kind, text, share taken for the class, interval, pictures."""
+        return self._all(
+            "SELECT kind, text, value, low, high, n FROM score WHERE study_id = ? "
+            "ORDER BY value DESC, kind, text",
+            (study_id,),
+        )
+
+    def stages(self, study_id: str) -> list[StageRow]:
+        """How far the reasoning about a study is; what nobody works on any more has failed."""
+        alive = is_locked(self.home / "locks" / f"study-{study_id}.lock")
+        found = []
+        for row in self._all(
+            "SELECT name, done, total, state, error FROM stage WHERE study_id = ? ORDER BY rowid",
+            (study_id,),
+        ):
+            stage = StageRow._make(row)
+            if stage.state == "running" and not alive:
+                stage = stage._replace(state="failed", error="its process ended without a word")
+            elif stage.state == "waiting" and not alive:
+                stage = stage._replace(state="left")
+            found.append(stage)
+        return found
+
+    def report(self, study_id: str) -> ReportRow | None:
+        """The newest report of a study."""
+        rows = self._all(
+            "SELECT id, author, markdown, body, created_at FROM report WHERE study_id = ? "
+            "ORDER BY id DESC LIMIT 1",
+            (study_id,),
+        )
+        if not rows:
+            return None
+        key, author, markdown, body, created = rows[0]
+        return ReportRow(key, author, markdown, json.loads(body) if body else None, created)
+
+    # Files
+
+    def picture(self, sha256: str, *, small: bool = True) -> Path:
+        """The file of a picture, in its small form if there is one."""
+        thumbnail = self.home / "thumbnails" / sha256[:2] / f"{sha256}.jpg"
+        if small and thumbnail.exists():
+            return thumbnail
+        return self.home / "artifacts" / "sha256" / sha256[:2] / sha256
+
+    def log(self, run_id: str) -> Path:
+        """The file that a run's worker writes its lines to; it may not be there."""
+        return self.home / "runs" / run_id / "log"
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query; none where there is no store yet."""
+        return self._all(sql, parameters)
+
+    # Within
+
+    def _alive(self, run: RunRow) -> RunRow:
+        """An active run with its pace; if no process holds its lock, it is lost."""
+        lock = self.home / "locks" / f"run-{run.id}.lock"
+        if not is_locked(lock):
+            # A process frees the lock after it has written the end, so look again.
+            [(state,)] = self._all("SELECT state FROM run WHERE rowid = ?", (run.key,)) or [(None,)]
+            if state == run.state:
+                return run._replace(
+                    state=State.LOST,
+                    error=run.error or "its process ended without a word; it can be resumed",
+                )
+            return run._replace(state=State(state)) if state else run
+        rows = self._all(
+            "SELECT seconds, best_words FROM step WHERE run_id = ? ORDER BY step DESC LIMIT ?",
+            (run.id, _PACE_STEPS),
+        )
+        paces = [seconds for seconds, _ in rows if seconds is not None]
+        words = run.words or (_list(rows[0][1]) if rows else [])
+        return run._replace(
+            seconds_per_step=sum(paces) / len(paces) if paces else None, words=words
+        )
+
+    @staticmethod
+    def _tables(condition: Condition, order: str) -> str:
+        """Only the tables that are needed: joining 100,000 rows for nothing is what takes time."""
+        wanted = f"{condition.sql} {order}"
+        if "study." in wanted or "classifier." in wanted:
+            return _FROM
+        return "run"
+
+    def _in(self, sql: str, keys: Iterable[object], end: str = "") -> list[tuple[Any, ...]]:
+        wanted, rows = list(keys), []
+        for start in range(0, len(wanted), _MAX_VARIABLES):
+            part = wanted[start : start + _MAX_VARIABLES]
+            rows += self._all(f"{sql} ({','.join('?' * len(part))}){end}", part)
+        return rows
+
+    def _all(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with explained(self.path):
+            connection = self._connection()
+            return list(connection.execute(sql, tuple(parameters))) if connection else []
+
+    def _connection(self) -> sqlite3.Connection | None:
+        """This thread's; None where there is no store yet."""
+        if getattr(self._connections, "of", None) != self._generation:
+            if not self.path.exists():
+                return None
+            self._connections.connection = self._open()
+            self._connections.of = self._generation
+        connection: sqlite3.Connection = self._connections.connection
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        return connect_read_only(self.path)
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """A plain connection that cannot write, for any thread."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=10,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def _reversed(part: str) -> str:
+    nulls = " NULLS LAST" if part.endswith(" NULLS LAST") else ""
+    column = part.removesuffix(nulls)
+    if column.endswith(" DESC"):
+        return column.removesuffix(" DESC") + nulls
+    return f"{column} DESC{nulls}"
+
+
+def _list(text: str | None) -> list[Any]:
+    return json.loads(text) or [] if text else []
+
+
+def _run(row: Sequence[Any]) -> RunRow:
+    values = list(row)
+    values[4] = State(values[4])
+    values[15] = _list(values[15])
+    return RunRow(*values)
+
+
+def _step(row: Sequence[Any]) -> StepRow:
+    step, losses, p, predicted, words, targets, best, *rest = row
+    return StepRow(
+        step, json.loads(losses), p, predicted, _list(words), _list(targets), _list(best), *rest
+    )
+
+
+def _frame(row: Sequence[Any]) -> FrameRow:
+    return FrameRow._make([*row[:7], bool(row[7]), row[8]])

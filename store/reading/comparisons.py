@@ -1,0 +1,483 @@
+"""What comparisons found, for screens, programs and pages; reads only, and without SQLAlchemy.
+
+`page` gives all of a comparison as plain values, which is also what `compare --json` prints.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from store.errors import StoreError, explained
+from store.locks import is_locked
+from store.reading.browse import Browse
+
+_CLAIM = [
+    "concept",
+    "direction",
+    "effect",
+    "low",
+    "high",
+    "p",
+    "p_corrected",
+    "pairs",
+    "flips",
+    "placebo_threshold",
+    "detected",
+    "detected_control",
+    "detected_treated",
+    "prior",
+    "over_represented",
+    "core",
+    "min_effect",
+    "verdict",
+    "reason",
+]
+_RUN = [
+    "id",
+    "seed",
+    "state",
+    "words",
+    "prompt",
+    "score_value",
+    "score_low",
+    "score_high",
+    "score_n",
+]
+_FRAMES = 6  # of each member's study
+
+
+def find(browse: Browse, name: str) -> str:
+    """The id of a comparison, from it or a unique beginning of it."""
+    rows = browse.rows("SELECT id FROM comparison WHERE id = ?", (name,)) or browse.rows(
+        "SELECT id FROM comparison WHERE substr(id, 1, ?) = ? LIMIT 5", (len(name), name)
+    )
+    if len(rows) == 1 and name:
+        return str(rows[0][0])
+    if rows and name:
+        fitting = ", ".join(row[0] for row in rows)
+        raise StoreError(f"{name!r} fits more than one comparison: {fitting}")
+    [(count,)] = browse.rows("SELECT count(*) FROM comparison") or [(0,)]
+    raise StoreError(f"no comparison {name!r} in {browse.path}; it holds {count}")
+
+
+def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
+    """The comparisons, newest first, each with its members' names and how many claims differ."""
+    rows = browse.rows(
+        "SELECT id, state, stage, done, total, error, baseline, created_at, "
+        "(SELECT json_group_array(DISTINCT name) FROM member WHERE comparison_id = comparison.id), "
+        "(SELECT json_group_array(DISTINCT class_name) FROM member "
+        "WHERE comparison_id = comparison.id), "
+        "(SELECT count(*) FROM difference JOIN member ON member.id = a_id "
+        "WHERE comparison_id = comparison.id AND verdict = 'differ') "
+        "FROM comparison ORDER BY created_at DESC, id LIMIT ?",
+        (limit,),
+    )
+    names = [
+        "id",
+        "state",
+        "stage",
+        "done",
+        "total",
+        "error",
+        "baseline",
+        "created_at",
+        "classifiers",
+        "classes",
+        "differ",
+    ]
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    for one in found:
+        one["classifiers"] = json.loads(one["classifiers"])
+        one["classes"] = json.loads(one["classes"])
+        _look_alive(browse, one)
+    return found
+
+
+def _look_alive(browse: Browse, told: dict[str, Any]) -> None:
+    """A comparison that nobody works on any more has failed."""
+    if told["state"] != "running":
+        return
+    if is_locked(browse.home / "locks" / f"comparison-{told['id']}.lock"):
+        return
+    # A process frees the lock after it has written the end, so look again.
+    rows = browse.rows("SELECT state, error FROM comparison WHERE id = ?", (told["id"],))
+    if rows:
+        told["state"], told["error"] = rows[0]
+    if told["state"] == "running":
+        told["state"], told["error"] = "failed", "its process ended without a word"
+
+
+def progress(browse: Browse, comparison_id: str) -> dict[str, Any]:
+    """How far it is: state, stage, done, total, error."""
+    names = ["state", "stage", "done", "total", "error"]
+    rows = browse.rows(f"SELECT {', '.join(names)} FROM comparison WHERE id = ?", (comparison_id,))
+    if not rows:
+        raise StoreError(f"comparison {comparison_id} is not in the store any more")
+    return dict(zip(names, rows[0], strict=True))
+
+
+def page(browse: Browse, name: str) -> dict[str, Any]:
+    """All of a comparison. StoreError if there is none of this id."""
+    comparison_id = find(browse, name)
+    columns = [
+        "id",
+        "state",
+        "stage",
+        "done",
+        "total",
+        "error",
+        "settings",
+        "baseline",
+        "generator",
+        "detector",
+        "pictures",
+        "cross_pictures",
+        "drawn",
+        "created_at",
+        "ended_at",
+    ]
+    [row] = browse.rows(
+        f"SELECT {', '.join(columns)} FROM comparison WHERE id = ?", (comparison_id,)
+    )
+    head = dict(zip(columns, row, strict=True))
+    _look_alive(browse, head)
+    members = _members(browse, comparison_id)
+    by_id = {member["key"]: member for member in members}
+    names = list(dict.fromkeys(member["name"] for member in members))
+    claims = _claims(browse, by_id)
+    alone: dict[str, int] = {}
+    for member in members:
+        if member["pictures"] is not None:
+            alone[member["name"]] = alone.get(member["name"], 0) + member["pictures"]
+    return {
+        "id": comparison_id,
+        "state": head["state"],
+        "error": head["error"],
+        "progress": {name: head[name] for name in ("stage", "done", "total")},
+        "created_at": head["created_at"],
+        "classifiers": names,
+        "classes": list(dict.fromkeys(member["class_name"] for member in members)),
+        "baseline": head["baseline"],
+        "settings": json.loads(head["settings"]),
+        "generator": head["generator"],
+        "detector": head["detector"],
+        "pictures": {
+            "claims": head["pictures"],
+            "prompts": head["cross_pictures"],
+            "drawn": head["drawn"],
+            "one_alone": alone,
+        },
+        "members": [
+            {name: value for name, value in member.items() if name not in ("report", "config")}
+            for member in members
+        ],
+        "claims": claims,
+        "differences": _differences(browse, comparison_id, head["baseline"]),
+        "only_some": only_some(claims, len(names)),
+        "cross_activation": _activations(browse, by_id),
+        "disagreements": _disagreements(browse, comparison_id),
+        "configuration": _configuration(members),
+        "reports": _reports(browse, members, head["baseline"]),
+    }
+
+
+def _members(browse: Browse, comparison_id: str) -> list[dict[str, Any]]:
+    columns = {
+        "key": "member.id",
+        "class_name": "member.class_name",
+        "name": "member.name",
+        "classifier": "spec",
+        "weights_hash": "weights_hash",
+        "class_index": "member.class_index",
+        "study": "study_id",
+        "pictures": "member.pictures",
+        "report": "member.report",
+        "config": "member.config",
+        "settings": "study.settings",
+    }
+    rows = browse.rows(
+        f"SELECT {', '.join(columns.values())} FROM member "
+        "JOIN classifier ON classifier.id = member.classifier_id "
+        "LEFT JOIN study ON study.id = member.study_id "
+        "WHERE comparison_id = ? ORDER BY member.id",
+        (comparison_id,),
+    )
+    members = [dict(zip(columns, row, strict=True)) for row in rows]
+    for member in members:
+        for name in ("report", "config", "settings"):
+            member[name] = json.loads(member[name]) if member[name] else None
+        member["runs"] = _runs(browse, member["study"])
+        member["frames"] = _frames(browse, member["study"])
+    return members
+
+
+def _runs(browse: Browse, study_id: str | None) -> list[dict[str, Any]]:
+    rows = browse.rows(
+        f"SELECT {', '.join(_RUN)} FROM run WHERE study_id = ? ORDER BY seed, id", (study_id,)
+    )
+    runs = [dict(zip(_RUN, row, strict=True)) for row in rows]
+    for run in runs:
+        run["words"] = json.loads(run["words"]) if run["words"] else []
+    return runs
+
+
+def _frames(browse: Browse, study_id: str | None) -> list[dict[str, Any]]:
+    """The pictures that the study's runs drew and its classifier took for the class, the surest."""
+    rows = browse.rows(
+        "SELECT sha256, frame.prompt, target_probability FROM frame JOIN run ON run.id = run_id "
+        "WHERE study_id = ? AND kind = 'frame' AND hit ORDER BY target_probability DESC, frame.id "
+        "LIMIT ?",
+        (study_id, _FRAMES),
+    )
+    return [{"sha256": sha256, "prompt": prompt, "p": p} for sha256, prompt, p in rows]
+
+
+def _claims(browse: Browse, by_id: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for member_id, member in by_id.items():
+        for key, number, *values in browse.rows(
+            f"SELECT id, number, {', '.join(_CLAIM)} FROM claim WHERE member_id = ? "
+            "ORDER BY number",
+            (member_id,),
+        ):
+            claim = dict(zip(_CLAIM, values, strict=True))
+            for name in ("core", "over_represented"):
+                claim[name] = bool(claim[name])
+            found.append(
+                {
+                    "id": key,
+                    "number": number,
+                    "class_name": member["class_name"],
+                    "classifier": member["name"],
+                    **claim,
+                    "flip_rate": claim["flips"] / claim["pairs"] if claim["pairs"] else None,
+                    "bias": claim["verdict"] == "confirmed" and not claim["core"],
+                }
+            )
+    return found
+
+
+def _differences(browse: Browse, comparison_id: str, baseline: str | None) -> list[dict[str, Any]]:
+    """All of them; those with the baseline first, and with it as b."""
+    names = [
+        "class_name",
+        "concept",
+        "a",
+        "b",
+        "effect",
+        "low",
+        "high",
+        "p",
+        "p_corrected",
+        "pairs",
+        "verdict",
+        "reason",
+    ]
+    rows = browse.rows(
+        "SELECT a.class_name, concept, a.name, b.name, effect, low, high, p, p_corrected, pairs, "
+        "verdict, reason FROM difference JOIN member AS a ON a.id = a_id "
+        "JOIN member AS b ON b.id = b_id WHERE a.comparison_id = ? "
+        "ORDER BY a.id, b.id, difference.rowid",
+        (comparison_id,),
+    )
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    for one in found:
+        if baseline is not None and one["a"] == baseline:
+            one["a"], one["b"] = one["b"], one["a"]
+            one["effect"], one["low"], one["high"] = -one["effect"], -one["high"], -one["low"]
+    return sorted(found, key=lambda one: baseline is not None and one["b"] != baseline)
+
+
+def only_some(claims: Sequence[Mapping[str, Any]], members: int) -> list[dict[str, Any]]:
+    """Claims that are confirmed for some classifiers and not for all, with their signs."""
+    holders: dict[tuple[str, str], dict[str, int]] = {}
+    for claim in claims:
+        if claim["verdict"] == "confirmed":
+            place = holders.setdefault((claim["class_name"], claim["concept"]), {})
+            place[claim["classifier"]] = claim["direction"]
+    return [
+        {"class_name": class_name, "concept": concept, "held_by": names}
+        for (class_name, concept), names in holders.items()
+        if len(names) < members or len(set(names.values())) > 1
+    ]
+
+
+def _activations(browse: Browse, by_id: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    names = ["prompt", "value", "low", "high", "n", "hits", "mean"]
+    found = []
+    for member_id, member in by_id.items():
+        for source, *values in browse.rows(
+            f"SELECT source_id, {', '.join(names)} FROM activation WHERE member_id = ? "
+            "ORDER BY source_id",
+            (member_id,),
+        ):
+            found.append(
+                {
+                    "class_name": member["class_name"],
+                    "classifier": member["name"],
+                    "prompt_of": by_id[source]["name"],
+                    **dict(zip(names, values, strict=True)),
+                }
+            )
+    return found
+
+
+def _disagreements(browse: Browse, comparison_id: str) -> list[dict[str, Any]]:
+    names = ["class_name", "a", "b", "rank", "prompt", "seed", "p_a", "p_b"]
+    rows = browse.rows(
+        "SELECT a.class_name, a.name, b.name, rank, prompt, seed, disagreement.a, disagreement.b "
+        "FROM disagreement JOIN member AS a ON a.id = a_id JOIN member AS b ON b.id = b_id "
+        "WHERE a.comparison_id = ? ORDER BY abs(disagreement.a - disagreement.b) DESC, a.id, b.id",
+        (comparison_id,),
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _configuration(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Settings of the studies in which they differ, class by class."""
+    found = []
+    for class_name in dict.fromkeys(member["class_name"] for member in members):
+        own = {
+            member["name"]: member["settings"]
+            for member in members
+            if member["class_name"] == class_name and member["settings"]
+        }
+        for setting in sorted({name for settings in own.values() for name in settings}):
+            values = {name: settings.get(setting) for name, settings in own.items()}
+            told = {json.dumps(value, sort_keys=True) for value in values.values()}
+            if len(told) > 1:
+                found.append({"class_name": class_name, "setting": setting, "values": values})
+    return found
+
+
+# Reports
+
+
+def _reports(
+    browse: Browse, members: Sequence[Mapping[str, Any]], baseline: str | None
+) -> list[dict[str, Any]]:
+    """The reports section by section, each with its changes against the baseline's or the first's.
+
+    Of a study the newest report that was checked; without one, what the claims here say.
+    """
+    found = []
+    for class_name in dict.fromkeys(member["class_name"] for member in members):
+        bodies: dict[str, Mapping[str, Any]] = {}
+        for member in members:
+            if member["class_name"] == class_name:
+                body = _newest_report(browse, member["study"]) or member["report"]
+                if body:
+                    bodies[member["name"]] = body
+        if not bodies:
+            continue
+        first = baseline if baseline in bodies else next(iter(bodies))
+        titles = dict.fromkeys(
+            str(section["title"]) for body in bodies.values() for section in body["sections"]
+        )
+        for title in titles:
+            texts = {name: _section(body, title) for name, body in bodies.items()}
+            changes = {
+                name: word_changes(" ".join(texts[first]), " ".join(text))
+                for name, text in texts.items()
+                if name != first
+            }
+            found.append(
+                {
+                    "class_name": class_name,
+                    "section": title,
+                    "texts": texts,
+                    "against": first,
+                    "changes": changes,
+                }
+            )
+    return found
+
+
+def _newest_report(browse: Browse, study_id: str | None) -> dict[str, Any] | None:
+    rows = browse.rows(
+        "SELECT body FROM report WHERE study_id = ? AND body IS NOT NULL ORDER BY id DESC LIMIT 1",
+        (study_id,),
+    )
+    body: dict[str, Any] | None = json.loads(rows[0][0]) if rows else None
+    return body
+
+
+def _section(body: Mapping[str, Any], title: str) -> list[str]:
+    return [
+        str(sentence["text"])
+        for section in body["sections"]
+        if str(section["title"]) == title
+        for sentence in section["sentences"]
+    ]
+
+
+def word_changes(before: str, after: str) -> list[list[str]]:
+    """Words of two texts: ["=", both], ["-", the first alone], ["+", the second alone]."""
+    a, b = before.split(), after.split()
+    found: list[list[str]] = []
+    for tag, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if tag == "equal":
+            found.append(["=", " ".join(a[i:j])])
+            continue
+        if j > i:
+            found.append(["-", " ".join(a[i:j])])
+        if m > k:
+            found.append(["+", " ".join(b[k:m])])
+    return found
+
+
+# The pictures behind it
+
+
+def pairs(browse: Browse, claim_id: int, *, limit: int = 64) -> list[dict[str, Any]]:
+    """The pairs of a claim, those that changed most first; pictures as `tile` names them."""
+    [(generator,)] = browse.rows("SELECT generator FROM claim WHERE id = ?", (claim_id,)) or [("",)]
+    found = []
+    for context, *lists in browse.rows(
+        "SELECT context, control_prompts, treated_prompts, control_seeds, seeds, control, treated "
+        "FROM evidence WHERE claim_id = ? ORDER BY context",
+        (claim_id,),
+    ):
+        for row in zip(*map(json.loads, lists), strict=False):
+            without, with_it, seed, other, p, q = row
+            found.append(
+                {
+                    "context": context,
+                    "control": {"prompt": without, "seed": seed, "p": p},
+                    "treated": {"prompt": with_it, "seed": other, "p": q},
+                }
+            )
+    found.sort(key=lambda pair: -abs(pair["treated"]["p"] - pair["control"]["p"]))
+    found = found[:limit]
+    for pair in found:
+        for side in ("control", "treated"):
+            told = pair[side]
+            told["tile"] = tile(browse, generator, told["prompt"], told["seed"])
+    return found
+
+
+def tile(browse: Browse, generator: str | None, prompt: str, seed: int) -> str | None:
+    """A picture of the bank, as "sheet:place:side"; None if it is not there any more."""
+    rows = browse.rows(
+        "SELECT sha256, place, side FROM picture WHERE generator = ? AND prompt = ? AND seed = ?",
+        (generator, prompt, seed),
+    )
+    return ":".join(map(str, rows[0])) if rows else None
+
+
+def tile_bytes(browse: Browse, place: str) -> bytes:
+    """The picture at a place that `tile` gave, as PNG. StoreError if its sheet cannot be read."""
+    import io
+
+    from store.artifacts import open_picture
+
+    sha256, number, side = place.split(":")
+    edge = int(side)
+    path = browse.picture(sha256, small=False)
+    with explained(path):
+        sheet = open_picture(path).convert("RGB")
+    y, x = divmod(int(number), max(sheet.width // edge, 1))
+    buffer = io.BytesIO()
+    sheet.crop((x * edge, y * edge, (x + 1) * edge, (y + 1) * edge)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,298 @@
+"""Questions of users in SQL: what they may ask, how long, and how much of the answer they get.
+
+The connection is read-only, an authorizer lets nothing but reading through, and limits end what
+would never end. So whatever is asked, the store stays as it is, and the answer comes or one line.
+"""
+
+import difflib
+import math
+import re
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from store.errors import StoreError, explained
+from store.reading.browse import connect_read_only
+
+LIMIT = 1000  # rows
+MAX_LIMIT = 1_000_000
+TIMEOUT = 10.0  # seconds
+MAX_TIMEOUT = 600.0
+MAX_BYTES = 64_000_000  # of an answer
+MAX_VALUE = 5_000_000  # bytes of one value
+RANKED = 20_000  # texts that a search puts in order of how well they fit
+_OPERATIONS = 5_000  # of SQLite's machine between two looks at the clock
+
+# What Datasette, scripts and the ten queries may rely on; see docs/queries.md.
+VIEWS = (
+    "studies_summary",
+    "runs_summary",
+    "best_prompts",
+    "word_gains",
+    "claims_all",
+    "comparisons_all",
+    "steps_wide",
+    "frames_all",
+)
+
+EXAMPLES = (
+    (
+        "the best prompt of each class",
+        "SELECT class_name, classifier, prompt, score FROM best_prompts WHERE place = 1",
+    ),
+    (
+        "confirmed claims that only one classifier holds",
+        "SELECT class_name, concept, min(classifier) AS classifier, round(avg(effect), 2) AS "
+        "effect FROM claims_all WHERE verdict = 'confirmed' GROUP BY class_name, concept "
+        "HAVING count(DISTINCT classifier) = 1",
+    ),
+    (
+        "what two classifiers differ in",
+        "SELECT class_name, concept, a, b, effect, low, high, p_corrected FROM comparisons_all "
+        "WHERE verdict = 'differ' ORDER BY abs(effect) DESC LIMIT 50",
+    ),
+    (
+        "biases, the strongest first",
+        "SELECT classifier, class_name, concept, effect, low, high FROM claims_all WHERE bias "
+        "ORDER BY abs(effect) DESC LIMIT 50",
+    ),
+    (
+        "the loss at step 50 across the newest study",
+        "SELECT seed, loss, words FROM steps_wide WHERE step = 50 AND study_id = "
+        "(SELECT id FROM study ORDER BY created_at DESC LIMIT 1) ORDER BY seed",
+    ),
+    (
+        "frames by words of their captions",
+        "SELECT frames_all.run_id, frames_all.prompt, search.text AS caption, frames_all.sha256 "
+        "FROM search JOIN frames_all ON frames_all.sha256 = search.ref "
+        "WHERE search MATCH 'sea' AND search.kind = 'caption' ORDER BY search.rowid LIMIT 20",
+    ),
+    (
+        "runs by the hash of the classifier's weights",
+        "SELECT run_id, classifier, class_name, seed, score, words FROM runs_summary "
+        "WHERE weights_hash LIKE 'w1%' ORDER BY score DESC LIMIT 20",
+    ),
+    (
+        "words that searches ended with most often",
+        "SELECT value AS word, count(*) AS runs, round(avg(score_value), 2) AS mean_score "
+        "FROM run, json_each(run.words) WHERE state = 'succeeded' GROUP BY value "
+        "ORDER BY runs DESC LIMIT 20",
+    ),
+    (
+        "why runs failed",
+        "SELECT error, count(*) AS runs, min(run_id) AS one_of_them FROM runs_summary "
+        "WHERE state IN ('failed', 'lost') GROUP BY error ORDER BY runs DESC LIMIT 20",
+    ),
+    (
+        "anything about a word: in words, captions, claims, reports, notes",
+        "SELECT kind, ref, study_id, snippet(search, 3, '[', ']', '...', 12) AS found "
+        "FROM search WHERE search MATCH 'lake' ORDER BY rank LIMIT 20",
+    ),
+)
+
+
+class Answer(NamedTuple):
+    """Rows, and what is to be said if they are not all."""
+
+    columns: list[str]
+    """Each once."""
+    rows: list[tuple[Any, ...]]
+    cut: str | None
+    seconds: float
+
+
+def ask(path: Path, sql: str, *, limit: int = LIMIT, timeout: float = TIMEOUT) -> Answer:
+    """The answer of the store at ``path``; StoreError, one line, for what is refused."""
+    return _answer(path, sql, (), limit, timeout)
+
+
+def find(path: Path, words: str, *, limit: int = 50, timeout: float = TIMEOUT) -> Answer:
+    """What words, captions, claims, reports and notes say of all these words.
+
+    The best first (BM25); where they stand in more than `RANKED` texts, the newest.
+    """
+    terms = re.findall(r"\w+", words)
+    if not terms:
+        raise StoreError("say which words to look for")
+    match = " ".join(f'"{term}"' for term in terms)
+    count = "SELECT count(*) FROM (SELECT 1 FROM search WHERE search MATCH ? LIMIT ?)"
+    [(found,)] = _answer(path, count, (match, RANKED + 1), 1, timeout).rows
+    order = "rank" if found <= RANKED else "rowid DESC"
+    sql = (
+        "SELECT kind, ref, study_id, snippet(search, 3, '', '', '...', 16) AS text FROM search "
+        f"WHERE search MATCH ? ORDER BY {order}"
+    )
+    return _answer(path, sql, (match,), limit, timeout)
+
+
+def schema(path: Path) -> dict[str, list[str]]:
+    """The columns of the views, the search index and the tables, by name; the views first."""
+    with explained(path), closing(connect_read_only(path)) as connection:
+        names = [
+            name
+            for (name,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
+                "AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'search_%' "
+                "AND name <> 'alembic_version'"
+            )
+        ]
+        order = {name: place for place, name in enumerate((*VIEWS, "search"))}
+        names.sort(key=lambda name: (order.get(name, len(order)), name))
+        return {
+            name: [row[1] for row in connection.execute(f'PRAGMA table_info("{name}")')]
+            for name in names
+        }
+
+
+def _answer(
+    path: Path, sql: str, parameters: tuple[object, ...], limit: int, timeout: float
+) -> Answer:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise StoreError(f"limit {limit}: give 1 to {MAX_LIMIT:,} rows")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise StoreError(f"timeout {timeout:g}: give up to {MAX_TIMEOUT:g} seconds")
+    if not sql.strip(" ;\n\t"):
+        raise StoreError("an empty query; `dexter-tui query --help` shows ten")
+    if not path.exists():
+        raise StoreError(f"{path}: no store here yet; start a run, or set DEXTER_HOME")
+    with explained(path), closing(connect_read_only(path)) as connection:
+        guard = _Guard()
+        began = time.monotonic()
+        _limit(connection)
+        for table in _VIRTUAL:  # SQLite makes them known by writing into its own head
+            connection.execute(f"SELECT 1 FROM {table} LIMIT 0")
+        connection.set_authorizer(guard)
+        connection.set_progress_handler(lambda: time.monotonic() > began + timeout, _OPERATIONS)
+        try:
+            cursor = connection.execute(sql, parameters)
+            columns = _unique([column[0] for column in cursor.description or ()])
+            rows, cut = _fetch(cursor, limit)
+        except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError) as error:
+            raise _refusal(error, guard, connection, timeout) from None
+        return Answer(columns, rows, cut, time.monotonic() - began)
+
+
+_VIRTUAL = ("search", "json_each('[]')", "json_tree('[]')", "pragma_table_info('run')")
+
+
+def _limit(connection: sqlite3.Connection) -> None:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 100_000)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 500)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 200)
+
+
+def _fetch(cursor: sqlite3.Cursor, limit: int) -> tuple[list[tuple[Any, ...]], str | None]:
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for row in cursor:
+        if len(rows) == limit:
+            return rows, f"cut after {limit:,} rows; --limit gives up to {MAX_LIMIT:,}"
+        size += sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row)
+        if size > MAX_BYTES:
+            megabytes = MAX_BYTES // 1_000_000
+            return rows, f"cut after {len(rows):,} rows: an answer has up to {megabytes} MB"
+        rows.append(row)
+    return rows, None
+
+
+class _Guard:
+    """Lets reading through; remembers what else was tried."""
+
+    # Of pragmas, those that describe the schema; the last one is asked by the search index itself.
+    PRAGMAS = frozenset(
+        ("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
+         "foreign_key_list", "data_version")
+    )  # fmt: skip
+    FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"))
+
+    def __init__(self) -> None:
+        self.denied: str | None = None
+
+    def __call__(
+        self, action: int, one: str | None, two: str | None, _db: str | None, _by: str | None
+    ) -> int:
+        if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE):
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_FUNCTION and (two or "").lower() not in self.FUNCTIONS:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_PRAGMA and (one or "").lower() in self.PRAGMAS:
+            return sqlite3.SQLITE_OK
+        name = _ACTIONS.get(action, "that")
+        self.denied = self.denied or " ".join(part for part in (name, one or two) if part)
+        return sqlite3.SQLITE_DENY
+
+
+_REFUSED = """
+    alter_table analyze attach create_index create_table create_temp_index create_temp_table
+    create_temp_trigger create_temp_view create_trigger create_view create_vtable delete detach
+    drop_index drop_table drop_temp_index drop_temp_table drop_temp_trigger drop_temp_view
+    drop_trigger drop_view drop_vtable function insert pragma reindex savepoint transaction update
+"""
+_ACTIONS = {
+    getattr(sqlite3, f"SQLITE_{name.upper()}"): name.replace("_", " ") for name in _REFUSED.split()
+}
+
+
+def _refusal(
+    error: BaseException, guard: _Guard, connection: sqlite3.Connection, timeout: float
+) -> StoreError:
+    told = " ".join(str(error).split())
+    if guard.denied is not None:
+        return StoreError(f"refused: {guard.denied}; a query can read, and nothing else")
+    if told == "interrupted":
+        return StoreError(
+            f"ended after {timeout:g} s without an answer; ask for less, or give --timeout"
+        )
+    if "one statement at a time" in told:
+        return StoreError("refused: more than one statement; ask one at a time")
+    if "too big" in told:
+        return StoreError(f"refused: a value of more than {MAX_VALUE // 1_000_000} MB")
+    if match := re.search(r"no such (table|column): (?:\w+\.)?(\w+)", told):
+        connection.set_progress_handler(None, 0)
+        connection.set_authorizer(None)
+        near = difflib.get_close_matches(match[2], _names(connection, match[1]), n=3, cutoff=0.5)
+        if near:
+            return StoreError(f"{told}; did you mean {' or '.join(near)}?")
+        return StoreError(f"{told}; `dexter-tui query --schema` lists what there is")
+    return StoreError(f"not understood: {told}")
+
+
+def _names(connection: sqlite3.Connection, kind: str) -> list[str]:
+    tables = [
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+        )
+    ]
+    if kind == "table":
+        return tables
+    columns: dict[str, None] = {}
+    for table in tables:
+        if not table.startswith("search_"):
+            rows = connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+            columns.update(dict.fromkeys(name for (name,) in rows))
+    return list(columns)
+
+
+def _unique(names: list[str]) -> list[str]:
+    """The names, numbered where one stands for several columns."""
+    found: dict[str, None] = {}
+    for name in names:
+        unique, number = name, 2
+        while unique in found:
+            unique, number = f"{name}_{number}", number + 1
+        found[unique] = None
+    return list(found)
+
+
+def json_value(value: object) -> object:
+    """A value as JSON can hold it: bytes in hexadecimal, what is not finite as null."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,555 @@
+"""Runs, studies and comparisons as plain records, out of one store and into another.
+
+A record names nothing by a number that only its own store knows, and records are in an order that
+does not depend on the store: what was written, read into an empty store and written again is the
+same. Pictures are named by their hash; their files travel beside the records.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.dialects.sqlite import insert
+from sqlmodel import Session, col, select
+
+from store import artifacts, comparison_records
+from store.errors import StoreError
+from store.journal import replay
+from store.reading import comparisons
+from store.reading.browse import Browse
+from store.states import ENDED, State
+from store.store import Store
+from store.tables import (
+    Activation,
+    Artifact,
+    Attribution,
+    Caption,
+    Claim,
+    Classifier,
+    Comparison,
+    Difference,
+    Disagreement,
+    Evidence,
+    Frame,
+    Member,
+    Note,
+    Picture,
+    Prompt,
+    Report,
+    Run,
+    Score,
+    Stage,
+    Step,
+    Study,
+    Table,
+    Tag,
+    to_json,
+)
+
+Record = dict[str, Any]
+EXAMPLES = 4  # pairs of pictures of each claim that travel with it
+# Of a run: what only the machine that it ran on can use.
+_OF_MACHINE = {"study", "pid", "boot_id", "slot", "promise", "not_before", "heartbeat_at",
+               "journal_entries"}  # fmt: skip
+_IDS = {kind: rf"{kind[0]}[a-z0-9]{{1,31}}" for kind in ("run", "study", "comparison")}
+_SHA256 = r"[0-9a-f]{64}"
+
+
+class Chosen:
+    """What names stand for: studies with the runs asked for, and comparisons."""
+
+    def __init__(self, store: Store, names: Sequence[str]) -> None:
+        self.studies: dict[str, Study] = {}
+        self.runs: dict[str, Run] = {}
+        self.whole: set[str] = set()
+        """Studies asked for as such: with claims, reports and the rest."""
+        self.comparisons: dict[str, Comparison] = {}
+        for name in names:
+            if name.startswith("c"):
+                found = comparison_records.comparison(store, name)
+                self.comparisons[found.id] = found
+                for member in comparison_records.members(store, found.id):
+                    if member.study_id is not None:
+                        self._study(store, store.study(member.study_id))
+            elif name.startswith("s"):
+                self._study(store, store.study(name))
+            else:
+                run = store.run(name)
+                self.runs[run.id] = run
+                self.studies.setdefault(run.study_id, run.study)
+
+    def _study(self, store: Store, study: Study) -> None:
+        self.studies[study.id] = study
+        self.whole.add(study.id)
+        self.runs |= {run.id: run for run in store.runs(study_id=study.id)}
+
+    def runs_of(self, study_id: str) -> list[Run]:
+        """The runs asked for of a study, by seed."""
+        own = [run for run in self.runs.values() if run.study_id == study_id]
+        return sorted(own, key=lambda run: (run.seed, run.created_at, run.id))
+
+
+# Out of a store
+
+
+def gather(store: Store, chosen: Chosen) -> tuple[list[Record], dict[str, bytes]]:
+    """All records of what was chosen, and the pictures that they name, by file name."""
+    records: list[Record] = []
+    pictures: dict[str, bytes] = {}
+    with store._read() as session:
+        for classifier in _classifiers(session, chosen):
+            records.append(
+                _record("classifier", classifier, {"id"}) | {"key": classifier_key(classifier)}
+            )
+        for study in sorted(chosen.studies.values(), key=lambda study: study.id):
+            key = classifier_key(study.classifier)
+            records.append(
+                _record("study", study, {"classifier_id", "classifier"}) | {"classifier": key}
+            )
+            for run in chosen.runs_of(study.id):
+                records += _run(session, run)
+            if study.id in chosen.whole:
+                records += _findings(session, study.id)
+        for comparison in sorted(chosen.comparisons.values(), key=lambda one: one.id):
+            records += _comparison(session, comparison)
+        ids = [*chosen.studies, *chosen.runs, *chosen.comparisons]
+        for note in _all(session, select(Note).where(col(Note.of).in_(ids)).order_by(Note.of)):
+            records.append(_record("note", note))
+        shas = sorted({r["sha256"] for r in records if r["record"] == "frame"})
+        for sha256 in shas:
+            artifact = session.get_one(Artifact, sha256)
+            records.append(_record("artifact", artifact))
+        for sha256 in shas:
+            captions = select(Caption).where(Caption.sha256 == sha256)
+            for caption in _all(session, captions.order_by(Caption.model, Caption.prompt_hash)):
+                records.append(_record("caption", caption, {"id"}))
+        tiles = list(_tiles(session, store, records))
+    for sha256 in shas:
+        mime = next(r["mime"] for r in records if r.get("sha256") == sha256 and "mime" in r)
+        pictures[sha256 + artifacts.SUFFIXES.get(mime, "")] = store.read_artifact(sha256)
+    for tile, data in tiles:
+        records.append(tile)
+        pictures[f"{tile['sha256']}.png"] = data
+    return records, pictures
+
+
+def _all(session: Session, query: Any) -> list[Any]:
+    return list(session.exec(query))
+
+
+def _record(kind: str, row: Any, without: Iterable[str] = ()) -> Record:
+    return {"record": kind, **row.model_dump(mode="json", exclude=set(without))}
+
+
+def _classifiers(session: Session, chosen: Chosen) -> list[Classifier]:
+    own = [study.classifier for study in chosen.studies.values()]
+    for comparison in chosen.comparisons:
+        for member in _all(session, select(Member).where(Member.comparison_id == comparison)):
+            own.append(member.classifier)
+    found = {classifier_key(classifier): classifier for classifier in own}
+    return [found[key] for key in sorted(found)]
+
+
+def _run(session: Session, run: Run) -> list[Record]:
+    record = _record("run", run, _OF_MACHINE)
+    if run.state not in ENDED:
+        record["state"] = State.PAUSED.value  # elsewhere it is not at work
+    records = [record]
+    of_run = (
+        ("tag", Tag, Tag.name, ()),
+        ("step", Step, Step.step, ()),
+        ("prompt", Prompt, Prompt.rank, ()),
+        ("frame", Frame, None, ("id",)),
+        ("attribution", Attribution, Attribution.position, ()),
+    )
+    for kind, table, order, without in of_run:
+        query: Any = select(table).where(table.run_id == run.id)
+        keys = (Frame.kind, Frame.step, Frame.seed) if order is None else (order,)
+        for row in _all(session, query.order_by(*keys)):
+            records.append(_record(kind, row, without))
+    return records
+
+
+def _findings(session: Session, study_id: str) -> list[Record]:
+    records = []
+    for row in _all(session, select(Score).where(Score.study_id == study_id)
+                    .order_by(Score.kind, Score.text)):  # fmt: skip
+        records.append(_record("score", row))
+    for row in _all(session, select(Stage).where(Stage.study_id == study_id)
+                    .order_by(sa.text("rowid"))):  # fmt: skip
+        records.append(_record("stage", row))
+    for row in _all(session, select(Report).where(Report.study_id == study_id)
+                    .order_by(col(Report.id))):  # fmt: skip
+        records.append(_record("report", row, {"id"}))
+    for claim in _all(session, select(Claim).where(Claim.study_id == study_id)
+                      .order_by(col(Claim.number))):  # fmt: skip
+        records.append(_claim(session, claim))
+    return records
+
+
+def _claim(session: Session, claim: Claim, **more: object) -> Record:
+    contexts = _all(
+        session,
+        select(Evidence).where(Evidence.claim_id == claim.id).order_by(Evidence.context),
+    )
+    return {
+        **_record("claim", claim, {"id", "probe_id", "member_id"}),
+        **more,
+        "contexts": [row.model_dump(mode="json", exclude={"claim_id"}) for row in contexts],
+    }
+
+
+def _comparison(session: Session, comparison: Comparison) -> list[Record]:
+    """Members are named by their place among all of the comparison."""
+    records = [_record("comparison", comparison)]
+    members = _all(
+        session,
+        select(Member).where(Member.comparison_id == comparison.id).order_by(col(Member.id)),
+    )
+    places = {member.id: place for place, member in enumerate(members)}
+    for member in members:
+        records.append(
+            _record("member", member, {"id", "classifier_id", "classifier"})
+            | {"classifier": classifier_key(member.classifier)}
+        )
+    for place, member in enumerate(members):
+        claims = select(Claim).where(Claim.member_id == member.id).order_by(col(Claim.number))
+        for claim in _all(session, claims):
+            records.append(_claim(session, claim, comparison_id=comparison.id, member=place))
+    for kind, table, one, two in _OF_TWO:
+        rows = select(table).where(getattr(table, one).in_(places))
+        for row in _all(session, rows.order_by(sa.text("rowid"))):
+            records.append(
+                _record(kind, row, {one, two})
+                | {"comparison_id": comparison.id, "first": places[getattr(row, one)]}
+                | {"second": places[getattr(row, two)]}
+            )
+    return records
+
+
+_OF_TWO = (
+    ("difference", Difference, "a_id", "b_id"),
+    ("activation", Activation, "member_id", "source_id"),
+    ("disagreement", Disagreement, "a_id", "b_id"),
+)
+
+
+def _tiles(
+    session: Session, store: Store, records: Sequence[Record]
+) -> Iterable[tuple[Record, bytes]]:
+    """The pictures of the bank behind claims and disagreements: some of each, as files."""
+    wanted: dict[tuple[str, str, int], None] = {}
+    generators = {r["id"]: r["generator"] for r in records if r["record"] == "comparison"}
+    for record in records:
+        if record["record"] == "claim":
+            for prompt, seed in example_requests(record["contexts"]):
+                wanted[record["generator"], prompt, seed] = None
+        elif record["record"] == "disagreement":
+            generator = generators[record["comparison_id"]] or ""
+            wanted[generator, record["prompt"], record["seed"]] = None
+    browse = Browse(store.home)
+    for generator, prompt, seed in sorted(wanted):
+        row = session.get(Picture, (generator, prompt, seed))
+        if row is None:
+            continue
+        data = comparisons.tile_bytes(browse, f"{row.sha256}:{row.place}:{row.side}")
+        yield (
+            {
+                "record": "picture",
+                "generator": generator,
+                "prompt": prompt,
+                "seed": seed,
+                "sha256": artifacts.digest(data),
+                "side": row.side,
+            },
+            data,
+        )
+
+
+def example_requests(contexts: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """Prompts and seeds of the pairs that changed most, control and treated by turns."""
+    pairs = []
+    for context in contexts:
+        columns = ("control_prompts", "control_seeds", "treated_prompts", "seeds", "control",
+                   "treated")  # fmt: skip
+        for one, seed, other, seed_2, p, q in zip(*(context[c] for c in columns), strict=False):
+            pairs.append((-abs(q - p), one, seed, other, seed_2))
+    pairs.sort(key=lambda pair: pair[0])  # as `comparisons.pairs` does
+    chosen = pairs[:EXAMPLES]
+    return [request for _, a, i, b, j in chosen for request in ((a, i), (b, j))]
+
+
+# Into a store
+
+
+def classifier_key(classifier: Classifier | Mapping[str, Any]) -> str:
+    """What tells this classifier from any other; see `store.tables.Classifier`."""
+    names = ("spec", "weights_hash", "labels", "image_size")
+    row = classifier if isinstance(classifier, Mapping) else vars(classifier)
+    return artifacts.digest(to_json({name: row[name] for name in names}).encode())
+
+
+class Restored:
+    """What came of an import."""
+
+    def __init__(self) -> None:
+        self.added: list[str] = []
+        """Ids of runs, studies and comparisons."""
+        self.known: list[str] = []
+        """Those that were there already, and stayed as they were."""
+
+
+def restore(
+    store: Store, records: Sequence[Record], picture: Callable[[str], tuple[bytes, str]]
+) -> Restored:
+    """Write records, and the pictures they name: `picture` gives bytes and type by hash.
+
+    Nothing that is there is changed. StoreError, and nothing written, if a record is not one of
+    ours, or is another than one of the same id that is there.
+    """
+    by_kind: dict[str, list[Record]] = {}
+    for record in records:
+        kind = record.get("record") if isinstance(record, dict) else None
+        if not isinstance(kind, str) or kind not in _KINDS:
+            raise StoreError(f"no record of ours: {str(record)[:80]!r}")
+        by_kind.setdefault(kind, []).append(record)
+    _check_names(by_kind)
+    placed = _place(store, by_kind, picture)
+    result = Restored()
+    try:
+        with store._write(durable=True) as session:
+            for artifact in placed:
+                replay.write_artifact(session, artifact)
+            _Writer(session, by_kind, result).write()
+    except (ValidationError, TypeError, KeyError, OverflowError, IndexError) as error:
+        raise StoreError(f"a record that cannot be read: {_first_line(error)}") from None
+    for run_id in result.added:
+        if run_id.startswith("r"):
+            with store._read() as session:
+                entry = replay.rows_entry(session, session.get_one(Run, run_id))
+            store.journal(run_id).replace([entry])
+    return result
+
+
+_KINDS = frozenset(
+    re.findall(
+        r"\w+",
+        "classifier study run tag step prompt frame attribution score stage report claim "
+        "comparison member difference activation disagreement note artifact caption picture",
+    )
+)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"{error.title}.{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    return " ".join(f"{type(error).__name__} {error}".split())[:200]
+
+
+def _check_names(by_kind: Mapping[str, Sequence[Record]]) -> None:
+    """Ids and hashes become names of files: they must be what we make ourselves."""
+    for kind, pattern in _IDS.items():
+        for record in by_kind.get(kind, ()):
+            if not re.fullmatch(pattern, str(record.get("id"))):
+                raise StoreError(f"{str(record.get('id'))[:40]!r} is no id of a {kind}")
+    for kind in ("frame", "artifact", "caption", "picture"):
+        for record in by_kind.get(kind, ()):
+            if not re.fullmatch(_SHA256, str(record.get("sha256"))):
+                raise StoreError(f"{str(record.get('sha256'))[:80]!r} is no hash of a picture")
+    for record in by_kind.get("tag", ()):
+        if not re.fullmatch(r"[\w.:+-]{1,40}", str(record.get("name"))):
+            raise StoreError(f"{str(record.get('name'))[:40]!r} is no tag")
+
+
+def _place(
+    store: Store,
+    by_kind: Mapping[str, Sequence[Record]],
+    picture: Callable[[str], tuple[bytes, str]],
+) -> list[dict[str, Any]]:
+    """Write the files of all pictures; the columns of their rows."""
+    times = {record["sha256"]: record.get("created_at") for record in by_kind.get("artifact", ())}
+    named = [*by_kind.get("frame", ()), *by_kind.get("picture", ())]
+    placed = []
+    for sha256 in dict.fromkeys(record["sha256"] for record in named):
+        data, mime = picture(sha256)
+        if artifacts.digest(data) != sha256:
+            raise StoreError(f"{sha256}: the picture is damaged")
+        values = store.place_artifact(data, mime)
+        if times.get(sha256):
+            values["created_at"] = Artifact.model_validate(
+                {**values, "created_at": times[sha256]}
+            ).created_at
+        placed.append(values)
+    return placed
+
+
+class _Writer:
+    """Writes records in one transaction."""
+
+    def __init__(
+        self, session: Session, by_kind: Mapping[str, Sequence[Record]], result: Restored
+    ) -> None:
+        self.session = session
+        self.by_kind = by_kind
+        self.result = result
+        self.classifiers: dict[str, int] = {}
+        self.studies: dict[str, str] = {}
+        """The id here of each study there."""
+
+    def write(self) -> None:
+        for record in self.by_kind.get("classifier", ()):
+            self._classifier(record)
+        new_studies = {r["id"] for r in self.by_kind.get("study", ()) if self._study(r)}
+        new_runs = {r["id"] for r in self.by_kind.get("run", ()) if self._run(r)}
+        for kind, table in _OF_RUN.items():
+            rows = [r for r in self.by_kind.get(kind, ()) if r["run_id"] in new_runs]
+            self._add(table, rows)
+        for record in self.by_kind.get("caption", ()):
+            values = _values(Caption, record)
+            self.session.exec(insert(Caption).values(**values).on_conflict_do_nothing())
+        for kind, of_study in _OF_STUDY.items():
+            rows = [r for r in self.by_kind.get(kind, ()) if r["study_id"] in new_studies]
+            self._add(of_study, [{**r, "study_id": self.studies[r["study_id"]]} for r in rows])
+        for record in self.by_kind.get("claim", ()):
+            if record.get("study_id") in new_studies:
+                self._claim(record, study_id=self.studies[record["study_id"]])
+        for record in self.by_kind.get("comparison", ()):
+            self._comparison(record)
+        added = set(self.result.added)
+        for record in self.by_kind.get("note", ()):
+            if record["of"] in added:
+                self._add(Note, [record])
+        for record in self.by_kind.get("picture", ()):
+            values = _values(Picture, {**record, "place": 0})
+            self.session.exec(insert(Picture).values(**values).on_conflict_do_nothing())
+
+    def _add(self, table: type[Table], rows: Sequence[Record]) -> None:
+        self.session.add_all(_row(table, row) for row in rows)
+        self.session.flush()
+
+    def _classifier(self, record: Record) -> None:
+        values = _values(Classifier, record)
+        if classifier_key(values) != values["key"]:
+            raise StoreError(f"classifier {str(values['spec'])[:80]!r}: its key is not its own")
+        self.session.exec(insert(Classifier).values(**values).on_conflict_do_nothing())
+        found = self.session.exec(select(Classifier.id).where(Classifier.key == values["key"]))
+        self.classifiers[values["key"]] = found.one()
+
+    def _study(self, record: Record) -> bool:
+        """Whether it is new here."""
+        values = {**record, "classifier_id": self.classifiers[record["classifier"]]}
+        study = _row(Study, values)
+        same = self.session.exec(
+            select(Study).where(
+                Study.classifier_id == study.classifier_id,
+                Study.class_index == study.class_index,
+                Study.settings_hash == study.settings_hash,
+            )
+        ).first()
+        if same is not None:
+            self.studies[study.id] = same.id
+            self.result.known.append(same.id)
+            return False
+        if self.session.get(Study, study.id) is not None:
+            raise StoreError(f"study {study.id}: another of this id is in the store")
+        self.session.add(study)
+        self.session.flush()
+        self.studies[study.id] = study.id
+        self.result.added.append(study.id)
+        return True
+
+    def _run(self, record: Record) -> bool:
+        run = _row(Run, {**record, "study_id": self.studies[record["study_id"]]})
+        there = self.session.get(Run, run.id)
+        if there is not None:
+            if there.config_hash != run.config_hash or there.study_id != run.study_id:
+                raise StoreError(f"run {run.id}: another of this id is in the store")
+            self.result.known.append(run.id)
+            return False
+        if run.state not in ENDED | {State.PAUSED}:
+            raise StoreError(f"run {run.id}: {run.state} elsewhere; only ended runs are imported")
+        self.session.add(run)
+        self.session.flush()
+        self.result.added.append(run.id)
+        return True
+
+    def _claim(self, record: Record, **owner: object) -> None:
+        owned = {**record, "study_id": None, **owner}
+        claim = _row(Claim, {name: v for name, v in owned.items() if name != "contexts"})
+        self.session.add(claim)
+        self.session.flush()
+        self._add(Evidence, [{**context, "claim_id": claim.id} for context in record["contexts"]])
+
+    def _comparison(self, record: Record) -> None:
+        comparison = _row(Comparison, record)
+        if self.session.get(Comparison, comparison.id) is not None:
+            self.result.known.append(comparison.id)
+            return
+        self.session.add(comparison)
+        self.session.flush()
+        ids = []
+        for member in self._of(comparison.id, "member"):
+            study = member["study_id"]
+            row = _row(
+                Member,
+                {
+                    **member,
+                    "classifier_id": self.classifiers[member["classifier"]],
+                    "study_id": None if study is None else self.studies[study],
+                },
+            )
+            self.session.add(row)
+            self.session.flush()
+            ids.append(row.id)
+        for claim in self.by_kind.get("claim", ()):
+            if claim.get("comparison_id") == comparison.id:
+                self._claim(claim, member_id=ids[claim["member"]])
+        for kind, table, one, two in _OF_TWO:
+            rows = [
+                {**row, one: ids[row["first"]], two: ids[row["second"]]}
+                for row in self._of(comparison.id, kind)
+            ]
+            self._add(table, rows)
+        self.result.added.append(comparison.id)
+
+    def _of(self, comparison_id: str, kind: str) -> list[Record]:
+        return [r for r in self.by_kind.get(kind, ()) if r["comparison_id"] == comparison_id]
+
+
+_OF_RUN: dict[str, type[Table]] = {
+    "tag": Tag,
+    "step": Step,
+    "prompt": Prompt,
+    "frame": Frame,
+    "attribution": Attribution,
+}
+_OF_STUDY: dict[str, type[Table]] = {"score": Score, "stage": Stage, "report": Report}
+
+
+def _columns(table: type[Table]) -> sa.ColumnCollection[str, sa.Column[Any]]:
+    columns: sa.ColumnCollection[str, sa.Column[Any]] = table.__table__.columns  # type: ignore[attr-defined]
+    return columns
+
+
+def _row(table: type[Table], record: Mapping[str, Any]) -> Any:
+    """A row with checked columns; its own number is given by the store."""
+    names = {column.name for column in _columns(table)}
+    values = {name: value for name, value in record.items() if name in names}
+    numbered = "id" in names and isinstance(_columns(table)["id"].type, sa.Integer)
+    row: Any = table.model_validate({**values, "id": 0} if numbered else values)
+    if numbered:
+        row.id = None
+    return row
+
+
+def _values(table: type[Table], record: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of such a row."""
+    row = _row(table, record)
+    values = {column.name: getattr(row, column.name) for column in _columns(table)}
+    return {name: value for name, value in values.items() if name != "id"}
+
+
+__all__ = ["Chosen", "Record", "Restored", "gather", "restore"]
