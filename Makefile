@@ -69,7 +69,7 @@ bench-store: setup ## writes into the store while others write; 100 runs on 4 sl
 	$(BIN)/python -m benchmarks.store
 
 chaos: setup ## 200 random faults over real runs of the lab, half an hour; CHAOS='--seed N' repeats one
-	$(BIN)/python tests/chaos.py $(CHAOS)
+	$(BIN)/python tests/support/chaos.py $(CHAOS)
 
 bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes
 	$(BIN)/python -m benchmarks.ui
@@ -81,7 +81,7 @@ bench-query: setup ## how long queries, search and the compare screen take on 10
 	$(BIN)/python -m benchmarks.query
 
 screens: setup ## the text of every screen (tests/screens) and docs/keys.md
-	$(BIN)/python tests/test_app_screens.py
+	PYTHONPATH=tests/support $(BIN)/python tests/dexter_tui/dashboard/test_app_screens.py
 	$(BIN)/python -m dexter_tui.dashboard.actions > docs/keys.md
 
 pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its own (10 minutes)

@@ -22,7 +22,7 @@ from store.reading import queries
 from store.reading.browse import Browse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "tests"))
+sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
 
 import big_store  # noqa: E402
 

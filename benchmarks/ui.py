@@ -23,7 +23,7 @@ from PIL import Image
 from store import State, Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "tests"))
+sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
 
 import big_store  # noqa: E402
 from fake_terminal import FakeTerminal  # noqa: E402

@@ -1,8 +1,8 @@
 """Seeds of the pictures, in disjoint ranges: nothing is scored on noise it was searched with.
 
 A picture is a function of (generator, prompt, seed). The search of each run has a range of its
-own; scoring, frames and evidence share theirs among all runs, so that two prompts or two
-classifiers are compared on the same noise.
+own; scoring, frames, evidence and screening share theirs among all runs, so that two prompts or
+two classifiers are compared on the same noise.
 
 All seeds are below 2**32, because torch's CPU generator looks at the low 32 bits alone: two
 seeds that differ by a multiple of 2**32 give the same picture.
@@ -10,10 +10,10 @@ seeds that differ by a multiple of 2**32 give the same picture.
 
 from typing import Literal, get_args
 
-Purpose = Literal["score", "frames", "evidence", "search"]
+Purpose = Literal["score", "frames", "evidence", "screening", "search"]
 
 MAX_RUN_SEED = 999
-RANGE_SIZE = 2**22  # 1003 ranges of 4 million pictures each fit below 2**32
+RANGE_SIZE = 2**22  # 1004 ranges of 4 million pictures each fit below 2**32
 
 _SHARED: tuple[Purpose, ...] = ("score", "frames", "evidence")
 
@@ -27,7 +27,10 @@ def seed_range(purpose: Purpose, run_seed: int = 0) -> tuple[int, int]:
         raise ValueError(f"no such purpose: {purpose!r}; one of {', '.join(get_args(Purpose))}")
     if not 0 <= run_seed <= MAX_RUN_SEED:
         raise ValueError(f"run seed {run_seed} is not in 0 to {MAX_RUN_SEED}")
-    slot = _SHARED.index(purpose) if purpose in _SHARED else len(_SHARED) + run_seed
+    if purpose == "screening":  # came last, and moves no other range
+        slot = len(_SHARED) + MAX_RUN_SEED + 1
+    else:
+        slot = _SHARED.index(purpose) if purpose in _SHARED else len(_SHARED) + run_seed
     return slot * RANGE_SIZE, (slot + 1) * RANGE_SIZE
 
 

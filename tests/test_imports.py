@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = {"torch", "transformers", "diffusers"}
+HEAVY = {"torch", "transformers", "diffusers", "openai", "httpx2"}
 DATABASE = {"sqlmodel", "sqlalchemy", "alembic"}
 
 

@@ -1,34 +1,33 @@
-"""A client of OpenAI-compatible Chat Completions: OpenAI, Ollama, vLLM, `transformers serve`.
+"""Questions to OpenAI-compatible Chat Completions: OpenAI, Ollama, vLLM, `transformers serve`.
 
-Written over the standard library, so that what is retried, how long a reply may take and how large
-it may be is decided here. The key goes into one header and nowhere else.
+The `openai` client carries them (`endpoints.transport`); `endpoints.dialects` covers what endpoints
+disagree on. The key goes into the headers of requests and nowhere else.
 """
 
 from __future__ import annotations
 
 import base64
-import http.client
-import json
 import os
-import random
+import re
 import stat
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlsplit
 
 from dexter.errors import InputError
+from dexter.reasoning.endpoints.dialects import THOUGHTS, Dialect, Reading, Unusable
+
+if TYPE_CHECKING:
+    from dexter.reasoning.endpoints.transport import Transport
 
 OPENAI = "https://api.openai.com/v1"
-_MAX_REPLY = 8_000_000  # bytes
-_RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
-_LONGEST_PAUSE = 60.0  # seconds
+_MAX_PROBLEM = 300  # characters
+_MAX_KEY = 4096  # bytes
 
 
 T = TypeVar("T")
@@ -50,21 +49,40 @@ class Answer:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where and how to ask. timeout: seconds for a whole reply. tries: at most, for one answer."""
+    """An endpoint and how to ask it.
+
+    Args:
+        base_url: Its address, to which "/chat/completions" is added. The only query allowed is
+            Azure's "?api-version=".
+        key: The API key, if it takes one.
+        timeout: Seconds for a whole exchange, however slowly its bytes come.
+        tries: The largest number of exchanges for one answer, refused parameters not counted.
+        pause: Seconds before an unusable reply is asked for again; doubled with each. Other
+            failures are repeated at the pace of the `openai` client, or of "Retry-After".
+    """
 
     base_url: str = OPENAI
     key: str | None = field(default=None, repr=False)
     timeout: float = 60.0
     tries: int = 4
     pause: float = 1.0
-    """Seconds before the second try; doubled with each."""
+    _dialects: dict[str, Dialect] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
-        address = urlsplit(self.base_url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise InputError(f"--base-url: {self.base_url!r} is no http or https address")
-        if address.username or address.password:
-            raise InputError("--base-url: must not hold a key; put it into the environment")
+        check_address(self.base_url)
+        if self.key is not None:
+            _check_key(self.key, "the key")
+        if not self.timeout > 0:
+            raise InputError("must be positive", field="timeout", value=self.timeout)
+        if self.tries < 1:
+            raise InputError("must be at least 1", field="tries", value=self.tries)
+
+    @property
+    def address(self) -> str:
+        """The address as it may be shown: scheme, host and path."""
+        return urlsplit(self.base_url)._replace(query="", fragment="").geturl()
 
     def complete(
         self,
@@ -74,129 +92,115 @@ class Endpoint:
         max_tokens: int,
         temperature: float = 0.2,
     ) -> Answer:
-        """One answer. Retries what may pass (429, 5xx, time-outs, broken replies); ChatError."""
-        body = json.dumps(
-            {
-                "model": model,
-                "messages": list(messages),
-                "max_tokens": max_tokens,
-                "temperature": temperature,
-                "n": 1,
-            }
-        ).encode()
-        for attempt in range(1, self.tries + 1):
+        """Return an answer without the model's thoughts.
+
+        Asks again without a parameter that the endpoint refuses by name, and with room for
+        thoughts if they used up `max_tokens`; later questions profit from it. Raises ChatError.
+        """
+        dialect = self._dialects.get(model, Dialect())
+        readings: list[Reading] = []
+        while True:
             try:
-                return _read_answer(self._post(body))
-            except _Passing as error:
-                if attempt == self.tries:
-                    raise ChatError(self._clean(f"{error} ({attempt} tries)")) from None
-                pause = error.pause or self.pause * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
-                time.sleep(min(pause, _LONGEST_PAUSE))
-            except ChatError as error:
-                raise ChatError(self._clean(str(error))) from None
-        raise AssertionError("unreachable")
-
-    def _post(self, body: bytes) -> bytes:
-        request = urllib.request.Request(
-            self.base_url.rstrip("/") + "/chat/completions",
-            data=body,
-            headers={"Content-Type": "application/json", "Accept": "application/json"},
+                request = dialect.request(model, messages, max_tokens, temperature)
+                readings.append(self._transport.ask(request))
+                if readings[-1].text:
+                    break
+                if dialect.room:
+                    raise Unusable(
+                        f"thoughts of {model} use up {max_tokens + dialect.room} tokens",
+                        remedy="use a model that thinks less",
+                    )
+                dialect = replace(dialect, room=THOUGHTS)
+            except Unusable as fault:
+                adapted = dialect.adapted(fault.refusal or "")
+                if adapted is None:
+                    raise ChatError(self._sentence(fault)) from None
+                dialect = adapted
+        self._dialects[model] = dialect
+        return Answer(
+            self._without_secrets(readings[-1].text),
+            _sum([reading.input_tokens for reading in readings]),
+            _sum([reading.output_tokens for reading in readings]),
         )
-        if self.key:
-            # Unredirected: it is never carried to another place.
-            request.add_unredirected_header("Authorization", f"Bearer {self.key}")
-        deadline = time.monotonic() + self.timeout
-        try:
-            with _opener.open(request, timeout=self.timeout) as reply:
-                return _read(reply, deadline)
-        except urllib.error.HTTPError as error:
-            told = _told(error, deadline)
-            line = f"{self.base_url} answers {error.code}: {told}"
-            if error.code in _RETRIED:
-                raise _Passing(line, _retry_after(error)) from None
-            raise ChatError(line) from None
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            name = str(reason) or type(error).__name__
-            raise _Passing(f"{self.base_url} cannot be reached or broke off: {name}") from None
 
-    def _clean(self, line: str) -> str:
-        """One line of printable characters, without the key, even if the server repeats it."""
-        if self.key:
-            line = line.replace(self.key, "[key]")
-        return "".join(c if c.isprintable() else " " for c in line)[:500]
+    @cached_property
+    def _transport(self) -> Transport:
+        from dexter.reasoning.endpoints.transport import Transport
 
+        return Transport(self.base_url, self.key, self.timeout, self.tries, self.pause)
 
-class _Passing(Exception):
-    """What another try may mend. pause: seconds that the endpoint asked for."""
+    def _sentence(self, fault: Unusable) -> str:
+        """Return a fault as one printable line, without the key even if the server repeats it."""
+        problem = _one_line(self._without_secrets(fault.problem))
+        if len(problem) > _MAX_PROBLEM:
+            problem = f"{problem[:_MAX_PROBLEM]}…"
+        tries = f" ({fault.tries} tries)" if fault.tries > 1 else ""
+        remedy = f"; {_one_line(self._without_secrets(fault.remedy))}" if fault.remedy else ""
+        return f"{self.address}: {problem}{tries}{remedy}"
 
-    def __init__(self, line: str, pause: float | None = None) -> None:
-        super().__init__(line)
-        self.pause = pause
+    def _without_secrets(self, text: str) -> str:
+        return self._secrets.sub("[key]", text)
+
+    @cached_property
+    def _secrets(self) -> re.Pattern[str]:
+        """The key, also with characters in it that a later step removes, and what looks like one.
+
+        A short word is no secret but the stand-in that local servers ask for ("none").
+        """
+        own = self.key if self.key and (len(self.key) >= 8 or not self.key.isalpha()) else ""
+        spellings = {own, quote(own, safe="")} - {""}
+        patterns = [r"[^!-~]*+".join(map(re.escape, spelling)) for spelling in spellings]
+        return re.compile("|".join([*patterns, r"\bsk-[\w-]{16,}", r"\bBearer\s+[\w.~+/=-]{16,}"]))
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(_NoRedirects)
-
-
-def _read(reply: Any, deadline: float) -> bytes:
-    """The whole reply, before the deadline, however slowly it drips."""
-    parts, size = [], 0
-    while part := reply.read1(65536):
-        parts.append(part)
-        size += len(part)
-        if size > _MAX_REPLY:
-            raise ChatError(f"the reply is longer than {_MAX_REPLY} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError("timed out within the reply")
-    declared = reply.headers.get("Content-Length")
-    if declared is not None and declared.isdecimal() and size < int(declared):
-        raise http.client.IncompleteRead(b"".join(parts), int(declared) - size)
-    return b"".join(parts)
-
-
-def _told(error: urllib.error.HTTPError, deadline: float) -> str:
-    """What an error's body says, in short."""
+def check_address(base_url: str) -> None:
+    """Raise InputError for what is no address of an API, or may hold a key; never show that."""
+    example = "pass an address such as http://localhost:11434/v1"
+    keys = "set OPENAI_API_KEY or pass --key-file for a key"
     try:
-        text = _read(error, deadline).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException, ChatError):
-        return error.reason or ""
-    try:
-        told = json.loads(text)["error"]
-        text = told["message"] if isinstance(told, dict) else str(told)
-    except (ValueError, LookupError, TypeError):
-        pass
-    return text.strip()[:200] or error.reason or ""
-
-
-def _retry_after(error: urllib.error.HTTPError) -> float | None:
-    value = error.headers.get("Retry-After", "")
-    try:
-        return max(0.0, float(value))
+        address = urlsplit(base_url)
+        usable = address.scheme in ("http", "https") and address.hostname and address.port != 0
     except ValueError:
-        return None
+        usable = False
+    if not usable or not base_url.isprintable() or " " in base_url:
+        raise InputError("must be an http or https address", field="base_url", remedy=example)
+    shown = f"{address.scheme}://{address.hostname}{address.path}"
+    if address.username is not None or address.password is not None:
+        raise InputError(
+            "must not hold a user or password", field="base_url", value=shown, remedy=keys
+        )
+    version = re.fullmatch(
+        r"api-version=(?:(?:\d{4}-\d{2}-\d{2}|v\d+)(?:-?preview)?|preview|latest)", address.query
+    )
+    if address.fragment or (address.query and version is None):
+        raise InputError(
+            "must not hold a query or fragment, except for ?api-version=",
+            field="base_url",
+            value=shown,
+            remedy=f"remove it; {keys}",
+        )
 
 
-def _read_answer(reply: bytes) -> Answer:
-    try:
-        data = json.loads(reply)
-        text = data["choices"][0]["message"]["content"]
-        usage = data.get("usage") or {}
-        tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _Passing(f"the reply is no chat completion ({type(error).__name__})") from None
-    if not isinstance(text, str) or not text.strip():
-        raise _Passing("the reply holds no text")
-    counts = [value if isinstance(value, int) else None for value in tokens]
-    return Answer(text, *counts)
+def _check_key(key: str, where: str) -> None:
+    if not key or any(not "!" <= c <= "~" for c in key):
+        raise InputError(
+            f"{where} must be one line of visible ASCII characters",
+            field="key_file",
+            remedy="check it for stray characters",
+        )
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def picture_message(text: str, png: bytes) -> dict[str, Any]:
-    """A user's message of a picture, and a text if there is any."""
+    """Build a user's message of a picture, and a text if there is any."""
     url = "data:image/png;base64," + base64.b64encode(png).decode()
     content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}}]
     return {
@@ -206,27 +210,51 @@ def picture_message(text: str, png: bytes) -> dict[str, Any]:
 
 
 def read_key(path: Path | None = None) -> str | None:
-    """The API key: of ``path``, else OPENAI_API_KEY. InputError for a file that others can read."""
+    """Read the API key from a file, else from OPENAI_API_KEY; None if that is not set.
+
+    Raises InputError for a file that others can read, and for what is no key.
+    """
     if path is None:
-        return os.environ.get("OPENAI_API_KEY") or None
+        key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if key:
+            _check_key(key, "OPENAI_API_KEY")
+        return key or None
     try:
-        mode = path.stat().st_mode
-        key = path.read_text(encoding="utf-8").strip()
+        status = path.stat()
+        plain = stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_KEY
+        key = path.read_text(encoding="utf-8-sig").strip() if plain else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--key-file: cannot read {path}: {error}") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise InputError(f"--key-file: others can read {path}; run chmod 600 on it")
-    if not key or any(not "!" <= c <= "~" for c in key):
-        raise InputError(f"--key-file: {path} holds no key: one line of ASCII is expected")
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InputError(
+            f"cannot read {path}: {reason}",
+            field="key_file",
+            value=path,
+            remedy="pass a file that you can read",
+        ) from None
+    if not plain:
+        raise InputError(
+            f"{path} is no plain file of at most {_MAX_KEY} bytes",
+            field="key_file",
+            value=path,
+            remedy="pass a file that holds one key",
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise InputError(
+            f"others can read {path}",
+            field="key_file",
+            value=path,
+            remedy="run chmod 600 on it",
+        )
+    _check_key(key, f"the text in {path}")
     return key
 
 
 def in_parallel(
     ask: Callable[[T], R], items: Sequence[T], workers: int, patience: int = 3
 ) -> Iterator[tuple[T, R | ChatError]]:
-    """What ``ask`` gives for each item, as it comes, at most ``workers`` at a time.
+    """Yield each item with its answer, as they come, from at most ``workers`` calls at a time.
 
-    After ``patience`` failures in a row nothing more is asked: the endpoint is down.
+    After ``patience`` failures in a row it starts no more calls: the endpoint is down.
     """
     waiting = iter(items)
     failures = 0

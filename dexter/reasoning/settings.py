@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dexter.errors import InputError
+from dexter.reasoning.chat import check_address
 
 if TYPE_CHECKING:
     pass
@@ -94,6 +95,13 @@ class ReportSettings(BaseModel):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
 
+    @field_validator("base_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_address(value)
+        return value
+
     @field_validator("concepts", "core", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
@@ -103,11 +111,14 @@ class ReportSettings(BaseModel):
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
-        """Settings; InputError, one line that names the flag, for a value that is refused."""
+        """Build settings; raise InputError, one line that names the flag, for a refused value."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             fault = error.errors()[0]
+            cause = fault.get("ctx", {}).get("error")
+            if isinstance(cause, InputError):  # which shows no key that the value may hold
+                raise cause from None
             name = str(fault["loc"][0]).replace("_", "-") if fault["loc"] else "settings"
             raise InputError(f"--{name}: {fault['input']!r} refused; {fault['msg']}") from None
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from dexter.errors import InputError
-from dexter_tui.cli.output import open_store
+from dexter_tui.cli.output import Json, open_store
+from dexter_tui.formatting import clean
 
-Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 Names = Annotated[list[str], typer.Argument(metavar="ID...", help="runs and studies")]
 
 
@@ -23,13 +23,16 @@ def delete(
     names: Annotated[
         list[str], typer.Argument(metavar="ID...", help="runs, studies and comparisons")
     ],
-    yes: Annotated[bool, typer.Option("--yes", help="the first answer, for scripts")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="answer the first question with yes")] = False,
     really: Annotated[
-        bool, typer.Option("--really", help="the second answer, for scripts")
+        bool, typer.Option("--really", help="answer the second question with yes")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete runs with all that belongs to them, after asking twice. Nothing brings them back."""
+    """Delete runs and everything that belongs to them.
+
+    Asks twice. This cannot be undone.
+    """
     from store.upkeep import retention
 
     with open_store() as store:
@@ -37,7 +40,12 @@ def delete(
         what = retention.doomed(store, list(dict.fromkeys(names)))
         _ask(f"delete {what.line()}?", "y", given=yes, flag="--yes")
         count = str(len(what.runs) + len(what.comparisons))
-        _ask(f"for good; type {count} to delete them", count, given=really, flag="--really")
+        _ask(
+            f"this cannot be undone; type {count} to delete them",
+            count,
+            given=really,
+            flag="--really",
+        )
         retention.delete(store, what)
     if as_json:
         print(json.dumps({"runs": what.runs, "studies": what.studies,
@@ -47,11 +55,11 @@ def delete(
 
 
 def _ask(question: str, wanted: str, *, given: bool, flag: str) -> None:
-    """Refused unless the user answers as wanted, or gave the flag."""
+    """Raise InputError unless the user answers `wanted` or gave the flag."""
     if given:
         return
     if not sys.stdin.isatty():
-        raise InputError(f"{question} nobody to ask here; give {flag}")
+        raise InputError(f"{question} There is no terminal to ask on", remedy=f"pass {flag}")
     print(f"dexter-tui: {question} [{wanted}/n] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() != wanted:
         raise InputError("nothing was deleted")
@@ -59,40 +67,48 @@ def _ask(question: str, wanted: str, *, given: bool, flag: str) -> None:
 
 def archive(
     names: Names,
-    back: Annotated[bool, typer.Option("--back", help="bring them back into the lists")] = False,
+    back: Annotated[bool, typer.Option("--back", help="restore them to the lists")] = False,
     as_json: Json = False,
 ) -> None:
-    """Keep runs out of the lists; `tag:archived` shows them, and nothing is lost."""
+    """Hide runs from the lists, or restore them.
+
+    The filter `tag:archived` shows hidden runs.
+    """
     from store.upkeep import retention
 
     with open_store() as store:
         ids = retention.set_tag(store, names, retention.ARCHIVED, given=not back)
-    _told(ids, as_json=as_json)
+    _print_ids(ids, as_json=as_json)
 
 
 def tag(
     names: Names,
     name: Annotated[str, typer.Option("--name", metavar="TAG", help="letters, digits, . : + - _")],
-    remove: Annotated[bool, typer.Option("--remove", help="take it away")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="remove the tag")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give runs a tag, by which lists can be filtered."""
+    """Add or remove a tag on runs.
+
+    Lists can be filtered by tag.
+    """
     from store.upkeep import retention
 
     with open_store() as store:
         ids = retention.set_tag(store, names, name, given=not remove)
-    _told(ids, as_json=as_json)
+    _print_ids(ids, as_json=as_json)
 
 
 def note(
     name: Annotated[str, typer.Argument(metavar="ID", help="a run, study or comparison")],
     text: Annotated[
-        str | None, typer.Argument(metavar="TEXT", help='what to keep; "" takes it away')
+        str | None, typer.Argument(metavar="TEXT", help='the note; "" removes it')
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Keep a note about a run, study or comparison, or show it. Notes can be searched for."""
-    from dexter_tui.formatting import clean
+    """Write or show a note on a run, study or comparison.
+
+    `dexter-tui query --search` finds notes.
+    """
     from store.upkeep import retention
 
     with open_store() as store:
@@ -106,5 +122,5 @@ def note(
         print("\n".join(clean(line) for line in kept.splitlines()))
 
 
-def _told(ids: list[str], *, as_json: bool) -> None:
+def _print_ids(ids: list[str], *, as_json: bool) -> None:
     print(json.dumps(ids) if as_json else "\n".join(ids))

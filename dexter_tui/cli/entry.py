@@ -1,66 +1,42 @@
-"""The command line. Answers go to standard output, all else to standard error.
+"""The command line: the entry point, its exit codes, and the options before a command.
 
-Exit codes: 0, 1 (failed), 2 (refused input). Nothing here loads torch: `dexter-tui runs` is quick.
+Answers go to standard output, everything else to standard error. Exit codes: 0, 1 (failed) and
+2 (refused input).
 """
 
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
-from dexter_tui.cli import (
-    compare_command,
-    curation_commands,
-    exchange_commands,
-    lab_commands,
-    maintenance_commands,
-    query_command,
-    queue_commands,
-    reference_arguments,
-    report_commands,
-    run_commands,
-)
+from dexter_tui.cli.lazy_group import PLAIN, LazyGroup
 from dexter_tui.cli.output import Json, say
+from store.errors import StoreError
 
-if TYPE_CHECKING:
-    pass
-
-
-# Plain help: the descriptions of fields contain [MASK], which markup would swallow.
 app = typer.Typer(
     name="dexter-tui",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Finds out, without training data, what an image classifier looks for in a class.",
+    help="Find out, without training data, what an image classifier looks for in a class.",
+    **PLAIN,
 )
-run_commands.register(app)
-maintenance_commands.register(app)
-report_commands.register(app)
-queue_commands.register(app)
-lab_commands.register(app)
-compare_command.register(app)
-query_command.register(app)
-exchange_commands.register(app)
-curation_commands.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, with this process's arguments if none are given; its exit code."""
+    """Run the command line with `arguments`, by default this process's; return the exit code."""
     try:
-        arguments = reference_arguments.translated(
-            sys.argv[1:] if arguments is None else arguments, say
+        code = app(
+            normalised(sys.argv[1:] if arguments is None else arguments), standalone_mode=False
         )
-        code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
         # Pydantic's words, which typer passes on.
         say(error.format_message().replace(": Value error, ", ": "))
         return error.exit_code
-    except _refusals() as error:
+    except (InputError, StoreError) as error:
         say(str(error))
         return EXIT_REFUSED
     except OSError as error:
@@ -71,43 +47,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _refusals() -> tuple[type[Exception], ...]:
-    """Asked only when something was raised, so that `--help` need not load a database."""
-    from store.errors import StoreError
+def normalised(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with hyphens in option names; `run` takes the reference's as well."""
+    hyphenated = [_hyphens(argument) for argument in arguments]
+    if hyphenated[:1] != ["run"]:
+        return hyphenated
+    from dexter_tui.cli.reference_arguments import translated
 
-    return InputError, StoreError
+    return translated(hyphenated, say)
+
+
+def _hyphens(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value
 
 
 @app.callback(invoke_without_command=True)
 def default(
     context: typer.Context,
     images: Annotated[
-        str, typer.Option(metavar="HOW", help="pictures: auto, blocks, kitty, sixel, ascii or off")
+        str,
+        typer.Option(metavar="HOW", help="pictures: auto, blocks, kitty, sixel, ascii or off"),
     ] = "auto",
     low_bandwidth: Annotated[
         bool, typer.Option("--low-bandwidth", help="previews on a key only, fewer updates")
     ] = False,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="look, and change nothing")
-    ] = False,
-    ascii_only: Annotated[bool, typer.Option("--ascii", help="no sign beyond ASCII")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="open read-only")] = False,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="draw in ASCII alone")] = False,
     theme: Annotated[
-        str | None, typer.Option(metavar="NAME", help="colours; F2 shows what there is")
+        str | None, typer.Option(metavar="NAME", help="colour theme; F2 cycles through them")
     ] = None,
     demo_devices: Annotated[
-        int, typer.Option(min=0, max=16, metavar="N", help="show N invented graphics cards")
+        int, typer.Option(min=0, max=16, metavar="N", help="show N simulated GPUs")
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Without a command: the dashboard in a terminal, else the runs."""
-    # The look-up of checkpoints, here and in workers, shall mean the same folder.
+    """Open the dashboard in a terminal; list the runs elsewhere."""
+    # Checkpoints are looked up here and in workers: in the same folder.
     os.environ["DEXTER_HOME"] = str(paths.home())
     if demo_devices:
         os.environ["DEXTER_DEMO_DEVICES"] = str(demo_devices)
     if context.invoked_subcommand is not None:
         return
     if as_json or not all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
-        run_commands.list_runs(as_json=as_json)
+        from dexter_tui.cli.run_commands import list_runs
+
+        list_runs(as_json=as_json)
         return
     from dexter_tui.dashboard import start
 

@@ -1,20 +1,15 @@
-"""The commands that carry results out of the store and into it: `export`, `import`."""
+"""The commands `export` and `import`."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dexter.errors import InputError
 from dexter_tui import paths
-from dexter_tui.cli.output import open_store
+from dexter_tui.cli.output import Json, open_store, say
 from dexter_tui.exchange.write import BY_SUFFIX, FORMS, write
-
-if TYPE_CHECKING:
-    pass
-
-Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,21 +33,27 @@ def export(
         typer.Option(
             "--as",
             metavar="FORM",
-            help=f"{', '.join(FORMS)} (a folder for each run, as the public DEXTER code writes "
-            "them)  [default: as the name of the file says]",
+            help=f"{', '.join(FORMS)}; reference: one folder per run, as the public DEXTER "
+            "code writes them  [default: by the suffix of the file]",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a report: Markdown with its pictures beside it, one HTML file, or a whole bundle.
+    """Write a report as Markdown or HTML, or a whole bundle.
 
-    A bundle holds the report, all pictures, plots, the data as CSV, configuration, environment,
-    commands and a manifest; `dexter-tui import` brings it into another store.
+    Markdown has its pictures beside it; HTML is one file. A bundle holds the report, all pictures,
+    plots, the data as CSV, configuration, environment, commands and a manifest;
+    `dexter-tui import` reads it into another store.
     """
     target = output.expanduser()
     form = form or BY_SUFFIX.get(target.suffix.lower(), "bundle")
     if form not in FORMS:
-        raise InputError(f"--as: {form!r} is none of {', '.join(FORMS)}")
+        raise InputError(
+            f"{form!r} is not a form",
+            field="--as",
+            value=form,
+            remedy=f"choose from {', '.join(FORMS)}",
+        )
     with open_store() as store:
         store.reconcile()
         path = write(store, names, target, form).absolute()
@@ -69,16 +70,17 @@ def import_(
     ],
     as_json: Json = False,
 ) -> None:
-    """Bring a bundle, or a run folder of the public DEXTER code, into the store.
+    """Import a bundle, or a run folder of the public DEXTER code.
 
-    What is there already stays as it is. A bundle that is not what its manifest says is refused.
+    Runs that are already in the store stay as they are. A bundle that disagrees with its manifest
+    is refused.
     """
     from dexter_tui.exchange import bundle_reader, bundle_writer, reference_folder
     from store import Store
 
     path = source.expanduser()
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
+        raise InputError("no such file or folder", field=str(path))
     is_bundle = not path.is_dir() or (path / bundle_writer.MANIFEST).exists()
     with Store.open(paths.home()) as store:
         if is_bundle:
@@ -91,6 +93,4 @@ def import_(
     for name in result.added:
         print(name)
     if result.known:
-        from dexter_tui.cli.output import say
-
-        say(f"there already, and left alone: {', '.join(result.known)}")
+        say(f"already in the store, left as they are: {', '.join(result.known)}")

@@ -1,6 +1,6 @@
-"""`dexter-tui lab`: the embedded world, to look at.
+"""The commands of `dexter-tui lab`: the embedded world, its models and its fleet.
 
-Only `lab pictures` loads torch: all else is read from files or drawn from data.
+Only `lab pictures` loads torch; the others read files or draw from data.
 """
 
 from __future__ import annotations
@@ -11,25 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
+from dexter import model_folders
+from dexter.classifiers import list_classifiers
 from dexter.errors import InputError
-from dexter_tui.cli.output import print_json, print_view
+from dexter.lab import world
+from dexter.lab.shipped import FleetMember
+from dexter.model_folders import roots
+from dexter_tui.cli.output import Json, print_json, print_view
+from dexter_tui.formatting import plain, size
 
 if TYPE_CHECKING:
     from PIL import Image
     from rich.console import RenderableType
-    from rich.table import Table
-    from rich.text import Text
 
-    from dexter.lab.shipped import FleetMember
-
-Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE.png", help="where to write the sheet")
+    Path | None, typer.Option("-o", "--output", metavar="FILE.png", help="target file")
 ]
 
 lab_app = typer.Typer(
-    rich_markup_mode=None, help="The embedded world: its models, scenes, pictures and fleet."
+    rich_markup_mode=None, help="Explore the embedded lab: models, scenes, pictures, fleet."
 )
 
 
@@ -40,12 +44,10 @@ def register(app: typer.Typer) -> None:
 
 @lab_app.callback(invoke_without_command=True)
 def overview(context: typer.Context, as_json: Json = False) -> None:
-    """Without a command: what there is, with the numbers that the models' cards state."""
+    """Explore the embedded lab: models, scenes, pictures, fleet."""
     if context.invoked_subcommand is not None:
         return
-    from dexter.classifiers import list_classifiers
     from dexter.lab import shipped, world
-    from dexter.model_folders import roots
 
     models = shipped.models()
     classifiers = [
@@ -79,9 +81,6 @@ def overview(context: typer.Context, as_json: Json = False) -> None:
             }
         )
         return
-    from rich.console import Group
-
-    from dexter_tui.formatting import plain, size
 
     parts: list[RenderableType] = [_world_view()]
     table = _table("model", "weights", "trained on", "")
@@ -93,7 +92,7 @@ def overview(context: typer.Context, as_json: Json = False) -> None:
     parts += ["", table if models else plain("no models: `make lab` trains them", "yellow")]
     for model in models:
         if numbers := _numbers(model.card.measured):
-            parts += ["", plain(f"{model.name}, as its card says", "dim"), numbers]
+            parts += ["", plain(f"{model.name}, from its card", "dim"), numbers]
     if classifiers:
         table = _table("classifier", "worst group", "average", "")
         for info in classifiers:
@@ -120,10 +119,10 @@ def overview(context: typer.Context, as_json: Json = False) -> None:
 @lab_app.command()
 def scenes(
     output: Output = None,
-    seed: Annotated[int, typer.Option(min=0, help="of the random scenes")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the random scenes")] = 0,
     as_json: Json = False,
 ) -> None:
-    """A sheet of all that a scene can hold, and of random scenes with their captions."""
+    """Draw a sheet of everything a scene can hold, and random scenes with captions."""
     from dexter.lab import sheets
 
     path = output or Path("lab-scenes.png")
@@ -139,7 +138,7 @@ def pictures(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """A sheet of what the generator draws for each word, at the sampler that is shipped."""
+    """Draw a sheet of generated pictures for each word."""
     from dexter.lab import sheets
 
     chosen = [word.strip().lower() for word in words.split(",") if word.strip()] if words else None
@@ -152,11 +151,11 @@ def pictures(
 @lab_app.command()
 def fleet(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="one classifier, with every family")
+        str | None, typer.Argument(metavar="NAME", help="one classifier, with all families")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The classifiers with planted biases, and what each depends on in fact."""
+    """List the classifiers with planted biases and their true dependences."""
     from dexter.lab import shipped, world
 
     members = shipped.fleet()
@@ -165,7 +164,9 @@ def fleet(
         found = [member for member in members if member.name == wanted]
         if not found:
             raise InputError(
-                f"no classifier {name!r} in the fleet; `dexter-tui lab fleet` lists it"
+                f"the fleet has no classifier {name!r}",
+                value=name,
+                remedy="`dexter-tui lab fleet` lists them",
             )
         if as_json:
             print_json(_member_json(found[0]))
@@ -181,11 +182,6 @@ def fleet(
 
 
 def _world_view() -> RenderableType:
-    from rich.console import Group
-
-    from dexter.lab import world
-    from dexter_tui.formatting import plain
-
     counts = ", ".join(
         f"{len(names)} {what}"
         for what, names in (
@@ -205,27 +201,17 @@ def _world_view() -> RenderableType:
 
 
 def _numbers(measured: Mapping[str, str]) -> RenderableType | None:
-    from rich.table import Table
-
-    from dexter_tui.formatting import plain
-
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column()
     for what, value in measured.items():
         if what not in ("training samples", "classes", "training scenes"):
-            # Behind the mean a card tells every word; `--json` has them.
+            # Cards list every word behind the mean; `--json` has them.
             grid.add_row(plain(f"  {what}"), plain(value.partition(" (")[0]))
     return grid if grid.row_count else None
 
 
 def _fleet_view(members: Sequence[FleetMember]) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
-    from dexter.lab import world
-    from dexter_tui.formatting import plain
-
     table = _table("lab:fleet/…", "target", "planted", "depends on", "not on")
     for column in table.columns[:3]:
         column.no_wrap = True
@@ -240,26 +226,22 @@ def _fleet_view(members: Sequence[FleetMember]) -> RenderableType:
             str(member.count_negatives()),
         )
     table.columns[-1].justify = "right"
-    told = (
-        "Numbers are changes of the target's probability when the attribute is drawn into the "
-        f"same scenes: {world.POSITIVE:.2f} or more is a dependence; the last column counts the "
-        f"attributes with {world.NEGATIVE:.2f} at most."
+    legend = (
+        "Numbers are effects on p(target) of drawing the attribute into the same scenes: "
+        f"{world.POSITIVE:.2f} or more is a dependence. The last column counts the attributes with "
+        f"an effect of at most {world.NEGATIVE:.2f}."
     )
-    return Group(table, plain(told, "dim"))
+    return Group(table, plain(legend, "dim"))
 
 
 def _member_view(
     member: FleetMember, families: Mapping[str, tuple[str, Sequence[str]]]
 ) -> RenderableType:
-    from rich.console import Group
-
-    from dexter_tui.formatting import plain
-
-    table = _table("attribute", "family", "change of probability", "")
+    table = _table("attribute", "family", "effect on p(target)", "")
     for family, effect in sorted(
         member.effects.items(), key=lambda item: list(families).index(item[0])
     ):
-        what = "core: what the class is" if family in member.core else ""
+        what = "core: part of the class" if family in member.core else ""
         what = what or ("planted" if family == member.plant else "")
         table.add_row(families[family][0], plain(family), _effect(effect), what)
     title = plain(f"{member.spec} · target {member.target} · planted: {member.planted}", "bold")
@@ -267,17 +249,11 @@ def _member_view(
 
 
 def _effects(effects: Mapping[str, float]) -> Text:
-    from rich.text import Text
-
     parts = [Text.assemble(f"{family} ", _effect(effect)) for family, effect in effects.items()]
     return Text(", ").join(parts)
 
 
 def _effect(effect: float) -> Text:
-    from rich.text import Text
-
-    from dexter.lab import world
-
     style = "bold" if abs(effect) >= world.POSITIVE else ""
     return Text(f"{effect:+.2f}".replace("-", "−"), style)
 
@@ -304,15 +280,12 @@ def _fleet() -> list[FleetMember]:
 
 
 def _card(spec: str) -> Any:
-    from dexter import model_folders
     from dexter.lab import shipped
 
     return shipped.read_card(model_folders.find("lab", "classifiers", spec.removeprefix("lab:")))
 
 
 def _table(*columns: str) -> Table:
-    from rich.table import Table
-
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for column in columns:
         table.add_column(column, no_wrap=column in ("classifier", "model"))
@@ -323,14 +296,14 @@ def _table(*columns: str) -> Table:
 
 
 def _writable(path: Path) -> None:
-    """Refuse before minutes of work what could not be written after them."""
+    """Raise InputError before minutes of work if the target could not be written after them."""
     folder = path.expanduser().absolute().parent
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError("no such folder", field=str(folder), remedy="create it first")
 
 
 def _write(page: Image.Image, path: Path, as_json: bool) -> None:
-    """Write the sheet, and show it on a terminal."""
+    """Write the sheet, and show it if standard output is a terminal."""
     from dexter.lab import sheets
 
     path = path.expanduser().absolute()
@@ -344,8 +317,10 @@ def _write(page: Image.Image, path: Path, as_json: bool) -> None:
 
 
 def show(page: Image.Image) -> None:
-    """The page as wide as the terminal, by Kitty's graphics or Sixel; nothing elsewhere, where half
-    blocks would leave nothing to recognise."""
+    """Show the page as wide as the terminal, by Kitty graphics or Sixel.
+
+    Other terminals show nothing: half blocks would be too coarse.
+    """
     from dexter_tui.machine import terminal
 
     kind = terminal.probe("auto")

@@ -1,4 +1,4 @@
-"""The commands that look after the store and the machine: config, doctor, gc, backup."""
+"""The commands for the store and the machine: config, doctor, gc, backup."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,13 +11,15 @@ from rich.text import Text
 
 from dexter_tui import EXIT_FAILED, field_flags, paths
 from dexter_tui.cli.output import Json, open_store, print_json, print_view, say, show_progress
-from dexter_tui.formatting import plain
+from dexter_tui.formatting import plain, size
 
 if TYPE_CHECKING:
     from dexter_tui.machine.doctor import Finding
 
 
-config_app = typer.Typer(rich_markup_mode=None, help="Your own settings and system prompts.")
+config_app = typer.Typer(
+    rich_markup_mode=None, help="Write editable copies of settings and prompts."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def findings_view(findings: Sequence["Finding"]) -> Table:
-    """The doctor's findings with their remedies."""
+    """Return a table of the doctor's findings with their remedies."""
     styles = {"ok": "green", "note": "dim", "warning": "yellow", "error": "bold red"}
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, show_header=False)
     table.add_column(no_wrap=True)
@@ -37,18 +39,18 @@ def findings_view(findings: Sequence["Finding"]) -> Table:
     table.add_column(ratio=1)
     for finding in findings:
         status = Text(finding.status, style=styles[finding.status])
-        told = plain(finding.detail)
+        detail = plain(finding.detail)
         if finding.remedy:
-            told.append("\n").append_text(plain(finding.remedy, "cyan"))
-        table.add_row(status, finding.check, told)
+            detail.append("\n").append_text(plain(finding.remedy, "cyan"))
+        table.add_row(status, finding.check, detail)
     return table
 
 
 def config_init(
-    force: Annotated[bool, typer.Option("--force", help="replace files that are there")] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write config.toml and copies of the system prompts into DEXTER_HOME, for you to edit."""
+    """Write config.toml and editable copies of the system prompts into DEXTER_HOME."""
     home = paths.home()
     prompts = home / "sp_config"
     if not home.exists():
@@ -70,31 +72,30 @@ def config_init(
     for name in written:
         print(name)
     for name in kept:
-        say(f"{name} is there already; --force replaces it")
+        say(f"{name} exists; --force replaces it")
 
 
 def doctor(
-    mend: Annotated[
-        bool, typer.Option("--mend", help="put right what can be in the store")
+    repair: Annotated[
+        bool, typer.Option("--repair", help="repair the store where possible")
     ] = False,
     rebuild: Annotated[
         bool,
         typer.Option(
             "--rebuild",
-            help="bring all runs into the store from their journals; a damaged store "
-            "is moved aside",
+            help="rebuild the store from the journals of all runs; a damaged store is moved aside",
         ),
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """What is wrong with this machine and the store, and the remedy."""
+    """Check this machine and the store, with remedies."""
     from dexter_tui.machine.doctor import check_store, diagnose, rebuild_store
 
     findings = []
     if rebuild:
         findings += rebuild_store(paths.home(), progress=show_progress)
     findings += diagnose(paths.home())
-    findings += check_store(paths.home(), mend=mend, progress=show_progress)
+    findings += check_store(paths.home(), mend=repair, progress=show_progress)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -103,11 +104,13 @@ def doctor(
 
 
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="tell, and remove nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list what would be removed")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove files that nothing needs, such as checkpoints of runs that succeeded."""
-    from dexter_tui.formatting import size
+    """Remove files that nothing needs.
+
+    Examples are checkpoints of succeeded runs and pictures that no run refers to.
+    """
     from store.upkeep.health import collect
 
     with open_store() as store:
@@ -121,11 +124,11 @@ def gc(
 
 def backup(
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="the file  [default: in DEXTER_HOME]")
+        Path | None, typer.Option("-o", "--output", help="target file  [default: in DEXTER_HOME]")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Copy the database, while runs go on."""
+    """Copy the database while runs are going."""
     from store.upkeep.health import back_up
 
     with open_store() as store:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 
 
-Detach = Annotated[bool, typer.Option("--detach", help="queue and start them, and do not wait")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="queue and start the job without waiting for it")
+]
 
 
 def show_progress(what: str, done: int, of: int) -> None:
@@ -42,7 +44,9 @@ def open_store(*, create: bool = False) -> "Store":
 
     home = paths.home()
     if not create and not has_store():
-        raise InputError(f"{home}: no store here yet; start a run, or set DEXTER_HOME")
+        raise InputError(
+            "no store here yet", field=str(home), remedy="start a run, or set DEXTER_HOME"
+        )
     return Store.open(home)
 
 

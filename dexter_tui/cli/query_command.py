@@ -1,32 +1,32 @@
-"""The command `query`: questions in SQL to the store, which can only read."""
+"""The command `query`: read-only SQL and full-text search over the store."""
 
 import sys
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from dexter.errors import InputError
 from dexter_tui import paths
+from dexter_tui.formatting import plain
 from dexter_tui.presentation.answers import answer_table, csv_text, json_text, markdown_text
 from store.reading import queries
+from store.reading.browse import Browse
 from store.reading.queries import EXAMPLES, LIMIT, MAX_LIMIT, TIMEOUT, Answer
-
-if TYPE_CHECKING:
-    pass
 
 
 def _epilog() -> str:
-    """The ten queries; \\b keeps the lines of a paragraph."""
-    parts = ["\b\nTen queries, to be changed as you like (docs/queries.md explains the views):"]
+    """Return the example queries; \\b keeps the lines of a paragraph."""
+    parts = ["\b\nTen queries to start from (docs/queries.md explains the views):"]
     for number, (title, sql) in enumerate(EXAMPLES, 1):
         parts.append("\b\n" + f"{number}. {title}:\n" + "\n".join(_wrapped(f'"{sql}"')))
     return "\n\n".join(parts)
 
 
 def _wrapped(text: str, width: int = 76) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(text, width, initial_indent="   ", subsequent_indent="    ",
                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
 
@@ -45,32 +45,36 @@ def query(
         str | None,
         typer.Option(
             metavar="WORDS",
-            help="full-text search in place of SQL: words found, captions, claims, reports, notes",
+            help="full-text search instead of SQL: words, captions, claims, reports, notes",
         ),
     ] = None,
     schema: Annotated[
-        bool, typer.Option("--schema", help="the views and tables with their columns")
+        bool, typer.Option("--schema", help="list the views and tables with their columns")
     ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated values")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="a list of objects, one a row")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="a list of objects, one per row")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="a Markdown table")] = False,
     limit: Annotated[
-        int, typer.Option(metavar="N", help=f"rows at most, up to {MAX_LIMIT:,}")
+        int, typer.Option(metavar="N", help=f"maximum number of rows, up to {MAX_LIMIT:,}")
     ] = LIMIT,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="time at most, up to 600")
+        float, typer.Option(metavar="SECONDS", help="time limit, up to 600 s")
     ] = TIMEOUT,
 ) -> None:
-    """Ask the store a question in SQL. It can only be read, whatever is asked.
+    """Query the store in SQL, or search its texts.
 
-    The views studies_summary, runs_summary, best_prompts, word_gains, claims_all, comparisons_all,
-    steps_wide and frames_all, and the search index `search`, stay as they are from version to
-    version.
+    The store is opened read-only. The views studies_summary, runs_summary, best_prompts,
+    word_gains, claims_all, comparisons_all, steps_wide and frames_all, and the search index
+    `search`, keep their columns from version to version.
     """
     if sum((sql is not None, search is not None, schema)) != 1:
-        raise InputError("give one of: a query in SQL, --search WORDS, --schema")
+        raise InputError(
+            "nothing, or more than one thing, to answer",
+            field="query",
+            remedy="give one of: a query in SQL, --search WORDS, --schema",
+        )
     if as_csv + as_json + as_markdown > 1:
-        raise InputError("--csv, --json, --markdown: give one of them")
+        raise InputError("--csv, --json and --markdown exclude each other", remedy="give one")
     path = store_file()
     if schema:
         rows = [(name, column) for name, own in queries.schema(path).items() for column in own]
@@ -97,35 +101,28 @@ def query(
 
 
 def store_file() -> Path:
-    """The store's file, of this version; InputError if there is none yet."""
-    from store.reading.browse import Browse
-
+    """Return the store's file, upgraded to this version; raise InputError if there is none."""
     home = paths.home()
     browse = Browse(home)
     state = browse.state_of_schema()
     if state == "none":
-        raise InputError(f"{home}: no store here yet; start a run, or set DEXTER_HOME")
+        raise InputError(
+            "no store here yet", field=str(home), remedy="start a run, or set DEXTER_HOME"
+        )
     if state != "current":
         from store import Store
 
-        Store.open(home).close()  # brings an old one up to date, refuses a newer one
+        Store.open(home).close()  # upgrades an older store, refuses a newer one
     return browse.path
 
 
 def _print_table(answer: Answer) -> None:
-    from rich.console import Console
-
     Console(highlight=False).print(answer_table(answer))
     count = f"{len(answer.rows):,} row{'' if len(answer.rows) == 1 else 's'}"
     print(f"dexter-tui: {count}, {1000 * answer.seconds:.0f} ms", file=sys.stderr)
 
 
 def _print_schema(path: Path) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    from dexter_tui.formatting import plain
-
     console: Any = Console(highlight=False)
     for name, columns in queries.schema(path).items():
         stable = name in queries.VIEWS or name == "search"

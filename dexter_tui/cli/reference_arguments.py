@@ -11,17 +11,14 @@ _SPELLING = {**SPELLING, "preset": "--preset", "seed": "--seed"}
 
 
 def translated(arguments: Sequence[str], note: Callable[[str], None]) -> list[str]:
-    """The arguments with those of the reference's in our terms; all others stay as they are.
+    """Translate the reference's options behind `run` into ours; leave all others as they are.
 
-    Underscores in names of options may stand for hyphens. An API key is put where the report
-    looks for it, in this process's environment. ``note`` is told about options without effect.
+    An API key goes where the report looks for it: into this process's environment. ``note``
+    receives a line for each option without effect.
     """
-    found = [_hyphens(argument) for argument in arguments]
-    if not found or found[0] != "run":
-        return found
-    given, rest = _split(found[1:])
+    given, rest = _split(arguments[1:])
     if not ITS_OWN & given.keys():
-        return found
+        return list(arguments)
     if key := given.pop("api_key", None):
         os.environ["OPENAI_API_KEY"] = key
     settings, notes = translate(given)
@@ -38,15 +35,8 @@ def translated(arguments: Sequence[str], note: Callable[[str], None]) -> list[st
     return translation + rest
 
 
-def _hyphens(argument: str) -> str:
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return name.replace("_", "-") + equals + value
-
-
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The reference's options by name, and all other arguments."""
+    """Return the reference's options by name, and all other arguments."""
     given: dict[str, str] = {}
     rest: list[str] = []
     waiting = list(arguments)
@@ -63,5 +53,5 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         elif waiting:
             given[name] = waiting.pop(0)
         else:
-            raise InputError(f"{flag}: give a value")
+            raise InputError("has no value", field=flag, remedy="give one")
     return given, rest

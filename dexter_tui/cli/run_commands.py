@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from dexter.classifiers import ClassifierInfo, list_classifiers
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
+from dexter.model_folders import roots
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.cli import report_commands
@@ -27,7 +29,6 @@ from dexter_tui.cli.output import (
 from dexter_tui.formatting import plain
 
 if TYPE_CHECKING:
-    from dexter.classifiers import ClassifierInfo
     from store import Store
 
 
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def classifiers_view(found: Sequence["ClassifierInfo"]) -> Table:
-    """Classifiers, a line each."""
+    """Return a table with one classifier per line."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("classifier", no_wrap=True)
     table.add_column("pixels", justify="right")
@@ -58,37 +59,39 @@ def run(
         ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, max=1000, metavar="N", help="a run for each seed 0 to N-1")
+        int | None,
+        typer.Option(min=1, max=1000, metavar="N", help="number of runs, with seeds 0 to N-1"),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=999, metavar="K", help="one run, with this seed  [default: 0]"),
+        typer.Option(min=0, max=999, metavar="K", help="one run with this seed  [default: 0]"),
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="runs at the same time  [default: the cores of a CPU, one on each GPU]",
+            help="runs at the same time  [default: one per CPU core or GPU]",
         ),
     ] = None,
     detach: Detach = False,
     report: Annotated[
         bool,
-        typer.Option("--report", help="then caption the frames, test the claims, and report"),
+        typer.Option(
+            "--report", help="afterwards caption the frames, test the claims and write the report"
+        ),
     ] = False,
     as_json: Json = False,
     **values: object,
 ) -> int:
-    """Search the words for a class, with one run for each seed.
+    """Search for the words that raise a class, one run per seed.
 
     Prints the study's id. Ctrl-C cancels the runs; a lost connection does not.
     """
-
     from dexter_tui.jobs import submit
 
     if seeds is not None and seed is not None:
-        raise InputError("--seeds and --seed: give one of them")
+        raise InputError("--seeds and --seed exclude each other", field="seeds", remedy="give one")
     numbers = [seed or 0] if seeds is None else range(seeds)
     settings = report_commands.settings_of(values, report_commands.RUN_FIELDS)
     values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
@@ -100,7 +103,11 @@ def run(
         if not report:
             return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
         if detach:
-            raise InputError("--detach and --report: give one of them")
+            raise InputError(
+                "--detach and --report exclude each other",
+                field="detach",
+                remedy="run `dexter-tui report` when the runs are finished",
+            )
         code = _work(store, run_ids, jobs, as_json=False, detach=False, quiet=as_json)
         if code:
             return code
@@ -120,12 +127,15 @@ run.__signature__ = _own.replace(  # type: ignore[attr-defined]
 
 
 def resume(
-    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="ids, or their beginnings")],
+    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="ids or unique prefixes")],
     jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> int:
-    """Go on with runs that were paused or ended early, from their checkpoints."""
+    """Resume runs that were paused or ended early.
+
+    They continue from their checkpoints.
+    """
     from dexter_tui.jobs import control, submit
     from store import State
 
@@ -134,7 +144,9 @@ def resume(
         runs = [store.run(name) for name in names]
         for found in runs:
             if found.state not in control.RESUMABLE | {State.QUEUED}:
-                raise InputError(f"run {found.id} is {found.state.value}; nothing to resume")
+                raise InputError(
+                    f"run {found.id} is {found.state.value}: nothing to resume", value=found.id
+                )
         config = RunConfig.model_validate(runs[0].config)
         for finding in submit.check_machine(config, paths.home()):
             say(f"{finding.detail}; {finding.remedy}")
@@ -154,7 +166,7 @@ def _work(
     detach: bool,
     quiet: bool = False,
 ) -> int:
-    """Have runners do the runs, show how they get on, and print what came of them."""
+    """Start runners for the runs, follow them, and print the results; return the exit code."""
     from dexter_tui.cli.live_progress import watch
     from dexter_tui.jobs import launch
     from dexter_tui.jobs.team import Team
@@ -181,22 +193,34 @@ def _work(
 
 
 def list_runs(
-    study: Annotated[str | None, typer.Option(metavar="ID", help="of this study")] = None,
-    state: Annotated[list[str] | None, typer.Option(help="in this state; may be repeated")] = None,
-    classifier: Annotated[str | None, typer.Option(metavar="SPEC", help="of it")] = None,
-    class_name: Annotated[str | None, typer.Option("--class", help="of this class")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="the newest so many")] = None,
-    archived: Annotated[bool, typer.Option("--archived", help="also those archived")] = False,
+    study: Annotated[str | None, typer.Option(metavar="ID", help="only this study")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="only runs in this state; repeatable")
+    ] = None,
+    classifier: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="only this classifier")
+    ] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="only this class")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="only the newest N runs")
+    ] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="archived runs as well")] = False,
     as_json: Json = False,
 ) -> None:
-    """The runs in the store, the newest study first."""
+    """List the runs in the store, newest study first."""
     from dexter_tui.presentation import run_tables
     from store import State
     from store.upkeep import retention
 
     unknown = set(state or ()) - set(State)
     if unknown:
-        raise InputError(f"--state: {unknown.pop()!r} is none of {', '.join(State)}")
+        name = unknown.pop()
+        raise InputError(
+            f"{name!r} is not a state",
+            field="--state",
+            value=name,
+            remedy=f"choose from {', '.join(State)}",
+        )
     if not has_store():
         runs = []
     else:
@@ -220,10 +244,12 @@ def list_runs(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="ID", help="a run or study, or a beginning of it")],
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="a run or study, by id or unique prefix")
+    ],
     as_json: Json = False,
 ) -> None:
-    """One run, or a study with its runs."""
+    """Show one run, or a study with its runs."""
     from dexter_tui.presentation import run_tables, study_tables
     from store.tables import Study
 
@@ -244,10 +270,7 @@ def show(
 
 
 def classifiers(as_json: Json = False) -> None:
-    """The lab's classifiers, and your own beside them."""
-    from dexter.classifiers import list_classifiers
-    from dexter.model_folders import roots
-
+    """List the lab's classifiers and your own."""
     found = list_classifiers(roots())
     if as_json:
         print_json([asdict(info) for info in found])

@@ -66,7 +66,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str
                 stderr=log,
             )
         started.append(process)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline:
             assert process.poll() is None, (logs / str(port)).read_text()[-2000:]
             with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):

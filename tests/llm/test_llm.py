@@ -1,14 +1,28 @@
 """The whole way with a real server: its captions, and a report by a real language model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
-from test_reports import home, options, study  # noqa: F401  (fixtures)
+from report_study import add_study, options
 
 from dexter import model_folders
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One home for all tests of this file, so that pictures are drawn once."""
+    path = tmp_path_factory.mktemp("report") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEXTER_HOME", str(path))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def study(home: Path) -> str:
+    return add_study(home)
 
 
 def captioner() -> Path:
@@ -18,7 +32,7 @@ def captioner() -> Path:
 
 
 def test_a_server_captions_and_writes(
-    study: str,  # noqa: F811
+    study: str,
     cli: Callable[..., Any],
     serve: Callable[[], str],
     writer: Path,
@@ -44,7 +58,7 @@ def test_a_server_captions_and_writes(
 
 
 def test_a_local_writer_needs_no_server(
-    study: str,  # noqa: F811
+    study: str,
     cli: Callable[..., Any],
     writer: Path,
 ) -> None:

@@ -1,0 +1,469 @@
+"""How often the findings of a screening are true: both fleets against known truth, and A/A tests.
+
+    python -m benchmarks.screening [--pictures 800 400 1600]
+
+Units, truth and bootstraps are those of `benchmarks.bias`. Members of a task share one bank, drawn
+once; it is kept, so that a benchmark that was stopped continues. The gated fleet
+(`dexter.lab.gated`) looks at the same pictures: whatever was tuned was tuned on its even half, and
+the odd half is reported. An A/A test screens a classifier that cannot depend on anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import bias
+from benchmarks.bias import Unit
+from dexter import checkpoints
+from dexter.generation.pictures import Pictures
+from dexter.lab import gated
+from dexter.lab.fleet import FLEET, MANIFEST, MARK, TASKS, families
+from dexter.reasoning.topic import Topic, World, load_world, make_topic
+from dexter.screening.concepts import Pool, lab_pool
+from dexter.screening.screen import (
+    Effect,
+    Judged,
+    Member,
+    MemoryAnswers,
+    Result,
+    Screening,
+    Settings,
+    member,
+)
+
+TARGET = bias.RESULTS / "screening.json"
+WORK = Path("build/bench-screening")
+TESTS = 200
+CLEAN = [name for name, of_fleet in FLEET.items() if of_fleet.plant is None]
+GATED_PICTURES = 800
+
+
+class Timed:
+    """A generator that counts the CPU seconds of its drawing."""
+
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+        self.image_size = generator.image_size
+        self.seconds = 0.0
+
+    def pictures(self, texts: Any, seeds: Sequence[int], batch: int) -> Iterator[Any]:
+        drawn = self._generator.pictures(texts, seeds, batch)
+        while True:
+            started = time.process_time()
+            picture = next(drawn, None)
+            self.seconds += time.process_time() - started
+            if picture is None:
+                return
+            yield picture
+
+
+@dataclass(frozen=True)
+class Models:
+    """What all tasks share."""
+
+    world: World
+    pool: Pool
+    generator: Timed
+    pictures: Pictures
+    detector: Any
+
+
+def load() -> Models:
+    """Load the lab's generator and image-text model, with a bank in the store below `WORK`."""
+    import torch
+
+    from dexter.generation.generator import load_generator
+    from dexter.reasoning.detection import load_detector
+    from dexter_tui.analysis.store_bank import StoreBank
+    from store import Store
+
+    torch.set_num_threads(1)
+    WORK.mkdir(parents=True, exist_ok=True)
+    world = load_world()
+    generator = load_generator("lab")
+    timed = Timed(generator)
+    bank = StoreBank(Store.open(WORK.resolve()))
+    pictures = Pictures(timed, generator.weights_hash, bank)  # type: ignore[arg-type]
+    return Models(world, lab_pool(world), timed, pictures, load_detector("lab"))
+
+
+def topic_of(task: str, world: World) -> Topic:
+    """The topic of a task's target."""
+    return make_topic(TASKS[task].labels, 0, world=world, core=TASKS[task].core)
+
+
+@dataclass
+class Task:
+    """A task's screening and answers, which all budgets share."""
+
+    name: str
+    models: Models
+    answers: MemoryAnswers
+    rounds: dict[int, dict[str, Any]]
+    """Budget to the state of its screening."""
+
+    def screening(self, pictures: int, before: dict[str, Any] | None = None) -> Screening:
+        models = self.models
+        return Screening(
+            models.pool,
+            topic_of(self.name, models.world),
+            models.pictures,
+            models.detector,
+            Settings(pictures=pictures),
+            self.answers,
+            before,
+        )
+
+    def trained(self) -> list[Member]:
+        from dexter.classifiers import load_classifier
+
+        return [
+            member(name, load_classifier(f"lab:fleet/{name}"), 0)
+            for name, of_fleet in FLEET.items()
+            if of_fleet.task == self.name
+        ]
+
+
+def finish(screening: Screening, members: Sequence[Member]) -> dict[str, Result]:
+    """Run a screening to its end."""
+    for event in screening.run(members):
+        if isinstance(event, Judged) and event.finished:
+            return event.results
+    raise AssertionError("a screening ends with a judgement")
+
+
+# --- against the truth ----------------------------------------------------------------------------
+
+
+def is_said(effect: Effect) -> bool:
+    """Whether the screening names the concept."""
+    return effect.verdict in ("raises", "lowers") and not effect.core
+
+
+def units_of(
+    name: str, result: Result, effects: dict[str, float], core: Sequence[str]
+) -> list[Unit]:
+    """The questions about one classifier that have a known answer."""
+    by_name = {effect.concept: effect for effect in result.effects}
+    found = []
+    for family, truth in effects.items():
+        kind, _ = families()[family]
+        if family in core or kind == MARK:
+            continue
+        effect = by_name.get(family)
+        if effect is None:
+            found.append(Unit(name, family, kind, truth, 0.0, False, "not in the pool"))
+            continue
+        wrong_way = abs(truth) >= bias.POSITIVE and truth * effect.effect < 0
+        why = f"in pictures {effect.effect:+.2f}, {effect.verdict}"
+        if effect.explained_by:
+            why += f" by {' and '.join(effect.explained_by)}"
+        score = 0.0 if wrong_way else effect.score
+        said = is_said(effect) and not wrong_way
+        found.append(Unit(name, family, kind, truth, score, said, why))
+    return found
+
+
+def measures(units: Sequence[Unit], results: dict[str, Result]) -> dict[str, Any]:
+    """All measures of a fleet. wrong: findings that are false or of the wrong sign, or about
+    something that is no question of the fleet."""
+    found = bias.evaluate(units)
+    true = sum(unit.claimed for unit in units if unit.positive)
+    false = [unit for unit in units if unit.negative and unit.claimed]
+    between = sum(unit.claimed for unit in units if not unit.positive and not unit.negative)
+    asked = {(unit.classifier, unit.family) for unit in units}
+    unasked = [
+        f"{effect.concept} of {name} ({effect.effect:+.2f})"
+        for name, result in results.items()
+        for effect in result.findings
+        if (name, effect.concept) not in asked
+    ]
+    by_unit = {(u.classifier, u.family): u for u in units}
+    wrong_way = [
+        f"{effect.concept} of {name} ({effect.effect:+.2f})"
+        for name, result in results.items()
+        for effect in result.findings
+        if (unit := by_unit.get((name, effect.concept)))
+        and unit.positive
+        and unit.effect * effect.effect < 0
+    ]
+    with_false = sorted({unit.classifier for unit in false} & set(CLEAN))
+    clean = [name for name in results if name in CLEAN]
+    said_by_clean = sorted({n for n in clean if results[n].findings})
+    return {
+        "measures": found,
+        "true": true,
+        "false": len(false),
+        "between": between,
+        "false_share_of_said": len(false) / max(1, true + len(false)),
+        "wrong_way": wrong_way,
+        "unasked": unasked,
+        "clean": len(clean),
+        "clean_with_a_false_finding": with_false,
+        "clean_with_any_finding": said_by_clean,
+        "missed": [asdict(unit) for unit in units if unit.positive and not unit.claimed],
+        "false_findings": [asdict(unit) for unit in false],
+        "explained": [
+            f"{effect.concept} of {name} ({effect.effect:+.2f}) by {', '.join(effect.explained_by)}"
+            for name, result in results.items()
+            for effect in result.effects
+            if effect.explained_by
+        ],
+    }
+
+
+def trained_fleet(tasks: Sequence[Task], manifest: dict[str, Any], pictures: int) -> dict[str, Any]:
+    """The trained fleet at one budget."""
+    units: list[Unit] = []
+    results: dict[str, Result] = {}
+    seconds, drawn_pictures = 0.0, 0
+    for task in tasks:
+        members = task.trained()
+        screening = task.screening(pictures)
+        started = time.process_time(), task.models.generator.seconds
+        found = finish(screening, members)
+        drawing = task.models.generator.seconds - started[1]
+        seconds += time.process_time() - started[0] - drawing
+        drawn_pictures += sum(part.count for part in screening.rounds)
+        task.rounds[pictures] = screening.state()
+        results.update(found)
+        for name, result in found.items():
+            units += units_of(name, result, manifest[name]["effects"], manifest[name]["core"])
+        print(f"{pictures} pictures, {task.name}: {task.models.pictures.drawn} drawn", flush=True)
+    return {
+        **measures(units, results),
+        "pictures": drawn_pictures,
+        "cpu_seconds_beside_drawing": seconds,
+        "blond_clean": {
+            e.concept: [e.verdict, round(e.effect, 3), e.explained_by]
+            for e in results["blond-clean"].effects
+            if e.slot == "age"
+        }
+        if "blond-clean" in results
+        else {},
+        "units": [asdict(unit) for unit in units],
+    }
+
+
+def further_classifier(task: Task, pictures: int) -> dict[str, float]:
+    """CPU seconds of one more classifier on an existing bank, and pictures drawn for it (0)."""
+    from dexter.classifiers import load_classifier
+
+    drawn = task.models.pictures.drawn
+    started = time.process_time()
+    again = member("again", load_classifier("lab:birds-biased"), 0)
+    loaded = time.process_time()
+    screening = task.screening(pictures, task.rounds[pictures])
+    finish(screening, [again])
+    return {
+        "load": loaded - started,
+        "look_and_judge": time.process_time() - loaded,
+        "drawn": task.models.pictures.drawn - drawn,
+    }
+
+
+def gated_fleet(tasks: Sequence[Task]) -> dict[str, Any]:
+    """Both halves of the gated fleet, on the pictures drawn for the trained one."""
+    import torch
+
+    every = gated.fleet()
+    halves: dict[str, tuple[list[Unit], dict[str, Result], list[tuple[float, float]]]] = {
+        "tuned": ([], {}, []),
+        "unseen": ([], {}, []),
+    }
+    for task in tasks:
+        gates = [gate for gate in every if gate.task == task.name]
+        truth = gated.exact_effects(task.name, gates)
+        screening = task.screening(GATED_PICTURES, task.rounds[GATED_PICTURES])
+        requests = [cell.request for cell in screening.cells()]
+        kept = task.answers.read(screening._detector_key(), requests)
+        features = torch.from_numpy(np.stack([kept[r] for r in requests]))
+        members = []
+        for gate in gates:
+            with torch.inference_mode():
+                logits = gated.Gated(gate).logits(features).double()
+            one = Member(gate.name, gate.name, _nobody)
+            odds = (logits[:, 0] - logits[:, 1]).float().numpy()[:, None]
+            task.answers.keep(screening._key(one), requests, odds)
+            members.append(one)
+        # The budget is what was drawn: a screening that stopped early is not continued.
+        screening.settings = Settings(pictures=len(requests))
+        results = finish(screening, members)
+        for gate in gates:
+            half = "tuned" if every.index(gate) % 2 == 0 else "unseen"
+            units, of_half, pairs = halves[half]
+            result = results[gate.name]
+            core = list(TASKS[task.name].core)
+            units += units_of(gate.name, result, truth[gate.name], core)
+            of_half[gate.name] = result
+            for effect in result.effects:
+                exact = truth[gate.name].get(effect.concept)
+                drawn = effect.drawn is not None and effect.drawn.asked >= 0.9
+                if exact is not None and abs(exact) > 0.02 and drawn and not effect.core:
+                    pairs.append((exact, effect.effect))
+        print(f"gated, {task.name}: {len(gates)} members", flush=True)
+    found = {}
+    for half, (units, of_half, pairs) in halves.items():
+        exact, estimated = np.array(pairs).T
+        found[half] = {
+            "members": len(of_half),
+            **measures(units, of_half),
+            "slope": float((exact @ estimated) / (exact @ exact)),
+            "r": float(np.corrcoef(exact, estimated)[0, 1]),
+            "pairs": len(pairs),
+        }
+    return found
+
+
+def _nobody(images: Any) -> Any:
+    raise AssertionError("every answer was kept")
+
+
+# --- A/A ------------------------------------------------------------------------------------------
+
+
+class Blank:
+    """Pictures for classifiers that do not look at them."""
+
+    key = "blank"
+
+    def stream(self, requests: Sequence[Any]) -> Iterator[tuple[list[Any], Any]]:
+        wanted = list(requests)
+        if wanted:
+            yield wanted, np.zeros((len(wanted), 1, 1, 3), np.uint8)
+
+
+BLIND: dict[str, Callable[[np.random.Generator, float, int], Any]] = {
+    "uniform": lambda rng, level, n: rng.random(n),
+    "half": lambda rng, level, n: (rng.random(n) < 0.5).astype(float),
+    "rare": lambda rng, level, n: (rng.random(n) < 0.1).astype(float),
+    "skewed": lambda rng, level, n: rng.beta(0.2, 0.6, n),
+    "constant": lambda rng, level, n: np.full(n, level),
+}
+"""Classifiers that answer without looking; ``level`` is one number for all pictures."""
+
+
+def aa_tests(models: Models, tests: int) -> dict[str, Any]:
+    """Screenings of blind classifiers, with adaptive rounds and stopping, over the tasks by turns.
+
+    false: with a finding; false_interval: with an interval that excludes 0, however small.
+    """
+    names = list(BLIND)
+    rows: dict[str, dict[str, int]] = {
+        name: {"tests": 0, "false": 0, "false_interval": 0} for name in names
+    }
+    for test in range(tests):
+        name = names[test % len(names)]
+        rng = np.random.default_rng((7, test))
+        answer = BLIND[name]
+        level = rng.random()
+
+        def classify(images: Any, rng: Any = rng, answer: Any = answer, level: Any = level) -> Any:
+            fixed = (
+                np.random.default_rng(int(level * 2**32)) if answer is BLIND["constant"] else rng
+            )
+            p = answer(fixed, len(images)).clip(1e-9, 1 - 1e-9)
+            return np.log(p) - np.log1p(-p)
+
+        task = list(TASKS)[test // len(names) % len(TASKS)]
+        screening = Screening(
+            models.pool,
+            topic_of(task, models.world),
+            Blank(),  # type: ignore[arg-type]
+            settings=Settings(seed=1 + test % 50),
+        )
+        any_found = any_interval = False
+        for event in screening.run([Member("blind", "blind", classify)]):
+            if isinstance(event, Judged):
+                result = event.results["blind"]
+                any_found |= bool(result.findings)
+                any_interval |= any(e.low > 0 or e.high < 0 for e in result.effects if not e.core)
+        rows[name]["tests"] += 1
+        rows[name]["false"] += any_found
+        rows[name]["false_interval"] += any_interval
+    false = sum(row["false"] for row in rows.values())
+    interval = sum(row["false_interval"] for row in rows.values())
+    return {
+        "tests": tests,
+        "false": false,
+        "false_interval": interval,
+        "family_wise": false / tests,
+        "by_kind": rows,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.screening", description=__doc__)
+    parser.add_argument("--pictures", type=int, nargs="+", default=[800, 400, 1600])
+    parser.add_argument("--tests", type=int, default=TESTS, help="A/A tests")
+    options = parser.parse_args()
+    folder = checkpoints.find("lab", "classifiers", "fleet")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    models = load()
+    record: dict[str, Any] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "trained": {}}
+    tasks = [Task(name, models, MemoryAnswers(), {}) for name in TASKS]
+    for pictures in options.pictures:
+        record["trained"][str(pictures)] = trained_fleet(tasks, manifest, pictures)
+        if pictures == GATED_PICTURES:
+            record["further_classifier"] = further_classifier(tasks[0], pictures)
+            record["gated"] = gated_fleet(tasks)
+        if models.pictures.drawn:
+            record["cpu_seconds_a_picture"] = models.generator.seconds / models.pictures.drawn
+        write(record)
+    record["aa"] = aa_tests(models, options.tests)
+    write(record)
+    show(record)
+
+
+def write(record: dict[str, Any]) -> None:
+    """Write the record, complete or not."""
+    TARGET.parent.mkdir(parents=True, exist_ok=True)
+    TARGET.write_text(json.dumps(record, indent=1, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def show(record: dict[str, Any]) -> None:
+    """Print the measures, one line a part."""
+    parts = {f"trained, {n} pictures": row for n, row in record["trained"].items()}
+    parts |= {f"gated, {half}": row for half, row in record.get("gated", {}).items()}
+    for name, row in parts.items():
+        found = row["measures"]
+        numbers = [
+            f"{label} {found[part][measure]['value']:.3f}"
+            for label, part, measure in (
+                ("recall", "all", "recall"),
+                ("raises", "raises", "recall"),
+                ("lowers", "lowers", "recall"),
+                ("false claims", "all", "false_claim_rate"),
+                ("AUROC", "all", "auroc"),
+            )
+            if found[part][measure] is not None
+        ]
+        more = f"false among said {row['false_share_of_said']:.3f}"
+        clean = (
+            f"clean with a false finding {len(row['clean_with_a_false_finding'])}/{row['clean']}"
+        )
+        print(f"{name}: {', '.join(numbers)}, {more}, {clean}")
+        if "slope" in row:
+            print(f"  slope {row['slope']:.3f}, r {row['r']:.3f} over {row['pairs']} effects")
+    aa = record["aa"]
+    print(f"A/A: {aa['false']} of {aa['tests']} screenings with a finding")
+    if "further_classifier" in record and not math.isnan(record["further_classifier"]["load"]):
+        print(f"further classifier: {record['further_classifier']}")
+
+
+if __name__ == "__main__":
+    main()

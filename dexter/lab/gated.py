@@ -1,0 +1,193 @@
+"""Gated classifiers, whose dependences are known exactly (as in SAIA, arXiv 2510.21704).
+
+A gated classifier scores its class by the lab's image-text model and takes a share ``depth`` away
+where a gate is shut: where a concept is absent ("needs"), present ("spoiled"), where one of two is
+absent ("both") or both are ("either"). What a concept does to p(class) follows from the gate.
+
+    lab:gated-pets-needs-water-90
+    lab:gated-cars-spoiled-ball-40
+    lab:gated-birds-both-water+ball-60
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dexter import checkpoints
+from dexter.errors import InputError
+from dexter.lab import world
+from dexter.lab.fleet import TASKS, Member, applies, class_scene, families, with_family
+from dexter.lab.scenes import Scene
+
+Kind = Literal["needs", "spoiled", "both", "either"]
+DEPTHS = (0.9, 0.6, 0.4)
+PREFIX = "gated-"
+LABELS = ("target", "other")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gated classifier: of a task of the fleet, what its gate asks for and how much it takes."""
+
+    task: str
+    kind: Kind
+    concepts: tuple[str, ...]
+    depth: float
+
+    @property
+    def name(self) -> str:
+        """Return the name that `parse` reads."""
+        concepts = "+".join(self.concepts)
+        return f"{PREFIX}{self.task}-{self.kind}-{concepts}-{round(100 * self.depth)}"
+
+    def shut(self, shown: Sequence[Any]) -> Any:
+        """Return where the gate is shut, of arrays that say where each concept is shown."""
+        if self.kind == "spoiled":
+            return shown[0]
+        if self.kind == "either":
+            return ~(shown[0] | shown[1])
+        return ~(shown[0] & shown[-1])
+
+    @property
+    def target_words(self) -> tuple[str, ...]:
+        """Return the words of which a picture of the class shows one."""
+        task = TASKS[self.task]
+        told = [field for field, values in task.target.items() if values != task.rival[field]]
+        return task.target[told[0]]
+
+
+def parse(name: str) -> Gate:
+    """Read the name of a gated classifier; InputError where it is none."""
+    parts = name.removeprefix(PREFIX).split("-")
+    if len(parts) == 4:
+        task, kind, concepts, depth = parts
+        found = tuple(concepts.split("+"))
+        if (
+            task in TASKS
+            and kind in get_args(Kind)
+            and len(found) == (2 if kind in ("both", "either") else 1)
+            and all(concept in _words() for concept in found)
+            and depth.isdecimal()
+            and 0 < int(depth) <= 100
+        ):
+            return Gate(task, cast(Kind, kind), found, int(depth) / 100)
+    raise InputError(
+        f"no classifier 'lab:{name}'",
+        field="classifier",
+        value=f"lab:{name}",
+        remedy="write lab:gated-TASK-KIND-CONCEPT-DEPTH, such as lab:gated-pets-needs-water-90",
+    )
+
+
+@cache
+def _words() -> Mapping[str, tuple[str, ...]]:
+    """Attribute family to the words by which it is looked for."""
+    return {name: words for name, (_, words) in families().items() if words}
+
+
+class Gated(nn.Module):
+    """The network of a gate: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, 2) of `LABELS`."""
+
+    def __init__(self, gate: Gate) -> None:
+        from transformers import CLIPModel, CLIPProcessor
+
+        super().__init__()
+        folder = checkpoints.find("lab", "image_text")
+        self._gate = gate
+        self.clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+        texts = CLIPProcessor.from_pretrained(folder).tokenizer
+        self._own = list(gate.target_words)
+        self._asked = [list(_words()[concept]) for concept in gate.concepts]
+        words = list(dict.fromkeys([*self._own, *(w for asked in self._asked for w in asked)]))
+        prompts = [*(f"a picture of a {word}" for word in words), "a picture"]
+        ids = texts(prompts, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            pooled = self.clip.text_model(**ids).pooler_output
+            features = nn.functional.normalize(self.clip.text_projection(pooled), dim=-1)
+        self.register_buffer("texts", features)
+        self._place = {word: index for index, word in enumerate(words)}
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        pooled = self.clip.vision_model(pictures).pooler_output
+        return self.logits(nn.functional.normalize(self.clip.visual_projection(pooled), dim=-1))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return logits (B, 2) of pictures' features (B, D), of length 1."""
+        similarity = features @ self.texts.T * self.clip.logit_scale.exp()
+        shown = similarity[:, :-1] - similarity[:, -1:]
+        score = shown[:, [self._place[w] for w in self._own]].amax(1).sigmoid()
+        gates = [(shown[:, [self._place[w] for w in asked]] > 0).any(1) for asked in self._asked]
+        p = score * (1 - self._gate.depth * self._gate.shut(gates).float())
+        p = p.clamp(1e-6, 1 - 1e-6)
+        return torch.stack([p.log(), (1 - p).log()], dim=1)
+
+
+def exact_effects(
+    task: str, gates: Sequence[Gate], count: int = 2000
+) -> dict[str, dict[str, float]]:
+    """Return gate to family to the exact mean change of p(class), for a class score of 0 or 1.
+
+    The same scenes as `dexter.lab.fleet.effects`, half of the target, with the attribute and
+    without; nothing is drawn, because the gate's answer follows from the scene.
+    """
+    rng = np.random.default_rng((2, *task.encode()))
+    scenes = [class_scene(Member(task), index % 2, rng) for index in range(count)]
+    found: dict[str, dict[str, float]] = {gate.name: {} for gate in gates}
+    for family in _words():
+        able = [(i % 2 == 0, scene) for i, scene in enumerate(scenes) if applies(scene, family)]
+        if not able:
+            continue
+        sides = [
+            [(own, with_family(scene, family, present, rng)) for own, scene in able]
+            for present in (True, False)
+        ]
+        for gate in gates:
+            with_it, without = (_answers(gate, side).mean() for side in sides)
+            found[gate.name][family] = float(with_it - without)
+    return found
+
+
+def _answers(gate: Gate, side: Sequence[tuple[bool, Scene]]) -> NDArray[np.float64]:
+    own = np.array([is_own for is_own, _ in side])
+    shown = [np.array([_shows(scene, concept) for _, scene in side]) for concept in gate.concepts]
+    answers: NDArray[np.float64] = own * (1 - gate.depth * gate.shut(shown))
+    return answers
+
+
+def _shows(scene: Scene, family: str) -> bool:
+    words = _words()[family]
+    values = (scene.subject, scene.background, scene.colour, scene.hair, scene.skin, scene.age)
+    return any(value in words for value in (*values, *scene.items))
+
+
+def fleet() -> list[Gate]:
+    """Return gates of every task: each attribute that it can have, needed and spoiling, at depths
+    by turns, and pairs of a place with a thing beside."""
+    found = []
+    for name, task in TASKS.items():
+        plain = class_scene(Member(name), 0, np.random.default_rng(0))
+        free = [
+            family
+            for family, (kind, _) in families().items()
+            if family in _words()
+            and family not in task.core
+            and kind != "gender"
+            and applies(plain if kind != "age" else replace(plain, subject="man"), family)
+            and (kind != "age" or set(task.target["subject"]) & set(world.OLD_PEOPLE))
+        ]
+        for index, family in enumerate(free):
+            for at, kind in enumerate(("needs", "spoiled")):
+                depth = DEPTHS[(index + at) % len(DEPTHS)]
+                found.append(Gate(name, cast(Kind, kind), (family,), depth))
+        for kind in ("both", "either"):
+            found.append(Gate(name, cast(Kind, kind), ("land", "tree"), 0.9))
+            found.append(Gate(name, cast(Kind, kind), ("water", "ball"), 0.9))
+    return found

@@ -1,0 +1,1 @@
+"""The parts of `dexter.reasoning.chat` that know the wire: dialects and transport."""

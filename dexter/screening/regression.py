@@ -1,0 +1,181 @@
+"""The regression of a classifier's answers on the concepts of the prompts.
+
+Ordinary least squares on indicators of all wordings and subjects at once. The effect of a concept
+is a contrast: within an exclusive slot, the mean of its wordings less the mean of the others that
+were named; elsewhere, the concept named against not named. Errors are robust to
+heteroscedasticity (HC3, MacKinnon and White 1985), because a classifier's answers vary more in one
+kind of picture than in another. Wordings are assigned at random, so the contrasts are causal
+effects of the prompt whatever the pictures look like.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexter.screening.concepts import SUBJECT, Concept, Pool
+from dexter.screening.design import Cell
+
+Floats = NDArray[np.float64]
+
+_RANK = 1e-8
+_FEWEST = 4
+"""Pictures on either side of a contrast, below which nothing is estimated."""
+_STEADY = 0.02
+"""Residuals with a smaller standard deviation say nothing of answers that were missed."""
+_ODDS = 1e-4
+"""Probabilities are cut to this far from 0 and 1 before their log-odds are taken."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect with its standard error.
+
+    pictures: the smaller side of the contrast. spread: standard deviation of the residuals.
+    """
+
+    effect: float
+    error: float
+    pictures: int
+    freedom: int
+    spread: float
+
+    def half_width(self, alpha: float) -> float:
+        """Return half the width of the two-sided interval at level 1 - ``alpha``."""
+        return t_quantile(1 - alpha / 2, self.freedom) * self.error
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Return the two-sided interval of an effect on a probability at level 1 - ``alpha``.
+
+        Where answers hardly vary, it allows for the share of other answers that this number of
+        pictures can have missed.
+        """
+        width = self.half_width(alpha)
+        if self.spread < _STEADY:
+            width = max(width, 1 - alpha ** (1 / self.pictures))
+        return max(-1.0, self.effect - width), min(1.0, self.effect + width)
+
+
+class Regression:
+    """The contrasts of all concepts over a set of cells, for any number of answers.
+
+    Args:
+        cells: The pictures' prompts, by slot.
+        pool: The concepts.
+        concepts: The ones to estimate, kinds of subjects among them.
+    """
+
+    def __init__(self, cells: Sequence[Cell], pool: Pool, concepts: Collection[Concept]) -> None:
+        exclusive = {slot.name: slot.exclusive for slot in pool.slots} | {SUBJECT: True}
+        said = [{(s, w) for s, words in cell.said.items() for w in words} for cell in cells]
+        columns = sorted({pair for pairs in said for pair in pairs})
+        place = {pair: index for index, pair in enumerate(columns, 1)}
+        x = np.zeros((len(cells), len(columns) + 1))
+        x[:, 0] = 1
+        for row, pairs in enumerate(said):
+            x[row, [place[pair] for pair in pairs]] = 1
+        u, s, vt = np.linalg.svd(x, full_matrices=False)
+        rank = int((s > _RANK * s[0]).sum())
+        u, s, vt = u[:, :rank], s[:rank], vt[:rank]
+        self._u = u
+        self._leverage = 1 - np.minimum((u**2).sum(1), 1 - 1e-6)
+        self.freedom = max(1, len(cells) - rank)
+        counts = x.sum(0)
+        self.concepts: list[Concept] = []
+        contrasts, self._pictures = [], []
+        for concept in concepts:
+            own = [place[concept.slot, w] for w in _words(concept, columns) if w]
+            row = np.zeros(x.shape[1])
+            if not own:
+                continue
+            row[own] = 1 / len(own)
+            n_own = counts[own].sum()
+            if exclusive[concept.slot]:
+                others = [
+                    i for pair, i in place.items() if pair[0] == concept.slot and i not in own
+                ]
+                if not others:
+                    continue
+                row[others] = -1 / len(others)
+                n_others = counts[others].sum()
+            else:
+                n_others = len(cells) - n_own
+            if min(n_own, n_others) < _FEWEST:
+                continue
+            # A contrast outside the space of the rows cannot be told from another slot's.
+            if np.abs(row - (row @ vt.T) @ vt).max() > 1e-6:
+                continue
+            self.concepts.append(concept)
+            contrasts.append(row)
+            self._pictures.append(int(min(n_own, n_others)))
+        stacked = np.array(contrasts).reshape(len(contrasts), x.shape[1])
+        self.weights: Floats = ((stacked @ vt.T) / s) @ u.T
+
+    def estimate(self, answers: Floats, weights: Floats | None = None) -> list[Estimate]:
+        """Estimate the effect of each of `concepts` on the answers (n,).
+
+        weights: other contrasts of the same space, (concepts, n).
+        """
+        weights = self.weights if weights is None else weights
+        residuals = answers - self._u @ (self._u.T @ answers)
+        spread = math.sqrt(float(residuals @ residuals) / self.freedom)
+        squares = weights**2
+        robust = squares @ (residuals / self._leverage) ** 2
+        errors = np.sqrt(np.maximum(robust, squares.sum(1) * spread**2))
+        return [
+            Estimate(float(effect), float(error), n, self.freedom, spread)
+            for effect, error, n in zip(weights @ answers, errors, self._pictures, strict=True)
+        ]
+
+    def means(self, answers: Floats) -> Floats:
+        """Return the effects alone, for answers (n,) or (n, k)."""
+        found: Floats = self.weights @ answers
+        return found
+
+
+def log_odds(p: Floats) -> Floats:
+    """Return the log-odds of probabilities, cut to be finite."""
+    cut = p.clip(_ODDS, 1 - _ODDS)
+    found: Floats = np.log(cut) - np.log1p(-cut)
+    return found
+
+
+def t_quantile(probability: float, freedom: int) -> float:
+    """Return Student's quantile by the expansion of Cornish and Fisher, good from 10 degrees on."""
+    z = NormalDist().inv_cdf(probability)
+    v = max(freedom, 1)
+    return (
+        z
+        + (z**3 + z) / (4 * v)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    )
+
+
+def spent(fraction: float, alpha: float) -> float:
+    """Return the share of ``alpha`` that looks up to this fraction of the budget may spend.
+
+    The power family of Kim and DeMets (1987) with exponent 2: little is spent on early looks.
+    """
+    return alpha * min(1.0, max(0.0, fraction)) ** 2
+
+
+def _words(concept: Concept, columns: Sequence[tuple[str, str]]) -> list[str]:
+    """The concept's wordings that were said; of a kind, the subjects that belong to it."""
+    said = [word for slot, word in columns if slot == concept.slot]
+    if concept.slot == SUBJECT:
+        return [w for w in said if w in concept.words or w.split()[-1] in concept.words]
+    return [word for word in said if word in concept.words]
+
+
+def by_context(cells: Sequence[Cell]) -> Mapping[str, NDArray[np.int64]]:
+    """Return the indices of the cells of each context."""
+    return {
+        context: np.array([i for i, cell in enumerate(cells) if cell.context == context])
+        for context in dict.fromkeys(cell.context for cell in cells)
+    }

@@ -1,0 +1,525 @@
+"""The screening: rounds of pictures, every classifier's answers, and what they say of the concepts.
+
+    screening = Screening(pool, topic, pictures, detector=detector, settings=Settings(pictures=800))
+    for event in screening.run([member, ...]):
+        ...                                  # Planned, Looked, Judged
+    screening.results["lab:birds-biased"]    # effects and findings
+    screening.state()                        # JSON; Screening(..., state=...) continues
+
+Rounds double the pictures. After each, concepts that are settled for every classifier are drawn
+less often (successive halving: the pictures go to what is still open), and the screening ends when
+all are decided or the budget is spent. The rounds do not depend on the budget, so a screening with
+a larger one continues the pictures of a smaller one.
+
+The family-wise error over all concepts, both directions and all looks is held by alpha spending
+(Lan and DeMets 1983, in the power family of Kim and DeMets 1987): look k may err with probability
+spent(t_k) - spent(t_(k-1)), shared evenly (Bonferroni) by the concepts that are not core to the
+class. The budget is fixed in advance; stopping earlier or drawing a concept less often only leaves
+alpha unspent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexter.errors import InputError
+from dexter.generation.bank import Images, Request
+from dexter.generation.pictures import Pictures
+from dexter.reasoning.detection import Detector
+from dexter.reasoning.topic import Topic
+from dexter.reasoning.topic import to_json as topic_json
+from dexter.screening.concepts import SUBJECT, Concept, Pool, usable
+from dexter.screening.design import Cell, Design, Round
+from dexter.screening.drawn import DRAWN, Companion, Drawing, Mediation, drawing, subjects
+from dexter.screening.regression import (
+    Estimate,
+    Floats,
+    Regression,
+    by_context,
+    log_odds,
+    spent,
+)
+
+if TYPE_CHECKING:
+    from dexter.classifiers import Classifier
+
+Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "open"]
+"""raises, lowers: a finding. explained: an effect that goes through companions. not_drawn: the
+generator does not draw it, so nothing was tested. none: the interval lies inside the smallest
+effect that counts. open: too few pictures to decide."""
+
+_REST = 0.3
+"""Relative share of pictures of a concept that is decided."""
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a screening.
+
+    pictures: budget. first: pictures of the first round; each later one doubles the total. alpha:
+    family-wise error of each classifier's findings. min_effect: the smallest change of p(class)
+    that is a finding. width: half-width of an interval that is narrow enough. seed: of the design.
+    """
+
+    pictures: int = 800
+    first: int = 200
+    alpha: float = 0.05
+    min_effect: float = 0.10
+    width: float = 0.10
+    seed: int = 0
+
+
+class Answers(Protocol):
+    """Where numbers about pictures are kept: answers of a classifier, embeddings of a detector."""
+
+    def read(self, key: str, requests: Sequence[Request]) -> dict[Request, NDArray[np.float32]]:
+        """Return the rows that are there."""
+
+    def keep(self, key: str, requests: Sequence[Request], rows: NDArray[np.float32]) -> None:
+        """Keep rows (n, D)."""
+
+
+class MemoryAnswers:
+    """Answers that last as long as the process."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[Request, NDArray[np.float32]]] = {}
+
+    def read(self, key: str, requests: Sequence[Request]) -> dict[Request, NDArray[np.float32]]:
+        there = self._rows.get(key, {})
+        return {request: there[request] for request in requests if request in there}
+
+    def keep(self, key: str, requests: Sequence[Request], rows: NDArray[np.float32]) -> None:
+        self._rows.setdefault(key, {}).update(zip(requests, rows, strict=True))
+
+
+@dataclass(frozen=True)
+class Member:
+    """A classifier to screen. key: its weights and class, under which answers are kept."""
+
+    name: str
+    key: str
+    classify: Callable[[Images], Floats]
+    """Pictures (B, H, W, 3) to log-odds of the class (B,)."""
+
+
+def member(name: str, classifier: Classifier, class_index: int) -> Member:
+    """Make a member of a loaded classifier and the index of its class."""
+
+    def classify(images: Images) -> Floats:
+        import torch
+
+        rows = []
+        with torch.inference_mode():
+            for at in range(0, len(images), _BATCH):
+                chunk = torch.from_numpy(images[at : at + _BATCH]).permute(0, 3, 1, 2).float() / 255
+                logits = classifier(chunk).logits.double()
+                own = logits[:, class_index].clone()
+                logits[:, class_index] = -torch.inf
+                rows.append((own - logits.logsumexp(-1)).cpu().numpy())
+        return np.concatenate(rows)
+
+    return Member(name, f"{classifier.weights_hash}/{class_index}", classify)
+
+
+@dataclass(frozen=True)
+class ContextEffect:
+    """An effect over the subjects of the class alone, or of its rivals alone."""
+
+    effect: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a concept does to one classifier.
+
+    effect, low, high: on p(class), at the level of the last look. log_odds: the same on log-odds
+    (effect, low, high). direct: the effect less what goes through companions. per_drawn: the effect
+    per picture that shows the concept. pictures: the smaller side of the contrast. core: it belongs
+    to the class, so that a dependence is no finding.
+    """
+
+    concept: str
+    slot: str
+    verdict: Verdict
+    effect: float
+    low: float
+    high: float
+    log_odds: tuple[float, float, float]
+    contexts: dict[str, ContextEffect]
+    pictures: int
+    core: bool
+    drawn: Drawing | None
+    per_drawn: float | None
+    direct: float
+    companions: list[Companion]
+    explained_by: list[str]
+    settled: bool
+    """Whether the interval that alpha without looks would give is narrow enough, or far from 0."""
+
+    @property
+    def score(self) -> float:
+        """Return how much the screening says that the concept matters."""
+        return 0.0 if self.verdict in ("not_drawn", "explained") else abs(self.effect)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the screening says of one classifier. level: of the intervals, each."""
+
+    classifier: str
+    pictures: int
+    level: float
+    mean: float
+    """Mean p(class) over all pictures."""
+    effects: list[Effect]
+
+    @property
+    def findings(self) -> list[Effect]:
+        """Return what raises and lowers the class, strongest first."""
+        found = [e for e in self.effects if e.verdict in ("raises", "lowers") and not e.core]
+        return sorted(found, key=lambda e: -abs(e.effect))
+
+    @property
+    def open(self) -> list[str]:
+        """Return the names of concepts that are not decided."""
+        return [e.concept for e in self.effects if e.verdict == "open" and not e.core]
+
+    @property
+    def unsettled(self) -> list[str]:
+        """Return the names of concepts that the next round draws as often as the first."""
+        return [e.concept for e in self.effects if not e.settled and not e.core]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it, JSON-able."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A round is about to be drawn. pictures: of the round; missing: not yet in the bank. Keep the
+    screening's state now."""
+
+    index: int
+    pictures: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Some pictures of a round were drawn or read, and looked at."""
+
+    index: int
+    done: int
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A round is over. open: concepts that are undecided for some classifier."""
+
+    index: int
+    pictures: int
+    results: dict[str, Result]
+    open: list[str]
+    finished: bool
+
+
+Event = Planned | Looked | Judged
+
+
+@dataclass
+class Screening:
+    """One bank of pictures for one class, and any number of classifiers before it.
+
+    Args:
+        pool: The concepts.
+        topic: Subjects of the class and of its rivals, and the words that belong to it.
+        pictures: Draws what the bank lacks.
+        detector: Looks at what was drawn; without one nothing is said of that.
+        answers: Where answers and embeddings are kept.
+        state: What `state` returned before; InputError if it is of another screening.
+    """
+
+    pool: Pool
+    topic: Topic
+    pictures: Pictures
+    detector: Detector | None = None
+    settings: Settings = field(default_factory=Settings)
+    answers: Answers = field(default_factory=MemoryAnswers)
+    state_before: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self._design = Design(self.pool, self.topic, seed=self.settings.seed)
+        self._concepts = usable(self.pool, self.topic)
+        self.rounds: list[Round] = []
+        self.results: dict[str, Result] = {}
+        if self.state_before is not None:
+            if self.state_before.get("identity") != self.identity():
+                raise InputError(
+                    "the kept state is of another screening",
+                    remedy="start a new one, or use the same concepts, class and settings",
+                )
+            self.rounds = [Round(**part) for part in self.state_before["rounds"]]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the rounds depend on, JSON-able: all but the budget and the classifiers."""
+        settings = asdict(self.settings)
+        del settings["pictures"]
+        return {
+            "pool": self.pool.digest,
+            "topic": topic_json(self.topic),
+            "generator": self.pictures.key,
+            "settings": settings,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return what a restart needs besides the bank, JSON-able."""
+        return {"identity": self.identity(), "rounds": [asdict(part) for part in self.rounds]}
+
+    def cells(self) -> list[Cell]:
+        """Return the cells of all rounds so far."""
+        return [cell for part in self.rounds for cell in self._design.cells(part)]
+
+    def run(self, members: Sequence[Member]) -> Iterator[Event]:
+        """Screen these classifiers; rounds that exist are looked at before new ones are planned."""
+        index = 0
+        while True:
+            if index == len(self.rounds):
+                self.rounds.append(self._next(members))
+            cells = self._design.cells(self.rounds[index])
+            missing = self._missing(cells, members)
+            yield Planned(index, len(cells), len(missing))
+            for done in self._look(missing, members):
+                yield Looked(index, len(cells) - len(missing) + done, len(cells))
+            index += 1
+            if index < len(self.rounds):
+                continue
+            self._judge(members)
+            open_ = sorted({name for m in members for name in self.results[m.name].open})
+            total = sum(part.count for part in self.rounds)
+            finished = not open_ or total >= self.settings.pictures
+            results = {m.name: self.results[m.name] for m in members}
+            yield Judged(index - 1, total, results, open_, finished)
+            if finished:
+                return
+
+    def _next(self, members: Sequence[Member]) -> Round:
+        """Plan a round that doubles the pictures, most of them for what is open."""
+        total = sum(part.count for part in self.rounds)
+        count = min(total or self.settings.first, self.settings.pictures - total)
+        if not total:
+            return Round(0, min(self.settings.first, self.settings.pictures))
+        wanted = {name for m in members for name in self.results[m.name].unsettled}
+        return Round(total, count, {c.name: _REST for c in self._concepts if c.name not in wanted})
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    def _key(self, member: Member) -> str:
+        return f"{self.pictures.key}/{member.key}"
+
+    def _detector_key(self) -> str:
+        return f"{self.pictures.key}/{self.detector.name if self.detector else ''}"
+
+    def _missing(self, cells: Sequence[Cell], members: Sequence[Member]) -> list[Request]:
+        """The requests that somebody has not looked at."""
+        requests = list(dict.fromkeys(cell.request for cell in cells))
+        keys = [self._key(m) for m in members]
+        if self.detector is not None:
+            keys.append(self._detector_key())
+        there = [self.answers.read(key, requests).keys() for key in keys]
+        return [r for r in requests if not all(r in known for known in there)]
+
+    def _look(self, requests: Sequence[Request], members: Sequence[Member]) -> Iterator[int]:
+        done = 0
+        for chunk, images in self.pictures.stream(requests):
+            for m in members:
+                key = self._key(m)
+                rows = _new(self.answers.read(key, chunk), chunk)
+                if rows:
+                    answers = m.classify(images[rows]).astype(np.float32)[:, None]
+                    self.answers.keep(key, [chunk[row] for row in rows], answers)
+            if self.detector is not None:
+                key = self._detector_key()
+                rows = _new(self.answers.read(key, chunk), chunk)
+                if rows:
+                    embedded = self.detector.embed(images[rows])
+                    self.answers.keep(key, [chunk[row] for row in rows], embedded)
+            done += len(chunk)
+            yield done
+
+    # --- judging ----------------------------------------------------------------------------------
+
+    def _judge(self, members: Sequence[Member]) -> None:
+        cells = self.cells()
+        requests = [cell.request for cell in cells]
+        view = _View(self, cells)
+        for m in members:
+            known = self.answers.read(self._key(m), requests)
+            odds = np.array([known[r][0] for r in requests], dtype=np.float64)
+            self.results[m.name] = view.result(m.name, odds)
+
+
+def _new(known: Mapping[Request, Any], chunk: Sequence[Request]) -> list[int]:
+    return [row for row, request in enumerate(chunk) if request not in known]
+
+
+class _View:
+    """All that members share when they are judged: the regressions and what was drawn."""
+
+    def __init__(self, screening: Screening, cells: list[Cell]) -> None:
+        self._settings = settings = screening.settings
+        self._topic = screening.topic
+        pool, detector = screening.pool, screening.detector
+        self._cells = cells
+        nouns = subjects(cells)
+        every = [*pool.concepts, *pool.kinds, *nouns]
+        self._all = Regression(cells, pool, every)
+        self._reported = [
+            index
+            for index, concept in enumerate(self._all.concepts)
+            if concept.slot != SUBJECT or (concept not in nouns and _varies(concept, cells))
+        ]
+        self._core = [_is_core(c, screening.topic) for c in self._all.concepts]
+        self._parts = {
+            context: (at, Regression([cells[i] for i in at], pool, self._all.concepts))
+            for context, at in by_context(cells).items()
+        }
+        family = max(1, sum(not self._core[index] for index in self._reported))
+        looks = np.cumsum([part.count for part in screening.rounds])
+        done = looks[-1] / settings.pictures
+        before = looks[-2] / settings.pictures if len(looks) > 1 else 0.0
+        share = spent(done, settings.alpha) - spent(before, settings.alpha)
+        self._alpha = share / family
+        self._plain_alpha = settings.alpha / family
+        self._mediation: Mediation | None = None
+        self._drawings: list[Drawing | None] = [None] * len(self._all.concepts)
+        if detector is not None:
+            requests = [cell.request for cell in cells]
+            known = screening.answers.read(screening._detector_key(), requests)
+            embeddings = np.stack([known[r] for r in requests])
+            seen = np.stack(
+                [
+                    np.any([detector.sees(look, embeddings) for look in concept.looks], axis=0)
+                    for concept in self._all.concepts
+                ],
+                axis=1,
+            )
+            self._mediation = Mediation(self._all, seen, pool)
+            self._drawings = [
+                drawing(cells, concept, seen[:, index])
+                for index, concept in enumerate(self._all.concepts)
+            ]
+
+    def result(self, name: str, odds: Floats) -> Result:
+        """Judge one classifier by its log-odds of the class (n,)."""
+        p = 1 / (1 + np.exp(-odds))
+        odds = log_odds(p)
+        on_p, on_odds = self._all.estimate(p), self._all.estimate(odds)
+        direct = on_p if self._mediation is None else self._mediation.direct(p)
+        contexts: list[dict[str, ContextEffect]] = [{} for _ in on_p]
+        places = {concept: index for index, concept in enumerate(self._all.concepts)}
+        for context, (at, regression) in self._parts.items():
+            for concept, estimate in zip(
+                regression.concepts, regression.estimate(p[at]), strict=True
+            ):
+                contexts[places[concept]][context] = ContextEffect(
+                    estimate.effect, *estimate.interval(self._alpha)
+                )
+        effects = np.array([estimate.effect for estimate in on_p])
+        found = [
+            self._effect(i, on_p[i], on_odds[i], direct[i], contexts[i], effects)
+            for i in self._reported
+        ]
+        return Result(name, len(p), 1 - self._alpha, float(p.mean()), found)
+
+    def _effect(
+        self,
+        index: int,
+        on_p: Estimate,
+        on_odds: Estimate,
+        direct: Estimate,
+        contexts: dict[str, ContextEffect],
+        effects: Floats,
+    ) -> Effect:
+        concept, drawn = self._all.concepts[index], self._drawings[index]
+        low, high = on_p.interval(self._alpha)
+        half = on_odds.half_width(self._alpha)
+        companions = [] if self._mediation is None else self._mediation.companions(index, effects)
+        verdict = self._verdict(on_p, low, high, drawn)
+        explained_by: list[str] = []
+        if verdict in ("raises", "lowers"):
+            explained_by = self._explained(on_p, direct, companions)
+            if explained_by:
+                verdict = "explained"
+        shift = None if drawn is None else drawn.shift
+        return Effect(
+            concept.name,
+            concept.slot,
+            verdict,
+            on_p.effect,
+            low,
+            high,
+            (on_odds.effect, on_odds.effect - half, on_odds.effect + half),
+            contexts,
+            on_p.pictures,
+            self._core[index],
+            drawn,
+            on_p.effect / shift if shift is not None and shift >= DRAWN else None,
+            direct.effect,
+            companions,
+            explained_by,
+            self._is_settled(on_p),
+        )
+
+    def _is_settled(self, estimate: Estimate) -> bool:
+        width = estimate.half_width(self._plain_alpha)
+        return width <= self._settings.width or abs(estimate.effect) - width >= (
+            self._settings.min_effect
+        )
+
+    def _verdict(
+        self, estimate: Estimate, low: float, high: float, drawn: Drawing | None
+    ) -> Verdict:
+        settings = self._settings
+        if abs(estimate.effect) >= settings.min_effect and (low > 0 or high < 0):
+            return "raises" if estimate.effect > 0 else "lowers"
+        if high - low > 2 * settings.width:
+            return "open"
+        if drawn is not None and drawn.shift < DRAWN:
+            return "not_drawn"
+        return "none"
+
+    def _explained(
+        self, estimate: Estimate, direct: Estimate, companions: Sequence[Companion]
+    ) -> list[str]:
+        """The companions that carry an effect, if little is left without them."""
+        low, high = direct.interval(self._alpha)
+        gone = abs(direct.effect) < self._settings.min_effect or low < 0 < high
+        carried = 1 - direct.effect / estimate.effect
+        if not gone or carried < 0.5:
+            return []
+        sign = np.sign(estimate.effect)
+        most = max((c.through * sign for c in companions), default=0.0)
+        return [c.concept for c in companions if c.through * sign >= 0.5 * most > 0]
+
+
+def _varies(kind: Concept, cells: Sequence[Cell]) -> bool:
+    """Whether subjects of one context differ in the kind: otherwise it is what tells the class."""
+    found: dict[str, set[bool]] = {}
+    for cell in cells:
+        found.setdefault(cell.context, set()).add(cell.said[SUBJECT][0].split()[-1] in kind.words)
+    return any(len(values) == 2 for values in found.values())
+
+
+def _is_core(concept: Concept, topic: Topic) -> bool:
+    words = concept.looks if concept.slot == SUBJECT else (*concept.looks, *concept.words)
+    return any(topic.is_core(word) for word in words)

@@ -1,0 +1,83 @@
+"""A command group that imports a command's module when the command is called.
+
+So `dexter-tui --help` loads no command, and a command's module may import what it needs at its top.
+"""
+
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer._click import Command, Context, HelpFormatter  # typer's own copy of click
+from typer.core import TyperGroup
+
+# Plain help: the descriptions of fields contain [MASK], which markup would swallow.
+PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+
+# Name: the module whose `register` adds it, and the line in `dexter-tui --help`.
+COMMANDS = {
+    "run": ("run_commands", "Search for the words that raise a class, one run per seed."),
+    "resume": ("run_commands", "Resume runs that were paused or ended early."),
+    "runs": ("run_commands", "List the runs in the store, newest study first."),
+    "show": ("run_commands", "Show one run, or a study with its runs."),
+    "report": ("report_commands", "Caption a study's frames, test the claims, write the report."),
+    "probe": ("report_commands", "Test one question of your own on a classifier."),
+    "compare": ("compare_command", "Test the same claims on several classifiers."),
+    "query": ("query_command", "Query the store in SQL, or search its texts."),
+    "export": ("exchange_commands", "Write a report as Markdown or HTML, or a whole bundle."),
+    "import": ("exchange_commands", "Import a bundle, or a run folder of the public DEXTER code."),
+    "status": ("queue_commands", "Show device slots, running jobs and the queue."),
+    "queue": ("queue_commands", "Add, list and reorder waiting jobs."),
+    "pause": ("queue_commands", "Pause runs: checkpoint, then free the memory."),
+    "cancel": ("queue_commands", "Cancel runs at their next step."),
+    "retry": ("queue_commands", "Queue failed, lost or cancelled runs again."),
+    "tag": ("curation_commands", "Add or remove a tag on runs."),
+    "note": ("curation_commands", "Write or show a note on a run, study or comparison."),
+    "archive": ("curation_commands", "Hide runs from the lists, or restore them."),
+    "delete": ("curation_commands", "Delete runs and everything that belongs to them."),
+    "classifiers": ("run_commands", "List the lab's classifiers and your own."),
+    "lab": ("lab_commands", "Explore the embedded lab: models, scenes, pictures, fleet."),
+    "config": ("maintenance_commands", "Write editable copies of settings and prompts."),
+    "doctor": ("maintenance_commands", "Check this machine and the store, with remedies."),
+    "gc": ("maintenance_commands", "Remove files that nothing needs."),
+    "backup": ("maintenance_commands", "Copy the database while runs are going."),
+}
+
+
+class LazyCommands(MutableMapping[str, Command]):
+    """The commands by name; looking one up imports its module."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Command] = {}
+
+    def __getitem__(self, name: str) -> Command:
+        if name not in self._loaded:
+            module, _ = COMMANDS[name]
+            part = typer.Typer(**PLAIN)
+            import_module(f"dexter_tui.cli.{module}").register(part)
+            self._loaded.update(typer.main.get_group(part).commands)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Command) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class LazyGroup(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = LazyCommands()
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])

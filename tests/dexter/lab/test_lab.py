@@ -1,0 +1,166 @@
+"""The lab: scenes with independent factors, and shipped models that do what their cards say."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dexter import RunConfig, load_generator, model_folders
+from dexter.lab import classifiers, export, models, parallel, scenes, shipped, train, world
+
+LAB = model_folders.find("lab")
+
+
+def test_a_scene_is_a_function_of_its_data():
+    rng = np.random.default_rng(0)
+    for scene in (scenes.sample_scene(rng) for _ in range(5)):
+        assert np.array_equal(scenes.render(scene), scenes.render(scene))
+    first, second = (scenes.sample_scene(np.random.default_rng(3)) for _ in range(2))
+    assert first == second
+
+
+def test_swapping_the_background_leaves_subject_and_items_where_they_were():
+    scene = scenes.Scene("penguin", "sea", items=("sun", "ball"), seed=11)
+    empty = dataclasses.replace(scene, subject=None, items=())
+    # Where the subject or an item covers the background, pictures on any background agree.
+    for one, shared in ((scene, 0.15), (empty, 0.0)):
+        sea, night = (
+            scenes.render(dataclasses.replace(one, background=place)) for place in ("sea", "night")
+        )
+        agreeing = (sea == night).all(-1).mean()
+        assert agreeing >= shared
+        assert agreeing < shared + 0.2
+
+
+@pytest.mark.parametrize("subject", ["man", "car", "duck", None])
+def test_attributes_belong_to_their_subjects(subject):
+    rng = np.random.default_rng(1)
+    scene = scenes.sample_scene(rng, subject=subject)
+    assert (scene.hair is not None) == (subject == "man")
+    assert (scene.colour is not None) == (subject == "car")
+
+
+def test_captions_use_the_world_s_words_and_fit_the_text_encoder():
+    rng = np.random.default_rng(2)
+    longest = 0
+    for _ in range(500):
+        words = scenes.caption(scenes.sample_scene(rng), rng).split()
+        assert set(words) <= set(world.WORDS)
+        longest = max(longest, len(words))
+    assert longest <= models.MAX_TOKENS - 2
+
+
+def test_every_word_is_one_token_on_both_sides():
+    clip, bert = models.clip_tokenizer(), models.bert_tokenizer()
+    for word in world.WORDS:
+        assert len(clip(word, add_special_tokens=False)["input_ids"]) == 1
+        assert bert(word, add_special_tokens=False)["input_ids"] == [bert.get_vocab()[word]]
+
+
+def test_shipped_weights_are_small():
+    weights = [path for path in LAB.rglob("*") if path.suffix in (".safetensors", ".bin", ".pt")]
+    assert {path.suffix for path in weights} == {".safetensors"}
+    assert sum(path.stat().st_size for path in weights) <= 45e6
+    most = {
+        "generator": 25,
+        "captioner": 6,
+        "image_text": 3,
+        "masked_lm": 1,
+        "classifiers/fleet": 10,
+    }
+    for model, megabytes in most.items():
+        assert shipped.weight_bytes(LAB / model) <= megabytes * 1e6
+
+
+@pytest.mark.parametrize("name", ["birds-biased", "birds-balanced"])
+def test_a_bird_classifier_is_as_its_card_says(name):
+    from dexter.lab.check import classifier
+
+    measured = classifier(name)
+    card = (LAB / "classifiers" / name / "README.md").read_text()
+    stated = dict(re.findall(r"\| accuracy, (.+?) \| (.+?)% \|", card))
+    assert set(stated) == set(measured)
+    for group, value in measured.items():
+        assert abs(100 * value - float(stated[group])) < 1.0
+    if name == "birds-biased":
+        assert measured["worst"] < 0.40
+    else:
+        assert measured["worst"] > 0.95
+
+
+def test_the_generator_draws_in_its_own_number_of_steps_whoever_loads_it():
+    config = RunConfig.from_preset("default", classifier="lab:birds-biased", class_name="waterbird")
+    assert config.generator == "lab"
+    assert load_generator("lab").diffusion_steps == config.diffusion_steps == 2
+    assert load_generator("lab", diffusion_steps=4).diffusion_steps == 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_training_goes_on_where_it_was(tmp_path, workers):
+    """kill -9 of a training process between checkpoints loses what came after the last one only."""
+    script = (
+        "import sys; from pathlib import Path; from dexter.lab import parallel\n"
+        "from tests.tiny_training import tiny_task\n"
+        "if __name__ == '__main__':\n"
+        "    parallel.train(tiny_task, {'samples': int(sys.argv[2])}, Path(sys.argv[1]), "
+        f"{workers})\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    endless = subprocess.Popen(
+        [*command, str(10**9)], env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    checkpoint = tmp_path / "line.pt"
+    while not checkpoint.exists() and endless.poll() is None:
+        time.sleep(0.05)
+    os.killpg(endless.pid, signal.SIGKILL)
+    endless.wait()
+    before = torch.load(checkpoint, weights_only=True)
+    assert before["samples"] > 0
+    wanted = before["samples"] + 64
+    subprocess.run([*command, str(wanted)], env=environment, check=True, stdout=subprocess.DEVNULL)
+    after = torch.load(checkpoint, weights_only=True)
+    assert wanted <= after["samples"] < wanted + 64
+    assert torch.linalg.vector_norm(after["raw"] - before["raw"]) < 1.0
+
+
+def test_training_goes_on_from_the_shipped_weights(tmp_path, monkeypatch):
+    """Without work files: what is written out again untrained is what was shipped, bit for bit."""
+    monkeypatch.setattr(train, "WORK", tmp_path / "work")
+    export.unpack(LAB)
+    counts = json.loads((LAB / export.COUNTS).read_text())
+    for stage, samples in counts.items():
+        task = train.TASKS[stage](samples)
+        state = parallel.train(
+            train.TASKS[stage], {"samples": samples}, train.WORK, workers=1
+        )  # has them all
+        assert state["samples"] == samples
+        assert len(state["raw"]) == sum(p.numel() for p in task.build().parameters())
+    export.save_generator(tmp_path / "generator")
+    for part in ("unet", "vae", "text_encoder"):
+        [shipped] = (LAB / "generator" / part).glob("*.safetensors")
+        [again] = (tmp_path / "generator" / part).glob("*.safetensors")
+        one, other = load_file(shipped), load_file(again)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert {p.stem for p in (train.WORK / "classifiers").iterdir()} == set(classifiers.RECIPES)
+    members = [p.parent.name for p in LAB.glob("classifiers/fleet/*/config.json")]
+    assert {p.stem for p in train.WORK.glob("fleet/*.pt")} == set(members)
+
+
+def test_classifiers_learn_from_scenes_of_their_recipe():
+    for recipe in classifiers.RECIPES.values():
+        rng = np.random.default_rng(0)
+        labels = [recipe.draw(rng)[1] for _ in range(400)]
+        assert set(range(len(recipe.labels))) >= set(labels)
+        assert len(set(labels)) >= min(3, len(recipe.labels))

@@ -1,0 +1,275 @@
+"""Questions in SQL: what is answered, what is refused, and that the store stays as it is."""
+
+import csv
+import hashlib
+import io
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shown_store
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from markdown_it import MarkdownIt
+from piloting import dashboard, driven, press, settle, text, until
+from shown_store import DONE, STUDY
+from textual.widgets import TextArea
+
+from benchmarks.query import make
+from dexter_tui.dashboard.screens.query import AnswerView, QueryScreen
+from store import Store, study_records
+from store.database import migrate
+from store.reading import queries
+from store.upkeep import retention
+
+# Documented in docs/queries.md; a later version may add columns behind these, and no more.
+COLUMNS = {
+    "studies_summary": "study_id classifier weights_hash class_name class_index runs succeeded "
+    "mean_score best_score best_words claims confirmed biases reports note created_at",
+    "runs_summary": "run_id study_id classifier weights_hash class_name seed state preset words "
+    "prompt score score_low score_high score_n steps steps_total frames_hit frames_tried "
+    "stop_reason error device seconds peak_memory_bytes tags note created_at started_at ended_at",
+    "best_prompts": "class_name classifier place place_of_classifier score score_low score_high "
+    "prompt run_id study_id seed",
+    "word_gains": "run_id study_id classifier class_name seed word gain low high carries pictures",
+    "claims_all": "claim_id source source_id classifier weights_hash class_name number concept "
+    "slot direction effect low high p_corrected pairs flip_rate placebo_threshold detected prior "
+    "over_represented core bias verdict reason created_at",
+    "comparisons_all": "comparison_id class_name concept a b effect low high p_corrected pairs "
+    "verdict reason a_study_id b_study_id baseline created_at",
+    "steps_wide": "run_id study_id classifier class_name seed step loss class_loss masked_lm_loss "
+    "losses target_probability predicted_class hits words best_words best_loss entropy "
+    "temperature seconds",
+    "frames_all": "frame_id run_id study_id classifier class_name run_seed kind step seed prompt "
+    "taken_for target_probability hit sha256",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = shown_store.copy(tmp_path / "home")
+    monkeypatch.setenv("DEXTER_HOME", str(path))
+    yield path
+
+
+def digest(home: Path) -> str:
+    return hashlib.sha256((home / "store.sqlite").read_bytes()).hexdigest()
+
+
+def rows(cli: Callable[..., Any], sql: str) -> list[dict[str, Any]]:
+    told = cli("query", sql, "--json")
+    assert told.code == 0, told.err
+    found: list[dict[str, Any]] = told.json
+    return found
+
+
+def test_the_forms_of_an_answer(home: Path, cli: Callable[..., Any]) -> None:
+    sql = f"select run_id, words, score from runs_summary where run_id = '{DONE}'"
+    expected = {"run_id": DONE, "words": "water, sea", "score": 0.84}
+    assert rows(cli, sql) == [expected]
+    assert list(csv.DictReader(io.StringIO(cli("query", sql, "--csv").out))) == [
+        {name: str(value) for name, value in expected.items()}
+    ]
+    table = MarkdownIt("gfm-like").parse(cli("query", sql, "--markdown").out)
+    cells = [token.content for token in table if token.type == "inline"]
+    assert [cell.replace("\\", "") for cell in cells] == [*expected, DONE, "water, sea", "0.84"]
+    told = cli("query", sql)
+    assert "water, sea" in told.out
+    assert "1 row" in told.err
+    assert rows(cli, "select 1 as a, 2 as a, x'ff' as b, 9e999 as c") == [
+        {"a": 1, "a_2": 2, "b": "ff", "c": None}
+    ]
+    assert cli("query", sql, "--csv", "--json").code == 2
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("delete from run", "refused: delete run"),
+        ("DELETE FROM run WHERE 1", "refused"),
+        ("update run set words = null", "refused: update run"),
+        ("insert into note values ('a', 'b', 'c')", "refused: insert note"),
+        ("insert into search (search) values ('rebuild')", "refused"),
+        ("replace into note values ('a', 'b', 'c') returning 1", "refused"),
+        ("with x as (select 1) delete from run", "refused"),
+        ("drop table run", "refused"),
+        ("create temp table x (a)", "refused"),
+        ("create view x as select 1", "refused"),
+        ("attach 'other.sqlite' as other", "refused: attach"),
+        ("attach ':memory:' as other", "refused: attach"),
+        ("detach main", "refused"),
+        ("pragma writable_schema = 1", "refused: pragma writable_schema"),
+        ("pragma journal_mode = delete", "refused: pragma"),
+        ("pragma query_only = off", "refused: pragma"),
+        ("vacuum into 'copy.sqlite'", "refused"),
+        ("begin immediate", "refused"),
+        ("reindex", "refused"),
+        ("analyze", "refused"),
+        ("select load_extension('evil')", "refused: function load_extension"),
+        ("select 1; delete from run", "one at a time"),
+        ("select zeroblob(1000000000)", "more than 5 MB"),
+        ("select * from runs_sumary", "did you mean runs_summary"),
+        ("select wrds from runs_summary", "did you mean words"),
+        ("selec 1", "syntax error"),
+        ("select * from search where search match '\"'", "not understood"),
+        ("", "give one of"),
+        (" ; ", "empty query"),
+        ("\x00", "not understood"),
+    ],
+)
+def test_what_is_no_question_is_refused_in_a_line(
+    home: Path, cli: Callable[..., Any], sql: str, said: str, tmp_path: Path
+) -> None:
+    before = digest(home)
+    told = cli("query", *([sql] if sql else []))
+    assert told.code == 2
+    assert said in told.err
+    assert len(told.err.strip().splitlines()) == 1
+    assert told.out == ""
+    assert digest(home) == before
+    assert not list(Path.cwd().glob("*.sqlite"))
+
+
+def test_what_never_ends_is_ended(home: Path, cli: Callable[..., Any]) -> None:
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select {} from n"
+    before = digest(home)
+    told = cli("query", endless.format("count(*)"), "--timeout", "0.3")
+    assert (told.code, "ended after 0.3 s" in told.err) == (2, True)
+    patient = ("--timeout", "600")  # what ends these is not the time
+    told = cli("query", endless.format("i"), "--json", *patient)
+    assert (told.code, len(told.json)) == (0, queries.LIMIT)
+    assert "cut after 1,000 rows" in told.err
+    million = "with recursive n(i) as (select 1 union all select i + 1 from n limit 10000000) "
+    told = cli("query", million + "select i from n", "--csv", "--limit", "20", *patient)
+    assert len(told.out.splitlines()) == 21
+    assert "cut after 20 rows" in told.err
+    large = "with recursive n(i) as (select 1 union all select i + 1 from n) "
+    told = cli("query", large + "select hex(randomblob(2000000)) from n", "--json", *patient)
+    assert "up to 64 MB" in told.err
+    assert digest(home) == before
+    assert cli("query", "select 1", "--limit", "0").code == 2
+    assert cli("query", "select 1", "--timeout", "inf").code == 2
+
+
+def test_the_help_shows_ten_queries_and_each_is_answered(
+    home: Path, cli: Callable[..., Any]
+) -> None:
+    told = cli("query", "--help").out
+    assert len(queries.EXAMPLES) == 10
+    for number, (title, sql) in enumerate(queries.EXAMPLES, 1):
+        assert f"{number}. {title}" in told
+        assert sql in " ".join(told.split()).replace("  ", " ")
+        queries.ask(home / "store.sqlite", sql)
+    best, only = (rows(cli, sql) for _, sql in queries.EXAMPLES[:2])
+    assert best[0]["prompt"] == "a picture of a bird with water and sea"
+    assert {row["concept"] for row in only} == {"water", "feather"}
+    frames = rows(cli, queries.EXAMPLES[5][1].replace("'sea'", "'water'"))
+    assert {row["caption"] for row in frames} == {"a duck on water"}
+
+
+def test_full_text_search_follows_what_is_written(home: Path, cli: Callable[..., Any]) -> None:
+    def kinds(words: str) -> set[str]:
+        return {row["kind"] for row in cli("query", "--search", words, "--json").json}
+
+    assert kinds("waters") == {"words", "caption", "claim", "report"}  # by word stems
+    assert kinds('wa"ter* (') == set()
+    with Store.open(home) as store:
+        retention.set_note(store, DONE, "the zebra run")
+        assert kinds("zebra") == {"note"}
+        retention.set_note(store, DONE, "")
+        assert kinds("zebra") == set()
+        store.update_run(DONE, words=["zebra"], prompt="a picture of a zebra")
+        assert kinds("zebra") == {"words"}
+        study_records.replace_claims(store, STUDY, [])
+        assert "claim" not in kinds("water")
+        [sha] = {f.sha256 for f in store.frames(DONE, kind="frame")[:1]}
+        study_records.add_caption(store, sha, model="m", prompt_hash="h", text="a giraffe")
+        study_records.add_caption(store, sha, model="m", prompt_hash="h", text="an okapi")
+    assert kinds("okapi") == {"caption"}
+    assert kinds("giraffe") == set()
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection:
+        connection.execute("INSERT INTO search (search, rank) VALUES ('integrity-check', 1)")
+    assert cli("query", "--search", "()").code == 2
+
+
+def test_views_are_as_documented_after_each_migration(tmp_path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", "store:migrations")
+    scripts = ScriptDirectory.from_config(config)
+    path = tmp_path / "store.sqlite"
+    path.touch()
+    documented = (Path(__file__).parents[3] / "docs" / "queries.md").read_text()
+    for script in reversed(list(scripts.walk_revisions())):
+        migrate(path, script.revision)
+        if script.revision < "0005":
+            continue
+        with closing(sqlite3.connect(path)) as connection:
+            for view, columns in COLUMNS.items():
+                if script.revision < "0006" and view == "word_gains":
+                    continue
+                found = [
+                    column[0] for column in connection.execute(f"SELECT * FROM {view}").description
+                ]
+                assert found[: len(columns.split())] == columns.split(), view
+    for view, columns in COLUMNS.items():
+        assert f"`{view}`" in documented
+        for column in columns.split():
+            assert f"`{column}`" in documented, f"{view}.{column}"
+    assert set(COLUMNS) == set(queries.VIEWS)
+
+
+def test_a_larger_store_is_read_by_its_indexes(tmp_path: Path) -> None:
+    make(tmp_path, 60, steps=3, frames=2)
+    path = tmp_path / "store.sqlite"
+    for _, sql in queries.EXAMPLES:
+        answer = queries.ask(path, sql.replace("step = 50", "step = 2"))
+        assert answer.rows or "count(DISTINCT" in sql, sql  # there, every claim has several holders
+    plans = {
+        "steps_wide": ("step = 2 AND study_id = 's0000001'", "SEARCH step"),
+        "frames_all": ("sha256 = 'a'", "SEARCH frame"),
+    }
+    for view, (condition, said) in plans.items():
+        plan = queries.ask(path, f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE {condition}")
+        assert any(said in row[3] for row in plan.rows), (view, plan.rows)
+
+
+def test_without_a_store_there_is_nothing_to_ask(
+    tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "none"))
+    told = cli("query", "select 1")
+    assert (told.code, "no store here yet" in told.err) == (2, True)
+    assert not (tmp_path / "none").exists()
+
+
+@driven
+async def test_the_screen_completes_asks_and_remembers(home: Path) -> None:
+    app = dashboard(home)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await press(pilot, "colon")
+        assert isinstance(app.screen, QueryScreen)
+        await until(pilot, lambda: "runs_summary" in text(pilot))
+        await press(pilot, *"select words from runs_s", "tab")
+        assert app.screen.query_one(TextArea).text == "select words from runs_summary"
+        await press(pilot, "f5")
+        await until(pilot, lambda: "water, sea" in text(pilot))
+        await press(pilot, "f6")
+        assert "water, sea" in app.clipboard
+        app.screen.query_one(TextArea).text = "delete from run"
+        await press(pilot, "f5")
+        await until(pilot, lambda: "refused: delete run" in text(pilot))
+        assert app.screen.query_one(AnswerView).answer is None
+        await press(pilot, "f3", "f3")
+        assert app.screen.query_one(TextArea).text == "select words from runs_summary"
+        await press(pilot, "f5", "question_mark", "escape")
+        assert not isinstance(app.screen, QueryScreen)
+    kept = (home / "query_history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in kept][:2] == [
+        "select words from runs_summary",
+        "delete from run",
+    ]

@@ -1,0 +1,813 @@
+"""The dashboard as its user meets it: keys pressed, and what then stands on the screen."""
+
+import json
+import re
+import sqlite3
+from array import array
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import big_store
+import pytest
+import shown_store
+from piloting import SIZES, dashboard, driven, press, settle, text, until
+from rich.text import Text
+from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
+from textual.pilot import Pilot
+from textual.strip import Strip
+
+from dexter_tui.dashboard import actions, themes
+from dexter_tui.dashboard.cells import strip_of
+from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
+from dexter_tui.dashboard.screens.form_screen import fuzzy
+from dexter_tui.dashboard.screens.help import HelpScreen
+from dexter_tui.dashboard.screens.home import FIRST_RUNS, HomeScreen
+from dexter_tui.dashboard.screens.new_run import NewRunScreen
+from dexter_tui.dashboard.screens.run import RunScreen
+from dexter_tui.dashboard.screens.study import StudyScreen
+from dexter_tui.dashboard.widgets.chart import Chart
+from dexter_tui.dashboard.widgets.form import Form
+from dexter_tui.dashboard.widgets.gallery import Gallery
+from dexter_tui.dashboard.widgets.run_list import RunList
+from store import State, Store
+from store.locks import FileLock
+
+TMUX = (80, 24)
+WIDE = (120, 40)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A store with something for every screen; one run is at work in this process."""
+    path = shown_store.copy(tmp_path / "home")
+    monkeypatch.setenv("DEXTER_HOME", str(path))
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    with FileLock(path / "locks" / f"run-{LIVE}.lock", wait=False):
+        yield path
+
+
+def state(home: Path, run_id: str) -> State:
+    with Store.open(home, read_only=True) as store:
+        return store.run(run_id).state
+
+
+async def go_to(pilot: Pilot[None], run_id: str) -> None:
+    """Put the cursor of the list on a run."""
+    runs = pilot.app.screen.query_one(RunList)
+    key = pilot.app.browse.find(run_id)  # type: ignore[attr-defined]
+    runs.move(runs.keys.index(key))
+    await settle(pilot)
+
+
+def told(pilot: Pilot[None], line: str) -> bool:
+    """Whether a notice said so; where its lines break depends on their lengths."""
+    return any(line in notice.message for notice in pilot.app._notifications)
+
+
+def listed(pilot: Pilot[None]) -> list[str]:
+    """The runs in the list, in their order."""
+    runs = pilot.app.screen.query_one(RunList)
+    return [runs.rows[key].id for key in runs.keys if key > 0]
+
+
+# Home
+
+
+@driven
+async def test_an_empty_store_offers_the_demo_with_one_key(tmp_path: Path) -> None:
+    async with dashboard(tmp_path).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        shown = text(pilot)
+        assert "d  run the demo" in shown
+        assert "d Demo" in shown.splitlines()[-1]
+        assert not (tmp_path / "store.sqlite").exists()  # looking makes nothing
+
+
+@driven
+async def test_the_first_runs_can_be_moved_among_at_once(tmp_path: Path) -> None:
+    async with dashboard(tmp_path / "home").run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        shown_store.fill(tmp_path / "home")  # as another process does
+        await until(pilot, lambda: DONE in text(pilot))
+        await press(pilot, "down")
+        assert pilot.app.screen.query_one(RunList).index == 1
+
+
+@driven
+async def test_home_shows_studies_runs_and_the_selected_run_as_it_stands(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, LIVE)
+        await until(pilot, lambda: "taken for landbird" in text(pilot))
+        shown = text(pilot)
+        for part in (
+            "1 running", "1 queued", "1 failed",  # the counts
+            "birds-balanced → waterbird",  # a study
+            "25/60", "1:10",  # 35 steps of 2 s
+            "● running", "loss", "p(class)", "entropy",  # the selected run
+            "pseudo-target", "preview of step 25", "taken for landbird",
+            "84%", "71–92", "water, sea",  # a finished one in the list
+            "out of memory: try",  # a failed one
+        ):  # fmt: skip
+            assert part in shown, part
+        assert "▀" in shown
+
+
+@driven
+async def test_new_steps_appear_without_a_key(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, LIVE)
+        with Store.open(home) as store:
+            step = {"step": 26, "losses": {"total": 0.125}, "words": ["zebra", "sea"]}
+            store.record_steps(LIVE, [step])
+        await until(pilot, lambda: "26/60" in text(pilot) and "zebra" in text(pilot))
+        assert "0.125" in text(pilot)
+
+
+@driven
+async def test_a_long_list_is_filtered_at_once_and_counted_when_one_stops_typing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big_store.make(tmp_path, 1200, steps=1)
+    sizes = []
+    show_keys = RunList.show_keys
+
+    def watched(self: RunList, keys: "array[int]", *, grouped: bool) -> None:
+        sizes.append(len(keys))
+        show_keys(self, keys, grouped=grouped)
+
+    monkeypatch.setattr(RunList, "show_keys", watched)
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await press(pilot, "/")
+        await pilot.press(*"state:succeeded")
+        await until(pilot, lambda: "1,137 of 1,200" in text(pilot))
+        assert any(FIRST_RUNS < size < 2 * FIRST_RUNS for size in sizes)  # runs and studies
+        await press(pilot, "enter", "G")
+        assert "r0000102" in text(pilot)
+
+
+@driven
+async def test_a_filter_is_applied_as_one_types_and_its_mistakes_are_told(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash", *"score", "greater_than_sign", *"0.8")
+        await until(pilot, lambda: "1 of 4" in text(pilot))
+        assert DONE in text(pilot) and QUEUED not in text(pilot)
+        await press(pilot, *"x")
+        await until(pilot, lambda: "is no number" in text(pilot))
+        assert DONE in text(pilot)  # the last filter that made sense stays
+        await press(pilot, "escape")
+        await until(pilot, lambda: QUEUED in text(pilot))
+
+
+@driven
+async def test_the_list_can_be_sorted_and_turned_round(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, *["s"] * 6)
+        assert "by steps" in text(pilot)
+        assert listed(pilot) == [DONE, LIVE, FAILED, QUEUED]
+        await press(pilot, "S")
+        assert "by steps reversed" in text(pilot)
+        assert listed(pilot)[0] == QUEUED
+
+
+@driven
+async def test_long_lists_are_read_where_they_are_looked_at(tmp_path: Path) -> None:
+    big_store.make(tmp_path, 600, steps=1)
+    async with dashboard(tmp_path).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        assert "600 by study" in text(pilot)
+        await press(pilot, "end")
+        runs = pilot.app.screen.query_one(RunList)
+        assert runs.index == 799  # 600 runs, 200 studies
+        assert len(runs.rows) < 300
+        assert "r0000103" in text(pilot) and "Run r0000103" in text(pilot)
+        await press(pilot, "pageup", "home")
+        assert "s0000200" in text(pilot)
+
+
+# Run
+
+
+@driven
+async def test_all_pages_of_a_run_follow_one_cursor(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter")
+        run = pilot.app.screen
+        assert isinstance(run, RunScreen)
+        assert "step 40 of 1–40" in text(pilot)
+        await press(pilot, "shift+left", "left", "left")
+        shown = text(pilot)
+        assert "step 28 of 1–40" in shown
+        assert "preview of step 25" in shown  # the last one before
+        assert "0.66" in shown  # p(class) there
+        await press(pilot, "2")
+        assert "tried" in text(pilot) and "step 28" in text(pilot)
+        await press(pilot, "3")
+        tile = run.query_one(Gallery).selected
+        assert tile is not None and tile.step == 25
+        await press(pilot, "left")  # another tile moves the cursor
+        assert run.cursor == 20
+        await press(pilot, "1", "plus")
+        assert "of 11–30" in text(pilot)
+        await press(pilot, "0", "end")
+        assert "step 40 of 1–40" in text(pilot)
+
+
+@driven
+async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, LIVE)
+        await press(pilot, "enter")
+        run = pilot.app.screen
+        assert isinstance(run, RunScreen)
+        assert "live" in text(pilot) and run.cursor == 25
+        step = {"losses": {"total": 0.1}, "words": ["a", "b"], "target_probability": 0.5}
+        with Store.open(home) as store:
+            store.record_steps(LIVE, [{**step, "step": 26}])
+            await until(pilot, lambda: run.cursor == 26)
+            await press(pilot, "left")
+            store.record_steps(LIVE, [{**step, "step": 27}])
+            await until(pilot, lambda: run.numbers[-1] == 27)
+        assert run.cursor == 25
+
+
+@driven
+async def test_a_logarithmic_scale_leaves_losses_below_0_to_be_seen(home: Path) -> None:
+    with Store.open(home) as store:
+        step = {"words": ["a", "b"], "best_words": ["a", "b"]}
+        rows = [
+            {**step, "step": k, "losses": {"total": 100.0 / k}, "best_loss": 3.0 - k}
+            for k in range(1, 26)
+        ]
+        store.record_steps(LIVE, rows)
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, LIVE)
+        await press(pilot, "enter")
+
+        def curves() -> dict[str, list[str]]:
+            charts = pilot.app.screen.query(Chart)
+            return {
+                str(chart.border_title): [chart.line(y).text for y in range(chart.size.height)]
+                for chart in charts
+            }
+
+        before = curves()
+        await press(pilot, "g")
+        after = curves()
+        assert after["loss"] != before["loss"]
+        assert after["best loss"] == before["best loss"]
+
+
+@driven
+async def test_a_finished_run_can_be_replayed(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "home", "less_than_sign", "less_than_sign", "space")
+        run = pilot.app.screen
+        assert isinstance(run, RunScreen)
+        assert "replay 1/s" in text(pilot)
+        assert run.cursor < 40
+        await press(pilot, *["greater_than_sign"] * 6)
+        await until(pilot, lambda: run.cursor == 40)
+        assert "replay" not in text(pilot).splitlines()[1]
+
+
+@driven
+async def test_prompts_settings_and_log_of_a_run(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "4")
+        assert re.search(r"1 +0.100 +16 +water, sea   a picture of a bird with", text(pilot))
+        assert re.search(r"✓ water .*●.* \+2.40 \(\+1.90 to \+2.90\) +40", text(pilot))
+        assert re.search(r"  frog .*●.* \+0.20 \(-0.40 to \+0.80\) +40", text(pilot))
+        await press(pilot, "5")
+        assert re.search(r"\* template +a picture of a bird", text(pilot))  # it differs
+        await press(pilot, "6")
+        assert "step 39: loss 0.1250" in text(pilot)
+
+
+@driven
+async def test_words_that_tell_nothing_are_shown_as_such(home: Path) -> None:
+    nothing = {"gain": 0.0, "low": 0.0, "high": 0.0, "pictures": 16}
+    with Store.open(home) as store:
+        store.update_run(DONE, word_gains=[{"word": "sea", **nothing}])
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "4")
+        assert re.search(r"  sea .*\+0.00 \(\+0.00 to \+0.00\) +16", text(pilot))
+
+
+@driven
+async def test_one_picture_can_be_enlarged_and_turned(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "3", "enter")
+        assert isinstance(pilot.app.screen, PictureScreen)
+        assert "8 of 16" in text(pilot)
+        assert text(pilot).count("▀") > 20
+        await press(pilot, "right")
+        assert "9 of 16" in text(pilot)
+        await press(pilot, "escape", "escape")
+        assert isinstance(pilot.app.screen, HomeScreen)
+
+
+# Study
+
+
+@driven
+async def test_a_study_shows_its_claims_with_their_evidence(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "s", "2")
+        assert isinstance(pilot.app.screen, StudyScreen)
+        shown = text(pilot)
+        assert re.search(r"1 water .*\+0\.41 +<\.001 +✓ confirmed \(bias\)", shown)
+        assert re.search(r"2 feather .*confirmed \(core\)", shown)
+        assert re.search(r"3 tree .*✗ refuted", shown)
+        assert "inconclusive, the generator did not draw it" in shown
+        assert "left out: already at 0.97 without it" in shown  # the evidence of the first
+        await press(pilot, "down", "down")
+        assert "3. tree lowers the probability of the class" in text(pilot)
+        await press(pilot, "3")
+        assert re.search(r"2 +a duck on water", text(pilot))
+        await press(pilot, "4")
+        assert "+0.32 [+0.21, +0.43]" in text(pilot)
+        await press(pilot, "5")
+        assert "It takes water for a waterbird (claim 1)." in text(pilot)
+
+
+@driven
+async def test_a_report_under_way_is_told_of_where_there_is_nothing_to_show_yet(home: Path) -> None:
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.executemany(
+            "INSERT INTO stage (study_id, name, done, total, state, updated_at) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (OTHER, "captions", 12, 12, "done", shown_store.TIME),
+                (OTHER, "claims", 1681, 1792, "running", shown_store.TIME),
+                (OTHER, "report", 0, 0, "waiting", shown_store.TIME),
+            ],
+        )
+    lock = FileLock(home / "locks" / f"study-{OTHER}.lock", wait=False)
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        assert "report: claims 1681/1792" in text(pilot)  # in the list
+        await go_to(pilot, LIVE)
+        await press(pilot, "enter", "s")
+        for page in "245":
+            await press(pilot, page)
+            shown = text(pilot)
+            assert "A report is being made; it goes on without this window." in shown, shown
+            assert shown.count("1681/1792") == 2, page  # in the line of pages, too
+            assert "Nothing was tested yet" not in shown
+        lock.release()  # as when its process is killed
+        await until(pilot, lambda: "The report came to no end." in text(pilot))
+        assert "its process ended without a word" in text(pilot)
+
+
+# Doing
+
+
+@driven
+async def test_cancelling_asks_first(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, QUEUED)
+        await press(pilot, "x")
+        assert "Cancel this run?" in text(pilot)
+        await press(pilot, "n")
+        assert state(home, QUEUED) is State.QUEUED
+        await press(pilot, "x", "y")
+        await until(pilot, lambda: state(home, QUEUED) is State.CANCELLED)
+
+
+@driven
+async def test_runs_are_paused_and_cancelled_by_marks(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, LIVE)
+        await press(pilot, "space", "space", "p")
+        await until(pilot, lambda: state(home, LIVE) is State.PAUSING)
+        await until(pilot, lambda: state(home, QUEUED) is State.PAUSED)
+        await press(pilot, "x", "y")
+        await until(pilot, lambda: state(home, LIVE) is State.CANCELLING)
+        await until(pilot, lambda: state(home, QUEUED) is State.CANCELLED)
+
+
+@driven
+async def test_what_cannot_be_done_is_told(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "R")
+        await until(pilot, lambda: "no run here is in" in text(pilot))
+
+
+@driven
+async def test_tags_are_given_shown_and_taken_away(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "t", *"keep", "enter")
+        await until(pilot, lambda: "#keep" in text(pilot))
+        await press(pilot, "t", *"keep", "enter")
+        await until(pilot, lambda: "#keep" not in text(pilot))
+
+
+@driven
+async def test_a_note_is_written_shown_and_taken_away(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "N", *"ask", "enter", *"Bo", "ctrl+s")
+        await until(pilot, lambda: pilot.app.browse.note(DONE) == "ask\nBo")  # type: ignore[attr-defined]
+        await press(pilot, "enter", "5")
+        await until(pilot, lambda: "ask; Bo" in text(pilot))
+        await press(pilot, "N", "ctrl+a", "x", "escape")  # which keeps it as it was
+        assert pilot.app.browse.note(DONE) == "ask\nBo"  # type: ignore[attr-defined]
+        await press(pilot, "s", "N", *"on the study", "ctrl+s")
+        await until(pilot, lambda: pilot.app.browse.note(STUDY))  # type: ignore[attr-defined]
+
+
+@driven
+async def test_archived_runs_leave_the_list_and_come_back(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "a")
+        await until(pilot, lambda: "3 of 4 by study" in text(pilot))
+        assert DONE not in listed(pilot)
+        await press(pilot, "slash", *"tag", "colon", *"archived", "enter")
+        await until(pilot, lambda: listed(pilot) == [DONE])
+        await press(pilot, "down", "a", "escape")
+        await until(pilot, lambda: DONE in listed(pilot) and len(listed(pilot)) == 4)
+
+
+@driven
+async def test_deleting_asks_twice_and_leaves_what_is_at_work(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, LIVE)
+        await press(pilot, "D")
+        await until(pilot, lambda: told(pilot, f"run {LIVE} is at work; cancel it first"))
+        await go_to(pilot, DONE)
+        await press(pilot, "space", "space", "D")  # it and the failed one below: the whole study
+        await until(pilot, lambda: "2 runs, 1 study" in text(pilot))
+        await press(pilot, "y", *"3", "enter")
+        await until(pilot, lambda: told(pilot, "nothing was deleted"))
+        await press(pilot, "D")
+        await until(pilot, lambda: "Delete?" in text(pilot))
+        await press(pilot, "y", *"2", "enter")
+        await until(pilot, lambda: listed(pilot) == [LIVE, QUEUED])
+    with Store.open(home, read_only=True) as store:
+        assert [study.id for study in store.studies()] == [OTHER]
+
+
+@driven
+async def test_a_report_is_exported_to_the_current_folder(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "e")
+        await until(pilot, lambda: "written:" in text(pilot))
+    assert "waterbird" in (tmp_path / f"report-{DONE}.md").read_text()
+
+
+@driven
+async def test_read_only_offers_nothing_that_changes(home: Path) -> None:
+    async with dashboard(home, read_only=True).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        bar = text(pilot).splitlines()[-1]
+        assert "Cancel" not in bar and "New" not in bar and "Filter" in bar
+        assert "read-only" in text(pilot)
+        await go_to(pilot, QUEUED)
+        await press(pilot, "x", "n", "p", "t")
+        assert isinstance(pilot.app.screen, HomeScreen)
+        assert state(home, QUEUED) is State.QUEUED
+
+
+def test_a_line_in_one_style_has_it() -> None:
+    [segment, *_] = strip_of(Text("Evidence", style="bold"), 20)
+    assert segment.style is not None and segment.style.bold
+
+
+# The form
+
+
+@driven
+async def test_the_form_checks_completes_and_estimates(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "n")
+        form = pilot.app.screen.query_one(Form)
+        await press(pilot, *"bias")
+        await until(pilot, lambda: "lab:birds-biased" in text(pilot))
+        await press(pilot, "tab")
+        assert form["classifier"].value == "lab:birds-biased"
+        await until(pilot, lambda: "tab waterbird" in text(pilot))
+        await press(pilot, *"landb", "tab")
+        assert form["class_name"].value == "landbird"
+        await until(pilot, lambda: "start 3 runs, up to" in text(pilot))
+        await press(pilot, "backspace", "9")
+        await until(pilot, lambda: "9 runs" in text(pilot))
+        form.go_to("steps")
+        await press(pilot, *"many")
+        await until(pilot, lambda: form["steps"].wrong)
+        assert "steps: 'many' refused" in text(pilot)
+        await press(pilot, "ctrl+u", *"7")
+        await until(pilot, lambda: "preset: 24" in text(pilot))
+        form.go_to("stop")
+        await press(pilot, "right", "right")
+        assert form["stop"].value == "hits"
+        await press(pilot, "f3")  # only what differs
+        assert "temperature" not in text(pilot) and "stop" in text(pilot)
+
+
+@driven
+async def test_a_run_starts_again_from_its_settings(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "n")
+        assert isinstance(pilot.app.screen, NewRunScreen)
+        form = pilot.app.screen.query_one(Form)
+        assert form["classifier"].value == "lab:birds-biased"
+        assert form["steps"].value == "60"
+        assert form["batch"].value == ""  # as the preset has it
+
+
+def test_fuzzy_search_ranks_the_nearest_first() -> None:
+    known = ["lab:birds-balanced", "lab:birds-biased", "lab:objects"]
+    assert fuzzy("bias", known)[0] == "lab:birds-biased"
+    assert fuzzy("lbbi", known)[:2] == ["lab:birds-biased", "lab:birds-balanced"]
+    assert fuzzy("objcts", known)[0] == "lab:objects"
+    assert fuzzy("", known) == known
+    assert fuzzy("zzz", known) == []
+
+
+# Keys
+
+
+def test_the_reference_of_keys_is_the_registrys() -> None:
+    path = Path(__file__).parents[3] / "docs" / "keys.md"
+    assert path.read_text() == actions.reference(), (
+        "python -m dexter_tui.dashboard.actions > docs/keys.md"
+    )
+
+
+@pytest.mark.parametrize("place", actions.PLACES)
+def test_a_place_has_each_key_once(place: str) -> None:
+    keys = [key for action in actions.of(place) for key in action.keys.split(",")]
+    assert keys
+    assert len(keys) == len(set(keys))
+
+
+@driven
+async def test_help_tells_the_keys_of_the_screen_and_the_focused_widget(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "question_mark")
+        assert isinstance(pilot.app.screen, HelpScreen)
+        shown = text(pilot)
+        assert "List of runs" in shown and "Open the selected run or study." in shown
+        await press(pilot, "escape")
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "question_mark")
+        assert "Play the run from the cursor" in text(pilot)
+
+
+@driven
+async def test_the_palette_finds_actions(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "ctrl+p", *"revers")
+        await until(pilot, lambda: "Turn the order round." in text(pilot))
+        await press(pilot, "enter")
+        await until(pilot, lambda: "by study reversed" in text(pilot))
+
+
+@driven
+async def test_jump_mode_goes_to_a_panel(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash", "ctrl+o")
+        assert " s " in text(pilot)
+        await press(pilot, "s")
+        assert isinstance(pilot.app.screen.focused, RunList)
+
+
+@driven
+async def test_other_keys_can_be_given(home: Path) -> None:
+    async with dashboard(home, keys={"home.cancel": "f9"}).run_test(
+        notifications=True, size=WIDE
+    ) as pilot:
+        await settle(pilot)
+        await go_to(pilot, QUEUED)
+        await press(pilot, "x")
+        assert isinstance(pilot.app.screen, HomeScreen)
+        await press(pilot, "f9")
+        assert "Cancel this run?" in text(pilot)
+
+
+@driven
+async def test_a_click_selects_and_the_key_bar_can_be_clicked(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await pilot.click(RunList, offset=(10, 6))
+        await settle(pilot)
+        runs = pilot.app.screen.query_one(RunList)
+        assert runs.index == 4
+        await pilot.click("KeyBar", offset=(3, 0))
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+
+
+# Looks
+
+
+@pytest.mark.parametrize("theme", themes.ORDER)
+@driven
+async def test_every_theme_draws_every_screen(home: Path, theme: str) -> None:
+    async with dashboard(home, theme=theme).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "2", "s", "2")
+        assert "confirmed" in text(pilot)
+        await press(pilot, "f2")
+        assert pilot.app.theme != theme
+
+
+@driven
+async def test_ascii_shows_nothing_else(home: Path) -> None:
+    async with dashboard(home, ascii=True).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        for keys in ((), ("enter",), ("2",), ("3",), ("s",), ("2",), ("question_mark",)):
+            await press(pilot, *keys)
+            assert text(pilot).isascii(), re.findall(r"[^\x00-\x7f]", text(pilot))
+
+
+@driven
+async def test_pictures_can_be_turned_off(home: Path) -> None:
+    async with dashboard(home, images="off").run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        assert "▀" not in text(pilot)
+        await press(pilot, "enter", "3")
+        assert "▀" not in text(pilot)
+
+
+@driven
+async def test_with_low_bandwidth_previews_come_on_a_key_alone(home: Path) -> None:
+    async with dashboard(home, low_bandwidth=True).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        assert "▀" not in text(pilot)
+        assert "v: load" in text(pilot)
+        await press(pilot, "v")
+        assert "▀" in text(pilot)
+
+
+@driven
+async def test_demo_devices_say_that_they_are_invented(home: Path) -> None:
+    async with dashboard(home, demo_devices=2).run_test(notifications=True, size=WIDE) as pilot:
+        await until(pilot, lambda: "demo GPU1" in text(pilot))
+
+
+# What goes wrong
+
+
+HOSTILE = "sea\x1b[2J\x07[bold red]x[/] \u202eevil\u202c " + "w" * 10_000
+
+
+@pytest.mark.parametrize("size", SIZES)
+@driven
+async def test_hostile_strings_are_shown_as_they_are(home: Path, size: tuple[int, int]) -> None:
+    words = json.dumps([HOSTILE, "שלום", "<script>"])
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE classifier SET spec = ?, labels = ?", (HOSTILE, words))
+        connection.execute("UPDATE study SET class_name = ?", (HOSTILE,))
+        connection.execute("UPDATE run SET words = ?, prompt = ?", (words, HOSTILE))
+        connection.execute("UPDATE run SET error = ? WHERE state = 'failed'", (HOSTILE,))
+        connection.execute("UPDATE run SET config = '{}'")
+        connection.execute("UPDATE step SET words = ?, best_words = ?", (words, words))
+        connection.execute("UPDATE prompt SET words = ?, text = ?", (words, HOSTILE))
+        connection.execute("UPDATE frame SET prompt = ?, predicted_class = 99", (HOSTILE,))
+        connection.execute("UPDATE claim SET concept = ?", (HOSTILE,))
+        connection.execute("UPDATE caption SET text = ?", (HOSTILE,))
+        connection.execute("UPDATE report SET markdown = ?", (HOSTILE,))
+        connection.execute("INSERT INTO tag (run_id, name) VALUES (?, ?)", (DONE, HOSTILE))
+        connection.execute(
+            "INSERT INTO note (of, text, updated_at) VALUES (?, ?, ?)",
+            (DONE, f"{HOSTILE}\n{HOSTILE}", shown_store.TIME),
+        )
+    (home / "runs" / DONE / "log").write_bytes(HOSTILE.encode() + b"\xff\xfe\n" * 50)
+    async with dashboard(home).run_test(notifications=True, size=size) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        pages = [("enter",), *((key,) for key in "23456"), ("s",), *((key,) for key in "23456")]
+        for keys in ((), *pages):
+            await press(pilot, *keys)
+            shown = text(pilot)
+            assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", shown), keys
+            assert len(shown.splitlines()) == size[1]
+        await press(pilot, "question_mark", "escape", "escape", "escape")
+        assert "[bold red]" in text(pilot)
+        await press(pilot, "N")
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text(pilot))
+        assert len(text(pilot).splitlines()) == size[1]
+    assert not (home / "dashboard.log").exists()  # nothing went wrong on the way
+
+
+@driven
+async def test_any_size_is_survived(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        for keys in ((), ("end", "up", "enter"), ("2",), ("3",), ("s",), ("2",)):
+            await press(pilot, *keys)
+            for size in ((1, 1), (20, 3), (300, 100), WIDE):
+                await pilot.resize_terminal(*size)
+                await settle(pilot)
+        assert "confirmed" in text(pilot)
+
+
+@driven
+async def test_a_picture_is_made_once_however_many_lines_wait_for_it(home: Path) -> None:
+    app = dashboard(home)
+    made: list[tuple[str, int]] = []
+    render = app.pictures.render
+
+    def counted(sha256: str, columns: int) -> list[Strip]:
+        made.append((sha256, columns))
+        return render(sha256, columns)
+
+    app.pictures.render = counted  # type: ignore[method-assign]
+    async with app.run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "enter", "3", "right", "left")
+    assert len(made) > 6
+    assert len(made) == len(set(made))
+
+
+@driven
+async def test_missing_and_damaged_pictures_are_told_in_their_place(home: Path) -> None:
+    for number, path in enumerate(sorted((home / "artifacts" / "sha256").glob("*/*"))):
+        if number % 2:
+            path.write_bytes(b"no picture")
+        else:
+            path.unlink()
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await until(pilot, lambda: "no picture:" in text(pilot))
+        await press(pilot, "enter", "3", "enter")
+        assert isinstance(pilot.app.screen, PictureScreen)
+
+
+@driven
+async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        for path in home.glob("store.sqlite*"):
+            path.unlink()
+        (home / "store.sqlite").write_bytes(b"not a database, " * 1000)
+        await until(pilot, lambda: told(pilot, "damaged or not a store"))
+        assert isinstance(pilot.app.screen, HomeScreen)
+
+
+@driven
+async def test_a_lost_run_is_shown_as_lost(tmp_path: Path) -> None:
+    home = shown_store.fill(tmp_path / "home")  # nobody holds the lock of the run at work
+    async with dashboard(home, read_only=True).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, LIVE)
+        assert "its process ended without a word" in text(pilot)
+    assert state(home, LIVE) is State.RUNNING  # looking changes nothing
+
+
+@driven
+async def test_a_study_that_was_removed_is_left(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        pilot.app.push_screen(StudyScreen("sgone0001"))
+        await until(pilot, lambda: "is not in the store any more" in text(pilot))
+        assert isinstance(pilot.app.screen, HomeScreen)
+        assert STUDY in text(pilot)

@@ -1,0 +1,433 @@
+"""Bundles and run folders: there and back again, byte by byte; what was changed stays out."""
+
+import io
+import itertools
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shown_store
+from hostile import HOSTILE, hostile_comparison
+from markdown_it import MarkdownIt
+from PIL import Image
+from shown_store import DONE, FAILED, STUDY
+
+from dexter_tui.exchange import bundle_reader
+from store import Store, StoreError, artifacts, comparison_records, study_records
+from store.upkeep import retention
+from store.upkeep.transfer import Chosen, gather
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = shown_store.copy(tmp_path / "home")
+    monkeypatch.setenv("DEXTER_HOME", str(path))
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def with_comparison(home: Path) -> str:
+    """A comparison of the store's first study with itself, with a picture of the bank."""
+    with Store.open(home) as store:
+        study = store.study(STUDY)
+        members = [
+            {"class_name": "waterbird", "position": at, "name": name, "class_index": 0,
+             "classifier_id": study.classifier_id, "config": {},
+             "study_id": STUDY if at == 0 else None}
+            for at, name in enumerate(("lab:birds-biased", "other"))
+        ]  # fmt: skip
+        found = comparison_records.add_comparison(
+            store, {"concepts": ["sea"]}, members, baseline="other"
+        )
+        ids = [member.id for member in comparison_records.members(store, found)]
+        buffer = io.BytesIO()
+        Image.radial_gradient("L").resize((128, 64)).convert("RGB").save(buffer, "PNG")
+        sheet = store.put_artifact(buffer.getvalue(), "image/png")
+        requests = [("a duck", 1), ("a duck with sea", 1)]
+        study_records.add_pictures(store, "g", requests, sha256=sheet, side=64)
+        context = {
+            "context": "class", "saturated": False, "control_mean": 0.4, "pairs": 1, "effect": 0.5,
+            "low": 0.1, "high": 0.9, "control_prompts": ["a duck"], "control_seeds": [1],
+            "treated_prompts": ["a duck with sea"], "seeds": [1], "control": [0.1],
+            "treated": [0.6],
+        }  # fmt: skip
+        claim = {
+            "concept": "sea", "slot": "background", "direction": 1, "sources": {}, "effect": 0.5,
+            "low": 0.1, "high": 0.9, "p": 0.001, "p_corrected": 0.01, "pairs": 1, "flips": 1,
+            "flip_low": 0.0, "flip_high": 1.0, "over_represented": False, "core": False,
+            "min_effect": 0.1, "verdict": "confirmed", "reason": None, "generator": "g",
+            "contexts": [context],
+        }  # fmt: skip
+        difference = {"a_id": ids[0], "b_id": ids[1], "effect": 0.5, "low": 0.1, "high": 0.9,
+                      "p": 0.001, "p_corrected": 0.01, "pairs": 1, "verdict": "differ"}  # fmt: skip
+        comparison_records.record_findings(
+            store,
+            found,
+            members={i: {"pictures": 2} for i in ids},
+            claims={ids[0]: [claim], ids[1]: [{**claim, "verdict": "refuted"}]},
+            differences=[{**difference, "concept": concept} for concept in ("snow", "sea")],
+            activations=[
+                {"member_id": i, "source_id": ids[0], "prompt": "p", "value": 0.5, "low": 0.4,
+                 "high": 0.6, "n": 50, "hits": 25, "mean": 0.5}
+                for i in ids
+            ],
+            disagreements=[{"a_id": ids[0], "b_id": ids[1], "rank": 1, "prompt": "a duck",
+                            "seed": 1, "a": 0.1, "b": 0.9}],
+            pictures=2, cross_pictures=0, drawn=2, generator="g",
+        )  # fmt: skip
+        retention.set_note(store, found, "for colleagues")
+        retention.set_note(store, DONE, "the best one")
+        retention.set_tag(store, [DONE], "keep", given=True)
+    return found
+
+
+def test_a_bundle_comes_back_the_same_from_an_empty_store(
+    home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = with_comparison(home)
+    assert cli("export", found, FAILED, "-o", tmp_path / "one").code == 0
+    assert cli("export", found, FAILED, "-o", tmp_path / "one.zip").code == 0
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "other"))
+    told = cli("import", tmp_path / "one", "--json")
+    assert told.code == 0, told.err
+    assert set(told.json["added"]) == {found, STUDY, DONE, FAILED}
+    assert cli("export", found, FAILED, "-o", tmp_path / "two").code == 0
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
+    assert cli("export", found, FAILED, "-o", tmp_path / "two.zip").code == 0
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    names = "report.md records.jsonl manifest.sha256 commands.md config.json environment.json"
+    assert set(names.split()) <= one.keys()
+    assert {
+        f"data/{n}.csv" for n in ["runs", "steps", "frames", "claims", "differences"]
+    } <= one.keys()
+    assert {f"plots/losses-{STUDY}.png", f"plots/claims-{found}-1.png"} <= one.keys()
+    assert "dexter-tui run --classifier lab:birds-biased" in one["commands.md"].decode()
+
+    again = cli("import", tmp_path / "one.zip", "--json").json
+    assert again["added"] == []
+    assert cli("doctor", "--json").json is not None
+    shown = cli("show", DONE, "--json").json
+    assert shown["words"] == ["water", "sea"]
+    assert len(shown["history"]) == 40
+    assert cli("query", "--search", "colleagues", "--json").json[0]["ref"] == found
+    assert cli("compare", found, "--json").json["differences"][0]["concept"] == "snow"
+    assert cli("export", found, "-o", tmp_path / "two").code == 2  # never over what is there
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def test_what_was_tampered_with_is_refused_and_nothing_is_written(
+    home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "bundle"
+    cli("export", DONE, "-o", source)
+    other = tmp_path / "other"
+    monkeypatch.setenv("DEXTER_HOME", str(other))
+    Store.open(other).close()
+    before = {path: data for path, data in contents(other).items() if "sqlite" not in path}
+    manifest = (source / "manifest.sha256").read_bytes()
+    outside = tmp_path / "outside.txt"
+    outside.write_text("mine")
+
+    def refused(change: Callable[[Path], object], said: str) -> None:
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(source, copy)
+        change(copy)
+        told = cli("import", copy)
+        assert told.code == 2, said
+        assert said in told.err
+        assert len(told.err.strip().splitlines()) == 1
+        with Store.open(other) as store:
+            assert store.runs() == []
+
+    def rewrite(copy: Path, name: str, data: bytes) -> None:
+        """Change a file, and the manifest so that it fits."""
+        lines = (copy / "manifest.sha256").read_text().splitlines()
+        kept = [line for line in lines if not line.endswith(f"  {name}")]
+        (copy / name).write_bytes(data)
+        kept.append(f"{artifacts.digest(data)}  {name}")
+        (copy / "manifest.sha256").write_text("\n".join(kept) + "\n")
+
+    for at in (0, 63, 64, 66, len(manifest) // 2, len(manifest) - 1):
+        changed = flipped(manifest, at)
+        refused(lambda copy, c=changed: (copy / "manifest.sha256").write_bytes(c), "")
+    for name in ("report.md", "records.jsonl", "data/steps.csv"):
+        data = (source / name).read_bytes()
+        refused(
+            lambda copy, n=name, d=data: (copy / n).write_bytes(flipped(d, len(d) // 2)),
+            "it was changed",
+        )
+    refused(lambda copy: (copy / "report.md").unlink(), "report.md is missing")
+    refused(lambda copy: (copy / "extra.txt").write_text("x"), "not in its manifest")
+    refused(lambda copy: (copy / "manifest.sha256").unlink(), "")
+    refused(
+        lambda copy: (copy / "manifest.sha256").write_bytes(
+            manifest + f"{'0' * 64}  ../outside.txt\n".encode()
+        ),
+        "refused",
+    )
+    refused(
+        lambda copy: (copy / "manifest.sha256").write_bytes(
+            manifest + f"{'0' * 64}  {outside}\n".encode()
+        ),
+        "refused",
+    )
+    refused(lambda copy: (copy / "link.md").symlink_to(outside), "is a link")
+    records = (source / "records.jsonl").read_text()
+    for old, new, said in (
+        (DONE, "../../evil", "no id of a run"),
+        ('"step": 7,', '"step": "x",', "cannot be read"),
+        ('"state": "succeeded"', '"state": "running"', "only ended runs"),
+        ('{"', "[", "no JSON"),
+        ('"record": "tag"', '"record": "alembic_version"', ""),
+        ('"steps_done": 40', '"steps_done": 99999999999999999999999', ""),
+    ):
+        if old in records:
+            changed_text = records.replace(old, new).encode()
+            refused(lambda copy, c=changed_text: rewrite(copy, "records.jsonl", c), said)
+    assert outside.read_text() == "mine"
+    after = {path: data for path, data in contents(other).items() if "sqlite" not in path}
+    assert all(name.split("/")[0] in ("artifacts", "thumbnails", "locks") or name in before
+               for name in after)  # fmt: skip
+
+    archive = tmp_path / "evil.zip"
+    with zipfile.ZipFile(archive, "w") as written:
+        for name, data in contents(source).items():
+            written.writestr(name, data)
+        written.writestr("../outside.txt", "theirs")
+    told = cli("import", archive)
+    assert (told.code, "refused" in told.err) == (2, True)
+    (tmp_path / "broken.zip").write_bytes(archive.read_bytes()[:-40])
+    assert cli("import", tmp_path / "broken.zip").code == 2
+    assert cli("import", outside).code == 2
+    assert cli("import", tmp_path / "nothing").code == 2
+    assert outside.read_text() == "mine"
+
+
+def test_another_run_of_the_same_id_is_left_alone(home: Path, tmp_path: Path) -> None:
+    from dexter_tui.exchange import bundle_writer
+
+    with Store.open(home) as store:
+        records, _ = gather(store, Chosen(store, [DONE]))
+        files = bundle_writer.contents(store, [DONE])
+        for record in records:
+            if record["record"] == "run":
+                record["config_hash"] = "another"
+        files["records.jsonl"] = "".join(json.dumps(r) + "\n" for r in records).encode()
+        del files["manifest.sha256"]
+        files["manifest.sha256"] = bundle_writer.manifest(files)
+        bundle_writer.write_folder(files, tmp_path / "bundle")
+        with pytest.raises(StoreError, match="another of this id"):
+            bundle_reader.bring_in(store, tmp_path / "bundle")
+
+
+def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    found = with_comparison(home)
+    cli("export", found, "-o", tmp_path / "bundle")
+    text = (tmp_path / "bundle" / "report.md").read_text()
+    tokens = [t for b in MarkdownIt("gfm-like").parse(text) for t in (b, *(b.children or ()))]
+    sources = [t.attrGet("src") for t in tokens if t.type == "image"]
+    links = [t.attrGet("href") for t in tokens if t.type == "link_open"]
+    assert len(sources) > 5 and len(links) == 4
+    for target in (*sources, *links):
+        assert (tmp_path / "bundle" / str(target)).is_file(), target
+    for picture in (tmp_path / "bundle").rglob("*.png"):
+        Image.open(picture).load()
+    levels = [int(t.tag[1]) for t in tokens if t.type == "heading_open"]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+    assert cli("export", found, "-o", tmp_path / "page.html").code == 0
+    page = (tmp_path / "page.html").read_text()
+    seen: list[tuple[str, dict[str, str | None]]] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            seen.append((tag, dict(attrs)))
+
+    Reader().feed(page)
+    images = [attrs for tag, attrs in seen if tag == "img"]
+    assert len(images) >= len(sources) - 1
+    assert all(str(attrs["src"]).startswith("data:image/png;base64,") for attrs in images)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in seen}
+
+
+def test_hostile_text_is_shown_as_text_in_the_html(
+    tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "own"))
+    found = hostile_comparison(tmp_path / "own")
+    assert cli("export", found, "-o", tmp_path / "page.html").code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not set(page) & {"\x1b", "\u202e"}
+    assert cli("export", found, "-o", tmp_path / "bundle").code == 0
+    assert HOSTILE[0] not in (tmp_path / "bundle" / "commands.md").read_text()
+
+
+def reference_run(folder: Path) -> Path:
+    """A run folder as the public code writes it."""
+    run = folder / "291_20251128-170559-babd0823"
+    (run / "frames").mkdir(parents=True)
+    args = {"class_to_activate": 291, "classifier": "robust50", "optim_steps": 100, "lr": 0.1,
+            "mask_type": "multi_mask", "bs": 1, "seed": 3, "api_key": "sk-secret",
+            "vlm_id": "llava:13b", "llm_id": "gpt-oss:120b", "prefix": ""}  # fmt: skip
+    (run / "args.json").write_text(json.dumps(args))
+    words = [
+        ("lion", "mane", "grass", "sun", "eye", "rock"),
+        ("cat", "mane", "dust", "sky", "a", "b"),
+    ]
+    (run / "pred_words.txt").write_text("".join(f"{w}\n" for w in words) + "not a tuple\n")
+    prompt = " a picture of a {} with {} and {} and {} and {} and {}."
+    (run / "291_prompt.txt").write_text(
+        "".join(
+            f"Step prompt:  {prompt.format(*w)}\nTarget prompt: {prompt.format(*w)}\n{'*' * 50}\n"
+            for w in words
+        )
+    )
+    for number in (4, 12):
+        Image.new("RGB", (32, 32), (number, 9, 9)).save(run / "frames" / f"{number}.png")
+    rule = "-" * 22
+    (run / "caption.txt").write_text(f"A lion.\n{rule}\nA cat\nin dust.\n{rule}\n")
+    (run / "report.txt").write_text("### lion\nIt looks for **manes**.\n")
+    best = "a picture of a lion with mane and grass and sun and eye and rock"
+    (run / "as_dexter_prompts.txt").write_text(
+        f"Best Activation Score Prompt: {best} - 0.87\n{best} - 0.87\nother - 0.5\n"
+    )
+    (run / "as_captions.txt").write_text(
+        "Best Activation Score Caption: A lion. - 0.9\nA lion. - 0.9\n"
+    )
+    return run
+
+
+def test_a_run_folder_of_the_public_code_comes_in_and_goes_out(
+    tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "own"))
+    run = reference_run(tmp_path)
+    told = cli("import", run, "--json")
+    assert told.code == 0, told.err
+    study, run_id = told.json["added"]
+    shown = cli("show", run_id, "--json").json
+    assert shown["words"] == ["lion", "mane", "grass", "sun", "eye", "rock"]
+    assert shown["activation_score"]["value"] == 0.87
+    assert shown["activation_score"]["low"] < 0.87 < shown["activation_score"]["high"]
+    assert len(shown["history"]) == 2
+    assert len(shown["pictures"]) == 2
+    assert shown["class_name"].startswith("lion")
+    found = cli("show", study, "--json").json
+    assert {c["text"] for c in found["captions"]} == {"A lion.", "A cat\nin dust."}
+    assert found["reports"][0]["author"] == "gpt-oss:120b"
+    for file in (tmp_path / "own").rglob("*"):
+        assert not file.is_file() or b"sk-secret" not in file.read_bytes(), file
+    assert cli("import", run, "--json").json == {"added": [], "known": [study, run_id]}
+
+    assert cli("export", run_id, "-o", tmp_path / "out", "--as", "reference").code == 0
+    [written] = (tmp_path / "out").iterdir()
+    assert written.name.startswith("291_20251128-170559-")
+    args = json.loads((written / "args.json").read_text())
+    assert (args["class_to_activate"], args["classifier"], args["seed"]) == (291, "robust50", 3)
+    assert "api_key" not in args
+    theirs = (run / "pred_words.txt").read_text().splitlines()[:2]
+    assert (written / "pred_words.txt").read_text().splitlines() == theirs
+    for name in ("291_prompt.txt", "report.txt", "as_dexter_prompts.txt", "as_captions.txt"):
+        assert (written / name).read_text() == (run / name).read_text(), name
+    assert len(list((written / "frames").iterdir())) == 2
+    assert cli("export", run_id, "-o", tmp_path / "page.md").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("args.json", "{", "no JSON"),
+        ("args.json", "[]", "not a set of options"),
+        ("args.json", '{"class_to_activate": 5000}', "class 5000"),
+        ("args.json", '{"class_to_activate": "x"}', "args.json"),
+        ("args.json", '{"mask_type": "both"}', "mask_type"),
+        ("frames/4.png", "no picture", "not a readable"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_refused(
+    tmp_path: Path, cli: Callable[..., Any], name: str, text: str, said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "own"))
+    run = reference_run(tmp_path)
+    (run / name).write_text(text)
+    told = cli("import", run)
+    assert told.code == 2
+    assert said in told.err
+    assert len(told.err.strip().splitlines()) == 1
+
+
+# Retention
+
+
+def test_deleting_asks_twice_and_takes_what_nothing_else_needs(
+    home: Path, cli: Callable[..., Any]
+) -> None:
+    with Store.open(home) as store:
+        before = len(store.runs())
+        frames = store.frames(DONE)
+    assert cli("delete", DONE).code == 2  # nobody to ask
+    told = cli("delete", DONE, "--yes")
+    assert (told.code, "--really" in told.err) == (2, True)
+    with Store.open(home) as store:
+        assert len(store.runs()) == before
+    told = cli("delete", DONE, "--yes", "--really", "--json")
+    assert told.code == 0, told.err
+    with Store.open(home) as store:
+        assert len(store.runs()) == before - 1
+        assert store.study(STUDY)
+        others = {f.sha256 for run in store.runs() for f in store.frames(run.id)}
+        for sha256 in {frame.sha256 for frame in frames}:
+            assert store.artifact_path(sha256).exists() is (sha256 in others)
+    assert not (home / "runs" / DONE).exists()
+    assert cli("delete", FAILED, "--yes", "--really").code == 0
+    assert (
+        cli("query", f"select * from studies_summary where study_id = '{STUDY}'", "--json").json
+        == []
+    )
+    assert "no study" in cli("show", STUDY).err
+    troubles = [f for f in cli("doctor", "--json").json if f["check"] == "store"]
+    assert all(f["status"] != "error" for f in troubles)
+
+
+def test_a_study_in_a_comparison_stays(home: Path, cli: Callable[..., Any]) -> None:
+    found = with_comparison(home)
+    told = cli("delete", STUDY, "--yes", "--really")
+    assert (told.code, found in told.err) == (2, True)
+    assert cli("delete", found, STUDY, "--yes", "--really").code == 0
+    assert cli("compare", "--json").json == []
+
+
+def test_archived_runs_leave_the_lists_and_come_back(home: Path, cli: Callable[..., Any]) -> None:
+    listed = lambda *more: {run["id"] for run in cli("runs", "--json", *more).json}  # noqa: E731
+    before = listed()
+    assert cli("archive", DONE, DONE).code == 0
+    assert listed() == before - {DONE}
+    assert listed("--archived") == before
+    assert cli("archive", DONE, "--back").code == 0
+    assert listed() == before
+    assert cli("tag", DONE, "--name", "a b").code == 2
+    assert cli("note", DONE, "look\x1b here").out == "look� here\n"
+    assert cli("note", DONE).out == "look� here\n"
+    assert cli("note", DONE, "").out == ""

@@ -1,0 +1,386 @@
+"""What a run found survives whatever happens to the store, and the store can be put right."""
+
+import io
+import os
+import random
+import sqlite3
+from contextlib import closing
+
+import pytest
+import sqlalchemy as sa
+from PIL import Image
+from sqlalchemy.engine.interfaces import CacheStats
+
+from dexter_tui.jobs import recorder as recording
+from dexter_tui.jobs.recorder import Recorder
+from store import State, Store, StoreError, study_records
+from store.journal.run_journal import Journal
+from store.upkeep import health
+
+
+def picture(seed):
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (64, 64), random.Random(seed).randbytes(64 * 64 * 3)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def new_run(store, seed=0):
+    classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
+    study = store.ensure_study(classifier, "a", 0, {"template": "a [MASK]"})
+    return store.add_run(study, seed, {"steps": 20, "device": "cpu"}, priority=3)
+
+
+def step(number):
+    return {"step": number, "losses": {"total": float("nan")}, "words": ["sea", "owl"]}
+
+
+def frame(recorder, seed, kind="preview"):
+    recorder.frame(
+        picture(seed),
+        kind=kind,
+        step=seed if kind == "preview" else 0,
+        seed=seed,
+        prompt="a sea",
+        predicted_class=0,
+        target_probability=0.5,
+        hit=True,
+    )
+
+
+def record(store, run, upto=20, *, end=True):
+    """What a worker writes of a run."""
+    recorder = Recorder(store, run)
+    recorder.start(run)
+    recorder.state(State.RUNNING)
+    recorder.fields(device="cpu", steps_total=20, seed_ranges={"score": [1, 5]})
+    for number in range(1, upto + 1):
+        recorder.step(step(number))
+        if number % 5 == 0:
+            frame(recorder, number)
+            assert recorder.flush(30.0)
+    if end:
+        recorder.prompts([{"words": ["sea"], "text": "a sea", "mean_loss": 0.5, "pictures": 16}])
+        recorder.fields(words=("sea",), prompt="a sea", score_value=0.5)
+        frame(recorder, 99, kind="frame")
+        recorder.state(State.SUCCEEDED, seconds=1.5)
+        recorder.settle(lambda: False)
+        store.release(run.id)
+    return recorder
+
+
+def rows(home):
+    """All that the store holds of runs, but for signs of life and the numbering of rows."""
+    signs = {"heartbeat_at", "promise", "journal_entries"}
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection:
+        connection.row_factory = sqlite3.Row
+        return {
+            table: sorted(
+                tuple(
+                    (name, value)
+                    for name, value in dict(row).items()
+                    if name not in signs
+                    # A picture that two runs have was first made by the one that came first.
+                    and (table, name) not in {("frame", "id"), ("artifact", "created_at")}
+                )
+                for row in connection.execute(f"SELECT * FROM {table}")
+            )
+            for table in ("classifier", "study", "run", "step", "prompt", "frame", "artifact")
+        }
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(recording, "RETRY_SECONDS", 0.0)
+
+
+def test_a_torn_journal_is_read_up_to_the_tear_and_written_on(tmp_path):
+    journal = Journal(tmp_path)
+    entries = [{"kind": "steps", "rows": [step(n)], "word": "æ\n\u2028"} for n in range(3)]
+    written = journal.append(entries)
+    data = journal.path.read_bytes()
+    ends = [n + 1 for n, byte in enumerate(data) if byte == 10]
+    for cut in sorted({*range(0, len(data), 9), *ends, *(end - 1 for end in ends)}):
+        journal.path.write_bytes(data[:cut])
+        whole = sum(end <= cut for end in ends)
+        torn = Journal(tmp_path)
+        assert [entry["n"] for entry in torn.read()] == [0, 1, 2][:whole]
+        assert torn.last() == (whole - 1 if whole else None)
+        torn.append(entries[whole:])
+        assert [entry["n"] for entry in Journal(tmp_path).read()] == [0, 1, 2]
+    journal.path.write_bytes(data[: ends[0]] + b"\0" * 100 + data[ends[1] :])
+    assert [entry["n"] for entry in Journal(tmp_path).read()] == [0]
+    assert [entry["word"] for entry in written] == ["æ\n\u2028"] * 3
+
+
+def test_the_last_entry_is_found_however_long(tmp_path):
+    journal = Journal(tmp_path)
+    journal.append([{"kind": "steps"}, {"kind": "steps", "text": "x" * 200_000}])
+    assert journal.last() == 1
+    journal.append([{"kind": "steps"}])
+    assert journal.last() == 2
+
+
+def test_a_store_is_rebuilt_from_journals(tmp_path):
+    with Store.open(tmp_path) as store:
+        runs = [new_run(store, seed) for seed in range(4)]
+        record(store, store.claim_run())
+        record(store, store.claim_run(), upto=10, end=False)
+        store.release(runs[1])
+        store.reconcile()
+        record(store, store.claim_run())  # again, and to the end
+        store.claim_run()
+        store.release(runs[2])
+        before = rows(tmp_path)
+        assert [store.run(run).state for run in runs[:2]] == [State.SUCCEEDED] * 2
+    (tmp_path / "store.sqlite").unlink()
+    rebuilt = health.rebuild(tmp_path)
+    assert sorted(rebuilt.runs) == sorted(runs)
+    assert sorted(rebuilt.paused) == sorted(runs[2:])
+    assert rebuilt.moved is None
+    after = rows(tmp_path)
+    for table in ("classifier", "study", "step", "prompt", "frame", "artifact"):
+        assert after[table] == before[table], table
+    # How often a run died, and when it was claimed, only the store knew.
+    lost = {"fruitless", "progress", "started_at", "ended_at", "error"}
+
+    def ended(found):
+        of_run = [dict(row) for row in found["run"]]
+        return [
+            {name: value for name, value in row.items() if name not in lost}
+            for row in of_run
+            if row["id"] in runs[:2]
+        ]
+
+    assert ended(after) == ended(before)
+    assert health.rebuild(tmp_path).runs == []
+    assert rows(tmp_path) == after
+
+
+def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
+    claim = {
+        "concept": "sea", "slot": "background", "direction": 1, "sources": {"words": ["r1"]},
+        "effect": 0.4, "low": 0.3, "high": 0.5, "p": 0.001, "p_corrected": 0.01, "pairs": 2,
+        "flips": 1, "flip_low": 0.1, "flip_high": 0.9, "over_represented": True, "core": False,
+        "min_effect": 0.1, "verdict": "confirmed", "generator": "key",
+    }  # fmt: skip
+    pairs = {
+        "context": "class", "saturated": False, "control_mean": 0.2, "pairs": 2, "effect": 0.4,
+        "control_prompts": ["a"], "treated_prompts": ["b"], "control_seeds": [1, 2],
+        "seeds": [1, 2], "control": [0.1, 0.3], "treated": [0.6, 0.6],
+    }  # fmt: skip
+    tables = ("report", "claim", "evidence", "caption", "attribution", "score", "stage", "tag")
+
+    def found():
+        with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+            return {t: connection.execute(f"SELECT * FROM {t}").fetchall() for t in tables}
+
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+        record(store, store.claim_run())
+        study = store.run(run).study_id
+        study_records.replace_claims(store, study, [{**claim, "contexts": [pairs]}] * 2)
+        [picture] = study_records.hit_frames(store, study)
+        study_records.add_caption(
+            store, picture.sha256, model="eyes", prompt_hash="h", text="a \u2028 duck"
+        )
+        word = {"position": 0, "word": "sea", "prompt": "a sea", "subsets": 4, "seeds": 2}
+        numbers = ("leave_one_out", "leave_one_out_low", "leave_one_out_high", "weight", "low")
+        numbers += ("high", "r2", "r2_low", "r2_high")
+        study_records.set_attribution(store, run, [{**word, **dict.fromkeys(numbers, 0.5)}])
+        score = {"kind": "prompt", "text": "a sea", "value": 0.5, "low": 0.1, "high": 0.9}
+        study_records.replace_scores(store, study, [{**score, "n": 4, "hits": 2}])
+        study_records.set_stage(store, study, "claims", "done", done=3, total=3)
+        told = {"markdown": "**the sea**", "body": {"title": "æ"}}
+        study_records.add_report(store, study, author="evidence", **told)
+        store.keep_study(study)
+        assert store.toggle_tag([run], "keep")  # a user's own word is kept at once
+        before = found()
+        assert all(before.values())
+    (tmp_path / "store.sqlite").unlink()
+    assert health.rebuild(tmp_path).studies == [study]
+    assert found() == before
+    assert health.rebuild(tmp_path).studies == []
+    assert found() == before
+
+
+def test_a_damaged_store_is_moved_aside_and_rebuilt(tmp_path):
+    with Store.open(tmp_path) as store:
+        new_run(store)
+        record(store, store.claim_run())
+        before = rows(tmp_path)
+    with (tmp_path / "store.sqlite").open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(4096 * 20))
+    rebuilt = health.rebuild(tmp_path)
+    assert rebuilt.moved is not None and rebuilt.moved.exists()
+    assert rows(tmp_path)["step"] == before["step"]
+    with Store.open(tmp_path) as store:
+        assert health.examine(store) == []
+
+
+def test_a_locked_store_stops_no_run(tmp_path):
+    with Store.open(tmp_path, patience=0.05) as store:
+        new_run(store)
+        recorder = record(store, store.claim_run(), upto=5, end=False)
+        with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for number in range(6, 11):
+                recorder.step(step(number))
+                assert recorder.flush(30.0)  # it is in the journal
+            run = store.runs()[0]
+            assert len(store.steps(run.id)) == 5
+            other.execute("ROLLBACK")
+        recorder.step(step(11))
+        assert recorder.flush(30.0)
+        assert [row.step for row in store.steps(run.id)] == list(range(1, 12))
+
+
+def test_the_first_write_of_a_run_compiles_nothing_while_it_holds_the_lock(tmp_path):
+    compiled = []
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        if context.cache_hit is CacheStats.CACHE_MISS:
+            compiled.append(statement)
+
+    with Store.open(tmp_path) as store:
+        new_run(store)
+        recorder = Recorder(store, store.claim_run())
+        recorder.flush()  # the first sign of life, without anything found
+        recorder.step(step(1))
+        frame(recorder, 1)
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            assert recorder.flush(30.0)
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        run = store.runs()[0]
+        assert len(store.steps(run.id)) == len(store.frames(run.id)) == 1
+    assert compiled == []
+
+
+def test_a_run_that_ended_while_the_store_was_locked_is_seen_to_have_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "END_PATIENCE", 0.0)
+    with Store.open(tmp_path, patience=0.05) as store:
+        new_run(store)
+        recorder = record(store, store.claim_run(), upto=5, end=False)
+        run = store.runs()[0]
+        with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            recorder.state(State.SUCCEEDED, seconds=2.0)
+            recorder.settle(lambda: False)
+            store.release(run.id)
+            other.execute("ROLLBACK")
+        assert store.run(run.id).state is State.RUNNING
+        assert store.reconcile() == []
+        assert (store.run(run.id).state, store.run(run.id).seconds) == (State.SUCCEEDED, 2.0)
+
+
+def test_a_store_that_was_moved_away_stops_no_run(tmp_path):
+    with Store.open(tmp_path) as store:
+        new_run(store)
+        recorder = record(store, store.claim_run(), upto=5, end=False)
+        run = store.runs()[0].id
+        away = tmp_path / "elsewhere.sqlite"
+        for suffix in ("", "-wal", "-shm"):
+            (tmp_path / f"store.sqlite{suffix}").rename(f"{away}{suffix}")
+        recorder.step(step(6))
+        assert recorder.flush(30.0)
+        with pytest.raises(StoreError, match="moved or removed"):
+            store.run(run)
+        # Somebody starts the program meanwhile: a new store, which learns of the run.
+        with Store.open(tmp_path) as fresh:
+            assert fresh.runs() == []
+            recorder.step(step(7))
+            assert recorder.flush(30.0)
+            assert [row.step for row in fresh.steps(run)] == list(range(1, 8))
+            assert fresh.run(run).state is State.RUNNING
+            assert fresh.reconcile() == []
+            recorder.state(State.SUCCEEDED)
+            recorder.settle(lambda: False)
+            assert fresh.run(run).state is State.SUCCEEDED
+
+
+def test_a_journal_that_lacks_what_the_store_has_is_written_anew(tmp_path):
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+        record(store, store.claim_run(), upto=10, end=False)
+        path = store.journal(run).path
+        path.write_bytes(path.read_bytes()[:-2000])
+        store.release(run)
+        store.reconcile()
+        record(store, store.claim_run())
+        before = rows(tmp_path)
+    (tmp_path / "store.sqlite").unlink()
+    health.rebuild(tmp_path)
+    for table in ("step", "prompt", "frame", "artifact"):
+        assert rows(tmp_path)[table] == before[table], table
+
+
+def test_doctor_finds_and_mends(tmp_path, monkeypatch):
+    with Store.open(tmp_path) as store:
+        runs = [new_run(store, seed) for seed in range(3)]
+        record(store, store.claim_run())
+        record(store, store.claim_run(), upto=10, end=False)
+        assert [t.kind for t in health.examine(store)] == []
+        store.release(runs[1])
+        frames = store.frames(runs[0])
+        store.artifact_path(frames[0].sha256).unlink()
+        store.artifact_path(frames[-1].sha256).write_bytes(b"not what it was")
+        (tmp_path / "locks" / "run-rnowhere.lock").touch()
+        leftover = tmp_path / "artifacts" / "sha256" / ".new-abc"
+        leftover.touch()
+        os.utime(leftover, (0, 0))
+        with closing(sqlite3.connect(store.path)) as connection, connection:
+            connection.execute("DELETE FROM run WHERE id = ?", (runs[2],))
+        found = health.examine(store)
+        kinds = ["missing run", "dead run", "artifact", "artifact", "leftover", "leftover"]
+        assert [trouble.kind for trouble in found] == kinds
+        assert not any(trouble.mended for trouble in found)
+        assert len(store.frames(runs[0])) == len(frames)
+        mended = health.examine(store, mend=True)
+        assert [trouble.kind for trouble in mended] == kinds
+        assert all(trouble.mended for trouble in mended)
+        assert health.examine(store) == []
+        assert store.run(runs[1]).state is State.QUEUED
+        assert store.run(runs[2]).state is State.PAUSED
+        # Two pictures are gone; preview 5 and 10 of the second run are those of the first.
+        assert len(store.frames(runs[0])) == len(frames) - 2
+        assert list((tmp_path / "damaged").iterdir())
+
+
+def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
+    with Store.open(tmp_path) as store:
+        runs = [new_run(store, seed) for seed in range(2)]
+        record(store, store.claim_run())
+        kept = store.frames(runs[0])[0].sha256
+        idle = store.put_artifact(picture(1000), "image/png")
+        for run in runs:
+            (store.run_folder(run) / "checkpoint.pt").write_bytes(b"1234")
+        orphan = tmp_path / "artifacts" / "sha256" / "ab" / ("ab" * 32)
+        orphan.parent.mkdir(exist_ok=True)
+        orphan.touch()
+        checkpoint = store.run_folder(runs[0]) / "checkpoint.pt"
+        assert health.collect(store, dry_run=True).files == [checkpoint]  # the others are young
+        monkeypatch.setattr(health, "YOUNG_SECONDS", -1.0)
+        told = health.collect(store, dry_run=True)
+        assert set(told.files) == {checkpoint, orphan, store.artifact_path(idle)}
+        assert checkpoint.exists()
+        assert health.collect(store).bytes == told.bytes
+        assert not any(path.exists() for path in told.files)
+        assert (store.run_folder(runs[1]) / "checkpoint.pt").exists()
+        assert store.read_artifact(kept)
+        assert health.examine(store) == []
+
+
+def test_a_backup_is_whole_while_others_write(tmp_path):
+    with Store.open(tmp_path / "home") as store:
+        new_run(store)
+        record(store, store.claim_run())
+        path = health.back_up(store, tmp_path / "copy.sqlite")
+        with pytest.raises(StoreError, match="is there already"):
+            health.back_up(store, path)
+        with pytest.raises(StoreError, match="no such folder"):
+            health.back_up(store, tmp_path / "nowhere" / "copy.sqlite")
+        (tmp_path / "again").mkdir()
+        path.rename(tmp_path / "again" / "store.sqlite")
+        assert rows(tmp_path / "again") == rows(tmp_path / "home")

@@ -1,0 +1,360 @@
+"""The store of several processes, and of processes and disks that fail."""
+
+import io
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from store import State, Store, StoreError
+
+spawn = multiprocessing.get_context("spawn")
+# Children of a process that has imported the store and opened none: as clean, and sooner there.
+forkserver = multiprocessing.get_context("forkserver")
+forkserver.set_forkserver_preload(["store", "alembic.command", "pytest"])
+NOBODY = 65534
+
+
+class Children:
+    """Processes that a test starts; their reports come one after another, none outlives it."""
+
+    def __init__(self):
+        self.started = []
+
+    def start(self, target, *arguments, context=forkserver):
+        """Start `target(send, *arguments)` in a process: it and the end to receive from."""
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=target, args=(send.send, *arguments), daemon=True)
+        process.start()
+        send.close()
+        self.started.append(process)
+        return process, receive
+
+    def join(self):
+        for process in self.started:
+            process.join(300)
+            assert process.exitcode == 0
+
+
+@pytest.fixture
+def children():
+    children = Children()
+    yield children
+    for process in children.started:
+        process.kill()
+        process.join()
+
+
+def new_run(store, seed=0):
+    classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
+    return store.add_run(store.ensure_study(classifier, "a", 0, {}), seed, {})
+
+
+def steps(first, count):
+    return [
+        {"step": number, "losses": {"total": 1.0}, "words": ["sea"] * 6}
+        for number in range(first, first + count)
+    ]
+
+
+def picture(seed):
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (64, 64), random.Random(seed).randbytes(64 * 64 * 3)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def assert_intact(home):
+    """The database is sound and every artifact row has its file."""
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        rows = connection.execute("SELECT sha256 FROM artifact").fetchall()
+    with Store.open(home) as store:
+        for (sha256,) in rows:
+            store.read_artifact(sha256)
+
+
+def open_fresh_and_write(send, homes, barrier, seed):
+    for home in homes:
+        barrier.wait(300)
+        with Store.open(home) as store:
+            run = new_run(store, seed)
+    with Store.open(homes[-1]) as store:
+        for number in range(1, 101):
+            store.record_steps(run, steps(number, 1))
+            store.reconcile()
+    send(run)
+
+
+def test_processes_open_fresh_homes_at_once_and_lose_nothing(tmp_path, children):
+    homes = [tmp_path / str(number) for number in range(4)]
+    barrier = spawn.Barrier(4)
+    ends = [
+        children.start(open_fresh_and_write, homes, barrier, seed, context=spawn)[1]
+        for seed in range(4)
+    ]
+    runs = [end.recv() for end in ends]
+    children.join()
+    for home in homes:
+        with Store.open(home) as store:
+            assert sorted(run.seed for run in store.runs()) == [0, 1, 2, 3]
+            assert len(store.studies()) == 1
+        assert not list(home.glob("*.backup.sqlite"))
+        assert_intact(home)
+    with Store.open(homes[-1]) as store:
+        assert [len(store.steps(run)) for run in runs] == [100] * 4
+
+
+def work_through(send, home):
+    with Store.open(home) as store:
+        claimed = []
+        while run := store.claim_run():
+            store.set_state(run.id, State.RUNNING)
+            store.finish_run(run.id, State.SUCCEEDED)
+            claimed.append(run.id)
+    send(claimed)
+
+
+def test_each_run_is_claimed_once_and_none_is_lost_while_its_worker_lives(tmp_path, children):
+    with Store.open(tmp_path) as store:
+        runs = [new_run(store, seed) for seed in range(30)]
+        workers = [children.start(work_through, tmp_path) for _ in range(2)]
+        while any(process.is_alive() for process, _ in workers):
+            assert store.reconcile() == []
+            for process, _ in workers:
+                process.join(0.001)
+        claimed = [run for _, end in workers for run in end.recv()]
+        assert sorted(claimed) == sorted(runs)
+        assert {run.state for run in store.runs()} == {State.SUCCEEDED}
+    children.join()
+
+
+def claim_and_write_for_ever(send, home, phase):
+    with Store.open(home) as store:
+        run = store.claim_run().id
+        if phase == "starting":
+            send(run)
+            signal.pause()
+        store.set_state(run, State.RUNNING)
+        number = 1
+        while True:
+            store.record_steps(run, steps(number, 50))
+            sha256 = store.put_artifact(picture(number), "image/png")
+            store.record_frame(
+                run,
+                kind="preview",
+                step=number,
+                seed=1,
+                prompt="a",
+                predicted_class=0,
+                target_probability=0.5,
+                hit=True,
+                sha256=sha256,
+            )
+            number += 50
+            send(run)
+
+
+@pytest.mark.parametrize("phase", ["starting", "running"])
+def test_a_killed_run_is_queued_again(tmp_path, children, phase, monkeypatch):
+    for name in ("BACKOFF", "MAX_BACKOFF"):  # longer than this test takes on any machine
+        monkeypatch.setattr(f"store.store.{name}", 3600.0)
+    with Store.open(tmp_path) as store:
+        queued, run = new_run(store), None
+        process, end = children.start(claim_and_write_for_ever, tmp_path, phase)
+        run = end.recv()
+        assert run == queued
+        assert store.reconcile() == []
+        waiting = new_run(store, 1)
+        process.kill()
+        process.join()
+        assert store.reconcile() == [run]
+        assert store.reconcile() == []
+        again = store.run(run)
+        assert (again.state, again.ended_at) == (State.QUEUED, None)
+        assert "killed" in again.error
+        assert store.run(waiting).state is State.QUEUED
+        if phase == "running":  # it had got further: it goes on at once
+            assert store.claim_run(run_ids=[run]).attempt == 2
+        else:
+            assert again.not_before > again.heartbeat_at
+            assert store.claim_run(run_ids=[run]) is None
+            assert store.queue(due=True)[0].id == waiting
+
+
+def claim_and_die(send, home, step):
+    with Store.open(home) as store:
+        run = store.claim_run().id
+        if step:
+            store.record_steps(run, steps(step, 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_only_attempts_without_progress_are_counted(tmp_path, children, monkeypatch):
+    monkeypatch.setattr("store.store.BACKOFF", -1.0)  # no wait, even if the clock is set back
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+
+        def attempt(step):
+            process, _ = children.start(claim_and_die, tmp_path, step)
+            process.join()
+            assert store.reconcile() == [run]
+            return store.run(run).state
+
+        # Replaying the steps of an earlier attempt is no progress.
+        fruitless = [1, 1, 0, 1]
+        assert [attempt(step) for step in fruitless] == [State.QUEUED] * 4
+        assert store.run(run).fruitless == 3
+        assert attempt(2) is State.QUEUED
+        assert store.run(run).fruitless == 0
+        assert [attempt(step) for step in (2, 1, 0, 2)] == [State.QUEUED] * 4
+        assert attempt(0) is State.LOST
+        lost = store.run(run)
+        assert lost.ended_at == lost.heartbeat_at
+        assert "dexter-tui retry" in lost.error
+        assert store.claim_run() is None
+        store.set_state(run, State.QUEUED)
+        assert store.claim_run().fruitless == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"), [(State.PAUSING, State.PAUSED), (State.CANCELLING, State.CANCELLED)]
+)
+def test_a_killed_run_that_was_to_end_did(tmp_path, children, asked, left):
+    with Store.open(tmp_path) as store:
+        new_run(store)
+        process, end = children.start(claim_and_write_for_ever, tmp_path, "running")
+        run = end.recv()
+        store.set_state(run, asked)
+        process.kill()
+        process.join()
+        assert store.reconcile() == [run]
+        assert store.run(run).state is left
+
+
+def test_kill_in_the_middle_of_writing_leaves_whole_transactions(tmp_path, children):
+    with Store.open(tmp_path) as store:
+        runs = [new_run(store, seed) for seed in range(4)]
+    for batches in range(len(runs)):
+        process, end = children.start(claim_and_write_for_ever, tmp_path, "running")
+        for _ in range(batches + 1):
+            run = end.recv()
+        process.kill()
+        process.join()
+        assert_intact(tmp_path)
+        with Store.open(tmp_path) as store:
+            assert store.reconcile() == [run]
+            recorded = store.steps(run)
+            assert len(recorded) >= 50 * (batches + 1)
+            assert len(recorded) % 50 == 0
+            assert store.run(run).steps_done == len(recorded)
+
+
+def write_to_the_limit(send, home, limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    with Store.open(home) as store:
+        run = new_run(store)
+        try:
+            for number in range(1, 10**6, 50):
+                store.record_steps(run, steps(number, 50))
+        except StoreError as error:
+            send(str(error))
+        try:
+            store.put_artifact(os.urandom(limit + 1), "application/octet-stream")
+        except StoreError as error:
+            send(str(error))
+    send(run)
+
+
+def test_a_full_disk_is_one_clear_line_and_the_store_stays_intact(tmp_path, children):
+    Store.open(tmp_path).close()
+    _, end = children.start(write_to_the_limit, tmp_path, 400_000)
+    for name in ("store.sqlite", "artifacts"):
+        line = end.recv()
+        assert name in line
+        assert "disk is full" in line
+        assert "free some space" in line
+        assert "\n" not in line
+    run = end.recv()
+    children.join()
+    assert_intact(tmp_path)
+    assert not list(tmp_path.rglob(".new-*"))
+    with Store.open(tmp_path) as store:
+        recorded = len(store.steps(run))
+        assert recorded > 0
+        assert recorded % 50 == 0
+        store.record_steps(run, steps(recorded + 1, 50))
+
+
+def fill_a_fresh_home(send, home):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        Store.open(home)
+    except StoreError as error:
+        send(str(error))
+
+
+def test_a_disk_that_fills_while_the_store_is_made_spoils_nothing(tmp_path, children):
+    _, end = children.start(fill_a_fresh_home, tmp_path / "home")
+    assert "disk is full" in end.recv()
+    children.join()
+    with Store.open(tmp_path / "home") as store:
+        assert new_run(store)
+
+
+def use_a_home_of_another(send, home):
+    if os.geteuid() == 0:  # whom permissions do not stop
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    for place in (home, home / "new"):
+        try:
+            with Store.open(place) as store:
+                new_run(store)
+            send("no error")
+        except StoreError as error:
+            send(str(error))
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_read_only_home_is_one_clear_line(children, fresh):
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is closed to other users
+        Path(folder).chmod(0o755)
+        home = Path(folder, "home")
+        home.mkdir()
+        if not fresh:
+            Store.open(home).close()
+        for path in (home, *home.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        before = sorted(home.rglob("*"))
+        _, end = children.start(use_a_home_of_another, home)
+        lines = [end.recv() for _ in range(2)]
+        children.join()
+        assert sorted(home.rglob("*")) == before
+        for path in (home, *home.rglob("*")):
+            path.chmod(0o755)
+    for line in lines:
+        assert str(home) in line
+        assert "make it writable" in line
+        assert "DEXTER_HOME" in line
+        assert "\n" not in line
+
+
+def test_a_store_is_not_carried_over_a_fork(tmp_path):
+    with Store.open(tmp_path) as store:
+        child = os.fork()
+        if child == 0:
+            try:
+                store.runs()
+            except RuntimeError:
+                os._exit(7)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

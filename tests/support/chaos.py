@@ -1,0 +1,588 @@
+"""Random faults over real runs.
+
+    python tests/support/chaos.py [--faults 200] [--seed N] [--tiny]
+
+Runs are queued on several slots and disturbed in all the ways that machines and people have. After
+each fault the store must be sound and must be true within 100 looks at it: 10 seconds on an idle
+machine, longer on a busy one, where the runs are slower too. At the end every run that was not
+cancelled on purpose must have succeeded, with the numbers of an undisturbed run.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import pty
+import random
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dexter.config import RunConfig
+from dexter_tui.jobs import control, launch, submit
+from dexter_tui.jobs.launch import log_file, slot_log
+from store import ACTIVE, ENDED, State, Store, StoreError
+from store.clock import SKEW
+from store.locks import holder, is_locked
+from store.tables import Run
+
+TRUTH_LOOKS = 100
+SEEDS = 3  # different runs; the others repeat them
+
+Chosen = Run | None
+
+
+class Broken(AssertionError):
+    """A fault did harm."""
+
+
+class Chaos:
+    """A home full of runs, and what is done to it.
+
+    Nothing is waited for longer than `limit`, seconds from now for all of it.
+    """
+
+    def __init__(
+        self, home: Path, configs: list[RunConfig], slots: int, seed: int, limit: float = math.inf
+    ) -> None:
+        self.home = home
+        self.configs = configs
+        self.slots = slots
+        self.rng = random.Random(seed)
+        self.skew = home.parent / "skew"
+        os.environ |= {
+            "DEXTER_HOME": str(home),
+            "DEXTER_CPU_SLOTS": str(slots),
+            SKEW: str(self.skew),
+        }
+        self.store = Store.open(home)
+        self.deadline = time.monotonic() + limit
+        self.tried: Counter[str] = Counter()
+        self.harmless: Counter[str] = Counter()
+        self.cancelled: set[str] = set()
+        self.by_hand: set[str] = set()
+        self.long_locks = 2
+        self.rest = 2.0  # seconds between two faults, at most
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.faults: dict[str, Callable[[], None]] = {
+            "kill run": self.kill_run,
+            "kill runner": self.kill_runner,
+            "kill dashboard": self.kill_dashboard,
+            "hang up": self.hang_up,
+            "stop run": self.stop_run,
+            "stop runner": self.stop_runner,
+            "disk full": self.fill_disk,
+            "lock database": self.lock_database,
+            "set clock": self.set_clock,
+            "race for slot": self.race,
+            "power cut": self.power_cut,
+            "user": self.user,
+        }
+
+    # The world
+
+    def enqueue(self, count: int) -> list[str]:
+        return submit.enqueue(self.store, [self.rng.choice(self.configs) for _ in range(count)])
+
+    def operate(self) -> None:
+        """What a dashboard does all the time, and a person now and then."""
+        with contextlib.suppress(StoreError):
+            self.store.reconcile()
+            for run in self.store.runs(states={State.LOST}):
+                self.by_hand.add(run.id)
+                control.retry(self.store, run.id)
+            control.ensure_runners(self.store, again=True)
+        for child in self.children[:]:
+            if child.poll() is not None:
+                self.children.remove(child)
+
+    def at_work(self, *states: State) -> Run:
+        """A run at work, once there is one."""
+        return self.until(
+            lambda: self.pick(self.store.runs(states=states or {State.STARTING, State.RUNNING})),
+            "no run at work",
+        )
+
+    def pick(self, runs: list[Run]) -> Chosen:
+        alive = [run for run in runs if self.store.is_alive(run.id)]
+        return self.rng.choice(alive) if alive else None
+
+    def until(self, condition: Callable[[], Any], else_: str, looks: float = math.inf) -> Any:
+        """Look until it is so, by default as long as there is time: a busy machine is slow."""
+        while not (answer := condition()):
+            looks -= 1
+            if looks <= 0 or time.monotonic() > self.deadline:
+                raise Broken(f"{else_}{self.out_of_time()}")
+            self.operate()
+            time.sleep(0.1)
+        return answer
+
+    def out_of_time(self) -> str:
+        return " (out of time)" if time.monotonic() > self.deadline else ""
+
+    def runner(self) -> tuple[str, int]:
+        """A slot with a runner at work, and the runner's process."""
+
+        def find() -> tuple[str, int] | None:
+            alive = [
+                (slot.name, slot.pid)
+                for slot in self.store.slots()
+                if is_locked(self.store.runner_lock(slot.name))
+                and "dexter_tui.jobs.runner" in _command(slot.pid)
+            ]
+            return self.rng.choice(alive) if alive else None
+
+        found: tuple[str, int] = self.until(find, "no runner")
+        return found
+
+    def terminal(self, *arguments: str) -> tuple[subprocess.Popen[bytes], int]:
+        """The command on a terminal of its own: the process, and the terminal's other end."""
+        here, there = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dexter_tui", *arguments],
+            stdin=there,
+            stdout=there,
+            stderr=there,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+            env={**launch.worker_environment(), "TERM": "xterm-256color"},
+        )
+        os.close(there)
+        os.set_blocking(here, False)
+        self.children.append(process)
+        return process, here
+
+    # Faults
+
+    def kill_run(self) -> None:
+        _kill(self.at_work().pid)
+
+    def kill_runner(self) -> None:
+        _kill(self.runner()[1])
+
+    def kill_dashboard(self) -> None:
+        process, here = self.terminal()
+        self.until(lambda: _drain(here) or process.poll() is not None, "no dashboard")
+        process.kill()
+        os.close(here)
+
+    def hang_up(self) -> None:
+        """A run is started from a terminal that is closed while it is watched."""
+        run = self.rng.choice(self.configs)
+        before = {run.id for run in self.store.runs()}
+        process, here = self.terminal(*_flags(run))
+
+        def started() -> bool:
+            _drain(here)
+            if process.poll() is not None:
+                raise Broken(f"`run` ended with {process.returncode}")
+            return bool({run.id for run in self.store.runs()} - before)
+
+        self.until(started, "the run was not queued")
+        os.close(here)  # SIGHUP
+        self.until(lambda: process.poll() is not None, "the command outlived its terminal")
+
+    def stop_run(self) -> None:
+        run = self.at_work()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(run.pid or 0, signal.SIGSTOP)
+            if self.rng.random() < 0.8:  # else its runner must see it
+                self.live(self.rng.uniform(0.5, 5))
+                os.kill(run.pid or 0, signal.SIGCONT)
+
+    def stop_runner(self) -> None:
+        os.kill(self.runner()[1], signal.SIGSTOP)  # whoever looks next wakes it
+
+    def fill_disk(self) -> None:
+        """No file of the run's process can grow, whichever it writes to."""
+        run = self.at_work(State.RUNNING)
+        _limit_files(run.pid or 0, 1)
+        self.live(self.rng.uniform(2, 8))
+        for pid in (run.pid or 0, *_ours(self.home)):  # also a runner that it started meanwhile
+            _limit_files(pid, resource.RLIM_INFINITY)
+
+    def lock_database(self) -> None:
+        seconds = self.rng.uniform(1, 6)
+        if self.long_locks:
+            self.long_locks -= 1
+            seconds = 30.0
+        with contextlib.closing(self.connect()) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            time.sleep(seconds)
+            connection.execute("ROLLBACK")
+
+    def set_clock(self) -> None:
+        self.skew.write_text(str(self.rng.choice([-1, 1]) * 10 ** self.rng.uniform(1, 7)))
+        self.live(self.rng.uniform(0.5, 3))
+        if self.rng.random() < 0.5:
+            self.skew.write_text("0")
+
+    def race(self) -> None:
+        """Three runners at once for one slot, be it taken or not."""
+        slot = f"cpu-{self.rng.randrange(self.slots)}"
+        self.children += [launch.start_runner(self.store, slot) for _ in range(3)]
+        self.live(2)
+        runners = [
+            pid
+            for pid in _processes("dexter_tui.jobs.runner", self.home)
+            if _command(pid).split()[-1] == slot
+        ]
+        self.until(
+            lambda: len([pid for pid in runners if _command(pid)]) <= 1, "two runners on a slot"
+        )
+
+    def until_dead(self) -> None:
+        """Wait for killed processes to be gone, without bringing up others."""
+        while any(True for _ in _ours(self.home)):
+            if time.monotonic() > self.deadline:
+                raise Broken("processes that cannot be killed")
+            time.sleep(0.05)
+
+    def power_cut(self) -> None:
+        """All is dead at once, and what was not yet safe on the disk is torn."""
+        for _ in range(2):  # a worker that sees its runner gone starts another
+            for pid in _ours(self.home):
+                _kill(pid)
+        self.until_dead()
+        self.store.close()
+        active = self._read("SELECT id FROM run WHERE state IN ('starting', 'running')")
+        wal = self.home / "store.sqlite-wal"
+        if wal.exists():
+            _tear(wal, self.rng.randrange(9000))
+        (self.home / "store.sqlite-shm").unlink(missing_ok=True)
+        for (run_id,) in active:
+            folder = self.home / "runs" / run_id
+            for name in ("journal.jsonl", "checkpoint.pt", "log"):
+                if (folder / name).exists() and self.rng.random() < 0.7:
+                    _tear(folder / name, self.rng.randrange(400))
+            (folder / ".new-0123456789abcdef").write_bytes(self.rng.randbytes(100))
+        self.store = Store.open(self.home)
+
+    def user(self) -> None:
+        """People pause, resume, cancel and reorder."""
+        run = self.rng.choice(self.store.runs(states={State.QUEUED, *ACTIVE}) or [self.at_work()])
+        act = self.rng.choice(["pause", "cancel", "first"])
+        with contextlib.suppress(StoreError):  # it ended before
+            if act == "pause":
+                control.pause(self.store, run.id)
+                self.until(
+                    lambda: self.store.run(run.id).state not in {State.PAUSING}, "not paused"
+                )
+                if self.store.run(run.id).state is State.PAUSED:
+                    # A process frees the run just after it has written that it paused.
+                    self.until(
+                        lambda: not self.store.is_alive(run.id), "paused, but alive", TRUTH_LOOKS
+                    )
+                    control.resume(self.store, run.id)
+            elif act == "cancel":
+                self.cancelled.add(run.id)
+                control.cancel(self.store, run.id)
+            else:
+                control.set_priority(self.store, run.id, self.rng.randrange(5))
+
+    # What must hold
+
+    def live(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.operate()
+            time.sleep(0.1)
+
+    def check(self) -> None:
+        """The store is sound, tells the truth, and names no picture that is not there."""
+        try:
+            self.until(self._true, "", TRUTH_LOOKS)
+        except Broken:
+            raise Broken(f"not true: {self._untrue()}") from None
+        assert self._read("PRAGMA integrity_check") == [("ok",)]
+        assert self._read("PRAGMA foreign_key_check") == []
+        for (sha256,) in self._read("SELECT sha256 FROM artifact"):
+            if not self.store.artifact_path(sha256).exists():
+                raise Broken(f"artifact {sha256} has a row and no file")
+
+    def _untrue(self) -> list[str]:
+        return [
+            f"{run.id} is {run.state}, alive: {self.store.is_alive(run.id)}"
+            for run in self.store.runs()
+            if (run.state in ACTIVE) != self.store.is_alive(run.id)
+        ]
+
+    def _true(self) -> bool:
+        return not self._untrue()
+
+    def connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.store.path, isolation_level=None, timeout=30)
+
+    def _read(self, query: str) -> list[Any]:
+        with contextlib.closing(self.connect()) as connection:
+            return connection.execute(query).fetchall()
+
+    def numbers(self, run: Run) -> dict[str, Any]:
+        """All that a run found, but for times."""
+        return {
+            "steps": [
+                step.model_dump(mode="json", exclude={"run_id", "seconds"})
+                for step in self.store.steps(run.id)
+            ],
+            "words": run.words,
+            "score": (run.score_value, run.score_n, run.score_hits),
+            "frames": [
+                (frame.kind, frame.step, frame.seed, frame.target_probability, frame.sha256)
+                for frame in sorted(
+                    self.store.frames(run.id),
+                    key=lambda frame: (frame.kind, frame.step, frame.seed),
+                )
+            ],
+            "prompts": [(prompt.words, prompt.mean_loss) for prompt in self.store.prompts(run.id)],
+        }
+
+    def all_ended(self) -> bool:
+        return all(run.state in ENDED - {State.LOST} for run in self.store.runs())
+
+    def known(self) -> Iterator[str]:
+        """All that may tell why runs do not end."""
+        for run in self.store.runs(states=set(State) - (ENDED - {State.LOST})):
+            yield (
+                f"{run.id} is {run.state}, attempt {run.attempt}, step {run.steps_done}, "
+                f"{run.fruitless} fruitless, on {run.slot}, process {run.pid}, not before "
+                f"{run.not_before}, sign {run.heartbeat_at}, promise {run.promise}: {run.error}"
+            )
+            yield from _last_lines(log_file(self.store, run.id))
+        for slot in self.store.slots():
+            yield f"{slot.name}: runner {slot.pid}, broken: {slot.broken}: {slot.note}"
+            yield from _last_lines(slot_log(self.store, slot.name))
+        for lock in sorted((self.home / "locks").iterdir()):
+            if is_locked(lock):
+                yield f"{lock.name} is held by {holder(lock)}"
+        for pid in _ours(self.home):
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                yield f"process {pid} of {fields[1]} ({fields[0]}): {_command(pid)}"
+        skew = self.skew.read_text() if self.skew.exists() else "none"
+        yield f"{len(self.store.queue())} runs in line; clock skew: {skew}"
+
+    # The story
+
+    def play(self, faults: int, at_least: int, tell: Callable[[str], None]) -> None:
+        """Undisturbed runs, then faults, then the reckoning."""
+        references = submit.enqueue(self.store, self.configs)
+        self.until(self.all_ended, "the undisturbed runs did not end")
+        truth = {}
+        for run_id in references:
+            run = self.store.run(run_id)
+            assert run.state is State.SUCCEEDED, run.error
+            truth[run.seed] = self.numbers(run)
+        tell(f"{len(references)} undisturbed runs ended")
+        plan = [name for name in self.faults for _ in range(at_least)]
+        plan += self.rng.choices(list(self.faults), k=max(faults - len(plan), 0))
+        self.rng.shuffle(plan)
+        for number, name in enumerate(plan, 1):
+            if self.out_of_time():
+                raise Broken("out of time")
+            if len(self.store.queue()) < self.slots:
+                self.enqueue(self.slots)
+            begun = time.monotonic()
+            self.tried[name] += 1
+            try:
+                self.faults[name]()
+                self.check()
+            except Broken as broken:
+                tell(f"{number} of {len(plan)}: {name}: BROKEN: {broken}")
+                for line in self.known():
+                    tell(f"  {line}")
+            else:
+                self.harmless[name] += 1
+                tell(f"{number} of {len(plan)}: {name} ({time.monotonic() - begun:.1f} s)")
+            self.live(self.rng.uniform(0, self.rest))
+        self.skew.unlink(missing_ok=True)
+        self.until(self.all_ended, "runs that do not end")
+        self.check()
+        self.reckon(truth, tell)
+
+    def reckon(self, truth: dict[int, Any], tell: Callable[[str], None]) -> None:
+        """Compare every run with the undisturbed one of its seed."""
+        wrong = []
+        reduced = 0
+        runs = self.store.runs()
+        for run in runs:
+            if run.id in self.cancelled:
+                continue
+            reduced += run.reduced
+            if run.state is not State.SUCCEEDED:
+                wrong.append(f"{run.id} {run.state}: {run.error}")
+            elif not run.reduced and self.numbers(run) != truth[run.seed]:
+                different = [
+                    name
+                    for name, value in self.numbers(run).items()
+                    if value != truth[run.seed][name]
+                ]
+                wrong.append(f"{run.id} (seed {run.seed}) differs in {', '.join(different)}")
+        for name in self.faults:
+            tell(f"{name:16} tried {self.tried[name]:4}  survived {self.harmless[name]:4}")
+        tried, survived = sum(self.tried.values()), sum(self.harmless.values())
+        tell(
+            f"{tried} faults tried, {survived} survived, {tried - survived} not; {len(runs)} runs, "
+            f"{len(self.cancelled)} cancelled on purpose, {len(self.by_hand)} retried by hand, "
+            f"{reduced} with half the pictures at a time, {len(wrong)} lost or wrong; "
+            f"{sum(run.attempt for run in runs)} attempts"
+        )
+        for line in wrong:
+            tell(line)
+        assert not wrong
+        assert survived == tried
+
+    def close(self) -> None:
+        """End every process of this home, and only these."""
+        for pid in _ours(self.home):
+            _kill(pid)
+        for child in self.children:
+            child.kill()
+            child.wait()
+        self.store.close()
+
+
+def _take_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _flags(config: RunConfig) -> list[str]:
+    values = config.model_dump(mode="json", exclude={"preset"}, exclude_defaults=True)
+    flags = ["run", "--preset", config.preset]
+    for name, value in values.items():
+        flags += [f"--{'class' if name == 'class_name' else name.replace('_', '-')}", str(value)]
+    return flags
+
+
+def _drain(descriptor: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return os.read(descriptor, 2**16)
+    return b""
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
+
+
+def _processes(module: str, home: Path) -> Iterator[int]:
+    """The processes of a module of ours that work in this home."""
+    mark = f"DEXTER_HOME={home}\0".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        if f"-m {module} " in _command(int(folder.name)) + " ":
+            with contextlib.suppress(OSError):
+                if mark in (folder / "environ").read_bytes():
+                    yield int(folder.name)
+
+
+def _ours(home: Path) -> Iterator[int]:
+    for module in ("dexter_tui.jobs.runner", "dexter_tui.jobs.worker"):
+        yield from _processes(module, home)
+
+
+def _limit_files(pid: int, size: int) -> None:
+    """Let no file that a process writes grow above so many bytes."""
+    with contextlib.suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def _last_lines(path: Path) -> Iterator[str]:
+    if path.exists():
+        for line in path.read_text(errors="replace").splitlines()[-6:]:
+            yield f"    {line}"
+
+
+def _kill(pid: int | None) -> None:
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _tear(path: Path, count: int) -> None:
+    size = path.stat().st_size
+    os.truncate(path, max(size - count, 0))
+
+
+def lab_configs() -> list[RunConfig]:
+    """Small runs of the embedded lab."""
+    return [
+        RunConfig.from_preset(
+            "quick", classifier="lab:birds-biased", class_name="waterbird", seed=seed, device="cpu",
+            steps=15, batch=4, stop="none", frames=4, frame_tries=8, score_images=8,
+        )
+        for seed in range(SEEDS)
+    ]  # fmt: skip
+
+
+def tiny_configs(folder: Path) -> list[RunConfig]:
+    """Runs with models of random weights, to be quick."""
+    import tiny
+
+    models = {}
+    for name, make in {
+        "classifier": tiny.classifier_folder,
+        "generator": tiny.generator_folder,
+        "masked_lm": tiny.masked_lm_folder,
+    }.items():
+        models[name] = shutil.copytree(make(), folder / name)
+    return [
+        RunConfig.from_preset(
+            "quick", classifier=f"hf:{models['classifier']}", generator=str(models["generator"]),
+            masked_lm=str(models["masked_lm"]), class_name="waterbird", seed=seed, device="cpu",
+            steps=12, batch=2, diffusion_steps=1, stop="none", frames=2, frame_tries=4,
+            score_images=4,
+        )
+        for seed in range(2)
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """The whole of it; exit code 1 if a fault did harm."""
+    parser = argparse.ArgumentParser(description="Random faults over real runs")
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--at-least", type=int, default=8, help="of each kind")
+    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
+    parser.add_argument("--long-locks", type=int, default=2, help="of the database, 30 s each")
+    parser.add_argument("--limit", type=float, default=3600, help="seconds, then it gives up")
+    parser.add_argument("--tiny", action="store_true", help="models of random weights")
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    begun = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"{time.monotonic() - begun:7.1f}  {line}", flush=True)
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and its processes with it
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        configs = tiny_configs(Path(folder)) if arguments.tiny else lab_configs()
+        left = arguments.limit - (time.monotonic() - begun)
+        chaos = Chaos(Path(folder, "home"), configs, arguments.slots, arguments.seed, left)
+        chaos.long_locks = arguments.long_locks
+        if arguments.tiny:
+            chaos.rest = 0.3
+        try:
+            chaos.play(arguments.faults, arguments.at_least, tell)
+        except AssertionError as broken:
+            for line in chaos.known():
+                tell(f"  {line}")
+            sys.exit(f"broken: {broken}")
+        finally:
+            chaos.close()
+
+
+if __name__ == "__main__":
+    main()

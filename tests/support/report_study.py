@@ -1,0 +1,87 @@
+"""A study with two finished runs that reports are made of, and the flags of a small report."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import tiny
+from PIL import Image
+
+from dexter.config import RunConfig
+from store import State, Store
+
+
+def config(seed: int = 0) -> RunConfig:
+    return RunConfig.from_preset(
+        "quick",
+        classifier=f"hf:{tiny.classifier_folder()}",
+        class_name="waterbird",
+        generator=str(tiny.generator_folder()),
+        masked_lm=str(tiny.masked_lm_folder()),
+        template="a picture of a bird with [MASK] and [MASK]",
+        device="cpu",
+        diffusion_steps=1,
+        seed=seed,
+    )
+
+
+def png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def add_study(home: Path) -> str:
+    """Record a study of two finished runs with three frames each; return its id."""
+    with Store.open(home) as store:
+        spec = config().classifier
+        classifier = store.ensure_classifier(spec, "weights", tiny.LABELS, tiny.IMAGE_SIZE)
+        study = store.ensure_study(classifier, "waterbird", 0, config().study_settings())
+        for seed, words in enumerate((["sea", "boat"], ["sea", "snow"])):
+            run = store.add_run(study, seed, config(seed).model_dump(mode="json"))
+            store.claim_run(run_ids=[run])
+            store.set_state(run, State.RUNNING)
+            prompt = f"a picture of a bird with {words[0]} and {words[1]}"
+            for number in range(4):
+                store.record_frame(
+                    run,
+                    kind="frame",
+                    seed=number,
+                    prompt=prompt,
+                    predicted_class=0 if number else 1,
+                    target_probability=0.9,
+                    hit=number > 0,
+                    sha256=store.put_artifact(png(10 * seed + number), "image/png"),
+                )
+            store.finish_run(
+                run,
+                State.SUCCEEDED,
+                words=words,
+                prompt=prompt,
+                score_value=0.5 + seed / 10,
+                score_low=0.3,
+                score_high=0.8,
+                score_n=10,
+                score_hits=5 + seed,
+            )
+        return study
+
+
+def options(**changes: object) -> list[str]:
+    """Flags of a small report, some of them changed."""
+    values: dict[str, object] = {
+        "image_text": tiny.image_text_folder(),
+        "candidates": 2,
+        "placebos": 2,
+        "score_images": 2,
+        "score_captions": 2,
+        "attribution_seeds": 2,
+        "tries": 1,
+        "timeout": 300,
+    }
+    return [
+        text
+        for name, value in {**values, **changes}.items()
+        for text in (f"--{name.replace('_', '-')}", str(value))
+    ]

@@ -1,0 +1,341 @@
+"""A small store with something for every screen, the same each time: ids, times, pictures."""
+
+import atexit
+import functools
+import io
+import json
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from dexter.config import RunConfig
+from store import Store, comparison_records
+
+DONE, LIVE, FAILED, QUEUED = "rdone0001", "rlive0001", "rfail0001", "rwait0001"
+STUDY, OTHER = "sbias0001", "sbal00001"
+TIME = "2026-03-01T12:00:00.000000Z"
+WORDS = ["tree", "frog", "lake", "sea", "water"]
+TEMPLATE = "a picture of a bird with [MASK] and [MASK]"
+
+
+def fill(home: Path) -> Path:
+    """Make the store; its home."""
+    with Store.open(home) as store:
+        pictures = [store.put_artifact(_picture(k), "image/png") for k in range(6)]
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        _studies(connection)
+        _run(connection, DONE, STUDY, 0, "succeeded", steps=40, words=["water", "sea"])
+        _run(connection, FAILED, STUDY, 1, "failed", steps=12, error="out of memory: try less")
+        _run(connection, LIVE, OTHER, 0, "running", steps=25)
+        _run(connection, QUEUED, OTHER, 1, "queued", steps=0)
+        for run_id, last in ((DONE, 40), (LIVE, 25)):
+            for step in range(5, last + 1, 5):
+                _frame(connection, run_id, "preview", step, pictures[step // 5 % 6])
+        for seed in range(8):
+            _frame(connection, DONE, "frame", 0, pictures[seed % 6], seed=seed)
+        connection.executemany(
+            "INSERT INTO prompt (run_id, rank, words, text, mean_loss, pictures) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (DONE, rank, json.dumps([word, "sea"]), f"a picture of a bird with {word} and sea",
+                 0.1 * rank, 16)
+                for rank, word in enumerate(reversed(WORDS), 1)
+            ],
+        )  # fmt: skip
+        gains = [("water", 2.4, 1.9), ("sea", 1.1, 0.3), ("frog", 0.2, -0.4), ("tree", -0.3, -0.9)]
+        connection.execute(
+            "UPDATE run SET word_gains = ? WHERE id = ?",
+            (
+                json.dumps(
+                    [
+                        {
+                            "word": word,
+                            "gain": gain,
+                            "low": low,
+                            "high": 2 * gain - low,
+                            "pictures": 40,
+                        }
+                        for word, gain, low in gains
+                    ]
+                ),
+                DONE,
+            ),
+        )
+        _findings(connection, pictures)
+    folder = home / "runs" / DONE
+    folder.mkdir()
+    (folder / "log").write_text(
+        "".join(f"2026-03-01 12:00:{k:02}Z  step {k}: loss {5 / (k + 1):.4f}\n" for k in range(40))
+    )
+    return home
+
+
+@functools.cache
+def _filled_once() -> Path:
+    folder = tempfile.mkdtemp(prefix="shown-store-")
+    atexit.register(shutil.rmtree, folder)
+    return fill(Path(folder, "home"))
+
+
+def copy(home: Path) -> Path:
+    """Copy a store that was made once, which takes a moment where making it takes many."""
+    return shutil.copytree(_filled_once(), home)
+
+
+COMPARISON = "ccomp0001"
+BASE = "a picture of a duck"
+
+
+def compare(home: Path) -> str:
+    """Add a comparison of the two classifiers, as it might have come out; its id."""
+    names = ["lab:birds-biased", "lab:birds-balanced"]
+    with Store.open(home) as store:
+        made = comparison_records.add_comparison(
+            store,
+            {"pairs": 128},
+            [
+                {
+                    "class_name": "waterbird", "position": at, "name": name, "class_index": 0,
+                    "classifier_id": at + 1, "study_id": study,
+                    "config": _config(0, name, "waterbird").model_dump(mode="json"),
+                }
+                for at, (name, study) in enumerate(zip(names, (STUDY, OTHER), strict=True))
+            ],
+        )  # fmt: skip
+        biased, balanced = (member.id for member in comparison_records.members(store, made))
+        comparison_records.record_findings(
+            store,
+            made,
+            members={key: {"pictures": 896, "report": None} for key in (biased, balanced)},
+            claims={
+                biased: [_claim("water", 0.42, "confirmed", pairs=2),
+                         _claim("duck", 0.31, "confirmed"), _claim("tree", -0.03, "refuted"),
+                         _claim("sand", 0.09, "inconclusive")],
+                balanced: [_claim("water", 0.02, "refuted"), _claim("duck", 0.35, "confirmed"),
+                           _claim("tree", 0.01, "refuted"), _claim("sand", 0.04, "refuted")],
+            },
+            differences=[
+                {"a_id": biased, "b_id": balanced, "concept": concept, "effect": effect,
+                 "low": effect - 0.08, "high": effect + 0.08, "p": p, "p_corrected": p,
+                 "pairs": 128, "verdict": verdict}
+                for concept, effect, p, verdict in (
+                    ("water", 0.4, 0.0002, "differ"), ("duck", -0.04, 0.6, "alike"),
+                    ("tree", -0.04, 0.5, "alike"), ("sand", 0.05, 0.3, "open"))
+            ],
+            activations=[
+                {"member_id": member, "source_id": source, "value": value, "low": value - 0.1,
+                 "prompt": "a picture of a bird with water and sea", "high": value + 0.1, "n": 50,
+                 "hits": round(50 * value), "mean": value}
+                for member, source, value in (
+                    (biased, biased, 0.84), (biased, balanced, 0.6), (balanced, biased, 0.3),
+                    (balanced, balanced, 0.7))
+            ],
+            disagreements=[],
+            pictures=896, cross_pictures=200, drawn=1024, generator="g", detector="lab",
+        )  # fmt: skip
+        sheet = store.put_artifact(_sheet(), "image/png")
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute(
+            "UPDATE comparison SET id = ?, created_at = ?, ended_at = ?", (COMPARISON, TIME, TIME)
+        )
+        connection.execute("UPDATE member SET comparison_id = ?", (COMPARISON,))
+        connection.executemany(
+            "INSERT INTO picture (generator, prompt, seed, sha256, place, side) "
+            "VALUES ('g', ?, ?, ?, ?, 64)",
+            [
+                (prompt, seed, sheet, 2 * side + seed)
+                for side, prompt in enumerate((BASE, f"{BASE} with water"))
+                for seed in range(2)
+            ],
+        )
+    return COMPARISON
+
+
+def _claim(concept: str, effect: float, verdict: str, *, pairs: int = 0) -> dict[str, Any]:
+    contexts = [
+        {
+            "context": "class", "saturated": False, "control_mean": 0.4, "pairs": pairs,
+            "effect": effect, "low": effect - 0.06, "high": effect + 0.06,
+            "control_prompts": [BASE] * pairs, "treated_prompts": [f"{BASE} with water"] * pairs,
+            "control_seeds": list(range(pairs)), "seeds": list(range(pairs)),
+            "control": [0.4] * pairs, "treated": [0.9 - 0.1 * k for k in range(pairs)],
+        }
+    ] if pairs else []  # fmt: skip
+    return {
+        "concept": concept, "slot": "background", "direction": 1 if effect > 0 else -1,
+        "sources": {}, "effect": effect, "low": effect - 0.06, "high": effect + 0.06, "p": 0.001,
+        "p_corrected": 0.01, "pairs": 128, "flips": 30, "flip_low": 0.1, "flip_high": 0.4,
+        "placebo_threshold": 0.08, "over_represented": False, "core": concept == "duck",
+        "min_effect": 0.1, "verdict": verdict,
+        "reason": "too_few_pairs" if verdict == "inconclusive" else None,
+        "generator": "g", "contexts": contexts,
+    }  # fmt: skip
+
+
+def _picture(number: int) -> bytes:
+    picture = Image.new("RGB", (64, 64), (60, 120, 200 - 20 * number))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 40, 64, 64), fill=(40, 90 + 20 * number, 60))
+    draw.ellipse((16 + 2 * number, 16, 44, 44), fill=(230, 200, 90))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _sheet() -> bytes:
+    """The first four pictures as tiles of a sheet."""
+    sheet = Image.new("RGB", (128, 128))
+    for k in range(4):
+        sheet.paste(Image.open(io.BytesIO(_picture(k))), (k % 2 * 64, k // 2 * 64))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _config(seed: int, spec: str, class_name: str) -> RunConfig:
+    return RunConfig.from_preset(
+        "quick", classifier=spec, class_name=class_name, template=TEMPLATE, seed=seed, steps=60
+    )
+
+
+def _studies(connection: sqlite3.Connection) -> None:
+    for number, (name, spec) in enumerate(
+        ((STUDY, "lab:birds-biased"), (OTHER, "lab:birds-balanced")), 1
+    ):
+        connection.execute(
+            "INSERT INTO classifier (id, spec, labels, image_size, key, created_at) "
+            "VALUES (?, ?, ?, 64, ?, ?)",
+            (number, spec, '["waterbird", "landbird", "other"]', spec, TIME),
+        )
+        settings = _config(0, spec, "waterbird").study_settings()
+        connection.execute(
+            "INSERT INTO study VALUES (?, ?, 'waterbird', 0, ?, ?, ?)",
+            (name, number, json.dumps(settings), spec, TIME),
+        )
+
+
+def _run(
+    connection: sqlite3.Connection,
+    run_id: str,
+    study: str,
+    seed: int,
+    state: str,
+    *,
+    steps: int,
+    words: list[str] | None = None,
+    error: str | None = None,
+) -> None:
+    spec = "lab:birds-biased" if study == STUDY else "lab:birds-balanced"
+    config = _config(seed, spec, "waterbird").model_dump(mode="json")
+    connection.execute(
+        "INSERT INTO run (id, study_id, seed, state, config, config_hash, created_at, started_at, "
+        "ended_at, device, attempt, steps_total, steps_done, words, prompt, score_value, "
+        "score_low, score_high, score_n, score_hits, frames_wanted, frames_hit, frames_tried, "
+        "stop_reason, error, seconds) "
+        "VALUES (?,?,?,?,?,'h',?,?,?,'cpu',1,60,?,?,?,?,?,?,?,?,12,?,?,?,?,?)",
+        (
+            run_id, study, seed, state, json.dumps(config), TIME, TIME if steps else None,
+            TIME if state in ("succeeded", "failed") else None, steps,
+            json.dumps(words) if words else None,
+            "a picture of a bird with water and sea" if words else None,
+            *((0.84, 0.71, 0.92, 50, 42) if words else (None,) * 5),
+            8 if words else None, 9 if words else None, "stable" if words else None, error,
+            93.0 if words else None,
+        ),
+    )  # fmt: skip
+    connection.executemany(
+        "INSERT INTO step (run_id, step, losses, target_probability, predicted_class, hits, words, "
+        "pseudo_targets, best_words, best_loss, entropy, temperature, seconds) "
+        "VALUES (?, ?, ?, ?, 0, 1, ?, ?, ?, ?, ?, 1.0, 2.0)",
+        [
+            (
+                run_id, k,
+                json.dumps({"class": 4 / k, "masked_lm": 1 / k + k % 3, "total": 5 / k + k % 3}),
+                min(0.1 + k / 50, 0.95),
+                json.dumps([WORDS[k % 5], WORDS[k * 2 % 5]]),
+                json.dumps([WORDS[k // 10 % 5], None]),
+                json.dumps([WORDS[min(k // 9, 4)], WORDS[min(k // 13, 4)]]),
+                4 / k, 3.2 - k / 20,
+            )
+            for k in range(1, steps + 1)
+        ],
+    )  # fmt: skip
+
+
+def _frame(
+    connection: sqlite3.Connection, run_id: str, kind: str, step: int, sha256: str, seed: int = 7
+) -> None:
+    connection.execute(
+        "INSERT INTO frame (run_id, kind, step, seed, prompt, predicted_class, "
+        "target_probability, hit, sha256, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (run_id, kind, step, seed, "a picture of a bird with water and sea", step % 2,
+         0.5 + step / 100, step % 2 == 0, sha256, TIME),
+    )  # fmt: skip
+
+
+def _findings(connection: sqlite3.Connection, pictures: list[str]) -> None:
+    claims = [
+        (1, "water", 1, 0.41, 0.28, 0.53, 0.0003, 64, 22, "confirmed", None, 0),
+        (2, "feather", 1, 0.31, 0.18, 0.44, 0.004, 64, 12, "confirmed", None, 1),
+        (3, "tree", -1, -0.02, -0.07, 0.04, 0.8, 128, 3, "refuted", None, 0),
+        (4, "sand", 1, 0.09, -0.05, 0.22, 0.3, 128, 9, "inconclusive", "not_drawn", 0),
+    ]
+    for (
+        number,
+        concept,
+        direction,
+        effect,
+        low,
+        high,
+        p,
+        pairs,
+        flips,
+        verdict,
+        why,
+        core,
+    ) in claims:
+        connection.execute(
+            "INSERT INTO claim (id, study_id, number, concept, slot, direction, sources, effect, "
+            "low, high, p, p_corrected, pairs, flips, flip_low, flip_high, placebo_threshold, "
+            "detected, detected_control, detected_treated, prior, over_represented, core, "
+            "min_effect, verdict, reason, generator, created_at) VALUES "
+            "(?, ?, ?, ?, 'background', ?, ?, ?, ?, ?, ?, ?, ?, ?, 0.1, 0.4, 0.08, 0.6, 0.1, 0.7, "
+            "0.22, 0, ?, 0.1, ?, ?, 'g', ?)",
+            (number, STUDY, number, concept, direction, json.dumps({"words": [DONE]}), effect,
+             low, high, p, p, pairs, flips, core, verdict, why, TIME),
+        )  # fmt: skip
+    connection.execute(
+        "INSERT INTO evidence (claim_id, context, saturated, control_mean, pairs, effect, low, "
+        "high, control_prompts, treated_prompts, control_seeds, seeds, control, treated) VALUES "
+        "(1, 'class', 0, 0.45, 32, 0.38, 0.2, 0.55, :without, :with, '[1]', '[1]', '[0]', '[1]'), "
+        "(1, 'rivals', 1, 0.97, 32, NULL, NULL, NULL, :without, :with, '[]', '[]', '[]', '[]')",
+        {"without": '["a duck"]', "with": '["a duck with water"]'},
+    )
+    for sha256, text in zip(
+        pictures, ["a duck on water", "a duck on water", "a bird"], strict=False
+    ):
+        connection.execute(
+            "INSERT INTO caption (sha256, model, prompt_hash, text, created_at) "
+            "VALUES (?, 'lab', 'h', ?, ?)",
+            (sha256, text, TIME),
+        )
+    connection.execute(
+        "INSERT INTO attribution VALUES (?, 0, 'water', 'p', 0.32, 0.21, 0.43, 0.3, 0.2, 0.4, "
+        "0.9, 0.8, 0.95, 16, 12)",
+        (DONE,),
+    )
+    connection.execute(
+        "INSERT INTO score VALUES (?, 'prompt', 'a picture of a bird with water and sea', "
+        "0.84, 0.71, 0.92, 50, 42)",
+        (STUDY,),
+    )
+    connection.execute(
+        "INSERT INTO report (study_id, author, markdown, created_at) VALUES (?, 'a person', ?, ?)",
+        (STUDY, "## What it looks for\n\nIt takes **water** for a waterbird (claim 1).\n", TIME),
+    )
