@@ -22,7 +22,7 @@ from dexter_tui import paths  # noqa: E402
 
 PICTURES = REPOSITORY / "docs" / "pictures"
 SIZE = (120, 32)
-QUERY = "SELECT classifier, concept, effect, verdict FROM claims_all ORDER BY effect DESC"
+QUERY = "SELECT classifier, concept, effect, verdict FROM claims_all WHERE source = 'study'"
 
 # The keys from the screen before; the first picture begins at home.
 WALK: dict[str, tuple[str, ...]] = {
