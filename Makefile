@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full calibration gpu-check bench-store chaos help
+.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening calibration gpu-check bench-store chaos help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -58,6 +58,9 @@ bench-bias: setup ## how often the findings are true, on ten classifiers with kn
 bench-bias-full: setup ## the same on the whole fleet, then beside --preset reference
 	$(BIN)/python -m benchmarks.bias --full
 	$(BIN)/python -m benchmarks.presets
+
+bench-screening: setup ## how often a screening's findings are true: both fleets, A/A tests, CPU seconds
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.screening
 
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration

@@ -1,4 +1,7 @@
-"""lab:NAME, a classifier of the embedded lab: a Hugging Face folder in a known place."""
+"""lab:NAME, a classifier of the embedded lab: a Hugging Face folder in a known place.
+
+lab:gated-..., one of `dexter.lab.gated`, is built of the lab's image-text model.
+"""
 
 import difflib
 from pathlib import Path
@@ -20,11 +23,22 @@ def names(root: Path | str) -> list[str]:
     return sorted(config.parent.relative_to(folder).as_posix() for config in found)
 
 
+GATED = "gated-"
+
+
 def describe(name: str, options: Options) -> ClassifierInfo:
+    if name.startswith(GATED):
+        from dexter.lab import gated
+
+        return gated.describe(name, options)
     return hf.describe_folder(_find(name, options.root), f"lab:{name}", options.labels)
 
 
 def load(name: str, options: Options) -> "Classifier":
+    if name.startswith(GATED):
+        from dexter.lab import gated
+
+        return gated.load(name, options)
     return hf.load_folder(_find(name, options.root), f"lab:{name}", options)
 
 
