@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening calibration gpu-check bench-store chaos help
+.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening calibration gpu-check bench-store chaos chaos-jobs help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -73,6 +73,9 @@ bench-store: setup ## writes into the store while others write; 100 runs on 4 sl
 
 chaos: setup ## 200 random faults over real runs of the lab, half an hour; CHAOS='--seed N' repeats one
 	$(BIN)/python tests/support/chaos.py $(CHAOS)
+
+chaos-jobs: setup ## reports, probes and comparisons killed 30 times at random moments
+	PYTHONPATH=tests/support $(BIN)/python tests/support/disturbed_jobs.py $(CHAOS)
 
 bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes
 	$(BIN)/python -m benchmarks.ui

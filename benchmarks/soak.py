@@ -21,7 +21,7 @@ from collections import deque
 from pathlib import Path
 
 from benchmarks.ui import FakeTerminal, dashboard, draw_frame, step_row
-from store import State, Store
+from store import State, Store, run_queue, run_records
 from store.upkeep import retention
 
 MOST_GROWTH = 0.10
@@ -70,29 +70,31 @@ class Comings(threading.Thread):
                     self.deleted += 1
 
     def _search(self, store: Store, run_id: str) -> None:
-        store.claim_run(run_ids=[run_id])
-        store.set_state(run_id, State.RUNNING)
-        store.update_run(run_id, steps_total=STEPS, device="cpu")
+        run_queue.claim(store, ids=[run_id])
+        run_queue.set_state(store, run_id, State.RUNNING)
+        run_queue.update_run(store, run_id, steps_total=STEPS, device="cpu")
         log = store.home / "runs" / run_id / "log"
         log.parent.mkdir(exist_ok=True)
         for step in range(1, STEPS + 1):
             if self._stop_it.wait(0.5):
                 break
-            store.record_steps(run_id, [step_row(step)])
+            run_records.record_steps(store, run_id, [step_row(step)])
             with log.open("a") as file:
                 file.write(f"step {step}: {random.random()}\n")
             if step % 6 == 0:
                 draw_frame(store, run_id, "preview", step)
         if self.made % 5 == 4:
-            store.finish_run(run_id, State.FAILED, error="out of memory: try less")
+            run_queue.finish_run(store, run_id, State.FAILED, error="out of memory: try less")
             return
         words = step_row(1)["words"]
-        store.record_prompts(
-            run_id, [{"words": words, "text": f"a {words[0]}", "mean_loss": 1.0, "pictures": 8}]
+        run_records.record_prompts(
+            store,
+            run_id,
+            [{"words": words, "text": f"a {words[0]}", "mean_loss": 1.0, "pictures": 8}],
         )
         for _ in range(4):
             draw_frame(store, run_id, "frame", 0)
-        store.finish_run(
+        run_queue.finish_run(store, 
             run_id, State.SUCCEEDED, words=words, prompt=f"a {words[0]}", score_value=0.5,
             score_low=0.4, score_high=0.6, score_n=50,
         )  # fmt: skip

@@ -30,7 +30,7 @@ from dexter_tui.jobs import control, submit
 from dexter_tui.jobs.launch import log_file, slot_log
 from dexter_tui.jobs.recorder import Recorder
 from dexter_tui.machine import devices
-from store import ENDED, State, Store
+from store import ENDED, State, Store, run_queue, run_records
 
 STEPS = 5  # in a batch: a lab step takes about 0.2 s
 TARGET_SECONDS = 0.050
@@ -68,7 +68,7 @@ def write(home: Path, pause: float, seconds: float, seed: int, results: "object"
     rng = random.Random(seed)
     files, transactions, cpu, steps = [], [], 0.0, 0
     with Store.open(home) as store:
-        run = store.claim_run()
+        run = run_queue.claim(store)
         assert run is not None
         recorder = Recorder(store, run)
         recorder.start(run)
@@ -109,7 +109,7 @@ def write(home: Path, pause: float, seconds: float, seed: int, results: "object"
                 time.sleep(rng.uniform(0.5, 1.5) * pause)
         recorder.state(State.SUCCEEDED)
         recorder.settle(lambda: False)
-        store.release(run.id)
+        run_queue.release(store, run.id)
     results.put((files, transactions, cpu, steps))  # type: ignore[attr-defined]
 
 
@@ -172,7 +172,7 @@ def work_through(home: Path, configs: list[RunConfig], slots: int) -> dict[str, 
         run_ids = submit.enqueue(store, configs)
         told_at = begun
         while left := [run for run in store.runs() if run.state not in ENDED]:
-            store.reconcile()
+            run_queue.reconcile(store)
             control.ensure_runners(store, again=True)
             if time.monotonic() - told_at > TELL_SECONDS:
                 told_at = time.monotonic()
@@ -182,9 +182,11 @@ def work_through(home: Path, configs: list[RunConfig], slots: int) -> dict[str, 
             time.sleep(0.5)
         runs = store.runs()
         logs = [log_file(store, run_id).read_text() for run_id in run_ids]
-        everything = logs + [slot_log(store, slot.name).read_text() for slot in store.slots()]
+        everything = logs + [
+            slot_log(store, slot.name).read_text() for slot in run_queue.slots(store)
+        ]
         attempts = [
-            sum(entry["kind"] == "start" for entry in store.journal(run_id).read())
+            sum(entry["kind"] == "start" for entry in run_records.journal(store, run_id).read())
             for run_id in run_ids
         ]
         steps = [len(store.steps(run_id)) for run_id in run_ids]

@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image
 
-from store import State, Store
+from store import State, Store, run_queue, run_records
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
@@ -138,7 +138,7 @@ def draw_frame(store: Store, run_id: str, kind: str, step: int) -> None:
     buffer = io.BytesIO()
     noise.resize((128, 128), Image.Resampling.BICUBIC).save(buffer, "PNG")
     sha256 = store.put_artifact(buffer.getvalue(), "image/png")
-    store.record_frame(
+    run_records.record_frame(store, 
         run_id, kind=kind, step=step, seed=random.randrange(2**31), prompt="a sea",
         predicted_class=0, target_probability=0.5, hit=True, sha256=sha256,
     )  # fmt: skip
@@ -161,19 +161,19 @@ class LiveRun(threading.Thread):
             classifier = store.ensure_classifier("lab:birds", None, ["waterbird", "other"], 64)
             study = store.ensure_study(classifier, "waterbird", 0, {"template": "a [MASK]"})
             run_id = store.add_run(study, 0, {"template": "a [MASK]", "steps": 5000})
-            store.claim_run(run_ids=[run_id])
-            store.set_state(run_id, State.RUNNING)
-            store.update_run(run_id, steps_total=5000, device="cpu")
+            run_queue.claim(store, ids=[run_id])
+            run_queue.set_state(store, run_id, State.RUNNING)
+            run_queue.update_run(store, run_id, steps_total=5000, device="cpu")
             self._ready.set()
             step, due = 0, time.monotonic()
             while not self._stop_it.wait(0.5):
                 step += 1
-                store.record_steps(run_id, [step_row(step)])
+                run_records.record_steps(store, run_id, [step_row(step)])
                 if time.monotonic() >= due:
                     due += PREVIEW_SECONDS
                     self.previews += 1
                     draw_frame(store, run_id, "preview", step)
-            store.finish_run(run_id, State.SUCCEEDED)
+            run_queue.finish_run(store, run_id, State.SUCCEEDED)
 
     def end(self) -> None:
         """The run stops where it is."""

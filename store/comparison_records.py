@@ -1,10 +1,9 @@
-"""What comparisons write: who is compared, how far it is, and what was found.
+"""The records of comparisons: their members and their findings.
 
 Functions of an open `Store`, as in `store.study_records`; `store.reading.comparisons` reads.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,9 +11,9 @@ from sqlmodel import col, select
 
 from store.clock import now
 from store.errors import StoreError
-from store.store import Store, _new_id
+from store.store import Store, new_id
 from store.study_records import _add_claim, _delete_claims
-from store.tables import Activation, Claim, Comparison, Difference, Disagreement, Member
+from store.tables import Activation, Claim, Comparison, Difference, Disagreement, Job, Member
 
 
 def add_comparison(
@@ -24,10 +23,10 @@ def add_comparison(
     *,
     baseline: str | None = None,
 ) -> str:
-    """Keep what is to be compared; its id. `members` hold the columns of `Member`."""
+    """Keep what is to be compared; return its id. `members` hold the columns of `Member`."""
     with store._write(durable=True) as session:
         comparison = Comparison(
-            id=_new_id(session, Comparison, "c"), settings=dict(settings), baseline=baseline
+            id=new_id(session, Comparison, "c"), settings=dict(settings), baseline=baseline
         )
         session.add(comparison)
         session.flush()
@@ -36,13 +35,13 @@ def add_comparison(
 
 
 def comparison(store: Store, name: str) -> Comparison:
-    """The comparison of this id or unique beginning of one."""
+    """Return the comparison of this id or unique prefix."""
     with store._read() as session:
         return store._find(session, Comparison, name)
 
 
 def members(store: Store, comparison_id: str) -> list[Member]:
-    """Its members, class by class, with `.classifier`."""
+    """Return its members, class by class, with `.classifier`."""
     with store._read() as session:
         return list(
             session.exec(
@@ -55,16 +54,9 @@ def set_baseline(store: Store, comparison_id: str, name: str | None) -> None:
     """Hold the others against this member, or (None) all against all."""
     if name is not None and name not in {m.name for m in members(store, comparison_id)}:
         raise StoreError(f"comparison {comparison_id} has no member {name!r}")
-    update_comparison(store, comparison_id, baseline=name)
-
-
-def update_comparison(store: Store, comparison_id: str, **fields: Any) -> None:
-    """Write columns of a comparison; its end is written with its last state."""
-    if fields.get("state") in ("done", "failed"):
-        fields["ended_at"] = now()
     with store._write() as session:
         session.exec(
-            sa.update(Comparison).where(col(Comparison.id) == comparison_id).values(**fields)
+            sa.update(Comparison).where(col(Comparison.id) == comparison_id).values(baseline=name)
         )
 
 
@@ -108,6 +100,7 @@ def delete_comparison(store: Store, comparison_id: str) -> None:
     with store._write(durable=True) as session:
         _forget(session, ids)
         session.exec(sa.delete(Member).where(col(Member.id).in_(ids)))
+        session.exec(sa.delete(Job).where(col(Job.comparison_id) == comparison_id))
         session.exec(sa.delete(Comparison).where(col(Comparison.id) == comparison_id))
 
 
@@ -116,8 +109,3 @@ def _forget(session: Any, member_ids: Sequence[int]) -> None:
     session.exec(sa.delete(Difference).where(col(Difference.a_id).in_(member_ids)))
     session.exec(sa.delete(Activation).where(col(Activation.member_id).in_(member_ids)))
     session.exec(sa.delete(Disagreement).where(col(Disagreement.a_id).in_(member_ids)))
-
-
-def lock_path(store: Store, comparison_id: str) -> Path:
-    """Held by the process that makes the comparison, for as long as it lives."""
-    return store.home / "locks" / f"comparison-{comparison_id}.lock"

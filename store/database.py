@@ -23,7 +23,7 @@ from store.locks import FileLock
 from store.tables import to_json
 
 # The newest migration. Kept here so that opening a store that is up to date loads no Alembic.
-HEAD = "0006"
+HEAD = "0007"
 
 PATIENCE = 10.0  # seconds to wait for another process that writes
 # Between two tries. SQLite's own waiting is up to 0.1 s late in seeing that the lock is free.

@@ -1,10 +1,28 @@
-"""The states of a run and every legal move between them."""
+"""The states of runs and jobs, every legal move between them, and the kinds of jobs."""
 
 from enum import StrEnum
 
 
+class Kind(StrEnum):
+    """The kind of what waits in the queue."""
+
+    RUN = "run"
+    REPORT = "report"
+    PROBE = "probe"
+    COMPARISON = "comparison"
+
+
+class NoteKind(StrEnum):
+    """The kind of a note that a job leaves; beside it, its parts."""
+
+    STAGE_DONE = "stage_done"  # stage
+    STAGE_FAILED = "stage_failed"  # stage, error
+    AGAINST = "against"  # prompt: what a probe compares with
+    NO_DETECTOR = "no_detector"  # error: no claim can be confirmed
+
+
 class State(StrEnum):
-    """State of a run; see `TRANSITIONS`."""
+    """The state of a run or job; see `TRANSITIONS`."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -21,6 +39,7 @@ class State(StrEnum):
 # "pausing" and "cancelling" are requests of others that the worker follows at its next step;
 # a worker that is itself interrupted moves straight to "paused" or "cancelled". A run whose
 # process died goes back to "queued", or, having died too often without progress, is "lost".
+# A queued job whose runs did not succeed is made "failed" by `run_queue.reconcile`.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.STARTING, State.PAUSED, State.CANCELLED}),
     State.STARTING: frozenset(
@@ -60,7 +79,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 # A process works on the run and holds its lock.
 ACTIVE = frozenset({State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLING})
-# Nobody works on the run, nor will without being told to.
+# No process works on it, nor will without a request.
 ENDED = frozenset({State.CANCELLED, State.SUCCEEDED, State.FAILED, State.LOST})
 
 # Ended without what was wanted of it, so that it may be queued again.
@@ -68,5 +87,10 @@ AGAIN = ENDED - {State.SUCCEEDED}
 
 
 def sources(to: State) -> frozenset[State]:
-    """The states from which a run may move to `to`."""
+    """Return the states from which a run may move to `to`."""
     return frozenset(state for state, targets in TRANSITIONS.items() if to in targets)
+
+
+def is_job(name: str) -> bool:
+    """Return whether an id names a job rather than a run, by its first letter."""
+    return name.startswith("j")

@@ -1,4 +1,4 @@
-"""What the reasoning about studies writes and reads: captions, claims, pictures, scores, stages.
+"""The records of analyses: captions, claims, pictures, scores, stages, reports.
 
 Functions of an open `Store`. Like its methods they take and give plain values and rows.
 """
@@ -18,6 +18,7 @@ from store.tables import (
     Claim,
     Evidence,
     Frame,
+    Job,
     Picture,
     Placebo,
     Probe,
@@ -35,7 +36,7 @@ _MANY = 500  # values of an IN at a time
 
 
 def hit_frames(store: Store, study_id: str) -> list[Frame]:
-    """The frames of a study's runs that hit the class, no picture twice, in the runs' order."""
+    """Return the frames that hit the study's class, no picture twice, in the runs' order."""
     with store._read() as session:
         rows = session.exec(
             select(Frame)
@@ -47,7 +48,7 @@ def hit_frames(store: Store, study_id: str) -> list[Frame]:
 
 
 def known_captions(store: Store, model: str, prompt_hash: str) -> dict[str, str]:
-    """What this model said of pictures under this system prompt: picture -> text."""
+    """Return a model's captions under a system prompt: picture -> text."""
     with store._read() as session:
         rows = session.exec(
             select(Caption).where(Caption.model == model, Caption.prompt_hash == prompt_hash)
@@ -84,7 +85,7 @@ def add_caption(
 
 
 def captions(store: Store, study_id: str) -> list[Caption]:
-    """The captions of frames that hit the study's class, whoever wrote them."""
+    """Return the captions of frames that hit the study's class, by any author."""
     shas = {frame.sha256 for frame in hit_frames(store, study_id)}
     with store._read() as session:
         rows = session.exec(select(Caption).order_by(col(Caption.id)))
@@ -115,9 +116,10 @@ def add_probe(
     control: str,
     treated: str,
     claim: Mapping[str, Any],
+    job_id: str | None = None,
 ) -> Probe:
-    """Keep a question with its answer."""
-    with store._write() as session:
+    """Keep a question with its answer, as the result of a job if there is one: {"probe": id}."""
+    with store._write(durable=True) as session:
         probe = Probe(
             classifier_id=classifier_id,
             class_name=class_name,
@@ -129,6 +131,8 @@ def add_probe(
         session.add(probe)
         session.flush()
         _add_claim(session, {**claim, "probe_id": probe.id, "number": 1})
+        if job_id is not None:
+            session.get_one(Job, job_id).result = {"probe": probe.id}
         session.refresh(probe)
         return probe
 
@@ -147,7 +151,7 @@ def _delete_claims(session: Any, which: Any) -> None:
 
 
 def claims(store: Store, study_id: str) -> list[Claim]:
-    """The claims of a study, by number."""
+    """Return the claims of a study, by number."""
     with store._read() as session:
         return list(
             session.exec(
@@ -169,8 +173,15 @@ def probes(store: Store, classifier_id: int | None = None) -> list[tuple[Probe, 
         return [(probe, claim) for probe, claim in session.exec(query)]
 
 
+def probe(store: Store, probe_id: int) -> tuple[Probe, Claim]:
+    """Return a question with its answer."""
+    with store._read() as session:
+        found = session.get_one(Probe, probe_id)
+        return found, session.exec(select(Claim).where(Claim.probe_id == probe_id)).one()
+
+
 def evidence(store: Store, claim_ids: Collection[int]) -> dict[int, list[Evidence]]:
-    """The pairs behind claims, by claim and context."""
+    """Return the pairs behind claims, by claim and context."""
     found: dict[int, list[Evidence]] = {claim_id: [] for claim_id in claim_ids}
     with store._read() as session:
         rows = session.exec(select(Evidence).where(col(Evidence.claim_id).in_(claim_ids)))
@@ -185,7 +196,7 @@ def evidence(store: Store, claim_ids: Collection[int]) -> dict[int, list[Evidenc
 def known_pictures(
     store: Store, generator: str, prompts: Iterable[str]
 ) -> dict[tuple[str, int], Picture]:
-    """The bank's pictures of these prompts, by prompt and seed."""
+    """Return the bank's pictures of these prompts, by prompt and seed."""
     wanted = list(dict.fromkeys(prompts))
     found = {}
     with store._read() as session:
@@ -208,7 +219,7 @@ def add_pictures(
     sha256: str,
     side: int,
 ) -> None:
-    """Say that the tiles of a sheet are these pictures, each a prompt and a seed."""
+    """Record the tiles of a sheet as these pictures, each a prompt and a seed."""
     rows = [
         {
             "generator": generator,
@@ -228,7 +239,7 @@ def add_pictures(
 
 
 def placebos(store: Store, key: str) -> dict[str, dict[str, float]]:
-    """The placebos measured under a key: word -> context -> effect."""
+    """Return the placebos measured under a key: word -> context -> effect."""
     with store._read() as session:
         rows = session.exec(select(Placebo).where(Placebo.key == key))
         return {row.word: row.effects for row in rows}
@@ -259,7 +270,7 @@ def set_attribution(store: Store, run_id: str, words: Sequence[Mapping[str, Any]
 
 
 def attribution(store: Store, study_id: str) -> list[Attribution]:
-    """The word attributions of a study's runs."""
+    """Return the word attributions of a study's runs."""
     with store._read() as session:
         return list(
             session.exec(
@@ -279,7 +290,7 @@ def replace_scores(store: Store, study_id: str, rows: Sequence[Mapping[str, Any]
 
 
 def scores(store: Store, study_id: str) -> list[Score]:
-    """The prompt scores of a study, best first."""
+    """Return the prompt scores of a study, best first."""
     with store._read() as session:
         return list(
             session.exec(
@@ -300,7 +311,7 @@ def set_stage(
     total: int = 0,
     error: str | None = None,
 ) -> None:
-    """Say how far a stage of the reasoning is."""
+    """Record the progress of a stage of a report."""
     values = {
         "study_id": study_id,
         "name": name,
@@ -314,7 +325,7 @@ def set_stage(
 
 
 def stages(store: Store, study_id: str) -> list[Stage]:
-    """The stages of a study in the order in which they were first begun."""
+    """Return the stages of a study in the order in which they were first begun."""
     with store._read() as session:
         return list(
             session.exec(
@@ -329,24 +340,35 @@ def add_report(
     *,
     author: str,
     markdown: str,
-    body: Mapping[str, Any],
+    body: Mapping[str, Any] | None,
     prompt_hash: str | None = None,
     input_tokens: int | None = None,
     output_tokens: int | None = None,
+    job_id: str | None = None,
 ) -> int:
-    """Keep a report of checked sentences; its id."""
-    with store._write() as session:
+    """Keep a report, of checked sentences if it has a body; return its id.
+
+    It replaces what an attempt before of the same job wrote by the same author. The result of the
+    job names its reports: {"reports": {author: id}}.
+    """
+    with store._write(durable=True) as session:
+        job = None if job_id is None else session.get_one(Job, job_id)
+        made = dict((job.result or {}).get("reports", {})) if job is not None else {}
+        if author in made:
+            session.exec(sa.delete(Report).where(col(Report.id) == made[author]))
         report = Report(
             study_id=study_id,
             author=author,
             markdown=markdown,
-            body=dict(body),
+            body=None if body is None else dict(body),
             prompt_hash=prompt_hash,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
         )
         session.add(report)
         session.flush()
+        if job is not None:
+            job.result = {"reports": {**made, author: report.id}}
         return report.id
 
 

@@ -7,6 +7,7 @@ Pictures are not here: `artifact` names them by the SHA-256 of their bytes.
 import json
 import math
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,9 +16,12 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, Relationship, SQLModel
 
 from store.clock import now
-from store.states import State
+from store.errors import StoreError
+from store.states import Kind, State
 
 JSON = sa.JSON(none_as_null=True)
+
+REFUSED = "refused"  # the `stop_reason` of a run that failed for bad input
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -53,8 +57,12 @@ def _finite(value: object) -> object:
     return value
 
 
-def _values(states: type[State]) -> list[str]:
+def _values(states: type[StrEnum]) -> list[str]:
     return [state.value for state in states]
+
+
+def _enum(kind: type[StrEnum]) -> sa.Enum:
+    return sa.Enum(kind, native_enum=False, length=16, values_callable=_values)
 
 
 class Table(SQLModel):
@@ -84,7 +92,7 @@ class Classifier(Table, table=True):
 
 
 class Study(Table, table=True):
-    """One classifier, one class, one set of settings; its runs are the seeds."""
+    """A classifier, a class and a set of settings; its runs are the seeds."""
 
     __table_args__ = (sa.UniqueConstraint("classifier_id", "class_index", "settings_hash"),)
 
@@ -102,7 +110,7 @@ class Study(Table, table=True):
 
 
 class Run(Table, table=True):
-    """One seed of a study: its state, where it runs and what came of it."""
+    """A seed of a study: its state, where it runs and its results."""
 
     __table_args__ = (
         # All that a list is ordered and mostly filtered by, without the large rows.
@@ -124,7 +132,7 @@ class Run(Table, table=True):
     seed: int
     state: State = Field(
         default=State.QUEUED,
-        sa_type=sa.Enum(State, native_enum=False, length=16, values_callable=_values),
+        sa_type=_enum(State),
         index=True,
     )
     priority: int = 0  # of two queued runs the one with more goes first, else the older
@@ -169,13 +177,33 @@ class Run(Table, table=True):
     study: Study = Relationship(sa_relationship_kwargs={"lazy": "joined", "innerjoin": True})
 
     @property
+    def kind(self) -> Kind:
+        """The kind of this work, as of a `Job`."""
+        return Kind.RUN
+
+    @property
+    def wish(self) -> str:
+        """The device asked for."""
+        return str(self.config.get("device", "auto"))
+
+    @property
+    def error_line(self) -> str | None:
+        """The error as a sentence."""
+        return self.error
+
+    @property
+    def refused(self) -> bool:
+        """Whether it failed for bad input."""
+        return self.state is State.FAILED and self.stop_reason == REFUSED
+
+    @property
     def words_that_carry(self) -> list[str]:
         """Words that carry the prompts that were compared, beyond doubt; the surest first."""
         return [gain["word"] for gain in self.word_gains or () if gain["low"] > 0]
 
     @property
     def words_worth_testing(self) -> list[str]:
-        """Those that carry, then the rest of the best prompt."""
+        """The words that carry, then the rest of the best prompt."""
         return list(dict.fromkeys([*self.words_that_carry, *(self.words or ())]))
 
 
@@ -187,7 +215,7 @@ class Tag(Table, table=True):
 
 
 class Step(Table, table=True):
-    """One step of the optimisation; a replay after a checkpoint replaces it."""
+    """A step of the optimisation; a replay after a checkpoint replaces it."""
 
     run_id: str = Field(foreign_key="run.id", primary_key=True)
     step: int = Field(primary_key=True)  # from 1
@@ -244,10 +272,65 @@ class Frame(Table, table=True):
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
 
 
+class Job(Table, table=True):
+    """An analysis in the queue: a report, a probe or a comparison.
+
+    It waits in one line with the runs, and its columns of the same name mean the same. Jobs are
+    in no journal: where a store is rebuilt, what they found is restored, and they can be asked
+    for again.
+    """
+
+    id: str = Field(primary_key=True)
+    kind: Kind = Field(sa_type=_enum(Kind))
+    state: State = Field(default=State.QUEUED, sa_type=_enum(State), index=True)
+    priority: int = 0
+    not_before: datetime | None = Field(sa_type=UtcTime, default=None)
+    wish: str = "auto"  # the device asked for: auto, cpu, cuda or cuda:N
+    request: dict[str, Any] = Field(sa_type=JSON)  # what was asked; never a key
+    config: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # its models, as of a run
+    depends_on: list[str] = Field(sa_type=JSON)  # runs that have to succeed first
+    study_id: str | None = Field(foreign_key="study.id", default=None, index=True)
+    comparison_id: str | None = Field(foreign_key="comparison.id", default=None, index=True)
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+    started_at: datetime | None = Field(sa_type=UtcTime, default=None)
+    ended_at: datetime | None = Field(sa_type=UtcTime, default=None)
+    heartbeat_at: datetime | None = Field(sa_type=UtcTime, default=None)
+    pid: int | None = None
+    boot_id: str | None = None
+    host: str | None = None
+    slot: str | None = None
+    attempt: int = 0
+    progress: int = 0
+    fruitless: int = 0
+    promise: float | None = None
+    steps_done: int = 0  # pictures and texts of this attempt, over all stages
+    stage: str | None = None
+    done: int = 0  # of the stage, of `total`
+    total: int = 0
+    # Dicts with a `store.states.NoteKind` under "kind", of the last attempt.
+    notes: list[dict[str, Any]] = Field(sa_type=JSON, default_factory=list)
+    result: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # ids of what it made
+    # problem, and where there are any: field, value, remedy, refused (true for bad input).
+    error: dict[str, Any] | None = Field(sa_type=JSON, default=None)
+
+    @property
+    def error_line(self) -> str | None:
+        """The error as a sentence."""
+        if self.error is None:
+            return None
+        parts = {name: self.error.get(name) for name in ("field", "value", "remedy")}
+        return StoreError(self.error["problem"], **parts).sentence()
+
+    @property
+    def refused(self) -> bool:
+        """Whether it failed for bad input."""
+        return self.state is State.FAILED and bool((self.error or {}).get("refused"))
+
+
 class Slot(Table, table=True):
     """A place for one run at a time, on a device, as its runner last described it.
 
-    Whether the runner lives is told by its lock, not by this row.
+    Its lock, not this row, says whether the runner lives.
     """
 
     name: str = Field(primary_key=True)
@@ -274,7 +357,7 @@ class Report(Table, table=True):
 
 
 class Caption(Table, table=True):
-    """What a model said of a picture: kept for every study that shows the same picture."""
+    """A model's text on a picture, kept for every study that shows the same picture."""
 
     __table_args__ = (sa.UniqueConstraint("sha256", "model", "prompt_hash"),)
 
@@ -348,7 +431,7 @@ class Member(Table, table=True):
 
 
 class Difference(Table, table=True):
-    """What a concept does to a class of one member, less what it does to another's.
+    """The effect of a concept on a class of one member, less that on another's.
 
     Over the same pairs of pictures; `low` and `high` are at 1 - 0.05/3, `p_corrected` is for
     three looks and all differences of the comparison.
@@ -368,7 +451,7 @@ class Difference(Table, table=True):
 
 
 class Activation(Table, table=True):
-    """How often a member takes pictures of a member's prompt for the class, with a 95% interval."""
+    """The share of a prompt's pictures that a member takes for the class, with a 95% interval."""
 
     member_id: int = Field(foreign_key="member.id", primary_key=True)
     source_id: int = Field(foreign_key="member.id", primary_key=True)  # whose prompt it is
@@ -394,7 +477,7 @@ class Disagreement(Table, table=True):
 
 
 class Claim(Table, table=True):
-    """What a concept does to the probability of a class.
+    """The effect of a concept on the probability of a class.
 
     Of a study, of a member of a comparison, or the answer of a probe.
 
@@ -484,7 +567,7 @@ class Placebo(Table, table=True):
 
 
 class Attribution(Table, table=True):
-    """What a word of a run's best prompt adds to the probability, with 95% intervals."""
+    """The probability that a word of a run's best prompt adds, with 95% intervals."""
 
     run_id: str = Field(foreign_key="run.id", primary_key=True)
     position: int = Field(primary_key=True)
@@ -504,7 +587,7 @@ class Attribution(Table, table=True):
 
 
 class Score(Table, table=True):
-    """How often fresh pictures of a text are taken for a study's class, with a 95% interval."""
+    """The share of fresh pictures of a text that are taken for the class, with a 95% interval."""
 
     study_id: str = Field(foreign_key="study.id", primary_key=True)
     kind: str = Field(primary_key=True)  # class name, class name + concepts, prompt, caption
@@ -517,7 +600,7 @@ class Score(Table, table=True):
 
 
 class Stage(Table, table=True):
-    """How far the reasoning about a study is: captions, claims, attribution, scores, report."""
+    """A stage of a study's report: captions, claims, attribution, scores or report."""
 
     study_id: str = Field(foreign_key="study.id", primary_key=True)
     name: str = Field(primary_key=True)
@@ -529,7 +612,7 @@ class Stage(Table, table=True):
 
 
 class Note(Table, table=True):
-    """What a user has to say about a run, a study or a comparison."""
+    """A user's note on a run, a study or a comparison."""
 
     of: str = Field(primary_key=True)  # its id
     text: str

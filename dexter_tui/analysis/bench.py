@@ -1,55 +1,31 @@
-"""The bench of an analysis: models loaded once, with progress and cancellation."""
+"""The bench of an analysis: its models, loaded once, around the pictures of the store."""
 
 import hashlib
 import json
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from dexter.config import RunConfig
+from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
 from dexter.reasoning.topic import Topic, World
-from dexter_tui.formatting import clean
+from dexter_tui.analysis.desk import Progress
 from store import Store
-
-TELL_SECONDS = 0.5
-
-
-class Cancelled(Exception):
-    """The user asked for an end."""
-
-
-@dataclass
-class Progress:
-    """Of one stage, written to the store twice a second."""
-
-    tell: Callable[[str, int, int], None]
-    done: int = 0
-    total: int = 0
-    _told_at: float = 0.0
-
-    def plan(self, more: int) -> None:
-        """So much is still to do."""
-        self.total = self.done + more
-        self.add(0)
-
-    def add(self, count: int) -> None:
-        self.done += count
-        self.total = max(self.total, self.done)
-        now = time.monotonic()
-        if now - self._told_at >= TELL_SECONDS:
-            self._told_at = now
-            self.tell("running", self.done, self.total)
 
 
 class Bench:
     """The models that evidence needs, around the store's pictures."""
 
     def __init__(
-        self, store: Store, config: RunConfig, class_index: int, settings: ReportSettings
+        self,
+        store: Store,
+        config: RunConfig,
+        class_index: int,
+        settings: ReportSettings,
+        *,
+        may_lack_detector: bool = False,
     ) -> None:
+        """Load the models. With `may_lack_detector`, `lacking` says why there is no detector."""
         import torch
 
         from dexter.device import select_device
@@ -75,11 +51,15 @@ class Bench:
         self.class_index = class_index
         self.world = load_world() if config.generator == "lab" else World()
         self.key = generator_key(config, models.generator.weights_hash)
-        self.detector = (
-            None
-            if settings.image_text == "none"
-            else load_detector(settings.image_text, device=models.device)
-        )
+        self.detector = None
+        self.lacking: InputError | None = None
+        if settings.image_text != "none":
+            try:
+                self.detector = load_detector(settings.image_text, device=models.device)
+            except InputError as error:
+                if not may_lack_detector:
+                    raise
+                self.lacking = error
         self.pictures = Pictures(
             models.generator,
             self.key,
@@ -119,7 +99,7 @@ class Bench:
 
 
 def generator_key(config: RunConfig, weights_hash: str) -> str:
-    """What a picture depends on beside prompt and seed."""
+    """Return the hash of what a picture depends on beside prompt and seed."""
     settings = config.model_dump(
         mode="json",
         include={"scheduler", "diffusion_steps", "guidance", "image_size", "padding", "dtype"},
@@ -130,8 +110,3 @@ def generator_key(config: RunConfig, weights_hash: str) -> str:
 def digest(text: str) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def log(line: str) -> None:
-    """One line to the worker's log."""
-    print(clean(line), file=sys.stderr, flush=True)

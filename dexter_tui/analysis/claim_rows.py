@@ -1,4 +1,4 @@
-"""Claims and reports as rows for the store."""
+"""The rows of claims and reports for the store."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def claim_row(claim: Claim, generator: str, detector: "Detector | None") -> dict[str, Any]:
-    """A claim as the columns of its row, with those of its evidence under "contexts"."""
+    """Return a claim as the columns of its row, with those of its evidence under "contexts"."""
     row = claim.to_dict()
     flips = row.pop("flips")
     row |= {"flips": flips["hits"], "flip_low": flips["low"], "flip_high": flips["high"]}
@@ -34,5 +34,5 @@ def _proportion(name: str, proportion: Proportion | None) -> dict[str, Any]:
 
 
 def report_text(body: Mapping[str, Any]) -> str:
-    """A report as a page of its own."""
+    """Return a report as a page of its own."""
     return report_markdown(body)

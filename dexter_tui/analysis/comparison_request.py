@@ -1,19 +1,19 @@
 """The request of a comparison: its members, what they lack, and its record."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.settings import CompareSettings
 from dexter_tui import field_flags
+from dexter_tui.analysis.study_request import with_full_paths
 
 if TYPE_CHECKING:
     from dexter_tui.jobs.submit import Checked
     from store import Store
     from store.tables import Study
-from dexter_tui.analysis.comparison_process import _detached, _logs, start
 
 MOST = 8
 
@@ -34,7 +34,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Request:
-    """A comparison that is started and not waited for; as the options of the command."""
+    """A comparison as a user asks for it."""
 
     names: Sequence[str]
     settings: CompareSettings
@@ -43,6 +43,16 @@ class Request:
     run_missing: bool = False
     seeds: int = 3
     preset: str | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
+    """The settings that its studies must have, and those of the runs that are missing."""
+
+
+class Requested(NamedTuple):
+    """A queued comparison, and the runs that it waits for."""
+
+    comparison_id: str
+    job_id: str
+    run_ids: list[str]
 
 
 def _sides(
@@ -53,14 +63,14 @@ def _sides(
     values: Mapping[str, object],
     warn: Callable[[str], None],
 ) -> list[list[Side]]:
-    """For each class, its sides in the order of the names."""
+    """Return the sides of each class, in the order of the names."""
     if not 2 <= len(names) <= MOST:
         raise InputError(f"{len(names)} given; compare two to {MOST} classifiers or studies")
     studies = {name: store.study(name) for name in names if ":" not in name}
     specs = [name for name in names if ":" in name]
     wanted = list(classes) or list(dict.fromkeys(s.class_name for s in studies.values()))
     if not wanted:
-        raise InputError("say which class to compare them on, with --class")
+        raise InputError("say which class to compare them on", field="class_name")
     if studies and not specs and not classes and len(wanted) > 1:
         raise InputError(f"these studies are of different classes: {', '.join(wanted)}")
     found: dict[str, list[Side]] = {}
@@ -92,7 +102,7 @@ def _side(
     values: Mapping[str, object],
     warn: Callable[[str], None],
 ) -> Side:
-    """A classifier's side, with its newest finished study that has the settings given."""
+    """Return a classifier's side, with its newest finished study that has the settings given."""
     from dexter_tui.jobs import submit
     from store import State
 
@@ -116,7 +126,7 @@ def _side(
 def _settings_given(
     preset: str | None, values: Mapping[str, object], config: RunConfig
 ) -> dict[str, object]:
-    """The settings that a study must have because the user said so."""
+    """Return the settings that a study must have because the user said so."""
     settings = config.study_settings()
     if preset is not None:
         return settings
@@ -140,32 +150,36 @@ def _label(side: Side) -> str:
 
 
 def _give_names(sides: Sequence[Side]) -> None:
-    """Each by its classifier; where that is not enough, with its study."""
+    """Name each by its classifier; where that is not enough, with its study."""
     specs = [s.study.classifier.spec if s.study else s.name for s in sides]
     for side, spec in zip(sides, specs, strict=True):
         side.name = spec
         if specs.count(spec) > 1 and side.study is not None:
             side.name = f"{spec} ({side.study.id})"
     if len({side.name for side in sides}) < len(sides):
-        raise InputError("the same classifier is given twice; name two of its studies instead")
+        raise InputError(
+            "the same classifier is given twice", remedy="name two of its studies instead"
+        )
 
 
 def _check_baseline(baseline: str | None, classes: Sequence[Sequence[Side]]) -> None:
     names = [side.name for side in classes[0]]
     if baseline is not None and baseline not in names:
-        raise InputError(f"--baseline: {baseline!r} is none of {', '.join(names)}")
+        raise InputError(
+            f"{baseline!r} is none of {', '.join(names)}", field="baseline", value=baseline
+        )
 
 
 def _lacking(classes: Sequence[Sequence[Side]]) -> list[tuple[Side, Sequence[Side]]]:
-    """The sides without a study, each with those beside it."""
+    """Return the sides without a study, each with those beside it."""
     return [(side, sides) for sides in classes for side in sides if side.study is None]
 
 
 def _refuse_lacking(lacking: Sequence[tuple[Side, Sequence[Side]]]) -> None:
     for side, _ in lacking:
         raise InputError(
-            f"{side.name} has no finished study of {_label(side)}; --run-missing searches "
-            "first, or --concepts names what to test"
+            f"{side.name} has no finished study of {_label(side)}",
+            remedy="--run-missing searches first, or --concepts names what to test",
         )
 
 
@@ -186,10 +200,13 @@ def _add(
     classes: Sequence[Sequence[Side]],
     settings: CompareSettings,
     baseline: str | None,
-) -> str:
-    from store import comparison_records
+    depends_on: Sequence[str],
+) -> "Requested":
+    """Record a comparison and queue its job."""
+    from store import comparison_records, run_queue
+    from store.states import Kind
 
-    members = []
+    members: list[dict[str, Any]] = []
     for sides in classes:
         label = _label(sides[0])
         for position, side in enumerate(sides):
@@ -216,48 +233,57 @@ def _add(
                     "config": config.model_dump(mode="json"),
                 }
             )
-    return comparison_records.add_comparison(
+    first: dict[str, Any] = members[0]["config"]
+    comparison_id = comparison_records.add_comparison(
         store, settings.model_dump(mode="json"), members, baseline=baseline
     )
-
-
-def look(store: "Store", request: Request) -> tuple[list[list[Side]], int]:
-    """The sides for each class, and how many runs would be made first. InputError if it cannot be.
-
-    Nothing is started.
-    """
-    sides = _sides(
-        store, request.names, request.classes, request.preset, {}, warn=lambda line: None
+    job_id = run_queue.add_job(
+        store,
+        Kind.COMPARISON,
+        {},
+        config=first,
+        device=first["device"] if settings.device == "auto" else settings.device,
+        comparison_id=comparison_id,
+        depends_on=depends_on,
     )
+    return Requested(comparison_id, job_id, list(depends_on))
+
+
+def checked_sides(
+    store: "Store", request: Request, warn: Callable[[str], None] = lambda line: None
+) -> list[list[Side]]:
+    """Return the sides for each class; InputError if they cannot be compared."""
+    sides = _sides(store, request.names, request.classes, request.preset, request.values, warn)
     _check_baseline(request.baseline, sides)
-    lacking = _lacking(sides)
-    if not request.run_missing:
-        if not request.settings.concepts:
-            _refuse_lacking(lacking)
-        return sides, 0
-    return sides, len(lacking) * request.seeds
+    if not request.run_missing and not request.settings.concepts:
+        _refuse_lacking(_lacking(sides))
+    return sides
 
 
-def start_comparison(store: "Store", request: Request) -> str | None:
-    """Compare in a process of its own; the comparison's id, None if searches come first."""
-    sides, missing = look(store, request)
-    if not missing:
-        comparison_id = _add(store, sides, request.settings, request.baseline)
-        start(store, comparison_id)
-        return comparison_id
-    # The command itself: it searches, waits for that, and then compares.
-    _detached(_command(request), _logs(store) / "compare.log")
-    return None
+def runs_missing(request: Request, sides: Sequence[Sequence[Side]]) -> int:
+    """Return the number of runs that are made first."""
+    return len(_lacking(sides)) * request.seeds if request.run_missing else 0
 
 
-def _command(request: Request) -> list[str]:
-    """The command line that does what is asked."""
-    argv = ["dexter_tui", "compare", *request.names, "--run-missing", "--seeds", f"{request.seeds}"]
-    for label in request.classes:
-        argv += ["--class", label]
-    for option, value in (("--baseline", request.baseline), ("--preset", request.preset)):
-        argv += [option, value] if value is not None else []
-    for name, value in request.settings.model_dump(exclude_defaults=True).items():
-        text = ",".join(value) if isinstance(value, tuple) else str(value)
-        argv += [field_flags.flag(name), text]
-    return argv
+def request_comparison(
+    store: "Store", request: Request, warn: Callable[[str], None] = lambda line: None
+) -> Requested:
+    """Queue a comparison, and before it the runs that it lacks."""
+    from dexter_tui.jobs import submit
+
+    sides = checked_sides(store, request, warn)
+    lacking = _lacking(sides) if request.run_missing else []
+    configs = [
+        _config_to_search(side, beside, request.preset, request.values).model_copy(
+            update={"seed": seed}
+        )
+        for side, beside in lacking
+        for seed in range(request.seeds)
+    ]
+    run_ids = submit.enqueue(store, configs) if configs else []
+    for number, (side, _) in enumerate(lacking):
+        run = store.run(run_ids[number * request.seeds])
+        side.study = run.study
+        side.config = RunConfig.model_validate(run.config)
+    settings = with_full_paths(request.settings)
+    return _add(store, sides, settings, request.baseline, run_ids)

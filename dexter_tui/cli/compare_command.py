@@ -1,13 +1,10 @@
-"""The command `compare`: who is compared, what is missing, and the process that compares.
-
-Nothing here loads torch: `dexter_tui.analysis.comparison_worker` does the work, in its own process.
-"""
+"""The command `compare`: it queues a comparison, follows it, and shows what was found."""
 
 import inspect
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
@@ -15,20 +12,8 @@ from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags, paths
-from dexter_tui.analysis.comparison_process import follow, start
-from dexter_tui.analysis.comparison_request import (
-    Side,
-    _add,
-    _check_baseline,
-    _config_to_search,
-    _lacking,
-    _refuse_lacking,
-    _sides,
-)
-from dexter_tui.cli.output import say
-
-if TYPE_CHECKING:
-    from store import Store
+from dexter_tui.analysis.comparison_request import Request, request_comparison
+from dexter_tui.cli.output import console_on, say
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +61,7 @@ def compare(
         str | None,
         typer.Option(metavar="NAME", help=f"settings of such searches: {', '.join(PRESETS)}"),
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="start it, and do not wait")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="queue it, and do not wait")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="one JSON value on standard output")
     ] = False,
@@ -86,9 +71,11 @@ def compare(
 
     Without --concepts, each classifier's newest finished study of the class proposes them. Further
     options are the settings that a study must have, and those of searches with --run-missing.
-    Ctrl-C ends it; the pictures drawn so far stay.
+    Ctrl-C cancels it; the pictures drawn so far stay.
     """
-    from store import Store
+    from dexter_tui.cli.live_progress import follow, watch
+    from dexter_tui.jobs.team import Team
+    from store import Store, run_queue
 
     given = list(dict.fromkeys(names or ()))
     if len(given) == 1 and _is_comparison(given[0]):
@@ -99,24 +86,35 @@ def compare(
     settings = field_flags.given({**asked, **_both(values)}, CompareSettings)
     checked_settings = CompareSettings.from_values(settings)
     run_values = {k: v for k, v in values.items() if k in RunConfig.model_fields}
+    request = Request(
+        names=given,
+        settings=checked_settings,
+        classes=class_name or [],
+        baseline=baseline,
+        run_missing=run_missing,
+        seeds=seeds,
+        preset=preset,
+        values=run_values,
+    )
     with Store.open(paths.home()) as store:
-        store.reconcile()
-        sides = _sides(store, given, class_name or [], preset, run_values, say)
-        _check_baseline(baseline, sides)
-        code = _search(
-            store, sides, run_values, preset, seeds, jobs,
-            missing=run_missing, needed=not checked_settings.concepts,
-        )  # fmt: skip
-        if code:
+        run_queue.reconcile(store)
+        asked_for = request_comparison(store, request, say)
+        comparison_id = asked_for.comparison_id
+        if asked_for.run_ids and not detach:
+            say(f"searches first: {len(asked_for.run_ids)} runs")
+            team = Team(store, asked_for.run_ids, jobs)
+            team.start()
+            watch(team, console_on(sys.stderr))
+            for error in dict.fromkeys(run.error for run in team.runs() if run.error):
+                say(error)
+            if code := team.exit_code():
+                run_queue.reconcile(store)  # the comparison failed with them
+                return code
+        if code := follow(store, asked_for.job_id, detach=detach):
             return code
-        comparison_id = _add(store, sides, checked_settings, baseline)
-        process = start(store, comparison_id)
-        if detach:
-            print(json.dumps({"id": comparison_id}) if as_json else comparison_id)
-            return 0
-        code = follow(store, comparison_id, process, say)
-    if code:
-        return code
+    if detach:
+        print(json.dumps({"id": comparison_id}) if as_json else comparison_id)
+        return 0
     return _show_stored(comparison_id, None, as_json=as_json)
 
 
@@ -127,54 +125,6 @@ def _both(values: Mapping[str, object]) -> dict[str, object]:
 
 def _is_comparison(name: str) -> bool:
     return name.startswith("c") and ":" not in name
-
-
-# Searches that are missing
-
-
-def _search(
-    store: "Store",
-    classes: Sequence[Sequence[Side]],
-    values: Mapping[str, object],
-    preset: str | None,
-    seeds: int,
-    jobs: int | None,
-    *,
-    missing: bool,
-    needed: bool,
-) -> int:
-    """Have the searches made that are missing; the exit code."""
-    from rich.console import Console
-
-    from dexter_tui.cli.live_progress import watch
-    from dexter_tui.jobs import submit
-    from dexter_tui.jobs.team import Team
-
-    lacking = _lacking(classes)
-    if not missing and needed:
-        _refuse_lacking(lacking)
-    if not lacking or not missing:
-        return 0
-    configs = [
-        _config_to_search(side, sides, preset, values).model_copy(update={"seed": seed})
-        for side, sides in lacking
-        for seed in range(seeds)
-    ]
-    say(f"searches first: {len(configs)} runs")
-    run_ids = submit.enqueue(store, configs)
-    team = Team(store, run_ids, jobs)
-    team.start()
-    watch(team, Console(file=sys.stderr, highlight=False))
-    for number, (side, _) in enumerate(lacking):
-        run = store.run(run_ids[number * seeds])
-        side.study = run.study
-        side.config = RunConfig.model_validate(run.config)
-    for error in dict.fromkeys(run.error for run in team.runs() if run.error):
-        say(error)
-    return team.exit_code()
-
-
-# The comparison
 
 
 # Stored ones

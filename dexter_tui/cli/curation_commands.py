@@ -33,10 +33,11 @@ def delete(
 
     Asks twice. This cannot be undone.
     """
+    from store import run_queue
     from store.upkeep import retention
 
     with open_store() as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         what = retention.doomed(store, list(dict.fromkeys(names)))
         _ask(f"delete {what.line()}?", "y", given=yes, flag="--yes")
         count = str(len(what.runs) + len(what.comparisons))

@@ -45,6 +45,8 @@ def export(
     plots, the data as CSV, configuration, environment, commands and a manifest;
     `dexter-tui import` reads it into another store.
     """
+    from store import run_queue
+
     target = output.expanduser()
     form = form or BY_SUFFIX.get(target.suffix.lower(), "bundle")
     if form not in FORMS:
@@ -55,7 +57,7 @@ def export(
             remedy=f"choose from {', '.join(FORMS)}",
         )
     with open_store() as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         path = write(store, names, target, form).absolute()
     print(json.dumps({"path": str(path)}) if as_json else path)
 

@@ -17,7 +17,7 @@ PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": F
 # Name: the module whose `register` adds it, and the line in `dexter-tui --help`.
 COMMANDS = {
     "run": ("run_commands", "Search for the words that raise a class, one run per seed."),
-    "resume": ("run_commands", "Resume runs that were paused or ended early."),
+    "resume": ("run_commands", "Resume runs and jobs that were paused or ended early."),
     "runs": ("run_commands", "List the runs in the store, newest study first."),
     "show": ("run_commands", "Show one run, or a study with its runs."),
     "report": ("report_commands", "Caption a study's frames, test the claims, write the report."),
@@ -28,9 +28,9 @@ COMMANDS = {
     "import": ("exchange_commands", "Import a bundle, or a run folder of the public DEXTER code."),
     "status": ("queue_commands", "Show device slots, running jobs and the queue."),
     "queue": ("queue_commands", "Add, list and reorder waiting jobs."),
-    "pause": ("queue_commands", "Pause runs: checkpoint, then free the memory."),
-    "cancel": ("queue_commands", "Cancel runs at their next step."),
-    "retry": ("queue_commands", "Queue failed, lost or cancelled runs again."),
+    "pause": ("queue_commands", "Pause runs and jobs: keep their place, free the memory."),
+    "cancel": ("queue_commands", "Cancel runs and jobs at their next step."),
+    "retry": ("queue_commands", "Queue failed, lost or cancelled runs and jobs again."),
     "tag": ("curation_commands", "Add or remove a tag on runs."),
     "note": ("curation_commands", "Write or show a note on a run, study or comparison."),
     "archive": ("curation_commands", "Hide runs from the lists, or restore them."),

@@ -1,6 +1,7 @@
-"""What `run` and `resume` show on standard error while their workers work."""
+"""The progress of runs and jobs on standard error, for the commands that wait for them."""
 
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,32 +13,35 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dexter.errors import InputError
 from dexter_tui.formatting import STATE_STYLES, clean, duration, plain
 from dexter_tui.jobs.team import Team
 from dexter_tui.machine import terminal_images
+from dexter_tui.presentation.job_tables import note_line
 from dexter_tui.presentation.run_tables import score_text, seconds_left, steps_text, study_title
 from store import ENDED, State, Store
 from store.artifacts import open_picture
+from store.run_queue import Work
 from store.states import ACTIVE
-from store.tables import Run
+from store.tables import Job, Run
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 10.0  # between two lines about one run, where there is no terminal
 PREVIEW_SECONDS = 2.0  # between two pictures: 24 by 12 cells are 10 kB on a slow line
 PREVIEW_COLUMNS = 24
 PREVIEW_ROWS = PREVIEW_COLUMNS // 2
-PACE_STEPS = 20  # the last steps, from which the time left is told
+PACE_STEPS = 20  # the last steps, for the estimate of the time left
 
 
 def watch(team: Team, console: Console) -> None:
-    """Show the team's runs until all have ended.
+    """Show the team's runs and jobs until all have ended.
 
-    The first Ctrl-C cancels the runs and waits for their end, the second kills their processes.
+    The first Ctrl-C cancels them and waits for their end, the second kills their processes.
     """
-    screen = Screen(team.store, console)
     lines = Lines(console)
+    screen = Screen(team.store, console) if console.is_terminal and team.runs() else None
     live = Live(console=console, auto_refresh=False, transient=True)
-    with _interrupts() as presses, live if console.is_terminal else nullcontext():
+    with _interrupts() as presses, live if screen else nullcontext():
         answered = 0
         while team.working():
             if presses.count > answered:
@@ -47,18 +51,34 @@ def watch(team: Team, console: Console) -> None:
                     team.cancel()
                 else:
                     team.kill()
-            runs = team.runs()
-            if console.is_terminal:
-                live.update(screen.render(runs), refresh=True)
+            if screen:
+                live.update(screen.render(team.runs()), refresh=True)
             else:
-                lines.tell(runs)
+                lines.show(team.work())
             time.sleep(POLL_SECONDS)
-        if not console.is_terminal:
-            lines.tell(team.runs())
+        if not screen:
+            lines.show(team.work())
+
+
+def follow(store: Store, job_id: str, *, detach: bool = False) -> int:
+    """Have runners do a job, and show its progress until it ends; return the exit code.
+
+    Ctrl-C cancels the job. With `detach` nothing is waited for. InputError for refused input.
+    """
+    team = Team(store, [job_id])
+    team.start()
+    if detach:
+        return 0
+    watch(team, Console(file=sys.stderr, highlight=False))
+    job = store.job(job_id)
+    if job.refused and job.error is not None:
+        parts = {name: job.error.get(name) for name in ("field", "value", "remedy")}
+        raise InputError(job.error["problem"], **parts)
+    return team.exit_code()
 
 
 class _Presses:
-    """How often Ctrl-C was pressed."""
+    """A count of Ctrl-C."""
 
     count = 0
 
@@ -78,25 +98,58 @@ def _interrupts() -> Iterator[_Presses]:
 
 
 class Lines:
-    """Plain lines: each change of state, and now and then how far a run is."""
+    """Plain lines: each change of state, each note of a job, and now and then the progress."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._states: dict[str, State] = {}
-        self._told_at: dict[str, float] = {}
+        self._states: dict[str, object] = {}
+        self._shown_at: dict[str, float] = {}
+        self._notes: dict[str, int] = {}
+        self._begun: dict[str, tuple[float, int]] = {}  # of the stage of a job, and at how much
 
-    def tell(self, runs: Sequence[Run]) -> None:
-        """Print what is new about the runs."""
-        for run in runs:
-            changed = self._states.get(run.id) is not run.state
-            waited = time.monotonic() - self._told_at.get(run.id, 0.0)
-            if changed or (run.state is State.RUNNING and waited >= LINE_SECONDS):
-                self._states[run.id] = run.state
-                self._told_at[run.id] = time.monotonic()
-                parts = [f"run {run.id} seed {run.seed}: {run.state.value}", steps_text(run)]
-                parts += [", ".join(run.words or []), score_text(run), run.error or ""]
-                line = "  ".join(clean(part) for part in parts if part)
-                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def show(self, works: Sequence[Work]) -> None:
+        """Print what is new."""
+        for work in works:
+            if isinstance(work, Job):
+                self._show_notes(work)
+            state = work.state if isinstance(work, Run) else (work.state, work.stage)
+            changed = self._states.get(work.id) != state
+            waited = time.monotonic() - self._shown_at.get(work.id, 0.0)
+            if changed or (work.state is State.RUNNING and waited >= LINE_SECONDS):
+                if changed and isinstance(work, Job):
+                    self._begun[work.id] = time.monotonic(), work.done
+                self._states[work.id] = state
+                self._shown_at[work.id] = time.monotonic()
+                parts = _run_parts(work) if isinstance(work, Run) else self._job_parts(work)
+                self._print("  ".join(clean(part) for part in parts if part))
+
+    def _show_notes(self, job: Job) -> None:
+        shown = self._notes.get(job.id, 0)
+        if len(job.notes) < shown:  # another attempt begins
+            shown = 0
+        for note in job.notes[shown:]:
+            self._print(note_line(note))
+        self._notes[job.id] = len(job.notes)
+
+    def _job_parts(self, job: Job) -> list[str]:
+        parts = [f"{job.kind.value} {job.id}: {job.state.value}"]
+        if job.state is State.RUNNING and job.stage:
+            parts.append(job.stage)
+            if job.total:
+                parts.append(f"{job.done} of {job.total}")
+                began, first = self._begun[job.id]
+                if job.done > first:
+                    pace = (time.monotonic() - began) / (job.done - first)
+                    parts.append(f"{duration(pace * (job.total - job.done))} left at most")
+        return [*parts, job.error_line or ""]
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _run_parts(run: Run) -> list[str]:
+    parts = [f"run {run.id} seed {run.seed}: {run.state.value}", steps_text(run)]
+    return [*parts, ", ".join(run.words or []), score_text(run), run.error or ""]
 
 
 class Screen:
@@ -109,7 +162,7 @@ class Screen:
         self._picture_at = 0.0
 
     def render(self, runs: Sequence[Run]) -> RenderableType:
-        """The view of the runs as they stand."""
+        """Return the view of the runs as they stand."""
         title = study_title(runs[0].study)
         title.truncate(self._console.width, overflow="ellipsis")
         parts: list[RenderableType] = [title]
@@ -187,7 +240,7 @@ class Screen:
 
 
 def _most_telling(runs: Sequence[Run], count: int) -> list[Run]:
-    """Up to ``count`` runs, those at work first, then the ended, in the order of their seeds."""
+    """Return up to ``count`` runs, the active first, then the ended, ordered by seed."""
 
     def rank(run: Run) -> tuple[int, int]:
         kind = 0 if run.state in ACTIVE else 1 if run.state in ENDED else 2

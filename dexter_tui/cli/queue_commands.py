@@ -1,4 +1,4 @@
-"""The commands about the queue and what is at work."""
+"""The commands about the queue and the work on the slots."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -18,15 +18,21 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from store import Store
-    from store.tables import Run
+    from store.run_queue import Work
+
+SHOWN = 20  # of what waits, in `status`
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID...", help="runs or studies, or beginnings of their ids"),
+    typer.Argument(
+        metavar="ID...", help="runs, jobs, studies or comparisons: ids or unique prefixes"
+    ),
 ]
 
-queue_app = typer.Typer(rich_markup_mode=None, help="The runs that wait: add, list, reorder, …")
+queue_app = typer.Typer(
+    rich_markup_mode=None, help="The runs and jobs that wait: add, list, reorder, …"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -44,11 +50,11 @@ def add(
     *,
     classifier: Annotated[
         list[str] | None,
-        typer.Option(metavar="SPEC", help="as for `run`; may be repeated"),
+        typer.Option(metavar="SPEC", help="as for `run`; repeatable"),
     ] = None,
     class_name: Annotated[
         list[str] | None,
-        typer.Option("--class", metavar="TEXT", help="as for `run`; may be repeated"),
+        typer.Option("--class", metavar="TEXT", help="as for `run`; repeatable"),
     ] = None,
     preset: Annotated[
         list[str] | None,
@@ -59,7 +65,7 @@ def add(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, metavar="N", help="a run for each seed 0 to N-1"),
+        typer.Option(min=1, max=1000, metavar="N", help="number of runs (seeds 0 to N-1)"),
     ] = None,
     seed: Annotated[
         list[int] | None,
@@ -115,32 +121,35 @@ queue_app.command()(add)
 
 @queue_app.command("list")
 def list_queue(as_json: Json = False) -> None:
-    """The queued runs, in the order in which they will be taken."""
-    from dexter_tui.presentation import run_tables
+    """List the queued runs and jobs, in the order in which they will be taken."""
+    from dexter_tui.presentation import job_tables
+    from store import run_queue
 
     with open_store() as store:
-        store.reconcile()
-        runs = store.queue()
+        run_queue.reconcile(store)
+        queued = run_queue.queue(store)
         if as_json:
-            print_json([{**run_tables.run_json(run), "priority": run.priority} for run in runs])
-        elif runs:
-            print_view(queue_table(runs))
+            print_json(
+                [{**job_tables.any_json(work), "priority": work.priority} for work in queued]
+            )
+        elif queued:
+            print_view(queue_table(queued))
         else:
             say("nothing is queued; `dexter-tui queue add` takes the flags of `run`")
 
 
 @queue_app.command()
 def clear(as_json: Json = False) -> None:
-    """Cancel all queued runs; `retry` queues them again."""
+    """Cancel all queued runs and jobs; `retry` queues them again."""
     from dexter_tui.jobs import control
-    from store import StoreError
+    from store import StoreError, run_queue
 
     with open_store() as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         cleared = []
-        for run in store.queue():
+        for work in run_queue.queue(store):
             try:
-                cleared.append(control.cancel(store, run.id).id)
+                cleared.append(control.cancel(store, work.id).id)
             except StoreError as error:
                 say(str(error))
         _answer(store, cleared, as_json=as_json)
@@ -154,32 +163,32 @@ def reorder(
     last: Annotated[bool, typer.Option("--last", help="behind all others")] = False,
     as_json: Json = False,
 ) -> None:
-    """Move queued runs forward or back."""
+    """Move queued runs and jobs forward or back."""
     from dexter_tui.jobs import control
-    from store import State
+    from store import State, run_queue
 
     if (priority is not None) + first + last != 1:
         raise InputError("give one of --priority, --first and --last")
     with open_store() as store:
-        store.reconcile()
-        runs = _chosen(store, names, {State.QUEUED}, "reorder")
-        priorities = [run.priority for run in store.queue()]
+        run_queue.reconcile(store)
+        chosen = _chosen(store, names, {State.QUEUED}, "reorder")
+        priorities = [work.priority for work in run_queue.queue(store)]
         if first:
             priority = max(priorities) + 1
         elif last:
             priority = min(priorities) - 1
         assert priority is not None
-        for run in runs:
-            control.set_priority(store, run.id, priority)
-        _answer(store, [run.id for run in runs], as_json=as_json)
+        for work in chosen:
+            control.set_priority(store, work.id, priority)
+        _answer(store, [work.id for work in chosen], as_json=as_json)
 
 
-# Runs
+# Runs and jobs
 
 
 def pause(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = False,
           as_json: Json = False) -> None:  # fmt: skip
-    """Have runs keep their place in a checkpoint and their processes end; `resume` goes on."""
+    """Have runs and jobs keep their place and their processes end; `resume` continues them."""
     from dexter_tui.jobs import control
     from store import State
 
@@ -189,7 +198,7 @@ def pause(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = Fa
 
 def cancel(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = False,
            as_json: Json = False) -> None:  # fmt: skip
-    """End runs at their next step."""
+    """End runs and jobs at their next step."""
     from dexter_tui.jobs import control
     from store import ACTIVE, State
 
@@ -200,24 +209,24 @@ def cancel(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = F
 def retry(
     names: Names = None,
     from_start: Annotated[
-        bool, typer.Option("--from-start", help="not from the checkpoint")
+        bool, typer.Option("--from-start", help="of runs, not from the checkpoint")
     ] = False,
     all_: Annotated[bool, typer.Option("--all")] = False,
     as_json: Json = False,
 ) -> None:
-    """Queue runs again that failed, were lost or cancelled, to go on from their checkpoints."""
+    """Queue failed, lost or cancelled runs and jobs again, to continue where they were."""
     from dexter_tui.jobs import control
     from store import State
 
-    def again(store: "Store", run_id: str) -> "Run":
-        return control.retry(store, run_id, from_start=from_start)
+    def again(store: "Store", name: str) -> "Work":
+        return control.retry(store, name, from_start=from_start)
 
     states = {State.FAILED, State.LOST, State.CANCELLED}
     _each(again, names, states, "retry", all_=all_, as_json=as_json, start=True)
 
 
 def _each(
-    act: "Callable[[Store, str], Run]",
+    act: "Callable[[Store, str], Work]",
     names: Sequence[str] | None,
     states: Any,
     verb: str,
@@ -227,71 +236,98 @@ def _each(
     start: bool = False,
 ) -> None:
     from dexter_tui.jobs import control
+    from store import run_queue
 
     if bool(names) == all_:
-        raise InputError(f"{verb}: name runs or studies, or give --all")
+        raise InputError(
+            f"{verb}: nothing is named", remedy="name runs, jobs or studies, or pass --all"
+        )
     with open_store() as store:
-        store.reconcile()
-        runs = store.runs(states=states) if all_ else _chosen(store, names, states, verb)
-        for run in runs:
-            act(store, run.id)
-        if start and runs:
+        run_queue.reconcile(store)
+        chosen: list[Work]
+        if all_:
+            chosen = [*store.runs(states=states), *run_queue.jobs(store, states=states)]
+        else:
+            chosen = _chosen(store, names, states, verb)
+        for work in chosen:
+            act(store, work.id)
+        if start and chosen:
             control.ensure_runners(store, again=True)
-        _answer(store, [run.id for run in runs], as_json=as_json)
+        _answer(store, [work.id for work in chosen], as_json=as_json)
 
 
-def _chosen(store: "Store", names: Sequence[str] | None, states: Any, verb: str) -> "list[Run]":
-    """The runs of the names, and of a study those that are in one of the states."""
-    from store import StoreError
-    from store.tables import Study
+def _chosen(store: "Store", names: Sequence[str] | None, states: Any, verb: str) -> "list[Work]":
+    """Return the work that is named; of a study or comparison, what is in one of the states."""
+    from store import StoreError, comparison_records, run_queue
+    from store.states import is_job
 
     if not names:
-        raise InputError(f"{verb}: name runs or studies")
-    runs: dict[str, Run] = {}
+        raise InputError(f"{verb}: nothing is named", remedy="name runs, jobs or studies")
+    chosen: dict[str, Work] = {}
     for name in names:
-        found = store.find(name)
-        if isinstance(found, Study):
-            of_study = store.runs(study_id=found.id, states=states)
-            if not of_study:
-                raise StoreError(f"study {found.id}: none of its runs is one to {verb}")
-            runs.update((run.id, run) for run in reversed(of_study))
-        elif found.state in states:
-            runs[found.id] = found
+        if name.startswith("c"):
+            of = comparison_records.comparison(store, name).id
+            some: list[Work] = [*run_queue.jobs(store, comparison_id=of, states=states)]
+        elif name.startswith("s"):
+            of = store.study(name).id
+            some = [
+                *reversed(store.runs(study_id=of, states=states)),
+                *run_queue.jobs(store, study_id=of, states=states),
+            ]
         else:
-            raise StoreError(f"run {found.id} is {found.state.value}; nothing to {verb}")
-    return list(runs.values())
+            work = run_queue.find(store, name)
+            if work.state not in states:
+                kind = "job" if is_job(work.id) else "run"
+                raise StoreError(f"{kind} {work.id} is {work.state.value}; nothing to {verb}")
+            of, some = work.id, [work]
+        if not some:
+            raise StoreError(f"{of}: none of its runs and jobs is one to {verb}")
+        chosen.update((work.id, work) for work in some)
+    return list(chosen.values())
 
 
 # status
 
 
 def status(as_json: Json = False) -> None:
-    """The device slots, what is at work on them, and what waits."""
+    """Show the device slots, the work on them, and what waits."""
+    from store import ACTIVE
+
     with open_store() as store:
         answer = describe(store)
     if as_json:
         print_json(answer)
         return
     print_view(slots_table(answer["slots"]))
+    waiting = [
+        work for work in answer["jobs"] if work["slot"] is None or work["state"] not in ACTIVE
+    ]
+    if waiting:
+        print_view(work_table(waiting[:SHOWN]))
+        if len(waiting) > SHOWN:
+            say(f"and {len(waiting) - SHOWN} more; `dexter-tui queue list` shows all")
     print(
         f"{answer['queued']} queued, {answer['paused']} paused"
         + (f", {answer['waiting']} of them wait after a crash" if answer["waiting"] else "")
     )
     if answer["queued"] and not any(slot["runner"] for slot in answer["slots"]):
-        say("no runner is at work; `dexter-tui queue start` starts them")
+        say("no runner is alive; `dexter-tui queue start` starts them")
 
 
 @queue_app.command()
 def start(
-    jobs: Annotated[int | None, typer.Option(min=1, help="on so many CPU slots or GPUs")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="number of CPU slots or GPUs to use")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start the runners that the queue calls for: those of before a reboot are gone."""
     from dexter_tui.jobs import control
+    from store import run_queue
 
     _warn_of_logout()
     with open_store() as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         started = control.ensure_runners(store, jobs=jobs, again=True)
     if as_json:
         print_json(started)
@@ -300,15 +336,21 @@ def start(
 
 
 def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
-    """The slots, a line each."""
+    """Return a table of the slots."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    for name in ("slot", "device", "run", "state", "steps", "sign"):
+    for name in ("slot", "device", "kind", "id", "state", "progress", "sign"):
         table.add_column(name, no_wrap=True)
     table.add_column("", ratio=1)
     for slot in slots:
-        run = slot["run"]
+        run, job = slot["run"], slot["job"]
+        work = run or job
+        progress = ""
+        if run and run["steps_total"]:
+            progress = f"{run['steps']}/{run['steps_total']}"
+        elif job and job["stage"]:
+            progress = f"{job['stage']} {job['done']}/{job['total']}"
         idle = "idle" if slot["runner"] else "off"
         sign = slot["seconds_since_sign"]
         note = slot["note"] or ""
@@ -317,49 +359,75 @@ def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
         table.add_row(
             formatting.plain(slot["name"]),
             formatting.plain(slot["device"]),
-            run["id"] if run else "",
-            run["state"] if run else idle,
-            f"{run['steps']}/{run['steps_total']}" if run and run["steps_total"] else "",
+            job["kind"] if job else "run" if run else "",
+            work["id"] if work else "",
+            work["state"] if work else idle,
+            formatting.plain(progress),
             "" if sign is None else f"{formatting.duration(sign)} ago",
             formatting.plain(note, "yellow"),
         )
     return table
 
 
-def queue_table(runs: "Sequence[Run]") -> "Table":
-    """The queued runs, a line each."""
+def work_table(works: Sequence[Mapping[str, Any]]) -> "Table":
+    """Return a table of runs and jobs that wait."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    for name in ("kind", "id", "of", "state", "priority"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("", ratio=1)
+    for work in works:
+        table.add_row(
+            work["kind"],
+            work["id"],
+            work["of"] or "",
+            work["state"],
+            str(work["priority"]),
+            formatting.plain(work["error"] or "", "yellow"),
+        )
+    return table
+
+
+def queue_table(queued: "Sequence[Work]") -> "Table":
+    """Return a table of the queued runs and jobs."""
     from rich.table import Table
 
     from store.clock import now
+    from store.tables import Run
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    for name in ("run", "priority", "seed", "classifier", "class"):
+    for name in ("kind", "id", "priority", "seed", "classifier", "class"):
         table.add_column(name, no_wrap=True)
     table.add_column("", ratio=1)
-    for run in runs:
-        note = run.error or ""
-        if run.not_before is not None and run.not_before > now():
-            note += f" (again in {(run.not_before - now()).total_seconds():.0f} s)"
+    for work in queued:
+        note = work.error_line or ""
+        if work.not_before is not None and work.not_before > now():
+            note += f" (again in {(work.not_before - now()).total_seconds():.0f} s)"
+        config = work.config or {}
+        run = work if isinstance(work, Run) else None
         table.add_row(
-            run.id,
-            str(run.priority),
-            str(run.seed),
-            formatting.plain(run.study.classifier.spec),
-            formatting.plain(run.study.class_name),
+            work.kind.value,
+            work.id,
+            str(work.priority),
+            str(run.seed) if run else "",
+            formatting.plain(run.study.classifier.spec if run else config.get("classifier", "")),
+            formatting.plain(run.study.class_name if run else config.get("class_name", "")),
             formatting.plain(note, "yellow"),
         )
     return table
 
 
-def _answer(store: "Store", run_ids: Sequence[str], *, as_json: bool) -> None:
-    """The runs as they stand now: JSON, or their ids."""
-    from dexter_tui.presentation import run_tables
+def _answer(store: "Store", ids: Sequence[str], *, as_json: bool) -> None:
+    """Print the runs and jobs as they stand now: JSON, or their ids."""
+    from dexter_tui.presentation import job_tables
+    from store import run_queue
 
     if as_json:
-        print_json([run_tables.run_json(store.run(run_id)) for run_id in run_ids])
+        print_json([job_tables.any_json(run_queue.find(store, name)) for name in ids])
     else:
-        for run_id in run_ids:
-            print(run_id)
+        for name in ids:
+            print(name)
 
 
 def _warn_of_logout() -> None:
@@ -367,6 +435,3 @@ def _warn_of_logout() -> None:
 
     if launch.logout_kills():
         say(launch.LOGOUT_WARNING)
-
-
-# The command line's own ways to print, imported late because it imports this module.

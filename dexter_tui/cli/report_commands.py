@@ -1,7 +1,4 @@
-"""Starts the reasoning about studies and asks questions; the commands `report` and `probe`.
-
-Nothing here loads torch: `dexter_tui.analysis.study_worker` does the work, in its own process.
-"""
+"""The commands `report` and `probe`: they queue a job, follow it, and print what it found."""
 
 import inspect
 import json
@@ -11,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dexter.config import RunConfig
-from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
-from dexter_tui import EXIT_REFUSED, field_flags, paths
-from dexter_tui.analysis.study_process import Question, ask, follow, start_report, study_log
+from dexter_tui import field_flags, paths
+from dexter_tui.analysis.study_request import request_probe, request_report
 from dexter_tui.cli.output import say
 
 if TYPE_CHECKING:
@@ -30,7 +26,7 @@ _MODEL_FIELDS = {
     "image_size", "padding", "masked_lm", "device", "dtype",
 }  # fmt: skip
 _PROBE_FIELDS = {"image_text", "core", "min_effect", "placebos"}
-# What `run --report` can be told; `report` takes all.
+# The settings that `run --report` takes; `report` takes all.
 RUN_FIELDS = {"vlm", "llm", "base_url", "key_file", "core", "concepts"}
 
 
@@ -58,16 +54,16 @@ def _add_parameters(command: Callable[..., Any], more: list[inspect.Parameter]) 
 
 
 def settings_of(values: Mapping[str, object], names: Collection[str]) -> ReportSettings:
-    """The report settings among a command's values. InputError, naming the flag, for a bad one."""
+    """Return the report settings among a command's values; InputError for a bad one."""
     own = {name: value for name, value in values.items() if name in names}
     return ReportSettings.from_values(field_flags.given(own, ReportSettings))
 
 
 def report(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="its id, or a beginning of it")],
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="its id or a unique prefix")],
     *,
     detach: Annotated[
-        bool, typer.Option("--detach", help="start it, and do not wait for it")
+        bool, typer.Option("--detach", help="queue it, and do not wait for it")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="one JSON value on standard output")
@@ -76,13 +72,13 @@ def report(
 ) -> int:
     """Caption the frames of a study, test what they and the words suggest, and write it up.
 
-    Ctrl-C ends it; what it found so far stays, and the next report goes on from there.
+    Ctrl-C cancels it; what it found so far stays, and the next report continues from there.
     """
-    from store import Store
+    from store import Store, run_queue
 
     settings = settings_of(values, ReportSettings.model_fields)
     with Store.open(paths.home()) as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         return make_report(store, store.study(study).id, settings, as_json=as_json, detach=detach)
 
 
@@ -94,18 +90,13 @@ def make_report(
     as_json: bool,
     detach: bool = False,
 ) -> int:
-    """Have the report made, and print it; the exit code."""
+    """Have the report made, and print it; return the exit code."""
     from rich.console import Console
 
+    from dexter_tui.cli.live_progress import follow
     from dexter_tui.presentation import run_tables, study_tables
 
-    process = start_report(store, study_id, settings)
-    code = 0
-    if not detach:
-        code = follow(store, study_id, process, say)
-        if code == EXIT_REFUSED:
-            lines = study_log(store, study_id).read_text(errors="replace").splitlines()
-            raise InputError(lines[-1] if lines else "the report was refused")
+    code = follow(store, request_report(store, study_id, settings), detach=detach)
     study = store.study(study_id)
     if as_json:
         runs = store.runs(study_id=study_id)[::-1]
@@ -138,29 +129,29 @@ def probe(
         bool, typer.Option("--json", help="one JSON value on standard output")
     ] = False,
     **values: object,
-) -> None:
+) -> int:
     """Ask a question of your own: what does it do to the probability of the class?"""
     from rich.console import Console
 
+    from dexter_tui.cli.live_progress import follow
     from dexter_tui.jobs import submit
     from dexter_tui.presentation import study_tables
+    from store import Store, run_queue, study_records
 
-    if not text.strip() or (against is not None and not against.strip()):
-        raise InputError("say what to draw, such as 'a duck at night'")
     of_run = {name: value for name, value in values.items() if name in _MODEL_FIELDS}
     [config] = field_flags.configs(preset, [0], of_run)
     settings = settings_of(values, _PROBE_FIELDS)
     [checked] = submit.check([config], paths.home(), warn=say)
-    answer = ask(
-        Question(
-            text=" ".join(text.split()),
-            against=None if against is None else " ".join(against.split()),
-            config=checked.config.model_dump(mode="json"),
-            class_index=checked.class_index,
-            settings=settings.model_dump(mode="json"),
-        )
-    )
+    with Store.open(paths.home()) as store:
+        run_queue.reconcile(store)
+        job_id = request_probe(store, text, against=against, checked=checked, settings=settings)
+        code = follow(store, job_id)
+        result = store.job(job_id).result
+        if code or result is None:
+            return code
+        answer = study_tables.probe_json(*study_records.probe(store, result["probe"]))
     if as_json:
         print(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
         Console(highlight=False).print(study_tables.probe_view(answer))
+    return 0

@@ -127,39 +127,42 @@ run.__signature__ = _own.replace(  # type: ignore[attr-defined]
 
 
 def resume(
-    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="ids or unique prefixes")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="runs or jobs: ids or unique prefixes")
+    ],
     jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> int:
-    """Resume runs that were paused or ended early.
+    """Resume runs and jobs that were paused or ended early.
 
-    They continue from their checkpoints.
+    They continue from where they were.
     """
     from dexter_tui.jobs import control, submit
-    from store import State
+    from store import State, run_queue
 
     with open_store() as store:
-        store.reconcile()
-        runs = [store.run(name) for name in names]
-        for found in runs:
+        run_queue.reconcile(store)
+        works = [run_queue.find(store, name) for name in names]
+        for found in works:
             if found.state not in control.RESUMABLE | {State.QUEUED}:
                 raise InputError(
-                    f"run {found.id} is {found.state.value}: nothing to resume", value=found.id
+                    f"{found.id} is {found.state.value}: nothing to resume", value=found.id
                 )
-        config = RunConfig.model_validate(runs[0].config)
-        for finding in submit.check_machine(config, paths.home()):
-            say(f"{finding.detail}; {finding.remedy}")
-        for found in runs:
+        if works[0].config is not None:
+            config = RunConfig.model_validate(works[0].config)
+            for finding in submit.check_machine(config, paths.home()):
+                say(f"{finding.detail}; {finding.remedy}")
+        for found in works:
             if found.state is not State.QUEUED:
                 control.resume(store, found.id)
-        run_ids = list(dict.fromkeys(found.id for found in runs))
-        return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
+        ids = list(dict.fromkeys(found.id for found in works))
+        return _work(store, ids, jobs, as_json=as_json, detach=detach)
 
 
 def _work(
     store: "Store",
-    run_ids: Sequence[str],
+    ids: Sequence[str],
     jobs: int | None,
     *,
     as_json: bool,
@@ -170,25 +173,25 @@ def _work(
     from dexter_tui.cli.live_progress import watch
     from dexter_tui.jobs import launch
     from dexter_tui.jobs.team import Team
-    from dexter_tui.presentation import run_tables
+    from dexter_tui.presentation import job_tables, run_tables
 
     console = console_on(sys.stderr)
     if launch.logout_kills():
         say(launch.LOGOUT_WARNING)
-    team = Team(store, run_ids, jobs)
+    team = Team(store, ids, jobs)
     team.start()
     if not detach:
         watch(team, console)
-    runs = team.runs()
-    if not detach:
+    runs, works = team.runs(), team.work()
+    if runs and not detach:
         console.print(run_tables.studies_view(runs))
-    for error in dict.fromkeys(run.error for run in runs if run.error):
+    for error in dict.fromkeys(work.error_line for work in works if work.error_line):
         say(error)
     if as_json:
-        print_json([run_tables.run_json(run) for run in runs])
+        print_json([job_tables.any_json(work) for work in works])
     elif not quiet:
-        for study in dict.fromkeys(run.study_id for run in runs):
-            print(study)
+        for name in dict.fromkeys(work.study_id or work.id for work in works):
+            print(name)
     return 0 if detach else team.exit_code()
 
 
@@ -209,7 +212,7 @@ def list_runs(
 ) -> None:
     """List the runs in the store, newest study first."""
     from dexter_tui.presentation import run_tables
-    from store import State
+    from store import State, run_queue
     from store.upkeep import retention
 
     unknown = set(state or ()) - set(State)
@@ -225,7 +228,7 @@ def list_runs(
         runs = []
     else:
         with open_store() as store:
-            store.reconcile()
+            run_queue.reconcile(store)
             runs = store.runs(
                 study_id=store.study(study).id if study else None,
                 states=[State(name) for name in state] if state else None,
@@ -251,10 +254,11 @@ def show(
 ) -> None:
     """Show one run, or a study with its runs."""
     from dexter_tui.presentation import run_tables, study_tables
+    from store import run_queue
     from store.tables import Study
 
     with open_store() as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         found = store.find(name)
         if isinstance(found, Study):
             runs = store.runs(study_id=found.id)[::-1]

@@ -1,4 +1,4 @@
-"""What the dashboard asks of `dexter_tui.jobs.control`, each with the line that is then shown.
+"""The actions of the dashboard on runs, jobs and studies, each with the line to show then.
 
 For threads: each call opens the store for itself. SQLAlchemy is loaded with the first call, not
 with the dashboard.
@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexter.config import RunConfig
-from dexter_tui.analysis import comparison_request, study_process
+from dexter_tui.analysis import comparison_request, study_request
 from store.errors import StoreError
 from store.reading.browse import RunRow
 from store.states import AGAIN, ENDED, State
 
 if TYPE_CHECKING:
-    import subprocess
-
-    from dexter_tui.analysis.comparison_request import Request
+    from dexter_tui.analysis.comparison_request import Request, Requested
     from store import Store
     from store.upkeep.retention import Doomed
 
@@ -88,22 +86,26 @@ def demo(home: Path) -> list[str]:
 
 
 def keep_going(home: Path) -> None:
-    """Tell of runs whose process died, and replace runners that are gone."""
+    """Settle work whose process died, and replace runners that are gone."""
     from dexter_tui.jobs import control
-    from store import Store
+    from store import Store, run_queue
 
     with Store.open(home) as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         control.ensure_runners(store)
 
 
-def report(home: Path, study_id: str) -> "subprocess.Popen[bytes]":
-    """Have the study reasoned about: captions, tested claims, a report; the process that does."""
+def report(home: Path, study_id: str) -> str:
+    """Queue a report on a study, and start it if a slot is free; return the job's id."""
     from dexter.reasoning.settings import ReportSettings
-    from store import Store
+    from dexter_tui.jobs import control
+    from store import Store, run_queue
 
     with Store.open(home) as store:
-        return study_process.start_report(store, study_id, ReportSettings())
+        run_queue.reconcile(store)
+        job_id = study_request.request_report(store, study_id, ReportSettings())
+        control.ensure_runners(store, again=True)
+    return job_id
 
 
 def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
@@ -130,12 +132,12 @@ def archive(home: Path, names: Sequence[str]) -> str:
 
 
 def doomed(home: Path, names: Sequence[str]) -> "Doomed":
-    """What deleting these runs, studies or comparisons would take. StoreError if it cannot be."""
-    from store import Store
+    """Return what deleting these would take. StoreError if they cannot be deleted."""
+    from store import Store, run_queue
     from store.upkeep import retention
 
     with Store.open(home) as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         return retention.doomed(store, names)
 
 
@@ -159,12 +161,15 @@ def set_note(home: Path, name: str, text: str) -> str:
     return "note kept" if text.strip() else "no note any more"
 
 
-def compare(home: Path, request: "Request") -> str | None:
-    """Start a comparison; its id, or None if searches come first."""
+def compare(home: Path, request: "Request") -> "Requested":
+    """Queue a comparison and the runs that it lacks, and start them if slots are free."""
+    from dexter_tui.jobs import control
     from store import Store
 
     with Store.open(home) as store:
-        return comparison_request.start_comparison(store, request)
+        found = comparison_request.request_comparison(store, request)
+        control.ensure_runners(store, again=True)
+    return found
 
 
 def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:
@@ -187,17 +192,17 @@ def _each(
     home: Path,
     runs: Sequence[RunRow],
     change: Callable[["Store", str], object],
-    told: str,
+    outcome: str,
     *,
     start: bool = False,
 ) -> str:
     """Do it to every run; StoreError if it can be done to none."""
     from dexter_tui.jobs import control
-    from store import Store
+    from store import Store, run_queue
 
     done, refused = 0, "no run here is in a state for that"
     with Store.open(home) as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         for run in runs:
             try:
                 change(store, run.id)
@@ -208,7 +213,7 @@ def _each(
             control.ensure_runners(store, again=True)
     if not done:
         raise StoreError(refused)
-    return f"{_runs(done)} {told}"
+    return f"{_runs(done)} {outcome}"
 
 
 def _runs(count: int) -> str:

@@ -1,111 +1,115 @@
-"""What a user can do to runs: queue, pause, resume, cancel, retry; and who works on them.
+"""The actions of a user on runs and jobs: pause, resume, cancel, retry; and their runners.
 
-The command line and the dashboard call these and nothing else. All of it takes effect in the
-store, where runners and workers look; nothing here waits for them. StoreError (InputError for a
-configuration) says in one line what cannot be done.
+The command line and the dashboard call these and nothing else. Each takes effect in the store,
+where runners and workers look; nothing here waits for them. A StoreError says in one line what
+cannot be done. Names are ids or unique prefixes of runs and jobs.
 """
 
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from dexter_tui.jobs import launch
 from dexter_tui.machine import devices
-from store import ACTIVE, State, Store, StoreError
+from store import ACTIVE, State, Store, StoreError, run_queue
 from store.clock import boot_id
 from store.locks import holder, is_locked
+from store.run_queue import Work
+from store.states import AGAIN
 from store.tables import Run
 
-REFUSED = "refused"  # the `stop_reason` of a run that failed for what the user gave it
+HAND_OVER_SECONDS = 60.0  # that a runner may take to end
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.old.pt")  # of a run, the newer first
 
 
-def pause(store: Store, run_id: str) -> Run:
-    """Have a run keep its place in a checkpoint and its process end; a queued one stays out."""
-    return _move(store, run_id, {State.QUEUED: State.PAUSED}, State.PAUSING)
+def pause(store: Store, name: str) -> Work:
+    """Have work keep its place and its process end; what is queued stays out of the line."""
+    return _move(store, name, {State.QUEUED: State.PAUSED}, State.PAUSING)
 
 
-def resume(store: Store, run_id: str) -> Run:
-    """Queue a run again that was paused or ended early, to go on from its checkpoint."""
-    return store.set_state(store.run(run_id).id, State.QUEUED, from_=RESUMABLE)
+def resume(store: Store, name: str) -> Work:
+    """Queue work again that was paused or ended early, to continue where it was."""
+    found = run_queue.find(store, name)
+    return run_queue.set_state(store, found.id, State.QUEUED, from_=RESUMABLE)
 
 
-def cancel(store: Store, run_id: str) -> Run:
-    """End a run: at its next step, if it is at work; its runner sees to it that it does."""
+def cancel(store: Store, name: str) -> Work:
+    """End work, at its next step if a process is at it; its runner sees to it that it does."""
     idle = {State.QUEUED: State.CANCELLED, State.PAUSED: State.CANCELLED}
-    return _move(store, run_id, idle, State.CANCELLING)
+    return _move(store, name, idle, State.CANCELLING)
 
 
-def retry(store: Store, run_id: str, *, from_start: bool = False) -> Run:
-    """Queue a run again that failed, was lost or cancelled; its failed attempts are forgotten.
+def retry(store: Store, name: str, *, from_start: bool = False) -> Work:
+    """Queue work again that failed, was lost or cancelled; its failed attempts are forgotten.
 
-    It goes on from its checkpoint, or `from_start`.
+    It continues where it was; a run starts over with `from_start`.
     """
-    run = store.run(run_id)
-    if from_start and run.state in _ENDED_EARLY:
-        for name in CHECKPOINTS:
-            (store.run_folder(run.id) / name).unlink(missing_ok=True)
-    return store.set_state(run.id, State.QUEUED, from_=_ENDED_EARLY)
+    work = run_queue.find(store, name)
+    if from_start and isinstance(work, Run) and work.state in AGAIN:
+        for file in CHECKPOINTS:
+            (store.run_folder(work.id) / file).unlink(missing_ok=True)
+    return run_queue.set_state(store, work.id, State.QUEUED, from_=AGAIN)
 
 
-_ENDED_EARLY = {State.FAILED, State.LOST, State.CANCELLED}
-RESUMABLE = {State.PAUSED, *_ENDED_EARLY}
+RESUMABLE = {State.PAUSED, *AGAIN}
 
 
-def set_priority(store: Store, run_id: str, priority: int) -> Run:
-    """Move a queued run in the queue: the highest priority goes first, then the oldest."""
-    return store.set_priority(store.run(run_id).id, priority)
+def set_priority(store: Store, name: str, priority: int) -> Work:
+    """Move queued work in the line: the highest priority goes first, then the oldest."""
+    return run_queue.set_priority(store, run_queue.find(store, name).id, priority)
 
 
-def kill(store: Store, run_id: str) -> Run:
-    """Cancel a run and end its process at once."""
-    run = cancel(store, run_id)
-    if run.state in ACTIVE:
-        end_process(store, run, signal.SIGKILL)
-        store.reconcile()
-    return store.run(run.id)
+def kill(store: Store, name: str) -> Work:
+    """Cancel work and end its process at once."""
+    work = cancel(store, name)
+    if work.state in ACTIVE:
+        end_process(store, work, signal.SIGKILL)
+        run_queue.reconcile(store)
+    return run_queue.find(store, work.id)
 
 
-def end_process(store: Store, run: Run, number: signal.Signals) -> None:
-    """Send a signal to the process that works on the run, and to those that it started."""
+def end_process(store: Store, work: Work, number: signal.Signals) -> None:
+    """Send a signal to the process at the work, and to those that it started."""
     # The lock proves that the process lives, so that its number is still its own.
-    if run.pid is not None and run.boot_id == boot_id() and store.is_alive(run.id):
+    if work.pid is not None and work.boot_id == boot_id() and run_queue.is_alive(store, work.id):
         with suppress(ProcessLookupError):
-            os.killpg(run.pid, number)
+            os.killpg(work.pid, number)
 
 
-def _move(store: Store, run_id: str, idle: dict[State, State], active: State) -> Run:
-    """Move a run to a state that depends on where it is, which may change meanwhile."""
-    run = store.run(run_id)
+def _move(store: Store, name: str, idle: dict[State, State], active: State) -> Work:
+    """Move work to a state that depends on where it is, which may change meanwhile."""
+    work = run_queue.find(store, name)
     for _ in range(3):
         with suppress(StoreError):
-            return store.set_state(run.id, idle.get(run.state, active), from_={run.state})
-        before, run = run.state, store.run(run.id)
-        if run.state is before:
+            target = idle.get(work.state, active)
+            return run_queue.set_state(store, work.id, target, from_={work.state})
+        before, work = work.state, run_queue.find(store, work.id)
+        if work.state is before:
             break
-    return store.set_state(run.id, idle.get(run.state, active), from_={run.state})
+    return run_queue.set_state(store, work.id, idle.get(work.state, active), from_={work.state})
 
 
 _started: dict[str, subprocess.Popen[bytes]] = {}
 
 
 def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False) -> list[str]:
-    """Start runners on free slots, as many as the queue calls for; the slots' names.
+    """Start runners on free slots, as many as the queue calls for; return the slots' names.
 
     Cheap to call now and then: a runner that was killed is replaced, also where nothing waits and
-    only its worker is left, and one that was stopped goes on.
-    `jobs`: how many CPU slots there are to be, and how many GPUs are used at most. `again`: also
-    try slots whose workers could not even start.
+    only its worker is left, and a stopped one is continued.
+    `jobs`: the number of CPU slots, and the most GPUs to use. `again`: also try slots whose
+    workers could not even start.
     """
     for name, process in list(_started.items()):
         if process.poll() is not None:
             del _started[name]
-    waiting = store.queue()
-    if not waiting and not store.runs(states=ACTIVE, limit=1):
+    waiting = run_queue.queue(store)
+    if not waiting and not run_queue.active(store):
         return []
-    rows = {row.name: row for row in store.slots()}
+    rows = {row.name: row for row in run_queue.slots(store)}
     started = []
     by_accepts: dict[frozenset[str], list[devices.Slot]] = {}
     for slot in devices.slots(cpu_slots=jobs):
@@ -115,13 +119,13 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
     for slots in by_accepts.values():
         slots = slots[:jobs]
         accepted = frozenset().union(*(slot.accepts for slot in slots))
-        need = sum(run.config.get("device", "auto") in accepted for run in waiting)
+        need = sum(work.wish in accepted for work in waiting)
         free, without = [], []
         for slot in slots:
             row = rows.get(slot.name)
-            has_worker = is_locked(store.slot_lock(slot.name))
-            if is_locked(store.runner_lock(slot.name)):
-                runner = holder(store.runner_lock(slot.name))
+            has_worker = is_locked(run_queue.slot_lock(store, slot.name))
+            if is_locked(run_queue.runner_lock(store, slot.name)):
+                runner = holder(run_queue.runner_lock(store, slot.name))
                 if runner is not None and is_stopped(runner):
                     let_go_on(runner)
                 waits = row is not None and row.note is not None  # for room: others may have it
@@ -138,19 +142,66 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
     return started
 
 
+def hand_over(store: Store, variable: str) -> None:
+    """Give new work the value of a variable of our environment, such as a key.
+
+    Workers have the environment of their runner. Where that lacks our value, a runner of our own
+    takes its place; work that it watches goes on under the new one. The value is in no file.
+    """
+    value = os.environ.get(variable)
+    if value is None:
+        return
+    for slot in devices.slots():
+        deadline = time.monotonic() + HAND_OVER_SECONDS
+        while not _has_given(store, slot.name, variable, value):
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"the runner of {slot.name} was started without {variable} and does not end",
+                    remedy="end its process, or pass the key with --key-file",
+                )
+            time.sleep(0.05)
+
+
+def _has_given(store: Store, slot: str, variable: str, value: str) -> bool:
+    """Return whether the slot's next worker will have the value; if not, work towards it."""
+    runner = holder(run_queue.runner_lock(store, slot))
+    if runner is not None:
+        if _variable(runner, variable) == value:
+            return True
+        if is_stopped(runner):
+            let_go_on(runner)
+        with suppress(ProcessLookupError):
+            os.kill(runner, signal.SIGTERM)
+    elif not is_locked(run_queue.slot_lock(store, slot)):
+        return True  # the process that queues the work starts its runner
+    elif slot not in _started or _started[slot].poll() is not None:
+        _started[slot] = launch.start_runner(store, slot)  # before the slot's worker does
+    return False
+
+
+def _variable(pid: int, name: str) -> str | None:
+    """Return a variable of the environment that a process of ours was started with."""
+    with suppress(OSError):
+        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            key, _, value = entry.partition(b"=")
+            if key == name.encode():
+                return os.fsdecode(value)
+    return None
+
+
 def is_stopped(pid: int) -> bool:
-    """Whether a process was stopped (SIGSTOP): it keeps what it holds, and does nothing."""
+    """Return whether a process was stopped (SIGSTOP): it keeps what it holds, and does nothing."""
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     return False
 
 
 def let_go_on(pid: int) -> None:
-    """Let a stopped process go on."""
+    """Continue a stopped process."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
 
 
 def runner_alive(store: Store, slot: str) -> bool:
-    """Whether the slot has a runner."""
-    return is_locked(store.runner_lock(slot))
+    """Return whether the slot has a runner."""
+    return is_locked(run_queue.runner_lock(store, slot))

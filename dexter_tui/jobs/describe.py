@@ -1,4 +1,4 @@
-"""What a classifier is, told without torch in this process."""
+"""The description of a classifier, found without torch in this process."""
 
 import json
 import subprocess
@@ -12,10 +12,10 @@ from dexter_tui.jobs.launch import worker_environment
 
 
 def describe(config: RunConfig) -> ClassifierInfo:
-    """What the run's classifier is. InputError if there is none such.
+    """Describe the run's classifier. InputError if it does not exist.
 
-    Most sources need torch to be known, and a python: one is code of the user's: that is left to
-    a process of its own, so that this one stays light and whatever happens there cannot harm it.
+    Most sources need torch, and a python: source is the user's code. A process of its own loads
+    them, so that this one stays light and no failure there can harm it.
     """
     if not needs_torch(config.classifier):
         return _describe(config)
@@ -27,11 +27,16 @@ def describe(config: RunConfig) -> ClassifierInfo:
         text=True,
         check=False,
     )
-    if process.returncode:
-        lines = process.stderr.strip().splitlines()
-        raise InputError(lines[-1] if lines else f"{config.classifier}: cannot be loaded")
-    # The file's own code may have printed lines before the answer.
-    return ClassifierInfo(**json.loads(process.stdout.splitlines()[-1]))
+    try:
+        # The file's own code may have printed lines before the answer.
+        answer = json.loads(process.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        code = process.returncode
+        problem = f"{config.classifier}: the process that loads it ended with {code}"
+        raise InputError(problem, field="classifier", value=config.classifier) from None
+    if "refused" in answer:
+        raise InputError(**answer["refused"])
+    return ClassifierInfo(**answer["classifier"])
 
 
 def _describe(config: RunConfig) -> ClassifierInfo:
@@ -47,7 +52,14 @@ def _describe(config: RunConfig) -> ClassifierInfo:
 
 if __name__ == "__main__":
     try:
-        answer = json.dumps(asdict(_describe(RunConfig.model_validate_json(sys.argv[1]))))
+        answer = {"classifier": asdict(_describe(RunConfig.model_validate_json(sys.argv[1])))}
     except InputError as error:
-        sys.exit(str(error))
-    print(answer)
+        answer = {
+            "refused": {
+                "problem": error.problem,
+                "field": error.field,
+                "value": error.value,
+                "remedy": error.remedy,
+            }
+        }
+    print(json.dumps(answer, default=str))

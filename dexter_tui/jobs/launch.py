@@ -1,7 +1,7 @@
 """Starts processes that outlive this one: the runners of device slots, and their workers.
 
 They live in sessions of their own and have no terminal, so that a closed terminal or a killed
-command harms no run.
+command harms no work.
 """
 
 import os
@@ -14,13 +14,22 @@ from pathlib import Path
 
 from dexter_tui.paths import PACKAGED, home
 from store import Store
+from store.states import Kind, is_job
 
-LOG_BYTES = 2**20  # a slot's log that is longer begins anew
+WORKERS = {
+    Kind.RUN: "dexter_tui.jobs.run_worker",
+    Kind.REPORT: "dexter_tui.analysis.worker",
+    Kind.PROBE: "dexter_tui.analysis.worker",
+    Kind.COMPARISON: "dexter_tui.analysis.worker",
+}
+"""The module whose process does a kind of work; named, not imported: it lies above this room."""
+
+LOG_BYTES = 2**20  # a longer log of a slot starts again
 _LOGIND = (Path("/etc/systemd/logind.conf"), Path("/etc/systemd/logind.conf.d"))
 
 
 def worker_environment() -> dict[str, str]:
-    """One thread each, for speed side by side and for the same numbers again, and our packages."""
+    """Return an environment with one thread, for reproducible numbers, and our packages."""
     path = os.environ.get("PYTHONPATH")
     return {
         **os.environ,
@@ -33,16 +42,20 @@ def worker_environment() -> dict[str, str]:
     }
 
 
-def log_file(store: Store, run_id: str) -> Path:
-    """Where a run's worker writes what it has to say."""
-    return store.run_folder(run_id) / "log"
+def log_file(store: Store, name: str) -> Path:
+    """Return the log of the worker of a run or job."""
+    return _logs(store) / f"{name}.log" if is_job(name) else store.run_folder(name) / "log"
 
 
 def slot_log(store: Store, slot: str) -> Path:
-    """Where a slot's runner, and its workers before they take a run, write."""
+    """Return the log of a slot's runner, and of its workers before they take anything."""
+    return _logs(store) / f"{slot}.log"
+
+
+def _logs(store: Store) -> Path:
     folder = store.home / "logs"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"{slot}.log"
+    return folder
 
 
 def start_runner(store: Store, slot: str) -> subprocess.Popen[bytes]:
@@ -69,7 +82,7 @@ def start(
 
 
 def logout_kills() -> bool:
-    """Whether the system ends what a user left running at logout."""
+    """Return whether the system ends what a user left running at logout."""
     if not _kills_user_processes():
         return False
     user = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
@@ -91,7 +104,7 @@ def _kills_user_processes() -> bool:
 
 @cache
 def _scope() -> tuple[str, ...]:
-    """A unit of the user's own service manager: where logout kills, that is spared if lingering."""
+    """Return the prefix for a unit of the user's service manager, which lingering spares."""
     if not _kills_user_processes() or not shutil.which("systemd-run"):
         return ()
     command = ("systemd-run", "--user", "--scope", "--quiet", "--collect")
@@ -101,5 +114,5 @@ def _scope() -> tuple[str, ...]:
 
 LOGOUT_WARNING = (
     "this system ends your processes when you log out (KillUserProcesses): runs will be paused "
-    "then, and go on when you are back; `loginctl enable-linger` lets them go on"
+    "then and continue when you are back; `loginctl enable-linger` keeps them running"
 )

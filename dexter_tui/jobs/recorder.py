@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dexter_tui.formatting import clean
-from store import State, Store, StoreError
+from store import State, Store, StoreError, run_records
 from store.errors import explained
 from store.tables import Run
 
@@ -23,19 +23,19 @@ END_PATIENCE = 60.0  # seconds that a run that ended waits for the store to hear
 
 
 def log(line: str) -> None:
-    """One line, with the time, to this process's log; a full disk swallows it."""
+    """Write a line with the time to this process's log; a full disk swallows it."""
     data = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {clean(line)}\n".encode()
     with suppress(OSError):
         os.write(1, data)  # past Python's buffer, which would fail again with each line
 
 
 class Recorder:
-    """Of one run that this process has claimed."""
+    """The records of a run that this process has claimed."""
 
     def __init__(self, store: Store, run: Run) -> None:
         self._store = store
         self._run_id = run.id
-        self._journal = store.open_journal(run.id)
+        self._journal = run_records.open_journal(store, run.id)
         self.entries_found = self._journal.written
         """The last entry of those before this attempt."""
         self._waiting: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ class Recorder:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """What is done within belongs to recording."""
+        """Count the time spent within as recording."""
         begun = time.process_time()
         try:
             yield
@@ -57,7 +57,7 @@ class Recorder:
             self.seconds += time.process_time() - begun
 
     def steps_recorded(self) -> int:
-        """Up to which step every step is in the store."""
+        """Return the step up to which every step is in the store."""
         numbers = [step.step for step in self._store.steps(self._run_id)]
         return next((n for n, step in enumerate(numbers) if step != n + 1), len(numbers))
 
@@ -69,7 +69,7 @@ class Recorder:
     # What there is to record
 
     def start(self, run: Run) -> None:
-        """An attempt begins."""
+        """Record that an attempt begins."""
         self._add(
             "start",
             attempt=run.attempt,
@@ -80,7 +80,7 @@ class Recorder:
         )
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """A step: columns of `Step`."""
+        """Record a step: columns of `Step`."""
         if self._waiting and self._waiting[-1]["kind"] == "steps":
             self._waiting[-1]["rows"].append(dict(row))
         else:
@@ -91,15 +91,15 @@ class Recorder:
         self._add("fields", fields=values)
 
     def prompts(self, rows: list[dict[str, Any]]) -> None:
-        """The best prompts, best first: columns of `Prompt`."""
+        """Record the best prompts, best first: columns of `Prompt`."""
         self._add("prompts", rows=rows)
 
     def frame(self, png: bytes, **values: Any) -> None:
-        """A picture: columns of `Frame`, all but its hash."""
+        """Record a picture: columns of `Frame`, all but its hash."""
         self._add("frame", picture=png, frame=values)
 
     def state(self, to: State, **values: Any) -> None:
-        """The worker moved the run to another state."""
+        """Record that the worker moved the run to another state."""
         self._add("state", to=to.value, fields=values)
 
     def _add(self, kind: str, **values: Any) -> None:
@@ -108,7 +108,7 @@ class Recorder:
     # Writing it
 
     def due(self) -> bool:
-        """Whether it is time to write."""
+        """Return whether it is time to write."""
         return time.monotonic() - self._flushed_at >= FLUSH_SECONDS
 
     def flush(self, promise: float | None = None) -> bool:
@@ -147,7 +147,7 @@ class Recorder:
             return
         try:
             new = None if self._behind else written
-            self._store.catch_up(self._run_id, new, promise=promise)
+            run_records.catch_up(self._store, self._run_id, new, promise=promise)
         except StoreError as error:
             self._behind = True
             self._store_at = time.monotonic() + RETRY_SECONDS
@@ -178,6 +178,6 @@ class Recorder:
             self.flush()
 
     def crowded(self) -> bool:
-        """Whether so much waits for the disk that the run had better wait, too."""
+        """Return whether too much waits for the disk, so that the run waits, too."""
         waiting = sum(len(entry.get("picture", b"")) for entry in self._waiting)
         return waiting > WAITING_BYTES

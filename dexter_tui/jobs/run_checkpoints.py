@@ -92,7 +92,7 @@ class Checkpoints:
 
 
 class Saving:
-    """When a checkpoint is written, and that no record is missing before it."""
+    """The schedule of checkpoints: none is written before the records that it rests on."""
 
     def __init__(self, recorder: Recorder, checkpoints: Checkpoints, search: Optimization) -> None:
         self._recorder = recorder
@@ -101,7 +101,7 @@ class Saving:
         self._saved_at = time.monotonic()
 
     def due(self, step: Step) -> bool:
-        """Whether it is time for one."""
+        """Return whether a checkpoint is due."""
         return step.step % EVERY_STEPS == 0 or time.monotonic() - self._saved_at >= EVERY_SECONDS
 
     def save(self, promise: float) -> None:

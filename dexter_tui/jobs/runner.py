@@ -1,7 +1,7 @@
-"""Has the queued runs done on one device slot: ``python -m dexter_tui.jobs.runner SLOT``
+"""Has queued runs and jobs done on one device slot: ``python -m dexter_tui.jobs.runner SLOT``
 
-It starts a worker where a run waits that the device has room for, sees that what the user asked
-of a run happens, has runs whose process died queued again, and ends when nothing is left to do.
+It starts a worker where work waits that the device has room for, sees that requests of users are
+followed, queues work again whose process died, and ends when nothing is left to do.
 It finds its worker by locks and by the store, so that it can be killed and another takes over:
 the worker itself starts one.
 """
@@ -21,24 +21,24 @@ from dexter_tui.jobs import control, launch
 from dexter_tui.jobs.recorder import log
 from dexter_tui.machine import devices
 from dexter_tui.paths import home
-from store import ACTIVE, State, Store, StoreError
+from store import State, Store, StoreError, run_queue
 from store.locks import holder, is_locked, try_lock
-from store.tables import Run
+from store.run_queue import Work
 
 POLL_SECONDS = 0.5
 IDLE_SECONDS = 15.0
 TERM_SECONDS = 15.0
-"""After so long a run that was asked to end is sent SIGTERM,"""
+"""The seconds after which work that was asked to end is sent SIGTERM,"""
 KILL_SECONDS = 30.0
-"""and after so long it is killed."""
+"""and those after which it is killed."""
 STARTS = 2
-"""A slot is given up after so many workers in a row that ended without taking a run."""
+"""The workers in a row that end without taking anything before a slot is given up."""
 IDLE_SHARE = 0.1
-"""Of a GPU's memory: what is used of it when nobody computes on it is less."""
+"""The share of a GPU's memory below which nobody computes on it."""
 STOPPED_SECONDS = 5.0
-"""After so long a worker that was stopped (SIGSTOP) is let go on, whatever it had promised."""
+"""The seconds after which a worker that was stopped (SIGSTOP) is continued."""
 PROMISE = 900.0
-"""Seconds without a sign in which a worker counts as at work, where it promised nothing."""
+"""Seconds without a sign in which a worker counts as alive, where it promised nothing."""
 
 
 def main(name: str) -> int:
@@ -46,29 +46,29 @@ def main(name: str) -> int:
     with Store.open(home()) as store:
         runner = Runner(store, devices.slot(name))
         while True:
-            lock = try_lock(store.runner_lock(name))
+            lock = try_lock(run_queue.runner_lock(store, name))
             if lock is None:
                 return 0  # the slot has a runner
             with lock:
                 code = runner.work()
-            # Whoever queued a run while we still held the lock counts on us.
-            if code or runner.ending or not store.queue(devices=runner.slot.accepts):
+            # A process that queued work while we still held the lock counts on us.
+            if code or runner.ending or not run_queue.queue(store, devices=runner.slot.accepts):
                 return code
 
 
 @dataclass
 class _Watched:
-    """What is known of the run at work."""
+    """The signs of life of the work on the slot."""
 
-    run_id: str
+    name: str
     attempt: int
     sign: datetime | None = None
     """Its heartbeat, as the store has it,"""
     sign_at: float = field(default_factory=time.monotonic)
-    """and since when: our own clock tells how long ago that was, whatever the time of day does."""
+    """and since when, by our own clock, which no change of the time of day moves."""
     asked_at: float | None = None
     """Since when it is to end or to pause."""
-    told: bool = False
+    terminated: bool = False
     """Whether it was sent SIGTERM for that."""
 
 
@@ -87,7 +87,7 @@ class Runner:
         self.ending = False
 
     def work(self) -> int:
-        """The loop; its exit code."""
+        """Loop; return the exit code."""
         signal.signal(signal.SIGTERM, self._terminate)
         idle_since = time.monotonic()
         trouble = ""
@@ -116,10 +116,10 @@ class Runner:
         self.ending = True
 
     def _tick(self) -> bool:
-        """Do what is to be done now; whether there is anything to stay for."""
+        """Do what is to be done now; return whether there is anything to stay for."""
         if self._note == "":
             self._describe(None)
-        self.store.reconcile()
+        run_queue.reconcile(self.store)
         if self._worker is not None and self._worker.poll() is not None:
             self._bury(self._worker)
         if self._occupied():
@@ -127,42 +127,46 @@ class Runner:
             self._watch()
             return True
         self._watched = None
-        due = self.store.queue(devices=self.slot.accepts, due=True)
+        due = run_queue.queue(self.store, devices=self.slot.accepts, due=True)
         if not due:
-            return bool(self.store.queue(devices=self.slot.accepts))
+            return bool(run_queue.queue(self.store, devices=self.slot.accepts))
         lacking = self._lacking(due[0])
         if self._describe(lacking) and self.slot.on_gpu and lacking is not None:
             control.ensure_runners(self.store)  # perhaps another card has room
         if lacking is None:
             self._worker = launch.start(
-                self.store, "dexter_tui.jobs.worker", self.slot.name, self.slot.environment()
+                self.store, launch.WORKERS[due[0].kind], self.slot.name, self.slot.environment()
             )
         return True
 
     def _occupied(self) -> bool:
-        """Whether a worker is on the slot, or about to be."""
-        return self._worker is not None or is_locked(self.store.slot_lock(self.slot.name))
+        """Return whether a worker is on the slot, or about to be."""
+        return self._worker is not None or is_locked(
+            run_queue.slot_lock(self.store, self.slot.name)
+        )
 
     def _bury(self, worker: subprocess.Popen[bytes]) -> None:
-        """Take in how a worker of ours ended."""
+        """Count a worker of ours that ended without taking anything."""
         self._worker = None
-        took_a_run = bool(self.store.runs(slot=self.slot.name, pid=worker.pid, limit=1))
-        self._failed_starts = 0 if took_a_run or not worker.returncode else self._failed_starts + 1
+        took = run_queue.has_taken(self.store, self.slot.name, worker.pid)
+        self._failed_starts = 0 if took or not worker.returncode else self._failed_starts + 1
         if worker.returncode:
             log(f"the worker ended with {worker.returncode}")
 
     def _give_up(self) -> int:
         path = launch.slot_log(self.store, self.slot.name)
-        note = f"no worker took a run: they ended at their start; see {path}"
+        note = f"no worker took anything: they ended at their start; see {path}"
         log(note)
-        self.store.set_slot(self.slot.name, self.slot.device.uuid, note=note, broken=True)
+        run_queue.set_slot(
+            self.store, self.slot.name, self.slot.device.uuid, note=note, broken=True
+        )
         return 1
 
-    # The run at work
+    # The work on the slot
 
     def _wake(self) -> None:
-        """Have a worker that was stopped go on."""
-        worker = holder(self.store.slot_lock(self.slot.name))
+        """Continue a worker that was stopped."""
+        worker = holder(run_queue.slot_lock(self.store, self.slot.name))
         if worker is None and self._worker is not None:
             worker = self._worker.pid
         if worker is None or not control.is_stopped(worker):
@@ -170,56 +174,58 @@ class Runner:
             return
         self._stopped_at = self._stopped_at or time.monotonic()
         if time.monotonic() - self._stopped_at > STOPPED_SECONDS:
-            log(f"the worker, process {worker}, was stopped: it is let go on")
+            log(f"the worker, process {worker}, was stopped: continuing it")
             control.let_go_on(worker)
 
     def _watch(self) -> None:
-        """See that the run at work gives signs of life, and ends when it is asked to."""
-        run = self._at_work()
-        if run is None:
+        """See that the work on the slot gives signs of life, and ends when it is asked to."""
+        work = self._at_work()
+        if work is None:
             return
         watched = self._watched
         now = time.monotonic()
-        if watched is None or (watched.run_id, watched.attempt) != (run.id, run.attempt):
-            watched = self._watched = _Watched(run.id, run.attempt)
-        if watched.sign != run.heartbeat_at:
-            watched.sign, watched.sign_at = run.heartbeat_at, now
-        if run.state in (State.CANCELLING, State.PAUSING):
+        if watched is None or (watched.name, watched.attempt) != (work.id, work.attempt):
+            watched = self._watched = _Watched(work.id, work.attempt)
+        if watched.sign != work.heartbeat_at:
+            watched.sign, watched.sign_at = work.heartbeat_at, now
+        if work.state in (State.CANCELLING, State.PAUSING):
             watched.asked_at = watched.asked_at or now
             waited = now - watched.asked_at
-            # A run that is paused may take its time, if it gives signs of life.
-            if run.state is State.CANCELLING:
-                self._press(run, watched, waited)
+            # Work that is paused may take its time, if it gives signs of life.
+            if work.state is State.CANCELLING:
+                self._press(work, watched, waited)
         silent = now - watched.sign_at
-        promise = run.promise or PROMISE
+        promise = work.promise or PROMISE
         if silent > promise:
             # While the store cannot be written, which this tries, no sign can be given.
-            self._describe(f"run {run.id} gave no sign for {silent:.0f} s")
-            if silent > 1.5 * promise:  # it hangs, and goes on from its checkpoint
-                control.end_process(self.store, run, signal.SIGKILL)
+            self._describe(f"{work.kind.value} {work.id} gave no sign for {silent:.0f} s")
+            if silent > 1.5 * promise:  # it hangs, and is continued from where it was
+                control.end_process(self.store, work, signal.SIGKILL)
 
-    def _press(self, run: Run, watched: _Watched, waited: float) -> None:
+    def _press(self, work: Work, watched: _Watched, waited: float) -> None:
         if waited > KILL_SECONDS:
-            log(f"run {run.id} does not end: killed")
-            control.end_process(self.store, run, signal.SIGKILL)
-        elif waited > TERM_SECONDS and not watched.told:
-            watched.told = True
-            control.end_process(self.store, run, signal.SIGTERM)
+            log(f"{work.kind.value} {work.id} does not end: killed")
+            control.end_process(self.store, work, signal.SIGKILL)
+        elif waited > TERM_SECONDS and not watched.terminated:
+            watched.terminated = True
+            control.end_process(self.store, work, signal.SIGTERM)
 
-    def _at_work(self) -> Run | None:
-        active = self.store.runs(states=ACTIVE, slot=self.slot.name, limit=1)
+    def _at_work(self) -> Work | None:
+        active = run_queue.active(self.store, slot=self.slot.name)
         return active[0] if active else None
 
     # Room on the device
 
-    def _lacking(self, run: Run) -> str | None:
-        """Why the run cannot start now; None if it can."""
+    def _lacking(self, work: Work) -> str | None:
+        """Return why the work cannot start now; None if it can."""
         try:
             reading = self._telemetry.read(self.slot.device.uuid)
         except LookupError as error:
             return str(error)
         try:
-            config = RunConfig.model_validate(run.config)
+            if work.config is None:
+                return None
+            config = RunConfig.model_validate(work.config)
             expected = estimate(
                 config,
                 budget=reading.total_bytes,
@@ -228,27 +234,27 @@ class Runner:
         except (InputError, ValueError):
             return None  # its worker says what is wrong
         # A GPU on which others compute is left to them, unless the user named it.
-        if self.slot.on_gpu and reading.processes and ":" not in config.device:
+        if self.slot.on_gpu and reading.processes and ":" not in work.wish:
             return f"in use by {len(reading.processes)} other processes"
         if expected.peak_bytes <= reading.free_bytes or not self._others_have(reading):
             return None
         return (
-            f"run {run.id} needs {size(expected.peak_bytes)} of memory, "
+            f"{work.kind.value} {work.id} needs {size(expected.peak_bytes)} of memory, "
             f"{size(reading.free_bytes)} are free"
         )
 
     def _others_have(self, reading: devices.Reading) -> bool:
-        """Whether waiting may help: what is more than the device has is tried all the same."""
+        """Return whether waiting may help: too much for the whole device is tried all the same."""
         if self.slot.on_gpu:
             return reading.used_bytes > IDLE_SHARE * reading.total_bytes
-        active = self.store.runs(states=ACTIVE)
-        return any(run.slot is not None and run.slot.startswith("cpu-") for run in active)
+        active = run_queue.active(self.store)
+        return any(work.slot is not None and work.slot.startswith("cpu-") for work in active)
 
     def _describe(self, note: str | None) -> bool:
-        """Say why the slot waits; whether that is new."""
+        """Record why the slot waits; return whether that is new."""
         if note == self._note:
             return False
-        self.store.set_slot(self.slot.name, self.slot.device.uuid, note=note)
+        run_queue.set_slot(self.store, self.slot.name, self.slot.device.uuid, note=note)
         self._note = note
         if note:
             log(note)

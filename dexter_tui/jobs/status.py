@@ -7,45 +7,49 @@ if TYPE_CHECKING:
 
 
 def describe(store: "Store") -> dict[str, Any]:
-    """The slots and the queue, as `status --json` tells of them."""
+    """Return the slots, and the work of all kinds that has not ended."""
     from dexter_tui.jobs import control
     from dexter_tui.machine import devices
-    from dexter_tui.presentation import run_tables
-    from store import ACTIVE, State
+    from dexter_tui.presentation import job_tables, run_tables
+    from store import State, run_queue
     from store.clock import now
+    from store.tables import Job, Run
 
-    store.reconcile()
-    at_work = {run.slot: run for run in store.runs(states=ACTIVE) if run.slot is not None}
-    rows = {row.name: row for row in store.slots()}
+    run_queue.reconcile(store)
+    working = {work.slot: work for work in run_queue.active(store) if work.slot is not None}
+    rows = {row.name: row for row in run_queue.slots(store)}
     known = {slot.name: slot for slot in devices.slots()}
-    names = dict.fromkeys([*known, *rows, *at_work])
+    names = dict.fromkeys([*known, *rows, *working])
     slots = []
     for name in names:
-        run = at_work.get(name)
+        work = working.get(name)
         row = rows.get(name)
         runner = control.runner_alive(store, name)
-        if name not in known and not runner and run is None:
+        if name not in known and not runner and work is None:
             continue
         sign = None
-        if run is not None and run.heartbeat_at is not None:
-            sign = max((now() - run.heartbeat_at).total_seconds(), 0.0)
+        if work is not None and work.heartbeat_at is not None:
+            sign = max((now() - work.heartbeat_at).total_seconds(), 0.0)
         slots.append(
             {
                 "name": name,
                 "device": known[name].device.name if name in known else name,
                 "runner": runner,
-                "run": None if run is None else run_tables.run_json(run),
-                "pid": None if run is None else run.pid,
+                "run": run_tables.run_json(work) if isinstance(work, Run) else None,
+                "job": job_tables.job_json(work) if isinstance(work, Job) else None,
+                "pid": None if work is None else work.pid,
                 "seconds_since_sign": sign,
-                "silent": sign is not None and run is not None and sign > (run.promise or 900),
+                "silent": sign is not None and work is not None and sign > (work.promise or 900),
                 "note": row.note if row is not None and (runner or row.broken) else None,
             }
         )
-    queue = store.queue()
-    due = store.queue(due=True)
+    left = run_queue.left(store)
+    queue = run_queue.queue(store)
+    due = run_queue.queue(store, due=True)
     return {
         "slots": slots,
         "queued": len(queue),
         "waiting": len(queue) - len(due),
-        "paused": len(store.runs(states={State.PAUSED})),
+        "paused": sum(work.state is State.PAUSED for work in left),
+        "jobs": [job_tables.work_json(work) for work in left],
     }

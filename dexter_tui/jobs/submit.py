@@ -12,7 +12,6 @@ from dexter.errors import InputError
 from dexter.planning.estimate import estimate
 from dexter.planning.identity import identities
 from dexter.planning.preflight import check_models
-from dexter_tui.field_flags import flag
 from dexter_tui.formatting import duration, size
 from dexter_tui.jobs.describe import describe
 from dexter_tui.machine import devices, doctor
@@ -20,26 +19,23 @@ from store import State, Store
 
 
 def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
-    """What the run needs of the doctor's checks; the findings worth a warning.
+    """Make the doctor's checks that the run needs; return the findings worth a warning.
 
     Raises InputError for what would make the run fail.
     """
     for finding in (doctor.check_home(home), doctor.check_space(home)):
         if finding.status == "error":
-            raise InputError(_line(finding))
-    try:
-        downloads = check_models(config)
-    except InputError as error:
-        field, colon, told = str(error).partition(":")
-        known = field in RunConfig.model_fields
-        raise InputError(f"{flag(field) if known else field}{colon}{told}") from error
+            raise InputError(finding.detail, remedy=finding.remedy or None)
+    downloads = check_models(config)
     estimate(config)  # it reads the models' descriptions, and refuses folders without any
     warnings = [doctor.Finding("download", "note", download.line(), "") for download in downloads]
     if config.device != "cpu":
         driver = doctor.read_driver()
         finding = doctor.check_driver(driver, doctor.torch_cuda())
         if config.device.startswith("cuda") and finding.status != "ok":
-            raise InputError(f"--device {config.device}: {_line(finding)}")
+            raise InputError(
+                finding.detail, field="device", value=config.device, remedy=finding.remedy or None
+            )
         if finding.status in ("warning", "error"):
             warnings.append(finding)
         if driver is not None:
@@ -47,12 +43,8 @@ def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
     return warnings
 
 
-def _line(finding: doctor.Finding) -> str:
-    return f"{finding.detail}; {finding.remedy}" if finding.remedy else finding.detail
-
-
 def with_full_paths(config: RunConfig) -> RunConfig:
-    """Files by their full path, so that workers, and `resume` from elsewhere, find them."""
+    """Return files by their full path, so that workers, and `resume` from elsewhere, find them."""
     found: dict[str, str] = {}
     for name in ("generator", "masked_lm", "lora", "decoder", "labels"):
         value = getattr(config, name)
@@ -62,21 +54,21 @@ def with_full_paths(config: RunConfig) -> RunConfig:
 
 
 def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig:
-    """The classifier by its full path, and the class ``index`` by its label.
+    """Return the classifier by its full path, and the class ``index`` by its label.
 
-    So that one study has one name, whether a user wrote Waterbird, waterbird or 0.
+    One study then has one name, whether a user wrote Waterbird, waterbird or 0.
     """
     label = info.labels[index]
     names = {
         "classifier": info.spec,
-        # Of two classes with one name, the index tells which is meant.
+        # Of two classes with one name, the index says which is meant.
         "class_name": label if info.labels.count(label) == 1 else str(index),
     }
     return config.model_copy(update=names)
 
 
 def expectation(store: Store, config: RunConfig, study_id: str) -> str:
-    """What a run will take, in a line: as an earlier run of the study took, else by formula."""
+    """Return in a line what a run will take: as an earlier run of the study took, or by formula."""
     earlier = store.runs(study_id=study_id, states=[State.SUCCEEDED], limit=1)
     if earlier:
         paces = [step.seconds for step in store.steps(earlier[0].id) if step.seconds is not None]
@@ -102,16 +94,16 @@ class Checked(NamedTuple):
 
     @property
     def study(self) -> str:
-        """The same for the seeds of one study."""
+        """The same for all seeds of one study."""
         return json.dumps([self.config.study_settings(), self.config.device], sort_keys=True)
 
 
 def check(
     configs: Sequence[RunConfig], home: Path, *, warn: Callable[[str], None] = lambda line: None
 ) -> list[Checked]:
-    """The configurations, looked at without torch. InputError for one that cannot be run.
+    """Check the configurations without torch. InputError for one that cannot be run.
 
-    What might be amiss is told to `warn`, a line each.
+    Warnings go to `warn`, a line each.
     """
     infos: dict[str, ClassifierInfo] = {}
     checked = []
@@ -133,7 +125,7 @@ def check(
     return checked
 
 
-# All that `describe` reads.
+# The fields that `describe` reads.
 _CLASSIFIER_FIELDS = {
     "classifier",
     "labels",
@@ -145,7 +137,7 @@ _CLASSIFIER_FIELDS = {
 
 
 def enqueue(store: Store, configs: Sequence[RunConfig], priority: int = 0) -> list[str]:
-    """Check the configurations and queue a run for each, study by study; their ids in order.
+    """Check the configurations and queue a run for each, study by study; return their ids.
 
     Nothing is queued if one is refused. Call `ensure_runners` to have the runs done.
     """
@@ -160,7 +152,7 @@ def _add_study(
     *,
     priority: int = 0,
 ) -> list[str]:
-    """Write the study of class ``index`` and its runs, one for each configuration; their ids."""
+    """Write the study of class ``index`` and its runs, one a configuration; return their ids."""
     classifier = store.ensure_classifier(info.spec, info.weights_hash, info.labels, info.image_size)
     # A name stays when the weights behind it change; the study must be another then.
     weights = identities(configs[0], cache=store.home / "hashes.json")
@@ -171,7 +163,7 @@ def _add_study(
 
 
 def add(store: Store, checked: Sequence[Checked], priority: int = 0) -> list[str]:
-    """Queue a run for each of what `check` gave, study by study; their ids in order."""
+    """Queue a run for each checked configuration, study by study; return their ids."""
     studies: dict[str, list[int]] = {}
     for number, one in enumerate(checked):
         studies.setdefault(one.study, []).append(number)
@@ -189,5 +181,8 @@ def _check_device(config: RunConfig) -> None:
     if not any(config.device in slot.accepts for slot in slots):
         there = sorted(set().union(*(slot.accepts for slot in slots)))
         raise InputError(
-            f"--device {config.device}: there is none such here; choose from {', '.join(there)}"
+            f"this machine has no {config.device}",
+            field="device",
+            value=config.device,
+            remedy=f"choose from {', '.join(there)}",
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sweep_configs(sweep: Mapping[str, object]) -> list[RunConfig]:
-    """A configuration for each combination of what the sweep lists."""
+    """Return a configuration for each combination of what the sweep lists."""
     settings = dict(sweep)
     seeds = settings.pop("seeds", None)
     seed = settings.pop("seed", None)
@@ -42,19 +42,19 @@ def _listed(value: Any) -> list[Any]:
 
 
 def read_sweeps(path: Path) -> list[dict[str, object]]:
-    """The sweeps of a YAML file. Names are those of flags or fields. InputError if it is none."""
+    """Return the sweeps of a YAML file, whose names are flags or fields."""
     import yaml
 
     try:
         read = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--file: cannot read {path}: {error}") from None
+        raise InputError(f"cannot read {path}: {error}", field="file") from None
     except yaml.YAMLError as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"--file: {path} is not YAML: {first}") from None
+        what = getattr(error, "problem", None) or "it cannot be parsed"
+        raise InputError(f"{path} is not YAML: {what}", field="file") from None
     sweeps = read if isinstance(read, list) else [read]
     if not sweeps or not all(isinstance(sweep, dict) for sweep in sweeps):
-        raise InputError(f"--file: {path} must hold settings by name, or a list of such")
+        raise InputError(f"{path} must hold settings by name, or a list of such", field="file")
     spelling = {flag.removeprefix("--"): name for name, flag in field_flags.SPELLING.items()}
     return [
         {

@@ -1,4 +1,4 @@
-"""The runs of one command, from the queue to their end."""
+"""The runs and jobs of one command, from the queue to their end."""
 
 import time
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from datetime import datetime
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.jobs import control
 from dexter_tui.machine import devices
-from store import ENDED, State, Store, StoreError
+from store import ENDED, State, Store, StoreError, run_queue
 from store.clock import now
+from store.run_queue import Work
 from store.tables import Run
 
 ENSURE_SECONDS = 3.0
@@ -18,11 +19,11 @@ ENSURE_SECONDS = 3.0
 
 @dataclass
 class Team:
-    """Sees that runners work on the runs ``run_ids``, on up to ``jobs`` CPU slots or GPUs."""
+    """The runs and jobs of a command, on up to ``jobs`` CPU slots or GPUs."""
 
     store: Store
-    run_ids: Sequence[str]
-    jobs: int | None
+    ids: Sequence[str]
+    jobs: int | None = None
     _begun: datetime = field(default_factory=now)
     _ensured_at: float = 0.0
 
@@ -32,18 +33,22 @@ class Team:
         control.ensure_runners(self.store, jobs=self.jobs, again=True)
         self._ensured_at = time.monotonic()
 
+    def work(self) -> list[Work]:
+        """Return the runs and jobs as they stand."""
+        run_queue.reconcile(self.store)
+        return [run_queue.find(self.store, name) for name in self.ids]
+
     def runs(self) -> list[Run]:
-        """The runs as they stand."""
-        self.store.reconcile()
-        return [self.store.run(run_id) for run_id in self.run_ids]
+        """Return the runs as they stand."""
+        return [work for work in self.work() if isinstance(work, Run)]
 
     def working(self) -> bool:
-        """Whether any of the runs is still to be waited for."""
-        left = [run for run in self.runs() if run.state not in ENDED | {State.PAUSED}]
+        """Return whether any of the work is still to be waited for."""
+        left = [work for work in self.work() if work.state not in ENDED | {State.PAUSED}]
         if left and time.monotonic() - self._ensured_at > ENSURE_SECONDS:
             control.ensure_runners(self.store, jobs=self.jobs)
             self._ensured_at = time.monotonic()
-        if left and all(run.state is State.QUEUED for run in left):
+        if left and all(work.state is State.QUEUED for work in left):
             note = self._hopeless(left[0])
             if note is not None:
                 self._abandon(left, note)
@@ -51,44 +56,45 @@ class Team:
         return bool(left)
 
     def cancel(self) -> None:
-        """Ask for an end of all runs that have not ended: each at its next step."""
-        for run in self.runs():
-            if run.state not in ENDED:
+        """Ask for an end of all work that has not ended, at its next step."""
+        for work in self.work():
+            if work.state not in ENDED:
                 with suppress(StoreError):  # the worker was faster
-                    control.cancel(self.store, run.id)
+                    control.cancel(self.store, work.id)
 
     def kill(self) -> None:
-        """End the processes that work on the runs at once."""
-        for run in self.runs():
-            if run.state not in ENDED:
+        """End the processes that are at the work at once."""
+        for work in self.work():
+            if work.state not in ENDED:
                 with suppress(StoreError):
-                    control.kill(self.store, run.id)
+                    control.kill(self.store, work.id)
 
     def exit_code(self) -> int:
-        """0 if all succeeded, 2 if all that failed is refused input, else 1."""
-        wrong = [run for run in self.runs() if run.state is not State.SUCCEEDED]
+        """Return 0 if all succeeded, 2 if all that failed is refused input, else 1."""
+        wrong = [work for work in self.work() if work.state is not State.SUCCEEDED]
         if not wrong:
             return 0
-        refused = all(
-            run.state is State.FAILED and run.stop_reason == control.REFUSED for run in wrong
-        )
+        refused = all(work.refused for work in wrong)
         return EXIT_REFUSED if refused else EXIT_FAILED
 
-    def _hopeless(self, run: Run) -> str | None:
-        """Why no slot will take the run: all gave up since we began, and none has a runner."""
-        notes = {row.name: row for row in self.store.slots()}
-        told = None
-        device = run.config.get("device", "auto")
-        fitting = [s for s in devices.slots(cpu_slots=self.jobs) if device in s.accepts]
+    def _hopeless(self, work: Work) -> str | None:
+        """Return why no slot will take the work: all gave up since we began."""
+        notes = {row.name: row for row in run_queue.slots(self.store)}
+        note = None
+        fitting = [s for s in devices.slots(cpu_slots=self.jobs) if work.wish in s.accepts]
         for slot in fitting:
             row = notes.get(slot.name)
             if control.runner_alive(self.store, slot.name):
                 return None
             if row is not None and row.broken and row.updated_at >= self._begun:
-                told = row.note
-        return told
+                note = row.note
+        return note
 
-    def _abandon(self, runs: Sequence[Run], note: str) -> None:
-        for run in runs:
+    def _abandon(self, left: Sequence[Work], note: str) -> None:
+        for work in left:
             with suppress(StoreError):
-                self.store.finish_run(run.id, State.CANCELLED, error=note)
+                if isinstance(work, Run):
+                    run_queue.finish_run(self.store, work.id, State.CANCELLED, error=note)
+                else:
+                    error = {"problem": note}
+                    run_queue.finish_job(self.store, work.id, State.CANCELLED, error=error)

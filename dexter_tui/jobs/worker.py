@@ -1,144 +1,94 @@
-"""Works on queued runs, one after another: ``python -m dexter_tui.jobs.worker SLOT``
+"""The loop of a worker: it takes one piece of work after another from the queue, on one slot.
 
-The models are loaded once for all runs that use the same. A run's lock is held for as long as this
-process works on it; what it finds goes to the run's journal and to the store, so that whoever
-watches needs only that. Exit code: 0, 1 if a run failed, 2 if all that failed were refused input.
+Each kind of work has a module that is started as ``python -m MODULE SLOT`` (`launch.WORKERS`) and
+that calls `main` with its own `Worker`. A worker claims the first in line if that is of its kind;
+else it ends, and its runner starts the module of the other kind. The lock of what it claimed is
+held for as long as the process works on it, and all that observers need is in the store.
 """
 
 import errno
-import gc
-import io
 import os
 import signal
 import sys
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-
-from dexter.config import RunConfig
-from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
-from dexter.errors import InputError
-from dexter.models import Models, load_models, model_settings
-from dexter.planning.estimate import estimate
-from dexter.search.optimize import Optimization, Step, optimize
-from dexter.search.prompt import template_pieces
-from dexter.search.score import activation_score, draw_frames
-from dexter.seeds import seed_range
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED
+from dexter_tui import EXIT_FAILED
 from dexter_tui.jobs import control, launch
 from dexter_tui.jobs.launch import log_file
-from dexter_tui.jobs.recorder import Recorder, log
-from dexter_tui.jobs.run_checkpoints import Checkpoints, Saving
+from dexter_tui.jobs.recorder import log
 from dexter_tui.machine import devices
 from dexter_tui.paths import home
-from store import State, Store, StoreError
+from store import State, Store, StoreError, run_queue
+from store.database import PATIENCE
 from store.locks import try_lock
-from store.tables import Run
-
-STORE_PATIENCE = 0.3  # seconds that a run stands still for other processes that write
-START_PATIENCE = 60.0  # seconds that a worker waits for a store that cannot be written
-LOAD_PROMISE = 3600.0  # seconds: models may have to be downloaded, a score may be long
-# A worker's next sign comes within so many seconds, or so many times what the last step took.
-PROMISE_SECONDS = 30.0
-PROMISE_STEPS = 20
-
+from store.run_queue import Work
+from store.states import Kind
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""The errors of a disk on which nothing can be written."""
+START_PATIENCE = 60.0  # seconds that a worker waits for a store that cannot be written
+LOAD_PROMISE = 3600.0  # seconds: models may have to be downloaded, a score may be long
 
 
 class Stopped(Exception):
-    """The run is to end before its time, and be left in this state."""
+    """Ends work before its time, to leave it in this state."""
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
         self.state = state
 
 
-def main(slot_name: str) -> int:
-    """Work until no run waits that this process can do."""
-    torch.set_num_threads(1)
-    try:
-        return _work_through(slot_name)
-    except StoreError as error:  # the runner tries again when the store can be used
-        log(str(error))
-        return 0
+class Worker(ABC):
+    """A process that works on one slot on the kinds of work that it knows."""
 
-
-def _work_through(slot_name: str) -> int:
-    codes = set()
-    with Store.open(home(), patience=STORE_PATIENCE) as store:
-        lock = try_lock(store.slot_lock(slot_name))
-        if lock is None:
-            return 0  # the slot has a worker
-        with lock:
-            worker = Worker(store, devices.slot(slot_name))
-            signal.signal(signal.SIGTERM, worker.terminate)
-            while not worker.stopping and (run := worker.claim()) is not None:
-                redirect_output(log_file(store, run.id))
-                log(f"run {run.id}, attempt {run.attempt}, process {os.getpid()}, {slot_name}")
-                codes.add(worker.work(run))
-            worker.keep_runner()
-    return EXIT_FAILED if EXIT_FAILED in codes else max(codes, default=0)
-
-
-def log_trace() -> None:
-    """Where the exception that is handled came from."""
-    for line in traceback.format_exc().splitlines():
-        log(line)
-
-
-def redirect_output(path: Path) -> None:
-    """Send this process's output, also that of native code, to a run's log."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with path.open("ab") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-
-
-class Worker:
-    """Does runs on one slot, and keeps the models of its last run."""
+    KINDS: ClassVar[frozenset[Kind]]
+    PATIENCE: ClassVar[float] = PATIENCE
+    """The seconds that its writes wait for other processes that write."""
 
     def __init__(self, store: Store, slot: devices.Slot) -> None:
         self.store = store
         self.slot = slot
         self.stopping = False
-        """Whether this process takes no further run."""
-        self._terminated = False
+        """Whether this process takes nothing further."""
+        self.terminated = False
+        """Whether it was sent SIGTERM."""
         self._runner = os.getppid()
-        self._models: Models | None = None
-        self._models_of: dict[str, Any] | None = None
+
+    @abstractmethod
+    def fits(self, config: Mapping[str, Any] | None) -> bool:
+        """Return whether this process can take work with this configuration next."""
+
+    @abstractmethod
+    def do(self, work: Work) -> int:
+        """Do what was claimed and record its end; return the exit code.
+
+        StoreError and OSError mean that nothing can be written: the work is queued again.
+        """
 
     def terminate(self, *_: object) -> None:
-        """On SIGTERM: keep the run's place, give it back, and end."""
-        self.stopping = self._terminated = True
+        """On SIGTERM: keep the place of the work, give it back, and end."""
+        self.stopping = self.terminated = True
 
-    def claim(self) -> Run | None:
-        """The next run for this slot, if it is for this process."""
+    def claim(self) -> Work | None:
+        """Claim the first in line for this slot, if it is for this process."""
         deadline = time.monotonic() + START_PATIENCE
         while True:
             try:
-                return self.store.claim_run(
-                    devices=self.slot.accepts, slot=self.slot.name, fits=self._fits
+                return run_queue.claim(
+                    self.store,
+                    devices=self.slot.accepts,
+                    slot=self.slot.name,
+                    fits=lambda kind, config: kind in self.KINDS and self.fits(config),
                 )
             except StoreError:
                 if time.monotonic() > deadline or self.stopping:
                     raise
                 time.sleep(0.2)
-
-    def _fits(self, config: Mapping[str, Any]) -> bool:
-        """On a GPU other models get a new process, whose runner looks for room first."""
-        if self._models is None or not self.slot.on_gpu:
-            return True
-        return model_settings(self._placed(RunConfig.model_validate(config))) == self._models_of
 
     def keep_runner(self) -> None:
         """Start a runner if this process's own was killed."""
@@ -146,275 +96,78 @@ class Worker:
             self._runner = os.getppid()
             launch.start_runner(self.store, self.slot.name)
 
-    def work(self, run: Run) -> int:
-        """Do one run, whatever comes of it; its exit code."""
+    def work(self, work: Work) -> int:
+        """Do what was claimed, whatever comes of it; return the exit code."""
         try:
-            recorder = self._recorder(run)
-            if recorder is None:
-                return 0
-            recorder.start(run)
-            return self._work(run, recorder)
+            return self.do(work)
         except (StoreError, OSError) as error:  # nothing can be written: it is queued again
             log(f"given up for now: {error}")
             self.stopping = True
             return EXIT_FAILED
         finally:
-            self.store.release(run.id)
+            run_queue.release(self.store, work.id)
 
-    def _recorder(self, run: Run) -> Recorder | None:
-        """What writes the run down; None if its journal says that it ended already."""
-        deadline = time.monotonic() + START_PATIENCE
-        while True:
-            try:
-                recorder = Recorder(self.store, run)
-                if self.store.run(run.id).state in (State.SUCCEEDED, State.FAILED):
-                    log("it had ended; the store had not heard of it")
-                    return None
-                return recorder
-            except StoreError:
-                if time.monotonic() > deadline or self.stopping:
-                    raise
-                time.sleep(1)
-
-    def _work(self, run: Run, recorder: Recorder) -> int:
-        code = EXIT_FAILED
-        try:
-            self._run(run, recorder)
-        except Stopped as stopped:
-            # Pausing ends the process, so that its memory is free for others.
-            self.stopping = self.stopping or stopped.state is not State.CANCELLED
-            recorder.state(stopped.state)
-            outcome, code = stopped.state.value, 0
-        except (InputError, StoreError) as error:
-            recorder.state(State.FAILED, error=str(error), stop_reason=control.REFUSED)
-            outcome, code = f"refused: {error}", EXIT_REFUSED
-        except torch.OutOfMemoryError as error:
-            log_trace()
-            outcome = self._out_of_memory(run, recorder, error)
-        except Exception as error:  # a defect ends this run, not those that wait behind it
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise  # a full disk is no fault of the run: it is queued again
-            log_trace()
-            first = (str(error).strip().splitlines() or [""])[0]
-            outcome = f"{type(error).__name__}: {first} (see {log_file(self.store, run.id)})"
-            recorder.state(State.FAILED, error=outcome)
-        else:
-            outcome, code = "succeeded", 0
-        recorder.settle(lambda: self._terminated)
-        log(outcome)
-        return code
-
-    def _out_of_memory(self, run: Run, recorder: Recorder, error: torch.OutOfMemoryError) -> str:
-        """Once, the run goes on with fewer pictures at a time, in a new process."""
-        self.stopping = True
-        first = (str(error).strip().splitlines() or [""])[0]
-        if run.reduced:
-            line = (
-                f"out of memory, also with half the pictures at a time: {first} "
-                "Try --micro-batch 1, --dtype bfloat16 or another --device"
-            )
-            recorder.state(State.FAILED, error=line)
-        else:
-            line = (
-                f"out of memory ({first}); goes on with half the pictures at a time and "
-                "gradient checkpointing"
-            )
-            recorder.state(State.QUEUED, error=line, reduced=True)
-        return line
-
-    def check(self, run_id: str) -> None:
-        """Raises Stopped if the user, or whoever ends processes, asked for an end."""
+    def check(self, name: str) -> None:
+        """Raise Stopped if a user or a signal asked for an end."""
         self.keep_runner()
         try:
-            state = self.store.run(run_id).state
+            state = run_queue.find(self.store, name).state
         except StoreError:  # a store that is away asks for nothing
             state = State.RUNNING
+        self.heed(state)
+
+    def heed(self, state: State) -> None:
+        """Raise Stopped if this state of the work, or a signal, asks for an end."""
         if state is State.CANCELLING:
             raise Stopped(State.CANCELLED)
         if state is State.PAUSING:
             raise Stopped(State.PAUSED)
-        if self._terminated:
+        if self.terminated:
             raise Stopped(State.QUEUED)
 
-    def _run(self, run: Run, recorder: Recorder) -> None:
-        recorder.flush(LOAD_PROMISE)
-        log("loading the models")
-        config = RunConfig.model_validate(run.config)
-        models = self._load(config)
-        if not self.slot.on_cuda:
-            recomputes = estimate(config, device="cpu").gradient_checkpointing != "none"
-            below = LARGE_PIECE if recomputes else ALL_PIECES
-            keep_freed_memory(0 if run.reduced else below)  # 0: once ran out of memory
-        search = optimize(
-            config,
-            classifier=models.classifier,
-            generator=models.generator,
-            masked_lm=models.masked_lm,
-        )
-        checkpoints = Checkpoints(self.store.run_folder(run.id), run)
-        checkpoints.load(search, recorder)
-        recorder.state(State.RUNNING)
-        recorder.fields(
-            device=models.device,
-            steps_total=config.steps,
-            frames_wanted=config.frames,
-            seed_ranges={
-                purpose: list(seed_range(purpose, config.seed))
-                for purpose in ("search", "score", "frames")
-            },
-        )
-        recorder.flush(PROMISE_SECONDS)
-        self.check(run.id)
-        started, began, recorder.seconds = time.monotonic(), time.process_time(), 0.0
-        log(f"searching on {models.device}")
-        saving = Saving(recorder, checkpoints, search)
-        for step in search:
-            recorder.step(_step_row(step))
-            wanted = step.step == 1 or step.step % config.preview_every == 0
-            if wanted and not models.generator.unsafe(step.image[None])[0]:
-                with recorder.counted():
-                    _record_preview(recorder, config, step, search.class_index)
-            promise = max(PROMISE_SECONDS, PROMISE_STEPS * step.seconds)
-            if saving.due(step) or self._terminated:
-                saving.save(promise)
+
+def main(make: type[Worker], slot_name: str) -> int:
+    """Work until nothing waits that this process can do.
+
+    Returns 0, 1 if anything failed, or 2 if all that failed was refused input.
+    """
+    try:
+        return _work_through(make, slot_name)
+    except StoreError as error:  # the runner tries again when the store can be used
+        log(str(error))
+        return 0
+
+
+def _work_through(make: type[Worker], name: str) -> int:
+    codes = set()
+    with Store.open(home(), patience=make.PATIENCE) as store:
+        lock = try_lock(run_queue.slot_lock(store, name))
+        if lock is None:
+            return 0  # the slot has a worker
+        with lock:
+            worker = make(store, devices.slot(name))
+            signal.signal(signal.SIGTERM, worker.terminate)
+            while not worker.stopping and (work := worker.claim()) is not None:
+                redirect_output(log_file(store, work.id))
                 log(
-                    f"step {step.step}: loss {step.losses['total']:.4f}, "
-                    f"p {step.target_probability:.3f}, best {', '.join(step.best_words)}"
+                    f"{work.kind.value} {work.id}, attempt {work.attempt}, "
+                    f"process {os.getpid()}, {name}"
                 )
-            elif recorder.due():
-                recorder.flush(promise)
-            else:
-                continue
-            try:
-                self.check(run.id)
-                self._wait_for_room(run.id, recorder)
-            except Stopped:
-                saving.save(promise)
-                raise
-        # The last checkpoint: what follows is done again as a whole if it is interrupted.
-        saving.save(LOAD_PROMISE)
-        spent = time.process_time() - began
-        log(f"the search took {spent:.2f} s of CPU, {recorder.seconds:.3f} s of it to record it")
-        self._conclude(run.id, config, models, search, recorder)
-        recorder.state(State.SUCCEEDED, seconds=(run.seconds or 0) + time.monotonic() - started)
-
-    def _conclude(
-        self,
-        run_id: str,
-        config: RunConfig,
-        models: Models,
-        search: Optimization,
-        recorder: Recorder,
-    ) -> None:
-        """Score the best prompt and draw its frames, on noise that no search has seen."""
-        result = search.result
-        log(f"ended ({result.stop_reason}) at step {result.steps} with: {result.prompt}")
-        recorder.fields(
-            words=result.words,
-            prompt=result.prompt,
-            word_gains=[asdict(gain) for gain in result.gains],
-            stop_reason=result.stop_reason,
-            peak_memory_bytes=result.peak_memory_bytes,
-        )
-        recorder.prompts(
-            [
-                {
-                    "words": list(prompt.words),
-                    "text": prompt.text,
-                    "mean_loss": prompt.mean_loss,
-                    "pictures": prompt.n,
-                }
-                for prompt in result.prompts
-            ]
-        )
-        recorder.flush(LOAD_PROMISE)
-        self.check(run_id)
-        batch = search.picture_batch
-        subject = (models.generator, models.classifier, search.class_index, result.prompt)
-        score = activation_score(*subject, n=config.score_images, batch=batch)
-        recorder.fields(
-            score_value=score.value,
-            score_low=score.low,
-            score_high=score.high,
-            score_n=score.n,
-            score_hits=score.hits,
-        )
-        hits = tried = 0
-        for frame in draw_frames(
-            *subject, wanted=config.frames, tries=config.frame_tries, batch=batch
-        ):
-            tried += 1
-            hits += frame.hit
-            recorder.frame(
-                png(frame.image),
-                kind="frame",
-                step=0,
-                seed=frame.seed,
-                prompt=result.prompt,
-                predicted_class=frame.predicted_class,
-                target_probability=frame.target_probability,
-                hit=frame.hit,
-            )
-            if recorder.due():
-                recorder.fields(frames_hit=hits, frames_tried=tried)
-                recorder.flush(LOAD_PROMISE)
-                self.check(run_id)
-                self._wait_for_room(run_id, recorder)
-        recorder.fields(frames_hit=hits, frames_tried=tried)
-
-    def _wait_for_room(self, run_id: str, recorder: Recorder) -> None:
-        while recorder.crowded():
-            log("too many pictures wait for room on the disk")
-            time.sleep(5)
-            recorder.flush(LOAD_PROMISE)
-            self.check(run_id)
-
-    def _load(self, config: RunConfig) -> Models:
-        """The models of ``config``; those of the last run if they are the same."""
-        placed = self._placed(config)
-        wanted = model_settings(placed)
-        if self._models is None or self._models_of != wanted:
-            self._models = None
-            gc.unfreeze()
-            self._models = load_models(placed)
-            self._models_of = wanted
-            # What is loaded stays: looking through it for garbage takes longer than many writes.
-            gc.collect()
-            gc.freeze()
-        return self._models
-
-    def _placed(self, config: RunConfig) -> RunConfig:
-        """On this slot's device, whatever its number is elsewhere: this process sees no other."""
-        return config.model_copy(update={"device": "cuda" if self.slot.on_cuda else "cpu"})
+                codes.add(worker.work(work))
+            worker.keep_runner()
+    return EXIT_FAILED if EXIT_FAILED in codes else max(codes, default=0)
 
 
-def _record_preview(recorder: Recorder, config: RunConfig, step: Step, class_index: int) -> None:
-    pieces = template_pieces(config.template_text, config.suffix)
-    text = "".join(a + b for a, b in zip(pieces, (*step.words, ""), strict=True))
-    recorder.frame(
-        png(step.image),
-        kind="preview",
-        step=step.step,
-        seed=step.seed,
-        prompt=text,
-        predicted_class=step.predicted_class,
-        target_probability=step.target_probability,
-        hit=step.predicted_class == class_index,
-    )
+def log_trace() -> None:
+    """Log where the exception that is handled came from."""
+    for line in traceback.format_exc().splitlines():
+        log(line)
 
 
-def png(image: NDArray[np.uint8]) -> bytes:
-    """A picture (H, W, 3) as a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _step_row(step: Step) -> dict[str, Any]:
-    row = asdict(step)
-    del row["image"], row["seed"]
-    return row
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+def redirect_output(path: Path) -> None:
+    """Send this process's output, also that of native code, to a log file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)

@@ -221,6 +221,17 @@ class StageRow(NamedTuple):
     error: str | None
 
 
+class JobRow(NamedTuple):
+    """A job of the queue."""
+
+    id: str
+    state: State
+    stage: str | None
+    done: int
+    total: int
+    error: str | None
+
+
 class ReportRow(NamedTuple):
     """A report; ``body`` holds its checked sentences, if they were checked."""
 
@@ -525,20 +536,50 @@ class Browse:
         )
 
     def stages(self, study_id: str) -> list[StageRow]:
-        """How far the reasoning about a study is; what nobody works on any more has failed."""
-        alive = is_locked(self.home / "locks" / f"study-{study_id}.lock")
+        """Return the stages of a study's report; one that no process is at has failed or waits."""
+        job = self.report_job(study_id)
+        state = None if job is None else job.state
         found = []
         for row in self._all(
             "SELECT name, done, total, state, error FROM stage WHERE study_id = ? ORDER BY rowid",
             (study_id,),
         ):
             stage = StageRow._make(row)
-            if stage.state == "running" and not alive:
+            if state in ACTIVE:
+                pass
+            elif stage.state in ("running", "waiting") and state in (State.QUEUED, State.PAUSED):
+                stage = stage._replace(state="waiting")
+            elif stage.state == "running":
                 stage = stage._replace(state="failed", error="its process ended without a word")
-            elif stage.state == "waiting" and not alive:
+            elif stage.state == "waiting":
                 stage = stage._replace(state="left")
             found.append(stage)
         return found
+
+    def report_job(self, study_id: str) -> JobRow | None:
+        """Return the newest report job of a study."""
+        return self._newest_job("study_id = ? AND kind = 'report'", study_id)
+
+    def comparison_job(self, comparison_id: str) -> JobRow | None:
+        """Return the newest job of a comparison."""
+        return self._newest_job("comparison_id = ?", comparison_id)
+
+    def _newest_job(self, which: str, value: str) -> JobRow | None:
+        """Return a job; an active one whose lock no process holds is lost."""
+        query = (
+            "SELECT id, state, stage, done, total, json_extract(error, '$.problem') FROM job "
+            f"WHERE {which} ORDER BY created_at DESC, id DESC LIMIT 1"
+        )
+        for _ in range(2):
+            rows = self._all(query, (value,))
+            if not rows:
+                return None
+            name, state, *progress = rows[0]
+            job = JobRow(name, State(state), *progress)
+            if job.state not in ACTIVE or is_locked(self.home / "locks" / f"job-{name}.lock"):
+                return job
+            # A process frees the lock after it has written the end, so look again.
+        return job._replace(state=State.LOST, error="its process ended without a word")
 
     def report(self, study_id: str) -> ReportRow | None:
         """The newest report of a study."""

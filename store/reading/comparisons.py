@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from store.errors import StoreError, explained
-from store.locks import is_locked
 from store.reading.browse import Browse
+from store.states import ACTIVE, ENDED
 
 _CLAIM = [
     "concept",
@@ -90,31 +90,35 @@ def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
     for one in found:
         one["classifiers"] = json.loads(one["classifiers"])
         one["classes"] = json.loads(one["classes"])
-        _look_alive(browse, one)
+        _read_job(browse, one)
     return found
 
 
-def _look_alive(browse: Browse, told: dict[str, Any]) -> None:
-    """A comparison that nobody works on any more has failed."""
-    if told["state"] != "running":
+def _read_job(browse: Browse, one: dict[str, Any]) -> None:
+    """Take the state, progress and error of a comparison that is not done from its job."""
+    if one["state"] == "done":
         return
-    if is_locked(browse.home / "locks" / f"comparison-{told['id']}.lock"):
-        return
-    # A process frees the lock after it has written the end, so look again.
-    rows = browse.rows("SELECT state, error FROM comparison WHERE id = ?", (told["id"],))
-    if rows:
-        told["state"], told["error"] = rows[0]
-    if told["state"] == "running":
-        told["state"], told["error"] = "failed", "its process ended without a word"
+    job = browse.comparison_job(one["id"])
+    if job is not None:
+        one |= {"stage": job.stage, "done": job.done, "total": job.total, "error": job.error}
+        one["state"] = "waiting"
+        if job.state in ACTIVE:
+            one["state"] = "running"
+        elif job.state in ENDED:
+            one["state"], one["error"] = "failed", job.error or job.state.value
+    elif one["state"] != "failed":  # of an older version, or from elsewhere
+        one["state"], one["error"] = "failed", "it came to no end"
 
 
 def progress(browse: Browse, comparison_id: str) -> dict[str, Any]:
-    """How far it is: state, stage, done, total, error."""
-    names = ["state", "stage", "done", "total", "error"]
+    """Return how far it is: id, state, stage, done, total, error."""
+    names = ["id", "state", "stage", "done", "total", "error"]
     rows = browse.rows(f"SELECT {', '.join(names)} FROM comparison WHERE id = ?", (comparison_id,))
     if not rows:
         raise StoreError(f"comparison {comparison_id} is not in the store any more")
-    return dict(zip(names, rows[0], strict=True))
+    found = dict(zip(names, rows[0], strict=True))
+    _read_job(browse, found)
+    return found
 
 
 def page(browse: Browse, name: str) -> dict[str, Any]:
@@ -141,7 +145,7 @@ def page(browse: Browse, name: str) -> dict[str, Any]:
         f"SELECT {', '.join(columns)} FROM comparison WHERE id = ?", (comparison_id,)
     )
     head = dict(zip(columns, row, strict=True))
-    _look_alive(browse, head)
+    _read_job(browse, head)
     members = _members(browse, comparison_id)
     by_id = {member["key"]: member for member in members}
     names = list(dict.fromkeys(member["name"] for member in members))

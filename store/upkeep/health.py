@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from store import artifacts
+from store import artifacts, run_queue, run_records
 from store.clock import now
 from store.database import backup, connect
 from store.errors import StoreError, explained
@@ -89,7 +89,7 @@ def _runs(store: Store, mend: bool, progress: Progress) -> Iterator[Trouble]:
         progress("journals", number, len(folders))
         run_id = folder.name
         last = Journal(folder).last()
-        if last is None or store.is_alive(run_id):
+        if last is None or run_queue.is_alive(store, run_id):
             continue
         if run_id not in known:
             if mend:
@@ -97,15 +97,15 @@ def _runs(store: Store, mend: bool, progress: Progress) -> Iterator[Trouble]:
             yield Trouble("missing run", f"run {run_id} has a journal, but no row", mend)
         elif last > known[run_id][1]:
             if mend:
-                store.catch_up(run_id)
+                run_records.catch_up(store, run_id)
             yield Trouble("behind", f"run {run_id}: its journal tells more than the store", mend)
     dead = [
         run_id
         for run_id, (state, _) in known.items()
-        if state in ACTIVE and not store.is_alive(run_id)
+        if state in ACTIVE and not run_queue.is_alive(store, run_id)
     ]
     if dead and mend:
-        store.reconcile()
+        run_queue.reconcile(store)
     for run_id in dead:
         yield Trouble("dead run", f"run {run_id} counts as at work, but its process is gone", mend)
 
@@ -224,7 +224,7 @@ def rebuild(home: Path, *, progress: Progress = _silent) -> Rebuilt:
         for number, folder in enumerate(folders):
             progress("journals", number, len(folders))
             if folder.name in known:
-                store.catch_up(folder.name)
+                run_records.catch_up(store, folder.name)
             elif restore(store, folder.name):
                 restored.append(folder.name)
                 if store.run(folder.name).state is State.PAUSED:
@@ -245,7 +245,7 @@ def _restore_studies(store: Store) -> Iterator[str]:
 
 def restore(store: Store, run_id: str) -> bool:
     """Write a run that the store does not have out of its journal; whether that could be done."""
-    entries = store.journal(run_id).read()
+    entries = run_records.journal(store, run_id).read()
     if not entries or entries[0]["kind"] not in replay.WHOLE:
         return False
     with store._write() as session:
@@ -255,7 +255,7 @@ def restore(store: Store, run_id: str) -> bool:
         _drop_frames_without_file(store, session, run_id)
         run = session.get_one(Run, run_id)
         session.refresh(run)
-        if run.state in ACTIVE | {State.QUEUED} and not store.is_alive(run_id):
+        if run.state in ACTIVE | {State.QUEUED} and not run_queue.is_alive(store, run_id):
             run.state = State.PAUSED
             run.error = f"rebuilt from its journal; `dexter-tui resume {run_id}` goes on"
     return True

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import col, select
 
-from store import comparison_records
+from store import comparison_records, run_queue
 from store.clock import now
 from store.errors import StoreError, explained
-from store.locks import is_locked, try_lock
+from store.locks import try_lock
+from store.states import ACTIVE
 from store.store import Store
 from store.study_records import _delete_claims
 from store.tables import (
@@ -24,6 +25,7 @@ from store.tables import (
     Caption,
     Claim,
     Frame,
+    Job,
     Member,
     Note,
     Picture,
@@ -40,7 +42,7 @@ from store.tables import (
 ARCHIVED = "archived"
 _MANY = 500
 _OF_RUN: tuple[Any, ...] = (Step, Prompt, Frame, Tag, Attribution)
-_OF_STUDY: tuple[Any, ...] = (Report, Score, Stage)
+_OF_STUDY: tuple[Any, ...] = (Report, Score, Stage, Job)
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     for name in names:
         if name.startswith("c"):
             comparisons.append(comparison_records.comparison(store, name).id)
-            if is_locked(comparison_records.lock_path(store, comparisons[-1])):
-                raise StoreError(f"comparison {comparisons[-1]} is being made; wait for its end")
+            _refuse_active(run_queue.jobs(store, comparison_id=comparisons[-1], states=ACTIVE))
             continue
         found = store.find(name)
         if isinstance(found, Study):
@@ -88,7 +89,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
         else:
             runs[found.id] = found
     for run in runs.values():
-        if store.is_alive(run.id):
+        if run_queue.is_alive(store, run.id):
             raise StoreError(f"run {run.id} is at work; cancel it first")
     with store._read() as session:
         for study_id in {run.study_id for run in runs.values()}:
@@ -96,8 +97,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
             if not left:
                 studies.add(study_id)
         for study_id in studies:
-            if is_locked(store.home / "locks" / f"study-{study_id}.lock"):
-                raise StoreError(f"a report on study {study_id} is being made; wait for its end")
+            _refuse_active(run_queue.jobs(store, study_id=study_id, states=ACTIVE))
         for member in session.exec(select(Member).where(col(Member.study_id).in_(studies))):
             if member.comparison_id not in comparisons:
                 raise StoreError(
@@ -116,12 +116,21 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     )
 
 
+def _refuse_active(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        about = job.comparison_id or job.study_id
+        raise StoreError(
+            f"{about}: its {job.kind.value} {job.id} is {job.state.value}",
+            remedy="cancel it first",
+        )
+
+
 def delete(store: Store, what: Doomed) -> None:
     """Delete it: the rows in one transaction, then the files."""
     locks = []
     try:
         for run_id in what.runs:
-            lock = try_lock(store._lock_path(run_id))
+            lock = try_lock(run_queue.lock_path(store, run_id))
             if lock is None:
                 raise StoreError(f"run {run_id} is at work; cancel it first")
             locks.append(lock)
@@ -153,8 +162,8 @@ def delete(store: Store, what: Doomed) -> None:
         for lock in locks:
             lock.release()
         for run_id in what.runs:
-            if not store.is_alive(run_id):
-                store._lock_path(run_id).unlink(missing_ok=True)
+            if not run_queue.is_alive(store, run_id):
+                run_queue.lock_path(store, run_id).unlink(missing_ok=True)
 
 
 def _only_here(session: sa.orm.Session, run_ids: Sequence[str]) -> list[str]:

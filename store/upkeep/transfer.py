@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
-from store import artifacts, comparison_records
+from store import artifacts, comparison_records, run_records
 from store.errors import StoreError
 from store.journal import replay
 from store.reading import comparisons
@@ -329,7 +329,7 @@ def restore(
         if run_id.startswith("r"):
             with store._read() as session:
                 entry = replay.rows_entry(session, session.get_one(Run, run_id))
-            store.journal(run_id).replace([entry])
+            run_records.journal(store, run_id).replace([entry])
     return result
 
 

@@ -9,7 +9,7 @@ import stat
 import pytest
 from PIL import Image
 
-from store import ACTIVE, State, Store, StoreError
+from store import ACTIVE, State, Store, StoreError, run_queue, run_records, study_records
 from store.artifacts import MAX_PIXELS, open_picture
 from store.errors import explained
 from store.states import TRANSITIONS, sources
@@ -40,7 +40,8 @@ def png(width=64, height=64, color=(10, 20, 30)):
 def record_frame(store, run, data=None, **values):
     values = {"kind": "frame", "seed": 2**62, "prompt": "a sea", **values}
     sha256 = store.put_artifact(data or png(), "image/png")
-    store.record_frame(
+    run_records.record_frame(
+        store,
         run,
         sha256=sha256,
         **{"predicted_class": 0, "target_probability": 0.9, "hit": True, **values},
@@ -75,17 +76,25 @@ def test_equal_settings_are_one_study(store):
 
 def test_a_run_from_queue_to_result(store):
     run_id = add_run(store, seed=3, steps=10)
-    run = store.claim_run()
+    run = run_queue.claim(store)
     assert (run.id, run.state, run.attempt, run.pid) == (run_id, State.STARTING, 1, os.getpid())
-    assert store.claim_run() is None
-    store.update_run(run_id, device="cpu", steps_total=10, seed_ranges={"search": [0, 100]})
-    store.set_state(run_id, State.RUNNING)
-    store.record_steps(run_id, [step(1), step(2)])
-    store.record_prompts(
-        run_id, [{"words": ["sea"], "text": "a sea", "mean_loss": 0.1, "pictures": 4}]
+    assert run_queue.claim(store) is None
+    run_queue.update_run(
+        store, run_id, device="cpu", steps_total=10, seed_ranges={"search": [0, 100]}
     )
-    store.finish_run(
-        run_id, State.SUCCEEDED, words=["sea"], prompt="a sea", score_value=0.9, stop_reason="hits"
+    run_queue.set_state(store, run_id, State.RUNNING)
+    run_records.record_steps(store, run_id, [step(1), step(2)])
+    run_records.record_prompts(
+        store, run_id, [{"words": ["sea"], "text": "a sea", "mean_loss": 0.1, "pictures": 4}]
+    )
+    run_queue.finish_run(
+        store,
+        run_id,
+        State.SUCCEEDED,
+        words=["sea"],
+        prompt="a sea",
+        score_value=0.9,
+        stop_reason="hits",
     )
     with Store.open(store.home, read_only=True) as reader:
         run = reader.run(run_id)
@@ -102,7 +111,8 @@ def test_a_run_from_queue_to_result(store):
 def test_what_carries_is_tested_before_the_rest_of_the_best_prompt(store):
     run_id = add_run(store, seed=0, steps=1)
     gains = [("sea", 0.9), ("lake", 0.1), ("frog", -0.2), ("tree", -0.5)]
-    store.update_run(
+    run_queue.update_run(
+        store,
         run_id,
         words=["tree", "sea"],
         word_gains=[{"word": word, "gain": 1.0, "low": low} for word, low in gains],
@@ -121,14 +131,14 @@ def test_runs_are_found_by_what_they_are(store):
     assert [run.id for run in store.runs(study_id=store.run(first).study_id)] == [first]
     assert len(store.runs(classifier="lab:birds", class_name="waterbird")) == 2
     assert not store.runs(classifier="lab:objects")
-    store.set_state(first, State.CANCELLED)
+    run_queue.set_state(store, first, State.CANCELLED)
     assert [run.id for run in store.runs(states=[State.QUEUED])] == [second]
 
 
 def test_a_replayed_step_replaces(store):
     run = add_run(store)
-    store.record_steps(run, [step(number, entropy=1.0) for number in (1, 2, 3)])
-    store.record_steps(run, [step(2, entropy=0.5), step(3)])
+    run_records.record_steps(store, run, [step(number, entropy=1.0) for number in (1, 2, 3)])
+    run_records.record_steps(store, run, [step(2, entropy=0.5), step(3)])
     rows = store.steps(run)
     assert [(row.step, row.entropy) for row in rows] == [(1, 1.0), (2, 0.5), (3, None)]
     assert [row.step for row in store.steps(run, after=2)] == [3]
@@ -136,7 +146,7 @@ def test_a_replayed_step_replaces(store):
 
 def test_numbers_that_are_not_finite_are_kept_or_null(store):
     run = add_run(store)
-    store.record_steps(run, [step(1, losses={"total": math.nan}, best_loss=math.inf)])
+    run_records.record_steps(store, run, [step(1, losses={"total": math.nan}, best_loss=math.inf)])
     (row,) = store.steps(run)
     assert row.losses == {"total": None}
     assert row.best_loss == math.inf
@@ -199,11 +209,11 @@ def test_a_picture_of_too_many_pixels_is_not_decoded():
 
 def test_reports_belong_to_a_study(store):
     study = store.run(add_run(store)).study_id
-    store.add_report(study, "first", author="a model")
-    store.add_report(study, "second", author="a model")
+    for text in ("first", "second"):
+        study_records.add_report(store, study, author="a model", markdown=text, body={})
     assert [report.markdown for report in store.reports(study)] == ["second", "first"]
-    with pytest.raises(StoreError, match="no study 'szz'"):
-        store.add_report("szz", "text", author="a model")
+    with pytest.raises(StoreError, match="FOREIGN KEY"):
+        study_records.add_report(store, "szz", author="a model", markdown="text", body={})
 
 
 def test_every_transition_is_in_the_table(store):
@@ -217,38 +227,37 @@ def test_every_transition_is_in_the_table(store):
                 connection.execute("UPDATE run SET state = ? WHERE id = ?", (origin, run))
             connection.close()
             if target in TRANSITIONS[origin]:
-                assert store.set_state(run, target).state is target
+                assert run_queue.set_state(store, run, target).state is target
             else:
                 with pytest.raises(StoreError, match=f"{run} is {origin}; it cannot become"):
-                    store.set_state(run, target)
+                    run_queue.set_state(store, run, target)
                 assert store.run(run).state is origin
 
 
 def test_a_state_is_compared_before_it_is_set(store):
     run = add_run(store)
-    store.claim_run()
+    run_queue.claim(store)
     with pytest.raises(StoreError, match="is starting"):
-        store.set_state(run, State.FAILED, from_=[State.RUNNING])
-    store.set_state(run, State.FAILED, from_=[State.STARTING])
+        run_queue.set_state(store, run, State.FAILED, from_=[State.RUNNING])
+    run_queue.set_state(store, run, State.FAILED, from_=[State.STARTING])
 
 
 def test_a_run_given_back_can_be_claimed_again(store):
     run = add_run(store)
-    store.claim_run()
-    store.finish_run(run, State.FAILED, error="out of memory")
-    store.set_state(run, State.QUEUED)
-    again = store.claim_run(run_ids=[run])
+    run_queue.claim(store)
+    run_queue.finish_run(store, run, State.FAILED, error="out of memory")
+    run_queue.set_state(store, run, State.QUEUED)
+    again = run_queue.claim(store, ids=[run])
     assert (again.attempt, again.error, again.ended_at) == (2, None, None)
-    assert store.reconcile() == []
+    assert run_queue.reconcile(store) == []
 
 
 def test_runs_are_claimed_oldest_first_and_only_those_asked_for(store):
     first, second, third = add_run(store, 0), add_run(store, 1), add_run(store, 2, other=True)
-    study = store.run(third).study_id
-    assert store.claim_run(run_ids=[second]).id == second
-    assert store.claim_run(study_id=study).id == third
-    assert store.claim_run(study_id=study) is None
-    assert store.claim_run().id == first
+    assert run_queue.claim(store, ids=[second]).id == second
+    assert run_queue.claim(store, ids=[third]).id == third
+    assert run_queue.claim(store, ids=[third]) is None
+    assert run_queue.claim(store).id == first
 
 
 def test_ids_may_be_shortened(store):
@@ -268,11 +277,11 @@ def test_ids_may_be_shortened(store):
 
 def test_a_record_for_an_unknown_run_is_refused(store):
     with pytest.raises(StoreError, match="no run 'rx'"):
-        store.record_steps("rx", [step(1)])
+        run_records.record_steps(store, "rx", [step(1)])
     with pytest.raises(StoreError, match="no study 'sx'"):
         store.add_run("sx", 0, {})
     with pytest.raises(StoreError, match="no run 'rx'"):
-        store.set_state("rx", State.CANCELLED)
+        run_queue.set_state(store, "rx", State.CANCELLED)
 
 
 def test_a_locked_store_says_so(store):
@@ -294,7 +303,7 @@ def test_readers_do_not_wait_for_a_writer(store):
     holder.execute("BEGIN IMMEDIATE")
     holder.execute("UPDATE run SET steps_done = 5")
     assert store.run(run).steps_done == 0
-    assert store.reconcile() == []
+    assert run_queue.reconcile(store) == []
     holder.close()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from store import State, Store, StoreError
+from store import State, Store, StoreError, run_queue, run_records
 
 spawn = multiprocessing.get_context("spawn")
 # Children of a process that has imported the store and opened none: as clean, and sooner there.
@@ -89,8 +89,8 @@ def open_fresh_and_write(send, homes, barrier, seed):
             run = new_run(store, seed)
     with Store.open(homes[-1]) as store:
         for number in range(1, 101):
-            store.record_steps(run, steps(number, 1))
-            store.reconcile()
+            run_records.record_steps(store, run, steps(number, 1))
+            run_queue.reconcile(store)
     send(run)
 
 
@@ -116,9 +116,9 @@ def test_processes_open_fresh_homes_at_once_and_lose_nothing(tmp_path, children)
 def work_through(send, home):
     with Store.open(home) as store:
         claimed = []
-        while run := store.claim_run():
-            store.set_state(run.id, State.RUNNING)
-            store.finish_run(run.id, State.SUCCEEDED)
+        while run := run_queue.claim(store):
+            run_queue.set_state(store, run.id, State.RUNNING)
+            run_queue.finish_run(store, run.id, State.SUCCEEDED)
             claimed.append(run.id)
     send(claimed)
 
@@ -128,7 +128,7 @@ def test_each_run_is_claimed_once_and_none_is_lost_while_its_worker_lives(tmp_pa
         runs = [new_run(store, seed) for seed in range(30)]
         workers = [children.start(work_through, tmp_path) for _ in range(2)]
         while any(process.is_alive() for process, _ in workers):
-            assert store.reconcile() == []
+            assert run_queue.reconcile(store) == []
             for process, _ in workers:
                 process.join(0.001)
         claimed = [run for _, end in workers for run in end.recv()]
@@ -139,16 +139,17 @@ def test_each_run_is_claimed_once_and_none_is_lost_while_its_worker_lives(tmp_pa
 
 def claim_and_write_for_ever(send, home, phase):
     with Store.open(home) as store:
-        run = store.claim_run().id
+        run = run_queue.claim(store).id
         if phase == "starting":
             send(run)
             signal.pause()
-        store.set_state(run, State.RUNNING)
+        run_queue.set_state(store, run, State.RUNNING)
         number = 1
         while True:
-            store.record_steps(run, steps(number, 50))
+            run_records.record_steps(store, run, steps(number, 50))
             sha256 = store.put_artifact(picture(number), "image/png")
-            store.record_frame(
+            run_records.record_frame(
+                store,
                 run,
                 kind="preview",
                 step=number,
@@ -166,47 +167,47 @@ def claim_and_write_for_ever(send, home, phase):
 @pytest.mark.parametrize("phase", ["starting", "running"])
 def test_a_killed_run_is_queued_again(tmp_path, children, phase, monkeypatch):
     for name in ("BACKOFF", "MAX_BACKOFF"):  # longer than this test takes on any machine
-        monkeypatch.setattr(f"store.store.{name}", 3600.0)
+        monkeypatch.setattr(f"store.run_queue.{name}", 3600.0)
     with Store.open(tmp_path) as store:
         queued, run = new_run(store), None
         process, end = children.start(claim_and_write_for_ever, tmp_path, phase)
         run = end.recv()
         assert run == queued
-        assert store.reconcile() == []
+        assert run_queue.reconcile(store) == []
         waiting = new_run(store, 1)
         process.kill()
         process.join()
-        assert store.reconcile() == [run]
-        assert store.reconcile() == []
+        assert run_queue.reconcile(store) == [run]
+        assert run_queue.reconcile(store) == []
         again = store.run(run)
         assert (again.state, again.ended_at) == (State.QUEUED, None)
         assert "killed" in again.error
         assert store.run(waiting).state is State.QUEUED
         if phase == "running":  # it had got further: it goes on at once
-            assert store.claim_run(run_ids=[run]).attempt == 2
+            assert run_queue.claim(store, ids=[run]).attempt == 2
         else:
             assert again.not_before > again.heartbeat_at
-            assert store.claim_run(run_ids=[run]) is None
-            assert store.queue(due=True)[0].id == waiting
+            assert run_queue.claim(store, ids=[run]) is None
+            assert run_queue.queue(store, due=True)[0].id == waiting
 
 
 def claim_and_die(send, home, step):
     with Store.open(home) as store:
-        run = store.claim_run().id
+        run = run_queue.claim(store).id
         if step:
-            store.record_steps(run, steps(step, 1))
+            run_records.record_steps(store, run, steps(step, 1))
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_only_attempts_without_progress_are_counted(tmp_path, children, monkeypatch):
-    monkeypatch.setattr("store.store.BACKOFF", -1.0)  # no wait, even if the clock is set back
+    monkeypatch.setattr("store.run_queue.BACKOFF", -1.0)  # no wait, even if the clock is set back
     with Store.open(tmp_path) as store:
         run = new_run(store)
 
         def attempt(step):
             process, _ = children.start(claim_and_die, tmp_path, step)
             process.join()
-            assert store.reconcile() == [run]
+            assert run_queue.reconcile(store) == [run]
             return store.run(run).state
 
         # Replaying the steps of an earlier attempt is no progress.
@@ -220,9 +221,9 @@ def test_only_attempts_without_progress_are_counted(tmp_path, children, monkeypa
         lost = store.run(run)
         assert lost.ended_at == lost.heartbeat_at
         assert "dexter-tui retry" in lost.error
-        assert store.claim_run() is None
-        store.set_state(run, State.QUEUED)
-        assert store.claim_run().fruitless == 0
+        assert run_queue.claim(store) is None
+        run_queue.set_state(store, run, State.QUEUED)
+        assert run_queue.claim(store).fruitless == 0
 
 
 @pytest.mark.parametrize(
@@ -233,10 +234,10 @@ def test_a_killed_run_that_was_to_end_did(tmp_path, children, asked, left):
         new_run(store)
         process, end = children.start(claim_and_write_for_ever, tmp_path, "running")
         run = end.recv()
-        store.set_state(run, asked)
+        run_queue.set_state(store, run, asked)
         process.kill()
         process.join()
-        assert store.reconcile() == [run]
+        assert run_queue.reconcile(store) == [run]
         assert store.run(run).state is left
 
 
@@ -251,7 +252,7 @@ def test_kill_in_the_middle_of_writing_leaves_whole_transactions(tmp_path, child
         process.join()
         assert_intact(tmp_path)
         with Store.open(tmp_path) as store:
-            assert store.reconcile() == [run]
+            assert run_queue.reconcile(store) == [run]
             recorded = store.steps(run)
             assert len(recorded) >= 50 * (batches + 1)
             assert len(recorded) % 50 == 0
@@ -264,7 +265,7 @@ def write_to_the_limit(send, home, limit):
         run = new_run(store)
         try:
             for number in range(1, 10**6, 50):
-                store.record_steps(run, steps(number, 50))
+                run_records.record_steps(store, run, steps(number, 50))
         except StoreError as error:
             send(str(error))
         try:
@@ -291,7 +292,7 @@ def test_a_full_disk_is_one_clear_line_and_the_store_stays_intact(tmp_path, chil
         recorded = len(store.steps(run))
         assert recorded > 0
         assert recorded % 50 == 0
-        store.record_steps(run, steps(recorded + 1, 50))
+        run_records.record_steps(store, run, steps(recorded + 1, 50))
 
 
 def fill_a_fresh_home(send, home):

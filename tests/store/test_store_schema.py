@@ -11,11 +11,23 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlmodel import Session
 
-from store import Store, StoreError
+from store import State, Store, StoreError, run_queue, study_records
 from store.database import HEAD, migrate, writer_engine
+from store.reading import comparisons
 from store.reading.browse import Browse
-from store.tables import Table
+from store.tables import (
+    Claim,
+    Classifier,
+    Comparison,
+    Member,
+    Report,
+    Run,
+    Stage,
+    Study,
+    Table,
+)
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +174,71 @@ def test_a_newer_store_is_refused_and_left_alone(tmp_path, read_only):
         Store.open(tmp_path, read_only=read_only)
     assert "\n" not in str(refusal.value)
     assert (tmp_path / "store.sqlite").read_bytes() == before
+
+
+def test_a_store_from_before_the_jobs_opens_with_all_that_it_holds(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    path = home / "store.sqlite"
+    path.touch()
+    migrate(path, "0006")
+    config = {"device": "cpu", "seed": 1}
+    evidence = dict.fromkeys(("effect", "low", "high", "p", "p_corrected"), 0.1)
+    numbers = {"pairs": 32, "flips": 1, "flip_low": 0.0, "flip_high": 0.1, "min_effect": 0.1}
+    rows = [
+        Classifier(id=1, spec="lab:birds", weights_hash="w", labels=["a"], image_size=64, key="k"),
+        Study(
+            id="s1", classifier_id=1, class_name="a", class_index=0, settings={}, settings_hash="",
+        ),
+        Run(id="r1", study_id="s1", seed=1, config=config, config_hash="", state=State.QUEUED),
+        Run(
+            id="r2", study_id="s1", seed=2, config=config, config_hash="",
+            state=State.SUCCEEDED, words=["sea"], score_value=0.5,
+        ),
+        Stage(study_id="s1", name="claims", state="done", done=3, total=3),
+        Report(id=1, study_id="s1", author="evidence", markdown="text"),
+        Claim(
+            id=1, study_id="s1", number=1, concept="sea", slot="background", direction=1,
+            sources={},
+            over_represented=False, core=False, verdict="confirmed", generator="g",
+            **evidence, **numbers,
+        ),
+        Comparison(id="c1", settings={}, state="done", done=7, total=7),
+        Comparison(id="c2", settings={}, state="running", stage="models"),
+        Member(
+            id=1, comparison_id="c1", class_name="a", position=0, name="lab:birds", classifier_id=1,
+            class_index=0, study_id="s1", config=config,
+        ),
+    ]  # fmt: skip
+    engine = writer_engine(path)
+    with Session(engine) as session, session.begin():
+        for row in rows:
+            session.add(row)
+            session.flush()
+    engine.dispose()
+    before = contents(path)
+    with Store.open(home) as store:
+        assert contents(path) == before
+        assert {run.id: run.state for run in store.runs()} == {
+            "r1": State.QUEUED,
+            "r2": State.SUCCEEDED,
+        }
+        assert [work.id for work in run_queue.queue(store)] == ["r1"]
+        assert run_queue.jobs(store) == []
+        assert [claim.concept for claim in study_records.claims(store, "s1")] == ["sea"]
+        assert [report.markdown for report in store.reports("s1")] == ["text"]
+    browse = Browse(home)
+    assert [stage.state for stage in browse.stages("s1")] == ["done"]
+    states = {one["id"]: (one["state"], one["total"]) for one in comparisons.listed(browse)}
+    assert states == {"c1": ("done", 7), "c2": ("failed", 0)}
+
+
+def contents(path):
+    """All rows of the tables of the migration before."""
+    with closing(sqlite3.connect(path)) as connection:
+        names = [
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if name not in ("job", "alembic_version") and not name.startswith("search")
+        ]
+        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}

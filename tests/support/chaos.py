@@ -30,7 +30,7 @@ from typing import Any
 from dexter.config import RunConfig
 from dexter_tui.jobs import control, launch, submit
 from dexter_tui.jobs.launch import log_file, slot_log
-from store import ACTIVE, ENDED, State, Store, StoreError
+from store import ACTIVE, ENDED, State, Store, StoreError, run_queue
 from store.clock import SKEW
 from store.locks import holder, is_locked
 from store.tables import Run
@@ -96,7 +96,7 @@ class Chaos:
     def operate(self) -> None:
         """What a dashboard does all the time, and a person now and then."""
         with contextlib.suppress(StoreError):
-            self.store.reconcile()
+            run_queue.reconcile(self.store)
             for run in self.store.runs(states={State.LOST}):
                 self.by_hand.add(run.id)
                 control.retry(self.store, run.id)
@@ -113,7 +113,7 @@ class Chaos:
         )
 
     def pick(self, runs: list[Run]) -> Chosen:
-        alive = [run for run in runs if self.store.is_alive(run.id)]
+        alive = [run for run in runs if run_queue.is_alive(self.store, run.id)]
         return self.rng.choice(alive) if alive else None
 
     def until(self, condition: Callable[[], Any], else_: str, looks: float = math.inf) -> Any:
@@ -135,8 +135,8 @@ class Chaos:
         def find() -> tuple[str, int] | None:
             alive = [
                 (slot.name, slot.pid)
-                for slot in self.store.slots()
-                if is_locked(self.store.runner_lock(slot.name))
+                for slot in run_queue.slots(self.store)
+                if is_locked(run_queue.runner_lock(self.store, slot.name))
                 and "dexter_tui.jobs.runner" in _command(slot.pid)
             ]
             return self.rng.choice(alive) if alive else None
@@ -280,7 +280,9 @@ class Chaos:
                 if self.store.run(run.id).state is State.PAUSED:
                     # A process frees the run just after it has written that it paused.
                     self.until(
-                        lambda: not self.store.is_alive(run.id), "paused, but alive", TRUTH_LOOKS
+                        lambda: not run_queue.is_alive(self.store, run.id),
+                        "paused, but alive",
+                        TRUTH_LOOKS,
                     )
                     control.resume(self.store, run.id)
             elif act == "cancel":
@@ -311,9 +313,9 @@ class Chaos:
 
     def _untrue(self) -> list[str]:
         return [
-            f"{run.id} is {run.state}, alive: {self.store.is_alive(run.id)}"
+            f"{run.id} is {run.state}, alive: {run_queue.is_alive(self.store, run.id)}"
             for run in self.store.runs()
-            if (run.state in ACTIVE) != self.store.is_alive(run.id)
+            if (run.state in ACTIVE) != run_queue.is_alive(self.store, run.id)
         ]
 
     def _true(self) -> bool:
@@ -357,7 +359,7 @@ class Chaos:
                 f"{run.not_before}, sign {run.heartbeat_at}, promise {run.promise}: {run.error}"
             )
             yield from _last_lines(log_file(self.store, run.id))
-        for slot in self.store.slots():
+        for slot in run_queue.slots(self.store):
             yield f"{slot.name}: runner {slot.pid}, broken: {slot.broken}: {slot.note}"
             yield from _last_lines(slot_log(self.store, slot.name))
         for lock in sorted((self.home / "locks").iterdir()):
@@ -368,7 +370,7 @@ class Chaos:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 yield f"process {pid} of {fields[1]} ({fields[0]}): {_command(pid)}"
         skew = self.skew.read_text() if self.skew.exists() else "none"
-        yield f"{len(self.store.queue())} runs in line; clock skew: {skew}"
+        yield f"{len(run_queue.queue(self.store))} runs in line; clock skew: {skew}"
 
     # The story
 
@@ -388,7 +390,7 @@ class Chaos:
         for number, name in enumerate(plan, 1):
             if self.out_of_time():
                 raise Broken("out of time")
-            if len(self.store.queue()) < self.slots:
+            if len(run_queue.queue(self.store)) < self.slots:
                 self.enqueue(self.slots)
             begun = time.monotonic()
             self.tried[name] += 1
@@ -489,7 +491,7 @@ def _processes(module: str, home: Path) -> Iterator[int]:
 
 
 def _ours(home: Path) -> Iterator[int]:
-    for module in ("dexter_tui.jobs.runner", "dexter_tui.jobs.worker"):
+    for module in ("dexter_tui.jobs.runner", "dexter_tui.jobs.run_worker"):
         yield from _processes(module, home)
 
 

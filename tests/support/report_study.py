@@ -8,7 +8,7 @@ import tiny
 from PIL import Image
 
 from dexter.config import RunConfig
-from store import State, Store
+from store import State, Store, run_queue, run_records
 
 
 def config(seed: int = 0) -> RunConfig:
@@ -40,11 +40,12 @@ def add_study(home: Path) -> str:
         study = store.ensure_study(classifier, "waterbird", 0, config().study_settings())
         for seed, words in enumerate((["sea", "boat"], ["sea", "snow"])):
             run = store.add_run(study, seed, config(seed).model_dump(mode="json"))
-            store.claim_run(run_ids=[run])
-            store.set_state(run, State.RUNNING)
+            run_queue.claim(store, ids=[run])
+            run_queue.set_state(store, run, State.RUNNING)
             prompt = f"a picture of a bird with {words[0]} and {words[1]}"
             for number in range(4):
-                store.record_frame(
+                run_records.record_frame(
+                    store,
                     run,
                     kind="frame",
                     seed=number,
@@ -54,7 +55,8 @@ def add_study(home: Path) -> str:
                     hit=number > 0,
                     sha256=store.put_artifact(png(10 * seed + number), "image/png"),
                 )
-            store.finish_run(
+            run_queue.finish_run(
+                store,
                 run,
                 State.SUCCEEDED,
                 words=words,

@@ -8,7 +8,7 @@ from dexter.config import PRESETS
 from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags
-from dexter_tui.analysis.comparison_request import Request, look
+from dexter_tui.analysis.comparison_request import Request, checked_sides, runs_missing
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.screens.form_screen import (
     Checked,
@@ -88,11 +88,11 @@ class NewComparisonScreen(FormScreen):
         try:
             request = _request(wish)
             with Store.open(self.host.home) as store:
-                sides, missing = look(store, request)
+                sides = checked_sides(store, request)
+                missing = runs_missing(request, sides)
         except (InputError, StoreError) as error:
-            # The command line's spelling back to the row's.
-            name = str(error).partition(":")[0].removeprefix("--").replace("-", "_")
-            return Checked(str(error), True, name if name in wish else None, offers)
+            name = _row(error.field or "")
+            return Checked(error.sentence(_row), True, name if name in wish else None, offers)
         offers["baseline"] = [side.name for side in sides[0]]
         line = f"{len(sides[0])} classifiers"
         line += f", {len(sides)} classes" if len(sides) > 1 else ""
@@ -104,20 +104,19 @@ class NewComparisonScreen(FormScreen):
         try:
             request = _request(self.query_one(Form).values())
         except InputError as error:
-            self.host.complain(str(error))
+            self.host.complain(error.sentence(_row))
             return
 
-        def show(found: str | None) -> None:
+        def show(comparison_id: str) -> None:
             self.leave_form()
-            if found is not None:
-                self.host.open_comparison(found)
+            self.host.open_comparison(comparison_id)
 
         def start() -> str:
             found = operations.compare(self.host.home, request)
-            self.app.call_from_thread(show, found)
-            if found is None:
-                return "searches first; then the comparison starts by itself, see logs/compare.log"
-            return "the comparison is on its way; it goes on without this window"
+            self.app.call_from_thread(show, found.comparison_id)
+            if found.run_ids:
+                return f"{len(found.run_ids)} runs first; then the comparison starts by itself"
+            return "the comparison is queued; it continues without this window"
 
         self.host.inform("checking and starting")
         self.do(start, group="start")
@@ -127,7 +126,7 @@ def _request(values: Mapping[str, str]) -> Request:
     """What the form asks for. InputError names the row that is wrong."""
     seeds = values["seeds"] or "3"
     if not seeds.isdecimal() or not 1 <= int(seeds) <= 1000:
-        raise InputError(f"seeds: {seeds!r} is not from 1 to 1000")
+        raise InputError(f"{seeds!r} is not from 1 to 1000", field="seeds", value=seeds)
     given = {name: values[name] for name in FIELDS if values[name]}
     settings = CompareSettings.from_values(field_flags.given(given, CompareSettings))
     return Request(
@@ -139,6 +138,11 @@ def _request(values: Mapping[str, str]) -> Request:
         seeds=int(seeds),
         preset=values["preset"] or None,
     )
+
+
+def _row(field: str) -> str:
+    """Return the name of a field's row."""
+    return "class" if field == "class_name" else field
 
 
 def _parts(text: str, mark: str) -> list[str]:

@@ -1,6 +1,5 @@
 """One study: its runs, the claims that were tested, captions, words and the report."""
 
-import subprocess
 import time
 from array import array
 from collections.abc import Sequence
@@ -12,14 +11,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import ContentSwitcher, Markdown
 
-from dexter_tui import EXIT_REFUSED
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines, bar, fit
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.claim_list import ClaimList, claim_details
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.log_view import tail
 from dexter_tui.dashboard.widgets.run_list import RunList, template_text
 from dexter_tui.dashboard.widgets.summaries import (
     local_time,
@@ -30,8 +27,8 @@ from dexter_tui.dashboard.widgets.summaries import (
 )
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
-from store.reading.browse import ClaimRow, ReportRow, RunRow, StageRow, StudyRow
-from store.states import State
+from store.reading.browse import ClaimRow, JobRow, ReportRow, RunRow, StageRow, StudyRow
+from store.states import ENDED, State
 
 # Where a report was made, and a page of it is empty all the same.
 _NOTHING = {
@@ -55,6 +52,7 @@ class Found(NamedTuple):
     stages: list[StageRow]
     report: ReportRow | None
     report_text: str
+    job: JobRow | None = None
 
 
 class StudyScreen(PagesScreen):
@@ -76,7 +74,7 @@ class StudyScreen(PagesScreen):
         self._study: StudyRow | None = None
         self._stages: list[StageRow] = []
         self._report_key: int | None = -1
-        self._process: subprocess.Popen[bytes] | None = None  # the report that was started here
+        self._job: JobRow | None = None  # the newest report
         self._seen: dict[str, tuple[float, int]] = {}  # when how much of a stage was first seen
 
     def compose(self) -> ComposeResult:
@@ -135,6 +133,7 @@ class StudyScreen(PagesScreen):
             browse.stages(study.id),
             report,
             _markdown(report) if wish and report and report.id != self._report_key else "",
+            browse.report_job(study.id),
         )
 
     def show(self, data: Found) -> None:
@@ -161,7 +160,7 @@ class StudyScreen(PagesScreen):
                 data.study, data.runs, data.claims, max(facts.size.width, 40), palette, signs
             ),
         )
-        self._watch_process()
+        self._follow_job(data.job)
         self.query_one(ClaimList).show(data.claims, self._hint("claims"))
         self._show_claim()
         self.query_one("#captions", TextPage).put(self._captions(data.captions))
@@ -180,9 +179,10 @@ class StudyScreen(PagesScreen):
         for stage in self._stages:
             if stage.state == "running":
                 return Text(f"{stage.name} {stage_progress(stage, left)}", style=palette.active)
-            if stage.state == "failed" and self._process is None:
+            if stage.state == "failed" and not self._made:
                 return Text(f"{stage.name} failed", style=palette.bad)
-        return Text("report: starting" if self._process else "", style=palette.active)
+        state = self._job.state.value if self._made and self._job else ""
+        return Text(f"report: {state}" if state else "", style=palette.active)
 
     def _left(self) -> dict[str, float]:
         """Seconds to the end of the stage at work, at its pace since it was first seen."""
@@ -202,7 +202,7 @@ class StudyScreen(PagesScreen):
         palette, signs = self.host.palette, self.host.signs
         text = Text()
         states = {stage.state for stage in self._stages}
-        if "running" in states or "waiting" in states or self._process is not None:
+        if self._made:
             text.append("A report is being made; it goes on without this window.\n\n", "bold")
         elif states & {"failed", "left"}:
             text.append("The report came to no end.", "bold")
@@ -221,17 +221,18 @@ class StudyScreen(PagesScreen):
     def _if_wanted(self, told: str) -> str:
         return "" if self.host.options.read_only else told
 
-    def _watch_process(self) -> None:
-        """Until its first stage is in the store, only its process tells of a report."""
-        if self._process is None:
+    @property
+    def _made(self) -> bool:
+        """Whether a report is queued or being made."""
+        return self._job is not None and self._job.state not in ENDED
+
+    def _follow_job(self, job: JobRow | None) -> None:
+        """Take in the newest report job; complain of one that failed before its first stage."""
+        before, self._job = self._job, job
+        if job is None or job.state is not State.FAILED or before is None:
             return
-        code = self._process.poll()
-        if code is None and not any(stage.state == "running" for stage in self._stages):
-            return
-        self._process = None
-        if code == EXIT_REFUSED:  # before anything of it could be in the store
-            told = tail(self.host.home / "logs" / f"study-{self.study_id}.log", 1)
-            self.host.complain(told[0] if told else "the report was refused")
+        if before.id == job.id and before.state not in ENDED and job.error:
+            self.host.complain(clean(job.error))
 
     @on(ClaimList.Moved)
     def _show_claim(self) -> None:
@@ -315,12 +316,12 @@ class StudyScreen(PagesScreen):
             self.host.open_run(run.id)
 
     def action_report(self) -> None:
-        self.host.inform("starting the report")
+        self.host.inform("queueing the report")
 
         def start() -> str:
-            self._process = operations.report(self.host.home, self.study_id)
+            operations.report(self.host.home, self.study_id)
             self.app.call_from_thread(self.reload)
-            return "captions, claims and report are on their way; they go on without this window"
+            return "the report is queued; it continues without this window"
 
         self.do(start)
 

@@ -15,7 +15,7 @@ import tiny
 
 from dexter_tui.jobs import control
 from dexter_tui.jobs.launch import log_file
-from store import ENDED, State, Store
+from store import ENDED, State, Store, run_queue
 from store.tables import Run
 
 TEMPLATE = "a picture of a bird with [MASK] and [MASK]"
@@ -75,7 +75,7 @@ def start(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.kill()
         process.communicate()
     with Store.open(home) as store:
-        store.reconcile()
+        run_queue.reconcile(store)
         for run in store.runs(states=set(State) - ENDED):
             control.kill(store, run.id)
 
@@ -91,7 +91,7 @@ def until(condition: Callable[[], Any], seconds: float = 600) -> Any:
 
 def newest_runs(store: Store, count: int) -> list[Run]:
     """The runs made last, by seed, if there are so many that no test has seen."""
-    store.reconcile()
+    run_queue.reconcile(store)
     return sorted(store.runs(limit=count), key=lambda run: run.seed)
 
 
@@ -194,7 +194,7 @@ def test_a_killed_run_goes_on_by_itself_bit_for_bit_and_harms_no_other(
             )
         )
         os.kill(first.pid, signal.SIGKILL)
-        until(lambda: store.run(first.id).pid != first.pid or store.reconcile())
+        until(lambda: store.run(first.id).pid != first.pid or run_queue.reconcile(store))
         told = json.loads(process.communicate(timeout=600)[0])
         assert process.returncode == 0
         assert [run["state"] for run in told] == ["succeeded"] * 2
@@ -265,14 +265,14 @@ def test_a_second_control_c_kills(start: Any, home: Path) -> None:
         process.send_signal(signal.SIGINT)
         [told] = json.loads(process.communicate(timeout=600)[0])
         assert (process.returncode, told["state"]) == (1, "cancelled")
-        assert store.reconcile() == []
+        assert run_queue.reconcile(store) == []
 
 
 def test_workers_that_cannot_start_are_told_of(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif 'dexter_tui.jobs.worker' in sys.orig_argv: sys.exit('no torch here')\n"
+        "import sys\nif 'dexter_tui.jobs.run_worker' in sys.orig_argv: sys.exit('no torch here')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "home"))  # where no runner waits for runs

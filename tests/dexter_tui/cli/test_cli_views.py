@@ -12,7 +12,7 @@ from dexter_tui import formatting
 from dexter_tui.cli.live_progress import Lines, Screen
 from dexter_tui.machine import terminal_images
 from dexter_tui.presentation import run_tables
-from store import State, Store
+from store import State, Store, run_queue, run_records
 from store.tables import Run
 
 HOSTILE = "sea\x1b[2J\x07[bold red]\u202e\n"
@@ -34,17 +34,18 @@ def runs_with_hostile_words(store: Store, count: int) -> list[Run]:
     ids = []
     for seed in range(count):
         run_id = store.add_run(study, seed, {"template": HOSTILE})
-        store.claim_run(run_ids=[run_id])
-        store.set_state(run_id, State.RUNNING)
-        store.update_run(run_id, steps_total=60, frames_wanted=4)
+        run_queue.claim(store, ids=[run_id])
+        run_queue.set_state(store, run_id, State.RUNNING)
+        run_queue.update_run(store, run_id, steps_total=60, frames_wanted=4)
         words = [HOSTILE] * 6
         step = {"losses": {"total": 1.5}, "words": words, "best_words": words}
         rows = [
             {**step, "step": k, "target_probability": 0.5, "seconds": 2.0} for k in range(1, 31)
         ]
-        store.record_steps(run_id, rows)
+        run_records.record_steps(store, run_id, rows)
         for kind in ("preview", "frame"):
-            store.record_frame(
+            run_records.record_frame(
+                store,
                 run_id,
                 kind=kind,
                 seed=1,
@@ -101,7 +102,7 @@ def test_lines_without_a_terminal_tell_each_change_once(store: Store) -> None:
     lines = Lines(Console(file=file, width=80))
     lines.tell([run])
     lines.tell([run])
-    store.finish_run(run.id, State.FAILED, error=HOSTILE)
+    run_queue.finish_run(store, run.id, State.FAILED, error=HOSTILE)
     lines.tell([store.run(run.id)])
     told = file.getvalue().splitlines()
     assert [("running" in line, "failed" in line) for line in told] == [
@@ -113,9 +114,13 @@ def test_lines_without_a_terminal_tell_each_change_once(store: Store) -> None:
 
 def test_runs_and_studies_are_data(store: Store) -> None:
     [run] = runs_with_hostile_words(store, 1)
-    store.update_run(run.id, words=[HOSTILE], prompt=HOSTILE, score_value=0.5, score_low=0.25)
+    run_queue.update_run(
+        store, run.id, words=[HOSTILE], prompt=HOSTILE, score_value=0.5, score_low=0.25
+    )
     gain = {"word": HOSTILE, "gain": 1.0, "low": 0.5, "high": 1.5, "pictures": 9}
-    store.update_run(run.id, score_high=0.75, score_n=8, error=HOSTILE, word_gains=[gain])
+    run_queue.update_run(
+        store, run.id, score_high=0.75, score_n=8, error=HOSTILE, word_gains=[gain]
+    )
     run = store.run(run.id)
     for view in (
         run_tables.studies_view([run]),

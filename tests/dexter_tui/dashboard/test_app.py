@@ -30,7 +30,7 @@ from dexter_tui.dashboard.widgets.chart import Chart
 from dexter_tui.dashboard.widgets.form import Form
 from dexter_tui.dashboard.widgets.gallery import Gallery
 from dexter_tui.dashboard.widgets.run_list import RunList
-from store import State, Store
+from store import State, Store, run_queue, run_records
 from store.locks import FileLock
 
 TMUX = (80, 24)
@@ -121,7 +121,7 @@ async def test_new_steps_appear_without_a_key(home: Path) -> None:
         await go_to(pilot, LIVE)
         with Store.open(home) as store:
             step = {"step": 26, "losses": {"total": 0.125}, "words": ["zebra", "sea"]}
-            store.record_steps(LIVE, [step])
+            run_records.record_steps(store, LIVE, [step])
         await until(pilot, lambda: "26/60" in text(pilot) and "zebra" in text(pilot))
         assert "0.125" in text(pilot)
 
@@ -232,10 +232,10 @@ async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -
         assert "live" in text(pilot) and run.cursor == 25
         step = {"losses": {"total": 0.1}, "words": ["a", "b"], "target_probability": 0.5}
         with Store.open(home) as store:
-            store.record_steps(LIVE, [{**step, "step": 26}])
+            run_records.record_steps(store, LIVE, [{**step, "step": 26}])
             await until(pilot, lambda: run.cursor == 26)
             await press(pilot, "left")
-            store.record_steps(LIVE, [{**step, "step": 27}])
+            run_records.record_steps(store, LIVE, [{**step, "step": 27}])
             await until(pilot, lambda: run.numbers[-1] == 27)
         assert run.cursor == 25
 
@@ -248,7 +248,7 @@ async def test_a_logarithmic_scale_leaves_losses_below_0_to_be_seen(home: Path) 
             {**step, "step": k, "losses": {"total": 100.0 / k}, "best_loss": 3.0 - k}
             for k in range(1, 26)
         ]
-        store.record_steps(LIVE, rows)
+        run_records.record_steps(store, LIVE, rows)
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, LIVE)
@@ -302,7 +302,7 @@ async def test_prompts_settings_and_log_of_a_run(home: Path) -> None:
 async def test_words_that_tell_nothing_are_shown_as_such(home: Path) -> None:
     nothing = {"gain": 0.0, "low": 0.0, "high": 0.0, "pictures": 16}
     with Store.open(home) as store:
-        store.update_run(DONE, word_gains=[{"word": "sea", **nothing}])
+        run_queue.update_run(store, DONE, word_gains=[{"word": "sea", **nothing}])
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
@@ -363,7 +363,14 @@ async def test_a_report_under_way_is_told_of_where_there_is_nothing_to_show_yet(
                 (OTHER, "report", 0, 0, "waiting", shown_store.TIME),
             ],
         )
-    lock = FileLock(home / "locks" / f"study-{OTHER}.lock", wait=False)
+        connection.execute(
+            "INSERT INTO job (id, kind, state, study_id, priority, wish, request, depends_on, "
+            "created_at, attempt, progress, fruitless, steps_done, done, total, notes) "
+            "VALUES ('jreport2', 'report', 'running', ?, 0, 'auto', '{}', '[]', "
+            "?, 1, 0, 0, 0, 0, 0, '[]')",
+            (OTHER, shown_store.TIME),
+        )
+    lock = FileLock(home / "locks" / "job-jreport2.lock", wait=False)
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         assert "report: claims 1681/1792" in text(pilot)  # in the list

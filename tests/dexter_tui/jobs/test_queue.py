@@ -19,7 +19,7 @@ from dexter.config import RunConfig
 from dexter_tui.jobs import control, submit
 from dexter_tui.jobs.launch import log_file, worker_environment
 from dexter_tui.machine import devices
-from store import ENDED, State, Store
+from store import ENDED, State, Store, run_queue
 from store.artifacts import write_atomic
 from store.locks import FileLock, is_locked
 from store.upkeep import health
@@ -122,7 +122,7 @@ def store(home: Path) -> Iterator[Store]:
     """The home's store; what is still at work at the end is ended."""
     with Store.open(home) as store:
         yield store
-        store.reconcile()
+        run_queue.reconcile(store)
         for run in store.runs(states=set(State) - ENDED):
             control.kill(store, run.id)
 
@@ -132,7 +132,7 @@ def until(store: Store, condition: Any, seconds: float = 600) -> Any:
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < deadline, "waited in vain"
-        store.reconcile()
+        run_queue.reconcile(store)
         time.sleep(0.05)
     return answer
 
@@ -189,7 +189,7 @@ def test_a_paused_run_has_no_process_and_goes_on_bit_for_bit(store, gate, begin_
     gate.open()
     paused = until(store, lambda: (row := store.run(run)).state is not State.PAUSING and row)
     assert paused.state is State.PAUSED
-    until(store, lambda: not is_locked(store.slot_lock("cpu-0")))
+    until(store, lambda: not is_locked(run_queue.slot_lock(store, "cpu-0")))
     until(store, lambda: not Path(f"/proc/{before.pid}").exists())
     control.resume(store, run)
     control.ensure_runners(store)
@@ -204,7 +204,7 @@ def test_a_paused_run_has_no_process_and_goes_on_bit_for_bit(store, gate, begin_
 def test_whoever_dies_or_is_sent_away_the_run_goes_on(store, gate, begin_gated, undisturbed):
     run = begin_gated(11)
     first = until(store, lambda: (row := store.run(run)).steps_done >= 3 and row)
-    [slot] = store.slots()
+    [slot] = run_queue.slots(store)
     for pid in (slot.pid, first.pid):  # both hold what they have, and do nothing
         os.kill(pid, signal.SIGSTOP)
     stood = store.run(run).steps_done
@@ -213,7 +213,7 @@ def test_whoever_dies_or_is_sent_away_the_run_goes_on(store, gate, begin_gated, 
     assert not control.is_stopped(slot.pid)
     os.kill(slot.pid, signal.SIGKILL)  # the worker sees to a new runner
     gate.close(10)
-    until(store, lambda: store.slots()[0].pid != slot.pid)
+    until(store, lambda: run_queue.slots(store)[0].pid != slot.pid)
     assert store.run(run).attempt == 1
     os.kill(first.pid, signal.SIGTERM)  # as at a shutdown: it is given back
     gate.close(1)
@@ -262,15 +262,15 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
         )
 
     def resumed(store):
-        recorder = Recorder(store, store.claim_run())
+        recorder = Recorder(store, run_queue.claim(store))
         again = search()
         Checkpoints(store.run_folder(run), store.run(run)).load(again, recorder)
-        store.release(run)
+        run_queue.release(store, run)
         return again.state_dict()["step"]
 
     with Store.open(tmp_path) as store:
         [run] = submit.enqueue(store, [config()])
-        recorder = Recorder(store, store.claim_run())
+        recorder = Recorder(store, run_queue.claim(store))
         recorder.start(store.run(run))
         going = search()
         step = next(iter(going))
@@ -279,8 +279,8 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
         recorder.fields(device="cpu")  # or a picture of that step
         checkpoints = Checkpoints(store.run_folder(run), store.run(run))
         Saving(recorder, checkpoints, going).save(30.0)
-        store.release(run)
-        store.reconcile()
+        run_queue.release(store, run)
+        run_queue.reconcile(store)
         control.pause(store, run)
         control.resume(store, run)  # at once, without the wait after a crash
         assert resumed(store) == 1
@@ -367,15 +367,15 @@ def quiet(home: Path, store: Store) -> Iterator[None]:
 
     def take() -> FileLock | None:
         try:
-            return FileLock(store.runner_lock("cpu-0"), wait=False)
+            return FileLock(run_queue.runner_lock(store, "cpu-0"), wait=False)
         except BlockingIOError:
             return None
 
-    for slot in store.slots():
-        if is_locked(store.runner_lock(slot.name)):
+    for slot in run_queue.slots(store):
+        if is_locked(run_queue.runner_lock(store, slot.name)):
             os.kill(slot.pid, signal.SIGTERM)
     with until(store, take):
-        until(store, lambda: not is_locked(store.slot_lock("cpu-0")))
+        until(store, lambda: not is_locked(run_queue.slot_lock(store, "cpu-0")))
         yield
 
 

@@ -13,7 +13,7 @@ from dexter_tui.jobs import control, launch
 from dexter_tui.jobs.runner import Runner
 from dexter_tui.machine import devices
 from dexter_tui.machine.devices import Device, Reading, Ring, select_visible
-from store import Store
+from store import Store, run_queue
 from store.locks import FileLock
 
 GPUS = [
@@ -180,7 +180,7 @@ def test_a_run_waits_for_memory_of_the_cpu_only_while_other_runs_have_it(store):
     runner._telemetry = Card(used_bytes=24 * 2**30)
     run = queued(store, "cpu")
     assert runner._lacking(run) is None
-    assert store.claim_run(slot="cpu-1").id == run.id
+    assert run_queue.claim(store, slot="cpu-1").id == run.id
     assert "of memory" in runner._lacking(queued(store, "cpu"))
 
 
@@ -189,10 +189,10 @@ def test_a_run_goes_to_another_card_while_the_first_has_no_room(store, monkeypat
     monkeypatch.setenv(devices.DEMO, "2")
     monkeypatch.setenv(devices.CPU_SLOTS, "1")
     queued(store)
-    with FileLock(store.runner_lock("GPU-demo-0"), wait=False):
-        store.set_slot("GPU-demo-0", "GPU-demo-0")
+    with FileLock(run_queue.runner_lock(store, "GPU-demo-0"), wait=False):
+        run_queue.set_slot(store, "GPU-demo-0", "GPU-demo-0")
         assert control.ensure_runners(store) == []  # its runner is about to take the run
-        store.set_slot("GPU-demo-0", "GPU-demo-0", note="in use by 2 other processes")
+        run_queue.set_slot(store, "GPU-demo-0", "GPU-demo-0", note="in use by 2 other processes")
         assert control.ensure_runners(store) == ["GPU-demo-1"]
 
 
@@ -200,13 +200,13 @@ def test_a_slot_takes_only_runs_for_its_device(store):
     cpu, card = queued(store, "cpu"), queued(store, "cuda:1")
     anywhere = queued(store, "auto")
     slots = {slot.name: slot for slot in devices.slots({devices.DEMO: "2"}, cpu_slots=1)}
-    waiting = {name: store.queue(devices=slot.accepts) for name, slot in slots.items()}
+    waiting = {name: run_queue.queue(store, devices=slot.accepts) for name, slot in slots.items()}
     assert {name: [run.id for run in runs] for name, runs in waiting.items()} == {
         "GPU-demo-0": [anywhere.id],
         "GPU-demo-1": [card.id, anywhere.id],
         "cpu-0": [cpu.id],
     }
-    claimed = store.claim_run(devices=slots["GPU-demo-1"].accepts, slot="GPU-demo-1")
+    claimed = run_queue.claim(store, devices=slots["GPU-demo-1"].accepts, slot="GPU-demo-1")
     assert (claimed.id, claimed.slot) == (card.id, "GPU-demo-1")
 
 
@@ -215,10 +215,10 @@ def test_the_highest_priority_goes_first_then_the_oldest(store):
     control.set_priority(store, runs[2], 5)
     control.set_priority(store, runs[0], -1)
     order = [runs[2], runs[1], runs[3], runs[0]]
-    assert [run.id for run in store.queue()] == order
-    assert store.claim_run(fits=lambda config: False) is None
-    assert not store.is_alive(runs[2])
-    assert [store.claim_run().id for _ in range(4)] == order
+    assert [run.id for run in run_queue.queue(store)] == order
+    assert run_queue.claim(store, fits=lambda kind, config: False) is None
+    assert not run_queue.is_alive(store, runs[2])
+    assert [run_queue.claim(store).id for _ in range(4)] == order
 
 
 @pytest.mark.parametrize(

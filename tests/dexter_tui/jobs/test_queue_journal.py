@@ -13,7 +13,7 @@ from sqlalchemy.engine.interfaces import CacheStats
 
 from dexter_tui.jobs import recorder as recording
 from dexter_tui.jobs.recorder import Recorder
-from store import State, Store, StoreError, study_records
+from store import State, Store, StoreError, run_queue, run_records, study_records
 from store.journal.run_journal import Journal
 from store.upkeep import health
 
@@ -64,7 +64,7 @@ def record(store, run, upto=20, *, end=True):
         frame(recorder, 99, kind="frame")
         recorder.state(State.SUCCEEDED, seconds=1.5)
         recorder.settle(lambda: False)
-        store.release(run.id)
+        run_queue.release(store, run.id)
     return recorder
 
 
@@ -123,13 +123,13 @@ def test_the_last_entry_is_found_however_long(tmp_path):
 def test_a_store_is_rebuilt_from_journals(tmp_path):
     with Store.open(tmp_path) as store:
         runs = [new_run(store, seed) for seed in range(4)]
-        record(store, store.claim_run())
-        record(store, store.claim_run(), upto=10, end=False)
-        store.release(runs[1])
-        store.reconcile()
-        record(store, store.claim_run())  # again, and to the end
-        store.claim_run()
-        store.release(runs[2])
+        record(store, run_queue.claim(store))
+        record(store, run_queue.claim(store), upto=10, end=False)
+        run_queue.release(store, runs[1])
+        run_queue.reconcile(store)
+        record(store, run_queue.claim(store))  # again, and to the end
+        run_queue.claim(store)
+        run_queue.release(store, runs[2])
         before = rows(tmp_path)
         assert [store.run(run).state for run in runs[:2]] == [State.SUCCEEDED] * 2
     (tmp_path / "store.sqlite").unlink()
@@ -176,7 +176,7 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
 
     with Store.open(tmp_path) as store:
         run = new_run(store)
-        record(store, store.claim_run())
+        record(store, run_queue.claim(store))
         study = store.run(run).study_id
         study_records.replace_claims(store, study, [{**claim, "contexts": [pairs]}] * 2)
         [picture] = study_records.hit_frames(store, study)
@@ -206,7 +206,7 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
 def test_a_damaged_store_is_moved_aside_and_rebuilt(tmp_path):
     with Store.open(tmp_path) as store:
         new_run(store)
-        record(store, store.claim_run())
+        record(store, run_queue.claim(store))
         before = rows(tmp_path)
     with (tmp_path / "store.sqlite").open("r+b") as file:
         file.seek(4096)
@@ -221,7 +221,7 @@ def test_a_damaged_store_is_moved_aside_and_rebuilt(tmp_path):
 def test_a_locked_store_stops_no_run(tmp_path):
     with Store.open(tmp_path, patience=0.05) as store:
         new_run(store)
-        recorder = record(store, store.claim_run(), upto=5, end=False)
+        recorder = record(store, run_queue.claim(store), upto=5, end=False)
         with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             for number in range(6, 11):
@@ -244,7 +244,7 @@ def test_the_first_write_of_a_run_compiles_nothing_while_it_holds_the_lock(tmp_p
 
     with Store.open(tmp_path) as store:
         new_run(store)
-        recorder = Recorder(store, store.claim_run())
+        recorder = Recorder(store, run_queue.claim(store))
         recorder.flush()  # the first sign of life, without anything found
         recorder.step(step(1))
         frame(recorder, 1)
@@ -262,23 +262,23 @@ def test_a_run_that_ended_while_the_store_was_locked_is_seen_to_have_ended(tmp_p
     monkeypatch.setattr(recording, "END_PATIENCE", 0.0)
     with Store.open(tmp_path, patience=0.05) as store:
         new_run(store)
-        recorder = record(store, store.claim_run(), upto=5, end=False)
+        recorder = record(store, run_queue.claim(store), upto=5, end=False)
         run = store.runs()[0]
         with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             recorder.state(State.SUCCEEDED, seconds=2.0)
             recorder.settle(lambda: False)
-            store.release(run.id)
+            run_queue.release(store, run.id)
             other.execute("ROLLBACK")
         assert store.run(run.id).state is State.RUNNING
-        assert store.reconcile() == []
+        assert run_queue.reconcile(store) == []
         assert (store.run(run.id).state, store.run(run.id).seconds) == (State.SUCCEEDED, 2.0)
 
 
 def test_a_store_that_was_moved_away_stops_no_run(tmp_path):
     with Store.open(tmp_path) as store:
         new_run(store)
-        recorder = record(store, store.claim_run(), upto=5, end=False)
+        recorder = record(store, run_queue.claim(store), upto=5, end=False)
         run = store.runs()[0].id
         away = tmp_path / "elsewhere.sqlite"
         for suffix in ("", "-wal", "-shm"):
@@ -294,7 +294,7 @@ def test_a_store_that_was_moved_away_stops_no_run(tmp_path):
             assert recorder.flush(30.0)
             assert [row.step for row in fresh.steps(run)] == list(range(1, 8))
             assert fresh.run(run).state is State.RUNNING
-            assert fresh.reconcile() == []
+            assert run_queue.reconcile(fresh) == []
             recorder.state(State.SUCCEEDED)
             recorder.settle(lambda: False)
             assert fresh.run(run).state is State.SUCCEEDED
@@ -303,12 +303,12 @@ def test_a_store_that_was_moved_away_stops_no_run(tmp_path):
 def test_a_journal_that_lacks_what_the_store_has_is_written_anew(tmp_path):
     with Store.open(tmp_path) as store:
         run = new_run(store)
-        record(store, store.claim_run(), upto=10, end=False)
-        path = store.journal(run).path
+        record(store, run_queue.claim(store), upto=10, end=False)
+        path = run_records.journal(store, run).path
         path.write_bytes(path.read_bytes()[:-2000])
-        store.release(run)
-        store.reconcile()
-        record(store, store.claim_run())
+        run_queue.release(store, run)
+        run_queue.reconcile(store)
+        record(store, run_queue.claim(store))
         before = rows(tmp_path)
     (tmp_path / "store.sqlite").unlink()
     health.rebuild(tmp_path)
@@ -319,10 +319,10 @@ def test_a_journal_that_lacks_what_the_store_has_is_written_anew(tmp_path):
 def test_doctor_finds_and_mends(tmp_path, monkeypatch):
     with Store.open(tmp_path) as store:
         runs = [new_run(store, seed) for seed in range(3)]
-        record(store, store.claim_run())
-        record(store, store.claim_run(), upto=10, end=False)
+        record(store, run_queue.claim(store))
+        record(store, run_queue.claim(store), upto=10, end=False)
         assert [t.kind for t in health.examine(store)] == []
-        store.release(runs[1])
+        run_queue.release(store, runs[1])
         frames = store.frames(runs[0])
         store.artifact_path(frames[0].sha256).unlink()
         store.artifact_path(frames[-1].sha256).write_bytes(b"not what it was")
@@ -351,7 +351,7 @@ def test_doctor_finds_and_mends(tmp_path, monkeypatch):
 def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
     with Store.open(tmp_path) as store:
         runs = [new_run(store, seed) for seed in range(2)]
-        record(store, store.claim_run())
+        record(store, run_queue.claim(store))
         kept = store.frames(runs[0])[0].sha256
         idle = store.put_artifact(picture(1000), "image/png")
         for run in runs:
@@ -375,7 +375,7 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
 def test_a_backup_is_whole_while_others_write(tmp_path):
     with Store.open(tmp_path / "home") as store:
         new_run(store)
-        record(store, store.claim_run())
+        record(store, run_queue.claim(store))
         path = health.back_up(store, tmp_path / "copy.sqlite")
         with pytest.raises(StoreError, match="is there already"):
             health.back_up(store, path)

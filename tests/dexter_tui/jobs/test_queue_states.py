@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.strategies import integers, sampled_from
 
 from dexter_tui.jobs import control
-from store import ACTIVE, ENDED, State, Store, StoreError
+from store import ACTIVE, ENDED, State, Store, StoreError, run_queue, run_records
+from store.run_queue import MAX_FRUITLESS
 from store.states import TRANSITIONS
-from store.store import MAX_FRUITLESS
 
 # What the store may do by itself when a process is gone.
 SETTLED = {
@@ -128,8 +128,8 @@ class Queue(RuleBasedStateMachine):
         # The highest priority first, then the oldest.
         queued = [run for run in self.runs if self.states[run] is State.QUEUED]
         queued.sort(key=lambda run: -self.priorities[run])
-        assert [run.id for run in self.store.queue(due=True)] == queued
-        claimed = self.worker.claim_run()
+        assert [run.id for run in run_queue.queue(self.store, due=True)] == queued
+        claimed = run_queue.claim(self.worker)
         assert (claimed and claimed.id) == (queued[0] if queued else None)
         if claimed is not None:
             self.held.append(claimed.id)
@@ -142,19 +142,19 @@ class Queue(RuleBasedStateMachine):
     def work(self, to, number, steps):
         """A worker says through the journal what became of its run."""
         run = self.held[number % len(self.held)]
-        journal = self.worker.open_journal(run)
+        journal = run_records.open_journal(self.worker, run)
         entries = [{"kind": "state", "to": to.value}]
         if steps:
             row = {"step": steps, "losses": {"total": 0.0}, "words": []}
             entries.insert(0, {"kind": "steps", "rows": [row]})
-        self.worker.catch_up(run, journal.append(entries))
+        run_records.catch_up(self.worker, run, journal.append(entries))
         before = self.states[run]
         if to not in TRANSITIONS[before]:
             assert self.see(run) is before
         else:
             assert self.see(run) is to
         if self.states[run] not in ACTIVE:
-            self.worker.release(run)
+            run_queue.release(self.worker, run)
             self.held.remove(run)
 
     @precondition(lambda self: self.held)
@@ -162,9 +162,9 @@ class Queue(RuleBasedStateMachine):
     def die(self, number):
         run = self.held[number % len(self.held)]
         before = self.store.run(run)
-        self.worker.release(run)  # as the kernel does
+        run_queue.release(self.worker, run)  # as the kernel does
         self.held.remove(run)
-        assert self.store.reconcile() == [run]
+        assert run_queue.reconcile(self.store) == [run]
         after = self.see(run, SETTLED[before.state])
         if before.state in (State.STARTING, State.RUNNING):
             if before.steps_done > before.progress:
@@ -175,12 +175,14 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_untrue(self):
-        assert self.store.reconcile() == []
+        assert run_queue.reconcile(self.store) == []
         runs = {run.id: run for run in self.store.runs()}
         assert sorted(runs) == sorted(self.runs)
         for name, run in runs.items():
             assert run.state is self.states[name]
-            assert (run.state in ACTIVE) == (name in self.held) == self.store.is_alive(name)
+            assert (
+                (run.state in ACTIVE) == (name in self.held) == run_queue.is_alive(self.store, name)
+            )
             if run.state in ENDED:
                 assert run.ended_at is not None
 
@@ -208,8 +210,8 @@ def test_a_signal_reaches_only_the_process_that_holds_the_run(tmp_path):
     with Store.open(tmp_path) as store:
         classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
         run = store.add_run(store.ensure_study(classifier, "a", 0, {}), 0, {})
-        claimed = store.claim_run()
+        claimed = run_queue.claim(store)
         assert claimed.pid == os.getpid()
-        store.release(run)
+        run_queue.release(store, run)
         control.end_process(store, claimed, signal.SIGKILL)  # else this test ends here
-        assert store.reconcile() == [run]
+        assert run_queue.reconcile(store) == [run]

@@ -9,7 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from store import State, Store, StoreError
+from store import State, Store, StoreError, run_queue, run_records, study_records
 from store.markdown import report
 from store.markdown.escaping import printable
 
@@ -45,15 +45,17 @@ def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **se
     study = store.ensure_study(classifier, "waterbird", 0, {"steps": 60, **settings})
     for seed, word in enumerate(words):
         run = store.add_run(study, seed, {"preset": "quick"})
-        store.claim_run(run_ids=[run])
-        store.set_state(run, State.RUNNING)
-        store.record_steps(
+        run_queue.claim(store, ids=[run])
+        run_queue.set_state(store, run, State.RUNNING)
+        run_records.record_steps(
+            store,
             run,
             [{"step": n, "losses": {"total": 3.0 / n}, "words": [word]} for n in range(1, 61)],
         )
         prompt = f"a picture of a bird with {word}"
         for noise in range(3):
-            store.record_frame(
+            run_records.record_frame(
+                store,
                 run,
                 kind="frame",
                 seed=noise,
@@ -63,7 +65,8 @@ def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **se
                 hit=noise > 0,
                 sha256=store.put_artifact(png((seed, noise, len(spec))), "image/png"),
             )
-        store.finish_run(
+        run_queue.finish_run(
+            store,
             run,
             State.SUCCEEDED,
             words=[word],
@@ -213,7 +216,8 @@ def test_a_run_that_found_nothing_yet_can_be_exported(store, tmp_path):
 def test_no_text_of_a_model_formats_the_report(store, tmp_path, hostile):
     study = add_study(store, spec=f"python:{hostile}", words=[hostile], template=hostile)
     other = add_study(store, words=[hostile])
-    store.add_report(study, f"{hostile}\n```\n# out of the fence\n", author=hostile)
+    text = f"{hostile}\n```\n# out of the fence\n"
+    study_records.add_report(store, study, author=hostile, markdown=text, body=None)
     text = report.markdown(store, [study, other], tmp_path / "report.md").read_text()
     assert not [
         char for char in text if unicodedata.category(char).startswith("C") and char != "\n"

@@ -1,16 +1,9 @@
-"""The process that compares classifiers.
-
-    python -m dexter_tui.analysis.comparison_worker COMPARISON
+"""A comparison of classifiers.
 
 Pictures are drawn once, into the store's bank; the classifiers look at them one after another, so
-that one of them is in memory at a time. Started again, it draws nothing twice.
-Exit code: 0, 1 if it failed, 2 for refused input.
+that one of them is in memory at a time. A further attempt draws nothing twice.
 """
 
-import os
-import signal
-import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,12 +13,13 @@ from dexter.errors import InputError
 from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.settings import CompareSettings
 from dexter.reasoning.topic import Topic
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
 from dexter_tui.analysis import claim_rows
-from dexter_tui.analysis.bench import Bench, Cancelled, Progress, log
+from dexter_tui.analysis.bench import Bench
+from dexter_tui.analysis.desk import Desk, Progress
 from dexter_tui.formatting import clean
-from store import State, Store, StoreError, comparison_records, study_records
-from store.locks import try_lock
+from dexter_tui.jobs.recorder import log
+from store import State, comparison_records, study_records
+from store.states import NoteKind
 from store.tables import Member
 
 if TYPE_CHECKING:
@@ -37,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Plan:
-    """What is asked about one class."""
+    """The questions about one class."""
 
     topic: Topic
     members: list[Member]
@@ -51,7 +45,7 @@ class Plan:
 
 @dataclass
 class Seen:
-    """What one member made of the pictures."""
+    """The answers of one member to the pictures."""
 
     claims: list[Claim]
     changes: "dict[str, NDArray[np.float64]]"
@@ -60,56 +54,58 @@ class Seen:
     activations: list[dict[str, Any]]
 
 
-class CompareWorker:
-    """One comparison."""
+def work(desk: Desk) -> None:
+    """Compare, unless an attempt before has; what is found is written at the end, at once."""
+    comparison = ComparisonJob(desk)
+    if comparison.made:
+        return
+    desk.begin("models")
+    bench = comparison.bench()
+    try:
+        comparison.compare(bench)
+    finally:
+        bench.close()
 
-    def __init__(self, store: Store, comparison_id: str) -> None:
-        self.store = store
-        self.id = comparison_id
-        self.members = comparison_records.members(store, comparison_id)
+
+class ComparisonJob:
+    """A comparison at work."""
+
+    def __init__(self, desk: Desk) -> None:
+        assert desk.job.comparison_id is not None
+        self.desk = desk
+        self.store = desk.store
+        self.id = desk.job.comparison_id
+        self.members = comparison_records.members(self.store, self.id)
         self.config = RunConfig.model_validate(self.members[0].config)
-        asked = CompareSettings.from_values(
-            comparison_records.comparison(store, comparison_id).settings
-        )
-        self.settings = asked.for_generator(self.config.generator)
+        row = comparison_records.comparison(self.store, self.id)
+        self.made = row.state == "done"
+        asked = CompareSettings.from_values(row.settings)
+        settings = asked.for_generator(self.config.generator)
+        self.settings = settings.model_copy(update={"device": desk.device})
         self.may_lack_detector = asked.image_text == "auto"
-        self.stopping = False
-        self.stage = "models"
-        self.progress = Progress(self._tell)
+        self.progress = Progress(lambda done, total: None)
 
-    def terminate(self, *_: object) -> None:
-        self.stopping = True
+    def compare(self, bench: Bench) -> None:
+        """Plan what is asked of all members, look, and write what was found."""
+        plans = [
+            self._plan(bench, [m for m in self.members if m.class_name == name])
+            for name in dict.fromkeys(member.class_name for member in self.members)
+        ]
+        self._look(bench, plans)
 
-    def _tell(self, state: str, done: int, total: int) -> None:
-        comparison_records.update_comparison(
-            self.store, self.id, state=state, stage=self.stage, done=done, total=total
+    def bench(self) -> Bench:
+        """Load the models, if need be without an image-text model."""
+        bench = Bench(
+            self.store,
+            self.config,
+            self.members[0].class_index,
+            self.settings,
+            may_lack_detector=self.may_lack_detector,
         )
-        if self.stopping:
-            raise Cancelled
-
-    def work(self) -> None:
-        """All of it; what was found is written at the end, at once."""
-        self._tell("running", 0, 0)
-        bench = self._bench()
-        try:
-            plans = [
-                self._plan(bench, [m for m in self.members if m.class_name == name])
-                for name in dict.fromkeys(member.class_name for member in self.members)
-            ]
-            self._look(bench, plans)
-        finally:
-            bench.close()
-
-    def _bench(self) -> Bench:
-        first = self.members[0]
-        try:
-            return Bench(self.store, self.config, first.class_index, self.settings)
-        except InputError as error:
-            if not self.may_lack_detector or "image" not in str(error):
-                raise
-            log(f"{error}; so nothing tells whether a concept was drawn, and none is confirmed")
-            none = self.settings.model_copy(update={"image_text": "none"})
-            return Bench(self.store, self.config, first.class_index, none)
+        if bench.lacking is not None:
+            self.desk.note(NoteKind.NO_DETECTOR, error=clean(bench.lacking))
+            log(f"{bench.lacking}; without an image-text model no claim can be confirmed")
+        return bench
 
     # What is asked
 
@@ -124,7 +120,7 @@ class CompareWorker:
         lacking = {w for c in self.settings.concepts for w in c.split() if not bench.sayable(w)}
         if lacking:
             named = ", ".join(map(repr, sorted(lacking)))
-            raise InputError(f"the generator has no word for {named}; use others")
+            raise InputError(f"the generator has no word for {named}", remedy="use others")
         asked = [
             Candidate(concept, topic.world.slot(concept), 0, {"user": []})
             for concept in dict.fromkeys(self.settings.concepts)
@@ -199,7 +195,7 @@ class CompareWorker:
         seen: dict[int, Seen] = {}
         for name in dict.fromkeys(member.name for member in self.members):
             own = [plan for plan in plans if any(m.name == name for m in plan.members)]
-            self.stage, self.progress = name, Progress(self._tell)
+            self.progress = self.desk.begin(name)
             self.progress.plan(
                 sum(len(p.requests) + len(of_cross[p.topic.class_name]) for p in own)
             )
@@ -333,7 +329,7 @@ class CompareWorker:
 
 
 def _cross(plan: Plan, seeds: Sequence[int]) -> "list[Request]":
-    """The pictures of all prompts of a class, each once."""
+    """Return the pictures of all prompts of a class, each once."""
     return [(prompt, seed) for prompt in dict.fromkeys(plan.prompts.values()) for seed in seeds]
 
 
@@ -364,38 +360,6 @@ def _activations(
 
 
 def _detected(a: Claim, b: Claim) -> float | None:
-    """How far a concept was drawn in the pictures of two claims, which may leave out contexts."""
+    """Return how far a concept was drawn in the pictures of two claims."""
     known = [claim.detected for claim in (a, b) if claim.detected is not None]
     return max(known) if known else None
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Work; the exit code."""
-    with Store.open(paths.home()) as store:
-        comparison_id = comparison_records.comparison(store, arguments[0]).id
-        lock = try_lock(comparison_records.lock_path(store, comparison_id))
-        if lock is None:
-            log(f"comparison {comparison_id} is being made already")
-            return EXIT_REFUSED
-        with lock:
-            log(f"comparison {comparison_id}: process {os.getpid()}")
-            error, code = "", EXIT_FAILED
-            try:
-                worker = CompareWorker(store, comparison_id)
-                signal.signal(signal.SIGTERM, worker.terminate)
-                worker.work()
-                return 0
-            except Cancelled:
-                error = "cancelled"
-            except (InputError, StoreError) as refused:
-                error, code = str(refused), EXIT_REFUSED
-            except Exception as defect:
-                traceback.print_exc()
-                error = clean(f"{type(defect).__name__}: {defect}".splitlines()[0])
-            log(error)
-            comparison_records.update_comparison(store, comparison_id, state="failed", error=error)
-            return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

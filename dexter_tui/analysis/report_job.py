@@ -1,20 +1,11 @@
-"""Reasons about a study, or answers one question, in a process of its own.
+"""A report on a study, stage by stage.
 
-    python -m dexter_tui.analysis.study_worker STUDY SETTINGS     captions, claims, ..., report
-    python -m dexter_tui.analysis.study_worker --probe QUESTION   one answer, as JSON on stdout
-
-SETTINGS and QUESTION are JSON. What a study's worker finds goes to the store at once, stage by
-stage; started again it goes on from there. It holds the study's lock for as long as it lives.
-Exit code: 0, 1 if a stage failed, 2 for refused input.
+Each stage keeps what it found in the store at once, so that the next attempt continues from there.
+A failed stage is recorded; later stages still run.
 """
 
 import io
-import json
-import os
-import signal
 import sys
-import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -27,22 +18,38 @@ from dexter.reasoning import chat
 from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.report import Facts, Report, checked_report, evidence_report, question
 from dexter.reasoning.settings import ReportSettings, remote_name
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
-from dexter_tui.analysis import claim_rows, probe
-from dexter_tui.analysis.bench import Bench, Cancelled, Progress, digest, log
-from dexter_tui.analysis.study_process import STAGES, study_lock
+from dexter_tui import paths
+from dexter_tui.analysis import claim_rows
+from dexter_tui.analysis.bench import Bench, digest
+from dexter_tui.analysis.desk import Desk, Progress
 from dexter_tui.formatting import clean
+from dexter_tui.jobs.recorder import log
+from dexter_tui.jobs.worker import Stopped, log_trace
 from store import State, Store, StoreError, study_records
-from store.locks import try_lock
-from store.tables import Frame, Run, Study
+from store.states import NoteKind
+from store.tables import Frame, Run
 
-BEST_PROMPTS = 3  # scored anew, beside the captions
+BEST_PROMPTS = 3  # scored again, beside the captions
 
 
-class StudyWorker:
+STAGES = ("captions", "claims", "attribution", "scores", "report")
+
+
+def work(desk: Desk) -> str | None:
+    """Make the report; return a line that names the stages that failed, None if none did."""
+    report = StudyReport(desk)
+    report.work()
+    return "; ".join(report.failed) or None
+
+
+class StudyReport:
     """The stages of one study."""
 
-    def __init__(self, store: Store, study: Study, settings: ReportSettings) -> None:
+    def __init__(self, desk: Desk) -> None:
+        store, job = desk.store, desk.job
+        assert job.study_id is not None
+        study = store.study(job.study_id)
+        self.desk = desk
         self.store = store
         self.study = study
         runs = store.runs(study_id=study.id, states=[State.SUCCEEDED])
@@ -50,19 +57,17 @@ class StudyWorker:
         if not self.runs:
             raise StoreError(f"study {study.id} has no finished run yet; nothing to report on")
         self.config = RunConfig.model_validate(self.runs[0].config)
-        self.settings = settings.for_generator(self.config.generator)
-        self.stopping = False
-        self.failed = False
+        settings = ReportSettings.from_values(job.request).for_generator(self.config.generator)
+        self.settings = settings.model_copy(update={"device": desk.device})
+        self.failed: list[str] = []
+        """A line for each stage that failed."""
         self.captioner: str | None = None
         # Paid questions are not asked with a key that cannot be read at the end.
         remote = any(remote_name(spec) for spec in (self.settings.vlm, self.settings.llm))
         self.endpoint = endpoint(self.settings) if remote else None
 
-    def terminate(self, *_: object) -> None:
-        self.stopping = True
-
     def work(self) -> None:
-        """All stages, one after another; one that fails is told of, and the next ones go on."""
+        """Go through all stages."""
         for name in STAGES:
             study_records.set_stage(self.store, self.study.id, name, "waiting")
         frames = study_records.hit_frames(self.store, self.study.id)
@@ -109,7 +114,7 @@ class StudyWorker:
         )
 
     def _notes(self) -> list[str]:
-        """What went wrong on the way, for the report's limits."""
+        """Return what failed before, for the report's limits."""
         return [
             f"The stage “{stage.name}” failed: {stage.error}"
             for stage in study_records.stages(self.store, self.study.id)
@@ -118,33 +123,39 @@ class StudyWorker:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[Progress]:
-        def tell(state: str, done: int, total: int, error: str | None = None) -> None:
+        def write(state: str, done: int, total: int, error: str | None = None) -> None:
             study_records.set_stage(
                 self.store, self.study.id, name, state, done=done, total=total, error=error
             )
-            if self.stopping:
-                raise Cancelled
 
-        progress = Progress(tell)
-        tell("running", 0, 0)
+        write("running", 0, 0)
         log(f"{name}: begins")
+        progress = self.desk.begin(name, also=lambda done, total: write("running", done, total))
+
+        def fail(line: str) -> None:
+            self.failed.append(f"{name}: {line}")
+            write("failed", progress.done, progress.total, line)
+            self.desk.note(NoteKind.STAGE_FAILED, stage=name, error=line)
+            log(f"{name}: {line}")
+
         try:
             yield progress
-        except Cancelled:
-            self.stopping = False
-            tell("failed", progress.done, progress.total, "cancelled")
+        except Stopped as stopped:
+            if stopped.state is State.CANCELLED:
+                write("failed", progress.done, progress.total, "cancelled")
+            else:
+                write("waiting", progress.done, progress.total)
             raise
         except (InputError, StoreError, chat.ChatError) as error:
-            self.failed = True
-            tell("failed", progress.done, progress.total, clean(error))
-            log(f"{name}: {error}")
+            if isinstance(error, StoreError) and error.__cause__ is not None:
+                raise  # the store cannot be used now: the job is queued again
+            fail(clean(error))
         except Exception as error:  # a defect ends this stage; the others are still worth having
-            self.failed = True
-            traceback.print_exc()
-            line = clean(f"{type(error).__name__}: {error}".splitlines()[0])
-            tell("failed", progress.done, progress.total, line)
+            log_trace()
+            fail(clean(f"{type(error).__name__}: {error}".splitlines()[0]))
         else:
-            tell("done", progress.done, progress.total)
+            write("done", progress.done, progress.total)
+            self.desk.note(NoteKind.STAGE_DONE, stage=name)
             log(f"{name}: done")
         finally:
             try:
@@ -187,7 +198,7 @@ class StudyWorker:
             if captioner.failure is not None:
                 raise chat.ChatError(
                     f"{len(missing) - progress.done} of {len(wanted)} captions are missing: "
-                    f"{captioner.failure}; start the report again to go on"
+                    f"{captioner.failure}; a retry continues from there"
                 )
         return [(sha256, texts[sha256]) for sha256 in wanted if sha256 in texts]
 
@@ -345,6 +356,7 @@ class StudyWorker:
         study_records.add_report(
             self.store,
             self.study.id,
+            job_id=self.desk.job.id,
             author=author,
             markdown=claim_rows.report_text(body),
             body=body,
@@ -362,7 +374,7 @@ class StudyWorker:
 
 
 def endpoint(settings: ReportSettings) -> chat.Endpoint:
-    """The endpoint of the settings, with its key. InputError for a key file that is not safe."""
+    """Return the endpoint of the settings, with its key; InputError for an unsafe key file."""
     key_file = None if settings.key_file is None else Path(settings.key_file).expanduser()
     return chat.Endpoint(
         base_url=settings.base_url or chat.OPENAI,
@@ -373,7 +385,7 @@ def endpoint(settings: ReportSettings) -> chat.Endpoint:
 
 
 def _by_turns(frames: Sequence[Frame]) -> list[Frame]:
-    """The frames of each run by turns, so that the first ones are of all runs."""
+    """Return the frames of each run by turns, so that the first ones are of all runs."""
     by_run: dict[str, list[Frame]] = {}
     for frame in frames:
         by_run.setdefault(frame.run_id, []).append(frame)
@@ -382,7 +394,7 @@ def _by_turns(frames: Sequence[Frame]) -> list[Frame]:
 
 
 def _confused(store: Store, runs: Sequence[Run]) -> list[str]:
-    """The labels that frames of the class were also taken for, most frequent first."""
+    """Return the labels that frames of the class were also taken for, most frequent first."""
     counts: dict[int, int] = {}
     for run in runs:
         for frame in store.frames(run.id, kind="frame"):
@@ -412,59 +424,3 @@ def _free_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def answer_question(asked: dict[str, Any]) -> dict[str, Any]:
-    """Answer a question: what `reporting.Question` holds, as a dict. The answer, JSON-able."""
-    from dexter_tui.analysis.study_process import Question
-
-    question = Question(**asked)
-    config = RunConfig.model_validate(question.config)
-    settings = ReportSettings.from_values(question.settings).for_generator(config.generator)
-    last = 0.0
-
-    def tell(_state: str, done: int, total: int) -> None:
-        nonlocal last
-        if total and time.monotonic() - last > 2:
-            last = time.monotonic()
-            log(f"{done} of {total} pictures")
-
-    with Store.open(paths.home()) as store:
-        bench = Bench(store, config, question.class_index, settings)
-        try:
-            return probe.answer(store, bench, question, settings, Progress(tell), log)
-        finally:
-            bench.close()
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Work; the exit code."""
-    try:
-        if arguments[0] == "--probe":
-            print(json.dumps(answer_question(json.loads(arguments[1]))))
-            return 0
-        return _reason(arguments[0], json.loads(arguments[1]))
-    except (InputError, StoreError) as error:
-        log(str(error))
-        return EXIT_REFUSED
-
-
-def _reason(study_id: str, values: dict[str, Any]) -> int:
-    with Store.open(paths.home()) as store:
-        study = store.study(study_id)
-        lock = try_lock(study_lock(store, study.id))
-        if lock is None:
-            raise StoreError(f"study {study.id}: a report is being made already")
-        with lock:
-            worker = StudyWorker(store, study, ReportSettings.from_values(values))
-            signal.signal(signal.SIGTERM, worker.terminate)
-            log(f"study {study.id}: process {os.getpid()}")
-            try:
-                worker.work()
-            except Cancelled:
-                return EXIT_FAILED
-            return EXIT_FAILED if worker.failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""The answer to one question about a classifier."""
+
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter.reasoning.claims import Candidate
+from dexter.reasoning.settings import ReportSettings
+from dexter.reasoning.topic import as_prompt, split_question, strip_article
+from dexter_tui.analysis.bench import Bench
+from dexter_tui.analysis.claim_rows import claim_row
+from dexter_tui.analysis.desk import Desk
+from store import study_records
+from store.states import NoteKind
+
+
+def work(desk: Desk) -> None:
+    """Answer the question of the job, unless an attempt before has."""
+    if desk.job.result is not None:
+        return
+    asked, store = desk.job.request, desk.store
+    config = RunConfig.model_validate(desk.job.config)
+    settings = ReportSettings.from_values(asked["settings"]).for_generator(config.generator)
+    settings = settings.model_copy(update={"device": desk.device})
+    desk.begin("models")
+    bench = Bench(store, config, asked["class_index"], settings)
+    try:
+        _answer(desk, bench, settings, asked["text"], asked["against"])
+    finally:
+        bench.close()
+
+
+def _answer(
+    desk: Desk, bench: Bench, settings: ReportSettings, text: str, against: str | None
+) -> None:
+    """Test what a user asks, and keep the claim."""
+    from dexter.reasoning.evidence import PromptLayout
+
+    topic = bench.topic(settings.core)
+    control, concept = split_question(text, topic)
+    if against is not None:
+        control = against
+        concept = _difference(text, control) or concept
+    control_prompt = as_prompt(control) if control else topic.base_prompts()[0]
+    treated_prompt = as_prompt(text)
+    if control_prompt.lower() == treated_prompt.lower():
+        raise InputError(f"{text!r} is what it would be compared with", remedy="say --against what")
+    words = dict.fromkeys(f"{control_prompt} {treated_prompt}".split())
+    lacking = [word for word in words if not bench.sayable(word.strip(".,;:!?\"'"))]
+    if lacking:
+        raise InputError(
+            f"the generator has no word for {', '.join(map(repr, lacking))}", remedy="use others"
+        )
+    desk.note(NoteKind.AGAINST, prompt=control_prompt)
+    experiment = bench.experiment(topic, settings, desk.begin("pictures"))
+    slot = topic.world.slot(concept.split()[-1] if concept else "")
+    slot = "item" if slot == "subject" and control else slot
+    candidate = Candidate(concept or strip_article(text), slot, 0, {"user": []})
+    [claim] = experiment.test([candidate], PromptLayout(control_prompt, treated_prompt))
+    classifier = bench.witness.classifier
+    classifier_id = desk.store.ensure_classifier(
+        classifier.spec, classifier.weights_hash, bench.labels, classifier.image_size
+    )
+    study_records.add_probe(
+        desk.store,
+        job_id=desk.job.id,
+        classifier_id=classifier_id,
+        class_name=bench.labels[bench.class_index],
+        class_index=bench.class_index,
+        question=text,
+        control=control_prompt,
+        treated=treated_prompt,
+        claim=claim_row(claim, bench.key, bench.detector),
+    )
+
+
+def _difference(text: str, control: str) -> str:
+    """Return the words of a text that its control lacks."""
+    there = {word.lower() for word in control.split()}
+    joining = {"a", "an", "the", "with", "and", "at", "on", "in", "of"}
+    return " ".join(w for w in text.split() if w.lower() not in there | joining)

@@ -1,0 +1,101 @@
+"""The requests for a report on a study and for the answer to a question: checked, then queued."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from dexter.errors import InputError
+from dexter.reasoning.settings import ReportSettings, remote_name
+
+if TYPE_CHECKING:
+    from dexter_tui.jobs.submit import Checked
+    from store import Store
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+PROBE_PRIORITY = 1  # a user waits for the answer, so it goes before the runs that wait
+
+_Settings = TypeVar("_Settings", bound=ReportSettings)
+
+
+def request_report(store: "Store", study_id: str, settings: ReportSettings) -> str:
+    """Queue a report on a study; return the job's id.
+
+    Raises StoreError where the study has no finished run or a report is being made already, and
+    InputError for a key file that is not safe.
+    """
+    from dexter.config import RunConfig
+    from store import State, StoreError, run_queue
+    from store.states import Kind
+
+    runs = store.runs(study_id=study_id, states=[State.SUCCEEDED])
+    if not runs:
+        raise StoreError(f"study {study_id} has no finished run yet; nothing to report on")
+    best = max(runs, key=lambda run: run.score_value or 0.0)
+    config = RunConfig.model_validate(best.config)
+    settings = with_full_paths(settings)
+    hand_over_key(store, settings.for_generator(config.generator))
+    return run_queue.add_job(
+        store,
+        Kind.REPORT,
+        settings.model_dump(mode="json"),
+        config=best.config,
+        device=config.device if settings.device == "auto" else settings.device,
+        study_id=study_id,
+    )
+
+
+def request_probe(
+    store: "Store",
+    text: str,
+    *,
+    against: str | None,
+    checked: "Checked",
+    settings: ReportSettings,
+) -> str:
+    """Queue a question; return the job's id. InputError for one without words."""
+    from store import run_queue
+    from store.states import Kind
+
+    if not text.strip() or (against is not None and not against.strip()):
+        raise InputError("say what to draw, such as 'a duck at night'")
+    return run_queue.add_job(
+        store,
+        Kind.PROBE,
+        {
+            "text": " ".join(text.split()),
+            "against": None if against is None else " ".join(against.split()),
+            "class_index": checked.class_index,
+            "settings": with_full_paths(settings).model_dump(mode="json"),
+        },
+        config=checked.config.model_dump(mode="json"),
+        device=checked.config.device,
+        priority=PROBE_PRIORITY,
+    )
+
+
+def with_full_paths(settings: _Settings) -> _Settings:
+    """Return the settings with files by their full path, which workers elsewhere find."""
+    found: dict[str, str] = {}
+    models = () if settings.base_url else ("vlm", "llm")  # else names that an endpoint knows
+    for name in (*models, "image_text", "key_file"):
+        value = getattr(settings, name)
+        if value in (None, "auto", "none", "lab"):
+            continue
+        path = Path(value).expanduser()
+        if path.exists():
+            found[name] = str(path.absolute())
+    return settings.model_copy(update=found)
+
+
+def hand_over_key(store: "Store", settings: ReportSettings) -> None:
+    """Check the key file, or see that the worker will have the key of our environment.
+
+    A key is in no file of ours, no argument and no log.
+    """
+    if settings.key_file is not None:
+        from dexter.reasoning.chat import read_key
+
+        read_key(Path(settings.key_file))
+    elif any(remote_name(spec) for spec in (settings.vlm, settings.llm)):
+        from dexter_tui.jobs import control
+
+        control.hand_over(store, KEY_VARIABLE)

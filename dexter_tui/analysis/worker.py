@@ -1,0 +1,96 @@
+"""Works on one queued report, probe or comparison: ``python -m dexter_tui.analysis.worker SLOT``
+
+Each job has a process of its own, whose memory is free again when it ends.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dexter.errors import InputError
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED
+from dexter_tui.analysis import comparison_job, probe_job, report_job
+from dexter_tui.analysis.desk import Desk, error_parts
+from dexter_tui.formatting import clean
+from dexter_tui.jobs.recorder import log
+from dexter_tui.jobs.worker import FULL, LOAD_PROMISE, Stopped, Worker, log_trace, main
+from store import State, StoreError, run_queue
+from store.run_queue import Work
+from store.states import Kind
+from store.tables import Job
+
+JOBS: dict[Kind, Callable[[Desk], str | None]] = {
+    Kind.REPORT: report_job.work,
+    Kind.PROBE: probe_job.work,
+    Kind.COMPARISON: comparison_job.work,
+}
+"""What does a job of each kind; it returns a line for what failed, None if nothing did."""
+
+
+class AnalysisWorker(Worker):
+    """A worker that does one job of analysis."""
+
+    KINDS = frozenset(JOBS)
+
+    def fits(self, config: Mapping[str, Any] | None) -> bool:
+        return True  # it takes one and ends
+
+    def do(self, work: Work) -> int:
+        assert isinstance(work, Job)
+        self.stopping = True
+        code = EXIT_FAILED
+        try:
+            self._start(work)
+            desk = Desk(self.store, work, "cuda" if self.slot.on_cuda else "cpu", heed=self.heed)
+            failed = JOBS[work.kind](desk)
+        except Stopped as stopped:
+            run_queue.set_state(self.store, work.id, stopped.state)
+            outcome, code = stopped.state.value, 0
+        except (InputError, StoreError) as error:
+            if error.__cause__ is not None and isinstance(error, StoreError):
+                raise  # the store cannot be used now: the job is queued again
+            outcome, code = f"refused: {error}", EXIT_REFUSED
+            self._fail(work, {**error_parts(error), "refused": True})
+        except Exception as error:  # a defect ends this job, not those that wait behind it
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise  # a full disk is no fault of the job: it is queued again
+            log_trace()
+            outcome = clean(f"{type(error).__name__}: {error}".splitlines()[0])
+            self._fail(work, {"problem": outcome})
+        else:
+            if failed is None:
+                run_queue.finish_job(self.store, work.id, State.SUCCEEDED)
+                outcome, code = "succeeded", 0
+            else:
+                outcome = failed
+                remedy = f"`dexter-tui retry {work.id}` continues from there"
+                self._fail(work, {"problem": failed, "remedy": remedy})
+        log(outcome)
+        return code
+
+    def _start(self, job: Job) -> None:
+        """Clear what an attempt before has left, and say that this one runs."""
+        state = run_queue.update_job(
+            self.store,
+            job.id,
+            notes=[],
+            stage=None,
+            done=0,
+            total=0,
+            steps_done=0,
+            error=None,
+            promise=LOAD_PROMISE,
+        )
+        self.heed(state)
+        try:
+            run_queue.set_state(self.store, job.id, State.RUNNING)
+        except StoreError:  # perhaps a user was faster
+            self.check(job.id)
+            raise
+
+    def _fail(self, job: Job, error: Mapping[str, Any]) -> None:
+        run_queue.finish_job(self.store, job.id, State.FAILED, error=error)
+
+
+if __name__ == "__main__":
+    sys.exit(main(AnalysisWorker, sys.argv[1]))

@@ -1,0 +1,148 @@
+"""Reports, probes and comparisons as jobs of the queue: with real processes, killed for real."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from disturbed_jobs import Jobs
+from report_study import add_study, config
+
+from dexter_tui.jobs import control
+from store import State, Store, run_queue, study_records
+from store.states import Kind
+
+
+def test_killed_and_cancelled_jobs_continue_on_one_slot_and_leave_nothing_twice(
+    home: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEXTER_DEMO_DEVICES", "1")
+    jobs = Jobs(home, limit=1200, report_device="cuda")
+    try:
+        config_of_run = config(seed=7).model_copy(update={"device": "auto", "steps": 20})
+        run = jobs.store.add_run(jobs.study, 7, config_of_run.model_dump(mode="json"))
+        report, comparison, probe = map(jobs.ask, (Kind.REPORT, Kind.COMPARISON, Kind.PROBE))
+        drawing = jobs.reach(probe, lambda job: job.stage == "pictures" and job.done > 0)
+        assert cli("cancel", probe).code == 0
+        assert jobs.finish(probe).state is State.CANCELLED
+        assert study_records.probes(jobs.store) == []
+        assert drawing.slot == "GPU-demo-0"
+        assert cli("retry", probe).code == 0
+        jobs.kill(jobs.reach(probe, lambda job: job.attempt == 2 and job.done > 0))
+        jobs.kill(jobs.reach(report, lambda job: job.state is State.STARTING or job.done >= 0))
+        jobs.kill(jobs.reach(report, lambda job: job.stage == "claims" and job.done > 0))
+        jobs.kill(jobs.reach(comparison, lambda job: job.stage == "models"))
+        jobs.kill(
+            jobs.reach(comparison, lambda job: (job.stage or "").startswith("hf:") and job.done > 0)
+        )
+        for name in (report, comparison, probe):
+            assert jobs.finish(name).attempt > 1
+        jobs.until(lambda: jobs.store.run(run).state is State.SUCCEEDED, "the run does not end")
+        jobs.check()
+        assert jobs.most_at_once == 1
+    finally:
+        jobs.close()
+
+
+@pytest.fixture
+def queued(home: Path) -> dict[str, str]:
+    """One of each kind in the queue of a home without runners, by kind."""
+    study = add_study(home)
+    with Store.open(home) as store:
+        values = config(seed=7).model_dump(mode="json")
+        found = {"run": store.add_run(study, 7, values)}
+        found["report"] = run_queue.add_job(
+            store, Kind.REPORT, {}, config=values, device="cpu", study_id=study
+        )
+        found["probe"] = run_queue.add_job(store, Kind.PROBE, {}, config=values, priority=1)
+        found["comparison"] = run_queue.add_job(store, Kind.COMPARISON, {})
+    return found
+
+
+def test_all_kinds_are_listed_and_obey_the_same_commands(
+    queued: dict[str, str], home: Path, cli: Callable[..., Any]
+) -> None:
+    kinds = {name: kind for kind, name in queued.items()}
+    listed = {work["id"]: work for work in cli("status", "--json").json["jobs"]}
+    assert {name: work["kind"] for name, work in listed.items()} == kinds
+    shown = cli("status").out
+    assert all(name in shown and kind in shown for name, kind in kinds.items())
+    order = [work["id"] for work in cli("queue", "list", "--json").json]
+    assert order == [queued[kind] for kind in ("probe", "run", "report", "comparison")]
+    assert all(name in cli("queue", "list").out for name in kinds)
+    assert cli("queue", "reorder", queued["comparison"], "--first").code == 0
+    assert cli("queue", "list", "--json").json[0]["id"] == queued["comparison"]
+    assert cli("pause", queued["report"]).code == 0
+    assert cli("pause", queued["report"]).code == 2
+    assert cli("cancel", queued["report"], queued["probe"][:6]).code == 0
+    assert cli("queue", "clear").code == 0
+    with Store.open(home) as store:
+        states = {run_queue.find(store, name).state for name in kinds}
+        assert states == {State.CANCELLED}
+        control.retry(store, queued["report"])
+        assert [work.id for work in run_queue.queue(store)] == [queued["report"]]
+
+
+def test_only_one_report_of_a_study_is_in_the_queue(queued: dict[str, str], home: Path) -> None:
+    from store import StoreError
+
+    with Store.open(home) as store:
+        study = store.job(queued["report"]).study_id
+        with pytest.raises(StoreError, match=queued["report"]):
+            run_queue.add_job(store, Kind.REPORT, {}, study_id=study)
+        control.cancel(store, queued["report"])
+        other = run_queue.add_job(store, Kind.REPORT, {}, study_id=study)
+        with pytest.raises(StoreError, match=other):
+            control.retry(store, queued["report"])
+        assert store.job(queued["report"]).state is State.CANCELLED
+
+
+def test_a_job_waits_for_its_runs_and_fails_with_them(queued: dict[str, str], home: Path) -> None:
+    with Store.open(home) as store:
+        run = queued["run"]
+        waiting = run_queue.add_job(store, Kind.COMPARISON, {}, depends_on=[run], priority=9)
+
+        def due() -> list[str]:
+            return [work.id for work in run_queue.queue(store, due=True)]
+
+        assert waiting not in due()
+        assert run_queue.queue(store)[0].id == waiting
+        assert run_queue.claim(store, ids=[waiting]) is None
+        assert run_queue.reconcile(store) == []
+        control.cancel(store, run)
+        assert run_queue.reconcile(store) == [waiting]
+        failed = store.job(waiting)
+        assert failed.state is State.FAILED
+        assert run in (failed.error_line or "") and "cancelled" in (failed.error_line or "")
+        control.retry(store, run)
+        control.retry(store, waiting)
+        assert run_queue.reconcile(store) == []
+        claimed = run_queue.claim(store, ids=[run])
+        assert claimed is not None and claimed.id == run
+        run_queue.set_state(store, run, State.RUNNING)
+        run_queue.finish_run(store, run, State.SUCCEEDED)
+        assert due()[0] == waiting
+
+
+def test_a_job_that_dies_without_progress_is_lost_at_last(
+    queued: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.run_queue.BACKOFF", 0.0)
+    name = queued["probe"]
+
+    def die(store: Store, steps: int) -> State:
+        claimed = run_queue.claim(store, ids=[name])
+        assert claimed is not None and claimed.id == name
+        run_queue.update_job(store, name, steps_done=steps)
+        run_queue.release(store, name)  # as the kernel does
+        assert run_queue.reconcile(store) == [name]
+        return store.job(name).state
+
+    with Store.open(home) as store:
+        for _ in range(run_queue.MAX_FRUITLESS - 1):
+            assert die(store, 64) is State.QUEUED
+        assert die(store, 128) is State.QUEUED  # further than before
+        for _ in range(run_queue.MAX_FRUITLESS - 1):
+            assert die(store, 64) is State.QUEUED
+        assert die(store, 128) is State.LOST
+        assert f"dexter-tui retry {name}" in (store.job(name).error_line or "")
