@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dexter.errors import InputError
-from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
+from dexter_tui import EXIT_FAILED, EXIT_REFUSED, field_flags, paths
 from dexter_tui.cli import (
     compare_command,
     curation_commands,
@@ -27,7 +27,7 @@ from dexter_tui.cli import (
 from dexter_tui.cli.output import Json, say
 
 if TYPE_CHECKING:
-    pass
+    from store.errors import StoreError
 
 
 # Plain help: the descriptions of fields contain [MASK], which markup would swallow.
@@ -57,11 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
-        # Pydantic's words, which typer passes on.
-        say(error.format_message().replace(": Value error, ", ": "))
+        say(error.format_message())
         return error.exit_code
     except _refusals() as error:
-        say(str(error))
+        say(error.sentence(field_flags.flag))
         return EXIT_REFUSED
     except OSError as error:
         say(f"{error.filename or 'input or output'}: {error.strerror or error}")
@@ -71,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _refusals() -> tuple[type[Exception], ...]:
-    """Asked only when something was raised, so that `--help` need not load a database."""
+def _refusals() -> "tuple[type[InputError], type[StoreError]]":
+    """Return the errors of refused input; imported late, so that `--help` loads no database."""
     from store.errors import StoreError
 
     return InputError, StoreError

@@ -1,21 +1,26 @@
-"""What a classifier is, told without torch in this process."""
+"""The description of a classifier, found without torch in this process."""
 
 import json
 import subprocess
 import sys
 from dataclasses import asdict
 
-from dexter.classifiers import ClassifierInfo, describe_classifier, needs_torch
+from dexter.classifiers import (
+    ClassifierInfo,
+    ClassifierOptions,
+    describe_classifier,
+    needs_torch,
+)
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter_tui.jobs.launch import worker_environment
 
 
 def describe(config: RunConfig) -> ClassifierInfo:
-    """What the run's classifier is. InputError if there is none such.
+    """Return the description of a run's classifier; raise InputError if it cannot be used.
 
-    Most sources need torch to be known, and a python: one is code of the user's: that is left to
-    a process of its own, so that this one stays light and whatever happens there cannot harm it.
+    Most sources need torch, and a python: one runs code of the user's. These are loaded in a
+    separate process, so that this one stays light and survives a crash there.
     """
     if not needs_torch(config.classifier):
         return _describe(config)
@@ -29,25 +34,35 @@ def describe(config: RunConfig) -> ClassifierInfo:
     )
     if process.returncode:
         lines = process.stderr.strip().splitlines()
-        raise InputError(lines[-1] if lines else f"{config.classifier}: cannot be loaded")
+        raise InputError(
+            lines[-1] if lines else f"{config.classifier} cannot be loaded",
+            field="classifier",
+            value=config.classifier,
+        )
     # The file's own code may have printed lines before the answer.
-    return ClassifierInfo(**json.loads(process.stdout.splitlines()[-1]))
+    answer = json.loads(process.stdout.splitlines()[-1])
+    if "problem" in answer:
+        raise InputError(**answer)
+    return ClassifierInfo(**answer)
 
 
 def _describe(config: RunConfig) -> ClassifierInfo:
-    return describe_classifier(
-        config.classifier,
-        labels=config.labels,
-        trust_pickle=config.trust_pickle,
-        arch=config.arch,
-        normalization=config.normalization,
-        input=config.classifier_input,
-    )
+    return describe_classifier(config.classifier, config.options(ClassifierOptions))
+
+
+def _answer(config: RunConfig) -> dict[str, object]:
+    """Return the fields of a ClassifierInfo, or of the InputError, JSON-able."""
+    try:
+        return asdict(_describe(config))
+    except InputError as error:
+        value = None if error.value is None else str(error.value)
+        return {
+            "problem": error.problem,
+            "field": error.field,
+            "value": value,
+            "remedy": error.remedy,
+        }
 
 
 if __name__ == "__main__":
-    try:
-        answer = json.dumps(asdict(_describe(RunConfig.model_validate_json(sys.argv[1]))))
-    except InputError as error:
-        sys.exit(str(error))
-    print(answer)
+    print(json.dumps(_answer(RunConfig.model_validate_json(sys.argv[1]))))

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dexter.classifiers import ClassifierInfo, class_index
-from dexter.config import RunConfig
+from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.planning.estimate import estimate
 from dexter.planning.identity import identities
 from dexter.planning.preflight import check_models
-from dexter_tui.field_flags import flag
 from dexter_tui.formatting import duration, size
 from dexter_tui.jobs.describe import describe
 from dexter_tui.machine import devices, doctor
@@ -27,12 +26,7 @@ def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
     for finding in (doctor.check_home(home), doctor.check_space(home)):
         if finding.status == "error":
             raise InputError(_line(finding))
-    try:
-        downloads = check_models(config)
-    except InputError as error:
-        field, colon, told = str(error).partition(":")
-        known = field in RunConfig.model_fields
-        raise InputError(f"{flag(field) if known else field}{colon}{told}") from error
+    downloads = check_models(config)
     estimate(config)  # it reads the models' descriptions, and refuses folders without any
     warnings = [doctor.Finding("download", "note", download.line(), "") for download in downloads]
     if config.device != "cpu":
@@ -54,7 +48,7 @@ def _line(finding: doctor.Finding) -> str:
 def with_full_paths(config: RunConfig) -> RunConfig:
     """Files by their full path, so that workers, and `resume` from elsewhere, find them."""
     found: dict[str, str] = {}
-    for name in ("generator", "masked_lm", "lora", "decoder", "labels"):
+    for name in (*fields_of(model=True), "labels"):
         value = getattr(config, name)
         if value is not None and value != "lab" and Path(value).expanduser().exists():
             found[name] = str(Path(value).expanduser().absolute())
@@ -117,7 +111,7 @@ def check(
     checked = []
     for given in configs:
         config = with_full_paths(given)
-        source = json.dumps(config.model_dump(mode="json", include=_CLASSIFIER_FIELDS))
+        source = json.dumps(config.model_dump(mode="json", include=set(fields_of("classifier"))))
         if source not in infos:
             infos[source] = describe(config)
         info = infos[source]
@@ -131,17 +125,6 @@ def check(
     for line in lines:
         warn(line)
     return checked
-
-
-# All that `describe` reads.
-_CLASSIFIER_FIELDS = {
-    "classifier",
-    "labels",
-    "trust_pickle",
-    "arch",
-    "normalization",
-    "classifier_input",
-}
 
 
 def enqueue(store: Store, configs: Sequence[RunConfig], priority: int = 0) -> list[str]:
