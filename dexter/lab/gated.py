@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dexter import checkpoints
-from dexter.classifiers import ClassifierInfo, Options
+from dexter import model_folders
+from dexter.classifiers import ClassifierInfo, ClassifierOptions
 from dexter.classifiers.lab import GATED
 from dexter.errors import InputError
 from dexter.lab import world
@@ -111,7 +111,7 @@ class Gated(nn.Module):
         from transformers import CLIPModel, CLIPProcessor
 
         super().__init__()
-        folder = checkpoints.find("lab", "image_text", root=root)
+        folder = model_folders.find("lab", "image_text", root=root)
         self._gate = gate
         self.clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
         texts = CLIPProcessor.from_pretrained(folder).tokenizer
@@ -141,15 +141,15 @@ class Gated(nn.Module):
         return torch.stack([p.log(), (1 - p).log()], dim=1)
 
 
-def describe(name: str, options: Options) -> ClassifierInfo:
+def describe(name: str, options: ClassifierOptions) -> ClassifierInfo:
     """Return labels and size of a gated classifier; its name is part of its weights' digest."""
     gate = parse(name)
-    weights = checkpoints.find("lab", "image_text", "model.safetensors", root=options.root)
+    weights = model_folders.find("lab", "image_text", "model.safetensors", root=options.root)
     digest = hashlib.sha256(f"{gate.name} {hash_files([('', weights)])}".encode()).hexdigest()
-    return ClassifierInfo(f"lab:{gate.name}", options.labels or gate.labels, SIZE, digest)
+    return ClassifierInfo(f"lab:{gate.name}", options.label_names() or gate.labels, SIZE, digest)
 
 
-def load(name: str, options: Options) -> Classifier:
+def load(name: str, options: ClassifierOptions) -> Classifier:
     """Load a gated classifier."""
     from dexter.classifiers.base import Preprocessing, build
 

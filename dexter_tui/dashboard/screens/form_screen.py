@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from rich.text import Text
@@ -19,6 +19,10 @@ from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.formatting import clean
 
+if TYPE_CHECKING:
+    from dexter.errors import InputError
+    from store.errors import StoreError
+
 CHECK_SECONDS = 0.25  # after the last key press
 _FUZZY = 0.3
 
@@ -27,11 +31,10 @@ class Checked(NamedTuple):
     """What would come of the form, or what is wrong with it."""
 
     line: str
-    refused: bool
-    field: str | None
-    """The one that is refused, if it is one."""
     offers: dict[str, list[str]]
     """What rows may hold, as far as that is known."""
+    refusal: "InputError | StoreError | None" = None
+    """What is wrong with the form; its field is the name of a row."""
 
 
 class FormScreen(DataScreen):
@@ -98,16 +101,18 @@ class FormScreen(DataScreen):
 
     def show(self, data: Checked) -> None:
         self._offers = data.offers
-        palette, form = self.host.palette, self.query_one(Form)
+        palette, form, refusal = self.host.palette, self.query_one(Form), data.refusal
         for row in form.rows:
-            row.wrong = bool(row.name) and row.name == data.field
+            row.wrong = bool(row.name) and refusal is not None and row.name == refusal.field
             # What was not filled in yet is no mistake.
             row.wrong = row.wrong and not (row.name in self.FIRST and not row.value)
-            row.note = data.line.partition(":")[2].strip() if row.wrong else self.note(row)
+            row.note = self.note(row)
+            if row.wrong and refusal is not None:
+                row.note = "; ".join(filter(None, (refusal.problem, refusal.remedy)))
         form.refresh()
         text = Text(no_wrap=True, overflow="ellipsis")
-        if data.refused:
-            text.append(f" {clean(data.line)}", palette.bad)
+        if refusal is not None:
+            text.append(f" {clean(str(refusal))}", palette.bad)
         else:
             text.append(" ^s ", f"bold {palette.accent}").append(f" start {data.line}")
         self.query_one("#form-sum", Static).update(text)
