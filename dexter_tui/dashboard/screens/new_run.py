@@ -1,4 +1,4 @@
-"""A form for new runs, made from `RunConfig` itself: its fields, types, checks and descriptions."""
+"""The form for new runs, made from the fields of `RunConfig`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +13,9 @@ from dexter_tui.dashboard.screens.form_screen import Checked, FormScreen, as_tex
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.formatting import duration, size
 
-_SEEDS_NOTE = "so many runs"
+_SEEDS_NOTE = "number of runs"
 
-# Headings, each before the field that it names.
+# The headings, by the field that follows.
 _GROUPS = {
     "labels": "Classifier",
     "template": "Prompt",
@@ -31,7 +31,7 @@ _FIRST = ("classifier", "class_name")
 
 
 class NewRunScreen(FormScreen):
-    """Classifier and class first, then all else; what it will take below."""
+    """The form for new runs: classifier and class first, then all settings."""
 
     TITLE = "New runs"
     FIRST = (*_FIRST, "seeds", "preset")
@@ -72,25 +72,26 @@ class NewRunScreen(FormScreen):
             for row in form.rows:
                 if row.name in RunConfig.model_fields and row.name not in self.FIRST:
                     row.placeholder = self._default(row.name)
-            form.refresh()
+            form.update_rows()
 
     def configs(self, values: Mapping[str, str]) -> list[RunConfig]:
-        """The runs that the form describes. InputError names the field that is wrong."""
+        """Return the configurations of the form. Raise InputError with the refused field."""
         given: dict[str, object] = {}
         for name, value in values.items():
             if value and name not in ("seeds", "preset"):
                 given[name] = {"yes": True, "no": False}.get(value, value)
         count = values["seeds"] or "1"
         if not count.isdecimal() or not 1 <= int(count) <= 1000:
-            raise InputError(f"seeds: {count!r} is not from 1 to 1000")
+            raise InputError(
+                f"{count} is out of range: must be 1 to 1000", field="seeds", value=count
+            )
         try:
             return field_flags.configs(values["preset"], range(int(count)), given)
         except InputError as error:
-            # The command line's spelling back to the field's.
-            text = str(error)
             for name in RunConfig.model_fields:
-                if text.startswith(f"{field_flags.flag(name)}:"):
-                    raise InputError(f"{name}:{text[len(field_flags.flag(name)) + 1 :]}") from None
+                text = str(error).removeprefix(f"{field_flags.flag(name)}: ")
+                if text != str(error):
+                    raise InputError(text, field=name, value=values[name]) from None
             raise
 
     def load(self, wish: dict[str, str]) -> Checked:
@@ -110,27 +111,20 @@ class NewRunScreen(FormScreen):
                     **({"labels": wish["labels"]} if wish["labels"] else {}),
                 )  # fmt: skip
                 if not wish["classifier"].startswith("python:"):
-                    try:
-                        info = describe(probe)
-                    except InputError as error:
-                        raise InputError(f"classifier: {error}") from None
+                    info = describe(probe)
                     offers["class_name"] = info.labels
                     if wish["class_name"]:
-                        try:
-                            class_index(info.labels, wish["class_name"])
-                        except InputError as error:
-                            raise InputError(f"class_name: {error}") from None
+                        class_index(info.labels, wish["class_name"])
             configs = self.configs(wish)
             expected = estimate(configs[0])
         except InputError as error:
-            name, colon, _ = str(error).partition(":")
-            return Checked(str(error), True, name if colon else None, offers)
+            return Checked("", offers, error)
         count = len(configs)
         line = (
             f"{count} run{'s' if count > 1 else ''}, up to {duration(expected.total_seconds)} and "
-            f"{size(expected.peak_bytes)} each, by formula"
+            f"{size(expected.peak_bytes)} each (estimate)"
         )
-        return Checked(line, False, None, offers)
+        return Checked(line, offers)
 
     # Help
 
@@ -145,8 +139,10 @@ class NewRunScreen(FormScreen):
         if row.name in RunConfig.model_fields and row.name != "preset":
             return self.field_help(row.name, RunConfig.model_fields[row.name])
         if row.name == "seeds":
-            return Text("how many runs, each with another seed; words that several find are firm\n")
-        return Text("settings to start from; what you fill in goes before them\n")
+            return Text(
+                "number of runs, one per seed; words found by several seeds are more reliable\n"
+            )
+        return Text("the settings to start from; values that you fill in override them\n")
 
     def action_start(self) -> None:
         try:
@@ -161,5 +157,5 @@ class NewRunScreen(FormScreen):
             self.app.call_from_thread(self.leave_form)
             return f"{len(ids)} run{'s' if len(ids) > 1 else ''} queued"
 
-        self.host.inform("checking and queueing")
+        self.host.inform("checking the settings")
         self.do(start, group="start")
