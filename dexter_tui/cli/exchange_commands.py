@@ -86,9 +86,9 @@ def import_(
     is_bundle = not path.is_dir() or (path / bundle_writer.MANIFEST).exists()
     with Store.open(paths.home()) as store:
         if is_bundle:
-            result = bundle_reader.bring_in(store, path)
+            result = bundle_reader.import_bundle(store, path)
         else:
-            result = reference_folder.bring_in(store, path)
+            result = reference_folder.import_folder(store, path)
     if as_json:
         print(json.dumps({"added": result.added, "known": result.known}))
         return

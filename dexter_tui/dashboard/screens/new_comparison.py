@@ -1,4 +1,4 @@
-"""A form for a comparison: what `dexter-tui compare` can be told."""
+"""The form for a new comparison, with the settings of `dexter-tui compare`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,19 +19,19 @@ from dexter_tui.dashboard.screens.form_screen import (
 )
 from dexter_tui.dashboard.widgets.form import Form, Row
 
-# What is not a setting of `CompareSettings`, and what it is.
+# Help of the rows that are not in `CompareSettings`.
 _OWN = {
-    "classifiers": "two to eight classifiers, or studies by their ids, parted by commas",
-    "class_name": "a label or index, several parted by semicolons; of studies alone, theirs",
-    "baseline": "hold the others against this one",
-    "run_missing": "first search where a classifier has no finished study",
-    "seeds": "runs of such a search",
-    "preset": "settings of such a search; without it, those of the others",
+    "classifiers": "2 to 8 classifiers or ids of studies, separated by commas",
+    "class_name": "a label or index, or several separated by semicolons; optional for studies",
+    "baseline": "compare all others with this classifier, instead of each with each",
+    "run_missing": "start searches for classifiers without a finished study, before the comparison",
+    "seeds": "number of runs per search",
+    "preset": "settings of these searches; if empty, those of the other studies",
 }
 
 
 class NewComparisonScreen(FormScreen):
-    """Which classifiers, on what class, with what settings."""
+    """The form for a new comparison: classifiers, class and settings."""
 
     TITLE = "New comparison"
     FIRST = ("classifiers", "class_name", "run_missing", "concepts")
@@ -48,7 +48,7 @@ class NewComparisonScreen(FormScreen):
             setting_row("concepts", fields["concepts"]),
             Row("baseline", "baseline"),
             Row("", ""),
-            Row("", "Searches that are missing"),
+            Row("", "Missing searches"),
             Row("run_missing", "run missing", "", "no", ("", "yes", "no")),
             Row("seeds", "seeds", "", "3"),
             Row("preset", "preset", "", "", ("", *PRESETS)),
@@ -69,7 +69,7 @@ class NewComparisonScreen(FormScreen):
     def offers(self, row: Row) -> list[str]:
         if row.name not in ("classifiers", "class_name"):
             return super().offers(row)
-        # The last of several is completed; those that are there are not offered again.
+        # Complete the last entry; do not suggest entries that are already in the list.
         mark = "," if row.name == "classifiers" else ";"
         *before, last = [part.strip() for part in row.value.split(mark)]
         known = [one for one in self._offers.get(row.name, []) if one not in before]
@@ -95,11 +95,10 @@ class NewComparisonScreen(FormScreen):
         offers["baseline"] = [side.name for side in sides[0]]
         line = f"{len(sides[0])} classifiers"
         line += f", {len(sides)} classes" if len(sides) > 1 else ""
-        line += f"; {missing} runs first" if missing else ""
+        line += f"; {missing} missing runs first" if missing else ""
         return Checked(line, offers)
 
     def action_start(self) -> None:
-
         try:
             request = _request(self.query_one(Form).values())
         except InputError as error:
@@ -114,15 +113,15 @@ class NewComparisonScreen(FormScreen):
             found = operations.compare(self.host.home, request)
             self.app.call_from_thread(show, found.comparison_id)
             if found.run_ids:
-                return f"{len(found.run_ids)} runs first; then the comparison starts by itself"
-            return "the comparison is queued; it continues without this window"
+                return f"{len(found.run_ids)} runs queued; the comparison follows"
+            return "Comparison queued; it continues if you close this window"
 
-        self.host.inform("checking and starting")
+        self.host.inform("checking the settings")
         self.do(start, group="start")
 
 
 def _request(values: Mapping[str, str]) -> Request:
-    """Return the comparison that the form describes; raise InputError for a bad row."""
+    """Return the request of the form. Raise InputError with the refused row."""
     seeds = values["seeds"] or "3"
     if not seeds.isdecimal() or not 1 <= int(seeds) <= 1000:
         raise InputError(f"{seeds} is out of range: must be 1 to 1000", field="seeds", value=seeds)

@@ -1,4 +1,4 @@
-"""A form for new runs, made from `RunConfig` itself: its fields, types, checks and descriptions."""
+"""The form for new runs, made from the fields of `RunConfig`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,13 +13,13 @@ from dexter_tui.dashboard.screens.form_screen import Checked, FormScreen, as_tex
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.formatting import duration, size
 
-_SEEDS_NOTE = "so many runs"
+_SEEDS_NOTE = "number of runs"
 
 _FIRST = ("classifier", "class_name")
 
 
 class NewRunScreen(FormScreen):
-    """Classifier and class first, then all else; what it will take below."""
+    """The form for new runs: classifier and class first, then all settings."""
 
     TITLE = "New runs"
     FIRST = (*_FIRST, "seeds", "preset")
@@ -63,10 +63,10 @@ class NewRunScreen(FormScreen):
             for row in form.rows:
                 if row.name in RunConfig.model_fields and row.name not in self.FIRST:
                     row.placeholder = self._default(row.name)
-            form.refresh()
+            form.update_rows()
 
     def configs(self, values: Mapping[str, str]) -> list[RunConfig]:
-        """Return the configurations that the form describes; raise InputError for a bad field."""
+        """Return the configurations of the form. Raise InputError with the refused field."""
         given: dict[str, object] = {}
         for name, value in values.items():
             if value and name not in ("seeds", "preset"):
@@ -106,7 +106,7 @@ class NewRunScreen(FormScreen):
         count = len(configs)
         line = (
             f"{count} run{'s' if count > 1 else ''}, up to {duration(expected.total_seconds)} and "
-            f"{size(expected.peak_bytes)} each, by formula"
+            f"{size(expected.peak_bytes)} each (estimate)"
         )
         return Checked(line, offers)
 
@@ -123,8 +123,10 @@ class NewRunScreen(FormScreen):
         if row.name in RunConfig.model_fields and row.name != "preset":
             return self.field_help(row.name, RunConfig.model_fields[row.name])
         if row.name == "seeds":
-            return Text("how many runs, each with another seed; words that several find are firm\n")
-        return Text("settings to start from; what you fill in goes before them\n")
+            return Text(
+                "number of runs, one per seed; words found by several seeds are more reliable\n"
+            )
+        return Text("the settings to start from; values that you fill in override them\n")
 
     def action_start(self) -> None:
         try:
@@ -139,5 +141,5 @@ class NewRunScreen(FormScreen):
             self.app.call_from_thread(self.leave_form)
             return f"{len(ids)} run{'s' if len(ids) > 1 else ''} queued"
 
-        self.host.inform("checking and queueing")
+        self.host.inform("checking the settings")
         self.do(start, group="start")
