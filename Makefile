@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full calibration gpu-check bench-store chaos chaos-jobs help
+.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening calibration gpu-check bench-store chaos chaos-jobs help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -59,6 +59,9 @@ bench-bias-full: setup ## the same on the whole fleet, then beside --preset refe
 	$(BIN)/python -m benchmarks.bias --full
 	$(BIN)/python -m benchmarks.presets
 
+bench-screening: setup ## how often a screening's findings are true: both fleets, A/A tests, CPU seconds
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.screening
+
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration
 
@@ -87,14 +90,13 @@ screens: setup ## the text of every screen (tests/screens) and docs/keys.md
 	PYTHONPATH=tests/support $(BIN)/python tests/dexter_tui/dashboard/test_app_screens.py
 	$(BIN)/python -m dexter_tui.dashboard.actions > docs/keys.md
 
-pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its own (15 minutes)
+pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its own (10 minutes)
 	@folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && export DEXTER_HOME=$$folder/home && \
 	for name in biased balanced; do \
 		study=$$($(DEMO_RUN) --classifier lab:birds-$$name) && \
 		$(BIN)/dexter-tui report $$study || exit 1; \
 	done && \
-	$(BIN)/dexter-tui compare lab:birds-biased lab:birds-balanced lab:birds-opposite \
-		--class waterbird --run-missing && \
+	$(BIN)/dexter-tui compare lab:birds-biased lab:birds-balanced --class waterbird --pairs 32 && \
 	$(BIN)/python docs/make_pictures.py
 
 gpu-check: setup ## self-test for a machine with CUDA

@@ -286,7 +286,7 @@ def gated_fleet(tasks: Sequence[Task]) -> dict[str, Any]:
         truth = gated.exact_effects(task.name, gates)
         screening = task.screening(GATED_PICTURES, task.rounds[GATED_PICTURES])
         requests = [cell.request for cell in screening.cells()]
-        kept = task.answers.read(screening._detector_key(), requests)
+        kept = task.answers.read(screening.detector_key, requests)
         features = torch.from_numpy(np.stack([kept[r] for r in requests]))
         members = []
         for gate in gates:
@@ -294,7 +294,7 @@ def gated_fleet(tasks: Sequence[Task]) -> dict[str, Any]:
                 logits = gated.Gated(gate).logits(features).double()
             one = Member(gate.name, gate.name, _nobody)
             odds = (logits[:, 0] - logits[:, 1]).float().numpy()[:, None]
-            task.answers.keep(screening._key(one), requests, odds)
+            task.answers.keep(screening.key(one), requests, odds)
             members.append(one)
         # The budget is what was drawn: a screening that stopped early is not continued.
         screening.settings = Settings(pictures=len(requests))

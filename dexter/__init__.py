@@ -13,11 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dexter.classifiers import load_classifier
+    from dexter.classifiers import ClassifierOptions, load_classifier
     from dexter.classifiers.reference import build_classifier_and_transforms
     from dexter.config import PRESETS, RunConfig
     from dexter.errors import InputError
     from dexter.generation.generator import load_generator
+    from dexter.generation.options import GeneratorOptions
     from dexter.reference import DEXTER
     from dexter.search.prompt import load_masked_lm
     from dexter.search.score import activation_score, draw_frames
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DEXTER",
     "PRESETS",
+    "ClassifierOptions",
+    "GeneratorOptions",
     "InputError",
     "RunConfig",
     "activation_score",
@@ -39,6 +42,8 @@ _HOME = {
     "DEXTER": "dexter.reference",
     "build_classifier_and_transforms": "dexter.classifiers.reference",
     "PRESETS": "dexter.config",
+    "ClassifierOptions": "dexter.classifiers",
+    "GeneratorOptions": "dexter.generation.options",
     "InputError": "dexter.errors",
     "RunConfig": "dexter.config",
     "activation_score": "dexter.search.score",

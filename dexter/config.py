@@ -1,20 +1,26 @@
-"""RunConfig: all that one run can be told, validated, with presets.
+"""RunConfig: the settings of one run, validated, with presets.
 
 A flat model: command-line flags, forms and the stored record are made from its fields. Each
-description states what the field is, its unit and range, and where its value comes from.
-"paper" is arXiv 2510.14741; "measured" is ``dexter.lab``'s benchmark on the embedded lab.
+description states what the field is, its unit, and where its value comes from; ranges and defaults
+are added where it is shown. "paper" is arXiv 2510.14741, "reference code" its public code; the
+values chosen here were measured by ``dexter.lab``'s benchmark on the embedded lab.
+
+Each field has a group and marks, from which lists of fields are derived: see `fields_of`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 import re
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dexter.errors import InputError
+from dexter.errors import InputError, refusal
 from dexter.generator_presets import expand
 from dexter.reference_options import translate
 
@@ -26,371 +32,428 @@ TEMPLATES = {
 }
 
 Checkpointing = Literal["none", "unet", "all"]
-"""Which networks' activations are computed again in the backward pass."""
+"""The networks whose activations are recomputed in the backward pass."""
 
-# What a run is told about the machine, or about its own record: it does not define the study.
-_NOT_STUDY = {
-    "preset",
-    "seed",
-    "device",
-    "dtype",
-    "compile",
-    "micro_batch",
-    "gradient_checkpointing",
-    "preview_every",
-    "trust_pickle",
-}
+Group = Literal[
+    "run",
+    "classifier",
+    "class",
+    "prompt",
+    "masked LM",
+    "sampling",
+    "generator",
+    "gradient",
+    "objective",
+    "loop",
+    "results",
+    "machine",
+]
+"""The groups of fields. A loader reads every field of its group: "classifier", "masked LM" or
+"generator", and "machine"."""
+
+_Options = TypeVar("_Options")
+
+
+def _group(name: Group) -> Callable[..., Any]:
+    """Return pydantic's `Field` for the fields of a group.
+
+    It also takes marks, see `fields_of`, and ``unset``: what a value of None stands for.
+    """
+
+    def field(
+        *,
+        study: bool = True,
+        model: bool = False,
+        picture: bool = False,
+        unset: str | None = None,
+        **options: Any,
+    ) -> Any:
+        marks = {"study": study, "model": model, "picture": picture}
+        return Field(json_schema_extra={"group": name, "unset": unset, **marks}, **options)
+
+    return field
+
+
+_run = _group("run")
+_classifier = _group("classifier")
+_class = _group("class")
+_prompt = _group("prompt")
+_masked_lm = _group("masked LM")
+_sampling = _group("sampling")
+_generator = _group("generator")
+_gradient = _group("gradient")
+_objective = _group("objective")
+_loop = _group("loop")
+_results = _group("results")
+_machine = _group("machine")
 
 
 class RunConfig(BaseModel):
     """One run: a classifier, a class, a seed, and how the words are searched.
 
     The defaults are the preset ``default``. ``RunConfig(...)`` raises pydantic's
-    ValidationError; ``RunConfig.from_preset`` raises InputError with one line for a user.
+    ValidationError; ``RunConfig.from_preset`` raises InputError for a user.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    preset: str = Field(
+    preset: str = _run(
+        study=False,
         default="default",
-        description="name of the preset that the other values started from: "
-        "quick, default, paper or reference",
+        description="preset to start from: quick, default, paper or reference",
+    )
+    seed: int = _run(
+        study=False,
+        default=0,
+        ge=0,
+        lt=1000,
+        description="seed of the soft prompt, the sampled words and the noise of the search",
     )
 
-    # what
-    classifier: str = Field(
+    classifier: str = _classifier(
         min_length=1,
         description="classifier to explain: lab:NAME, hf:FOLDER_OR_ID, torchvision:NAME, "
         "timm:NAME, checkpoint:FILE or python:PATH.py:FACTORY",
     )
-    class_name: str = Field(
+    class_name: str = _class(
         min_length=1,
-        description="class to explain: a label of the classifier (case does not matter) or its "
-        "index, from 0",
+        description="class to explain: a label of the classifier (in any case) or its index, "
+        "from 0",
     )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        lt=1000,
-        description="seed of the run: soft prompt, sampled words and search noise; 0 to 999",
-    )
-    labels: str | None = Field(
+    labels: str | None = _classifier(
         default=None,
-        description="file with one label a line, for a classifier that carries none, or imagenet, "
-        "waterbirds, celeba or fairface",
+        description="labels for a classifier that has none: a file with one label per line, or "
+        "imagenet, waterbirds, celeba or fairface",
     )
-    arch: str | None = Field(
+    arch: str | None = _classifier(
         default=None,
         description="network of a checkpoint: a torchvision or timm model such as resnet50, or "
         "python:PATH.py:FACTORY",
     )
-    normalization: Literal["imagenet", "half", "none"] | None = Field(
+    normalization: Literal["imagenet", "half", "none"] | None = _classifier(
         default=None,
+        unset="those in the file, else ImageNet's",
         description="mean and deviation of a checkpoint's pictures: ImageNet's, 0.5 and 0.5, or "
-        "none; without it, the file's own, else ImageNet's",
+        "none",
     )
-    trust_pickle: bool = Field(
+    classifier_input: Literal["trained", "reference"] = _classifier(
+        default="trained",
+        description="scaling of pictures for the classifier: as in its training (smooth, centre "
+        "crop), or without smoothing and crop (reference code)",
+    )
+    trust_pickle: bool = _classifier(
+        study=False,
         default=False,
-        description="load weights stored as a Python pickle, which can run any code: only for "
+        description="load weights stored as a Python pickle, which can run any code; only for "
         "files that you trust",
     )
 
-    # prompt
-    template: str = Field(
+    template: str = _prompt(
         default="single",
-        description="'single' (one mask), 'multi' (six masks, as the paper) or a text with 1 to 8 "
-        "[MASK]; words around them anchor the picture",
+        description="prompt template: 'single' (1 mask), 'multi' (6 masks, paper) or a text with "
+        "1 to 8 [MASK]",
     )
-    suffix: str = Field(
+    suffix: str = _prompt(
         default="",
-        description="text put behind the prompt for the generator alone, such as ', photo'; "
-        "the masked LM does not see it",
+        description="text appended to the prompt for the generator only, such as ', photo'",
     )
-    words: tuple[str, ...] | None = Field(
+    words: tuple[str, ...] | None = _prompt(
         default=None,
-        description="candidate words for the masks; without it, every whole word that masked LM "
-        "and generator share",
+        unset="see vocabulary",
+        description="candidate words for the masks",
     )
-    exclude_words: tuple[str, ...] = Field(
+    exclude_words: tuple[str, ...] = _prompt(
         default=(),
-        description="words that the masks may not take, nor their singular or plural",
+        description="words to keep out of the masks, singular and plural",
     )
-    exclude_class_name: bool = Field(
+    exclude_class_name: bool = _prompt(
         default=False,
-        description="keep the words of the class name, singular and plural, out of the masks",
+        description="keep the words of the class name out of the masks, singular and plural",
     )
-    vocabulary: Literal["shared", "masked-lm"] = Field(
+    vocabulary: Literal["shared", "masked-lm"] = _prompt(
         default="shared",
-        description="candidates without a list of words: whole words that masked LM and generator "
-        "share, or every token of the masked LM, where those that the generator does not know "
-        "are a zero vector to it (reference code)",
+        description="candidates where no words are given: whole words that masked LM and "
+        "generator share, or every token of the masked LM (reference code; a token unknown to the "
+        "generator is a zero vector)",
     )
-    masked_lm: str = Field(
+    masked_lm: str = _masked_lm(
+        model=True,
         default="lab",
         min_length=1,
-        description="masked language model: 'lab', or a Hugging Face folder or id "
+        description="masked language model: 'lab', or a Hugging Face folder or hub id "
         "(paper: bert-base-uncased)",
     )
-    soft_tokens: int = Field(
+    soft_tokens: int = _prompt(
         default=4,
         ge=1,
         le=64,
-        description="vectors in the soft prompt; 1 to 64 (paper: 1 with BERT-base; the lab's "
-        "small masked LM needs 4, measured)",
+        description="vectors in the soft prompt (paper: 1; the lab's small masked LM needs 4, "
+        "measured)",
     )
-    masked_lm_input: Literal["once", "twice"] = Field(
+    masked_lm_input: Literal["once", "twice"] = _prompt(
         default="once",
-        description="soft prompt behind the masked LM's start token and the template embedded "
-        "once, or soft prompt in front and the template through the embedding block twice "
-        "(reference code)",
+        description="input of the masked LM: start token, soft prompt, template embedded once; or "
+        "soft prompt first and the template embedded twice (reference code)",
     )
 
-    # sampling
-    temperature: float = Field(
+    temperature: float = _sampling(
         default=1.0,
         gt=0,
         le=100,
         description="temperature of the Gumbel-softmax relaxation at the first step (paper: 1)",
     )
-    temperature_end: float = Field(
+    temperature_end: float = _sampling(
         default=1.0,
         gt=0,
         le=100,
-        description="the same at the last step; in between it changes by an equal factor a step",
+        description="temperature at the last step; it changes by the same factor each step",
+    )
+    noise: Literal["fresh", "stream"] = _sampling(
+        default="fresh",
+        description="noise of the search: a seed of its own for each picture, or at each step the "
+        "latents of seed 0 with scheduler noise from the run's random stream (reference code)",
+    )
+    batch: int = _sampling(
+        default=8,
+        ge=1,
+        le=256,
+        description="prompts sampled per step, one picture each (paper: 1)",
+    )
+    explore: float = _sampling(
+        default=0.5,
+        ge=0,
+        le=0.9,
+        description="share of prompts per step with words not sampled from the soft prompt: the "
+        "least tried, and promising ones by Thompson sampling (paper: 0)",
     )
 
-    # generator
-    generator: str = Field(
+    generator: str = _generator(
+        model=True,
         default="lab",
         min_length=1,
         description="text-to-image pipeline: 'lab'; sd14-lcm (paper), sd15-lcm, sd-turbo or "
-        "sdxl-turbo with their right settings; or a diffusers folder or hub id with CLIP text "
-        "encoders",
+        "sdxl-turbo with their settings; or a diffusers folder or hub id with CLIP text encoders",
     )
-    lora: str | None = Field(
-        default=None, description="LoRA file, folder or hub id to fuse into the generator"
-    )
-    decoder: str | None = Field(
+    lora: str | None = _generator(
+        model=True,
         default=None,
-        description="folder or hub id of a small decoder (AutoencoderTiny, as TAESD) for the "
-        "pictures of the search; score and frames are drawn with the generator's own",
+        description="LoRA to fuse into the generator: a file, folder or hub id",
     )
-    safety_checker: bool = Field(
+    decoder: str | None = _generator(
+        model=True,
+        default=None,
+        description="small decoder for pictures of the search (AutoencoderTiny, such as TAESD): a "
+        "folder or hub id; score and frames use the generator's own",
+    )
+    safety_checker: bool = _generator(
         default=True,
-        description="keep no picture that the generator's own safety checker flags, where it has "
-        "one",
+        description="keep no picture that the generator's own safety checker flags",
     )
-    scheduler: str | None = Field(
+    scheduler: str | None = _generator(
+        picture=True,
         default=None,
-        description="diffusers scheduler class such as LCMScheduler, instead of the generator's",
+        unset="the generator's",
+        description="diffusers scheduler, such as LCM or Euler",
     )
-    diffusion_steps: int = Field(
-        default=4, ge=1, le=1000, description="denoising steps a picture (paper: 4, with LCM)"
+    diffusion_steps: int = _generator(
+        picture=True,
+        default=4,
+        ge=1,
+        le=1000,
+        description="denoising steps per picture (paper: 4, with LCM)",
     )
-    guidance: float = Field(
+    guidance: float = _generator(
+        picture=True,
         default=1.0,
         ge=0,
         le=50,
-        description="classifier-free guidance scale; at 1 the unconditional half is left out "
-        "(paper: 1)",
+        description="classifier-free guidance scale; no guidance at 1 or less (paper: 1)",
     )
-    padding: Literal["tokens", "repeat"] = Field(
-        default="tokens",
-        description="what fills up a prompt in the search: the tokenizer's padding, as in every "
-        "other picture, or the end token's state repeated (reference code)",
-    )
-    noise: Literal["fresh", "stream"] = Field(
-        default="fresh",
-        description="noise of the search: every picture its own seed, or every step the latents "
-        "of seed 0 and scheduler noise from the run's random stream (reference code)",
-    )
-    image_size: int | None = Field(
+    image_size: int | None = _generator(
+        picture=True,
         default=None,
         ge=8,
         le=4096,
-        description="side of the pictures in pixels; without it, the generator's own size",
+        unset="the generator's",
+        description="side of the pictures, in pixels",
     )
-    backprop_steps: int | None = Field(
-        default=None,
-        ge=1,
-        description="backpropagate through the last so many denoising steps; without it, all "
-        "(paper: all)",
-    )
-    latent_gradient: bool = Field(
-        default=True,
-        description="backpropagate through the latents that the UNet reads; without it, only "
-        "through what each step is conditioned on (reference code)",
-    )
-    gradient_checkpointing: Checkpointing | None = Field(
-        default=None,
-        description="compute activations again in the backward pass, of the UNet or of all: less "
-        "memory, a quarter to a half more time; without it, chosen by the memory estimate",
+    padding: Literal["tokens", "repeat"] = _generator(
+        picture=True,
+        default="tokens",
+        description="padding of prompts in the search: the tokenizer's, or the end token's state "
+        "repeated (reference code)",
     )
 
-    # gradient
-    straight_through: float = Field(
+    straight_through: float = _gradient(
         default=0.2,
         ge=0,
         le=1000,
         description="weight of the straight-through Gumbel-softmax gradient (paper: 1)",
     )
-    score_function: float = Field(
+    score_function: float = _gradient(
         default=1.0,
         ge=0,
         le=1000,
         description="weight of the score-function gradient, REINFORCE with a running baseline "
         "(paper: 0)",
     )
-    batch: int = Field(
-        default=8,
-        ge=1,
-        le=256,
-        description="prompts sampled a step, each with its own picture (paper: 1)",
-    )
-    explore: float = Field(
-        default=0.5,
-        ge=0,
-        le=0.9,
-        description="share of a step's prompts whose words are not drawn from the soft prompt's "
-        "distribution: words tried least, and words that may be best by Thompson sampling of what "
-        "they did so far (paper: 0)",
-    )
-    n_grad: int | None = Field(
+    n_grad: int | None = _gradient(
         default=None,
         ge=0,
-        description="how many of the batch are backpropagated for straight-through; without it, "
-        "an eighth, or all if there is no score function",
+        unset="an eighth of the batch, or all without a score function",
+        description="prompts per step backpropagated for straight-through",
     )
-    micro_batch: int | None = Field(
+    backprop_steps: int | None = _gradient(
         default=None,
         ge=1,
-        description="pictures computed at a time; without it, chosen by the memory estimate",
+        unset="all, as the paper",
+        description="last denoising steps to backpropagate through",
+    )
+    latent_gradient: bool = _gradient(
+        default=True,
+        description="backpropagate through the latents that the UNet reads, not only through its "
+        "conditioning (reference code: no)",
+    )
+    gradient_checkpointing: Checkpointing | None = _gradient(
+        study=False,
+        default=None,
+        unset="by the memory estimate",
+        description="networks to recompute in the backward pass: less memory, 25% to 50% more time",
+    )
+    micro_batch: int | None = _gradient(
+        study=False,
+        default=None,
+        ge=1,
+        unset="by the memory estimate",
+        description="pictures computed at a time",
     )
 
-    # objective
-    class_loss: Literal["log-odds", "cross-entropy", "bounded"] = Field(
+    class_loss: Literal["log-odds", "cross-entropy", "bounded"] = _objective(
         default="log-odds",
-        description="log-odds (-log(p / (1 - p)), which tells pictures apart however sure the "
-        "classifier is), cross-entropy (-log p, paper) or bounded (1 - p) of the target class",
+        description="loss of the target class: -log(p / (1 - p)), which still separates pictures "
+        "when p is near 1; -log p (paper); or 1 - p",
     )
-    class_weight: float = Field(
+    class_weight: float = _objective(
         default=1.0, ge=0, le=1000, description="weight of the class loss (paper: 1)"
     )
-    feature_weight: float = Field(
+    feature_weight: float = _objective(
         default=1.0,
         ge=0,
         le=1000,
-        description="weight of each feature loss, minus the mean of one penultimate unit "
+        description="weight of each feature loss, minus the mean activation of a penultimate unit "
         "(paper: 1)",
     )
-    masked_lm_weight: float = Field(
+    masked_lm_weight: float = _objective(
         default=0.5,
         ge=0,
         le=1000,
-        description="weight of the masked-LM loss towards the pseudo-targets (paper, Eq. 4: 1)",
+        description="weight of the masked-LM loss on the pseudo-targets (paper, Eq. 4: 1)",
     )
-    masked_lm_loss: Literal["masks", "sentence"] = Field(
+    masked_lm_loss: Literal["masks", "sentence"] = _objective(
         default="masks",
-        description="masked-LM loss: summed over the masks that have a target (paper, Eq. 4), or "
-        "the mean over all tokens of the sentence (reference code)",
+        description="masked-LM loss: sum over the masks that have a target (paper, Eq. 4), or "
+        "mean over all tokens of the sentence (reference code)",
     )
-    features: tuple[int, ...] | None = Field(
+    features: tuple[int, ...] | None = _objective(
         default=None,
-        description="penultimate units to raise; without it, the n_features with the largest "
-        "weight to the class",
+        unset="the n_features with the largest weight to the class",
+        description="penultimate units to raise",
     )
-    n_features: int = Field(
+    n_features: int = _objective(
         default=0,
         ge=0,
         le=1000,
-        description="how many units to raise, by their weight to the class (paper: 5 with six "
+        description="number of units to raise, by their weight to the class (paper: 5 with 6 "
         "masks)",
     )
-    pseudo_target: Literal["slot", "tuple", "reference", "none"] = Field(
+    pseudo_target: Literal["slot", "tuple", "reference", "none"] = _objective(
         default="tuple",
-        description="what the masked LM is taught: per slot the word with the best mean loss "
-        "(paper, Eq. 5), the best tuple of words by its shrunk running mean (measured), the "
-        "reference code's rule from words drawn at random, or nothing",
+        description="target of the masked LM: the word with the best mean loss per slot (paper, "
+        "Eq. 5), the tuple of words with the best shrunk running mean (measured), the reference "
+        "code's rule, or none",
     )
 
-    # loop
-    steps: int = Field(
-        default=150, ge=1, le=100_000, description="step limit (paper: 1000 to 5000)"
+    steps: int = _loop(
+        default=150, ge=1, le=100_000, description="maximum number of steps (paper: 1000 to 5000)"
     )
-    learning_rate: float = Field(
+    learning_rate: float = _loop(
         default=0.1, gt=0, le=10, description="AdamW's learning rate (paper: 0.1)"
     )
-    adam_epsilon: float = Field(
+    adam_epsilon: float = _loop(
         default=1e-8, gt=0, le=1, description="AdamW's epsilon (reference code: 1e-4)"
     )
-    weight_decay: float = Field(
+    weight_decay: float = _loop(
         default=0.0, ge=0, le=1, description="AdamW's weight decay (reference code: 0.01)"
     )
-    stop: Literal["stable", "hits", "consecutive", "none"] = Field(
+    stop: Literal["stable", "hits", "consecutive", "none"] = _loop(
         default="stable",
-        description="end before the step limit when the best words are stable, or when enough "
-        "pictures were classified as the target (paper), or enough first pictures of "
-        "consecutive steps (reference code), or never",
+        description="end early when the best words are stable, after stop_hits pictures of the "
+        "class (paper), after stop_hits steps in a row whose first picture is (reference code), or "
+        "never",
     )
-    stop_hits: int = Field(
+    stop_hits: int = _loop(
         default=50,
         ge=1,
         description="pictures classified as the target that end a run (paper: 50; reference "
         "code: 3 in a row)",
     )
-    stable_steps: int = Field(
+    stable_steps: int = _loop(
         default=20,
         ge=1,
-        description="steps for which the best words must stay the same before a run ends",
+        description="steps without a change of the best words before a run ends as stable",
     )
-    stable_entropy: float = Field(
+    stable_entropy: float = _loop(
         default=0.5,
         ge=0,
-        description="entropy, nats, mean of the slots, under which a run may end as stable",
+        description="mean entropy of the slots, in nats, below which a run may end as stable",
     )
 
-    # results
-    frames: int = Field(
+    frames: int = _results(
         default=50,
         ge=1,
-        description="pictures of the final prompt wanted that are classified as the target",
+        description="frames to collect: pictures of the final prompt classified as the target",
     )
-    frame_tries: int = Field(
-        default=200, ge=1, description="pictures drawn at most to find these frames"
+    frame_tries: int = _results(
+        default=200, ge=1, description="maximum number of pictures drawn for the frames"
     )
-    score_images: int = Field(
-        default=100, ge=1, description="fresh pictures of the activation score (paper: 100)"
+    score_images: int = _results(
+        default=100,
+        ge=1,
+        description="fresh pictures drawn for the activation score (paper: 100)",
     )
-    preview_every: int = Field(
-        default=10, ge=1, description="steps between the pictures that are kept of the search"
+    preview_every: int = _results(
+        study=False,
+        default=10,
+        ge=1,
+        description="steps between the pictures of the search that are kept",
     )
 
-    classifier_input: Literal["trained", "reference"] = Field(
-        default="trained",
-        description="pictures to the classifier as it was trained (smooth scaling, centre crop), "
-        "or scaled without smoothing and not cropped (reference code)",
-    )
-
-    # machine
-    device: str = Field(
+    device: str = _machine(
+        study=False,
         default="auto",
-        description="auto (the freest CUDA device, else the CPU), cpu, cuda or cuda:N",
+        description="auto (the CUDA device with the most free memory, else the CPU), cpu, cuda or "
+        "cuda:N",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["float32", "bfloat16", "float16"] = _machine(
+        study=False,
+        picture=True,
         default="float32",
         description="number format of generator and classifier; the soft prompt is always float32",
     )
-    compile: bool = Field(
+    compile: bool = _machine(
+        study=False,
         default=False,
-        description="compile UNet and decoder (torch.compile): minutes at the start, for faster "
-        "steps of a large generator on a GPU",
+        description="compile UNet and decoder (torch.compile): minutes at the start, faster steps "
+        "of a large generator on a GPU",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _expand_generator(cls, values: object) -> object:
-        """Write out what the name of a generator stands for, so that the record is complete;
-        and the reference code's names of options, where those are used."""
+        """Write out a generator's name, and translate the reference code's names of options.
+
+        The stored record is then complete without them.
+        """
         if not isinstance(values, dict):
             return values
         if "class_to_activate" in values:
@@ -410,7 +473,7 @@ class RunConfig(BaseModel):
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
     def _name_checkpointing(cls, value: object) -> object:
-        """A run that was recorded when it was all or none says true or false."""
+        """Accept true and false, which the records of early runs hold."""
         return {True: "all", False: "none"}[value] if isinstance(value, bool) else value
 
     @field_validator("template")
@@ -419,41 +482,50 @@ class RunConfig(BaseModel):
         text = TEMPLATES.get(value, value)
         masks = text.count(MASK)
         if not 1 <= masks <= MAX_MASKS:
-            raise ValueError(
-                f"{value!r} has {masks} {MASK}; give 'single', 'multi' or a text with 1 to "
-                f"{MAX_MASKS} {MASK}"
+            raise InputError(
+                f"{value!r} has {masks} {MASK}",
+                value=value,
+                remedy=f"pass 'single', 'multi' or a text with 1 to {MAX_MASKS} {MASK}",
             )
         if re.search(r"[\w\]]\[MASK\]|\[MASK\]\w", text):
-            raise ValueError(f"{value!r}: a {MASK} must be a word of its own; put spaces around it")
+            raise InputError(
+                f"{value!r} has a {MASK} that is not a separate word",
+                value=value,
+                remedy=f"put a space on both sides of each {MASK}",
+            )
         return value
 
     @field_validator("suffix")
     @classmethod
     def _check_suffix(cls, value: str) -> str:
         if MASK in value:
-            raise ValueError(f"{value!r} has a {MASK}; masks belong into the template")
+            raise InputError(
+                f"{value!r} has a {MASK}", value=value, remedy="put masks into the template"
+            )
         return value
 
     @field_validator("device")
     @classmethod
     def _check_device(cls, value: str) -> str:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-            raise ValueError(f"{value!r} is unknown; give auto, cpu, cuda or cuda:N")
+            raise InputError(
+                f"{value!r} is unknown", value=value, remedy="choose auto, cpu, cuda or cuda:N"
+            )
         return value
 
     @field_validator("words")
     @classmethod
     def _check_words(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value is not None and not value:
-            raise ValueError("the list is empty; give at least one candidate word or leave it out")
+            raise InputError(
+                "the list is empty", value=value, remedy="list at least 1 word, or omit it"
+            )
         return value
 
     @model_validator(mode="after")
     def _check_together(self) -> RunConfig:
         """Refuse values that contradict each other."""
-        problem = _contradiction(self)
-        if problem:
-            raise ValueError(problem)
+        _refuse_contradictions(self)
         return self
 
     @property
@@ -468,10 +540,10 @@ class RunConfig(BaseModel):
 
     @property
     def grad_prompts(self) -> int:
-        """How many prompts of a batch are backpropagated through the generator.
+        """Number of prompts of a batch that are backpropagated through the generator.
 
-        Without a score function those not backpropagated would be of little use. With one, an
-        eighth carries straight-through's small share, at a third of the cost of all.
+        Without a score function the other prompts would be of little use. With one, an eighth
+        carries straight-through's small share, at a third of the cost of all.
         """
         if self.straight_through == 0:
             return 0
@@ -482,99 +554,150 @@ class RunConfig(BaseModel):
 
     @property
     def explored_prompts(self) -> int:
-        """How many prompts of a batch are chosen by what words did so far."""
+        """Number of prompts of a batch whose words are chosen by what words did so far."""
         return int(self.explore * self.batch)
 
     def study_settings(self) -> dict[str, Any]:
-        """All that defines a study, JSON-able: two runs with equal settings differ by seed only."""
-        return self.model_dump(mode="json", exclude=_NOT_STUDY)
+        """Return what defines a study, JSON-able: runs with equal settings differ by seed only."""
+        return self.model_dump(mode="json", exclude=set(fields_of(study=False)))
+
+    def options(self, kind: Callable[..., _Options], **others: object) -> _Options:
+        """Return a loader's options: those named as a field take its value, the rest `others`.
+
+        Args:
+            kind: A dataclass, such as `dexter.classifiers.ClassifierOptions`.
+            others: Options that are no fields, or replace one ("cuda:1" for ``device`` "auto").
+        """
+        names = {field.name for field in dataclasses.fields(cast(Any, kind))}
+        own = {name: getattr(self, name) for name in names & RunConfig.model_fields.keys()}
+        return kind(**(own | others))
 
     @classmethod
     def from_preset(cls, name: str = "default", **overrides: object) -> RunConfig:
-        """The preset ``name`` with some fields replaced.
+        """Return the preset `name` with some fields replaced.
 
-        Raises InputError, one line that names the field, for an unknown preset or field, a value
-        out of range, or values that contradict each other.
+        Raises InputError for an unknown preset or field, a value out of range, or values that
+        contradict each other.
         """
         if name not in PRESETS:
-            raise InputError(f"preset: {name!r} is unknown; choose from {', '.join(PRESETS)}")
+            raise _unknown_preset(name)
         for field in overrides:
             if field not in cls.model_fields:
                 near = difflib.get_close_matches(field, cls.model_fields, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise InputError(f"{field}: there is no such setting{hint}")
+                hint = f"did you mean {near[0]!r}?" if near else None
+                raise InputError("unknown setting", field=field, remedy=hint)
         try:
             return cls.model_validate({**PRESETS[name], **overrides, "preset": name})
         except ValidationError as error:
-            raise InputError(_one_line(error)) from None
+            raise refusal(error) from None
 
 
-def _contradiction(config: RunConfig) -> str | None:
-    """What is contradictory in ``config``, as a line that names the fields, or None."""
+def _marks(name: str) -> dict[str, Any]:
+    return cast(dict[str, Any], RunConfig.model_fields[name].json_schema_extra)
+
+
+@cache
+def fields_of(*groups: Group, **marks: bool) -> tuple[str, ...]:
+    """Return the names of RunConfig's fields in some groups (in all, by default), in order.
+
+    Args:
+        groups: See `Group`.
+        marks: Only the fields with these marks. ``study``: part of what defines a study.
+            ``model``: names a model, by folder or hub id. ``picture``: changes the picture that
+            a generator with the same weights draws for a prompt and a seed.
+    """
+    return tuple(
+        name
+        for name in RunConfig.model_fields
+        if not groups or group_of(name) in groups
+        if all(_marks(name)[mark] == value for mark, value in marks.items())
+    )
+
+
+def group_of(field: str) -> Group:
+    """Return the group of a field of RunConfig."""
+    return cast(Group, _marks(field)["group"])
+
+
+def _unknown_preset(name: str) -> InputError:
+    return InputError(
+        f"{name!r} is unknown",
+        field="preset",
+        value=name,
+        remedy=f"choose from {', '.join(PRESETS)}",
+    )
+
+
+def _refuse_contradictions(config: RunConfig) -> None:
+    """Raise InputError for the first contradiction between values, at the field to change."""
     c = config
+
+    def refuse(field: str, problem: str, remedy: str | None = None) -> InputError:
+        return InputError(problem, field=field, value=getattr(c, field), remedy=remedy)
+
     if c.preset not in PRESETS:
-        return f"preset: {c.preset!r} is unknown; choose from {', '.join(PRESETS)}"
+        raise _unknown_preset(c.preset)
     if c.straight_through == 0 and c.score_function == 0:
-        return "straight_through and score_function are both 0: no gradient; raise one of them"
+        raise refuse(
+            "straight_through", "0 with score_function 0 leaves no gradient", "raise one of them"
+        )
     if c.n_grad is not None and c.n_grad > c.batch:
-        return f"n_grad: {c.n_grad} is more than batch, {c.batch}"
+        raise refuse("n_grad", f"{c.n_grad} is more than batch, {c.batch}")
     if c.n_grad is not None and c.n_grad > c.batch - c.explored_prompts:
-        return (
-            f"n_grad: {c.n_grad}, but explore {c.explore:g} leaves only "
-            f"{c.batch - c.explored_prompts} of {c.batch} prompts to backpropagate"
+        raise refuse(
+            "n_grad",
+            f"{c.n_grad}, but explore {c.explore:g} leaves only "
+            f"{c.batch - c.explored_prompts} of {c.batch} prompts to backpropagate",
         )
     if c.n_grad is not None and (c.n_grad == 0) != (c.straight_through == 0):
-        return (
-            f"n_grad: {c.n_grad} contradicts straight_through {c.straight_through:g}; "
-            "both must be 0 or neither"
+        raise refuse(
+            "n_grad",
+            f"{c.n_grad} contradicts straight_through {c.straight_through:g}",
+            "set both to 0 or neither",
         )
     if c.micro_batch is not None and c.micro_batch > c.batch:
-        return f"micro_batch: {c.micro_batch} is more than batch, {c.batch}"
+        raise refuse("micro_batch", f"{c.micro_batch} is more than batch, {c.batch}")
     if c.backprop_steps is not None and c.backprop_steps > c.diffusion_steps:
-        return (
-            f"backprop_steps: {c.backprop_steps} is more than diffusion_steps, {c.diffusion_steps}"
+        raise refuse(
+            "backprop_steps",
+            f"{c.backprop_steps} is more than diffusion_steps, {c.diffusion_steps}",
         )
     if c.features is not None and c.n_features not in (0, len(c.features)):
-        return f"n_features: {c.n_features}, but features names {len(c.features)}; leave one out"
+        raise refuse(
+            "n_features", f"{c.n_features}, but features lists {len(c.features)}", "omit one"
+        )
     has_features = bool(c.features) or c.n_features > 0
     if c.class_weight == 0 and (c.feature_weight == 0 or not has_features):
-        return "class_weight is 0 and no feature has a weight: nothing to optimise"
+        raise refuse(
+            "class_weight",
+            "0 without a weighted feature leaves nothing to optimise",
+            "raise it, or set n_features and feature_weight",
+        )
     if c.pseudo_target == "none" and c.masked_lm_weight > 0:
-        return (
-            f"pseudo_target: none leaves nothing for masked_lm_weight {c.masked_lm_weight:g}; "
-            "set that to 0"
+        raise refuse(
+            "pseudo_target",
+            f"none leaves no target for masked_lm_weight {c.masked_lm_weight:g}",
+            "set that to 0",
         )
     if c.masked_lm_loss == "sentence" and c.pseudo_target != "reference":
-        return (
-            f"masked_lm_loss: sentence needs a word in every mask from the first step, "
-            f"which pseudo_target {c.pseudo_target} does not give; use reference"
+        raise refuse(
+            "masked_lm_loss",
+            "sentence needs a word in every mask from the first step, unlike pseudo_target "
+            f"{c.pseudo_target}",
+            "set pseudo_target to reference",
         )
     if c.vocabulary == "masked-lm" and (c.words or c.exclude_words or c.exclude_class_name):
-        return (
-            "vocabulary: masked-lm takes every token; leave out words, exclude_words and "
-            "exclude_class_name"
+        raise refuse(
+            "vocabulary",
+            "masked-lm takes every token",
+            "omit words, exclude_words and exclude_class_name",
         )
     if c.words is not None:
         both = {w.lower() for w in c.words} & {w.lower() for w in c.exclude_words}
         if both:
-            return f"exclude_words: {', '.join(sorted(both))} also in words"
+            raise refuse("exclude_words", f"{', '.join(sorted(both))} also in words")
     if c.frame_tries < c.frames:
-        return f"frame_tries: {c.frame_tries} is less than frames, {c.frames}"
-    return None
-
-
-def _one_line(error: ValidationError) -> str:
-    """The first fault of a validation error as "field: what is wrong"."""
-    fault = error.errors()[0]
-    message = fault["msg"].removeprefix("Value error, ")
-    if not fault["loc"]:
-        return message
-    field = str(fault["loc"][0])
-    if fault["type"] == "missing":
-        return f"{field}: is missing; give one"
-    if fault["type"] == "value_error":
-        return f"{field}: {message}"
-    return f"{field}: {fault['input']!r} refused; {message[0].lower()}{message[1:]}"
+        raise refuse("frame_tries", f"{c.frame_tries} is less than frames, {c.frames}")
 
 
 # The paper's hyper-parameters (section 3, appendices C to F) where it prints them, the public
@@ -597,7 +720,7 @@ _PAPER: dict[str, object] = {
 }
 
 PRESETS: dict[str, dict[str, object]] = {
-    # More prompts a step, for fewer steps: with the lab's fast generator that is soonest done.
+    # More prompts per step and fewer steps: the fastest with the lab's generator.
     "quick": {
         "batch": 16,
         "steps": 24,

@@ -1,4 +1,4 @@
-"""Where to compute, and in which precision. Imports torch only when asked."""
+"""The device and the precision of computations. Imports torch only when needed."""
 
 import ctypes
 from typing import TYPE_CHECKING, Protocol
@@ -15,16 +15,16 @@ class CudaDevices(Protocol):
     """The CUDA devices that this process may use."""
 
     def count(self) -> int:
-        """How many there are; 0 without a usable driver."""
+        """Return their number; 0 without a usable driver."""
         ...
 
     def free_bytes(self, index: int) -> int:
-        """Memory that no process uses on one of them."""
+        """Return the memory that no process uses on one of them."""
         ...
 
 
 class TorchCuda:
-    """CUDA devices as torch sees them (CUDA_VISIBLE_DEVICES is respected)."""
+    """The CUDA devices that torch lists, filtered by CUDA_VISIBLE_DEVICES."""
 
     def count(self) -> int:
         import torch
@@ -36,62 +36,73 @@ class TorchCuda:
 
         total = torch.cuda.get_device_properties(index).total_memory
         try:
-            # From the driver's management library: asking CUDA itself would leave a context of
-            # some 500 MB on each device that is looked at.
+            # From the driver's management library: CUDA itself would keep a context of about
+            # 500 MB on each device that is queried.
             return total - torch.cuda.device_memory_used(index)
         except (RuntimeError, ModuleNotFoundError):  # no such library in this container
             return torch.cuda.mem_get_info(index)[0]
 
 
 def select_device(wanted: str = "auto", cuda: CudaDevices | None = None) -> str:
-    """A torch device, "cpu" or "cuda:N", for "auto", "cpu", "cuda" or "cuda:N".
+    """Return the torch device "cpu" or "cuda:N" for "auto", "cpu", "cuda" or "cuda:N".
 
-    "auto" is the CUDA device with most free memory, else the CPU; "cuda" must find one.
-    Raises InputError for a device that is not there.
+    "auto" is the CUDA device with the most free memory, else the CPU; "cuda" must find one.
+    Raises InputError for a device that does not exist.
     """
     cuda = cuda or TorchCuda()
     if wanted == "cpu":
         return "cpu"
     kind, _, number = wanted.partition(":")
     if wanted not in ("auto", "cuda") and not (kind == "cuda" and number.isdecimal()):
-        raise InputError(f"device {wanted!r} is unknown: choose auto, cpu, cuda or cuda:N")
+        raise _refusal(wanted, f"{wanted!r} is unknown", "choose auto, cpu, cuda or cuda:N")
     count = cuda.count()
     if wanted == "auto" and count == 0:
         return "cpu"
     if count == 0:
-        raise InputError(f"device {wanted!r}: torch finds no CUDA device here; use cpu or auto")
+        raise _refusal(
+            wanted, f"{wanted!r}, but torch finds no CUDA device here", "choose cpu or auto"
+        )
     if number:
         if int(number) >= count:
-            last = f"cuda:0 to cuda:{count - 1}" if count > 1 else "only cuda:0"
-            raise InputError(f"device {wanted!r} is not there: {last}")
+            last = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0"
+            raise _refusal(wanted, f"{wanted!r} does not exist here", f"choose {last}")
         return f"cuda:{int(number)}"
     return f"cuda:{max(range(count), key=cuda.free_bytes)}"
 
 
+def _refusal(wanted: str, problem: str, remedy: str) -> InputError:
+    return InputError(problem, field="device", value=wanted, remedy=remedy)
+
+
 def torch_dtype(name: str) -> "torch.dtype":
-    """The torch dtype of a name in `DTYPES`; InputError for another."""
+    """Return the torch dtype of a name in `DTYPES`; raise InputError for another."""
     import torch
 
     if name not in DTYPES:
-        raise InputError(f"dtype {name!r} is unknown: choose one of {', '.join(DTYPES[:3])}")
+        raise InputError(
+            f"{name!r} is unknown",
+            field="dtype",
+            value=name,
+            remedy=f"choose from {', '.join(DTYPES[:3])}",
+        )
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 
 
 ALL_PIECES = None
 LARGE_PIECE = 32 * 2**20
-"""glibc's largest threshold between pieces of the heap and pieces mapped by themselves."""
+"""glibc's largest threshold between pieces of the heap and pieces with a mapping of their own."""
 
 
 def keep_freed_memory(below: int | None) -> None:
-    """Let this process keep what its tensors free from now on, for those to come.
+    """Keep the memory that tensors free in this process, for later tensors.
 
-    glibc's allocator gives freed memory back to the system, which then maps it anew and fills it
+    glibc's allocator returns freed memory to the system, which then maps it again and fills it
     with zeros each time: on a CPU a fifteenth of a step of Stable Diffusion's size. The peak grows
-    by what is kept. below: pieces of fewer bytes are kept, larger ones given back: `ALL_PIECES`
-    where memory is no concern; up to `LARGE_PIECE` where activations are computed again to save it;
-    0 keeps nothing. Called when the models are loaded: what loading left is given back first.
-    Other allocators are left as they are.
+    by the memory kept. below: pieces of fewer bytes are kept, larger ones returned: `ALL_PIECES`
+    where memory is no concern; up to `LARGE_PIECE` where activations are recomputed to save it;
+    0 keeps nothing. Call it when the models are loaded: memory left from loading is returned first.
+    Does nothing to other allocators.
     """
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of malloc.h
     try:

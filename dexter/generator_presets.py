@@ -1,4 +1,4 @@
-"""Generators ready by name, with the settings that they were distilled for; no torch."""
+"""Generators by name, with the settings that they were distilled for; no torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NamedGenerator:
-    """A text-to-image pipeline and how to run it."""
+    """A text-to-image pipeline with its settings."""
 
     generator: str
     """Hub id, or "lab"."""
@@ -18,7 +18,7 @@ class NamedGenerator:
     image_size: int = 512
 
     def settings(self) -> dict[str, Any]:
-        """Fields of RunConfig."""
+        """Return the fields of RunConfig that it sets."""
         return {
             "generator": self.generator,
             "lora": self.lora,
@@ -33,7 +33,7 @@ _LCM_LORA = "latent-consistency/lcm-lora-sdv1-5"
 
 LAB = "lab"
 GENERATORS: dict[str, NamedGenerator] = {
-    # The embedded one: after its first step the words' shapes stand, the second makes them sharp.
+    # The embedded one: its first step draws the shapes, the second sharpens them.
     LAB: NamedGenerator(LAB, "CC BY-SA 4.0", diffusion_steps=2, image_size=64),
     # The paper's.
     "sd14-lcm": NamedGenerator(
@@ -61,14 +61,14 @@ GENERATORS: dict[str, NamedGenerator] = {
 
 
 def steps_of(spec: str) -> int:
-    """Denoising steps of a picture where nobody says how many."""
+    """Return the default number of denoising steps of a generator."""
     return next((g.diffusion_steps for g in GENERATORS.values() if g.generator == spec), 4)
 
 
 def expand(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a RunConfig with a generator's name replaced by what it stands for.
+    """Return fields of a RunConfig with a generator's name replaced by its settings.
 
-    What was given beside the name stays as given.
+    Fields given beside the name stay as given.
     """
     named = GENERATORS.get(str(values.get("generator", LAB)))
     if named is None:

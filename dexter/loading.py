@@ -1,4 +1,4 @@
-"""Help for loading models: no harmless noise, one-line errors, a hash of the weights."""
+"""Helpers for loading models: silence, one-line errors, hashes of weights, downloads."""
 
 import hashlib
 import json
@@ -11,8 +11,8 @@ from typing import Any
 
 from dexter.errors import InputError
 
-# Said of sound models too (the lab's small autoencoder, a machine without torchvision), or said
-# again by the error that follows.
+# Warnings about sound models (the lab's small autoencoder, a machine without torchvision), or
+# repeated by the error that follows.
 _NOISE = (
     ("diffusers.pipelines.pipeline_utils", "Expected types for"),
     ("diffusers.pipelines.pipeline_utils", "Keyword arguments {'safety_checker'"),
@@ -23,19 +23,17 @@ _NOISE = (
     ("transformers.utils.import_utils", "requires torchvision"),
 )
 
-
-# Names weights that are missing from a file, or in it in vain.
+# Lists weights that are missing from a file or unused.
 _REPORT = ("transformers.modeling_utils", "LOAD REPORT")
 
 
 @contextmanager
 def quiet(*, reports: bool = True) -> Iterator[None]:
-    """Load models without progress bars and harmless warnings; other log records pass.
+    """Suppress progress bars and harmless warnings of loading; pass other log records.
 
     ``reports=False`` also drops transformers' report of missing weights, for callers that
-    read it from ``output_loading_info`` instead. Restores what it found, so that a host
-    program's logging stays its own. Download from a hub before, if the progress of that is
-    to be seen.
+    read it from ``output_loading_info`` instead. Restores the host program's logging at the end.
+    Download from a hub before, to show the progress of that.
     """
     import diffusers.utils.logging as diffusers_logging
     import transformers.utils.logging as transformers_logging
@@ -69,29 +67,35 @@ def quiet(*, reports: bool = True) -> Iterator[None]:
             logger.removeFilter(passes)
 
 
-def package(name: str, wanted_by: str) -> Any:
-    """An optional package, imported. InputError, with the way to get it, where it is missing."""
+def package(name: str, *, field: str, value: str) -> Any:
+    """Import an optional package; raise InputError, with how to install it, if it is missing.
+
+    `field` and `value` of RunConfig need it.
+    """
     try:
         return import_module(name)
     except (ImportError, RuntimeError, OSError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == name:
-            why = "is not installed: pip install"
+            why, how = "is not installed", "install"
         else:  # such as a torchvision built for another torch
-            why = f"cannot be imported here ({one_line(error)}): install it anew with pip install"
+            why, how = f"cannot be imported ({one_line(error)})", "reinstall"
         raise InputError(
-            f"{wanted_by} needs the package {name}, which {why} 'dexter-tui[{name}]'"
+            f"{value} needs the package {name}, which {why}",
+            field=field,
+            value=value,
+            remedy=f"{how} it with pip install 'dexter-tui[{name}]'",
         ) from error
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """An error's first line with something in it, to quote in an error of our own."""
+    """Return an error's first non-empty line, to quote in another error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def hash_tensors(tensors: Iterable[tuple[str, bytes | memoryview]]) -> str:
-    """SHA-256 (hex) of named weights, whatever order or file they come in."""
+    """Return the SHA-256 (hex) of named weights, independent of their order and files."""
     digest = hashlib.sha256()
     for name, data in sorted(tensors, key=lambda item: item[0]):
         digest.update(f"{name}\0{len(data)}\0".encode())
@@ -100,7 +104,7 @@ def hash_tensors(tensors: Iterable[tuple[str, bytes | memoryview]]) -> str:
 
 
 def hash_files(files: Iterable[tuple[str, Path]]) -> str:
-    """SHA-256 (hex) of named files, in their order, read a piece at a time."""
+    """Return the SHA-256 (hex) of named files, in their order, read in pieces."""
     digest = hashlib.sha256()
     for name, path in files:
         with path.open("rb") as file:
@@ -110,7 +114,7 @@ def hash_files(files: Iterable[tuple[str, Path]]) -> str:
 
 
 def module_tensors(module: Any) -> Iterator[tuple[str, memoryview]]:
-    """Names and bytes of a torch module's state dict, on whatever device it is."""
+    """Yield names and bytes of a torch module's state dict, on any device."""
     import torch
 
     for name, tensor in module.state_dict().items():
@@ -119,7 +123,7 @@ def module_tensors(module: Any) -> Iterator[tuple[str, memoryview]]:
 
 
 def safetensors_tensors(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of the tensors in safetensors files, as stored, without torch.
+    """Yield names and bytes of the tensors in safetensors files, as stored, without torch.
 
     The format: 8 bytes with the header's length, the header in JSON, then the tensors.
     Raises OSError or ValueError for a file that is not one.
@@ -135,20 +139,27 @@ def safetensors_tensors(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
             yield name, data[start + first : start + end]
 
 
-def fetch(source: str, kind: str, download: Callable[[str], str | Path]) -> Path:
-    """A local file or folder, or what ``download`` makes of a hub id.
+def fetch(source: str, field: str, download: Callable[[str], str | Path]) -> Path:
+    """Return a local file or folder, or the result of ``download`` for a hub id.
 
-    ``kind`` says in errors what is looked for. Raises InputError where there is neither.
+    ``field`` is the setting that names the source. Raises InputError where there is neither.
     """
     path = Path(source).expanduser()
     if path.exists():
         return path.resolve()
     if source.startswith(("/", "./", "../", "~")) or source.count("/") > 1:
-        raise InputError(f"{kind} {source!r} is not there")
+        raise InputError(
+            f"{source!r} does not exist",
+            field=field,
+            value=source,
+            remedy="pass a folder or a hub id",
+        )
     try:
         return Path(download(source))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{kind} {source!r} is not here, and cannot be had from the Hugging Face hub: "
-            f"{one_line(error)}"
+            f"{source!r} is not on this machine, and cannot be downloaded from the Hugging Face "
+            f"hub: {one_line(error)}",
+            field=field,
+            value=source,
         ) from error

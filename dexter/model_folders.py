@@ -1,4 +1,4 @@
-"""Where model folders lie: an explicit root, the user's own checkpoints, or those packaged."""
+"""The search path of model folders: an explicit root, the user's checkpoints, the packaged ones."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ from dexter.errors import InputError
 
 
 def roots(root: Path | str | None = None) -> list[Path]:
-    """The folders that are looked through, first match wins.
+    """Return the folders to search, in order.
 
     An explicit ``root`` is the only one. Otherwise ``$DEXTER_HOME/checkpoints`` comes before
-    what is packaged: inside the package in a wheel, beside it in a repository.
+    the packaged folder: inside the package in a wheel, beside it in a repository.
     """
     if root is not None:
         return [Path(root).expanduser()]
@@ -22,11 +22,12 @@ def roots(root: Path | str | None = None) -> list[Path]:
 
 
 def find(*parts: str, root: Path | str | None = None) -> Path:
-    """The first existing file or folder ``parts`` below a root. InputError where there is none."""
+    """Return the first file or folder ``parts`` below a root; raise InputError if there is none."""
     places = [place.joinpath(*parts) for place in roots(root)]
     for place in places:
         if place.exists():
             return place
     raise InputError(
-        f"{'/'.join(parts)} is not in {' or '.join(str(place) for place in roots(root))}"
+        f"{'/'.join(parts)} is not in {' or '.join(str(place) for place in roots(root))}",
+        remedy="reinstall dexter-tui, or put it there",
     )

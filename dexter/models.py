@@ -3,23 +3,15 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dexter.classifiers import Classifier, load_classifier
-from dexter.config import RunConfig
+from dexter.classifiers import Classifier, ClassifierOptions, load_classifier
+from dexter.config import RunConfig, fields_of
 from dexter.device import select_device
 from dexter.generation.generator import Generator, generator_of
 from dexter.search.prompt import MaskedLM, load_masked_lm
 
-_FIELDS = {
-    "classifier", "labels", "trust_pickle", "arch", "normalization", "classifier_input",
-    "masked_lm",
-    "generator", "lora", "decoder", "safety_checker", "scheduler", "diffusion_steps", "guidance",
-    "image_size", "padding",
-    "device", "dtype", "compile",
-}  # fmt: skip
-
 
 class Models(NamedTuple):
-    """What a run needs, on its device ("cpu" or "cuda:N")."""
+    """The models of a run, on its device ("cpu" or "cuda:N")."""
 
     classifier: Classifier
     generator: Generator
@@ -28,22 +20,14 @@ class Models(NamedTuple):
 
 
 def classifier_of(config: RunConfig, device: str, *, root: Path | str | None = None) -> Classifier:
-    """The classifier that ``config`` names. Raises InputError."""
+    """Load the classifier of ``config`` on a device ("cpu" or "cuda:N"); raise InputError."""
     return load_classifier(
-        config.classifier,
-        labels=config.labels,
-        device=device,
-        dtype=config.dtype,
-        trust_pickle=config.trust_pickle,
-        arch=config.arch,
-        normalization=config.normalization,
-        input=config.classifier_input,
-        root=root,
+        config.classifier, config.options(ClassifierOptions, device=device, root=root)
     )
 
 
 def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
-    """Load what ``config`` names; ``root``: where the lab's models lie. Raises InputError."""
+    """Load the models of ``config``, the lab's from ``root``; raise InputError."""
     device = select_device(config.device)
     classifier = classifier_of(config, device, root=root)
     generator = generator_of(config, device, root=root)
@@ -53,5 +37,6 @@ def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
 
 
 def model_settings(config: RunConfig) -> dict[str, Any]:
-    """What `load_models` reads of ``config``: two runs that agree in it can share their models."""
-    return config.model_dump(include=_FIELDS)
+    """Return the fields that `load_models` reads: runs that agree in them can share models."""
+    names = fields_of("classifier", "masked LM", "generator", "machine")
+    return config.model_dump(include=set(names))

@@ -1,4 +1,4 @@
-"""The reference code's classes and functions, as its README uses them, over this engine.
+"""The reference code's class DEXTER, as its README uses it, over this engine.
 
 from dexter import DEXTER, RunConfig, build_classifier_and_transforms
 """
@@ -20,16 +20,16 @@ from dexter.search.score import draw_frames
 
 
 class DEXTER:
-    """One search, in this process and without a store; results as files."""
+    """A search in this process, without a store, that writes its results to files."""
 
     def __init__(self, config: RunConfig, device: str = "auto", outdir: str | Path = "out") -> None:
         self.config = config.model_copy(update={"device": device})
         self.outdir = Path(outdir)
 
     def analyze_classifier(self, classifier: Classifier, transforms: None = None) -> str:
-        """Search words for the class; the folder with what was found.
+        """Search words for the class and return the folder of the results.
 
-        ``frames/*.png``: pictures of the final prompt that are taken for the class.
+        ``frames/*.png``: pictures of the final prompt that are classified as the class.
         ``pred_words.txt``: the words of each step whose picture was. ``words.json``: the answer.
         ``args.json``: the configuration.
         """

@@ -1,4 +1,4 @@
-"""Options of the public DEXTER code (perceivelab/dexter) in the terms of this one; no torch."""
+"""The options of the public DEXTER code (perceivelab/dexter) as settings of this one; no torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ OPTIONS = {
     "run_idx", "use_tfms", "stop_after", "sp_init", "no_match_uniform", "save_images", "feat_idx",
 }  # fmt: skip
 FLAGS_WITHOUT_VALUE = {"approx_opt_prompt", "nn_loss", "use_tfms"}
-# Enough to tell its command line from ours.
+# Any of these identifies its command line.
 ITS_OWN = OPTIONS - {"classifier", "seed", "base_url"}
 
 _RENAMED = {
@@ -30,10 +30,10 @@ _RENAMED = {
     "base_url": "base_url",
 }
 _NOTES = {
-    "outdir": "results go to the store; `dexter-tui export` writes them as files",
-    "system_prompt_config_path": "system prompts are looked for in DEXTER_HOME/sp_config",
+    "outdir": "results are in the store; `dexter-tui export` writes them to files",
+    "system_prompt_config_path": "system prompts are read from DEXTER_HOME/sp_config",
 }
-# Read by the reference, and without effect on what it computes.
+# Accepted by the reference code, without effect there.
 _WITHOUT_EFFECT = {
     "prefix", "n_tokens", "approx_opt_prompt", "nn_loss", "init_mode", "run_idx", "use_tfms",
     "stop_after", "sp_init", "no_match_uniform", "save_images", "feat_idx",
@@ -81,16 +81,16 @@ _CLASSIFIERS: dict[str, dict[str, str]] = {
     },
 }
 
-# What the reference code always uses.
+# The models that the reference code always uses.
 _ALWAYS = {"generator": "sd14-lcm", "masked_lm": "google-bert/bert-base-uncased"}
 
 
 def translate(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Settings of this code, of a run and of its report, for options of the reference's.
+    """Translate options of the reference code to settings of a run and of its report.
 
-    Other names pass as they are, and come before what the reference would take. Also gives lines
-    about options that do nothing here. ``api_key`` is left out: see the caller. Raises InputError
-    for what has no counterpart.
+    Other names stay as they are, and override the reference's defaults. Also returns notes on
+    options without effect here. Omits ``api_key``, see the caller. Raises InputError for an option
+    without a counterpart.
     """
     given = {name: value for name, value in options.items() if name in OPTIONS}
     own = {name: value for name, value in options.items() if name not in OPTIONS}
@@ -111,15 +111,25 @@ def translate(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         case "single_mask":  # without features
             found |= {"template": "single", "n_features": 0}
         case other:
-            raise InputError(f"mask_type: {other!r} is neither multi_mask nor single_mask")
+            raise InputError(
+                f"{other!r} is unknown",
+                field="mask_type",
+                value=other,
+                remedy="choose multi_mask or single_mask",
+            )
     if int(given.get("topk", 1)) != 1:
-        raise InputError("topk: searches follow one another as runs here; give --seeds N")
+        raise InputError(
+            "each search is a run of its own here",
+            field="topk",
+            value=given["topk"],
+            remedy="pass --seeds N for N runs",
+        )
     found |= classifier_settings(str(given.get("classifier", "robust50")))
     return {**found, **own}, notes
 
 
 def classifier_settings(name: str) -> dict[str, str]:
-    """Settings for one of the reference's classifier names; any other is a spec of ours."""
+    """Return the settings for a classifier name of the reference; any other is a spec of ours."""
     settings = _CLASSIFIERS.get(name)
     if settings is None:
         return {"classifier": name}
@@ -129,6 +139,6 @@ def classifier_settings(name: str) -> dict[str, str]:
 
 
 def _place(file: str) -> Path:
-    """Where the reference looks, its working directory, else below a checkpoints folder."""
+    """Return the file in the working directory, as the reference, or below a checkpoints folder."""
     places = [Path(file), *(root / file for root in (Path("checkpoints"), *model_folders.roots()))]
     return next((place.absolute() for place in places if place.is_file()), places[1])

@@ -1,4 +1,4 @@
-"""The application: command line, worker processes, live view."""
+"""The application: command line, dashboard, worker processes."""
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2

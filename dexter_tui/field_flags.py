@@ -1,4 +1,4 @@
-"""Command-line flags made from the fields of RunConfig: their type, range, help and default."""
+"""The command-line flags of RunConfig's fields, with their type, range, help and default."""
 
 import inspect
 import json
@@ -12,28 +12,28 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dexter.config import PRESETS, RunConfig
+from dexter.config import PRESETS, RunConfig, fields_of
 from dexter.errors import InputError
 from dexter_tui import paths
 
-# --class reads better than --class-name; Python keeps the word for itself.
+# --class reads better than --class-name, but `class` is a keyword of Python.
 SPELLING = {"class_name": "--class"}
-# Not options of one run: `run` has its own --preset and --seed, which go with --seeds.
-NOT_FLAGS = {"preset", "seed"}
+# Not options of one run: `run` has its own --preset and --seed, beside --seeds.
+NOT_FLAGS = fields_of("run")
 
 
 def flag(field: str) -> str:
-    """The command-line spelling of a field: ``class_name`` is ``--class``."""
+    """Return the flag of a field: ``--class`` for ``class_name``."""
     return SPELLING.get(field, "--" + field.replace("_", "-"))
 
 
 def run_parameters() -> list[inspect.Parameter]:
-    """One keyword parameter for each field, None where the user did not give the flag."""
-    return parameters(RunConfig, set(RunConfig.model_fields) - NOT_FLAGS)
+    """Return a keyword parameter for each field, None where the user does not pass the flag."""
+    return parameters(RunConfig, RunConfig.model_fields.keys() - NOT_FLAGS)
 
 
 def parameters(model: type[BaseModel], names: Collection[str]) -> list[inspect.Parameter]:
-    """The same for some fields of any settings."""
+    """Return such parameters for some fields of any settings."""
     return [
         inspect.Parameter(
             name,
@@ -47,7 +47,7 @@ def parameters(model: type[BaseModel], names: Collection[str]) -> list[inspect.P
 
 
 def given(values: Mapping[str, object], model: type[BaseModel] = RunConfig) -> dict[str, object]:
-    """What the user gave, as overrides of a preset. ``@FILE`` stands for the file's words.
+    """Return the values that the user passed, with ``@FILE`` replaced by the file's text.
 
     Raises InputError for a file that cannot be read.
     """
@@ -64,11 +64,11 @@ def _read_list(name: str, value: str) -> str:
     try:
         return Path(value[1:]).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{flag(name)}: cannot read {value[1:]}: {error}") from None
+        raise InputError(f"cannot read {value[1:]}: {error}", field=name, value=value) from None
 
 
 def _plain(annotation: Any) -> Any:
-    """The type without its "or None"."""
+    """Return the type without its "or None"."""
     if get_origin(annotation) in (Union, UnionType):
         [annotation] = [part for part in get_args(annotation) if part is not NoneType]
     return annotation
@@ -84,59 +84,71 @@ def _annotation(name: str, field: FieldInfo) -> Any:
     options: dict[str, Any] = {"help": _help(field), "show_default": False}
     if kind is bool:
         spelling = f"{spelling}/--no-{spelling[2:]}"
-    elif get_origin(kind) is not Literal:
-        # RunConfig reads the text, so that its errors name the value that is wrong.
-        options["metavar"] = {int: "N", float: "X"}.get(
-            kind, "A,B,…|@FILE" if _is_list(field) else "TEXT"
-        )
+    else:
+        # RunConfig reads the text, so that its errors name the refused value.
+        if get_origin(kind) is Literal:
+            choices = [str(choice) for choice in get_args(kind)]
+            options["metavar"] = f"[{'|'.join(choices)}]"
+            options["autocompletion"] = lambda: choices
+        else:
+            options["metavar"] = {int: "N", float: "X"}.get(
+                kind, "A,B,…|@FILE" if _is_list(field) else "TEXT"
+            )
         kind = str
     return Annotated[kind | None, typer.Option(spelling, **options)]
 
 
 def _help(field: FieldInfo) -> str:
-    """The description, and what it does not tell: range and default."""
+    """Return the description with range and default."""
     notes = []
-    if field.metadata and _plain(field.annotation) in (int, float):
-        notes.append(", ".join(_BOUNDS[type(rule)](rule) for rule in field.metadata))
-    if not field.is_required() and field.default not in (None, (), "", False):
-        notes.append(f"default: {field.default}")
+    bounds = {type(rule): rule for rule in field.metadata}
+    if _plain(field.annotation) in (int, float) and bounds:
+        notes.append(_range(bounds))
+    marks = field.json_schema_extra
+    unset = marks.get("unset") if isinstance(marks, dict) else None
+    if unset is not None:
+        notes.append(f"default: {unset}")
+    elif not field.is_required() and field.default not in (None, (), "", False):
+        default = "yes" if field.default is True else field.default
+        notes.append(f"default: {default}")
     return f"{field.description}  [{'; '.join(notes)}]" if notes else field.description or ""
 
 
+def _range(bounds: Mapping[type, Any]) -> str:
+    """Return the bounds of a number in words, such as "1 to 64" or "above 0, at most 10"."""
+    low, high = bounds.get(annotated_types.Ge), bounds.get(annotated_types.Le)
+    if low is not None and high is not None:
+        return f"{low.ge} to {high.le}"
+    return ", ".join(_BOUNDS[kind](rule) for kind, rule in bounds.items())
+
+
 _BOUNDS: dict[type, Callable[[Any], str]] = {
-    annotated_types.Ge: lambda rule: f">= {rule.ge}",
-    annotated_types.Gt: lambda rule: f"> {rule.gt}",
-    annotated_types.Le: lambda rule: f"<= {rule.le}",
-    annotated_types.Lt: lambda rule: f"< {rule.lt}",
+    annotated_types.Ge: lambda rule: f"at least {rule.ge}",
+    annotated_types.Gt: lambda rule: f"above {rule.gt}",
+    annotated_types.Le: lambda rule: f"at most {rule.le}",
+    annotated_types.Lt: lambda rule: f"below {rule.lt}",
 }
 
 
 def configs(
     preset: str | None, seeds: Sequence[int], values: Mapping[str, object]
 ) -> list[RunConfig]:
-    """One configuration for each seed: the preset, the user's config.toml over it, then flags.
+    """Return a configuration per seed: the preset, then the user's config.toml, then flags.
 
-    Raises InputError for whatever RunConfig refuses.
+    Raises InputError for a value that RunConfig refuses.
     """
     overrides = {**paths.settings(), **given(values)}
     own = overrides.pop("preset", "default")
-    try:
-        return [
-            RunConfig.from_preset(preset or str(own), **{**overrides, "seed": seed})
-            for seed in seeds
-        ]
-    except InputError as error:
-        field, colon, told = str(error).partition(":")
-        if field in RunConfig.model_fields:
-            raise InputError(f"{flag(field)}{colon}{told}") from error
-        raise
+    return [
+        RunConfig.from_preset(preset or str(own), **{**overrides, "seed": seed}) for seed in seeds
+    ]
 
 
 def template() -> str:
-    """A config.toml in which every setting is explained and none is set."""
+    """Return a config.toml that explains every setting and sets none."""
     lines = [
-        "# Your own defaults for `dexter-tui run`: remove the # before a line and change it.",
-        "# Flags come before this file, this file before the preset.",
+        "# Your defaults for `dexter-tui run`: remove the # before a line and change its value.",
+        "# Flags override this file, and this file overrides the preset.",
         "",
         "[run]",
         "",
@@ -147,5 +159,5 @@ def template() -> str:
         if name not in NOT_FLAGS:
             value = "" if field.is_required() else field.default
             shown = json.dumps(value if value is not None else "", ensure_ascii=False)
-            lines += ["", f"# {field.description}", f"# {name} = {shown}"]
+            lines += ["", f"# {_help(field)}", f"# {name} = {shown}"]
     return "\n".join(lines) + "\n"

@@ -1,16 +1,9 @@
-"""Plain text for people: durations, sizes, paths, and text without control characters."""
+"""The formats of durations, sizes, paths and untrusted text."""
 
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.text import Text
-
-if TYPE_CHECKING:
-    pass
-if TYPE_CHECKING:
-    pass
-
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -24,20 +17,20 @@ STATE_STYLES = {
 
 
 def clean(text: object) -> str:
-    """Text of a model, a file or a user, with nothing in it that a terminal would obey."""
-    told = str(text)
-    if told.isprintable():
-        return told
-    return "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in told)
+    """Replace the control characters of untrusted text, which a terminal would obey."""
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in line)
 
 
 def plain(text: object, style: str = "") -> Text:
-    """The same for Rich, which then reads no markup in it."""
+    """Return clean text for Rich, without markup."""
     return Text(clean(text), style=style)
 
 
 def short_path(path: Path) -> str:
-    """A path with ~ for the user's folder."""
+    """Return a path with ~ for the home folder of the user."""
     try:
         return f"~/{path.relative_to(Path.home())}"
     except ValueError:
@@ -45,14 +38,14 @@ def short_path(path: Path) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0:42, 12:34 or 1:02:03."""
+    """Return a duration as 0:42, 12:34 or 1:02:03."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that suits them."""
+    """Return a number of bytes with a unit."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -61,7 +54,7 @@ def size(count: float) -> str:
 
 
 def short_spec(spec: str) -> str:
-    """A classifier by its last name: lab:birds-biased is birds-biased."""
+    """Return the last part of a classifier's spec: birds-biased for lab:birds-biased."""
     text = clean(spec)
     source, colon, address = text.partition(":")
     if source == "python":

@@ -1,4 +1,4 @@
-"""Where things are looked up: a flag, then DEXTER_HOME, then what is packaged."""
+"""The paths of the application: DEXTER_HOME, then the packaged files."""
 
 import os
 import tomllib
@@ -13,35 +13,40 @@ SETTINGS_FILE = "config.toml"
 
 
 def home() -> Path:
-    """``DEXTER_HOME``, or the platform's data directory."""
+    """Return ``DEXTER_HOME``, or the platform's data directory."""
     named = os.environ.get("DEXTER_HOME")
     path = Path(named).expanduser() if named else platformdirs.user_data_path("dexter-tui")
     return path.absolute()
 
 
 def system_prompt(name: str, given: Path | None = None) -> Path:
-    """The file ``sp_config/NAME``: the one given, the user's own, or the packaged one."""
+    """Return the file ``sp_config/NAME``: the given one, the user's own, or the packaged one."""
     places = [given] if given else [root / "sp_config" / name for root in (home(), PACKAGED)]
     for place in places:
         if place.is_file():
             return place
-    raise InputError(f"{name}: not found at {' or '.join(map(str, places))}")
+    raise InputError(
+        f"system prompt {name} not found at {' or '.join(map(str, places))}",
+        remedy="check the path, or run `dexter-tui config init`",
+    )
 
 
 def packaged_prompts() -> list[Path]:
-    """The system prompts that `config init` copies."""
+    """Return the system prompts that `config init` copies."""
     return sorted((PACKAGED / "sp_config").glob("*.txt"))
 
 
 def settings(table: str = "run") -> dict[str, object]:
-    """A table of the user's config.toml; those of ``[run]`` stand in for flags not given."""
+    """Return a table of the user's config.toml; ``[run]`` holds defaults of flags."""
     path = home() / SETTINGS_FILE
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8")).get(table, {})
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}; mend it or remove it") from None
+        raise InputError(
+            f"{path}: cannot be read: {error}", remedy="correct or remove the file"
+        ) from None
     if not isinstance(values, dict):
-        raise InputError(f"{path}: {table!r} must be a table, written [{table}]")
+        raise InputError(f"{path}: {table!r} is not a table", remedy=f"write [{table}]")
     return values

@@ -21,18 +21,16 @@ from piloting import dashboard, press, settle  # noqa: E402
 from dexter_tui import paths  # noqa: E402
 
 PICTURES = REPOSITORY / "docs" / "pictures"
-SIZE = (120, 36)
-BIASED = ("slash", *"biased", "enter", "home")
-QUERY = "SELECT classifier, concept, effect, verdict FROM claims_all ORDER BY effect DESC"
+SIZE = (120, 32)
+QUERY = "SELECT classifier, concept, effect, verdict FROM claims_all WHERE source = 'study'"
 
 # The keys from the screen before; the first picture begins at home.
 WALK: dict[str, tuple[str, ...]] = {
-    "home": (*BIASED, "down"),
-    "run": ("enter",),
+    "run-drivers": ("slash", *"biased", "enter", "home", "down", "enter", "4"),
     "study-claims": ("s", "2"),
-    "pairs": ("enter",),
     "comparison": ("escape", "escape", "escape", "c", "enter"),
-    "query": ("escape", "escape", "colon", *QUERY, "f5"),
+    "pairs": ("enter",),
+    "query": ("escape", "escape", "escape", "colon", *QUERY, "f5"),
 }
 
 

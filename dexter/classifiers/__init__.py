@@ -4,22 +4,22 @@
     hf:FOLDER_OR_ID          any Hugging Face image classifier
     torchvision:NAME         a network of torchvision with its ImageNet weights
     timm:NAME                a network of timm with its weights
-    checkpoint:FILE          weights that you trained, of a network that --arch names
-    python:PATH.py:FACTORY   any torch module that a function of yours makes
+    checkpoint:FILE          weights that you trained, of the network in ``arch``
+    python:PATH.py:FACTORY   any torch module that a function of yours returns
 
-Looking classifiers up needs no torch; `load_classifier` does.
+Finding a classifier needs no torch; `load_classifier` does.
 """
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexter import model_folders
-from dexter.classifiers.label_lists import read_labels
 from dexter.classifiers.options import ClassifierInfo as ClassifierInfo
-from dexter.classifiers.options import Options as Options
+from dexter.classifiers.options import ClassifierOptions as ClassifierOptions
 from dexter.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,85 +38,54 @@ SOURCES = {
 
 def load_classifier(
     spec: str,
-    *,
-    labels: str | Path | None = None,
-    device: str = "cpu",
-    dtype: str = "float32",
-    trust_pickle: bool = False,
-    arch: str | None = None,
-    normalization: str | None = None,
-    input: str = "trained",
-    root: Path | str | None = None,
+    options: ClassifierOptions = ClassifierOptions(),  # noqa: B008
 ) -> "Classifier":
-    """Load and freeze the classifier that ``spec`` names. InputError where that is not possible.
-
-    ``labels``: a file with one label a line, before any that the classifier brings.
-    ``trust_pickle``: load weights from a pickle that can run code. ``arch`` and
-    ``normalization``: of a checkpoint, see there. ``input``: "trained" or "reference", how
-    pictures are scaled. ``root``: where the lab's models lie.
-    """
+    """Load and freeze the classifier `spec`; raise InputError where that is not possible."""
     source, address = _parse(spec)
-    names = None if labels is None else read_labels(labels)
-    module = import_module(f"dexter.classifiers.{source}")
-    classifier: Classifier = module.load(
-        address,
-        Options(names, device, dtype, trust_pickle, arch, normalization, input, root),
-    )
+    options.label_names()  # a faulty file is refused before weights are downloaded
+    classifier: Classifier = _source(source).load(address, options)
     return classifier
 
 
 def describe_classifier(
     spec: str,
-    *,
-    labels: str | Path | None = None,
-    trust_pickle: bool = False,
-    arch: str | None = None,
-    normalization: str | None = None,
-    input: str = "trained",
-    root: Path | str | None = None,
+    options: ClassifierOptions = ClassifierOptions(),  # noqa: B008
 ) -> ClassifierInfo:
-    """Labels and sizes of the classifier that ``spec`` names; arguments as `load_classifier`.
+    """Return labels and sizes of the classifier `spec`; raise InputError as `load_classifier`.
 
-    Reads files alone for lab and hf; the others have to be loaded, see `needs_torch`.
+    Reads files only for lab and hf; loads the others, see `needs_torch`.
     """
-    source, address = _parse(spec)
-    names = None if labels is None else read_labels(labels)
-    module = import_module(f"dexter.classifiers.{source}")
-    options = Options(
-        names,
-        trust_pickle=trust_pickle,
-        arch=arch,
-        normalization=normalization,
-        input=input,
-        root=root,
-    )
     if needs_torch(spec):
-        made: Classifier = module.load(address, options)
-        return ClassifierInfo(made.spec, made.labels, made.image_size, made.weights_hash)
-    info: ClassifierInfo = module.describe(address, options)
+        loaded = load_classifier(spec, replace(options, device="cpu", dtype="float32"))
+        return ClassifierInfo(loaded.spec, loaded.labels, loaded.image_size, loaded.weights_hash)
+    source, address = _parse(spec)
+    info: ClassifierInfo = _source(source).describe(address, options)
     return info
 
 
 def needs_torch(spec: str) -> bool:
-    """Whether `describe_classifier` has to load the classifier, and torch with it."""
+    """Return whether `describe_classifier` has to load the classifier, and torch with it."""
     return _parse(spec)[0] not in ("lab", "hf")
 
 
 def list_classifiers(roots: Sequence[Path | str] | None = None) -> list[ClassifierInfo]:
-    """The lab's classifiers, by name; the first of the ``roots`` that has one counts."""
+    """List the lab's classifiers by name, each from the first of the `roots` that has it."""
     from dexter.classifiers import lab
 
     found: dict[str, Path] = {}
     for root in model_folders.roots() if roots is None else roots:
         for name in lab.names(root):
             found.setdefault(name, Path(root))
-    return [describe_classifier(f"lab:{name}", root=found[name]) for name in sorted(found)]
+    return [
+        describe_classifier(f"lab:{name}", ClassifierOptions(root=found[name]))
+        for name in sorted(found)
+    ]
 
 
 def class_index(labels: Sequence[str], class_name: str) -> int:
-    """Which class ``class_name`` means: a label, one of its comma-parted names, or an index.
+    """Return the index of a class by its label, one of its comma-separated names, or its index.
 
-    Case does not matter. Raises InputError, with the nearest names, for none or several.
+    Ignores case. Raises InputError, with the nearest names, for no class or several.
     """
     wanted = class_name.strip().casefold()
     names = [[part.strip().casefold() for part in label.split(",")] for label in labels]
@@ -126,28 +95,48 @@ def class_index(labels: Sequence[str], class_name: str) -> int:
         return found[0]
     if found:
         several = ", ".join(f"{index} ({labels[index]})" for index in found)
-        raise InputError(f"class {class_name!r} could be {several}: give the index")
+        raise InputError(
+            f"{class_name!r} fits several classes: {several}",
+            field="class_name",
+            value=class_name,
+            remedy="pass the index",
+        )
     try:
         index = int(wanted)
     except ValueError:
         known = {name: labels[index] for index, parts in enumerate(names) for name in parts}
         near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5) or list(known)[:5]
-        meant = ", ".join(dict.fromkeys(repr(known[name]) for name in near))
-        raise InputError(f"no class {class_name!r} among {len(labels)}; nearest: {meant}") from None
+        nearest = ", ".join(dict.fromkeys(repr(known[name]) for name in near))
+        raise InputError(
+            f"{class_name!r} is none of the {len(labels)} classes",
+            field="class_name",
+            value=class_name,
+            remedy=f"pass a label or an index (nearest: {nearest})",
+        ) from None
     if not 0 <= index < len(labels):
         raise InputError(
-            f"class {index} is out of range: there are {len(labels)}, 0 to {len(labels) - 1}"
+            f"{index} is out of range: must be 0 to {len(labels) - 1}",
+            field="class_name",
+            value=class_name,
         )
     return index
 
 
 def _parse(spec: str) -> tuple[str, str]:
+    """Split a spec into its source and its address."""
     source, _, address = spec.partition(":")
     if source not in SOURCES or not address:
         raise InputError(
-            f"classifier {spec!r} is not one of the forms {', '.join(SOURCES.values())}"
+            f"{spec!r} has no known source",
+            field="classifier",
+            value=spec,
+            remedy=f"pass {', '.join(SOURCES.values())}",
         )
     return source, address
+
+
+def _source(name: str) -> Any:
+    return import_module(f"dexter.classifiers.{name}")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The one interface to a classifier, whatever it comes from: pictures to logits and features."""
+"""The interface of a classifier from any source: pictures to logits and features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dexter.classifiers.options import Options
+from dexter.classifiers.options import ClassifierOptions
 from dexter.device import torch_dtype
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors
@@ -15,7 +15,7 @@ from dexter.loading import hash_tensors, module_tensors
 
 @dataclass(frozen=True)
 class ClassifierOutput:
-    """Of B pictures: logits (B, K) of K classes and features (B, F), float32, differentiable."""
+    """Logits (B, K) of K classes and features (B, F) of B pictures, float32, differentiable."""
 
     logits: Tensor
     features: Tensor
@@ -23,10 +23,10 @@ class ClassifierOutput:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Square pictures in [0, 1] to what a network was trained on; differentiable.
+    """A differentiable map from square pictures in [0, 1] to the input of a network.
 
     resize: side in px to scale to; crop: side in px of the centre that is kept; mode: of
-    ``torch.nn.functional.interpolate``; scale: what 1.0 becomes before mean and std are used;
+    ``torch.nn.functional.interpolate``; scale: factor applied before mean and std;
     antialias: with PIL's kernels, also when it enlarges.
     """
 
@@ -59,7 +59,7 @@ class Preprocessing:
         return (images * self.scale - mean) / std
 
     def as_reference(self, side: int | None = None) -> "Preprocessing":
-        """The same, but scaled to ``side`` without smoothing and not cropped (reference code)."""
+        """Return the same without smoothing and crop, scaled to ``side`` px (reference code)."""
         side = side or self.resize
         return replace(self, resize=side, crop=side, mode="bilinear", antialias=False)
 
@@ -67,8 +67,8 @@ class Preprocessing:
 class Classifier:
     """A frozen image classifier with its labels and preprocessing.
 
-    spec: where it came from, paths absolute. labels: names of the K classes. image_size: side
-    in px of the pictures that its network sees. weights_hash: SHA-256 (hex) of its weights.
+    spec: its source and address, paths absolute. labels: names of the K classes. image_size:
+    side in px of its network's input. weights_hash: SHA-256 (hex) of its weights.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Classifier:
         dtype: torch.dtype,
         feature_module: nn.Module | None = None,
     ) -> None:
-        """Freezes ``module``, moves it and tries it on one empty picture.
+        """Freeze ``module``, move it and try it on one empty picture.
 
         ``labels`` None: "class 0", "class 1" and so on. ``feature_module``: its output is the
-        features; otherwise they are what the last linear layer reads. Raises InputError for a
-        module that does not give logits (B, K), K > 1, or another number than ``labels``.
+        features; by default they are the input of the last linear layer. Raises InputError for a
+        module that does not return logits (B, K), K > 1, or as many as ``labels``.
         """
         self.spec = spec
         self.image_size = preprocessing.crop
@@ -100,7 +100,11 @@ class Classifier:
         self._head: nn.Linear | None = None
         classes, head = self._try_out()
         if labels is not None and len(labels) != classes:
-            raise InputError(f"classifier {spec} has {classes} classes, but {len(labels)} labels")
+            raise InputError(
+                f"{spec} has {classes} classes, but {len(labels)} labels",
+                field="labels",
+                remedy="list one label per class",
+            )
         self.labels = list(labels or (f"class {index}" for index in range(classes)))
         if feature_module is None:
             self._head = head
@@ -133,7 +137,7 @@ class Classifier:
         return ClassifierOutput(logits.to(precise), features.to(precise))
 
     def class_weight(self, index: int) -> Tensor | None:
-        """What the last linear layer adds to a class's logit for each feature: (F,), float32.
+        """Return the weights (F,) of a class's logit in the last linear layer, float32.
 
         None where the features do not feed a linear layer.
         """
@@ -147,10 +151,10 @@ class Classifier:
         return logits
 
     def _try_out(self) -> tuple[int, nn.Linear | None]:
-        """The number of classes, and the linear layer whose output is the logits, if one is.
+        """Return the number of classes and the linear layer that computes the logits, if any.
 
-        Where none gives exactly the logits (a softmax behind it, two heads averaged), the last
-        one of their number.
+        Where no layer's output is exactly the logits (a softmax follows, two heads are averaged),
+        the last layer with that number of outputs.
         """
         size = self.image_size
         outputs: list[tuple[nn.Linear, Any]] = []
@@ -171,21 +175,22 @@ class Classifier:
             for handle in handles:
                 handle.remove()
         if not isinstance(logits, Tensor):
-            raise InputError(
-                f"classifier {self.spec} gives a {type(logits).__name__}, not a tensor of logits"
-            )
+            raise self._refusal(f"returns a {type(logits).__name__}, not a tensor of logits")
         if logits.ndim != 2 or len(logits) != 1 or not logits.is_floating_point():
-            raise InputError(
-                f"classifier {self.spec} turns one picture (1, 3, {size}, {size}) into "
-                f"{tuple(logits.shape)}: it must give logits (1, number of classes)"
+            raise self._refusal(
+                f"returns {tuple(logits.shape)} for one picture (1, 3, {size}, {size}): "
+                "must be logits (1, number of classes)"
             )
         classes = logits.shape[1]
         if classes < 2:
-            raise InputError(f"classifier {self.spec} gives a single logit: at least 2 are needed")
+            raise self._refusal("returns a single logit: must be at least 2")
         exact = [layer for layer, output in outputs if output is logits]
         close = [layer for layer, output in outputs if layer.out_features == classes]
         heads = exact or close
         return classes, heads[-1] if heads else None
+
+    def _refusal(self, problem: str) -> InputError:
+        return InputError(f"{self.spec} {problem}", field="classifier", value=self.spec)
 
 
 def build(
@@ -194,22 +199,22 @@ def build(
     spec: str,
     labels: Sequence[str] | None,
     preprocessing: Preprocessing,
-    options: Options,
+    options: ClassifierOptions,
     weights_hash: str | None = None,
     feature_module: nn.Module | None = None,
     reference_side: int | None = None,
 ) -> Classifier:
-    """A `Classifier` of what a source found, as ``options`` want it.
+    """Build a `Classifier` from what a source found and the options.
 
-    ``labels``: unless the options bring some. ``weights_hash``: that of the module's tensors if
-    None. ``reference_side``: px that the reference code scales to for it; else its own resize.
+    ``labels``: used unless the options name some. ``weights_hash``: of the module's tensors, by
+    default. ``reference_side``: px that the reference code scales to; its own resize, by default.
     """
-    if options.input == "reference":
+    if options.classifier_input == "reference":
         preprocessing = preprocessing.as_reference(reference_side)
     return Classifier(
         module,
         spec=spec,
-        labels=options.labels or labels,
+        labels=options.label_names() or labels,
         preprocessing=preprocessing,
         weights_hash=weights_hash or hash_tensors(module_tensors(module)),
         device=options.device,
@@ -219,7 +224,7 @@ def build(
 
 
 def _as_rows(features: Tensor) -> Tensor:
-    """One row of features a picture: maps (B, F, h, w) and tokens (B, n, F) are averaged."""
+    """Average maps (B, F, h, w) and tokens (B, n, F) into one row of features per picture."""
     if features.ndim == 4:
         return features.mean((2, 3))
     return features.mean(1) if features.ndim == 3 else features

@@ -1,13 +1,13 @@
-"""checkpoint:FILE with --arch NETWORK, weights that someone trained and saved by themselves.
+"""The source checkpoint:FILE with --arch NETWORK: weights from a training of your own.
 
 FILE holds a state dict (PyTorch or safetensors), or a training checkpoint with one under "model"
-or "state_dict". Wrappers are seen through: ``module.`` of parallel training, and the form of the
-robustness library, ``module.model.``, with its attacker left out and its normalizer's mean and
-deviation taken over. The number of classes is that of the last layer in the file.
+or "state_dict". Wrappers are removed: ``module.`` of parallel training, and the robustness
+library's ``module.model.``, whose attacker is ignored and whose normalizer gives mean and
+deviation. The number of classes is that of the last layer in the file.
 
 NETWORK is a network of torchvision or timm (which share the names of ResNets) such as
-``resnet50``, with ``torchvision:`` or ``timm:`` before it to say whose; or a function of yours,
-``python:PATH.py:FACTORY``, which makes the network with the right number of classes.
+``resnet50``, with the prefix ``torchvision:`` or ``timm:`` to choose one; or a function of yours,
+``python:PATH.py:FACTORY``, which returns the network with the right number of classes.
 """
 
 import pickle
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.label_lists import builtin_labels
-from dexter.classifiers.options import Options
+from dexter.classifiers.options import ClassifierOptions
 from dexter.classifiers.python import make_module
 from dexter.classifiers.torchvision import check_name
 from dexter.errors import InputError
@@ -37,19 +37,29 @@ _PREFIXES = ("module.", "model.")
 _SHIPPED_LABELS = {1000: "imagenet"}
 
 
-def load(address: str, options: Options) -> Classifier:
+def load(address: str, options: ClassifierOptions) -> Classifier:
+    """Load the network `options.arch` with the weights in the file `address`."""
     file = Path(address).expanduser().resolve()
     spec = f"checkpoint:{file}"
     if options.arch is None:
-        raise InputError(f"classifier {spec}: say what network it is with --arch, as resnet50")
+        raise InputError(
+            f"missing for {spec}",
+            field="arch",
+            remedy="pass the checkpoint's network, such as --arch resnet50",
+        )
     mean, std, state = _split(_read(file, options.trust_pickle))
     classes = _count_classes(state, spec)
     module = _make(options.arch, classes)
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        told = one_line(RuntimeError(str(error).partition("\n")[2] or str(error)))
-        raise InputError(f"{spec} is not a {options.arch} of {classes} classes: {told}") from error
+        # The first line names the class only.
+        reason = one_line(RuntimeError(str(error).partition("\n")[2] or str(error)))
+        raise InputError(
+            f"{spec} is not a {options.arch} with {classes} classes: {reason}",
+            field="arch",
+            value=options.arch,
+        ) from error
     if options.normalization is not None or mean is None or std is None:
         mean, std = _NORMALIZATIONS[options.normalization or "imagenet"]
     shipped = _SHIPPED_LABELS.get(classes)
@@ -63,7 +73,14 @@ def load(address: str, options: Options) -> Classifier:
     )
 
 
+def _unreadable(file: Path, error: Exception) -> InputError:
+    return InputError(
+        f"cannot read {file}: {one_line(error)}", field="classifier", value=f"checkpoint:{file}"
+    )
+
+
 def _read(file: Path, trust_pickle: bool) -> dict[str, Any]:
+    """Return the named weights in a file, and what else is beside them."""
     if file.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -71,22 +88,28 @@ def _read(file: Path, trust_pickle: bool) -> dict[str, Any]:
         try:
             return dict(load_file(file))
         except (OSError, SafetensorError) as error:
-            raise InputError(f"checkpoint {file} cannot be read: {one_line(error)}") from error
+            raise _unreadable(file, error) from error
     try:
         content = torch.load(file, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         if trust_pickle:
-            raise InputError(f"checkpoint {file} cannot be read: {one_line(error)}") from error
+            raise _unreadable(file, error) from error
         raise InputError(
-            f"checkpoint {file} holds more than weights, and unpickling it could run any code: "
-            "pass --trust-pickle if you trust its author"
+            f"{file} holds more than weights, and unpickling it could run any code",
+            field="classifier",
+            value=f"checkpoint:{file}",
+            remedy="pass --trust-pickle if you trust its author",
         ) from error
     except (OSError, RuntimeError, EOFError, ImportError, AttributeError) as error:
-        raise InputError(f"checkpoint {file} cannot be read: {one_line(error)}") from error
+        raise _unreadable(file, error) from error
     if isinstance(content, nn.Module):
         return dict(content.state_dict())
     if not isinstance(content, dict):
-        raise InputError(f"checkpoint {file} holds a {type(content).__name__}, not weights")
+        raise InputError(
+            f"{file} holds a {type(content).__name__}, not weights",
+            field="classifier",
+            value=f"checkpoint:{file}",
+        )
     for key in ("model", "state_dict"):
         inner = content.get(key)
         if isinstance(inner, nn.Module):
@@ -99,7 +122,7 @@ def _read(file: Path, trust_pickle: bool) -> dict[str, Any]:
 def _split(
     content: dict[str, Any],
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None, dict[str, Tensor]]:
-    """Mean and deviation of the file's own normalizer, if it has one, and the bare weights."""
+    """Return mean and deviation of the file's normalizer, if any, and the bare weights."""
     mean = std = None
     state = {}
     for name, value in content.items():
@@ -122,34 +145,45 @@ def _split(
 
 
 def _count_classes(state: Mapping[str, Tensor], spec: str) -> int:
-    """The outputs of the last layer that has any."""
+    """Return the number of outputs of the last layer with weights."""
     sizes = [len(value) for name, value in state.items() if name.endswith("weight")]
     if not sizes:
-        raise InputError(f"{spec} holds no weights of a network")
+        raise InputError(f"{spec} has no weights of a network", field="classifier", value=spec)
     return sizes[-1]
 
 
 def _make(arch: str, classes: int) -> nn.Module:
+    """Return an untrained network with a number of classes, of torchvision, timm or the user."""
     source, colon, name = arch.partition(":")
     if not colon:
         source, name = "", arch
     if source == "python":
-        return make_module(name)[0]
+        try:
+            return make_module(name)[0]
+        except InputError as error:
+            raise InputError(
+                error.problem, field="arch", value=arch, remedy=error.remedy
+            ) from error
     if source not in ("", "torchvision", "timm"):
-        raise InputError(f"--arch {arch!r} is none of NAME, torchvision:NAME, timm:NAME, python:…")
+        raise InputError(
+            f"{arch!r} has no known source",
+            field="arch",
+            value=arch,
+            remedy="pass NAME, torchvision:NAME, timm:NAME or python:PATH.py:FACTORY",
+        )
     if source != "timm":
         try:
-            models = package("torchvision", f"--arch {arch}").models
+            models = package("torchvision", field="arch", value=arch).models
         except InputError:
             if source:
                 raise
         else:
-            check_name(models, name)
+            check_name(models, name, "arch")
             module: nn.Module = models.get_model(name, weights=None, num_classes=classes)
             return module
-    timm = package("timm", f"--arch {arch}")
+    timm = package("timm", field="arch", value=arch)
     try:
         network: nn.Module = timm.create_model(name, num_classes=classes)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise InputError(f"--arch {arch!r}: {one_line(error)}") from error
+        raise InputError(f"{arch!r}: {one_line(error)}", field="arch", value=arch) from error
     return network

@@ -1,4 +1,4 @@
-"""hf:FOLDER_OR_ID, any Hugging Face image classifier (AutoModelForImageClassification).
+"""The source hf:FOLDER_OR_ID: a Hugging Face classifier (AutoModelForImageClassification).
 
 Labels come from config.json, preprocessing from preprocessor_config.json. Both are read here,
 without torch and without an image processor, whose steps are not differentiable.
@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dexter.classifiers.options import ClassifierInfo, Options
+from dexter.classifiers.options import ClassifierInfo, ClassifierOptions
 from dexter.errors import InputError
 from dexter.loading import fetch, hash_tensors, one_line, quiet, safetensors_tensors
 
@@ -22,12 +22,14 @@ _PICKLE = "pytorch_model.bin"
 _MODES = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # by PIL's resampling filter
 
 
-def describe(address: str, options: Options) -> ClassifierInfo:
+def describe(address: str, options: ClassifierOptions) -> ClassifierInfo:
+    """Describe a classifier from its files; of a hub id, downloads the settings only."""
     folder = _fetch(address, _SETTINGS)
-    return describe_folder(folder, _spec(address, folder), options.labels)
+    return describe_folder(folder, _spec(address, folder), options.label_names())
 
 
-def load(address: str, options: Options) -> "Classifier":
+def load(address: str, options: ClassifierOptions) -> "Classifier":
+    """Load a classifier from a folder or a hub id."""
     folder = _fetch(address, [*_SETTINGS, "model.safetensors*", "model-*-of-*"])
     if not _safetensors(folder):
         folder = _fetch(address, [*_SETTINGS, _PICKLE])
@@ -35,23 +37,21 @@ def load(address: str, options: Options) -> "Classifier":
 
 
 def describe_folder(folder: Path, spec: str, labels: list[str] | None) -> ClassifierInfo:
-    """What the files say; the weights are hashed where they are safetensors."""
+    """Describe a classifier from its files; hash the weights if they are safetensors."""
     labels = labels or _labels(folder)
     files = _safetensors(folder)
     try:
         digest = hash_tensors(safetensors_tensors(files)) if files else None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"weights of classifier {spec} cannot be read: {one_line(error)}"
-        ) from error
+        raise _unreadable_weights(spec, error) from error
     return ClassifierInfo(spec, labels, _sizes(_preprocessor(folder))[1], digest)
 
 
-def load_folder(folder: Path, spec: str, options: Options) -> "Classifier":
-    """Load the model in a folder; InputError where a part is missing or does not fit."""
+def load_folder(folder: Path, spec: str, options: ClassifierOptions) -> "Classifier":
+    """Load the model in a folder; raise InputError if a part is missing or does not fit."""
     from dexter.classifiers.base import build
 
-    info = describe_folder(folder, spec, options.labels)
+    info = describe_folder(folder, spec, options.label_names())
     module = _load_module(folder, spec, options.trust_pickle)
     return build(
         module,
@@ -86,23 +86,37 @@ def _load_module(folder: Path, spec: str, trust_pickle: bool) -> "nn.Module":
                 module.load_state_dict(weights)
     except pickle.UnpicklingError as error:
         if trust_pickle:
-            raise InputError(
-                f"weights of classifier {spec} cannot be read: {one_line(error)}"
-            ) from error
+            raise _unreadable_weights(spec, error) from error
         raise InputError(
-            f"{_PICKLE} of classifier {spec} holds more than weights, and unpickling it could run "
-            "any code: store it as safetensors, or pass --trust-pickle if you trust its author"
+            f"{_PICKLE} of {spec} holds more than weights, and unpickling it could run any code",
+            field="classifier",
+            value=spec,
+            remedy="store it as safetensors, or pass --trust-pickle if you trust its author",
         ) from error
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise InputError(f"classifier {spec} cannot be loaded: {one_line(error)}") from error
+        raise InputError(
+            f"cannot load {spec}: {one_line(error)}", field="classifier", value=spec
+        ) from error
     if missing:
         raise InputError(
-            f"classifier {spec} has no trained weights for {', '.join(sorted(missing)[:3])}: "
-            "is it an image classifier?"
+            f"{spec} has no trained weights for {', '.join(sorted(missing)[:3])}",
+            field="classifier",
+            value=spec,
+            remedy="pass an image classifier",
         )
     # transformers keeps the dtype of the file; the hash and the caller's dtype come after.
     network: nn.Module = module
     return network
+
+
+def _unreadable_weights(spec: str, error: Exception) -> InputError:
+    return InputError(
+        f"cannot read the weights of {spec}: {one_line(error)}", field="classifier", value=spec
+    )
+
+
+def _unusable(folder: Path, problem: str) -> InputError:
+    return InputError(problem, field="classifier", value=f"hf:{folder}")
 
 
 def _fetch(address: str, patterns: list[str]) -> Path:
@@ -129,18 +143,22 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{folder} holds no {name}: it is no image classifier") from error
+        raise _unusable(folder, f"{folder} has no {name}: not an image classifier") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read: {one_line(error)}") from error
+        raise _unusable(folder, f"cannot read {file}: {one_line(error)}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{file} is not a JSON object")
+        raise _unusable(folder, f"{file} is not a JSON object")
     return content
 
 
 def _labels(folder: Path) -> list[str]:
     names = _read(folder, "config.json").get("id2label")
     if not isinstance(names, dict):
-        raise InputError(f"{folder / 'config.json'} names no labels (id2label): use --labels FILE")
+        raise InputError(
+            f"{folder / 'config.json'} has no labels (id2label)",
+            field="labels",
+            remedy="pass --labels FILE",
+        )
     return [str(names[index]) for index in sorted(names, key=int)]
 
 
@@ -148,12 +166,12 @@ def _preprocessor(folder: Path) -> dict[str, Any]:
     settings = _read(folder, "preprocessor_config.json")
     odd = [name for name in ("rescale_offset", "include_top") if settings.get(name)]
     if odd:
-        raise InputError(f"{folder / 'preprocessor_config.json'}: {odd[0]} is not supported")
+        raise _unusable(folder, f"{folder / 'preprocessor_config.json'}: {odd[0]} is not supported")
     return settings
 
 
 def _sizes(settings: dict[str, Any]) -> tuple[int, int]:
-    """Sides in px that a square picture is scaled to, and of the centre that is kept of it."""
+    """Return the sides in px that a square picture is scaled to and then cropped to."""
     size = settings.get("size", 224)
     resize = _side(size)
     if settings.get("do_center_crop"):
@@ -168,7 +186,10 @@ def _side(size: object) -> int:
     values = set(size.values()) if isinstance(size, dict) else {size}
     side = next(iter(values), None)
     if len(values) != 1 or not isinstance(side, int) or side < 1:
-        raise InputError(f"preprocessor_config.json: {size!r} is not the size of a square picture")
+        raise InputError(
+            f"preprocessor_config.json: {size!r} is not the size of a square picture",
+            field="classifier",
+        )
     return side
 
 
@@ -193,6 +214,7 @@ def _channels(settings: dict[str, Any], name: str) -> tuple[float, ...]:
     values = settings.get(name)
     if not isinstance(values, list) or len(values) != 3:
         raise InputError(
-            f"preprocessor_config.json: {name} should be three numbers, not {values!r}"
+            f"preprocessor_config.json: {name} is {values!r}: must be 3 numbers",
+            field="classifier",
         )
     return tuple(float(value) for value in values)

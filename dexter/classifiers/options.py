@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dexter.classifiers.label_lists import read_labels
+
 
 @dataclass(frozen=True)
 class ClassifierInfo:
-    """What is known of a classifier before it is loaded.
+    """The facts about a classifier that are known before it is loaded.
 
-    spec: with paths made absolute. image_size: side in px. weights_hash: SHA-256 (hex) of the
-    weights, None where only loading tells.
+    spec: with absolute paths. image_size: side in px. weights_hash: SHA-256 (hex) of the
+    weights, None where it takes loading to get it.
     """
 
     spec: str
@@ -19,14 +21,24 @@ class ClassifierInfo:
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a classifier is to be loaded; see `load_classifier`."""
+class ClassifierOptions:
+    """The options of `load_classifier`; `RunConfig.options` fills those that are fields of a run.
 
-    labels: list[str] | None = None
-    device: str = "cpu"
-    dtype: str = "float32"
-    trust_pickle: bool = False
+    labels: a file with one label per line, or a shipped list, used before any labels that the
+    classifier has. trust_pickle: load weights from a pickle, which can run code. arch and
+    normalization: of a checkpoint, see `dexter.classifiers.checkpoint`. classifier_input: "trained"
+    or "reference", the scaling of pictures. root: folder of the lab's models.
+    """
+
+    labels: str | Path | None = None
     arch: str | None = None
     normalization: str | None = None
-    input: str = "trained"
+    classifier_input: str = "trained"
+    trust_pickle: bool = False
+    device: str = "cpu"
+    dtype: str = "float32"
     root: Path | str | None = None
+
+    def label_names(self) -> list[str] | None:
+        """Return the names in `labels`, if it is given; raise InputError for a faulty file."""
+        return None if self.labels is None else read_labels(self.labels)

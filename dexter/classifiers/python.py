@@ -1,15 +1,15 @@
-"""python:PATH.py:FACTORY, any torch module that a function in a Python file makes.
+"""The source python:PATH.py:FACTORY: any torch module that a function in a Python file returns.
 
-The module takes float pictures (B, 3, H, W) in [0, 1] and gives logits (B, K), as a tensor or
-as an object with ``.logits``. It may carry, as attributes:
+The module maps float pictures (B, 3, H, W) in [0, 1] to logits (B, K), a tensor or an object with
+``.logits``. It may have these attributes:
 
-    labels          names of the K classes; otherwise a labels file, otherwise "class 0", ...
-    image_size      side in px that pictures are scaled to (default 224)
-    mean, std       three numbers each; pictures become (picture - mean) / std (default: as is)
-    feature_module  a module in it, or its dotted name, whose output is the features; otherwise
-                    they are what the last linear layer reads
+    labels          names of the K classes (default: a labels file, else "class 0", ...)
+    image_size      side in px that pictures are scaled to (default: 224)
+    mean, std       3 numbers each; the input is (picture - mean) / std (default: the picture)
+    feature_module  a module in it, or its dotted name, whose output is the features (default:
+                    the input of the last linear layer)
 
-The file runs as it is, as a script would: with its own folder to import from.
+The file runs like a script: it can import from its own folder.
 """
 
 import difflib
@@ -25,18 +25,19 @@ from typing import Any
 from torch import nn
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
-from dexter.classifiers.options import Options
+from dexter.classifiers.options import ClassifierOptions
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors, one_line
 
 DEFAULT_IMAGE_SIZE = 224
 
 
-def load(address: str, options: Options) -> Classifier:
+def load(address: str, options: ClassifierOptions) -> Classifier:
+    """Load the module that the factory of ``PATH.py:FACTORY`` returns."""
     module, file, spec = make_module(address)
     size = getattr(module, "image_size", DEFAULT_IMAGE_SIZE)
     if not isinstance(size, int) or size < 1:
-        raise InputError(f"{spec}: image_size is {size!r}, not a number of px")
+        raise _refusal(spec, f"has image_size {size!r}: must be a number of px")
     preprocessing = Preprocessing(
         resize=size,
         crop=size,
@@ -50,40 +51,47 @@ def load(address: str, options: Options) -> Classifier:
             labels=_labels(module, spec),
             preprocessing=preprocessing,
             options=options,
-            # The source belongs to it: the same weights can be put together in another way.
+            # Of the source as well: it may combine the same weights in another way.
             weights_hash=hash_tensors([*module_tensors(module), ("", file.read_bytes())]),
             feature_module=_feature_module(module, spec),
         )
     except InputError:
         raise
     except Exception as error:  # a user's module may fail in any way on its first picture
-        raise InputError(
-            f"{spec} fails on one picture (1, 3, {size}, {size}), the size by its image_size: "
-            f"{type(error).__name__}: {one_line(error)}"
+        raise _refusal(
+            spec,
+            f"fails on one picture (1, 3, {size}, {size}), the size by its image_size: "
+            f"{type(error).__name__}: {one_line(error)}",
         ) from error
 
 
 def make_module(address: str) -> tuple[nn.Module, Path, str]:
-    """What the factory of ``PATH.py:FACTORY`` makes, with its file and full spec."""
+    """Return the module that the factory of ``PATH.py:FACTORY`` returns, its file and full spec."""
     file, factory_name = _parse(address)
     spec = f"python:{file}:{factory_name}"
     with _importable(file.parent):
         module = _call(_find_factory(_run(file), factory_name, file), spec)
     if not isinstance(module, nn.Module):
-        raise InputError(f"{spec} gave a {type(module).__name__}, not a torch.nn.Module")
+        raise _refusal(spec, f"returns a {type(module).__name__}, not a torch.nn.Module")
     return module, file, spec
+
+
+def _refusal(spec: str, problem: str) -> InputError:
+    return InputError(f"{spec} {problem}", field="classifier", value=spec)
 
 
 def _parse(address: str) -> tuple[Path, str]:
     path, colon, factory = address.rpartition(":")
     if not colon or not factory.isidentifier():
         raise InputError(
-            f"classifier 'python:{address}' should read python:PATH.py:FACTORY, with the name of "
-            "a function that makes the module"
+            f"'python:{address}' names no function",
+            field="classifier",
+            value=f"python:{address}",
+            remedy="pass python:PATH.py:FACTORY, with the function that returns the module",
         )
     file = Path(path).expanduser().resolve()
     if file.suffix != ".py" or not file.is_file():
-        raise InputError(f"classifier 'python:{address}': there is no Python file {file}")
+        raise InputError(f"no Python file {file}", field="classifier", value=f"python:{address}")
     return file, factory
 
 
@@ -100,13 +108,13 @@ def _run(file: Path) -> ModuleType:
     name = f"dexter_classifier_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     found = importlib.util.spec_from_file_location(name, file)
     if found is None or found.loader is None:
-        raise InputError(f"{file} cannot be imported")
+        raise _refusal(str(file), "cannot be imported")
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module  # dataclasses look their module up there
     try:
         found.loader.exec_module(module)
     except Exception as error:  # a user's file may raise anything
-        raise InputError(f"{file} raises {type(error).__name__}: {one_line(error)}") from error
+        raise _refusal(str(file), f"raises {type(error).__name__}: {one_line(error)}") from error
     return module
 
 
@@ -115,8 +123,12 @@ def _find_factory(module: ModuleType, name: str, file: Path) -> Callable[[], Any
     if not callable(factory):
         callables = [key for key, value in vars(module).items() if callable(value)]
         near = difflib.get_close_matches(name, callables, n=3, cutoff=0.4)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise InputError(f"{file} has no function {name!r}{hint}")
+        raise InputError(
+            f"{file} has no function {name!r}",
+            field="classifier",
+            value=f"python:{file}:{name}",
+            remedy=f"choose another (nearest: {', '.join(near)})" if near else None,
+        )
     made: Callable[[], Any] = factory
     return made
 
@@ -125,7 +137,7 @@ def _call(factory: Callable[[], Any], spec: str) -> Any:
     try:
         return factory()
     except Exception as error:  # a user's function may raise anything
-        raise InputError(f"{spec} raises {type(error).__name__}: {one_line(error)}") from error
+        raise _refusal(spec, f"raises {type(error).__name__}: {one_line(error)}") from error
 
 
 def _labels(module: nn.Module, spec: str) -> list[str] | None:
@@ -133,7 +145,7 @@ def _labels(module: nn.Module, spec: str) -> list[str] | None:
     if labels is None:
         return None
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise InputError(f"{spec}: labels should be a list of names, not {labels!r}")
+        raise _refusal(spec, f"has labels {labels!r}: must be a list of names")
     return [str(label) for label in labels]
 
 
@@ -142,9 +154,9 @@ def _channels(module: nn.Module, name: str, default: float, spec: str) -> tuple[
     try:
         channels = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{spec}: {name} should be three numbers, not {values!r}") from error
+        raise _refusal(spec, f"has {name} {values!r}: must be 3 numbers") from error
     if len(channels) != 3:
-        raise InputError(f"{spec}: {name} should be three numbers, not {len(channels)}")
+        raise _refusal(spec, f"has {len(channels)} numbers in {name}: must be 3 numbers")
     return channels
 
 
@@ -154,7 +166,7 @@ def _feature_module(module: nn.Module, spec: str) -> nn.Module | None:
         try:
             return module.get_submodule(wanted)
         except AttributeError as error:
-            raise InputError(f"{spec}: it has no module {wanted!r} for its features") from error
+            raise _refusal(spec, f"has no module {wanted!r} for its features") from error
     if wanted is not None and not isinstance(wanted, nn.Module):
-        raise InputError(f"{spec}: feature_module is a {type(wanted).__name__}, not a module")
+        raise _refusal(spec, f"has a {type(wanted).__name__} as feature_module: must be a module")
     return wanted

@@ -1,4 +1,4 @@
-"""timm:NAME, any classification network of timm, or a folder that timm saved.
+"""The source timm:NAME: any classifier of timm, or a folder that timm saved.
 
 NAME may carry the weights' tag, as in ``resnet50.a1_in1k``, or be a hub id, ``hf-hub:owner/name``.
 """
@@ -7,20 +7,25 @@ from pathlib import Path
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.label_lists import builtin_labels
-from dexter.classifiers.options import Options
+from dexter.classifiers.options import ClassifierOptions
 from dexter.errors import InputError
 from dexter.loading import one_line, package
 
 
-def load(address: str, options: Options) -> Classifier:
-    timm = package("timm", "timm:")
+def load(address: str, options: ClassifierOptions) -> Classifier:
+    """Load a network by its name, hub id or folder."""
+    timm = package("timm", field="classifier", value=f"timm:{address}")
     folder = Path(address).expanduser()
     local = folder.is_dir()
     name = f"local-dir:{folder.resolve()}" if local else address
     try:
         module = timm.create_model(name, pretrained=True)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"timm:{address} cannot be loaded: {one_line(error)}") from error
+        raise InputError(
+            f"cannot load timm:{address}: {one_line(error)}",
+            field="classifier",
+            value=f"timm:{address}",
+        ) from error
     settings = timm.data.resolve_model_data_config(module)
     side = int(settings["input_size"][1])
     squash = settings["crop_mode"] == "squash"

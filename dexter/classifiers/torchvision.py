@@ -1,7 +1,7 @@
-"""torchvision:NAME or torchvision:NAME@WEIGHTS, a classification network of torchvision.
+"""The source torchvision:NAME or torchvision:NAME@WEIGHTS: torchvision's classifiers.
 
-Without WEIGHTS those of the paper's networks, IMAGENET1K_V1, where there are such. They are kept
-in torch's hub cache (``$TORCH_HOME/hub/checkpoints``).
+WEIGHTS default to IMAGENET1K_V1, as in the paper, where these exist. They are kept in torch's hub
+cache (``$TORCH_HOME/hub/checkpoints``).
 """
 
 import difflib
@@ -12,7 +12,7 @@ import torch
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.label_lists import builtin_labels
-from dexter.classifiers.options import Options
+from dexter.classifiers.options import ClassifierOptions
 from dexter.errors import InputError
 from dexter.loading import one_line, package
 
@@ -20,8 +20,10 @@ from dexter.loading import one_line, package
 _TRANSFORMERS = ("vit", "swin", "maxvit")
 
 
-def load(address: str, options: Options) -> Classifier:
-    models = package("torchvision", "torchvision:").models
+def load(address: str, options: ClassifierOptions) -> Classifier:
+    """Load a network by its name, with its weights' name behind an @."""
+    spec = f"torchvision:{address}"
+    models = package("torchvision", field="classifier", value=spec).models
     name, _, wanted = address.lower().partition("@")
     check_name(models, name)
     weights = _weights(models, name, wanted)
@@ -30,8 +32,11 @@ def load(address: str, options: Options) -> Classifier:
     except OSError as error:
         file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
         raise InputError(
-            f"weights of torchvision:{name} are not at {file} and cannot be fetched "
-            f"({one_line(error)}): put {weights.url} there"
+            f"the weights of torchvision:{name} are not at {file}, and cannot be downloaded: "
+            f"{one_line(error)}",
+            field="classifier",
+            value=spec,
+            remedy=f"put {weights.url} there",
         ) from error
     return build(
         module,
@@ -43,18 +48,29 @@ def load(address: str, options: Options) -> Classifier:
     )
 
 
-def check_name(models: Any, name: str) -> None:
-    """Raises InputError, with the nearest names, for a network that torchvision has not."""
+def check_name(models: Any, name: str, field: str = "classifier") -> None:
+    """Raise InputError, with the nearest names, for a network that torchvision does not have."""
     known = models.list_models(module=models)
     if name not in known:
         near = ", ".join(difflib.get_close_matches(name, known, n=3)) or ", ".join(known[:5])
-        raise InputError(f"torchvision has no classifier {name!r}; nearest: {near}")
+        raise InputError(
+            f"torchvision has no classifier {name!r}",
+            field=field,
+            value=name,
+            remedy=f"choose another (nearest: {near})",
+        )
 
 
 def _weights(models: Any, name: str, wanted: str) -> Any:
+    """Return the wanted weights of a network, or its default."""
     known = {weights.name.lower(): weights for weights in models.get_model_weights(name)}
     if wanted and wanted not in known:
-        raise InputError(f"torchvision:{name} has no weights {wanted!r}; choose of {list(known)}")
+        raise InputError(
+            f"torchvision:{name} has no weights {wanted!r}",
+            field="classifier",
+            value=f"torchvision:{name}@{wanted}",
+            remedy=f"choose from {', '.join(known)}",
+        )
     return known.get(wanted or "imagenet1k_v1") or next(iter(known.values()))
 
 

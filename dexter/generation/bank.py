@@ -1,4 +1,4 @@
-"""A bank of pictures: each is a function of (generator, prompt, seed) and is drawn once."""
+"""A bank of pictures: each is a function of (generator, prompt, seed), drawn once."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Images = NDArray[np.uint8]
 """(B, H, W, 3)."""
 
 
-KEEP = 64  # pictures kept at a time
+KEEP = 64  # pictures stored at a time
 
 
 class PictureBank(Protocol):
-    """Where pictures are kept. ``generator`` names weights and all settings of the drawing."""
+    """A store of pictures; ``generator`` identifies weights and all settings of the drawing."""
 
     def missing(self, generator: str, requests: Sequence[Request]) -> list[Request]:
-        """Those of the requests that are not there."""
+        """Return the requests without a picture."""
 
     def read(
         self, generator: str, requests: Sequence[Request]
     ) -> Iterator[tuple[list[Request], Images]]:
-        """The pictures that are there, some at a time, in any order."""
+        """Yield the stored pictures, some at a time, in any order."""
 
     def keep(self, generator: str, requests: Sequence[Request], images: Images) -> None:
-        """Keep pictures, all of one size."""
+        """Store pictures, all of the same size."""
 
 
 class MemoryBank:

@@ -1,4 +1,4 @@
-"""A second process that draws: on a CPU, one thread each is the fastest way to many pictures."""
+"""A second drawing process: on a CPU, two processes of one thread each draw fastest."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SMALL = 2**31  # bytes a process may take at its peak; the lab takes 1.4 GB by e
 
 
 class Helper:
-    """Draws what a run's generator draws, in a process of its own.
+    """A process that draws with a run's generator.
 
-    It ends with `close`, or when this process dies. One that died itself is told by `lost`.
+    It ends with `close`, or when this process dies. `lost`: it died before.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -33,7 +33,7 @@ class Helper:
         self.lost = False
 
     def ready(self) -> bool:
-        """Whether it has its model and waits for work."""
+        """Return whether it has loaded its model and waits for work."""
         try:
             if not self._ready and not self.lost and self._connection.poll():
                 self._ready = bool(self._connection.recv())
@@ -42,7 +42,7 @@ class Helper:
         return self._ready and not self.lost
 
     def begin(self, requests: Sequence[Request], batch: int) -> bool:
-        """Have pictures drawn; False if it is gone."""
+        """Start drawing pictures; return False if the process died."""
         try:
             self._connection.send((list(requests), batch))
         except OSError:
@@ -50,7 +50,7 @@ class Helper:
         return not self.lost
 
     def end(self) -> Images | None:
-        """The pictures begun, None if it died over them."""
+        """Wait for the pictures of `begin` and return them; None if the process died."""
         try:
             images: Images = self._connection.recv()
         except (EOFError, OSError):
@@ -66,7 +66,7 @@ class Helper:
 
 
 def helps(config: RunConfig, device: str) -> bool:
-    """Whether a second process is worth it: a small generator, a CPU and a core to spare."""
+    """Return whether a second process pays: a small generator, on a CPU with a spare core."""
     from dexter.planning.estimate import estimate
 
     cores = len(os.sched_getaffinity(0))
@@ -87,5 +87,5 @@ def _serve(connection: Connection, config_json: str) -> None:
             requests, batch = connection.recv()
             prompts, seeds = [p for p, _ in requests], [s for _, s in requests]
             connection.send(np.stack(list(generator.pictures(prompts, seeds, batch))))
-    except (EOFError, OSError):  # nobody waits any more
+    except (EOFError, OSError):  # the other process ended
         return

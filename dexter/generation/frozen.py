@@ -1,12 +1,12 @@
-"""Frozen networks keep less for the backward pass than PyTorch does for networks that learn.
+"""A smaller backward pass for frozen networks than PyTorch's, which is made for learning.
 
-Where only the input wants a gradient, a convolution needs its weight and not what it was given,
-and a norm with its activation can be computed again from its input, at the price of one pass over
-memory. With both, a residual block of a UNet or decoder keeps the inputs of its two norms, a third
-of what it kept.
+Where only the input needs a gradient, a convolution needs its weight but not its input, and a norm
+with its activation can be recomputed from its input, at the cost of one pass over memory. With
+both, a residual block of a UNet or decoder keeps the inputs of its two norms, a third of the memory
+that PyTorch keeps.
 
-On a CPU convolutions are also computed in the way that is fastest there, see `_is_product` and
-`_UpsampleConv`. Results and gradients stay the same up to rounding.
+On a CPU convolutions also use the fastest method there, see `_is_product` and `_UpsampleConv`.
+Results and gradients are the same up to rounding.
 """
 
 from collections.abc import Iterator
@@ -21,17 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _FEW_PIXELS = 1 / 100
-"""Of a picture, for each number that a 3x3 kernel has for one channel: measured on one core."""
+"""Pixels of a picture per number that a 3x3 kernel has for one channel: measured on one core."""
 
 _ConvArguments = tuple[Any, Any, Any, Any, Any]
 """Stride, padding, dilation, transposed (always False), output padding (0)."""
 
 
 def keep_less(network: nn.Module) -> None:
-    """Give a frozen network's convolutions and residual blocks these ways back, in place.
+    """Replace the backward passes of a frozen network's convolutions and residual blocks, in place.
 
-    The names of its parameters stay. What is not of the usual kind (blocks that scale and shift by
-    the time, padding by reflection) is left as it was, and so is all that learns.
+    The names of its parameters stay. Skips unusual modules (blocks that scale and shift by the
+    time, padding by reflection) and modules that learn.
     """
     for module in network.modules():
         if any(parameter.requires_grad for parameter in module.parameters()):
@@ -46,18 +46,18 @@ def keep_less(network: nn.Module) -> None:
 
 @contextmanager
 def checkpointed(network: Any, wanted: bool = True) -> Iterator[None]:
-    """Within it, a diffusers network computes activations again in the backward pass, if wanted.
+    """Let a diffusers network recompute activations in the backward pass, inside the context.
 
-    Those of a transformer, that is, and those of residual blocks unless they keep less: they would
-    save one number a channel and pixel, and two convolutions would have to be computed for it,
-    twenty times the arithmetic that a transformer takes for each number it saves.
+    Recomputes transformers, and residual blocks unless `keep_less` replaced them: these would save
+    one number per channel and pixel at the cost of two convolutions, 20 times the arithmetic that
+    a transformer takes per number saved.
     """
     if wanted:
         network.enable_gradient_checkpointing()
         for module in network.modules():
             blocks = getattr(module, "resnets", [])
             if blocks and all(isinstance(block, _ResnetBlock2D) for block in blocks):
-                module.gradient_checkpointing = False  # of the blocks alone: attentions have theirs
+                module.gradient_checkpointing = False  # of the blocks only: attentions have theirs
     try:
         yield
     finally:
@@ -82,7 +82,7 @@ def _usual(block: ResnetBlock2D) -> bool:
 
 
 def _doubles(upsample: Upsample2D) -> bool:
-    """Whether it repeats each pixel and then has a 3x3 convolution, with nothing between."""
+    """Return whether it repeats each pixel and then applies a 3x3 convolution, nothing else."""
     conv = getattr(upsample, "conv", None)
     return (
         isinstance(conv, nn.Conv2d)
@@ -95,7 +95,7 @@ def _doubles(upsample: Upsample2D) -> bool:
 
 
 class _Conv2d(nn.Conv2d):
-    """Keeps its weight alone."""
+    """A convolution that keeps only its weight."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         result: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
@@ -105,7 +105,7 @@ class _Conv2d(nn.Conv2d):
 
 
 class _ResnetBlock2D(ResnetBlock2D):  # type: ignore[misc]
-    """Keeps the inputs of its two norms alone."""
+    """A residual block that keeps only the inputs of its two norms."""
 
     def forward(self, input_tensor: Tensor, temb: Tensor | None = None) -> Tensor:
         hidden = _norm_act_conv(input_tensor, self.norm1, self.conv1)
@@ -121,7 +121,7 @@ class _ResnetBlock2D(ResnetBlock2D):  # type: ignore[misc]
 
 
 class _Upsample2D(Upsample2D):  # type: ignore[misc]
-    """On a CPU, does without the picture that is twice as large."""
+    """An upsampling that, on a CPU, avoids the picture of twice the size."""
 
     def forward(self, hidden_states: Tensor, output_size: int | None = None) -> Tensor:
         outweighed = hidden_states.shape[2] * hidden_states.shape[3] > self.out_channels
@@ -189,9 +189,12 @@ class _NormActConv(torch.autograd.Function):
 
 
 class _UpsampleConv(torch.autograd.Function):
-    """Each pixel twice as wide and high, and a 3x3 kernel over that: of a result's pixel the
-    kernel sees 2x2 different ones, which ones depends on whether its row and column are even. So
-    four 2x2 kernels, whose numbers are sums of the 3x3 kernel's, do with 4/9 of the arithmetic."""
+    """A 3x3 convolution of a picture with doubled pixels, with 4/9 of the arithmetic.
+
+    For a pixel of the result the kernel covers 2x2 different pixels, which depend on whether its
+    row and column are even. So four 2x2 kernels, whose numbers are sums of the 3x3 kernel's,
+    suffice.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -227,7 +230,7 @@ class _UpsampleConv(torch.autograd.Function):
 
 
 def _quarters(weight: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-    """For even (0) and odd (1) rows and columns, the kernel (out, in, 2, 2) that they see."""
+    """Yield the kernel (out, in, 2, 2) for even (0) and odd (1) rows and columns."""
     for row, rows in enumerate(_halves(weight, 2)):
         for column, kernel in enumerate(_halves(rows, 3)):
             yield row, column, kernel.contiguous(memory_format=torch.channels_last)
@@ -266,7 +269,7 @@ def _conv(
 def _conv_back(
     gradient: Tensor, shape: torch.Size, weight: Tensor, how: _ConvArguments, groups: int
 ) -> Tensor:
-    """The gradient of a convolution's input, of which nothing but its shape is known."""
+    """Return the gradient of a convolution's input, given only its shape."""
     if not _is_product(gradient, weight, how, groups):
         unknown = gradient.new_empty(1).expand(shape)
         back: Tensor = torch.ops.aten.convolution_backward(
@@ -286,10 +289,11 @@ def _conv_back(
 
 
 def _is_product(x: Tensor, weight: Tensor, how: _ConvArguments, groups: int) -> bool:
-    """Whether, on a CPU, a matrix product is the faster way: of 1x1 kernels, and of 3x3 kernels
-    over so few pixels that reordering the weight, which oneDNN does at each call, is most of it.
+    """Return whether, on a CPU, a matrix product is faster than oneDNN's convolution.
 
-    By the pixels of one picture, so that a row does not depend on the batch it is in.
+    It is for 1x1 kernels, and for 3x3 kernels over few pixels, where most of the time is oneDNN's
+    reordering of the weight at each call. Depends on the pixels of one picture, so that a row does
+    not depend on its batch.
     """
     if x.device.type != "cpu":
         return False
@@ -304,12 +308,12 @@ def _is_product(x: Tensor, weight: Tensor, how: _ConvArguments, groups: int) -> 
 
 
 def _matrix(weight: Tensor) -> Tensor:
-    """A kernel (out, in, k, k) as (out, k k in); no copy where channels are last."""
+    """Reshape a kernel (out, in, k, k) to (out, k k in); no copy where channels are last."""
     return weight.permute(0, 2, 3, 1).flatten(1)
 
 
 def _same(edge: int) -> _ConvArguments:
-    """A convolution that moves by one pixel, with so many zeros around the picture."""
+    """Return the arguments of a convolution with stride 1 and ``edge`` zeros around the picture."""
     return (1, 1), (edge, edge), (1, 1), False, (0, 0)
 
 

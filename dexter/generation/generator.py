@@ -1,11 +1,10 @@
 """Text conditioning to pictures: few-step latent diffusion, differentiable, weights frozen.
 
-Any diffusers text-to-image pipeline with CLIP text encoders will do (Stable Diffusion 1.x, 2.x,
-XL, turbo, latent consistency models). The sampling loop is written out here over the public
-diffusers API, because the stock pipeline neither passes gradients nor keeps each picture's noise
-its own.
+Supports any diffusers text-to-image pipeline with CLIP text encoders (Stable Diffusion 1.x, 2.x,
+XL, turbo, latent consistency models). The sampling loop is written here over the public diffusers
+API, because the stock pipeline neither passes gradients nor separates the noise of pictures.
 
-**A picture is a function of (generator, prompt, seed)**, start noise and scheduler noise alike,
+**A picture is a function of (generator, prompt, seed)**, start noise and scheduler noise included,
 at any batch size or position: each row draws from a CPU generator of its own, in float32.
 """
 
@@ -36,11 +35,12 @@ from dexter.config import Checkpointing, RunConfig
 from dexter.device import torch_dtype
 from dexter.errors import InputError
 from dexter.generation.frozen import checkpointed, keep_less
+from dexter.generation.options import GeneratorOptions
 from dexter.generation.text_encoders import TextEncoders
 from dexter.generator_presets import steps_of
 from dexter.loading import fetch, hash_files, one_line, quiet
 
-# Each is tested to keep a row's noise its own. DPMSolverSDE, say, cannot: it draws for the batch.
+# Tests hold that each separates the noise of rows. DPMSolverSDE cannot: it draws for the batch.
 SCHEDULERS = {
     "LCM": "LCMScheduler",
     "TCD": "TCDScheduler",
@@ -60,13 +60,13 @@ SCHEDULERS = {
 
 _TEXT_CACHE_SIZE = 256
 
-# Weights. Below, calls cost more than arithmetic: keeping less takes 5% more of the lab's step.
+# Weights. Below, calls cost more than arithmetic: keeping less makes the lab's step 5% slower.
 _SMALL = 30_000_000
 
 _NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _DECODER_FILES = ["config.json", "diffusion_pytorch_model.safetensors"]
 
-# What diffusers raises for folders and files that are incomplete, broken or of another kind.
+# The errors of diffusers for folders and files that are incomplete, broken or of another kind.
 _LOADING_ERRORS = (
     OSError,
     ValueError,
@@ -81,12 +81,12 @@ _LOADING_ERRORS = (
 
 @dataclass(frozen=True)
 class Noise:
-    """Where a picture's noise comes from, where that is not one seed for all of it (CPU)."""
+    """The two random streams of a picture's noise (CPU), where it is not given by one seed."""
 
     start: torch.Generator
-    """Draws the latents that denoising begins with."""
+    """Draws the initial latents."""
     steps: torch.Generator
-    """Draws what the scheduler adds between the steps."""
+    """Draws the noise that the scheduler adds between the steps."""
 
 
 class Generator:
@@ -117,8 +117,8 @@ class Generator:
         self.device: torch.device = pipeline.unet.device
         self.dtype: torch.dtype = pipeline.unet.dtype
         self.embedding_dim = self._texts.embedding_dim
-        # Tokens of a conditioning, start and end tokens included.
         self.max_length = self._texts.max_length
+        """Number of tokens of a conditioning, start and end tokens included."""
         self._unet = pipeline.unet
         self._vae = pipeline.vae
         self.networks: list[nn.Module] = [
@@ -137,7 +137,7 @@ class Generator:
         self._scheduler.set_timesteps(diffusion_steps)
         # Noise and latents stay in float32 between the steps, whatever the networks compute in.
         self._latent_dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
-        # Networks distilled with guidance inside take it as an input instead of a second branch.
+        # Networks distilled with guidance take it as an input instead of a second branch.
         embedded = self._unet.config.time_cond_proj_dim
         self._guidance_embedding: Tensor | None = None
         if embedded is not None:
@@ -150,35 +150,37 @@ class Generator:
 
     @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 (hex) of the weight files, the LoRA's among them; read when first asked for."""
+        """SHA-256 (hex) of the weight files, the LoRA's included; computed on first use."""
         return hash_files(self._weight_files)
 
     def token_embedding(self, ids: Tensor) -> Tensor:
-        """Rows of CLIP's table of token embeddings: ids (...) to (..., D), float32, no gradient."""
+        """Look up CLIP's token embeddings: ids (...) to (..., D), float32, no gradient."""
         return self._texts.token_embedding(ids).to(self._latent_dtype)
 
     def encode(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        """Token embeddings of words to conditioning (B, T, C); differentiable in ``embeddings``.
+        """Encode token embeddings to conditioning (B, T, C), differentiable in ``embeddings``.
 
         ``embeddings`` (B, L, D) are rows of `token_embedding` or mixtures of them, *without*
-        start, end and padding; ``lengths`` (B,) says how many of the L are words. The special
-        tokens are put around them as the tokenizer does, before the text encoder runs, so that
-        the result equals `encode_text` of the same words; with ``padding`` "repeat" it is then
-        filled up with the end token's state instead.
+        start, end and padding; ``lengths`` (B,) is the number of words among the L. The special
+        tokens are added as the tokenizer does, before the text encoder runs, so that the result
+        equals `encode_text` of the same words; with ``padding`` "repeat" the end token's state
+        fills the rest instead.
         """
         length = int(lengths.max())
         if length > self.max_length - 2:
             raise InputError(
-                f"the prompt has {length} tokens, but {self.spec} takes {self.max_length - 2} "
-                "at most: shorten the template"
+                f"the prompt has {length} tokens: must be at most {self.max_length - 2} for "
+                f"generator {self.spec}",
+                field="template",
+                remedy="shorten it",
             )
         return self._texts.encode(embeddings, lengths)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts to conditioning (len(texts), T, C), no gradient; repeated texts are encoded once.
+        """Encode texts to conditioning (len(texts), T, C), no gradient; repeated texts once.
 
-        A text longer than T tokens is cut, as the stock pipeline does.
+        Cuts a text longer than T tokens, as the stock pipeline does.
         """
         missing = [text for text in dict.fromkeys(texts) if text not in self._encoded]
         if missing:
@@ -198,7 +200,7 @@ class Generator:
         gradient_checkpointing: Checkpointing = "none",
         small_decoder: bool = False,
     ) -> Tensor:
-        """Pictures (B, 3, H, W), float32 in [0, 1], of conditioning (B, T, C) and B seeds.
+        """Draw pictures (B, 3, H, W), float32 in [0, 1], for conditioning (B, T, C) and B seeds.
 
         Differentiable where ``conditioning`` requires grad; arguments as `denoise` and `decode`.
         """
@@ -222,14 +224,14 @@ class Generator:
         latent_gradient: bool = True,
         gradient_checkpointing: Checkpointing = "none",
     ) -> Tensor:
-        """Final latents (B, 4, h, w), float32, of conditioning (B, T, C) and B seeds.
+        """Compute final latents (B, 4, h, w), float32, of conditioning (B, T, C) and B seeds.
 
         Differentiable where ``conditioning`` requires grad: through all diffusion steps, or
-        the last ``backprop_steps`` of them (the earlier ones then run without autograd).
+        the last ``backprop_steps`` (the earlier ones then run without autograd).
         Without ``latent_gradient`` the latents that the UNet reads are constants: the gradient
-        goes through the conditioning of each step and the scheduler's sum alone.
-        ``gradient_checkpointing`` computes the UNet's blocks again in the backward pass
-        ("unet"), the decoder's too ("all"): less memory, a quarter to a half more time.
+        flows only through the conditioning of each step and the scheduler's sum.
+        ``gradient_checkpointing`` recomputes the UNet's blocks in the backward pass ("unet"), the
+        decoder's too ("all"): less memory, 25% to 50% more time.
         """
         if len(seeds) != len(conditioning):
             raise ValueError(f"{len(conditioning)} prompts but {len(seeds)} seeds")
@@ -272,9 +274,9 @@ class Generator:
         gradient_checkpointing: Checkpointing = "none",
         small_decoder: bool = False,
     ) -> Tensor:
-        """Pictures (B, 3, H, W), float32 in [0, 1], of latents (B, 4, h, w); differentiable.
+        """Decode latents (B, 4, h, w) to pictures (B, 3, H, W), float32 in [0, 1]; differentiable.
 
-        ``small_decoder``: by the one that was loaded for the search, if any.
+        ``small_decoder``: with the one that was loaded for the search, if any.
         """
         vae = self._vae
         if small_decoder and self._small_decoder is not None:
@@ -287,16 +289,16 @@ class Generator:
 
     @torch.no_grad()
     def unsafe(self, images: NDArray[np.uint8]) -> list[bool]:
-        """Which of the pictures (B, H, W, 3) the pipeline's safety checker would black out.
+        """Return for each picture (B, H, W, 3) whether the pipeline's safety checker flags it.
 
-        It reads them as it was trained to, from bytes. None, where the pipeline has no checker.
+        It reads bytes, as in its training. All False where the pipeline has no checker.
         """
         if self._safety_checker is None or self._feature_extractor is None:
             return [False] * len(images)
         pictures = [Image.fromarray(image) for image in images]
         inputs = self._feature_extractor(pictures, return_tensors="pt").pixel_values
         _, found = self._safety_checker(
-            # It blackens what it finds in the second list, which is thrown away here.
+            # It blackens flagged pictures in place: in copies, which are dropped here.
             images=[image.copy() for image in images],
             clip_input=inputs.to(self._safety_checker.device, self._safety_checker.dtype),
         )
@@ -305,9 +307,9 @@ class Generator:
     def pictures(
         self, texts: str | Sequence[str], seeds: Sequence[int], batch: int
     ) -> Iterator[NDArray[np.uint8]]:
-        """Pictures (H, W, 3), one for each seed, without autograd, ``batch`` at a time.
+        """Yield a picture (H, W, 3) per seed, without autograd, computed ``batch`` at a time.
 
-        ``texts``: one for all, or one for each seed.
+        ``texts``: one for all seeds, or one per seed.
         """
         texts = [texts] * len(seeds) if isinstance(texts, str) else texts
         if len(texts) != len(seeds):
@@ -318,14 +320,14 @@ class Generator:
                 yield from to_uint8(self.sample(conditioning, seeds[at : at + batch]))
 
     def _predict(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
-        """What the UNet predicts at time ``t``, guided (Ho & Salimans 2022, Eq. 6)."""
+        """Return the UNet's prediction at time ``t``, guided (Ho & Salimans 2022, Eq. 6)."""
         if self._two_branches:
             latents = torch.cat([latents, latents])
         embedding = self._guidance_embedding
         attended, pooled = self._texts.split(conditioning)
         added = None
         if pooled is not None:
-            # Stable Diffusion XL is told size and crop: whole pictures of its own size.
+            # Stable Diffusion XL reads size and crop: whole pictures of its own size.
             sizes = [self.image_size, self.image_size, 0, 0, self.image_size, self.image_size]
             times = torch.tensor([sizes], dtype=self.dtype, device=self.device)
             added = {"text_embeds": pooled, "time_ids": times.expand(len(pooled), -1)}
@@ -344,7 +346,7 @@ class Generator:
 
 
 def _noise(seed: int | Noise) -> Noise:
-    """One generator for all of a picture's noise, where it is given by its seed."""
+    """Return a picture's noise; a seed gives one random stream for all of it."""
     if isinstance(seed, Noise):
         return seed
     rng = torch.Generator().manual_seed(seed)
@@ -352,7 +354,7 @@ def _noise(seed: int | Noise) -> Noise:
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Pictures (B, 3, H, W) in [0, 1] as bytes (B, H, W, 3), rounded."""
+    """Round pictures (B, 3, H, W) in [0, 1] to bytes (B, H, W, 3)."""
     pixels = (images.detach() * 255).round().to("cpu", torch.uint8)
     array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().numpy()
     return array
@@ -360,100 +362,104 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
 
 def load_generator(
     spec: str,
-    *,
-    lora: str | None = None,
-    scheduler: str | None = None,
-    device: str = "cpu",
-    dtype: str = "float32",
-    image_size: int | None = None,
-    diffusion_steps: int | None = None,
-    guidance: float = 1.0,
-    padding: str = "tokens",
-    decoder: str | None = None,
-    safety_checker: bool = False,
-    compile: bool = False,
-    root: Path | str | None = None,
+    options: GeneratorOptions = GeneratorOptions(),  # noqa: B008
 ) -> Generator:
-    """Load a text-to-image pipeline and freeze it. InputError for whatever cannot be used.
+    """Load and freeze a text-to-image pipeline; raise InputError where that is not possible.
 
-    ``spec``: "lab", a diffusers folder or a hub id. ``lora``: a safetensors file, a folder with
-    one, or a hub id; fused into the weights. ``scheduler``: a name of `SCHEDULERS`, the
-    pipeline's own otherwise. ``image_size``: side in px, the pipeline's own otherwise.
-    ``diffusion_steps``: as the generator's name says, or 4, otherwise. ``guidance``: as in
-    diffusers, 1 or less means none. ``padding`` of words in `encode`: with "tokens", as the
-    tokenizer does, or "repeat". ``decoder``: a folder or hub id of a small one (AutoencoderTiny)
-    for the search. ``safety_checker``: load the pipeline's, where it has one. ``compile``: UNet and
-    decoders, when they are first used. ``root``: where the lab's models lie.
+    ``spec``: "lab", a diffusers folder or a hub id.
     """
-    precision = torch_dtype(dtype)
-    if diffusion_steps is None:
-        diffusion_steps = steps_of(spec)
-    if diffusion_steps < 1:
-        raise InputError(f"diffusion steps is {diffusion_steps}, but at least 1 is needed")
-    folder = _find_pipeline(spec, root, safety_checker)
+    precision, device = torch_dtype(options.dtype), options.device
+    steps = steps_of(spec) if options.diffusion_steps is None else options.diffusion_steps
+    if steps < 1:
+        raise InputError(
+            f"{steps} is out of range: must be at least 1", field="diffusion_steps", value=steps
+        )
+    folder = _find_pipeline(spec, options)
     weight_files = _weight_files(folder)
     with quiet():
-        pipeline = _load_pipeline(spec, folder, safety_checker)
+        pipeline = _load_pipeline(spec, folder, options)
         networks = [network for name in _NETWORKS if (network := getattr(pipeline, name, None))]
         for network in networks:
             # In float32 until the LoRA is fused, so that fusing rounds nothing.
             network.requires_grad_(False).eval().to(torch.float32)
-        if lora is not None:
-            file = _find_lora(lora)
+        if options.lora is not None:
+            file = _find_lora(options.lora)
             _fuse_lora(pipeline, file)
             weight_files.append(("lora", file))
         for network in networks:
             network.to(device, precision, memory_format=torch.channels_last)
         if precision == torch.float16 and hasattr(pipeline, "text_encoder_2"):
-            pipeline.vae.to(torch.float32)  # whose activations leave float16's range
+            pipeline.vae.to(torch.float32)  # whose activations exceed float16's range
         if getattr(pipeline, "safety_checker", None) is not None:
             pipeline.safety_checker.requires_grad_(False).eval().to(device)
-        small = None if decoder is None else _load_decoder(decoder, pipeline)
+        small = None if options.decoder is None else _load_decoder(options.decoder, pipeline)
         if small is not None:
             small.to(device, precision, memory_format=torch.channels_last)
-    if compile:
+    if options.compile:
         for network in (pipeline.unet, pipeline.vae.decoder, small and small.decoder):
             if network is not None:
                 network.compile()
-    pipeline.scheduler = _make_scheduler(pipeline.scheduler, scheduler, spec)
-    size = _image_size(pipeline, image_size)
+    pipeline.scheduler = _make_scheduler(pipeline.scheduler, options.scheduler)
+    size = _image_size(pipeline, options.image_size)
     try:
         return Generator(
             pipeline,
             spec=spec,
             weight_files=weight_files,
             image_size=size,
-            diffusion_steps=diffusion_steps,
-            guidance=guidance,
-            padding=padding,
+            diffusion_steps=steps,
+            guidance=options.guidance,
+            padding=options.padding,
             decoder=small,
         )
     except ValueError as error:  # some schedulers limit the number of steps
-        raise InputError(f"{diffusion_steps} diffusion steps: {one_line(error)}") from error
+        raise InputError(
+            f"{steps} is refused by {type(pipeline.scheduler).__name__}: {one_line(error)}",
+            field="diffusion_steps",
+            value=steps,
+        ) from error
 
 
-def _find_pipeline(spec: str, root: Path | str | None, safety_checker: bool) -> Path:
-    """The folder of a pipeline; a hub id is downloaded, or taken from the hub's cache."""
+def generator_of(config: RunConfig, device: str, *, root: Path | str | None = None) -> Generator:
+    """Load the generator of ``config`` on a device ("cpu" or "cuda:N"); raise InputError."""
+    return load_generator(
+        config.generator, config.options(GeneratorOptions, device=device, root=root)
+    )
+
+
+def _refusal(spec: str, problem: str, remedy: str | None = None) -> InputError:
+    return InputError(problem, field="generator", value=spec, remedy=remedy)
+
+
+def _find_pipeline(spec: str, options: GeneratorOptions) -> Path:
+    """Return the folder of a pipeline; download a hub id that is not in the hub's cache."""
     if spec == "lab":
-        return model_folders.find("lab", "generator", root=root)
-    without = {} if safety_checker else {"safety_checker": None}
+        return model_folders.find("lab", "generator", root=options.root)
+    without = {} if options.safety_checker else {"safety_checker": None}
     return fetch(spec, "generator", partial(DiffusionPipeline.download, **without))
 
 
 def _load_decoder(spec: str, pipeline: Any) -> Any:
-    """A small decoder that reads the pipeline's latents."""
+    """Load a small decoder that reads the pipeline's latents."""
     folder = fetch(spec, "decoder", partial(snapshot_download, allow_patterns=_DECODER_FILES))
     try:
         small = AutoencoderTiny.from_pretrained(folder, local_files_only=True)
     except _LOADING_ERRORS as error:
-        raise InputError(f"decoder {spec!r} cannot be loaded: {one_line(error)}") from error
+        raise InputError(
+            f"cannot load {spec!r}: {one_line(error)}", field="decoder", value=spec
+        ) from error
     own, wanted = small.config.latent_channels, pipeline.vae.config.latent_channels
     if own != wanted:
-        raise InputError(f"decoder {spec!r} reads {own} channels, the generator has {wanted}")
+        raise InputError(
+            f"{spec!r} reads {own} channels, but the generator has {wanted}",
+            field="decoder",
+            value=spec,
+        )
     return small.requires_grad_(False).eval()
 
 
-def _load_pipeline(spec: str, folder: Path, safety_checker: bool) -> Any:
+def _load_pipeline(spec: str, folder: Path, options: GeneratorOptions) -> Any:
+    """Load a pipeline from its folder; raise InputError for one of an unsupported kind."""
     usual = folder / "unet" / "diffusion_pytorch_model.safetensors"
     half = usual.with_suffix(".fp16.safetensors")  # some folders hold nothing else
     try:
@@ -461,33 +467,34 @@ def _load_pipeline(spec: str, folder: Path, safety_checker: bool) -> Any:
             folder,
             variant="fp16" if half.exists() and not usual.exists() else None,
             local_files_only=True,
-            **({} if safety_checker else {"safety_checker": None}),
+            **({} if options.safety_checker else {"safety_checker": None}),
         )
     except _LOADING_ERRORS as error:
-        raise InputError(f"generator {spec!r} cannot be loaded: {one_line(error)}") from error
+        raise _refusal(spec, f"cannot load {spec!r}: {one_line(error)}") from error
     parts = pipeline.components
     encoders = [parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts]
     if not {"unet", "vae", "text_encoder"} <= parts.keys() or "text_encoder_3" in parts:
-        raise InputError(
-            f"generator {spec!r} is a {type(pipeline).__name__}: only pipelines with a UNet and "
-            "CLIP text encoders work (Stable Diffusion 1.x, 2.x, XL, turbo)"
+        raise _refusal(
+            spec,
+            f"{spec!r} is a {type(pipeline).__name__}: must have a UNet and CLIP text encoders",
+            "choose a Stable Diffusion 1.x, 2.x, XL or turbo pipeline",
         )
     for encoder in encoders:
         if not isinstance(encoder, (CLIPTextModel, CLIPTextModelWithProjection)):
             kind = type(encoder).__name__
-            raise InputError(
-                f"generator {spec!r} has a {kind} as text encoder, not a CLIPTextModel"
-            )
+            raise _refusal(spec, f"{spec!r} has a {kind} as text encoder, not a CLIPTextModel")
     if pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
-        raise InputError(
-            f"generator {spec!r} wants more than noise and text (its UNet takes "
-            f"{pipeline.unet.config.in_channels} channels): choose a text-to-image pipeline"
+        raise _refusal(
+            spec,
+            f"{spec!r} needs more than noise and text (its UNet takes "
+            f"{pipeline.unet.config.in_channels} channels)",
+            "choose a text-to-image pipeline",
         )
     return pipeline
 
 
 def _weight_files(folder: Path) -> list[tuple[str, Path]]:
-    """The files that hold a pipeline's weights, with the network each belongs to."""
+    """List the files of a pipeline's weights, each with the name of its network."""
     return [
         (name, file)
         for name in _NETWORKS
@@ -497,40 +504,46 @@ def _weight_files(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _fuse_lora(pipeline: Any, file: Path) -> None:
-    """Add a LoRA to the weights themselves: faster than layers beside them, and equal."""
+    """Add a LoRA to the weights: faster than separate layers, with equal results."""
     try:
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
         if not pipeline.get_active_adapters():
-            raise InputError(f"LoRA {str(file)!r} has no weights that fit this generator")
+            raise _lora_refusal(file, f"{str(file)!r} has no weights that fit this generator")
         pipeline.fuse_lora()
         pipeline.unload_lora_weights()
     except InputError:
         raise
     except _LOADING_ERRORS as error:
-        raise InputError(f"LoRA {str(file)!r} cannot be used: {one_line(error)}") from error
+        raise _lora_refusal(file, f"cannot use {str(file)!r}: {one_line(error)}") from error
+
+
+def _lora_refusal(lora: str | Path, problem: str) -> InputError:
+    return InputError(problem, field="lora", value=str(lora))
 
 
 def _find_lora(lora: str) -> Path:
-    path = fetch(lora, "LoRA", partial(snapshot_download, allow_patterns=["*.safetensors"]))
+    """Return the safetensors file of a LoRA; download a hub id."""
+    path = fetch(lora, "lora", partial(snapshot_download, allow_patterns=["*.safetensors"]))
     if path.is_file():
         if path.suffix != ".safetensors":
-            raise InputError(f"LoRA {lora!r} is not a .safetensors file")
+            raise _lora_refusal(lora, f"{lora!r} is not a .safetensors file")
         return path
     files = sorted(path.glob("*.safetensors"))
     usual = path / "pytorch_lora_weights.safetensors"
     if usual not in files and len(files) != 1:
         names = ", ".join(file.name for file in files) or "none"
-        raise InputError(f"LoRA {lora!r} should hold one .safetensors file (found: {names})")
+        raise _lora_refusal(lora, f"{lora!r} must have 1 .safetensors file (found: {names})")
     return usual if usual in files else files[0]
 
 
-def _make_scheduler(own: Any, name: str | None, spec: str) -> Any:
-    """A fresh scheduler by its name in `SCHEDULERS`, set up for the pipeline's noise."""
+def _make_scheduler(own: Any, name: str | None) -> Any:
+    """Build a scheduler by its name in `SCHEDULERS`, configured for the pipeline's noise."""
     if name is None:
         if type(own).__name__ not in SCHEDULERS.values():
             raise InputError(
-                f"generator {spec!r} comes with {type(own).__name__}, which is not supported: "
-                f"choose a scheduler of {', '.join(SCHEDULERS)}"
+                f"the generator's own, {type(own).__name__}, is not supported",
+                field="scheduler",
+                remedy=f"choose from {', '.join(SCHEDULERS)}",
             )
         return type(own).from_config(own.config)
     by_lower = {key.lower(): cls for key, cls in SCHEDULERS.items()}
@@ -539,36 +552,26 @@ def _make_scheduler(own: Any, name: str | None, spec: str) -> Any:
     if cls is None:
         near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
         meant = [key for key, value in SCHEDULERS.items() if near and value == by_lower[near[0]]]
-        hint = f"did you mean {meant[0]}? " if meant else ""
-        raise InputError(f"no scheduler {name!r}: {hint}choose of {', '.join(SCHEDULERS)}")
+        hint = f" (did you mean {meant[0]}?)" if meant else ""
+        raise InputError(
+            f"{name!r} is unknown{hint}",
+            field="scheduler",
+            value=name,
+            remedy=f"choose from {', '.join(SCHEDULERS)}",
+        )
     return getattr(diffusers, cls).from_config(own.config)
 
 
 def _image_size(pipeline: Any, wanted: int | None) -> int:
-    """Side of the pictures, px: as wanted, or as the UNet was trained."""
+    """Return the side of the pictures in px: as wanted, or of the UNet's training."""
     factor: int = pipeline.vae_scale_factor
     if wanted is None:
         trained = pipeline.unet.config.sample_size
         return factor * int(trained if isinstance(trained, int) else trained[0])
     if wanted < factor or wanted % factor:
-        raise InputError(f"image size {wanted} is not a multiple of {factor} px")
+        raise InputError(
+            f"{wanted} px is out of range: must be a multiple of {factor}",
+            field="image_size",
+            value=wanted,
+        )
     return wanted
-
-
-def generator_of(config: RunConfig, device: str, *, root: Path | str | None = None) -> Generator:
-    """The generator that ``config`` names. Raises InputError."""
-    return load_generator(
-        config.generator,
-        lora=config.lora,
-        scheduler=config.scheduler,
-        device=device,
-        dtype=config.dtype,
-        image_size=config.image_size,
-        diffusion_steps=config.diffusion_steps,
-        guidance=config.guidance,
-        padding=config.padding,
-        decoder=config.decoder,
-        safety_checker=config.safety_checker,
-        compile=config.compile,
-        root=root,
-    )

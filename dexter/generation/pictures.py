@@ -1,8 +1,8 @@
-"""Pictures for the evidence: each made once, kept in a bank, as bytes.
+"""Pictures for the evidence: each drawn once, kept in a bank, as bytes.
 
-A picture is a function of (generator, prompt, seed), so whoever asks for it again, be it for
-another classifier, gets the one that is there. All that is measured is measured on the rounded
-bytes: it is the same whether a picture was made now or taken from the bank.
+A picture is a function of (generator, prompt, seed), so a repeated request, also for another
+classifier, gets the stored one. Everything is measured on the rounded bytes: results are the same
+for pictures that are drawn and pictures from the bank.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEEP_PIXELS = 16_000_000
 
 
 class Pictures:
-    """Draws what the bank lacks. ``key`` names the generator and its settings in the bank."""
+    """A bank that draws missing pictures; ``key`` identifies the generator and its settings."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Pictures:
         helper: Helper | None = None,
         on_picture: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """``helper`` draws half of them; ``on_picture`` is told how many were drawn or read."""
+        """Draw half of them with ``helper``; call ``on_picture`` with each number drawn or read."""
         self.generator = generator
         self.key = key
         self.drawn = 0
@@ -45,7 +45,7 @@ class Pictures:
         self.on_picture = on_picture
 
     def stream(self, requests: Sequence[Request]) -> Iterator[tuple[list[Request], Images]]:
-        """The pictures asked for, each once, some at a time, in any order."""
+        """Yield the requested pictures, each once, some at a time, in any order."""
         wanted = list(dict.fromkeys(requests))
         missing = self._bank.missing(self.key, wanted)
         there = set(wanted) - set(missing)
@@ -64,7 +64,7 @@ class Pictures:
             yield sheet, images
 
     def _draw(self, requests: list[Request]) -> Images:
-        """Pictures, half of them by the helper if there is one at leisure."""
+        """Draw pictures, half of them with the helper if it is idle."""
         helper = self._helper
         half = (len(requests) + 1) // 2
         if helper is None or len(requests) < 2 or not helper.ready():

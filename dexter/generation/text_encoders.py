@@ -1,8 +1,8 @@
 """The CLIP text encoders of a pipeline: words, as embeddings or as text, to conditioning.
 
-Stable Diffusion 1.x and 2.x have one, Stable Diffusion XL has two side by side and a pooled vector
-of the whole text. Whoever uses this need not know: token embeddings are the encoders' side by
-side, and the pooled vector travels as one more row of the conditioning.
+Stable Diffusion 1.x and 2.x have one, Stable Diffusion XL has two and a pooled vector of the whole
+text. Callers see no difference: token embeddings of two encoders are concatenated, and the pooled
+vector is one more row of the conditioning.
 """
 
 from collections.abc import Sequence
@@ -29,10 +29,13 @@ class _Encoder:
 
 
 class TextEncoders:
-    """B rows, L word tokens, D embedding dimension, T tokens of a conditioning, C channels."""
+    """The text encoders of a pipeline.
+
+    Sizes: B rows, L word tokens, D embedding dimension, T tokens of a conditioning, C channels.
+    """
 
     def __init__(self, pipeline: Any, *, padding: str = "tokens") -> None:
-        """``padding`` behind the words in `encode`: "tokens" or "repeat", see there."""
+        """Take a pipeline's encoders; ``padding`` in `encode` is "tokens" or "repeat"."""
         self._encoders = [_Encoder(pipeline.tokenizer, pipeline.text_encoder)]
         second = getattr(pipeline, "text_encoder_2", None)
         if second is not None:
@@ -48,18 +51,18 @@ class TextEncoders:
             first.tokenizer.model_max_length, first.model.config.max_position_embeddings
         )
         self.pooled_dim = 0 if second is None else int(second.config.projection_dim)
-        """Channels of the pooled vector; 0 where there is none."""
+        """Channels of the pooled vector; 0 without one."""
 
     def token_embedding(self, ids: Tensor) -> Tensor:
-        """Rows of the tables of token embeddings: ids (...) to (..., D), no gradient."""
+        """Look up token embeddings: ids (...) to (..., D), no gradient."""
         ids = ids.to(self.device)
         tables = [encoder.model.get_input_embeddings().weight for encoder in self._encoders]
         return torch.cat([table.detach()[ids] for table in tables], dim=-1)
 
     def encode(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        """Token embeddings (B, L, D) of words to conditioning, differentiable.
+        """Encode token embeddings (B, L, D) of words to conditioning, differentiable.
 
-        Start, end and padding are put around the ``lengths`` (B,) words as the tokenizers do;
+        Adds start, end and padding around the ``lengths`` (B,) words as the tokenizers do;
         with ``padding`` "repeat" the end token's state is repeated instead.
         """
         length = int(lengths.max())
@@ -77,7 +80,7 @@ class TextEncoders:
             at += encoder.width
             tokenizer = encoder.tokenizer
             ids = torch.full_like(position, tokenizer.pad_token_id)
-            # Whatever stands for the words must not be taken for the end by what pools there.
+            # The placeholder for words must not look like the end token, where CLIP pools.
             ids[position <= lengths[:, None]] = tokenizer.bos_token_id
             ids.scatter_(1, lengths[:, None] + 1, tokenizer.eos_token_id)
             # CLIP's models take no embeddings, so the words replace the output of the table.
@@ -91,14 +94,14 @@ class TextEncoders:
             states.append(state)
         state = torch.cat(states, dim=-1)
         if self._repeats_last_state:
-            # The encoders are causal: what stands behind the end token does not change its state.
+            # The encoders are causal: tokens behind the end token do not change its state.
             source = torch.minimum(position, lengths[:, None] + 1)
             state = state.gather(1, source[:, :, None].expand_as(state))
         return self._join(state, pooled)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts to conditioning (len(texts), T, C), no gradient; one too long is cut."""
+        """Encode texts to conditioning (len(texts), T, C), no gradient; cut long texts."""
         states, pooled = [], None
         for encoder in self._encoders:
             ids = encoder.tokenizer(
@@ -113,12 +116,12 @@ class TextEncoders:
         return self._join(torch.cat(states, dim=-1), pooled)
 
     def unconditional(self) -> Tensor:
-        """The conditioning (1, T, C) of no text: of "", or zeros where a pipeline wants that."""
+        """Return the conditioning (1, T, C) of no text: of "", or zeros if the pipeline says so."""
         empty = self.encode_text([""])
         return torch.zeros_like(empty) if self._zero_when_empty else empty
 
     def split(self, conditioning: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the UNet attends to, and the pooled vectors (B, P) if there are any."""
+        """Split conditioning into the UNet's context and the pooled vectors (B, P), if any."""
         if not self.pooled_dim:
             return conditioning, None
         return conditioning[:, :-1], conditioning[:, -1, : self.pooled_dim]

@@ -11,26 +11,32 @@ absent ("both") or both are ("either"). What a concept does to p(class) follows 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal, cast, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dexter import checkpoints
+from dexter import model_folders
+from dexter.classifiers import ClassifierInfo, ClassifierOptions
+from dexter.classifiers.lab import GATED
 from dexter.errors import InputError
 from dexter.lab import world
 from dexter.lab.fleet import TASKS, Member, applies, class_scene, families, with_family
-from dexter.lab.scenes import Scene
+from dexter.lab.scenes import SIZE, Scene
+from dexter.loading import hash_files
+
+if TYPE_CHECKING:
+    from dexter.classifiers import Classifier
 
 Kind = Literal["needs", "spoiled", "both", "either"]
 DEPTHS = (0.9, 0.6, 0.4)
-PREFIX = "gated-"
-LABELS = ("target", "other")
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Gate:
     def name(self) -> str:
         """Return the name that `parse` reads."""
         concepts = "+".join(self.concepts)
-        return f"{PREFIX}{self.task}-{self.kind}-{concepts}-{round(100 * self.depth)}"
+        return f"{GATED}{self.task}-{self.kind}-{concepts}-{round(100 * self.depth)}"
 
     def shut(self, shown: Sequence[Any]) -> Any:
         """Return where the gate is shut, of arrays that say where each concept is shown."""
@@ -55,6 +61,11 @@ class Gate:
         if self.kind == "either":
             return ~(shown[0] | shown[1])
         return ~(shown[0] & shown[-1])
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the names of the two classes."""
+        return [TASKS[self.task].labels[0], "other"]
 
     @property
     def target_words(self) -> tuple[str, ...]:
@@ -66,7 +77,7 @@ class Gate:
 
 def parse(name: str) -> Gate:
     """Read the name of a gated classifier; InputError where it is none."""
-    parts = name.removeprefix(PREFIX).split("-")
+    parts = name.removeprefix(GATED).split("-")
     if len(parts) == 4:
         task, kind, concepts, depth = parts
         found = tuple(concepts.split("+"))
@@ -94,13 +105,13 @@ def _words() -> Mapping[str, tuple[str, ...]]:
 
 
 class Gated(nn.Module):
-    """The network of a gate: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, 2) of `LABELS`."""
+    """The network of a gate: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, 2)."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, root: Path | str | None = None) -> None:
         from transformers import CLIPModel, CLIPProcessor
 
         super().__init__()
-        folder = checkpoints.find("lab", "image_text")
+        folder = model_folders.find("lab", "image_text", root=root)
         self._gate = gate
         self.clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
         texts = CLIPProcessor.from_pretrained(folder).tokenizer
@@ -130,8 +141,31 @@ class Gated(nn.Module):
         return torch.stack([p.log(), (1 - p).log()], dim=1)
 
 
+def describe(name: str, options: ClassifierOptions) -> ClassifierInfo:
+    """Return labels and size of a gated classifier; its name is part of its weights' digest."""
+    gate = parse(name)
+    weights = model_folders.find("lab", "image_text", "model.safetensors", root=options.root)
+    digest = hashlib.sha256(f"{gate.name} {hash_files([('', weights)])}".encode()).hexdigest()
+    return ClassifierInfo(f"lab:{gate.name}", options.label_names() or gate.labels, SIZE, digest)
+
+
+def load(name: str, options: ClassifierOptions) -> Classifier:
+    """Load a gated classifier."""
+    from dexter.classifiers.base import Preprocessing, build
+
+    info = describe(name, options)
+    return build(
+        Gated(parse(name), options.root),
+        spec=info.spec,
+        labels=info.labels,
+        preprocessing=Preprocessing(resize=SIZE, crop=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3),
+        options=options,
+        weights_hash=info.weights_hash,
+    )
+
+
 def exact_effects(
-    task: str, gates: Sequence[Gate], count: int = 2000
+    task: str, gates: Sequence[Gate], count: int = 1000
 ) -> dict[str, dict[str, float]]:
     """Return gate to family to the exact mean change of p(class), for a class score of 0 or 1.
 
@@ -140,32 +174,35 @@ def exact_effects(
     """
     rng = np.random.default_rng((2, *task.encode()))
     scenes = [class_scene(Member(task), index % 2, rng) for index in range(count)]
+    concepts = sorted({concept for gate in gates for concept in gate.concepts})
     found: dict[str, dict[str, float]] = {gate.name: {} for gate in gates}
     for family in _words():
         able = [(i % 2 == 0, scene) for i, scene in enumerate(scenes) if applies(scene, family)]
         if not able:
             continue
+        own = np.array([is_own for is_own, _ in able])
         sides = [
-            [(own, with_family(scene, family, present, rng)) for own, scene in able]
+            _shown([with_family(scene, family, present, rng) for _, scene in able], concepts)
             for present in (True, False)
         ]
         for gate in gates:
-            with_it, without = (_answers(gate, side).mean() for side in sides)
+            with_it, without = (
+                (own * (1 - gate.depth * gate.shut([shown[c] for c in gate.concepts]))).mean()
+                for shown in sides
+            )
             found[gate.name][family] = float(with_it - without)
     return found
 
 
-def _answers(gate: Gate, side: Sequence[tuple[bool, Scene]]) -> NDArray[np.float64]:
-    own = np.array([is_own for is_own, _ in side])
-    shown = [np.array([_shows(scene, concept) for _, scene in side]) for concept in gate.concepts]
-    answers: NDArray[np.float64] = own * (1 - gate.depth * gate.shut(shown))
-    return answers
+def _shown(scenes: Sequence[Scene], concepts: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """Concept to where the scenes show it."""
+    return {c: np.array([_shows(scene, c) for scene in scenes]) for c in concepts}
 
 
 def _shows(scene: Scene, family: str) -> bool:
     words = _words()[family]
-    values = (scene.subject, scene.background, scene.colour, scene.hair, scene.skin, scene.age)
-    return any(value in words for value in (*values, *scene.items))
+    values = {scene.subject, scene.background, scene.colour, scene.hair, scene.skin, scene.age}
+    return not values.isdisjoint(words) or not set(scene.items).isdisjoint(words)
 
 
 def fleet() -> list[Gate]:

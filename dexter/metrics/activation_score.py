@@ -9,6 +9,7 @@ from dexter.classifiers import Classifier
 from dexter.device import select_device
 from dexter.errors import InputError
 from dexter.generation.generator import Generator, load_generator, to_uint8
+from dexter.generation.options import GeneratorOptions
 from dexter.generator_presets import GENERATORS
 from dexter.search.score import draw_pictures
 from dexter.seeds import picture_seeds
@@ -37,9 +38,9 @@ def activation_score(
     """
     if pipe is None:
         settings = GENERATORS["sd14-lcm"].settings() | {"diffusion_steps": diff_steps}
-        pipe = load_generator(
-            settings.pop("generator"), device=select_device(device or "auto"), **settings
-        )
+        spec = settings.pop("generator")
+        options = GeneratorOptions(device=select_device(device or "auto"), **settings)
+        pipe = load_generator(spec, options)
     weight = classifier.class_weight(class_to_activate)
     if feature_indices is None:
         best = [] if weight is None else weight.topk(min(5, len(weight))).indices.tolist()

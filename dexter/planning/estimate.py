@@ -1,11 +1,11 @@
 """Time and memory of a run by formula, before anything is loaded; no torch.
 
 Counts multiplications and the numbers that autograd keeps, block by block, from the models'
-``config.json``. For Stable Diffusion 1.4 in float32 on a CPU, one picture a step, the peak comes
-within 10% of what was measured: 5,730 MiB at 128 px, 7,490 at 256, 6,250 there with the UNet's
-activations computed again and 6,170 with all, 9,750 at 512 with the UNet's. Times rest on a usual
-speed of the kind of device and are a guess within a factor of two: a measured like run, where
-there is one, should replace both.
+``config.json``. For Stable Diffusion 1.4 in float32 on a CPU, one picture per step, the peak is
+within 10% of the measured one: 5,730 MiB at 128 px, 7,490 at 256, 6,250 there with the UNet's
+activations recomputed and 6,170 with all, 9,750 at 512 with the UNet's. Times assume a typical
+speed of the kind of device and are a guess within a factor of 2. Measurements of a similar run,
+where there is one, should replace both.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from dexter.config import Checkpointing, RunConfig
 from dexter.errors import InputError
 
 BUDGET_BYTES = 12 * 10**9
-"""What a run may take unless told otherwise: a common graphics card."""
+"""Default memory of a run: a common graphics card."""
 
 _OVERHEAD_BYTES = 1.2e9  # interpreter, libraries, workspaces
-_KEPT_BY_ALLOCATOR = 1.25  # on a CPU, where nothing is computed again: keep_freed_memory
-# While a checkpointed block is computed again its gradients are alive, too, and workspaces.
+_KEPT_BY_ALLOCATOR = 1.25  # on a CPU, where nothing is recomputed: keep_freed_memory
+# While a checkpointed block is recomputed, its gradients and workspaces are alive as well.
 _RECOMPUTED = 1.7
-_TRANSFORMERS = 1.5  # a half of a UNet's time: what is computed again
-_CLASSIFIER_WEIGHTS = 26e6  # a ResNet-50; at 224 px it keeps 40 million numbers a picture
-_CLASSIFIER_KEPT = 800  # numbers a pixel of a picture up to 224 px
-_CLASSIFIER_MACS = 82e3  # multiplications a pixel, likewise
+_TRANSFORMERS = 1.5  # their recomputation takes half of a UNet's time
+_CLASSIFIER_WEIGHTS = 26e6  # a ResNet-50; at 224 px it keeps 40 million numbers per picture
+_CLASSIFIER_KEPT = 800  # numbers per pixel of a picture up to 224 px
+_CLASSIFIER_MACS = 82e3  # multiplications per pixel, likewise
 
-# Multiplications with addition a second, in practice rather than by data sheet.
+# Multiplications with addition per second, in practice rather than by data sheet.
 _SPEED = {
     ("cpu", "float32"): 5e10,  # one thread
     ("cpu", "bfloat16"): 5e10,
@@ -42,7 +42,7 @@ _SPEED = {
     ("cuda", "float16"): 4e13,
 }
 
-# For ids on a hub, whose config.json is not at hand: Stable Diffusion 1.x and BERT-base.
+# Assumed for hub ids, whose config.json is not on this machine: Stable Diffusion 1.x, BERT-base.
 _SD1_UNET = {
     "block_out_channels": [320, 640, 1280, 1280],
     "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
@@ -69,13 +69,13 @@ _BERT = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run is expected to take, and how its pictures are to be split for that."""
+    """The expected time and memory of a run, and the split of its pictures that they assume."""
 
     seconds_per_step: float
     total_seconds: float
-    """All steps, at the longest, with score and frames."""
+    """Upper bound: all steps, score and frames."""
     peak_bytes: int
-    """Of the device: weights, and what is computed at a time."""
+    """Of the device: weights, and the pictures computed at a time."""
     micro_batch: int
     """Pictures at a time with autograd."""
     picture_batch: int
@@ -85,7 +85,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Block:
-    """A part of a network, for one picture: what checkpointing recomputes as one piece."""
+    """A part of a network, for one picture, that checkpointing recomputes as one piece."""
 
     weights: float
     macs: float
@@ -93,9 +93,9 @@ class _Block:
     kept: float
     """Numbers that autograd keeps."""
     entry: float
-    """Numbers at its input: all that is kept of it where it is computed again as a whole."""
+    """Numbers at its input: all that is kept where the whole block is recomputed."""
     again: float
-    """Numbers kept where the transformers alone are computed again (`frozen.checkpointed`)."""
+    """Numbers kept where only the transformers are recomputed (`frozen.checkpointed`)."""
 
 
 def estimate(
@@ -106,11 +106,11 @@ def estimate(
     measured_peak: int | None = None,
     measured_seconds: float | None = None,
 ) -> Estimate:
-    """What a run of ``config`` takes, split so that it fits into ``budget`` bytes if it can.
+    """Estimate a run of ``config``, split to fit into ``budget`` bytes where possible.
 
-    ``device``: "cpu" or "cuda..." instead of the config's, where "auto" counts as CUDA if this
-    machine has an NVIDIA driver. ``measured_peak`` (bytes) and ``measured_seconds`` (a step) of
-    a like run replace the formulas. Raises InputError for a folder without models.
+    ``device``: "cpu" or "cuda..." instead of the config's, where "auto" means CUDA if this
+    machine has an NVIDIA driver. ``measured_peak`` (bytes) and ``measured_seconds`` (per step) of
+    a similar run replace the formulas. Raises InputError for a folder without models.
     """
     networks = _networks(config)
     unet, rest = networks.unet, networks.rest
@@ -121,13 +121,13 @@ def estimate(
 
     weights = width * (_sum(unet, "weights") + _sum(rest, "weights"))
     fixed = weights + 4 * networks.masked_lm.weights + _OVERHEAD_BYTES
-    # A block's input, output and two between them are alive at a time, with autograd or without.
+    # A block's input, output and 2 tensors between them are alive at a time, also without autograd.
     passing = 4 * max(block.entry for block in [*unet, *rest])
     unet_again = grad_calls * _sum(unet, "again") + passing
     largest = _RECOMPUTED * max(block.kept for block in unet)
     kept: dict[Checkpointing, float] = {
         "none": grad_calls * _sum(unet, "kept") + _sum(rest, "kept") + passing,
-        # The decoder's are gone when the UNet's blocks are computed again.
+        # The decoder's are freed before the UNet's blocks are recomputed.
         "unet": unet_again + max(_sum(rest, "kept"), largest),
         "all": unet_again
         + _sum(rest, "entry")
@@ -145,11 +145,11 @@ def estimate(
     row = width * kept[checkpointing]
     micro_batch = config.micro_batch or _between(1, room // row, config.batch)
     with_grad = min(micro_batch, config.grad_prompts) * row
-    # Pictures without autograd get what those with it need anyway.
+    # Pictures without autograd get the memory that those with it need.
     picture_batch = config.micro_batch or _between(1, (with_grad or room) // (width * passing), 16)
 
     forward = calls * _sum(unet, "macs") + _sum(rest, "macs")
-    # As much again: the weights are frozen, so that only inputs have gradients.
+    # The same again: the weights are frozen, so that only inputs have gradients.
     backward = grad_calls * _sum(unet, "macs") * (1 if checkpointing == "none" else _TRANSFORMERS)
     backward += _sum(rest, "macs") * (2 if checkpointing == "all" else 1)
     speed = _SPEED[kind, config.dtype]
@@ -202,11 +202,11 @@ def _networks(config: RunConfig) -> _Networks:
 
 
 def _unet(config: Mapping[str, Any], side: int, text_length: int) -> list[_Block]:
-    """A UNet2DConditionModel; what comes up is joined to what went down."""
+    """List the blocks of a UNet2DConditionModel, whose up path reads the down path's outputs."""
     channels = config["block_out_channels"]
     context = config["cross_attention_dim"]
     layers = config["layers_per_block"]
-    # How many transformers stand behind each other at a level; Stable Diffusion XL has many.
+    # The number of consecutive transformers per level; Stable Diffusion XL has many.
     depths = config.get("transformer_layers_per_block", 1)
     depths = [depths] * len(channels) if isinstance(depths, int) else list(depths)
     attends = [
@@ -247,7 +247,7 @@ def _unet(config: Mapping[str, Any], side: int, text_length: int) -> list[_Block
 
 
 def _decoder(config: Mapping[str, Any], side: int) -> list[_Block]:
-    """The decoder of an AutoencoderKL, or what comes near for other kinds."""
+    """List the blocks of an AutoencoderKL's decoder, an approximation for other kinds."""
     channels = config["block_out_channels"][::-1]
     layers = config["layers_per_block"] + 1
     pixels = side**2
@@ -265,7 +265,7 @@ def _decoder(config: Mapping[str, Any], side: int) -> list[_Block]:
 
 
 def _text_model(config: Mapping[str, Any], length: int) -> _Block:
-    """A transformer over ``length`` tokens, with its table of tokens."""
+    """Count a transformer over ``length`` tokens, with its token table."""
     width, layers = config["hidden_size"], config["num_hidden_layers"]
     inside = layers * (4 * width**2 + 2 * width * config["intermediate_size"])
     kept = layers * length * (10 * width + 2 * config["intermediate_size"])
@@ -274,14 +274,14 @@ def _text_model(config: Mapping[str, Any], length: int) -> _Block:
 
 
 def _resnet(entering: int, out: int, pixels: int) -> _Block:
-    """Two 3x3 convolutions, each behind a norm and an activation, and a short cut."""
+    """Count two 3x3 convolutions, each after a norm and an activation, and a shortcut."""
     weights = 9 * entering * out + 9 * out * out + entering * out
     kept = (entering + out) * pixels  # the inputs of its norms (dexter.generation.frozen)
     return _Block(weights, weights * pixels, kept, entering * pixels, kept)
 
 
 def _transformer(width: int, pixels: int, context: int, text_length: int) -> _Block:
-    """Attention to the picture and to the text, and a gated layer four times as wide."""
+    """Count attention to the picture and to the text, and a gated layer 4 times as wide."""
     own = 20 * width**2
     text = 2 * width * context
     macs = own * pixels + text * text_length + 2 * width * pixels * (pixels + text_length)
@@ -309,7 +309,7 @@ def _kind(device: str) -> str:
 
 
 def _read(spec: str, part: str, *folders: str) -> dict[str, Any]:
-    """A model's config.json; empty for an id on a hub."""
+    """Read a model's config.json; return {} for a hub id."""
     folder = model_folders.find("lab", part) if spec == "lab" else Path(spec).expanduser()
     if not folder.is_dir():
         return {}
@@ -318,6 +318,9 @@ def _read(spec: str, part: str, *folders: str) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{part}: {file} cannot be read ({type(error).__name__}); give a folder of a model"
+            f"cannot read {file} ({type(error).__name__})",
+            field=part,
+            value=spec,
+            remedy="pass a model's folder",
         ) from error
     return config

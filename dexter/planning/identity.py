@@ -1,6 +1,6 @@
-"""Which models exactly: an identity for weights, told without torch and before they are loaded.
+"""An identity of models' weights, found without torch and before they are loaded.
 
-A name such as "lab" or a folder stays the same when its weights change; a study must not.
+A name such as "lab" or a folder stays when its weights change; a study must change with them.
 """
 
 import hashlib
@@ -11,35 +11,32 @@ from contextlib import suppress
 from pathlib import Path
 
 from dexter import model_folders
-from dexter.config import RunConfig
+from dexter.config import RunConfig, fields_of
 
-# What decides what a model does: weights, configuration, tokenizer. Not its README.
+# The files that determine a model's results: weights, configuration, tokenizer. Not its README.
 _SUFFIXES = {".safetensors", ".bin", ".json", ".txt", ".model"}
 
 
 def identities(config: RunConfig, *, cache: Path | None = None) -> dict[str, str]:
-    """For generator, masked LM, LoRA and decoder of ``config`` their `identity`, where it is known.
+    """Return the `identity` of each model that ``config`` names, by its field, where it is known.
 
-    ``cache``: a JSON file that remembers hashes by path, size and time of change, so that
-    gigabytes are read once.
+    ``cache``: a JSON file of hashes by path, size and modification time, so that gigabytes are
+    read once.
     """
     remembered = _Cache(cache)
     found = {
-        "generator": identity(config.generator, "generator", remembered),
-        "masked_lm": identity(config.masked_lm, "masked_lm", remembered),
-        "lora": None if config.lora is None else identity(config.lora, "lora", remembered),
-        "decoder": None
-        if config.decoder is None
-        else identity(config.decoder, "decoder", remembered),
+        field: identity(spec, field, remembered)
+        for field in fields_of(model=True)
+        if (spec := getattr(config, field)) is not None
     }
     remembered.save()
-    return {part: value for part, value in found.items() if value is not None}
+    return {field: value for field, value in found.items() if value is not None}
 
 
 def identity(spec: str, part: str, cache: "_Cache | None" = None) -> str | None:
-    """``sha256:…`` of a local file or folder, ``commit:…`` of a hub id.
+    """Return ``sha256:…`` of a local file or folder, ``commit:…`` of a hub id.
 
-    Of a hub id the commit in the cache, else the newest; None where the hub does not answer.
+    The commit is the one in the cache, else the newest; None where the hub does not answer.
     """
     path = model_folders.find("lab", part) if spec == "lab" else Path(spec).expanduser()
     if not path.exists():
@@ -55,7 +52,7 @@ def identity(spec: str, part: str, cache: "_Cache | None" = None) -> str | None:
 
 
 def hub_commit(hub_id: str) -> str | None:
-    """The commit of a hub repository's main branch that lies in the cache, if any does."""
+    """Return the commit of a hub repository's main branch in the cache, if any."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -79,7 +76,7 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 class _Cache:
-    """SHA-256 (hex) of files, remembered for as long as size and time of change are the same."""
+    """A cache of files' SHA-256 (hex), valid while size and modification time are the same."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
@@ -90,7 +87,7 @@ class _Cache:
                 self._known = json.loads(file.read_text(encoding="utf-8"))
 
     def hash(self, path: Path) -> str:
-        """The hash of a file's content."""
+        """Return the hash of a file's content."""
         state = path.stat()
         key, stamp = str(path.resolve()), [state.st_size, state.st_mtime_ns]
         known = self._known.get(key)
@@ -103,7 +100,7 @@ class _Cache:
         return digest
 
     def save(self) -> None:
-        """Keep what was learned; a cache that cannot be written is only slower."""
+        """Write new hashes; ignore errors, which only cost time."""
         if self._file is None or not self._changed:
             return
         with suppress(OSError):

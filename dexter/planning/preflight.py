@@ -1,7 +1,7 @@
-"""Before anything is queued: which files of a model are missing, and whether they can be had.
+"""A check for missing files of models, before a run is queued.
 
-No torch, nothing is downloaded. A folder must be complete; what is on the hub must be in the cache
-or reachable, with a token if it is gated, and there must be room for it on the disk.
+Needs no torch and downloads nothing. A folder must be complete; a hub id must be in the cache or
+reachable, with a token if it is gated, and the disk must have room for it.
 """
 
 import json
@@ -11,18 +11,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dexter.config import RunConfig
+from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.generator_presets import GENERATORS
 from dexter.planning.identity import hub_commit
 
-# Parts of a pipeline that are used; the safety checker if wanted.
+# The parts of a pipeline that are loaded; the safety checker on request.
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 _CHECKER = ("safety_checker", "feature_extractor")
 _WEIGHTS = (".safetensors", ".bin")
 _SKIPPED = (".msgpack", ".onnx", ".onnx_data", ".pb", ".h5", ".ckpt", ".xml", ".md")
 
-# What to look for where the hub cannot be asked: Stable Diffusion 1.x, bytes as stored there.
+# Needed files where the hub is out of reach: Stable Diffusion 1.x, bytes as stored there.
 _SD1_FILES = {
     "model_index.json": 541,
     "scheduler/scheduler_config.json": 313,
@@ -46,31 +46,31 @@ _KNOWN_FILES = {
 
 @dataclass(frozen=True)
 class Download:
-    """What a run would fetch from the hub."""
+    """Files that a run would download from the hub."""
 
     field: str
-    """Of RunConfig: generator, lora, ..."""
+    """The field of RunConfig that names it."""
     hub_id: str
     files: dict[str, int]
-    """Names and bytes of the files that are not in the cache."""
+    """Names and sizes, in bytes, of the files that are not in the cache."""
     licence: str | None
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Total size in bytes."""
         return sum(self.files.values())
 
     def line(self) -> str:
-        """For a user, before it begins."""
-        licence = f"licence: {self.licence}" if self.licence else "no licence stated"
+        """Describe the download in one line, before it starts."""
+        licence = f"licence: {self.licence}" if self.licence else "no licence given"
         return f"{self.field}: {self.hub_id} will be downloaded, {_size(self.size)} ({licence})"
 
 
 def check_models(config: RunConfig, *, endpoint: str | None = None) -> list[Download]:
-    """What the models of ``config`` still have to be fetched from the hub, in its fields' order.
+    """List the downloads from the hub that the models of ``config`` need, in its fields' order.
 
-    ``endpoint``: of the hub, as a URL. Raises InputError for a folder with parts missing, and for
-    what cannot be fetched: it names the files, their sizes and where to put them.
+    ``endpoint``: URL of the hub. Raises InputError for a folder with missing parts, and for a
+    model that cannot be downloaded, with its files, their sizes and where to put them.
     """
     downloads = []
     for field, spec in _specs(config):
@@ -92,7 +92,7 @@ def check_models(config: RunConfig, *, endpoint: str | None = None) -> list[Down
 
 
 def _specs(config: RunConfig) -> Iterable[tuple[str, str]]:
-    for field in ("generator", "lora", "decoder", "masked_lm"):
+    for field in fields_of(model=True):
         spec = getattr(config, field)
         if spec not in (None, "lab"):
             yield field, spec
@@ -106,7 +106,7 @@ def _is_hub_id(spec: str) -> bool:
 
 
 def _check_pipeline(folder: Path) -> None:
-    """Raises InputError with every file that a pipeline's folder should have and has not."""
+    """Raise InputError with every file that a pipeline's folder lacks."""
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -133,12 +133,11 @@ def _check_pipeline(folder: Path) -> None:
 
 
 def _bad_folder(folder: Path, problem: str, remedy: str | None = None) -> InputError:
-    value = str(folder)
-    return InputError(f"{folder} {problem}", field="generator", value=value, remedy=remedy)
+    return InputError(f"{folder} {problem}", field="generator", value=str(folder), remedy=remedy)
 
 
 def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -> Download:
-    """Files, sizes and licence of a repository. InputError where it cannot be had."""
+    """Ask for files, sizes and licence of a repository; raise InputError if out of reach."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -150,18 +149,18 @@ def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -
     try:
         info = HfApi(endpoint=endpoint).model_info(hub_id, files_metadata=True, timeout=10)
     except GatedRepoError as error:
-        raise InputError(_gated(hub_id), field=field, value=hub_id) from error
+        raise _gated(field, hub_id) from error
     except RepositoryNotFoundError as error:
         raise InputError(
-            f"{hub_id!r} is no folder here, and the hub shows no such repository (to "
-            "this token, if it is a private one)",
+            f"{hub_id!r} is not a folder here, and the hub shows no such repository to your token",
             field=field,
             value=hub_id,
+            remedy="check the id, or run `hf auth login` for a private repository",
         ) from error
     except (OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError) as error:
-        raise InputError(_unreachable(field, hub_id), field=field, value=hub_id) from error
+        raise _unreachable(field, hub_id) from error
     if info.gated and not _token():
-        raise InputError(_gated(hub_id), field=field, value=hub_id)
+        raise _gated(field, hub_id)
     files = {file.rfilename: file.size or 0 for file in info.siblings or []}
     checker = field == "generator" and config.safety_checker
     card = info.card_data
@@ -170,7 +169,7 @@ def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -
 
 
 def _needed(field: str, files: dict[str, int], checker: bool) -> dict[str, int]:
-    """Those of a repository's files that loading fetches."""
+    """Return the files of a repository that loading downloads, with their sizes."""
     parts = {*_PARTS, *(_CHECKER if checker else ())}
     needed = {}
     for name, size in files.items():
@@ -199,31 +198,34 @@ def _token() -> str | None:
     return get_token()
 
 
-def _gated(hub_id: str) -> str:
-    return (
-        f"{hub_id} is gated: accept its licence on its page, then `hf auth login` or "
-        "export HF_TOKEN=…"
+def _gated(field: str, hub_id: str) -> InputError:
+    return InputError(
+        f"{hub_id} is gated",
+        field=field,
+        value=hub_id,
+        remedy="accept its licence on its page, then run `hf auth login` or export HF_TOKEN=…",
     )
 
 
-def _unreachable(field: str, hub_id: str) -> str:
+def _unreachable(field: str, hub_id: str) -> InputError:
     files = _KNOWN_FILES.get(hub_id, {})
     licences = [named.licence for named in GENERATORS.values() if named.generator == hub_id]
-    told = f" (licence: {licences[0]})" if licences else ""
+    needs = f" (licence: {licences[0]})" if licences else ""
     if files:
         listed = ", ".join(f"{name} ({_size(size)})" for name, size in files.items())
-        what = f"its files{told}, {_size(sum(files.values()))}: {listed}"
-    else:
-        what = f"its files{told}"
+        needs += f". It needs {_size(sum(files.values()))}: {listed}"
     option = "--" + field.replace("_", "-")
-    return (
-        f"{hub_id!r} is no folder here and not in the model cache, and the hub cannot be "
-        f"reached; where it can, `hf download {hub_id} --local-dir FOLDER`, bring FOLDER here and "
-        f"give {option} FOLDER; it needs {what}"
+    return InputError(
+        f"{hub_id!r} is not a folder here and not in the model cache, and the hub is out of reach",
+        field=field,
+        value=hub_id,
+        remedy=f"run `hf download {hub_id} --local-dir FOLDER` on a machine that reaches it, copy "
+        f"FOLDER here and pass {option} FOLDER{needs}",
     )
 
 
 def _check_disk(downloads: Sequence[Download]) -> None:
+    """Raise InputError if the model cache is not writable or too small for the downloads."""
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)
@@ -232,12 +234,14 @@ def _check_disk(downloads: Sequence[Download]) -> None:
     while not place.exists():
         place = place.parent
     if needed and not os.access(place, os.W_OK):
-        raise InputError(f"the model cache {cache} cannot be written; set HF_HOME to a folder")
+        raise InputError(
+            f"the model cache {cache} is not writable", remedy="set HF_HOME to another folder"
+        )
     free = shutil.disk_usage(place).free
     if needed > free:
         raise InputError(
-            f"{_size(needed)} have to be downloaded to {cache}, where {_size(free)} are free; "
-            "make room or set HF_HOME to another disk"
+            f"{_size(needed)} must be downloaded to {cache}, where {_size(free)} are free",
+            remedy="free some space, or set HF_HOME to another disk",
         )
 
 

@@ -106,9 +106,7 @@ def load_detector(spec: str, *, device: str = "cpu", root: Path | str | None = N
         folder = model_folders.find("lab", "image_text", root=root)
     else:
         patterns = ["*.json", "*.txt", "*.safetensors"]
-        folder = fetch(
-            spec, "image-text model", partial(snapshot_download, allow_patterns=patterns)
-        )
+        folder = fetch(spec, "image_text", partial(snapshot_download, allow_patterns=patterns))
     return ImageText(folder, spec, device)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dexter.errors import InputError
+from dexter.errors import refusal
 from dexter.reasoning.chat import check_address
 
 if TYPE_CHECKING:
@@ -111,16 +111,11 @@ class ReportSettings(BaseModel):
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
-        """Build settings; raise InputError, one line that names the flag, for a refused value."""
+        """Build settings; raise InputError for a refused value."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            fault = error.errors()[0]
-            cause = fault.get("ctx", {}).get("error")
-            if isinstance(cause, InputError):  # which shows no key that the value may hold
-                raise cause from None
-            name = str(fault["loc"][0]).replace("_", "-") if fault["loc"] else "settings"
-            raise InputError(f"--{name}: {fault['input']!r} refused; {fault['msg']}") from None
+            raise refusal(error) from None
 
     def for_generator(self, generator: str) -> Self:
         """The same with "auto" resolved for a study of this generator."""

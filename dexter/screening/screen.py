@@ -4,7 +4,7 @@
     for event in screening.run([member, ...]):
         ...                                  # Planned, Looked, Judged
     screening.results["lab:birds-biased"]    # effects and findings
-    screening.state()                        # JSON; Screening(..., state=...) continues
+    screening.state()                        # JSON; Screening(..., state_before=...) continues
 
 Rounds double the pictures. After each, concepts that are settled for every classifier are drawn
 less often (successive halving: the pictures go to what is still open), and the screening ends when
@@ -48,11 +48,14 @@ from dexter.screening.regression import (
 if TYPE_CHECKING:
     from dexter.classifiers import Classifier
 
-Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "open"]
-"""raises, lowers: a finding. explained: an effect that goes through companions. not_drawn: the
-generator does not draw it, so nothing was tested. none: the interval lies inside the smallest
-effect that counts. open: too few pictures to decide."""
+Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "weak", "open"]
+"""raises, lowers: a finding; the effect is at least the smallest that counts, and its interval lies
+beyond half of that. explained: such an effect that goes through companions. not_drawn: the
+generator does not draw it, so nothing was tested. none: a narrow interval around a smaller effect.
+weak: a narrow interval that reaches too near to 0. open: too few pictures to decide."""
 
+_SURELY = 0.5
+"""Share of the smallest effect that counts, beyond which the interval of a finding lies."""
 _REST = 0.3
 """Relative share of pictures of a concept that is decided."""
 _BATCH = 32
@@ -246,7 +249,7 @@ class Screening:
         pictures: Draws what the bank lacks.
         detector: Looks at what was drawn; without one nothing is said of that.
         answers: Where answers and embeddings are kept.
-        state: What `state` returned before; InputError if it is of another screening.
+        state_before: What `state` returned before; InputError if it is of another screening.
     """
 
     pool: Pool
@@ -323,18 +326,21 @@ class Screening:
 
     # --- looking ----------------------------------------------------------------------------------
 
-    def _key(self, member: Member) -> str:
+    def key(self, member: Member) -> str:
+        """Return the key under which the member's answers are kept."""
         return f"{self.pictures.key}/{member.key}"
 
-    def _detector_key(self) -> str:
+    @property
+    def detector_key(self) -> str:
+        """Return the key under which the pictures' embeddings are kept."""
         return f"{self.pictures.key}/{self.detector.name if self.detector else ''}"
 
     def _missing(self, cells: Sequence[Cell], members: Sequence[Member]) -> list[Request]:
         """The requests that somebody has not looked at."""
         requests = list(dict.fromkeys(cell.request for cell in cells))
-        keys = [self._key(m) for m in members]
+        keys = [self.key(m) for m in members]
         if self.detector is not None:
-            keys.append(self._detector_key())
+            keys.append(self.detector_key)
         there = [self.answers.read(key, requests).keys() for key in keys]
         return [r for r in requests if not all(r in known for known in there)]
 
@@ -342,13 +348,13 @@ class Screening:
         done = 0
         for chunk, images in self.pictures.stream(requests):
             for m in members:
-                key = self._key(m)
+                key = self.key(m)
                 rows = _new(self.answers.read(key, chunk), chunk)
                 if rows:
                     answers = m.classify(images[rows]).astype(np.float32)[:, None]
                     self.answers.keep(key, [chunk[row] for row in rows], answers)
             if self.detector is not None:
-                key = self._detector_key()
+                key = self.detector_key
                 rows = _new(self.answers.read(key, chunk), chunk)
                 if rows:
                     embedded = self.detector.embed(images[rows])
@@ -363,7 +369,7 @@ class Screening:
         requests = [cell.request for cell in cells]
         view = _View(self, cells)
         for m in members:
-            known = self.answers.read(self._key(m), requests)
+            known = self.answers.read(self.key(m), requests)
             odds = np.array([known[r][0] for r in requests], dtype=np.float64)
             self.results[m.name] = view.result(m.name, odds)
 
@@ -404,7 +410,7 @@ class _View:
         self._drawings: list[Drawing | None] = [None] * len(self._all.concepts)
         if detector is not None:
             requests = [cell.request for cell in cells]
-            known = screening.answers.read(screening._detector_key(), requests)
+            known = screening.answers.read(screening.detector_key, requests)
             embeddings = np.stack([known[r] for r in requests])
             seen = np.stack(
                 [
@@ -490,20 +496,21 @@ class _View:
         self, estimate: Estimate, low: float, high: float, drawn: Drawing | None
     ) -> Verdict:
         settings = self._settings
-        if abs(estimate.effect) >= settings.min_effect and (low > 0 or high < 0):
+        if drawn is not None and not drawn.shift >= DRAWN:
+            return "not_drawn"
+        large = abs(estimate.effect) >= settings.min_effect
+        if large and max(low, -high) > _SURELY * settings.min_effect:
             return "raises" if estimate.effect > 0 else "lowers"
         if high - low > 2 * settings.width:
             return "open"
-        if drawn is not None and drawn.shift < DRAWN:
-            return "not_drawn"
-        return "none"
+        return "weak" if large else "none"
 
     def _explained(
         self, estimate: Estimate, direct: Estimate, companions: Sequence[Companion]
     ) -> list[str]:
         """The companions that carry an effect, if little is left without them."""
         low, high = direct.interval(self._alpha)
-        gone = abs(direct.effect) < self._settings.min_effect or low < 0 < high
+        gone = abs(direct.effect) < self._settings.min_effect or low <= 0 <= high
         carried = 1 - direct.effect / estimate.effect
         if not gone or carried < 0.5:
             return []

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dexter.config import RunConfig
+from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
 from dexter.reasoning.topic import Topic, World
@@ -99,11 +99,8 @@ class Bench:
 
 
 def generator_key(config: RunConfig, weights_hash: str) -> str:
-    """Return the hash of what a picture depends on beside prompt and seed."""
-    settings = config.model_dump(
-        mode="json",
-        include={"scheduler", "diffusion_steps", "guidance", "image_size", "padding", "dtype"},
-    )
+    """Return a digest of all that determines a picture besides prompt and seed."""
+    settings = config.model_dump(mode="json", include=set(fields_of(picture=True)))
     return digest(json.dumps([weights_hash, settings], sort_keys=True))
 
 

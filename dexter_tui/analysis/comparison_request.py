@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dexter.config import RunConfig
+from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.reasoning.settings import CompareSettings
 from dexter_tui import field_flags
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from store.tables import Study
 
 MOST = 8
-
-
-_OF_CLASSIFIER = ("classifier", "class_name", "labels", "arch", "normalization",
-                  "classifier_input", "trust_pickle")  # fmt: skip
 
 
 @dataclass
@@ -192,7 +188,8 @@ def _config_to_search(
     other = next((s.config for s in sides if s.study is not None and s.config is not None), None)
     if preset is not None or other is None or any(v is not None for v in values.values()):
         return own
-    return other.model_copy(update={name: getattr(own, name) for name in _OF_CLASSIFIER})
+    names = fields_of("classifier", "class")
+    return other.model_copy(update={name: getattr(own, name) for name in names})
 
 
 def _add(

@@ -33,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             normalised(sys.argv[1:] if arguments is None else arguments), standalone_mode=False
         )
     except typer.TyperException as error:
-        # Pydantic's words, which typer passes on.
-        say(error.format_message().replace(": Value error, ", ": "))
+        say(error.format_message())
         return error.exit_code
     except (InputError, StoreError) as error:
         from dexter_tui.field_flags import flag

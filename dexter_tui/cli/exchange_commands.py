@@ -52,7 +52,7 @@ def export(
     if form not in FORMS:
         raise InputError(
             f"{form!r} is not a form",
-            field="--as",
+            field="as",
             value=form,
             remedy=f"choose from {', '.join(FORMS)}",
         )
@@ -82,13 +82,13 @@ def import_(
 
     path = source.expanduser()
     if not path.exists():
-        raise InputError("no such file or folder", field=str(path))
+        raise InputError(f"{path}: no such file or folder", value=str(path))
     is_bundle = not path.is_dir() or (path / bundle_writer.MANIFEST).exists()
     with Store.open(paths.home()) as store:
         if is_bundle:
-            result = bundle_reader.bring_in(store, path)
+            result = bundle_reader.import_bundle(store, path)
         else:
-            result = reference_folder.bring_in(store, path)
+            result = reference_folder.import_folder(store, path)
     if as_json:
         print(json.dumps({"added": result.added, "known": result.known}))
         return

@@ -299,7 +299,7 @@ def _writable(path: Path) -> None:
     """Raise InputError before minutes of work if the target could not be written after them."""
     folder = path.expanduser().absolute().parent
     if not folder.is_dir():
-        raise InputError("no such folder", field=str(folder), remedy="create it first")
+        raise InputError(f"{folder}: no such folder", field="output", remedy="create it first")
 
 
 def _write(page: Image.Image, path: Path, as_json: bool) -> None:

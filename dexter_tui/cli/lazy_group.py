@@ -44,11 +44,15 @@ COMMANDS = {
 }
 
 
+# Shared by all groups of a process: a module adds its options to its functions once.
+_LOADED: dict[str, Command] = {}
+
+
 class LazyCommands(MutableMapping[str, Command]):
     """The commands by name; looking one up imports its module."""
 
     def __init__(self) -> None:
-        self._loaded: dict[str, Command] = {}
+        self._loaded = _LOADED
 
     def __getitem__(self, name: str) -> Command:
         if name not in self._loaded:

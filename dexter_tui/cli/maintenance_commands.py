@@ -95,7 +95,7 @@ def doctor(
     if rebuild:
         findings += rebuild_store(paths.home(), progress=show_progress)
     findings += diagnose(paths.home())
-    findings += check_store(paths.home(), mend=repair, progress=show_progress)
+    findings += check_store(paths.home(), repair=repair, progress=show_progress)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

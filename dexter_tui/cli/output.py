@@ -44,9 +44,7 @@ def open_store(*, create: bool = False) -> "Store":
 
     home = paths.home()
     if not create and not has_store():
-        raise InputError(
-            "no store here yet", field=str(home), remedy="start a run, or set DEXTER_HOME"
-        )
+        raise InputError(f"{home}: no store here yet", remedy="start a run, or set DEXTER_HOME")
     return Store.open(home)
 
 

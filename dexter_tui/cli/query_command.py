@@ -70,7 +70,6 @@ def query(
     if sum((sql is not None, search is not None, schema)) != 1:
         raise InputError(
             "nothing, or more than one thing, to answer",
-            field="query",
             remedy="give one of: a query in SQL, --search WORDS, --schema",
         )
     if as_csv + as_json + as_markdown > 1:
@@ -106,9 +105,7 @@ def store_file() -> Path:
     browse = Browse(home)
     state = browse.state_of_schema()
     if state == "none":
-        raise InputError(
-            "no store here yet", field=str(home), remedy="start a run, or set DEXTER_HOME"
-        )
+        raise InputError(f"{home}: no store here yet", remedy="start a run, or set DEXTER_HOME")
     if state != "current":
         from store import Store
 

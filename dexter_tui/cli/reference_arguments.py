@@ -53,5 +53,5 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         elif waiting:
             given[name] = waiting.pop(0)
         else:
-            raise InputError("has no value", field=flag, remedy="give one")
+            raise InputError(f"{flag} has no value", remedy="give one")
     return given, rest

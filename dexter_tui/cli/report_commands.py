@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dexter.config import RunConfig
+from dexter.config import RunConfig, fields_of
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.study_request import request_probe, request_report
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 # Commands
 
 # Fields of RunConfig that say which models a question is asked of.
-_MODEL_FIELDS = {
-    "classifier", "class_name", "labels", "trust_pickle", "arch", "normalization",
-    "classifier_input", "generator", "lora", "scheduler", "diffusion_steps", "guidance",
-    "image_size", "padding", "masked_lm", "device", "dtype",
-}  # fmt: skip
+_MODEL_FIELDS = fields_of("classifier", "class", "masked LM", "generator", "machine")
 _PROBE_FIELDS = {"image_text", "core", "min_effect", "placebos"}
 # The settings that `run --report` takes; `report` takes all.
 RUN_FIELDS = {"vlm", "llm", "base_url", "key_file", "core", "concepts"}

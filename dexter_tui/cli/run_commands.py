@@ -220,7 +220,7 @@ def list_runs(
         name = unknown.pop()
         raise InputError(
             f"{name!r} is not a state",
-            field="--state",
+            field="state",
             value=name,
             remedy=f"choose from {', '.join(State)}",
         )

@@ -1,8 +1,8 @@
 """The dashboard: ``dexter-tui`` without a subcommand, in a terminal.
 
-It computes nothing and holds no run: it reads the store and asks `dexter_tui.jobs.control`
-to act. So it may be killed at any time. Work goes on in threads, which never touch widgets;
-they post messages, and handlers do.
+It computes nothing and holds no run: it reads the store and acts through `dexter_tui.jobs`, so it
+may be killed at any time. Threads do the slow work and never touch widgets; they post messages,
+whose handlers update the widgets.
 """
 
 import time
@@ -30,17 +30,18 @@ from dexter_tui.formatting import clean
 from store.errors import StoreError
 from store.reading.browse import Browse, FrameRow
 
-TICK = 0.5  # seconds between looks at the store
+TICK = 0.5  # seconds between checks of the store
 SLOW_TICK = 2.0  # with --low-bandwidth
-LIVENESS_SECONDS = 5.0  # a killed worker changes nothing in the store, so look at times anyway
+# Reload at least this often: a killed worker leaves no trace in the store.
+LIVENESS_SECONDS = 5.0
 
 
-# Textual 8.2 keeps, by a cache keyed by the instance, what the last thousand widgets looked like
-# long after they are gone; keyed by the class it keeps pairs of colours, as was meant.
+# Textual 8.2 caches colours per widget instance, which keeps the last 1,000 widgets alive. Keyed by
+# the class, the cache holds pairs of colours, as intended.
 if isinstance(cached := vars(StylesCache).get("get_inner_outer"), _lru_cache_wrapper):
     StylesCache.get_inner_outer = classmethod(cached)  # type: ignore
-# It keeps the colours of the last 16,384 kinds of cells, and nearly every cell of a picture is one
-# of its own: 20 MB of pictures that are long gone, to save microseconds.
+# Textual also caches the escape sequences of 16,384 cells. Nearly every cell of a picture is
+# unique, so the cache would hold 20 MB of pictures that are no longer shown.
 if isinstance(
     cached := getattr(vars(Strip).get("render_ansi"), "__func__", None), _lru_cache_wrapper
 ):
@@ -48,19 +49,19 @@ if isinstance(
 
 
 class _PlainScrollBar(ScrollBarRender):
-    """Of whole cells alone: parts of cells need signs beyond ASCII."""
+    """A scroll bar of whole cells: parts of cells need characters beyond ASCII."""
 
     VERTICAL_BARS: ClassVar[list[str]] = [" "]
     HORIZONTAL_BARS: ClassVar[list[str]] = [" "]
 
 
 class DexterApp(App[None]):
-    """One store, looked at and steered."""
+    """The application: one store, its screens and its actions."""
 
     CSS_PATH = "app.tcss"
     TITLE = "dexter-tui"
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
-    COMMAND_PALETTE_BINDING = ""  # it is in the registry, as any other
+    COMMAND_PALETTE_BINDING = ""  # the registry of actions has it
     NOTIFICATION_TIMEOUT = 6
 
     def __init__(self, home: Path, options: Options = Options()) -> None:  # noqa: B008
@@ -69,7 +70,7 @@ class DexterApp(App[None]):
         self.options = options
         self.browse = Browse(home)
         if options.no_colour:
-            # In place of Textual's own, which sends greys as 24-bit colours.
+            # Replaces Textual's own filter, which sends greys as 24-bit colours.
             self.no_color = True
             self._filters = [NoColor()]
         mode = {"off": "off", "ascii": "ascii"}.get(options.images, "blocks")
@@ -105,13 +106,13 @@ class DexterApp(App[None]):
 
     def _tick(self) -> None:
         screen = self.screen
-        late = time.monotonic() - self._looked_at > LIVENESS_SECONDS
-        if (self.browse.changed() or late) and isinstance(screen, DataScreen):
+        overdue = time.monotonic() - self._looked_at > LIVENESS_SECONDS
+        if (self.browse.changed() or overdue) and isinstance(screen, DataScreen):
             self._looked_at = time.monotonic()
             screen.reload()
 
     def _keep_going(self) -> None:
-        """Runners end when their machine kills them; whoever looks at the queue replaces them."""
+        """Replace runners that were killed, while runs wait."""
         if not self._keeping and self.browse.has_unfinished():
             self._keeping = True
             self.run_worker(self._keep, thread=True, group="keep", exit_on_error=False)
@@ -134,7 +135,7 @@ class DexterApp(App[None]):
         self.notify(clean(line), markup=False)
 
     def complain(self, line: str) -> None:
-        """Show what went wrong and what to do."""
+        """Show an error notice."""
         self.notify(clean(line), severity="error", markup=False, timeout=12)
 
     def note_defect(self, trace: str) -> None:
@@ -143,9 +144,9 @@ class DexterApp(App[None]):
             with (self.home / "dashboard.log").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{trace}\n")
         except OSError:
-            pass  # nowhere to write: the notice is all there is
+            pass  # nowhere to write; the notice has to do
 
-    # Screens; loaded when they are opened, so that the first paint does not wait for them
+    # Screens are loaded when they are opened, so that the first paint does not wait for them
 
     def open_run(self, run_id: str) -> None:
         from dexter_tui.dashboard.screens.run import RunScreen
@@ -223,7 +224,7 @@ class DexterApp(App[None]):
         self.exit()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """All actions that can be done here, from the one registry."""
+        """Return all enabled actions of the screen, and the themes."""
         names = {active.binding.id for active in screen.active_bindings.values() if active.enabled}
         for action in ACTIONS:
             if action.id in names and action.name != "command_palette":
@@ -232,5 +233,5 @@ class DexterApp(App[None]):
                 yield SystemCommand(action.label, action.help, press)
         for name in themes.ORDER:
             yield SystemCommand(
-                f"Theme: {name}", "Change the colours.", partial(setattr, self, "theme", name)
+                f"Theme: {name}", "Use this theme.", partial(setattr, self, "theme", name)
             )

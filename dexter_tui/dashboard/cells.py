@@ -1,4 +1,4 @@
-"""Text and pictures as lines of terminal cells, which Textual calls strips."""
+"""Text and pictures as lines of terminal cells (strips)."""
 
 import re
 import traceback
@@ -20,7 +20,7 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-# Wide enough for any terminal: strips are cut to their place afterwards.
+# Wide enough for any terminal: strips are cropped later.
 _CONSOLE = Console(
     width=10_000, color_system="truecolor", force_terminal=True, legacy_windows=False
 )
@@ -31,27 +31,27 @@ _ASCII_LEVELS = " .:-=+*#%@"
 
 
 class Lines(Widget):
-    """A widget that draws itself line by line, on the ground that its style sheet gives it."""
+    """A widget that draws itself line by line, over the background of its style sheet."""
 
     _ground = Style.null()
 
     def line(self, y: int) -> Strip:
-        """The line ``y`` of what is in sight."""
+        """Return the visible line ``y``."""
         raise NotImplementedError
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        self._ground = self.rich_style  # the same for all lines, and slow to tell
+        self._ground = self.rich_style  # the same for all lines, and slow to compute
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
-        # Not `Strip.apply_style`: a picture that is kept would keep its coloured copies too.
+        # Not `Strip.apply_style`, which would cache a styled copy of every picture.
         line = self.line(y)
         strip = Strip(list(Segment.apply_style(line, self._ground)), line.cell_length)
-        return in_ascii(strip) if self.app.has_class("-ascii") else strip
+        return ascii_strip(strip) if self.app.has_class("-ascii") else strip
 
 
-def in_ascii(strip: Strip) -> Strip:
-    """The strip with signs for what is not ASCII, each as wide as what it stands for."""
+def ascii_strip(strip: Strip) -> Strip:
+    """Replace characters beyond ASCII, each by an equally wide one."""
     if all(segment.text.isascii() for segment in strip):
         return strip
     plain = [
@@ -68,14 +68,14 @@ _PLAIN = {"…": "~", "–": "-", "—": "-", "·": ".", "’": "'", "°": "'", 
 
 
 class TextLines(Lines):
-    """Lines of text that are not wrapped; only those that change go over the line."""
+    """Lines of text without wrapping; only changed lines are sent to the terminal."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._text: list[Text] = []
 
     def put(self, text: Text) -> None:
-        """Other lines than before, most of them the same."""
+        """Show this text; redraw only the changed lines."""
         before, self._text = self._text, list(text.split("\n"))
         if len(before) != len(self._text):
             self.refresh(layout=True)
@@ -98,9 +98,9 @@ class TextLines(Lines):
 
 
 def strip_of(text: Text, width: int, style: str = "") -> Strip:
-    """One line of text, cut or filled to ``width`` cells, on a ground of ``style``."""
+    """Return a line of text, cropped or padded to ``width`` cells, over a background ``style``."""
     base = Style.parse(style) if style else None
-    if text.style and not text.spans:  # Rich leaves the style of a text without spans to others
+    if text.style and not text.spans:  # Rich does not render the style of a text without spans
         text = text.copy()
         text.stylize(text.style)
     segments = [
@@ -110,19 +110,19 @@ def strip_of(text: Text, width: int, style: str = "") -> Strip:
     strip = Strip(segments).adjust_cell_length(width, base)
     if base is None:
         return strip
-    # The ground, and what the line itself says over it.
+    # The background first; the styles of the line itself win.
     return Strip(list(Segment.apply_style(strip, base)), width)
 
 
 def fit(text: str, width: int, ellipsis: str = "…") -> str:
-    """The text, cut to ``width`` characters where it is longer."""
+    """Return the text, cut to ``width`` characters if it is longer."""
     if len(text) <= width:
         return text
     return text[: max(width - len(ellipsis), 0)] + ellipsis[:width]
 
 
 def bar(share: float, width: int, signs: tuple[str, str, str]) -> tuple[str, str]:
-    """A bar filled to ``share``: its full and its empty part."""
+    """Return the full and the empty part of a bar filled to ``share``."""
     full, half, empty = signs
     halves = round(max(0.0, min(share, 1.0)) * width * 2)
     filled = full * (halves // 2) + (half if halves % 2 else "")
@@ -130,7 +130,7 @@ def bar(share: float, width: int, signs: tuple[str, str, str]) -> tuple[str, str
 
 
 def sparkline(values: Sequence[float | None], width: int, levels: str) -> str:
-    """The last values as a line of ``width`` characters; more values than that are averaged."""
+    """Return the values as a line of ``width`` characters, averaged where there are more values."""
     known = [value for value in values if value is not None]
     if not known or width < 1:
         return " " * width
@@ -144,7 +144,7 @@ def sparkline(values: Sequence[float | None], width: int, levels: str) -> str:
 
 
 def strips_from_ansi(text: str) -> list[Strip]:
-    """Lines with colour sequences (as term-image writes them) as strips."""
+    """Convert lines with colour sequences, as term-image writes them, to strips."""
     return [_ansi_line(line) for line in text.split("\n")]
 
 
@@ -177,12 +177,12 @@ def _sgr(style: Style, codes: str) -> Style:
 
 
 def columns_for(width: int, height: int) -> int:
-    """How wide a square picture may be in ``width`` x ``height`` cells, a cell being 1 to 2."""
+    """Return the width of a square picture in ``width`` x ``height`` cells of aspect 1:2."""
     return max(min(width, height * 2), 1)
 
 
 class Pictures:
-    """Pictures as strips, made off the event loop and kept while there is room.
+    """The cache of pictures as strips, rendered off the event loop.
 
     ``mode`` is "blocks", "ascii" or "off".
     """
@@ -195,7 +195,7 @@ class Pictures:
     ) -> None:
         self.mode = mode
         self.room = CACHED_CELLS
-        """Cells that are kept; more than are in sight, or they would be made for ever."""
+        """Cells to keep; fewer than the visible cells would cause endless rendering"""
         self._defect = defect
         self._path = path
         self._lock = Lock()
@@ -207,9 +207,9 @@ class Pictures:
     def get(
         self, sha256: str, columns: int, ready: Callable[[], object] | None = None
     ) -> list[Strip] | None:
-        """The picture ``columns`` cells wide, or None; then ``ready`` is called, in another thread,
+        """Return the picture ``columns`` cells wide if it is cached, else None.
 
-        once it is there.
+        If it is not, render it in another thread, and call ``ready`` from there when it is done.
         """
         key = (sha256, columns)
         with self._lock:
@@ -218,7 +218,7 @@ class Pictures:
                 return self._kept[key]
             if ready is None or self.mode == "off":
                 return None
-            if key in self._wanted:  # being made
+            if key in self._wanted:  # being rendered
                 if ready not in self._wanted[key]:
                     self._wanted[key].append(ready)
                 return None
@@ -230,11 +230,11 @@ class Pictures:
 
     @property
     def busy(self) -> bool:
-        """Whether any picture is still to be made."""
+        """True while a picture is being rendered."""
         return bool(self._wanted)
 
     def close(self) -> None:
-        """Make no more."""
+        """Stop rendering."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
@@ -242,9 +242,9 @@ class Pictures:
     def _make(self, key: tuple[str, int]) -> None:
         try:
             strips = self.render(*key)
-        except Exception:  # in a thread of a pool nobody would ever hear of it
+        except Exception:  # a thread of a pool would drop it silently
             self._defect(traceback.format_exc())
-            strips = _told("cannot be", "drawn", key[1])
+            strips = _placeholder("cannot be", "drawn", key[1])
         with self._lock:
             self._kept[key] = strips
             self._cells += sum(strip.cell_length for strip in strips)
@@ -256,8 +256,8 @@ class Pictures:
             ready()
 
     def render(self, sha256: str, columns: int) -> list[Strip]:
-        """The picture now; what cannot be read is told in its place."""
-        # Here, because Pillow and term-image together take a quarter of a second to load.
+        """Render a picture; return a placeholder for one that cannot be read."""
+        # Imported here: Pillow and term-image take 0.25 s to load.
         from dexter_tui.machine.terminal_images import half_blocks
         from store.artifacts import THUMBNAIL, open_picture
         from store.errors import StoreError
@@ -265,7 +265,7 @@ class Pictures:
         try:
             picture = open_picture(self._path(sha256, columns <= THUMBNAIL))
         except (StoreError, FileNotFoundError):
-            return _told("file missing", "or damaged", columns)
+            return _placeholder("file missing", "or damaged", columns)
         if self.mode == "ascii":
             rows = max(round(columns * picture.height / picture.width / 2), 1)
             grey = list(picture.convert("L").resize((columns, rows)).tobytes())
@@ -279,9 +279,9 @@ class Pictures:
         return strips_from_ansi(half_blocks(picture, columns))
 
 
-def _told(one: str, two: str, columns: int) -> list[Strip]:
-    """Words in the place of a picture."""
+def _placeholder(first: str, second: str, columns: int) -> list[Strip]:
+    """Return text in place of a picture."""
     return [
         strip_of(Text(line.center(columns), style="dim italic"), columns)
-        for line in ("", "no picture:", one, two, "")
+        for line in ("", "no picture:", first, second, "")
     ]

@@ -1,6 +1,6 @@
-"""The host of screens and widgets: what they may ask of the application.
+"""The interface of the application to its screens and widgets.
 
-Screens and widgets know this protocol alone; only the application imports screens.
+Screens and widgets know only this protocol; only the application imports screens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from store.reading.browse import Browse, FrameRow
 
 
 class Host(Protocol):
-    """The application as screens and widgets see it."""
+    """The part of the application that screens and widgets use."""
 
     home: Path
     options: Options
@@ -29,10 +29,10 @@ class Host(Protocol):
         """Show a notice."""
 
     def complain(self, line: str) -> None:
-        """Show what went wrong and what to do."""
+        """Show an error notice."""
 
     def note_defect(self, trace: str) -> None:
-        """Record a traceback for the developers."""
+        """Record a traceback in dashboard.log."""
 
     def open_run(self, run_id: str) -> None:
         """Open the screen of a run."""
@@ -47,7 +47,7 @@ class Host(Protocol):
         """Open the list of comparisons."""
 
     def open_new_run(self, settings: Mapping[str, Any] | None = None) -> None:
-        """Open the form for new runs, filled from `settings`."""
+        """Open the form for new runs, filled in from `settings`."""
 
     def open_new_comparison(self, study_ids: Sequence[str]) -> None:
         """Open the form for a new comparison of these studies."""
@@ -56,7 +56,7 @@ class Host(Protocol):
         """Open the SQL editor."""
 
     def open_picture(self, frames: Sequence[FrameRow], at: int, labels: Sequence[str]) -> None:
-        """Open one of the frames, enlarged."""
+        """Show one of the frames enlarged."""
 
 
 def host_of(node: MessagePump) -> Host:

@@ -1,7 +1,7 @@
-"""The actions of the dashboard on runs, jobs and studies, each with the line to show then.
+"""The changes that the dashboard makes through `dexter_tui.jobs`; each returns a line to show.
 
-For threads: each call opens the store for itself. SQLAlchemy is loaded with the first call, not
-with the dashboard.
+Call these from threads: each opens the store itself. The first call loads SQLAlchemy, not the
+start of the dashboard.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def pause(home: Path, runs: Sequence[RunRow]) -> str:
-    """Pause runs, or, if the first is paused, let the paused ones go on."""
+    """Pause runs or, if the first is paused, resume the paused ones."""
     from dexter_tui.jobs import control
 
     if runs[0].state is State.PAUSED:
         paused = [run for run in runs if run.state is State.PAUSED]
-        return _each(home, paused, control.resume, "queued to go on", start=True)
+        return _each(home, paused, control.resume, "resumed", start=True)
     going = [run for run in runs if run.state not in ENDED and run.state is not State.PAUSED]
-    return _each(home, going, control.pause, "paused; those at work keep their place first")
+    return _each(home, going, control.pause, "paused; running ones save a checkpoint first")
 
 
 def cancel(home: Path, runs: Sequence[RunRow]) -> str:
@@ -36,11 +36,11 @@ def cancel(home: Path, runs: Sequence[RunRow]) -> str:
     from dexter_tui.jobs import control
 
     going = [run for run in runs if run.state not in ENDED]
-    return _each(home, going, control.cancel, "cancelled; those at work end at their next step")
+    return _each(home, going, control.cancel, "cancelled; running ones stop at the next step")
 
 
 def retry(home: Path, runs: Sequence[RunRow]) -> str:
-    """Queue runs again that failed, were cancelled or lost."""
+    """Queue failed, cancelled or lost runs again."""
     from dexter_tui.jobs import control
 
     ended = [run for run in runs if run.state in AGAIN]
@@ -61,7 +61,7 @@ def prioritise(home: Path, runs: Sequence[RunRow], by: int) -> str:
 
 
 def enqueue(home: Path, configs: Sequence[RunConfig]) -> list[str]:
-    """Check, queue and start runs; their ids. InputError for what is refused."""
+    """Check, queue and start runs; return their ids. Raise InputError for refused settings."""
     from dexter_tui.jobs import control, submit
     from store import Store
 
@@ -86,7 +86,7 @@ def demo(home: Path) -> list[str]:
 
 
 def keep_going(home: Path) -> None:
-    """Settle work whose process died, and replace runners that are gone."""
+    """Requeue work whose process died, and replace runners that ended."""
     from dexter_tui.jobs import control
     from store import Store, run_queue
 
@@ -109,7 +109,7 @@ def report(home: Path, study_id: str) -> str:
 
 
 def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
-    """Give the runs a tag; if all have it, take it away."""
+    """Add a tag to the runs; if all have it, remove it."""
     from store import Store
 
     with Store.open(home) as store:
@@ -118,7 +118,7 @@ def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
 
 
 def archive(home: Path, names: Sequence[str]) -> str:
-    """Take runs (all of a study) out of the lists; if all are out, put them back."""
+    """Archive runs (all runs of a study); if all are archived, restore them."""
     from store import Store
     from store.upkeep import retention
 
@@ -127,12 +127,12 @@ def archive(home: Path, names: Sequence[str]) -> str:
         back = ids <= retention.archived(store)
         retention.set_tag(store, sorted(ids), retention.ARCHIVED, given=not back)
     if back:
-        return f"{_runs(len(ids))} back in the list"
-    return f"{_runs(len(ids))} archived; / tag:archived shows them"
+        return f"{_runs(len(ids))} restored"
+    return f"{_runs(len(ids))} archived; the filter tag:archived shows archived runs"
 
 
 def doomed(home: Path, names: Sequence[str]) -> "Doomed":
-    """Return what deleting these would take. StoreError if they cannot be deleted."""
+    """Return what deleting these would remove. Raise StoreError if they cannot be deleted."""
     from store import Store, run_queue
     from store.upkeep import retention
 
@@ -142,7 +142,7 @@ def doomed(home: Path, names: Sequence[str]) -> "Doomed":
 
 
 def delete(home: Path, what: "Doomed") -> str:
-    """Delete it."""
+    """Delete runs, studies or comparisons with their data."""
     from store import Store
     from store.upkeep import retention
 
@@ -152,13 +152,13 @@ def delete(home: Path, what: "Doomed") -> str:
 
 
 def set_note(home: Path, name: str, text: str) -> str:
-    """Keep a note about a run, study or comparison; "" takes it away."""
+    """Save a note on a run, study or comparison; "" removes it."""
     from store import Store
     from store.upkeep import retention
 
     with Store.open(home) as store:
         retention.set_note(store, name, text)
-    return "note kept" if text.strip() else "no note any more"
+    return "note saved" if text.strip() else "note removed"
 
 
 def compare(home: Path, request: "Request") -> "Requested":
@@ -173,7 +173,7 @@ def compare(home: Path, request: "Request") -> "Requested":
 
 
 def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:
-    """Hold the others of a comparison against one member, or all against all."""
+    """Compare all members with one of them, or each with each."""
     from store import Store, comparison_records
 
     with Store.open(home) as store:
@@ -181,8 +181,18 @@ def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:
     return "no baseline" if name is None else f"baseline: {name}"
 
 
+def export(home: Path, names: Sequence[str], folder: Path) -> str:
+    """Write a Markdown report of runs, studies or comparisons into a folder."""
+    from dexter_tui.exchange.write import write
+    from store import Store
+
+    target = folder / f"report-{'-'.join(names[:3])}.md"
+    with Store.open(home, read_only=True) as store:
+        return f"written: {write(store, list(names), target, 'markdown')}"
+
+
 def upgrade(home: Path) -> None:
-    """Bring a store of an older version up to date, with a backup."""
+    """Upgrade a store of an older version, after a backup."""
     from store import Store
 
     Store.open(home).close()
@@ -196,11 +206,11 @@ def _each(
     *,
     start: bool = False,
 ) -> str:
-    """Do it to every run; StoreError if it can be done to none."""
+    """Apply a change to every run. Raise StoreError if no run allows it."""
     from dexter_tui.jobs import control
     from store import Store, run_queue
 
-    done, refused = 0, "no run here is in a state for that"
+    done, refused = 0, StoreError("no selected run is in a state that allows this")
     with Store.open(home) as store:
         run_queue.reconcile(store)
         for run in runs:
@@ -208,11 +218,11 @@ def _each(
                 change(store, run.id)
                 done += 1
             except StoreError as error:
-                refused = str(error)
+                refused = error
         if start and done:
             control.ensure_runners(store, again=True)
     if not done:
-        raise StoreError(refused)
+        raise refused
     return f"{_runs(done)} {outcome}"
 
 

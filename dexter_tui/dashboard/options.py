@@ -1,4 +1,4 @@
-"""What the dashboard is told at its start."""
+"""The options of the dashboard."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,13 +9,13 @@ IMAGES: tuple[Images, ...] = ("auto", "blocks", "kitty", "sixel", "ascii", "off"
 
 @dataclass(frozen=True)
 class Options:
-    """Flags of the dashboard; see its --help."""
+    """The flags of the dashboard; see its --help."""
 
     images: Images = "auto"
-    """As the user wants them; "auto" is half blocks, and for one enlarged picture what the
-    terminal proved to have."""
+    """The kind that the user asked for; "auto" means half blocks, and for an enlarged picture the
+    best that the terminal supports"""
     enlarged: Literal["blocks", "kitty", "sixel"] = "blocks"
-    """How one enlarged picture is shown, by what the terminal proved."""
+    """The form of an enlarged picture that the terminal supports"""
     low_bandwidth: bool = False
     read_only: bool = False
     demo_devices: int = 0
@@ -23,7 +23,7 @@ class Options:
     no_colour: bool = False
     theme: str = "dexter"
     keys: dict[str, str] = field(default_factory=dict)
-    """Other keys, by the names of `dexter_tui.dashboard.actions`."""
+    """Keys that replace the defaults, by the names of `dexter_tui.dashboard.actions`"""
     animate: bool = True
     keep_seconds: float = 10.0
-    """Between two looks after the runners; 0 for none."""
+    """Seconds between two checks that runners exist; 0 disables them"""

@@ -1,4 +1,4 @@
-"""Opens the dashboard: reads its settings, asks the terminal what it can, and starts the app."""
+"""The start of the dashboard: reads the settings, probes the terminal and runs the app."""
 
 import os
 import sys
@@ -19,20 +19,25 @@ def start(
     theme: str | None,
     demo_devices: int,
 ) -> None:
-    """Run the dashboard until its user leaves it. InputError for a wrong flag or setting."""
-    wanted = next((known for known in IMAGES if known == images), None)
-    if wanted is None:
-        raise InputError(f"--images: {images!r} is none of {', '.join(IMAGES)}")
+    """Run the dashboard until the user quits. Raise InputError for a wrong flag or setting."""
+    mode = next((known for known in IMAGES if known == images), None)
+    if mode is None:
+        raise InputError(
+            f"unknown value {images!r}",
+            field="--images",
+            value=images,
+            remedy=f"choose from {', '.join(IMAGES)}",
+        )
     settings = paths.settings("dashboard")
     keys = {name: str(value) for name, value in paths.settings("keys").items()}
-    # Asked before Textual reads the terminal: a late answer would arrive as key presses.
-    terminal_can = terminal.probe(wanted)
+    # Probe before Textual reads the terminal: a late reply would arrive as key presses.
+    graphics = terminal.probe(mode)
     _check_store(paths.home(), read_only=read_only)
     from dexter_tui.dashboard.app import DexterApp
 
     options = Options(
-        images=wanted,
-        enlarged=terminal_can,
+        images=mode,
+        enlarged=graphics,
         low_bandwidth=low_bandwidth,
         read_only=read_only,
         demo_devices=demo_devices,
@@ -43,22 +48,27 @@ def start(
     )
     app = DexterApp(paths.home(), options)
     if theme is not None and theme not in app.available_themes:
-        raise InputError(f"--theme: {theme!r} is none of {', '.join(app.available_themes)}")
+        raise InputError(
+            f"unknown theme {theme!r}",
+            field="--theme",
+            value=theme,
+            remedy=f"choose from {', '.join(app.available_themes)}",
+        )
     app.run()
     if app.return_code:
         sys.exit(app.return_code)
 
 
 def _check_store(home: Path, *, read_only: bool) -> None:
-    """A store of an older version is brought up to date, one of a newer version refused."""
+    """Upgrade a store of an older version; refuse one of a newer version."""
     from store.reading.browse import Browse
 
     state = Browse(home).state_of_schema()
     if state == "new" or (state == "old" and not read_only):
         from dexter_tui.dashboard import operations
 
-        operations.upgrade(home)  # which tells what is wrong with a newer one
+        operations.upgrade(home)  # raises StoreError for a newer one
     elif state == "old":
         raise InputError(
-            f"{home}: the store is of an older version; start once without --read-only"
+            f"{home}: the store has an older version", remedy="start once without --read-only"
         )

@@ -1,4 +1,4 @@
-"""Colours and signs: themes of our own, and what each meaning looks like in any theme."""
+"""Colours and signs: the themes, and the style of each meaning in any theme."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ THEMES = (
         panel="#e6e6e3",
         dark=False,
     ),
-    # Okabe and Ito's colours, which the common forms of colour blindness keep apart.
+    # The colours of Okabe and Ito, which stay distinct in the common forms of colour blindness.
     Theme(
         name="colour-blind",
         primary="#56b4e9",
@@ -51,7 +51,7 @@ THEMES = (
         dark=True,
     ),
 )  # fmt: skip
-# Textual's own two for terminals with 16 colours come behind ours.
+# Textual's two themes for terminals with 16 colours come last.
 ORDER = ("dexter", "dexter-light", "colour-blind", "ansi-dark", "ansi-light")
 
 _SERIES = {
@@ -64,7 +64,7 @@ _SERIES_DARK = ("#7aa2d6", "#e0af68", "#7fb77e", "#c099e0", "#6cc5c1", "#e38a8a"
 
 @dataclass(frozen=True)
 class Palette:
-    """Rich styles by what they mean."""
+    """The Rich styles by meaning."""
 
     text: str
     dim: str
@@ -76,12 +76,12 @@ class Palette:
     active: str
     series: tuple[str, ...]
     cursor: str
-    """Background of the selected line."""
+    """Background of the selected line"""
     faint: str
-    """Of lines and empty bars."""
+    """Style of lines and empty bars"""
 
     def state(self, state: str) -> str:
-        """The style of a run's state."""
+        """Return the style of a run's state."""
         return {
             State.SUCCEEDED: self.good,
             State.FAILED: self.bad,
@@ -95,7 +95,7 @@ class Palette:
 
 
 def palette(theme: Theme, *, no_colour: bool = False) -> Palette:
-    """What the theme makes of each meaning."""
+    """Return the style of each meaning in a theme."""
     if no_colour:
         return Palette(
             "", "dim", "bold", "bold", "", "bold", "bold", "bold", ("",) * 7, "reverse", "dim"
@@ -131,13 +131,13 @@ def _mix(one: str, other: str, share: float) -> str:
 
 @dataclass(frozen=True)
 class Signs:
-    """Characters, for terminals with Unicode and for those without."""
+    """The characters that stand for states, bars and lines."""
 
     states: dict[str, str]
     bar: tuple[str, str, str]
-    """Full, half, empty."""
+    """Full, half, empty"""
     levels: str
-    """Of a sparkline, from low to high."""
+    """Characters of a sparkline, from low to high"""
     dot: str
     arrow: str
     mark: str

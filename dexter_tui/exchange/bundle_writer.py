@@ -1,12 +1,12 @@
-"""Bundles: all about runs, studies and comparisons in one folder (or .zip), for colleagues.
+"""The bundles: all data of runs, studies and comparisons in a folder or .zip, for colleagues.
 
-report.md           the report, pictures relative
-frames/ thumbnails/ every picture of the runs, and those behind the claims
-plots/              losses, activation scores, claims (with matplotlib)
-data/*.csv          the views of docs/queries.md, as far as they tell of these runs
-records.jsonl       the same and all the rest, for `dexter-tui import`
+report.md           the report, with relative links to pictures
+frames/ thumbnails/ all pictures of the runs and behind the claims
+plots/              losses, activation scores, claims (drawn by matplotlib)
+data/*.csv          the rows of these runs in the views of docs/queries.md
+records.jsonl       all records, for `dexter-tui import`
 config.json  environment.json  commands.md
-manifest.sha256     of every other file; `sha256sum -c manifest.sha256` checks it
+manifest.sha256     the hash of every other file; check with `sha256sum -c manifest.sha256`
 """
 
 import csv
@@ -35,7 +35,14 @@ from store.upkeep.transfer import Chosen, gather
 
 MANIFEST = "manifest.sha256"
 RECORDS = "records.jsonl"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # of files in a .zip, so that the same content is the same bytes
+_EPOCH = (
+    1980,
+    1,
+    1,
+    0,
+    0,
+    0,
+)  # date of files in a .zip: the same files give the same bytes
 _PACKAGES = ("dexter-tui", "torch", "transformers", "diffusers", "accelerate", "peft",
              "safetensors", "numpy", "pillow", "sqlmodel", "sqlalchemy")  # fmt: skip
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
@@ -43,16 +50,13 @@ MIMES = {suffix: mime for mime, suffix in artifacts.SUFFIXES.items()}
 
 
 def presets() -> dict[str, dict[str, Any]]:
-    """The settings of each preset, so that pages show only what differs."""
+    """Return the settings of each preset, so that reports list only differences."""
     any_study = {"classifier": "any", "class_name": "any"}
     return {name: RunConfig.from_preset(name, **any_study).study_settings() for name in PRESETS}
 
 
-# Writing
-
-
 def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
-    """The files of a bundle, by name."""
+    """Return the files of a bundle by name."""
     chosen = Chosen(store, names)
     records, pictures = gather(store, chosen)
     text, shown = render(store, names, "frames", presets=presets())
@@ -88,16 +92,18 @@ def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def manifest(files: Mapping[str, bytes]) -> bytes:
-    """The hashes of the files, as `sha256sum` writes them."""
+    """Return the hashes of the files in the format of `sha256sum`."""
     return "".join(f"{artifacts.digest(files[name])}  {name}\n" for name in sorted(files)).encode()
 
 
 def write_folder(files: Mapping[str, bytes], target: Path) -> Path:
-    """Write the files into a new folder, which appears whole or not at all."""
+    """Write the files into a new folder, atomically."""
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise InputError(f"{target}: is there already; name another folder or remove it")
+        raise InputError(f"{target}: already exists", remedy="name another folder or remove it")
     if not target.parent.is_dir():
-        raise InputError(f"{target.parent}: no such folder; make it or name another")
+        raise InputError(
+            f"{target.parent}: no such folder", remedy="create it or name another folder"
+        )
     with explained(target, instead="name another folder"):
         made = target.with_name(f".new-{secrets.token_hex(8)}")
         try:
@@ -114,7 +120,7 @@ def write_folder(files: Mapping[str, bytes], target: Path) -> Path:
 
 
 def write_zip(files: Mapping[str, bytes], target: Path) -> Path:
-    """Write the files into a .zip, the same bytes for the same files."""
+    """Write the files into a .zip; the same files give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
@@ -126,18 +132,20 @@ def write_zip(files: Mapping[str, bytes], target: Path) -> Path:
 
 
 def write_file(data: bytes, target: Path) -> Path:
-    """Write one file, whole or not at all."""
+    """Write a file atomically."""
     if not target.parent.is_dir():
-        raise InputError(f"{target.parent}: no such folder; make it or name another file")
+        raise InputError(
+            f"{target.parent}: no such folder", remedy="create it or name another file"
+        )
     if target.is_dir():
-        raise InputError(f"{target}: a folder; name a file")
+        raise InputError(f"{target}: is a folder", remedy="name a file")
     with explained(target, instead="name another file"):
         artifacts.write_atomic(target, data, mode=0o666)
     return target
 
 
 def html_page(store: Store, names: Sequence[str]) -> bytes:
-    """The report with its pictures and plots in one HTML file, which loads nothing."""
+    """Return the report with pictures and plots as one HTML file."""
     from dexter_tui.exchange.html_page import page
 
     text, pictures = render(store, names, "frames", presets=presets())
@@ -160,7 +168,7 @@ def _json(value: object) -> bytes:
 
 
 def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
-    """Rows of the documented views that tell of what was chosen, without numbers of this store."""
+    """Return the rows of the documented views as CSV, without row ids of this store."""
     runs, whole = to_json(sorted(chosen.runs)), to_json(sorted(chosen.whole))
     compared = to_json(sorted(chosen.comparisons))
     of_runs = f"run_id IN (SELECT value FROM json_each('{runs}'))"
@@ -199,7 +207,7 @@ def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
 
 
 def environment() -> dict[str, Any]:
-    """What the bundle was written with."""
+    """Return the versions of Python, the system and the packages."""
     packages: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
@@ -214,25 +222,22 @@ def environment() -> dict[str, Any]:
     }
 
 
-# Commands
-
-
 def commands(store: Store, chosen: Chosen) -> str:
-    """The commands that make the same again, as Markdown."""
+    """Return the commands that reproduce the results, as Markdown."""
     lines = []
     for study in sorted(chosen.studies.values(), key=lambda study: study.id):
         for run in chosen.runs_of(study.id):
             lines.append(run_command(run))
         if study.id in chosen.whole and store.reports(study.id):
-            lines.append(f"dexter-tui report {study.id}  # the study that the runs above make")
+            lines.append(f"dexter-tui report {study.id}  # the study of the runs above")
     for comparison in chosen.comparisons.values():
         lines.append(_compare_command(store, comparison.id, comparison.settings))
     fenced = "\n".join(line.replace("`", "'") for line in lines)
-    return f"# Commands that make the same again\n\n```sh\n{fenced}\n```\n"
+    return f"# Commands that reproduce these results\n\n```sh\n{fenced}\n```\n"
 
 
 def run_command(run: Run) -> str:
-    """The command that makes a run again."""
+    """Return the command that reproduces a run."""
     config = dict(run.config)
     preset = str(config.get("preset", "default"))
     given = ["dexter-tui", "run", "--classifier", str(config.get("classifier"))]
@@ -284,8 +289,5 @@ def _compare_command(store: Store, comparison_id: str, settings: Mapping[str, An
 
 
 def _shell(words: Sequence[str]) -> str:
-    """One line, in which nothing of a model's is more than a word."""
+    """Join words to a command line, with untrusted text quoted."""
     return " ".join(shlex.quote("".join(c for c in word if c.isprintable())) for word in words)
-
-
-# Reading

@@ -1,6 +1,7 @@
-"""A report in Markdown as one HTML file: its pictures within, no script, nothing to load."""
+"""The HTML form of a Markdown report: one file with its pictures, without scripts or requests."""
 
 import base64
+import html
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,14 +21,14 @@ th, td { border: 1px solid #8885; padding: .35rem .6rem; text-align: left; verti
 th { background: #8882; }
 pre { overflow-x: auto; padding: .75rem; background: #8881; font-size: .85rem; }
 img { max-width: 100%; min-width: 64px; image-rendering: auto; }
-td img { width: 128px; }
+td img, th img { width: 128px; }
 """
 
 
 def page(markdown: str, files: Mapping[str, bytes]) -> str:
-    """The page. ``files``: the pictures by the names that the text gives them."""
+    """Return the page. ``files`` holds the pictures by their names in the text."""
     reader = MarkdownIt("commonmark").enable("table")
-    # The one tag that reports use; any other would be text of a model, and is shown as text.
+    # Reports use no tag but <br>; any other is text from a model and is shown as text.
     reader.renderer.rules["html_inline"] = _inline  # type: ignore[attr-defined]
     reader.renderer.rules["html_block"] = _inline  # type: ignore[attr-defined]
     tokens = reader.parse(markdown)
@@ -44,7 +45,7 @@ def page(markdown: str, files: Mapping[str, bytes]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{_escaped(_plain(reader, title))}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<title>{html.escape(_plain(reader, title))}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n{body}</body>\n</html>\n"
     )
 
@@ -56,17 +57,11 @@ def _plain(reader: MarkdownIt, text: str) -> str:
 
 def _inline(tokens: Any, index: int, *_: object) -> str:
     content = str(tokens[index].content)
-    return "<br>" if content == "<br>" else _escaped(content)
-
-
-def _escaped(text: str) -> str:
-    return (
-        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-    )
+    return "<br>" if content == "<br>" else html.escape(content)
 
 
 def _data(source: str, files: Mapping[str, bytes]) -> str:
-    """The picture itself; empty for what is none of ours."""
+    """Return a picture as a data URL; "" for files outside the report."""
     name = unquote(source)
     mime = _MIMES.get(PurePosixPath(name).suffix)
     if name not in files or mime is None:

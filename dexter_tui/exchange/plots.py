@@ -1,6 +1,6 @@
-"""Plots of a study or comparison as PNG, for reports: losses, activation scores, claims.
+"""The plots of studies and comparisons as PNG: losses, activation scores, claims.
 
-matplotlib is loaded when the first plot is drawn, and by nothing else.
+Only drawing a plot loads matplotlib.
 """
 
 import io
@@ -20,7 +20,7 @@ _OPEN = "#999999"
 
 
 def draw(store: Store, chosen: Chosen) -> dict[str, bytes]:
-    """The plots of what was chosen, by file name; the same rows give the same bytes."""
+    """Return the plots by file name; the same rows give the same bytes."""
     found: dict[str, bytes] = {}
     for study_id in sorted(chosen.studies):
         runs = chosen.runs_of(study_id)
@@ -68,7 +68,7 @@ def _png(figure: Any) -> bytes:
 
 
 def _text(value: object) -> str:
-    """Text of a model, in which a dollar begins no formula, and a line ends no earlier than it."""
+    """Return untrusted text without formulas and control characters, cut to 60 characters."""
     shown = "".join(c if c.isprintable() else "?" for c in str(value))
     return shown.replace("$", r"\$")[:60]
 
@@ -104,7 +104,7 @@ def _activation(runs: Sequence[Run]) -> bytes:
 
 
 def _claims(by_name: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """Effects with their intervals, those of one concept together."""
+    """Draw the effects with their intervals, grouped by concept."""
     concepts = list(dict.fromkeys(c["concept"] for own in by_name.values() for c in own))
     height = 0.9 + 0.22 * len(concepts) * (len(by_name) + (len(by_name) > 1))
     figure, axes = _figure(7, min(height, 60))
@@ -129,7 +129,7 @@ def _claims(by_name: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     axes.set_yticks(range(len(concepts)), [_text(concept) for concept in concepts])
     axes.set_ylim(len(concepts) - 0.5, -0.5)
     axes.set_xlim(-1.05, 1.05)
-    axes.set_xlabel("change of the class's probability (filled: confirmed)")
+    axes.set_xlabel("effect on p(class), 95% interval (filled: confirmed)")
     if len(by_name) > 1:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return _png(figure)

@@ -1,15 +1,15 @@
-"""Run folders of the public DEXTER code (perceivelab/dexter): into the store, and out of it.
+"""The run folders of the public DEXTER code (perceivelab/dexter): import and export.
 
-    args.json               its options; a key in it is never read into anything
-    frames/STEP.png         pictures that were taken for the class
+    args.json               the options; an API key in it is never read
+    frames/STEP.png         pictures classified as the class
     pred_words.txt          the words of each such step, as a Python tuple
-    CLASS_prompt.txt        the prompts of those steps, and those of the pseudo-targets
-    caption.txt, report.txt what models said
-    as_dexter_prompts.txt, as_captions.txt   texts with their activation scores, of 100 pictures
-    labels.txt              one label a line; ours alone, for classifiers that it does not know
+    CLASS_prompt.txt        the prompts of those steps, and of the pseudo-targets
+    caption.txt, report.txt the output of models
+    as_dexter_prompts.txt, as_captions.txt   texts with their activation scores on 100 pictures
+    labels.txt              one label per line; our addition, for classifiers unknown to that code
 
-Losses and probabilities are in none of these files: imported runs have no losses, and their
-frames the probability 0.
+These files hold neither losses nor probabilities: imported runs have no losses, and their frames
+have the probability 0.
 """
 
 import ast
@@ -31,7 +31,7 @@ from store.errors import explained
 from store.tables import Run, to_json
 from store.upkeep.transfer import Record, Restored, classifier_key, restore
 
-SCORED = 100  # pictures of a text, in the reference
+SCORED = 100  # pictures per text in the reference
 _RULE = "-" * 22
 _STARS = "*" * 50
 _SECRET = {"api_key"}
@@ -43,13 +43,13 @@ MAX_TEXT = 20_000_000  # bytes of a text file
 _LABELS = Path(__file__).resolve().parents[2] / "dexter" / "classifiers" / "labels"
 
 
-# In
-
-
-def bring_in(store: Store, folder: Path) -> Restored:
-    """Import a run folder; InputError if it is none."""
+def import_folder(store: Store, folder: Path) -> Restored:
+    """Import a run folder. Raise InputError if it is not one."""
     if folder.is_symlink() or not (folder / "args.json").is_file():
-        raise InputError(f"{folder}: neither a bundle nor a run folder (no args.json)")
+        raise InputError(
+            f"{folder}: not a run folder: args.json is missing",
+            remedy="name a bundle or a run folder of the public DEXTER code",
+        )
     args = _args(folder)
     config, labels, index = _config(folder, args)
     at = _time(folder).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
@@ -106,7 +106,7 @@ def bring_in(store: Store, folder: Path) -> Restored:
             "record": "note",
             "of": run_id,
             "text": f"imported from {folder.name}, a run folder of the public DEXTER code, "
-            "which keeps neither losses nor the probabilities of its frames",
+            "which has neither losses nor the probabilities of its frames",
             "updated_at": at,
         },
     ]
@@ -130,7 +130,7 @@ def bring_in(store: Store, folder: Path) -> Restored:
              "prompt": prompt or "", "predicted_class": index, "target_probability": 0.0,
              "hit": True, "sha256": sha256, "created_at": at}
         )  # fmt: skip
-    for name, text in zip(sorted(frames), captions, strict=False):  # the order it captions in
+    for name, text in zip(sorted(frames), captions, strict=False):  # in the order of the captions
         records.append(
             {"record": "caption", "sha256": artifacts.digest(data[name]),
              "model": str(args.get("vlm_id") or "imported")[:200], "prompt_hash": "",
@@ -161,14 +161,14 @@ def _args(folder: Path) -> dict[str, Any]:
     try:
         args = json.loads(_text(folder / "args.json"))
     except (ValueError, RecursionError):
-        raise InputError(f"{folder / 'args.json'}: no JSON") from None
+        raise InputError(f"{folder / 'args.json'}: not JSON") from None
     if not isinstance(args, dict):
-        raise InputError(f"{folder / 'args.json'}: not a set of options")
+        raise InputError(f"{folder / 'args.json'}: not a JSON object of options")
     return {name: value for name, value in args.items() if name in OPTIONS - _SECRET}
 
 
 def _config(folder: Path, args: Mapping[str, Any]) -> tuple[RunConfig, list[str], int]:
-    """Its options as a configuration of ours, the labels and the class."""
+    """Translate the options; return the configuration, the labels and the class index."""
     try:
         index = int(args.get("class_to_activate", 416))
         settings, _ = translate(args)
@@ -181,17 +181,21 @@ def _config(folder: Path, args: Mapping[str, Any]) -> tuple[RunConfig, list[str]
     name = config.labels if config.labels in ("celeba", "fairface", "waterbirds") else "imagenet"
     labels = own or (_LABELS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     if not 0 <= index < len(labels):
-        raise InputError(f"{folder / 'args.json'}: class {index} is not in 0 to {len(labels) - 1}")
+        raise InputError(
+            f"{folder / 'args.json'}: class {index} is out of range 0 to {len(labels) - 1}"
+        )
     return config, labels, index
 
 
 def _text(path: Path) -> str:
-    """A text file of the folder, "" if it is not there."""
+    """Read a text file of the folder; return "" if it does not exist."""
     with explained(path):
         if path.is_symlink() or not path.is_file():
             return ""
         if path.stat().st_size > MAX_TEXT:
-            raise InputError(f"{path}: {path.stat().st_size:,} bytes are too many; refused")
+            raise InputError(
+                f"{path}: {path.stat().st_size:,} bytes exceed the limit of {MAX_TEXT:,}"
+            )
         return path.read_text(encoding="utf-8", errors="replace")
 
 
@@ -206,7 +210,7 @@ def _time(folder: Path) -> datetime:
 
 
 def _frames(folder: Path) -> dict[str, int]:
-    """Names of the pictures, each with its number."""
+    """Return the names of the pictures with their numbers."""
     found: dict[str, int] = {}
     taken: set[int] = set()
     for path in sorted((folder / "frames").glob("*")):
@@ -232,14 +236,14 @@ def _words(folder: Path) -> list[list[str]]:
         try:
             words = ast.literal_eval(line.strip()) if len(line) < 10_000 else None
         except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue  # as the reference does
+            continue  # like the reference
         if isinstance(words, (tuple, list)) and words:
             found.append([str(word) for word in words])
     return found
 
 
 def _prompts(folder: Path, index: int) -> list[tuple[str, list[str] | None]]:
-    """Prompt of each step that hit, with the words of its pseudo-targets."""
+    """Return the prompt of each hit, with the words of its pseudo-targets."""
     found: list[tuple[str, list[str] | None]] = []
     for line in _text(folder / f"{index}_prompt.txt").splitlines():
         if line.startswith("Step prompt:"):
@@ -250,7 +254,7 @@ def _prompts(folder: Path, index: int) -> list[tuple[str, list[str] | None]]:
 
 
 def _split(prompt: str) -> list[str] | None:
-    """The words in "a picture of a A with B and C." """
+    """Return the words A, B and C of "a picture of a A with B and C."."""
     match = re.fullmatch(r"\s*a picture of a (.+?)\.?\s*", prompt)
     return re.split(r" with | and ", match[1]) if match else None
 
@@ -266,7 +270,7 @@ def _captions(folder: Path) -> list[str]:
 
 
 def _scored(path: Path) -> list[tuple[str, float]]:
-    """Texts with their scores; the first line, which repeats the best, is left out."""
+    """Return texts with their scores, without the first line, which repeats the best."""
     found = []
     for line in _text(path).splitlines()[1:]:
         text, dash, value = line.rpartition(" - ")
@@ -293,12 +297,9 @@ def _digest(value: object) -> str:
 
 
 def _id(letter: str, text: str) -> str:
-    """An id that the same content gets again."""
+    """Derive an id from the content."""
     digest = hashlib.sha256(text.encode()).digest()
     return letter + base64.b32encode(digest).decode().lower()[:7]
-
-
-# Out
 
 
 def write_all(store: Store, names: Sequence[str], target: Path) -> Path:
@@ -313,7 +314,7 @@ def write_all(store: Store, names: Sequence[str], target: Path) -> Path:
         folder = f"{run.study.class_index}_{stamp}-{run.id}"
         files |= {f"{folder}/{name}": data for name, data in _files(store, run).items()}
     if not files:
-        raise InputError("there is no run to export")
+        raise InputError("no run to export", remedy="name at least one run or study")
     return write_folder(files, target)
 
 
@@ -361,8 +362,8 @@ def _files(store: Store, run: Run) -> dict[str, bytes]:
         names[f"{frame.seed:04d}{suffix}"] = frame.sha256
     for name, sha256 in names.items():
         files[f"frames/{name}"] = store.read_artifact(sha256)
-    told = [captions[sha256].text for _, sha256 in sorted(names.items()) if sha256 in captions]
-    text("caption.txt", [f"{' '.join(caption.split())}\n{_RULE}" for caption in told])
+    texts = [captions[sha256].text for _, sha256 in sorted(names.items()) if sha256 in captions]
+    text("caption.txt", [f"{' '.join(caption.split())}\n{_RULE}" for caption in texts])
     if reports:
         files["report.txt"] = reports[0].markdown.encode()
     scores = study_records.scores(store, study.id)
@@ -378,7 +379,7 @@ def _files(store: Store, run: Run) -> dict[str, bytes]:
 
 
 def _their_name(config: Mapping[str, Any]) -> str:
-    """The reference's name of a classifier, else ours."""
+    """Return the name of a classifier in the reference, or its spec."""
     for name in _NAMES:
         settings = classifier_settings(name)
         if all(config.get(field) == value for field, value in settings.items()):

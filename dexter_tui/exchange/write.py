@@ -1,4 +1,4 @@
-"""Exports in every form, by the suffix of the target."""
+"""The exports in all forms."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ BY_SUFFIX = {".md": "markdown", ".html": "html", ".htm": "html"}
 
 
 def write(store: "Store", names: list[str], target: Path, form: str) -> Path:
-    """Write what was asked for; where it is."""
+    """Write an export; return its path."""
     from dexter_tui.exchange import bundle_writer
 
     if form == "markdown":

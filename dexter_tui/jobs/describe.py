@@ -5,17 +5,22 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from dexter.classifiers import ClassifierInfo, describe_classifier, needs_torch
+from dexter.classifiers import (
+    ClassifierInfo,
+    ClassifierOptions,
+    describe_classifier,
+    needs_torch,
+)
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter_tui.jobs.launch import worker_environment
 
 
 def describe(config: RunConfig) -> ClassifierInfo:
-    """Describe the run's classifier. InputError if it does not exist.
+    """Return the description of a run's classifier; raise InputError if it cannot be used.
 
-    Most sources need torch, and a python: source is the user's code. A process of its own loads
-    them, so that this one stays light and no failure there can harm it.
+    Most sources need torch, and a python: one runs code of the user's. These are loaded in a
+    separate process, so that this one stays light and survives a crash there.
     """
     if not needs_torch(config.classifier):
         return _describe(config)
@@ -31,35 +36,33 @@ def describe(config: RunConfig) -> ClassifierInfo:
         # The file's own code may have printed lines before the answer.
         answer = json.loads(process.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        code = process.returncode
-        problem = f"{config.classifier}: the process that loads it ended with {code}"
-        raise InputError(problem, field="classifier", value=config.classifier) from None
-    if "refused" in answer:
-        raise InputError(**answer["refused"])
-    return ClassifierInfo(**answer["classifier"])
+        raise InputError(
+            f"cannot be loaded: the process that tried ended with {process.returncode}",
+            field="classifier",
+            value=config.classifier,
+        ) from None
+    if "problem" in answer:
+        raise InputError(**answer)
+    return ClassifierInfo(**answer)
 
 
 def _describe(config: RunConfig) -> ClassifierInfo:
-    return describe_classifier(
-        config.classifier,
-        labels=config.labels,
-        trust_pickle=config.trust_pickle,
-        arch=config.arch,
-        normalization=config.normalization,
-        input=config.classifier_input,
-    )
+    return describe_classifier(config.classifier, config.options(ClassifierOptions))
+
+
+def _answer(config: RunConfig) -> dict[str, object]:
+    """Return the fields of a ClassifierInfo, or of the InputError, JSON-able."""
+    try:
+        return asdict(_describe(config))
+    except InputError as error:
+        value = None if error.value is None else str(error.value)
+        return {
+            "problem": error.problem,
+            "field": error.field,
+            "value": value,
+            "remedy": error.remedy,
+        }
 
 
 if __name__ == "__main__":
-    try:
-        answer = {"classifier": asdict(_describe(RunConfig.model_validate_json(sys.argv[1])))}
-    except InputError as error:
-        answer = {
-            "refused": {
-                "problem": error.problem,
-                "field": error.field,
-                "value": error.value,
-                "remedy": error.remedy,
-            }
-        }
-    print(json.dumps(answer, default=str))
+    print(json.dumps(_answer(RunConfig.model_validate_json(sys.argv[1]))))

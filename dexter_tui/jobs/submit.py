@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dexter.classifiers import ClassifierInfo, class_index
-from dexter.config import RunConfig
+from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.planning.estimate import estimate
 from dexter.planning.identity import identities
@@ -46,7 +46,7 @@ def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
 def with_full_paths(config: RunConfig) -> RunConfig:
     """Return files by their full path, so that workers, and `resume` from elsewhere, find them."""
     found: dict[str, str] = {}
-    for name in ("generator", "masked_lm", "lora", "decoder", "labels"):
+    for name in (*fields_of(model=True), "labels"):
         value = getattr(config, name)
         if value is not None and value != "lab" and Path(value).expanduser().exists():
             found[name] = str(Path(value).expanduser().absolute())
@@ -109,7 +109,7 @@ def check(
     checked = []
     for given in configs:
         config = with_full_paths(given)
-        source = json.dumps(config.model_dump(mode="json", include=_CLASSIFIER_FIELDS))
+        source = json.dumps(config.model_dump(mode="json", include=set(fields_of("classifier"))))
         if source not in infos:
             infos[source] = describe(config)
         info = infos[source]
@@ -123,17 +123,6 @@ def check(
     for line in lines:
         warn(line)
     return checked
-
-
-# The fields that `describe` reads.
-_CLASSIFIER_FIELDS = {
-    "classifier",
-    "labels",
-    "trust_pickle",
-    "arch",
-    "normalization",
-    "classifier_input",
-}
 
 
 def enqueue(store: Store, configs: Sequence[RunConfig], priority: int = 0) -> list[str]:

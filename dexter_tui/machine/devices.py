@@ -1,8 +1,8 @@
-"""The devices that runs may use: what there is, how busy it is, and the slots on it.
+"""The devices of the machine: their load, and the slots for runs on them.
 
-A slot is a place for one run at a time. A GPU that this process may use (CUDA_VISIBLE_DEVICES) is
-one slot, a MIG instance is one, and a CPU is as many as it has cores. GPUs are known by UUID,
-because their numbers change with what is visible.
+A slot is a place for one run at a time. A visible GPU (CUDA_VISIBLE_DEVICES) or MIG instance is one
+slot; a CPU has one slot per core. GPUs are identified by UUID, because their numbers depend on
+which are visible.
 """
 
 import math
@@ -15,64 +15,64 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-DEMO = "DEXTER_DEMO_DEVICES"  # so many devices are made up, and compute on the CPU
+DEMO = "DEXTER_DEMO_DEVICES"  # number of simulated devices, which compute on the CPU
 CPU_SLOTS = "DEXTER_CPU_SLOTS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# What VISIBLE was before a worker was shown its own device alone: numbers are those of the user.
+# The user's value of VISIBLE, before it was narrowed to the device of a worker.
 VISIBLE_BEFORE = "DEXTER_VISIBLE_DEVICES"
 KEPT_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class Device:
-    """Something to compute on."""
+    """A CPU, GPU or MIG instance."""
 
     uuid: str
     """"cpu", or the UUID of a GPU or MIG instance."""
     name: str
     total_bytes: int
     index: int | None = None
-    """The N of "cuda:N", for what the user calls so; None for a CPU."""
+    """The N of the user's "cuda:N"; None for a CPU"""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How busy a device is. None for what it does not tell."""
+    """The load of a device at a time. None for values that it does not report."""
 
     uuid: str
     at: float
-    """Seconds, of `time.monotonic`."""
+    """Time in seconds, by `time.monotonic`"""
     used_bytes: int
     total_bytes: int
     utilisation: float | None = None
-    """Fraction of the time that it computes, 0 to 1."""
+    """Fraction of time that the device is busy, 0 to 1"""
     temperature: float | None = None
     """Degrees Celsius."""
     power: float | None = None
     """Watts."""
     processes: tuple[int, ...] = ()
-    """Ids of the processes that compute on it."""
+    """Ids of the processes that use the device"""
 
     @property
     def free_bytes(self) -> int:
-        """Memory that nobody uses."""
+        """The free memory."""
         return self.total_bytes - self.used_bytes
 
 
 class Telemetry(Protocol):
-    """Tells of devices."""
+    """A source of readings of devices."""
 
     def devices(self) -> Sequence[Device]:
-        """Those that this process may use."""
+        """Return the devices that this process may use."""
         ...
 
     def read(self, uuid: str) -> Reading:
-        """How busy one of them is now. LookupError if it is there no more."""
+        """Read the current load of a device. Raise LookupError if it is gone."""
         ...
 
 
 class CpuTelemetry:
-    """This machine's CPU, by /proc."""
+    """The CPU of this machine, read from /proc."""
 
     def __init__(self) -> None:
         self._before: tuple[float, float] | None = None
@@ -99,7 +99,7 @@ class CpuTelemetry:
 
 
 class NvidiaTelemetry:
-    """CUDA devices, by the driver's management library. RuntimeError where there is none."""
+    """The CUDA devices, read through NVML. Raises RuntimeError without a driver."""
 
     def __init__(self, visible: str | None = None) -> None:
         import pynvml
@@ -116,7 +116,7 @@ class NvidiaTelemetry:
             self._devices.append(Device(device.uuid, device.name, device.total_bytes, number))
 
     def _all(self) -> list[tuple[Device, Any]]:
-        """Each GPU by its number, or in its place its MIG instances where it is so divided."""
+        """Return all GPUs, with a partitioned GPU replaced by its MIG instances."""
         nvml = self._nvml
         found = []
         for index in range(nvml.nvmlDeviceGetCount()):
@@ -133,7 +133,7 @@ class NvidiaTelemetry:
         try:
             if nvml.nvmlDeviceGetMigMode(gpu)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
                 return []
-        except nvml.NVMLError:  # not of a kind that can be divided
+        except nvml.NVMLError:  # this GPU does not support MIG
             return []
         instances = []
         for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
@@ -167,10 +167,10 @@ class NvidiaTelemetry:
             tuple(process.pid for process in processes),
         )
 
-    def _maybe(self, ask: Any, *arguments: Any) -> Any:
-        """What a MIG instance or an older card does not tell is None."""
+    def _maybe(self, query: Any, *arguments: Any) -> Any:
+        """Return a value, or None if the device does not report it."""
         try:
-            return ask(*arguments)
+            return query(*arguments)
         except self._nvml.NVMLError:
             return None
 
@@ -178,29 +178,29 @@ class NvidiaTelemetry:
 def select_visible(
     found: Sequence[tuple[Device, Any]], visible: str | None
 ) -> list[tuple[Device, Any]]:
-    """The devices that CUDA_VISIBLE_DEVICES names, in its order, as CUDA reads it.
+    """Return the devices in CUDA_VISIBLE_DEVICES, in its order, as CUDA interprets it.
 
-    Numbers (of whole GPUs), UUIDs or unique beginnings of them; the first that is not there ends
-    the list. None stands for all.
+    Entries are numbers of whole GPUs, UUIDs or unique prefixes; the first unknown entry ends the
+    list. None selects all devices.
     """
     if visible is None:
         return list(found)
     chosen: list[tuple[Device, Any]] = []
     for part in (part.strip() for part in visible.split(",")):
         if part.isdecimal():
-            fitting = [pair for pair in found if pair[0].index == int(part)]
-            # Of a GPU that is divided, its number stands for its first instance.
-            fitting = fitting[:1]
+            matches = [pair for pair in found if pair[0].index == int(part)]
+            # The number of a partitioned GPU selects its first instance.
+            matches = matches[:1]
         else:
-            fitting = [pair for pair in found if part and pair[0].uuid.startswith(part)]
-        if len(fitting) != 1 or fitting[0] in chosen:
+            matches = [pair for pair in found if part and pair[0].uuid.startswith(part)]
+        if len(matches) != 1 or matches[0] in chosen:
             break
-        chosen += fitting
+        chosen += matches
     return chosen
 
 
 class DemoTelemetry:
-    """Devices that are made up: to see how many would be shown, and for tests."""
+    """The simulated devices, for demonstrations and tests."""
 
     def __init__(self, count: int) -> None:
         self._devices = [
@@ -220,14 +220,14 @@ class DemoTelemetry:
 
 
 def visible(env: Mapping[str, str]) -> str | None:
-    """CUDA_VISIBLE_DEVICES as the user set it; None if it was not set."""
+    """Return CUDA_VISIBLE_DEVICES as set by the user, or None."""
     if VISIBLE_BEFORE in env:
         return None if env[VISIBLE_BEFORE] == "all" else env[VISIBLE_BEFORE]
     return env.get(VISIBLE)
 
 
 def telemetry(env: Mapping[str, str] = os.environ) -> Telemetry | None:
-    """Of this machine's GPUs, or of made up ones where `DEMO` asks for them; None without any."""
+    """Return the telemetry of the GPUs, or of simulated ones (`DEMO`); None without any."""
     if env.get(DEMO):
         return DemoTelemetry(int(env[DEMO]))
     try:
@@ -238,9 +238,9 @@ def telemetry(env: Mapping[str, str] = os.environ) -> Telemetry | None:
 
 
 class Ring:
-    """The last readings of all devices, one a second, taken by a thread of its own.
+    """The last readings of all devices, one per second, taken by a thread.
 
-    They are for the eye and go into no store.
+    They are for display and are not stored.
     """
 
     def __init__(self, sources: Sequence[Telemetry], *, seconds: float = 1.0) -> None:
@@ -254,14 +254,14 @@ class Ring:
         }
 
     def start(self) -> None:
-        """Begin to read, unless it was stopped before it came to that."""
+        """Start the thread, unless the ring was stopped."""
         if not self._stop.is_set():
             thread = threading.Thread(target=self._work, name="telemetry", daemon=True)
             thread.start()
-            self._thread = thread  # only now can it be waited for
+            self._thread = thread  # only a started thread can be joined
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -275,20 +275,20 @@ class Ring:
                 except (LookupError, OSError):
                     continue
 
-    def lately(self, seconds: float) -> list[tuple[Device, Reading]]:
-        """Each device with its last reading, its utilisation and power being means of so long.
+    def recent(self, seconds: float) -> list[tuple[Device, Reading]]:
+        """Return each device with its last reading, with mean utilisation and power over `seconds`.
 
-        One that told nothing in that time is left out.
+        Omits devices without a reading in that time.
         """
         since = time.monotonic() - seconds
         found = []
         for device in self.devices:
-            recent = [one for one in list(self.readings[device.uuid]) if one.at >= since]
-            if recent:
+            readings = [one for one in list(self.readings[device.uuid]) if one.at >= since]
+            if readings:
                 last = replace(
-                    recent[-1],
-                    utilisation=_mean([one.utilisation for one in recent]),
-                    power=_mean([one.power for one in recent]),
+                    readings[-1],
+                    utilisation=_mean([one.utilisation for one in readings]),
+                    power=_mean([one.power for one in readings]),
                 )
                 found.append((device, last))
         return found
@@ -299,11 +299,8 @@ class Ring:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    told = [value for value in values if value is not None]
-    return sum(told) / len(told) if told else None
-
-
-# Slots
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
 
 
 @dataclass(frozen=True)
@@ -311,23 +308,23 @@ class Slot:
     """A place for one run at a time."""
 
     name: str
-    """Also in the names of its files."""
+    """The name, also used for its files"""
     device: Device
     accepts: frozenset[str]
-    """The values of a run's `device` that it serves."""
+    """The values of a run's `device` that the slot serves"""
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it is a GPU, or plays one."""
+        """True for a GPU, also a simulated one."""
         return self.device.index is not None
 
     @property
     def on_cuda(self) -> bool:
-        """Whether it is a real GPU."""
+        """True for a real GPU."""
         return self.on_gpu and not self.device.uuid.startswith("GPU-demo-")
 
     def environment(self, env: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """What makes a process see this device and no other GPU."""
+        """Return the environment in which a process sees this device and no other GPU."""
         before = visible(env)
         return {
             VISIBLE: self.device.uuid if self.on_cuda else "",
@@ -336,10 +333,10 @@ class Slot:
 
 
 def slots(env: Mapping[str, str] = os.environ, *, cpu_slots: int | None = None) -> list[Slot]:
-    """All slots of this machine, GPUs first. `cpu_slots` instead of one for each core."""
+    """Return all slots, GPUs first. `cpu_slots` replaces one CPU slot per core."""
     gpus = telemetry(env)
     found = [] if gpus is None else [_gpu_slot(device) for device in gpus.devices()]
-    # What may run anywhere is not put on a CPU where there are GPUs.
+    # With GPUs, runs on "auto" do not use the CPU.
     accepts = frozenset({"cpu"} if found else {"cpu", "auto"})
     count = cpu_slots or int(env.get(CPU_SLOTS) or cores())
     [cpu] = CpuTelemetry().devices()
@@ -347,7 +344,7 @@ def slots(env: Mapping[str, str] = os.environ, *, cpu_slots: int | None = None) 
 
 
 def slot(name: str, env: Mapping[str, str] = os.environ) -> Slot:
-    """The slot of a name. LookupError if this machine has none such."""
+    """Return the slot with this name. Raise LookupError if it does not exist."""
     number = name.removeprefix("cpu-")
     cpu_slots = int(number) + 1 if number.isdecimal() else None
     for found in slots(env, cpu_slots=cpu_slots):
@@ -357,13 +354,13 @@ def slot(name: str, env: Mapping[str, str] = os.environ) -> Slot:
 
 
 def reader(slot: Slot, env: Mapping[str, str] = os.environ) -> Telemetry:
-    """What tells how busy the slot's device is."""
+    """Return the telemetry of the slot's device."""
     source = telemetry(env) if slot.on_gpu else None
     return source or CpuTelemetry()
 
 
 def cores() -> int:
-    """Cores of the CPU that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -372,6 +369,6 @@ def _gpu_slot(device: Device) -> Slot:
 
 
 def _meminfo() -> dict[str, int]:
-    """/proc/meminfo, in bytes."""
+    """Read /proc/meminfo in bytes."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     return {name: int(rest.split()[0]) * 1024 for name, rest in (x.split(":", 1) for x in lines)}

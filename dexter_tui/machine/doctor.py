@@ -1,4 +1,4 @@
-"""What a user's first hour on a new machine stumbles over: each check with its remedy."""
+"""The checks of `doctor`: the machine, the terminal and the store, each with its remedy."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from dexter_tui.formatting import size
 
 Status = Literal["ok", "note", "warning", "error"]
 
-# Locks and shared memory of SQLite's WAL mode do not hold between the clients of these.
+# Locks and shared memory of SQLite's WAL mode do not work across clients of these.
 NETWORK_FILE_SYSTEMS = re.compile(
     r"nfs\d?|cifs|smb\d?|smbfs|lustre|beegfs|gpfs|ceph|glusterfs|afs|9p"
     r"|fuse\.(sshfs|glusterfs|ceph.*|s3fs|gcsfuse|rclone)"
@@ -33,7 +33,7 @@ TMUX_LINE = "set -as terminal-features ',*:RGB'"
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. ``remedy`` is empty where there is nothing to do."""
+    """The result of a check. ``remedy`` is empty if there is nothing to do."""
 
     check: str
     status: Status
@@ -62,7 +62,7 @@ class Driver:
 
 
 def diagnose(home: Path, env: Mapping[str, str] = os.environ) -> list[Finding]:
-    """All checks. Never raises for what it finds, and waits for the network 2 s at most."""
+    """Run all checks of the machine. Never raises; waits at most 2 s for the network."""
     driver = read_driver()
     return [
         check_home(home),
@@ -79,13 +79,10 @@ def diagnose(home: Path, env: Mapping[str, str] = os.environ) -> list[Finding]:
     ]
 
 
-# the store
-
-
 def check_store(
-    home: Path, *, mend: bool = False, progress: Callable[[str, int, int], None]
+    home: Path, *, repair: bool = False, progress: Callable[[str, int, int], None]
 ) -> list[Finding]:
-    """What is wrong inside the home; with ``mend``, after it was put right."""
+    """Check the store and its files; with ``repair``, also repair them."""
     from store import Store, StoreError
     from store.upkeep.health import examine
 
@@ -96,20 +93,20 @@ def check_store(
                 Finding(
                     "store",
                     "error",
-                    f"{home}: no store, but the journals of {runs} runs",
-                    "`dexter-tui doctor --rebuild`, or put store.sqlite back",
+                    f"{home}: store.sqlite is missing, but the journals of {runs} runs exist",
+                    "run `dexter-tui doctor --rebuild`, or restore store.sqlite",
                 )
             ]
         return []
     try:
         with Store.open(home) as store:
-            troubles = examine(store, mend=mend, progress=progress)
+            troubles = examine(store, mend=repair, progress=progress)
     except StoreError as error:
-        return [Finding("store", "error", str(error), "`dexter-tui doctor --rebuild`")]
+        return [Finding("store", "error", str(error), "run `dexter-tui doctor --rebuild`")]
     if not troubles:
-        return [Finding("store", "ok", f"{home / 'store.sqlite'}: sound, as are its files")]
+        return [Finding("store", "ok", f"{home / 'store.sqlite'} and its files are intact")]
     return [
-        Finding("store", "note", f"mended: {trouble.what}")
+        Finding("store", "note", f"repaired: {trouble.what}")
         if trouble.mended
         else Finding(
             "store",
@@ -122,48 +119,45 @@ def check_store(
 
 
 def rebuild_store(home: Path, *, progress: Callable[[str, int, int], None]) -> list[Finding]:
-    """Bring all runs into the store from their journals."""
+    """Rebuild the store from the journals of all runs."""
     from store.upkeep.health import rebuild
 
     if not (home / "runs").is_dir():
-        raise InputError(f"{home}: no runs here whose journals could be read; set DEXTER_HOME")
+        raise InputError(f"{home}: no journals of runs", remedy="check DEXTER_HOME")
     done = rebuild(home, progress=progress)
     findings = [
         Finding(
             "rebuilt",
             "note",
             f"{len(done.runs)} runs from their journals, the findings of {len(done.studies)} "
-            "studies; comparisons and probes are lost but for backups",
+            "studies; comparisons and probes exist only in backups",
         )
     ]
     if done.moved:
-        findings.append(Finding("rebuilt", "note", f"the damaged store is now {done.moved}"))
+        findings.append(Finding("rebuilt", "note", f"the damaged store was moved to {done.moved}"))
     if done.paused:
         findings.append(
             Finding(
                 "rebuilt",
                 "note",
-                f"{len(done.paused)} of them had not ended and are paused",
+                f"{len(done.paused)} unfinished runs are now paused",
                 f"dexter-tui resume {' '.join(done.paused)}",
             )
         )
     return findings
 
 
-# files
-
-
 def _existing(path: Path) -> Path:
-    """The path, or its nearest parent that exists."""
+    """Return the path, or its nearest existing parent."""
     while not path.exists():
         path = path.parent
     return path
 
 
 def file_system(path: Path, mounts: Path = MOUNTS) -> str:
-    """The type of the file system that holds ``path``; "unknown" where the kernel does not tell."""
+    """Return the type of the file system of ``path``, or "unknown"."""
     path = _existing(path.absolute()).resolve()
-    best, kind = -1, "unknown"
+    longest, kind = -1, "unknown"
     try:
         lines = mounts.read_text(errors="replace").splitlines()
     except OSError:
@@ -171,13 +165,13 @@ def file_system(path: Path, mounts: Path = MOUNTS) -> str:
     for line in lines:
         _, point, this_kind, *_ = line.split(" ")
         point = point.replace("\\040", " ")
-        if path.is_relative_to(point) and len(point) >= best:
-            best, kind = len(point), this_kind
+        if path.is_relative_to(point) and len(point) >= longest:
+            longest, kind = len(point), this_kind
     return kind
 
 
 def check_home(home: Path, mounts: Path = MOUNTS) -> Finding:
-    """The home must be a folder on a local disk that can be written."""
+    """Check that the home is a writable folder on a local disk."""
     if home.exists() and not home.is_dir():
         return Finding(
             "home", "error", f"{home} is a file", "name a folder with DEXTER_HOME, or remove it"
@@ -187,21 +181,21 @@ def check_home(home: Path, mounts: Path = MOUNTS) -> Finding:
         return Finding(
             "home",
             "error",
-            f"{home} lies on a network file system ({kind}), where the store's locks are not safe",
-            "export DEXTER_HOME=/local/disk/dexter-tui, a folder on a local disk",
+            f"{home} is on a network file system ({kind}), where the locks of the store are unsafe",
+            "set DEXTER_HOME to a folder on a local disk",
         )
     if not os.access(_existing(home), os.W_OK | os.X_OK):
         return Finding(
             "home",
             "error",
-            f"{home} cannot be written",
+            f"{home} is not writable",
             "make it writable for this user, or name another folder with DEXTER_HOME",
         )
     return Finding("home", "ok", f"{home} ({kind})")
 
 
 def check_space(home: Path) -> Finding:
-    """Room for results."""
+    """Check the free disk space for results."""
     free = shutil.disk_usage(_existing(home)).free
     detail = f"{size(free)} free at {home}"
     if free < MIN_HOME_BYTES:
@@ -212,32 +206,29 @@ def check_space(home: Path) -> Finding:
 
 
 def check_lab() -> Finding:
-    """The embedded lab's models."""
+    """Check that the models of the lab are installed."""
     try:
         return Finding("lab", "ok", str(find("lab", "generator").parent))
     except InputError as error:
-        return Finding("lab", "warning", str(error), "install dexter-tui again, or run `make lab`")
-
-
-# the hub
+        return Finding("lab", "warning", str(error), "reinstall dexter-tui, or run `make lab`")
 
 
 def hub_address() -> str:
-    """The model hub's address, as its own client has it."""
+    """Return the address of the model hub that its client uses."""
     from huggingface_hub import constants
 
     return constants.ENDPOINT
 
 
 def check_hub_token(env: Mapping[str, str]) -> Finding:
-    """Some models may be downloaded only with a token."""
+    """Check for a token, which some downloads need."""
     if env.get("HF_TOKEN") or _token_file(env).is_file():
         return Finding("hub token", "ok", "found")
     return Finding(
         "hub token",
         "note",
-        "none: gated models cannot be downloaded",
-        "`hf auth login`, or export HF_TOKEN=…; public models and the lab need none",
+        "not found: gated models cannot be downloaded",
+        "run `hf auth login`, or set HF_TOKEN; public models and the lab need no token",
     )
 
 
@@ -250,7 +241,7 @@ def _token_file(env: Mapping[str, str]) -> Path:
 
 
 def reachable(address: str, timeout: float = NETWORK_TIMEOUT) -> bool:
-    """Whether a TCP connection to the address, or to the proxy before it, can be made."""
+    """Return True if the address, or its proxy, accepts a TCP connection."""
     from urllib.request import getproxies, proxy_bypass
 
     url = urlsplit(address)
@@ -258,40 +249,40 @@ def reachable(address: str, timeout: float = NETWORK_TIMEOUT) -> bool:
     if proxy and not proxy_bypass(url.hostname or ""):
         url = urlsplit(proxy if "//" in proxy else f"//{proxy}")
     target = (url.hostname or "", url.port or (80 if url.scheme == "http" else 443))
-    answered = threading.Event()
+    connected = threading.Event()
 
     def connect() -> None:
         with suppress(OSError), socket.create_connection(target, timeout):
-            answered.set()
+            connected.set()
 
-    # In a thread, because looking up a name may take longer than any socket's timeout.
+    # In a thread, because a name lookup may exceed the timeout of the socket.
     attempt = threading.Thread(target=connect, daemon=True)
     attempt.start()
     attempt.join(timeout)
-    return answered.is_set()
+    return connected.is_set()
 
 
 def check_network(address: str) -> Finding:
-    """Models by hub id need the hub; the lab and folders do not."""
+    """Check the connection to the hub, which models given by hub id need."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return Finding(
-            "network", "note", "HF_HUB_OFFLINE is set: only models on this machine can be used"
+            "network", "note", "HF_HUB_OFFLINE is set: only models on this machine are available"
         )
     if reachable(address):
-        return Finding("network", "ok", f"{address} answers")
+        return Finding("network", "ok", f"{address} is reachable")
     return Finding(
         "network",
         "warning",
-        f"{address} does not answer within {NETWORK_TIMEOUT:g} s",
-        "set https_proxy, or copy models to this machine and name their folders; "
+        f"{address} is not reachable within {NETWORK_TIMEOUT:g} s",
+        "set https_proxy, or copy models to this machine and pass their folders; "
         "the lab needs no network",
     )
 
 
 def check_model_cache() -> Finding:
-    """Downloaded models need room."""
+    """Check the free disk space for downloaded models."""
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)
@@ -302,16 +293,13 @@ def check_model_cache() -> Finding:
             "model cache",
             "warning",
             detail,
-            "`hf cache prune`, or export HF_HOME=/larger/disk/huggingface",
+            "run `hf cache prune`, or set HF_HOME to a folder on a larger disk",
         )
     return Finding("model cache", "ok", detail)
 
 
-# devices
-
-
 def torch_cuda() -> tuple[int, int] | None:
-    """The CUDA version torch was built for, read without importing torch; None for a CPU build."""
+    """Return the CUDA version of torch without importing it, or None for a CPU build."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -321,7 +309,7 @@ def torch_cuda() -> tuple[int, int] | None:
 
 
 def read_driver() -> Driver | None:
-    """What the NVIDIA driver reports, or None where there is none."""
+    """Read the NVIDIA driver and its devices, or return None without a driver."""
     import pynvml as nvml
 
     try:
@@ -345,7 +333,7 @@ def read_driver() -> Driver | None:
 
 
 def check_driver(driver: Driver | None, built_for: tuple[int, int] | None) -> Finding:
-    """The driver must know the major CUDA version that torch was built for."""
+    """Check that the driver supports the CUDA version of torch."""
     if driver is None:
         return Finding("GPU driver", "note", "no NVIDIA driver: runs use the CPU")
     found = f"driver {driver.version} (CUDA {_version(driver.cuda)})"
@@ -353,21 +341,21 @@ def check_driver(driver: Driver | None, built_for: tuple[int, int] | None) -> Fi
         return Finding(
             "GPU driver",
             "warning",
-            f"{found}, but this torch is built for the CPU alone",
-            "pip install --force-reinstall torch, in its CUDA build",
+            f"{found}, but torch is built for the CPU only",
+            "reinstall torch in its CUDA build",
         )
     if driver.cuda[0] < built_for[0]:
         return Finding(
             "GPU driver",
             "error",
-            f"{found} is too old for this torch, built for CUDA {_version(built_for)}",
+            f"{found} is too old for torch, which is built for CUDA {_version(built_for)}",
             f"update the driver, or install a torch built for CUDA {driver.cuda[0]}",
         )
     return Finding("GPU driver", "ok", f"{found}, torch for CUDA {_version(built_for)}")
 
 
 def check_gpus(driver: Driver | None, env: Mapping[str, str]) -> Finding:
-    """Devices that are hidden from this process, or in use by others."""
+    """Check for GPUs that are hidden from this process or in use."""
     if driver is None or not driver.gpus:
         return Finding("GPUs", "note", "none: runs use the CPU")
     listed = "; ".join(
@@ -384,44 +372,41 @@ def check_gpus(driver: Driver | None, env: Mapping[str, str]) -> Finding:
                 "warning" if not shown else "note",
                 f"CUDA_VISIBLE_DEVICES={visible!r} hides "
                 f"{'all' if not shown else len(driver.gpus) - len(shown)} of them; {listed}",
-                "unset CUDA_VISIBLE_DEVICES, if it is not meant",
+                "unset CUDA_VISIBLE_DEVICES to use all GPUs",
             )
     if all(gpu.processes for gpu in driver.gpus):
         return Finding(
             "GPUs",
             "warning",
             f"all are in use; {listed}",
-            "name the one to share with --device cuda:N, or wait",
+            "pass --device cuda:N to share one, or wait",
         )
     return Finding("GPUs", "ok", listed)
 
 
-# terminal
-
-
 def check_colours(env: Mapping[str, str]) -> Finding:
-    """Pictures need 24-bit colours; tmux hides them unless told otherwise."""
+    """Check for 24-bit colours, which pictures need."""
     if env.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
         return Finding("colours", "ok", "24 bits")
     if env.get("TMUX"):
         return Finding(
             "colours",
             "warning",
-            "tmux shows 256 colours, so pictures are coarse",
-            f"add to ~/.tmux.conf: {TMUX_LINE}   and to the shell: export COLORTERM=truecolor",
+            "tmux uses 256 colours, so pictures are coarse",
+            f"add `{TMUX_LINE}` to ~/.tmux.conf, and set COLORTERM=truecolor",
         )
     return Finding(
         "colours",
         "note",
         f"TERM={env.get('TERM', '')} does not announce 24-bit colours",
-        "export COLORTERM=truecolor, if the terminal has them",
+        "set COLORTERM=truecolor if the terminal supports them",
     )
 
 
 def check_locale(env: Mapping[str, str]) -> Finding:
-    """Half blocks and many words need UTF-8."""
+    """Check for UTF-8, which half blocks and many words need."""
     name = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or "C"
-    # Python sets LC_CTYPE=C.UTF-8 where it finds the C locale; the terminal knows nothing of it.
+    # Python sets LC_CTYPE=C.UTF-8 in the C locale, which does not change the terminal.
     if not env.get("LC_ALL") and name == "C.UTF-8" and env.get("LANG", "C") in ("", "C", "POSIX"):
         name = "C"
     if re.search(r"utf-?8", name, re.IGNORECASE):
@@ -429,20 +414,20 @@ def check_locale(env: Mapping[str, str]) -> Finding:
     return Finding(
         "locale",
         "warning",
-        f"{name}, without UTF-8: tmux and others garble pictures and many words",
-        "export LC_ALL=C.UTF-8",
+        f"{name} is not UTF-8: tmux and others garble pictures and many words",
+        "set LC_ALL=C.UTF-8",
     )
 
 
 def check_api_key(env: Mapping[str, str]) -> Finding:
-    """Captions and reports by a remote model need a key."""
+    """Check for an API key, which captions and reports by a remote model need."""
     if env.get("OPENAI_API_KEY"):
         return Finding("API key", "ok", "OPENAI_API_KEY is set")
     return Finding(
         "API key",
         "note",
         "OPENAI_API_KEY is not set",
-        "export OPENAI_API_KEY=… to have a remote model write captions and reports; runs need none",
+        "set OPENAI_API_KEY to use a remote model for captions and reports; runs need no key",
     )
 
 

@@ -1,11 +1,11 @@
-"""Self-test for a machine with CUDA: ``make gpu-check``. Takes a minute or so.
+"""The self-test for a machine with CUDA: ``make gpu-check``. Takes about a minute.
 
-The device must draw the CPU's pictures, the same at any batch size, have the same gradients where
-networks keep less for them, run in float32, bfloat16 and float16, stay below the memory that was
-estimated, and go on from a checkpoint; a second device must draw the same pictures, and each must
-have a slot for a worker. ``--device cpu`` is the short form, for a machine without CUDA: what needs
-it is then said to be left out. ``--generator``, ``--masked-lm`` and ``--classifier`` take real
-models. Exit code: 0 if all holds, 1 if not, 2 without a usable CUDA device.
+Checks that the device draws the same pictures as the CPU at any batch size, has the same gradients
+with less memory, runs in float32, bfloat16 and float16, stays within the memory estimate and
+resumes from a checkpoint; that other devices draw the same pictures; and that each has a slot for
+a worker. ``--device cpu`` skips the checks that need CUDA. ``--generator``, ``--masked-lm`` and
+``--classifier`` take real models. Exit code: 0 if all checks pass, 1 if one fails, 2 without a
+usable CUDA device.
 """
 
 import argparse
@@ -33,16 +33,16 @@ from dexter_tui.machine import devices
 from dexter_tui.machine.doctor import check_driver, read_driver, torch_cuda
 
 STEPS = 4
-# Of picture values, 0 to 1. Devices add up in another order; a batch must not matter so much.
+# For picture values from 0 to 1. Devices differ in the order of sums; batches must differ less.
 DEVICE_TOLERANCE = 2e-2
 BATCH_TOLERANCE = 1e-3
 PROMPT = "a picture of a bird"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the checks, a line each; the exit code."""
+    """Run the checks, print a line for each, and return the exit code."""
     parser = argparse.ArgumentParser(prog="gpu-check", description=__doc__)
-    parser.add_argument("--device", default="cuda", help="cuda or cuda:N; cpu tries this program")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu")
     parser.add_argument("--generator", default="lab")
     parser.add_argument("--masked-lm", default="lab")
     parser.add_argument("--classifier", default="lab:birds-biased")
@@ -63,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def pictures_agree(config: RunConfig) -> bool:
-    """The same pictures as on the CPU, for their noise is drawn there."""
+    """Check for the same pictures as on the CPU."""
     here, there = (_pictures(_generator(config, d), [0, 1]) for d in ("cpu", config.device))
-    return _close("pictures as on the CPU", here, there, DEVICE_TOLERANCE)
+    return _close("same pictures as on the CPU", here, there, DEVICE_TOLERANCE)
 
 
 def batches_agree(config: RunConfig) -> bool:
-    """A picture does not depend on those made with it."""
+    """Check that a picture does not depend on the rest of its batch."""
     generator = _generator(config, config.device)
     alone = torch.cat([_pictures(generator, [seed]) for seed in range(4)])
     together = _pictures(generator, [0, 1, 2, 3])
@@ -77,7 +77,7 @@ def batches_agree(config: RunConfig) -> bool:
 
 
 def frozen_networks_keep_less(config: RunConfig) -> bool:
-    """Gradients stay where networks of Stable Diffusion's kind keep less for them."""
+    """Check that Stable Diffusion's kind of networks has the same gradients with less memory."""
     torch.manual_seed(0)
     unet = UNet2DConditionModel(sample_size=32, block_out_channels=(32, 64, 64, 64))
     decoder = AutoencoderKL(
@@ -91,11 +91,11 @@ def frozen_networks_keep_less(config: RunConfig) -> bool:
     for network in (unet, decoder):
         keep_less(network)
     after = _gradient(unet, decoder, config.device)
-    return _close("gradients where less is kept", before, after, DEVICE_TOLERANCE)
+    return _close("gradients with less memory", before, after, DEVICE_TOLERANCE)
 
 
 def formats_run(config: RunConfig) -> bool:
-    """A few steps in each number format."""
+    """Run a few steps in each number format."""
     passed = []
     for dtype in ("float32", "bfloat16", "float16"):
         if config.device != "cpu":
@@ -104,53 +104,55 @@ def formats_run(config: RunConfig) -> bool:
         try:
             steps, _ = _search(config.model_copy(update={"dtype": dtype}))
         except (ArithmeticError, RuntimeError) as error:
-            passed.append(_tell(f"{STEPS} steps in {dtype}", False, str(error).splitlines()[0]))
+            passed.append(_report(f"{STEPS} steps in {dtype}", False, str(error).splitlines()[0]))
             continue
         seconds = (time.perf_counter() - started) / STEPS
         memory = "" if config.device == "cpu" else f", peak {_peak(config.device)} MB"
         finite = all(math.isfinite(loss) for step in steps for loss in step.losses.values())
-        passed.append(_tell(f"{STEPS} steps in {dtype}", finite, f"{seconds:.2f} s a step{memory}"))
+        passed.append(
+            _report(f"{STEPS} steps in {dtype}", finite, f"{seconds:.2f} s per step{memory}")
+        )
     return all(passed)
 
 
-def resume_goes_on(config: RunConfig) -> bool:
-    """A run that was interrupted takes the same steps as one that was not."""
+def resume_is_exact(config: RunConfig) -> bool:
+    """Check that a resumed run takes the same steps as an uninterrupted one."""
     steps, states = _search(config)
     resumed, _ = _search(config, states[1])
     pairs = list(zip(steps[2:], resumed, strict=True))
     same = all(a.words == b.words and math.isclose(_loss(a), _loss(b), rel_tol=1e-2, abs_tol=1e-2)
                for a, b in pairs)  # fmt: skip
     worst = max(abs(_loss(a) - _loss(b)) for a, b in pairs)
-    return _tell("resumed as uninterrupted", same, f"losses differ by {worst:.1e} at most")
+    return _report("resumed as uninterrupted", same, f"losses differ by at most {worst:.1e}")
 
 
 def memory_is_as_estimated(config: RunConfig) -> bool:
-    """A step takes no more of the device than was estimated, by which pictures are split."""
+    """Check that the peak memory of a step stays within the estimate."""
     name = "memory within the estimate"
     if config.device == "cpu":
-        return _tell(name, True, "left out: needs CUDA")
+        return _report(name, True, "skipped: needs CUDA")
     _search(config.model_copy(update={"steps": 1}))
     expected = estimate(config, device=config.device).peak_bytes // 10**6
     peak = _peak(config.device)
-    return _tell(name, peak <= expected, f"{peak} MB, {expected} MB estimated")
+    return _report(name, peak <= expected, f"{peak} MB, {expected} MB estimated")
 
 
 def devices_agree(config: RunConfig) -> bool:
-    """All CUDA devices draw the same pictures."""
-    name, count = "pictures alike on all devices", torch.cuda.device_count()
+    """Check that all CUDA devices draw the same pictures."""
+    name, count = "same pictures on all devices", torch.cuda.device_count()
     if config.device == "cpu" or count < 2:
-        return _tell(name, True, f"left out: needs two CUDA devices, {count} here")
+        return _report(name, True, f"skipped: needs 2 CUDA devices, found {count}")
     first, *others = (_pictures(_generator(config, f"cuda:{n}"), [0, 1]) for n in range(count))
     return all(_close(f"{name} ({n})", first, o, DEVICE_TOLERANCE) for n, o in enumerate(others, 1))
 
 
 def workers_have_devices(config: RunConfig) -> bool:
-    """There is a slot of its own, for one worker, for each CUDA device; on a CPU for the cores."""
+    """Check that each CUDA device has a slot for a worker."""
     kind = config.device.partition(":")[0]
     slots = [slot for slot in devices.slots() if kind in slot.accepts]
     wanted = 1 if config.device == "cpu" else torch.cuda.device_count()
     names = ", ".join(slot.name for slot in slots) or "none"
-    return _tell("a worker's slot for each device", len(slots) >= wanted, names)
+    return _report("a worker slot per device", len(slots) >= wanted, names)
 
 
 CHECKS: list[Callable[[RunConfig], bool]] = [
@@ -158,7 +160,7 @@ CHECKS: list[Callable[[RunConfig], bool]] = [
     batches_agree,
     frozen_networks_keep_less,
     formats_run,
-    resume_goes_on,
+    resume_is_exact,
     memory_is_as_estimated,
     devices_agree,
     workers_have_devices,
@@ -175,7 +177,7 @@ def _pictures(generator: Generator, seeds: list[int]) -> Tensor:
 
 
 def _gradient(unet: Any, decoder: Any, device: str) -> Tensor:
-    """Of one denoising and decoding for what they are told; its largest number is 1."""
+    """Return the gradient of a denoising and decoding step, scaled to a maximum of 1."""
     rng = torch.Generator().manual_seed(0)
     text = torch.randn(1, 8, 1280, generator=rng).to(device).requires_grad_()
     latents = torch.randn(1, 4, 32, 32, generator=rng).to(device)
@@ -188,7 +190,7 @@ def _gradient(unet: Any, decoder: Any, device: str) -> Tensor:
 def _search(
     config: RunConfig, state: dict[str, object] | None = None
 ) -> tuple[list[Step], list[dict[str, object]]]:
-    """The steps of a run, and its state after each."""
+    """Return the steps of a run and its state after each."""
     models = load_models(config)
     search = optimize(
         config,
@@ -214,10 +216,10 @@ def _peak(device: str) -> int:
 
 def _close(name: str, one: Tensor, other: Tensor, tolerance: float) -> bool:
     worst = float((one - other).abs().max())
-    return _tell(name, worst <= tolerance, f"differ by {worst:.1e}, {tolerance:g} allowed")
+    return _report(name, worst <= tolerance, f"differ by {worst:.1e}, tolerance {tolerance:g}")
 
 
-def _tell(name: str, passed: bool, detail: str) -> bool:
+def _report(name: str, passed: bool, detail: str) -> bool:
     print(f"{'ok  ' if passed else 'FAIL'}  {name}: {detail}", flush=True)
     return passed
 

@@ -1,4 +1,4 @@
-"""Pictures in a terminal, as half blocks by term-image."""
+"""The rendering of pictures in a terminal, as half blocks by term-image."""
 
 import contextlib
 import io
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-# Pillow imports numpy for a type alone, and nothing here needs it: 9 MB for as long as the
-# dashboard lives, and half of the time to the first picture.
+# Pillow imports numpy for type hints only. Without it, the dashboard saves 9 MB of memory and half
+# of the time to the first picture.
 _NEEDLESS = "numpy" not in sys.modules
 if _NEEDLESS:
     sys.modules["numpy"] = None  # type: ignore[assignment]
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @cache
 def _block_image() -> Any:
-    """term-image's BlockImage, imported late and muzzled.
+    """Import BlockImage of term-image, with its terminal queries disabled.
 
-    Importing it opens the terminal and patches ``multiprocessing``, and its first rendering asks
-    the terminal questions whose late answers over a slow line would arrive as key presses.
+    The import opens the terminal and patches ``multiprocessing``. Its first rendering would query
+    the terminal, and late replies over a slow line would arrive as key presses.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where there is no terminal
+        warnings.simplefilter("ignore")  # it warns without a terminal
         import term_image
         from term_image.image import BlockImage
 
@@ -42,19 +42,19 @@ def _block_image() -> Any:
 
 
 def truecolor() -> bool:
-    """Whether the terminal says that it shows 24-bit colours."""
+    """Return True if the terminal announces 24-bit colours."""
     return os.environ.get("COLORTERM", "").lower() in ("truecolor", "24bit")
 
 
 def half_blocks(picture: Image.Image, columns: int) -> str:
-    """The picture as lines of half blocks with colour sequences, ``columns`` cells wide."""
+    """Render a picture as lines of half blocks with colour sequences, ``columns`` cells wide."""
     image = _block_image()(picture.convert("RGB"), width=columns)
     return format(image, "1.1" + ("+D" if truecolor() else "+I"))
 
 
 @contextlib.contextmanager
-def no_questions() -> Iterator[None]:
-    """For importing textual-image, which asks the terminal questions unless its output is none."""
+def without_queries() -> Iterator[None]:
+    """Hide the terminal while textual-image is imported, which would query it."""
     os.environ.setdefault("TEXTUAL_CELL_WIDTH", "10")
     os.environ.setdefault("TEXTUAL_CELL_HEIGHT", "20")
     true_stdout = sys.__stdout__
@@ -67,12 +67,14 @@ def no_questions() -> Iterator[None]:
 
 
 def graphics(kind: str, picture: Image.Image) -> "RenderableType | None":
-    """The picture as wide as the terminal, in pixels, for Rich; None where textual-image is not
-    installed or does not work. kind: "kitty" or "sixel"."""
+    """Return the picture in pixels ("kitty" or "sixel") for Rich, as wide as the terminal.
+
+    Returns None if textual-image is not installed or does not work.
+    """
     try:
-        with no_questions():
+        with without_queries():
             from textual_image.renderable import SixelImage, TGPImage
-    except Exception:  # whatever it stumbles over
+    except Exception:  # any failure: half blocks always work
         return None
     made: RenderableType = (TGPImage if kind == "kitty" else SixelImage)(picture, width="100%")
     return made

@@ -1,4 +1,4 @@
-"""Answers of queries as CSV, JSON, Markdown and tables."""
+"""The results of queries as CSV, JSON, Markdown and tables."""
 
 import csv
 import io
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-_CELL = 300  # characters of a value in a table for people
+_CELL = 300  # characters of a value in a terminal table
 
 
 def csv_text(answer: Answer) -> str:
-    """RFC 4180, but for the line ends; no control characters."""
+    """Return the result as CSV (RFC 4180, with line feeds), without control characters."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(answer.columns)
@@ -34,7 +34,7 @@ def _plain(value: object) -> object:
 
 
 def json_text(answer: Answer, *, ascii_only: bool = False) -> str:
-    """A list of objects, one a line."""
+    """Return the result as a JSON list, with an object per line."""
     rows = [
         json.dumps(
             dict(zip(answer.columns, map(queries.json_value, row), strict=True)),
@@ -46,7 +46,7 @@ def json_text(answer: Answer, *, ascii_only: bool = False) -> str:
 
 
 def markdown_text(answer: Answer) -> str:
-    """A table of GitHub's Markdown, in which no value is markup."""
+    """Return the result as a GitHub Markdown table with escaped values."""
     from store.markdown.escaping import escape, table
 
     rows = [[escape(shown(value)) for value in row] for row in answer.rows]
@@ -54,7 +54,7 @@ def markdown_text(answer: Answer) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for people."""
+    """Return a value as text for display."""
     value = queries.json_value(value)
     if value is None:
         return ""
@@ -64,7 +64,7 @@ def shown(value: object) -> str:
 
 
 def answer_table(answer: Answer) -> "Table":
-    """The answer for a terminal."""
+    """Return the result as a table for a terminal."""
     from rich.table import Table
 
     from dexter_tui.formatting import plain

@@ -1,4 +1,4 @@
-"""Comparisons for people: the claims in a matrix, differences, words, reports."""
+"""The tables of comparisons: claims, differences, words, prompts and reports."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,21 +9,20 @@ from rich.table import Table
 from rich.text import Text
 
 from dexter_tui.formatting import clean, plain
+from dexter_tui.presentation.verdicts import (
+    DIFFERENCE_STYLES,
+    DIFFERENCES,
+    VERDICT_STYLES,
+    reason_text,
+)
 
-VERDICTS = {"confirmed": "bold red", "refuted": "green", "inconclusive": "dim"}
-DIFFERENCES = {"differ": "bold red", "alike": "green", "open": "dim"}
-REASONS = {
-    "not_drawn": "not seen drawn",
-    "too_few_pairs": "too few pairs",
-    "no_better_than_placebo": "like placebos",
-    "saturated": "no room",
-}
-_COLUMNS = 4  # of classifiers, before letters stand for them
+_COLUMNS = 4  # of classifiers, before letters replace their names
+_NO_WRAP = ("difference (95% CI)", "p")
 _LONG = 24  # characters of a name in a column
 
 
 def comparison_view(page: Mapping[str, Any]) -> RenderableType:
-    """All of a comparison."""
+    """Return all tables of a comparison."""
     names = list(page["classifiers"])
     short = short_names(names)
     parts: list[RenderableType] = [
@@ -54,20 +53,20 @@ def _class(
     if of_class("claims"):
         parts += ["", plain("Claims", "bold"), claims_matrix(of_class("claims"), short)]
     if of_class("differences"):
-        parts += ["", plain("Differences, on the same pairs of pictures", "bold")]
+        parts += ["", plain("Differences, on the same picture pairs", "bold")]
         parts.append(differences_table(of_class("differences"), short))
     for one in of_class("only_some"):
-        held = ", ".join(
+        holders = ", ".join(
             f"{name} ({'raises' if sign > 0 else 'lowers'})"
             for name, sign in one["held_by"].items()
         )
-        parts.append(plain(f"Only some: {one['concept']}: {held}"))
+        parts.append(plain(f"Confirmed for some classifiers only: {one['concept']}: {holders}"))
     if of_class("cross_activation"):
-        parts += ["", plain("How often each takes the others' prompts for the class", "bold")]
+        parts += ["", plain("Pictures of each prompt classified as the class (95% CI)", "bold")]
         parts.append(cross_matrix(of_class("cross_activation"), short))
     worst = of_class("disagreements")[:4]
     if worst:
-        parts += ["", plain("Most different on", "bold"), *disagreement_lines(worst)]
+        parts += ["", plain("Largest disagreements", "bold"), *disagreement_lines(worst)]
     if of_class("configuration"):
         parts += ["", plain("Settings that differ", "bold")]
         parts += setting_lines(of_class("configuration"))
@@ -77,7 +76,7 @@ def _class(
 
 
 def disagreement_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    """Pictures on which two classifiers differ most, a line each."""
+    """List the pictures on which two classifiers differ most."""
     return [
         plain(
             f"  {one['prompt']}, seed {one['seed']}: {one['a']} {one['p_a']:.2f}, "
@@ -88,7 +87,7 @@ def disagreement_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType
 
 
 def setting_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    """Settings in which studies differ, a line each."""
+    """List the settings in which studies differ."""
     return [
         plain(f"  {one['setting']}: " + "; ".join(f"{k} {v}" for k, v in one["values"].items()))
         for one in rows
@@ -96,32 +95,29 @@ def setting_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
 
 
 def pictures_lines(page: Mapping[str, Any]) -> list[str]:
-    """What the comparison cost in pictures, and what each classifier alone would have."""
-    told = page["pictures"]
-    if told["claims"] is None:
+    """Describe the cost of a comparison in pictures, and that of each classifier alone."""
+    counts = page["pictures"]
+    if counts["claims"] is None:
         return []
     count = len(page["classifiers"])
-    alone = told["one_alone"]
-    lines = [f"pictures: {told['claims']} for the claims, each shown to all {count} classifiers"]
-    same = set(alone.values()) == {told["claims"]}
-    if same:
-        lines[0] += f"; one classifier alone takes {told['claims']} as well"
+    alone = counts["one_alone"]
+    lines = [f"pictures: {counts['claims']} for the claims, each shown to all {count} classifiers"]
+    if set(alone.values()) == {counts["claims"]}:
+        lines[0] += "; a single classifier would need the same number"
     else:
         each = ", ".join(f"{name} {number}" for name, number in alone.items())
-        lines[0] += f" (the union of their candidates; alone: {each})"
-    if told["prompts"]:
-        lines.append(f"          {told['prompts']} for the prompts that were found")
-    kept = told["claims"] + (told["prompts"] or 0) - told["drawn"]
-    lines.append(f"          {told['drawn']} of these were generated now, {kept} were there")
+        lines[0] += f" (candidates of all classifiers; needed alone: {each})"
+    if counts["prompts"]:
+        lines.append(f"          {counts['prompts']} for the prompts of the searches")
+    kept = counts["claims"] + (counts["prompts"] or 0) - counts["drawn"]
+    lines.append(f"          {counts['drawn']} of these drawn for this comparison, {kept} reused")
     if page["detector"] is None:
-        lines.append(
-            "no image-text model told whether concepts were drawn, so that none is confirmed"
-        )
+        lines.append("without an image-text model no claim can be confirmed")
     return lines
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Names for columns: the last part of a long one, letters where there are too many."""
+    """Shorten names for columns: to their last part, or to letters if there are too many."""
     short = {
         name: name if len(name) <= _LONG else name.rstrip("/").rsplit("/", 1)[-1] for name in names
     }
@@ -133,12 +129,12 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(plain(column))
+        table.add_column(plain(column), no_wrap=column in _NO_WRAP)
     return table
 
 
 def words_table(members: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Table:
-    """Words and activation scores over the seeds, a line each."""
+    """Return the words and activation scores of each seed."""
     table = _table("classifier", "seed", "words", "score")
     for member in members:
         for number, run in enumerate(member["runs"]):
@@ -157,24 +153,26 @@ def words_table(members: Sequence[Mapping[str, Any]], short: Mapping[str, str]) 
 
 
 def claims_matrix(claims: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Table:
-    """A line for each concept, a column for each classifier."""
+    """Return the claims, with a row per concept and a column per classifier."""
     table = _table("concept", *short.values())
     cells = {(claim["concept"], claim["classifier"]): claim for claim in claims}
     for concept in dict.fromkeys(claim["concept"] for claim in claims):
         row = [claim_cell(cells.get((concept, name))) for name in short]
-        core = any(c["core"] for (of, _), c in cells.items() if of == concept)
+        core = any(c["core"] for (name, _), c in cells.items() if name == concept)
         table.add_row(plain(concept + (" (core)" if core else ""), "bold"), *row)
     return table
 
 
 def claim_cell(claim: Mapping[str, Any] | None) -> Text:
-    """The effect, its interval and the verdict, in two lines."""
+    """Return the effect, its interval and the verdict in two lines."""
     if claim is None:
         return Text()
-    style = VERDICTS.get(claim["verdict"], "")
+    style = VERDICT_STYLES.get(claim["verdict"], "")
     verdict = clean(claim["verdict"])
     if claim["reason"]:
-        verdict = REASONS.get(claim["reason"], clean(claim["reason"]))
+        verdict = clean(
+            reason_text(claim["reason"], claim["effect"], claim["direction"], short=True)
+        )
     if not claim["pairs"]:
         return Text(verdict, style=style)
     text = Text(f"{claim['effect']:+.2f} ", style=style)
@@ -184,17 +182,18 @@ def claim_cell(claim: Mapping[str, Any] | None) -> Text:
 
 
 def differences_table(differences: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Table:
-    """A line for each concept and two classifiers; what differs first."""
-    order = list(DIFFERENCES)
-    table = _table("concept", "classifiers", "difference", "p", "")
+    """Return a row per concept and pair of classifiers; differing ones first."""
+    order = list(DIFFERENCE_STYLES)
+    table = _table("concept", "classifiers", "difference (95% CI)", "p", "verdict")
     for one in sorted(differences, key=lambda d: (order.index(d["verdict"]), -abs(d["effect"]))):
-        verdict = Text(one["verdict"], style=DIFFERENCES.get(one["verdict"], ""))
+        word = DIFFERENCES.get(one["verdict"], clean(one["verdict"]))
+        verdict = Text(word, style=DIFFERENCE_STYLES.get(one["verdict"], ""))
         if one["reason"]:
-            verdict.append(f", {REASONS.get(one['reason'], clean(one['reason']))}")
+            verdict.append(f", {clean(reason_text(one['reason'], 0, 0, short=True))}")
         p = "< 0.001" if one["p_corrected"] < 0.001 else f"{one['p_corrected']:.2g}"
         table.add_row(
             plain(one["concept"], "bold"),
-            plain(f"{short[one['a']]} – {short[one['b']]}"),
+            plain(f"{short[one['a']]} − {short[one['b']]}"),
             f"{one['effect']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]",
             p,
             verdict,
@@ -203,8 +202,8 @@ def differences_table(differences: Sequence[Mapping[str, Any]], short: Mapping[s
 
 
 def cross_matrix(activations: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Table:
-    """A line for each prompt, a column for each classifier."""
-    table = _table("prompt of", "prompt", *short.values())
+    """Return the activation scores, with a row per prompt and a column per classifier."""
+    table = _table("prompt from", "prompt", *short.values())
     cells = {(one["prompt_of"], one["classifier"]): one for one in activations}
     prompts = {one["prompt_of"]: one["prompt"] for one in activations}
     for owner, prompt in prompts.items():
@@ -219,12 +218,14 @@ def cross_matrix(activations: Sequence[Mapping[str, Any]], short: Mapping[str, s
 
 
 def report_parts(sections: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    """Reports section by section, with what is another in the second, third, ..."""
+    """Return the reports section by section, with the changes against the first report."""
     parts: list[RenderableType] = []
     for section in sections:
         texts = list(section["texts"].values())
         if len(texts) > 1 and all(text == texts[0] for text in texts):
-            parts.append(Text.assemble(plain(section["section"], "underline"), "  the same in all"))
+            parts.append(
+                Text.assemble(plain(section["section"], "underline"), "  identical in all")
+            )
             parts += [Padding(plain(sentence), (0, 0, 0, 4)) for sentence in texts[0]]
             continue
         parts.append(plain(section["section"], "underline"))
@@ -238,7 +239,7 @@ def report_parts(sections: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
 
 
 def changes_text(changes: Sequence[Sequence[str]]) -> Text:
-    """Words of both, and those that only one report has."""
+    """Return the common words, and the words that only one report has, marked."""
     text = Text()
     styles = {"=": "", "-": "red strike", "+": "green"}
     for sign, words in changes:
@@ -249,8 +250,8 @@ def changes_text(changes: Sequence[Sequence[str]]) -> Text:
 
 
 def comparisons_view(found: Sequence[Mapping[str, Any]]) -> Table:
-    """Stored comparisons, a line each."""
-    table = _table("comparison", "class", "classifiers", "state", "differ")
+    """Return the stored comparisons as a table."""
+    table = _table("comparison", "class", "classifiers", "state", "differing concepts")
     for one in found:
         table.add_row(
             plain(one["id"], "bold"),

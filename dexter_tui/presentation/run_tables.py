@@ -1,4 +1,4 @@
-"""Runs and studies for people and for programs."""
+"""The runs and studies as tables and as JSON."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run_json(run: "Run") -> dict[str, Any]:
-    """A run as the programs' interface shows it."""
+    """Return a run as JSON."""
     score = None
     if run.score_value is not None:
         score = {
@@ -57,7 +57,7 @@ def run_json(run: "Run") -> dict[str, Any]:
 
 
 def run_details_json(store: "Store", run: "Run") -> dict[str, Any]:
-    """A run with everything that was recorded of it."""
+    """Return a run as JSON with all its records."""
     return run_json(run) | {
         "config": run.config,
         "seed_ranges": run.seed_ranges,
@@ -71,7 +71,7 @@ def run_details_json(store: "Store", run: "Run") -> dict[str, Any]:
 
 
 def study_json(study: "Study", runs: Sequence["Run"]) -> dict[str, Any]:
-    """A study with its runs."""
+    """Return a study as JSON with its runs."""
     return {
         "id": study.id,
         "classifier": study.classifier.spec,
@@ -93,7 +93,7 @@ def _time(value: Any) -> str | None:
 
 
 def score_text(run: "Run") -> str:
-    """The activation score with its interval, in percent."""
+    """Return the activation score with its interval in percent."""
     if run.score_value is None:
         return ""
     assert run.score_low is not None and run.score_high is not None
@@ -101,12 +101,12 @@ def score_text(run: "Run") -> str:
 
 
 def steps_text(run: "Run") -> str:
-    """Steps done of the limit."""
+    """Return the number of steps done and the limit."""
     return f"{run.steps_done}/{run.steps_total}" if run.steps_total else str(run.steps_done)
 
 
 def study_title(study: "Study") -> Text:
-    """One line that tells what a study asks."""
+    """Return a line on a study: id, classifier, class and template."""
     template = study.settings.get("template", "")
     return Text.assemble(
         (study.id, "bold"),
@@ -120,7 +120,7 @@ def study_title(study: "Study") -> Text:
 
 
 def runs_table(runs: Iterable["Run"]) -> Table:
-    """The runs of one study, a line each."""
+    """Return a table of the runs of a study."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("  run", no_wrap=True)
     table.add_column("seed", justify="right", no_wrap=True)
@@ -130,7 +130,7 @@ def runs_table(runs: Iterable["Run"]) -> Table:
     table.add_column("words", ratio=1)
     for run in runs:
         words = plain(", ".join(run.words or []))
-        if run.error:  # `show` tells all of it
+        if run.error:  # `show` prints the whole error
             words = plain(run.error, "red")
             words.no_wrap, words.overflow = True, "ellipsis"
         table.add_row(
@@ -145,7 +145,7 @@ def runs_table(runs: Iterable["Run"]) -> Table:
 
 
 def studies_view(runs: Iterable["Run"]) -> RenderableType:
-    """Runs under the studies that they belong to, the newest study first."""
+    """Return runs grouped by study, newest study first."""
     parts: list[RenderableType] = []
     by_study = sorted(runs, key=lambda run: (run.study.created_at, run.study_id), reverse=True)
     for _, group in groupby(by_study, key=lambda run: run.study_id):
@@ -155,7 +155,7 @@ def studies_view(runs: Iterable["Run"]) -> RenderableType:
 
 
 def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
-    """What is known about one run."""
+    """Return the facts about a run."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
@@ -167,14 +167,17 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     fact("run", f"{run.id}, seed {run.seed}, preset {run.config.get('preset')}")
     fact("state", Text(run.state.value, style=STATE_STYLES.get(run.state.value, "")))
     fact("error", run.error)
-    fact("steps", steps_text(run) + (f", ended: {run.stop_reason}" if run.stop_reason else ""))
+    fact(
+        "steps", steps_text(run) + (f", stop reason: {run.stop_reason}" if run.stop_reason else "")
+    )
     fact("words", ", ".join(run.words or []))
     fact("prompt", run.prompt)
     fact("score", run.score_n and f"{score_text(run)} of {run.score_n} fresh pictures")
     fact(
         "frames",
         run.frames_tried
-        and f"{run.frames_hit} hit of {run.frames_tried} drawn ({run.frames_wanted} wanted)",
+        and f"{run.frames_hit} of {run.frames_tried} classified as the class "
+        f"({run.frames_wanted} requested)",
     )
     fact("device", run.device)
     fact("time", run.seconds and f"{run.seconds:.0f} s, attempt {run.attempt}")
@@ -191,7 +194,7 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
 
 
 def frames_strip(store: "Store", run: "Run", count: int = 4, columns: int = 18) -> RenderableType:
-    """The first frames that hit the class, side by side in half blocks; 80 columns are enough."""
+    """Return the first hits side by side in half blocks, within 80 columns."""
     from dexter_tui.machine.terminal_images import half_blocks
     from store.artifacts import open_picture
 
@@ -207,7 +210,7 @@ def frames_strip(store: "Store", run: "Run", count: int = 4, columns: int = 18) 
 
 
 def prompts_table(prompts: Sequence[Any]) -> Table:
-    """The best prompts of a run by their mean loss."""
+    """Return the best prompts of a run by mean loss."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("best words")
     table.add_column("mean loss", justify="right")
@@ -219,21 +222,21 @@ def prompts_table(prompts: Sequence[Any]) -> Table:
 
 
 def gains_table(gains: Sequence[dict[str, Any]]) -> Table:
-    """Which words carry the prompts: by how much the loss falls with each, surest first."""
+    """Return the loss reduction of each word; the interval of a driver lies above 0."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("word")
-    table.add_column("lowers the loss by (95%)")
+    table.add_column("loss reduction (95% CI)")
     table.add_column("pictures", justify="right")
     table.add_column("")
     for gain in gains:
         interval = f"{gain['gain']:+.2f} ({gain['low']:+.2f} to {gain['high']:+.2f})"
-        carries = "carries the prompts" if gain["low"] > 0 else ""
-        table.add_row(plain(gain["word"]), interval, str(gain["pictures"]), carries)
+        driver = "driver" if gain["low"] > 0 else ""
+        table.add_row(plain(gain["word"]), interval, str(gain["pictures"]), driver)
     return table
 
 
 def seconds_left(run: "Run", steps: Sequence["Step"]) -> float | None:
-    """Time to the step limit by the pace of the last steps; None while nothing is known."""
+    """Estimate the time to the step limit from recent steps; None without any."""
     paces = [step.seconds for step in steps[-20:] if step.seconds is not None]
     if not paces or not run.steps_total:
         return None
@@ -243,7 +246,7 @@ def seconds_left(run: "Run", steps: Sequence["Step"]) -> float | None:
 def study_view(
     study: "Study", runs: Sequence["Run"], found: RenderableType | None = None
 ) -> RenderableType:
-    """A study: its runs, the settings that they share, and what was found about it."""
+    """Return a study: its runs, their common settings, and its findings."""
     settings = Table.grid(padding=(0, 2))
     settings.add_column(style="dim", no_wrap=True)
     settings.add_column()

@@ -1,9 +1,9 @@
-"""Claims, reports and the rest of what was found, for people, for programs and for the store."""
+"""The claims, reports and probes as tables and as JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dexter.reasoning.claims import REASONS, in_words
+from dexter_tui.presentation.verdicts import VERDICT_STYLES, reason_text
 from store import Store, study_records
 from store.tables import Claim as ClaimRow
 from store.tables import Probe, Study
@@ -12,17 +12,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-# For the store
-
-
-# Answers to questions
-
-
-# For programs
-
-
 def claim_json(claim: ClaimRow) -> dict[str, Any]:
-    """A claim as the programs' interface shows it."""
+    """Return a claim as JSON."""
     values: dict[str, Any] = claim.model_dump(mode="json", exclude={"study_id", "probe_id"})
     values["flip_rate"] = claim.flips / claim.pairs if claim.pairs else None
     values["bias"] = claim.verdict == "confirmed" and not claim.core
@@ -30,7 +21,7 @@ def claim_json(claim: ClaimRow) -> dict[str, Any]:
 
 
 def probe_json(probe: Probe, claim: ClaimRow) -> dict[str, Any]:
-    """A question with its answer."""
+    """Return a probe as JSON with its claim."""
     return {
         "question": probe.question,
         "classifier": probe.classifier.spec,
@@ -42,7 +33,7 @@ def probe_json(probe: Probe, claim: ClaimRow) -> dict[str, Any]:
 
 
 def study_json(store: Store, study: Study) -> dict[str, Any]:
-    """All that was found about a study, to be added to what is known of its runs."""
+    """Return the findings of a study as JSON, to add to its runs."""
     return {
         "stages": [_row(stage) for stage in study_records.stages(store, study.id)],
         "captions": [
@@ -80,36 +71,33 @@ def _row(row: Any) -> dict[str, Any]:
     return values
 
 
-# For people
-
-_STYLES = {"confirmed": "bold red", "refuted": "green", "inconclusive": "dim"}
 _MARKS = {"unverified": "dim italic", "contradicted": "strike red"}
 
 
 def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
-    """Claims, a line each."""
+    """Return a table of claims."""
     from rich.table import Table
     from rich.text import Text
 
     from dexter_tui.formatting import plain
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("#", justify="right", no_wrap=True)
     table.add_column("concept")
     table.add_column("verdict")
-    table.add_column("effect", no_wrap=True)
+    table.add_column("effect on p(class)", no_wrap=True)
     table.add_column("p", no_wrap=True)
     table.add_column("pairs", justify="right", no_wrap=True)
-    table.add_column("drawn", no_wrap=True)
+    table.add_column("detected", no_wrap=True)
     for claim in claims:
-        verdict = Text(claim.verdict, style=_STYLES.get(claim.verdict, ""))
+        verdict = Text(claim.verdict, style=VERDICT_STYLES.get(claim.verdict, ""))
         if claim.verdict == "confirmed":
             verdict.append(" (core)" if claim.core else " (bias)", style="")
         if claim.reason:
-            verdict.append(f", {in_words(claim.reason, claim.effect, claim.direction)}")
+            verdict.append(f", {reason_text(claim.reason, claim.effect, claim.direction)}")
         drawn = ""
         if claim.detected_control is not None and claim.detected_treated is not None:
-            drawn = f"{claim.detected_control:.0%} to {claim.detected_treated:.0%}"
+            drawn = f"{claim.detected_control:.0%} → {claim.detected_treated:.0%}"
         table.add_row(
             str(claim.number),
             plain(claim.concept),
@@ -123,14 +111,14 @@ def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
 
 
 def effect_text(claim: ClaimRow) -> str:
-    """The effect with its interval."""
+    """Return the effect with its interval."""
     if not claim.pairs:
         return "not measured"
     return f"{claim.effect:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]"
 
 
 def report_view(body: Mapping[str, Any]) -> "RenderableType":
-    """A report of checked sentences in a terminal."""
+    """Return a report of checked sentences."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
@@ -151,7 +139,7 @@ def report_view(body: Mapping[str, Any]) -> "RenderableType":
 
 
 def study_view(store: Store, study: Study) -> "RenderableType | None":
-    """Report and claims of a study; None if nobody reasoned about it."""
+    """Return claims and report of a study, or None if it has neither."""
     from rich.console import Group
 
     parts: list[RenderableType] = []
@@ -171,7 +159,7 @@ def study_view(store: Store, study: Study) -> "RenderableType | None":
 
 
 def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
-    """The answer to a question, in a few lines."""
+    """Return the result of a probe in a few lines."""
     from rich.table import Table
     from rich.text import Text
 
@@ -180,24 +168,28 @@ def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    verdict = Text(answer["verdict"], style=_STYLES.get(answer["verdict"], ""))
+    verdict = Text(answer["verdict"], style=VERDICT_STYLES.get(answer["verdict"], ""))
     if answer["reason"]:
-        verdict.append(f", {REASONS.get(answer['reason'], answer['reason'])}")
-    grid.add_row("asked", plain(answer["treated"]))
-    grid.add_row("against", plain(answer["control"]))
+        reason = reason_text(answer["reason"], answer["effect"], answer["direction"])
+        verdict.append(f", {reason}")
+    grid.add_row("with concept", plain(answer["treated"]))
+    grid.add_row("without", plain(answer["control"]))
     grid.add_row("verdict", verdict)
     grid.add_row(
         "effect",
         plain(
-            f"{answer['effect']:+.3f} [{answer['low']:+.3f}, {answer['high']:+.3f}] on the "
-            f"probability of {answer['class_name']}, {answer['pairs']} pairs, "
-            f"p {answer['p_corrected']:.2g}"
+            f"{answer['effect']:+.3f} [{answer['low']:+.3f}, {answer['high']:+.3f}] on "
+            f"p({answer['class_name']}), {answer['pairs']} pairs, "
+            f"p = {answer['p_corrected']:.2g}"
         ),
     )
     if answer["flip_rate"] is not None:
-        grid.add_row("answers", plain(f"{answer['flip_rate']:.0%} of the pairs flip"))
+        grid.add_row("prediction", plain(f"flipped in {answer['flip_rate']:.0%} of the pairs"))
     if answer["detected"] is not None:
-        grid.add_row("drawn", plain(f"{answer['detected']:+.0%} of the pictures show it more"))
+        grid.add_row(
+            "drawn",
+            plain(f"detection rate {100 * answer['detected']:+.0f} points with the concept"),
+        )
     if answer["placebo_threshold"] is not None:
-        grid.add_row("placebos", plain(f"up to {answer['placebo_threshold']:.3f}"))
+        grid.add_row("placebo level", plain(f"{answer['placebo_threshold']:.3f}"))
     return grid

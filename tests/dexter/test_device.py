@@ -46,7 +46,7 @@ def test_the_freest_cuda_device_is_chosen_unless_told_otherwise(wanted, free, ch
         ("cuda", (), "torch finds no CUDA device here"),
         ("cuda:0", (), "torch finds no CUDA device here"),
         ("cuda:2", (5, 5), "cuda:0 to cuda:1"),
-        ("cuda:1", (5,), "only cuda:0"),
+        ("cuda:1", (5,), "choose cuda:0"),
         ("gpu", (5,), "choose auto, cpu, cuda or cuda:N"),
         ("cuda:", (5,), "choose auto, cpu, cuda or cuda:N"),
         ("cuda:-1", (5,), "choose auto, cpu, cuda or cuda:N"),
@@ -54,8 +54,9 @@ def test_the_freest_cuda_device_is_chosen_unless_told_otherwise(wanted, free, ch
     ],
 )
 def test_a_device_that_is_not_there_is_refused(wanted, free, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as refused:
         select_device(wanted, Machine(free))
+    assert (refused.value.field, refused.value.value) == ("device", wanted)
 
 
 def test_this_machine_answers():

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dexter.classifiers import load_classifier
+from dexter.classifiers import ClassifierOptions, load_classifier
 from dexter.config import RunConfig
 from dexter.generation.frozen import keep_less
 from dexter.generation.generator import load_generator
+from dexter.generation.options import GeneratorOptions
 from dexter.search.optimize import optimize
 from dexter.search.prompt import load_masked_lm
 
@@ -57,16 +58,20 @@ def models(request):
     config = make_config()
     generator = load_generator(
         config.generator,
-        lora=config.lora,
-        scheduler=config.scheduler,
-        image_size=config.image_size,
-        padding=config.padding,
+        GeneratorOptions(
+            lora=config.lora,
+            scheduler=config.scheduler,
+            image_size=config.image_size,
+            padding=config.padding,
+        ),
     )
     if request.param == "large":  # as it is done with networks of Stable Diffusion's size
         for network in generator.networks:
             keep_less(network)
     return {
-        "classifier": load_classifier(config.classifier, input=config.classifier_input),
+        "classifier": load_classifier(
+            config.classifier, ClassifierOptions(classifier_input=config.classifier_input)
+        ),
         "generator": generator,
         "masked_lm": load_masked_lm(config.masked_lm),
     }

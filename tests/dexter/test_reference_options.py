@@ -11,6 +11,7 @@ from PIL import Image
 
 from dexter.config import PRESETS
 from dexter.errors import InputError
+from dexter.generation.options import GeneratorOptions
 from dexter_tui.cli.entry import normalised
 from dexter_tui.cli.reference_arguments import translated
 
@@ -125,7 +126,9 @@ def test_the_readmes_activation_score():
     from dexter.metrics.activation_score import activation_score
 
     clf, tfms = build_classifier_and_transforms(f"hf:{tiny.classifier_folder()}", device="cpu")
-    pipe = load_generator(str(tiny.generator_folder()), scheduler="LCM", diffusion_steps=1)
+    pipe = load_generator(
+        str(tiny.generator_folder()), GeneratorOptions(scheduler="LCM", diffusion_steps=1)
+    )
     arguments = {"n_images": 3, "batch_size": 2, "transforms": tfms, "device": "cpu", "pipe": pipe}
     scores = [
         activation_score(

@@ -1,4 +1,4 @@
-"""What the screens share: reading the store in a thread, and telling what went wrong."""
+"""The base of the screens: reading the store in a thread, reporting errors, shared dialogs."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,22 +22,22 @@ _CHANGES = {action.name.partition("(")[0] for action in ACTIONS if action.change
 
 
 def entitle(widget: Widget, title: str) -> None:
-    """The title in a widget's frame; setting it draws the widget again, so only if it changed."""
+    """Set the title in a widget's frame, unless it is the same: setting it redraws the widget."""
     if widget.border_title != title:
         widget.border_title = title
 
 
 class DataScreen(Screen[None]):
-    """A screen that shows what `load` reads; `load` runs in a thread, `show` on the event loop.
+    """A screen that shows data: `load` reads it in a thread, `show` displays it on the event loop.
 
-    While one `load` is under way, further wishes become one more `load` after it.
+    Requests during a `load` cause one more `load` after it.
     """
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (170, "-huge")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-tall")]  # noqa: RUF012
 
     class Loaded(Message):
-        """What `load` read, or what it failed of."""
+        """The result of `load`: data or an error."""
 
         def __init__(self, data: Any, error: str | None) -> None:
             super().__init__()
@@ -46,7 +46,7 @@ class DataScreen(Screen[None]):
 
     _loading = False
     _again = False
-    _told: str | None = None
+    _last_error: str | None = None
 
     @property
     def host(self) -> Host:
@@ -54,26 +54,26 @@ class DataScreen(Screen[None]):
         return host_of(self)
 
     def wish(self) -> Any:
-        """What `load` needs to know of the widgets; on the event loop."""
+        """Return the input of `load` from the widgets; called on the event loop."""
         return None
 
     def load(self, wish: Any) -> Any:
-        """Read the store; in a thread, so no widget may be touched."""
+        """Read the store; called in a thread, so it must not touch widgets."""
         raise NotImplementedError
 
     def show(self, data: Any) -> None:
-        """Put what was read into the widgets."""
+        """Show the data in the widgets."""
         raise NotImplementedError
 
     def reload(self) -> None:
-        """Read again, now or after the reading that is under way."""
+        """Load and show again, now or after the current load."""
         if self._loading:
             self._again = True
             return
         try:
             wish = self.wish()
         except NoMatches:
-            return  # not composed yet; once it is, it reads
+            return  # not composed yet; it loads when mounted
         self._loading = True
         self.run_worker(lambda: self._load(wish), thread=True, exit_on_error=False, group="load")
 
@@ -83,7 +83,7 @@ class DataScreen(Screen[None]):
             data = self.load(wish)
         except StoreError as refused:
             error = str(refused)
-        except Exception as defect:  # of the data, most likely: the dashboard goes on
+        except Exception as defect:  # most likely damaged data; the dashboard continues
             self.host.note_defect(traceback.format_exc())
             error = f"{type(defect).__name__}: {defect}"
         self.post_message(self.Loaded(data, error))
@@ -94,22 +94,24 @@ class DataScreen(Screen[None]):
         if message.error is None:
             try:
                 self.show(message.data)
-            except Exception as defect:  # of the data, as above
+            except Exception as defect:  # damaged data, as above
                 self.host.note_defect(traceback.format_exc())
                 message.error = f"{type(defect).__name__}: {defect}"
         if message.error is None:
-            self._told = None
-        if message.error is not None and message.error != self._told:  # once, not twice a second
-            self._told = message.error
+            self._last_error = None
+        if (
+            message.error is not None and message.error != self._last_error
+        ):  # once, not at every tick
+            self._last_error = message.error
             self.host.complain(message.error)
         if self._again:
             self._again = False
             self.reload()
 
-    def leave(self, why: str) -> None:
-        """Go back, because what is shown is gone; once, though it may be found missing twice."""
+    def leave(self, reason: str) -> None:
+        """Return to the previous screen, because the shown object is gone."""
         if self.is_current:
-            self.host.complain(why)
+            self.host.complain(reason)
             self.app.pop_screen()
 
     def on_mount(self) -> None:
@@ -123,7 +125,7 @@ class DataScreen(Screen[None]):
         return not (self.host.options.read_only and action in _CHANGES)
 
     def confirm_cancel(self, runs: Sequence[RunRow]) -> None:
-        """Cancel runs, after asking."""
+        """Ask, then cancel runs."""
         from dexter_tui.dashboard.screens.dialogs import Confirm
 
         names = ", ".join(run.id for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
@@ -134,16 +136,15 @@ class DataScreen(Screen[None]):
                 self.do(lambda: operations.cancel(self.host.home, runs))
 
         self.app.push_screen(
-            Confirm(f"Cancel {count}?", f"{names}\n\nWhat was found so far stays."), answer
+            Confirm(f"Cancel {count}?", f"{names}\n\nResults so far are kept."), answer
         )
 
     def pointless(self, action: str) -> bool:
-        """Whether an action would be refused for what is selected: then the key bar leaves it out,
-        and the key tells why."""
+        """Return True if the action would be refused now, so that the key bar omits it."""
         return False
 
     def ask_tag(self, runs: Sequence[RunRow]) -> None:
-        """Give runs a tag, or take it away."""
+        """Ask for a tag, then add it to the runs, or remove it."""
         from dexter_tui.dashboard.screens.dialogs import Ask
 
         def answer(name: str | None) -> None:
@@ -151,13 +152,13 @@ class DataScreen(Screen[None]):
                 self.do(lambda: operations.tag(self.host.home, runs, name.strip()))
 
         count = "the run" if len(runs) == 1 else f"{len(runs)} runs"
-        self.app.push_screen(Ask(f"Tag for {count} (again: take it away)"), answer)
+        self.app.push_screen(Ask(f"Tag for {count} (an existing tag is removed)"), answer)
 
     def edit_note(self, name: str) -> None:
-        """Write the note about a run, study or comparison."""
+        """Edit the note on a run, study or comparison."""
         from dexter_tui.dashboard.screens.dialogs import Write
 
-        # An editor draws what it holds as it is.
+        # The editor draws its text unfiltered.
         before = "\n".join(clean(line) for line in self.host.browse.note(name).split("\n"))
 
         def answer(text: str | None) -> None:
@@ -167,51 +168,37 @@ class DataScreen(Screen[None]):
         self.app.push_screen(Write(f"Note on {name}", before), answer)
 
     def confirm_delete(self, names: Sequence[str]) -> None:
-        """Delete runs, studies or comparisons, after asking twice; refused for what is at work."""
+        """Ask twice, then delete runs, studies or comparisons."""
         from dexter_tui.dashboard.screens.dialogs import Ask, Confirm
 
         home = self.host.home
 
-        def look() -> None:
-            what = operations.doomed(home, names)
-            count = str(len(what.runs) + len(what.comparisons))
+        def check() -> None:
+            doomed = operations.doomed(home, names)
+            count = str(len(doomed.runs) + len(doomed.comparisons))
 
             def really(typed: str | None) -> None:
                 if typed is not None and typed.strip() == count:
-                    self.do(lambda: operations.delete(home, what))
+                    self.do(lambda: operations.delete(home, doomed))
                 else:
                     self.host.inform("nothing was deleted")
 
             def first(yes: bool | None) -> None:
                 if yes:
-                    question = f"Nothing brings them back. Type {count} to delete them"
+                    question = f"This cannot be undone. Type {count} to confirm"
                     self.app.push_screen(Ask(question), really)
 
-            told = f"{what.line()}\n\nWith their steps, pictures, claims and reports."
-            self.app.call_from_thread(self.app.push_screen, Confirm("Delete?", told), first)
+            body = f"{doomed.line()}\n\nIncludes their steps, pictures, claims and reports."
+            self.app.call_from_thread(self.app.push_screen, Confirm("Delete?", body), first)
 
-        self.do(look)
+        self.do(check)
 
     def export(self, names: Sequence[str]) -> None:
-        """Write a Markdown report below the current folder."""
-
-        def write() -> str:
-            from dexter.config import PRESETS, RunConfig
-            from store import Store
-            from store.markdown.report import markdown
-
-            path = Path.cwd() / f"report-{'-'.join(names[:3])}.md"
-            any_study = {"classifier": "any", "class_name": "any"}
-            presets = {
-                name: RunConfig.from_preset(name, **any_study).study_settings() for name in PRESETS
-            }
-            with Store.open(self.host.home, read_only=True) as store:
-                return f"written: {markdown(store, names, path, presets=presets)}"
-
-        self.do(write)
+        """Write a Markdown report into the current folder."""
+        self.do(lambda: operations.export(self.host.home, names, Path.cwd()))
 
     def do(self, work: Callable[[], str | None], *, group: str = "do") -> None:
-        """Work in a thread; the line that it returns, or that it was refused with, is shown."""
+        """Run `work` in a thread; show the line that it returns, or its error."""
 
         def run() -> None:
             try:

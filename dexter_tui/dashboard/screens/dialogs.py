@@ -1,4 +1,4 @@
-"""Small questions over a screen."""
+"""The dialogs: confirmation, a line of text, a note."""
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,20 +12,20 @@ from dexter_tui.formatting import clean
 
 
 class Confirm(ModalScreen[bool]):
-    """Yes or no; no unless y is pressed."""
+    """A yes-or-no question; only y confirms."""
 
     BINDINGS = bindings("dialog")
 
-    def __init__(self, question: str, told: str) -> None:
+    def __init__(self, question: str, body: str) -> None:
         super().__init__()
         self._question = question
-        self._told = told
+        self._body = body
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             text = Text()
             text.append(f"{clean(self._question)}\n\n", "bold")
-            text.append("\n".join(clean(line) for line in self._told.splitlines()))
+            text.append("\n".join(clean(line) for line in self._body.splitlines()))
             text.append("\n\ny", "bold").append(" yes    ").append("n", "bold").append(" no")
             yield Static(text)
         yield KeyBar()
@@ -38,7 +38,7 @@ class Confirm(ModalScreen[bool]):
 
 
 class Ask(ModalScreen[str | None]):
-    """One line of text."""
+    """A question that takes a line of text."""
 
     BINDINGS = bindings("ask")
 
@@ -61,7 +61,7 @@ class Ask(ModalScreen[str | None]):
 
 
 class Write(ModalScreen[str | None]):
-    """Text of several lines."""
+    """An editor for a note."""
 
     BINDINGS = bindings("note")
 

@@ -1,8 +1,9 @@
-"""One picture as large as the terminal."""
+"""A picture enlarged to the whole terminal."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Center, Vertical
 from textual.screen import Screen
@@ -14,12 +15,12 @@ from dexter_tui.dashboard.host import Host, host_of
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.summaries import frame_caption
-from dexter_tui.machine.terminal_images import no_questions
+from dexter_tui.machine.terminal_images import without_queries
 from store.reading.browse import FrameRow
 
 
 class PictureScreen(Screen[None]):
-    """A picture in Kitty graphics or Sixel where the terminal proved them, else in half blocks."""
+    """A picture in Kitty graphics or Sixel if the terminal supports them, else in half blocks."""
 
     BINDINGS = bindings("picture")
 
@@ -61,7 +62,7 @@ class PictureScreen(Screen[None]):
         self._fit()
 
     def _fit(self) -> None:
-        """A square of the size that there is."""
+        """Fit the picture, a square, into the screen."""
         picture = self.query_one("#large-picture")
         width, height = self.size.width, max(self.size.height - 6, 2)
         columns = max(min(width, height * 2), 2)
@@ -81,20 +82,19 @@ class PictureScreen(Screen[None]):
                 picture.image = open_picture(self.host.browse.picture(frame.sha256, small=False))
             except (StoreError, OSError) as error:
                 self.host.complain(str(error))
-        caption = frame_caption(frame, self._labels, self.host.palette)
-        caption.plain = caption.plain.replace("\n\n", "  ").replace("\n", "  ")
-        caption.justify = "center"
+        lines = frame_caption(frame, self._labels, self.host.palette).split("\n")
+        caption = Text("  ", justify="center").join(line for line in lines if line)
         caption.append(f"   {self._index + 1} of {len(self._frames)}", self.host.palette.dim)
         self.query_one("#large-caption", Static).update(caption)
 
 
 def hires(kind: str) -> Any:
-    """A widget of textual-image, or None where it is not wanted, not installed or not working."""
+    """Return a widget of textual-image, or None if it is not wanted or does not work."""
     if kind == "blocks":
         return None
     try:
-        with no_questions():
+        with without_queries():
             from textual_image.widget import SixelImage, TGPImage
-    except Exception:  # whatever it stumbles over, half blocks are there
+    except Exception:  # any failure: half blocks always work
         return None
     return (TGPImage if kind == "kitty" else SixelImage)()

@@ -1,8 +1,8 @@
-"""What forms share: rows made from settings, checks as one types, help and choices beside them."""
+"""The base of the forms: rows made from settings, checks as you type, help and suggestions."""
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from rich.text import Text
@@ -19,28 +19,32 @@ from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.formatting import clean
 
+if TYPE_CHECKING:
+    from dexter.errors import InputError
+    from store.errors import StoreError
+
 CHECK_SECONDS = 0.25  # after the last key press
 _FUZZY = 0.3
 
 
 class Checked(NamedTuple):
-    """What would come of the form, or what is wrong with it."""
+    """The result of a check: what would start, or an error."""
 
     line: str
-    refused: bool
-    field: str | None
-    """The one that is refused, if it is one."""
+    """What would start; empty if the input is refused"""
     offers: dict[str, list[str]]
-    """What rows may hold, as far as that is known."""
+    """The known values of rows"""
+    refusal: "InputError | StoreError | None" = None
+    """The error in the form; its field is the name of a row"""
 
 
 class FormScreen(DataScreen):
-    """A form, with help and choices for the row of the cursor; what it will do stands below."""
+    """A form with help and suggestions for the current row, and a line on what would start."""
 
     BINDINGS = bindings("form")
     TITLE = ""
     FIRST: tuple[str, ...] = ()
-    """The rows that are always shown; those that are empty yet are no mistake."""
+    """The rows that are always shown; while they are empty, they show no error"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,19 +53,19 @@ class FormScreen(DataScreen):
         self._only_changed = False
 
     def rows(self) -> list[Row]:
-        """The settings."""
+        """Return the rows of the form."""
         raise NotImplementedError
 
     def help_of(self, row: Row) -> Text:
-        """What a setting is."""
+        """Return the help of a setting."""
         raise NotImplementedError
 
     def note(self, row: Row) -> str:
-        """What stands behind a setting that is not wrong."""
+        """Return the note beside a setting."""
         return ""
 
     def changed(self, form: Form) -> None:
-        """A value is another; before it is checked."""
+        """React to a changed value, before it is checked."""
 
     def compose(self) -> ComposeResult:
         yield Static(Text(self.TITLE, style="bold"), id="title")
@@ -76,8 +80,7 @@ class FormScreen(DataScreen):
     def on_mount(self) -> None:
         self.query_one("#form").border_title = "Settings"
         self.query_one("#form-side").border_title = "Help"
-        self.query_one(Form).focus()
-        self._show_choices()
+        self._show_help()
 
     # Checking
 
@@ -99,29 +102,35 @@ class FormScreen(DataScreen):
     def show(self, data: Checked) -> None:
         self._offers = data.offers
         palette, form = self.host.palette, self.query_one(Form)
+        refusal, refused = data.refusal, None
         for row in form.rows:
-            row.wrong = bool(row.name) and row.name == data.field
-            # What was not filled in yet is no mistake.
-            row.wrong = row.wrong and not (row.name in self.FIRST and not row.value)
-            row.note = data.line.partition(":")[2].strip() if row.wrong else self.note(row)
-        form.refresh()
-        text = Text(no_wrap=True, overflow="ellipsis")
-        if data.refused:
-            text.append(f" {clean(data.line)}", palette.bad)
+            row.note, row.error = self.note(row), ""
+            if refusal is not None and row.name and row.name == refusal.field:
+                refused = row
+                if row.value or row.name not in self.FIRST:
+                    row.error = "; ".join(filter(None, (refusal.problem, refusal.remedy)))
+        form.update_rows()
+        text = Text()
+        if refusal is None:
+            text.append("^s ", f"bold {palette.accent}").append(f" start {data.line}")
+        elif refused is None:
+            text.append(clean(refusal), palette.bad)
+        elif refused.error:
+            text.append(f"To start, correct “{refused.title}”", palette.bad)
         else:
-            text.append(" ^s ", f"bold {palette.accent}").append(f" start {data.line}")
+            text.append(f"To start, fill in “{refused.title}”", palette.dim)
         self.query_one("#form-sum", Static).update(text)
         self._show_choices()
 
-    # Help of the field
-
     @on(Form.Moved)
-    def _show_choices(self) -> None:
+    def _show_help(self) -> None:
         row = self.query_one(Form).here
-        palette = self.host.palette
-        text = Text().append(f"{row.name}\n\n", f"bold {palette.primary}")
-        text.append_text(self.help_of(row))
-        self.query_one("#form-help", Static).update(text)
+        text = Text().append(f"{row.title}\n\n", f"bold {self.host.palette.primary}")
+        self.query_one("#form-help", Static).update(text.append_text(self.help_of(row)))
+        self._show_choices()
+
+    def _show_choices(self) -> None:
+        row, palette = self.query_one(Form).here, self.host.palette
         offers = self.offers(row)
         choices = Text()
         for number, offer in enumerate(offers[:12]):
@@ -132,18 +141,15 @@ class FormScreen(DataScreen):
         self.query_one("#form-choices", Static).update(choices)
 
     def field_help(self, name: str, field: FieldInfo) -> Text:
-        """The description of a setting, and its flag."""
+        """Return the description of a setting and its flag."""
         text = Text(f"{field_flags._help(field)}\n")
-        return text.append(
-            f"\non the command line: {field_flags.flag(name)}\n", self.host.palette.dim
-        )
+        return text.append(f"\ncommand line: {field_flags.flag(name)}\n", self.host.palette.dim)
 
     def offers(self, row: Row) -> list[str]:
-        """What may stand in a row, the likeliest first."""
+        """Return suggestions for a row, best match first."""
         return fuzzy(row.value, self._offers.get(row.name, []))
 
     def action_take(self) -> None:
-        """The first of what is offered."""
         form = self.query_one(Form)
         offers = self.offers(form.here)
         if offers and offers[0] != form.here.value:
@@ -155,12 +161,12 @@ class FormScreen(DataScreen):
         form = self.query_one(Form)
         for row in form.rows:
             row.shown = row.name in self.FIRST or not self._only_changed or bool(row.value)
-        form.lay_out()
+        form.update_rows()
         if not form.here.shown:
             form.go_to(self.FIRST[0])
 
     def leave_form(self) -> None:
-        """Go back, if the form is still what is looked at."""
+        """Close the form if it is still the current screen."""
         if self.app.screen is self:
             self.app.pop_screen()
 
@@ -169,7 +175,7 @@ class FormScreen(DataScreen):
 
 
 def setting_row(name: str, field: FieldInfo, value: str = "", default: str = "") -> Row:
-    """The row of a setting; a value that is the default is left empty."""
+    """Make the row of a setting; a default value is left empty."""
     kind = field_flags._plain(field.annotation)
     values: Sequence[str] = ()
     if kind is bool:
@@ -180,7 +186,7 @@ def setting_row(name: str, field: FieldInfo, value: str = "", default: str = "")
 
 
 def as_text(value: Any) -> str:
-    """A setting's value as it is typed."""
+    """Return the value of a setting as the user would type it."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -191,7 +197,7 @@ def as_text(value: Any) -> str:
 
 
 def fuzzy(text: str, known: Sequence[str]) -> list[str]:
-    """What ``text`` may mean, the likeliest first: its letters in this order, or nearly so."""
+    """Return the known names that match ``text``, best match first."""
     wanted = text.strip().casefold()
     if not wanted:
         return list(known)

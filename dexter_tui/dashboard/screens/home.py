@@ -1,4 +1,4 @@
-"""The first screen: all studies and runs, and the selected one as it stands."""
+"""The first screen: all studies and runs, with details of the selected one."""
 
 import time
 from typing import NamedTuple
@@ -26,47 +26,47 @@ from store.reading.browse import ORDERS, ClaimRow, FrameRow, Keys, RunRow, StepR
 from store.reading.filters import FilterError, compile_filter
 from store.states import AGAIN, ENDED, State
 
-PREVIEW_SECONDS = 2.0  # between two pictures: one of 24 by 12 cells is 10 kB on the line
+PREVIEW_SECONDS = 2.0  # between two pictures: 24 by 12 cells are 10 kB over the line
 TREND_STEPS = 400
 TAIL_LINES = 40
-LIST_SECONDS = 2.0  # between two readings of a list that changes while runs are at work
-FIRST_RUNS = 300  # of a filter's list: shown at once,
-REST_SECONDS = 0.3  # and the others read when nothing has been typed for so long
-# What there is to do with runs, and not without.
-_OF_RUNS = {
+LIST_SECONDS = 2.0  # between two reads of a list that changes while runs are active
+FIRST_RUNS = 300  # shown at once after a change of the filter
+REST_SECONDS = 0.3  # pause in typing after which the rest of the list is read
+# Actions that need a run.
+_NEED_RUNS = {
     "open", "filter", "sort", "reverse", "pause", "cancel", "retry", "prioritise", "tag", "note",
     "archive", "delete", "export", "copy_id",
 }  # fmt: skip
 
 
 class Wish(NamedTuple):
-    """What the screen shows, for the thread that reads."""
+    """The state of the screen that `load` needs."""
 
     asked: tuple[str, str, bool]
-    """Filter, order, and whether it is turned round."""
-    in_sight: list[int]
+    """Filter, order, and True for the reverse order"""
+    visible: list[int]
     cursor: int
-    """The row it is on."""
+    """The row of the cursor"""
     selected: int | None
     height: int
-    """How many rows there is room for."""
+    """The number of rows that fit"""
     listed: "Listed | None"
-    """The list as it was read last."""
+    """The list as it was last read"""
 
 
 class Listed(NamedTuple):
-    """A list, and what it was made of."""
+    """A list of runs, with the state of the store that it was read from."""
 
     asked: tuple[str, str, bool]
-    """As in `Wish`."""
-    of: tuple[tuple[int, int], dict[str, int]]
-    """The newest rows and the states then; while they are the same, so is nearly every list."""
+    """As in `Wish`"""
+    source: tuple[tuple[int, int], dict[str, int]]
+    """The newest rows and the number of runs by state; most lists change only with these"""
     at: float
     found: Keys
 
 
 class Found(NamedTuple):
-    """What was read."""
+    """The data of the screen."""
 
     listed: Listed
     rows: dict[int, RunRow]
@@ -82,12 +82,12 @@ class Found(NamedTuple):
 
 
 class FilterInput(Input):
-    """The filter; its mistakes are told below it as one types."""
+    """The filter; errors appear below as you type."""
 
     BINDINGS = bindings("filter")
 
     class Left(Message):
-        """Back to the list."""
+        """The request to focus the list."""
 
     def action_accept(self) -> None:
         self.post_message(self.Left())
@@ -98,7 +98,7 @@ class FilterInput(Input):
 
 
 class HomeScreen(DataScreen):
-    """List, detail, devices, keys."""
+    """The list of runs, with details, devices and keys."""
 
     BINDINGS = bindings("home")
     AUTO_FOCUS = "#runs"
@@ -144,7 +144,7 @@ class HomeScreen(DataScreen):
         runs = self.query_one(RunList)
         return Wish(
             self._asked(),
-            runs.in_sight(),
+            runs.visible_keys(),
             runs.index,
             runs.selected,
             runs.size.height,
@@ -158,13 +158,13 @@ class HomeScreen(DataScreen):
         browse = self.host.browse
         counts = browse.counts()
         listed = self._list(wish, counts)
-        keys, index, in_sight = listed.found.keys, wish.cursor, wish.in_sight
+        keys, index, visible = listed.found.keys, wish.cursor, wish.visible
         if listed is not wish.listed:
             index = place(wish.selected, keys, wish.cursor)
-            in_sight = around(keys, index, index + 1, margin=wish.height)
+            visible = around(keys, index, index + 1, margin=wish.height)
         selected = keys[index] if index < len(keys) else None
-        rows = browse.runs(key for key in in_sight if key > 0)
-        studies = browse.studies(-key for key in in_sight if key < 0)
+        rows = browse.runs(key for key in visible if key > 0)
+        studies = browse.studies(-key for key in visible if key < 0)
         steps: list[StepRow] = []
         preview, log, members, claims = None, [], [], []
         if selected is not None and selected > 0:
@@ -186,14 +186,14 @@ class HomeScreen(DataScreen):
         )
 
     def _list(self, wish: Wish, counts: dict[str, int]) -> Listed:
-        """The list, read again where it can be another: of 100,000 runs that takes a while."""
+        """Return the list, read again only if it may have changed: 100,000 runs take a while."""
         browse, before = self.host.browse, wish.listed
-        asked, of = wish.asked, (browse.newest(), counts)
+        asked, source = wish.asked, (browse.newest(), counts)
         text, order, reverse = asked
-        another = before is None or before.asked != asked
+        new_list = before is None or before.asked != asked
         now = time.monotonic()
-        if before is not None and not another and before.found.whole and before.of == of:
-            # Steps and words of runs at work change without a change of state.
+        if before is not None and not new_list and before.found.whole and before.source == source:
+            # Steps and words of active runs change without a change of state.
             moving = text or order not in ("study", "created", "classifier", "class")
             if not moving or now - before.at < LIST_SECONDS:
                 return before
@@ -201,19 +201,19 @@ class HomeScreen(DataScreen):
             text,
             order,
             reverse=reverse,
-            most=FIRST_RUNS if text and another else None,
+            most=FIRST_RUNS if text and new_list else None,
             wanted=lambda: asked == self._asked(),
         )
-        return Listed(asked, of, now, found)
+        return Listed(asked, source, now, found)
 
     def show(self, data: Found) -> None:
         if data.listed.asked != self._asked():
-            return  # what is wanted now is about to be read
+            return  # a newer request is under way
         self._found = data
         runs = self.query_one(RunList)
         total = sum(data.counts.values())
         self.set_class(total == 0, "-empty")
-        if total and self.focused is None:  # there was nothing to focus until now
+        if total and self.focused is None:  # the list was hidden until now
             self.call_after_refresh(runs.focus)
         if total == 0:
             self.query_one("#welcome-text", Static).update(self._welcome())
@@ -226,9 +226,8 @@ class HomeScreen(DataScreen):
             found = data.listed.found
             runs.show_keys(found.keys, grouped=order == "study")
             if found.whole:
-                some = f" of {total:,}" if text or found.runs < total else ""
-                runs.border_subtitle = (
-                    f"{found.runs:,}{some} by {order}{' reversed' if reverse else ''}"
+                runs.border_subtitle = _count_text(
+                    found.runs, total if text or found.runs < total else None, order, reverse
                 )
             else:
                 self._rest_due = self.set_timer(REST_SECONDS, self._rest)
@@ -263,14 +262,17 @@ class HomeScreen(DataScreen):
         key = runs.selected
         if key is None:
             entitle(panel, "")
-            told = "no run fits the filter" if self._filter else "all runs are archived"
-            what = "esc: all runs" if self._filter else "/ tag:archived shows them"
-            self._update("#facts", Text(f"{told}; {what}", style=palette.dim))
+            hint = (
+                "No run matches the filter; press esc to clear it."
+                if self._filter
+                else "All runs are archived; the filter tag:archived shows them."
+            )
+            self._update("#facts", Text(hint, style=palette.dim))
             self._show_preview(None)
             self.query_one(Tail).show([])
             return
         if key != data.selected:
-            self.reload()  # the cursor moved meanwhile
+            self.reload()  # the cursor has moved
             return
         if key < 0:
             study = runs.studies.get(-key)
@@ -287,8 +289,8 @@ class HomeScreen(DataScreen):
         if run is None:
             return
         entitle(panel, f"Run {clean(run.id)} {signs.dot} seed {run.seed}")
-        airy = self.size.height >= 32
-        facts = run_facts(run, data.steps, width, palette, signs, airy=airy)
+        spaced = self.size.height >= 32
+        facts = run_facts(run, data.steps, width, palette, signs, spaced=spaced)
         self._update("#facts", facts)
         if run.id != self._shown_run:
             self._shown_run = run.id
@@ -298,10 +300,10 @@ class HomeScreen(DataScreen):
         self.query_one(Tail).show(data.log)
 
     def _update(self, selector: str, text: Text) -> None:
-        """Only what changed is drawn again, and goes over the line."""
+        """Set a text; only changed lines are redrawn."""
         self.query_one(selector, TextLines).put(text)
 
-    # The preview: at most one every two seconds, or on a key alone
+    # The preview: at most one every 2 seconds, or only on a key
 
     def _offer_preview(self, frame: FrameRow | None) -> None:
         shown = self.query_one("#preview", Picture).sha256
@@ -334,7 +336,7 @@ class HomeScreen(DataScreen):
             return
         picture.sha256 = frame and frame.sha256
         if frame is None:
-            hint = "v: load the preview" if self.host.options.low_bandwidth else ""
+            hint = "press v to load the preview" if self.host.options.low_bandwidth else ""
             self._caption(Text(hint, style=self.host.palette.dim))
         else:
             self._caption(frame_caption(frame, self._labels_here(), self.host.palette))
@@ -386,13 +388,13 @@ class HomeScreen(DataScreen):
     def action_filter(self) -> None:
         box = self.query_one("#filter", FilterInput)
         box.add_class("-open")
-        # While one types, its line is there: a list that moves by a line is drawn twice.
+        # The error line stays while the filter is open: a list that moves by a line is redrawn.
         self.query_one("#filter-error").add_class("-open")
         box.focus()
 
     @on(Input.Changed, "#filter")
     def _typed(self) -> None:
-        # At once: what is typed while a list is being read becomes one more reading.
+        # Without delay: text typed during a read causes one more read.
         self._apply_filter()
 
     def _apply_filter(self) -> None:
@@ -400,8 +402,8 @@ class HomeScreen(DataScreen):
         error = self.query_one("#filter-error", Static)
         try:
             compile_filter(text)
-        except FilterError as mistake:
-            error.update(clean(mistake))
+        except FilterError as refused:
+            error.update(clean(refused))
             return
         error.update("")
         if text != self._filter:
@@ -437,14 +439,13 @@ class HomeScreen(DataScreen):
         return runs
 
     def action_new(self) -> None:
-
         self.host.open_new_run()
 
     def action_demo(self) -> None:
         def start() -> str:
             ids = operations.demo(self.host.home)
             self.app.call_from_thread(self.reload)
-            return f"{len(ids)} runs queued: which words make a picture a waterbird?"
+            return f"{len(ids)} runs queued"
 
         self.host.inform("starting the demo")
         self.do(start)
@@ -470,7 +471,7 @@ class HomeScreen(DataScreen):
             self.do(lambda: operations.prioritise(self.host.home, runs, by))
 
     def _names(self) -> list[str]:
-        """Ids of the runs and studies that a key is about."""
+        """Return the ids of the marked or selected runs and studies."""
         keys = self.query_one(RunList).chosen()
         browse = self.host.browse
         names = [run.id for run in browse.runs(key for key in keys if key > 0).values()]
@@ -494,9 +495,9 @@ class HomeScreen(DataScreen):
         names = self._names()
 
         def archive() -> str:
-            told = operations.archive(self.host.home, names)
+            line = operations.archive(self.host.home, names)
             self.app.call_from_thread(self._list_again)
-            return told
+            return line
 
         if names:
             self.do(archive)
@@ -511,7 +512,6 @@ class HomeScreen(DataScreen):
             self.confirm_delete(names)
 
     def action_compare(self) -> None:
-
         keys = self.query_one(RunList).marked
         studies = {run.study_id for run in self.host.browse.runs(k for k in keys if k > 0).values()}
         studies |= {s.id for s in self.host.browse.studies(-k for k in keys if k < 0).values()}
@@ -521,7 +521,6 @@ class HomeScreen(DataScreen):
             self.host.open_new_comparison(sorted(studies))
 
     def action_query(self) -> None:
-
         self.host.open_query()
 
     def action_copy_id(self) -> None:
@@ -535,7 +534,7 @@ class HomeScreen(DataScreen):
 
     def pointless(self, action: str) -> bool:
         runs = self.query_one(RunList)
-        if action in ("compare", "query"):  # comparisons may be there, though their runs are gone
+        if action in ("compare", "query"):  # comparisons may exist although their runs were deleted
             return self.has_class("-empty")
         if action == "preview":
             return self._next_preview is None or not self.host.options.low_bandwidth
@@ -552,7 +551,7 @@ class HomeScreen(DataScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "demo" and not self.has_class("-empty"):
             return False
-        if self.has_class("-empty") and action in _OF_RUNS:
+        if self.has_class("-empty") and action in _NEED_RUNS:
             return False
         return super().check_action(action, parameters)
 
@@ -560,16 +559,23 @@ class HomeScreen(DataScreen):
         palette = self.host.palette
         text = Text()
         text.append("dexter-tui\n", f"bold {palette.primary}")
-        text.append("finds out what an image classifier looks for, and says it in words\n\n")
-        text.append("There are no runs here yet.\n\n", palette.dim)
+        text.append("finds out what an image classifier looks for, and describes it in words\n\n")
+        text.append("This store has no runs yet.\n\n", palette.dim)
         if self.host.options.read_only:
-            text.append("read-only: start a run in another terminal", palette.warn)
+            text.append("Read-only: start a run from another terminal.", palette.warn)
             return text
-        for key, told in (
-            ("d", "run the demo: what does a biased classifier take for a waterbird?"),
-            ("n", "make a run of your own"),
-            ("?", "all keys"),
+        for key, label in (
+            ("d", "run the demo: what does a biased classifier look for in a waterbird?"),
+            ("n", "start a run of your own"),
+            ("?", "show all keys"),
         ):
             text.append(f" {key} ", f"bold {palette.accent}")
-            text.append(f" {told}\n")
+            text.append(f" {label}\n")
         return text
+
+
+def _count_text(shown: int, total: int | None, order: str, reverse: bool) -> str:
+    some = f" of {total:,}" if total is not None else ""
+    runs = "run" if shown == 1 and total is None else "runs"
+    by = "grouped by study" if order == "study" else f"sorted by {order}"
+    return f"{shown:,}{some} {runs}, {by}{', reversed' if reverse else ''}"

@@ -1,4 +1,4 @@
-"""Jump mode: a letter on each panel; pressing it goes there."""
+"""Jump mode: labels each panel with a letter that focuses it."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ _LETTERS = "asdfghjkl" + "qwertyuiop" + "zxcvbnm"
 
 
 def targets(screen: Screen[object]) -> dict[str, Widget]:
-    """Letters for what can be focused and is in sight, in reading order."""
+    """Assign letters to the visible focusable widgets, in reading order."""
     found = [
         widget
         for widget in screen.focus_chain
@@ -24,7 +24,7 @@ def targets(screen: Screen[object]) -> dict[str, Widget]:
 
 
 class JumpScreen(ModalScreen[None]):
-    """Waits for a letter."""
+    """An overlay that waits for a letter."""
 
     def __init__(self, found: Mapping[str, Widget]) -> None:
         super().__init__()

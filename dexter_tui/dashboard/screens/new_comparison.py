@@ -1,4 +1,4 @@
-"""A form for a comparison: what `dexter-tui compare` can be told."""
+"""The form for a new comparison, with the settings of `dexter-tui compare`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,22 +19,22 @@ from dexter_tui.dashboard.screens.form_screen import (
 )
 from dexter_tui.dashboard.widgets.form import Form, Row
 
-# What is not a setting of `CompareSettings`, and what it is.
+# Help of the rows that are not in `CompareSettings`.
 _OWN = {
-    "classifiers": "two to eight classifiers, or studies by their ids, parted by commas",
-    "class": "a label or index, several parted by semicolons; of studies alone, theirs",
-    "baseline": "hold the others against this one",
-    "run missing": "first search where a classifier has no finished study",
-    "seeds": "runs of such a search",
-    "preset": "settings of such a search; without it, those of the others",
+    "classifiers": "2 to 8 classifiers or ids of studies, separated by commas",
+    "class_name": "a label or index, or several separated by semicolons; optional for studies",
+    "baseline": "compare all others with this classifier, instead of each with each",
+    "run_missing": "start searches for classifiers without a finished study, before the comparison",
+    "seeds": "number of runs per search",
+    "preset": "settings of these searches; if empty, those of the other studies",
 }
 
 
 class NewComparisonScreen(FormScreen):
-    """Which classifiers, on what class, with what settings."""
+    """The form for a new comparison: classifiers, class and settings."""
 
     TITLE = "New comparison"
-    FIRST = ("classifiers", "class", "run missing", "concepts")
+    FIRST = ("classifiers", "class_name", "run_missing", "concepts")
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
@@ -44,12 +44,12 @@ class NewComparisonScreen(FormScreen):
         fields = CompareSettings.model_fields
         return [
             Row("classifiers", "classifiers", ", ".join(self._names)),
-            Row("class", "class"),
+            Row("class_name", "class"),
             setting_row("concepts", fields["concepts"]),
             Row("baseline", "baseline"),
             Row("", ""),
-            Row("", "Searches that are missing"),
-            Row("run missing", "run missing", "", "no", ("", "yes", "no")),
+            Row("", "Missing searches"),
+            Row("run_missing", "run missing", "", "no", ("", "yes", "no")),
             Row("seeds", "seeds", "", "3"),
             Row("preset", "preset", "", "", ("", *PRESETS)),
             Row("", ""),
@@ -67,9 +67,9 @@ class NewComparisonScreen(FormScreen):
         return self.field_help(row.name, CompareSettings.model_fields[row.name])
 
     def offers(self, row: Row) -> list[str]:
-        if row.name not in ("classifiers", "class"):
+        if row.name not in ("classifiers", "class_name"):
             return super().offers(row)
-        # The last of several is completed; those that are there are not offered again.
+        # Complete the last entry; do not suggest entries that are already in the list.
         mark = "," if row.name == "classifiers" else ";"
         *before, last = [part.strip() for part in row.value.split(mark)]
         known = [one for one in self._offers.get(row.name, []) if one not in before]
@@ -91,16 +91,14 @@ class NewComparisonScreen(FormScreen):
                 sides = checked_sides(store, request)
                 missing = runs_missing(request, sides)
         except (InputError, StoreError) as error:
-            name = _row(error.field or "")
-            return Checked(error.sentence(_row), True, name if name in wish else None, offers)
+            return Checked("", offers, error)
         offers["baseline"] = [side.name for side in sides[0]]
         line = f"{len(sides[0])} classifiers"
         line += f", {len(sides)} classes" if len(sides) > 1 else ""
-        line += f"; {missing} runs first" if missing else ""
-        return Checked(line, False, None, offers)
+        line += f"; {missing} missing runs first" if missing else ""
+        return Checked(line, offers)
 
     def action_start(self) -> None:
-
         try:
             request = _request(self.query_one(Form).values())
         except InputError as error:
@@ -115,26 +113,26 @@ class NewComparisonScreen(FormScreen):
             found = operations.compare(self.host.home, request)
             self.app.call_from_thread(show, found.comparison_id)
             if found.run_ids:
-                return f"{len(found.run_ids)} runs first; then the comparison starts by itself"
-            return "the comparison is queued; it continues without this window"
+                return f"{len(found.run_ids)} runs queued; the comparison follows"
+            return "Comparison queued; it continues if you close this window"
 
-        self.host.inform("checking and starting")
+        self.host.inform("checking the settings")
         self.do(start, group="start")
 
 
 def _request(values: Mapping[str, str]) -> Request:
-    """What the form asks for. InputError names the row that is wrong."""
+    """Return the request of the form. Raise InputError with the refused row."""
     seeds = values["seeds"] or "3"
     if not seeds.isdecimal() or not 1 <= int(seeds) <= 1000:
-        raise InputError(f"{seeds!r} is not from 1 to 1000", field="seeds", value=seeds)
+        raise InputError(f"{seeds} is out of range: must be 1 to 1000", field="seeds", value=seeds)
     given = {name: values[name] for name in FIELDS if values[name]}
     settings = CompareSettings.from_values(field_flags.given(given, CompareSettings))
     return Request(
         names=list(dict.fromkeys(_parts(values["classifiers"], ","))),
         settings=settings,
-        classes=_parts(values["class"], ";"),
+        classes=_parts(values["class_name"], ";"),
         baseline=values["baseline"] or None,
-        run_missing=values["run missing"] == "yes",
+        run_missing=values["run_missing"] == "yes",
         seeds=int(seeds),
         preset=values["preset"] or None,
     )

@@ -1,11 +1,11 @@
-"""A form for new runs, made from `RunConfig` itself: its fields, types, checks and descriptions."""
+"""The form for new runs, made from the fields of `RunConfig`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rich.text import Text
 
-from dexter.config import PRESETS, RunConfig
+from dexter.config import PRESETS, RunConfig, group_of
 from dexter.errors import InputError
 from dexter_tui import field_flags
 from dexter_tui.dashboard import operations
@@ -13,25 +13,13 @@ from dexter_tui.dashboard.screens.form_screen import Checked, FormScreen, as_tex
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.formatting import duration, size
 
-_SEEDS_NOTE = "so many runs"
+_SEEDS_NOTE = "number of runs"
 
-# Headings, each before the field that it names.
-_GROUPS = {
-    "labels": "Classifier",
-    "template": "Prompt",
-    "temperature": "Sampling",
-    "generator": "Generator",
-    "straight_through": "Gradient",
-    "class_loss": "Objective",
-    "steps": "Loop",
-    "frames": "Results",
-    "device": "Machine",
-}
 _FIRST = ("classifier", "class_name")
 
 
 class NewRunScreen(FormScreen):
-    """Classifier and class first, then all else; what it will take below."""
+    """The form for new runs: classifier and class first, then all settings."""
 
     TITLE = "New runs"
     FIRST = (*_FIRST, "seeds", "preset")
@@ -47,11 +35,14 @@ class NewRunScreen(FormScreen):
         rows = [setting_row(name, fields[name], as_text(self._start.get(name))) for name in _FIRST]
         rows.append(Row("seeds", "seeds", self._seeds(), note=_SEEDS_NOTE))
         rows.append(Row("preset", "preset", self._preset, values=list(PRESETS)))
+        heading = ""
         for name, field in fields.items():
             if name in (*_FIRST, *field_flags.NOT_FLAGS):
                 continue
-            if name in _GROUPS:
-                rows += [Row("", ""), Row("", _GROUPS[name])]
+            group = group_of(name)
+            if heading != group:
+                heading = group
+                rows += [Row("", ""), Row("", group[0].upper() + group[1:])]
             value = as_text(self._start.get(name))
             rows.append(setting_row(name, field, value, self._default(name)))
         return rows
@@ -72,26 +63,20 @@ class NewRunScreen(FormScreen):
             for row in form.rows:
                 if row.name in RunConfig.model_fields and row.name not in self.FIRST:
                     row.placeholder = self._default(row.name)
-            form.refresh()
+            form.update_rows()
 
     def configs(self, values: Mapping[str, str]) -> list[RunConfig]:
-        """The runs that the form describes. InputError names the field that is wrong."""
+        """Return the configurations of the form. Raise InputError with the refused field."""
         given: dict[str, object] = {}
         for name, value in values.items():
             if value and name not in ("seeds", "preset"):
                 given[name] = {"yes": True, "no": False}.get(value, value)
         count = values["seeds"] or "1"
         if not count.isdecimal() or not 1 <= int(count) <= 1000:
-            raise InputError(f"seeds: {count!r} is not from 1 to 1000")
-        try:
-            return field_flags.configs(values["preset"], range(int(count)), given)
-        except InputError as error:
-            # The command line's spelling back to the field's.
-            text = str(error)
-            for name in RunConfig.model_fields:
-                if text.startswith(f"{field_flags.flag(name)}:"):
-                    raise InputError(f"{name}:{text[len(field_flags.flag(name)) + 1 :]}") from None
-            raise
+            raise InputError(
+                f"{count} is out of range: must be 1 to 1000", field="seeds", value=count
+            )
+        return field_flags.configs(values["preset"], range(int(count)), given)
 
     def load(self, wish: dict[str, str]) -> Checked:
         from dexter.classifiers import class_index, list_classifiers
@@ -110,27 +95,20 @@ class NewRunScreen(FormScreen):
                     **({"labels": wish["labels"]} if wish["labels"] else {}),
                 )  # fmt: skip
                 if not wish["classifier"].startswith("python:"):
-                    try:
-                        info = describe(probe)
-                    except InputError as error:
-                        raise InputError(f"classifier: {error}") from None
+                    info = describe(probe)
                     offers["class_name"] = info.labels
                     if wish["class_name"]:
-                        try:
-                            class_index(info.labels, wish["class_name"])
-                        except InputError as error:
-                            raise InputError(f"class_name: {error}") from None
+                        class_index(info.labels, wish["class_name"])
             configs = self.configs(wish)
             expected = estimate(configs[0])
         except InputError as error:
-            name, colon, _ = str(error).partition(":")
-            return Checked(str(error), True, name if colon else None, offers)
+            return Checked("", offers, error)
         count = len(configs)
         line = (
             f"{count} run{'s' if count > 1 else ''}, up to {duration(expected.total_seconds)} and "
-            f"{size(expected.peak_bytes)} each, by formula"
+            f"{size(expected.peak_bytes)} each (estimate)"
         )
-        return Checked(line, False, None, offers)
+        return Checked(line, offers)
 
     # Help
 
@@ -145,8 +123,10 @@ class NewRunScreen(FormScreen):
         if row.name in RunConfig.model_fields and row.name != "preset":
             return self.field_help(row.name, RunConfig.model_fields[row.name])
         if row.name == "seeds":
-            return Text("how many runs, each with another seed; words that several find are firm\n")
-        return Text("settings to start from; what you fill in goes before them\n")
+            return Text(
+                "number of runs, one per seed; words found by several seeds are more reliable\n"
+            )
+        return Text("the settings to start from; values that you fill in override them\n")
 
     def action_start(self) -> None:
         try:
@@ -161,5 +141,5 @@ class NewRunScreen(FormScreen):
             self.app.call_from_thread(self.leave_form)
             return f"{len(ids)} run{'s' if len(ids) > 1 else ''} queued"
 
-        self.host.inform("checking and queueing")
+        self.host.inform("checking the settings")
         self.do(start, group="start")

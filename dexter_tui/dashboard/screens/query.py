@@ -1,4 +1,4 @@
-"""Questions in SQL: what there is to ask about, what was asked before, and the answer."""
+"""The SQL editor: schema, query with history and completion, and result."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from store.errors import StoreError
 from store.reading import queries
 
 _WIDEST = 48  # cells of a column
-_KEPT = 200  # questions
+_KEPT = 200  # queries
 _KEYWORDS = (
     "SELECT FROM WHERE GROUP BY ORDER LIMIT HAVING JOIN LEFT ON AND OR NOT NULL DISTINCT COUNT "
     "MATCH LIKE BETWEEN DESC CASE WHEN THEN ELSE END WITH"
@@ -33,22 +33,22 @@ _KEYWORDS = (
 
 
 class AnswerView(ScrollView, Lines, can_focus=True):
-    """Rows and columns; only the lines in sight are drawn."""
+    """The result as a table; only visible lines are drawn."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.answer: queries.Answer | None = None
         self._widths: list[int] = []
-        self._told = Text()
+        self._message = Text()
 
-    def tell(self, told: Text) -> None:
-        """Words in place of an answer."""
-        self.answer, self._told = None, told
-        self.virtual_size = Size(self.size.width, len(told.plain.splitlines()))
+    def show_message(self, message: Text) -> None:
+        """Show a message in place of a result."""
+        self.answer, self._message = None, message
+        self.virtual_size = Size(self.size.width, len(message.plain.splitlines()))
         self.refresh()
 
     def show(self, answer: queries.Answer) -> None:
-        """Another answer."""
+        """Show a result."""
         self.answer = answer
         texts = [answer.columns, *([_shown(v) for v in row] for row in answer.rows[:500])]
         self._widths = [min(max(map(len, column)), _WIDEST) for column in zip(*texts, strict=True)]
@@ -60,7 +60,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
     def line(self, y: int) -> Strip:
         palette, width = host_of(self).palette, self.size.width
         if self.answer is None:
-            lines = self._told.split("\n")
+            lines = self._message.split("\n")
             at = self.scroll_offset.y + y
             return strip_of(lines[at] if at < len(lines) else Text(), width)
         row = self.scroll_offset.y + y - 1
@@ -85,7 +85,7 @@ def _shown(value: object) -> str:
 
 
 class QueryScreen(DataScreen):
-    """Schema, question, answer."""
+    """The screen of the SQL editor."""
 
     BINDINGS = bindings("query")
     AUTO_FOCUS = "#sql"
@@ -95,8 +95,8 @@ class QueryScreen(DataScreen):
         self._schema: dict[str, list[str]] = {}
         self._past: list[str] = []
         self._place = 0
-        self._asking = False
-        self._fitting: tuple[str, list[str], int] = ("", [], 0)
+        self._pending = False
+        self._matches: tuple[str, list[str], int] = ("", [], 0)
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="query-body"):
@@ -105,7 +105,7 @@ class QueryScreen(DataScreen):
                 area.border_title = "SQL"
                 yield area
                 answer = AnswerView(id="answer", classes="panel")
-                answer.border_title = "Answer"
+                answer.border_title = "Result"
                 yield answer
             schema = TextPage(id="query-schema", text_id="query-schema-text")
             schema.border_title = "Views and tables"
@@ -138,28 +138,28 @@ class QueryScreen(DataScreen):
             text.append(f"{clean(name)}\n", f"bold {palette.primary if stable else palette.text}")
             text.append("".join(f"  {clean(column)}\n" for column in columns), palette.dim)
         self.query_one("#query-schema", TextPage).put(text)
-        if self.query_one(AnswerView).answer is None and not self._asking:
-            told = Text("Some to begin with; F3 brings them to the editor\n\n", palette.dim)
+        if self.query_one(AnswerView).answer is None and not self._pending:
+            examples = Text("Examples; press F3 to load one into the editor\n\n", palette.dim)
             for number, (title, sql) in enumerate(queries.EXAMPLES, 1):
-                told.append(f"{number:>2}  {title}\n", "bold")
-                told.append(f"    {sql}\n", palette.dim)
-            self.query_one(AnswerView).tell(told)
+                examples.append(f"{number:>2}  {title}\n", "bold")
+                examples.append(f"    {sql}\n", palette.dim)
+            self.query_one(AnswerView).show_message(examples)
 
     # Keys
 
     def action_run(self) -> None:
         sql = self.query_one("#sql", TextArea).text.strip()
-        if not sql or self._asking:
+        if not sql or self._pending:
             return
-        self._asking = True
-        entitle(self.query_one(AnswerView), "Answer: asking")
+        self._pending = True
+        entitle(self.query_one(AnswerView), "Result: running")
         if not self._past or self._past[-1] != sql:
             self._past.append(sql)
         self._place = len(self._past)
         self._remember(sql)
-        self.run_worker(lambda: self._ask(sql), thread=True, exit_on_error=False, group="query")
+        self.run_worker(lambda: self._execute(sql), thread=True, exit_on_error=False, group="query")
 
-    def _ask(self, sql: str) -> None:
+    def _execute(self, sql: str) -> None:
         try:
             answer = queries.ask(self.host.browse.path, sql)
         except StoreError as refused:
@@ -169,18 +169,18 @@ class QueryScreen(DataScreen):
         else:
             self.app.call_from_thread(self._answered, answer)
 
-    def _refused(self, told: str) -> None:
-        self._asking = False
+    def _refused(self, problem: str) -> None:
+        self._pending = False
         view = self.query_one(AnswerView)
-        entitle(view, "Answer: refused")
-        view.tell(Text(clean(told), self.host.palette.bad))
+        entitle(view, "Result: refused")
+        view.show_message(Text(clean(problem), self.host.palette.bad))
 
     def _answered(self, answer: queries.Answer) -> None:
-        self._asking = False
+        self._pending = False
         view = self.query_one(AnswerView)
         view.show(answer)
-        told = f"Answer: {len(answer.rows):,} rows, {1000 * answer.seconds:.0f} ms"
-        entitle(view, told + (f"; {answer.cut}" if answer.cut else ""))
+        title = f"Result: {len(answer.rows):,} rows, {1000 * answer.seconds:.0f} ms"
+        entitle(view, title + (f"; {answer.cut}" if answer.cut else ""))
 
     def _remember(self, sql: str) -> None:
         if self.host.options.read_only:
@@ -213,19 +213,19 @@ class QueryScreen(DataScreen):
         line = area.document.get_line(row)[:column]
         word = re.search(r"\w*$", line)
         part = word[0] if word else ""
-        last, fitting, at = self._fitting
-        if part and part == last and fitting:  # again: the next that fits
-            at = (at + 1) % len(fitting)
+        last, matches, at = self._matches
+        if part and part == last and matches:  # pressed again: the next match
+            at = (at + 1) % len(matches)
         else:
             names = [*self._schema, *(c for own in self._schema.values() for c in own)]
             names += _KEYWORDS.split()
             lowered = part.lower()
-            fitting = [n for n in dict.fromkeys(names) if n.lower().startswith(lowered)]
+            matches = [n for n in dict.fromkeys(names) if n.lower().startswith(lowered)]
             at = 0
-        if not part or not fitting:
+        if not part or not matches:
             return
-        self._fitting = (fitting[at], fitting, at)
-        area.replace(fitting[at], (row, column - len(part)), (row, column))
+        self._matches = (matches[at], matches, at)
+        area.replace(matches[at], (row, column - len(part)), (row, column))
 
     def action_copy(self) -> None:
         answer = self.query_one(AnswerView).answer

@@ -1,7 +1,7 @@
-"""One run, live or finished: charts, words, frames, prompts, settings and log around one step.
+"""The screen of a run: charts, words, frames, prompts, settings and log at a step.
 
-All pages follow one cursor. While the run goes on the cursor stays on its newest step; moved away,
-it stays where it is. A replay moves it along at so many steps a second.
+All pages share a cursor. It follows the newest step until the user moves it. A replay moves it at a
+chosen number of steps per second.
 """
 
 from bisect import bisect_right
@@ -40,13 +40,13 @@ from dexter_tui.formatting import clean, short_path, short_spec, size
 from store.reading.browse import FrameRow, PromptRow, RunRow, StepRow, WordGainRow
 from store.states import AGAIN, ENDED
 
-REPLAY_SECONDS = 0.2  # between two pictures of a replay
+REPLAY_SECONDS = 0.2  # between two redraws of a replay
 SLOW_REPLAY_SECONDS = 1.0
-SPEEDS = (1, 2, 5, 10, 20, 50, 100)  # steps a second
+SPEEDS = (1, 2, 5, 10, 20, 50, 100)  # steps per second
 
-_BAR = 16  # columns of a word's interval
+_BAR = 16  # columns of an interval bar
 
-# Charts that every run has; those of the single losses come behind.
+# The charts of every run; charts of the single losses follow.
 CHARTS: tuple[tuple[str, Callable[[StepRow], float | None]], ...] = (
     ("p(class)", lambda step: step.target_probability),
     ("loss", lambda step: step.losses.get("total")),
@@ -56,7 +56,7 @@ CHARTS: tuple[tuple[str, Callable[[StepRow], float | None]], ...] = (
 
 
 class Wish(NamedTuple):
-    """What is known already."""
+    """The data that the screen already has."""
 
     after: int
     attempt: int
@@ -64,7 +64,7 @@ class Wish(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was read of the run."""
+    """The data of the run."""
 
     run: RunRow | None
     labels: list[str]
@@ -77,7 +77,7 @@ class Found(NamedTuple):
 
 
 class StepsPage(VerticalScroll, can_focus=True, inherit_bindings=False):
-    """A page with the axis of steps: left, right, home and end are the cursor's."""
+    """A page along the steps: left, right, home and end move the cursor."""
 
     BINDINGS = bindings("chart")
 
@@ -94,7 +94,7 @@ def _run(widget: VerticalScroll) -> "RunScreen":
 
 
 class RunScreen(PagesScreen):
-    """A run."""
+    """The screen of a run."""
 
     BINDINGS = bindings("run", "pages")
     PAGES: ClassVar = (
@@ -160,7 +160,7 @@ class RunScreen(PagesScreen):
         run = browse.runs([key]).get(key) if key is not None else None
         if run is None:
             return Found(None, [], [], 0, [], [], [], None)
-        # Another attempt goes on behind a checkpoint and replaces steps.
+        # A new attempt resumes from a checkpoint and replaces later steps.
         after = wish.after if run.attempt == wish.attempt else 0
         study = browse.find(run.study_id)
         labels = browse.studies([-study])[-study].labels if study is not None else []
@@ -177,7 +177,7 @@ class RunScreen(PagesScreen):
 
     def show(self, data: Found) -> None:
         if data.run is None:
-            self.leave(f"run {self.run_id} is not in the store any more")
+            self.leave(f"run {self.run_id} was deleted")
             return
         self.run_row, self.labels, self.frames = data.run, data.labels, data.frames
         if data.after == 0:
@@ -213,11 +213,11 @@ class RunScreen(PagesScreen):
         run, palette, signs = self.run_row, self.host.palette, self.host.signs
         if run is None:
             return
-        asked = Text(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
-        asked.append(clean(run.class_name), f"bold {palette.accent}")
+        target = Text(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
+        target.append(clean(run.class_name), f"bold {palette.accent}")
         parts = [
             (10, Text(clean(run.id), f"bold {palette.primary}")),
-            (9, asked),
+            (9, target),
             (6, Text(f"seed {run.seed}", palette.dim)),
             *state_parts(run, palette, signs),
         ]
@@ -228,16 +228,16 @@ class RunScreen(PagesScreen):
 
     @property
     def axis(self) -> Axis:
-        """What all pages share."""
+        """The range of steps and the cursor that all pages share."""
         last = self.numbers[-1] if self.numbers else 1
         total = self.run_row.steps_total if self.run_row else None
         if self.run_row and self.run_row.state not in ENDED and total:
-            last = max(last, total)  # room for what is to come
+            last = max(last, total)  # leave room for the steps to come
         first, last = self._window or (1, max(last, 2))
         return Axis(first, last, self.cursor)
 
     def _make_charts(self) -> None:
-        """One for each row of numbers that the run has."""
+        """Create the missing charts."""
         if not self.steps:
             return
         names = [name for name, _ in CHARTS]
@@ -248,7 +248,7 @@ class RunScreen(PagesScreen):
                 self._charts[name] = Chart(name, series=series, classes="chart panel")
                 grid.mount(self._charts[name])
         across = 2 if self.has_class("-huge") else 1
-        # As tall as the page, or, where that were too little for a curve, taller.
+        # As tall as the page; taller if the page is too small for legible curves.
         grid.styles.min_height = -(-len(self._charts) // across) * (9 if across == 2 else 7)
 
     def on_resize(self) -> None:
@@ -256,16 +256,18 @@ class RunScreen(PagesScreen):
         self._show_title()
 
     def draw(self) -> None:
-        """All that follows the cursor, on the page in sight and beside it."""
+        """Draw the visible page and the panel beside it at the cursor."""
         axis, page = self.axis, self.PAGES[self.page][0]
         if page == "charts":
             getters = dict(CHARTS)
             for name, chart in self._charts.items():
                 get = getters.get(name) or _loss(name)
                 values = [get(step) for step in self.steps]
-                # Log-odds go below 0, where a logarithm shows nothing.
-                above = all(value > 0 for value in values if value is not None)
-                chart.show(self.numbers, values, axis, log=self._log and above and "loss" in name)
+                # Log-odds may be negative, where a logarithm is undefined.
+                positive = all(value > 0 for value in values if value is not None)
+                chart.show(
+                    self.numbers, values, axis, log=self._log and positive and "loss" in name
+                )
         elif page == "words":
             self.query_one(Ribbons).show(self.steps, axis)
         self._show_cursor()
@@ -285,7 +287,8 @@ class RunScreen(PagesScreen):
         if picture.display != (frame is not None):
             picture.display = frame is not None
         caption = frame_caption(frame, self.labels, palette) if frame else Text()
-        width = max(self.query_one("#at-cursor-words").size.width, 30)
+        beside, below = self.query_one("#at-cursor-words"), self.query_one("#words-here")
+        width = max(beside.size.width or below.size.width, 40)
         at_end = self.following and run.state in ENDED
         shown = run if at_end else run._replace(words=[])
         words = words_table(shown, step, width, palette)
@@ -330,13 +333,13 @@ class RunScreen(PagesScreen):
 
     @property
     def step_at_cursor(self) -> StepRow | None:
-        """The step that is looked at."""
+        """The step at the cursor."""
         at = bisect_right(self.numbers, self.cursor)
         return self.steps[at - 1] if at else None
 
     @property
     def frame_at_cursor(self) -> FrameRow | None:
-        """The picture selected among the frames, else the last preview up to the cursor."""
+        """The picture selected on the page of frames; elsewhere the last preview at the cursor."""
         gallery = self.query_one(Gallery)
         if self.PAGES[self.page][0] == "frames" and gallery.selected is not None:
             return gallery.selected
@@ -346,7 +349,7 @@ class RunScreen(PagesScreen):
     # The cursor
 
     def go(self, step: int) -> None:
-        """Put the cursor on a step."""
+        """Move the cursor to a step."""
         if not self.numbers:
             return
         self.cursor = max(self.numbers[0], min(step, self.numbers[-1]))
@@ -394,7 +397,7 @@ class RunScreen(PagesScreen):
         self.draw()
 
     def zoom(self, by: int) -> None:
-        """Half or twice as many steps in sight, around the cursor; 0 for all."""
+        """Show half (2) or twice (-2) as many steps around the cursor, or all (0)."""
         self._window, axis = (None, self.axis)
         if by:
             span = max((axis.last - axis.first) // 2 if by > 0 else (axis.last - axis.first) * 2, 4)
@@ -405,7 +408,7 @@ class RunScreen(PagesScreen):
         self.draw()
 
     def log_scale(self) -> None:
-        """Losses that stay above 0 on a logarithmic scale, or back."""
+        """Switch the scale of positive losses."""
         self._log = not self._log
         self.draw()
 
@@ -434,7 +437,7 @@ class RunScreen(PagesScreen):
             self.draw()
 
     def stop_replay(self) -> None:
-        """The cursor stays where it is."""
+        """Stop the replay at the cursor."""
         if self._player is not None:
             self._player.stop()
             self._player = None
@@ -449,7 +452,7 @@ class RunScreen(PagesScreen):
         palette = self.host.palette
         text = Text(no_wrap=True, overflow="ellipsis")
         if not prompts:
-            return text.append("prompts are ranked when the search ends", palette.dim)
+            return text.append("Prompts are ranked when the search ends.", palette.dim)
         text.append(f"{'rank':>4}  {'mean loss':>9}  {'pictures':>8}  words\n", palette.dim)
         longest = max(len(", ".join(map(clean, prompt.words))) for prompt in prompts)
         for prompt in prompts:
@@ -462,17 +465,18 @@ class RunScreen(PagesScreen):
         return text
 
     def _gains_text(self, gains: Sequence[WordGainRow]) -> Text:
-        """Which words carry the prompts, on one scale."""
+        """Show the loss reduction of each word with its interval; a tick marks the drivers."""
         palette, signs = self.host.palette, self.host.signs
         text = Text(no_wrap=True, overflow="ellipsis")
         if not gains:
             return text
         first, last = min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
-        if first == last:  # all pictures did the same
+        if first == last:  # all pictures scored the same
             last = 1.0
         mark = signs.states["succeeded"]
-        text.append(f"\nWhich words carry them ({mark}), by all pictures of the search\n", "bold")
-        header = f"  {'word':<14} {'':<{_BAR}} {'lowers the loss by (95%)':<25}{'pictures':>8}\n"
+        title = f"Words that drive the result ({mark}), estimated from every picture in the search"
+        text.append(f"\n{title}\n", "bold")
+        header = f"  {'word':<14} {'':<{_BAR}} {'loss reduction (95% CI)':<25}{'pictures':>8}\n"
         text.append(header, palette.dim)
         for gain in gains:
             colour = palette.good if gain.carries else palette.dim
@@ -490,7 +494,7 @@ class RunScreen(PagesScreen):
             return
         from dexter.config import PRESETS, RunConfig
 
-        # In the order of its fields, which the stored form has not.
+        # In the order of the fields of RunConfig.
         stored = run.config
         order = [name for name in RunConfig.model_fields if name in stored]
         config = {name: stored[name] for name in dict.fromkeys((*order, *stored))}
@@ -498,8 +502,8 @@ class RunScreen(PagesScreen):
         preset: dict[str, object] = {}
         if name in PRESETS:
             made = RunConfig.from_preset(name, classifier="any", class_name="any")
-            asked = ("classifier", "class_name", "seed")  # which no preset says
-            preset = {k: v for k, v in made.model_dump(mode="json").items() if k not in asked}
+            own = ("classifier", "class_name", "seed")  # never part of a preset
+            preset = {k: v for k, v in made.model_dump(mode="json").items() if k not in own}
         facts = {
             "run": run.id,
             "study": run.study_id,
@@ -507,7 +511,7 @@ class RunScreen(PagesScreen):
             "created": local_time(run.created_at),
             "started": local_time(run.started_at),
             "ended": local_time(run.ended_at),
-            "stopped because": run.stop_reason or "",
+            "stop reason": run.stop_reason or "",
             "tags": ", ".join(self.host.browse.tags([run.id]).get(run.id, ())),
             "note": self.host.browse.note(run.id).replace("\n", "; "),
             "peak memory": size(run.peak_memory_bytes) if run.peak_memory_bytes else "",
@@ -517,7 +521,7 @@ class RunScreen(PagesScreen):
             settings_text(config, preset, self.host.palette, facts)
         )
 
-    # Doing
+    # Actions
 
     def action_enlarge(self) -> None:
         frame = self.frame_at_cursor

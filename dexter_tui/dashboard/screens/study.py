@@ -1,4 +1,4 @@
-"""One study: its runs, the claims that were tested, captions, words and the report."""
+"""The screen of a study: runs, claims, captions, words and report."""
 
 import time
 from array import array
@@ -30,17 +30,17 @@ from dexter_tui.formatting import clean, short_spec
 from store.reading.browse import ClaimRow, JobRow, ReportRow, RunRow, StageRow, StudyRow
 from store.states import ENDED, State
 
-# Where a report was made, and a page of it is empty all the same.
+# Shown on a page that is empty although the report has run.
 _NOTHING = {
-    "claims": "no claims: neither words nor captions suggested anything that can be tested",
-    "captions": "no captions: no captioner was wanted, or no picture was taken for the class",
-    "words": "no words or prompts were looked at",
-    "report": "no report was written",
+    "claims": "No claims: neither words nor captions suggested a concept to test.",
+    "captions": "No captions: no captioner was set, or no picture was classified as the class.",
+    "words": "No words or prompts were evaluated.",
+    "report": "No report was written.",
 }
 
 
 class Found(NamedTuple):
-    """What was read of the study."""
+    """The data of the study."""
 
     study: StudyRow | None
     runs: list[RunRow]
@@ -56,7 +56,7 @@ class Found(NamedTuple):
 
 
 class StudyScreen(PagesScreen):
-    """A study."""
+    """The screen of a study."""
 
     BINDINGS = bindings("study", "pages")
     PAGES: ClassVar = (
@@ -86,7 +86,7 @@ class StudyScreen(PagesScreen):
                 runs.border_title = "Runs"
                 yield runs
                 facts = TextLines(id="study-facts", classes="panel")
-                facts.border_title = "Words by seeds"
+                facts.border_title = "Words by number of seeds"
                 yield facts
             with Vertical(id="claims"):
                 claims = ClaimList(id="claim-list", classes="panel")
@@ -108,7 +108,7 @@ class StudyScreen(PagesScreen):
         self.focus_page()
 
     def wish(self) -> bool:
-        """Whether the report's text is wanted: what makes it takes half a second to load."""
+        """Return True if the report is shown: the code that renders it takes 0.5 s to load."""
         return self.PAGES[self.page][0] == "report"
 
     def page_changed(self) -> None:
@@ -138,7 +138,7 @@ class StudyScreen(PagesScreen):
 
     def show(self, data: Found) -> None:
         if data.study is None:
-            self.leave(f"study {self.study_id} is not in the store any more")
+            self.leave(f"study {self.study_id} was deleted")
             return
         self._study, self._stages = data.study, data.stages
         palette, signs = self.host.palette, self.host.signs
@@ -185,7 +185,7 @@ class StudyScreen(PagesScreen):
         return Text(f"report: {state}" if state else "", style=palette.active)
 
     def _left(self) -> dict[str, float]:
-        """Seconds to the end of the stage at work, at its pace since it was first seen."""
+        """Estimate the seconds left of the running stage, from its pace since it was first seen."""
         for stage in self._stages:
             if stage.state == "running":
                 now = time.monotonic()
@@ -198,36 +198,39 @@ class StudyScreen(PagesScreen):
         return {}
 
     def _hint(self, page: str) -> Text:
-        """What stands where there is nothing to show yet: why, and what to do."""
+        """Return the text of an empty page: the reason and what to do."""
         palette, signs = self.host.palette, self.host.signs
         text = Text()
         states = {stage.state for stage in self._stages}
         if self._made:
-            text.append("A report is being made; it goes on without this window.\n\n", "bold")
+            text.append("The report is running; it continues if you close this window.\n\n", "bold")
         elif states & {"failed", "left"}:
-            text.append("The report came to no end.", "bold")
-            text.append(f"{self._if_wanted(' w: go on from there')}\n\n")
+            text.append("The report did not finish.", "bold")
+            text.append(f"{self._if_writable(' Press w to resume it.')}\n\n")
         elif states:
             return Text(_NOTHING[page], style=palette.dim)
         elif self._study is None or not self._study.states.get(State.SUCCEEDED):
             text.append("No run of this study has finished yet.", palette.dim)
-            text.append(self._if_wanted(" Then, w: captions, tested claims, a report"), palette.dim)
+            text.append(
+                self._if_writable(" Then press w for captions, tested claims and a report."),
+                palette.dim,
+            )
         else:
-            told = self._if_wanted(" w: caption the frames, test claims, write a report")
-            text.append(f"Nothing was tested yet.{told}", palette.dim)
+            hint = self._if_writable(" Press w for captions, tested claims and a report.")
+            text.append(f"No claims have been tested yet.{hint}", palette.dim)
         text.append_text(stages_text(self._stages, self._left(), palette, signs))
         return text
 
-    def _if_wanted(self, told: str) -> str:
-        return "" if self.host.options.read_only else told
+    def _if_writable(self, hint: str) -> str:
+        return "" if self.host.options.read_only else hint
 
     @property
     def _made(self) -> bool:
-        """Whether a report is queued or being made."""
+        """True while a report is queued or running."""
         return self._job is not None and self._job.state not in ENDED
 
     def _follow_job(self, job: JobRow | None) -> None:
-        """Take in the newest report job; complain of one that failed before its first stage."""
+        """Record the newest report job; show the error if it failed before its first stage."""
         before, self._job = self._job, job
         if job is None or job.state is not State.FAILED or before is None:
             return
@@ -247,8 +250,8 @@ class StudyScreen(PagesScreen):
             return self._hint("captions")
         text = Text()
         text.append("pictures  caption\n", palette.dim)
-        for told, count, _ in captions:
-            text.append(f"{count:>8}  ", palette.dim).append(f"{clean(told)}\n")
+        for caption, count, _ in captions:
+            text.append(f"{count:>8}  ", palette.dim).append(f"{clean(caption)}\n")
         return text
 
     def _words(self, data: Found) -> Text:
@@ -257,8 +260,11 @@ class StudyScreen(PagesScreen):
             return self._hint("words")
         text = Text()
         if data.attribution:
-            text.append("Which words carry it\n", f"bold {palette.primary}")
-            text.append("run       word             p(class) lost without it\n", palette.dim)
+            text.append("Words that drive the result\n", f"bold {palette.primary}")
+            text.append(
+                "run       word             drop in p(class) without the word (95% CI)\n",
+                palette.dim,
+            )
             for run, _, word, value, low, high in data.attribution:
                 text.append(f"{clean(run):<9} ", palette.dim)
                 text.append(f"{fit(clean(word), 16):<16} ", "bold")
@@ -270,15 +276,15 @@ class StudyScreen(PagesScreen):
                 )
             text.append("\n")
         if data.scores:
-            text.append("Texts as prompts\n", f"bold {palette.primary}")
-            text.append("taken for the class     text\n", palette.dim)
-            for kind, told, value, low, high, _ in data.scores:
+            text.append("Words and captions as prompts\n", f"bold {palette.primary}")
+            text.append("classified as class     text\n", palette.dim)
+            for kind, prompt, value, low, high, _ in data.scores:
                 full, empty = bar(value, 8, signs.bar)
                 text.append(full, palette.good).append(empty, palette.faint)
                 text.append(f" {value:>4.0%} ", "bold")
                 interval = f"{100 * low:.0f}{signs.dash}{100 * high:.0f}"
                 text.append(f"{interval:<9} ", palette.dim)
-                text.append(clean(told)).append(f"   {clean(kind)}\n", palette.dim)
+                text.append(clean(prompt)).append(f"   {clean(kind)}\n", palette.dim)
         return text
 
     def _show_report(self, data: Found) -> None:
@@ -291,9 +297,7 @@ class StudyScreen(PagesScreen):
         self.query_one("#report-text", Markdown).update(data.report_text)
         panel = self.query_one("#report", VerticalScroll)
         if data.report is not None:
-            panel.border_subtitle = (
-                f"by {clean(data.report.author)}, {local_time(data.report.created_at)}"
-            )
+            panel.border_subtitle = f"{_author(data.report)}, {local_time(data.report.created_at)}"
 
     def _show_config(self, study: StudyRow) -> None:
         facts = {
@@ -321,7 +325,7 @@ class StudyScreen(PagesScreen):
         def start() -> str:
             operations.report(self.host.home, self.study_id)
             self.app.call_from_thread(self.reload)
-            return "the report is queued; it continues without this window"
+            return "Report queued; it continues if you close this window"
 
         self.do(start)
 
@@ -339,8 +343,14 @@ class StudyScreen(PagesScreen):
             self.host.open_new_run(self._study.settings)
 
 
+def _author(report: ReportRow) -> str:
+    if report.author == "evidence":
+        return "from test results, no language model"
+    return f"by {clean(report.author)}"
+
+
 def _markdown(report: ReportRow) -> str:
-    """A report for the screen, all of it as data; for a thread, as it loads SQLAlchemy."""
+    """Return a report as Markdown, with its text escaped. Call from a thread: loads SQLAlchemy."""
     if report.body is not None:
         from store.markdown.study import report_markdown
 

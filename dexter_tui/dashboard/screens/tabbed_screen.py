@@ -1,6 +1,6 @@
-"""What the screens of runs and studies share: a title, pages in tabs, a way back."""
+"""The base of screens with pages in tabs."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.widget import Widget
@@ -9,15 +9,12 @@ from textual.widgets import ContentSwitcher
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.tabs import TabBar
 
-if TYPE_CHECKING:
-    pass
-
 
 class PagesScreen(DataScreen):
-    """Pages by number; the first widget of a page that can be focused is."""
+    """A screen with numbered pages; showing a page focuses its first focusable widget."""
 
     PAGES: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Id and title of each."""
+    """The id and title of each page"""
 
     page = 0
 
@@ -35,7 +32,7 @@ class PagesScreen(DataScreen):
         self.page_changed()
 
     def focus_page(self) -> None:
-        """Give the page's keys to the page."""
+        """Focus the first focusable widget of the page."""
         page = self.query_one(f"#{self.PAGES[self.page][0]}", Widget)
         for widget in (page, *page.walk_children(Widget)):
             if widget.focusable:
@@ -55,13 +52,13 @@ class PagesScreen(DataScreen):
         return super().check_action(action, parameters)
 
     def page_changed(self) -> None:
-        """Another page is in sight."""
+        """React to a change of the page."""
 
     def tabs_right(self) -> Text:
-        """What stands at the right end of the line of tabs."""
+        """Return the text at the right end of the tab bar."""
         return Text()
 
     def draw_tabs(self) -> None:
-        """The line of tabs."""
+        """Draw the tab bar."""
         titles = [title for _, title in self.PAGES]
         self.query_one(TabBar).show(titles, self.page, self.tabs_right())

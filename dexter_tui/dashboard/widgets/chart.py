@@ -1,4 +1,4 @@
-"""Curves over the steps, drawn with braille dots; all charts of a screen share one axis."""
+"""Curves over the steps, drawn with braille dots; all charts of a screen share an axis."""
 
 import math
 from bisect import bisect_right
@@ -14,31 +14,31 @@ from textual.strip import Strip
 from dexter_tui.dashboard.cells import Lines
 from dexter_tui.dashboard.host import host_of
 
-GUTTER = 8  # cells for the numbers left of a curve
+GUTTER = 8  # cells for the numbers to the left of a curve
 # Bits of the dots of a braille cell, by column and row.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
 
 class Axis(NamedTuple):
-    """The steps in sight and the one that is looked at."""
+    """The range of visible steps, and the step at the cursor."""
 
     first: int
     last: int
     cursor: int
 
     def column(self, step: float, width: int) -> int:
-        """Where a step is in ``width`` columns."""
+        """Return the column of a step among ``width`` columns."""
         span = max(self.last - self.first, 1)
         return round((step - self.first) / span * (width - 1))
 
     def step(self, column: int, width: int) -> int:
-        """Which step is at a column."""
+        """Return the step at a column."""
         span = self.last - self.first
         return round(self.first + column / max(width - 1, 1) * span)
 
 
 class CursorWanted(Message):
-    """A click: the cursor is to go to this step."""
+    """The request to move the cursor to a step."""
 
     def __init__(self, step: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class CursorWanted(Message):
 
 
 class Chart(Lines):
-    """One curve: ``steps`` against ``values``, gaps where a value is None."""
+    """A curve of ``values`` over ``steps``, with gaps where a value is None."""
 
     def __init__(self, name: str, *, series: int = 0, **options: Any) -> None:
         super().__init__(**options)
@@ -61,7 +61,7 @@ class Chart(Lines):
     def show(
         self, steps: Sequence[int], values: Sequence[float | None], axis: Axis, *, log: bool
     ) -> None:
-        """The curve and the axis that it shares."""
+        """Show a curve on an axis."""
         if (len(steps), axis, log) == (len(self._steps), self._axis, self._log) and (
             not values or values[-1] == self._values[-1]
         ):
@@ -125,9 +125,9 @@ def draw(
     log: bool,
     ascii_only: bool = False,
 ) -> tuple[list[str], str, str]:
-    """The curve as ``height`` lines of ``width`` characters, and its lowest and highest value.
+    """Return the curve as ``height`` lines of ``width`` characters, with its minimum and maximum.
 
-    Where more points than columns of dots are in sight, a column spans its least to its greatest.
+    Where several points share a column of dots, the column spans their minimum to their maximum.
     """
     across, down = (1, 1) if ascii_only else (2, 4)
     points = [
@@ -139,7 +139,7 @@ def draw(
     if not points:
         return [" " * width] * height, "", ""
     least, greatest = min(y for _, y in points), max(y for _, y in points)
-    # A level line lies in the middle.
+    # A constant curve lies in the middle.
     low, span = (least, greatest - least) if greatest > least else (least - 0.5, 1.0)
     columns, rows = width * across, height * down
     reach: list[tuple[int, int] | None] = [None] * columns
@@ -192,7 +192,7 @@ def _extend(reach: list[tuple[int, int] | None], column: int, low: int, high: in
 
 
 def index_at(steps: Sequence[int], step: int) -> int | None:
-    """The last of the steps that is not behind ``step``."""
+    """Return the index of the last step up to ``step``, or None."""
     at = bisect_right(steps, step)
     return at - 1 if at else None
 

@@ -1,4 +1,4 @@
-"""Tested claims: each with its effect as a bar, its verdict and what speaks for it."""
+"""The list of tested claims, with effect, verdict and evidence."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,31 +15,17 @@ from dexter_tui.dashboard.cells import Lines, fit, strip_of
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.formatting import clean
+from dexter_tui.presentation.verdicts import reason_text
 from store.reading.browse import ClaimRow
-
-REASONS = {
-    "not_drawn": "the generator did not draw it",
-    "too_few_pairs": "the interval is too wide",
-    "no_better_than_placebo": "no larger than what unrelated words do",
-    "saturated": "the class was certain or impossible without it",
-}
-
-# The same where there is little room.
-_SHORT = {
-    "not_drawn": "not drawn",
-    "too_few_pairs": "too wide",
-    "no_better_than_placebo": "as placebo",
-    "saturated": "saturated",
-}
 
 
 class ClaimList(ScrollView, Lines, can_focus=True):
-    """A line for each claim."""
+    """A list with a line per claim."""
 
     BINDINGS = bindings("claims")
 
     class Moved(Message):
-        """The cursor is on another claim."""
+        """The cursor moved to another claim."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -49,11 +35,11 @@ class ClaimList(ScrollView, Lines, can_focus=True):
 
     @property
     def selected(self) -> ClaimRow | None:
-        """The claim under the cursor."""
+        """The claim at the cursor."""
         return self.claims[self.index] if self.index < len(self.claims) else None
 
     def show(self, claims: Sequence[ClaimRow], hint: Text) -> None:
-        """Other claims; ``hint`` stands where there are none."""
+        """Show claims, or ``hint`` if there are none."""
         if (claims, hint, hint.spans) != (self.claims, self._hint, self._hint.spans):
             self.claims, self._hint = claims, hint
             self.index = min(self.index, max(len(claims) - 1, 0))
@@ -92,7 +78,7 @@ class ClaimList(ScrollView, Lines, can_focus=True):
         if y == 0:
             scale = f"-1{'0':^{bar_width - 4}}+1"
             return strip_of(
-                Text(f"  # {'concept':<16} {scale} effect   p       verdict", style=palette.dim),
+                Text(f"  # {'concept':<16} {scale} effect   p        verdict", style=palette.dim),
                 width,
             )
         row = self.scroll_offset.y + y - 1
@@ -104,15 +90,15 @@ class ClaimList(ScrollView, Lines, can_focus=True):
         text.append(f"{fit(clean(claim.concept), 16):<16} ", "bold")
         effect_bar(text, claim, bar_width, palette, signs)
         text.append(f" {claim.effect:+.2f}  " if claim.pairs else "   -    ")
-        p = "<.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.3f}"
-        text.append(f" {p:<6}  ", palette.dim)
+        p = "<0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.3f}"
+        text.append(f" {p:<7}  ", palette.dim)
         verdict(text, claim, palette, signs, short=width < 100)
         text.truncate(width, overflow="ellipsis")
         return strip_of(text, width, palette.cursor if row == self.index else "")
 
 
 def effect_bar(text: Text, claim: ClaimRow, width: int, palette: Palette, signs: Signs) -> None:
-    """The interval of the effect on a scale from -1 to 1, the effect itself as a dot."""
+    """Draw the interval of the effect on a scale from -1 to 1, with a dot at the effect."""
     interval = (claim.low, claim.effect, claim.high) if claim.pairs else None
     colours = {"confirmed": palette.good, "refuted": palette.bad}
     colour = colours.get(claim.verdict, palette.warn)
@@ -128,7 +114,7 @@ def interval_bar(
     palette: Palette,
     signs: Signs,
 ) -> None:
-    """Low, value (a dot) and high on a scale that has a line at 0."""
+    """Draw an interval with a dot at its value, on a scale with a line at 0."""
     first, last = scale
 
     def column(value: float) -> int:
@@ -148,7 +134,7 @@ def interval_bar(
 def verdict(
     text: Text, claim: ClaimRow, palette: Palette, signs: Signs, *, short: bool = False
 ) -> None:
-    """The verdict in a word or two."""
+    """Append the verdict and its reason."""
     if claim.verdict == "confirmed":
         text.append(f"{signs.states['succeeded']} confirmed", palette.good)
         text.append(" (core)" if claim.core else " (bias)", palette.dim if claim.core else "bold")
@@ -157,15 +143,12 @@ def verdict(
     else:
         text.append("? inconclusive", palette.warn)
         if claim.reason:
-            reasons = _SHORT if short else REASONS
-            reason = reasons.get(claim.reason, clean(claim.reason))
-            if claim.reason == "no_better_than_placebo" and claim.effect * claim.direction < 0:
-                reason = "other way" if short else "the effect is the other way"
-            text.append(f", {reason}", palette.dim)
+            reason = reason_text(claim.reason, claim.effect, claim.direction, short=short)
+            text.append(f", {clean(reason)}", palette.dim)
 
 
 def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:
-    """What speaks for and against a claim."""
+    """Return the evidence for and against a claim."""
     text = Text()
     text.append(f"{claim.number}. {clean(claim.concept)} ", f"bold {palette.accent}")
     text.append("raises" if claim.direction > 0 else "lowers")
@@ -181,23 +164,23 @@ def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:
             "effect",
             f"{claim.effect:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}], {claim.pairs} pairs",
         )
-        fact("answers changed", f"{claim.flips} of {claim.pairs}")
-    placebo = "not known" if claim.placebo_threshold is None else f"{claim.placebo_threshold:.3f}"
-    fact("must exceed", f"{claim.min_effect:.2f}, and what unrelated words do: {placebo}")
+        fact("prediction flipped", f"in {claim.flips} of {claim.pairs} pairs")
+    placebo = "unknown" if claim.placebo_threshold is None else f"{claim.placebo_threshold:.3f}"
+    fact("threshold", f"{claim.min_effect:.2f} and the placebo level ({placebo})")
     if claim.detected is not None:
-        fact("drawn", f"{claim.detected:+.0%} with the word than without")
+        fact("drawn", f"detection rate {100 * claim.detected:+.0f} points with the word")
     if claim.prior is not None:
-        frames = "" if claim.in_frames is None else f"; in hit frames {claim.in_frames:.0%}"
-        more = ", over-represented" if claim.over_represented else ""
-        fact("generator's habit", f"seen in {claim.prior:.0%} of plain pictures{frames}{more}")
+        frames = "" if claim.in_frames is None else f", in {claim.in_frames:.0%} of hit frames"
+        more = "; over-represented" if claim.over_represented else ""
+        fact("baseline rate", f"in {claim.prior:.0%} of unprompted pictures{frames}{more}")
     for row in claim.evidence:
         if row.saturated or row.effect is None:
-            told = f"left out: already at {row.control_mean:.2f} without it"
+            summary = f"left out: p(class) is already {row.control_mean:.2f} without the word"
         else:
-            told = f"{row.effect:+.3f} [{row.low:+.3f}, {row.high:+.3f}], {row.pairs} pairs"
-            told += f", from {row.control_mean:.2f}"
-        fact(f"in context: {clean(row.context)}", told)
+            summary = f"{row.effect:+.3f} [{row.low:+.3f}, {row.high:+.3f}], {row.pairs} pairs"
+            summary += f", from p(class) {row.control_mean:.2f}"
+        fact(f"context: {clean(row.context)}", summary)
     for name, found in claim.sources.items():
         if found:
-            fact(f"proposed by {clean(name)}", ", ".join(clean(item)[:12] for item in found[:6]))
+            fact(f"source: {clean(name)}", ", ".join(clean(item)[:12] for item in found[:6]))
     return text

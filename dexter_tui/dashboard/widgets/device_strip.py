@@ -1,4 +1,4 @@
-"""One line about the machine: how busy its processors and graphics cards are."""
+"""The line on the devices of the machine: load, memory and temperature."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ SLOW_SECONDS = 30.0
 
 
 class DeviceStrip(Static):
-    """All devices, as many as fit, by the means of the seconds since the last look."""
+    """The devices that fit into a line, with means since the last update."""
 
     class Read(Message):
-        """What the devices say."""
+        """The readings of the devices."""
 
         def __init__(self, found: "Sequence[tuple[Device, Reading]]") -> None:
             super().__init__()
@@ -38,14 +38,14 @@ class DeviceStrip(Static):
     def on_mount(self) -> None:
         if host_of(self).options.low_bandwidth:
             self._seconds = SLOW_SECONDS
-        self.set_interval(self._seconds, self._look)
-        self.set_timer(0.3, self._look)  # behind the first paint
+        self.set_interval(self._seconds, self._update)
+        self.set_timer(0.3, self._update)  # after the first paint
 
     def on_unmount(self) -> None:
         if self._ring is not None:
             self._ring.stop()
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         if self.screen.is_current and not self._reading:
             self._reading = True
             self.run_worker(self._read, thread=True, exit_on_error=False)
@@ -59,7 +59,7 @@ class DeviceStrip(Static):
             self._ring = devices.Ring([devices.CpuTelemetry(), *([cards] if cards else [])])
             self._ring.read()
             self._ring.start()
-        self.post_message(self.Read(self._ring.lately(self._seconds)))
+        self.post_message(self.Read(self._ring.recent(self._seconds)))
 
     def on_device_strip_read(self, message: Read) -> None:
         self._reading = False
@@ -72,7 +72,7 @@ class DeviceStrip(Static):
                 name = f"demo {name}"
             text.append(f"{name} ", palette.dim)
             if reading.utilisation is not None:
-                # Rounded, so that a machine at rest does not chatter over the line.
+                # Rounded, so that an idle machine causes no redraws.
                 busy = round(reading.utilisation * 10) / 10
                 full, empty = bar(busy, 5, signs.bar)
                 text.append(full, palette.warn if busy > 0.9 else palette.active)

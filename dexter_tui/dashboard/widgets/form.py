@@ -1,58 +1,256 @@
-"""A form of many settings, drawn line by line: two hundred widgets would take seconds to build."""
+"""The form: settings drawn line by line, because 200 widgets would take seconds to build.
 
+A single `Input` lies over the row with the cursor.
+"""
+
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
-from rich.style import Style
+from rich.segment import Segment
 from rich.text import Text
-from textual import events
-from textual.geometry import Size
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widgets import Input
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import Lines, fit, strip_of
+from dexter_tui.dashboard.cells import Lines, ascii_strip, fit, strip_of
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.formatting import clean
 
 NAME_WIDTH = 24
 VALUE_WIDTH = 34
+_INDENT = 2  # of an error below its setting
 
 
 @dataclass
 class Row:
-    """A setting, or, without a name, a heading."""
+    """A setting or, without a name, a heading."""
 
     name: str
     title: str
     value: str = ""
     placeholder: str = ""
-    """What counts while the value is empty."""
+    """The value in effect while `value` is empty"""
     values: Sequence[str] = field(default_factory=tuple)
-    """What it may be; empty if anything may be typed."""
+    """The allowed values; empty if any text is allowed"""
     note: str = ""
-    wrong: bool = False
+    error: str = ""
     shown: bool = True
 
 
-class Form(ScrollView, Lines, can_focus=True):
-    """Rows, of which the one with the cursor can be edited."""
+class Field(Input):
+    """The editor of the row with the cursor, which for a row with fixed values chooses one."""
 
     BINDINGS = bindings("form-row")
 
+    def __init__(self) -> None:
+        super().__init__(compact=True, select_on_focus=False)
+        self.cursor_blink = False  # a blinking cursor would send bytes all the time
+        self.choices: Sequence[str] = ()
+        self._edits: list[str] = []
+        self._loading = False
+
+    def load(self, row: Row) -> None:
+        """Edit a row."""
+        self.choices = row.values
+        self.placeholder = clean(row.placeholder)
+        self._put(row.value)
+        self._edits.clear()
+        self.refresh()
+
+    def _put(self, value: str) -> None:
+        self._loading = True
+        self.value = value
+        self._loading = False
+        self.cursor_position = len(value)
+
+    def watch_value(self, before: str, value: str) -> None:
+        """Record an edit for undo."""
+        if not self._loading:
+            self._edits.append(before)
+
+    def action_undo(self) -> None:
+        if self._edits:
+            self._put(self._edits.pop())
+
+    def action_row(self, by: int) -> None:
+        self._form.action_row(by)
+
+    def action_turn(self, by: int) -> None:
+        if self.choices:
+            at = self.choices.index(self.value) if self.value in self.choices else 0
+            self._put(self.choices[(at + by) % len(self.choices)])
+        elif by < 0:
+            self.action_cursor_left()
+        else:
+            self.action_cursor_right()
+
+    @property
+    def _form(self) -> "Form":
+        assert isinstance(self.parent, Form)
+        return self.parent
+
+    def replace(self, text: str, start: int, end: int) -> None:
+        """Replace a part of the text; a row with fixed values returns to its first value."""
+        if self.choices:
+            self._put(self.choices[0])
+        else:
+            super().replace(text, start, end)
+
+    async def on_key(self, event: events.Key) -> None:
+        if event.is_printable and self.choices:
+            event.stop()
+            event.prevent_default()
+            if event.key == "space":
+                self.action_turn(1)
+            elif matches := [v for v in self.choices if v.startswith(event.character or " ")]:
+                self._put(matches[0])
+        elif not event.is_printable:
+            active = self.screen.active_bindings.get(event.key)
+            if active is not None and active.enabled:
+                # Act now: a key that bubbles would act after the letters typed next.
+                event.stop()
+                event.prevent_default()
+                await self.app.run_action(active.binding.action, active.node)
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        event.prevent_default()
+        if not self.choices:
+            self.replace(clean(" ".join(event.text.split())), *self.selection)
+
+    def on_click(self, event: events.Click) -> None:
+        if self.choices:
+            self.action_turn(1)
+
+    def render_line(self, y: int) -> Strip:
+        host, width = host_of(self), self.size.width
+        strip = super().render_line(y)
+        if self.choices:
+            text = Text(self.value or self.placeholder, "" if self.value else host.palette.dim)
+            text.append("  ← →", host.palette.accent)
+            strip = Strip(list(Segment.apply_style(strip_of(text, width), self.rich_style)), width)
+        return ascii_strip(strip) if host.options.ascii else strip
+
+
+class _Rows(ScrollView, Lines, can_focus=False):
+    """The rows of the form, each with its error below."""
+
+    def __init__(self, rows: Sequence[Row], **options: Any) -> None:
+        super().__init__(**options)
+        self._rows = rows
+        self._shown: list[tuple[Any, ...]] = []
+        """The content of each line: the index of its row, a line of its error, and what it shows"""
+
+    def update_lines(self) -> None:
+        """Arrange the lines; redraw only the changed ones."""
+        before, self._shown = self._shown, []
+        for index, row in enumerate(self._rows):
+            if row.shown:
+                here = row is self._form.here
+                texts = (row.value, row.placeholder, row.note, bool(row.error), here)
+                errors = textwrap.wrap(clean(row.error), max(self.size.width - _INDENT, 20))
+                self._shown += [(index, error, texts) for error in (None, *errors)]
+        self.virtual_size = Size(self.size.width, len(self._shown))
+        for y, (old, new) in enumerate(zip_longest(before, self._shown)):
+            if old != new:
+                self.refresh(Region(0, y - self.scroll_offset.y, self.size.width, 1))
+
+    def line_of(self, index: int) -> int:
+        """Return the line of a row."""
+        return next(
+            y for y, (row, error, _) in enumerate(self._shown) if (row, error) == (index, None)
+        )
+
+    def scroll_to_row(self, index: int) -> None:
+        """Scroll to a row and its error, with the heading above and a row below."""
+        y, top, height = self.line_of(index), self.scroll_offset.y, self.size.height
+        end = y + sum(row == index for row, *_ in self._shown) + 1
+        if y - 1 < top:
+            self.scroll_to(y=max(y - 2, 0), animate=False, force=True)
+        elif end > top + height:
+            self.scroll_to(y=end - height, animate=False, force=True)
+
+    @property
+    def columns(self) -> tuple[int, int]:
+        """The widths of names and values."""
+        wide = self.size.width > 70
+        return (NAME_WIDTH, VALUE_WIDTH) if wide else (NAME_WIDTH - 4, VALUE_WIDTH - 8)
+
+    def line(self, y: int) -> Strip:
+        palette, width = host_of(self).palette, self.size.width
+        if self.scroll_offset.y + y >= len(self._shown):
+            return Strip.blank(width)
+        index, error, _ = self._shown[self.scroll_offset.y + y]
+        row = self._rows[index]
+        if error is not None:
+            return strip_of(Text(f"{'':{_INDENT}}{error}", style=palette.bad), width)
+        if not row.name:
+            return strip_of(Text(row.title, style=f"bold {palette.primary}"), width)
+        names, room = self.columns
+        style = palette.dim if row is not self._form.here else f"bold {palette.primary}"
+        style = palette.bad if row.error else style
+        text = Text(no_wrap=True).append(f"{fit(row.title, names - 1):<{names}}", style)
+        value = Text(clean(row.value or row.placeholder), style="" if row.value else palette.dim)
+        value.truncate(room - 1, overflow="ellipsis", pad=True)
+        text.append_text(value)
+        text.append(f"  {fit(clean(row.note), max(width - names - room - 1, 0))}", palette.dim)
+        return strip_of(text, width)
+
+    @property
+    def _form(self) -> "Form":
+        assert isinstance(self.parent, Form)
+        return self.parent
+
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        if offset is not None and 0 <= self.scroll_offset.y + offset.y < len(self._shown):
+            index, *_ = self._shown[self.scroll_offset.y + offset.y]
+            if self._rows[index].name:
+                self._form.move_to(index)
+
+    def on_resize(self) -> None:
+        self._shown = []
+        self.update_lines()
+        self._form.place_field()
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        super().watch_scroll_y(old, new)
+        self._form.place_field()
+
+
+class Form(Container):
+    """A list of settings, of which the one with the cursor is edited."""
+
     class Changed(Message):
-        """A value is another."""
+        """A value has changed."""
 
     class Moved(Message):
-        """The cursor is on another row."""
+        """The cursor moved to another row."""
 
     def __init__(self, rows: Sequence[Row], **options: Any) -> None:
         super().__init__(**options)
         self.rows = list(rows)
+        for row in self.rows:
+            row.value = clean(row.value)  # an editor draws its text unfiltered
         self._at = next(k for k, row in enumerate(rows) if row.name)
-        self._caret = len(self.here.value)
+        self._lines = _Rows(self.rows)
+        self._field = Field()
+
+    def compose(self) -> ComposeResult:
+        yield self._lines
+        yield self._field
+
+    def on_mount(self) -> None:
+        self._field.load(self.here)
 
     @property
     def here(self) -> Row:
@@ -63,159 +261,55 @@ class Form(ScrollView, Lines, can_focus=True):
         return next(row for row in self.rows if row.name == name)
 
     def values(self) -> dict[str, str]:
-        """What was typed, by the settings' names."""
+        """Return the values by the names of the settings."""
         return {row.name: row.value.strip() for row in self.rows if row.name}
 
     def put(self, value: str) -> None:
-        """Another value for the row with the cursor."""
+        """Set the value of the row with the cursor."""
         self.here.value = value
-        self._caret = len(value)
-        self.refresh()
+        self._field.load(self.here)
         self.post_message(self.Changed())
 
-    def lay_out(self) -> None:
-        """After rows were shown or hidden, or the size changed."""
-        self.virtual_size = Size(self.size.width, len(self._shown))
-        self.refresh()
+    def update_rows(self) -> None:
+        """Redraw rows whose content has changed."""
+        self._lines.update_lines()
+        if self.here.shown and self.here.error:
+            self._lines.scroll_to_row(self._at)
+        self._field.placeholder = clean(self.here.placeholder)
+        self.place_field()
 
     def go_to(self, name: str) -> None:
-        """Put the cursor on a setting."""
-        self._go(self.rows.index(self[name]))
+        """Move the cursor to a setting."""
+        self.move_to(self.rows.index(self[name]))
 
-    # Moving and editing
-
-    def action_row(self, by: int) -> None:
-        shown = [k for k in self._shown if self.rows[k].name]
-        at = shown.index(self._at) if self._at in shown else 0
-        self._go(shown[max(0, min(at + by, len(shown) - 1))])
-
-    def action_turn(self, by: int) -> None:
-        row = self.here
-        if row.values:
-            at = row.values.index(row.value) if row.value in row.values else 0
-            self.put(row.values[(at + by) % len(row.values)])
-        else:
-            self._caret = max(0, min(self._caret + by, len(row.value)))
-            self.refresh()
-
-    def action_caret(self, end: int) -> None:
-        self._caret = len(self.here.value) if end else 0
-        self.refresh()
-
-    def action_erase(self, what: str) -> None:
-        row, caret = self.here, self._caret
-        if row.values:
-            self.put(row.values[0])
-            return
-        if what == "before" and caret:
-            row.value = row.value[: caret - 1] + row.value[caret:]
-            self._caret -= 1
-        elif what == "under":
-            row.value = row.value[:caret] + row.value[caret + 1 :]
-        elif what == "all":
-            row.value, self._caret = "", 0
-        self.refresh()
-        self.post_message(self.Changed())
-
-    def check_consume_key(self, key: str, character: str | None) -> bool:
-        """Letters are typed here, whatever they do elsewhere."""
-        return character is not None and character.isprintable()
-
-    def on_key(self, event: events.Key) -> None:
-        if event.character is None or not event.is_printable:
-            return
-        event.stop()
-        event.prevent_default()
-        if self.here.values:
-            if event.key == "space":
-                self.action_turn(1)
-            else:  # to the value that begins so
-                fitting = [v for v in self.here.values if v.startswith(event.character)]
-                if fitting:
-                    self.put(fitting[0])
-            return
-        self._insert(event.character)
-
-    def on_paste(self, event: events.Paste) -> None:
-        event.stop()
-        if not self.here.values:
-            self._insert(" ".join(event.text.split()))
-
-    def _insert(self, text: str) -> None:
-        row, caret = self.here, self._caret
-        row.value = row.value[:caret] + text + row.value[caret:]
-        self._caret += len(text)
-        self.refresh()
-        self.post_message(self.Changed())
-
-    def on_click(self, event: events.Click) -> None:
-        offset = event.get_content_offset(self)
-        shown = self._shown
-        if offset is None or not 0 <= self.scroll_offset.y + offset.y < len(shown):
-            return
-        index = shown[self.scroll_offset.y + offset.y]
-        if self.rows[index].name:
-            again = index == self._at
-            self._go(index)
-            if again and self.here.values:
-                self.action_turn(1)
-
-    def _go(self, index: int) -> None:
+    def move_to(self, index: int) -> None:
+        """Move the cursor to a row."""
+        self._take_value()
         self._at = index
-        self._caret = len(self.here.value)
-        shown = self._shown
-        y = shown.index(index)
-        # With the heading above it, and one row to come below.
-        if y - 1 < self.scroll_offset.y:
-            self.scroll_to(y=max(y - 2, 0), animate=False, force=True)
-        elif y + 2 > self.scroll_offset.y + self.size.height:
-            self.scroll_to(y=y + 2 - self.size.height, animate=False, force=True)
-        self.refresh()
+        self._lines.update_lines()  # shows the value of the row that the cursor leaves
+        self._lines.scroll_to_row(index)
+        self._field.load(self.here)
+        self.place_field()
         self.post_message(self.Moved())
 
-    @property
-    def _shown(self) -> list[int]:
-        return [k for k, row in enumerate(self.rows) if row.shown]
+    def action_row(self, by: int) -> None:
+        shown = [k for k, row in enumerate(self.rows) if row.shown and row.name]
+        at = shown.index(self._at) if self._at in shown else 0
+        self.move_to(shown[max(0, min(at + by, len(shown) - 1))])
 
-    def on_resize(self) -> None:
-        self.lay_out()
+    def place_field(self) -> None:
+        """Put the editor over the row with the cursor."""
+        if not self.here.shown or not self._lines.size.width:
+            return
+        names, room = self._lines.columns
+        y = self._lines.line_of(self._at) - self._lines.scroll_offset.y
+        visible = 0 <= y < self._lines.size.height
+        # A hidden editor would lose the focus, so out of view it is moved away instead.
+        self._field.styles.offset = (names, y if visible else -10)
+        self._field.styles.width = room - 1
 
-    # Drawing
-
-    def line(self, y: int) -> Strip:
-        app = host_of(self)
-        palette, width = app.palette, self.size.width
-        shown = self._shown
-        if self.scroll_offset.y + y >= len(shown):
-            return Strip.blank(width)
-        index = shown[self.scroll_offset.y + y]
-        row, here = self.rows[index], index == self._at and self.has_focus
-        if not row.name:
-            return strip_of(Text(row.title, style=f"bold {palette.primary}"), width)
-        names = NAME_WIDTH if width > 70 else NAME_WIDTH - 4
-        room = VALUE_WIDTH if width > 70 else VALUE_WIDTH - 8
-        style = palette.bad if row.wrong else palette.primary if here else palette.dim
-        text = Text(no_wrap=True).append(f"{fit(row.title, names - 1):<{names}}", style)
-        self._value(text, row, room, here=here)
-        note = fit(clean(row.note), max(width - names - room - 1, 0))
-        text.append(f" {note}", palette.bad if row.wrong else palette.dim)
-        return strip_of(
-            text, width, palette.cursor if here and "reverse" not in palette.cursor else ""
-        )
-
-    def _value(self, text: Text, row: Row, room: int, *, here: bool) -> None:
-        app = host_of(self)
-        shown, style = clean(row.value), ""
-        if not row.value:
-            shown, style = clean(row.placeholder), app.palette.dim
-        if row.values:
-            shown = f"< {shown} >" if here else f"  {shown}"
-        start = 0
-        if here and not row.values and row.value:
-            start = max(self._caret - room + 2, 0)
-        cell = fit(shown[start:], room - 1) if not start else shown[start : start + room - 1]
-        text.append(cell, style)
-        text.append(" " * (room - len(cell)))
-        if here and not row.values:
-            at = len(text) - room + (self._caret - start if row.value else 0)
-            text.stylize(Style(reverse=True), at, at + 1)
+    @on(Input.Changed)
+    def _take_value(self) -> None:
+        if self.here.value != self._field.value:
+            self.here.value = self._field.value
+            self.post_message(self.Changed())

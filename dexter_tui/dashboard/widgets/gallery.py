@@ -1,4 +1,4 @@
-"""Pictures in tiles; only those in sight are made."""
+"""The gallery of pictures in tiles; only visible tiles are rendered."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,19 +20,19 @@ _GAP = 2
 
 
 class Gallery(ScrollView, Lines, can_focus=True):
-    """Frames and previews of a run, with one selected."""
+    """The frames and previews of a run, with a cursor."""
 
     BINDINGS = bindings("gallery")
 
     class Selected(Message):
-        """Another picture is selected."""
+        """The user selected another picture."""
 
         def __init__(self, frame: FrameRow) -> None:
             super().__init__()
             self.frame = frame
 
     class Ready(Message):
-        """A picture that was waited for is made."""
+        """A requested picture has been rendered."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -42,18 +42,18 @@ class Gallery(ScrollView, Lines, can_focus=True):
 
     @property
     def selected(self) -> FrameRow | None:
-        """The picture under the cursor."""
+        """The picture at the cursor."""
         return self.frames[self.index] if self.index < len(self.frames) else None
 
     def show(self, frames: Sequence[FrameRow]) -> None:
-        """Other pictures, most of them the same."""
+        """Show these pictures."""
         if frames != self.frames:
             self.frames = frames
             self.index = min(self.index, max(len(frames) - 1, 0))
             self._lay_out()
 
-    def select(self, index: int, *, tell: bool = False) -> None:
-        """Put the cursor on a picture and bring it into sight."""
+    def select(self, index: int, *, notify: bool = False) -> None:
+        """Move the cursor to a picture and scroll to it."""
         index = max(0, min(index, len(self.frames) - 1))
         if index == self.index or not self.frames:
             return
@@ -65,11 +65,11 @@ class Gallery(ScrollView, Lines, can_focus=True):
         elif top + height > self.scroll_offset.y + self.size.height:
             self.scroll_to(y=top + height - self.size.height, animate=False, force=True)
         self.refresh()
-        if tell:
+        if notify:
             self.post_message(self.Selected(self.frames[index]))
 
     def action_move(self, right: int, down: int) -> None:
-        self.select(self.index + right + down * self._across, tell=True)
+        self.select(self.index + right + down * self._across, notify=True)
 
     def action_resize(self, by: int) -> None:
         self._size_index = max(0, min(self._size_index + by, len(WIDTHS) - 1))
@@ -101,7 +101,7 @@ class Gallery(ScrollView, Lines, can_focus=True):
         row, line = divmod(self.scroll_offset.y + y, self._tile_height)
         first = row * self._across
         if not self.frames:
-            text = "no pictures yet" if y == 0 else ""
+            text = "No pictures yet." if y == 0 else ""
             return strip_of(Text(text, style=app.palette.dim), width)
         parts = []
         for index in range(first, min(first + self._across, len(self.frames))):
@@ -149,4 +149,4 @@ class Gallery(ScrollView, Lines, can_focus=True):
         column = offset.x // (self._tile + _GAP)
         row = (self.scroll_offset.y + offset.y) // self._tile_height
         if column < self._across:
-            self.select(row * self._across + column, tell=True)
+            self.select(row * self._across + column, notify=True)

@@ -1,4 +1,4 @@
-"""The last line: what the keys do here."""
+"""The key bar in the last line."""
 
 from rich.text import Text
 from textual import events
@@ -13,7 +13,7 @@ _RANK: dict[str | None, int] = {action.id: k for k, action in enumerate(ACTIONS)
 
 
 class KeyBar(Widget):
-    """The keys of the screen and its focused widget, as many as there is room for; clickable."""
+    """The keys of the screen and its focused widget, as many as fit; clickable."""
 
     DEFAULT_CSS = """
     KeyBar { dock: bottom; height: 1; width: 1fr; background: $panel; padding: 0 1; }
@@ -25,25 +25,25 @@ class KeyBar(Widget):
         self._places: list[tuple[range, str]] = []
 
     def on_mount(self) -> None:
-        self.screen.bindings_updated_signal.subscribe(self, lambda _: self._look())
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self._check())
 
     def on_resize(self) -> None:
         self.refresh()
 
-    def _look(self) -> None:
-        """Drawn again only if it is another line: the signal comes often."""
+    def _check(self) -> None:
+        """Redraw if the line has changed: the signal comes often."""
         if self._line()[0] != self._shown:
             self.refresh()
 
     def _line(self) -> tuple[Text, list[tuple[range, str]]]:
-        """The text, and where in it which key stands."""
+        """Return the text and the position of each key in it."""
         app = host_of(self)
         shown = [
             active.binding
             for active in self.screen.active_bindings.values()
             if active.binding.show and active.enabled
         ]
-        # A key of letters is typed where there is something to type into.
+        # A letter is typed where the focused widget takes text.
         typing = self.screen.focused
         shown = [
             b for b in shown
@@ -51,22 +51,22 @@ class KeyBar(Widget):
             or len(sign(b.key)) > 1
         ]  # fmt: skip
         pointless = getattr(self.screen, "pointless", lambda action: False)
-        # Place after place, from the focused widget outwards; within each as in the table.
+        # The focused widget first, then its parents; in each, the order of the table.
         places_of = list(dict.fromkeys((b.id or "").partition(".")[0] for b in shown))
         shown.sort(
             key=lambda b: (places_of.index((b.id or "").partition(".")[0]), _RANK.get(b.id, 0))
         )
-        once: dict[str, Binding] = {}
+        unique: dict[str, Binding] = {}
         for b in shown:
             if not pointless(b.action):
-                once.setdefault(b.action, b)
-        # The way out and what every screen has come last, and always have room.
+                unique.setdefault(b.action, b)
+        # The keys to leave and those of every screen come last and always fit.
         last = {
             action: b
-            for action, b in once.items()
+            for action, b in unique.items()
             if action in ("back", "leave") or (b.id or "").startswith("app.")
         }
-        others = {action: b for action, b in once.items() if action not in last}
+        others = {action: b for action, b in unique.items() if action not in last}
         reserved = sum(len(sign(b.key)) + len(b.description) + 3 for b in last.values())
         text = Text(no_wrap=True, overflow="crop")
         places: list[tuple[range, str]] = []

@@ -1,4 +1,4 @@
-"""A run's log: its end, followed as it grows."""
+"""The log of a run, followed as it grows."""
 
 import os
 from pathlib import Path
@@ -11,16 +11,15 @@ from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, strip_of
-from dexter_tui.dashboard.host import host_of
 from dexter_tui.formatting import clean
 
 MOST_BYTES = 1_000_000
-_LINE_BYTES = 400  # what a line is thought to have, when only the last few are wanted
+_LINE_BYTES = 400  # assumed length of a line when only the last few are read
 _MAX_LINE = 4_000  # characters; a longer line is cut
 
 
 def tail(path: Path, lines: int | None = None) -> list[str]:
-    """The last ``lines`` of a file, or those of its last megabyte; none if it is not there."""
+    """Return the last ``lines`` of a file, or its last megabyte; none if it does not exist."""
     most = MOST_BYTES if lines is None else lines * _LINE_BYTES
     try:
         with path.open("rb") as file:
@@ -31,12 +30,12 @@ def tail(path: Path, lines: int | None = None) -> list[str]:
         return []
     found = data.decode("utf-8", "replace").splitlines()
     if size > most:
-        found = found[1:]  # the first is a part of one
+        found = found[1:]  # the first line is incomplete
     return [line[:_MAX_LINE] for line in (found[-lines:] if lines is not None else found)]
 
 
 class LogView(ScrollView, Lines, can_focus=True):
-    """Lines of a log; it stays at the end while its end is in sight."""
+    """The lines of a log; follows the end while the end is visible."""
 
     BINDINGS = bindings("log")
 
@@ -47,7 +46,7 @@ class LogView(ScrollView, Lines, can_focus=True):
         self._wrap = False
 
     def show_lines(self, lines: list[str]) -> None:
-        """Other lines than before, most of them the same."""
+        """Show these lines."""
         if lines == self._lines:
             return
         self._lines = lines
@@ -84,21 +83,18 @@ class LogView(ScrollView, Lines, can_focus=True):
         width = self.size.width
         if row >= len(self._rows):
             return Strip.blank(width)
-        palette = host_of(self).palette
-        line = self._rows[row][x : x + width]
-        style = palette.bad if "Error" in line or "refused" in line else ""
-        return strip_of(Text(line, style=style), width)
+        return strip_of(Text(self._rows[row][x : x + width]), width)
 
 
 class Tail(Lines):
-    """The last lines of a log, as many as there is room for."""
+    """The last lines of a log, as many as fit."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._tail: list[str] = []
 
     def show(self, lines: list[str]) -> None:
-        """Other lines than before."""
+        """Show these lines."""
         if lines != self._tail:
             self._tail = lines
             self.refresh()

@@ -1,4 +1,4 @@
-"""One picture, as large as its place allows."""
+"""A picture, as large as its widget."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from dexter_tui.dashboard.cells import Lines, Pictures, columns_for, strip_of
 
 
 class Picture(Lines):
-    """Half blocks of the picture ``sha256``; empty while there is none."""
+    """The picture ``sha256`` in half blocks; empty if there is none."""
 
     sha256: reactive[str | None] = reactive(None, repaint=False)
 
     class Ready(Message):
-        """The picture can be drawn now."""
+        """The picture has been rendered."""
 
     def __init__(self, pictures: Pictures, **options: Any) -> None:
         super().__init__(**options)
@@ -32,19 +32,19 @@ class Picture(Lines):
         made = self._pictures.get(self.sha256, columns_for(width, height), self._announce)
         if made is not None:
             self._shown = made
-        # Until the new one is made the old one stays, which flickers less.
+        # The old picture stays until the new one is rendered, which avoids flicker.
         if y < len(self._shown):
             return self._shown[y].adjust_cell_length(width)
         return Strip.blank(width)
 
     def watch_sha256(self, sha256: str | None) -> None:
-        """Drawn again when it is made: a picture is the largest thing that goes over the line."""
+        """Redraw now only if the picture is rendered already: pictures are the largest updates."""
         width, height = self.size
-        waits = sha256 is not None and self._pictures.mode != "off" and width > 0
-        if waits and sha256 is not None:
+        pending = sha256 is not None and self._pictures.mode != "off" and width > 0
+        if pending and sha256 is not None:
             columns = columns_for(width, height)
-            waits = self._pictures.get(sha256, columns, self._announce) is None
-        if not waits:
+            pending = self._pictures.get(sha256, columns, self._announce) is None
+        if not pending:
             self.refresh()
 
     def _announce(self) -> None:

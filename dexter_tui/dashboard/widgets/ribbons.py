@@ -1,4 +1,4 @@
-"""Words over time: for each slot a line on which every word lasts as long as it was the best."""
+"""The words over the steps: for each position, the best word and the tried word."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from store.reading.browse import StepRow
 
 
 class Ribbons(Lines):
-    """Best and sampled words of each slot on the axis of the charts."""
+    """The best and the tried words of each position, on the axis of the charts."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -26,7 +26,7 @@ class Ribbons(Lines):
         self._colours: dict[str, int] = {}
 
     def show(self, steps: Sequence[StepRow], axis: Axis) -> None:
-        """The steps and the axis that the charts share."""
+        """Show the words of these steps on an axis."""
         if (len(steps), axis) == (len(self._numbers), self._axis):
             return
         self._steps, self._axis = steps, axis
@@ -44,7 +44,7 @@ class Ribbons(Lines):
         app = host_of(self)
         plot, (slot, row) = width - GUTTER, divmod(y, 3)
         if not self._steps or row == 2 or plot < 4:
-            text = "no steps yet" if not self._steps and y == 0 else ""
+            text = "No steps yet." if not self._steps and y == 0 else ""
             return Strip([Segment(f"{text:<{width}}", Style.parse(app.palette.dim))], width)
         name = f"{slot + 1} best" if row == 0 else "  tried"
         label = Segment(f"{name:<{GUTTER}}", Style.parse(app.palette.dim))

@@ -1,4 +1,4 @@
-"""The list of runs: a hundred thousand rows, of which only those in sight are read."""
+"""The list of runs: up to 100,000 rows, of which only the visible ones are read."""
 
 from array import array
 from collections.abc import Iterable, Mapping
@@ -19,26 +19,26 @@ from dexter_tui.formatting import clean, duration, short_spec
 from store.reading.browse import RunRow, StudyRow
 from store.states import State
 
-_MARGIN = 40  # rows read before and behind those in sight
+_MARGIN = 40  # rows read above and below the visible ones
 
 
 class RunList(ScrollView, Lines, can_focus=True):
-    """Runs below their studies, or, in another order, runs alone.
+    """The runs, grouped under their studies unless sorted otherwise.
 
-    `keys` come from `store.reading.browse.Browse.keys`. The message `Wanted` asks for rows that are
+    `keys` come from `store.reading.browse.Browse.keys`. The message `Wanted` requests rows that are
     not loaded yet.
     """
 
     BINDINGS = bindings("list")
 
     class Wanted(Message):
-        """These rows came into sight and are not known."""
+        """The request to load rows that became visible."""
 
     class Moved(Message):
-        """The cursor is on another row."""
+        """The cursor moved to another row."""
 
     class Opened(Message):
-        """A row was double-clicked."""
+        """The user double-clicked a row."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -54,22 +54,22 @@ class RunList(ScrollView, Lines, can_focus=True):
 
     @property
     def selected(self) -> int | None:
-        """The key under the cursor."""
+        """The key at the cursor."""
         return self.keys[self.index] if self.index < len(self.keys) else None
 
     @property
     def row_at_cursor(self) -> RunRow | StudyRow | None:
-        """The run or study under the cursor, if it was read already."""
+        """The run or study at the cursor, if it is loaded."""
         key = self.selected or 0
         return self.rows.get(key) if key > 0 else self.studies.get(-key)
 
-    def in_sight(self) -> list[int]:
-        """The keys in sight, and some around them."""
+    def visible_keys(self) -> list[int]:
+        """Return the visible keys and some around them."""
         top = self.scroll_offset.y
         return around(self.keys, top, top + self.size.height)
 
     def show_keys(self, keys: "array[int]", *, grouped: bool) -> None:
-        """Another list; the cursor stays on its run if that is still there."""
+        """Show a list; the cursor stays on its run if the list has it."""
         before, top, index = self.keys, self.scroll_offset.y, self.index
         self.index = place(self.selected, keys, index)
         same = (grouped, self.index) == (self.grouped, index)
@@ -79,7 +79,7 @@ class RunList(ScrollView, Lines, can_focus=True):
         if not same or self.scroll_offset.y != top:
             self.refresh()
             return
-        for row in range(top, top + self.size.height):  # only what changed goes over the line
+        for row in range(top, top + self.size.height):  # only changed rows are redrawn
             if before[row : row + 1] != keys[row : row + 1]:
                 self._refresh_row(row)
 
@@ -89,7 +89,7 @@ class RunList(ScrollView, Lines, can_focus=True):
         studies: Mapping[int, StudyRow],
         tags: Mapping[str, list[str]],
     ) -> None:
-        """What was read of the rows in sight; only what changed is drawn again."""
+        """Show the data of visible rows; only changed rows are redrawn."""
         if len(self.rows) > 20 * _MARGIN:
             self.rows.clear()
             self.studies.clear()
@@ -97,7 +97,10 @@ class RunList(ScrollView, Lines, can_focus=True):
         for y, key in enumerate(self.keys[top : top + self.size.height]):
             run, study = rows.get(key), studies.get(-key)
             if (
-                (run is not None and run._replace(heartbeat_at=None) != _calm(self.rows.get(key)))
+                (
+                    run is not None
+                    and run._replace(heartbeat_at=None) != _without_heartbeat(self.rows.get(key))
+                )
                 or (study is not None and study != self.studies.get(-key))
                 or (run is not None and tags.get(run.id) != self.tags.get(run.id))
             ):
@@ -110,7 +113,7 @@ class RunList(ScrollView, Lines, can_focus=True):
         self.refresh(Region(0, row - self.scroll_offset.y + 1, self.size.width, 1))
 
     def chosen(self) -> list[int]:
-        """The marked runs, else the one under the cursor, else those of the study under it."""
+        """Return the keys of the marked runs, or the key at the cursor."""
         if self.marked:
             return sorted(self.marked)
         key = self.selected
@@ -144,7 +147,7 @@ class RunList(ScrollView, Lines, can_focus=True):
             yield key
 
     def move(self, index: int) -> None:
-        """Put the cursor on a row."""
+        """Move the cursor to a row."""
         index = max(0, min(index, len(self.keys) - 1))
         if index != self.index:
             self._refresh_row(self.index)
@@ -154,7 +157,7 @@ class RunList(ScrollView, Lines, can_focus=True):
             self.post_message(self.Moved())
 
     def _follow(self) -> None:
-        """Scroll so that the cursor is in sight; the heading takes the first line."""
+        """Scroll to the cursor; the heading takes the first line."""
         top, height = self.scroll_offset.y, max(self.size.height - 1, 1)
         if self.index < top:
             self.scroll_to(y=self.index, animate=False, force=True)
@@ -205,7 +208,7 @@ class RunList(ScrollView, Lines, can_focus=True):
 
     def _heading(self, width: int) -> Text:
         names = "" if self.grouped or width < 90 else f"{'classifier':<16} {'class':<12} "
-        return Text(f"     {'run':<9} {names}seed {'progress, score':<18} {'left':<9}words")
+        return Text(f"     {'run':<9} {names}seed {'progress or score':<18} {'left, CI':<9}words")
 
     def _study(self, key: int, width: int) -> Text:
         palette, signs = self._host.palette, self._host.signs
@@ -223,10 +226,10 @@ class RunList(ScrollView, Lines, can_focus=True):
             if count := study.states.get(state):
                 text.append(f"{signs.states[state]}{count} ", palette.state(state))
         if study.stage is not None:
-            told = f" report: {study.stage.name} {study.stage.done}/{study.stage.total} "
-            text.append(told, palette.active)
+            stage = study.stage
+            text.append(f" report: {stage.name} {stage.done}/{stage.total} ", palette.active)
         elif study.claims:
-            text.append(f" {study.confirmed} of {study.claims} claims ", palette.good)
+            text.append(f" {study.confirmed} of {study.claims} claims confirmed ", palette.good)
         if len(text) < width - 12:
             template = clean(template_text(study.settings))
             text.append(f" {fit(template, width - len(text) - 2, signs.ellipsis)}", palette.dim)
@@ -250,18 +253,18 @@ class RunList(ScrollView, Lines, can_focus=True):
         text.append(f"{run.seed:>4} ", palette.dim)
         self._progress(text, run)
         if run.error and run.state is not State.QUEUED:
-            told, style = clean(run.error), palette.bad
+            shown, style = clean(run.error), palette.bad
         else:
-            told, style = ", ".join(map(clean, run.words)), ""
+            shown, style = ", ".join(map(clean, run.words)), ""
         tags = " ".join(f"#{tag}" for tag in self.tags.get(run.id, ()))
         room = width - len(text) - (len(tags) + 1 if tags else 0)
-        text.append(fit(told, max(room, 0), signs.ellipsis), style)
+        text.append(fit(shown, max(room, 0), signs.ellipsis), style)
         if tags:
             text.append(f" {clean(tags)}", palette.primary)
         return text
 
     def _progress(self, text: Text, run: RunRow) -> None:
-        """27 cells: how far it is, or what came of it."""
+        """Append the progress or the score of a run, in 28 cells."""
         palette, signs = self._host.palette, self._host.signs
         steps = f"{run.steps_done}/{run.steps_total}" if run.steps_total else ""
         left = ""
@@ -292,7 +295,7 @@ class RunList(ScrollView, Lines, can_focus=True):
 
 
 def place(selected: int | None, keys: "array[int]", index: int) -> int:
-    """Where the cursor goes in another list: to its run if that is there, or it stays."""
+    """Return the index of the selected run in another list, or the old index."""
     try:
         return keys.index(selected or 0)
     except ValueError:
@@ -300,17 +303,17 @@ def place(selected: int | None, keys: "array[int]", index: int) -> int:
 
 
 def around(keys: "array[int]", first: int, end: int, *, margin: int = 0) -> list[int]:
-    """The keys of these rows, and some before and behind them."""
+    """Return the keys of these rows and some around them."""
     margin += _MARGIN
     return list(keys[max(first - margin, 0) : end + margin])
 
 
-def _calm(run: RunRow | None) -> RunRow | None:
-    """A run without what changes and is not shown."""
+def _without_heartbeat(run: RunRow | None) -> RunRow | None:
+    """Return a run without its heartbeat, which changes often and is not shown."""
     return None if run is None else run._replace(heartbeat_at=None)
 
 
 def template_text(settings: Mapping[str, Any]) -> str:
-    """The template of a run or study, written out."""
+    """Return the template of a run or study as text."""
     name = str(settings.get("template", ""))
     return TEMPLATES.get(name, name)

@@ -1,4 +1,4 @@
-"""Runs and studies in a few lines of text."""
+"""Summaries of runs and studies in a few lines of text."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from rich.text import Text
 from dexter_tui.dashboard.cells import bar, fit, sparkline
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.run_list import template_text
-from dexter_tui.formatting import clean, duration, short_spec, size
+from dexter_tui.formatting import clean, duration, short_spec
 from store.reading.browse import ClaimRow, FrameRow, RunRow, StageRow, StepRow, StudyRow
 from store.states import State
 
@@ -21,9 +21,9 @@ def run_facts(
     palette: Palette,
     signs: Signs,
     *,
-    airy: bool = True,
+    spaced: bool = True,
 ) -> Text:
-    """What a run asks, how far it is, how its losses go and which words it has."""
+    """Summarise a run: target, progress, trends of its losses, and words."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
     text.append(clean(run.class_name), f"bold {palette.accent}")
@@ -31,18 +31,18 @@ def run_facts(
     text.append_text(fitted(state_parts(run, palette, signs), width)).append("\n")
     if run.error and run.state in (State.FAILED, State.LOST, State.CANCELLED):
         text.append(f"{clean(run.error)}\n", palette.bad)
-    text.append("\n" if airy else "")
+    text.append("\n" if spaced else "")
     for name, values, shown in trends(steps):
         text.append(f"{name:<9}", palette.dim).append(f"{shown:>6} ")
         line = sparkline(values, max(min(width - 17, 60), 8), signs.levels)
         text.append(f"{line}\n", palette.primary)
-    text.append("\n" if airy else "")
+    text.append("\n" if spaced else "")
     text.append_text(words_table(run, steps[-1] if steps else None, width, palette))
     return text
 
 
 def state_parts(run: RunRow, palette: Palette, signs: Signs) -> list[tuple[int, Text]]:
-    """State, steps and time left, or the score; each with how much it matters."""
+    """Return state, steps, time left and score of a run, each with its importance."""
     style = palette.state(run.state)
     parts = [(9, Text(f"{signs.states[run.state]} {run.state.value}", style))]
     if run.state is State.SUCCEEDED:
@@ -67,7 +67,7 @@ def state_parts(run: RunRow, palette: Palette, signs: Signs) -> list[tuple[int, 
 
 
 def fitted(parts: Sequence[tuple[int, Text]], width: int) -> Text:
-    """The parts in a line; where there is no room for all, those that matter least are left out."""
+    """Join the parts in a line; omit the least important ones until the line fits."""
     kept = list(parts)
     while len(kept) > 1 and sum(len(part) + 2 for _, part in kept) - 2 > width:
         kept.remove(min(kept, key=lambda one: one[0]))
@@ -77,7 +77,7 @@ def fitted(parts: Sequence[tuple[int, Text]], width: int) -> Text:
 
 
 def trends(steps: Sequence[StepRow]) -> list[tuple[str, list[float | None], str]]:
-    """Loss, probability and entropy over the steps, each with its last value."""
+    """Return loss, probability and entropy over the steps, each with its last value."""
     if not steps:
         return []
     rows: list[tuple[str, list[float | None], str]] = []
@@ -93,18 +93,21 @@ def trends(steps: Sequence[StepRow]) -> list[tuple[str, list[float | None], str]
 
 
 def words_table(run: RunRow, step: StepRow | None, width: int, palette: Palette) -> Text:
-    """For each slot the best word, the one sampled last and the pseudo-target."""
+    """Return a table of words: best so far, last tried and current target of each position."""
     text = Text(no_wrap=True, overflow="ellipsis")
     best = run.words or (step.best_words if step else [])
     now = step.words if step else []
     targets = step.pseudo_targets if step else []
     slots = max(len(best), len(now))
     if not slots:
-        return text.append("no words yet", palette.dim)
-    column = max((width - 6) // 3, 8)
-    text.append(f"{'slot':<6}{'best':<{column}}{'sampled':<{column}}pseudo-target\n", palette.dim)
+        return text.append("No words yet.", palette.dim)
+    wide = width >= 54
+    position, target = ("position", "current target") if wide else ("#", "target")
+    column = max((width - len(position) - 2) // 3, 8)
+    heading = f"{position}  {'best so far':<{column}}{'tried':<{column}}{target}"
+    text.append(f"{fit(heading, width)}\n", palette.dim)
     for slot in range(slots):
-        text.append(f"{slot + 1:<6}", palette.dim)
+        text.append(f"{slot + 1:<{len(position) + 2}}", palette.dim)
         text.append(f"{_cell(best, slot, column)}", f"bold {palette.accent}")
         text.append(f"{_cell(now, slot, column)}")
         text.append(f"{_cell(targets, slot, column)}\n", palette.dim)
@@ -125,7 +128,7 @@ def study_facts(
     palette: Palette,
     signs: Signs,
 ) -> Text:
-    """What a study asks, what was confirmed, and what each of its runs says."""
+    """Summarise a study: target, states of its runs, claims, and words by number of seeds."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{short_spec(study.classifier)} {signs.arrow} ", palette.dim)
     text.append(clean(study.class_name), f"bold {palette.accent}")
@@ -145,36 +148,36 @@ def study_facts(
 
 
 def _findings(text: Text, study: StudyRow, claims: Sequence[ClaimRow], palette: Palette) -> None:
-    """A line on what was tested."""
+    """Append a line on the claims or the running report."""
     if study.stage is not None:
         text.append(
-            f"report: {study.stage.name} {stage_progress(study.stage, {})}\n", palette.active
+            f"Report: {study.stage.name} {stage_progress(study.stage, {})}\n", palette.active
         )
     elif claims:
-        held = [claim for claim in claims if claim.verdict == "confirmed"]
-        text.append(f"{len(held)} of {len(claims)} claims confirmed", palette.dim)
-        for claim in sorted(held, key=lambda claim: -abs(claim.effect)):
+        confirmed = [claim for claim in claims if claim.verdict == "confirmed"]
+        text.append(f"{len(confirmed)} of {len(claims)} claims confirmed", palette.dim)
+        for claim in sorted(confirmed, key=lambda claim: -abs(claim.effect)):
             text.append(f"  {clean(claim.concept)} ", f"bold {palette.good}")
             text.append(f"{claim.effect:+.2f}")
         text.append("\n")
     elif study.states.get(State.SUCCEEDED):
-        text.append("no report yet: w in the study\n", palette.dim)
+        text.append("No report yet: open the study, press w\n", palette.dim)
 
 
-# What the parts of a report do, in the words of someone who waits for it.
+# Descriptions of the stages of a report.
 _STAGES = {
-    "captions": "say what is on the pictures",
-    "claims": "test what words and captions suggest, on pairs of pictures",
-    "attribution": "find which words carry it",
-    "scores": "try words and captions as prompts",
-    "report": "write it up",
+    "captions": "describe the pictures",
+    "claims": "test concepts from words and captions on picture pairs",
+    "attribution": "find the words that drive the result",
+    "scores": "score words and captions as prompts",
+    "report": "write the report",
 }
 
 
 def stages_text(
     stages: Sequence[StageRow], left: Mapping[str, float], palette: Palette, signs: Signs
 ) -> Text:
-    """How far a report is; ``left`` holds the seconds to the end of parts, where known."""
+    """Return the progress of a report; ``left`` holds the seconds left of stages, where known."""
     text = Text()
     for stage in stages:
         state, style = {
@@ -196,13 +199,13 @@ def stages_text(
 
 
 def stage_progress(stage: StageRow, left: Mapping[str, float]) -> str:
-    """ "640/1800, 0:25 left"."""
-    told = f"{stage.done}/{stage.total}" if stage.total else "begins"
-    return f"{told}, {duration(left[stage.name])} left" if stage.name in left else told
+    """Return the progress of a stage, such as "640/1800, 0:25 left"."""
+    count = f"{stage.done}/{stage.total}" if stage.total else "starting"
+    return f"{count}, {duration(left[stage.name])} left" if stage.name in left else count
 
 
 def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
-    """The words of the runs by how many seeds found them."""
+    """Count the seeds that found each word, most frequent first."""
     counts: dict[str, int] = {}
     for run in runs:
         for word in dict.fromkeys(run.words):
@@ -211,7 +214,7 @@ def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
 
 
 def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> Text:
-    """Where a picture comes from and what the classifier takes it for."""
+    """Describe a picture: its source, its prompt and the prediction."""
     text = Text()
     text.append("preview" if frame.kind == "preview" else "frame", palette.dim)
     if frame.kind == "preview":
@@ -223,14 +226,14 @@ def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> T
         if 0 <= frame.predicted_class < len(labels)
         else str(frame.predicted_class)
     )
-    text.append("taken for ", palette.dim)
+    text.append("classified as ", palette.dim)
     text.append(clean(predicted), palette.good if frame.hit else palette.warn)
     text.append(f"\np(class) {frame.target_probability:.2f}", palette.dim)
     return text
 
 
 def local_time(stored: str | None) -> str:
-    """A time of the store, as this machine's clock shows it."""
+    """Convert a time of the store to local time."""
     if stored is None:
         return ""
     return f"{datetime.fromisoformat(stored).astimezone():%Y-%m-%d %H:%M:%S}"
@@ -239,7 +242,7 @@ def local_time(stored: str | None) -> str:
 def settings_text(
     config: dict[str, Any], preset: dict[str, Any], palette: Palette, facts: dict[str, str]
 ) -> Text:
-    """All settings, those that differ from the preset marked."""
+    """List all settings, with a mark at those that differ from the preset."""
     text = Text()
     for name, value in facts.items():
         if value:
@@ -259,10 +262,3 @@ def settings_text(
 
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-__all__ = [
-    "fitted", "frame_caption", "local_time", "run_facts", "settings_text", "size",
-    "stage_progress", "stages_text", "state_parts", "study_facts",
-    "trends", "word_counts", "words_table",
-]  # fmt: skip

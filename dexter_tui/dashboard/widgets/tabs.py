@@ -1,4 +1,4 @@
-"""A bar of tabs and a page of text."""
+"""A tab bar and a page of text."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from dexter_tui.dashboard.host import host_of
 
 
 class TextPage(VerticalScroll, can_focus=True):
-    """Text that may be longer than the screen."""
+    """A scrollable text."""
 
     def __init__(self, *, id: str, text_id: str) -> None:
         super().__init__(Static(id=text_id), id=id, classes="panel page")
 
     def put(self, text: Text) -> None:
-        """Show this; only what changed is drawn."""
+        """Show a text, unless it is the same."""
         body = self.query_one(Static)
         if getattr(body, "dexter_shown", None) != (text, text.spans):
             body.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
@@ -27,7 +27,7 @@ class TextPage(VerticalScroll, can_focus=True):
 
 
 class TabBar(Widget):
-    """The pages by number, the one in sight marked, and a word at the right end."""
+    """The numbered titles of the pages, and a text at the right end."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -35,7 +35,7 @@ class TabBar(Widget):
         self._places: list[range] = []
 
     def show(self, titles: list[str], page: int, right: Text) -> None:
-        """Other words than before."""
+        """Show these titles and this text."""
         shown = (titles, page, right, list(right.spans))
         if shown != self._shown:
             self._shown = shown

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dexter.classifiers import (
+    ClassifierOptions,
     class_index,
     describe_classifier,
     list_classifiers,
@@ -78,7 +79,7 @@ class TestOutput:
 
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
     def test_half_precision_gives_float32_near_the_truth(self, dtype):
-        half = load_classifier(hf_spec(), dtype=dtype)(images())
+        half = load_classifier(hf_spec(), ClassifierOptions(dtype=dtype))(images())
         precise = load_classifier(hf_spec())(images())
         assert half.logits.dtype == half.features.dtype == torch.float32
         assert torch.allclose(half.logits, precise.logits, atol=0.05)
@@ -213,7 +214,7 @@ class TestLab:
             "lab:birds-balanced",
             "lab:birds-biased",
         ]
-        classifier = load_classifier("lab:birds-biased", root=root)
+        classifier = load_classifier("lab:birds-biased", ClassifierOptions(root=root))
         assert classifier.spec == "lab:birds-biased"
         assert torch.equal(classifier(images()).logits, load_classifier(hf_spec())(images()).logits)
 
@@ -230,11 +231,11 @@ class TestLab:
 
     def test_nearest_names_are_offered(self, root):
         with pytest.raises(InputError, match="nearest: lab:birds-biased"):
-            load_classifier("lab:bird-biased", root=root)
+            load_classifier("lab:bird-biased", ClassifierOptions(root=root))
 
     def test_paths_cannot_leave_the_lab(self, root):
         with pytest.raises(InputError, match="no classifier"):
-            load_classifier("lab:../classifiers/birds-biased", root=root)
+            load_classifier("lab:../classifiers/birds-biased", ClassifierOptions(root=root))
 
 
 class TestLabels:
@@ -242,8 +243,16 @@ class TestLabels:
         file = tmp_path / "labels.txt"
         file.write_text("one\n two \n\nthree\n")
         for spec in (hf_spec(), tiny.python_classifier()):
-            assert load_classifier(spec, labels=file).labels == ["one", "two", "three"]
-        assert describe_classifier(hf_spec(), labels=str(file)).labels == ["one", "two", "three"]
+            assert load_classifier(spec, ClassifierOptions(labels=file)).labels == [
+                "one",
+                "two",
+                "three",
+            ]
+        assert describe_classifier(hf_spec(), ClassifierOptions(labels=str(file))).labels == [
+            "one",
+            "two",
+            "three",
+        ]
 
     @pytest.mark.parametrize("content", [b"", b"one\ntwo\n", b"\xff\xfe", None])
     def test_files_that_do_not_fit_are_refused(self, tmp_path, content):
@@ -251,7 +260,7 @@ class TestLabels:
         if content is not None:
             file.write_bytes(content)
         with pytest.raises(InputError, match="labels"):
-            load_classifier(hf_spec(), labels=file)
+            load_classifier(hf_spec(), ClassifierOptions(labels=file))
 
     def test_classes_without_names_are_numbered(self, tmp_path):
         spec = write_python(
@@ -273,14 +282,15 @@ class TestLabels:
         ("name", "message"),
         [
             ("waterbrid", "nearest: 'waterbird'"),
-            ("6", "out of range: there are 4, 0 to 3"),
+            ("6", "6 is out of range: must be 0 to 3"),
             ("-1", "out of range"),
-            ("crane", r"could be 2 \(crane\), 3 \(Crane\): give the index"),
+            ("crane", r"fits several classes: 2 \(crane\), 3 \(Crane\); pass the index"),
         ],
     )
     def test_other_names_are_refused(self, name, message):
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=message) as refused:
             class_index(["waterbird", "landbird", "crane", "Crane"], name)
+        assert (refused.value.field, refused.value.value) == ("class_name", name)
 
 
 class TestPython:
@@ -327,25 +337,25 @@ make = Net
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("def maker(): pass", "no function 'make'; nearest: maker"),
+            ("def maker(): pass", "no function 'make'; .*nearest: maker"),
             ("make = 3", "no function 'make'"),
             ("import nothing_like_this", "raises ModuleNotFoundError"),
             ("def make(:", "raises SyntaxError"),
             ("def make(): raise OSError('no weights here')", "OSError: no weights here"),
             ("def make(one): pass", "raises TypeError"),
-            ("def make(): return 3", "gave a int, not a torch.nn.Module"),
-            ("def make(): return nn.Identity()", r"must give logits \(1, number of classes\)"),
+            ("def make(): return 3", "returns a int, not a torch.nn.Module"),
+            ("def make(): return nn.Identity()", r"must be logits \(1, number of classes\)"),
             ("def make(): return nn.Sequential(nn.Flatten(), nn.Linear(3, 2))", "RuntimeError"),
             (
                 "def make(): return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), "
                 "nn.Linear(3, 1))",
                 "single logit",
             ),
-            ("class make(nn.Module):\n    def forward(self, x): return 'cat'", "gives a str"),
-            ("class make(nn.Module):\n    image_size = 'big'", "image_size is 'big'"),
-            ("class make(nn.Module):\n    mean = 0.5", "mean should be three numbers"),
-            ("class make(nn.Module):\n    std = (1, 1)", "std should be three numbers"),
-            ("class make(nn.Module):\n    labels = 'cat'", "labels should be a list"),
+            ("class make(nn.Module):\n    def forward(self, x): return 'cat'", "returns a str"),
+            ("class make(nn.Module):\n    image_size = 'big'", "image_size 'big'"),
+            ("class make(nn.Module):\n    mean = 0.5", "mean 0.5: must be 3 numbers"),
+            ("class make(nn.Module):\n    std = (1, 1)", "2 numbers in std: must be 3"),
+            ("class make(nn.Module):\n    labels = 'cat'", "labels 'cat': must be a list"),
             ("class make(nn.Module):\n    feature_module = 'body'", "no module 'body'"),
         ],
     )
@@ -354,6 +364,7 @@ make = Net
         with pytest.raises(InputError, match=message) as refused:
             load_classifier(write_python(tmp_path, text))
         assert "\n" not in str(refused.value)
+        assert refused.value.field == "classifier"
         assert sys.path == path
 
     def test_labels_must_be_as_many_as_logits(self, tmp_path):
@@ -370,8 +381,8 @@ class TestRefusals:
             ("birds", "python:PATH.py:FACTORY"),
             ("keras:birds", "hf:FOLDER_OR_ID"),
             ("lab:", "lab:NAME"),
-            ("hf:/no/such/folder", "is not there"),
-            ("hf:nobody/nothing", "cannot be had from the Hugging Face hub"),
+            ("hf:/no/such/folder", "does not exist"),
+            ("hf:nobody/nothing", "cannot be downloaded from the Hugging Face hub"),
             ("python:/no/such/file.py:make", "no Python file"),
             ("python:file.py", "python:PATH.py:FACTORY"),
         ],
@@ -381,22 +392,23 @@ class TestRefusals:
             with pytest.raises(InputError, match=message) as refused:
                 ask(spec)
             assert "\n" not in str(refused.value)
+            assert refused.value.field == "classifier"
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("config.json", None, "holds no config.json"),
-            ("config.json", b"{", "cannot be read"),
+            ("config.json", None, "has no config.json"),
+            ("config.json", b"{", "cannot read"),
             ("config.json", b"[]", "not a JSON object"),
             ("config.json", b"{}", "id2label"),
-            ("preprocessor_config.json", None, "holds no preprocessor_config.json"),
+            ("preprocessor_config.json", None, "has no preprocessor_config.json"),
             ("preprocessor_config.json", b'{"size": "big"}', "not the size of a square"),
             ("preprocessor_config.json", b'{"size": {"height": 3, "width": 4}}', "square"),
-            ("preprocessor_config.json", b'{"size": 32}', "image_mean should be three"),
+            ("preprocessor_config.json", b'{"size": 32}', "image_mean is None: must be 3"),
             ("preprocessor_config.json", b'{"include_top": true}', "include_top"),
-            ("model.safetensors", None, "cannot be loaded"),
-            ("model.safetensors", b"", "cannot be read"),
-            ("model.safetensors", b"garbage" * 99, "cannot be read"),
+            ("model.safetensors", None, "cannot load"),
+            ("model.safetensors", b"", "cannot read"),
+            ("model.safetensors", b"garbage" * 99, "cannot read"),
         ],
     )
     def test_of_folders_that_lack_a_part(self, folder, name, content, message, capfd):
@@ -412,7 +424,7 @@ class TestRefusals:
     def test_of_weights_that_are_cut_off(self, folder):
         file = folder / "model.safetensors"
         file.write_bytes(file.read_bytes()[:-100])
-        with pytest.raises(InputError, match="cannot be loaded"):
+        with pytest.raises(InputError, match="cannot load"):
             load_classifier(f"hf:{folder}")
 
     @pytest.mark.parametrize("spoil", [lambda weight: None, lambda weight: weight[:, :3].clone()])
@@ -429,7 +441,7 @@ class TestRefusals:
     def test_of_a_model_that_is_no_image_classifier(self, folder):
         shutil.copy(tiny.masked_lm_folder() / "config.json", folder)
         change_json(folder / "config.json", id2label={0: "a", 1: "b", 2: "c"})
-        with pytest.raises(InputError, match="cannot be loaded"):
+        with pytest.raises(InputError, match="cannot load"):
             load_classifier(f"hf:{folder}")
 
 
@@ -472,12 +484,12 @@ class TestPickles:
         torch.save(weights, pickled / "pytorch_model.bin")
         with pytest.raises(InputError, match="--trust-pickle"):
             load_classifier(f"hf:{pickled}")
-        trusted = load_classifier(f"hf:{pickled}", trust_pickle=True)
+        trusted = load_classifier(f"hf:{pickled}", ClassifierOptions(trust_pickle=True))
         assert torch.equal(trusted(images()).logits, load_classifier(hf_spec())(images()).logits)
 
     @pytest.mark.parametrize("trust", [False, True])
     def test_of_garbage_are_refused(self, pickled, trust):
         (pickled / "pytorch_model.bin").write_bytes(b"garbage" * 99)
         with pytest.raises(InputError) as refused:
-            load_classifier(f"hf:{pickled}", trust_pickle=trust)
+            load_classifier(f"hf:{pickled}", ClassifierOptions(trust_pickle=trust))
         assert "\n" not in str(refused.value)

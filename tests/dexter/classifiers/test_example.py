@@ -10,9 +10,10 @@ import tiny
 import torch
 from PIL import Image, ImageDraw
 
-from dexter.classifiers import class_index, load_classifier
+from dexter.classifiers import ClassifierOptions, class_index, load_classifier
 from dexter.config import RunConfig
 from dexter.generation.generator import load_generator
+from dexter.generation.options import GeneratorOptions
 from dexter.search.optimize import optimize
 from dexter.search.prompt import load_masked_lm
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def network():
-    return load_classifier(f"python:{EXAMPLE}:lite0", labels="imagenet")
+    return load_classifier(f"python:{EXAMPLE}:lite0", ClassifierOptions(labels="imagenet"))
 
 
 def clock():
@@ -74,7 +75,8 @@ def test_its_classes_go_through_a_search(network, name):
         config,
         classifier=network,
         generator=load_generator(
-            str(tiny.generator_folder()), scheduler="LCM", diffusion_steps=1, image_size=64
+            str(tiny.generator_folder()),
+            GeneratorOptions(scheduler="LCM", diffusion_steps=1, image_size=64),
         ),
         masked_lm=load_masked_lm(str(tiny.masked_lm_folder())),
     )

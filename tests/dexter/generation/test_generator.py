@@ -12,6 +12,7 @@ import torch
 
 from dexter.errors import InputError
 from dexter.generation.generator import SCHEDULERS, load_generator, to_uint8
+from dexter.generation.options import GeneratorOptions
 
 # Several schedulers hand torch tensors to numpy in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
@@ -21,7 +22,9 @@ TEXTS = ["a picture of a bird", "a picture of a lighthouse with sea and snow", "
 
 def load(**options):
     options = {"scheduler": "LCM", **options}
-    return load_generator(str(options.pop("folder", tiny.generator_folder())), **options)
+    return load_generator(
+        str(options.pop("folder", tiny.generator_folder())), GeneratorOptions(**options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -359,9 +362,9 @@ class TestRefusals:
             ({"folder": "/no/such/folder"}, "/no/such/folder"),
             ({"folder": "not a hub id"}, "not a hub id"),
             ({"scheduler": "Eulr"}, "did you mean Euler?"),
-            ({"scheduler": "DPMSolverSDE"}, "choose of LCM"),
+            ({"scheduler": "DPMSolverSDE"}, "choose from LCM"),
             ({"diffusion_steps": 0}, "at least 1"),
-            ({"diffusion_steps": 51}, "51 diffusion steps"),  # LCM: 50 in its grid
+            ({"diffusion_steps": 51}, "51 is refused by LCMScheduler"),  # LCM: 50 in its grid
             ({"image_size": 60}, "multiple of 8"),
             ({"image_size": 0}, "multiple of 8"),
             ({"dtype": "int8"}, "int8"),
@@ -373,14 +376,17 @@ class TestRefusals:
             load(**options)
         assert message in str(refused.value)
         assert "\n" not in str(refused.value)
+        [(name, value)] = options.items()
+        assert refused.value.field == {"folder": "generator"}.get(name, name)
+        assert refused.value.value == value
 
     def test_of_folders_that_are_no_such_pipeline(self, tmp_path):
-        with pytest.raises(InputError, match="cannot be loaded"):
+        with pytest.raises(InputError, match="cannot load"):
             load(folder=tiny.masked_lm_folder())
         folder = shutil.copytree(tiny.generator_folder(), tmp_path / "broken")
         weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
-        with pytest.raises(InputError, match="cannot be loaded"):
+        with pytest.raises(InputError, match="cannot load"):
             load(folder=folder)
 
     def test_of_loras_that_do_not_fit(self, tmp_path):
@@ -393,7 +399,7 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"not a \.safetensors file"):
             load(lora=str(tmp_path / "lora.bin"))
         (tmp_path / "garbage.safetensors").write_bytes(b"garbage" * 9)
-        with pytest.raises(InputError, match="cannot be used"):
+        with pytest.raises(InputError, match="cannot use"):
             load(lora=str(tmp_path / "garbage.safetensors"))
         name = "unet.mid_block.nothing.to_q.lora_{}.weight"
         weights = {name.format("A"): torch.zeros(2, 16), name.format("B"): torch.zeros(16, 2)}

@@ -14,6 +14,7 @@ from dexter.config import RunConfig
 from dexter.generation.bank import MemoryBank, Request
 from dexter.generation.drawing_process import Helper, helps
 from dexter.generation.generator import Generator, load_generator
+from dexter.generation.options import GeneratorOptions
 from dexter.generation.pictures import Pictures
 from dexter_tui.analysis.store_bank import StoreBank, StoreCache
 from store import Store
@@ -92,7 +93,7 @@ def config() -> RunConfig:
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    return load_generator(str(tiny.generator_folder()), diffusion_steps=1)
+    return load_generator(str(tiny.generator_folder()), GeneratorOptions(diffusion_steps=1))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import torch
 from dexter.classifiers import load_classifier
 from dexter.errors import InputError
 from dexter.generation.generator import load_generator, to_uint8
+from dexter.generation.options import GeneratorOptions
 from dexter.search.score import draw_frames
 
 TEXTS = ["a picture of a bird", "a picture of a lighthouse with sea and snow"]
@@ -16,7 +17,9 @@ TEXTS = ["a picture of a bird", "a picture of a lighthouse with sea and snow"]
 
 @pytest.fixture(scope="module")
 def xl():
-    return load_generator(str(tiny.xl_generator_folder()), scheduler="LCM", diffusion_steps=2)
+    return load_generator(
+        str(tiny.xl_generator_folder()), GeneratorOptions(scheduler="LCM", diffusion_steps=2)
+    )
 
 
 def words(generator, texts):
@@ -57,7 +60,8 @@ class TestTwoTextEncoders:
 
     def test_half_precision_decodes_in_full(self):
         generator = load_generator(
-            str(tiny.xl_generator_folder()), scheduler="LCM", diffusion_steps=1, dtype="float16"
+            str(tiny.xl_generator_folder()),
+            GeneratorOptions(scheduler="LCM", diffusion_steps=1, dtype="float16"),
         )
         unet, vae = generator.networks[:2]
         assert (unet.dtype, vae.dtype) == (torch.float16, torch.float32)
@@ -69,9 +73,9 @@ class TestSmallDecoder:
     def generator(self):
         return load_generator(
             str(tiny.generator_folder()),
-            scheduler="LCM",
-            diffusion_steps=1,
-            decoder=str(tiny.decoder_folder()),
+            GeneratorOptions(
+                scheduler="LCM", diffusion_steps=1, decoder=str(tiny.decoder_folder())
+            ),
         )
 
     def test_is_used_where_wanted_and_nowhere_else(self, generator):
@@ -91,8 +95,11 @@ class TestSmallDecoder:
         assert embeddings.grad.abs().max() > 0
 
     def test_of_another_kind_is_refused(self):
-        with pytest.raises(InputError, match=r"decoder .* cannot be loaded"):
-            load_generator(str(tiny.generator_folder()), decoder=str(tiny.classifier_folder()))
+        with pytest.raises(InputError, match=r"decoder: cannot load"):
+            load_generator(
+                str(tiny.generator_folder()),
+                GeneratorOptions(decoder=str(tiny.classifier_folder())),
+            )
 
 
 class TestSafetyChecker:
@@ -102,9 +109,7 @@ class TestSafetyChecker:
     def generator(self):
         return load_generator(
             str(tiny.checked_generator_folder()),
-            scheduler="LCM",
-            diffusion_steps=1,
-            safety_checker=True,
+            GeneratorOptions(scheduler="LCM", diffusion_steps=1, safety_checker=True),
         )
 
     def test_sees_pictures_as_they_are(self, generator):
@@ -132,7 +137,8 @@ class TestSafetyChecker:
 
     def test_is_left_out_unless_wanted(self):
         generator = load_generator(
-            str(tiny.checked_generator_folder()), scheduler="LCM", diffusion_steps=1
+            str(tiny.checked_generator_folder()),
+            GeneratorOptions(scheduler="LCM", diffusion_steps=1),
         )
         black = to_uint8(torch.zeros(1, 3, 64, 64))
         assert generator.unsafe(black) == [False]

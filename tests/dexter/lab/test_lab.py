@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from dexter import RunConfig, load_generator, model_folders
+from dexter.generation.options import GeneratorOptions
 from dexter.lab import classifiers, export, models, parallel, scenes, shipped, train, world
 
 LAB = model_folders.find("lab")
@@ -102,7 +103,7 @@ def test_the_generator_draws_in_its_own_number_of_steps_whoever_loads_it():
     config = RunConfig.from_preset("default", classifier="lab:birds-biased", class_name="waterbird")
     assert config.generator == "lab"
     assert load_generator("lab").diffusion_steps == config.diffusion_steps == 2
-    assert load_generator("lab", diffusion_steps=4).diffusion_steps == 4
+    assert load_generator("lab", GeneratorOptions(diffusion_steps=4)).diffusion_steps == 4
 
 
 @pytest.mark.parametrize("workers", [1, 2])

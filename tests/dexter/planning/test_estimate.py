@@ -98,8 +98,9 @@ def test_shapes_are_read_from_a_folder():
 
 
 def test_a_folder_without_models_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match=r"generator: .* cannot be read"):
+    with pytest.raises(InputError, match=r"generator: cannot read .*config\.json") as refused:
         estimate(make(generator=str(tmp_path)))
+    assert (refused.value.field, refused.value.value) == ("generator", str(tmp_path))
 
 
 def test_no_torch_is_loaded():

@@ -32,11 +32,15 @@ def change_a_weight(folder):
 def test_changed_weights_are_another_study(tmp_path):
     folder = copy_generator(tmp_path)
     info = ClassifierInfo("lab:any", ["a", "b"], 32, "0" * 64)
+
+    def add(store, config):
+        return submit.add(store, [submit.Checked(config, info, 0)])
+
     with Store.open(tmp_path / "home") as store:
-        [first] = submit.enqueue(store, [make_config(folder)], info, 0)
-        [again] = submit.enqueue(store, [make_config(folder, seed=1)], info, 0)
+        [first] = add(store, make_config(folder))
+        [again] = add(store, make_config(folder, seed=1))
         change_a_weight(folder)
-        [other] = submit.enqueue(store, [make_config(folder, seed=2)], info, 0)
+        [other] = add(store, make_config(folder, seed=2))
         studies = [store.run(run).study_id for run in (first, again, other)]
         assert studies[0] == studies[1] != studies[2]
         settings = store.study(studies[2]).settings

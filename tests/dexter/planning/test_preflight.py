@@ -1,4 +1,4 @@
-"""What is missing is told before anything is queued: files, sizes, licence, token, disk."""
+"""Missing files are reported before a run is queued: sizes, licence, token, disk."""
 
 import json
 import shutil
@@ -45,17 +45,20 @@ def test_a_folder_names_all_that_it_lacks(tmp_path):
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     (folder / "scheduler" / "scheduler_config.json").unlink()
     expected = r"lacks unet/diffusion_pytorch_model.safetensors, scheduler/scheduler_config.json"
-    with pytest.raises(InputError, match=expected):
+    with pytest.raises(InputError, match=expected) as refused:
         check_models(make_config(generator=str(folder)))
+    assert refused.value.field == "generator"
+    assert refused.value.remedy == "put them there"
 
 
 def test_offline_it_says_which_files_to_bring():
     with pytest.raises(InputError) as refused:
         check_models(make_config(generator="sd14-lcm"))
-    told = str(refused.value)
-    assert "\n" not in told
-    assert f"hf download {SD14} --local-dir FOLDER" in told and "--generator FOLDER" in told
-    assert "unet/diffusion_pytorch_model.safetensors (3.4 GB)" in told and "RAIL" in told
+    assert (refused.value.field, refused.value.value) == ("generator", SD14)
+    assert "\n" not in str(refused.value)
+    remedy = refused.value.remedy
+    assert f"hf download {SD14} --local-dir FOLDER" in remedy and "--generator FOLDER" in remedy
+    assert "unet/diffusion_pytorch_model.safetensors (3.4 GB)" in remedy and "RAIL" in remedy
 
 
 def test_what_is_neither_file_nor_hub_id_is_refused():
@@ -145,5 +148,5 @@ def test_online_it_asks_the_hub(tmp_path):
         "unet/diffusion_pytorch_model.safetensors",
     }
     assert "gated" in gated and "HF_TOKEN" in gated
-    assert "have to be downloaded" in huge and "are free" in huge
+    assert "must be downloaded" in huge and "are free" in huge
     assert "no such repository" in none

@@ -4,8 +4,9 @@ import pytest
 import tiny
 import torch
 
-from dexter.classifiers import load_classifier
+from dexter.classifiers import ClassifierOptions, load_classifier
 from dexter.generation.generator import load_generator
+from dexter.generation.options import GeneratorOptions
 
 TEXTS = ["a picture of a bird", "a seagull"]
 SEEDS = [3, 4]  # the noise is held by the seeds
@@ -32,9 +33,12 @@ def words_of(generator):
     [("LCM", 1.0, "none"), ("LCM", 1.0, "all"), ("DDIM", 2.0, "none"), ("PNDM", 1.0, "none")],
 )
 def test_agrees_with_central_differences(scheduler, guidance, checkpointing):
-    classifier = load_classifier(f"hf:{tiny.classifier_folder()}", dtype="float64")
+    classifier = load_classifier(
+        f"hf:{tiny.classifier_folder()}", ClassifierOptions(dtype="float64")
+    )
     generator = load_generator(
-        str(tiny.generator_folder()), scheduler=scheduler, guidance=guidance, dtype="float64"
+        str(tiny.generator_folder()),
+        GeneratorOptions(scheduler=scheduler, guidance=guidance, dtype="float64"),
     )
     embeddings, lengths = words_of(generator)
     assert embeddings.dtype == torch.float64
@@ -74,7 +78,7 @@ def test_agrees_with_central_differences(scheduler, guidance, checkpointing):
 
 def test_words_have_one_and_padding_has_none():
     classifier = load_classifier(f"hf:{tiny.classifier_folder()}")
-    generator = load_generator(str(tiny.generator_folder()), scheduler="LCM")
+    generator = load_generator(str(tiny.generator_folder()), GeneratorOptions(scheduler="LCM"))
     embeddings, lengths = words_of(generator)
     embeddings.requires_grad_()
     image_losses(generator, classifier, embeddings, lengths, SEEDS).sum().backward()

@@ -11,10 +11,11 @@ import pytest
 import tiny
 import torch
 
-from dexter.classifiers import load_classifier
+from dexter.classifiers import ClassifierOptions, load_classifier
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.generation.generator import load_generator, to_uint8
+from dexter.generation.options import GeneratorOptions
 from dexter.search.optimize import Optimization, optimize
 from dexter.search.prompt import load_masked_lm
 from dexter.seeds import picture_seeds
@@ -34,7 +35,8 @@ def one_thread():
 def models():
     return {
         "generator": load_generator(
-            str(tiny.generator_folder()), scheduler="LCM", diffusion_steps=2, image_size=32
+            str(tiny.generator_folder()),
+            GeneratorOptions(scheduler="LCM", diffusion_steps=2, image_size=32),
         ),
         "classifier": load_classifier(f"hf:{tiny.classifier_folder()}"),
         "masked_lm": load_masked_lm(str(tiny.masked_lm_folder())),
@@ -286,12 +288,11 @@ def test_bfloat16_searches_as_float32_does():
             config,
             generator=load_generator(
                 str(tiny.generator_folder()),
-                scheduler="LCM",
-                diffusion_steps=2,
-                image_size=32,
-                dtype=dtype,
+                GeneratorOptions(scheduler="LCM", diffusion_steps=2, image_size=32, dtype=dtype),
             ),
-            classifier=load_classifier(f"hf:{tiny.classifier_folder()}", dtype=dtype),
+            classifier=load_classifier(
+                f"hf:{tiny.classifier_folder()}", ClassifierOptions(dtype=dtype)
+            ),
             masked_lm=load_masked_lm(str(tiny.masked_lm_folder())),
         )
         steps[dtype] = [next(search) for _ in range(3)]

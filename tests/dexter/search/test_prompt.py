@@ -11,6 +11,7 @@ import torch
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.generation.generator import load_generator
+from dexter.generation.options import GeneratorOptions
 from dexter.search.prompt import MaskedLM, PromptModel, load_masked_lm
 
 TEMPLATE = "a picture of a bird with [MASK] and [MASK]."
@@ -18,7 +19,7 @@ TEMPLATE = "a picture of a bird with [MASK] and [MASK]."
 
 @pytest.fixture(scope="module")
 def generator():
-    return load_generator(str(tiny.generator_folder()), scheduler="LCM")
+    return load_generator(str(tiny.generator_folder()), GeneratorOptions(scheduler="LCM"))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,9 @@ class TestGradientsInFloat64:
     def prompt(self):
         masked_lm = load_masked_lm(str(tiny.masked_lm_folder()))
         masked_lm = MaskedLM("double", masked_lm.model.double(), masked_lm.tokenizer)
-        generator = load_generator(str(tiny.generator_folder()), scheduler="LCM", dtype="float64")
+        generator = load_generator(
+            str(tiny.generator_folder()), GeneratorOptions(scheduler="LCM", dtype="float64")
+        )
         return make(masked_lm, generator)
 
     @pytest.fixture(scope="class")

@@ -9,6 +9,7 @@ import torch
 
 from dexter.classifiers import load_classifier
 from dexter.generation.generator import load_generator
+from dexter.generation.options import GeneratorOptions
 from dexter.search.score import activation_score, draw_frames, wilson_interval
 from dexter.seeds import seed_range
 
@@ -18,7 +19,8 @@ PROMPT = "a picture of a bird with sea"
 @pytest.fixture(scope="module")
 def generator():
     return load_generator(
-        str(tiny.generator_folder()), scheduler="LCM", diffusion_steps=1, image_size=32
+        str(tiny.generator_folder()),
+        GeneratorOptions(scheduler="LCM", diffusion_steps=1, image_size=32),
     )
 
 

@@ -35,8 +35,8 @@ def assert_refused(outcome: Any, *names: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (["run"], ["--classifier", "missing"]),
-        (["run", *CLASSIFIER], ["--class", "missing"]),
+        (["run"], ["classifier is required: pass --classifier"]),
+        (["run", *CLASSIFIER], ["class_name is required: pass --class"]),
         (["run", *CLASSIFIER, "--class", "9"], ["9", "out of range", "0 to 2"]),
         (["run", *CLASSIFIER, "--class", "-1"], ["-1"]),
         (["run", *CLASSIFIER, "--class", "waterbrid"], ["waterbrid", "nearest", "waterbird"]),
@@ -47,8 +47,11 @@ def assert_refused(outcome: Any, *names: str) -> None:
         ([*GOOD, "--template", "[MASK] " * 9], ["--template", "9"]),
         ([*GOOD, "--steps", "0"], ["--steps", "0"]),
         ([*GOOD, "--steps", "many"], ["--steps", "many"]),
-        ([*GOOD, "--learning-rate", "0"], ["--learning-rate", "0"]),
-        ([*GOOD, "--class-loss", "hinge"], ["--class-loss': 'hinge'", "bounded"]),
+        (
+            [*GOOD, "--learning-rate", "20"],
+            ["--learning-rate: 20 is out of range: must be at most 10"],
+        ),
+        ([*GOOD, "--class-loss", "hinge"], ["--class-loss: 'hinge'", "bounded"]),
         ([*GOOD, "--gradient-checkpointing", "some"], ["--gradient-checkpointing", "unet"]),
         ([*GOOD, "--straight-through", "0", "--score-function", "0"], ["no gradient"]),
         ([*GOOD, "--preset", "fast"], ["preset", "fast", "quick"]),

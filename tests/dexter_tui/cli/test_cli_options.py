@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dexter.config import PRESETS, RunConfig
+from dexter.config import PRESETS, RunConfig, fields_of
 from dexter.errors import InputError
 from dexter_tui import field_flags, paths
 
@@ -27,8 +27,19 @@ def test_every_field_is_a_flag_with_its_description(cli: Any) -> None:
             assert " ".join(words[:3]) in shown, name
 
 
+def test_a_probe_takes_every_option_that_changes_a_model(cli: Any) -> None:
+    shown = " ".join(cli("probe", "--help").out.split())
+    for name in fields_of("classifier", "class", "masked LM", "generator", "machine"):
+        assert f" {field_flags.flag(name)} " in shown, name
+    assert all(f" --{name} " in shown for name in ("decoder", "safety-checker", "compile"))
+    assert " --steps " not in shown
+
+
 def test_ranges_are_checked_and_shown(cli: Any) -> None:
-    assert ">= 1, <= 100000" in " ".join(cli("run", "--help").out.split())
+    shown = " ".join(cli("run", "--help").out.split())
+    assert "[1 to 100000; default: 150]" in shown
+    assert "[above 0, at most 10; default: 0.1]" in shown
+    assert "[default: by the memory estimate]" in shown
     refused = cli("run", "--classifier", "lab:x", "--class", "y", "--steps", "0")
     assert (refused.code, refused.out) == (2, "")
     assert "--steps" in refused.err
@@ -46,8 +57,9 @@ def test_lists_come_from_the_line_or_a_file(tmp_path: Path) -> None:
     assert configure(words="sea, lake").words == ("sea", "lake")
     assert configure(words=f"@{tmp_path / 'words.txt'}").words == ("sea", "lake")
     assert configure(features="3,1").features == (3, 1)
-    with pytest.raises(InputError, match="--exclude-words: cannot read nowhere"):
+    with pytest.raises(InputError, match="cannot read nowhere") as refused:
         configure(exclude_words="@nowhere")
+    assert refused.value.field == "exclude_words"
 
 
 def test_users_settings_come_between_preset_and_flags(home: Path) -> None:

@@ -64,7 +64,7 @@ async def walk(pilot: Pilot[None]) -> dict[str, str]:
         await press(pilot, *keys)
         # The machine's processors are busy as they are, and an answer takes its time.
         shown = re.sub(r"^ CPU,.*$", "", text(pilot), flags=re.MULTILINE)
-        seen[name] = re.sub(r"─ Answer: .*$", "─ Answer", shown, flags=re.MULTILINE) + "\n"
+        seen[name] = re.sub(r"─ Result: .*$", "─ Result", shown, flags=re.MULTILINE) + "\n"
     return seen
 
 

@@ -235,7 +235,7 @@ def test_another_run_of_the_same_id_is_left_alone(home: Path, tmp_path: Path) ->
         files["manifest.sha256"] = bundle_writer.manifest(files)
         bundle_writer.write_folder(files, tmp_path / "bundle")
         with pytest.raises(StoreError, match="another of this id"):
-            bundle_reader.bring_in(store, tmp_path / "bundle")
+            bundle_reader.import_bundle(store, tmp_path / "bundle")
 
 
 def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
