@@ -375,7 +375,7 @@ def work_table(works: Sequence[Mapping[str, Any]]) -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for name in ("kind", "id", "of", "state", "priority"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=True, min_width=10 if name in ("kind", "id") else None)
     table.add_column("", ratio=1)
     for work in works:
         table.add_row(
@@ -398,7 +398,7 @@ def queue_table(queued: "Sequence[Work]") -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for name in ("kind", "id", "priority", "seed", "classifier", "class"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=True, min_width=10 if name in ("kind", "id") else None)
     table.add_column("", ratio=1)
     for work in queued:
         note = work.error_line or ""
@@ -406,12 +406,13 @@ def queue_table(queued: "Sequence[Work]") -> "Table":
             note += f" (again in {(work.not_before - now()).total_seconds():.0f} s)"
         config = work.config or {}
         run = work if isinstance(work, Run) else None
+        spec = run.study.classifier.spec if run else config.get("classifier", "")
         table.add_row(
             work.kind.value,
             work.id,
             str(work.priority),
             str(run.seed) if run else "",
-            formatting.plain(run.study.classifier.spec if run else config.get("classifier", "")),
+            formatting.plain(formatting.short_spec(spec)),
             formatting.plain(run.study.class_name if run else config.get("class_name", "")),
             formatting.plain(note, "yellow"),
         )

@@ -56,9 +56,10 @@ class Jobs:
 
     def ask(self, kind: Kind) -> str:
         """Queue a small job; return its id."""
-        small = {"image_text": str(tiny.image_text_folder()), "placebos": 2}
+        small = {"image_text": str(tiny.image_text_folder()), "placebos": 1}
         if kind is Kind.REPORT:
-            sizes = {"candidates": 2, "score_images": 2, "attribution_seeds": 2}
+            sizes = {"candidates": 1, "score_images": 2}
+            sizes |= {"attribution_seeds": 2, "attribution_subsets": 2}
             settings = ReportSettings.from_values({**small, **sizes, "device": self.report_device})
             return request_report(self.store, self.study, settings)
         run = config().model_copy(update={"device": "auto"})
@@ -68,7 +69,7 @@ class Jobs:
             return request_probe(self.store, text, against=None, checked=checked, settings=settings)
         names = [f"hf:{tiny.classifier_folder()}", f"hf:{tiny.other_classifier_folder()}"]
         fields = {"generator", "masked_lm", "device", "diffusion_steps"}
-        wanted = CompareSettings.from_values({**small, "concepts": "sea, snow", "pairs": 32})
+        wanted = CompareSettings.from_values({**small, "concepts": "sea", "pairs": 32})
         request = Request(
             names, wanted, classes=["waterbird"], values=run.model_dump(include=fields)
         )

@@ -20,7 +20,8 @@ def test_killed_and_cancelled_jobs_continue_on_one_slot_and_leave_nothing_twice(
     monkeypatch.setenv("DEXTER_DEMO_DEVICES", "1")
     jobs = Jobs(home, limit=1200, report_device="cuda")
     try:
-        config_of_run = config(seed=7).model_copy(update={"device": "auto", "steps": 20})
+        small = {"device": "auto", "steps": 4, "score_images": 4, "frames": 1, "frame_tries": 2}
+        config_of_run = config(seed=7).model_copy(update=small)
         run = recorded.add_run(jobs.store, jobs.study, 7, config_of_run.model_dump(mode="json"))
         report, comparison, probe = map(jobs.ask, (Kind.REPORT, Kind.COMPARISON, Kind.PROBE))
         drawing = jobs.reach(probe, lambda job: job.stage == "pictures" and job.done > 0)
