@@ -103,14 +103,14 @@ def check_store(
         return []
     try:
         with Store.open(home) as store:
-            troubles = examine(store, mend=mend, progress=progress)
+            troubles = examine(store, repair=mend, progress=progress)
     except StoreError as error:
         return [Finding("store", "error", str(error), "`dexter-tui doctor --rebuild`")]
     if not troubles:
         return [Finding("store", "ok", f"{home / 'store.sqlite'}: sound, as are its files")]
     return [
         Finding("store", "note", f"mended: {trouble.what}")
-        if trouble.mended
+        if trouble.repaired
         else Finding(
             "store",
             "error" if trouble.kind == "damaged" else "warning",
