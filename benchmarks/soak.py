@@ -20,8 +20,8 @@ import time
 from collections import deque
 from pathlib import Path
 
-from benchmarks.ui import FakeTerminal, dashboard, draw_frame, step_row
-from store import State, Store, run_queue, run_records
+from benchmarks.ui import FakeTerminal, dashboard, draw_frame, recorded, step_row
+from store import State, Store, run_queue
 from store.upkeep import retention
 
 MOST_GROWTH = 0.10
@@ -61,7 +61,7 @@ class Comings(threading.Thread):
                 # Four seeds of a study, then another study.
                 settings = {"template": "a [MASK]", "steps": STEPS, "salt": self.made // 4}
                 study = store.ensure_study(classifier, "waterbird", 0, settings)
-                run_id = store.add_run(study, self.made % 4, settings)
+                run_id = recorded.add_run(store, study, self.made % 4, settings)
                 self._search(store, run_id)
                 there.append(run_id)
                 self.made += 1
@@ -72,13 +72,13 @@ class Comings(threading.Thread):
     def _search(self, store: Store, run_id: str) -> None:
         run_queue.claim(store, ids=[run_id])
         run_queue.set_state(store, run_id, State.RUNNING)
-        run_queue.update_run(store, run_id, steps_total=STEPS, device="cpu")
+        recorded.update_run(store, run_id, steps_total=STEPS, device="cpu")
         log = store.home / "runs" / run_id / "log"
         log.parent.mkdir(exist_ok=True)
         for step in range(1, STEPS + 1):
             if self._stop_it.wait(0.5):
                 break
-            run_records.record_steps(store, run_id, [step_row(step)])
+            recorded.record_steps(store, run_id, [step_row(step)])
             with log.open("a") as file:
                 file.write(f"step {step}: {random.random()}\n")
             if step % 6 == 0:
@@ -87,7 +87,7 @@ class Comings(threading.Thread):
             run_queue.finish_run(store, run_id, State.FAILED, error="out of memory: try less")
             return
         words = step_row(1)["words"]
-        run_records.record_prompts(
+        recorded.record_prompts(
             store,
             run_id,
             [{"words": words, "text": f"a {words[0]}", "mean_loss": 1.0, "pictures": 8}],

@@ -20,12 +20,13 @@ from typing import Any
 
 from PIL import Image
 
-from store import State, Store, run_queue, run_records
+from store import State, Store, run_queue
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
 
 import big_store  # noqa: E402
+import recorded  # noqa: E402
 from fake_terminal import FakeTerminal  # noqa: E402
 
 PAINTED = b"Palette"
@@ -138,7 +139,7 @@ def draw_frame(store: Store, run_id: str, kind: str, step: int) -> None:
     buffer = io.BytesIO()
     noise.resize((128, 128), Image.Resampling.BICUBIC).save(buffer, "PNG")
     sha256 = store.put_artifact(buffer.getvalue(), "image/png")
-    run_records.record_frame(store, 
+    recorded.record_frame(store, 
         run_id, kind=kind, step=step, seed=random.randrange(2**31), prompt="a sea",
         predicted_class=0, target_probability=0.5, hit=True, sha256=sha256,
     )  # fmt: skip
@@ -160,15 +161,15 @@ class LiveRun(threading.Thread):
         with Store.open(self._home) as store:
             classifier = store.ensure_classifier("lab:birds", None, ["waterbird", "other"], 64)
             study = store.ensure_study(classifier, "waterbird", 0, {"template": "a [MASK]"})
-            run_id = store.add_run(study, 0, {"template": "a [MASK]", "steps": 5000})
+            run_id = recorded.add_run(store, study, 0, {"template": "a [MASK]", "steps": 5000})
             run_queue.claim(store, ids=[run_id])
             run_queue.set_state(store, run_id, State.RUNNING)
-            run_queue.update_run(store, run_id, steps_total=5000, device="cpu")
+            recorded.update_run(store, run_id, steps_total=5000, device="cpu")
             self._ready.set()
             step, due = 0, time.monotonic()
             while not self._stop_it.wait(0.5):
                 step += 1
-                run_records.record_steps(store, run_id, [step_row(step)])
+                recorded.record_steps(store, run_id, [step_row(step)])
                 if time.monotonic() >= due:
                     due += PREVIEW_SECONDS
                     self.previews += 1

@@ -371,12 +371,6 @@ def _finish(store: Store, name: str, state: State, fields: Mapping[str, Any]) ->
     return _change(store, name, state, None, fields)
 
 
-def update_run(store: Store, run_id: str, **fields: Unpack[RunFields]) -> None:
-    """Write fields of a run and its heartbeat."""
-    with store._write() as session:
-        run_records.beat(store, session, Run, run_id, fields)
-
-
 def update_job(store: Store, job_id: str, **fields: Any) -> State:
     """Write columns of a job and its heartbeat; return its state, which a user may have changed."""
     with store._write() as session:

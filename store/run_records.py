@@ -82,55 +82,6 @@ def _restore(store: Store, session: Session, run_id: str) -> None:
         replay.apply(session, run_id, entries[1:], rebuilding=True)
 
 
-def record_steps(store: Store, run_id: str, steps: Sequence[Mapping[str, Any]]) -> None:
-    """Write steps (columns of `Step`) in one transaction; those already there are replaced."""
-    if not steps:
-        return
-    with store._write() as session:
-        beat(store, session, Run, run_id, {"steps_done": steps[-1]["step"]})
-        replay.write_steps(session, run_id, steps)
-
-
-def record_prompts(store: Store, run_id: str, prompts: Sequence[Mapping[str, Any]]) -> None:
-    """Replace the run's prompts, best first: words, text, mean_loss, pictures."""
-    with store._write() as session:
-        beat(store, session, Run, run_id, {})
-        replay.write_prompts(session, run_id, prompts)
-
-
-def record_frame(
-    store: Store,
-    run_id: str,
-    *,
-    kind: str,
-    seed: int,
-    prompt: str,
-    predicted_class: int,
-    target_probability: float,
-    hit: bool,
-    sha256: str,
-    step: int = 0,
-) -> None:
-    """Write a picture's row; one of the same kind, step and seed is replaced.
-
-    `kind` is "preview" (of a step) or "frame" (of the best prompt); `sha256` is from
-    `put_artifact`.
-    """
-    row = {
-        "kind": kind,
-        "step": step,
-        "seed": seed,
-        "prompt": prompt,
-        "predicted_class": predicted_class,
-        "target_probability": target_probability,
-        "hit": hit,
-        "sha256": sha256,
-    }
-    with store._write() as session:
-        beat(store, session, Run, run_id, {})
-        replay.write_frame(session, run_id, row)
-
-
 def beat(
     store: Store,
     session: Session,

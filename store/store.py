@@ -152,13 +152,6 @@ class Store:
             session.add(study)
             return study.id
 
-    def add_run(
-        self, study_id: str, seed: int, config: Mapping[str, Any], *, priority: int = 0
-    ) -> str:
-        """Queue a run; its id."""
-        [run_id] = self.add_runs(study_id, [(seed, config)], priority=priority)
-        return run_id
-
     def add_runs(
         self,
         study_id: str,

@@ -239,11 +239,20 @@ def _add(
         Kind.COMPARISON,
         {},
         config=first,
-        device=first["device"] if settings.device == "auto" else settings.device,
+        device=_device(classes, settings),
         comparison_id=comparison_id,
         depends_on=depends_on,
     )
     return Requested(comparison_id, job_id, list(depends_on))
+
+
+def _device(classes: Sequence[Sequence[Side]], settings: CompareSettings) -> str:
+    """Return the device asked for: that of the settings, or of the first side."""
+    side = classes[0][0]
+    config = side.config if side.study is not None else None
+    if config is None and side.checked is not None:
+        config = side.checked.config
+    return config.device if config is not None and settings.device == "auto" else settings.device
 
 
 def checked_sides(
@@ -269,6 +278,7 @@ def request_comparison(
     from dexter_tui.jobs import submit
 
     sides = checked_sides(store, request, warn)
+    submit.check_device(_device(sides, request.settings))
     lacking = _lacking(sides) if request.run_missing else []
     configs = [
         _config_to_search(side, beside, request.preset, request.values).model_copy(

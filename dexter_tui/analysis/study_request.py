@@ -23,6 +23,7 @@ def request_report(store: "Store", study_id: str, settings: ReportSettings) -> s
     InputError for a key file that is not safe.
     """
     from dexter.config import RunConfig
+    from dexter_tui.jobs.submit import check_device
     from store import State, StoreError, run_queue
     from store.states import Kind
 
@@ -31,6 +32,8 @@ def request_report(store: "Store", study_id: str, settings: ReportSettings) -> s
         raise StoreError(f"study {study_id} has no finished run yet; nothing to report on")
     best = max(runs, key=lambda run: run.score_value or 0.0)
     config = RunConfig.model_validate(best.config)
+    device = config.device if settings.device == "auto" else settings.device
+    check_device(device)
     settings = with_full_paths(settings)
     hand_over_key(store, settings.for_generator(config.generator))
     return run_queue.add_job(
@@ -38,7 +41,7 @@ def request_report(store: "Store", study_id: str, settings: ReportSettings) -> s
         Kind.REPORT,
         settings.model_dump(mode="json"),
         config=best.config,
-        device=config.device if settings.device == "auto" else settings.device,
+        device=device,
         study_id=study_id,
     )
 

@@ -117,7 +117,7 @@ def check(
         checked.append(Checked(with_names(config, info, index), info, index))
     lines: dict[str, None] = {}
     for one in {each.study: each for each in checked}.values():
-        _check_device(one.config)
+        check_device(one.config.device)
         for finding in check_machine(one.config, home):
             lines[f"{finding.detail}; {finding.remedy}"] = None
     for line in lines:
@@ -165,13 +165,14 @@ def add(store: Store, checked: Sequence[Checked], priority: int = 0) -> list[str
     return [run_ids[number] for number in range(len(checked))]
 
 
-def _check_device(config: RunConfig) -> None:
+def check_device(device: str) -> None:
+    """Raise InputError for a device that no slot of this machine stands for."""
     slots = devices.slots()
-    if not any(config.device in slot.accepts for slot in slots):
+    if not any(device in slot.accepts for slot in slots):
         there = sorted(set().union(*(slot.accepts for slot in slots)))
         raise InputError(
-            f"this machine has no {config.device}",
+            f"this machine has no {device}",
             field="device",
-            value=config.device,
+            value=device,
             remedy=f"choose from {', '.join(there)}",
         )

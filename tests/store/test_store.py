@@ -7,9 +7,10 @@ import sqlite3
 import stat
 
 import pytest
+import recorded
 from PIL import Image
 
-from store import ACTIVE, State, Store, StoreError, run_queue, run_records, study_records
+from store import ACTIVE, State, Store, StoreError, run_queue, study_records
 from store.artifacts import MAX_PIXELS, open_picture
 from store.errors import explained
 from store.states import TRANSITIONS, sources
@@ -24,7 +25,7 @@ def store(tmp_path):
 def add_run(store, seed=0, **settings):
     classifier = store.ensure_classifier("lab:birds", "ab12", ["waterbird", "landbird"], 64)
     study = store.ensure_study(classifier, "waterbird", 0, settings)
-    return store.add_run(study, seed, {"seed": seed})
+    return recorded.add_run(store, study, seed, {"seed": seed})
 
 
 def step(number, **values):
@@ -40,7 +41,7 @@ def png(width=64, height=64, color=(10, 20, 30)):
 def record_frame(store, run, data=None, **values):
     values = {"kind": "frame", "seed": 2**62, "prompt": "a sea", **values}
     sha256 = store.put_artifact(data or png(), "image/png")
-    run_records.record_frame(
+    recorded.record_frame(
         store,
         run,
         sha256=sha256,
@@ -79,12 +80,12 @@ def test_a_run_from_queue_to_result(store):
     run = run_queue.claim(store)
     assert (run.id, run.state, run.attempt, run.pid) == (run_id, State.STARTING, 1, os.getpid())
     assert run_queue.claim(store) is None
-    run_queue.update_run(
+    recorded.update_run(
         store, run_id, device="cpu", steps_total=10, seed_ranges={"search": [0, 100]}
     )
     run_queue.set_state(store, run_id, State.RUNNING)
-    run_records.record_steps(store, run_id, [step(1), step(2)])
-    run_records.record_prompts(
+    recorded.record_steps(store, run_id, [step(1), step(2)])
+    recorded.record_prompts(
         store, run_id, [{"words": ["sea"], "text": "a sea", "mean_loss": 0.1, "pictures": 4}]
     )
     run_queue.finish_run(
@@ -105,13 +106,13 @@ def test_a_run_from_queue_to_result(store):
         assert run.ended_at.tzinfo is not None
         assert [row.text for row in reader.prompts(run_id)] == ["a sea"]
         with pytest.raises(StoreError, match="reading only"):
-            reader.add_run(run.study_id, 1, {})
+            recorded.add_run(reader, run.study_id, 1, {})
 
 
 def test_what_carries_is_tested_before_the_rest_of_the_best_prompt(store):
     run_id = add_run(store, seed=0, steps=1)
     gains = [("sea", 0.9), ("lake", 0.1), ("frog", -0.2), ("tree", -0.5)]
-    run_queue.update_run(
+    recorded.update_run(
         store,
         run_id,
         words=["tree", "sea"],
@@ -137,8 +138,8 @@ def test_runs_are_found_by_what_they_are(store):
 
 def test_a_replayed_step_replaces(store):
     run = add_run(store)
-    run_records.record_steps(store, run, [step(number, entropy=1.0) for number in (1, 2, 3)])
-    run_records.record_steps(store, run, [step(2, entropy=0.5), step(3)])
+    recorded.record_steps(store, run, [step(number, entropy=1.0) for number in (1, 2, 3)])
+    recorded.record_steps(store, run, [step(2, entropy=0.5), step(3)])
     rows = store.steps(run)
     assert [(row.step, row.entropy) for row in rows] == [(1, 1.0), (2, 0.5), (3, None)]
     assert [row.step for row in store.steps(run, after=2)] == [3]
@@ -146,7 +147,7 @@ def test_a_replayed_step_replaces(store):
 
 def test_numbers_that_are_not_finite_are_kept_or_null(store):
     run = add_run(store)
-    run_records.record_steps(store, run, [step(1, losses={"total": math.nan}, best_loss=math.inf)])
+    recorded.record_steps(store, run, [step(1, losses={"total": math.nan}, best_loss=math.inf)])
     (row,) = store.steps(run)
     assert row.losses == {"total": None}
     assert row.best_loss == math.inf
@@ -277,9 +278,9 @@ def test_ids_may_be_shortened(store):
 
 def test_a_record_for_an_unknown_run_is_refused(store):
     with pytest.raises(StoreError, match="no run 'rx'"):
-        run_records.record_steps(store, "rx", [step(1)])
+        recorded.record_steps(store, "rx", [step(1)])
     with pytest.raises(StoreError, match="no study 'sx'"):
-        store.add_run("sx", 0, {})
+        recorded.add_run(store, "sx", 0, {})
     with pytest.raises(StoreError, match="no run 'rx'"):
         run_queue.set_state(store, "rx", State.CANCELLED)
 

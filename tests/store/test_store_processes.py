@@ -12,9 +12,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import recorded
 from PIL import Image
 
-from store import State, Store, StoreError, run_queue, run_records
+from store import State, Store, StoreError, run_queue
 
 spawn = multiprocessing.get_context("spawn")
 # Children of a process that has imported the store and opened none: as clean, and sooner there.
@@ -55,7 +56,7 @@ def children():
 
 def new_run(store, seed=0):
     classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
-    return store.add_run(store.ensure_study(classifier, "a", 0, {}), seed, {})
+    return recorded.add_run(store, store.ensure_study(classifier, "a", 0, {}), seed, {})
 
 
 def steps(first, count):
@@ -89,7 +90,7 @@ def open_fresh_and_write(send, homes, barrier, seed):
             run = new_run(store, seed)
     with Store.open(homes[-1]) as store:
         for number in range(1, 101):
-            run_records.record_steps(store, run, steps(number, 1))
+            recorded.record_steps(store, run, steps(number, 1))
             run_queue.reconcile(store)
     send(run)
 
@@ -146,9 +147,9 @@ def claim_and_write_for_ever(send, home, phase):
         run_queue.set_state(store, run, State.RUNNING)
         number = 1
         while True:
-            run_records.record_steps(store, run, steps(number, 50))
+            recorded.record_steps(store, run, steps(number, 50))
             sha256 = store.put_artifact(picture(number), "image/png")
-            run_records.record_frame(
+            recorded.record_frame(
                 store,
                 run,
                 kind="preview",
@@ -195,7 +196,7 @@ def claim_and_die(send, home, step):
     with Store.open(home) as store:
         run = run_queue.claim(store).id
         if step:
-            run_records.record_steps(store, run, steps(step, 1))
+            recorded.record_steps(store, run, steps(step, 1))
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -265,7 +266,7 @@ def write_to_the_limit(send, home, limit):
         run = new_run(store)
         try:
             for number in range(1, 10**6, 50):
-                run_records.record_steps(store, run, steps(number, 50))
+                recorded.record_steps(store, run, steps(number, 50))
         except StoreError as error:
             send(str(error))
         try:
@@ -292,7 +293,7 @@ def test_a_full_disk_is_one_clear_line_and_the_store_stays_intact(tmp_path, chil
         recorded = len(store.steps(run))
         assert recorded > 0
         assert recorded % 50 == 0
-        run_records.record_steps(store, run, steps(recorded + 1, 50))
+        recorded.record_steps(store, run, steps(recorded + 1, 50))
 
 
 def fill_a_fresh_home(send, home):

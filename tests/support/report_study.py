@@ -4,11 +4,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+import recorded
 import tiny
 from PIL import Image
 
 from dexter.config import RunConfig
-from store import State, Store, run_queue, run_records
+from store import State, Store, run_queue
 
 
 def config(seed: int = 0) -> RunConfig:
@@ -39,12 +40,12 @@ def add_study(home: Path) -> str:
         classifier = store.ensure_classifier(spec, "weights", tiny.LABELS, tiny.IMAGE_SIZE)
         study = store.ensure_study(classifier, "waterbird", 0, config().study_settings())
         for seed, words in enumerate((["sea", "boat"], ["sea", "snow"])):
-            run = store.add_run(study, seed, config(seed).model_dump(mode="json"))
+            run = recorded.add_run(store, study, seed, config(seed).model_dump(mode="json"))
             run_queue.claim(store, ids=[run])
             run_queue.set_state(store, run, State.RUNNING)
             prompt = f"a picture of a bird with {words[0]} and {words[1]}"
             for number in range(4):
-                run_records.record_frame(
+                recorded.record_frame(
                     store,
                     run,
                     kind="frame",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import recorded
 from disturbed_jobs import Jobs
 from report_study import add_study, config
 
@@ -20,7 +21,7 @@ def test_killed_and_cancelled_jobs_continue_on_one_slot_and_leave_nothing_twice(
     jobs = Jobs(home, limit=1200, report_device="cuda")
     try:
         config_of_run = config(seed=7).model_copy(update={"device": "auto", "steps": 20})
-        run = jobs.store.add_run(jobs.study, 7, config_of_run.model_dump(mode="json"))
+        run = recorded.add_run(jobs.store, jobs.study, 7, config_of_run.model_dump(mode="json"))
         report, comparison, probe = map(jobs.ask, (Kind.REPORT, Kind.COMPARISON, Kind.PROBE))
         drawing = jobs.reach(probe, lambda job: job.stage == "pictures" and job.done > 0)
         assert cli("cancel", probe).code == 0
@@ -50,7 +51,7 @@ def queued(home: Path) -> dict[str, str]:
     study = add_study(home)
     with Store.open(home) as store:
         values = config(seed=7).model_dump(mode="json")
-        found = {"run": store.add_run(study, 7, values)}
+        found = {"run": recorded.add_run(store, study, 7, values)}
         found["report"] = run_queue.add_job(
             store, Kind.REPORT, {}, config=values, device="cpu", study_id=study
         )

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import recorded
 from PIL import Image
 from rich.console import Console
 
@@ -12,7 +13,7 @@ from dexter_tui import formatting
 from dexter_tui.cli.live_progress import Lines, Screen
 from dexter_tui.machine import terminal_images
 from dexter_tui.presentation import run_tables
-from store import State, Store, run_queue, run_records
+from store import State, Store, run_queue
 from store.tables import Run
 
 HOSTILE = "sea\x1b[2J\x07[bold red]\u202e\n"
@@ -33,18 +34,18 @@ def runs_with_hostile_words(store: Store, count: int) -> list[Run]:
     picture = store.put_artifact(buffer.getvalue(), "image/png")
     ids = []
     for seed in range(count):
-        run_id = store.add_run(study, seed, {"template": HOSTILE})
+        run_id = recorded.add_run(store, study, seed, {"template": HOSTILE})
         run_queue.claim(store, ids=[run_id])
         run_queue.set_state(store, run_id, State.RUNNING)
-        run_queue.update_run(store, run_id, steps_total=60, frames_wanted=4)
+        recorded.update_run(store, run_id, steps_total=60, frames_wanted=4)
         words = [HOSTILE] * 6
         step = {"losses": {"total": 1.5}, "words": words, "best_words": words}
         rows = [
             {**step, "step": k, "target_probability": 0.5, "seconds": 2.0} for k in range(1, 31)
         ]
-        run_records.record_steps(store, run_id, rows)
+        recorded.record_steps(store, run_id, rows)
         for kind in ("preview", "frame"):
-            run_records.record_frame(
+            recorded.record_frame(
                 store,
                 run_id,
                 kind=kind,
@@ -100,10 +101,10 @@ def test_lines_without_a_terminal_tell_each_change_once(store: Store) -> None:
     [run] = runs_with_hostile_words(store, 1)
     file = io.StringIO()
     lines = Lines(Console(file=file, width=80))
-    lines.tell([run])
-    lines.tell([run])
+    lines.show([run])
+    lines.show([run])
     run_queue.finish_run(store, run.id, State.FAILED, error=HOSTILE)
-    lines.tell([store.run(run.id)])
+    lines.show([store.run(run.id)])
     told = file.getvalue().splitlines()
     assert [("running" in line, "failed" in line) for line in told] == [
         (True, False),
@@ -114,13 +115,11 @@ def test_lines_without_a_terminal_tell_each_change_once(store: Store) -> None:
 
 def test_runs_and_studies_are_data(store: Store) -> None:
     [run] = runs_with_hostile_words(store, 1)
-    run_queue.update_run(
+    recorded.update_run(
         store, run.id, words=[HOSTILE], prompt=HOSTILE, score_value=0.5, score_low=0.25
     )
     gain = {"word": HOSTILE, "gain": 1.0, "low": 0.5, "high": 1.5, "pictures": 9}
-    run_queue.update_run(
-        store, run.id, score_high=0.75, score_n=8, error=HOSTILE, word_gains=[gain]
-    )
+    recorded.update_run(store, run.id, score_high=0.75, score_n=8, error=HOSTILE, word_gains=[gain])
     run = store.run(run.id)
     for view in (
         run_tables.studies_view([run]),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import recorded
 import shown_store
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -21,7 +22,7 @@ from textual.widgets import TextArea
 
 from benchmarks.query import make
 from dexter_tui.dashboard.screens.query import AnswerView, QueryScreen
-from store import Store, run_queue, study_records
+from store import Store, study_records
 from store.database import migrate
 from store.reading import queries
 from store.upkeep import retention
@@ -183,7 +184,7 @@ def test_full_text_search_follows_what_is_written(home: Path, cli: Callable[...,
         assert kinds("zebra") == {"note"}
         retention.set_note(store, DONE, "")
         assert kinds("zebra") == set()
-        run_queue.update_run(store, DONE, words=["zebra"], prompt="a picture of a zebra")
+        recorded.update_run(store, DONE, words=["zebra"], prompt="a picture of a zebra")
         assert kinds("zebra") == {"words"}
         study_records.replace_claims(store, STUDY, [])
         assert "claim" not in kinds("water")

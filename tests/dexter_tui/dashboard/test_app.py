@@ -10,6 +10,7 @@ from pathlib import Path
 
 import big_store
 import pytest
+import recorded
 import shown_store
 from piloting import SIZES, dashboard, driven, press, settle, text, until
 from rich.text import Text
@@ -30,7 +31,7 @@ from dexter_tui.dashboard.widgets.chart import Chart
 from dexter_tui.dashboard.widgets.form import Form
 from dexter_tui.dashboard.widgets.gallery import Gallery
 from dexter_tui.dashboard.widgets.run_list import RunList
-from store import State, Store, run_queue, run_records
+from store import State, Store
 from store.locks import FileLock
 
 TMUX = (80, 24)
@@ -121,7 +122,7 @@ async def test_new_steps_appear_without_a_key(home: Path) -> None:
         await go_to(pilot, LIVE)
         with Store.open(home) as store:
             step = {"step": 26, "losses": {"total": 0.125}, "words": ["zebra", "sea"]}
-            run_records.record_steps(store, LIVE, [step])
+            recorded.record_steps(store, LIVE, [step])
         await until(pilot, lambda: "26/60" in text(pilot) and "zebra" in text(pilot))
         assert "0.125" in text(pilot)
 
@@ -232,10 +233,10 @@ async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -
         assert "live" in text(pilot) and run.cursor == 25
         step = {"losses": {"total": 0.1}, "words": ["a", "b"], "target_probability": 0.5}
         with Store.open(home) as store:
-            run_records.record_steps(store, LIVE, [{**step, "step": 26}])
+            recorded.record_steps(store, LIVE, [{**step, "step": 26}])
             await until(pilot, lambda: run.cursor == 26)
             await press(pilot, "left")
-            run_records.record_steps(store, LIVE, [{**step, "step": 27}])
+            recorded.record_steps(store, LIVE, [{**step, "step": 27}])
             await until(pilot, lambda: run.numbers[-1] == 27)
         assert run.cursor == 25
 
@@ -248,7 +249,7 @@ async def test_a_logarithmic_scale_leaves_losses_below_0_to_be_seen(home: Path) 
             {**step, "step": k, "losses": {"total": 100.0 / k}, "best_loss": 3.0 - k}
             for k in range(1, 26)
         ]
-        run_records.record_steps(store, LIVE, rows)
+        recorded.record_steps(store, LIVE, rows)
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, LIVE)
@@ -302,7 +303,7 @@ async def test_prompts_settings_and_log_of_a_run(home: Path) -> None:
 async def test_words_that_tell_nothing_are_shown_as_such(home: Path) -> None:
     nothing = {"gain": 0.0, "low": 0.0, "high": 0.0, "pictures": 16}
     with Store.open(home) as store:
-        run_queue.update_run(store, DONE, word_gains=[{"word": "sea", **nothing}])
+        recorded.update_run(store, DONE, word_gains=[{"word": "sea", **nothing}])
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)

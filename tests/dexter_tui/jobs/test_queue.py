@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import recorded
 import tiny
 
 from dexter.config import RunConfig
@@ -174,7 +175,7 @@ def begin_gated(store: Store, gate: Gate, undisturbed: Any) -> Iterator[Callable
     def call(steps: int) -> str:
         gate.close(steps)
         first, _ = undisturbed
-        run = store.add_run(first.study_id, first.seed, first.config)
+        run = recorded.add_run(store, first.study_id, first.seed, first.config)
         control.ensure_runners(store, again=True)
         return run
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import recorded
 
 from dexter.config import RunConfig
 from dexter_tui.jobs import control, launch
@@ -151,7 +152,7 @@ def queued(store, device="auto", **changes):
     )  # fmt: skip
     classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
     study = store.ensure_study(classifier, "a", 0, {})
-    return store.run(store.add_run(study, 0, config.model_dump(mode="json")))
+    return store.run(recorded.add_run(store, study, 0, config.model_dump(mode="json")))
 
 
 @pytest.mark.parametrize(

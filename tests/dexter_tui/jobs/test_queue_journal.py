@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+import recorded
 import sqlalchemy as sa
 from PIL import Image
 from sqlalchemy.engine.interfaces import CacheStats
@@ -27,7 +28,7 @@ def picture(seed):
 def new_run(store, seed=0):
     classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
     study = store.ensure_study(classifier, "a", 0, {"template": "a [MASK]"})
-    return store.add_run(study, seed, {"steps": 20, "device": "cpu"}, priority=3)
+    return recorded.add_run(store, study, seed, {"steps": 20, "device": "cpu"}, priority=3)
 
 
 def step(number):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import recorded
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import integers, sampled_from
@@ -209,7 +210,7 @@ def test_a_signal_reaches_only_the_process_that_holds_the_run(tmp_path):
     """A process number in the store may long be another's: the lock tells."""
     with Store.open(tmp_path) as store:
         classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
-        run = store.add_run(store.ensure_study(classifier, "a", 0, {}), 0, {})
+        run = recorded.add_run(store, store.ensure_study(classifier, "a", 0, {}), 0, {})
         claimed = run_queue.claim(store)
         assert claimed.pid == os.getpid()
         run_queue.release(store, run)

@@ -6,10 +6,11 @@ import resource
 import unicodedata
 
 import pytest
+import recorded
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from store import State, Store, StoreError, run_queue, run_records, study_records
+from store import State, Store, StoreError, run_queue, study_records
 from store.markdown import report
 from store.markdown.escaping import printable
 
@@ -44,17 +45,17 @@ def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **se
     classifier = store.ensure_classifier(spec, "ab" * 32, ["waterbird", "landbird", "other"], 64)
     study = store.ensure_study(classifier, "waterbird", 0, {"steps": 60, **settings})
     for seed, word in enumerate(words):
-        run = store.add_run(study, seed, {"preset": "quick"})
+        run = recorded.add_run(store, study, seed, {"preset": "quick"})
         run_queue.claim(store, ids=[run])
         run_queue.set_state(store, run, State.RUNNING)
-        run_records.record_steps(
+        recorded.record_steps(
             store,
             run,
             [{"step": n, "losses": {"total": 3.0 / n}, "words": [word]} for n in range(1, 61)],
         )
         prompt = f"a picture of a bird with {word}"
         for noise in range(3):
-            run_records.record_frame(
+            recorded.record_frame(
                 store,
                 run,
                 kind="frame",
@@ -205,7 +206,7 @@ def test_only_what_differs_from_the_preset_is_shown(store, tmp_path):
 
 def test_a_run_that_found_nothing_yet_can_be_exported(store, tmp_path):
     classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
-    run = store.add_run(store.ensure_study(classifier, "a", 0, {}), 0, {})
+    run = recorded.add_run(store, store.ensure_study(classifier, "a", 0, {}), 0, {})
     path = report.markdown(store, [run], tmp_path / "report.md")
     text = path.read_text()
     assert "queued" in text
