@@ -1,4 +1,4 @@
-"""Files by the SHA-256 of their bytes, and pictures made small."""
+"""The files of pictures: decoding, thumbnails, hashes and atomic writes."""
 
 import hashlib
 import io
@@ -19,8 +19,8 @@ THUMBNAIL = 192  # pixels, the longer side
 
 
 def open_picture(source: Path | bytes) -> "Image.Image":
-    """The decoded picture of a file or its bytes: PNG, JPEG or WebP, up to `MAX_PIXELS`."""
-    from PIL import Image  # here, because many who use a store never look at a picture
+    """Decode a PNG, JPEG or WebP of at most `MAX_PIXELS`; raise StoreError for anything else."""
+    from PIL import Image  # here, because most users of a store never open a picture
 
     name = "picture" if isinstance(source, bytes) else str(source)
     file = io.BytesIO(source) if isinstance(source, bytes) else source
@@ -28,16 +28,22 @@ def open_picture(source: Path | bytes) -> "Image.Image":
         picture = Image.open(file, formats=tuple(FORMATS))
         if picture.width * picture.height > MAX_PIXELS:
             raise StoreError(
-                f"{name}: {picture.width} x {picture.height} pixels; at most {MAX_PIXELS} are read"
+                f"too large ({picture.width} x {picture.height} pixels)",
+                field=name,
+                remedy=f"use a picture of at most {MAX_PIXELS} pixels",
             )
         picture.load()  # type: ignore[no-untyped-call]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise StoreError(f"{name}: not a readable PNG, JPEG or WebP picture ({error})") from error
+        raise StoreError(
+            f"not a readable PNG, JPEG or WebP picture ({error})",
+            field=name,
+            remedy="replace or remove it",
+        ) from error
     return picture
 
 
 def thumbnail(picture: "Image.Image") -> bytes | None:
-    """The picture as a JPEG of at most `THUMBNAIL` pixels a side; None if it is that small."""
+    """Return a JPEG of at most `THUMBNAIL` pixels a side; None if the picture is no larger."""
     if max(picture.size) <= THUMBNAIL:
         return None
     small = picture.convert("RGB")
@@ -48,12 +54,12 @@ def thumbnail(picture: "Image.Image") -> bytes | None:
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 in hexadecimal."""
+    """Return the SHA-256 hash in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Write a file that is there whole or not at all, also after a power cut."""
+    """Write a file completely or not at all, even through a power cut."""
     temporary = path.with_name(f".new-{secrets.token_hex(8)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

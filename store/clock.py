@@ -1,18 +1,18 @@
-"""The program's clock and the machine's identity."""
+"""The program's clock and an identifier of the current boot."""
 
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-# Names a file with seconds that are added to the time: what a clock that was set wrongly does to
-# the program is tried out with it, the machine's own clock is never touched.
+# Names a file with seconds to add to the time, to try the program with a wrong clock without
+# touching the machine's own.
 SKEW = "DEXTER_CLOCK_SKEW"
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux only
 
 
 def now() -> datetime:
-    """The time, in UTC. It may jump: what decides on durations takes `time.monotonic`."""
+    """Return the time in UTC. It may jump: measure durations with `time.monotonic`."""
     time = datetime.now(UTC)
     skew = os.environ.get(SKEW)
     if skew and (file := Path(skew)).exists():
@@ -21,5 +21,5 @@ def now() -> datetime:
 
 
 def boot_id() -> str | None:
-    """What tells this start of the machine from every other; None where no such thing is known."""
+    """Return an identifier that is unique to this boot of the machine; None outside Linux."""
     return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else None

@@ -1,8 +1,8 @@
-"""Engines for the SQLite file, and its migrations.
+"""The engines for the SQLite file, and its migrations.
 
 WAL lets readers read while one writes. Every write transaction is BEGIN IMMEDIATE: a deferred
-transaction that reads and then writes fails at once, whatever the timeout, when another process
-wrote in between.
+transaction that reads first fails at once, whatever the timeout, if another process wrote before
+its own first write.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from store.errors import StoreError
+from store.errors import StoreError, primary_code
 from store.locks import FileLock
 from store.tables import to_json
 
-# The newest migration. Kept here so that opening a store that is up to date loads no Alembic.
+# The newest migration, written here so that opening an up-to-date store need not load Alembic.
 HEAD = "0007"
 
 PATIENCE = 10.0  # seconds to wait for another process that writes
-# Between two tries. SQLite's own waiting is up to 0.1 s late in seeing that the lock is free.
+# Pause between two tries. SQLite's own busy handler notices a free lock up to 0.1 s late.
 _RETRY_SECONDS = (0.0005, 0.003)
-_REHEARSAL = "rehearsal"  # an option of connections
+_REHEARSAL = "rehearsal"  # an execution option of connections
 
 
 def writer_engine(
@@ -38,10 +38,10 @@ def writer_engine(
     patience: float = PATIENCE,
     durable: bool = False,
 ) -> sa.Engine:
-    """An engine whose transactions all take the write lock when they begin.
+    """Create an engine whose transactions take the write lock when they begin.
 
-    `durable` transactions are on the disk when they end. Of the others a power cut may take the
-    last ones; the journals of the runs have what these wrote.
+    `durable` transactions are on the disk when they end. A power cut may undo the last of the
+    others; what they wrote is also in the journals of the runs.
     """
     return _engine(
         path,
@@ -60,14 +60,14 @@ def _begin_immediate(connection: sqlite3.Connection, patience: float) -> None:
             connection.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            busy = primary_code(error) == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(*_RETRY_SECONDS))
 
 
 def reader_engine(path: Path) -> sa.Engine:
-    """An engine that cannot write and never waits for a writer."""
+    """Create an engine that cannot write and never waits for a writer."""
     return _engine(path, "ro", lambda connection: connection.execute("BEGIN"), "query_only=ON")
 
 
@@ -100,16 +100,16 @@ def _engine(
 
 
 def rehearsal(engine: sa.Engine) -> sa.Engine:
-    """The same engine, but what it is given is only compiled and kept, and nothing executed.
+    """Return a copy of the engine that compiles and caches statements but executes none.
 
-    The first time that a process writes, SQLAlchemy takes ten times as long, and others wait for
-    the lock meanwhile.
+    The first write of a process takes SQLAlchemy 10 times as long as later ones, while other
+    processes wait for the lock.
     """
     return engine.execution_options(**{_REHEARSAL: True})
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """A plain connection to the file, "ro" or "rw"."""
+    """Open a plain connection to the file, with `mode` "ro" or "rw"."""
     # isolation_level None: the driver begins no transaction of its own.
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -121,18 +121,19 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def is_current(path: Path) -> bool:
-    """Whether a store of this version is there; StoreError if a newer program wrote it."""
+    """Return whether the store has this version; raise StoreError if a newer program wrote it."""
     revision = _revision(path)
     if revision is not None and revision > HEAD:
         raise StoreError(
-            f"{path}: written by a newer version (schema {revision}, this one knows {HEAD}); "
-            "update dexter-tui or name another folder with DEXTER_HOME"
+            f"written by a newer version (schema {revision}; this version supports up to {HEAD})",
+            field=str(path),
+            remedy="update dexter-tui or name another folder with DEXTER_HOME",
         )
     return revision == HEAD
 
 
 def _revision(path: Path) -> str | None:
-    """The newest migration applied, "0000" if all were undone, None if there is no store."""
+    """Return the newest applied migration: "0000" if all were undone, None without a store."""
     if not path.exists() or path.stat().st_size == 0:
         return None
     with contextlib.closing(connect(path, "ro")) as connection:
@@ -140,15 +141,19 @@ def _revision(path: Path) -> str | None:
         if not tables:
             return None
         if "alembic_version" not in tables:
-            raise StoreError(f"{path}: a database, but not a store of dexter-tui; move it away")
+            raise StoreError(
+                "a database, but not a store of dexter-tui",
+                field=str(path),
+                remedy="move it away or name another folder with DEXTER_HOME",
+            )
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         return "0000" if row is None else str(row[0])
 
 
 def prepare(path: Path, lock: Path) -> None:
-    """Create the store or bring it up to date, one process at a time.
+    """Create or upgrade the store, one process at a time.
 
-    A store from an older version is first copied to `store.<revision>.<time>.backup.sqlite`.
+    A store of an older version is first copied to `store.<revision>.<time>.backup.sqlite`.
     """
     if is_current(path):
         return
@@ -164,9 +169,9 @@ def prepare(path: Path, lock: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    """A new store, whole from the moment that it has its name: others look for it meanwhile."""
+    """Create a store under a temporary name, so that no other process opens an incomplete one."""
     new = path.with_suffix(".new.sqlite")
-    for left in path.parent.glob(f"{new.name}*"):  # by a process that was killed
+    for left in path.parent.glob(f"{new.name}*"):  # left by a process that was killed
         left.unlink()
     new.touch(mode=0o600)
     migrate(new, HEAD)
@@ -179,20 +184,20 @@ def _backup_before_upgrade(path: Path, revision: str) -> None:
 
 
 def backup(path: Path, target: Path) -> None:
-    """Write a whole and compact copy of the store, also while others write into it."""
+    """Write a complete, compact copy of the store, even while others write to it."""
     with contextlib.closing(connect(path, "rw")) as connection:
         connection.execute("VACUUM INTO ?", (os.fspath(target),))
     target.chmod(0o600)
 
 
 def migrate(path: Path, to: str) -> None:
-    """Bring the existing file to revision `to` ("base" for none) in one transaction."""
+    """Migrate the existing file to revision `to` ("base" for none) in one transaction."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "store:migrations")
-    # Rebuilding a table drops the old one; with foreign keys on, that would empty others.
+    # Rebuilding a table drops the old one; with foreign keys on, that would empty other tables.
     engine = writer_engine(path, foreign_keys=False)
     try:
         with engine.connect() as connection:

@@ -1,16 +1,17 @@
-"""Errors of the store: one line for the user, with the file and what to do."""
+"""The errors of the store: one line for the user, with the file and what to do."""
 
 import errno
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 
 class StoreError(RuntimeError):
     """Refused input, or a store that cannot be used: what is wrong, where, and what to do.
 
-    The parts mean what they mean in `dexter.errors.InputError`, which the store does not know.
+    The arguments are those of `dexter.errors.InputError`, which the store cannot import.
     """
 
     def __init__(
@@ -36,23 +37,42 @@ class StoreError(RuntimeError):
         return f"{text}; {self.remedy}" if self.remedy else text
 
 
-_DISK_FULL = (
-    "the disk is full, or a quota or file size limit is reached; "
-    "free some space and try again (the store itself is intact)"
-)
-_READ_ONLY = "cannot be opened or written; make it writable for this user or {instead}"
-_DAMAGED = "damaged or not a store; put back a backup (store.*.backup.sqlite) or {instead}"
+class _Reason(NamedTuple):
+    """The explanation of an error code."""
 
-# Primary result codes of SQLite (https://sqlite.org/rescode.html).
+    problem: str
+    remedy: str
+    has_alternative: bool = False
+    """Another path would avoid the problem; see `instead` of `explained`."""
+
+
+_LOCKED = _Reason(
+    "locked: another process is writing and does not finish",
+    "try again, and end that process if the lock persists",
+)
+_DISK_FULL = _Reason(
+    "the disk is full, or a quota or file size limit is reached",
+    "free some space and try again (the store itself is intact)",
+)
+_DISK_ERROR = _Reason(
+    "disk error, perhaps because the disk is full or a quota or file size limit is reached",
+    _DISK_FULL.remedy,
+)
+_READ_ONLY = _Reason(
+    "cannot be opened or written", "make it writable for this user", has_alternative=True
+)
+_DAMAGED = _Reason(
+    "damaged or not a store", "restore a backup (store.*.backup.sqlite)", has_alternative=True
+)
+
 _SQLITE = {
-    5: "locked: another process is writing, and does not end; try again, "
-    "and if this stays, end the process that hangs",
-    8: _READ_ONLY,
-    10: "disk error; perhaps " + _DISK_FULL,
-    11: _DAMAGED,
-    13: _DISK_FULL,
-    14: _READ_ONLY,
-    26: _DAMAGED,
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_IOERR: _DISK_ERROR,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_FULL: _DISK_FULL,
+    sqlite3.SQLITE_CANTOPEN: _READ_ONLY,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
 _OS = {
     errno.ENOSPC: _DISK_FULL,
@@ -68,21 +88,31 @@ _OS = {
 def explained(
     path: Path, *, instead: str = "name another folder with DEXTER_HOME"
 ) -> Iterator[None]:
-    """Turn what disk and database refuse while `path` is used into a StoreError.
+    """Turn errors of the disk and the database, raised while `path` is used, into StoreError.
 
-    `instead` is what the user may do if the place cannot be used at all.
+    `instead` is the alternative for a user who cannot use this path at all.
     """
     try:
         yield
     except OSError as error:
-        reason = _OS.get(error.errno or 0, error.strerror or str(error))
-        name = error.filename or path
-        raise StoreError(f"{name}: {reason.replace('{instead}', instead)}") from error
+        reason = _OS.get(error.errno or 0)
+        text = error.strerror or str(error)
+        raise _error(str(error.filename or path), reason, text, instead) from error
     except Exception as error:
         # SQLAlchemy, which need not be loaded here, wraps the driver's error as `orig`.
         cause = getattr(error, "orig", error)
         if not isinstance(cause, sqlite3.Error):
             raise
-        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        reason = _SQLITE.get(code, str(cause))
-        raise StoreError(f"{path}: {reason.replace('{instead}', instead)}") from error
+        raise _error(str(path), _SQLITE.get(primary_code(cause)), str(cause), instead) from error
+
+
+def primary_code(error: BaseException) -> int:
+    """Return SQLite's primary result code (https://sqlite.org/rescode.html), or 0 for none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _error(field: str, reason: _Reason | None, text: str, instead: str) -> StoreError:
+    if reason is None:
+        return StoreError(text, field=field)
+    remedy = f"{reason.remedy} or {instead}" if reason.has_alternative else reason.remedy
+    return StoreError(reason.problem, field=field, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Locks between processes: flock, which the kernel frees when its holder dies."""
+"""The locks between processes: flock, which the kernel frees when its holder dies."""
 
 import fcntl
 import os
@@ -11,18 +11,18 @@ from typing import Self
 class FileLock:
     """An flock held until `release` or the end of this process, however it ends.
 
-    The file stays: removing it would let two processes lock two different files of one name.
+    The file stays: if it were removed, two processes could lock different files of the same name.
     """
 
     def __init__(self, path: Path, *, wait: bool) -> None:
-        """Take the lock; without `wait`, BlockingIOError says that another holds it."""
+        """Take the lock; without `wait`, raise BlockingIOError if another process holds it."""
         self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             self.release()
             raise
-        with suppress(OSError):  # a full disk: then nobody knows who holds it
+        with suppress(OSError):  # on a full disk `holder` cannot name the process
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, b"%d\n" % os.getpid())
 
@@ -45,7 +45,7 @@ class FileLock:
 
 
 def try_lock(path: Path) -> FileLock | None:
-    """The lock of `path`, or None while another holds it."""
+    """Take the lock of `path`; return None if another process holds it."""
     try:
         return FileLock(path, wait=False)
     except BlockingIOError:
@@ -53,7 +53,7 @@ def try_lock(path: Path) -> FileLock | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of `path`; those who ask do not disturb each other."""
+    """Return whether a process holds the lock of `path`; callers do not block each other."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def is_locked(path: Path) -> bool:
 
 
 def holder(path: Path) -> int | None:
-    """The process that holds the lock of `path`; None if there is none, or it is not known."""
+    """Return the PID of the process that holds the lock; None if none does or it is unknown."""
     if not is_locked(path):
         return None
     with suppress(OSError, ValueError):

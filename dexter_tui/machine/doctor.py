@@ -100,14 +100,14 @@ def check_store(
         return []
     try:
         with Store.open(home) as store:
-            troubles = examine(store, mend=repair, progress=progress)
+            troubles = examine(store, repair=repair, progress=progress)
     except StoreError as error:
         return [Finding("store", "error", str(error), "run `dexter-tui doctor --rebuild`")]
     if not troubles:
         return [Finding("store", "ok", f"{home / 'store.sqlite'} and its files are intact")]
     return [
         Finding("store", "note", f"repaired: {trouble.what}")
-        if trouble.mended
+        if trouble.repaired
         else Finding(
             "store",
             "error" if trouble.kind == "damaged" else "warning",

@@ -1,4 +1,4 @@
-"""From a run's journal (`store.journal.run_journal`) into the tables, and back."""
+"""The conversion of a run's journal (`store.journal.run_journal`) to rows, and back."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ from store.tables import (
     UtcTime,
 )
 
-# The kinds of entries that hold a whole run.
+# The kinds of entries that contain a whole run.
 WHOLE = ("run", "rows")
 
 _STEP: dict[str, Any] = {
@@ -33,7 +33,7 @@ _STEP: dict[str, Any] = {
 
 
 def rehearse(session: Session, run_id: str) -> None:
-    """What `apply` mostly does, for a session that executes nothing."""
+    """Run the usual statements of `apply` in a session that executes none of them."""
     at = now().isoformat()
     artifact = dict.fromkeys(("sha256", "mime", "size", "width", "height"))
     names = "kind step seed prompt predicted_class target_probability hit sha256"
@@ -51,7 +51,7 @@ def rehearse(session: Session, run_id: str) -> None:
 
 
 def write_steps(session: Session, run_id: str, steps: Sequence[Mapping[str, Any]]) -> None:
-    """Write steps (columns of `Step`); those already there are replaced."""
+    """Write steps (columns of `Step`), replacing any with the same number."""
     _upsert(session, Step, [{**_STEP, **step, "run_id": run_id} for step in steps], "run_id step")
 
 
@@ -64,20 +64,20 @@ def write_prompts(session: Session, run_id: str, prompts: Sequence[Mapping[str, 
 
 
 def write_frame(session: Session, run_id: str, frame: Mapping[str, Any]) -> None:
-    """Write a picture's row; one of the same kind, step and seed is replaced."""
+    """Write a picture's row, replacing any of the same kind, step and seed."""
     row = {"created_at": now(), **frame, "run_id": run_id}
     _upsert(session, Frame, [row], "run_id kind step seed")
 
 
 def write_artifact(session: Session, artifact: Mapping[str, Any]) -> None:
-    """Write the row of a file that is there."""
+    """Write the row of an existing file."""
     session.exec(
         insert(Artifact).values(**{"created_at": now(), **artifact}).on_conflict_do_nothing()
     )
 
 
 def _upsert(session: Session, table: type[Table], rows: list[dict[str, Any]], keys: str) -> None:
-    # Of the table, not of the class: the ORM leaves out what is None, one statement for each case.
+    # Into the table, not the class: the ORM omits None values, which needs a statement per case.
     statement = insert(table.__table__)  # type: ignore[attr-defined]
     session.exec(
         statement.on_conflict_do_update(
@@ -96,10 +96,10 @@ def apply(
     values: Mapping[str, Any] | None = None,
     rebuilding: bool = False,
 ) -> None:
-    """Write entries that follow those already in the tables, and other columns of the run.
+    """Write entries that follow those already in the tables, and `values` of the run's columns.
 
-    Rebuilding, the run takes each state as it comes: the moves that the user made between them
-    are in no journal.
+    With `rebuilding`, every state of the journal is accepted, because the state changes that the
+    user made in between are in no journal.
     """
     run = dict(values or {})
     for entry in entries:
@@ -138,7 +138,7 @@ def _start(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> 
 
 
 def _move(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> None:
-    """Move the run, if it still is where it can be moved: the user may have been faster."""
+    """Move the run to a state if that is still legal: the user may have moved it first."""
     to = State(entry["to"])
     values: dict[str, Any] = {"error": None, "stop_reason": None} if to is State.QUEUED else {}
     if to is State.SUCCEEDED:
@@ -152,11 +152,11 @@ def _move(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> N
     session.exec(statement.values(state=to, **values))
 
 
-# The run itself, for a store that has lost it
+# Whole runs, for a store that has lost them
 
 
 def queued_entry(run: Run, study: Study, classifier: Classifier) -> Entry:
-    """The first entry of a run's journal."""
+    """Return the first entry of a run's journal."""
     return {
         "n": 0,
         "kind": "run",
@@ -171,7 +171,7 @@ def queued_entry(run: Run, study: Study, classifier: Classifier) -> Entry:
 
 
 def rows_entry(session: Session, run: Run) -> Entry:
-    """All that the tables hold of a run, as one entry."""
+    """Return all rows of a run as one entry."""
     frames = session.exec(
         select(Frame, Artifact).join(Artifact).where(Frame.run_id == run.id).order_by(col(Frame.id))
     )
@@ -201,7 +201,7 @@ def rows_entry(session: Session, run: Run) -> Entry:
 
 
 def restore(session: Session, entry: Entry) -> None:
-    """Write the run of a "run" or "rows" entry anew, with its study and classifier."""
+    """Write the run of a "run" or "rows" entry, with its study and classifier."""
     session.exec(
         insert(Classifier).values(**times(Classifier, entry["classifier"])).on_conflict_do_nothing()
     )
@@ -230,7 +230,7 @@ def restore(session: Session, entry: Entry) -> None:
 
 
 def times(table: type[Table], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a row out of JSON: times become times again."""
+    """Convert the times among the JSON values of a row back to datetimes."""
     columns = table.__table__.columns  # type: ignore[attr-defined]
     return {
         name: datetime.fromisoformat(value)

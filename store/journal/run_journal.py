@@ -1,18 +1,18 @@
-"""One file per run with all that was found out about it, in the order it was.
+"""The journal of a run: a file with all its results, in chronological order.
 
-A run's worker writes here first, and the store is brought up to date from here: a database that
-is locked, full or moved away for a while stops no run, and one that is lost can be rebuilt.
+A run's worker writes to the journal first and updates the store from it. So a database that is
+locked, full or moved for a while stops no run, and a lost one can be rebuilt.
 
-A line is one entry, a JSON object with its number "n", its "kind", the time "at", and:
+Each line is an entry: a JSON object with its number "n", its "kind", the time "at", and:
 
     run      the run as it was queued, with its study and classifier (n = 0)
     start    an attempt: attempt, pid, boot_id, host, slot
-    fields   columns of the run that got a value
+    fields   columns of the run with new values
     steps    rows: columns of `Step`
     prompts  rows: columns of `Prompt`, best first
     frame    columns of `Frame`, and of its `Artifact`
     state    to: the state that the worker moved the run to, with columns of the run
-    rows     all that the store held when the journal had to be made anew
+    rows     all rows of the run, written when the journal had to be replaced
 """
 
 import json
@@ -30,15 +30,15 @@ NAME = "journal.jsonl"
 
 
 class Journal:
-    """The journal in a run's folder. Only the process that holds the run's lock may write it."""
+    """The journal in a run's folder. Only the process that holds the run's lock may write to it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         self._next: int | None = None
-        self._whole = 0  # bytes of whole lines
+        self._whole = 0  # bytes of complete lines
 
     def read(self, after: int = -1) -> list[Entry]:
-        """The whole entries with a number above `after`; what a power cut tore is left out."""
+        """Return the complete entries with a number above `after`; a torn line is left out."""
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -48,7 +48,7 @@ class Journal:
         return [entry for entry in entries if entry["n"] > after]
 
     def last(self) -> int | None:
-        """The number of the last whole entry; None if there is none."""
+        """Return the number of the last complete entry; None if there is none."""
         try:
             with self.path.open("rb") as file:
                 file.seek(0, os.SEEK_END)
@@ -57,7 +57,7 @@ class Journal:
                 while True:
                     file.seek(max(size - reach, 0))
                     lines = file.read().split(b"\n")
-                    # The first may be cut by where we began; behind the last \n is what is torn.
+                    # The first line may begin before these bytes; a torn one follows the last \n.
                     for line in reversed(lines[1 if reach < size else 0 : -1]):
                         with suppress(ValueError, KeyError, TypeError):
                             return int(json.loads(line)["n"])
@@ -68,20 +68,20 @@ class Journal:
             return None
 
     def open(self, after: int = -1) -> None:
-        """Get ready to write entries that are numbered above `after` and above those there."""
+        """Prepare to write entries numbered above `after` and above the existing ones."""
         entries = self.read()
         self._next = max([after, *(entry["n"] for entry in entries)]) + 1
 
     @property
     def written(self) -> int:
-        """The number of the last entry, once it is open; -1 if there is none."""
+        """Return the number of the last entry of an open journal; -1 if there is none."""
         return -1 if self._next is None else self._next - 1
 
     def append(self, entries: Sequence[Mapping[str, Any]]) -> list[Entry]:
-        """Write entries, safe from a power cut when this returns; as they were numbered.
+        """Write entries durably and return them with their numbers.
 
-        OSError if they cannot be written: then none of them is there, and the call may be tried
-        again.
+        Raises OSError if they cannot be written. None of them is then in the journal, and the
+        call can be repeated.
         """
         if self._next is None:
             self.open()
@@ -94,7 +94,7 @@ class Journal:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             if os.fstat(descriptor).st_size > self._whole:
-                os.ftruncate(descriptor, self._whole)  # a torn line, or one that did not fit
+                os.ftruncate(descriptor, self._whole)  # a torn or unfinished line
             os.lseek(descriptor, self._whole, os.SEEK_SET)
             _write_all(descriptor, data)
             os.fsync(descriptor)
@@ -105,7 +105,7 @@ class Journal:
         return numbered
 
     def replace(self, entries: Sequence[Entry]) -> None:
-        """Write the file anew with these entries, which bring their numbers."""
+        """Replace the file's content with these entries, which are already numbered."""
         data = "".join(_line(entry) for entry in entries).encode()
         write_atomic(self.path, data)
         self._whole = len(data)
@@ -113,7 +113,7 @@ class Journal:
 
 
 def _line(entry: Mapping[str, Any]) -> str:
-    # allow_nan: what a loss really was belongs to the record; `json.loads` reads it back.
+    # NaN is allowed: the record keeps a loss as it was, and `json.loads` reads it back.
     return json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
@@ -123,7 +123,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _parse(data: bytes) -> tuple[list[Entry], int]:
-    """The entries up to the first torn line, and how many bytes they take."""
+    """Return the entries before the first torn line, and their size in bytes."""
     entries: list[Entry] = []
     whole = 0
     for line in data.splitlines(keepends=True):

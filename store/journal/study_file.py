@@ -1,9 +1,9 @@
-"""What is known of a study beyond its runs, in a file of its own, for a store that is lost.
+"""The file of a study: its findings beyond its runs, from which a lost store is rebuilt.
 
     home/studies/<study>.json    {"study": its id, "rows": {table: rows}}
 
-The runs themselves are in their journals. Left out are pictures of the bank and placebos, which can
-be made again, probes and comparisons.
+The runs themselves are in their journals. The file omits pictures of the bank and placebos, which
+can be recomputed, and probes and comparisons.
 """
 
 import json
@@ -38,12 +38,12 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def path(home: Path, study_id: str) -> Path:
-    """The file of a study."""
+    """Return the path of a study's file."""
     return home / "studies" / f"{study_id}.json"
 
 
 def rows(session: Session, study_id: str) -> Rows:
-    """What the tables hold, by the table's name."""
+    """Return the rows about a study, by table name."""
     runs = sa.select(col(Run.id)).where(col(Run.study_id) == study_id)
     claims = sa.select(col(Claim.id)).where(col(Claim.study_id) == study_id)
     pictures = sa.select(col(Frame.sha256)).where(col(Frame.run_id).in_(runs))
@@ -65,26 +65,26 @@ def rows(session: Session, study_id: str) -> Rows:
 
 
 def write(file: Path, study_id: str, found: Rows) -> None:
-    """Keep the rows, safe from a power cut when this returns. OSError if that cannot be done."""
+    """Write the rows durably; raise OSError if that fails."""
     file.parent.mkdir(mode=0o700, exist_ok=True)
     text = json.dumps({"study": study_id, "rows": found}, ensure_ascii=False)
     write_atomic(file, text.encode())
 
 
 def read(file: Path) -> tuple[str, Rows]:
-    """The study's id, and its rows. ValueError for a file that is none of ours."""
+    """Return the study's id and its rows; raise ValueError if this is not a study's file."""
     kept = json.loads(file.read_bytes())
     try:
         return kept["study"], kept["rows"]
     except (KeyError, TypeError):
-        raise ValueError("not what is kept of a study") from None
+        raise ValueError("not the file of a study") from None
 
 
 def restore(session: Session, study_id: str, kept: Rows) -> int:
-    """Write what the store does not have of a study; how many rows.
+    """Write the rows that the store lacks; return their number.
 
-    Of reports and claims, which come in a number, all or none. Rows whose run or picture is not
-    there are left out.
+    Claims are restored only if the study has none, and so are reports. Rows whose run or picture
+    is missing are left out.
     """
     if session.get(Study, study_id) is None:
         return 0
@@ -94,7 +94,7 @@ def restore(session: Session, study_id: str, kept: Rows) -> int:
     reports = select(Report.id).where(Report.study_id == study_id).limit(1)
     if session.exec(reports).first() is None:
         count += _insert(session, Report, kept, {study_id})
-    for table, there in (
+    for table, existing in (
         (Stage, {study_id}),
         (Score, {study_id}),
         (Attribution, runs),
@@ -102,7 +102,7 @@ def restore(session: Session, study_id: str, kept: Rows) -> int:
         (Note, {study_id, *runs}),
         (Caption, pictures),
     ):
-        count += _insert(session, table, kept, there)
+        count += _insert(session, table, kept, existing)
     return count
 
 
@@ -121,13 +121,13 @@ def _claims(session: Session, study_id: str, kept: Rows) -> int:
     return count
 
 
-def _insert(session: Session, table: type[Table], kept: Rows, there: Collection[str]) -> int:
-    """Add rows that are not there yet, numbered anew; `there`: what they may be about."""
+def _insert(session: Session, table: type[Table], kept: Rows, existing: Collection[str]) -> int:
+    """Add missing rows under new ids, if their study, run or picture is one of `existing`."""
     count = 0
     for values in kept.get(_name(table), []):
         row = {name: value for name, value in times(table, values).items() if name != "id"}
         about = next(row[name] for name in ("study_id", "run_id", "sha256", "of") if name in row)
-        if about in there:
+        if about in existing:
             result = session.exec(insert(table).values(**row).on_conflict_do_nothing())
             count += result.rowcount
     return count

@@ -1,4 +1,4 @@
-"""A comparison as Markdown; all names and texts in it are data."""
+"""The Markdown of a comparison; all names and texts in it are data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -6,46 +6,42 @@ from typing import Any
 from store.markdown.escaping import escape, line, table
 
 Show = Callable[[str, int], str]
-"""A picture of the bank, by prompt and seed, as Markdown; "" if it is not there any more."""
+"""Returns the Markdown of a picture of the bank, by prompt and seed; "" if it is gone."""
 
-_VERDICTS = {"differ": "they differ", "alike": "alike", "open": "open"}
-_PAIRS = 2  # shown of each claim
+_PAIRS = 2  # shown for each claim
 
 
 def title(page: Mapping[str, Any]) -> str:
-    """What is compared."""
+    """Return the title of a comparison's report."""
     return escape(f"{', '.join(page['classifiers'])}: {', '.join(page['classes'])}")
 
 
 def blocks(
     page: Mapping[str, Any], pairs: Callable[[int], Sequence[Mapping[str, Any]]], show: Show
 ) -> list[str]:
-    """The blocks of a comparison's page. ``pairs``: of a claim, what changed most first."""
+    """Return the blocks of a comparison; ``pairs`` gives a claim's pairs, largest change first."""
     found = [f"- Comparison {page['id']}\n" + _pictures(page)]
     if page["state"] != "done":
-        found.append(f"It is {escape(page['state'])}: {escape(page['error'] or 'not finished')}.")
+        found.append(f"State: {escape(page['state'])} ({escape(page['error'] or 'not finished')})")
     for class_name in page["classes"]:
         found += _class(page, class_name, pairs, show)
     return found
 
 
 def _pictures(page: Mapping[str, Any]) -> str:
-    told = page["pictures"]
-    if told["claims"] is None:
+    counts = page["pictures"]
+    if counts["claims"] is None:
         return "- No pictures yet"
-    alone = "; ".join(f"{escape(name)} {count}" for name, count in told["one_alone"].items())
+    alone = "; ".join(f"{escape(name)} {count}" for name, count in counts["one_alone"].items())
     lines = [
-        f"- {told['claims']} pictures for the claims, each shown to all {len(page['classifiers'])} "
-        f"classifiers; each alone would have taken: {alone}",
-        f"- {told['prompts'] or 0} pictures of the prompts that were found",
+        f"- Pictures for the claims: {counts['claims']}, each shown to all "
+        f"{len(page['classifiers'])} classifiers (needed for one classifier alone: {alone})",
+        f"- Pictures of the best prompts: {counts['prompts'] or 0}",
     ]
     if page["detector"] is None:
-        lines.append(
-            "- No image-text model was there to tell whether concepts were drawn, so that no claim "
-            "could be confirmed or refuted"
-        )
+        lines.append("- Image-text model: none, so no claim could be confirmed or refuted")
     else:
-        lines.append(f"- Whether concepts were drawn was judged by {escape(page['detector'])}")
+        lines.append(f"- Image-text model that detected concepts: {escape(page['detector'])}")
     if page["baseline"]:
         lines.append(f"- Baseline: {escape(page['baseline'])}")
     return "\n".join(lines)
@@ -63,23 +59,26 @@ def _class(
         return [one for one in page[part] if one["class_name"] == class_name]
 
     claims = of_class("claims")
-    found = [f"## {escape(class_name)}, side by side"]
+    found = [f"## Comparison: {escape(class_name)}"]
     if claims:
         found += ["### Claims", _matrix(claims, names)]
     if of_class("only_some"):
-        found += ["### Claims that only some hold", _only_some(of_class("only_some"))]
+        found += [
+            "### Claims confirmed for some classifiers only",
+            _only_some(of_class("only_some")),
+        ]
     if of_class("differences"):
         found += ["### Differences on the same pairs", _differences(of_class("differences"))]
     examples = _examples(claims, pairs, show)
     if examples:
-        found += ["### Pictures behind the claims", examples]
+        found += ["### Example pairs", examples]
     if of_class("cross_activation"):
         found += [
-            "### Prompts of one before the others",
+            "### Cross-activation of prompts",
             _cross(of_class("cross_activation"), names),
         ]
     if of_class("disagreements"):
-        found += ["### Most different on", _disagreements(of_class("disagreements"), show)]
+        found += ["### Largest disagreements", _disagreements(of_class("disagreements"), show)]
     if of_class("configuration"):
         rows = [["setting", *map(escape, names)]]
         rows += [
@@ -126,10 +125,10 @@ def _only_some(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _differences(differences: Sequence[Mapping[str, Any]]) -> str:
-    rows = [["concept", "a", "b", "effect on a less that on b", "p", "pairs", ""]]
+    rows = [["concept", "a", "b", "effect on a minus effect on b", "p-value", "pairs", "verdict"]]
     for one in differences:
         p = one["p_corrected"]
-        verdict = _VERDICTS.get(one["verdict"], one["verdict"])
+        verdict = str(one["verdict"])
         if one["reason"]:
             verdict += f", {one['reason'].replace('_', ' ')}"
         rows.append(
@@ -151,7 +150,7 @@ def _examples(
     pairs: Callable[[int], Sequence[Mapping[str, Any]]],
     show: Show,
 ) -> str:
-    rows = [["claim", "without", "with", "probability"]]
+    rows = [["claim", "without the concept", "with the concept", "p(class)"]]
     for claim in claims:
         for pair in pairs(claim["id"])[:_PAIRS]:
             one, other = pair["control"], pair["treated"]
@@ -169,7 +168,7 @@ def _examples(
 
 def _cross(activations: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     cells = {(one["prompt_of"], one["classifier"]): one for one in activations}
-    rows = [["prompt of", "prompt", *(f"taken for it by {escape(name)}" for name in names)]]
+    rows = [["found for", "prompt", *(f"activation score on {escape(name)}" for name in names)]]
     for owner, prompt in {one["prompt_of"]: one["prompt"] for one in activations}.items():
         row = [escape(owner), escape(prompt)]
         for name in names:
@@ -182,7 +181,7 @@ def _cross(activations: Sequence[Mapping[str, Any]], names: Sequence[str]) -> st
 
 
 def _disagreements(rows: Sequence[Mapping[str, Any]], show: Show) -> str:
-    found = [["picture", "prompt", "probabilities"]]
+    found = [["picture", "prompt", "p(class)"]]
     for one in rows[:8]:
         found.append(
             [
@@ -201,7 +200,7 @@ def _reports(sections: Sequence[Mapping[str, Any]]) -> str:
         texts = list(section["texts"].values())
         if len(texts) > 1 and all(text == texts[0] for text in texts):
             parts.append("\n".join(f"- {line(sentence)}" for sentence in texts[0]) + "\n")
-            parts.append("The same in all.")
+            parts.append("Identical for all classifiers.")
             continue
         for name, sentences in section["texts"].items():
             parts.append(f"{escape(name)}:")

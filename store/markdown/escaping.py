@@ -1,4 +1,4 @@
-"""Text of models, files and users as Markdown that shows it and nothing else."""
+"""The escaping of texts from models, files and users, so that Markdown shows them literally."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
-    """The text in one line, without control, format and unassigned characters."""
+    """Return the text on one line, without control, format and unassigned characters."""
     kept = (
         " " if char.isspace() else "" if unicodedata.category(char).startswith("C") else char
         for char in text
@@ -15,21 +15,21 @@ def printable(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """The text as inline Markdown that shows it literally, also within a table."""
+    """Return inline Markdown that shows the text literally, also in a table."""
     text = re.sub(r" +", " ", printable(text)).strip()
-    # Entities where a backslash does not always help: HTML, tables, mathematics, links by name.
+    # Entities where a backslash is not enough: HTML, tables, mathematics and bare links.
     text = re.sub(r"[\\<>&|$@]|:(?=//)|(?i:w(?=ww\.))", lambda match: f"&#{ord(match[0])};", text)
     return re.sub(r"[`*_\[\]~]", r"\\\g<0>", text)
 
 
 def line(text: str) -> str:
-    """The text as inline Markdown that may stand at the beginning of a line or list item."""
+    """Return the text escaped for the beginning of a line or list item."""
     text = escape(text)
     text = re.sub(r"^[#+=-]", lambda match: f"&#{ord(match[0])};", text)
     return re.sub(r"^(\d+)([.)])", lambda match: f"{match[1]}&#{ord(match[2])};", text)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of escaped cells, the first of them the head."""
+    """Return a Markdown table of escaped cells; the first row is the header."""
     head, *body = ("| " + " | ".join(row) + " |" for row in rows)
     return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])

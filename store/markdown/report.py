@@ -1,7 +1,7 @@
-"""Reports on studies as Markdown (GitHub-flavoured), with their pictures beside them.
+"""The export of studies and comparisons as GitHub-flavoured Markdown, with a folder of pictures.
 
-Words, prompts, labels and reports come from models and from files of others. All of it is data:
-it can neither format the page nor reach a terminal that shows it.
+Words, prompts, labels and reports come from models and foreign files. They are data: they can
+neither format the page nor control a terminal that shows it.
 """
 
 import itertools
@@ -22,10 +22,12 @@ from store.store import Store
 from store.tables import Classifier, Frame, Run, Step, Study, to_json
 
 METHOD = """\
-DEXTER (arXiv 2510.14741) searches, without any data, for the words of a prompt whose generated
-pictures the classifier assigns to the class; the words show what it looks for. The activation
-score is the fraction of fresh pictures of the best prompt, from noise that no search has used,
-that the classifier assigns to the class, with its 95% Wilson interval."""
+DEXTER (arXiv 2510.14741) searches, without training data, for the words of a prompt whose
+pictures the classifier assigns to the class. These words show what the classifier looks for. A
+driver is a word that by itself lowers the loss of a run's prompts. The activation score is the
+fraction of fresh pictures of the best prompt, from noise that no search has used, that the
+classifier assigns to the class, with its 95% Wilson interval. p(class) is the probability that
+the classifier gives the class."""
 
 _IN_FACTS = ("classifier", "class_name")  # settings that a study's first lines state
 _BEST_FRAMES = 8
@@ -42,16 +44,18 @@ def markdown(
     *,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
-    """Write a report on these runs and studies to `path`, pictures to `<stem>_files`; `path`.
+    """Write a report to `path` and its pictures to `<stem>_files`; return `path`.
 
-    `names` are ids or unique beginnings of them. A study whose runs name a "preset" in their
-    config that is in `presets` (settings of studies, by preset) shows only what differs from it.
-    The file appears whole or not at all.
+    `names` are ids or unique prefixes. A study whose runs name a preset in `presets` (settings by
+    preset) shows only settings that differ from the preset. The file is written completely or not
+    at all.
     """
     if not path.parent.is_dir():
-        raise StoreError(f"{path.parent}: no such folder; make it or name another file")
+        raise StoreError(
+            "no such folder", field=str(path.parent), remedy="create it or name another file"
+        )
     if path.is_dir():
-        raise StoreError(f"{path}: a folder; name a file")
+        raise StoreError("this is a folder", field=str(path), remedy="name a file")
     folder = path.with_name(f"{path.stem}_files")
     text, pictures = render(store, names, folder.name, presets=presets)
     with explained(path, instead="name another file"):
@@ -66,7 +70,7 @@ def render(
     *,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[str, dict[str, bytes]]:
-    """The report on runs, studies and comparisons, and the pictures in `folder` that it shows."""
+    """Return the report on runs, studies and comparisons, and its pictures by name in `folder`."""
     compared = [name for name in names if name.startswith("c")]
     pages = [comparisons.page(Browse(store.home), name) for name in compared]
     named = [name for name in names if name not in compared]
@@ -77,7 +81,7 @@ def render(
 
 
 def _sections(store: Store, names: Sequence[str]) -> list[tuple[Study, list[Run]]]:
-    """The studies in the order given, each with the runs asked for, by seed."""
+    """Return the studies in the given order, each with the requested runs, by seed."""
     studies: dict[str, Study] = {}
     runs: dict[str, dict[str, Run]] = {}
     for name in names:
@@ -108,14 +112,14 @@ def _write(path: Path, text: str, folder: Path, pictures: Mapping[str, bytes]) -
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         raise
-    # What an earlier report of this name showed and this one does not.
+    # Pictures of an earlier report of this name that this one does not show.
     for old in folder.glob("*") if folder.is_dir() else ():
         if re.fullmatch(r"[0-9a-f]{64}\.(png|jpg|webp)", old.name) and old.name not in pictures:
             old.unlink()
 
 
 class _Page:
-    """Renders a report and gathers the pictures that it shows, by file name."""
+    """A renderer that collects the pictures of its report, by file name."""
 
     def __init__(self, store: Store, folder: str, presets: Mapping[str, Mapping[str, Any]]) -> None:
         self.store = store
@@ -134,7 +138,7 @@ class _Page:
         for page in pages:
             blocks += self._comparison(page)
         if len(sections) > 1:
-            blocks += ["## Side by side", _side_by_side(sections)]
+            blocks += ["## Summary", _summary(sections)]
         for study, runs in sections:
             blocks += self._study(study, runs)
         return "\n\n".join(blocks) + "\n"
@@ -159,8 +163,8 @@ class _Page:
         blocks = [
             f"## {escape(study.classifier.spec)}: {escape(study.class_name)}",
             _facts(study, study.classifier, runs),
-            "### Seeds",
-            _seeds(runs),
+            "### Runs",
+            _runs(runs),
         ]
         blocks += ["### Best frames", self._frames(study, runs)]
         trends = self._trends(runs)
@@ -172,7 +176,7 @@ class _Page:
     def _frames(self, study: Study, runs: list[Run]) -> str:
         best = _best_frames([self.store.frames(run.id, kind="frame") for run in runs])
         if not best:
-            return "No frames were drawn."
+            return "No frames yet."
         seeds = {run.id: run.seed for run in runs}
         rows = []
         for start in range(0, len(best), _FRAMES_PER_ROW):
@@ -201,7 +205,7 @@ class _Page:
     def _settings(self, study: Study, runs: list[Run]) -> str:
         same = self.settings_shown.setdefault(study.settings_hash, study.id)
         if same != study.id:
-            return f"Those of study {same}."
+            return f"Same as study {same}."
         shown = {name: value for name, value in study.settings.items() if name not in _IN_FACTS}
         preset = str(runs[0].config.get("preset")) if runs else ""
         lead = ""
@@ -212,7 +216,7 @@ class _Page:
                 for name, value in shown.items()
                 if name not in defaults or to_json(defaults[name]) != to_json(value)
             }
-            lead = f"Preset {escape(preset)}" + (", but:\n\n" if shown else ".")
+            lead = f"Preset {escape(preset)}" + (", except:\n\n" if shown else ".")
         rows = [[escape(name), escape(_value(value))] for name, value in sorted(shown.items())]
         return lead + (table([["setting", "value"], *rows]) if rows else "")
 
@@ -225,8 +229,8 @@ def _title(sections: Sequence[tuple[Study, list[Run]]]) -> str:
     return escape(f"What {subject} {verb} for in {', '.join(classes)}")
 
 
-def _side_by_side(sections: Sequence[tuple[Study, list[Run]]]) -> str:
-    rows = [["classifier", "class", "words by seed", "activation score: mean (range)", "runs"]]
+def _summary(sections: Sequence[tuple[Study, list[Run]]]) -> str:
+    rows = [["classifier", "class", "words by seed", "mean activation score (range)", "runs"]]
     for study, runs in sections:
         scores = [run.score_value for run in runs if run.score_value is not None]
         mean = (
@@ -263,8 +267,11 @@ def _facts(study: Study, classifier: Classifier, runs: list[Run]) -> str:
     return "\n".join(lines)
 
 
-def _seeds(runs: list[Run]) -> str:
-    header = "seed, run, state, words, that carry, activation score, n, hit/tried, steps, end"
+def _runs(runs: list[Run]) -> str:
+    header = (
+        "seed, run, state, words, drivers, activation score, pictures, frames (hits/tried), steps, "
+        "stop reason or error"
+    )
     rows = [header.split(", ")]
     rows += [
         [
@@ -285,7 +292,7 @@ def _seeds(runs: list[Run]) -> str:
 
 
 def _best_frames(by_run: list[list[Frame]]) -> list[Frame]:
-    """The best of each run in turn, hits first, no picture twice."""
+    """Return the best frames, hits first, from each run in turn, without duplicates."""
     ranked = [
         sorted(frames, key=lambda frame: (not frame.hit, -frame.target_probability))
         for frames in by_run
@@ -300,11 +307,11 @@ def _best_frames(by_run: list[list[Frame]]) -> list[Frame]:
 
 def _caption(frame: Frame, study: Study, run_seed: int) -> str:
     labels = study.classifier.labels
-    verdict = f"p = {frame.target_probability:.2f}"
+    verdict = f"p(class) = {frame.target_probability:.2f}"
     if not frame.hit:
         known = 0 <= frame.predicted_class < len(labels)
         other = labels[frame.predicted_class] if known else str(frame.predicted_class)
-        verdict += f", taken for {escape(other)}"
+        verdict += f", classified as {escape(other)}"
     return f"{escape(frame.prompt)}<br>{verdict}<br>seed {run_seed}, noise {frame.seed}"
 
 
@@ -333,7 +340,7 @@ def _value(value: object) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = _TREND_WIDTH) -> str:
-    """The values as bars, the mean of neighbours where there are more than `width`."""
+    """Draw values as at most `width` bars; each bar is the mean of neighbouring values."""
     count = min(width, len(values))
     edges = [round(index * len(values) / count) for index in range(count + 1)]
     means = [sum(values[start:stop]) / (stop - start) for start, stop in itertools.pairwise(edges)]

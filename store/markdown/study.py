@@ -1,6 +1,6 @@
-"""What was found about a study, as Markdown: its report, its claims, attribution and scores.
+"""The Markdown of a study's findings: report, claims, word attribution, scores and captions.
 
-Everything a model wrote goes through `escape`: a report is data, and so is each of its sentences.
+All text from models is escaped: a report is data, and so is each of its sentences.
 """
 
 import re
@@ -17,7 +17,7 @@ _CAPTIONS = 12
 
 
 def blocks(store: Store, study: Study) -> list[str]:
-    """The blocks of a study's page; empty if nobody reasoned about it."""
+    """Return the blocks of a study's findings; empty if there are none."""
     found = []
     for report in _newest(store.reports(study.id)):
         found += [f"### Report by {escape(report.author)}, {report.created_at:%Y-%m-%d}"]
@@ -28,10 +28,10 @@ def blocks(store: Store, study: Study) -> list[str]:
         found += ["### Claims", claims_table(claims), _pairs(claims, details)]
     words = study_records.attribution(store, study.id)
     if words:
-        found += ["### Which words carry it", attribution_text(words)]
+        found += ["### Word attribution", attribution_text(words)]
     scores = study_records.scores(store, study.id)
     if scores:
-        found += ["### Texts as prompts", scores_table(scores)]
+        found += ["### Activation scores of texts", scores_table(scores)]
     captions = study_records.captions(store, study.id)
     if captions:
         lines = dict.fromkeys(f"- {line(row.text[:500])}" for row in captions)
@@ -43,12 +43,12 @@ def blocks(store: Store, study: Study) -> list[str]:
 
 
 def _newest(reports: Sequence[Report]) -> list[Report]:
-    """The newest of each author."""
+    """Return the newest report of each author."""
     return list({report.author: report for report in reversed(reports)}.values())
 
 
 def text_of(report: Report) -> str:
-    """A report as Markdown. One without checked sentences is shown as it stands, as text."""
+    """Return a report as Markdown; one without checked sentences becomes literal text."""
     if report.body is not None:
         return report_markdown(report.body, level=4)
     text = "\n".join(map(printable, report.markdown.splitlines()))
@@ -57,7 +57,7 @@ def text_of(report: Report) -> str:
 
 
 def report_markdown(body: Mapping[str, Any], *, level: int = 2) -> str:
-    """The sections of a report, their headings ``level`` deep."""
+    """Return the sections of a report, with headings of ``level``."""
     parts = []
     if level < 3:
         parts.append(f"{'#' * (level - 1)} {escape(str(body['title']))}")
@@ -78,9 +78,20 @@ def _sentence(sentence: Mapping[str, Any]) -> str:
 
 
 def claims_table(claims: Sequence[Claim]) -> str:
-    """All claims, a line each."""
+    """Return a table with a row for each claim."""
     rows = [
-        ["", "concept", "verdict", "effect", "p", "pairs", "flips", "placebos", "drawn", "prior"]
+        [
+            "claim",
+            "concept",
+            "verdict",
+            "effect on p(class)",
+            "p-value",
+            "pairs",
+            "flip rate",
+            "placebo threshold",
+            "drawn (without to with)",
+            "prior",
+        ]
     ]
     for claim in claims:
         verdict = claim.verdict + (f": {claim.reason.replace('_', ' ')}" if claim.reason else "")
@@ -104,7 +115,7 @@ def claims_table(claims: Sequence[Claim]) -> str:
 
 
 def _pairs(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -> str:
-    """Where each claim comes from, and an example of its pairs."""
+    """Return the origin of each claim, and an example of its pairs."""
     lines = []
     for claim in claims:
         origin = "; ".join(
@@ -117,7 +128,8 @@ def _pairs(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -
         for context in sorted(details.get(claim.id, ()), key=lambda row: row.context):
             if context.saturated:
                 contexts.append(
-                    f"{context.context}: left out, {context.control_mean:.2f} without it"
+                    f"{context.context}: left out, p(class) is {context.control_mean:.2f} without "
+                    "the concept"
                 )
             elif context.pairs:
                 contexts.append(
@@ -131,11 +143,11 @@ def _pairs(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -
 
 
 def attribution_text(words: Sequence[Attribution]) -> str:
-    """Weights of the words, run by run."""
+    """Return a table of word effects for each run."""
     parts = []
     for run_id in dict.fromkeys(word.run_id for word in words):
         own = [word for word in words if word.run_id == run_id]
-        rows = [["word", "lost without it", "weight"]]
+        rows = [["word", "drop in p(class) without the word", "weight in a linear fit"]]
         rows += [
             [
                 escape(word.word),
@@ -147,8 +159,8 @@ def attribution_text(words: Sequence[Attribution]) -> str:
         ]
         first = own[0]
         parts += [
-            f"Of “{escape(first.prompt)}” (run {run_id}); R² {first.r2:.2f} "
-            f"({first.r2_low:.2f} to {first.r2_high:.2f}) over {first.subsets} word subsets, "
+            f"Prompt “{escape(first.prompt)}” of run {run_id}: R² of the fit {first.r2:.2f} "
+            f"({first.r2_low:.2f} to {first.r2_high:.2f}) over {first.subsets} word subsets with "
             f"{first.seeds} pictures each.",
             table(rows),
         ]
@@ -156,8 +168,8 @@ def attribution_text(words: Sequence[Attribution]) -> str:
 
 
 def scores_table(scores: Sequence[Score]) -> str:
-    """Texts by how often their pictures are taken for the class."""
-    rows = [["what", "text", "score", "n"]]
+    """Return a table of texts with their activation scores."""
+    rows = [["kind", "text", "activation score", "pictures"]]
     rows += [
         [
             escape(row.kind),

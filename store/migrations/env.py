@@ -1,4 +1,4 @@
-"""Run by Alembic: migrates the connection that `store.database.upgrade` hands over."""
+"""The script that Alembic runs: migrates the connection from `store.database.migrate`."""
 
 from alembic import context
 

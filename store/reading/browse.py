@@ -1,8 +1,8 @@
-"""What screens read: pages of long lists and the data of one run, straight from SQLite.
+"""The read-only queries of screens: pages of long lists and the data of one run.
 
-Reads only, and without SQLAlchemy, so that a dashboard is quick to start and a page of a list
-with 100,000 runs costs no more than one of ten. Rows are plain tuples with names; their columns
-and units are those of `store.tables`.
+Plain `sqlite3`, without SQLAlchemy, so that the dashboard starts quickly and a page of a list of
+100,000 runs costs no more than a page of 10. Rows are named tuples with the columns and units of
+`store.tables`.
 """
 
 import json
@@ -20,11 +20,12 @@ from store.reading.filters import Condition, compile_filter
 from store.states import ACTIVE, State
 
 _MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
-_PACE_STEPS = 20  # the last steps, from which the time left is told
+_PACE_STEPS = 20  # the last steps, from which the remaining time is estimated
 _MAX_VARIABLES = 500  # row ids asked for at a time
-_BATCH = 5_000  # keys read before asking whether they are still wanted
+_BATCH = 5_000  # keys read between two calls of `wanted`
+PROCESS_GONE = "its process ended unexpectedly"
 
-# What a list can be ordered by. "study" keeps the runs of one study together, the newest first.
+# The orders of a list. "study" groups runs by study, newest study first.
 ORDERS = {
     "study": "study.rowid DESC, run.seed",
     "created": "run.created_at DESC, run.rowid DESC",
@@ -38,21 +39,21 @@ ORDERS = {
 
 
 class Keys(NamedTuple):
-    """What a list holds, in order."""
+    """The keys of the rows of a list, in order."""
 
     keys: "array[int]"
-    """Of runs; ordered by study, each study's runs follow its own key, made negative."""
+    """Keys of runs. In the order "study", the negated key of a study precedes its runs."""
     runs: int
-    """How many of them are of runs."""
+    """The number of runs among the keys."""
     whole: bool
-    """Whether there are no more."""
+    """True if no key was left out."""
 
 
 class StudyRow(NamedTuple):
-    """A study as a list shows it."""
+    """A study in a list."""
 
     key: int
-    """The row's number, by which lists name it."""
+    """The rowid, by which lists name the study."""
     id: str
     classifier: str
     class_name: str
@@ -61,15 +62,15 @@ class StudyRow(NamedTuple):
     settings: dict[str, Any]
     created_at: str
     states: dict[str, int]
-    """How many of its runs are in each state."""
+    """The number of runs by state."""
     claims: int = 0
     confirmed: int = 0
     stage: "StageRow | None" = None
-    """The part of a report that is at work."""
+    """The stage of the report that is running."""
 
 
 class RunRow(NamedTuple):
-    """A run as a list shows it; the last fields are known only of active runs."""
+    """A run in a list; only active runs have the last field."""
 
     key: int
     id: str
@@ -105,20 +106,20 @@ class RunRow(NamedTuple):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its RunConfig."""
+        """Return the run's RunConfig as plain values."""
         config: dict[str, Any] = json.loads(self.config_json)
         return config
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the step limit at the pace of the last steps; None while nothing is known."""
+        """Estimate the time to the step limit from the pace of the last steps; None if unknown."""
         if self.state is not State.RUNNING or not self.steps_total or not self.seconds_per_step:
             return None
         return max(self.steps_total - self.steps_done, 0) * self.seconds_per_step
 
 
 class StepRow(NamedTuple):
-    """One step of the search."""
+    """A step of the search."""
 
     step: int
     losses: dict[str, float | None]
@@ -211,13 +212,13 @@ _CLAIM_COLUMNS = ClaimRow._fields[:-1]
 
 
 class StageRow(NamedTuple):
-    """A part of the reasoning about a study."""
+    """A stage of the report on a study."""
 
     name: str
     done: int
     total: int
     state: str
-    """One of: waiting, running, done, failed; left, if its process ended before it."""
+    """Either waiting, running, done or failed, or "left" if the process ended before it."""
     error: str | None
 
 
@@ -233,7 +234,7 @@ class JobRow(NamedTuple):
 
 
 class ReportRow(NamedTuple):
-    """A report; ``body`` holds its checked sentences, if they were checked."""
+    """A report; ``body`` holds its sentences if they were checked."""
 
     id: int
     author: str
@@ -261,12 +262,12 @@ _FRAME_COLUMNS = "id, kind, step, seed, prompt, predicted_class, target_probabil
 
 
 def newest_migration() -> str:
-    """The schema that this code knows, by its migrations' file names."""
+    """Return the newest schema that this code supports, from its migrations' file names."""
     return max(path.name[:4] for path in _MIGRATIONS.glob("[0-9]*.py"))
 
 
 class Browse:
-    """Reads the store below ``home``, which may not be there yet. For any thread."""
+    """A reader of the store in ``home``, which need not exist yet. Usable from any thread."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -274,26 +275,26 @@ class Browse:
         self._connections = threading.local()
         self._watch: sqlite3.Connection | None = None
         self._seen = (-1, -1)
-        self._generation = 0  # of the file, which may be put back from a backup
+        self._generation = 0  # of the file, which may be replaced by a backup
 
     def state_of_schema(self) -> str:
-        """One of: none (no store yet), old (to be upgraded), current, new (of a newer program)."""
+        """Return none (no store yet), old (must be upgraded), current or new (newer program)."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             return "none"
-        with explained(self.path), closing(self._open()) as connection:
+        with explained(self.path), closing(connect_read_only(self.path)) as connection:
             try:
                 row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             except sqlite3.OperationalError:
-                return "old"  # `Store.open` tells what it is
+                return "old"  # `Store.open` raises if it is another database
         revision, newest = str(row[0]) if row else "0000", newest_migration()
         return "current" if revision == newest else "old" if revision < newest else "new"
 
     def changed(self) -> bool:
-        """Whether the store changed since the last call; cheap enough for many a second."""
+        """Return whether the store changed since the last call; cheap enough to call often."""
         try:
             inode = self.path.stat().st_ino
             if self._watch is None or inode != self._seen[0]:
-                self._watch = self._open()
+                self._watch = connect_read_only(self.path)
                 self._generation += 1
             [version] = self._watch.execute("PRAGMA data_version").fetchone()
             seen = (inode, int(version))
@@ -313,10 +314,10 @@ class Browse:
         most: int | None = None,
         wanted: Callable[[], bool] = lambda: True,
     ) -> Keys:
-        """The runs that the filter lets through, the archived ones if it asks for tags.
+        """Return the runs that match the filter; archived runs only if it asks for tags.
 
-        Only the first ``most`` runs, if that is given, and no further than they are ``wanted``:
-        to read 100,000 takes a tenth of a second. Raises FilterError.
+        Returns at most ``most`` runs, and stops early once ``wanted`` returns False: 100,000 keys
+        take 0.1 s. Raises FilterError.
         """
         condition = compile_filter(text)
         by = ORDERS[order]
@@ -326,7 +327,7 @@ class Browse:
         columns = "run.rowid, study.rowid" if grouped else "run.rowid, 0"
         sql = f"SELECT {columns} FROM {self._tables(condition, by)} WHERE ({condition.sql})"
         archived = "SELECT run_id FROM tag WHERE name = 'archived'"
-        if "tag:" not in text and self._all(f"{archived} LIMIT 1"):
+        if "tag:" not in text and self.rows(f"{archived} LIMIT 1"):
             sql += f" AND run.id NOT IN ({archived})"
         sql += f" ORDER BY {by} LIMIT ?"
         keys, runs, last = array("q"), 0, 0
@@ -347,7 +348,7 @@ class Browse:
         return Keys(keys, runs, runs != most)
 
     def runs(self, keys: Iterable[int]) -> dict[int, RunRow]:
-        """The runs of these keys; those that are gone are left out."""
+        """Return the runs with these keys; deleted runs are left out."""
         found = {}
         for row in self._in(f"SELECT {_RUN_COLUMNS} FROM {_FROM} WHERE run.rowid IN", keys):
             run = _run(row)
@@ -355,7 +356,7 @@ class Browse:
         return found
 
     def studies(self, keys: Iterable[int]) -> dict[int, StudyRow]:
-        """The studies of these keys."""
+        """Return the studies with these keys."""
         rows = self._in(
             "SELECT study.rowid, study.id, spec, class_name, class_index, labels, settings, "
             "study.created_at FROM study JOIN classifier ON classifier.id = classifier_id "
@@ -372,19 +373,19 @@ class Browse:
                 " GROUP BY study_id",
             )
         }
-        at_work = self._in(
+        running = self._in(
             "SELECT study_id FROM stage WHERE state = 'running' AND study_id IN", ids
         )
         stages = {
             study_id: stage
-            for (study_id,) in at_work
+            for (study_id,) in running
             for stage in self.stages(study_id)
             if stage.state == "running"
         }
         found = {}
         for key, name, spec, class_name, index, labels, settings, created in rows:
             states = dict(
-                self._all(
+                self.rows(
                     "SELECT state, count(*) FROM run WHERE study_id = ? GROUP BY state", (name,)
                 )
             )
@@ -395,20 +396,20 @@ class Browse:
         return found
 
     def counts(self) -> dict[str, int]:
-        """How many runs are in each state."""
-        return dict(self._all("SELECT state, count(*) FROM run GROUP BY state"))
+        """Return the number of runs by state."""
+        return dict(self.rows("SELECT state, count(*) FROM run GROUP BY state"))
 
     def newest(self) -> tuple[int, int]:
-        """Numbers that grow with each new study and run."""
-        rows = self._all("SELECT (SELECT max(rowid) FROM study), (SELECT max(rowid) FROM run)")
+        """Return the rowids of the newest study and the newest run."""
+        rows = self.rows("SELECT (SELECT max(rowid) FROM study), (SELECT max(rowid) FROM run)")
         return (rows[0][0] or 0, rows[0][1] or 0) if rows else (0, 0)
 
     def has_unfinished(self) -> bool:
-        """Whether runs wait or are at work."""
+        """Return whether a run is queued or running."""
         names = [state.value for state in ACTIVE | {State.QUEUED}]
         try:
             return bool(
-                self._all(
+                self.rows(
                     f"SELECT 1 FROM run WHERE state IN ({','.join('?' * len(names))}) LIMIT 1",
                     names,
                 )
@@ -417,7 +418,7 @@ class Browse:
             return False
 
     def tags(self, run_ids: Sequence[str]) -> dict[str, list[str]]:
-        """The tags of these runs."""
+        """Return the tags of these runs."""
         found: dict[str, list[str]] = {}
         for run_id, name in self._in(
             "SELECT run_id, name FROM tag WHERE run_id IN", run_ids, " ORDER BY name"
@@ -426,43 +427,43 @@ class Browse:
         return found
 
     def note(self, name: str) -> str:
-        """What a user said about a run, study or comparison."""
-        rows = self._all("SELECT text FROM note WHERE of = ?", (name,))
+        """Return the user's note on a run, study or comparison."""
+        rows = self.rows("SELECT text FROM note WHERE of = ?", (name,))
         return str(rows[0][0]) if rows else ""
 
     def find(self, name: str) -> int | None:
-        """The key of a run, or a study's made negative, by its id."""
+        """Return the key of a run, or the negated key of a study, by its id."""
         table, sign = ("study", -1) if name.startswith("s") else ("run", 1)
-        rows = self._all(f"SELECT rowid FROM {table} WHERE id = ?", (name,))
+        rows = self.rows(f"SELECT rowid FROM {table} WHERE id = ?", (name,))
         return sign * int(rows[0][0]) if rows else None
 
     def study_runs(self, study_id: str) -> list[RunRow]:
-        """The runs of a study, by seed."""
-        rows = self._all("SELECT rowid FROM run WHERE study_id = ? ORDER BY seed", (study_id,))
+        """Return the runs of a study, by seed."""
+        rows = self.rows("SELECT rowid FROM run WHERE study_id = ? ORDER BY seed", (study_id,))
         found = self.runs(key for (key,) in rows)
         return [found[key] for (key,) in rows if key in found]
 
     # One run
 
     def steps(self, run_id: str, *, after: int = 0, last: int | None = None) -> list[StepRow]:
-        """The steps with a number above ``after``, in order; only the ``last`` so many."""
+        """Return the steps after step ``after``, in order; at most the ``last`` of them."""
         sql = f"SELECT {_STEP_COLUMNS} FROM step WHERE run_id = ? AND step > ? ORDER BY step"
         if last is not None:
-            rows = self._all(f"{sql} DESC LIMIT ?", (run_id, after, last))[::-1]
+            rows = self.rows(f"{sql} DESC LIMIT ?", (run_id, after, last))[::-1]
         else:
-            rows = self._all(sql, (run_id, after))
+            rows = self.rows(sql, (run_id, after))
         return [_step(row) for row in rows]
 
     def frames(self, run_id: str, kind: str | None = None) -> list[FrameRow]:
-        """The pictures of a run, in order; ``kind`` is "preview" or "frame"."""
+        """Return the pictures of a run, in order; ``kind`` is "preview" or "frame"."""
         sql, values = f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ?", [run_id]
         if kind is not None:
             sql, values = f"{sql} AND kind = ?", [run_id, kind]
-        return [_frame(row) for row in self._all(f"{sql} ORDER BY kind DESC, step, id", values)]
+        return [_frame(row) for row in self.rows(f"{sql} ORDER BY kind DESC, step, id", values)]
 
     def newest_preview(self, run_id: str) -> FrameRow | None:
-        """The picture that the search kept last."""
-        rows = self._all(
+        """Return the latest preview of a run."""
+        rows = self.rows(
             f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ? AND kind = 'preview' "
             "ORDER BY step DESC LIMIT 1",
             (run_id,),
@@ -470,8 +471,8 @@ class Browse:
         return _frame(rows[0]) if rows else None
 
     def prompts(self, run_id: str, limit: int = 200) -> list[PromptRow]:
-        """The prompts of a run, best first."""
-        rows = self._all(
+        """Return the prompts of a run, best first."""
+        rows = self.rows(
             "SELECT rank, words, text, mean_loss, pictures FROM prompt WHERE run_id = ? "
             "ORDER BY rank LIMIT ?",
             (run_id, limit),
@@ -479,19 +480,19 @@ class Browse:
         return [PromptRow(rank, json.loads(words), *rest) for rank, words, *rest in rows]
 
     def word_gains(self, run_id: str) -> list[WordGainRow]:
-        """Of the words of a run's prompts, the surest first."""
-        rows = self._all(
+        """Return the gains of the words of a run's prompts, highest lower bound first."""
+        rows = self.rows(
             f"SELECT {', '.join(WordGainRow._fields)} FROM word_gains WHERE run_id = ? "
             "ORDER BY low DESC",
             (run_id,),
         )
         return [WordGainRow._make(row) for row in rows]
 
-    # What was found about a study
+    # The findings of a study
 
     def claims(self, study_id: str) -> list[ClaimRow]:
-        """The claims of a study, by number, each with its evidence."""
-        rows = self._all(
+        """Return the claims of a study, by number, each with its evidence."""
+        rows = self.rows(
             f"SELECT {', '.join(_CLAIM_COLUMNS)} FROM claim WHERE study_id = ? ORDER BY number",
             (study_id,),
         )
@@ -510,8 +511,8 @@ class Browse:
         return found
 
     def captions(self, study_id: str) -> list[tuple[str, int, str]]:
-        """What was said of the study's pictures: text, how many pictures, one of them."""
-        return self._all(
+        """Return the captions of a study's pictures: text, number of pictures, a hash of one."""
+        return self.rows(
             "SELECT caption.text, count(DISTINCT frame.sha256), min(frame.sha256) FROM caption "
             "JOIN frame ON frame.sha256 = caption.sha256 JOIN run ON run.id = frame.run_id "
             "WHERE run.study_id = ? GROUP BY caption.text ORDER BY 2 DESC, 1",
@@ -519,8 +520,8 @@ class Browse:
         )
 
     def attribution(self, study_id: str) -> list[tuple[str, int, str, float, float, float]]:
-        """Words of the best prompts: run, position, word, what is lost without it, interval."""
-        return self._all(
+        """Return run, position, word, loss without the word and interval, by best prompt."""
+        return self.rows(
             "SELECT run_id, position, word, leave_one_out, leave_one_out_low, leave_one_out_high "
             "FROM attribution JOIN run ON run.id = run_id WHERE study_id = ? "
             "ORDER BY seed, position",
@@ -528,8 +529,8 @@ class Browse:
         )
 
     def scores(self, study_id: str) -> list[tuple[str, str, float, float, float, int]]:
-        """Texts as prompts: kind, text, share taken for the class, interval, pictures."""
-        return self._all(
+        """Return texts as prompts: kind, text, activation score, interval, number of pictures."""
+        return self.rows(
             "SELECT kind, text, value, low, high, n FROM score WHERE study_id = ? "
             "ORDER BY value DESC, kind, text",
             (study_id,),
@@ -540,7 +541,7 @@ class Browse:
         job = self.report_job(study_id)
         state = None if job is None else job.state
         found = []
-        for row in self._all(
+        for row in self.rows(
             "SELECT name, done, total, state, error FROM stage WHERE study_id = ? ORDER BY rowid",
             (study_id,),
         ):
@@ -550,7 +551,7 @@ class Browse:
             elif stage.state in ("running", "waiting") and state in (State.QUEUED, State.PAUSED):
                 stage = stage._replace(state="waiting")
             elif stage.state == "running":
-                stage = stage._replace(state="failed", error="its process ended without a word")
+                stage = stage._replace(state="failed", error=PROCESS_GONE)
             elif stage.state == "waiting":
                 stage = stage._replace(state="left")
             found.append(stage)
@@ -571,7 +572,7 @@ class Browse:
             f"WHERE {which} ORDER BY created_at DESC, id DESC LIMIT 1"
         )
         for _ in range(2):
-            rows = self._all(query, (value,))
+            rows = self.rows(query, (value,))
             if not rows:
                 return None
             name, state, *progress = rows[0]
@@ -579,11 +580,11 @@ class Browse:
             if job.state not in ACTIVE or is_locked(self.home / "locks" / f"job-{name}.lock"):
                 return job
             # A process frees the lock after it has written the end, so look again.
-        return job._replace(state=State.LOST, error="its process ended without a word")
+        return job._replace(state=State.LOST, error=PROCESS_GONE)
 
     def report(self, study_id: str) -> ReportRow | None:
-        """The newest report of a study."""
-        rows = self._all(
+        """Return the newest report on a study."""
+        rows = self.rows(
             "SELECT id, author, markdown, body, created_at FROM report WHERE study_id = ? "
             "ORDER BY id DESC LIMIT 1",
             (study_id,),
@@ -596,35 +597,37 @@ class Browse:
     # Files
 
     def picture(self, sha256: str, *, small: bool = True) -> Path:
-        """The file of a picture, in its small form if there is one."""
+        """Return the file of a picture; with ``small``, its thumbnail if there is one."""
         thumbnail = self.home / "thumbnails" / sha256[:2] / f"{sha256}.jpg"
         if small and thumbnail.exists():
             return thumbnail
         return self.home / "artifacts" / "sha256" / sha256[:2] / sha256
 
     def log(self, run_id: str) -> Path:
-        """The file that a run's worker writes its lines to; it may not be there."""
+        """Return the log file of a run's worker, which need not exist."""
         return self.home / "runs" / run_id / "log"
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a query; none where there is no store yet."""
-        return self._all(sql, parameters)
+        """Return the rows of a query; none if there is no store yet."""
+        with explained(self.path):
+            connection = self._connection()
+            return list(connection.execute(sql, tuple(parameters))) if connection else []
 
-    # Within
+    # Internals
 
     def _alive(self, run: RunRow) -> RunRow:
-        """An active run with its pace; if no process holds its lock, it is lost."""
+        """Add the pace to an active run; mark it as lost if no process holds its lock."""
         lock = self.home / "locks" / f"run-{run.id}.lock"
         if not is_locked(lock):
-            # A process frees the lock after it has written the end, so look again.
-            [(state,)] = self._all("SELECT state FROM run WHERE rowid = ?", (run.key,)) or [(None,)]
+            # A process writes the final state before it frees the lock, so read the state again.
+            [(state,)] = self.rows("SELECT state FROM run WHERE rowid = ?", (run.key,)) or [(None,)]
             if state == run.state:
                 return run._replace(
                     state=State.LOST,
-                    error=run.error or "its process ended without a word; it can be resumed",
+                    error=run.error or f"{PROCESS_GONE}; the run can be resumed",
                 )
             return run._replace(state=State(state)) if state else run
-        rows = self._all(
+        rows = self.rows(
             "SELECT seconds, best_words FROM step WHERE run_id = ? ORDER BY step DESC LIMIT ?",
             (run.id, _PACE_STEPS),
         )
@@ -636,9 +639,9 @@ class Browse:
 
     @staticmethod
     def _tables(condition: Condition, order: str) -> str:
-        """Only the tables that are needed: joining 100,000 rows for nothing is what takes time."""
-        wanted = f"{condition.sql} {order}"
-        if "study." in wanted or "classifier." in wanted:
+        """Return only the tables that are needed: joins of 100,000 rows are slow."""
+        used = f"{condition.sql} {order}"
+        if "study." in used or "classifier." in used:
             return _FROM
         return "run"
 
@@ -646,30 +649,22 @@ class Browse:
         wanted, rows = list(keys), []
         for start in range(0, len(wanted), _MAX_VARIABLES):
             part = wanted[start : start + _MAX_VARIABLES]
-            rows += self._all(f"{sql} ({','.join('?' * len(part))}){end}", part)
+            rows += self.rows(f"{sql} ({','.join('?' * len(part))}){end}", part)
         return rows
 
-    def _all(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with explained(self.path):
-            connection = self._connection()
-            return list(connection.execute(sql, tuple(parameters))) if connection else []
-
     def _connection(self) -> sqlite3.Connection | None:
-        """This thread's; None where there is no store yet."""
+        """Return this thread's connection; None if there is no store yet."""
         if getattr(self._connections, "of", None) != self._generation:
             if not self.path.exists():
                 return None
-            self._connections.connection = self._open()
+            self._connections.connection = connect_read_only(self.path)
             self._connections.of = self._generation
         connection: sqlite3.Connection = self._connections.connection
         return connection
 
-    def _open(self) -> sqlite3.Connection:
-        return connect_read_only(self.path)
-
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """A plain connection that cannot write, for any thread."""
+    """Open a plain connection that cannot write, usable from any thread."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,

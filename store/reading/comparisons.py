@@ -1,6 +1,6 @@
-"""What comparisons found, for screens, programs and pages; reads only, and without SQLAlchemy.
+"""The results of comparisons for screens, programs and reports, read without SQLAlchemy.
 
-`page` gives all of a comparison as plain values, which is also what `compare --json` prints.
+`page` returns a whole comparison as plain values; `compare --json` prints the same.
 """
 
 import difflib
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from store.errors import StoreError, explained
-from store.reading.browse import Browse
+from store.reading.browse import PROCESS_GONE, Browse
 from store.states import ACTIVE, ENDED
 
 _CLAIM = [
@@ -44,25 +44,33 @@ _RUN = [
     "score_high",
     "score_n",
 ]
-_FRAMES = 6  # of each member's study
+_FRAMES = 6  # frames of each member's study
 
 
 def find(browse: Browse, name: str) -> str:
-    """The id of a comparison, from it or a unique beginning of it."""
+    """Return the id of a comparison from the id or a unique prefix."""
     rows = browse.rows("SELECT id FROM comparison WHERE id = ?", (name,)) or browse.rows(
         "SELECT id FROM comparison WHERE substr(id, 1, ?) = ? LIMIT 5", (len(name), name)
     )
     if len(rows) == 1 and name:
         return str(rows[0][0])
     if rows and name:
-        fitting = ", ".join(row[0] for row in rows)
-        raise StoreError(f"{name!r} fits more than one comparison: {fitting}")
+        matches = ", ".join(row[0] for row in rows)
+        raise StoreError(
+            f"{name!r} is the prefix of more than one comparison: {matches}",
+            value=name,
+            remedy="give more letters",
+        )
     [(count,)] = browse.rows("SELECT count(*) FROM comparison") or [(0,)]
-    raise StoreError(f"no comparison {name!r} in {browse.path}; it holds {count}")
+    raise StoreError(
+        f"no comparison {name!r} among the {count} in {browse.path}",
+        value=name,
+        remedy="`dexter-tui compare` lists them",
+    )
 
 
 def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
-    """The comparisons, newest first, each with its members' names and how many claims differ."""
+    """Return the comparisons, newest first, with member names and the number of differences."""
     rows = browse.rows(
         "SELECT id, state, stage, done, total, error, baseline, created_at, "
         "(SELECT json_group_array(DISTINCT name) FROM member WHERE comparison_id = comparison.id), "
@@ -107,22 +115,26 @@ def _read_job(browse: Browse, one: dict[str, Any]) -> None:
         elif job.state in ENDED:
             one["state"], one["error"] = "failed", job.error or job.state.value
     elif one["state"] != "failed":  # of an older version, or from elsewhere
-        one["state"], one["error"] = "failed", "it came to no end"
+        one["state"], one["error"] = "failed", PROCESS_GONE
 
 
 def progress(browse: Browse, comparison_id: str) -> dict[str, Any]:
-    """Return how far it is: id, state, stage, done, total, error."""
+    """Return the progress of a comparison: id, state, stage, done, total, error."""
     names = ["id", "state", "stage", "done", "total", "error"]
     rows = browse.rows(f"SELECT {', '.join(names)} FROM comparison WHERE id = ?", (comparison_id,))
     if not rows:
-        raise StoreError(f"comparison {comparison_id} is not in the store any more")
+        raise StoreError(
+            f"comparison {comparison_id} is no longer in the store",
+            value=comparison_id,
+            remedy="`dexter-tui compare` lists the others",
+        )
     found = dict(zip(names, rows[0], strict=True))
     _read_job(browse, found)
     return found
 
 
 def page(browse: Browse, name: str) -> dict[str, Any]:
-    """All of a comparison. StoreError if there is none of this id."""
+    """Return a whole comparison; raise StoreError if none has this id."""
     comparison_id = find(browse, name)
     columns = [
         "id",
@@ -227,7 +239,7 @@ def _runs(browse: Browse, study_id: str | None) -> list[dict[str, Any]]:
 
 
 def _frames(browse: Browse, study_id: str | None) -> list[dict[str, Any]]:
-    """The pictures that the study's runs drew and its classifier took for the class, the surest."""
+    """Return the frames of a study that hit the class, highest p(class) first."""
     rows = browse.rows(
         "SELECT sha256, frame.prompt, target_probability FROM frame JOIN run ON run.id = run_id "
         "WHERE study_id = ? AND kind = 'frame' AND hit ORDER BY target_probability DESC, frame.id "
@@ -263,7 +275,7 @@ def _claims(browse: Browse, by_id: Mapping[int, Mapping[str, Any]]) -> list[dict
 
 
 def _differences(browse: Browse, comparison_id: str, baseline: str | None) -> list[dict[str, Any]]:
-    """All of them; those with the baseline first, and with it as b."""
+    """Return the differences; those with the baseline come first, with the baseline as b."""
     names = [
         "class_name",
         "concept",
@@ -294,7 +306,7 @@ def _differences(browse: Browse, comparison_id: str, baseline: str | None) -> li
 
 
 def only_some(claims: Sequence[Mapping[str, Any]], members: int) -> list[dict[str, Any]]:
-    """Claims that are confirmed for some classifiers and not for all, with their signs."""
+    """Return claims confirmed for some classifiers but not for all, with their directions."""
     holders: dict[tuple[str, str], dict[str, int]] = {}
     for claim in claims:
         if claim["verdict"] == "confirmed":
@@ -339,7 +351,7 @@ def _disagreements(browse: Browse, comparison_id: str) -> list[dict[str, Any]]:
 
 
 def _configuration(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Settings of the studies in which they differ, class by class."""
+    """Return the settings in which the studies differ, class by class."""
     found = []
     for class_name in dict.fromkeys(member["class_name"] for member in members):
         own = {
@@ -349,8 +361,7 @@ def _configuration(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
         }
         for setting in sorted({name for settings in own.values() for name in settings}):
             values = {name: settings.get(setting) for name, settings in own.items()}
-            told = {json.dumps(value, sort_keys=True) for value in values.values()}
-            if len(told) > 1:
+            if len({json.dumps(value, sort_keys=True) for value in values.values()}) > 1:
                 found.append({"class_name": class_name, "setting": setting, "values": values})
     return found
 
@@ -361,9 +372,9 @@ def _configuration(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
 def _reports(
     browse: Browse, members: Sequence[Mapping[str, Any]], baseline: str | None
 ) -> list[dict[str, Any]]:
-    """The reports section by section, each with its changes against the baseline's or the first's.
+    """Return the reports section by section, with changes relative to the baseline or the first.
 
-    Of a study the newest report that was checked; without one, what the claims here say.
+    Each study contributes its newest checked report, or the report on its claims here.
     """
     found = []
     for class_name in dict.fromkeys(member["class_name"] for member in members):
@@ -417,7 +428,7 @@ def _section(body: Mapping[str, Any], title: str) -> list[str]:
 
 
 def word_changes(before: str, after: str) -> list[list[str]]:
-    """Words of two texts: ["=", both], ["-", the first alone], ["+", the second alone]."""
+    """Compare two texts: lists ["=", words of both], ["-", of the first], ["+", of the second]."""
     a, b = before.split(), after.split()
     found: list[list[str]] = []
     for tag, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
@@ -431,11 +442,11 @@ def word_changes(before: str, after: str) -> list[list[str]]:
     return found
 
 
-# The pictures behind it
+# Pictures
 
 
 def pairs(browse: Browse, claim_id: int, *, limit: int = 64) -> list[dict[str, Any]]:
-    """The pairs of a claim, those that changed most first; pictures as `tile` names them."""
+    """Return the pairs of a claim, largest change first; pictures are named as in `tile`."""
     [(generator,)] = browse.rows("SELECT generator FROM claim WHERE id = ?", (claim_id,)) or [("",)]
     found = []
     for context, *lists in browse.rows(
@@ -456,13 +467,13 @@ def pairs(browse: Browse, claim_id: int, *, limit: int = 64) -> list[dict[str, A
     found = found[:limit]
     for pair in found:
         for side in ("control", "treated"):
-            told = pair[side]
-            told["tile"] = tile(browse, generator, told["prompt"], told["seed"])
+            shown = pair[side]
+            shown["tile"] = tile(browse, generator, shown["prompt"], shown["seed"])
     return found
 
 
 def tile(browse: Browse, generator: str | None, prompt: str, seed: int) -> str | None:
-    """A picture of the bank, as "sheet:place:side"; None if it is not there any more."""
+    """Return the place of a picture in the bank as "sheet:place:side"; None if it is gone."""
     rows = browse.rows(
         "SELECT sha256, place, side FROM picture WHERE generator = ? AND prompt = ? AND seed = ?",
         (generator, prompt, seed),
@@ -471,7 +482,7 @@ def tile(browse: Browse, generator: str | None, prompt: str, seed: int) -> str |
 
 
 def tile_bytes(browse: Browse, place: str) -> bytes:
-    """The picture at a place that `tile` gave, as PNG. StoreError if its sheet cannot be read."""
+    """Return the picture at a place from `tile` as PNG; raise StoreError for a damaged sheet."""
     import io
 
     from store.artifacts import open_picture

@@ -1,14 +1,14 @@
-"""The filter language of lists: words and conditions on fields, turned into SQL.
+"""The filter language of lists: words and conditions on fields, compiled to SQL.
 
-state:running classifier:birds*     both; * and ? stand for any text, any letter
-state:failed,lost                   one of these
-score>0.8 steps<=30                 numbers, also = and !=
+state:running classifier:birds*     both; * matches any text, ? any character
+state:failed,lost                   either state
+score>0.8 steps<=30                 numbers; also = and !=
 words~sea                           contains
-sea                                 contains, in any of the texts
+sea                                 contains, in any text field
 "polar bear"                        quotes keep words together
 -tag:old                            not
-state:lost or score<0.1             either; `or` binds weaker than the space
-created>2026-11-01 created>2d       since a day (UTC), or in the last 2 days (also h, m)
+state:lost or score<0.1             either; a space binds tighter than `or`
+created>2026-11-01 created>2d       after a day (UTC), or in the last 2 days (also h, m)
 config.steps>=1000                  any setting of the run
 """
 
@@ -23,7 +23,7 @@ from store.states import State
 
 
 class FilterError(StoreError):
-    """A filter that cannot be understood; one line that says what is wrong."""
+    """A filter that is not valid."""
 
 
 class Condition(NamedTuple):
@@ -56,7 +56,7 @@ NUMBERS = {
 }
 TIMES = {"created": "run.created_at", "started": "run.started_at", "ended": "run.ended_at"}
 FIELDS = (*TEXT, *NUMBERS, *TIMES, "tag", "config.NAME")
-# What a bare word is looked for in.
+# The fields in which a bare word is searched.
 ANYWHERE = ("id", "study", "classifier", "class", "state", "words", "error")
 
 _TOKEN = re.compile(r'(?:"[^"]*"?|[^\s"])+')
@@ -64,20 +64,19 @@ _TERM = re.compile(r"(config\.\w+|[a-z]+)(:|~|!=|>=|<=|=|>|<)(.*)", re.DOTALL)
 
 
 def compile_filter(text: str, now: Callable[[], datetime] | None = None) -> Condition:
-    """The condition that ``text`` states; an empty text is always true. Raises FilterError."""
+    """Compile a filter; an empty one matches every run. Raises FilterError."""
     clock = now or (lambda: datetime.now(UTC))
     either: list[list[Condition]] = [[]]
     for token in _TOKEN.findall(text):
         if token.lower() == "or":
-            if not either[-1]:
-                raise FilterError("`or` stands between two conditions")
             either.append([])
         else:
             either[-1].append(_term(token, clock))
-    if not either[-1] and len(either) > 1:
-        raise FilterError("`or` stands between two conditions")
-    groups = [_join(" AND ", group) for group in either if group]
-    return _join(" OR ", groups) if groups else Condition("1", ())
+    if either == [[]]:
+        return Condition("1", ())
+    if not all(either):
+        raise FilterError("`or` without a condition on each side", remedy="write A or B")
+    return _join(" OR ", [_join(" AND ", group) for group in either])
 
 
 def _join(operator: str, parts: list[Condition]) -> Condition:
@@ -88,7 +87,7 @@ def _join(operator: str, parts: list[Condition]) -> Condition:
 def _term(token: str, now: Callable[[], datetime]) -> Condition:
     if len(token) > 1 and token[0] in "-!":
         inner = _term(token[1:], now)
-        # A comparison with NULL is NULL, and so would be its opposite.
+        # A comparison with NULL is NULL, and so is its negation.
         return Condition(f"NOT coalesce(({inner.sql}), 0)", inner.parameters)
     match = _TERM.fullmatch(token)
     if match is None:
@@ -96,7 +95,7 @@ def _term(token: str, now: Callable[[], datetime]) -> Condition:
         return _join(" OR ", [Condition(f"{TEXT[name]} {_LIKE}", (word,)) for name in ANYWHERE])
     name, operator, value = match[1], match[2], match[3].replace('"', "")
     if not value:
-        raise FilterError(f"{name}{operator} what? give a value")
+        raise FilterError(f"no value after {name}{operator}", remedy=f"write {name}{operator}VALUE")
     if name in NUMBERS:
         return _number(name, NUMBERS[name], operator, value)
     if name in TIMES:
@@ -109,8 +108,8 @@ def _term(token: str, now: Callable[[], datetime]) -> Condition:
     if name in TEXT:
         return _text(name, TEXT[name], operator, value)
     near = difflib.get_close_matches(name, FIELDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIELDS)}"
-    raise FilterError(f"no field {name!r}; {hint}")
+    remedy = f"did you mean {near[0]}?" if near else f"use one of {', '.join(FIELDS)}"
+    raise FilterError(f"no field {name!r}", remedy=remedy)
 
 
 _LIKE = "LIKE ? ESCAPE '\\'"
@@ -126,7 +125,7 @@ def _escaped(text: str) -> str:
 
 def _text(name: str, column: str, operator: str, value: str) -> Condition:
     if operator in (">", "<", ">=", "<="):
-        raise FilterError(f"{name} is a text: use {name}:{value} or {name}~{value}")
+        raise FilterError(f"{name} is a text", remedy=f"use {name}:{value} or {name}~{value}")
     if operator == "~":
         return Condition(f"{column} {_LIKE}", (_contains(value),))
     parts = [part for part in value.split(",") if part]
@@ -134,13 +133,13 @@ def _text(name: str, column: str, operator: str, value: str) -> Condition:
         for part in parts:
             if not re.search(r"[*?]", part) and part not in set(State):
                 near = difflib.get_close_matches(part, list(State), n=1)
-                hint = near[0] if near else ", ".join(State)
-                raise FilterError(f"no state {part!r}; {hint}")
+                remedy = f"did you mean {near[0]}?" if near else f"use one of {', '.join(State)}"
+                raise FilterError(f"no state {part!r}", remedy=remedy)
     patterns = []
     for part in parts:
         pattern = _escaped(part).replace("*", "%").replace("?", "_")
         if name == "classifier" and ":" not in part:
-            pattern = f"%{pattern}"  # "birds*" shall find lab:birds-biased
+            pattern = f"%{pattern}"  # "birds*" matches lab:birds-biased
         patterns.append(pattern)
     either = " OR ".join(f"{column} {_LIKE}" for _ in patterns)
     sql = f"NOT ({either})" if operator == "!=" else either
@@ -152,9 +151,13 @@ def _number(name: str, column: str, operator: str, value: str) -> Condition:
     try:
         number = float(value.removesuffix("%")) / (100 if percent else 1)
     except ValueError:
-        raise FilterError(f"{name}: {value!r} is no number") from None
+        raise FilterError(
+            f"{value!r} is not a number", field=name, value=value, remedy=f"write {name}{operator}1"
+        ) from None
     if operator == "~":
-        raise FilterError(f"{name} is a number: use {name}={value}, > or <")
+        raise FilterError(
+            f"{name} is a number", remedy=f"use {name}={value}, {name}>{value} or {name}<{value}"
+        )
     return Condition(f"{column} {'=' if operator == ':' else operator} ?", (number,))
 
 
@@ -163,16 +166,21 @@ _AGE = {"m": "minutes", "h": "hours", "d": "days"}
 
 def _time(name: str, operator: str, value: str, now: Callable[[], datetime]) -> Condition:
     if operator in ("~", "!="):
-        raise FilterError(f"{name} is a time: use {name}>2026-11-01 or {name}>2d")
+        raise FilterError(f"{name} is a time", remedy=f"use {name}>2026-11-01 or {name}>2d")
     if match := re.fullmatch(r"(\d{1,6})([mhd])", value):
         since = now() - timedelta(**{_AGE[match[2]]: int(match[1])})
         return Condition(f"{TIMES[name]} {operator} ?", (f"{since:%Y-%m-%dT%H:%M:%S}",))
     if not re.fullmatch(r"\d{4}(-\d\d){0,2}(T\d\d(:\d\d){0,2})?", value):
-        raise FilterError(f"{name}: {value!r} is no day like 2026-11-01 and no age like 2d")
+        raise FilterError(
+            f"{value!r} is not a time",
+            field=name,
+            value=value,
+            remedy="write a day like 2026-11-01 or an age like 2d",
+        )
     if operator in (":", "="):
         return Condition(f"{TIMES[name]} LIKE ?", (f"{value}%",))
     if operator in (">", "<="):
-        # Behind the whole day, as texts go: "2026-11-01T..." < "2026-11-01~".
+        # "~" sorts after the whole day: "2026-11-01T..." < "2026-11-01~".
         edge = value if operator == ">" else f"{value}~"
         return Condition(f"{TIMES[name]} {operator} ?", (edge,))
     return Condition(f"{TIMES[name]} {operator} ?", (value,))

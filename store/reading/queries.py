@@ -1,7 +1,7 @@
-"""Questions of users in SQL: what they may ask, how long, and how much of the answer they get.
+"""Queries that users write in SQL, with limits on statements, time and size.
 
-The connection is read-only, an authorizer lets nothing but reading through, and limits end what
-would never end. So whatever is asked, the store stays as it is, and the answer comes or one line.
+The connection is read-only, an authorizer denies everything but reads, and limits stop endless
+queries. No query changes the store, and each ends with an answer or a one-line error.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from store.errors import StoreError, explained
+from store.errors import StoreError, explained, primary_code
 from store.reading.browse import connect_read_only
 
 LIMIT = 1000  # rows
@@ -22,10 +22,10 @@ TIMEOUT = 10.0  # seconds
 MAX_TIMEOUT = 600.0
 MAX_BYTES = 64_000_000  # of an answer
 MAX_VALUE = 5_000_000  # bytes of one value
-RANKED = 20_000  # texts that a search puts in order of how well they fit
-_OPERATIONS = 5_000  # of SQLite's machine between two looks at the clock
+RANKED = 20_000  # matches up to which a search orders them by relevance
+_OPERATIONS = 5_000  # instructions of SQLite between two checks of the time limit
 
-# What Datasette, scripts and the ten queries may rely on; see docs/queries.md.
+# The views with a stable interface, for Datasette, scripts and the examples; see docs/queries.md.
 VIEWS = (
     "studies_summary",
     "runs_summary",
@@ -43,18 +43,18 @@ EXAMPLES = (
         "SELECT class_name, classifier, prompt, score FROM best_prompts WHERE place = 1",
     ),
     (
-        "confirmed claims that only one classifier holds",
+        "confirmed claims of one classifier alone",
         "SELECT class_name, concept, min(classifier) AS classifier, round(avg(effect), 2) AS "
         "effect FROM claims_all WHERE verdict = 'confirmed' GROUP BY class_name, concept "
         "HAVING count(DISTINCT classifier) = 1",
     ),
     (
-        "what two classifiers differ in",
+        "differences between two classifiers",
         "SELECT class_name, concept, a, b, effect, low, high, p_corrected FROM comparisons_all "
         "WHERE verdict = 'differ' ORDER BY abs(effect) DESC LIMIT 50",
     ),
     (
-        "biases, the strongest first",
+        "biases, strongest first",
         "SELECT classifier, class_name, concept, effect, low, high FROM claims_all WHERE bias "
         "ORDER BY abs(effect) DESC LIMIT 50",
     ),
@@ -64,7 +64,7 @@ EXAMPLES = (
         "(SELECT id FROM study ORDER BY created_at DESC LIMIT 1) ORDER BY seed",
     ),
     (
-        "frames by words of their captions",
+        "frames by a word of their caption",
         "SELECT frames_all.run_id, frames_all.prompt, search.text AS caption, frames_all.sha256 "
         "FROM search JOIN frames_all ON frames_all.sha256 = search.ref "
         "WHERE search MATCH 'sea' AND search.kind = 'caption' ORDER BY search.rowid LIMIT 20",
@@ -75,18 +75,18 @@ EXAMPLES = (
         "WHERE weights_hash LIKE 'w1%' ORDER BY score DESC LIMIT 20",
     ),
     (
-        "words that searches ended with most often",
+        "the most frequent final words",
         "SELECT value AS word, count(*) AS runs, round(avg(score_value), 2) AS mean_score "
         "FROM run, json_each(run.words) WHERE state = 'succeeded' GROUP BY value "
         "ORDER BY runs DESC LIMIT 20",
     ),
     (
-        "why runs failed",
+        "reasons for failed runs",
         "SELECT error, count(*) AS runs, min(run_id) AS one_of_them FROM runs_summary "
         "WHERE state IN ('failed', 'lost') GROUP BY error ORDER BY runs DESC LIMIT 20",
     ),
     (
-        "anything about a word: in words, captions, claims, reports, notes",
+        "everything that mentions a word: final words, captions, claims, reports, notes",
         "SELECT kind, ref, study_id, snippet(search, 3, '[', ']', '...', 12) AS found "
         "FROM search WHERE search MATCH 'lake' ORDER BY rank LIMIT 20",
     ),
@@ -94,28 +94,29 @@ EXAMPLES = (
 
 
 class Answer(NamedTuple):
-    """Rows, and what is to be said if they are not all."""
+    """The rows of a query."""
 
     columns: list[str]
-    """Each once."""
+    """Unique names."""
     rows: list[tuple[Any, ...]]
     cut: str | None
+    """A note if rows were left out."""
     seconds: float
 
 
 def ask(path: Path, sql: str, *, limit: int = LIMIT, timeout: float = TIMEOUT) -> Answer:
-    """The answer of the store at ``path``; StoreError, one line, for what is refused."""
+    """Answer a query from the store at ``path``; raise StoreError if it is refused."""
     return _answer(path, sql, (), limit, timeout)
 
 
 def find(path: Path, words: str, *, limit: int = 50, timeout: float = TIMEOUT) -> Answer:
-    """What words, captions, claims, reports and notes say of all these words.
+    """Return the words, captions, claims, reports and notes that contain all these words.
 
-    The best first (BM25); where they stand in more than `RANKED` texts, the newest.
+    The best match (BM25) comes first; above `RANKED` matches, the newest.
     """
     terms = re.findall(r"\w+", words)
     if not terms:
-        raise StoreError("say which words to look for")
+        raise StoreError("no word to search for", field="search", value=words, remedy="give words")
     match = " ".join(f'"{term}"' for term in terms)
     count = "SELECT count(*) FROM (SELECT 1 FROM search WHERE search MATCH ? LIMIT ?)"
     [(found,)] = _answer(path, count, (match, RANKED + 1), 1, timeout).rows
@@ -128,7 +129,7 @@ def find(path: Path, words: str, *, limit: int = 50, timeout: float = TIMEOUT) -
 
 
 def schema(path: Path) -> dict[str, list[str]]:
-    """The columns of the views, the search index and the tables, by name; the views first."""
+    """Return the columns of the views, the search index and the tables; views come first."""
     with explained(path), closing(connect_read_only(path)) as connection:
         names = [
             name
@@ -150,18 +151,30 @@ def _answer(
     path: Path, sql: str, parameters: tuple[object, ...], limit: int, timeout: float
 ) -> Answer:
     if not 1 <= limit <= MAX_LIMIT:
-        raise StoreError(f"limit {limit}: give 1 to {MAX_LIMIT:,} rows")
+        raise StoreError(
+            f"{limit} is out of range",
+            field="limit",
+            value=limit,
+            remedy=f"give 1 to {MAX_LIMIT:,} rows",
+        )
     if not 0 < timeout <= MAX_TIMEOUT:
-        raise StoreError(f"timeout {timeout:g}: give up to {MAX_TIMEOUT:g} seconds")
+        raise StoreError(
+            f"{timeout:g} s is out of range",
+            field="timeout",
+            value=timeout,
+            remedy=f"give at most {MAX_TIMEOUT:g} s",
+        )
     if not sql.strip(" ;\n\t"):
-        raise StoreError("an empty query; `dexter-tui query --help` shows ten")
+        raise StoreError("an empty query", remedy="see `dexter-tui query --help` for examples")
     if not path.exists():
-        raise StoreError(f"{path}: no store here yet; start a run, or set DEXTER_HOME")
+        raise StoreError(
+            "no store here yet", field=str(path), remedy="start a run, or set DEXTER_HOME"
+        )
     with explained(path), closing(connect_read_only(path)) as connection:
         guard = _Guard()
         began = time.monotonic()
         _limit(connection)
-        for table in _VIRTUAL:  # SQLite makes them known by writing into its own head
+        for table in _VIRTUAL:  # SQLite registers them on first use, which the guard denies
             connection.execute(f"SELECT 1 FROM {table} LIMIT 0")
         connection.set_authorizer(guard)
         connection.set_progress_handler(lambda: time.monotonic() > began + timeout, _OPERATIONS)
@@ -190,19 +203,19 @@ def _fetch(cursor: sqlite3.Cursor, limit: int) -> tuple[list[tuple[Any, ...]], s
     size = 0
     for row in cursor:
         if len(rows) == limit:
-            return rows, f"cut after {limit:,} rows; --limit gives up to {MAX_LIMIT:,}"
+            return rows, f"cut after {limit:,} rows; raise --limit (at most {MAX_LIMIT:,})"
         size += sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row)
         if size > MAX_BYTES:
             megabytes = MAX_BYTES // 1_000_000
-            return rows, f"cut after {len(rows):,} rows: an answer has up to {megabytes} MB"
+            return rows, f"cut after {len(rows):,} rows: an answer has at most {megabytes} MB"
         rows.append(row)
     return rows, None
 
 
 class _Guard:
-    """Lets reading through; remembers what else was tried."""
+    """An authorizer that allows only reads and records the first action that it denied."""
 
-    # Of pragmas, those that describe the schema; the last one is asked by the search index itself.
+    # Pragmas that describe the schema; the search index itself uses the last one.
     PRAGMAS = frozenset(
         ("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
          "foreign_key_list", "data_version")
@@ -221,7 +234,7 @@ class _Guard:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_PRAGMA and (one or "").lower() in self.PRAGMAS:
             return sqlite3.SQLITE_OK
-        name = _ACTIONS.get(action, "that")
+        name = _ACTIONS.get(action, "this action")
         self.denied = self.denied or " ".join(part for part in (name, one or two) if part)
         return sqlite3.SQLITE_DENY
 
@@ -240,25 +253,38 @@ _ACTIONS = {
 def _refusal(
     error: BaseException, guard: _Guard, connection: sqlite3.Connection, timeout: float
 ) -> StoreError:
-    told = " ".join(str(error).split())
     if guard.denied is not None:
-        return StoreError(f"refused: {guard.denied}; a query can read, and nothing else")
-    if told == "interrupted":
+        return StoreError(f"refused: {guard.denied}", remedy="a query can only read")
+    if primary_code(error) == sqlite3.SQLITE_INTERRUPT:
         return StoreError(
-            f"ended after {timeout:g} s without an answer; ask for less, or give --timeout"
+            f"stopped after {timeout:g} s without an answer",
+            field="timeout",
+            value=timeout,
+            remedy="narrow the query or raise --timeout",
         )
-    if "one statement at a time" in told:
-        return StoreError("refused: more than one statement; ask one at a time")
-    if "too big" in told:
-        return StoreError(f"refused: a value of more than {MAX_VALUE // 1_000_000} MB")
-    if match := re.search(r"no such (table|column): (?:\w+\.)?(\w+)", told):
+    if primary_code(error) == sqlite3.SQLITE_TOOBIG:
+        return StoreError(
+            f"refused: a value of more than {MAX_VALUE // 1_000_000} MB",
+            remedy="select less of it, for example with substr()",
+        )
+    if isinstance(error, sqlite3.ProgrammingError):
+        return StoreError(
+            "not a single statement without parameters or null characters",
+            remedy="run one statement at a time, with values in place of ?",
+        )
+    message = " ".join(str(error).split())
+    # SQLite reports an unknown name with the general code SQLITE_ERROR: only the text contains it.
+    if match := re.search(r"no such (table|column): (?:\w+\.)?(\w+)", message):
         connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)
         near = difflib.get_close_matches(match[2], _names(connection, match[1]), n=3, cutoff=0.5)
-        if near:
-            return StoreError(f"{told}; did you mean {' or '.join(near)}?")
-        return StoreError(f"{told}; `dexter-tui query --schema` lists what there is")
-    return StoreError(f"not understood: {told}")
+        return StoreError(
+            message,
+            remedy=f"did you mean {' or '.join(near)}?"
+            if near
+            else "`dexter-tui query --schema` lists views, tables and columns",
+        )
+    return StoreError(f"not a valid query: {message}", remedy="see `dexter-tui query --help`")
 
 
 def _names(connection: sqlite3.Connection, kind: str) -> list[str]:
@@ -279,7 +305,7 @@ def _names(connection: sqlite3.Connection, kind: str) -> list[str]:
 
 
 def _unique(names: list[str]) -> list[str]:
-    """The names, numbered where one stands for several columns."""
+    """Number the names that several columns share."""
     found: dict[str, None] = {}
     for name in names:
         unique, number = name, 2
@@ -290,7 +316,7 @@ def _unique(names: list[str]) -> list[str]:
 
 
 def json_value(value: object) -> object:
-    """A value as JSON can hold it: bytes in hexadecimal, what is not finite as null."""
+    """Convert a value to JSON: bytes to hexadecimal, numbers that are not finite to null."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""What keeps a store sound: finding and mending what is wrong, rebuilding, tidying, copies."""
+"""The maintenance of a store: checks and repairs, rebuilding, garbage collection, backups."""
 
 import contextlib
 import sqlite3
@@ -21,7 +21,7 @@ from store.states import ACTIVE, State
 from store.store import Store
 from store.tables import Artifact, Frame, Run, Table
 
-YOUNG_SECONDS = 3600.0  # a file this young may be about to get its row
+YOUNG_SECONDS = 3600.0  # the row of a younger file may not be written yet
 KEPT_BACKUPS = 3
 
 Progress = Callable[[str, int, int], None]
@@ -33,26 +33,27 @@ def _silent(what: str, done: int, of: int) -> None:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that is wrong with a store."""
+    """A problem of a store."""
 
     kind: str
     what: str
-    mended: bool
-    remedy: str = "`dexter-tui doctor --mend`"
+    repaired: bool
+    remedy: str = "`dexter-tui doctor --repair`"
 
 
-def examine(store: Store, *, mend: bool = False, progress: Progress = _silent) -> list[Trouble]:
-    """What is wrong with a store and its files; with `mend`, after it was put right.
+def examine(store: Store, *, repair: bool = False, progress: Progress = _silent) -> list[Trouble]:
+    """Return the problems of a store and its files, and repair them with `repair`.
 
-    Reads every artifact, to compare it with its hash. `progress` is told what is looked at.
+    Reads every artifact to compare it with its hash. `progress` receives the part that is being
+    checked, the number of checked items and their total.
     """
     damage = list(_damage(store.path))
     if damage:
         return damage
     return [
-        *_runs(store, mend, progress),
-        *_artifacts(store, mend, progress),
-        *_leftovers(store, mend),
+        *_runs(store, repair, progress),
+        *_artifacts(store, repair, progress),
+        *_leftovers(store, repair),
     ]
 
 
@@ -70,13 +71,13 @@ def _damage(path: Path) -> Iterator[Trouble]:
     elif broken:
         yield Trouble(
             "damaged",
-            f"{path}: {len(broken)} rows point to rows that are not there",
+            f"{path}: {len(broken)} rows refer to missing rows",
             False,
             "`dexter-tui doctor --rebuild`, or a backup",
         )
 
 
-def _runs(store: Store, mend: bool, progress: Progress) -> Iterator[Trouble]:
+def _runs(store: Store, repair: bool, progress: Progress) -> Iterator[Trouble]:
     with store._read() as session:
         known = {
             run_id: (state, entries)
@@ -92,25 +93,25 @@ def _runs(store: Store, mend: bool, progress: Progress) -> Iterator[Trouble]:
         if last is None or run_queue.is_alive(store, run_id):
             continue
         if run_id not in known:
-            if mend:
+            if repair:
                 restore(store, run_id)
-            yield Trouble("missing run", f"run {run_id} has a journal, but no row", mend)
+            yield Trouble("missing run", f"run {run_id} has a journal, but no row", repair)
         elif last > known[run_id][1]:
-            if mend:
+            if repair:
                 run_records.catch_up(store, run_id)
-            yield Trouble("behind", f"run {run_id}: its journal tells more than the store", mend)
+            yield Trouble("behind", f"run {run_id}: its journal is ahead of the store", repair)
     dead = [
         run_id
         for run_id, (state, _) in known.items()
         if state in ACTIVE and not run_queue.is_alive(store, run_id)
     ]
-    if dead and mend:
+    if dead and repair:
         run_queue.reconcile(store)
     for run_id in dead:
-        yield Trouble("dead run", f"run {run_id} counts as at work, but its process is gone", mend)
+        yield Trouble("dead run", f"run {run_id} is active, but its process is gone", repair)
 
 
-def _artifacts(store: Store, mend: bool, progress: Progress) -> Iterator[Trouble]:
+def _artifacts(store: Store, repair: bool, progress: Progress) -> Iterator[Trouble]:
     with store._read() as session:
         hashes = session.exec(select(Artifact.sha256)).all()
     for number, sha256 in enumerate(hashes):
@@ -123,20 +124,20 @@ def _artifacts(store: Store, mend: bool, progress: Progress) -> Iterator[Trouble
                 wrong = "is damaged"
             else:
                 continue
-        gone = mend and _forget(store, sha256)
-        if gone and path.exists():
+        removed = repair and _forget(store, sha256)
+        if removed and path.exists():
             folder = store.home / "damaged"
             folder.mkdir(mode=0o700, exist_ok=True)
             path.replace(folder / path.name)
         yield Trouble(
             "artifact",
-            f"{path} {wrong}" + ("; the rows that named it are removed" if gone else ""),
-            gone,
+            f"{path} {wrong}" + ("; the rows that named it are removed" if removed else ""),
+            removed,
         )
 
 
 def _references() -> list[tuple[sa.Table, sa.Column[str]]]:
-    """The columns that name artifacts."""
+    """Return the columns that name artifacts, with their tables."""
     target = Artifact.__table__.c.sha256  # type: ignore[attr-defined]
     return [
         (table, key.parent)
@@ -147,7 +148,7 @@ def _references() -> list[tuple[sa.Table, sa.Column[str]]]:
 
 
 def _forget(store: Store, sha256: str) -> bool:
-    """Remove an artifact's row and those that name it; whether nothing else needs these."""
+    """Remove an artifact's row and the rows that name it; return False if others need these."""
     try:
         with store._write() as session:
             for table, column in _references():
@@ -158,19 +159,19 @@ def _forget(store: Store, sha256: str) -> bool:
     return True
 
 
-def _leftovers(store: Store, mend: bool) -> Iterator[Trouble]:
+def _leftovers(store: Store, repair: bool) -> Iterator[Trouble]:
     for path in store.home.rglob(".new-*"):
         if _old(path):
-            if mend:
+            if repair:
                 path.unlink(missing_ok=True)
-            yield Trouble("leftover", f"{path}: a write that was cut off", mend)
+            yield Trouble("leftover", f"{path}: an interrupted write", repair)
     with store._read() as session:
         known = set(session.exec(select(Run.id)))
     for path in (store.home / "locks").glob("run-*.lock"):
         if path.stem.removeprefix("run-") not in known and not is_locked(path):
-            if mend:
+            if repair:
                 path.unlink(missing_ok=True)
-            yield Trouble("leftover", f"{path}: the lock of a run that is not there", mend)
+            yield Trouble("leftover", f"{path}: the lock of a run that does not exist", repair)
 
 
 def _old(path: Path) -> bool:
@@ -180,29 +181,29 @@ def _old(path: Path) -> bool:
         return False
 
 
-# From the journals
+# Rebuilding from the journals
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What `rebuild` did."""
+    """The result of `rebuild`."""
 
     runs: list[str]
-    """Those that the store did not have."""
+    """Runs that the store lacked."""
     paused: list[str]
-    """Of these, those that had not ended."""
+    """The unfinished ones among these runs."""
     studies: list[str]
-    """Those of which findings, tags or notes were brought back."""
+    """Studies whose findings, tags or notes were restored."""
     moved: Path | None
-    """Where the damaged file is now."""
+    """The new path of the damaged file."""
 
 
 def rebuild(home: Path, *, progress: Progress = _silent) -> Rebuilt:
-    """Bring every run that has a journal into the store; a damaged store is moved aside first.
+    """Restore every run that has a journal, after moving a damaged store aside.
 
-    With them comes what was found about their studies. Runs that had not ended are paused,
-    because what the user asked of them is in no journal. Comparisons, probes and pictures of the
-    bank are in no file of their own.
+    Also restores the findings of their studies. Unfinished runs are paused, because no journal
+    records what the user requested. Comparisons, probes and pictures of the bank cannot be
+    restored.
     """
     path = home / "store.sqlite"
     moved = None
@@ -235,7 +236,7 @@ def rebuild(home: Path, *, progress: Progress = _silent) -> Rebuilt:
 
 def _restore_studies(store: Store) -> Iterator[str]:
     for file in sorted((store.home / "studies").glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):  # torn: the next stage writes it anew
+        with contextlib.suppress(OSError, ValueError):  # torn: the next stage replaces it
             study_id, kept = study_file.read(file)
             with store._write() as session:
                 count = study_file.restore(session, study_id, kept)
@@ -244,7 +245,7 @@ def _restore_studies(store: Store) -> Iterator[str]:
 
 
 def restore(store: Store, run_id: str) -> bool:
-    """Write a run that the store does not have out of its journal; whether that could be done."""
+    """Restore a run from its journal; return False if that does not begin with a whole run."""
     entries = run_records.journal(store, run_id).read()
     if not entries or entries[0]["kind"] not in replay.WHOLE:
         return False
@@ -257,7 +258,7 @@ def restore(store: Store, run_id: str) -> bool:
         session.refresh(run)
         if run.state in ACTIVE | {State.QUEUED} and not run_queue.is_alive(store, run_id):
             run.state = State.PAUSED
-            run.error = f"rebuilt from its journal; `dexter-tui resume {run_id}` goes on"
+            run.error = f"rebuilt from its journal; `dexter-tui resume {run_id}` continues it"
     return True
 
 
@@ -267,20 +268,20 @@ def _drop_frames_without_file(store: Store, session: Session, run_id: str) -> No
             session.delete(frame)
 
 
-# Tidying
+# Garbage collection and backups
 
 
 @dataclass(frozen=True)
 class Collected:
-    """Files that nothing needs."""
+    """The files that nothing needs."""
 
     files: list[Path]
     bytes: int
 
 
 def collect(store: Store, *, dry_run: bool = False) -> Collected:
-    """Remove what nothing needs: files without a row, artifacts that no row names, checkpoints of
-    runs that succeeded, old backups, cut-off writes. `dry_run` only tells.
+    """Remove files without a row, artifacts that no row names, checkpoints of succeeded runs, old
+    backups and interrupted writes; with `dry_run`, only list them.
     """
     with store._read() as session:
         hashes = set(session.exec(select(Artifact.sha256)))
@@ -303,7 +304,7 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
     files = sorted({path for path in files if path.is_file()})
     size = sum(path.stat().st_size for path in files)
     if not dry_run:
-        with store._write() as session:  # no row points to nothing: rows go first
+        with store._write() as session:  # rows first: no row may name a missing file
             still = {
                 sha256
                 for _, column in _references()
@@ -318,17 +319,21 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
 
 
 def back_up(store: Store, target: Path | None = None) -> Path:
-    """Write a whole copy of the database, while others go on writing; where it is.
+    """Write a complete copy of the database while others use it; return its path.
 
-    Pictures and journals are files of their own that are never changed: copy their folders.
+    Pictures and journals are separate files, which are never changed: copy their folders.
     """
     if target is None:
         stamp = now().strftime("%Y%m%dT%H%M%S.%f")
         target = store.home / f"store.{stamp}.backup.sqlite"
     if target.exists():
-        raise StoreError(f"{target}: is there already; name another file")
+        raise StoreError("exists already", field=str(target), remedy="name another file")
     with explained(target):
         if not target.parent.is_dir():
-            raise StoreError(f"{target.parent}: no such folder")
+            raise StoreError(
+                "no such folder",
+                field=str(target.parent),
+                remedy="create it or name another file",
+            )
         backup(store.path, target)
     return target

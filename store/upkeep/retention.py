@@ -1,6 +1,6 @@
-"""What users keep and what they throw away: deleting, archiving, notes.
+"""The curation of a store: deleting, archiving, tags and notes.
 
-To archive is to give the tag `archived`: lists leave such runs out unless asked for them.
+Archiving a run gives it the tag `archived`; lists show such runs only on request.
 """
 
 import shutil
@@ -40,25 +40,26 @@ from store.tables import (
 )
 
 ARCHIVED = "archived"
-_MANY = 500
+_MANY = 500  # ids in one statement
+_NOTE_LENGTH = 10_000  # characters
 _OF_RUN: tuple[Any, ...] = (Step, Prompt, Frame, Tag, Attribution)
 _OF_STUDY: tuple[Any, ...] = (Report, Score, Stage, Job)
 
 
 @dataclass(frozen=True)
 class Doomed:
-    """What a deletion would take."""
+    """The rows and files that a deletion would remove."""
 
     runs: list[str]
     studies: list[str]
-    """Those that would have no run left, with their claims and reports."""
+    """Studies that would have no run left, with their claims and reports."""
     comparisons: list[str]
     pictures: int
-    """That nothing else names."""
+    """The number of pictures that nothing else names."""
     bytes: int
 
     def line(self) -> str:
-        """In a few words."""
+        """Return a one-line summary."""
         named = (
             (self.runs, "run", "runs"),
             (self.studies, "study", "studies"),
@@ -69,10 +70,10 @@ class Doomed:
 
 
 def doomed(store: Store, names: Sequence[str]) -> Doomed:
-    """What deleting these runs, studies and comparisons would take. StoreError if it cannot be.
+    """Return what deleting these runs, studies and comparisons would remove.
 
-    Refused are runs at work, reports and comparisons that are being made, and studies that a
-    comparison rests on.
+    Raises StoreError for active runs, for reports and comparisons that are being made, and for
+    studies that another comparison includes.
     """
     runs: dict[str, Run] = {}
     studies: set[str] = set()
@@ -90,7 +91,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
             runs[found.id] = found
     for run in runs.values():
         if run_queue.is_alive(store, run.id):
-            raise StoreError(f"run {run.id} is at work; cancel it first")
+            raise _running(run.id)
     with store._read() as session:
         for study_id in {run.study_id for run in runs.values()}:
             left = set(session.exec(select(Run.id).where(Run.study_id == study_id))) - set(runs)
@@ -101,8 +102,9 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
         for member in session.exec(select(Member).where(col(Member.study_id).in_(studies))):
             if member.comparison_id not in comparisons:
                 raise StoreError(
-                    f"study {member.study_id} is in comparison {member.comparison_id}; delete "
-                    "that too, or first"
+                    f"study {member.study_id} is in comparison {member.comparison_id}",
+                    value=member.study_id,
+                    remedy="delete the comparison first, or both at once",
                 )
         shas = _only_here(session, list(runs))
         sizes = [
@@ -125,14 +127,18 @@ def _refuse_active(jobs: Sequence[Job]) -> None:
         )
 
 
+def _running(run_id: str) -> StoreError:
+    return StoreError(f"run {run_id} is running", value=run_id, remedy="cancel it first")
+
+
 def delete(store: Store, what: Doomed) -> None:
-    """Delete it: the rows in one transaction, then the files."""
+    """Delete the rows in one transaction, then the files."""
     locks = []
     try:
         for run_id in what.runs:
             lock = try_lock(run_queue.lock_path(store, run_id))
             if lock is None:
-                raise StoreError(f"run {run_id} is at work; cancel it first")
+                raise _running(run_id)
             locks.append(lock)
         for comparison_id in what.comparisons:
             comparison_records.delete_comparison(store, comparison_id)
@@ -167,7 +173,7 @@ def delete(store: Store, what: Doomed) -> None:
 
 
 def _only_here(session: sa.orm.Session, run_ids: Sequence[str]) -> list[str]:
-    """Pictures that only frames of these runs name."""
+    """Return the pictures that only frames of these runs name."""
     own: set[str] = set()
     for part in _parts(run_ids):
         own |= set(session.scalars(sa.select(col(Frame.sha256)).where(col(Frame.run_id).in_(part))))
@@ -186,10 +192,12 @@ def _parts(values: Sequence[str]) -> list[list[str]]:
 
 
 def set_note(store: Store, name: str, text: str) -> str:
-    """Keep what a user says of a run, study or comparison ("" takes it away); the id of that."""
+    """Set the note on a run, study or comparison ("" removes it); return its full id."""
     of = named(store, name)
-    if len(text) > 10_000:
-        raise StoreError(f"a note of {len(text):,} characters; up to 10,000 are kept")
+    if len(text) > _NOTE_LENGTH:
+        raise StoreError(
+            f"the note has {len(text):,} characters", remedy=f"shorten it to {_NOTE_LENGTH:,}"
+        )
     with store._write() as session:
         if not text.strip():
             session.exec(sa.delete(Note).where(col(Note.of) == of))
@@ -204,7 +212,7 @@ def set_note(store: Store, name: str, text: str) -> str:
 
 
 def named(store: Store, name: str) -> str:
-    """The id of a run, study or comparison, from it or a unique beginning of it."""
+    """Return the id of a run, study or comparison, from the id or a unique prefix."""
     return (
         comparison_records.comparison(store, name).id
         if name.startswith("c")
@@ -213,20 +221,20 @@ def named(store: Store, name: str) -> str:
 
 
 def archived(store: Store) -> set[str]:
-    """The runs that lists leave out."""
+    """Return the ids of the archived runs."""
     with store._read() as session:
         return set(session.exec(select(Tag.run_id).where(Tag.name == ARCHIVED)))
 
 
 def note(store: Store, of: str) -> str | None:
-    """What a user said about it."""
+    """Return the note on a run, study or comparison; None if there is none."""
     with store._read() as session:
         row = session.get(Note, of)
         return None if row is None else row.text
 
 
 def run_ids(store: Store, names: Sequence[str]) -> list[str]:
-    """Of runs and studies, the runs."""
+    """Return the ids of these runs and of all runs of these studies."""
     ids: list[str] = []
     for name in names:
         found = store.find(name)
@@ -236,7 +244,7 @@ def run_ids(store: Store, names: Sequence[str]) -> list[str]:
 
 
 def set_tag(store: Store, names: Sequence[str], tag: str, *, given: bool) -> list[str]:
-    """Give runs (all of a study) a tag, or take it away; their ids."""
+    """Add a tag to runs, or all runs of a study, or remove it; return the runs' ids."""
     ids = run_ids(store, names)
     with store._read() as session:
         having = set(
@@ -244,5 +252,5 @@ def set_tag(store: Store, names: Sequence[str], tag: str, *, given: bool) -> lis
         )
     change = [run_id for run_id in ids if (run_id in having) != given]
     if change:
-        store.toggle_tag(change, tag)  # none of them, or all, have it
+        store.toggle_tag(change, tag)  # either none or all of them have it
     return ids

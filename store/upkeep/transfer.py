@@ -1,8 +1,8 @@
-"""Runs, studies and comparisons as plain records, out of one store and into another.
+"""The transfer of runs, studies and comparisons between stores, as plain records.
 
-A record names nothing by a number that only its own store knows, and records are in an order that
-does not depend on the store: what was written, read into an empty store and written again is the
-same. Pictures are named by their hash; their files travel beside the records.
+Records use no row number of their store, and their order does not depend on the store: exporting,
+importing into an empty store and exporting again gives the same records. Pictures are named by
+their hash; their files accompany the records.
 """
 
 import re
@@ -49,8 +49,8 @@ from store.tables import (
 )
 
 Record = dict[str, Any]
-EXAMPLES = 4  # pairs of pictures of each claim that travel with it
-# Of a run: what only the machine that it ran on can use.
+EXAMPLES = 4  # pairs of pictures exported with each claim
+# Columns of a run that are useful only on the machine that it ran on.
 _OF_MACHINE = {"study", "pid", "boot_id", "slot", "promise", "not_before", "heartbeat_at",
                "journal_entries"}  # fmt: skip
 _IDS = {kind: rf"{kind[0]}[a-z0-9]{{1,31}}" for kind in ("run", "study", "comparison")}
@@ -58,13 +58,13 @@ _SHA256 = r"[0-9a-f]{64}"
 
 
 class Chosen:
-    """What names stand for: studies with the runs asked for, and comparisons."""
+    """The studies, with the requested runs, and the comparisons that names refer to."""
 
     def __init__(self, store: Store, names: Sequence[str]) -> None:
         self.studies: dict[str, Study] = {}
         self.runs: dict[str, Run] = {}
         self.whole: set[str] = set()
-        """Studies asked for as such: with claims, reports and the rest."""
+        """Studies requested as a whole: with claims, reports and other findings."""
         self.comparisons: dict[str, Comparison] = {}
         for name in names:
             if name.startswith("c"):
@@ -86,16 +86,16 @@ class Chosen:
         self.runs |= {run.id: run for run in store.runs(study_id=study.id)}
 
     def runs_of(self, study_id: str) -> list[Run]:
-        """The runs asked for of a study, by seed."""
+        """Return the requested runs of a study, by seed."""
         own = [run for run in self.runs.values() if run.study_id == study_id]
         return sorted(own, key=lambda run: (run.seed, run.created_at, run.id))
 
 
-# Out of a store
+# Export
 
 
 def gather(store: Store, chosen: Chosen) -> tuple[list[Record], dict[str, bytes]]:
-    """All records of what was chosen, and the pictures that they name, by file name."""
+    """Return the records of the chosen items, and the pictures that they name, by file name."""
     records: list[Record] = []
     pictures: dict[str, bytes] = {}
     with store._read() as session:
@@ -155,7 +155,7 @@ def _classifiers(session: Session, chosen: Chosen) -> list[Classifier]:
 def _run(session: Session, run: Run) -> list[Record]:
     record = _record("run", run, _OF_MACHINE)
     if run.state not in ENDED:
-        record["state"] = State.PAUSED.value  # elsewhere it is not at work
+        record["state"] = State.PAUSED.value  # it does not run in another store
     records = [record]
     of_run = (
         ("tag", Tag, Tag.name, ()),
@@ -202,7 +202,7 @@ def _claim(session: Session, claim: Claim, **more: object) -> Record:
 
 
 def _comparison(session: Session, comparison: Comparison) -> list[Record]:
-    """Members are named by their place among all of the comparison."""
+    """Return the records of a comparison, which refer to members by their position."""
     records = [_record("comparison", comparison)]
     members = _all(
         session,
@@ -239,7 +239,7 @@ _OF_TWO = (
 def _tiles(
     session: Session, store: Store, records: Sequence[Record]
 ) -> Iterable[tuple[Record, bytes]]:
-    """The pictures of the bank behind claims and disagreements: some of each, as files."""
+    """Yield example pictures of the bank for claims and disagreements, as records and files."""
     wanted: dict[tuple[str, str, int], None] = {}
     generators = {r["id"]: r["generator"] for r in records if r["record"] == "comparison"}
     for record in records:
@@ -269,7 +269,7 @@ def _tiles(
 
 
 def example_requests(contexts: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """Prompts and seeds of the pairs that changed most, control and treated by turns."""
+    """Return prompt and seed of the pairs with the largest change: control, then treated."""
     pairs = []
     for context in contexts:
         columns = ("control_prompts", "control_seeds", "treated_prompts", "seeds", "control",
@@ -281,39 +281,39 @@ def example_requests(contexts: Sequence[Mapping[str, Any]]) -> list[tuple[str, i
     return [request for _, a, i, b, j in chosen for request in ((a, i), (b, j))]
 
 
-# Into a store
+# Import
 
 
 def classifier_key(classifier: Classifier | Mapping[str, Any]) -> str:
-    """What tells this classifier from any other; see `store.tables.Classifier`."""
+    """Return the hash that identifies a classifier; see `store.tables.Classifier`."""
     names = ("spec", "weights_hash", "labels", "image_size")
     row = classifier if isinstance(classifier, Mapping) else vars(classifier)
     return artifacts.digest(to_json({name: row[name] for name in names}).encode())
 
 
 class Restored:
-    """What came of an import."""
+    """The result of an import."""
 
     def __init__(self) -> None:
         self.added: list[str] = []
-        """Ids of runs, studies and comparisons."""
+        """Ids of imported runs, studies and comparisons."""
         self.known: list[str] = []
-        """Those that were there already, and stayed as they were."""
+        """Ids of those that the store already had, which are unchanged."""
 
 
 def restore(
     store: Store, records: Sequence[Record], picture: Callable[[str], tuple[bytes, str]]
 ) -> Restored:
-    """Write records, and the pictures they name: `picture` gives bytes and type by hash.
+    """Write records and the pictures that they name; `picture` gives bytes and type by hash.
 
-    Nothing that is there is changed. StoreError, and nothing written, if a record is not one of
-    ours, or is another than one of the same id that is there.
+    Existing rows stay unchanged. Raises StoreError, and writes nothing, if a record is invalid or
+    differs from an existing one with the same id.
     """
     by_kind: dict[str, list[Record]] = {}
     for record in records:
         kind = record.get("record") if isinstance(record, dict) else None
         if not isinstance(kind, str) or kind not in _KINDS:
-            raise StoreError(f"no record of ours: {str(record)[:80]!r}")
+            raise _invalid(f"not a record of dexter-tui: {str(record)[:80]!r}")
         by_kind.setdefault(kind, []).append(record)
     _check_names(by_kind)
     placed = _place(store, by_kind, picture)
@@ -324,7 +324,7 @@ def restore(
                 replay.write_artifact(session, artifact)
             _Writer(session, by_kind, result).write()
     except (ValidationError, TypeError, KeyError, OverflowError, IndexError) as error:
-        raise StoreError(f"a record that cannot be read: {_first_line(error)}") from None
+        raise _invalid(f"a record cannot be read: {_first_line(error)}") from None
     for run_id in result.added:
         if run_id.startswith("r"):
             with store._read() as session:
@@ -342,6 +342,18 @@ _KINDS = frozenset(
 )
 
 
+def _invalid(problem: str) -> StoreError:
+    return StoreError(problem, remedy="export the bundle again")
+
+
+def _taken(kind: str, name: str) -> StoreError:
+    return StoreError(
+        f"{kind} {name}: another of this id is in the store",
+        value=name,
+        remedy="import into another store (DEXTER_HOME)",
+    )
+
+
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         fault = error.errors()[0]
@@ -350,18 +362,18 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_names(by_kind: Mapping[str, Sequence[Record]]) -> None:
-    """Ids and hashes become names of files: they must be what we make ourselves."""
+    """Check ids and hashes, which become file names, for the form that the store gives them."""
     for kind, pattern in _IDS.items():
         for record in by_kind.get(kind, ()):
             if not re.fullmatch(pattern, str(record.get("id"))):
-                raise StoreError(f"{str(record.get('id'))[:40]!r} is no id of a {kind}")
+                raise _invalid(f"{str(record.get('id'))[:40]!r} is no id of a {kind}")
     for kind in ("frame", "artifact", "caption", "picture"):
         for record in by_kind.get(kind, ()):
             if not re.fullmatch(_SHA256, str(record.get("sha256"))):
-                raise StoreError(f"{str(record.get('sha256'))[:80]!r} is no hash of a picture")
+                raise _invalid(f"{str(record.get('sha256'))[:80]!r} is no hash of a picture")
     for record in by_kind.get("tag", ()):
         if not re.fullmatch(r"[\w.:+-]{1,40}", str(record.get("name"))):
-            raise StoreError(f"{str(record.get('name'))[:40]!r} is no tag")
+            raise _invalid(f"{str(record.get('name'))[:40]!r} is no tag")
 
 
 def _place(
@@ -369,14 +381,14 @@ def _place(
     by_kind: Mapping[str, Sequence[Record]],
     picture: Callable[[str], tuple[bytes, str]],
 ) -> list[dict[str, Any]]:
-    """Write the files of all pictures; the columns of their rows."""
+    """Write the files of all pictures; return the columns of their rows."""
     times = {record["sha256"]: record.get("created_at") for record in by_kind.get("artifact", ())}
     named = [*by_kind.get("frame", ()), *by_kind.get("picture", ())]
     placed = []
     for sha256 in dict.fromkeys(record["sha256"] for record in named):
         data, mime = picture(sha256)
         if artifacts.digest(data) != sha256:
-            raise StoreError(f"{sha256}: the picture is damaged")
+            raise _invalid(f"picture {sha256} is damaged")
         values = store.place_artifact(data, mime)
         if times.get(sha256):
             values["created_at"] = Artifact.model_validate(
@@ -387,7 +399,7 @@ def _place(
 
 
 class _Writer:
-    """Writes records in one transaction."""
+    """A writer of records, within one transaction."""
 
     def __init__(
         self, session: Session, by_kind: Mapping[str, Sequence[Record]], result: Restored
@@ -397,7 +409,7 @@ class _Writer:
         self.result = result
         self.classifiers: dict[str, int] = {}
         self.studies: dict[str, str] = {}
-        """The id here of each study there."""
+        """The id in this store by the id in the records."""
 
     def write(self) -> None:
         for record in self.by_kind.get("classifier", ()):
@@ -433,13 +445,13 @@ class _Writer:
     def _classifier(self, record: Record) -> None:
         values = _values(Classifier, record)
         if classifier_key(values) != values["key"]:
-            raise StoreError(f"classifier {str(values['spec'])[:80]!r}: its key is not its own")
+            raise _invalid(f"classifier {str(values['spec'])[:80]!r} has the wrong key")
         self.session.exec(insert(Classifier).values(**values).on_conflict_do_nothing())
         found = self.session.exec(select(Classifier.id).where(Classifier.key == values["key"]))
         self.classifiers[values["key"]] = found.one()
 
     def _study(self, record: Record) -> bool:
-        """Whether it is new here."""
+        """Write a study unless the store has it; return whether it is new."""
         values = {**record, "classifier_id": self.classifiers[record["classifier"]]}
         study = _row(Study, values)
         same = self.session.exec(
@@ -454,7 +466,7 @@ class _Writer:
             self.result.known.append(same.id)
             return False
         if self.session.get(Study, study.id) is not None:
-            raise StoreError(f"study {study.id}: another of this id is in the store")
+            raise _taken("study", study.id)
         self.session.add(study)
         self.session.flush()
         self.studies[study.id] = study.id
@@ -466,11 +478,11 @@ class _Writer:
         there = self.session.get(Run, run.id)
         if there is not None:
             if there.config_hash != run.config_hash or there.study_id != run.study_id:
-                raise StoreError(f"run {run.id}: another of this id is in the store")
+                raise _taken("run", run.id)
             self.result.known.append(run.id)
             return False
         if run.state not in ENDED | {State.PAUSED}:
-            raise StoreError(f"run {run.id}: {run.state} elsewhere; only ended runs are imported")
+            raise _invalid(f"run {run.id} is {run.state}, but only ended runs can be imported")
         self.session.add(run)
         self.session.flush()
         self.result.added.append(run.id)
@@ -535,7 +547,7 @@ def _columns(table: type[Table]) -> sa.ColumnCollection[str, sa.Column[Any]]:
 
 
 def _row(table: type[Table], record: Mapping[str, Any]) -> Any:
-    """A row with checked columns; its own number is given by the store."""
+    """Return a row with validated columns; the store assigns its number."""
     names = {column.name for column in _columns(table)}
     values = {name: value for name, value in record.items() if name in names}
     numbered = "id" in names and isinstance(_columns(table)["id"].type, sa.Integer)
@@ -546,10 +558,7 @@ def _row(table: type[Table], record: Mapping[str, Any]) -> Any:
 
 
 def _values(table: type[Table], record: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of such a row."""
+    """Return the validated columns of a row, without its id."""
     row = _row(table, record)
     values = {column.name: getattr(row, column.name) for column in _columns(table)}
     return {name: value for name, value in values.items() if name != "id"}
-
-
-__all__ = ["Chosen", "Record", "Restored", "gather", "restore"]

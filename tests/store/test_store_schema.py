@@ -62,7 +62,7 @@ def schema(path):
 
 
 def of_search(table):
-    """Whether a table is of the full-text index, which SQLite makes and no model describes."""
+    """Return whether a table is part of the full-text index, which no model describes."""
     return table == "search" or table.startswith("search_")
 
 

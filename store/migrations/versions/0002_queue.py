@@ -1,4 +1,4 @@
-"""The queue: priority, attempts, journals and slots of runs; prompts count their pictures."""
+"""The queue: priority, attempts, journals and slots of runs; pictures per prompt."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Captions, claims with their evidence, the picture bank, word attribution, scores, stages."""
+"""The findings of studies: captions, claims, evidence, picture bank, attribution, scores."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Tags of runs, and an index from which long lists are read without the runs' large rows."""
+"""The tags of runs, and an index for long lists that avoids reading large rows."""
 
 import sqlalchemy as sa
 from alembic import op

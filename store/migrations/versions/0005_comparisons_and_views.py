@@ -1,4 +1,4 @@
-"""Comparisons, notes, full-text search, and the views that users may rely on (docs/queries.md)."""
+"""The tables of comparisons and notes, full-text search, and the stable views of queries."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ _TABLES = ("document", "note", "disagreement", "activation", "difference", "memb
 
 def upgrade() -> None:
     _create_tables()
-    # In SQL, because SQLite knows no constraint that is added later.
+    # In SQL, because SQLite cannot add a constraint to an existing table.
     op.execute(
         "ALTER TABLE claim ADD COLUMN member_id INTEGER "
         "CONSTRAINT fk_claim_member_id_member REFERENCES member (id)"
@@ -161,11 +161,11 @@ def _two_members(table: str) -> list[sa.ForeignKeyConstraint]:
     ]
 
 
-# Full-text search: `document` holds the texts, `search` (FTS5) indexes them, triggers keep both up
-# to date. A picture may have several captions, of several models: then they are one document.
+# Full-text search: `document` holds the texts, `search` (FTS5) indexes them, and triggers update
+# both. Several captions of one picture, by different models, form one document.
 
 _SOURCES = {
-    # kind: table, columns whose change matters, then ref, study and text out of the row named r
+    # kind: table, columns that update the text, then ref, study and text of a row named r
     "words": (
         "run",
         "words, prompt",
@@ -194,7 +194,7 @@ _SOURCES = {
 
 
 def _put(kind: str, row: str, *, every: bool = False) -> str:
-    """The statement that brings a row (or every row) of a source into `document`."""
+    """Return the statement that copies a row, or every row, of a source to `document`."""
     table, _, ref, study, text = (part.replace("r.", f"{row}.") for part in _SOURCES[kind])
     source = f" FROM {table} AS {row}" if every else ""
     return (
@@ -208,7 +208,7 @@ def _source_triggers(kind: str) -> list[tuple[str, str]]:
     table, columns, ref, _, text = _SOURCES[kind]
     old_ref = ref.replace("r.", "old.")
     gone = f"DELETE FROM document WHERE kind = '{kind}' AND ref = {old_ref}"
-    if kind == "caption":  # of other models, there may be more about the picture
+    if kind == "caption":  # captions by other models may remain
         rest = text.replace("r.", "old.")
         gone += (
             f" AND {rest} IS NULL; UPDATE document SET text = {rest} "

@@ -1,4 +1,4 @@
-"""Which words carry a run's best prompts, with a view of them."""
+"""The gains of the words of a run's best prompts, with a view of them."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,1 +1,1 @@
-"""One file per revision, named by its number."""
+"""The revisions, a file for each, named by its number."""

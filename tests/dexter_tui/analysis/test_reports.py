@@ -94,7 +94,7 @@ def test_a_report_from_local_models_goes_all_the_way(
     page = tmp_path / "page.md"
     assert cli("export", study, "-o", page).code == 0
     text = page.read_text()
-    for heading in ("### Claims", "### Which words carry it", "#### Bias assessment"):
+    for heading in ("### Claims", "### Word attribution", "#### Bias assessment"):
         assert heading in text
 
     with Store.open(home) as store:

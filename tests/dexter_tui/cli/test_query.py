@@ -62,9 +62,9 @@ def digest(home: Path) -> str:
 
 
 def rows(cli: Callable[..., Any], sql: str) -> list[dict[str, Any]]:
-    told = cli("query", sql, "--json")
-    assert told.code == 0, told.err
-    found: list[dict[str, Any]] = told.json
+    result = cli("query", sql, "--json")
+    assert result.code == 0, result.err
+    found: list[dict[str, Any]] = result.json
     return found
 
 
@@ -78,9 +78,9 @@ def test_the_forms_of_an_answer(home: Path, cli: Callable[..., Any]) -> None:
     table = MarkdownIt("gfm-like").parse(cli("query", sql, "--markdown").out)
     cells = [token.content for token in table if token.type == "inline"]
     assert [cell.replace("\\", "") for cell in cells] == [*expected, DONE, "water, sea", "0.84"]
-    told = cli("query", sql)
-    assert "water, sea" in told.out
-    assert "1 row" in told.err
+    result = cli("query", sql)
+    assert "water, sea" in result.out
+    assert "1 row" in result.err
     assert rows(cli, "select 1 as a, 2 as a, x'ff' as b, 9e999 as c") == [
         {"a": 1, "a_2": 2, "b": "ff", "c": None}
     ]
@@ -88,7 +88,7 @@ def test_the_forms_of_an_answer(home: Path, cli: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "said"),
+    ("sql", "message"),
     [
         ("delete from run", "refused: delete run"),
         ("DELETE FROM run WHERE 1", "refused"),
@@ -111,26 +111,27 @@ def test_the_forms_of_an_answer(home: Path, cli: Callable[..., Any]) -> None:
         ("reindex", "refused"),
         ("analyze", "refused"),
         ("select load_extension('evil')", "refused: function load_extension"),
-        ("select 1; delete from run", "one at a time"),
+        ("select 1; delete from run", "one statement at a time"),
+        ("select ?", "one statement at a time, with values in place of ?"),
         ("select zeroblob(1000000000)", "more than 5 MB"),
         ("select * from runs_sumary", "did you mean runs_summary"),
         ("select wrds from runs_summary", "did you mean words"),
         ("selec 1", "syntax error"),
-        ("select * from search where search match '\"'", "not understood"),
+        ("select * from search where search match '\"'", "not a valid query"),
         ("", "give one of"),
         (" ; ", "empty query"),
-        ("\x00", "not understood"),
+        ("\x00", "null characters"),
     ],
 )
 def test_what_is_no_question_is_refused_in_a_line(
-    home: Path, cli: Callable[..., Any], sql: str, said: str, tmp_path: Path
+    home: Path, cli: Callable[..., Any], sql: str, message: str, tmp_path: Path
 ) -> None:
     before = digest(home)
-    told = cli("query", *([sql] if sql else []))
-    assert told.code == 2
-    assert said in told.err
-    assert len(told.err.strip().splitlines()) == 1
-    assert told.out == ""
+    result = cli("query", *([sql] if sql else []))
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert result.out == ""
     assert digest(home) == before
     assert not list(Path.cwd().glob("*.sqlite"))
 
@@ -138,19 +139,19 @@ def test_what_is_no_question_is_refused_in_a_line(
 def test_what_never_ends_is_ended(home: Path, cli: Callable[..., Any]) -> None:
     endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select {} from n"
     before = digest(home)
-    told = cli("query", endless.format("count(*)"), "--timeout", "0.3")
-    assert (told.code, "ended after 0.3 s" in told.err) == (2, True)
+    result = cli("query", endless.format("count(*)"), "--timeout", "0.3")
+    assert (result.code, "stopped after 0.3 s" in result.err) == (2, True)
     patient = ("--timeout", "600")  # what ends these is not the time
-    told = cli("query", endless.format("i"), "--json", *patient)
-    assert (told.code, len(told.json)) == (0, queries.LIMIT)
-    assert "cut after 1,000 rows" in told.err
+    result = cli("query", endless.format("i"), "--json", *patient)
+    assert (result.code, len(result.json)) == (0, queries.LIMIT)
+    assert "cut after 1,000 rows" in result.err
     million = "with recursive n(i) as (select 1 union all select i + 1 from n limit 10000000) "
-    told = cli("query", million + "select i from n", "--csv", "--limit", "20", *patient)
-    assert len(told.out.splitlines()) == 21
-    assert "cut after 20 rows" in told.err
+    result = cli("query", million + "select i from n", "--csv", "--limit", "20", *patient)
+    assert len(result.out.splitlines()) == 21
+    assert "cut after 20 rows" in result.err
     large = "with recursive n(i) as (select 1 union all select i + 1 from n) "
-    told = cli("query", large + "select hex(randomblob(2000000)) from n", "--json", *patient)
-    assert "up to 64 MB" in told.err
+    result = cli("query", large + "select hex(randomblob(2000000)) from n", "--json", *patient)
+    assert "up to 64 MB" in result.err
     assert digest(home) == before
     assert cli("query", "select 1", "--limit", "0").code == 2
     assert cli("query", "select 1", "--timeout", "inf").code == 2
@@ -159,11 +160,11 @@ def test_what_never_ends_is_ended(home: Path, cli: Callable[..., Any]) -> None:
 def test_the_help_shows_ten_queries_and_each_is_answered(
     home: Path, cli: Callable[..., Any]
 ) -> None:
-    told = cli("query", "--help").out
+    result = cli("query", "--help").out
     assert len(queries.EXAMPLES) == 10
     for number, (title, sql) in enumerate(queries.EXAMPLES, 1):
-        assert f"{number}. {title}" in told
-        assert sql in " ".join(told.split()).replace("  ", " ")
+        assert f"{number}. {title}" in result
+        assert sql in " ".join(result.split()).replace("  ", " ")
         queries.ask(home / "store.sqlite", sql)
     best, only = (rows(cli, sql) for _, sql in queries.EXAMPLES[:2])
     assert best[0]["prompt"] == "a picture of a bird with water and sea"
@@ -233,17 +234,17 @@ def test_a_larger_store_is_read_by_its_indexes(tmp_path: Path) -> None:
         "steps_wide": ("step = 2 AND study_id = 's0000001'", "SEARCH step"),
         "frames_all": ("sha256 = 'a'", "SEARCH frame"),
     }
-    for view, (condition, said) in plans.items():
+    for view, (condition, message) in plans.items():
         plan = queries.ask(path, f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE {condition}")
-        assert any(said in row[3] for row in plan.rows), (view, plan.rows)
+        assert any(message in row[3] for row in plan.rows), (view, plan.rows)
 
 
 def test_without_a_store_there_is_nothing_to_ask(
     tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "none"))
-    told = cli("query", "select 1")
-    assert (told.code, "no store here yet" in told.err) == (2, True)
+    result = cli("query", "select 1")
+    assert (result.code, "no store here yet" in result.err) == (2, True)
     assert not (tmp_path / "none").exists()
 
 

@@ -385,7 +385,7 @@ async def test_a_report_under_way_is_told_of_where_there_is_nothing_to_show_yet(
             assert "Nothing was tested yet" not in shown
         lock.release()  # as when its process is killed
         await until(pilot, lambda: "The report came to no end." in text(pilot))
-        assert "its process ended without a word" in text(pilot)
+        assert "its process ended unexpectedly" in text(pilot)
 
 
 # Doing
@@ -472,7 +472,7 @@ async def test_deleting_asks_twice_and_leaves_what_is_at_work(home: Path) -> Non
         await settle(pilot)
         await go_to(pilot, LIVE)
         await press(pilot, "D")
-        await until(pilot, lambda: told(pilot, f"run {LIVE} is at work; cancel it first"))
+        await until(pilot, lambda: told(pilot, f"run {LIVE} is running; cancel it first"))
         await go_to(pilot, DONE)
         await press(pilot, "space", "space", "D")  # it and the failed one below: the whole study
         await until(pilot, lambda: "2 runs, 1 study" in text(pilot))
@@ -807,7 +807,7 @@ async def test_a_lost_run_is_shown_as_lost(tmp_path: Path) -> None:
     async with dashboard(home, read_only=True).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, LIVE)
-        assert "its process ended without a word" in text(pilot)
+        assert "its process ended unexpectedly" in text(pilot)
     assert state(home, LIVE) is State.RUNNING  # looking changes nothing
 
 

@@ -1,4 +1,4 @@
-"""The filter language: what it lets through, and what it says to what it does not understand."""
+"""The filter language: the runs that match, and the errors of invalid filters."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +44,7 @@ def ids(browse: Browse, text: str, order: str = "created", reverse: bool = False
         ("score>0.8", {DONE}),
         ("score>=84%", {DONE}),
         ("score<0.8", set()),
-        ("-score>0.8", ALL - {DONE}),  # what has no score is not above 0.8 either
+        ("-score>0.8", ALL - {DONE}),  # a run without a score is not above 0.8 either
         ("words~sea", {DONE}),
         ("sea", {DONE}),
         ("SEA", {DONE}),
@@ -68,7 +68,7 @@ def ids(browse: Browse, text: str, order: str = "created", reverse: bool = False
         ("a'; DROP TABLE run; --", set()),
     ],
 )
-def test_what_a_filter_lets_through(browse: Browse, text: str, expected: set[str]) -> None:
+def test_a_filter_selects_runs(browse: Browse, text: str, expected: set[str]) -> None:
     assert set(ids(browse, text)) == expected
 
 
@@ -78,24 +78,26 @@ def test_ages_count_from_now() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("clas:x", "did you mean class?"),
-        ("nonsense:x", "there are id, study,"),
-        ("state:runing", "running"),
-        ("score>high", "'high' is no number"),
-        ("score~1", "score is a number"),
-        ("words>3", "words is a text"),
-        ("created:soon", "no day like 2026-11-01"),
-        ("state:", "give a value"),
-        ("or", "between two conditions"),
-        ("sea or", "between two conditions"),
+        ("nonsense:x", "use one of id, study,"),
+        ("state:runing", "did you mean running?"),
+        ("score>high", "score: 'high' is not a number"),
+        ("score~1", "score is a number; use score=1"),
+        ("words>3", "words is a text; use words:3"),
+        ("created:soon", "'soon' is not a time; write a day like 2026-11-01"),
+        ("state:", "no value after state:"),
+        ("or", "a condition on each side"),
+        ("sea or", "a condition on each side"),
+        ("or sea", "a condition on each side"),
+        ("sea or or lake", "a condition on each side"),
     ],
 )
-def test_mistakes_are_told_in_one_line(text: str, told: str) -> None:
+def test_mistakes_are_reported_in_one_line(text: str, message: str) -> None:
     with pytest.raises(StoreError) as error:
         compile_filter(text)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -116,7 +118,7 @@ def test_runs_follow_their_study(browse: Browse) -> None:
     assert names == [shown_store.OTHER, LIVE, QUEUED, shown_store.STUDY, DONE, FAILED]
 
 
-def test_a_run_at_work_whose_process_is_gone_is_lost(browse: Browse) -> None:
+def test_an_active_run_whose_process_is_gone_is_lost(browse: Browse) -> None:
     key = browse.find(LIVE)
     assert key is not None
     assert browse.runs([key])[key].state == "lost"

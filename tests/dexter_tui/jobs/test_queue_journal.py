@@ -1,4 +1,4 @@
-"""What a run found survives whatever happens to the store, and the store can be put right."""
+"""The results of a run survive damage to the store, which can be repaired and rebuilt."""
 
 import io
 import os
@@ -49,7 +49,7 @@ def frame(recorder, seed, kind="preview"):
 
 
 def record(store, run, upto=20, *, end=True):
-    """What a worker writes of a run."""
+    """Record a run as a worker does."""
     recorder = Recorder(store, run)
     recorder.start(run)
     recorder.state(State.RUNNING)
@@ -70,7 +70,7 @@ def record(store, run, upto=20, *, end=True):
 
 
 def rows(home):
-    """All that the store holds of runs, but for signs of life and the numbering of rows."""
+    """Return all rows about runs, except heartbeats and row numbers."""
     signs = {"heartbeat_at", "promise", "journal_entries"}
     with closing(sqlite3.connect(home / "store.sqlite")) as connection:
         connection.row_factory = sqlite3.Row
@@ -191,8 +191,8 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
         score = {"kind": "prompt", "text": "a sea", "value": 0.5, "low": 0.1, "high": 0.9}
         study_records.replace_scores(store, study, [{**score, "n": 4, "hits": 2}])
         study_records.set_stage(store, study, "claims", "done", done=3, total=3)
-        told = {"markdown": "**the sea**", "body": {"title": "æ"}}
-        study_records.add_report(store, study, author="evidence", **told)
+        report = {"markdown": "**the sea**", "body": {"title": "æ"}}
+        study_records.add_report(store, study, author="evidence", **report)
         store.keep_study(study)
         assert store.toggle_tag([run], "keep")  # a user's own word is kept at once
         before = found()
@@ -301,7 +301,7 @@ def test_a_store_that_was_moved_away_stops_no_run(tmp_path):
             assert fresh.run(run).state is State.SUCCEEDED
 
 
-def test_a_journal_that_lacks_what_the_store_has_is_written_anew(tmp_path):
+def test_a_journal_that_lacks_rows_of_the_store_is_replaced(tmp_path):
     with Store.open(tmp_path) as store:
         run = new_run(store)
         record(store, run_queue.claim(store), upto=10, end=False)
@@ -317,7 +317,7 @@ def test_a_journal_that_lacks_what_the_store_has_is_written_anew(tmp_path):
         assert rows(tmp_path)[table] == before[table], table
 
 
-def test_doctor_finds_and_mends(tmp_path, monkeypatch):
+def test_doctor_finds_and_repairs(tmp_path, monkeypatch):
     with Store.open(tmp_path) as store:
         runs = [new_run(store, seed) for seed in range(3)]
         record(store, run_queue.claim(store))
@@ -336,11 +336,11 @@ def test_doctor_finds_and_mends(tmp_path, monkeypatch):
         found = health.examine(store)
         kinds = ["missing run", "dead run", "artifact", "artifact", "leftover", "leftover"]
         assert [trouble.kind for trouble in found] == kinds
-        assert not any(trouble.mended for trouble in found)
+        assert not any(trouble.repaired for trouble in found)
         assert len(store.frames(runs[0])) == len(frames)
-        mended = health.examine(store, mend=True)
-        assert [trouble.kind for trouble in mended] == kinds
-        assert all(trouble.mended for trouble in mended)
+        repaired = health.examine(store, repair=True)
+        assert [trouble.kind for trouble in repaired] == kinds
+        assert all(trouble.repaired for trouble in repaired)
         assert health.examine(store) == []
         assert store.run(runs[1]).state is State.QUEUED
         assert store.run(runs[2]).state is State.PAUSED
@@ -363,11 +363,11 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
         checkpoint = store.run_folder(runs[0]) / "checkpoint.pt"
         assert health.collect(store, dry_run=True).files == [checkpoint]  # the others are young
         monkeypatch.setattr(health, "YOUNG_SECONDS", -1.0)
-        told = health.collect(store, dry_run=True)
-        assert set(told.files) == {checkpoint, orphan, store.artifact_path(idle)}
+        result = health.collect(store, dry_run=True)
+        assert set(result.files) == {checkpoint, orphan, store.artifact_path(idle)}
         assert checkpoint.exists()
-        assert health.collect(store).bytes == told.bytes
-        assert not any(path.exists() for path in told.files)
+        assert health.collect(store).bytes == result.bytes
+        assert not any(path.exists() for path in result.files)
         assert (store.run_folder(runs[1]) / "checkpoint.pt").exists()
         assert store.read_artifact(kept)
         assert health.examine(store) == []
@@ -378,9 +378,9 @@ def test_a_backup_is_whole_while_others_write(tmp_path):
         new_run(store)
         record(store, run_queue.claim(store))
         path = health.back_up(store, tmp_path / "copy.sqlite")
-        with pytest.raises(StoreError, match="is there already"):
+        with pytest.raises(StoreError, match=r"copy\.sqlite: exists already; name another file"):
             health.back_up(store, path)
-        with pytest.raises(StoreError, match="no such folder"):
+        with pytest.raises(StoreError, match="nowhere: no such folder; create it"):
             health.back_up(store, tmp_path / "nowhere" / "copy.sqlite")
         (tmp_path / "again").mkdir()
         path.rename(tmp_path / "again" / "store.sqlite")

@@ -41,7 +41,7 @@ def png(color):
 
 
 def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **settings):
-    """A study with a succeeded run for each word, three frames each."""
+    """Add a study with a succeeded run for each word, 3 frames each."""
     classifier = store.ensure_classifier(spec, "ab" * 32, ["waterbird", "landbird", "other"], 64)
     study = store.ensure_study(classifier, "waterbird", 0, {"steps": 60, **settings})
     for seed, word in enumerate(words):
@@ -88,7 +88,7 @@ def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **se
 
 
 def tokens(text):
-    """All tokens of the text as GitHub would read it, those within lines too."""
+    """Return all tokens of the text as GitHub parses it, inline tokens included."""
     return [
         part
         for block in MarkdownIt("gfm-like").parse(text)
@@ -97,7 +97,7 @@ def tokens(text):
 
 
 def cells(text, head):
-    """The rows of cells of the first table whose first head cell is `head`."""
+    """Return the rows of the first table whose first header cell is `head`."""
     rows, row, inside = [], [], False
     for token in MarkdownIt("gfm-like").parse(text):
         if token.type == "inline" and inside:
@@ -132,7 +132,7 @@ def test_a_report_states_what_was_found(store, tmp_path):
             runs[0].id,
             "succeeded",
             "water",
-            "water",  # carries; the frog does not
+            "water",  # a driver; the frog is none
             "0.97 (0.92 to 0.99)",
             "100",
             "50/57",
@@ -153,8 +153,10 @@ def test_a_report_states_what_was_found(store, tmp_path):
         ],
     ]
     assert len(head) == len(rows[0])
+    assert head[4] == "drivers"
+    assert "p(class) = 0.9" in text
     assert "3.000 to 0.050" in text
-    assert "Side by side" not in text
+    assert "## Summary" not in text
     images = [token.attrGet("src") for token in tokens(text) if token.type == "image"]
     assert len(images) == 6
     for source in images:
@@ -163,11 +165,11 @@ def test_a_report_states_what_was_found(store, tmp_path):
         file = tmp_path / "my report_files" / name
         assert file.read_bytes() == store.read_artifact(file.stem)
     assert "a picture of a bird with lake" in text
-    assert "taken for landbird" in text
+    assert "classified as landbird" in text
     assert ["steps", "60"] in cells(text, "setting")
 
 
-def test_several_studies_begin_side_by_side(store, tmp_path):
+def test_several_studies_begin_with_a_summary(store, tmp_path):
     biased = add_study(store, "lab:birds-biased", ["water", "sea"])
     balanced = add_study(store, "lab:birds-balanced", ["duck"], score=0.5)
     text = report.markdown(store, [biased, balanced], tmp_path / "report.md").read_text()
@@ -181,8 +183,8 @@ def test_several_studies_begin_side_by_side(store, tmp_path):
         ],
         ["lab:birds-balanced", "waterbird", "0: duck", "0.50 (0.50 to 0.50)", "1 of 1 scored"],
     ]
-    assert text.index("Side by side") < text.index("## lab:birds-biased: waterbird")
-    assert f"Those of study {biased}." in text
+    assert text.index("## Summary") < text.index("## lab:birds-biased: waterbird")
+    assert f"Same as study {biased}." in text
 
 
 def test_single_runs_can_be_chosen(store, tmp_path):
@@ -208,7 +210,7 @@ def test_a_run_that_found_nothing_yet_can_be_exported(store, tmp_path):
     path = report.markdown(store, [run], tmp_path / "report.md")
     text = path.read_text()
     assert "queued" in text
-    assert "No frames were drawn." in text
+    assert "No frames yet." in text
     assert "weights unknown" in text
     assert not (tmp_path / "report_files").exists()
 
@@ -264,9 +266,9 @@ def test_what_cannot_be_exported_is_refused(store, tmp_path):
     study = add_study(store)
     with pytest.raises(StoreError, match="no run 'nothing'"):
         report.markdown(store, ["nothing"], tmp_path / "report.md")
-    with pytest.raises(StoreError, match="missing: no such folder; make it"):
+    with pytest.raises(StoreError, match="missing: no such folder; create it"):
         report.markdown(store, [study], tmp_path / "missing" / "report.md")
-    with pytest.raises(StoreError, match="a folder; name a file"):
+    with pytest.raises(StoreError, match="this is a folder; name a file"):
         report.markdown(store, [study], tmp_path)
     (tmp_path / "report_files").write_text("a file in the way")
     with pytest.raises(StoreError, match="report_files"):
