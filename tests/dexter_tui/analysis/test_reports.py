@@ -262,7 +262,7 @@ def test_a_question_is_answered(cli: Callable[..., Any], home: Path) -> None:
         ("a duck", ("--against", "a duck"), "say --against what"),
         (" ", (), "say what to draw"),
         ("a duck", ("--min-effect", "7"), "--min-effect"),
-        ("a duck", ("--class", "goose"), "no class 'goose'"),
+        ("a duck", ("--class", "goose"), "'goose' is none of"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused(
