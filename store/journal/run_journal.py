@@ -57,7 +57,7 @@ class Journal:
                 while True:
                     file.seek(max(size - reach, 0))
                     lines = file.read().split(b"\n")
-                    # The first line may begin before these bytes; a torn one follows the last \n.
+                    # The first line may begin before these bytes; a torn line follows the last \n.
                     for line in reversed(lines[1 if reach < size else 0 : -1]):
                         with suppress(ValueError, KeyError, TypeError):
                             return int(json.loads(line)["n"])
