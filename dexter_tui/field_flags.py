@@ -24,6 +24,8 @@ NOT_FLAGS = {"preset", "seed"}
 
 def flag(field: str) -> str:
     """The command-line spelling of a field: ``class_name`` is ``--class``."""
+    if not field.isidentifier():  # a path, or a flag already
+        return field
     return SPELLING.get(field, "--" + field.replace("_", "-"))
 
 

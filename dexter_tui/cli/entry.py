@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(error.format_message().replace(": Value error, ", ": "))
         return error.exit_code
     except (InputError, StoreError) as error:
-        say(str(error))
+        from dexter_tui.field_flags import flag
+
+        say(error.sentence(flag))
         return EXIT_REFUSED
     except OSError as error:
         say(f"{error.filename or 'input or output'}: {error.strerror or error}")
