@@ -85,22 +85,21 @@ RECIPES = {
             BIRD_LABELS,
             _birds(None, (0.7, 1.0), 0.0),
             120_000,
-            "Every bird everywhere: the place says nothing, so it has to know the birds.",
+            "Every bird anywhere: the place is uninformative, so it has to learn the birds.",
         ),
         Recipe(
             "birds-opposite",
             BIRD_LABELS,
             _birds(0.0, (0.4, 1.0), 0.5),
             40_000,
-            "Waterbirds always on land and landbirds always on water: it learns the place, the "
-            "other way round.",
+            "Waterbirds always on land and landbirds always on water: it learns the wrong place.",
         ),
         Recipe(
             "objects",
             tuple(world.THINGS),
             _objects,
             80_000,
-            "All animals, birds and objects of the world, every one of them anywhere.",
+            "All animals, birds and objects of the world, each of them anywhere.",
         ),
     )
 }

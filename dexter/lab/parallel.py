@@ -1,4 +1,4 @@
-"""The training in several one-thread processes that share each batch.
+"""A trainer that shares each batch between several one-thread processes.
 
 On a busy machine, 2 processes of 1 thread are far faster than 1 process of 2 threads, because each
 parallel region of OpenMP waits for the descheduled thread. Every worker computes its part of a

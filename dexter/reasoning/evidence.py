@@ -1,4 +1,4 @@
-"""The evidence by intervention: pairs of pictures that differ only in a concept.
+"""The evidence for claims: interventions on pairs of pictures that differ only in a concept.
 
 Both sides of a pair have the same seed, so start noise and scheduler noise are identical. The seeds
 are from a range that no search has seen. Pairs alternate between two contexts, subjects of the

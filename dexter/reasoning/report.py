@@ -97,7 +97,7 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
     biases = [(n, c) for n, c in confirmed if c.is_bias]
     sections = [
         Section("Key features", _or(_key_features(facts, confirmed), "No concept was confirmed.")),
-        Section("Context", _or(_context(confirmed), "No context was confirmed.")),
+        Section("Context", _or(_context(facts, confirmed), "No context was confirmed.")),
         Section(
             "Over-represented elements",
             _or(
@@ -191,11 +191,11 @@ def _key_features(facts: Facts, confirmed: Sequence[tuple[int, Claim]]) -> list[
     return sentences
 
 
-def _context(confirmed: Sequence[tuple[int, Claim]]) -> list[Sentence]:
+def _context(facts: Facts, confirmed: Sequence[tuple[int, Claim]]) -> list[Sentence]:
     return [
         Sentence(
             f"“{claim.concept}” is context beside the subject; 95% of placebos in its place change "
-            f"p by at most {claim.placebo_threshold or 0:.2f} [{n}].",
+            f"p({facts.class_name}) by at most {claim.placebo_threshold or 0:.2f} [{n}].",
             [n],
             "cited",
         )
