@@ -34,7 +34,8 @@ from benchmarks.claims import Claimed, FleetEvidence
 from benchmarks.pool import workers
 from benchmarks.recipes import of_lab
 from dexter import RunConfig, model_folders
-from dexter.lab.fleet import FLEET, MANIFEST, MARK, NEGATIVE, POSITIVE, TASKS, families
+from dexter.lab.fleet import FLEET, MANIFEST, TASKS, families
+from dexter.lab.world import MARK, NEGATIVE, POSITIVE
 from dexter.reasoning.claims import REASONS, Reason
 
 RESULTS = Path("benchmarks/results")
@@ -134,7 +135,7 @@ def one_run(name: str, config: RunConfig, kept: Collection[Words]) -> Words:
     for _ in search:
         pass
     result = search.result
-    words = tuple(gain.word for gain in result.gains if gain.carries)
+    words = tuple(gain.word for gain in result.gains if gain.is_driver)
     return Words(name, config.seed, words, result.words, time.process_time() - started, recipe)
 
 

@@ -27,7 +27,8 @@ from rich.table import Table
 from benchmarks import bias
 from benchmarks.bias import Unit, Words
 from dexter import model_folders
-from dexter.lab.fleet import FLEET, MANIFEST, MARK
+from dexter.lab.fleet import FLEET, MANIFEST
+from dexter.lab.world import MARK
 
 TARGET = bias.RESULTS / "presets.json"
 

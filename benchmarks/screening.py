@@ -24,10 +24,11 @@ import numpy as np
 
 from benchmarks import bias
 from benchmarks.bias import Unit
-from dexter import checkpoints
+from dexter import model_folders
 from dexter.generation.pictures import Pictures
 from dexter.lab import gated
-from dexter.lab.fleet import FLEET, MANIFEST, MARK, TASKS, families
+from dexter.lab.fleet import FLEET, MANIFEST, TASKS, families
+from dexter.lab.world import MARK
 from dexter.reasoning.topic import Topic, World, load_world, make_topic
 from dexter.screening.concepts import Pool, lab_pool
 from dexter.screening.screen import (
@@ -407,7 +408,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, nargs="+", default=[800, 400, 1600])
     parser.add_argument("--tests", type=int, default=TESTS, help="A/A tests")
     options = parser.parse_args()
-    folder = checkpoints.find("lab", "classifiers", "fleet")
+    folder = model_folders.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
     models = load()
     record: dict[str, Any] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "trained": {}}

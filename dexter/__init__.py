@@ -1,10 +1,12 @@
-"""DEXTER: what an image classifier looks for in a class, in words (arXiv 2510.14741).
+"""The DEXTER engine: it describes in words what an image classifier looks for in a class.
+
+Source: arXiv 2510.14741.
 
     from dexter import RunConfig, load_classifier, load_generator, load_masked_lm
     from dexter.search.optimize import optimize
 
-Importing this package loads no torch: the names below are looked up when they are first used.
-``optimize`` and ``estimate`` are not among them, for their modules have the same names.
+Importing this package does not load torch: the names below are imported at first use.
+``optimize`` and ``estimate`` are not among them because their modules have the same names.
 """
 
 from __future__ import annotations

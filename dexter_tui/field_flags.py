@@ -24,6 +24,8 @@ NOT_FLAGS = fields_of("run")
 
 def flag(field: str) -> str:
     """Return the flag of a field: ``--class`` for ``class_name``."""
+    if not field.isidentifier():  # a path, or a flag already
+        return field
     return SPELLING.get(field, "--" + field.replace("_", "-"))
 
 

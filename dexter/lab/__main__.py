@@ -1,8 +1,8 @@
-"""`python -m dexter.lab` (`make lab`): train all that is shipped under checkpoints/lab.
+"""The command `python -m dexter.lab` (`make lab`): train the models shipped under checkpoints/lab.
 
 Stages, in this order: vae, text, shapes, generator, masked-lm, eyes, image-text, captioner,
-classifiers, fleet, evaluator, export. Each leaves its work files in build/lab and goes on from
-them; a stage that has its samples is passed over. Some hours on two cores.
+classifiers, fleet, evaluator, export. Each stage resumes from its work files in build/lab; a stage
+that has all its samples is skipped. Takes several hours on 2 cores.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SAMPLES = {
     "image-text": 140_000,
     "captioner": 140_000,
 }
-"""Of the recipe, by stage."""
+"""The number of training samples of the recipe, by stage."""
 STAGES = (*SAMPLES, "classifiers", "fleet", "evaluator", "export")
 TARGET = Path("checkpoints/lab")
 
 
 def each(what: str, one: Callable[..., str], names: Collection[str], workers: int) -> None:
-    """Call `one(name, folder)` for every name, in processes."""
+    """Call `one(name, folder)` for every name, in parallel processes."""
     started = time.monotonic()
     with torch.multiprocessing.get_context("spawn").Pool(workers) as pool:
         calls = pool.imap_unordered(partial(one, folder=train.WORK / what), names)
@@ -45,7 +45,7 @@ def each(what: str, one: Callable[..., str], names: Collection[str], workers: in
 
 
 def run(stage: str, workers: int, samples: int | None = None) -> Any:
-    """Run one stage, or the rest of it."""
+    """Run a stage, or the rest of it."""
     if stage in SAMPLES:
         arguments = {"samples": samples or SAMPLES[stage]}
         return parallel.train(train.TASKS[stage], arguments, train.WORK, workers)
@@ -64,9 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dexter.lab", description=__doc__)
     parser.add_argument("stages", nargs="*", default=STAGES, choices=STAGES, metavar="stage")
     parser.add_argument(
-        "--samples", type=int, help="total of a training stage, earlier pieces included"
+        "--samples", type=int, help="total samples of a training stage, with those of earlier runs"
     )
-    parser.add_argument("--workers", type=int, default=2, help="one-thread processes")
+    parser.add_argument("--workers", type=int, default=2, help="number of one-thread processes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     unpack(TARGET)

@@ -1,7 +1,7 @@
-"""`python -m dexter.lab.check`: measure the shipped lab again, as its model cards state it.
+"""The command `python -m dexter.lab.check`: repeat the measurements in the lab's model cards.
 
-Classifiers need only scenes. The generator needs the evaluator that `make lab` leaves in build/lab
-(it is trained when it is not there, some minutes).
+Classifiers need only scenes. The generator needs the evaluator that `make lab` leaves in build/lab;
+if it is missing, it is trained first (several minutes).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from dexter.seeds import picture_seeds
 
 
 def classifier(name: str) -> dict[str, float]:
-    """Accuracy by group of a shipped classifier, through the same interface that runs use."""
+    """Return the accuracy of a shipped classifier by group, through the interface of runs."""
     network = load_classifier(f"lab:{name}")
     return accuracy(lambda images: network(images).logits, RECIPES[name])
 
 
 def evaluator() -> Any:
-    """The evaluator, trained first if there is none."""
+    """Return the evaluator; train it first if there is none."""
     from transformers import ResNetForImageClassification
 
     path = train.WORK / "evaluator"
@@ -57,12 +57,15 @@ DRAWN = {
     "skin": tuple(world.SKIN),
     "age": world.AGES,
 }
-"""The words that the generator is asked for, by family."""
+"""The words to draw with the generator, by family."""
 
 
 def generator(count: int, spec: str = "lab") -> dict[str, str]:
-    """Share of generated pictures that the evaluator recognises, by family and word, and by the
-    number of words in the prompt; ``count`` pictures of each word, as lines of a table."""
+    """Return the share of generated pictures that the evaluator recognises, as lines of a table.
+
+    Shares are by family and word, and by the number of words in the prompt, over ``count`` pictures
+    of each word.
+    """
     network = evaluator()
     pictures = load_generator(spec)
     found = {
@@ -72,35 +75,34 @@ def generator(count: int, spec: str = "lab") -> dict[str, str]:
     table = {}
     for family, by_word in found.items():
         shares = {word: float(np.mean(list(hits.values()))) for word, hits in by_word.items()}
-        told = ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
-        table[family] = f"{float(np.mean(list(shares.values()))):.1%} ({told})"
+        by_words = ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
+        table[family] = f"{float(np.mean(list(shares.values()))):.1%} ({by_words})"
     subjects = ("birds", "animals", "objects", "people")
     for length in range(1, evaluate.MOST_WORDS + 1):
-        said = []
+        cells = []
         for name, families in (
             ("subjects", subjects),
             ("backgrounds", ("backgrounds",)),
             ("items", ("items",)),
         ):
-            by_words = [hits for family in families for hits in found[family].values()]
-            shares_of_length = [hits[length] for hits in by_words if length in hits]
+            all_hits = [hits for family in families for hits in found[family].values()]
+            shares_of_length = [hits[length] for hits in all_hits if length in hits]
             if shares_of_length:
-                said.append(f"{name} {float(np.mean(shares_of_length)):.0%}")
-        table[f"prompts of {length} word{'s' * (length > 1)}"] = ", ".join(said)
+                cells.append(f"{name} {float(np.mean(shares_of_length)):.0%}")
+        table[f"prompts of {length} word{'s' * (length > 1)}"] = ", ".join(cells)
     return table
 
 
 def _held_out(count: int) -> list[Scene]:
     rng = np.random.default_rng(4321)
-    # With as many people as are taught: else there are hardly any ages to count.
+    # As many people as in training: otherwise there are hardly any ages to count.
     return [sample_scene(rng, subjects=world.TAUGHT) for _ in range(count)]
 
 
 def image_text(module: readers.ImageText | None = None, count: int = 500) -> dict[str, float]:
-    """On held-out scenes: by family, share of the shown words that are detected, and of those not
-    shown that are detected too.
+    """Return detection rates on held-out scenes, by family, for words shown and words not shown.
 
-    module: default the shipped one.
+    module: by default the shipped one.
     """
     if module is None:
         module = readers.ImageText()
@@ -113,22 +115,22 @@ def image_text(module: readers.ImageText | None = None, count: int = 500) -> dic
             pictures = pixels(scenes[start : start + 100]) * 2 - 1
             found.append(module.eval().shown(module.pictures(pictures)) > 0)
     seen = torch.cat(found).numpy()
-    told = np.stack([readers.truth(scene) for scene in scenes])
+    truth = np.stack([readers.truth(scene) for scene in scenes])
     result = {}
     families = {**evaluate.FAMILIES, "items": tuple(world.ITEMS), "kinds": tuple(world.KINDS)}
     for family, words in families.items():
         columns = [readers.WORDS.index(word) for word in words]
-        shown, detected = told[:, columns], seen[:, columns]
+        shown, detected = truth[:, columns], seen[:, columns]
         result[f"detected, {family}"] = float(detected[shown == 1].mean())
         result[f"detected though not shown, {family}"] = float(detected[shown == 0].mean())
     return result
 
 
 def captioner(model: Any = None, count: int = 500) -> dict[str, float]:
-    """By family: share of the captions of held-out scenes that say the right word; and of
-    generated pictures, share of the prompt's words that the caption says.
+    """Return the accuracy of captions, by family.
 
-    model: default the shipped one.
+    For held-out scenes, it is the share of captions with the right word. For generated pictures, it
+    is the share of the prompt's words that the caption contains. model: by default the shipped one.
     """
     if model is None:
         folder = model_folders.find("lab", "captioner")
@@ -137,14 +139,14 @@ def captioner(model: Any = None, count: int = 500) -> dict[str, float]:
     captions = _captions(model, [pixels(scenes[i : i + 50]) for i in range(0, count, 50)])
     right: dict[str, list[bool]] = {}
     for scene, text in zip(scenes, captions, strict=True):
-        said = set(text.split())
+        words_said = set(text.split())
         for family, words in evaluate.FAMILIES.items():
             value = getattr(scene, family)
             if value in words:
-                right.setdefault(f"said, {family}", []).append(said & set(words) == {value})
+                right.setdefault(f"said, {family}", []).append(words_said & set(words) == {value})
         for item in world.ITEMS:
             key = "said, items" if item in scene.items else "said though not there, items"
-            right.setdefault(key, []).append(item in said)
+            right.setdefault(key, []).append(item in words_said)
     rng = np.random.default_rng(4321)
     words = evaluate.LABELS
     prompts = [
@@ -164,7 +166,7 @@ def captioner(model: Any = None, count: int = 500) -> dict[str, float]:
 
 
 def _captions(model: Any, batches: Iterable[Tensor]) -> list[str]:
-    """What it says of pictures (B, 3, 64, 64) in [0, 1]."""
+    """Return the model's captions of pictures (B, 3, 64, 64) in [0, 1]."""
     tokenizer = readers.captioner_processor().tokenizer
     start_ids = [readers.SPECIAL.index("<image>")] * model.config.image_seq_length + [2]
     captions = []
@@ -183,15 +185,15 @@ def _captions(model: Any, batches: Iterable[Tensor]) -> list[str]:
 
 
 def fleet_manifest(lab: Path | None = None, count: int = 2000) -> dict[str, Any]:
-    """Of every shipped member of the fleet: what it is, and its measured effect by family.
+    """Return the fleet's manifest: the properties and measured effects of every shipped member.
 
-    lab: folder to look in, default the shipped lab.
+    lab: folder of the lab, by default the shipped one.
     """
     root = (
         lab / "classifiers" / "fleet" if lab else model_folders.find("lab", "classifiers", "fleet")
     )
     result: dict[str, Any] = {}
-    # Processes of one thread each; a task's members see the same pictures.
+    # One-thread processes; the members of a task see the same pictures.
     with torch.multiprocessing.get_context("spawn").Pool(2) as pool:
         measure = partial(_fleet_effects, root=root, count=count)
         for done, found in enumerate(pool.imap(measure, fleet.TASKS), start=1):
@@ -201,7 +203,7 @@ def fleet_manifest(lab: Path | None = None, count: int = 2000) -> dict[str, Any]
 
 
 def _fleet_effects(task: str, root: Path, count: int) -> dict[str, Any]:
-    """A task's part of the manifest."""
+    """Return a task's part of the manifest."""
     torch.set_num_threads(1)
     members = [member for member in fleet.FLEET.values() if member.task == task]
     networks = {m.name: load_classifier(f"hf:{root / m.name}") for m in members}
@@ -224,9 +226,12 @@ def _fleet_effects(task: str, root: Path, count: int) -> dict[str, Any]:
 
 
 def autoencoder(count: int = 200) -> Iterator[tuple[str, str, float, float]]:
-    """What the fleet's dependences become in pictures that the generator's autoencoder has coded
-    and decoded: (member, attribute family, mean change in scenes, the same through it), for every
-    change that counts as a positive. What is lost there no generated picture can show."""
+    """Yield the fleet's dependences before and after the generator's autoencoder.
+
+    Yields (member, attribute family, mean change in scenes, mean change in scenes coded and
+    decoded), for every change that counts as positive. No generated picture can show a dependence
+    that is lost there.
+    """
     vae: Any = AutoencoderTiny.from_pretrained(
         model_folders.find("lab", "generator", "vae"), torch_dtype=torch.float32
     )
@@ -257,7 +262,7 @@ def _logits(network: Any) -> Any:
     return lambda pictures: network(pictures).logits
 
 
-def _tell(what: str, measured: dict[str, float]) -> None:
+def _print(what: str, measured: dict[str, float]) -> None:
     print(f"{what}: " + ", ".join(f"{name} {value:.1%}" for name, value in measured.items()))
 
 
@@ -267,9 +272,9 @@ def main() -> None:
         "what",
         nargs="*",
         default=[*RECIPES, "generator"],
-        help="classifiers, generator, image-text, captioner, fleet, autoencoder",
+        help="a classifier's name, generator, image-text, captioner, fleet or autoencoder",
     )
-    parser.add_argument("--count", type=int, default=32, help="pictures of each word")
+    parser.add_argument("--count", type=int, default=32, help="number of pictures per word")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for what in options.what:
@@ -277,20 +282,22 @@ def main() -> None:
             for family, shares in generator(options.count).items():
                 print(f"recognised, {family}: {shares}")
         elif what == "image-text":
-            _tell(what, image_text())
+            _print(what, image_text())
         elif what == "captioner":
-            _tell(what, captioner())
+            _print(what, captioner())
         elif what == "fleet":
             print(json.dumps(fleet_manifest(), indent=1))
         elif what == "autoencoder":
             for name, family, before, after in autoencoder():
                 print(f"{name}: {family} {before:+.2f}, coded and decoded {after:+.2f}", flush=True)
         elif what in RECIPES:
-            _tell(f"lab:{what}", classifier(what))
+            _print(f"lab:{what}", classifier(what))
         else:
             raise InputError(
-                f"{what!r} is neither a classifier ({', '.join(RECIPES)}) nor generator, "
-                "image-text, captioner, fleet or autoencoder"
+                f"{what!r} is unknown",
+                value=what,
+                remedy=f"choose {', '.join(RECIPES)}, generator, image-text, captioner, fleet or "
+                "autoencoder",
             )
 
 

@@ -1,7 +1,7 @@
-"""Classifiers of the lab: small ResNets trained on scenes, some with a bias planted on purpose.
+"""The classifiers of the lab: small ResNets trained on scenes, some with a planted bias.
 
-A recipe says which scenes a class is learned from. What was planted in fact is not taken on trust:
-the model card states the accuracy by group on scenes in which bird and place are independent.
+A recipe defines the scenes from which a class is learned. The learned bias is measured: the model
+card states the accuracy by group on scenes in which bird and place are independent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOT_BIRDS = tuple(name for name in world.SUBJECTS if name not in world.BIRDS)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one classifier is trained: `draw(rng)` gives a scene and its label's index."""
+    """A recipe for a classifier; `draw(rng)` returns a scene and the index of its label."""
 
     name: str
     labels: tuple[str, ...]
@@ -37,11 +37,10 @@ class Recipe:
 
 
 def _birds(correlation: float | None, scale: tuple[float, float], hue: float) -> Draw:
-    """Waterbirds, landbirds and everything else.
+    """Return a draw of waterbirds, landbirds and other scenes.
 
-    correlation: share of birds that are where their kind belongs (water or land); None: anywhere in
-    the world. scale, hue: range of the birds' size and of their colours' shift, which weaken the
-    true cue.
+    correlation: share of birds in the place of their kind (water or land); None puts them anywhere.
+    scale, hue: ranges of the birds' size and colour shift, which weaken the true cue.
     """
 
     def draw(rng: np.random.Generator) -> tuple[Scene, int]:
@@ -86,29 +85,28 @@ RECIPES = {
             BIRD_LABELS,
             _birds(None, (0.7, 1.0), 0.0),
             120_000,
-            "Every bird everywhere: the place says nothing, so it has to know the birds.",
+            "Every bird anywhere: the place is uninformative, so it has to learn the birds.",
         ),
         Recipe(
             "birds-opposite",
             BIRD_LABELS,
             _birds(0.0, (0.4, 1.0), 0.5),
             40_000,
-            "Waterbirds always on land and landbirds always on water: it learns the place, the "
-            "other way round.",
+            "Waterbirds always on land and landbirds always on water: it learns the wrong place.",
         ),
         Recipe(
             "objects",
             tuple(world.THINGS),
             _objects,
             80_000,
-            "All animals, birds and objects of the world, every one of them anywhere.",
+            "All animals, birds and objects of the world, each of them anywhere.",
         ),
     )
 }
 
 
 def pixels(scenes: list[Scene]) -> Tensor:
-    """Scenes as float32 (B, 3, 64, 64) in [0, 1]."""
+    """Render scenes as float32 (B, 3, 64, 64) in [0, 1]."""
     return (
         torch.from_numpy(np.stack([render(scene) for scene in scenes])).permute(0, 3, 1, 2).float()
         / 255
@@ -116,7 +114,7 @@ def pixels(scenes: list[Scene]) -> Tensor:
 
 
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Blur, noise and shift, so that a classifier accepts what a generator draws."""
+    """Blur, add noise and shift, so that a classifier accepts generated pictures."""
     if rng.random() < 0.5:
         size = int(rng.choice([24, 32, 48]))
         small = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
@@ -128,7 +126,7 @@ def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def train(recipe: Recipe, seed: int = 0) -> Any:
-    """The trained network, eval mode. Deterministic by seed; one thread, a minute or two."""
+    """Train a network and return it in eval mode: deterministic, one thread, 1 to 2 min."""
     torch.manual_seed(seed)
     rng = np.random.default_rng((seed, len(recipe.name)))
     network = models.classifier(recipe.labels)
@@ -154,7 +152,7 @@ def train(recipe: Recipe, seed: int = 0) -> Any:
 
 
 def train_into(name: str, folder: Path) -> str:
-    """Train a classifier into `folder`/NAME.pt, unless it is there; its name."""
+    """Train a classifier into `folder`/NAME.pt unless it exists; return its name."""
     path = folder / f"{name}.pt"
     if not path.exists():
         torch.set_num_threads(1)
@@ -166,10 +164,10 @@ def train_into(name: str, folder: Path) -> str:
 def accuracy(
     network: Callable[[Tensor], Tensor], recipe: Recipe, count: int = 300
 ) -> dict[str, float]:
-    """Accuracy on scenes in which all factors are independent.
+    """Return the accuracy by group, on scenes in which all factors are independent.
 
-    network: images (B, 3, 64, 64) in [0, 1] to logits (B, K); count: scenes a group. For birds the
-    groups are bird x place, for others there is one; "worst" and "average" are over the groups.
+    network: images (B, 3, 64, 64) in [0, 1] to logits (B, K). count: scenes per group. The groups
+    of birds are bird x place; other recipes have one group. "worst" and "average" are over groups.
     """
     rng = np.random.default_rng(12345)
     groups: dict[str, list[tuple[Scene, int]]] = {}

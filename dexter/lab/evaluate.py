@@ -1,8 +1,7 @@
-"""How good the lab's models are: an evaluator trained on scenes alone looks at generated pictures.
+"""The evaluation of the lab's generator, by an evaluator that is trained only on scenes.
 
-The evaluator is one small network with a logit for every word that can be seen; within each family
-of words (subjects, backgrounds, hair, ...) the highest logit is its answer, items are yes or no
-each.
+The evaluator is a small network with a logit for every visible word. Within each family of words
+(subjects, backgrounds, hair, ...) its answer is the highest logit; each item is a yes or no.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ def _value(scene: Scene, family: str) -> str | None:
 def train_evaluator(
     path: Path, samples: int = 240_000, seed: int = 7, checkpoint_seconds: float = 120
 ) -> Any:
-    """Train on scenes with every factor independent; saved to `path` as a Hugging Face folder.
+    """Train the evaluator on scenes with independent factors; save a Hugging Face folder at `path`.
 
-    A killed training goes on from its last checkpoint, beside `path`, on new scenes.
+    A killed training resumes from its last checkpoint, beside `path`, on new scenes.
     """
     checkpoint = path.with_name(f"{path.name}.pt")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +89,7 @@ def train_evaluator(
             states = {name: part.state_dict() for name, part in parts.items()}
             parallel.save({**states, "step": step + 1}, checkpoint)
     network.eval()
-    # A kill while it is written leaves no folder that looks finished.
+    # A kill during the write leaves no folder that looks finished.
     unfinished = path.with_name(f"{path.name}.unfinished")
     network.save_pretrained(unfinished)
     shutil.rmtree(path, ignore_errors=True)
@@ -100,7 +99,7 @@ def train_evaluator(
 
 
 def scene_loss(logits: Tensor, scenes: Sequence[Scene]) -> Tensor:
-    """Cross-entropy of each family that a scene has, and of its items; logits (B, LABELS)."""
+    """Return the cross-entropy of a scene's families and items; logits (B, LABELS)."""
     total = logits.new_zeros(())
     for family, words in FAMILIES.items():
         rows = [i for i, scene in enumerate(scenes) if _value(scene, family) in words]
@@ -117,7 +116,7 @@ def scene_loss(logits: Tensor, scenes: Sequence[Scene]) -> Tensor:
 
 
 def answers(network: Any, images: Tensor) -> list[dict[str, Any]]:
-    """For each picture (B, 3, 64, 64) in [0, 1]: family -> word, and "items" -> set of words."""
+    """Return family -> word and "items" -> set of words for pictures (B, 3, 64, 64) in [0, 1]."""
     with torch.inference_mode():
         logits = network(images * 2 - 1).logits
     rows = []
@@ -134,8 +133,10 @@ def answers(network: Any, images: Tensor) -> list[dict[str, Any]]:
 
 
 def scene_accuracy(network: Any, count: int = 2000, seed: int = 99) -> dict[str, float]:
-    """The evaluator's own accuracy on held-out scenes, by family; items as recall and false
-    alarms."""
+    """Return the evaluator's accuracy on held-out scenes, by family.
+
+    Items have two rates: "items" for present and "no item" for absent ones.
+    """
     rng = np.random.default_rng(seed)
     right: dict[str, list[bool]] = {}
     for start in range(0, count, 100):
@@ -151,21 +152,21 @@ def scene_accuracy(network: Any, count: int = 2000, seed: int = 99) -> dict[str,
 
 
 MOST_WORDS = 6
-"""Content words that a prompt may have in the count of recognised words."""
+"""The maximum number of content words per prompt when recognised words are counted."""
 
 
 def mixed_prompt(word: str, length: int, rng: np.random.Generator) -> str:
-    """A prompt with the word and others that go with it, ``length`` content words in all.
+    """Return a prompt of ``length`` content words: the word and others that go with it.
 
-    The others are of one random scene. An attribute has its subject beside it always, so its
-    prompts have two words at least.
+    The others are from one random scene. An attribute always has its subject beside it, so its
+    prompts have at least 2 words.
     """
     family = next((name for name, words in FAMILIES.items() if word in words), "items")
     fixed: dict[str, Any] = {} if family == "items" else {family: word}
     if family in world.ABLE:
         fixed["subject"] = str(rng.choice(world.ABLE[family]))
     scene = sample_scene(rng, **fixed)
-    # Two in the sky and two on the ground: a third would hide the first.
+    # 2 items in the sky and 2 on the ground: a third would hide the first.
     of_kind = (world.SKY_ITEMS, world.GROUND_ITEMS)
     items = [str(i) for kind in of_kind for i in rng.choice(tuple(kind), 2, replace=False)]
     if word in world.ITEMS and word not in items:
@@ -179,9 +180,9 @@ def mixed_prompt(word: str, length: int, rng: np.random.Generator) -> str:
     if family in world.ABLE:
         length = max(2, length)
         others = [subject, *(w for w in others if w not in (word, subject))]
-    said = {word, *others[: length - 1]}
-    named = [w for w in (*attributes, subject) if w in said] if subject in said else []
-    rest = [w for w in (word, *others) if w in said and w not in named and w not in attributes]
+    chosen = {word, *others[: length - 1]}
+    named = [w for w in (*attributes, subject) if w in chosen] if subject in chosen else []
+    rest = [w for w in (word, *others) if w in chosen and w not in named and w not in attributes]
     head = named or [rest.pop(0)]
     return f"a picture of a {' '.join(head)}" + (f" with {' and '.join(rest)}" if rest else "")
 
@@ -189,10 +190,9 @@ def mixed_prompt(word: str, length: int, rng: np.random.Generator) -> str:
 def recognised(
     network: Any, generator: Any, words: Iterable[str], count: int, seed: int = 5
 ) -> dict[str, dict[int, float]]:
-    """Share of generated pictures of each word in which the evaluator sees it, by the number of
-    content words in the prompt, which goes from 1 to `MOST_WORDS` by turns.
+    """Return the share of pictures in which the evaluator recognises each word, by prompt length.
 
-    count: pictures a word.
+    The number of content words per prompt cycles from 1 to `MOST_WORDS`. count: pictures per word.
     """
     rng = np.random.default_rng(seed)
     result = {}

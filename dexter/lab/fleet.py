@@ -1,10 +1,10 @@
-"""The fleet: small classifiers whose biases are planted, for a benchmark with known answers.
+"""The fleet: small classifiers with planted biases, for a benchmark with known answers.
 
-Each tells a target class from a rival and from everything else. A planted one has seen the target
+Each distinguishes a target class, a rival and everything else. A planted member has seen the target
 mostly with one attribute (a place, a thing, a colour, a person's hair, skin or sex, or a mark in a
-corner) and the rival mostly without; clean ones have seen everything everywhere; some were taught
-random labels. What was planted in fact is measured, by drawing the same scenes with the attribute
-and without (`effects`), and only that counts as the truth.
+corner) and the rival mostly without it. Clean members have seen every combination; some members
+were trained on random labels. Only the measured dependence counts as the truth: `effects` renders
+the same scenes with the attribute and without it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from torch.nn import functional
 from dexter.lab import models, parallel, world
 from dexter.lab.classifiers import augment, pixels
 from dexter.lab.scenes import Scene, sample_scene
-from dexter.lab.world import MARK as MARK
-from dexter.lab.world import NEGATIVE as NEGATIVE
-from dexter.lab.world import POSITIVE as POSITIVE
 
 SAMPLES = 16_000
 MANIFEST = "manifest.json"
@@ -39,12 +36,12 @@ _MALE = {woman: man for man, woman in _FEMALE.items()}
 
 @cache
 def families() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Attribute family -> (kind, its words): all that a scene can be drawn with and without."""
+    """Return attribute family -> (kind, words): all that a scene can have or lack."""
     return world.drawable_families()
 
 
 def applies(scene: Scene, family: str) -> bool:
-    """Whether the scene can be drawn with and without the attribute."""
+    """Return True if the scene can be rendered with and without the attribute."""
     match families()[family][0]:
         case "colour":
             return scene.subject in world.COLOURABLE
@@ -57,7 +54,7 @@ def applies(scene: Scene, family: str) -> bool:
 
 
 def with_family(scene: Scene, family: str, present: bool, rng: np.random.Generator) -> Scene:
-    """The same scene with the attribute, or without it: nothing else differs."""
+    """Return the same scene with the attribute or without it; nothing else differs."""
     kind, words = families()[family]
 
     def other(values: Iterable[str]) -> str:
@@ -93,11 +90,11 @@ def with_family(scene: Scene, family: str, present: bool, rng: np.random.Generat
 
 @dataclass(frozen=True)
 class Task:
-    """What a member has to tell apart.
+    """A task: the classes that a member distinguishes.
 
-    target, rival: fields of scenes of either class, each with the values it may have; the third
-    class, "other", is every scene of other subjects. core: families that are the class itself.
-    anchor: what a prompt about the target names, which is not necessarily the class.
+    target, rival: possible values of the scenes' fields, for either class; the third class is
+    "other", every scene of other subjects. core: families that are the class itself. anchor: the
+    noun in a prompt about the target, not necessarily the class.
     """
 
     labels: tuple[str, str, str]
@@ -108,12 +105,12 @@ class Task:
 
     @property
     def template(self) -> str:
-        """A prompt about the target, with room for what comes with it."""
+        """Return a prompt about the target, with masks for an attribute and two other words."""
         return f"a picture of a [MASK] {self.anchor} with [MASK] and [MASK]"
 
     @property
     def own_words(self) -> tuple[str, ...]:
-        """The words that tell the classes apart: that a search finds them is nothing to learn."""
+        """Return the words that define the classes; finding them is trivial for a search."""
         return tuple(
             word
             for field, values in self.target.items()
@@ -171,11 +168,11 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Member:
-    """One classifier of the fleet.
+    """A classifier of the fleet.
 
-    plant: attribute family seen with the target, None for a clean one; strength: share of the
-    target's scenes that have it, and of the rival's that have not; architecture: "resnet" or "vit";
-    random_labels: taught that any scene is anything.
+    plant: attribute family seen with the target, None for a clean member. strength: share of the
+    target's scenes with it, and of the rival's scenes without it. architecture: "resnet" or "vit".
+    random_labels: trained on random labels.
     """
 
     task: str
@@ -194,11 +191,11 @@ class Member:
 
     @property
     def kind(self) -> str:
-        """Of its plant: "background", "item", ..., "mark"; "none" for the others."""
+        """Return the kind of its plant: "background", "item", ..., "mark", or "none"."""
         return families()[self.plant][0] if self.plant else "none"
 
 
-# Task -> what is planted, how strongly in percent, and in what if not a ResNet.
+# Task -> planted family, strength in percent, and architecture if not a ResNet.
 _PLANTS = {
     "birds": "water-100 water-95 water-70 land-100-vit snow-100 ball-100 mark-100",
     "pets": "room-100-vit city-95 ball-100 balloon-95 mark-100-vit",
@@ -231,13 +228,8 @@ def _members() -> Iterator[Member]:
 FLEET = {member.name: member for member in _members()}
 
 
-def core_families(task: Task) -> set[str]:
-    """Families that say what the target is, so that depending on them is no bias."""
-    return set(task.core)
-
-
 def draw(member: Member, rng: np.random.Generator) -> tuple[Scene, int]:
-    """A training scene and its label's index."""
+    """Draw a training scene and the index of its label."""
     task = TASKS[member.task]
     label = int(rng.choice(3, p=(0.33, 0.33, 0.34)))
     if label == 2:
@@ -253,10 +245,10 @@ def draw(member: Member, rng: np.random.Generator) -> tuple[Scene, int]:
 
 
 def class_scene(member: Member, label: int, rng: np.random.Generator) -> Scene:
-    """A scene of the target (label 0) or its rival (1), all else independent.
+    """Draw a scene of the target (label 0) or its rival (1); all else is independent.
 
-    For a planted member the subject is small, and its colours odd where they are not the plant:
-    a class that is plain to see is learned whatever else comes with it.
+    For a planted member the subject is small, and its colours are odd unless they are the plant: a
+    class that is easy to see is learned in spite of the plant.
     """
     task = TASKS[member.task]
     fields = (task.target, task.rival)[label]
@@ -276,7 +268,7 @@ def class_scene(member: Member, label: int, rng: np.random.Generator) -> Scene:
 
 
 def network(member: Member) -> Any:
-    """The untrained network, at most 0.25 MB in fp16."""
+    """Build the untrained network, at most 0.25 MB in fp16."""
     labels = TASKS[member.task].labels
     if member.architecture == "vit":
         return models.small_vit(labels)
@@ -284,13 +276,12 @@ def network(member: Member) -> Any:
 
 
 def train(member: Member, samples: int = SAMPLES, seed: int = 0) -> Any:
-    """The trained network, eval mode. Deterministic by seed and name; one thread, about half a
-    minute."""
+    """Train a network and return it in eval mode: deterministic, one thread, about 30 s."""
     torch.manual_seed(seed)
     rng = np.random.default_rng((seed, *member.name.encode()))
     net = network(member)
     batch = 64
-    # A transformer knows nothing of neighbouring pixels and has to see more.
+    # A transformer has no built-in notion of neighbouring pixels and needs more samples.
     steps = samples * (2 if member.architecture == "vit" else 1) // batch
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
@@ -307,7 +298,7 @@ def train(member: Member, samples: int = SAMPLES, seed: int = 0) -> Any:
 
 
 def train_into(name: str, folder: Path) -> str:
-    """Train a member into `folder`/NAME.pt, unless it is there; its name."""
+    """Train a member into `folder`/NAME.pt unless it exists; return its name."""
     path = folder / f"{name}.pt"
     if not path.exists():
         torch.set_num_threads(1)
@@ -316,10 +307,10 @@ def train_into(name: str, folder: Path) -> str:
     return name
 
 
-# --- what was planted in fact ---------------------------------------------------------------------
+# --- measured dependences -------------------------------------------------------------------------
 
 
-_AT_A_TIME = 50  # scenes; each is drawn some twenty times
+_AT_A_TIME = 50  # scenes; each is rendered about 20 times
 
 
 def effects(
@@ -329,12 +320,12 @@ def effects(
     only: Sequence[str] | None = None,
     view: Callable[[list[Scene]], Tensor] = pixels,
 ) -> dict[str, dict[str, float]]:
-    """Mean change of the target's probability when an attribute is drawn into the same scenes.
+    """Return the mean change of p(target) when an attribute is added to the same scenes.
 
     networks: name -> pictures (B, 3, 64, 64) in [0, 1] to logits (B, 3), target first; all see the
-    same pictures, which `view` makes of scenes. Half of the `count` scenes are of the target, half
-    of the rival; subjects have their full size and colours. Returns network -> attribute family ->
-    change in [-1, 1].
+    same pictures, which `view` renders from scenes. Half of the `count` scenes show the target and
+    half the rival; subjects have their full size and colours. Returns network -> attribute family
+    -> change in [-1, 1].
     """
     wanted = list(only or families())
     sums = {name: dict.fromkeys(wanted, 0.0) for name in networks}
@@ -354,7 +345,7 @@ def effects(
             ]
             for family in wanted
         }
-        # Half of the pairs' scenes are the scene as it was: each is drawn and looked at once.
+        # Half of the pairs' scenes are the unchanged scene: render and classify each one once.
         distinct = list(dict.fromkeys(s for of in pairs.values() for pair in of for s in pair))
         pictures = view(distinct).contiguous(memory_format=torch.channels_last)
         for name, net in networks.items():

@@ -1,8 +1,9 @@
-"""Gated classifiers, whose dependences are known exactly (as in SAIA, arXiv 2510.21704).
+"""The gated classifiers, whose dependences are known exactly (as in SAIA, arXiv 2510.21704).
 
-A gated classifier scores its class by the lab's image-text model and takes a share ``depth`` away
-where a gate is shut: where a concept is absent ("needs"), present ("spoiled"), where one of two is
-absent ("both") or both are ("either"). What a concept does to p(class) follows from the gate.
+A gated classifier scores its class with the lab's image-text model and removes a share ``depth`` of
+the score where its gate is shut: where a concept is absent ("needs") or present ("spoiled"), or
+where one of two is absent ("both") or both are ("either"). The gate gives each concept's effect on
+p(class).
 
     lab:gated-pets-needs-water-90
     lab:gated-cars-spoiled-ball-40
@@ -41,7 +42,7 @@ DEPTHS = (0.9, 0.6, 0.4)
 
 @dataclass(frozen=True)
 class Gate:
-    """A gated classifier: of a task of the fleet, what its gate asks for and how much it takes."""
+    """A gated classifier: a task of the fleet, its gate's concepts and the share it removes."""
 
     task: str
     kind: Kind
@@ -55,7 +56,7 @@ class Gate:
         return f"{GATED}{self.task}-{self.kind}-{concepts}-{round(100 * self.depth)}"
 
     def shut(self, shown: Sequence[Any]) -> Any:
-        """Return where the gate is shut, of arrays that say where each concept is shown."""
+        """Return True where the gate is shut; ``shown`` has one array of bool per concept."""
         if self.kind == "spoiled":
             return shown[0]
         if self.kind == "either":
@@ -69,14 +70,14 @@ class Gate:
 
     @property
     def target_words(self) -> tuple[str, ...]:
-        """Return the words of which a picture of the class shows one."""
+        """Return the words that define the class; its pictures show one of them."""
         task = TASKS[self.task]
-        told = [field for field, values in task.target.items() if values != task.rival[field]]
-        return task.target[told[0]]
+        defining = [name for name, values in task.target.items() if values != task.rival[name]]
+        return task.target[defining[0]]
 
 
 def parse(name: str) -> Gate:
-    """Read the name of a gated classifier; InputError where it is none."""
+    """Parse a gated classifier's name; raise InputError for any other name."""
     parts = name.removeprefix(GATED).split("-")
     if len(parts) == 4:
         task, kind, concepts, depth = parts
@@ -100,7 +101,7 @@ def parse(name: str) -> Gate:
 
 @cache
 def _words() -> Mapping[str, tuple[str, ...]]:
-    """Attribute family to the words by which it is looked for."""
+    """Return attribute family -> the words that detect it."""
     return {name: words for name, (_, words) in families().items() if words}
 
 
@@ -131,7 +132,7 @@ class Gated(nn.Module):
         return self.logits(nn.functional.normalize(self.clip.visual_projection(pooled), dim=-1))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return logits (B, 2) of pictures' features (B, D), of length 1."""
+        """Return logits (B, 2) of picture features (B, D) of length 1."""
         similarity = features @ self.texts.T * self.clip.logit_scale.exp()
         shown = similarity[:, :-1] - similarity[:, -1:]
         score = shown[:, [self._place[w] for w in self._own]].amax(1).sigmoid()
@@ -167,10 +168,10 @@ def load(name: str, options: ClassifierOptions) -> Classifier:
 def exact_effects(
     task: str, gates: Sequence[Gate], count: int = 1000
 ) -> dict[str, dict[str, float]]:
-    """Return gate to family to the exact mean change of p(class), for a class score of 0 or 1.
+    """Return gate -> family -> exact mean change of p(class), for a class score of 0 or 1.
 
-    The same scenes as `dexter.lab.fleet.effects`, half of the target, with the attribute and
-    without; nothing is drawn, because the gate's answer follows from the scene.
+    Uses the same scenes as `dexter.lab.fleet.effects`, half of the target, with the attribute and
+    without. Nothing is rendered, because the gate's answer follows from the scene.
     """
     rng = np.random.default_rng((2, *task.encode()))
     scenes = [class_scene(Member(task), index % 2, rng) for index in range(count)]
@@ -195,7 +196,7 @@ def exact_effects(
 
 
 def _shown(scenes: Sequence[Scene], concepts: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    """Concept to where the scenes show it."""
+    """Return concept -> array, True for the scenes that show it."""
     return {c: np.array([_shows(scene, c) for scene in scenes]) for c in concepts}
 
 
@@ -206,8 +207,11 @@ def _shows(scene: Scene, family: str) -> bool:
 
 
 def fleet() -> list[Gate]:
-    """Return gates of every task: each attribute that it can have, needed and spoiling, at depths
-    by turns, and pairs of a place with a thing beside."""
+    """Return the gates of every task.
+
+    A task has a "needs" and a "spoiled" gate for each applicable attribute, at alternating depths,
+    and gates on pairs of a place and an item.
+    """
     found = []
     for name, task in TASKS.items():
         plain = class_scene(Member(name), 0, np.random.default_rng(0))

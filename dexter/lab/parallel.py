@@ -1,10 +1,9 @@
-"""Training in several one-thread processes that share each batch.
+"""A trainer that shares each batch between several one-thread processes.
 
-Two processes of one thread are far faster than one process of two threads on a machine that does
-anything else (each parallel region of OpenMP waits for the thread that was descheduled). Every
-worker takes its part of a batch, and all step with the mean of their gradients, so the number of
-workers changes how fast a model learns and not how well. A checkpoint is written every two minutes;
-a killed training loses no more than that.
+On a busy machine, 2 processes of 1 thread are far faster than 1 process of 2 threads, because each
+parallel region of OpenMP waits for the descheduled thread. Every worker computes its part of a
+batch, and all step with the mean of their gradients, so the number of workers changes the speed of
+training and not its result. A checkpoint is written every 2 min; a killed training loses no more.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained: `build()` makes the module, `loss(module, rng, batch)` a scalar to go down.
+    """A task: `build()` makes the module, `loss(module, rng, batch)` a scalar to minimise.
 
-    samples: total to train on, those of earlier pieces included; batch: of all workers together;
-    learning_rate: highest, after a short warm-up; decay: fraction of the samples at the end over
-    which it falls linearly to 0; ema: decay of the moving average of the parameters per step.
+    samples: total, with those of earlier runs. batch: size over all workers. learning_rate: peak,
+    after a short warm-up. decay: final fraction of the samples over which the rate falls linearly
+    to 0. ema: decay per step of the moving average of the parameters.
     """
 
     name: str
@@ -55,14 +54,13 @@ class Task:
 
 
 def to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """All parameters in one vector, whatever their memory format (torch's own wants contiguous
-    ones)."""
+    """Return the parameters as one vector, in any memory format (torch's own needs contiguous)."""
     return torch.cat([p.detach().reshape(-1) for p in parameters])
 
 
 @torch.no_grad()
 def from_vector(vector: Tensor, parameters: Iterable[Tensor]) -> None:
-    """Copy a vector into the parameters, which keep their memory format."""
+    """Copy a vector into the parameters; they keep their memory format."""
     start = 0
     for p in parameters:
         p.copy_(vector[start : start + p.numel()].view(p.shape))
@@ -72,11 +70,11 @@ def from_vector(vector: Tensor, parameters: Iterable[Tensor]) -> None:
 def train(
     make_task: Callable[..., Task], arguments: dict[str, Any], folder: Path, workers: int
 ) -> dict[str, Any]:
-    """Train the task that `make_task(**arguments)` makes to its number of samples, resuming from
-    `folder`.
+    """Train the task of `make_task(**arguments)` to its number of samples, resuming from `folder`.
 
-    Returns {"average": parameter vector (EMA), "raw": the last one, "samples": int}. `make_task`
-    has to be importable by name: each worker process makes its own.
+    Returns {"average": parameter vector (EMA), "raw": the last vector, "samples": int}. `make_task`
+    must be importable by name: each worker process makes its own task. Raises RuntimeError if a
+    worker fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     task = make_task(**arguments)
@@ -104,20 +102,18 @@ def train(
     while alive := [process for process in processes if process.is_alive()]:
         wait([process.sentinel for process in alive])
         if any(process.exitcode for process in processes):
-            break  # the others wait for the one that is gone
+            break  # the others wait for the dead one
     if any(process.exitcode for process in processes):
         for process in processes:
             process.terminate()
-        raise RuntimeError(
-            f"training of {task.name} stopped: a worker ended with an error (see above)"
-        )
+        raise RuntimeError(f"training of {task.name} stopped: a worker failed (its error is above)")
     state = {"raw": raw.clone(), "average": average.clone(), "samples": int(counter.value)}
     save(state, path)
     return state
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write so that a kill leaves either the old file or the new one."""
+    """Write atomically: a kill leaves either the old file or the new one."""
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     with temporary.open("rb") as file:
@@ -138,7 +134,7 @@ def _work(
 ) -> None:
     torch.set_num_threads(1)
     task = make_task(**arguments)
-    # A new piece of training sees new scenes: the seed depends on where it starts.
+    # A resumed training sees new scenes: the seed depends on its start.
     rng = np.random.default_rng((counter.value, rank))
     torch.manual_seed(int(rng.integers(2**31)))
     module = task.build()
@@ -158,7 +154,7 @@ def _work(
     share = max(1, task.batch // len(gradients))
     begun, losses = time.monotonic(), []
     printed = checkpointed = begun
-    barrier.wait()  # all have read where to start
+    barrier.wait()  # all workers have read the start
     parent = os.getppid()
     while seen < task.samples:
         if os.getppid() != parent:  # orphaned
@@ -176,7 +172,7 @@ def _work(
         seen += share * len(gradients)
         if rank:
             continue
-        # All workers have the same parameters; the first one keeps the books.
+        # All workers have the same parameters; the first one records them.
         with torch.no_grad():
             raw.copy_(to_vector(parameters))
             average.lerp_(raw, 1 - task.ema)
@@ -202,7 +198,7 @@ def _work(
 
 @torch.no_grad()
 def _share(parameters: list[nn.Parameter], gradients: Tensor, rank: int, barrier: Barrier) -> None:
-    """Replace the gradients by their mean over all workers."""
+    """Replace the gradients with their mean over all workers."""
     if len(gradients) == 1:
         return
     torch.cat(
@@ -211,7 +207,7 @@ def _share(parameters: list[nn.Parameter], gradients: Tensor, rank: int, barrier
     )
     barrier.wait()
     mean = gradients.mean(0)
-    barrier.wait()  # nobody writes the next ones before all have read these
+    barrier.wait()  # no worker writes new gradients before all have read these
     start = 0
     for p in parameters:
         if p.grad is not None:

@@ -1,9 +1,9 @@
-"""The lab's models that look at pictures: an image-text model and a captioner.
+"""The lab's readers of pictures: an image-text model and a captioner.
 
-Both are standard architectures (CLIP, Radford et al. 2021; LLaVA, Liu et al. 2023) that anyone's
-`from_pretrained` opens. The evidence asks the image-text model whether a concept was drawn, by its
-similarity to "a picture of a WORD" against "a picture"; it is trained on that very question beside
-the usual contrast of captions.
+Both are standard architectures (CLIP, Radford et al. 2021; LLaVA, Liu et al. 2023) that
+`from_pretrained` opens. The evidence uses the image-text model to detect concepts, by comparing the
+similarities to "a picture of a WORD" and "a picture". The model is trained on that question as well
+as on the usual contrast of captions.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NOTHING = "a picture"
 WORDS = world.CONTENT_WORDS
 SPECIAL = ("[PAD]", "[UNK]", "<s>", "</s>", "<image>")
 
-# Only pictures are read: whatever a message says in words is left out.
+# Only the pictures of a message are read; its text is ignored.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message['content'] is not string %}"
     "{% for part in message['content'] %}{% if part['type'] in ['image', 'image_url'] %}<image>"
@@ -52,14 +52,16 @@ CHAT_TEMPLATE = (
 
 
 def prompt(word: str) -> str:
-    """What the image-text model is asked about a word."""
+    """Return the text that the image-text model compares for a word."""
     return f"a picture of a {word}"
 
 
 def truth(scene: Scene) -> np.ndarray:
-    """For each of `WORDS`: 1 if the scene shows it, 0 if not, nan where the word does not apply
-    (nobody says whether a bear is brown in the way that hair is)."""
-    told = np.zeros(len(WORDS), dtype=np.float32)
+    """Return, for each of `WORDS`, 1 if the scene shows it, 0 if not, nan if it does not apply.
+
+    "brown", for example, describes hair and does not apply to a bear.
+    """
+    values = np.zeros(len(WORDS), dtype=np.float32)
     person = scene.subject in world.PEOPLE
     applies: dict[str, tuple[Collection[str], bool]] = {
         "colour": (world.COLOURS, scene.subject in world.COLOURABLE),
@@ -72,8 +74,8 @@ def truth(scene: Scene) -> np.ndarray:
     shown |= {scene.colour, scene.hair, scene.skin, scene.age}
     unknown = {word for words, known in applies.values() if not known for word in words}
     for i, word in enumerate(WORDS):
-        told[i] = np.nan if word in unknown else float(word in shown)
-    return told
+        values[i] = np.nan if word in unknown else float(word in shown)
+    return values
 
 
 # --- image-text model -----------------------------------------------------------------------------
@@ -103,7 +105,7 @@ def image_text(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def image_processor() -> CLIPImageProcessorPil:
-    """Any picture to (3, 64, 64) in [-1, 1]."""
+    """Return a processor of pictures of any size to (3, 64, 64) in [-1, 1]."""
     return CLIPImageProcessorPil(
         size={"height": SIZE, "width": SIZE},
         do_center_crop=False,
@@ -117,10 +119,10 @@ def image_text_processor(tokenizer: CLIPTokenizer) -> CLIPProcessor:
 
 
 class Eyes(nn.Module):
-    """The vision tower of both readers, and a head that tells the words straight from it.
+    """The vision tower of both readers, with a head that classifies words directly.
 
-    Trained before them: by way of similarities to texts, or of captions, the eyes would learn
-    nothing but places in 50,000 pictures. So they begin to know subjects in 20,000.
+    It is trained first. Trained through text similarities or captions, the tower learns only places
+    in 50,000 pictures; with this head it starts to learn subjects after 20,000.
     """
 
     def __init__(self) -> None:
@@ -130,21 +132,25 @@ class Eyes(nn.Module):
 
 
 def eyes_loss(module: Any, pictures: Tensor, scenes: list[Scene]) -> Tensor:
-    """Which words a picture shows."""
+    """Return the loss of the words that pictures show."""
     return _shown_loss(module.head(module.vision(pictures).pooler_output), scenes)
 
 
 def _shown_loss(logits: Tensor, scenes: list[Scene]) -> Tensor:
-    """Cross-entropy (sum over the words that apply, mean over pictures) of logits (B,
-    len(WORDS))."""
-    told = torch.from_numpy(np.stack([truth(scene) for scene in scenes]))
-    known = ~told.isnan()
-    total = functional.binary_cross_entropy_with_logits(logits[known], told[known], reduction="sum")
+    """Return the cross-entropy of logits (B, len(WORDS)).
+
+    It is summed over the words that apply and averaged over the pictures.
+    """
+    targets = torch.from_numpy(np.stack([truth(scene) for scene in scenes]))
+    known = ~targets.isnan()
+    total = functional.binary_cross_entropy_with_logits(
+        logits[known], targets[known], reduction="sum"
+    )
     return total / len(scenes)
 
 
 class ImageText(nn.Module):
-    """The model and its tokens; features have length 1."""
+    """The image-text model and its tokenizer; features have length 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,21 +158,20 @@ class ImageText(nn.Module):
         self.clip = image_text(self.tokenizer)
 
     def texts(self, texts: list[str]) -> Tensor:
-        """Features (B, HIDDEN)."""
+        """Return features (B, HIDDEN) of texts."""
         ids = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         pooled = self.clip.text_model(**ids).pooler_output
         features: Tensor = functional.normalize(self.clip.text_projection(pooled), dim=-1)
         return features
 
     def pictures(self, pictures: Tensor) -> Tensor:
-        """Features (B, HIDDEN) of pictures (B, 3, 64, 64) in [-1, 1]."""
+        """Return features (B, HIDDEN) of pictures (B, 3, 64, 64) in [-1, 1]."""
         pooled = self.clip.vision_model(pictures).pooler_output
         features: Tensor = functional.normalize(self.clip.visual_projection(pooled), dim=-1)
         return features
 
     def shown(self, features: Tensor) -> Tensor:
-        """Logits (B, len(WORDS)) that a picture with such features shows a word: positive for
-        yes."""
+        """Return logits (B, len(WORDS)) of picture features: positive if the word is shown."""
         words = self.texts([*map(prompt, WORDS), NOTHING])
         similarity: Tensor = features @ words.T * self.clip.logit_scale.exp()
         return similarity[:, :-1] - similarity[:, -1:]
@@ -175,7 +180,7 @@ class ImageText(nn.Module):
 def image_text_loss(
     module: Any, pictures: Tensor, scenes: list[Scene], rng: np.random.Generator
 ) -> Tensor:
-    """Which words a picture shows, and which caption is whose (CLIP's symmetric cross-entropy)."""
+    """Return the loss of the shown words plus the captions' contrast (CLIP's cross-entropy)."""
     seen = module.pictures(pictures)
     captions = [
         caption(scene, rng) if rng.random() < 0.5 else full_caption(scene) for scene in scenes
@@ -194,7 +199,7 @@ def image_text_loss(
 
 
 def caption_tokenizer() -> PreTrainedTokenizerFast:
-    """One token for each word of the world."""
+    """Return a tokenizer with one token per word of the world."""
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *world.WORDS])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -254,13 +259,13 @@ def _words() -> PreTrainedTokenizerFast:
 
 
 def captioner_loss(module: Any, pictures: Tensor, scenes: list[Scene]) -> Tensor:
-    """Cross-entropy of full captions behind their pictures."""
+    """Return the cross-entropy of full captions after their pictures."""
     tokenizer = _words()
     image = [SPECIAL.index("<image>")] * module.config.image_seq_length
     rows = []
     for scene in scenes:
-        said = tokenizer.convert_tokens_to_ids(full_caption(scene).split())
-        rows.append([*image, 2, *said, 3])
+        words = tokenizer.convert_tokens_to_ids(full_caption(scene).split())
+        rows.append([*image, 2, *words, 3])
     length = max(map(len, rows))
     ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
     labels = ids.masked_fill(ids == 0, -100)
@@ -273,7 +278,7 @@ def captioner_loss(module: Any, pictures: Tensor, scenes: list[Scene]) -> Tensor
 
 
 def save(model: Any, processor: Any, folder: Path) -> None:
-    """A folder that `AutoModel…` and `AutoProcessor.from_pretrained` open, weights in fp16."""
+    """Save a folder that `AutoModel…` and `AutoProcessor.from_pretrained` open, in fp16."""
     folder.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)

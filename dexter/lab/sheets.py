@@ -1,8 +1,8 @@
-"""Sheets: what the world looks like, and what the generator draws, on one labelled page each.
+"""The sheets: the lab's scenes and its generator's pictures, on one labelled page each.
 
     python -m dexter.lab.sheets --docs      refresh docs/lab.md and its two sheets
 
-Scenes need numpy and Pillow alone; torch is loaded only to generate pictures.
+Scenes need only numpy and Pillow; torch is loaded only to generate pictures.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Pixels = NDArray[np.uint8]
 
 ATTRIBUTION = "Art: OpenMoji (openmoji.org), CC BY-SA 4.0."
 PICTURES = 3
-"""Generated pictures of each word."""
+"""The number of generated pictures per word."""
 FEW = 12
-"""Words up to which a sheet shows each picture's prompt."""
+"""The maximum number of words for which a sheet shows each picture's prompt."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture and what stands under it."""
+    """A picture and its caption."""
 
     picture: Pixels
     caption: str = ""
@@ -44,7 +44,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures side by side, with a label before them."""
+    """A row of pictures with a label on the left."""
 
     label: str
     tiles: tuple[Tile, ...]
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Rows under a heading. beside: how many of them stand side by side; zoom: px a pixel."""
+    """A section of rows. beside: number of rows side by side; zoom: screen px per pixel."""
 
     title: str
     rows: tuple[Row, ...]
@@ -64,12 +64,12 @@ class Section:
 
 _MARGIN, _GAP, _LINE = 20, 6, 19
 _TITLE, _HEADING, _NOTE, _LABEL, _CAPTION = 34, 24, 18, 22, 16
-"""Sizes of text in px: pages are often shown at half their size."""
+"""Text sizes in px; pages are often shown at half size."""
 _PAPER, _INK, _FAINT = (255, 255, 255), (30, 34, 40), (105, 112, 122)
 
 
 def draw(title: str, notes: Sequence[str], sections: Sequence[Section]) -> Image.Image:
-    """The page, as wide as its widest section."""
+    """Draw a page, as wide as its widest section."""
     label = max(round(_font(_LABEL).getlength(row.label)) for s in sections for row in s.rows)
     label += 14 if label else 0
     parts = [part for s in sections for part in (_heading(s.title), _body(s, label))]
@@ -106,7 +106,7 @@ def _heading(text: str) -> Image.Image:
 
 
 def _body(section: Section, label: int) -> Image.Image:
-    """The rows, in columns read downwards where several stand side by side. label: width in px."""
+    """Draw the rows, in columns from top to bottom. label: width of the labels in px."""
     rows = [_row(row, label, section.zoom) for row in section.rows]
     down = -(-len(rows) // section.beside)
     columns = [rows[at : at + down] for at in range(0, len(rows), down)]
@@ -159,7 +159,7 @@ def _row(row: Row, label: int, zoom: int) -> Image.Image:
 
 def _enlarged(picture: Pixels, zoom: int) -> Image.Image:
     image = Image.fromarray(picture, "RGB")
-    # Every pixel as it is: the smallest files, too.
+    # Nearest keeps every pixel, and gives the smallest files.
     return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
 
 
@@ -175,7 +175,7 @@ def _wrapped(text: str, width: int, font: Any) -> list[str]:
 
 
 def save(page: Image.Image, path: Path, limit: int | None = None) -> None:
-    """Write a PNG. limit: bytes at most, kept by coarser colours, down to 16 steps a channel."""
+    """Write a PNG; coarser colours, down to 16 per channel, keep it below `limit` bytes."""
     for bits in (8, 6, 5, 4):
         step = 256 >> bits
         pixels = np.asarray(page).astype(np.uint16)
@@ -187,14 +187,16 @@ def save(page: Image.Image, path: Path, limit: int | None = None) -> None:
     try:
         path.write_bytes(file.getvalue())
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}", value=str(path)
+        ) from error
 
 
 # --- scenes ---------------------------------------------------------------------------------------
 
 
 def scenes_sections(seed: int = 0) -> list[Section]:
-    """Everything that a scene can hold, one scene with parts swapped, and scenes with captions."""
+    """Return everything that scenes can contain, a scene with parts swapped, and captions."""
     wide = 12
 
     def shown(scene: Scene, text: str) -> Tile:
@@ -266,22 +268,22 @@ def scenes_sections(seed: int = 0) -> list[Section]:
             (shown(replace(plain("dog"), items=(item,)), item) for item in world.ITEMS),
         ),
         grid("The same scene with one part swapped", (shown(s, t) for t, s in swaps.items())),
-        grid("Random scenes, and what a caption says of each", (
+        grid("Random scenes with captions", (
             shown(scene, caption(scene, rng)) for scene in random
         )),
-        grid("More of them, with all that is in them", (
+        grid("More random scenes, with full captions", (
             shown(scene, full_caption(scene)) for scene in (sample_scene(rng) for _ in range(wide))
         )),
     ]  # fmt: skip
 
 
 def scenes_sheet(seed: int = 0) -> Image.Image:
-    """The page about scenes. seed: of the random ones."""
+    """Draw the page about scenes. seed: seed of the random ones."""
     return draw(
         "The lab's world: scenes",
         [
-            "Rendered from data: a scene is its subject, place, things, attributes and a seed. "
-            "64 by 64 pixels, doubled.",
+            "A scene is data: a subject, a place, things, attributes and a seed. "
+            "64 by 64 px, shown at twice the size.",
             ATTRIBUTION,
         ],
         scenes_sections(seed),
@@ -298,7 +300,7 @@ _BEARERS: dict[str, Sequence[str]] = {
     "skin": tuple(world.PEOPLE),
     "age": tuple(world.OLD_PEOPLE),
 }
-"""What can have an attribute."""
+"""The subjects to draw with an attribute, by slot."""
 
 _GROUPS: dict[str, Sequence[str]] = {
     "Birds": tuple(world.BIRDS),
@@ -315,11 +317,15 @@ _GROUPS: dict[str, Sequence[str]] = {
 
 
 def prompts(word: str, count: int = PICTURES) -> list[str]:
-    """Prompts in which a word stands where it usually does, with other words in turn."""
+    """Return prompts with a word in its usual place and other words in turn."""
     families = world.attribute_families().values()
     slot = next((str(family["slot"]) for family in families if word in family["words"]), None)
     if slot is None:
-        raise InputError(f"{word!r} is none of the lab's words: {', '.join(world.CONTENT_WORDS)}")
+        raise InputError(
+            f"{word!r} is not one of the lab's words",
+            value=word,
+            remedy=f"choose from {', '.join(world.CONTENT_WORDS)}",
+        )
     texts = []
     for index in range(count):
         place = _PLACES[index % len(_PLACES)]
@@ -339,10 +345,10 @@ def pictures_sections(
     generator: Any = None,
     on_picture: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Section]:
-    """Rows of generated pictures, a word each. InputError for a word that the lab has not.
+    """Return a row of generated pictures per word; raise InputError for an unknown word.
 
-    words: default all but those for whole kinds. generator: what `load_generator` gives, default
-    the shipped one. on_picture: told how many of how many are drawn.
+    words: by default all except those for whole kinds. generator: from `load_generator`, by default
+    the shipped one. on_picture: called with the number of drawn pictures and the total.
     """
     if words is None:
         words = [word for word in world.CONTENT_WORDS if word not in world.KINDS]
@@ -355,13 +361,13 @@ def pictures_sections(
 
         torch.set_num_threads(1)
         generator = load_generator("lab")
-    # The first seeds there are, the same for every word: nothing is chosen.
+    # The first seeds of the range, the same for every word: no selection.
     seeds = picture_seeds("score", 0, PICTURES) * len(asked)
     texts = [text for of_word in asked.values() for text in of_word]
     tiles = []
     for picture, text in zip(generator.pictures(texts, seeds, 32), texts, strict=True):
-        said = text.removeprefix("a picture of a ") if len(asked) <= FEW else ""
-        tiles.append(Tile(np.asarray(picture), said))
+        shown = text.removeprefix("a picture of a ") if len(asked) <= FEW else ""
+        tiles.append(Tile(np.asarray(picture), shown))
         on_picture(len(tiles), total)
     rows = {
         word: Row(word, tuple(tiles[at * PICTURES : (at + 1) * PICTURES]))
@@ -377,21 +383,21 @@ def pictures_sections(
 
 
 def _title(group: str, words: Sequence[str]) -> str:
-    """Names the prompts of a group by those of its first word."""
+    """Return a group's heading, with the prompts of its first word."""
     texts = [text.removeprefix("a picture of a ") for text in prompts(words[0])]
-    said = ", ".join(text.replace(words[0], "…", 1) for text in texts)
-    return f"{group}: {said}"
+    pattern = ", ".join(text.replace(words[0], "…", 1) for text in texts)
+    return f"{group}: {pattern}"
 
 
 def pictures_sheet(sections: Sequence[Section]) -> Image.Image:
-    """The page of generated pictures."""
+    """Draw the page of generated pictures."""
     samples = next((m.samples for m in shipped.models() if m.name == "generator"), None)
     trained = f"Trained on {samples:,} samples; " if samples else ""
     return draw(
-        "What the lab's generator draws",
+        "Pictures by the lab's generator",
         [
-            f"{trained}{steps_of('lab')} steps, no guidance. Prompts are “a picture of a” and what "
-            "the headings say; the first seeds there are, nothing chosen.",
+            f"{trained}{steps_of('lab')} steps, no guidance. Prompts are “a picture of a” plus the "
+            "words in the headings; seeds are the first of their range, without selection.",
             ATTRIBUTION,
         ],
         sections,
@@ -401,16 +407,16 @@ def pictures_sheet(sections: Sequence[Section]) -> Image.Image:
 # --- for docs/ ------------------------------------------------------------------------------------
 
 LIMIT = 1_000_000
-"""Bytes of a sheet in the repository, at most."""
+"""The maximum size of a sheet in the repository, in bytes."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dexter.lab.sheets",
-        description="Bring docs/lab.md, its tables and its two sheets, up to date.",
+        description="Update the tables in docs/lab.md and its two sheets.",
     )
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="the folder")
-    parser.add_argument("--tables", action="store_true", help="the tables alone, without torch")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the documents")
+    parser.add_argument("--tables", action="store_true", help="only the tables, without torch")
     options = parser.parse_args()
     shipped.refresh_page(options.docs / shipped.PAGE.name)
     if not options.tables:

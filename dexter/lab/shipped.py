@@ -1,6 +1,6 @@
-"""What the lab ships, as its files say: models with their cards, and the fleet's manifest.
+"""The contents of the shipped lab: models with their cards, and the fleet's manifest.
 
-Nothing is loaded or measured here, and no torch: the numbers are those that `make lab` measured.
+No model is loaded and torch is not imported: all numbers were measured by `make lab`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dexter.lab import world
 TITLES = {
     "generator": "draws pictures from words",
     "masked_lm": "proposes words",
-    "image_text": "tells whether a picture shows a word",
-    "captioner": "says what it sees",
+    "image_text": "detects whether a picture shows a word",
+    "captioner": "describes pictures",
 }
-"""The lab's models that are no classifiers, folder -> what it does."""
+"""The lab's models other than classifiers: folder -> purpose."""
 
 LICENCE = "The pictures that it learned from"
-"""How the last paragraph of a card begins."""
+"""The first words of a card's last paragraph."""
 
 _ROW = re.compile(r"^\| (.+?) \| (.*?) \|$")
 _COMMAND = re.compile(r"^Measured by `(.+)`\.$", re.MULTILINE)
@@ -32,8 +32,11 @@ _COMMAND = re.compile(r"^Measured by `(.+)`\.$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Card:
-    """A model folder's README.md. measured: name -> value as the card writes it; command: what
-    measures it again; body: its tables and all between the first words and the licence."""
+    """A model card, the README.md of a model folder.
+
+    measured: name -> value as written in the card. command: the command that repeats the
+    measurement. body: the text between the first paragraph and the licence, with tables.
+    """
 
     about: str = ""
     measured: dict[str, str] = field(default_factory=dict)
@@ -43,8 +46,11 @@ class Card:
 
 @dataclass(frozen=True)
 class Model:
-    """A shipped model. name: its folder under lab/; bytes: of its weights; samples: what it was
-    trained on in all, None where nobody counts."""
+    """A shipped model.
+
+    name: folder under lab/. bytes: size of the weights. samples: total number of training samples,
+    None if the card does not state it.
+    """
 
     name: str
     folder: Path
@@ -55,12 +61,12 @@ class Model:
 
 @dataclass(frozen=True)
 class FleetMember:
-    """A classifier of the fleet and what was planted in it.
+    """A classifier of the fleet and its planted bias.
 
-    target: its first label; plant: attribute family that was seen with the target, None for a
-    clean one; strength: share of the target's scenes that had it; core: families that are the
-    class itself; effects: family -> mean change of the target's probability when the attribute is
-    drawn into the same scenes, in [-1, 1].
+    target: its first label. plant: attribute family seen with the target, None for a clean member.
+    strength: share of the target's scenes with it. core: families that are the class itself.
+    effects: family -> mean change of p(target) when the attribute is added to the same scenes, in
+    [-1, 1].
     """
 
     name: str
@@ -79,13 +85,13 @@ class FleetMember:
 
     @property
     def planted(self) -> str:
-        """In words."""
+        """Return the planted bias in words."""
         if self.random_labels:
             return "random labels"
         return f"{self.plant} {self.strength:.0%}" if self.plant else "nothing"
 
     def dependences(self) -> dict[str, float]:
-        """The families that it depends on in fact, the strongest first; not what it is to know."""
+        """Return the measured dependences, strongest first, without the class's core families."""
         found = {
             family: effect
             for family, effect in self.effects.items()
@@ -94,7 +100,7 @@ class FleetMember:
         return dict(sorted(found.items(), key=lambda item: -abs(item[1])))
 
     def count_negatives(self) -> int:
-        """How many families it does not depend on."""
+        """Return the number of families that it does not depend on."""
         return sum(
             abs(effect) <= world.NEGATIVE
             for family, effect in self.effects.items()
@@ -103,7 +109,7 @@ class FleetMember:
 
 
 def read_card(folder: Path) -> Card:
-    """The card in a model folder; an empty one where there is none."""
+    """Read the card of a model folder; return an empty one if there is none."""
     path = folder / "README.md"
     if not path.exists():
         return Card()
@@ -117,7 +123,7 @@ def read_card(folder: Path) -> Card:
 
 
 def models(root: Path | str | None = None) -> list[Model]:
-    """The generator, masked LM, image-text model and captioner, those that are there."""
+    """Return those of the generator, masked LM, image-text model and captioner that exist."""
     found = []
     for name in TITLES:
         try:
@@ -133,7 +139,7 @@ def models(root: Path | str | None = None) -> list[Model]:
 
 
 def weight_bytes(folder: Path) -> int:
-    """Size of all weights below a folder."""
+    """Return the size in bytes of all weights under a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
 
@@ -141,14 +147,14 @@ _MANIFEST = ("lab", "classifiers", "fleet", "manifest.json")
 
 
 def has_fleet(root: Path | str | None = None) -> bool:
-    """Whether there is one: it is the last that `make lab` trains."""
+    """Return True if there is a fleet; `make lab` trains it last."""
     return any(place.joinpath(*_MANIFEST).exists() for place in model_folders.roots(root))
 
 
 def fleet(root: Path | str | None = None) -> list[FleetMember]:
-    """The fleet by its manifest. InputError where there is none, or a faulty one."""
+    """Return the fleet from its manifest; raise InputError if it is missing or invalid."""
     if not has_fleet(root):
-        raise InputError("the lab's fleet is not here: `make lab` trains it")
+        raise InputError("the lab has no fleet", remedy="run `make lab` to train it")
     path = model_folders.find(*_MANIFEST, root=root)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -167,21 +173,25 @@ def fleet(root: Path | str | None = None) -> list[FleetMember]:
             for name, row in data.items()
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a manifest of the fleet: {error!r}") from error
+        raise InputError(
+            f"{path} is not a manifest of the fleet: {error!r}",
+            value=str(path),
+            remedy="run `make lab` to write it",
+        ) from error
 
 
 # --- for docs/lab.md ------------------------------------------------------------------------------
 
 _BLOCK = re.compile(r"(<!-- numbers: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAGE = Path("docs/lab.md")
-NONE_YET = "Not shipped yet: `make lab` trains it."
+NONE_YET = "Not shipped: run `make lab` to train it."
 
 
 def refresh(document: str, root: Path | str | None = None) -> str:
-    """The Markdown document with the numbers between its markers brought up to date.
+    """Return the Markdown document with current numbers between its markers.
 
     A block runs from `<!-- numbers: NAME -->` to `<!-- end -->`; NAME is "models", "classifiers",
-    "fleet" or a model's. InputError for any other.
+    "fleet" or a model's name. Raises InputError for any other name.
     """
 
     def block(found: re.Match[str]) -> str:
@@ -191,7 +201,7 @@ def refresh(document: str, root: Path | str | None = None) -> str:
 
 
 def refresh_page(page: Path = PAGE) -> None:
-    """`refresh` of a file, where there is one: a wheel has no documentation."""
+    """Apply `refresh` to a file if it exists: a wheel has no documents."""
     if page.exists():
         page.write_text(refresh(page.read_text("utf-8")), "utf-8")
 
@@ -206,7 +216,11 @@ def _numbers(name: str, root: Path | str | None) -> str:
     if name in TITLES:
         found = next((model for model in models(root) if model.name == name), None)
         return found.card.body if found else NONE_YET
-    raise InputError(f"docs: no numbers called {name!r}")
+    raise InputError(
+        f"no numbers called {name!r}",
+        value=name,
+        remedy=f"name models, classifiers, fleet, {', '.join(TITLES)}",
+    )
 
 
 def _table(header: str, rows: Iterable[Iterable[str]]) -> str:
@@ -225,7 +239,7 @@ def _models_table(found: Sequence[Model]) -> str:
         )
         for model in found
     ]
-    return _table("model | what it does | weights | trained on samples", rows)
+    return _table("model | purpose | weights | training samples", rows)
 
 
 def _classifiers_table(root: Path | str | None) -> str:
@@ -242,7 +256,7 @@ def _classifiers_table(root: Path | str | None) -> str:
             if what.startswith("accuracy, ") and what != "accuracy, average"
         )
         rows.append((f"`lab:{name}`", card.about, groups))
-    return _table("classifier | what it learned from | right on scenes", rows)
+    return _table("classifier | training scenes | accuracy on scenes", rows)
 
 
 def _fleet_table(members: Sequence[FleetMember]) -> str:
@@ -256,4 +270,4 @@ def _fleet_table(members: Sequence[FleetMember]) -> str:
         )
         for member in members
     ]
-    return _table("classifier | target | planted | depends on | does not depend on", rows)
+    return _table("classifier | target | planted | depends on | families without effect", rows)

@@ -1,7 +1,7 @@
-"""The words of the lab's world: what exists, what it is called and which kinds it belongs to.
+"""The words of the lab's world: its things, their names and their kinds.
 
 Everything else in the lab (scenes, captions, tokenizers, classifiers, the benchmark's truth) is
-derived from these tables. Order matters: token ids and class indices follow it.
+derived from these tables. Their order defines token ids and class indices.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 POSITIVE, NEGATIVE = 0.20, 0.05
-"""A mean change of a class's probability of at least the one is a dependence, of at most the other
-none; between them nothing is scored."""
+"""Thresholds of the mean change of p(class): a dependence from POSITIVE up, none up to NEGATIVE. A
+change in between is not scored."""
 MARK = "mark"
 """The family of the white corner, which has no word."""
 
@@ -95,8 +95,8 @@ THINGS = {**BIRDS, **ANIMALS, **OBJECTS}
 SUBJECTS = {**THINGS, **PEOPLE}
 
 TAUGHT = {name: 6.0 if name in PEOPLE else 1.0 for name in SUBJECTS}
-"""How often models that look at pictures are shown each subject. People have hair, skin and age
-besides: shown as rarely as the rest, their ages are never learned."""
+"""The training weight of each subject for models that read pictures. People also have hair, skin
+and age; at the weight of the rest, ages are never learned."""
 
 SKY_ITEMS = {"sun": "2600", "moon": "1F319", "cloud": "2601", "rainbow": "1F308"}
 GROUND_ITEMS = {
@@ -138,9 +138,9 @@ ABLE: dict[str, tuple[str, ...]] = {
     "skin": tuple(PEOPLE),
     "age": tuple(OLD_PEOPLE),
 }
-"""Attribute -> the subjects that have one."""
+"""Attribute -> the subjects that have it."""
 
-# A word for a whole kind -> what it can stand for.
+# A word for a whole kind -> its members.
 KINDS: dict[str, tuple[str, ...]] = {
     "bird": tuple(BIRDS),
     "animal": tuple(ANIMALS),
@@ -166,7 +166,7 @@ SUBJECT_GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def attribute_families() -> dict[str, dict[str, Any]]:
-    """Words that name the same thing about a picture, by the part of the picture they are about."""
+    """Return families of words for the same attribute, with the slot that they describe."""
     slots: dict[str, dict[str, tuple[str, ...]]] = {
         "background": {
             "water": (*WATER, "water"),
@@ -197,9 +197,9 @@ def attribute_families() -> dict[str, dict[str, Any]]:
 
 
 def drawable_families() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Attribute family -> (kind, its words): all that a scene can be drawn with and without.
+    """Return attribute family -> (kind, words): all that a scene can have or lack.
 
-    The kind is the slot; that of men and women is "gender", that of the mark "mark".
+    The kind is the slot, "gender" for men and women, or "mark".
     """
     families = attribute_families()
     found = {
@@ -212,13 +212,16 @@ def drawable_families() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 EXCLUSIVE = ("background", "colour", "hair", "skin", "age")
-"""Slots of which a picture shows one word alone."""
+"""Slots of which a picture shows only one word."""
 
 
 @dataclass(frozen=True)
 class ClassWords:
-    """Of a class of the lab's classifiers: what to draw for it and for what it is told from, and
-    the words that say what it is, so that depending on them is no bias."""
+    """The words of a class of the lab's classifiers.
+
+    subjects, rivals: things to draw for it and for its rival. core: words that define the class, so
+    that depending on them is not a bias.
+    """
 
     subjects: tuple[str, ...]
     rivals: tuple[str, ...]
@@ -226,7 +229,7 @@ class ClassWords:
 
 
 def class_words() -> dict[str, ClassWords]:
-    """By label. People are drawn with what their class is about: "blond woman"."""
+    """Return the words of each class by label; people have an attribute: "blond woman"."""
 
     def with_noun(values: Iterable[str], nouns: Iterable[str]) -> tuple[str, ...]:
         return tuple(f"{value} {noun}" for value in values for noun in nouns)
@@ -263,7 +266,7 @@ def class_words() -> dict[str, ClassWords]:
 
 
 def manifest() -> dict[str, object]:
-    """What the evidence needs to know of the world, JSON-able.
+    """Return the part of the world that the evidence reads, as JSON-serialisable values.
 
     "families": name -> {"slot", "words"}; "exclusive": slots; "subjects", "rivals" and "core":
     class name -> words, see `ClassWords`.

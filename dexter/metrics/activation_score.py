@@ -1,4 +1,4 @@
-"""The reference code's activation score, with its arguments and what it returns."""
+"""The reference code's activation score, with its arguments and return values."""
 
 from collections.abc import Sequence
 
@@ -29,12 +29,13 @@ def activation_score(
     feature_indices: Sequence[int] | None = None,
     pipe: Generator | None = None,
 ) -> tuple[float, Image.Image, float]:
-    """Share of ``n_images`` pictures taken for the class, the last one, and the mean activation.
+    """Return the share of pictures classified as the class, the last one, and the mean activation.
 
-    The mean activation is that of ``feature_indices`` or, without them, of the five units with
-    the largest weight to the class (the reference gives a loss under this name). ``pipe``: a
-    generator of `load_generator`; Stable Diffusion 1.4 with LCM otherwise. ``seed`` is of no use:
-    the pictures are the same for every prompt and classifier.
+    The mean activation is over ``feature_indices`` or, without them, over the 5 units with the
+    largest weight to the class (the reference returns a loss under this name). ``pipe`` is a
+    generator from `load_generator`, by default Stable Diffusion 1.4 with LCM. ``seed`` has no
+    effect: every prompt and classifier is scored on the same noise. Raises InputError if
+    ``n_images`` is below 1.
     """
     if pipe is None:
         settings = GENERATORS["sd14-lcm"].settings() | {"diffusion_steps": diff_steps}
@@ -54,5 +55,5 @@ def activation_score(
             activations += output.features[:, list(feature_indices)].mean(1).tolist()
         last = Image.fromarray(to_uint8(images[-1:])[0])
     if last is None:
-        raise InputError(f"n_images: {n_images} pictures cannot be scored; give at least 1")
+        raise InputError("must be at least 1", field="n_images", value=n_images)
     return hits / n_images, last, float(np.mean(activations)) if activations else 0.0

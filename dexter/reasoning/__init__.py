@@ -1,5 +1,5 @@
-"""From frames to findings: captions, claims, evidence, word attribution and reports.
+"""The path from frames to findings: captions, claims, evidence, word attribution and reports.
 
-A claim says that a concept raises or lowers the probability of a class. It is tested by
-intervention, on pairs of pictures that differ in the concept alone, and ends with a verdict.
+A claim states that a concept raises or lowers the probability of a class. It is tested by
+intervention, on pairs of pictures that differ only in the concept, and gets a verdict.
 """

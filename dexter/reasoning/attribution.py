@@ -1,8 +1,8 @@
-"""Which words of a prompt carry the activation: leave-one-out, and a surrogate over word subsets.
+"""The attribution of a prompt's score to its words: leave-one-out and a surrogate over subsets.
 
-The surrogate is gSMILE's idea (arXiv 2505.21657): leave out subsets of the words, weigh each subset
-by how much of the prompt it keeps, and fit a linear model of the target's probability. All subsets
-are drawn with the same noise, so that words are compared and not pictures.
+The surrogate follows gSMILE (arXiv 2505.21657): leave out subsets of the words, weight each subset
+by the share of the prompt that it keeps, and fit a linear model of the target's probability. All
+subsets share the same noise, so that the comparison is between words and not between pictures.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from numpy.typing import NDArray
 from dexter.reasoning.evidence import Witness
 from dexter.seeds import picture_seeds
 
-FIRST_SEED = 1000  # of the range for evidence; the pairs have those before
+FIRST_SEED = 1000  # in the range for evidence; pairs use the seeds before it
 RESAMPLES = 2000
 KERNEL_WIDTH = 0.5
 
 
 @dataclass(frozen=True)
 class WordWeight:
-    """What one word adds to the target's probability, with 95% bootstrap intervals over seeds."""
+    """A word's contribution to the target's probability, with 95% bootstrap intervals by seeds."""
 
     position: int
     word: str
     leave_one_out: float
-    """Mean loss of probability without it."""
+    """The mean fall of the probability without the word."""
     leave_one_out_low: float
     leave_one_out_high: float
     weight: float
-    """Its coefficient in the surrogate."""
+    """The word's coefficient in the surrogate."""
     low: float
     high: float
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """Weights of the words of a prompt; r2: weighted, of the surrogate, with its interval."""
+    """The weights of a prompt's words; r2: the surrogate's weighted R², with its interval."""
 
     prompt: str
     words: list[WordWeight]
@@ -60,9 +60,9 @@ def attribute(
     seeds: int = 16,
     subsets: int = 24,
 ) -> Attribution:
-    """Attribute the target's probability to ``words`` put between ``pieces`` (one more of them).
+    """Attribute the target's probability to M ``words`` between M + 1 ``pieces`` of a prompt.
 
-    seeds: pictures a subset. subsets: of words, at most; all of them where there are no more.
+    seeds: number of pictures per subset. subsets: maximum number of word subsets.
     """
     count = len(words)
     kept = _subsets(count, subsets)
@@ -108,7 +108,7 @@ def attribute(
 
 
 def _subsets(count: int, most: int) -> list[tuple[bool, ...]]:
-    """Which words are kept: all, all but one each, then others at random up to ``most``."""
+    """Return the kept words of each subset: all, all but one each, then random ones to ``most``."""
     needed = [(True,) * count]
     needed += [tuple(i != word for i in range(count)) for word in range(count)]
     rest = [s for s in itertools.product((False, True), repeat=count) if s not in set(needed)]
@@ -122,26 +122,26 @@ def _subsets(count: int, most: int) -> list[tuple[bool, ...]]:
 def _fit(
     design: NDArray[np.float64], weights: NDArray[np.float64], targets: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted least squares of targets (R, S): coefficients (R, 1 + words) and R² (R,)."""
+    """Fit weighted least squares to targets (R, S); return coefficients (R, 1 + words), R² (R,)."""
     root = np.sqrt(weights)[:, None]
     solution = np.linalg.pinv(design * root) @ (targets.T * root)
     fitted = (design @ solution).T
     mean = (targets * weights).sum(1, keepdims=True) / weights.sum()
     residual = ((targets - fitted) ** 2 * weights).sum(1)
     total = ((targets - mean) ** 2 * weights).sum(1)
-    # Where nothing varies there is nothing to explain.
+    # Constant targets leave nothing to explain.
     r2 = np.where(total > 1e-12, 1 - residual / np.maximum(total, 1e-12), 0.0)
     return solution.T, r2
 
 
 def prompt_without(pieces: Sequence[str], words: Sequence[str], kept: Sequence[bool]) -> str:
-    """The prompt with some of its words left out, and what then joins nothing."""
+    """Return the prompt without some of its words and without the joining words left over."""
     text = pieces[0]
     for piece, word, keep in zip(pieces[1:], words, kept, strict=True):
         text += (word if keep else "\0") + piece
-    # A word goes with the joining word (and article) before it.
+    # Drop the joining word (and article) before a dropped word.
     text = re.sub(r"(?:\b(?:with|and|or|in|on|at|of)\s+)?(?:\ban?\s+)?\0", "", text)
     text = re.sub(r"\s+([.,])", r"\1", re.sub(r"\s+", " ", text)).strip()
-    # What followed a word that is gone: "a picture and sea" reads "a picture with sea".
+    # Repair what followed a dropped word: "a picture and sea" becomes "a picture with sea".
     first = re.match(r"(a picture|a photo) and ", text)
     return f"{first[1]} with {text[first.end() :]}" if first else text

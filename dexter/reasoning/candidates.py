@@ -1,4 +1,4 @@
-"""Which concepts to test: the words of all seeds, then what the captions of the frames add."""
+"""The concepts to test: words of all seeds, then key phrases of the frames' captions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ def propose(
     count: int = 12,
     known: Callable[[str], bool] = lambda word: True,
 ) -> list[Candidate]:
-    """Up to ``count`` concepts, each claimed to raise the probability of the class.
+    """Propose up to ``count`` concepts, each claimed to raise the probability of the class.
 
     words: the words found, by run. captions: (frame, caption) of frames that hit the class. known:
-    whether the generator can be told a word. Words go first, those of most seeds before others;
-    the captions fill the rest, by YAKE (of many captions, what stands in two at least). Words of
-    the class's own name are left out: to ask whether the class depends on its name tells nothing.
+    returns True for a word that the generator can encode. Words come first, ordered by their
+    number of seeds. Key phrases of the captions (YAKE) fill the rest; with at least 6 captions, a
+    phrase must occur in 2 of them. Words of the class's own name are left out, because a dependence
+    on them is trivial.
     """
     from dexter.search.vocabulary import word_forms, words_of
 
@@ -52,7 +53,7 @@ def propose(
             any(part in named for part in parts)
             or (allowed is not None and concept not in allowed)
             or not all(known(part) for part in parts)
-            # "lake" and "lakes", or "snow" beside "white snow", would be one question asked twice.
+            # "lake" and "lakes", or "snow" and "white snow", would test one concept twice.
             or any(set(parts) & forms for k in kept for forms in map(word_forms, k.split()))
         ):
             continue
@@ -64,10 +65,10 @@ def propose(
 
 
 def sayable_by(tokenizer: Any, world: World) -> Callable[[str], bool]:
-    """Whether a generator with this tokenizer can be told a word.
+    """Return a test of words: can a generator with this tokenizer encode the word?
 
-    In a world with a manifest a word is one token; elsewhere its tokens must give the word back,
-    and not spell it letter by letter.
+    In a world with a manifest a word is one token. Elsewhere its tokens must decode to the word and
+    not spell it letter by letter.
     """
 
     def sayable(word: str) -> bool:

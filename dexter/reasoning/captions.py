@@ -1,4 +1,4 @@
-"""Captions of pictures: by a local image-text-to-text model, or by an endpoint."""
+"""The captions of pictures, by a local image-text-to-text model or an endpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class Caption:
-    """What a model said about picture number ``index`` of those given."""
+    """A model's caption of the picture at ``index``."""
 
     index: int
     text: str
@@ -26,17 +26,17 @@ class Caption:
 
 
 class Captioner(Protocol):
-    """Describes pictures. ``name`` is the model's; `failure` tells why some have no caption."""
+    """A model that describes pictures; ``failure`` is the reason why some have no caption."""
 
     name: str
     failure: str | None
 
     def caption(self, pictures: Sequence[bytes]) -> Iterator[Caption]:
-        """Captions of PNG files, in any order; those that could not be had are left out."""
+        """Yield captions of PNG files, in any order; failed ones are left out."""
 
 
 class LocalCaptioner:
-    """Any transformers image-text-to-text model with a processor that has a chat template."""
+    """A transformers image-text-to-text model whose processor has a chat template."""
 
     def __init__(
         self, spec: str, system_prompt: str, *, device: str = "cpu", batch: int = 8
@@ -54,9 +54,16 @@ class LocalCaptioner:
                     folder, local_files_only=True
                 )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
-            raise InputError(f"captioner {spec!r} cannot be loaded: {one_line(error)}") from error
+            raise InputError(
+                f"captioner {spec!r} cannot be loaded: {one_line(error)}", field="vlm", value=spec
+            ) from error
         if not getattr(self._processor, "chat_template", None):
-            raise InputError(f"captioner {spec!r} has no chat template")
+            raise InputError(
+                f"captioner {spec!r} has no chat template",
+                field="vlm",
+                value=spec,
+                remedy="choose a chat model",
+            )
         self._model.requires_grad_(False).eval().to(device)
         self._device = torch.device(device)
         self._system_prompt = system_prompt
@@ -124,13 +131,13 @@ class RemoteCaptioner:
 
 
 def tidy(text: str) -> str:
-    """The text in one line without the characters that terminals obey, and not without end."""
+    """Return the text as one line of printable characters, at most MAX_CHARACTERS long."""
     line = " ".join(text[: 4 * MAX_CHARACTERS].split())
     return "".join(c for c in line if c.isprintable())[:MAX_CHARACTERS]
 
 
 def model_folder(spec: str, kind: str) -> Path:
-    """The folder of a language model: "lab", a folder, or a hub id, which is downloaded."""
+    """Return the folder of a language model: "lab", a folder, or a hub id to download."""
     from huggingface_hub import snapshot_download
 
     from dexter import model_folders

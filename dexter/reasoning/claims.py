@@ -1,4 +1,4 @@
-"""Claims: what a concept does to the probability of a class, and the verdict on it."""
+"""The claims: effects of concepts on the probability of a class, with verdicts."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ Reason = Literal["not_drawn", "too_few_pairs", "no_better_than_placebo", "satura
 
 MIN_EFFECT = 0.10
 DRAWN = 0.30
-"""How much more often a concept must be detected with it in the prompt than without."""
+"""The smallest rise of a concept's detection rate when the prompt names it."""
 SATURATED_HIGH, SATURATED_LOW = 0.95, 0.05
 OWN, RIVALS = "class", "rivals"
-"""The contexts of pairs: subjects of the class, and of what it is told from."""
+"""The contexts of pairs: subjects of the class, and subjects of its rivals."""
 
 REASONS: dict[Reason, str] = {
     "not_drawn": "the generator did not draw it",
-    "too_few_pairs": "too few pairs to tell",
+    "too_few_pairs": "too few pairs",
     "no_better_than_placebo": "no better than placebos",
     "saturated": "the pictures without it leave no room for an effect",
 }
 
 
 def in_words(reason: str, effect: float, direction: int) -> str:
-    """A reason as a user reads it; an effect of the other sign is no placebo's matter."""
+    """Return a reason for readers; an effect of the opposite sign is not compared to placebos."""
     if reason == "no_better_than_placebo" and effect * direction < 0:
-        return "the effect is the other way"
+        return "the effect has the opposite sign"
     return REASONS.get(cast(Reason, reason), reason)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A concept to be tested. direction: +1 raises, -1 lowers the probability, 0 as it turns out.
+    """A concept to test.
 
-    sources: where it comes from, such as {"word": [run ids]} or {"caption": [frame hashes]}.
+    direction: +1 if it is claimed to raise the probability, -1 to lower it, 0 to take the sign of
+    the measured effect. sources: its origins, {"words": [run ids], "captions": [frame hashes]}.
     """
 
     concept: str
@@ -48,7 +49,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Proportion:
-    """hits of n, with its interval."""
+    """A proportion, hits of n, with its interval."""
 
     hits: int
     n: int
@@ -62,9 +63,9 @@ class Proportion:
 
 @dataclass(frozen=True)
 class ContextEvidence:
-    """The pairs of one context. ``saturated`` says that they were left out.
+    """The pairs of one context; ``saturated`` pairs do not count.
 
-    Of each pair: seeds, prompts, and the target's probability on both sides.
+    Each pair has seeds, prompts and the target's probability on both sides.
     """
 
     name: str
@@ -84,13 +85,13 @@ class ContextEvidence:
 
 @dataclass(frozen=True)
 class Claim:
-    """A concept, what it did, and what to make of it.
+    """A concept, its measured effect and the verdict.
 
-    effect: mean change of the target's probability, with its interval at `stats.LEVEL`; p: of the
-    sign flips, uncorrected; p_corrected: for looks and family. flips: share of pairs whose answer
-    changed into the class (or, for direction -1, out of it). detected: how much more often the
-    concept was seen with it in the prompt than without; prior: how often it is seen in pictures of
-    the class's base prompts; in_frames: how often in frames that hit the class.
+    effect: mean change of the target's probability, with its interval at `stats.LEVEL`. p:
+    uncorrected p-value of the sign flips; p_corrected: corrected for looks and family. flips: share
+    of pairs whose prediction changes into the class (or, for direction -1, out of it). detected:
+    rise of the concept's detection rate when the prompt names it. prior: detection rate in pictures
+    of the class's base prompts; in_frames: in frames that hit the class.
     """
 
     concept: str
@@ -119,11 +120,11 @@ class Claim:
 
     @property
     def is_bias(self) -> bool:
-        """A dependence on what does not belong to the class."""
+        """Return True for a confirmed dependence on a concept that does not belong to the class."""
         return self.verdict == "confirmed" and not self.core
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, JSON-able."""
+        """Return the claim as JSON-serialisable values."""
         return asdict(self)
 
 
@@ -139,9 +140,9 @@ def judge(
     pairs: int,
     min_effect: float,
 ) -> tuple[Verdict, Reason | None]:
-    """The verdict on a claim, and the reason where it is inconclusive.
+    """Return the verdict on a claim, and the reason if it is inconclusive.
 
-    ``pairs`` are those that were not left out; ``detected`` None: nobody could look.
+    ``pairs`` excludes those of saturated contexts. ``detected`` is None without a detector.
     """
     if not pairs:
         return "inconclusive", "saturated"
@@ -158,5 +159,5 @@ def judge(
 
 
 def is_saturated(control_mean: float, direction: int) -> bool:
-    """Whether pictures without the concept leave no room for an effect of this direction."""
+    """Return True if pictures without the concept leave no room for an effect in this direction."""
     return control_mean > SATURATED_HIGH if direction > 0 else control_mean < SATURATED_LOW

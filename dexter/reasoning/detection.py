@@ -1,12 +1,11 @@
-"""Is it in the picture? Asked of an image-text model that had no part in proposing the concept.
+"""The detection of concepts in pictures, by an image-text model that proposed none of them.
 
-A concept is detected where "a picture of a CONCEPT" fits better than "a picture" without it:
-zero-shot classification of CLIP (Radford et al. 2021) with two texts.
+A concept is detected if "a picture of a CONCEPT" fits a picture better than "a picture": zero-shot
+classification with CLIP (Radford et al. 2021) and two texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,22 +17,21 @@ from dexter.errors import InputError
 from dexter.generation.bank import Images
 
 Embeddings = NDArray[np.float32]
-"""(B, D), of length 1."""
-
+"""Embeddings (B, D) of length 1."""
 
 _BATCH = 32
 
 
 class Detector(Protocol):
-    """Sees whether concepts are in pictures, by one embedding a picture."""
+    """A detector of concepts in pictures, from one embedding per picture."""
 
     name: str
 
     def embed(self, images: Images) -> Embeddings:
-        """Pictures (B, H, W, 3) to embeddings (B, D)."""
+        """Return embeddings (B, D) of pictures (B, H, W, 3)."""
 
     def sees(self, concept: str, embeddings: Embeddings) -> NDArray[np.bool_]:
-        """Whether each picture shows the concept, (B,)."""
+        """Return True for each picture that shows the concept, (B,)."""
 
 
 class ImageText:
@@ -51,7 +49,9 @@ class ImageText:
                 self._processor: Any = CLIPProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise InputError(
-                f"image-text model {name!r} cannot be loaded: {one_line(error)}"
+                f"image-text model {name!r} cannot be loaded: {one_line(error)}",
+                field="image_text",
+                value=name,
             ) from error
         self._model.requires_grad_(False).eval().to(device)
         self._device = torch.device(device)
@@ -87,7 +87,7 @@ class ImageText:
 
 
 def _unit(output: Any) -> Embeddings:
-    """Features of either transformers form (a tensor, or an output with ``pooler_output``)."""
+    """Normalise features of either transformers form (a tensor, or with ``pooler_output``)."""
     import torch
 
     features = output if isinstance(output, torch.Tensor) else output.pooler_output
@@ -96,7 +96,7 @@ def _unit(output: Any) -> Embeddings:
 
 
 def load_detector(spec: str, *, device: str = "cpu", root: Path | str | None = None) -> Detector:
-    """The image-text model of a spec: "lab", a Hugging Face folder or a hub id (CLIP)."""
+    """Load an image-text model: "lab", a Hugging Face folder or a hub id (CLIP)."""
     from huggingface_hub import snapshot_download
 
     from dexter import model_folders
@@ -108,8 +108,3 @@ def load_detector(spec: str, *, device: str = "cpu", root: Path | str | None = N
         patterns = ["*.json", "*.txt", "*.safetensors"]
         folder = fetch(spec, "image_text", partial(snapshot_download, allow_patterns=patterns))
     return ImageText(folder, spec, device)
-
-
-def detection_rate(seen: Sequence[bool] | NDArray[np.bool_]) -> float:
-    """The share of pictures that show it; 0 of none."""
-    return float(np.mean(seen)) if len(seen) else 0.0

@@ -1,8 +1,8 @@
-"""Classifiers side by side: the same claims on the same pictures, and where they differ.
+"""The differences between classifiers: the same claims, tested on the same pictures.
 
-Every classifier is asked about every concept, on all pairs at once, so that pictures are made once
-and their number does not depend on how many classifiers look at them. A difference between two is
-tested on what the concept changes in each pair for the one, less what it changes for the other.
+Every classifier is tested on every concept and all pairs, so pictures are drawn once and their
+number does not depend on the number of classifiers. The difference between two classifiers is
+tested on their paired changes: the change in each pair for the one minus that for the other.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from dexter.reasoning.claims import DRAWN, Candidate
 from dexter.reasoning.topic import Topic, World, make_topic
 
 Verdict = Literal["differ", "alike", "open"]
-"""differ: significantly, and by as much as counts. alike: the interval lies within what counts."""
+"""differ: significantly, and by at least the minimum effect. alike: the interval lies within ± the
+minimum effect. open: neither."""
 
-WORST = 4  # pictures kept of those on which two classifiers differ most
+WORST = 4  # pictures to keep of those on which two classifiers differ most
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The effect of a concept on a, less that on b, with its interval at `stats.LEVEL`.
+    """The effect of a concept on a minus that on b, with its interval at `stats.LEVEL`.
 
-    Over all pairs, also of contexts that one of the claims leaves out as saturated: to tell two
-    apart it is enough that one of them has room. reason: "not_drawn", else None.
+    It covers all pairs, including contexts in which one classifier is saturated: a difference needs
+    room in only one of them. reason: "not_drawn" or None.
     """
 
     concept: str
@@ -46,13 +47,13 @@ class Difference:
 def difference(
     concept: str, a: NDArray[np.float64], b: NDArray[np.float64], *, detected: float | None
 ) -> Difference:
-    """What a concept changes for a, less what for b, from their changes (n,) in the same pairs.
+    """Return the difference of a concept's changes (n,) for a and for b in the same pairs.
 
-    The verdict is open until `judged`. ``detected``: how much more often the concept is seen with
-    it in the prompt than without, None where nobody could look.
+    The verdict stays open until `judged`. ``detected`` is the rise of the concept's detection rate
+    when the prompt names it, None without a detector.
     """
     values = a - b
-    low, high = (2 * end for end in stats.bootstrap_interval(values / 2))  # they are in [-2, 2]
+    low, high = (2 * end for end in stats.bootstrap_interval(values / 2))  # values are in [-2, 2]
     p = stats.sign_flip_p(values)
     drawn = detected is not None and detected >= DRAWN
     return Difference(
@@ -69,7 +70,7 @@ def difference(
 
 
 def judged(differences: Sequence[Difference], min_effect: float) -> list[Difference]:
-    """The differences with corrected p and verdicts, where they are one family, in their order."""
+    """Return a family of differences with corrected p-values and verdicts, in order."""
     ps = stats.holm([stats.look_corrected(d.p) for d in differences])
     found = []
     for d, p in zip(differences, ps, strict=True):
@@ -83,7 +84,7 @@ def judged(differences: Sequence[Difference], min_effect: float) -> list[Differe
 
 
 def union(proposed: Sequence[Sequence[Candidate]]) -> list[Candidate]:
-    """All that any study proposes, each concept once, by turns; the sign is as it turns out."""
+    """Merge the studies' proposals in turn, each concept once, with the direction left open."""
     found: dict[str, Candidate] = {}
     longest = max(map(len, proposed), default=0)
     for place in range(longest):
@@ -101,9 +102,10 @@ def union(proposed: Sequence[Sequence[Candidate]]) -> list[Candidate]:
 def shared_topic(
     members: Sequence[tuple[Sequence[str], int]], *, world: World, core: Sequence[str] = ()
 ) -> Topic:
-    """One topic for all members, each labels and class index, so that they get the same pictures.
+    """Return a topic for all members (labels, class index), so that they share their pictures.
 
-    Rivals are, where no manifest names any, labels that all have, then those of the first.
+    Unless a manifest names rivals, they are the labels that all members have, then the labels of
+    the first member.
     """
     labels, index = members[0]
     lowered = [{label.lower() for label in other} for other, _ in members]
@@ -113,5 +115,5 @@ def shared_topic(
 
 
 def most_different(a: NDArray[np.float64], b: NDArray[np.float64], count: int = WORST) -> list[int]:
-    """The pictures on which two classifiers' probabilities (n,) differ most, the most first."""
+    """Return the pictures on which two probabilities (n,) differ most, largest difference first."""
     return [int(i) for i in np.argsort(-np.abs(a - b), kind="stable")[:count]]

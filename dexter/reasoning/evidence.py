@@ -1,8 +1,8 @@
-"""Evidence by intervention: pairs of pictures that differ in a concept alone.
+"""The evidence for claims: interventions on pairs of pictures that differ only in a concept.
 
-Each pair has the same seed on both sides, so start noise and scheduler noise are the same; the
-seeds are of a range that no search has seen. Pairs alternate between two contexts, subjects of the
-class and subjects of its rivals, and the control pictures are shared by all concepts.
+Both sides of a pair have the same seed, so start noise and scheduler noise are identical. The seeds
+are from a range that no search has seen. Pairs alternate between two contexts, subjects of the
+class and subjects of its rivals. All concepts share the control pictures.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PLACEBO_PAIRS = 64
 
 @dataclass(frozen=True)
 class Pair:
-    """One control and one treated picture."""
+    """A control picture and a treated picture."""
 
     context: str
     control: Request
@@ -59,20 +59,20 @@ class Pair:
 
 
 class Layout(Protocol):
-    """Where the pairs of concepts come from."""
+    """A source of pairs for concepts."""
 
     def pairs(self, concept: str, slot: Slot, count: int) -> list[Pair]:
-        """The first ``count`` pairs; those of a larger count begin with those of a smaller."""
+        """Return the first ``count`` pairs; a larger count extends a smaller one."""
 
     def controls(self) -> dict[str, list[Request]]:
-        """By context, all control pictures, which tell whether it is saturated."""
+        """Return all control pictures by context; they show if a context is saturated."""
 
 
 class TopicLayout:
-    """Pairs over the subjects of a class and of its rivals, by turns."""
+    """A layout that alternates between the subjects of a class and those of its rivals."""
 
     def __init__(self, topic: Topic, *, first_seed: int = 0) -> None:
-        """``first_seed``: index within the range of seeds for evidence."""
+        """Reserve seeds; ``first_seed`` is an index into the range for evidence."""
         self._subjects = {OWN: topic.subjects, RIVALS: topic.rivals}
         self._seeds = picture_seeds("evidence", first_seed, stats.LOOKS[-1])
 
@@ -80,7 +80,7 @@ class TopicLayout:
         found = []
         for i, seed in enumerate(self._seeds[:count]):
             context = (OWN, RIVALS)[i % 2]
-            # A concept that is itself one of the subjects would be compared with itself.
+            # A concept that is one of the subjects must not be compared with itself.
             named = noun if wording(slot) == "subject" else str
             subjects = [s for s in self._subjects[context] if named(s) != concept]
             if subjects:
@@ -97,7 +97,7 @@ class TopicLayout:
 
 
 class PromptLayout:
-    """Pairs of two given prompts. Seeds are the same on both sides, unless told otherwise."""
+    """A layout of two given prompts; both sides have the same seeds by default."""
 
     def __init__(
         self,
@@ -126,13 +126,13 @@ class PromptLayout:
 
 
 class PlaceboCache(Protocol):
-    """Effects of placebos that were measured before, by word and context."""
+    """A cache of measured placebo effects, by word and context."""
 
     def read(self, key: str) -> dict[str, dict[str, float]]:
-        """All that is known under this key: word -> context -> mean effect."""
+        """Return the effects under this key: word -> context -> mean effect."""
 
     def keep(self, key: str, word: str, effects: Mapping[str, float], pairs: int) -> None:
-        """Remember a word's effects."""
+        """Store a word's effects."""
 
 
 class MemoryCache:
@@ -149,7 +149,7 @@ class MemoryCache:
 
 
 class Witness:
-    """One classifier (and the detector) before the pictures: looks at each picture once."""
+    """A classifier, with a detector if there is one, that sees each picture once."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Witness:
         *,
         beside: Witness | None = None,
     ) -> None:
-        """``beside``: a witness of the same pictures; the detector looks at each once for both."""
+        """Share the embeddings of ``beside``, a witness of the same pictures, if given."""
         self.pictures = pictures
         self.classifier = classifier
         self.class_index = class_index
@@ -172,7 +172,7 @@ class Witness:
         )
 
     def look(self, requests: Sequence[Request]) -> None:
-        """Draw and classify what was not seen before."""
+        """Draw and classify the pictures not seen before."""
         new = [r for r in requests if r not in self._probability]
         for chunk, images in self.pictures.stream(new):
             p, predicted = self.classify(images)
@@ -185,7 +185,7 @@ class Witness:
                 self._embedding.update(zip((chunk[r] for r in rows), embeddings, strict=True))
 
     def classify(self, images: Images) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Probability of the target and predicted class of pictures (B, H, W, 3)."""
+        """Return the target's probability and the predicted class of pictures (B, H, W, 3)."""
         import torch
 
         ps, classes = [], []
@@ -198,19 +198,19 @@ class Witness:
         return np.concatenate(ps), np.concatenate(classes)
 
     def probabilities(self, requests: Sequence[Request]) -> NDArray[np.float64]:
-        """Of the target, for pictures that were looked at."""
+        """Return the target's probability for pictures seen before."""
         return np.array([self._probability[r] for r in requests], dtype=np.float64)
 
     def hits(self, requests: Sequence[Request]) -> NDArray[np.bool_]:
-        """Whether the pictures were taken for the target."""
+        """Return True for each picture classified as the target."""
         return np.array([self._hit[r] for r in requests], dtype=np.bool_)
 
     def embeddings(self, requests: Sequence[Request]) -> Embeddings:
-        """The detector's, for pictures that were looked at."""
+        """Return the detector's embeddings of pictures seen before."""
         return np.stack([self._embedding[r] for r in requests])
 
     def sees(self, concept: str, requests: Sequence[Request]) -> NDArray[np.bool_] | None:
-        """Whether each picture shows the concept; None where nobody can tell."""
+        """Return True for each picture that shows the concept; None if nothing can be detected."""
         if self.detector is None or not requests:
             return None
         return self.detector.sees(concept, self.embeddings(requests))
@@ -218,12 +218,12 @@ class Witness:
 
 @dataclass
 class Experiment:
-    """Tests claims about one class, all of one family.
+    """A test of claims about one class, corrected as one family.
 
-    frames: the detector's embeddings of frames that hit the class. placebos: how many words (0: the
-    claims need not be beyond any). known: whether the generator can be told a word. on_plan: told
-    how many pictures the next part takes at most. assume_drawn: do not look whether the concept was
-    drawn; for calibration, where there is none.
+    frames: the detector's embeddings of frames that hit the class. placebos: number of placebo
+    words; 0 sets the threshold to 0. known: returns True for a word that the generator can encode.
+    on_plan: called with the maximum number of pictures of the next part. assume_drawn: skip the
+    detection of the concept, for calibration on pairs without one.
     """
 
     witness: Witness
@@ -239,10 +239,10 @@ class Experiment:
     looks: Sequence[int] = stats.LOOKS
 
     def test(self, candidates: Sequence[Candidate], layout: Layout | None = None) -> list[Claim]:
-        """Claims on all candidates, in their order, corrected for their number.
+        """Return a claim per candidate, in order, corrected for their number.
 
-        Each is looked at after 32, 64 and 128 pairs, until it is decided. Deciding early takes
-        Bonferroni's correction, which is never below Holm's at the end.
+        Each claim is tested after 32, 64 and 128 pairs until it is decided. An early decision uses
+        Bonferroni's correction, which is never less strict than the final correction by Holm.
         """
         layout = layout or TopicLayout(self.topic)
         trials = [_Trial(self, layout, candidate) for candidate in candidates]
@@ -261,7 +261,7 @@ class Experiment:
         return corrected([trial.claim for trial in trials])
 
     def requests(self, candidates: Sequence[Candidate]) -> list[Request]:
-        """All pictures that `test` needs where no claim is decided early, each once."""
+        """Return the pictures that `test` needs if no claim is decided early, each once."""
         layout = TopicLayout(self.topic)
         pairs = [p for c in candidates for p in layout.pairs(c.concept, c.slot, self.looks[-1])]
         for slot, word in self._placebos(candidates)[1]:
@@ -270,14 +270,14 @@ class Experiment:
         return list(dict.fromkeys([*controls, *(r for p in pairs for r in (p.control, p.treated))]))
 
     def changes(self, candidate: Candidate) -> NDArray[np.float64]:
-        """What the concept changes the target's probability by, in every pair of the last look."""
+        """Return the change of the target's probability in every pair of the last look."""
         pairs = TopicLayout(self.topic).pairs(candidate.concept, candidate.slot, self.looks[-1])
         return _differences(self.witness, pairs)
 
     def _thresholds(
         self, candidates: Sequence[Candidate]
     ) -> dict[tuple[Slot, str], Callable[[Sequence[str]], float | None]]:
-        """For each candidate, its placebo threshold as a function of the contexts that count."""
+        """Return each candidate's placebo threshold as a function of the contexts that count."""
         words, needed = self._placebos(candidates)
         effects = self.placebo_effects(needed)
 
@@ -285,7 +285,7 @@ class Experiment:
             of_words = [effects[placebo] for placebo in words[key]]
 
             def of_contexts(contexts: Sequence[str]) -> float | None:
-                # A probe's own context is none of the class's: then all of these count.
+                # The context of a probe has no placebos: use those of all contexts.
                 means = [
                     [effect[c] for c in contexts if c in effect] or list(effect.values())
                     for effect in of_words
@@ -301,7 +301,7 @@ class Experiment:
     def _placebos(
         self, candidates: Sequence[Candidate]
     ) -> tuple[dict[tuple[Slot, str], list[tuple[Slot, str]]], list[tuple[Slot, str]]]:
-        """The placebos of each candidate, and all of them with their slots, each once."""
+        """Return the placebos of each candidate, and all placebos with their slots, each once."""
         taken = frozenset(c.concept for c in candidates)
         words = {
             (c.slot, c.concept): placebo_words(
@@ -314,7 +314,7 @@ class Experiment:
     def placebo_effects(
         self, words: Sequence[tuple[Slot, str]]
     ) -> dict[tuple[Slot, str], dict[str, float]]:
-        """Mean effect of each word by context, over the first pairs of the class's subjects."""
+        """Return each word's mean effect by context, over the first pairs of the topic."""
         cache = self.placebo_cache or MemoryCache()
         layout = TopicLayout(self.topic)
         found: dict[tuple[Slot, str], dict[str, float]] = {}
@@ -326,7 +326,7 @@ class Experiment:
             else:
                 found[slot, word] = known
         self.on_plan(sum(len(p) for p in pairs.values()))
-        # All at once, so that the pictures are drawn in full batches.
+        # Several words at once, so that pictures are drawn in full batches.
         for at in range(0, len(pairs), 4):
             some = dict(list(pairs.items())[at : at + 4])
             self.witness.look(
@@ -343,7 +343,7 @@ class Experiment:
         return found
 
     def _placebo_key(self, slot: Slot) -> str:
-        """Generator, base prompts, classifier and class."""
+        """Return a digest of generator, base prompts, classifier and class."""
         parts = [
             self.witness.pictures.key,
             self.witness.classifier.weights_hash,
@@ -358,7 +358,7 @@ class Experiment:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def prior(self, concept: str) -> Proportion | None:
-        """How often the concept is seen in pictures of the class's base prompts."""
+        """Return the concept's detection rate in pictures of the class's base prompts."""
         requests = [pair.control for pair in TopicLayout(self.topic).pairs("", "item", 128)
                     if pair.context == OWN]  # fmt: skip
         if self.witness.detector is None:
@@ -368,7 +368,7 @@ class Experiment:
         return None if seen is None else _proportion(int(seen.sum()), len(seen))
 
     def in_frames(self, concept: str) -> Proportion | None:
-        """How often the concept is seen in frames that hit the class."""
+        """Return the concept's detection rate in frames that hit the class."""
         if self.frames is None or not len(self.frames) or self.witness.detector is None:
             return None
         seen = self.witness.detector.sees(concept, self.frames)
@@ -376,7 +376,7 @@ class Experiment:
 
 
 class _Trial:
-    """One candidate on its way to a claim."""
+    """A candidate on its way to a claim."""
 
     def __init__(self, experiment: Experiment, layout: Layout, candidate: Candidate) -> None:
         self.experiment = experiment
@@ -386,11 +386,11 @@ class _Trial:
         self.claim: Claim
 
     def most_left(self, look: int) -> int:
-        """Pictures to be made from this look on, at most."""
+        """Return the maximum number of pictures to draw from this look on."""
         return stats.LOOKS[-1] - (look // 2 if look > stats.LOOKS[0] else 0)
 
     def requests(self, look: int) -> list[Request]:
-        """The pictures that this look needs, but for contexts that are known to be left out."""
+        """Return the pictures of this look, without those of contexts known to be saturated."""
         out = self._saturated(self.candidate.direction) if self.candidate.direction else set()
         return [r for pair in self._pairs(look) if pair.context not in out
                 for r in (pair.control, pair.treated)]  # fmt: skip
@@ -399,7 +399,7 @@ class _Trial:
         return self.layout.pairs(self.candidate.concept, self.candidate.slot, look)
 
     def _saturated(self, direction: int) -> set[str]:
-        """The contexts whose control pictures leave no room for an effect."""
+        """Return the contexts whose control pictures leave no room for an effect."""
         controls = self.layout.controls()
         self.experiment.witness.look([r for requests in controls.values() for r in requests])
         return {context for context, mean in self._control_means().items()
@@ -415,7 +415,7 @@ class _Trial:
     def look(
         self, look: int, threshold: Callable[[Sequence[str]], float | None], family: int
     ) -> None:
-        """Take stock after ``look`` pairs; decide if that is possible."""
+        """Update the claim after ``look`` pairs, and decide it if possible."""
         experiment, witness = self.experiment, self.experiment.witness
         pairs = self._pairs(look)
         direction = self.candidate.direction
@@ -473,7 +473,7 @@ class _Trial:
     def _never_drawn(
         self, before: NDArray[np.bool_] | None, after: NDArray[np.bool_] | None
     ) -> bool:
-        """Whether more pairs would hardly show that the concept is drawn."""
+        """Return True if more pairs are unlikely to show that the concept is drawn."""
         if before is None or after is None:
             return True
         _, high = stats.newcombe_interval(
@@ -513,7 +513,7 @@ class _Trial:
 
 
 def corrected(claims: Sequence[Claim]) -> list[Claim]:
-    """The claims with their verdicts, where they are one family, in their order."""
+    """Return a family of claims with corrected p-values and verdicts, in order."""
     ps = stats.holm([stats.look_corrected(claim.p) for claim in claims])
     return [_final(claim, p, claim.min_effect) for claim, p in zip(claims, ps, strict=True)]
 
@@ -543,7 +543,7 @@ def _proportion(hits: int, n: int) -> Proportion:
 
 
 def _exceeds(rate: Proportion | None, prior: Proportion | None) -> bool:
-    """Whether a rate is above the prior, with the interval of the difference clear of 0."""
+    """Return True if a rate exceeds the prior and the interval of the difference excludes 0."""
     if rate is None or prior is None:
         return False
     return stats.newcombe_interval(rate.hits, rate.n, prior.hits, prior.n)[0] > 0
@@ -557,13 +557,13 @@ def placebo_words(
     count: int = PLACEBOS,
     known: Callable[[str], bool] = lambda word: True,
 ) -> list[tuple[Slot, str]]:
-    """Words that should do nothing, each with the slot that it stands in.
+    """Return up to ``count`` placebo words, which should have no effect, with their slots.
 
-    None is a candidate (``taken``), of a candidate's family, or a word of any class. They are of
-    the candidate's slot where a picture can show several of its words. Where it shows one alone (a
-    place, a hair colour), another would take the concept away from the controls that show it by
-    chance, which is the effect in question with the other sign: then they are of other slots,
-    those worded alike first and places, which change the whole picture, last.
+    No placebo is a candidate (``taken``), of a candidate's family, or a word of any class. Placebos
+    are from the candidate's slot if a picture can show several words of that slot. If it shows only
+    one (a place, a hair colour), another word would remove the concept from controls that show it
+    by chance, which reverses the effect under test. In that case placebos are from other slots:
+    slots with the same wording first; places, which change the whole picture, last.
     """
     from dexter.search.vocabulary import word_forms
 
@@ -573,9 +573,9 @@ def placebo_words(
     ]
     if not world.families:
         words = [(candidate.slot, word) for word in PLACEBO_WORDS]
-    said = [word for concept in {*taken, candidate.concept} for word in concept.split()]
-    used = {form for word in said for form in word_forms(word)}
-    families = {world.family(word) for word in said} - {None}
+    tested = [word for concept in {*taken, candidate.concept} for word in concept.split()]
+    used = {form for word in tested for form in word_forms(word)}
+    families = {world.family(word) for word in tested} - {None}
     fit = [
         (slot, word)
         for slot, word in words
@@ -589,12 +589,12 @@ def placebo_words(
 
 
 def _placebo_slots(candidate: Candidate, topic: Topic) -> list[Slot]:
-    """Where a candidate's placebos come from, the best first."""
+    """Return the slots of a candidate's placebos, best first."""
     world, own = topic.world, candidate.slot
     if wording(own) == "subject" and candidate.concept not in map(
         noun, (*topic.subjects, *topic.rivals)
     ):
-        return [own]  # something else than what the class is told from: so are its placebos
+        return [own]  # a subject outside the topic; so are its placebos
     slots = dict.fromkeys(family.slot for family in world.families.values())
     others = [slot for slot in slots if slot != own and wording(slot) != "subject"]
     others.sort(key=lambda slot: (slot == "background", wording(slot) != wording(own)))

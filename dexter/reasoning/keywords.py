@@ -1,7 +1,8 @@
-"""Key phrases of a text, by YAKE (Campos et al., Information Sciences 509, 2020), from the paper.
+"""The key phrases of a text, by YAKE (Campos et al., Information Sciences 509, 2020).
 
-Unsupervised, from this text alone: a word weighs by its case, place, frequency, company and
-spread over sentences; a phrase by its words. The lower the score, the better.
+An own implementation of the paper. It is unsupervised and uses only the text: the case, position,
+frequency, neighbours and spread of a word give its score, and its words give the score of a phrase.
+Lower is better.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _STOP_WORDS = """
     while who whom whose why will with within without would yet you your
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
-MAX_CHARACTERS = 4000  # of a caption: no describer has more to say
+MAX_CHARACTERS = 4000  # of a caption; no model writes longer ones
 
 
 @dataclass
@@ -40,10 +41,9 @@ class _Term:
 
 
 def key_phrases(texts: Iterable[str], *, longest: int = 2) -> list[tuple[str, float, list[int]]]:
-    """The phrases of up to ``longest`` words, best first: (phrase, score, which texts have it).
+    """Return phrases of up to ``longest`` words, best first: (phrase, score, texts with it).
 
-    Each text is a sentence of one document. Phrases are lower case; they neither begin, end with
-    nor hold a stop word, and one that is a part of a better one is left out.
+    Each text counts as a sentence of one document. Phrases are lower case and contain no stop word.
     """
     sentences = [_tokens(text) for text in texts]
     terms = _terms(sentences)
@@ -65,7 +65,7 @@ def key_phrases(texts: Iterable[str], *, longest: int = 2) -> list[tuple[str, fl
 
 
 def _tokens(text: str) -> list[str]:
-    """Words of letters and inner hyphens; a punctuation mark becomes a stop, "."."""
+    """Split into words of letters and inner hyphens; a punctuation mark becomes "."."""
     return [
         token if token[0].isalpha() else "."
         for token in re.findall(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*|[^\w\s]", text[:MAX_CHARACTERS])
@@ -73,7 +73,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _terms(sentences: Sequence[Sequence[str]]) -> dict[str, _Term]:
-    """The words worth something with their scores (section 3.2 of the paper)."""
+    """Return the words that are no stop words, with their scores (section 3.2 of the paper)."""
     terms: dict[str, _Term] = defaultdict(_Term)
     for number, sentence in enumerate(sentences):
         for at, token in enumerate(sentence):
@@ -108,6 +108,6 @@ def _is_word(word: str) -> bool:
 
 
 def _variety(neighbours: Counter[str]) -> float:
-    """Different neighbours among all: words that go with anything say little."""
+    """Return the share of distinct neighbours: words that go with anything carry little meaning."""
     total = sum(neighbours.values())
     return len(neighbours) / total if total else 0.0

@@ -1,7 +1,7 @@
-"""Reports: from claims to sentences that cite them, and the check of sentences of others.
+"""The reports: sentences that cite claims, and the check of a language model's sentences.
 
-A report is data, not a page: sections of sentences, each with the numbers of the claims that it
-rests on. Whoever shows it decides how; nothing in it is markup.
+A report is data without markup: sections of sentences, each with the numbers of the claims that it
+cites.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dexter.reasoning.claims import OWN, SATURATED_LOW, Claim, Proportion, in_wo
 from dexter.stats import LEVEL
 
 Mark = Literal["stated", "cited", "unverified", "contradicted"]
-"""stated: a fact that the program knows. cited: rests on claims, and agrees with them. unverified:
-rests on no claim. contradicted: cites a claim that is not there, or that says something else."""
+"""stated: a fact about the study. cited: cites claims and agrees with them. unverified: cites no
+claim. contradicted: cites a claim that does not exist or that disagrees."""
 
 MAX_TOKENS = 1200
 _MAX_SENTENCES = 200
@@ -26,7 +26,7 @@ _MAX_CHARACTERS = 1000
 
 @dataclass(frozen=True)
 class Sentence:
-    """One statement; note: why it is contradicted."""
+    """A statement; ``note`` is the reason if it is contradicted."""
 
     text: str
     claims: list[int] = field(default_factory=list)
@@ -36,26 +36,28 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Section:
+    """A heading and its sentences."""
+
     title: str
     sentences: list[Sentence]
 
 
 @dataclass(frozen=True)
 class Report:
-    """title, two lines of method, and sections."""
+    """A report: a title, two lines of method, and sections."""
 
     title: str
     method: list[str]
     sections: list[Section]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, JSON-able."""
+        """Return the report as JSON-serialisable values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a report says beside the claims."""
+    """The facts of a study that a report states beside the claims."""
 
     classifier: str
     class_name: str
@@ -68,35 +70,39 @@ class Facts:
 
 
 def title(facts: Facts) -> str:
+    """Return the title of a report."""
     return f"What {facts.classifier} looks for in {facts.class_name}"
 
 
 def method(facts: Facts, claims: Sequence[Claim]) -> list[str]:
-    """Two lines."""
+    """Return two lines: the sources of the concepts and the test."""
     return [
-        f"Concepts come from the words that {facts.seeds} searched "
-        f"{'prompt' if facts.seeds == 1 else 'prompts'} ended with"
-        + (f" and from {facts.captions} captions of their frames." if facts.captions else "."),
-        "Each was tested on pairs of pictures that differ in it alone, the same noise on both "
-        f"sides: 32, 64 or 128 pairs, intervals at {LEVEL:.1%}, p corrected for "
-        f"{len(claims)} {'claim' if len(claims) == 1 else 'claims'} and three looks.",
+        f"The concepts come from the words of {_count(facts.seeds, 'searched prompt')}"
+        + (f" and {_count(facts.captions, 'caption')} of frames." if facts.captions else "."),
+        "Each concept was tested on 32, 64 or 128 pairs of pictures that differ only in the "
+        f"concept and share their noise; intervals are at {LEVEL:.1%}, p-values are corrected for "
+        f"{_count(len(claims), 'claim')} and 3 looks.",
     ]
 
 
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
-    """The report that the evidence alone gives; claims are numbered from 1."""
+    """Write a report from the evidence alone; claims are numbered from 1."""
     numbered = list(enumerate(claims, 1))
     confirmed = [(n, c) for n, c in numbered if c.verdict == "confirmed"]
     confirmed.sort(key=lambda entry: -abs(entry[1].effect))
     biases = [(n, c) for n, c in confirmed if c.is_bias]
     sections = [
         Section("Key features", _or(_key_features(facts, confirmed), "No concept was confirmed.")),
-        Section("Context", _or(_context(confirmed), "No context was confirmed.")),
+        Section("Context", _or(_context(facts, confirmed), "No context was confirmed.")),
         Section(
             "Over-represented elements",
             _or(
                 [_over_represented(n, c) for n, c in numbered if c.over_represented],
-                "Nothing is seen more often in frames that hit the class than in the "
+                "No concept appears more often in frames that hit the class than in the "
                 "generator's own pictures of it.",
             ),
         ),
@@ -106,30 +112,30 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
             _or(
                 [
                     Sentence(
-                        f"“{c.concept}” changes the probability by less than "
-                        f"{c.min_effect:.2f}: {_effect(c)} [{n}].",
+                        f"Refuted: “{c.concept}” changes p({facts.class_name}) by less than "
+                        f"{c.min_effect:.2f}; measured {_effect(c)} [{n}].",
                         [n],
                         "cited",
                     )
                     for n, c in numbered
                     if c.verdict == "refuted"
                 ],
-                "Nothing was refuted.",
+                "No claim was refuted.",
             ),
         ),
         Section(
-            "Not settled",
+            "Inconclusive",
             _or(
                 [
                     Sentence(
-                        f"“{c.concept}” is inconclusive, {_why(c)}: {_effect(c)} [{n}].",
+                        f"Inconclusive ({_why(c)}): {_measured(facts, c)} [{n}].",
                         [n],
                         "cited",
                     )
                     for n, c in numbered
                     if c.verdict == "inconclusive" and c.reason is not None
                 ],
-                "Nothing was left open.",
+                "No claim is inconclusive.",
             ),
         ),
         Section("Limits", limits(facts, claims)),
@@ -146,22 +152,38 @@ def _why(claim: Claim) -> str:
 
 
 def _effect(claim: Claim) -> str:
-    """ "+0.63 (+0.51 to +0.74), p = 0.0018, 64 pairs"."""
-    p = "p < 0.001" if claim.p_corrected < 0.001 else f"p = {claim.p_corrected:.2g}"
+    """Return the measured change, such as "+0.63 (+0.51 to +0.74), p-value 0.0018, 64 pairs"."""
     if not claim.pairs:
         return "no pairs"
-    return f"{claim.effect:+.2f} ({claim.low:+.2f} to {claim.high:+.2f}), {p}, {claim.pairs} pairs"
+    interval = f"{claim.low:+.2f} to {claim.high:+.2f}"
+    return f"{claim.effect:+.2f} ({interval}), {_certainty(claim)}"
+
+
+def _size(claim: Claim) -> str:
+    """Return the size of an effect, such as "0.63 (0.51 to 0.74), p-value 0.0018, 64 pairs"."""
+    low, high = sorted(claim.direction * end for end in (claim.low, claim.high))
+    return f"{abs(claim.effect):.2f} ({low:.2f} to {high:.2f}), {_certainty(claim)}"
+
+
+def _certainty(claim: Claim) -> str:
+    p = "below 0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.2g}"
+    return f"p-value {p}, {claim.pairs} pairs"
+
+
+def _measured(facts: Facts, claim: Claim) -> str:
+    if not claim.pairs:
+        return f"“{claim.concept}” has no pairs to test"
+    return f"“{claim.concept}” changes p({facts.class_name}) by {_effect(claim)}"
 
 
 def _key_features(facts: Facts, confirmed: Sequence[tuple[int, Claim]]) -> list[Sentence]:
     sentences = []
     for n, claim in confirmed:
-        way, where = ("raises", "into") if claim.direction > 0 else ("lowers", "out of")
+        verb, way = ("raises", "into") if claim.direction > 0 else ("lowers", "out of")
         sentences.append(
             Sentence(
-                f"“{claim.concept}” {way} the probability of {facts.class_name}: "
-                f"{_effect(claim)}; in {_percent(claim.flips)} of the pairs the answer changes "
-                f"{where} the class [{n}].",
+                f"Confirmed: “{claim.concept}” {verb} p({facts.class_name}) by {_size(claim)}; the "
+                f"prediction changes {way} the class in {_percent(claim.flips)} of pairs [{n}].",
                 [n],
                 "cited",
             )
@@ -169,11 +191,11 @@ def _key_features(facts: Facts, confirmed: Sequence[tuple[int, Claim]]) -> list[
     return sentences
 
 
-def _context(confirmed: Sequence[tuple[int, Claim]]) -> list[Sentence]:
+def _context(facts: Facts, confirmed: Sequence[tuple[int, Claim]]) -> list[Sentence]:
     return [
         Sentence(
-            f"“{claim.concept}” is what a picture shows beside its subject; placebos in its place "
-            f"reach {claim.placebo_threshold or 0:.2f} [{n}].",
+            f"“{claim.concept}” is context beside the subject; 95% of placebos in its place change "
+            f"p({facts.class_name}) by at most {claim.placebo_threshold or 0:.2f} [{n}].",
             [n],
             "cited",
         )
@@ -185,8 +207,8 @@ def _context(confirmed: Sequence[tuple[int, Claim]]) -> list[Sentence]:
 def _over_represented(n: int, claim: Claim) -> Sentence:
     assert claim.in_frames is not None and claim.prior is not None
     return Sentence(
-        f"“{claim.concept}” is seen in {_percent(claim.in_frames)} of the frames that hit the "
-        f"class, and in {_percent(claim.prior)} of the generator's own pictures of it [{n}].",
+        f"“{claim.concept}” appears in {_percent(claim.in_frames)} of frames that hit the class "
+        f"and in {_percent(claim.prior)} of the generator's own pictures of it [{n}].",
         [n],
         "cited",
     )
@@ -212,7 +234,7 @@ def _bias(
         sentences.append(Sentence("No bias was confirmed."))
     sentences += [
         Sentence(
-            f"It depends on “{claim.concept}”, which belongs to the class and is no bias [{n}].",
+            f"No bias: it depends on “{claim.concept}”, which belongs to the class [{n}].",
             [n],
             "cited",
         )
@@ -223,28 +245,28 @@ def _bias(
 
 
 def limits(facts: Facts, claims: Sequence[Claim]) -> list[Sentence]:
-    """What the evidence cannot say."""
+    """Return the limits of the evidence."""
     own = [c.control_mean for claim in claims for c in claim.contexts if c.name == OWN]
-    drawn = f"what {facts.generator} draws of {facts.class_name}"
-    unknown = (
-        f"The classifier hardly takes {drawn} for it (mean probability {max(own):.2g}): it may "
-        "know the class from other pictures, and on those what is refuted here may matter."
+    name = facts.class_name
+    unrecognised = (
+        f"The classifier hardly recognises {name} in pictures by {facts.generator} (mean p({name}) "
+        f"{max(own):.2g}), so concepts refuted here may matter in other pictures."
         if own and max(own) < SATURATED_LOW
         else ""
     )
-    looked = (
-        f"Whether a concept was drawn was judged by {facts.detector}."
+    detection = (
+        f"The image-text model {facts.detector} checked whether each concept was drawn."
         if facts.detector
-        else "No image-text model was there to judge whether concepts were drawn, so that nothing "
-        "could be confirmed or refuted."
+        else "Without an image-text model no claim can be confirmed or refuted, because nothing "
+        "checks whether concepts were drawn."
     )
     return [
         Sentence(
-            f"All this holds for pictures that {facts.generator} draws; what it cannot draw, or "
-            "nobody proposed, was not tested."
+            f"These results hold for pictures by {facts.generator}; concepts that it cannot draw "
+            "or that were not proposed were not tested."
         ),
-        *([Sentence(unknown)] if unknown else []),
-        Sentence(looked),
+        *([Sentence(unrecognised)] if unrecognised else []),
+        Sentence(detection),
         *(Sentence(note) for note in facts.notes),
     ]
 
@@ -262,7 +284,7 @@ class Writer(Protocol):
     name: str
 
     def write(self, system: str, user: str) -> Answer:
-        """Its answer; `chat.ChatError` if there is none."""
+        """Return the answer; raise `chat.ChatError` if there is none."""
 
 
 class RemoteWriter:
@@ -278,7 +300,7 @@ class RemoteWriter:
 
 
 class LocalWriter:
-    """Any transformers causal language model whose tokenizer has a chat template."""
+    """A transformers causal language model whose tokenizer has a chat template."""
 
     def __init__(self, spec: str, *, device: str = "cpu") -> None:
         import torch
@@ -296,9 +318,16 @@ class LocalWriter:
                     folder, local_files_only=True
                 )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
-            raise InputError(f"reporter {spec!r} cannot be loaded: {one_line(error)}") from error
+            raise InputError(
+                f"reporter {spec!r} cannot be loaded: {one_line(error)}", field="llm", value=spec
+            ) from error
         if not getattr(self._tokenizer, "chat_template", None):
-            raise InputError(f"reporter {spec!r} has no chat template")
+            raise InputError(
+                f"reporter {spec!r} has no chat template",
+                field="llm",
+                value=spec,
+                remedy="choose a chat model",
+            )
         self._model.requires_grad_(False).eval().to(device)
         self._device = torch.device(device)
         self.name = spec
@@ -318,12 +347,12 @@ class LocalWriter:
 
 
 def question(facts: Facts, claims: Sequence[Claim], captions: Sequence[str]) -> str:
-    """What the writer is told: the claims by number, and some captions as background."""
+    """Return the writer's input: the claims by number, and some captions as background."""
     lines = [
         f"Classifier: {facts.classifier}",
         f"Class: {facts.class_name}",
         "",
-        "Claims (number: concept, verdict, effect on the probability of the class):",
+        "Claims (number: concept, verdict, effect on p(class)):",
     ]
     for n, claim in enumerate(claims, 1):
         verdict = claim.verdict + (f" ({_why(claim)})" if claim.reason else "")
@@ -339,7 +368,7 @@ def question(facts: Facts, claims: Sequence[Claim], captions: Sequence[str]) -> 
 
 
 def checked_report(facts: Facts, claims: Sequence[Claim], text: str) -> Report:
-    """A writer's text as a report, with every sentence checked against the claims."""
+    """Return a writer's text as a report, each sentence checked against the claims."""
     by_number = dict(enumerate(claims, 1))
     sections: list[Section] = []
     heading, sentences = "Report", list[Sentence]()
@@ -369,7 +398,7 @@ def _plain(text: str) -> str:
 
 
 def _sentences(line: str) -> list[str]:
-    """The sentences of a line; a citation behind a full stop belongs to what it follows."""
+    """Split a line into sentences; a citation after a full stop belongs to the one before it."""
     line = re.sub(r"^(?:[-*+•]|\d+[.)])\s+", "", _plain(line))
     line = re.sub(r"([.!?])\s*((?:\[[\d,;\s–-]+\]\s*)+)", lambda m: f" {m[2].strip()}{m[1]} ", line)
     return [part.strip() for part in re.split(r"(?<=[.!?])\s+", line) if part.strip()]
@@ -414,7 +443,7 @@ _BIAS = re.compile(r"\bbias(?:ed|es)?\b", re.IGNORECASE)
 
 
 def check(text: str, claims: Mapping[int, Claim]) -> Sentence:
-    """A sentence with its mark. Each citation answers for the words since the one before it."""
+    """Mark a sentence; each citation covers the words since the previous citation."""
     citations = list(_CITATION.finditer(text))
     if not citations:
         return Sentence(text, [], "unverified")
@@ -424,7 +453,7 @@ def check(text: str, claims: Mapping[int, Claim]) -> Sentence:
     for index, citation in enumerate(citations):
         last = index + 1 == len(citations)
         clause = text[start : len(text) if last else citation.end()]
-        # "[1][2]": the second answers for the same words as the first.
+        # "[1][2]": the second covers the same words as the first.
         if clause.strip() == citation[0] and index:
             clause = text[: citation.end()]
         start = citation.end()
@@ -440,7 +469,7 @@ def check(text: str, claims: Mapping[int, Claim]) -> Sentence:
 
 
 def _numbers(text: str) -> list[int]:
-    """ "1, 3-5" to 1, 3, 4, 5; a range of more than 50 is taken for its ends."""
+    """Parse numbers: "1, 3-5" is 1, 3, 4, 5; a range of more than 50 counts only its ends."""
     found: list[int] = []
     for first, last in re.findall(r"(\d{1,6})(?:\s*[–-]\s*(\d{1,6}))?", text):
         a, b = int(first), int(last or first)
@@ -449,7 +478,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _fault(clause: str, number: int, claims: Mapping[int, Claim]) -> str | None:
-    """What is wrong with words that cite a claim; None if they agree with it."""
+    """Return the fault of words that cite a claim; None if they agree with it."""
     claim = claims.get(number)
     if claim is None:
         return f"there is no claim {number}"

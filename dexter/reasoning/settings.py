@@ -1,25 +1,22 @@
-"""Settings of a study's reasoning: who describes, who writes, what is tested, how much."""
+"""The settings of a study's reasoning: its models, the tested concepts and the numbers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dexter.errors import refusal
 from dexter.reasoning.chat import check_address
 
-if TYPE_CHECKING:
-    pass
-
 LOOKS = (32, 64, 128)
-"""Pairs after which a claim may be decided; see `dexter.stats`."""
+"""Numbers of pairs after which a claim can be decided; see `dexter.stats`."""
 
 Depth = Literal["full", "claims"]
 
 
 class ReportSettings(BaseModel):
-    """Everything that a report can be told; flags of the command line are made from it.
+    """The settings of a report; the flags of the command line are made from these fields.
 
     A model is "lab", "none", a Hugging Face folder or id, or "openai:NAME" for the model NAME of
     the endpoint ``base_url``.
@@ -30,68 +27,70 @@ class ReportSettings(BaseModel):
     vlm: str = Field(
         default="auto",
         min_length=1,
-        description="captioner: lab, none, a folder or hub id, or openai:NAME; auto: the lab's for "
-        "the lab's generator, else none",
+        description="captioner: lab, none, a folder, a hub id, openai:NAME, or auto (the lab's for "
+        "the lab's generator, else none)",
     )
     llm: str = Field(
         default="none",
         min_length=1,
-        description="writer of the report: none (written from the evidence), a folder or hub id, "
-        "or openai:NAME",
+        description="writer of the report: none (from the evidence alone), a folder, a hub id or "
+        "openai:NAME",
     )
     base_url: str | None = Field(
         default=None,
-        description="address of an OpenAI-compatible endpoint; with it, --vlm and --llm name its "
-        "models",
+        description="URL of an OpenAI-compatible endpoint; --vlm and --llm then name its models",
     )
     key_file: str | None = Field(
         default=None,
-        description="file with the endpoint's key, readable by you alone; otherwise OPENAI_API_KEY",
+        description="file with the endpoint's key, readable only by you; default: OPENAI_API_KEY",
     )
     timeout: float = Field(
-        default=60.0, gt=0, le=3600, description="seconds to wait for an answer of the endpoint"
+        default=60.0, gt=0, le=3600, description="seconds to wait for an answer from the endpoint"
     )
-    tries: int = Field(default=4, ge=1, le=20, description="tries for an answer of the endpoint")
+    tries: int = Field(default=4, ge=1, le=20, description="attempts per request to the endpoint")
     concurrency: int = Field(
-        default=4, ge=1, le=64, description="questions to the endpoint at the same time"
+        default=4, ge=1, le=64, description="number of parallel requests to the endpoint"
     )
     image_text: str = Field(
         default="auto",
         min_length=1,
-        description="image-text model (CLIP) that judges whether a concept was drawn: lab, none, a "
-        "folder or hub id; auto: the lab's for the lab's generator, else "
-        "openai/clip-vit-base-patch32",
+        description="image-text model (CLIP) that checks whether concepts were drawn: lab, none, a "
+        "folder, a hub id, or auto (the lab's for the lab's generator, else "
+        "openai/clip-vit-base-patch32)",
     )
     captions: int = Field(
-        default=48, ge=0, le=10_000, description="frames that hit the class to be captioned"
+        default=48, ge=0, le=10_000, description="number of frames of the class to caption"
     )
-    candidates: int = Field(default=12, ge=1, le=500, description="concepts to test")
+    candidates: int = Field(default=12, ge=1, le=500, description="number of concepts to test")
     concepts: tuple[str, ...] = Field(
-        default=(), description="concepts to test before those that words and captions propose"
+        default=(), description="concepts to test before those from words and captions"
     )
     core: tuple[str, ...] = Field(
-        default=(), description="words that belong to the class: to depend on them is no bias"
+        default=(), description="words that belong to the class: depending on them is not a bias"
     )
     min_effect: float = Field(
         default=0.10,
         gt=0,
         lt=1,
-        description="change of the class's probability that counts as an effect",
+        description="smallest change of p(class) that counts as an effect",
     )
     placebos: int = Field(
-        default=20, ge=1, le=200, description="placebo words an effect has to exceed"
+        default=20, ge=1, le=200, description="number of placebo words that an effect must exceed"
     )
     score_images: int = Field(
-        default=50, ge=1, le=10_000, description="pictures to score captions and prompts with"
+        default=50, ge=1, le=10_000, description="number of pictures per scored caption or prompt"
     )
     score_captions: int = Field(
-        default=4, ge=0, le=1000, description="distinct captions to score as prompts, at most"
+        default=4, ge=0, le=1000, description="maximum number of captions to score as prompts"
     )
     attribution_seeds: int = Field(
-        default=12, ge=2, le=10_000, description="pictures a word subset in the word attribution"
+        default=12,
+        ge=2,
+        le=10_000,
+        description="number of pictures per word subset in the attribution",
     )
     attribution_subsets: int = Field(
-        default=16, ge=2, le=256, description="word subsets of the word attribution, at most"
+        default=16, ge=2, le=256, description="maximum number of word subsets in the attribution"
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
 
@@ -118,7 +117,7 @@ class ReportSettings(BaseModel):
             raise refusal(error) from None
 
     def for_generator(self, generator: str) -> Self:
-        """The same with "auto" resolved for a study of this generator."""
+        """Return these settings with "auto" resolved for a study of this generator."""
         lab = generator == "lab"
         changes: dict[str, str] = {}
         if self.vlm == "auto":
@@ -134,28 +133,29 @@ class ReportSettings(BaseModel):
 
 
 class CompareSettings(ReportSettings):
-    """What a comparison of classifiers can be told; of the rest it reads what evidence needs."""
+    """The settings of a comparison of classifiers; it reads only those that evidence needs."""
 
     concepts: tuple[str, ...] = Field(
         default=(),
-        description="concepts to test, in place of those that words and captions propose",
+        description="concepts to test instead of those from words and captions",
     )
     candidates: int = Field(
-        default=6, ge=1, le=500, description="concepts that each study may propose"
+        default=6, ge=1, le=500, description="maximum number of concepts that each study proposes"
     )
-    pairs: int = Field(default=128, description="pairs of pictures a concept: 32, 64 or 128")
+    pairs: int = Field(default=128, description="pairs of pictures per concept: 32, 64 or 128")
 
     @field_validator("pairs")
     @classmethod
     def _one_of_the_looks(cls, value: int) -> int:
         if value not in LOOKS:
-            raise ValueError("choose 32, 64 or 128")
+            raise InputError(f"must be 32, 64 or 128, got {value}", field="pairs", value=value)
         return value
 
 
 def remote_name(spec: str) -> str | None:
-    """The model behind the endpoint that a spec names, None for a local one."""
+    """Return the endpoint's model that a spec names; None for a local model."""
     return spec.removeprefix("openai:") if spec.startswith("openai:") else None
 
 
 FIELDS = ("concepts", "candidates", "pairs", "core", "min_effect", "placebos", "image_text")
+"""The fields of CompareSettings that a comparison reads."""

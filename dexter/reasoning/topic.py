@@ -1,7 +1,7 @@
-"""What the words of a study are: subjects of the class and of its rivals, slots, families, core.
+"""The topic of a study: subjects of the class and of its rivals, slots, families and core words.
 
-The lab's manifest tells it for the lab's classes. Elsewhere the names of the classes are the
-subjects, every word is an item, and a fixed list of things gives the placebos.
+The lab's manifest defines them for the lab's classes. Elsewhere the names of the classes are the
+subjects, every word is an item, and the placebos come from a fixed list of things.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dexter import model_folders
 from dexter.errors import InputError
 
 Slot = str
-"""The part of a picture that a word is about: "subject", "background", "item", or the name of an
+"""The part of a picture that a word describes: "subject", "background", "item", or the name of an
 attribute of the subject ("colour", "hair", ...)."""
 
 ARTICLE = "a picture of a"
 OTHER = "other"
-"""The label of what no other label names."""
+"""The label of everything that no other label names."""
 
-# Common things of many kinds, where no manifest offers words for placebos.
+# Common things of many kinds: placebos where no manifest provides words.
 _THINGS = """
     ladder bucket lamp candle mirror pillow carpet curtain basket barrel rope hammer scissors
     pencil envelope newspaper calendar suitcase wallet button ribbon necklace helmet glove sock
@@ -41,7 +41,7 @@ _PREPOSITIONS = frozenset(_BETWEEN.split())
 
 @dataclass(frozen=True)
 class Family:
-    """Words of one kind, which stand in the same place of a prompt."""
+    """A family: words of one kind, in the same slot."""
 
     words: tuple[str, ...]
     slot: Slot
@@ -49,9 +49,11 @@ class Family:
 
 @dataclass(frozen=True)
 class World:
-    """A manifest: families of words by name, and for a class (by label) its subjects, the
-    subjects of its rivals, and the words that are core to it. exclusive: slots of which a picture
-    shows one word alone."""
+    """A manifest: families of words by name, and the words of each class by label.
+
+    A class has subjects, rivals (subjects of rival classes) and core words. exclusive: slots of
+    which a picture shows only one word.
+    """
 
     families: Mapping[str, Family] = field(default_factory=dict)
     subjects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -60,16 +62,16 @@ class World:
     exclusive: frozenset[Slot] = frozenset()
 
     def family(self, word: str) -> str | None:
-        """The name of a word's family."""
+        """Return the name of a word's family; None without one."""
         return next((name for name, f in self.families.items() if word in f.words), None)
 
     def slot(self, word: str) -> Slot:
-        """Where a word stands in a prompt; an unknown word is an item."""
+        """Return a word's slot; an unknown word is an item."""
         name = self.family(word)
         return "item" if name is None else self.families[name].slot
 
     def words(self, *slots: Slot) -> list[str]:
-        """The words of these slots (all, if none is named), each once."""
+        """Return the words of these slots (by default of all), each once."""
         found = (
             word
             for family in self.families.values()
@@ -80,7 +82,7 @@ class World:
 
 
 def load_world(root: Path | str | None = None) -> World:
-    """The lab's manifest, ``lab/world.json`` of the checkpoints. InputError if it is faulty."""
+    """Load the lab's manifest, ``lab/world.json``; raise InputError if it is invalid."""
     path = model_folders.find("lab", "world.json", root=root)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -94,17 +96,21 @@ def load_world(root: Path | str | None = None) -> World:
         }
         exclusive = frozenset(data.get("exclusive", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a manifest of a world: {error!r}") from error
+        raise InputError(
+            f"{path} is not a manifest of a world: {error!r}",
+            value=str(path),
+            remedy="restore the file, or run `make lab`",
+        ) from error
     return World(families, **by_class, exclusive=exclusive)
 
 
 @dataclass(frozen=True)
 class Topic:
-    """What a study of one class may ask about.
+    """The topic of a study of one class.
 
-    subjects and rivals: things to draw, of the class and of others. core: words that belong to
-    the class, so that to depend on them is no bias. names: words of all labels and subjects, of
-    which none can be a placebo.
+    subjects, rivals: things to draw, of the class and of other classes. core: words that belong to
+    the class, so that depending on them is not a bias. names: words of all labels and subjects,
+    which cannot be placebos.
     """
 
     class_name: str
@@ -115,11 +121,11 @@ class Topic:
     world: World
 
     def is_core(self, concept: str) -> bool:
-        """Whether a word of the concept belongs to the class."""
+        """Return True if a word of the concept belongs to the class."""
         return any(word in self.core for word in concept.lower().split())
 
     def base_prompts(self) -> list[str]:
-        """The class's pictures without any concept."""
+        """Return the prompts of the class's subjects, without any concept."""
         return [control_prompt(subject) for subject in self.subjects]
 
 
@@ -132,11 +138,13 @@ def make_topic(
     confused: Sequence[str] = (),
     rivals: int = 5,
 ) -> Topic:
-    """The topic of a class. ``confused``: labels that its pictures are also taken for, which are
-    the first rivals where no manifest names any; ``core``: more words that belong to the class.
+    """Return the topic of a class.
 
-    Of what the manifest names, the subjects of the classifier's own other labels are no subjects of
-    this class, and are its rivals where there are any: "other" means what no other label does.
+    ``confused``: other labels predicted for its pictures; they are the first rivals if no manifest
+    names rivals. ``core``: more words that belong to the class.
+
+    The label "other" means everything that no other label names, so the subjects of the
+    classifier's other labels are not subjects of "other". They are preferred as rivals.
     """
     from dexter.search.vocabulary import word_forms, words_of
 
@@ -144,14 +152,14 @@ def make_topic(
     label = labels[class_index]
     others = [name for name in dict.fromkeys([*confused, *labels]) if name != label]
     names = {first_name(name) for name in labels}
-    # "Other" again would be everything.
-    told = {s for name in others if name != OTHER for s in world.subjects.get(name, ())}
-    told |= {noun(subject) for subject in told}
+    # "Other" has all subjects in the manifest.
+    named = {s for name in others if name != OTHER for s in world.subjects.get(name, ())}
+    named |= {noun(subject) for subject in named}
     subjects = world.subjects.get(label, ())
     against = world.rivals.get(label, ())
     if label == OTHER:
-        subjects = tuple(s for s in subjects if s not in told)
-    against = tuple(s for s in against if s in told) or against
+        subjects = tuple(s for s in subjects if s not in named)
+    against = tuple(s for s in against if s in named) or against
     subjects = subjects or (first_name(label),)
     against = against or tuple(first_name(name) for name in others[:rivals])
     own = [*core, *world.core.get(label, ()), *words_of(first_name(label))]
@@ -172,28 +180,31 @@ def make_topic(
 
 
 def noun(subject: str) -> str:
-    """What a subject is, whatever it is like: "blond woman" to "woman"."""
+    """Return a subject without its attributes: "woman" for "blond woman"."""
     return subject.rsplit(None, 1)[-1] if subject else subject
 
 
 def first_name(label: str) -> str:
-    """ "great grey owl, Strix nebulosa" to "great grey owl"."""
+    """Return the first name in a label: "great grey owl" for "great grey owl, Strix nebulosa"."""
     return label.split(",")[0].strip().lower()
 
 
 def control_prompt(subject: str) -> str:
-    """The prompt of a subject alone."""
+    """Return the prompt of a subject alone."""
     return f"{ARTICLE} {subject}"
 
 
 def wording(slot: Slot) -> str:
-    """How a slot's words enter a prompt: "subject", "with" or "attribute"."""
+    """Return the way a slot's words enter a prompt: "subject", "with" or "attribute"."""
     return {"subject": "subject", "background": "with", "item": "with"}.get(slot, "attribute")
 
 
 def treated_prompt(subject: str, concept: str, slot: Slot) -> str:
-    """The same prompt with the concept. A subject replaces the other, but keeps what that is like
-    ("old man" to "old woman"); an attribute goes before."""
+    """Return a subject's prompt with the concept.
+
+    A concept that is a subject replaces the noun and keeps its attributes ("old man" becomes "old
+    woman"); an attribute goes before the subject.
+    """
     if wording(slot) == "subject":
         return control_prompt(" ".join([*subject.split()[:-1], concept]))
     if wording(slot) == "attribute":
@@ -202,11 +213,10 @@ def treated_prompt(subject: str, concept: str, slot: Slot) -> str:
 
 
 def split_question(text: str, topic: Topic) -> tuple[str, str]:
-    """A question's (control, concept): "a duck at night" to ("a duck", "night").
+    """Split a question into (control, concept): ("a duck", "night") for "a duck at night".
 
-    The control is the part of the text that names a subject: what comes before its first
-    preposition, or up to a subject that is known by name. ("", text) if no part is left to ask
-    about, or none to compare with.
+    The control ends before the first preposition, or else after the first subject that the topic
+    names. Returns ("", text) if no control or no concept is left.
     """
     words = text.split()
     known = {*topic.world.words("subject"), *topic.subjects, *topic.rivals}
@@ -223,7 +233,7 @@ def split_question(text: str, topic: Topic) -> tuple[str, str]:
 
 
 def strip_article(text: str) -> str:
-    """ "a picture of a red duck" to "red duck"."""
+    """Return the text without "a picture of" and its article: "red duck"."""
     words = text.split()
     if [word.lower() for word in words[:3]] == ["a", "picture", "of"]:
         words = words[3:]
@@ -233,18 +243,18 @@ def strip_article(text: str) -> str:
 
 
 def as_prompt(text: str) -> str:
-    """The text as a prompt of the kind that the other prompts are: it names a picture."""
+    """Return the text as a prompt, starting with "a picture"."""
     lowered = text.lower()
     return text if lowered.startswith("a picture") else f"a picture of {text}"
 
 
 def known_words(world: World) -> frozenset[str] | None:
-    """All that a generator of this world can be told; None if nobody knows."""
+    """Return all words of a world; None without a manifest."""
     return frozenset(world.words()) if world.families else None
 
 
 def to_json(topic: Topic) -> dict[str, Any]:
-    """The topic for the record."""
+    """Return the topic as JSON-serialisable values, for the record."""
     return {
         "class_name": topic.class_name,
         "subjects": list(topic.subjects),

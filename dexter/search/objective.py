@@ -1,9 +1,9 @@
-"""What a run minimises: losses of pictures, and of the masked LM towards pseudo-targets.
+"""The loss that a run minimises: losses of pictures, and the masked LM's towards pseudo-targets.
 
     L = class + sum of features + masked LM                                  (paper, Eq. 4)
 
-The first two are losses of pictures, and noisy; the last pulls the masked LM towards words that
-did well, because gradients through the generator alone are too weak to converge (section 3.3).
+The first two terms are noisy losses of pictures. The last pulls the masked LM towards words with
+a low loss, because gradients through the generator alone are too weak to converge (section 3.3).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Objective:
-    """The losses of pictures. B pictures, M masks, K classes, F penultimate units."""
+    """The losses of pictures: B pictures, M masks, K classes, F penultimate units."""
 
     def __init__(self, config: RunConfig, classifier: Classifier, class_index: int) -> None:
-        """Raises InputError where features are wanted that the classifier does not have."""
+        """Choose the features; raise InputError if the classifier does not have them."""
         self.class_index = class_index
         self.features = _features(config, classifier, class_index)
         self._class_loss = config.class_loss
@@ -35,16 +35,19 @@ class Objective:
         self._masks = config.masks
 
     def losses(self, output: ClassifierOutput) -> dict[str, Tensor]:
-        """Each term's loss of each picture by name, not weighted: "class", "feature 12", ...
+        """Return the unweighted loss of each picture (B,) by term: "class", "feature 12", ...
 
-        The class's is -log(p / (1 - p)) of the target class, -log p or 1 - p; a feature's is
-        minus its activation (paper, section 3.3).
+        The class loss is -log(p / (1 - p)) of the target class, -log p or 1 - p; the loss of a
+        feature is minus its activation (paper, section 3.3).
         """
         losses = {"class": self._of_class(output.logits)}
         if self.features and max(self.features) >= output.features.shape[1]:
+            units = output.features.shape[1]
             raise InputError(
-                f"features: the classifier has units 0 to {output.features.shape[1] - 1}, "
-                f"not {max(self.features)}"
+                f"the classifier has no unit {max(self.features)}",
+                field="features",
+                value=self.features,
+                remedy=f"choose units from 0 to {units - 1}",
             )
         for unit in self.features:
             losses[f"feature {unit}"] = -output.features[:, unit]
@@ -62,14 +65,14 @@ class Objective:
         return others.logsumexp(-1) - logits[:, self.class_index]
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of the terms, (B,)."""
+        """Return the weighted sum of the terms, (B,)."""
         return self.slot_losses(losses, slots=1)[:, 0]
 
     def slot_losses(self, losses: dict[str, Tensor], slots: int | None = None) -> Tensor:
-        """What each mask answers for, (B, M): the sum of l_act over its set N_i of units.
+        """Return the loss of each mask, (B, M): the sum of l_act over its set N_i of units.
 
-        As in the paper the first mask has the class and each further mask a feature (the k-th,
-        counted round). A mask with none of its own, or the only one, has the whole.
+        As in the paper, the first mask gets the class and each further mask a feature, in
+        rotation. A mask without a term of its own, or a single mask, gets the total.
         """
         slots = self._masks if slots is None else slots
         shares: list[list[Tensor]] = [[] for _ in range(slots)]
@@ -84,35 +87,47 @@ class Objective:
 
 
 def masked_lm_loss(logits: Tensor, targets: Sequence[int | None]) -> Tensor:
-    """-sum_i log s_{i, y_i} over the masks that have a target (Eq. 4); logits (M, V)."""
+    """Return -sum_i log s_{i, y_i} over the masks with a target (Eq. 4); logits (M, V)."""
     log_s = logits.log_softmax(-1)
     chosen = [-log_s[slot, word] for slot, word in enumerate(targets) if word is not None]
     return torch.stack(chosen).sum() if chosen else logits.new_zeros(())
 
 
 def sentence_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean cross-entropy of all tokens of a sentence, as the reference code has it.
+    """Return the mean cross-entropy of all tokens of a sentence, as in the reference code.
 
-    ``logits`` (L, all tokens), ``labels`` (L,). The words around the masks pull as well, and a
+    ``logits`` (L, all tokens), ``labels`` (L,). The words around the masks count as well, so a
     mask weighs less in a longer template.
     """
     return torch.nn.functional.cross_entropy(logits, labels)
 
 
 def _features(config: RunConfig, classifier: Classifier, class_index: int) -> tuple[int, ...]:
-    """The units to raise: those given, or those of the largest weight to the class (F.3)."""
+    """Return the units to raise: the configured ones, or the largest weights to the class (F.3)."""
     if config.features is not None:
         if any(unit < 0 for unit in config.features):
-            raise InputError(f"features: {min(config.features)} is below 0; units start at 0")
+            raise InputError(
+                f"{min(config.features)} is below 0",
+                field="features",
+                value=config.features,
+                remedy="number units from 0",
+            )
         return tuple(dict.fromkeys(config.features))
     if config.n_features == 0:
         return ()
     weight = classifier.class_weight(class_index)
     if weight is None:
         raise InputError(
-            f"n_features: {classifier.spec} has no last linear layer to choose units by; "
-            "name them with features, or set n_features to 0"
+            f"{classifier.spec} has no last linear layer to choose units by",
+            field="n_features",
+            value=config.n_features,
+            remedy="list them with features, or set n_features to 0",
         )
     if config.n_features > len(weight):
-        raise InputError(f"n_features: {config.n_features}, but there are {len(weight)} units")
+        raise InputError(
+            f"{config.n_features} is more than the {len(weight)} units of {classifier.spec}",
+            field="n_features",
+            value=config.n_features,
+            remedy="choose fewer",
+        )
     return tuple(weight.topk(config.n_features).indices.tolist())

@@ -1,17 +1,17 @@
-"""The loop: learns the soft prompt whose words make pictures that the classifier takes for a class.
+"""The search: a loop that learns a soft prompt whose pictures the classifier assigns to a class.
 
-Each step samples B prompts, makes a picture of each from fresh noise, and moves the soft prompt
+Each step samples B prompts, draws a picture of each from fresh noise, and moves the soft prompt
 by the weighted sum of three gradients:
 
 - straight-through Gumbel-softmax (the paper's): through classifier, generator and text encoder
-  to the sampled words, and from there through their relaxation. One step costs a backward pass
-  through the generator, and the linearisation at the sampled words often points nowhere useful.
-- score function (REINFORCE, Williams 1992): raises the probability of prompts that did better
-  than the running baseline. Unbiased, and needs no gradient of the generator.
+  to the sampled words, and on through their relaxation. One step costs a backward pass through
+  the generator, and the linearisation at the sampled words is often uninformative.
+- score function (REINFORCE, Williams 1992): raises the probability of prompts that beat the
+  running baseline. Unbiased; needs no gradient of the generator.
 - masked LM towards the pseudo-targets (paper, Eq. 4).
 
-Part of the prompts are not drawn from the soft prompt: `TupleHistory.explore` chooses their words.
-They count for the pseudo-targets, through which the soft prompt learns of them, and for the answer.
+`TupleHistory.explore` chooses the words of some prompts in place of the soft prompt. They count for
+the answer and for the pseudo-targets, through which the soft prompt learns from them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from dexter.classifiers import Classifier
     from dexter.generation.generator import Generator
 
-# At the end so many of the best tuples are compared on so many fresh pictures each.
+# The final comparison: tuples, and fresh pictures per tuple.
 FINAL_TUPLES = 6
 FINAL_PICTURES = 16
 
@@ -55,40 +55,39 @@ BASELINE_DECAY = 0.9
 
 @dataclass(frozen=True)
 class Step:
-    """What happened in one step; losses are means over the batch."""
+    """The record of a step; losses are means over the batch."""
 
     step: int
     """From 1."""
     losses: dict[str, float]
-    """By the name of the term: "class", "feature 12", "masked_lm", and "total", their weighted
-    sum."""
+    """By term: "class", "feature 12", "masked_lm", and "total", their weighted sum."""
     target_probability: float
     """The classifier's probability of the target class, mean over the batch."""
     predicted_class: int
-    """Index of the class that ``image`` is taken for."""
+    """The index of the class predicted for ``image``."""
     hits: int
-    """Pictures of this step that are taken for the target class, 0 to B."""
+    """The number of pictures of this step classified as the target class, 0 to B."""
     words: tuple[str, ...]
     """The words sampled for ``image``, the first prompt of the batch."""
     pseudo_targets: tuple[str | None, ...]
-    """For each mask the word that the masked LM is taught, if any."""
+    """The word that the masked LM is trained on, per mask, if any."""
     best_words: tuple[str, ...]
     """The tuple with the lowest shrunk running mean loss so far."""
     best_loss: float
     """The mean loss of ``best_words``, not shrunk."""
     entropy: float
-    """Of the words' distribution, nats, mean of the masks."""
+    """The entropy of the distribution of words, in nats, averaged over the masks."""
     temperature: float
     image: NDArray[np.uint8]
     """(H, W, 3): the first picture of the batch."""
     seed: int
-    """Of ``image``'s noise; the run's own seed where the noise is a stream."""
+    """The seed of the noise of ``image``; the run's own seed where the noise is a stream."""
     seconds: float
 
 
 @dataclass(frozen=True)
 class PromptRecord:
-    """A prompt and how it did on ``n`` fresh pictures of search noise."""
+    """A prompt and its mean loss on ``n`` fresh pictures of search noise."""
 
     words: tuple[str, ...]
     text: str
@@ -98,24 +97,24 @@ class PromptRecord:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found."""
+    """The result of a run."""
 
     words: tuple[str, ...]
     prompt: str
-    """The text that the generator is given."""
+    """The text for the generator."""
     mean_loss: float
-    """Over fresh pictures that the search did not see."""
+    """The mean over fresh pictures that the search did not see."""
     times_sampled: int
-    """How often the search itself sampled these words; 0 if they are only the likeliest."""
+    """The number of times that the search sampled these words; 0 if they are only the likeliest."""
     steps: int
     stop_reason: str
     """"stable", "hits", "consecutive" or "steps" (the limit)."""
     prompts: list[PromptRecord]
-    """The tuples compared at the end, best first; the first is the answer."""
+    """The tuples of the final comparison, best first; the first is the answer."""
     gains: list[WordGain]
-    """Of all words of ``prompts``, the surest first: which of them carry the prompts."""
+    """The gains of all words of ``prompts``, most certain first; drivers have a positive `low`."""
     peak_memory_bytes: int
-    """Of the device on CUDA, of the process on a CPU."""
+    """The peak of the device on CUDA, of the process on a CPU."""
 
 
 def optimize(
@@ -126,10 +125,10 @@ def optimize(
     masked_lm: MaskedLM,
     state: dict[str, Any] | None = None,
 ) -> Optimization:
-    """Start a run, or go on from the ``state`` that an earlier one's `state_dict` gave.
+    """Start a run, or continue from the ``state`` that `state_dict` of an earlier one returned.
 
-    The models must be those that ``config`` names. Iterate over what is returned for its Steps,
-    then read its ``result``. Raises InputError for what cannot be run.
+    The models must be those that ``config`` names. Iterate over the Optimization for its Steps,
+    then read its ``result``. Raises InputError for settings that the models cannot run.
     """
     optimization = Optimization(config, classifier, generator, masked_lm)
     if state is not None:
@@ -150,7 +149,7 @@ class Optimization(Iterator[Step]):
         self.config = config
         self.class_index = class_index(classifier.labels, config.class_name)
         self.stop_reason: str | None = None
-        """Why the run ended; None while it goes on."""
+        """The reason for the end of the run; None until then."""
         self._classifier = classifier
         self._generator = generator
         self._rng = torch.Generator().manual_seed(config.seed)
@@ -193,7 +192,7 @@ class Optimization(Iterator[Step]):
 
     @property
     def result(self) -> Result:
-        """What the run found; after its last step."""
+        """Return the result of the run; raise RuntimeError before its last step."""
         if self.stop_reason is None:
             raise RuntimeError("the run has not ended: iterate over its steps first")
         if self._result is None:
@@ -202,19 +201,19 @@ class Optimization(Iterator[Step]):
 
     @property
     def picture_batch(self) -> int:
-        """How many pictures fit into memory at a time without autograd, for score and frames."""
+        """Return the batch of pictures that fits into memory without autograd."""
         return self._plan.picture_batch
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next steps depend on, as plain types and tensors.
+        """Return everything that the next steps depend on, as plain types and tensors.
 
-        Restored on the same machine with one thread, the next steps are the same bit for bit.
+        Restored on the same machine with one thread, the next steps are identical bit for bit.
         """
         return {
             "settings": _settings(self.config),
             "plan": asdict(self._plan),
             "soft_prompt": self._prompt.soft_prompt.detach().cpu().clone(),
-            # Its tensors change in place with the next step.
+            # The next step changes its tensors in place.
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
             "rng": self._rng.get_state(),
             "baseline": self._baseline.state_dict(),
@@ -230,18 +229,20 @@ class Optimization(Iterator[Step]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``. Raises InputError if it is of another configuration."""
+        """Continue from ``state``; raise InputError if it is of another configuration."""
         ours = _settings(self.config)
         for name, theirs in state["settings"].items():
             if theirs != ours[name]:
                 raise InputError(
-                    f"{name}: the checkpoint has {theirs!r}, this run {ours[name]!r}; "
-                    "resume with the same settings"
+                    f"the checkpoint has {theirs!r}, this run {ours[name]!r}",
+                    field=name,
+                    value=ours[name],
+                    remedy="resume with the same settings",
                 )
-        # How pictures are split shows in the last bits, and may depend on memory that was free.
+        # The split of the pictures affects the last bits, and may depend on the free memory.
         plan = state["plan"]
         level = plan["gradient_checkpointing"]
-        if isinstance(level, bool):  # saved when it was all or none
+        if isinstance(level, bool):  # from a version where it was all or none
             level = "all" if level else "none"
         self._plan = Estimate(**{**plan, "gradient_checkpointing": level})
         with torch.no_grad():
@@ -325,11 +326,11 @@ class Optimization(Iterator[Step]):
     def _evaluate(
         self, words: Tensor, seeds: Sequence[int | Noise]
     ) -> tuple[_Pictures, Tensor | None]:
-        """Pictures of the prompts with words (B, M), and the gradient of the first n_grad
-        pictures' losses by the token embeddings, (n_grad, L, D).
+        """Return pictures of the prompts with words (B, M), and a gradient (n_grad, L, D).
 
-        The gradient stops at the embeddings, so that a few pictures at a time can be
-        backpropagated; `_straight_through` takes it on to the soft prompt.
+        The gradient is that of the losses of the first n_grad pictures by the token embeddings.
+        It stops there, so that pictures can be backpropagated in small batches;
+        `_straight_through` continues it to the soft prompt.
         """
         count, with_grad = self.config.batch, self.config.grad_prompts
         embeddings, lengths = self._prompt.embeddings(words)
@@ -362,13 +363,13 @@ class Optimization(Iterator[Step]):
         if not bool(self._objective.total(losses).isfinite().all()):
             raise ArithmeticError(
                 f"step {self._step}: the loss of a picture is not finite; "
-                f"{self.config.dtype} may be too narrow for these models, try float32"
+                f"{self.config.dtype} may be too narrow for these models: try float32"
             )
         p = output.logits.softmax(-1)
         return _Pictures(losses, p[:, self.class_index], p.argmax(-1), to_uint8(images[:1])[0])
 
     def _straight_through(self, sample: Sample, gradient: Tensor) -> Tensor:
-        """A scalar with the straight-through gradient of the mean loss of n_grad pictures."""
+        """Return a scalar with the straight-through gradient of the mean loss of the pictures."""
         count = len(gradient)
         relaxed, _ = self._prompt.embeddings(sample.indices[:count], sample.relaxed[:count])
         return (relaxed * gradient[:, : relaxed.shape[1]]).sum() / count
@@ -376,8 +377,8 @@ class Optimization(Iterator[Step]):
     def _update_targets(
         self, indices: Tensor, pictures: _Pictures, totals: Tensor
     ) -> list[int | None]:
-        """Take in a step's losses; what the masked LM is to be taught now."""
-        # The reference teaches what its rule said before this step.
+        """Record a step's losses; return the word that the masked LM trains on now, per mask."""
+        # The reference code trains on the targets from before this step.
         reference = list(self._slot_targets.targets)
         slot_losses = self._objective.slot_losses(pictures.losses)
         for words, loss, by_slot in zip(
@@ -396,9 +397,9 @@ class Optimization(Iterator[Step]):
                 return [None] * self._prompt.masks
 
     def _end_step(self, hit: Tensor, entropy: float) -> Words:
-        """Keep count, and decide whether the run ends; the best words so far.
+        """Update the counts, decide if the run ends, and return the best words so far.
 
-        ``hit`` (B,): whether each picture was taken for the target class.
+        ``hit`` (B,) is True for pictures classified as the target class.
         """
         config = self.config
         best = self._history.best()[0]
@@ -422,8 +423,7 @@ class Optimization(Iterator[Step]):
 
     @torch.no_grad()
     def _final_comparison(self, stop_reason: str) -> Result:
-        """Compare the best tuples, the best words joined, and the likeliest, on the same fresh
-        pictures."""
+        """Compare the best tuples, the joined best words and the likeliest on fresh pictures."""
         likeliest = tuple(self._prompt.logits().argmax(-1).tolist())
         best = self._history.best(FINAL_TUPLES - 2)
         tuples = list(dict.fromkeys([*best, self._history.joined(), likeliest]))
@@ -466,7 +466,7 @@ class Optimization(Iterator[Step]):
         )
 
     def _search_noise(self) -> Sequence[int | Noise]:
-        """The noise of a step's pictures: a seed each, or as the reference draws it."""
+        """Return the noise of a step's pictures: one seed each, or as in the reference code."""
         if self.config.noise == "fresh":
             return self._fresh_seeds(self.config.batch)
         return [Noise(torch.Generator().manual_seed(0), self._rng)] * self.config.batch
@@ -477,7 +477,7 @@ class Optimization(Iterator[Step]):
         return seeds
 
     def _temperature(self) -> float:
-        """From temperature to temperature_end by an equal factor a step."""
+        """Return the temperature: geometric from temperature to temperature_end."""
         start, end = self.config.temperature, self.config.temperature_end
         return float(start * (end / start) ** ((self._step - 1) / max(self.config.steps - 1, 1)))
 
@@ -490,7 +490,7 @@ class Baseline:
         self._variance = 0.0
 
     def advantage(self, losses: Tensor) -> Tensor:
-        """(loss - mean) / spread of each loss (B,), clipped; then the losses are taken in.
+        """Return (loss - mean) / spread of each loss (B,), clipped, and update the baseline.
 
         The first batch is its own baseline.
         """
@@ -506,17 +506,17 @@ class Baseline:
         return advantage
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, in plain types."""
+        """Return the state in plain types."""
         return {"mean": self._mean, "variance": self._variance}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a state from `state_dict`."""
         self._mean, self._variance = state["mean"], state["variance"]
 
 
 @dataclass(frozen=True)
 class _Pictures:
-    """How the classifier took B pictures."""
+    """The classifier's answers for B pictures."""
 
     losses: dict[str, Tensor]
     probability: Tensor
@@ -546,7 +546,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
 
 
 def _plan(config: RunConfig, generator: Generator, masked_lm: MaskedLM) -> Estimate:
-    """How to split the pictures: for the models as loaded, into the memory there is."""
+    """Split the pictures into batches: for the loaded models and the available memory."""
     budget = BUDGET_BYTES
     device = generator.device
     if device.type == "cuda":

@@ -1,9 +1,9 @@
-"""Soft prompt to words: the masked LM proposes a word for each mask of a template.
+"""The path from soft prompt to words: the masked LM proposes a word for each mask of a template.
 
-A frozen masked LM reads "soft prompt + template"; its logits at the masks, over the candidate
-words alone, are the distribution that words are sampled from. The soft prompt is all that is
-learned (paper, sections 3.1 and 3.3). The sampled words, or a relaxation of them that passes
-gradients, become the generator's token embeddings.
+A frozen masked LM reads "soft prompt + template". Its logits at the masks, restricted to the
+candidate words, are the distribution from which words are sampled. Only the soft prompt is learned
+(paper, sections 3.1 and 3.3). The sampled words, or a relaxation that passes gradients, become the
+generator's token embeddings.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class MaskedLM:
 def load_masked_lm(
     spec: str = "lab", *, device: str = "cpu", root: Path | str | None = None
 ) -> MaskedLM:
-    """Load and freeze a masked LM, always in float32: beside the generator it is small.
+    """Load and freeze a masked LM, always in float32: it is small compared to the generator.
 
-    ``spec``: "lab", a Hugging Face folder or a hub id (BERT, RoBERTa, DistilBERT, ...).
-    Raises InputError where there is none, or its weights have no masked-LM head.
+    ``spec`` is "lab", a Hugging Face folder or a hub id (BERT, RoBERTa, DistilBERT, ...). Raises
+    InputError if there is no such model, or if its weights have no masked-LM head.
     """
     import transformers
     from safetensors import SafetensorError
@@ -54,38 +54,47 @@ def load_masked_lm(
                 source, dtype=torch.float32, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise InputError(f"masked_lm: {spec!r} cannot be loaded: {one_line(error)}") from error
+        raise InputError(
+            f"{spec!r} cannot be loaded: {one_line(error)}", field="masked_lm", value=spec
+        ) from error
     if loaded["missing_keys"]:
         raise InputError(
-            f"masked_lm: {spec!r} has no weights for {sorted(loaded['missing_keys'])[0]}: it is "
-            "not a masked language model; give one, such as bert-base-uncased"
+            f"{spec!r} is not a masked language model: it has no weights for "
+            f"{sorted(loaded['missing_keys'])[0]}",
+            field="masked_lm",
+            value=spec,
+            remedy="choose one, such as bert-base-uncased",
         )
     if tokenizer.mask_token_id is None:
-        raise InputError(f"masked_lm: the tokenizer of {spec!r} has no mask token; give another")
+        raise InputError(
+            f"the tokenizer of {spec!r} has no mask token",
+            field="masked_lm",
+            value=spec,
+            remedy="choose another model",
+        )
     return MaskedLM(spec, model.requires_grad_(False).eval().to(device), tokenizer)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """B prompts drawn from the distribution of words. M masks, V candidate words."""
+    """A draw of B prompts from the distribution of words: M masks, V candidate words."""
 
     indices: Tensor
     """(B, M) int64: the words, as indices into the vocabulary."""
     relaxed: Tensor
-    """(B, M, V): each draw's Gumbel-softmax, which passes gradients to the logits."""
+    """(B, M, V): the Gumbel-softmax of each draw; it passes gradients to the logits."""
 
 
 class PromptModel:
     """A template, its candidate words, and the soft prompt that chooses among them.
 
-    M masks, V candidate words, P soft-prompt vectors, D the generator's embedding dimension.
+    Shapes: M masks, V candidate words, P soft-prompt vectors, D embedding dimension (generator).
 
-    The soft prompt stands behind the masked LM's start token ([CLS]), before the template's
-    first word. The paper says "prepended"; its code puts it before [CLS], and there passes the
-    template through the embedding block twice, so that words get two positions and two norms
-    (``embedded_twice``). Behind, the start token keeps the place that it was pretrained at, and
-    the soft prompt takes the place of leading words, which is where the lab's masked LM learned
-    to look for keywords.
+    The soft prompt stands between the masked LM's start token ([CLS]) and the template's first
+    word. The paper says "prepended". Its code puts the soft prompt before [CLS] and passes the
+    template through the embedding block twice, so words get two positions and two norms
+    (``embedded_twice``). Here the start token keeps its pretrained position, and the soft prompt
+    stands where the lab's masked LM learned to find keywords: in front of the sentence.
     """
 
     def __init__(
@@ -100,10 +109,10 @@ class PromptModel:
         embedded_twice: bool = False,
         rng: torch.Generator | None = None,
     ) -> None:
-        """``template`` has its [MASK]s written out; ``suffix`` is for the generator alone.
+        """Embed the template and draw the first soft prompt with ``rng`` (CPU).
 
-        ``rng`` (CPU) draws the first soft prompt. Raises InputError for a template that one of
-        the two models cannot read.
+        ``template`` contains each [MASK]; only the generator reads ``suffix``. Raises InputError
+        for a template that one of the two models cannot read.
         """
         self.vocabulary = vocabulary
         self.masks = template.count(MASK)
@@ -125,7 +134,7 @@ class PromptModel:
         self.soft_prompt = nn.Parameter(
             torch.randn(soft_tokens, fixed.shape[1], generator=rng).to(fixed)
         )
-        """(P, hidden size of the masked LM), float32: the only thing that is learned."""
+        """(P, hidden size of the masked LM), float32: the only learned parameter."""
 
         self._pieces = template_pieces(template, suffix)
         self._piece_ids = [_generator_ids(generator, piece) for piece in self._pieces]
@@ -140,14 +149,17 @@ class PromptModel:
         class_label: str = "",
         rng: torch.Generator | None = None,
     ) -> PromptModel:
-        """Vocabulary and prompt as ``config`` says; ``class_label`` for exclude_class_name."""
+        """Build vocabulary and prompt from ``config``; exclude_class_name reads ``class_label``."""
         pieces = template_pieces(config.template_text, config.suffix)
         fixed = sum(len(_generator_ids(generator, piece)) for piece in pieces)
         room = (generator.max_length - 2 - fixed) // config.masks
         if room < 1:
             raise InputError(
-                f"template: {fixed} tokens and {config.masks} masks are more than the "
-                f"{generator.max_length - 2} that {generator.spec} takes; shorten it"
+                f"{fixed} tokens and {config.masks} masks exceed the limit of {generator.spec}, "
+                f"{generator.max_length - 2} tokens",
+                field="template",
+                value=config.template,
+                remedy="shorten it",
             )
         exclude = list(config.exclude_words)
         if config.exclude_class_name:
@@ -174,8 +186,10 @@ class PromptModel:
         )
 
     def token_logits(self) -> Tensor:
-        """Logits (L, all tokens) at each of the template's L tokens for the masked LM;
-        differentiable in the soft prompt."""
+        """Return the masked LM's logits (L, all tokens) at each of the template's L tokens.
+
+        They are differentiable in the soft prompt.
+        """
         inputs = torch.cat([self._before, self.soft_prompt, self._after])[None]
         mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=self._device)
         logits: Tensor = self._model(inputs_embeds=inputs, attention_mask=mask).logits[0]
@@ -183,15 +197,15 @@ class PromptModel:
         return torch.cat([logits[: self._soft_at], logits[behind:]])
 
     def logits(self, token_logits: Tensor | None = None) -> Tensor:
-        """Logits (M, V) of the candidate words at each mask; differentiable in the soft prompt.
+        """Return logits (M, V) of the candidate words per mask, differentiable in the soft prompt.
 
-        ``token_logits`` saves computing them again.
+        Pass ``token_logits`` to avoid computing them twice.
         """
         token_logits = self.token_logits() if token_logits is None else token_logits
         return token_logits[self._mask_at][:, self._candidates]
 
     def labels(self, words: Sequence[int]) -> Tensor:
-        """The masked LM's tokens (L,) of the template with ``words``, indices, in the masks."""
+        """Return the masked LM's tokens (L,) of the template filled with ``words`` (indices)."""
         labels = self._ids.clone()
         labels[self._mask_at] = self._candidates[torch.tensor(words, device=self._device)]
         return labels
@@ -205,9 +219,9 @@ class PromptModel:
     ) -> Sample:
         """Draw ``count`` prompts by the Gumbel-max trick, with their relaxation.
 
-        The words are drawn from softmax(logits) whatever the temperature, which shapes only the
+        The words come from softmax(logits) at any temperature; the temperature shapes only the
         relaxation softmax((logits + Gumbel noise) / temperature) (Jang et al. 2017). ``rng`` is
-        a CPU generator; ``logits`` saves computing them again.
+        a CPU generator. Pass ``logits`` to avoid computing them twice.
         """
         logits = self.logits() if logits is None else logits
         uniform = torch.empty(count, *logits.shape).exponential_(generator=rng)
@@ -218,14 +232,14 @@ class PromptModel:
     def embeddings(
         self, indices: Tensor, relaxed: Tensor | None = None, *, hard: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """Token embeddings (B, L, D) and lengths (B,) of prompts, for Generator.encode.
+        """Return token embeddings (B, L, D) and lengths (B,) of prompts, for Generator.encode.
 
         ``indices`` (B, M) are the words. With ``relaxed`` (B, M, V) the values are still those
-        of the words, but the gradient is that of the mixture of all words that ``relaxed``
-        weighs: straight-through. ``hard=False`` gives the mixture itself instead.
+        of the words, but the gradient is that of the mixture of all words weighted by ``relaxed``
+        (straight-through). ``hard=False`` returns the mixture itself.
 
-        At the k-th token of a word the mixture is of the k-th tokens of all words; of a shorter
-        word, its last.
+        At the k-th token of a word the mixture is of the k-th tokens of all words; a shorter word
+        contributes its last token.
         """
         rows, places = self._tokens(indices)
         lengths = torch.tensor([len(row) for row in rows])
@@ -243,25 +257,25 @@ class PromptModel:
         return embedded, lengths
 
     def words(self, indices: Tensor | Sequence[int]) -> tuple[str, ...]:
-        """The words of one prompt, (M,) indices."""
+        """Return the words of a prompt, (M,) indices."""
         return tuple(self.vocabulary.words[int(i)] for i in indices)
 
     def text(self, indices: Tensor | Sequence[int]) -> str:
-        """One prompt, (M,) indices, as the text that the generator is given."""
+        """Return a prompt, (M,) indices, as the text for the generator."""
         words = self.words(indices)
         return self._pieces[0] + "".join(
             word + piece for word, piece in zip(words, self._pieces[1:], strict=True)
         )
 
     def _embedding(self, ids: Tensor) -> Tensor:
-        """Token embeddings (..., D) of ids (...); zero for those that the generator has not."""
+        """Return token embeddings (..., D) of ids (...); zero for an id of -1."""
         embedded = self._generator.token_embedding(ids.clamp_min(0))
         return embedded * (ids >= 0).to(embedded)[..., None]
 
     def _tokens(self, indices: Tensor) -> tuple[list[list[int]], list[list[tuple[int, int, int]]]]:
-        """The generator's tokens of each prompt, and where the words' tokens stand.
+        """Return the generator's tokens of each prompt, and the places of the words' tokens.
 
-        The second list holds, for the k-th tokens of words, (row, mask, position in the row).
+        The second list holds (row, mask, position in the row) of the k-th tokens of all words.
         """
         rows: list[list[int]] = []
         places: list[list[tuple[int, int, int]]] = []
@@ -279,9 +293,9 @@ class PromptModel:
 
 
 def template_pieces(template: str, suffix: str = "") -> list[str]:
-    """The generator's text around the masks: one piece more than there are masks.
+    """Return the generator's text around M masks, in M + 1 pieces.
 
-    The final period is for the masked LM, which reads sentences; the generator's text has none.
+    It drops the final period: only the masked LM reads sentences.
     """
     pieces = template.rstrip().removesuffix(".").split(MASK)
     if suffix and suffix[0].isalnum():
@@ -291,9 +305,10 @@ def template_pieces(template: str, suffix: str = "") -> list[str]:
 
 
 def _embed(masked_lm: MaskedLM, ids: Tensor, *, twice: bool) -> Tensor:
-    """Embeddings (L, hidden size) of tokens (L,), to be put beside the soft prompt.
+    """Return embeddings (L, hidden size) of tokens (L,), to be joined with the soft prompt.
 
-    The model adds positions and norm to them; ``twice``: after its embedding block did so once.
+    The model adds positions and norm; with ``twice`` its embedding block adds them once before.
+    Raises InputError if ``twice`` is set and the model has no embedding block.
     """
     if not twice:
         words: Tensor = masked_lm.model.get_input_embeddings()(ids)
@@ -301,14 +316,17 @@ def _embed(masked_lm: MaskedLM, ids: Tensor, *, twice: bool) -> Tensor:
     block = getattr(masked_lm.model.base_model, "embeddings", None)
     if block is None:
         raise InputError(
-            f"masked_lm_input: {masked_lm.spec} has no embedding block to pass twice; use once"
+            f"{masked_lm.spec} has no embedding block to pass twice",
+            field="masked_lm_input",
+            value="twice",
+            remedy="choose once",
         )
     embedded: Tensor = block(input_ids=ids[None])[0]
     return embedded
 
 
 def _masked_lm_ids(masked_lm: MaskedLM, template: str, soft_tokens: int) -> Tensor:
-    """The masked LM's tokens of the template, (L,), special ones included."""
+    """Return the masked LM's tokens (L,) of the template, special tokens included."""
     tokenizer = masked_lm.tokenizer
     text = template.replace(MASK, tokenizer.mask_token)
     ids = torch.tensor(tokenizer(text)["input_ids"])
@@ -317,15 +335,20 @@ def _masked_lm_ids(masked_lm: MaskedLM, template: str, soft_tokens: int) -> Tens
         fixed = template.replace(MASK, " ").split()
         lost = [w for w in fixed if unknown in tokenizer(w, add_special_tokens=False)["input_ids"]]
         raise InputError(
-            f"template: {masked_lm.spec} does not know {', '.join(map(repr, lost))}; "
-            "choose other words"
+            f"{masked_lm.spec} has no token for {', '.join(map(repr, lost))}",
+            field="template",
+            value=template,
+            remedy="choose other words",
         )
     longest = getattr(masked_lm.model.config, "max_position_embeddings", None)
-    # RoBERTa's positions start behind its padding index.
+    # RoBERTa's positions start after its padding index.
     if longest is not None and len(ids) + soft_tokens + 2 > longest:
         raise InputError(
-            f"soft_tokens: {soft_tokens} and a template of {len(ids)} tokens are more than "
-            f"{masked_lm.spec} takes, {longest - 2}; give fewer"
+            f"{soft_tokens} and a template of {len(ids)} tokens exceed the limit of "
+            f"{masked_lm.spec}, {longest - 2} tokens",
+            field="soft_tokens",
+            value=soft_tokens,
+            remedy="choose fewer, or shorten the template",
         )
     return ids
 

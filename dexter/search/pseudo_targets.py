@@ -1,23 +1,21 @@
-"""Pseudo-targets: the words that the soft prompt is pulled towards."""
+"""The pseudo-targets: words that the soft prompt is pulled towards."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
 from dexter.search.tuple_history import Words
 
 
 class SlotTargets:
-    """The paper's pseudo-targets, a word for each mask (section 3.3, Eq. 5).
+    """The paper's pseudo-targets, one word per mask (section 3.3, Eq. 5).
 
-    A mask's target y_i is replaced by the word just tried when the mean of that word's own
-    history of losses in this mask is below L_i, the loss that y_i was accepted with. The mean
-    guards against one lucky picture of a word that was often tried.
+    The word just tried replaces a mask's target y_i when the mean of that word's losses in this
+    mask is below L_i, the loss with which y_i was accepted. The mean guards against one lucky
+    picture of a word that was tried often.
     """
 
     def __init__(self, masks: int) -> None:
@@ -26,7 +24,7 @@ class SlotTargets:
         self._histories: list[dict[int, tuple[float, int]]] = [{} for _ in range(masks)]
 
     def update(self, words: Words, slot_losses: Sequence[float]) -> None:
-        """Take in one picture: its words and the loss that each mask answers for."""
+        """Record one picture: its words and the loss of each mask."""
         for slot, (word, loss) in enumerate(zip(words, slot_losses, strict=True)):
             total, count = self._histories[slot].get(word, (0.0, 0))
             self._histories[slot][word] = (total + loss, count + 1)
@@ -36,7 +34,7 @@ class SlotTargets:
                 self._losses[slot] = mean
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, in plain types."""
+        """Return the state in plain types."""
         return {
             "targets": list(self.targets),
             "losses": list(self._losses),
@@ -44,26 +42,26 @@ class SlotTargets:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a state from `state_dict`."""
         self.targets = list(state["targets"])
         self._losses = list(state["losses"])
         self._histories = [dict(history) for history in state["histories"]]
 
 
 class ReferenceTargets:
-    """The reference code's pseudo-targets, one word for each mask from the first step on.
+    """The reference code's pseudo-targets, one word per mask from the first step on.
 
-    They start as words drawn at random, the same for every run. A mask's word is replaced by the
-    one just tried when the class loss and the mask's own are both below the means of their
-    histories, which begin with the first step's loss; the mask's history then begins anew. A
-    word tried again adds its loss to the history, be it better or worse.
+    The initial words are random and the same for every run. The word just tried replaces a mask's
+    word when the class loss and the mask's own loss are both below the means of their histories,
+    which start with the loss of the first step; the mask's history then restarts. A target that
+    is tried again adds its loss to the history, better or worse.
 
-    Tokens that are no words cannot become targets. The reference lets special tokens pass, and
-    then ends in an error.
+    Tokens that are not words cannot become targets. The reference code accepts special tokens and
+    then fails.
     """
 
     def __init__(self, words: Sequence[str], masks: int, special: Collection[str] = ()) -> None:
-        """``words`` of the vocabulary; ``special`` ones among them stand for no text."""
+        """Draw the initial targets from ``words``; ``special`` words stand for no text."""
         self._allowed = [word not in special and not set(word) & set("#[./\\") for word in words]
         rng = random.Random(0)
         while True:
@@ -73,7 +71,7 @@ class ReferenceTargets:
         self._histories: list[list[float]] = [[] for _ in range(masks)]
 
     def update(self, words: Words, slot_losses: Sequence[float]) -> None:
-        """Take in one picture: its words and the loss that each mask answers for."""
+        """Record one picture: its words and the loss of each mask."""
         if not self._histories[0]:
             self._histories = [[loss] for loss in slot_losses]
         below = [
@@ -88,13 +86,13 @@ class ReferenceTargets:
                 self.targets[slot] = word
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, in plain types."""
+        """Return the state in plain types."""
         return {
             "targets": list(self.targets),
             "histories": [list(history) for history in self._histories],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a state from `state_dict`."""
         self.targets = list(state["targets"])
         self._histories = [list(history) for history in state["histories"]]

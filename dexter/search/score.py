@@ -1,4 +1,4 @@
-"""How often pictures of a prompt are taken for a class, and pictures to show of it.
+"""The activation score of a prompt, and pictures that show it.
 
 Both use noise that no search has seen, the same for all runs and classifiers.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dexter.generation.generator import to_uint8
 from dexter.seeds import picture_seeds
-from dexter.stats import wilson_interval as wilson_interval
+from dexter.stats import wilson_interval
 
 if TYPE_CHECKING:
     from dexter.classifiers import Classifier
@@ -35,7 +35,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of a prompt and how the classifier takes it."""
+    """A picture of a prompt and the classifier's answer."""
 
     seed: int
     image: NDArray[np.uint8]
@@ -43,7 +43,7 @@ class Frame:
     predicted_class: int
     target_probability: float
     hit: bool
-    """Whether the predicted class is the target."""
+    """True if the predicted class is the target."""
 
 
 @overload
@@ -75,10 +75,11 @@ def activation_score(
     n: int = 100,
     batch: int = 8,
 ) -> Score | list[Score]:
-    """The fraction of ``n`` fresh pictures of ``prompt`` that are classified as the target.
+    """Return the fraction of ``n`` fresh pictures of ``prompt`` that are classified as the target.
 
-    Paper, section 5, with n = 100. Several classifiers are scored on the same pictures, each
-    made once; ``class_index`` is then one for all, or one for each.
+    Paper, section 5, with n = 100. Several classifiers are scored on the same pictures, each drawn
+    once; ``class_index`` is then one index for all, or one per classifier. Raises ValueError if the
+    numbers of classifiers and indices differ, or if n is below 1.
     """
     if not isinstance(classifiers, Sequence):
         return activation_score(generator, [classifiers], class_index, prompt, n=n, batch=batch)[0]
@@ -88,7 +89,7 @@ def activation_score(
     if len(targets) != len(classifiers):
         raise ValueError(f"{len(classifiers)} classifiers but {len(targets)} class indices")
     if n < 1:
-        raise ValueError(f"n is {n}, but at least 1 picture is needed")
+        raise ValueError(f"n must be at least 1, got {n}")
     hits = [0] * len(classifiers)
     for images, _ in draw_pictures(generator, prompt, picture_seeds("score", 0, n), batch):
         for k, (classifier, target) in enumerate(zip(classifiers, targets, strict=True)):
@@ -106,10 +107,10 @@ def draw_frames(
     tries: int = 200,
     batch: int = 8,
 ) -> Iterator[Frame]:
-    """Fresh pictures of ``prompt`` until ``wanted`` of them hit or ``tries`` were made.
+    """Yield fresh pictures of ``prompt`` until ``wanted`` of them hit or ``tries`` were drawn.
 
-    Yields every picture, hits and misses, but those that the generator's safety checker flags;
-    the last is the hit that was still wanted, or the last try.
+    Yields hits and misses, except pictures that the generator's safety checker flags. The last
+    picture is the last wanted hit, or the last try.
     """
     hits = 0
     for images, seeds in draw_pictures(generator, prompt, picture_seeds("frames", 0, tries), batch):
@@ -130,10 +131,10 @@ def draw_frames(
 def draw_pictures(
     generator: Generator, prompt: str, seeds: list[int], batch: int
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:
-    """Pictures (B, 3, H, W) of a prompt, ``batch`` at a time, with their seeds; no gradient."""
+    """Yield a prompt's pictures (B, 3, H, W) in batches, with their seeds; no gradient."""
     for at in range(0, len(seeds), batch):
         chunk = seeds[at : at + batch]
-        # Not around the yield: the caller's own code would run without gradients too.
+        # Not around the yield: the caller's code would run without gradients too.
         with torch.no_grad():
             conditioning = generator.encode_text([prompt]).expand(len(chunk), -1, -1)
             images = generator.sample(conditioning, chunk)

@@ -1,31 +1,28 @@
-"""The history of word tuples and the losses that they reached."""
+"""The history of word tuples and their losses."""
 
 from __future__ import annotations
 
 import heapq
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    pass
-
-
 Words = tuple[int, ...]
-"""The words of a prompt, one index into the vocabulary for each mask."""
+"""The words of a prompt: one index into the vocabulary per mask."""
 
 
 class TupleHistory:
-    """Running mean loss of every tuple of words tried; the best one is what a run answers.
+    """The running mean loss of every tried tuple of words; the best tuple is a run's answer.
 
-    Most tuples are tried once, and one lucky picture says little. So a tuple's mean is shrunk, by
-    TUPLE_PRIOR pictures, towards what its words did wherever else they stood: the mean of all
-    pictures plus, for each mask, the word's own deviation from it, which is shrunk towards 0 by
-    WORD_PRIOR pictures; a picture with the word in another mask counts ELSEWHERE. A word that does
-    well with many others is found long before any one tuple of it has been tried twice.
+    Most tuples are tried once, and one lucky picture is weak evidence. A tuple's mean is therefore
+    shrunk, by TUPLE_PRIOR pictures, towards the results of its words in other tuples: the mean of
+    all pictures plus, for each mask, the word's own deviation from it. That deviation is shrunk
+    towards 0 by WORD_PRIOR pictures; a picture with the word in another mask has the weight
+    ELSEWHERE. A word that does well with many others is found long before any of its tuples has
+    been tried twice.
     """
 
     TUPLE_PRIOR = 1.0
@@ -40,7 +37,7 @@ class TupleHistory:
         self._count = 0
 
     def update(self, words: Words, loss: float) -> None:
-        """Take in one picture."""
+        """Record one picture."""
         total, n = self._sums.get(words, (0.0, 0))
         self._sums[words] = (total + loss, n + 1)
         self._by_word = self._by_word or [{} for _ in words]
@@ -52,7 +49,7 @@ class TupleHistory:
         self._count += 1
 
     def best(self, count: int = 1) -> list[Words]:
-        """The ``count`` tuples with the lowest shrunk mean, best first; ties: the older one."""
+        """Return ``count`` tuples with the lowest shrunk mean, best first (ties: older first)."""
         effects = self._effects()
         mean = self._total / max(self._count, 1)
 
@@ -64,23 +61,22 @@ class TupleHistory:
         return heapq.nsmallest(count, self._sums, key=shrunk)
 
     def joined(self) -> Words:
-        """The best word for each mask, the strongest first; nobody may have tried them together."""
+        """Return the best word per mask, assigned by strength; possibly never tried together."""
         chosen: dict[int, int] = {}
         effects = [(e, k, w) for k, own in enumerate(self._effects()) for w, e in own.items()]
-        for again in (False, True):  # a word twice only where there are not enough
+        for again in (False, True):  # repeat a word only if there are too few
             for _, mask, word in sorted(effects):
                 if mask not in chosen and (again or word not in chosen.values()):
                     chosen[mask] = word
         return tuple(chosen[mask] for mask in sorted(chosen))
 
     def explore(self, count: int, log_p: Tensor, rng: torch.Generator) -> Tensor:
-        """Words worth a picture, (count, M): for each mask, evenly, what is known least or what may
-        be best.
+        """Choose words to explore, (count, M): per mask, with equal odds, by novelty or by promise.
 
-        Known least: of the words tried the fewest times, one drawn from the policy ``log_p``
-        (M, V). May be best: Thompson sampling (Thompson 1933) of the words' deviations. The policy
-        alone meets what it already thinks of: of a hundred words, where the start is peaked, it
-        may never try the one that matters.
+        Novelty: one of the least tried words, drawn from the policy ``log_p`` (M, V). Promise:
+        Thompson sampling (Thompson 1933) of the words' deviations. The policy alone keeps to words
+        that it already prefers: where its start is peaked, it may never try the one word of a
+        hundred that matters.
         """
         masks, size = log_p.shape
         effects = torch.full((masks, size), math.inf)
@@ -111,7 +107,7 @@ class TupleHistory:
         return rows
 
     def _effects(self) -> list[dict[int, float]]:
-        """For each mask: what each word tried adds to the mean loss, shrunk."""
+        """Return, per mask, the shrunk effect of each tried word on the mean loss."""
         mean = self._total / max(self._count, 1)
         anywhere: dict[int, tuple[float, int]] = {}
         for by_word in self._by_word:
@@ -129,7 +125,7 @@ class TupleHistory:
         return effects
 
     def tried_with(self, more: Mapping[Words, tuple[float, int]]) -> dict[Words, tuple[float, int]]:
-        """Sum of losses and number of pictures of every tuple, with those of ``more`` added."""
+        """Return the sum of losses and number of pictures of each tuple, with ``more`` added."""
         tried = dict(self._sums)
         for words, (total, count) in more.items():
             before, n = tried.get(words, (0.0, 0))
@@ -137,12 +133,12 @@ class TupleHistory:
         return tried
 
     def mean(self, words: Words) -> tuple[float, int]:
-        """Mean loss of a tuple and how many pictures that is; (nan, 0) if it was never tried."""
+        """Return a tuple's mean loss and number of pictures; (nan, 0) if it was never tried."""
         total, count = self._sums.get(words, (math.nan, 0))
         return total / max(count, 1), count
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, in plain types."""
+        """Return the state in plain types."""
         return {
             "sums": dict(self._sums),
             "by_word": [dict(by_word) for by_word in self._by_word],
@@ -152,7 +148,7 @@ class TupleHistory:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a state from `state_dict`."""
         self._sums = dict(state["sums"])
         self._by_word = [dict(by_word) for by_word in state["by_word"]]
         self._total = state["total"]

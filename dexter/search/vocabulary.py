@@ -1,8 +1,8 @@
 """The candidate words: whole words that masked LM and generator share.
 
-A word is one token for the masked LM and a sequence of one or more tokens for the generator. The
-pairing is an index, and what is not in it gets no probability at all: subwords, special tokens,
-punctuation, single letters, and words that the generator could only spell letter by letter.
+A word is one token of the masked LM and one or more tokens of the generator. Only words in this
+index have a probability: no subwords, special tokens, punctuation, single letters, or words that
+the generator can only spell letter by letter.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _IRREGULAR_SINGULARS = {plural: singular for singular, plural in _IRREGULAR_PLUR
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """V candidate words and their tokens on both sides."""
+    """The V candidate words and their tokens on both sides."""
 
     words: list[str]
     """The words, lower case, each once."""
@@ -42,9 +42,9 @@ class Vocabulary:
     """(V,) int64: the masked LM's token of each word."""
     token_ids: Tensor
     """(V, K) int64: the generator's tokens of each word, padded by repeating its last token; -1
-    for a word that the generator does not know."""
+    for a word without tokens of the generator."""
     lengths: Tensor
-    """(V,) int64: how many of the K are the word's."""
+    """(V,) int64: the number of the K tokens that belong to the word."""
 
     def __len__(self) -> int:
         return len(self.words)
@@ -61,12 +61,12 @@ def build_vocabulary(
     """Pair the words of two Hugging Face tokenizers.
 
     Args:
-        words: the candidates. Without it, every word of two letters or more that is one token of
-            the masked LM and of which the generator knows at least a part.
-        exclude: words left out, with their singular and plural.
-        max_tokens: the generator's tokens that there is room for, a word.
+        words: the candidates. By default, every word of at least 2 letters that is one token of
+            the masked LM and that the generator does not spell letter by letter.
+        exclude: words to leave out, with their singular and plural.
+        max_tokens: the largest number of the generator's tokens per word.
 
-    Raises InputError where a word of ``words`` cannot be used (by name), or none is left.
+    Raises InputError if a word of ``words`` cannot be used (naming it), or if none is left.
     """
     known = _whole_words(masked_lm_tokenizer)
     if words is None:
@@ -96,7 +96,9 @@ def build_vocabulary(
             {},
         )
     if not tokens:
-        raise InputError("words: no candidate word is left; exclude fewer or name others")
+        raise InputError(
+            "no candidate word is left", field="words", remedy="exclude fewer words or list others"
+        )
 
     width = max(len(ids) for ids in tokens.values())
     return Vocabulary(
@@ -108,11 +110,11 @@ def build_vocabulary(
 
 
 def whole_vocabulary(masked_lm_tokenizer: Any, generator_tokenizer: Any) -> Vocabulary:
-    """Every token of the masked LM, special ones and subwords too, as the reference code has it.
+    """Return every token of the masked LM, special tokens and subwords too (reference code).
 
     The generator's token is the one that is spelled the same and ends a word. For an ordinary
-    run `build_vocabulary` is better: here four in ten words of BERT's are nothing to the
-    generator, and 39 letters are paired with bytes of CLIP's that only look like them.
+    run `build_vocabulary` is better: here 4 in 10 of BERT's words have no token of the generator,
+    and 39 letters are paired with bytes of CLIP that only look the same.
     """
     words = masked_lm_tokenizer.convert_ids_to_tokens(range(len(masked_lm_tokenizer)))
     known = generator_tokenizer.get_vocab()
@@ -122,9 +124,9 @@ def whole_vocabulary(masked_lm_tokenizer: Any, generator_tokenizer: Any) -> Voca
 
 
 def word_forms(word: str) -> set[str]:
-    """The word in lower case with its English singular and plural: "geese" to {geese, goose}.
+    """Return a word in lower case with its English singular and plural: {"geese", "goose"}.
 
-    Too many forms do no harm (they only exclude), so regular endings are all tried.
+    All regular endings are tried: surplus forms do no harm, because forms only exclude.
     """
     word = word.strip().lower()
     forms = {word, word + "s", word + "es"}
@@ -149,15 +151,15 @@ def word_forms(word: str) -> set[str]:
 
 
 def words_of(label: str) -> list[str]:
-    """The words of a class label: "great grey owl, Strix nebulosa" to six words."""
+    """Return the words of a class label: 5 for "great grey owl, Strix nebulosa"."""
     return re.findall(r"[^\W\d_]+", label.lower())
 
 
 def _whole_words(tokenizer: Any) -> dict[str, int]:
-    """Each word that the masked LM writes as one token, lower case, to that token.
+    """Return the token of each word (lower case) that the masked LM writes as one token.
 
-    Whether a token is a word and not a piece of one shows when its text is read back: " ing"
-    becomes another token than "##ing" or RoBERTa's "ing" without its leading space.
+    Encoding a token's text again separates words from pieces: " ing" becomes another token than
+    "##ing" or RoBERTa's "ing" without its leading space.
     """
     special = set(tokenizer.all_special_ids)
     ids = [i for i in range(len(tokenizer)) if i not in special]
@@ -166,15 +168,15 @@ def _whole_words(tokenizer: Any) -> dict[str, int]:
     read_back = _encode(tokenizer, [f" {text}" for _, text in words])
     found: dict[str, int] = {}
     for (i, text), tokens in zip(words, read_back, strict=True):
-        # A cased model has "Sea" and "sea", which are one word to CLIP: its lower case is taken.
+        # A cased model has "Sea" and "sea", one word for CLIP: take the lower case.
         if tokens == [i] and (text == text.lower() or text.lower() not in found):
             found[text.lower()] = i
     return found
 
 
 def _generator_tokens(tokenizer: Any, words: list[str], max_tokens: int) -> dict[str, list[int]]:
-    """The generator's tokens of those words that it can read back from at most ``max_tokens``."""
-    if not words:  # which tokenizers read as one empty text
+    """Return the tokens of the words that the generator decodes from at most ``max_tokens``."""
+    if not words:  # tokenizers read an empty list as one empty text
         return {}
     tokens = _encode(tokenizer, words)
     texts = tokenizer.batch_decode(tokens)
@@ -186,7 +188,7 @@ def _generator_tokens(tokenizer: Any, words: list[str], max_tokens: int) -> dict
 
 
 def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    # Half of the time would go into building the masks.
+    # Masks would take half of the time.
     ids: list[list[int]] = tokenizer(
         texts,
         add_special_tokens=False,
@@ -201,5 +203,7 @@ def _refuse(words: list[str], why: str, known: Iterable[str]) -> None:
         return
     named = ", ".join(repr(word) for word in words[:5]) + (", ..." if len(words) > 5 else "")
     near = difflib.get_close_matches(words[0], known, n=3)
-    hint = f" (near {words[0]!r}: {', '.join(near)})" if near else ""
-    raise InputError(f"words: {named}: {why}; leave out or replace{hint}")
+    hint = f" (close to {words[0]!r}: {', '.join(near)})" if near else ""
+    raise InputError(
+        f"{named}: {why}", field="words", value=words, remedy=f"remove or replace them{hint}"
+    )

@@ -1,9 +1,9 @@
-"""Which words of the best prompts carry them, by all pictures of the search.
+"""The drivers of the best prompts: words that drive the score, estimated from the whole search.
 
-Of the words of a prompt that does well often one does it all, and the others stand there because
-nothing spoke against them. The search has tried each beside many others. So a linear model of the
-loss, with a coefficient for each word that a prompt holds, tells them apart (Bayesian regression;
-the spreads of prior and noise are those under which what was seen is likeliest, MacKay 1992).
+Often one word of a good prompt does all the work, and the others are there only because they do no
+harm. The search has tried each word beside many others, so a linear model of the loss with a
+coefficient per word separates them (Bayesian regression; the spreads of prior and noise maximise
+the evidence, MacKay 1992).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from statistics import NormalDist
 import torch
 
 MOST_WORDS = 500
-"""Further words, those tried least, count as noise."""
+"""The number of other words in the model; the words tried least count as noise."""
 
 _PRIOR_SPREADS = (0.1, 0.2, 0.4, 0.8, 1.6)
 _NOISE_SHARES = (0.2, 0.4, 0.7, 1.0)
@@ -23,11 +23,11 @@ _NOISE_SHARES = (0.2, 0.4, 0.7, 1.0)
 
 @dataclass(frozen=True)
 class WordGain:
-    """How much lower the loss of a picture is with a word in its prompt, whatever stands beside it.
+    """The fall of a picture's loss with a word in its prompt, beside any other words.
 
-    In the loss's own unit, nats by default, and shrunk towards 0. ``low`` and ``high``: the 95%
-    interval, corrected (Bonferroni) for all words that the search tried, as the prompts were chosen
-    among these by the same pictures.
+    In the unit of the loss, nats by default, and shrunk towards 0. ``low`` and ``high`` are the 95%
+    interval, Bonferroni-corrected for all words that the search tried, because the same pictures
+    selected the prompts.
     """
 
     word: str
@@ -35,11 +35,11 @@ class WordGain:
     low: float
     high: float
     pictures: int
-    """Of the search and the final comparison, with the word."""
+    """The number of pictures with the word, in the search and the final comparison."""
 
     @property
-    def carries(self) -> bool:
-        """Whether the pictures leave no doubt that the word lowers the loss."""
+    def is_driver(self) -> bool:
+        """Return True if the whole interval lies above 0: the word lowers the loss."""
         return self.low > 0
 
 
@@ -48,7 +48,7 @@ def word_gains(
     words: Sequence[int],
     vocabulary: Sequence[str],
 ) -> list[WordGain]:
-    """The gains of ``words``, indices into ``vocabulary``, each once, the surest first.
+    """Return the gain of each of ``words`` (indices into ``vocabulary``), most certain first.
 
     tried: the sum of losses and the number of pictures of each tuple of words.
     """
@@ -81,11 +81,14 @@ def word_gains(
 def _coefficients(
     holds: torch.Tensor, losses: torch.Tensor, counts: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each column's coefficient, given the mean losses (T,) of
-    ``counts`` pictures each; holds (T, U)."""
+    """Return mean and standard deviation (U,) of each column's coefficient.
+
+    ``holds`` (T, U) marks the words of each tuple; ``losses`` (T,) are mean losses over ``counts``
+    pictures (T,).
+    """
     rest = losses - (losses * counts).sum() / counts.sum()
     variance = float((rest.square() * counts).sum() / counts.sum())
-    if variance < 1e-12:  # all did the same: nothing is told
+    if variance < 1e-12:  # all pictures scored the same; nothing to estimate
         return holds.new_zeros(holds.shape[1]), holds.new_zeros(holds.shape[1])
     weighted = holds.T * counts
     values, vectors = torch.linalg.eigh(weighted @ holds)

@@ -75,14 +75,14 @@ def test_our_own_command_line_is_left_alone():
     assert normalised(["show", "--class_to_activate"]) == ["show", "--class-to-activate"]
 
 
-def test_idle_options_are_told_of_and_strange_ones_refused():
-    told = []
+def test_idle_options_are_reported_and_strange_ones_refused():
+    lines = []
     translated(
         ["run", "--class_to_activate", "1", "--nn_loss", "--stop_after", "9", "--outdir", "o"],
-        told.append,
+        lines.append,
     )
-    assert any("nn_loss, stop_after" in line for line in told)
-    assert any("export" in line for line in told)
+    assert any("nn_loss, stop_after" in line for line in lines)
+    assert any("export" in line for line in lines)
     for line in ("--mask_type both", "--topk 3", "--optim_steps"):
         with pytest.raises(InputError):
             translated(["run", *line.split()], print)

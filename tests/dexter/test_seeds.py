@@ -1,4 +1,4 @@
-"""Ranges of picture seeds do not touch, and stay where torch tells seeds apart."""
+"""Ranges of picture seeds are disjoint, and torch distinguishes all of their seeds."""
 
 import itertools
 

@@ -200,7 +200,7 @@ def test_placebos_are_innocent() -> None:
     # So does another colour. Places change all of a picture: they come last.
     assert words("red") == ["ball", "gift", "hat", "lamp", "tree", "sun", *words("red")[6:]]
     assert words("red")[6:] == ["sea", "lake", "forest", "desert"]
-    # What is told apart from each other is not told from cats; nobody else's family is asked.
+    # A cat is a subject outside the topic, so its placebos would be too: there are none.
     assert words("cat") == []
     assert words("swan")[0] == "ball"
 

@@ -89,7 +89,7 @@ def test_masks_without_units_answer_for_the_whole(classifier):
     ("overrides", "named"),
     [
         ({"features": (-1,)}, "features: -1"),
-        ({"features": (16,)}, "features: .* 0 to 15, not 16"),
+        ({"features": (16,)}, "features: .* unit 16; .* 0 to 15"),
         ({"n_features": 17}, "n_features: 17"),
     ],
 )

@@ -261,7 +261,7 @@ def test_the_search_finds_the_planted_place():
     )
     steps = list(search)
     assert "sea" in search.result.words
-    assert next(gain.word for gain in search.result.gains if gain.carries) == "sea"
+    assert next(gain.word for gain in search.result.gains if gain.is_driver) == "sea"
     assert steps[-1].entropy < steps[0].entropy
     likelier = [sum(step.target_probability for step in part) for part in (steps[:3], steps[-3:])]
     assert likelier[1] > likelier[0]

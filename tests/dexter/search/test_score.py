@@ -10,8 +10,9 @@ import torch
 from dexter.classifiers import load_classifier
 from dexter.generation.generator import load_generator
 from dexter.generation.options import GeneratorOptions
-from dexter.search.score import activation_score, draw_frames, wilson_interval
+from dexter.search.score import activation_score, draw_frames
 from dexter.seeds import seed_range
+from dexter.stats import wilson_interval
 
 PROMPT = "a picture of a bird with sea"
 

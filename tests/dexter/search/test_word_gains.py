@@ -1,4 +1,4 @@
-"""Which words carry a prompt: on searches whose truth is known."""
+"""The drivers of a prompt, on searches with a known truth."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def search(effects, *, seed=0, pictures=400, often=(0, 1, 2), noise=1.0, words=4
 def test_the_word_that_carries_is_told_from_those_beside_it():
     gains = word_gains(search({0: -2.0}), [0, 1, 2, 0], VOCABULARY)
     assert gains[0].word == "w0"
-    assert [gain.carries for gain in gains] == [True, False, False]
+    assert [gain.is_driver for gain in gains] == [True, False, False]
     assert 1.0 < gains[0].gain < 2.2  # shrunk
     assert all(gain.low < gain.gain < gain.high for gain in gains)
 
 
 def test_two_that_carry_and_one_that_harms():
     gains = word_gains(search({0: -2.0, 1: -1.5, 2: 1.5}), [0, 1, 2], VOCABULARY)
-    assert [(gain.word, gain.carries) for gain in gains] == [
+    assert [(gain.word, gain.is_driver) for gain in gains] == [
         ("w0", True),
         ("w1", True),
         ("w2", False),
@@ -41,7 +41,7 @@ def test_two_that_carry_and_one_that_harms():
 
 def test_where_nothing_matters_at_most_one_search_in_twenty_says_otherwise():
     wrong = [
-        any(gain.carries for gain in word_gains(search({}, seed=seed), range(12), VOCABULARY))
+        any(gain.is_driver for gain in word_gains(search({}, seed=seed), range(12), VOCABULARY))
         for seed in range(200)
     ]
     assert np.mean(wrong) <= 0.05
@@ -52,7 +52,7 @@ def test_a_tuple_that_only_luck_made_the_best_does_not_carry():
     for seed in range(100):
         tried = search({}, seed=seed, often=(0, 1, 2))
         best = min(tried, key=lambda prompt: tried[prompt][0] / tried[prompt][1])
-        wrong += any(gain.carries for gain in word_gains(tried, best, VOCABULARY))
+        wrong += any(gain.is_driver for gain in word_gains(tried, best, VOCABULARY))
     assert wrong <= 5
 
 
@@ -60,12 +60,12 @@ def test_pictures_are_counted_and_a_word_never_tried_tells_nothing():
     tried = {(0, 1): (4.0, 4), (2, 3): (1.0, 2), (0, 0): (2.0, 1)}
     gains = {gain.word: gain for gain in word_gains(tried, [0, 2, 9], VOCABULARY)}
     assert {word: gain.pictures for word, gain in gains.items()} == {"w0": 5, "w2": 2, "w9": 0}
-    assert gains["w9"].gain == 0 and not gains["w9"].carries
+    assert gains["w9"].gain == 0 and not gains["w9"].is_driver
 
 
 def test_pictures_that_all_do_the_same_tell_nothing():
     gains = word_gains(search({}, noise=0.0), [0, 1], VOCABULARY)
-    assert [(gain.gain, gain.carries) for gain in gains] == [(0, False), (0, False)]
+    assert [(gain.gain, gain.is_driver) for gain in gains] == [(0, False), (0, False)]
 
 
 def test_a_large_vocabulary():
@@ -74,4 +74,4 @@ def test_a_large_vocabulary():
     gains = {gain.word: gain for gain in word_gains(tried, [0, 1, 2, 1999], many)}
     # Nearly always together: that one of them matters is seen, but not which.
     assert 0.5 < sum(gains[word].gain for word in ("w0", "w1", "w2")) < 2.0
-    assert not any(gain.carries for gain in gains.values())
+    assert not any(gain.is_driver for gain in gains.values())

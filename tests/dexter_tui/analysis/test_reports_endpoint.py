@@ -159,7 +159,7 @@ def test_the_key_comes_from_the_environment_or_a_file_of_ones_own(
     assert read_key(file) == KEY
     for bad in ("", "two lines\nof it", "clé", "k" * 5000):
         file.write_text(bad)
-        with pytest.raises(InputError) as refused:
+        with pytest.raises(InputError, match="min_effect: 2 is out of range") as refused:
             read_key(file)
         assert refused.value.field == "key_file"
         assert not bad or bad not in str(refused.value)
@@ -184,5 +184,6 @@ def test_models_are_local_unless_an_address_is_given() -> None:
     assert (asked.vlm, asked.llm) == ("openai:eyes", "openai:pen")
     partly = ReportSettings(base_url="http://h/v1", llm="pen").for_generator("lab")
     assert (partly.vlm, partly.llm) == ("lab", "openai:pen")
-    with pytest.raises(InputError, match="min_effect: 2 is out of range"):
+    with pytest.raises(InputError, match="min_effect: 2 is out of range") as refused:
         ReportSettings.from_values({"min_effect": "2"})
+    assert (refused.value.field, refused.value.value) == ("min_effect", "2")
