@@ -381,11 +381,11 @@ def main() -> None:
         for size in ((case.size and options.sizes) or [case.size])
     ]
     console = Console(width=180)
-    told = Console(stderr=True)
+    outcome = Console(stderr=True)
     costs = []
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     for number, case in enumerate(cases, 1):
-        told.print(f"{number} of {len(cases)}: {case}")
+        outcome.print(f"{number} of {len(cases)}: {case}")
         with _process() as pool:
             costs.append(pool.submit(measure, case, options.steps).result())
         RESULTS.write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n")

@@ -197,8 +197,8 @@ def bytes_on_the_line(minutes: float) -> None:
                 time.sleep(minutes * 60)
                 rate = (len(terminal.output) - since) / (time.monotonic() - start)
                 name = " ".join(flags) or "watching a live run"
-                told = f"{name}, {live.previews - before} previews: bytes a second"
-                say(told, f"{rate:.0f}", wanted)
+                result = f"{name}, {live.previews - before} previews: bytes a second"
+                say(result, f"{rate:.0f}", wanted)
                 if not flags:
                     live.end()
                     time.sleep(10)

@@ -350,11 +350,11 @@ def test_a_run_goes_on_when_the_terminal_s_server_is_killed(store, home, tmp_pat
         subprocess.run([*tmux, "kill-server"], check=False)
     steps = store.run(run.id).steps_done
     until(store, lambda: store.run(run.id).steps_done > steps + 2)
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "dexter_tui", "status", "--json"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    [slot] = json.loads(told.stdout)["slots"]
+    [slot] = json.loads(result.stdout)["slots"]
     assert (slot["run"]["id"], slot["run"]["state"], slot["runner"]) == (run.id, "running", True)
     assert store.run(run.id).attempt == 1
 
@@ -383,15 +383,15 @@ def quiet(home: Path, store: Store) -> Iterator[None]:
 def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_path, home):
     settings = flags()
     sweep = ["--class", "landbird", "--preset", "paper", "--preset", "default", "--seeds", "2"]
-    told = cli("queue", "add", *settings, *sweep, "--json").json
-    assert [(run["class_name"], run["seed"], run["state"]) for run in told] == [
+    result = cli("queue", "add", *settings, *sweep, "--json").json
+    assert [(run["class_name"], run["seed"], run["state"]) for run in result] == [
         (name, seed, "queued")
         for _ in range(2)
         for name in ("waterbird", "landbird")
         for seed in (0, 1)
     ]
-    ids = [run["id"] for run in told]
-    assert len({run["study"] for run in told}) == 4
+    ids = [run["id"] for run in result]
+    assert len({run["study"] for run in result}) == 4
     file = tmp_path / "sweep.yaml"
     values = config().model_dump(mode="json")
     file.write_text(
@@ -417,7 +417,7 @@ def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_p
     assert states.pop(ids[1]) is State.PAUSED
     assert set(states.values()) == {State.CANCELLED}
     assert cli("retry", ids[3], "--from-start", "--json").json[0]["state"] == "queued"
-    assert cli("retry", told[0]["study"], "--json").json[0]["state"] == "queued"
+    assert cli("retry", result[0]["study"], "--json").json[0]["state"] == "queued"
 
 
 @pytest.mark.parametrize(

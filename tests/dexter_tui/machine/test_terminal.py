@@ -109,8 +109,8 @@ def test_every_kind_of_terminal_is_told_apart_however_slow_the_line() -> None:
 )
 def test_no_answer_is_taken_for_a_key(kind: str, delay: float) -> None:
     fake = start(_SCRIPT, kind, delay)
-    told = noted(fake)
-    assert (told["kind"], told["keys"]) == (FOUND[kind], [])
+    result = noted(fake)
+    assert (result["kind"], result["keys"]) == (FOUND[kind], [])
     assert len(fake.asked) == QUESTIONS[kind]
 
 
