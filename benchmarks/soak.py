@@ -106,7 +106,7 @@ class Comings(threading.Thread):
 
 
 def soak(minutes: float) -> bool:
-    """Whether it passed; a line a minute."""
+    """Run the soak, print a line a minute, and return True if it passed."""
     # What is exported on the way goes to the current folder.
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         home = Path(folder)

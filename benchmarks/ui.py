@@ -1,4 +1,4 @@
-"""What the dashboard costs: CPU to its first paint, memory, answers to keys, bytes on the line.
+"""The cost of the dashboard: CPU to its first paint, memory, answers to keys, bytes on the line.
 
     python -m benchmarks.ui [--runs 100000] [--minutes 5]
 
@@ -48,7 +48,7 @@ def dashboard(home: Path, *flags: str) -> FakeTerminal:
 
 
 def say(what: str, value: str, wanted: str) -> None:
-    """One line of the answer."""
+    """Print a line of the answer."""
     print(f"{what:<52} {value:>12}   wanted: {wanted}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What starts quickly must not load what is slow."""
+"""Commands that start quickly load nothing slow."""
 
 import subprocess
 import sys

@@ -170,7 +170,7 @@ def options(*more: object) -> list[object]:
 
 @pytest.fixture(scope="module")
 def made(home: Path) -> dict[str, Any]:
-    """A comparison as `compare --json` tells it."""
+    """A comparison as `compare --json` prints it."""
     import contextlib
     import io
     import json

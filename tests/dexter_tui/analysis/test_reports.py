@@ -35,7 +35,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One home for all tests of this file, so that pictures are drawn once."""
+    """A home for all tests of this file, so that pictures are drawn once."""
     path = tmp_path_factory.mktemp("report") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEXTER_HOME", str(path))

@@ -1,4 +1,4 @@
-"""What a writer says is checked against the claims that it cites."""
+"""The sentences of a writer are checked against the claims that they cite."""
 
 from dataclasses import replace
 

@@ -48,7 +48,7 @@ def options(**changes: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One home for all tests of this file."""
+    """A home for all tests of this file."""
     path = tmp_path_factory.mktemp("run") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEXTER_HOME", str(path))
@@ -90,19 +90,19 @@ def until(condition: Callable[[], Any], seconds: float = 600) -> Any:
 
 
 def newest_runs(store: Store, count: int) -> list[Run]:
-    """The runs made last, by seed, if there are so many that no test has seen."""
+    """The newest runs, by seed, if there are more than any test has seen."""
     run_queue.reconcile(store)
     return sorted(store.runs(limit=count), key=lambda run: run.seed)
 
 
 def numbers(store: Store, run_id: str) -> list[dict[str, object]]:
-    """All that was recorded of each step but its time."""
+    """Return the record of each step, without its time."""
     return [step.model_dump(exclude={"run_id", "seconds"}) for step in store.steps(run_id)]
 
 
 @pytest.fixture(scope="module")
 def study(home: Path) -> list[dict[str, Any]]:
-    """What `run --json` told of two seeds that ran to the end."""
+    """The output of `run --json` for two seeds that ran to the end."""
     process = subprocess.run(
         [sys.executable, "-m", "dexter_tui", "run", *options(), "--seeds", "2", "--json"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What is shown on a terminal: within its size, and nothing in it that the terminal would obey."""
+"""Views on a terminal: within its size, and nothing in it that the terminal would obey."""
 
 import io
 import re

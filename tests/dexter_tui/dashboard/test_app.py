@@ -62,7 +62,7 @@ async def go_to(pilot: Pilot[None], run_id: str) -> None:
 
 
 def result(pilot: Pilot[None], line: str) -> bool:
-    """Whether a notice said so; where its lines break depends on their lengths."""
+    """Return True if a notice said so; where its lines break depends on their lengths."""
     return any(line in notice.message for notice in pilot.app._notifications)
 
 

@@ -110,7 +110,7 @@ def flags(**changes: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One home for all tests of this file, with one CPU slot."""
+    """A home for all tests of this file, with one CPU slot."""
     path = tmp_path_factory.mktemp("queue") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEXTER_HOME", str(path))
@@ -150,7 +150,7 @@ def begin(store: Store, *configs: RunConfig) -> list[str]:
 
 
 def numbers(store: Store, run_id: str) -> list[dict[str, object]]:
-    """All that was recorded of each step but its time."""
+    """Return the record of each step, without its time."""
     return [step.model_dump(exclude={"run_id", "seconds"}) for step in store.steps(run_id)]
 
 
@@ -442,7 +442,7 @@ def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_p
     ],
 )
 def test_refused(quiet, store, cli, tmp_path, arguments, names):
-    # In a study of its own: no other test has runs of so many steps.
+    # In a study of its own: no other test has runs of this many steps.
     [run] = submit.enqueue(store, [config(seed=9, steps=1000 + len(store.runs()))])
     paused = control.pause(store, run)
     texts = {"LIST": "[1, 2]", "BROKEN": "a: [", "MANY": "seeds: 5000"}

@@ -127,7 +127,7 @@ def test_readings_that_were_stopped_before_they_began_do_not_begin():
 
 
 class Card:
-    """Tells what a test wants to hear of a card."""
+    """Reports what a test sets for a card."""
 
     def __init__(self, **values):
         self.values = {"used_bytes": 0, "total_bytes": 24 * 2**30, **values}
