@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dexter.errors import refusal
+from dexter.errors import InputError, refusal
 from dexter.reasoning.chat import check_address
 
 LOOKS = (32, 64, 128)
