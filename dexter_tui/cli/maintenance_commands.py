@@ -94,7 +94,7 @@ def doctor(
     if rebuild:
         findings += rebuild_store(paths.home(), progress=show_progress)
     findings += diagnose(paths.home())
-    findings += check_store(paths.home(), mend=mend, progress=show_progress)
+    findings += check_store(paths.home(), repair=mend, progress=show_progress)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

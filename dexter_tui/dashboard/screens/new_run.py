@@ -9,7 +9,13 @@ from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
 from dexter_tui import field_flags
 from dexter_tui.dashboard import operations
-from dexter_tui.dashboard.screens.form_screen import Checked, FormScreen, as_text, setting_row
+from dexter_tui.dashboard.screens.form_screen import (
+    Checked,
+    FormScreen,
+    as_text,
+    setting_row,
+    with_field,
+)
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.formatting import duration, size
 
@@ -85,14 +91,7 @@ class NewRunScreen(FormScreen):
             raise InputError(
                 f"{count} is out of range: must be 1 to 1000", field="seeds", value=count
             )
-        try:
-            return field_flags.configs(values["preset"], range(int(count)), given)
-        except InputError as error:
-            for name in RunConfig.model_fields:
-                text = str(error).removeprefix(f"{field_flags.flag(name)}: ")
-                if text != str(error):
-                    raise InputError(text, field=name, value=values[name]) from None
-            raise
+        return field_flags.configs(values["preset"], range(int(count)), given)
 
     def load(self, wish: dict[str, str]) -> Checked:
         from dexter.classifiers import class_index, list_classifiers
@@ -118,7 +117,7 @@ class NewRunScreen(FormScreen):
             configs = self.configs(wish)
             expected = estimate(configs[0])
         except InputError as error:
-            return Checked("", offers, error)
+            return Checked("", offers, with_field(error, wish))
         count = len(configs)
         line = (
             f"{count} run{'s' if count > 1 else ''}, up to {duration(expected.total_seconds)} and "

@@ -330,7 +330,7 @@ async def fill_in(pilot: Pilot[None], **values: str) -> Form:
     """Type into the rows of the form."""
     form = pilot.app.screen.query_one(Form)
     for name, value in values.items():
-        form.go_to(name.replace("_missing", " missing").rstrip("_"))
+        form.go_to(name)
         form.put(value)
     await settle(pilot)
     return form
@@ -349,17 +349,17 @@ async def test_the_form_for_a_comparison_completes_and_says_what_is_wrong(tmp_pa
         await press(pilot, *", balanc", "tab")
         assert form["classifiers"].value == "lab:birds-biased, lab:birds-balanced"
         await until(pilot, lambda: "say which class" in text(pilot))
-        await fill_in(pilot, class_="waterbird")
+        await fill_in(pilot, class_name="waterbird")
         await until(pilot, lambda: "--run-missing searches first" in text(pilot))
         await fill_in(pilot, run_missing="yes", seeds="2")
-        await until(pilot, lambda: "start 2 classifiers; 4 runs first" in text(pilot))
+        await until(pilot, lambda: "start 2 classifiers; 4 missing runs first" in text(pilot))
         await fill_in(pilot, run_missing="no", concepts="sea, lake")
         await until(pilot, lambda: "start 2 classifiers" in text(pilot))
         await fill_in(pilot, pairs="33")
-        await until(pilot, lambda: form["pairs"].wrong)
-        await fill_in(pilot, pairs="", baseline="nobody", class_="waterbird; goose")
+        await until(pilot, lambda: form["pairs"].error)
+        await fill_in(pilot, pairs="", baseline="nobody", class_name="waterbird; goose")
         await until(pilot, lambda: "no class 'goose'" in text(pilot))
-        await fill_in(pilot, class_="waterbird; landbird")
+        await fill_in(pilot, class_name="waterbird; landbird")
         await until(pilot, lambda: "'nobody' is none of lab:birds-biased" in text(pilot))
         await fill_in(pilot, baseline="lab:birds-biased")
         await until(pilot, lambda: "start 2 classifiers, 2 classes" in text(pilot))
@@ -375,7 +375,7 @@ async def test_a_comparison_is_started_from_the_form(made: dict[str, Any], home:
         await settle(pilot)
         await press(pilot, "c", "n")
         await fill_in(
-            pilot, classifiers=", ".join(names()), class_="waterbird", concepts="sea, snow",
+            pilot, classifiers=", ".join(names()), class_name="waterbird", concepts="sea, snow",
             pairs="32", placebos="1", image_text=str(tiny.image_text_folder()),
         )  # fmt: skip
         await press(pilot, "ctrl+s")
