@@ -1,4 +1,4 @@
-"""How often the findings are true: words and claims about the fleet against measured truth.
+"""Benchmark of the findings' truth: words and claims about the fleet against measured truth.
 
 A unit is (classifier, its target class, attribute family). It is positive if drawing the attribute
 into real scenes changes the target's probability by 0.20 or more in the mean, negative at 0.05 or
@@ -51,7 +51,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Words:
-    """What one run answered: the words that carry its best prompts, and all of the best prompt.
+    """The answer of one run: the drivers of its best prompts, and all words of the best prompt.
 
     recipe: its settings and a digest of all weights.
     """
@@ -66,7 +66,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Unit:
-    """One question with a known answer."""
+    """A question with a known answer."""
 
     classifier: str
     family: str

@@ -64,7 +64,7 @@ class _Planted:
 def planted_tests(
     experiment: Experiment, control: str, candidate: Candidate, effect: float, tests: int
 ) -> tuple[int, list[float]]:
-    """How many planted effects were confirmed, and the effects measured.
+    """Return the number of planted effects that were confirmed, and the effects measured.
 
     The share of pairs that get the concept is what its own effect, measured first, calls for. The
     pairs that do not get it look as if it had not been drawn, so that is not asked here.

@@ -1,4 +1,4 @@
-"""What the evidence says of the fleet: every member is asked the same claims as others of its task.
+"""The evidence about the fleet: every member is asked the same claims as others of its task.
 
 All attributes planted in the task, and some that are not, each by one word. Members of a task share
 their pictures, which are kept in a store, so that a benchmark goes on where it was stopped.
@@ -37,7 +37,7 @@ class Claimed:
 
     @property
     def score(self) -> float:
-        """How much the evidence says that it matters."""
+        """Return the size of the effect, 0 if it was not drawn."""
         return 0.0 if self.reason == "not_drawn" else abs(self.effect)
 
 

@@ -42,7 +42,7 @@ RESULTS = Path("benchmarks/results/estimators.json")
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: its answer, and what it took. ``recipe``: settings, and a digest of all weights."""
+    """A run: its answer and its cost. ``recipe``: settings, and a digest of all weights."""
 
     estimator: str
     classifier: str
@@ -120,7 +120,7 @@ def one_run(
 
 
 def table(outcomes: Iterable[Outcome]) -> Table:
-    """One row for each estimator, classifier and class."""
+    """Return a table with a row for each estimator, classifier and class."""
     shown = Table("gradient", "classifier", "class", "named", "score", "steps", "CPU s", "words")
     groups: dict[tuple[str, str, str], list[Outcome]] = {}
     for outcome in sorted(outcomes, key=lambda o: o.seed):
@@ -169,7 +169,7 @@ def main() -> None:
         runs = [pool.submit(one_run, *arguments, kept) for arguments in wanted]
         for future in as_completed(runs):
             outcomes.append(future.result())
-            # As it stands now: whoever stops early goes on from what was measured.
+            # Kept at once: a benchmark that is stopped continues from what it has measured.
             if outcomes[-1] not in kept:
                 kept.append(outcomes[-1])
                 RESULTS.write_text(json.dumps([asdict(o) for o in kept], indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""What the reference's arithmetic finds for the same compute, and what bfloat16 costs.
+"""The findings of the reference's arithmetic for equal compute, and the cost of bfloat16.
 
     python -m benchmarks.presets [--steps 120] [--jobs 2]
 
@@ -6,8 +6,8 @@ Words against the measured truth, as in `benchmarks.bias`: preset "quick" beside
 reference` on the whole fleet, and beside itself in bfloat16 on the fixed subset. The reference's
 run does not stop at its third hit in a row and has as many steps as the same CPU time allows; it
 takes its words from those that both models know, and leaves out the class's own, as ours does, for
-else it would be asked something else. Its answer is the words of its best prompt; what it would be
-if only those counted that carry it, as in ours, is told, too. Goes on where it was stopped.
+else it would be asked something else. Its answer is the words of its best prompt; the table also
+has its answer by drivers alone, as in ours. A stopped benchmark continues where it was.
 """
 
 from __future__ import annotations

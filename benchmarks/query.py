@@ -1,4 +1,4 @@
-"""How long the ten queries, the search and the compare screen take on a store of years.
+"""Times of the ten queries, the search and the compare screen on a store of years.
 
     python -m benchmarks.query [--runs 10000]
 
@@ -32,7 +32,7 @@ CLASSIFIERS, CONCEPTS = 8, 40
 
 
 def make(home: Path, runs: int, *, steps: int = STEPS, frames: int = FRAMES) -> None:
-    """A store with so many runs, and what belongs to them."""
+    """Make a store with this number of runs and everything that belongs to them."""
     big_store.make(home, runs, steps=steps)
     with closing(sqlite3.connect(home / "store.sqlite")) as connection:
         connection.execute("PRAGMA synchronous=OFF")

@@ -1,6 +1,6 @@
 """How often the findings of a screening are true: both fleets against known truth, and A/A tests.
 
-    python -m benchmarks.screening [--pictures 800 400 1600]
+    python -m benchmarks.screening [--pictures 800 400 1600] [--parts trained gated aa]
 
 Units, truth and bootstraps are those of `benchmarks.bias`. Members of a task share one bank, drawn
 once; it is kept, so that a benchmark that was stopped continues. The gated fleet
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -46,7 +45,6 @@ TARGET = bias.RESULTS / "screening.json"
 WORK = Path("build/bench-screening")
 TESTS = 200
 CLEAN = [name for name, of_fleet in FLEET.items() if of_fleet.plant is None]
-GATED_PICTURES = 800
 
 
 class Timed:
@@ -110,8 +108,17 @@ class Task:
     name: str
     models: Models
     answers: MemoryAnswers
-    rounds: dict[int, dict[str, Any]]
-    """Budget to the state of its screening."""
+
+    @property
+    def kept(self) -> Path:
+        """The file of the rounds that were drawn, of the largest budget so far."""
+        return WORK / f"{self.name}.json"
+
+    def state(self, pictures: int) -> dict[str, Any]:
+        """The state of its screening, as far as a budget reaches."""
+        state: dict[str, Any] = json.loads(self.kept.read_text())
+        state["rounds"] = [r for r in state["rounds"] if r["start"] + r["count"] <= pictures]
+        return state
 
     def screening(self, pictures: int, before: dict[str, Any] | None = None) -> Screening:
         models = self.models
@@ -236,7 +243,7 @@ def trained_fleet(tasks: Sequence[Task], manifest: dict[str, Any], pictures: int
         drawing = task.models.generator.seconds - started[1]
         seconds += time.process_time() - started[0] - drawing
         drawn_pictures += sum(part.count for part in screening.rounds)
-        task.rounds[pictures] = screening.state()
+        task.kept.write_text(json.dumps(screening.state()))
         results.update(found)
         for name, result in found.items():
             units += units_of(name, result, manifest[name]["effects"], manifest[name]["core"])
@@ -264,7 +271,7 @@ def further_classifier(task: Task, pictures: int) -> dict[str, float]:
     started = time.process_time()
     again = member("again", load_classifier("lab:birds-biased"), 0)
     loaded = time.process_time()
-    screening = task.screening(pictures, task.rounds[pictures])
+    screening = task.screening(pictures, task.state(pictures))
     finish(screening, [again])
     return {
         "load": loaded - started,
@@ -273,7 +280,7 @@ def further_classifier(task: Task, pictures: int) -> dict[str, float]:
     }
 
 
-def gated_fleet(tasks: Sequence[Task]) -> dict[str, Any]:
+def gated_fleet(tasks: Sequence[Task], pictures: int) -> dict[str, Any]:
     """Both halves of the gated fleet, on the pictures drawn for the trained one."""
     import torch
 
@@ -285,8 +292,9 @@ def gated_fleet(tasks: Sequence[Task]) -> dict[str, Any]:
     for task in tasks:
         gates = [gate for gate in every if gate.task == task.name]
         truth = gated.exact_effects(task.name, gates)
-        screening = task.screening(GATED_PICTURES, task.rounds[GATED_PICTURES])
+        screening = task.screening(pictures, task.state(pictures))
         requests = [cell.request for cell in screening.cells()]
+        finish(screening, [])  # embeds what was not embedded in this process
         kept = task.answers.read(screening.detector_key, requests)
         features = torch.from_numpy(np.stack([kept[r] for r in requests]))
         members = []
@@ -298,7 +306,7 @@ def gated_fleet(tasks: Sequence[Task]) -> dict[str, Any]:
             task.answers.keep(screening.key(one), requests, odds)
             members.append(one)
         # The budget is what was drawn: a screening that stopped early is not continued.
-        screening.settings = Settings(pictures=len(requests))
+        screening = task.screening(len(requests), task.state(len(requests)))
         results = finish(screening, members)
         for gate in gates:
             half = "tuned" if every.index(gate) % 2 == 0 else "unseen"
@@ -313,7 +321,7 @@ def gated_fleet(tasks: Sequence[Task]) -> dict[str, Any]:
                 if exact is not None and abs(exact) > 0.02 and drawn and not effect.core:
                     pairs.append((exact, effect.effect))
         print(f"gated, {task.name}: {len(gates)} members", flush=True)
-    found = {}
+    found: dict[str, Any] = {"pictures": pictures}
     for half, (units, of_half, pairs) in halves.items():
         exact, estimated = np.array(pairs).T
         found[half] = {
@@ -403,25 +411,33 @@ def aa_tests(models: Models, tests: int) -> dict[str, Any]:
     }
 
 
+PARTS = ("trained", "gated", "aa")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.screening", description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--pictures", type=int, nargs="+", default=[800, 400, 1600])
     parser.add_argument("--tests", type=int, default=TESTS, help="A/A tests")
     options = parser.parse_args()
     folder = model_folders.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
     models = load()
-    record: dict[str, Any] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "trained": {}}
-    tasks = [Task(name, models, MemoryAnswers(), {}) for name in TASKS]
-    for pictures in options.pictures:
-        record["trained"][str(pictures)] = trained_fleet(tasks, manifest, pictures)
-        if pictures == GATED_PICTURES:
+    record = json.loads(TARGET.read_text()) if TARGET.exists() else {"trained": {}}
+    record["date"] = f"{datetime.now(UTC):%Y-%m-%d}"
+    tasks = [Task(name, models, MemoryAnswers()) for name in TASKS]
+    if "trained" in options.parts:
+        for pictures in options.pictures:
+            record["trained"][str(pictures)] = trained_fleet(tasks, manifest, pictures)
             record["further_classifier"] = further_classifier(tasks[0], pictures)
-            record["gated"] = gated_fleet(tasks)
+            write(record)
         if models.pictures.drawn:
             record["cpu_seconds_a_picture"] = models.generator.seconds / models.pictures.drawn
+    if "gated" in options.parts:
+        record["gated"] = gated_fleet(tasks, options.pictures[0])
         write(record)
-    record["aa"] = aa_tests(models, options.tests)
+    if "aa" in options.parts:
+        record["aa"] = aa_tests(models, options.tests)
     write(record)
     show(record)
 
@@ -439,7 +455,8 @@ def _plain(value: Any) -> Any:
 def show(record: dict[str, Any]) -> None:
     """Print the measures, one line a part."""
     parts = {f"trained, {n} pictures": row for n, row in record["trained"].items()}
-    parts |= {f"gated, {half}": row for half, row in record.get("gated", {}).items()}
+    gates = record.get("gated", {})
+    parts |= {f"gated, {half}": gates[half] for half in ("tuned", "unseen") if half in gates}
     for name, row in parts.items():
         found = row["measures"]
         numbers = [
@@ -460,9 +477,10 @@ def show(record: dict[str, Any]) -> None:
         print(f"{name}: {', '.join(numbers)}, {more}, {clean}")
         if "slope" in row:
             print(f"  slope {row['slope']:.3f}, r {row['r']:.3f} over {row['pairs']} effects")
-    aa = record["aa"]
-    print(f"A/A: {aa['false']} of {aa['tests']} screenings with a finding")
-    if "further_classifier" in record and not math.isnan(record["further_classifier"]["load"]):
+    if "aa" in record:
+        aa = record["aa"]
+        print(f"A/A: {aa['false']} of {aa['tests']} screenings with a finding")
+    if "further_classifier" in record:
         print(f"further classifier: {record['further_classifier']}")
 
 

@@ -106,7 +106,7 @@ class Comings(threading.Thread):
 
 
 def soak(minutes: float) -> bool:
-    """Whether it passed; a line a minute."""
+    """Run the soak, print a line a minute, and return True if it passed."""
     # What is exported on the way goes to the current folder.
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         home = Path(folder)
@@ -125,7 +125,7 @@ def soak(minutes: float) -> bool:
             terminal.close()
             comings.end()
         defects = home / "dashboard.log"
-        told = defects.read_text() if defects.exists() else ""
+        result = defects.read_text() if defects.exists() else ""
     if not memory:
         return False
     early = max(memory[: max(round(len(memory) / 6), 1)])
@@ -135,9 +135,9 @@ def soak(minutes: float) -> bool:
         f"memory after the first sixth {early / 1e6:.1f} MB, at the end {memory[-1] / 1e6:.1f} MB"
     )
     print(f"growth {growth:+.1%}   wanted: < {MOST_GROWTH:.0%}")
-    if told:
-        print(f"defects:\n{told[-3000:]}")
-    return growth < MOST_GROWTH and not told
+    if result:
+        print(f"defects:\n{result[-3000:]}")
+    return growth < MOST_GROWTH and not result
 
 
 def _use(terminal: FakeTerminal, comings: Comings, minutes: float) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a step costs: CPU time and peak memory by stage, on the lab and at Stable Diffusion's size.
+"""The cost of a step: CPU time and peak memory by stage, on the lab and at Stable Diffusion's size.
 
 `make bench-step` prints a table. The Stable Diffusion 1.4 shape (UNet 860 M, decoder, CLIP text
 encoder, BERT-base and their vocabularies) has random weights: arithmetic costs the same. It is run
@@ -38,7 +38,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Case:
-    """One configuration of the table."""
+    """A configuration of the table."""
 
     models: str
     """"lab" or "sd14"."""
@@ -51,7 +51,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one case: CPU seconds are medians over the steps."""
+    """The cost of a case; CPU seconds are medians over the steps."""
 
     case: Case
     steps: int
@@ -77,7 +77,7 @@ CASES = (
 
 
 def measure(case: Case, steps: int) -> Cost:
-    """Make the models, and so many steps."""
+    """Load the models and do this number of steps."""
     import torch
 
     from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
@@ -125,8 +125,8 @@ def measure(case: Case, steps: int) -> Cost:
 
 
 class _Clock:
-    """CPU seconds of a step's stages. The gradient's way back is told by hooks on the tensors
-    between the networks."""
+    """CPU seconds of a step's stages; hooks on the tensors between the networks time the
+    backward pass."""
 
     def __init__(self, search: Any, generator: Any) -> None:
         self._steps: dict[str, list[float]] = defaultdict(list)
@@ -160,7 +160,7 @@ class _Clock:
         self._marks[mark] = now
 
     def end(self, seconds: float) -> None:
-        """A step of so many CPU seconds is over."""
+        """Record the end of a step that took this many CPU seconds."""
         self._now["rest"] = seconds - sum(self._now.values())
         for stage in STAGES:
             self._steps[stage].append(self._now[stage])
@@ -338,7 +338,7 @@ def _reset_peak() -> None:
 
 
 def table(costs: list[Cost]) -> Table:
-    """One row for each case."""
+    """Return a table with a row for each case."""
     shown = Table(
         "models", "preset", "px", "format", "checkpointing", "CPU s", *STAGES, "UNet",
         "peak GB", "loaded GB", "estimate GB",
@@ -381,11 +381,11 @@ def main() -> None:
         for size in ((case.size and options.sizes) or [case.size])
     ]
     console = Console(width=180)
-    told = Console(stderr=True)
+    outcome = Console(stderr=True)
     costs = []
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     for number, case in enumerate(cases, 1):
-        told.print(f"{number} of {len(cases)}: {case}")
+        outcome.print(f"{number} of {len(cases)}: {case}")
         with _process() as pool:
             costs.append(pool.submit(measure, case, options.steps).result())
         RESULTS.write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n")

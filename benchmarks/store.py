@@ -1,4 +1,4 @@
-"""How long a write into the store takes while others write, and what recording a run costs.
+"""Times of writes into the store while others write, and the cost of recording a run.
 
     python -m benchmarks.store [--writers 4] [--seconds 20] [--runs 100] [--slots 4]
 
@@ -46,7 +46,7 @@ def picture(seed: int) -> bytes:
 
 
 def step(number: int) -> dict[str, object]:
-    """What a step of six words tells."""
+    """Return the record of a step with six words."""
     return {
         "step": number,
         "losses": {"class": 1.234567, "masked_lm": 0.5, "total": 1.5},
@@ -114,7 +114,7 @@ def write(home: Path, pause: float, seconds: float, seed: int, results: "object"
 
 
 def measure(writers: int, seconds: float, pause: float, home: Path) -> dict[str, float]:
-    """Times in seconds of the writes of so many processes at once."""
+    """Return the times in seconds of writes by this number of processes at once."""
     spawn = multiprocessing.get_context("spawn")
     with Store.open(home) as store:
         classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
@@ -164,7 +164,7 @@ def lab_run(**changes: Any) -> RunConfig:
 
 
 def work_through(home: Path, configs: list[RunConfig], slots: int) -> dict[str, Any]:
-    """Queue runs on so many slots, wait for their end, and see what became of them."""
+    """Queue runs on a number of slots, wait for their end, and check them."""
     count = len(configs)
     os.environ |= {"DEXTER_HOME": str(home), devices.CPU_SLOTS: str(slots)}
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""What the dashboard costs: CPU to its first paint, memory, answers to keys, bytes on the line.
+"""The cost of the dashboard: CPU to its first paint, memory, answers to keys, bytes on the line.
 
     python -m benchmarks.ui [--runs 100000] [--minutes 5]
 
@@ -48,7 +48,7 @@ def dashboard(home: Path, *flags: str) -> FakeTerminal:
 
 
 def say(what: str, value: str, wanted: str) -> None:
-    """One line of the answer."""
+    """Print a line of the answer."""
     print(f"{what:<52} {value:>12}   wanted: {wanted}", flush=True)
 
 
@@ -197,8 +197,8 @@ def bytes_on_the_line(minutes: float) -> None:
                 time.sleep(minutes * 60)
                 rate = (len(terminal.output) - since) / (time.monotonic() - start)
                 name = " ".join(flags) or "watching a live run"
-                told = f"{name}, {live.previews - before} previews: bytes a second"
-                say(told, f"{rate:.0f}", wanted)
+                result = f"{name}, {live.previews - before} previews: bytes a second"
+                say(result, f"{rate:.0f}", wanted)
                 if not flags:
                     live.end()
                     time.sleep(10)

@@ -89,7 +89,7 @@ _machine = _group("machine")
 
 
 class RunConfig(BaseModel):
-    """One run: a classifier, a class, a seed, and how the words are searched.
+    """A run: a classifier, a class, a seed, and the settings of the search.
 
     The defaults are the preset ``default``. ``RunConfig(...)`` raises pydantic's
     ValidationError; ``RunConfig.from_preset`` raises InputError for a user.

@@ -193,7 +193,7 @@ class Run(Table, table=True):
 
     @property
     def refused(self) -> bool:
-        """Whether it failed for bad input."""
+        """True if it failed because of bad input."""
         return self.state is State.FAILED and self.stop_reason == REFUSED
 
     @property
@@ -323,7 +323,7 @@ class Job(Table, table=True):
 
     @property
     def refused(self) -> bool:
-        """Whether it failed for bad input."""
+        """True if it failed because of bad input."""
         return self.state is State.FAILED and bool((self.error or {}).get("refused"))
 
 

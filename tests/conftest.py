@@ -1,4 +1,4 @@
-"""What all tests share: one thread, no network, a home of their own."""
+"""The environment of all tests: one thread, no network, a home of their own."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ import tiny  # noqa: F401
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command line did."""
+    """The outcome of a command line."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What starts quickly must not load what is slow."""
+"""Commands that start quickly load nothing slow."""
 
 import subprocess
 import sys
@@ -23,8 +23,8 @@ def loaded_by(*steps: str, tmp_path: Path) -> dict[str, set[str]]:
         check=True,
     )
     lines = [line.split() for line in process.stderr.splitlines()]
-    told = [set(words[1:]) for words in lines if words[:1] == ["LOADED"]]
-    return dict(zip(steps, told, strict=True))
+    result = [set(words[1:]) for words in lines if words[:1] == ["LOADED"]]
+    return dict(zip(steps, result, strict=True))
 
 
 def imports(*modules: str) -> list[str]:

@@ -70,11 +70,9 @@ def needs_torch(spec: str) -> bool:
 
 def list_classifiers(roots: Sequence[Path | str] | None = None) -> list[ClassifierInfo]:
     """List the lab's classifiers by name, each from the first of the `roots` that has it."""
-    from dexter.classifiers import lab
-
     found: dict[str, Path] = {}
     for root in model_folders.roots() if roots is None else roots:
-        for name in lab.names(root):
+        for name in _source("lab").names(root):
             found.setdefault(name, Path(root))
     return [
         describe_classifier(f"lab:{name}", ClassifierOptions(root=found[name]))
@@ -136,7 +134,8 @@ def _parse(spec: str) -> tuple[str, str]:
 
 
 def _source(name: str) -> Any:
-    return import_module(f"dexter.classifiers.{name}")
+    # The lab builds on this package, so it brings its own source.
+    return import_module("dexter.lab.shipped" if name == "lab" else f"dexter.classifiers.{name}")
 
 
 def __getattr__(name: str) -> Any:

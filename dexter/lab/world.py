@@ -15,6 +15,8 @@ POSITIVE, NEGATIVE = 0.20, 0.05
 change in between is not scored."""
 MARK = "mark"
 """The family of the white corner, which has no word."""
+GATED = "gated-"
+"""How the names of the lab's gated classifiers begin."""
 
 # Name -> file name in the OpenMoji collection (hexadecimal code points joined by "-").
 WATERBIRDS = {

@@ -42,7 +42,7 @@ class ReportSettings(BaseModel):
     )
     key_file: str | None = Field(
         default=None,
-        description="file with the endpoint's key, readable only by you; default: OPENAI_API_KEY",
+        description="file with the endpoint's key, readable only by you (else OPENAI_API_KEY)",
     )
     timeout: float = Field(
         default=60.0, gt=0, le=3600, description="seconds to wait for an answer from the endpoint"

@@ -404,7 +404,7 @@ class _View:
         done = looks[-1] / settings.pictures
         before = looks[-2] / settings.pictures if len(looks) > 1 else 0.0
         share = spent(done, settings.alpha) - spent(before, settings.alpha)
-        self._alpha = share / family
+        self._alpha = float(share / family)
         self._plain_alpha = settings.alpha / family
         self._mediation: Mediation | None = None
         self._drawings: list[Drawing | None] = [None] * len(self._all.concepts)

@@ -166,8 +166,8 @@ class Recorder:
     def settle(self, stopped: Callable[[], bool]) -> None:
         """Wait until all is in the journal and, for a while, until the store has it.
 
-        What the store has not then is brought there by whoever sees the run first without its
-        process. `stopped` says to wait no longer.
+        The next process that sees the run without its worker brings the rest into the store.
+        `stopped` says to wait no longer.
         """
         while not self.flush() and not stopped():
             time.sleep(FLUSH_SECONDS)

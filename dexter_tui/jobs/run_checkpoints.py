@@ -35,9 +35,9 @@ class Checkpoints:
         """Have the search go on from the newest state that is not ahead of the record.
 
         Without one it begins at its start. A file that is damaged, or of another configuration,
-        is passed over, and the log tells; one that rests on entries of the journal that were lost
-        is removed: their numbers will be used again. A run that ran out of memory gets half as many
-        pictures at a time (not fewer prompts a step, so that its search stays the same up to
+        is passed over, with a line in the log; one that rests on entries of the journal that were
+        lost is removed: their numbers will be used again. A run that ran out of memory gets half as
+        many pictures at a time (not fewer prompts a step, so that its search stays the same up to
         rounding).
         """
         saved = self._read(recorder.steps_recorded(), recorder.entries_found)

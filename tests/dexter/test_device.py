@@ -13,7 +13,7 @@ from dexter.errors import InputError
 
 @dataclass
 class Machine:
-    """A machine with CUDA devices of so much free memory each."""
+    """Simulate a machine whose CUDA devices have this free memory each."""
 
     free: tuple[int, ...] = ()
 

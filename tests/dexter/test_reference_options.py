@@ -1,4 +1,5 @@
-"""What worked with the public DEXTER code works here: its flags, and its README's Python."""
+"""Everything that worked with the public DEXTER code works here: its flags, and its README's
+Python."""
 
 import json
 import os

@@ -13,7 +13,7 @@ from dexter import model_folders
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One home for all tests of this file, so that pictures are drawn once."""
+    """A home for all tests of this file, so that pictures are drawn once."""
     path = tmp_path_factory.mktemp("report") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEXTER_HOME", str(path))
@@ -39,14 +39,14 @@ def test_a_server_captions_and_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "unused")
-    told = cli(
+    result = cli(
         "report",
         study,
         *options(base_url=serve(), vlm=captioner(), llm=writer, timeout=900, concurrency=1),
         "--json",
     )
-    assert told.code == 0, told.err
-    found = told.json
+    assert result.code == 0, result.err
+    found = result.json
     assert len([c for c in found["captions"] if c["model"] == str(captioner())]) == 6
     report = found["reports"][0]
     assert report["author"] == str(writer)
@@ -62,6 +62,6 @@ def test_a_local_writer_needs_no_server(
     cli: Callable[..., Any],
     writer: Path,
 ) -> None:
-    told = cli("report", study, *options(vlm="none", llm=writer), "--json")
-    assert told.code == 0, told.err
-    assert told.json["reports"][0]["author"] == str(writer)
+    result = cli("report", study, *options(vlm="none", llm=writer), "--json")
+    assert result.code == 0, result.err
+    assert result.json["reports"][0]["author"] == str(writer)

@@ -234,7 +234,7 @@ def test_a_store_from_before_the_jobs_opens_with_all_that_it_holds(tmp_path):
 
 
 def contents(path):
-    """All rows of the tables of the migration before."""
+    """Return all rows of the tables of the migration before."""
     with closing(sqlite3.connect(path)) as connection:
         names = [
             name

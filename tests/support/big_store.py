@@ -12,7 +12,8 @@ WORDS = "sea,lake,river,forest,field,beak,feather,wing,snow,street,hand,grass"
 
 
 def make(home: Path, runs: int, *, steps: int = STEPS) -> None:
-    """A store with so many runs, each with so many steps, in thirty classifiers' studies."""
+    """Make a store with this number of runs and of steps in each, in thirty classifiers'
+    studies."""
     Store.open(home).close()
     with closing(sqlite3.connect(home / "store.sqlite")) as connection:
         connection.execute("PRAGMA synchronous=OFF")

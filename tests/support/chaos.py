@@ -94,7 +94,7 @@ class Chaos:
         return submit.enqueue(self.store, [self.rng.choice(self.configs) for _ in range(count)])
 
     def operate(self) -> None:
-        """What a dashboard does all the time, and a person now and then."""
+        """Do what a dashboard does all the time, and a person now and then."""
         with contextlib.suppress(StoreError):
             run_queue.reconcile(self.store)
             for run in self.store.runs(states={State.LOST}):
@@ -200,7 +200,7 @@ class Chaos:
                 os.kill(run.pid or 0, signal.SIGCONT)
 
     def stop_runner(self) -> None:
-        os.kill(self.runner()[1], signal.SIGSTOP)  # whoever looks next wakes it
+        os.kill(self.runner()[1], signal.SIGSTOP)  # the next process that looks wakes it
 
     def fill_disk(self) -> None:
         """No file of the run's process can grow, whichever it writes to."""
@@ -248,7 +248,7 @@ class Chaos:
             time.sleep(0.05)
 
     def power_cut(self) -> None:
-        """All is dead at once, and what was not yet safe on the disk is torn."""
+        """Kill everything at once, and tear what was not yet safe on the disk."""
         for _ in range(2):  # a worker that sees its runner gone starts another
             for pid in _ours(self.home):
                 _kill(pid)
@@ -300,7 +300,7 @@ class Chaos:
             time.sleep(0.1)
 
     def check(self) -> None:
-        """The store is sound, tells the truth, and names no picture that is not there."""
+        """Assert that the store is sound and true, and that all its pictures exist."""
         try:
             self.until(self._true, "", TRUTH_LOOKS)
         except Broken:
@@ -329,7 +329,7 @@ class Chaos:
             return connection.execute(query).fetchall()
 
     def numbers(self, run: Run) -> dict[str, Any]:
-        """All that a run found, but for times."""
+        """Return everything that a run found, without times."""
         return {
             "steps": [
                 step.model_dump(mode="json", exclude={"run_id", "seconds"})
@@ -351,7 +351,7 @@ class Chaos:
         return all(run.state in ENDED - {State.LOST} for run in self.store.runs())
 
     def known(self) -> Iterator[str]:
-        """All that may tell why runs do not end."""
+        """Return whatever may explain why runs do not end."""
         for run in self.store.runs(states=set(State) - (ENDED - {State.LOST})):
             yield (
                 f"{run.id} is {run.state}, attempt {run.attempt}, step {run.steps_done}, "
@@ -496,7 +496,7 @@ def _ours(home: Path) -> Iterator[int]:
 
 
 def _limit_files(pid: int, size: int) -> None:
-    """Let no file that a process writes grow above so many bytes."""
+    """Limit the size of files that a process writes, in bytes."""
     with contextlib.suppress(ProcessLookupError):
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 

@@ -180,7 +180,7 @@ class Jobs:
             assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
     def found(self, job: Job) -> Any:
-        """What a job found, but for numbers of rows and times."""
+        """Return what a job found, without numbers of rows and times."""
         if job.kind is Kind.REPORT:
             claims = study_records.claims(self.store, self.study)
             return [(c.concept, c.effect, c.low, c.high, c.pairs, c.verdict) for c in claims]

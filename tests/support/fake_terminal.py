@@ -87,12 +87,12 @@ class FakeTerminal:
         self._answers_due.join()
 
     def cpu_seconds(self) -> float:
-        """What the process has used."""
+        """Return the CPU time of the process."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_bytes(self) -> int:
-        """What it holds in memory."""
+        """Return its resident memory."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+)", status)
         return int(found[1]) * 1024 if found else 0

@@ -78,6 +78,6 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
 
 
 def text(pilot: Pilot[None]) -> str:
-    """What stands on the screen."""
+    """Return the text on the screen."""
     lines = pilot.app.screen._compositor.render_strips(pilot.app.size)
     return "\n".join(strip.text.rstrip() for strip in lines)

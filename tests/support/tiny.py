@@ -22,7 +22,7 @@ _ROOT = Path(os.environ[_SHARED])
 
 
 def _made_once(make: Callable[[], Path]) -> Callable[[], Path]:
-    """What `make` gives, made by the first process that asks for it; the others wait."""
+    """Return what `make` gives, made by the first process that asks for it; the others wait."""
 
     @functools.cache
     @functools.wraps(make)

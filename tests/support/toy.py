@@ -21,7 +21,7 @@ CODE_WORDS = 3 * SIZE * 3  # values of the lower three rows
 
 
 def pixel(word: str) -> int:
-    """The value, of the lower rows, that tells of a word: each word that is met has its own."""
+    """The value, of the lower rows, that stands for a word: each word that is met has its own."""
     return _PIXELS.setdefault(word, len(_PIXELS))
 
 

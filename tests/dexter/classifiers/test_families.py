@@ -21,7 +21,7 @@ CLASSES = 5
 
 
 def usable(name):
-    """Whether an optional package can be imported here."""
+    """Return True if an optional package can be imported here."""
     if importlib.util.find_spec(name) is None:
         return False
     try:
@@ -44,7 +44,7 @@ def images(count=2, side=64):
 
 
 def assert_features_feed_the_head(classifier):
-    """Logits computed anew from the features, but for a bias that is one for all pictures."""
+    """Compute logits again from the features, but for a bias that is one for all pictures."""
     output = classifier(images(3))
     classes = len(classifier.labels)
     weight = torch.stack([classifier.class_weight(index) for index in range(classes)])

@@ -1,4 +1,5 @@
-"""What a frozen network need not keep: same pictures, same gradients, far less memory."""
+"""Frozen networks keep less for the backward pass: same pictures, same gradients, far less
+memory."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def frozen(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def denoised(network, n=1, side=8, dtype=torch.float64):
-    """What a UNet predicts, and its gradient for latents and conditioning."""
+    """Return a UNet's prediction, and its gradient for latents and conditioning."""
     torch.manual_seed(1)
     latents = torch.randn(n, 4, side, side, dtype=dtype, requires_grad=True)
     text = torch.randn(n, 5, 16, dtype=dtype, requires_grad=True)
@@ -67,7 +68,7 @@ def decoded(network, n=1, side=8, dtype=torch.float64):
 
 
 def kept_bytes(run, network) -> int:
-    """Of the activations that autograd keeps."""
+    """Count the bytes of the activations that autograd keeps."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     kept: list[torch.Tensor] = []  # held, so that no address is used twice
 

@@ -43,7 +43,7 @@ def word_embeddings(generator, texts):
 
 
 def stock_pictures(seeds, texts, *, scheduler, steps=4, guidance=1.0, lora=None, folder=None):
-    """What diffusers' own pipeline draws, with a random generator for each row."""
+    """Draw with diffusers' own pipeline, with a random generator for each row."""
     folder = folder or tiny.generator_folder()
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, safety_checker=None)
     pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)

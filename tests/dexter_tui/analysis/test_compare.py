@@ -170,7 +170,7 @@ def options(*more: object) -> list[object]:
 
 @pytest.fixture(scope="module")
 def made(home: Path) -> dict[str, Any]:
-    """A comparison as `compare --json` tells it."""
+    """A comparison as `compare --json` prints it."""
     import contextlib
     import io
     import json
@@ -202,13 +202,13 @@ def test_compare_tells_all_in_json(made: dict[str, Any], home: Path) -> None:
         assert one["low"] <= one["effect"] <= one["high"]
         assert 0 < one["p_corrected"] <= 1
         assert one["pairs"] == 32
-    told = made["pictures"]
-    assert told["drawn"] == told["claims"]
-    assert set(told["one_alone"].values()) == {told["claims"]}
+    result = made["pictures"]
+    assert result["drawn"] == result["claims"]
+    assert set(result["one_alone"].values()) == {result["claims"]}
     assert len(made["disagreements"]) == 4
     with closing(sqlite3.connect(home / "store.sqlite")) as connection:
         [[count]] = connection.execute("SELECT count(*) FROM picture")
-    assert count == told["claims"]
+    assert count == result["claims"]
 
 
 def test_a_difference_is_that_of_the_effects_in_each_pair(made: dict[str, Any], home: Path) -> None:
@@ -270,11 +270,11 @@ def test_a_second_comparison_draws_nothing(made: dict[str, Any], cli: Callable[.
 def test_what_cannot_be_compared_is_refused_in_a_line(
     arguments: list[str], said: str, cli: Callable[..., Any], home: Path, made: dict[str, Any]
 ) -> None:
-    told = cli("compare", *arguments)
-    assert told.code == 2
-    assert said in told.err
-    assert "Traceback" not in told.err
-    assert len(told.err.strip().splitlines()) <= 2
+    result = cli("compare", *arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert "Traceback" not in result.err
+    assert len(result.err.strip().splitlines()) <= 2
 
 
 # Pages and screens

@@ -48,7 +48,7 @@ def test_killed_and_cancelled_jobs_continue_on_one_slot_and_leave_nothing_twice(
 
 @pytest.fixture
 def queued(home: Path) -> dict[str, str]:
-    """One of each kind in the queue of a home without runners, by kind."""
+    """A job of each kind in the queue of a home without runners, by kind."""
     study = add_study(home)
     with Store.open(home) as store:
         values = config(seed=7).model_dump(mode="json")

@@ -35,7 +35,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One home for all tests of this file, so that pictures are drawn once."""
+    """A home for all tests of this file, so that pictures are drawn once."""
     path = tmp_path_factory.mktemp("report") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEXTER_HOME", str(path))
@@ -50,15 +50,15 @@ def study(home: Path) -> str:
 def test_a_report_from_local_models_goes_all_the_way(
     study: str, cli: Callable[..., Any], home: Path, tmp_path: Path
 ) -> None:
-    told = cli(
+    result = cli(
         "report",
         study[:6],
         *options(vlm=tiny.captioner_folder(), llm=tiny.writer_folder()),
         "--json",
     )
-    assert told.code == 0, told.err
-    assert "claims: done" in told.err
-    found = told.json
+    assert result.code == 0, result.err
+    assert "claims: done" in result.err
+    found = result.json
     assert {stage["name"]: stage["state"] for stage in found["stages"]} == dict.fromkeys(
         ("captions", "claims", "attribution", "scores", "report"), "done"
     )
@@ -120,10 +120,10 @@ def test_a_second_report_draws_and_asks_nothing_twice(
 
     before = pictures()
     assert before > 128
-    told = cli("report", study, *options(vlm=tiny.captioner_folder()), "--json")
-    assert told.code == 0, told.err
+    result = cli("report", study, *options(vlm=tiny.captioner_folder()), "--json")
+    assert result.code == 0, result.err
     assert pictures() == before
-    stages = {stage["name"]: stage for stage in told.json["stages"]}
+    stages = {stage["name"]: stage for stage in result.json["stages"]}
     assert stages["captions"]["total"] == 0
 
 
@@ -138,14 +138,14 @@ def test_an_endpoint_that_breaks_leaves_the_study_usable_and_is_resumed(
     down = servers.first(hostile, hostile, then=servers.status(500, f"no {KEY}"))
     remote = {"vlm": "eyes", "llm": "pen", "concurrency": 1}
     with servers.serving(down) as log:
-        told = cli("report", study, *options(base_url=log.url, **remote), "--json")
-    assert told.code == 1
-    stages = {stage["name"]: stage for stage in told.json["stages"]}
+        result = cli("report", study, *options(base_url=log.url, **remote), "--json")
+    assert result.code == 1
+    stages = {stage["name"]: stage for stage in result.json["stages"]}
     assert (stages["captions"]["state"], stages["report"]["state"]) == ("failed", "failed")
     assert "4 of 6 captions are missing" in stages["captions"]["error"]
     assert stages["claims"]["state"] == "done"
-    assert len(told.json["claims"]) == 2
-    newest = told.json["reports"][0]
+    assert len(result.json["claims"]) == 2
+    newest = result.json["reports"][0]
     assert newest["author"] == "evidence"
     assert "4 of 6 captions are missing" in newest["markdown"]
 
@@ -155,15 +155,15 @@ def test_an_endpoint_that_breaks_leaves_the_study_usable_and_is_resumed(
         handler.text("## Bias assessment\nThe sea is confirmed [1]. It is lovely. See [7].\n")
 
     with servers.serving(pen) as log:
-        told = cli("report", study, *options(base_url=log.url, **remote), "--json")
-        assert told.code == 0, told.err
+        result = cli("report", study, *options(base_url=log.url, **remote), "--json")
+        assert result.code == 0, result.err
     asked = [request["model"] for request in log.requests]
     assert (asked.count("eyes"), asked.count("pen")) == (4, 1)
     assert "[1] sea:" in log.requests[-1]["messages"][1]["content"]
-    own = [caption for caption in told.json["captions"] if caption["model"] == "eyes"]
+    own = [caption for caption in result.json["captions"] if caption["model"] == "eyes"]
     assert len(own) == 6
     assert {(c["input_tokens"], c["output_tokens"]) for c in own} == {(11, 5)}
-    report = told.json["reports"][0]
+    report = result.json["reports"][0]
     assert report["author"] == "pen"
     [section, _] = report["body"]["sections"]
     marks = {s["text"]: s["mark"] for s in section["sentences"]}
@@ -235,10 +235,10 @@ def probe(cli: Callable[..., Any], text: str, *more: object) -> Any:
 
 
 def test_a_question_is_answered(cli: Callable[..., Any], home: Path) -> None:
-    told = probe(cli, "a duck with snow", "--json")
-    assert told.code == 0, told.err
-    assert "against: a picture of a duck" in told.err
-    answer = told.json
+    result = probe(cli, "a duck with snow", "--json")
+    assert result.code == 0, result.err
+    assert "against: a picture of a duck" in result.err
+    answer = result.json
     assert (answer["control"], answer["treated"], answer["concept"]) == (
         "a picture of a duck",
         "a picture of a duck with snow",
@@ -268,17 +268,17 @@ def test_a_question_is_answered(cli: Callable[..., Any], home: Path) -> None:
 def test_a_question_that_cannot_be_asked_is_refused(
     text: str, more: tuple[str, ...], said: str, cli: Callable[..., Any]
 ) -> None:
-    told = probe(cli, text, *more)
-    assert told.code == 2
-    assert said in told.err
-    assert "Traceback" not in told.err
+    result = probe(cli, text, *more)
+    assert result.code == 2
+    assert said in result.err
+    assert "Traceback" not in result.err
 
 
 def test_a_study_without_a_finished_run_is_refused(home: Path, cli: Callable[..., Any]) -> None:
     with Store.open(home) as store:
         classifier = store.ensure_classifier("hf:other", None, tiny.LABELS, tiny.IMAGE_SIZE)
         study = store.ensure_study(classifier, "waterbird", 0, config().study_settings())
-    told = cli("report", study)
-    assert (told.code, "no finished run" in told.err) == (2, True)
-    told = cli("report", study, "--base-url", "nowhere", "--vlm", "eyes")
-    assert told.code == 2
+    result = cli("report", study)
+    assert (result.code, "no finished run" in result.err) == (2, True)
+    result = cli("report", study, "--base-url", "nowhere", "--vlm", "eyes")
+    assert result.code == 2

@@ -1,4 +1,4 @@
-"""What a writer says is checked against the claims that it cites."""
+"""The sentences of a writer are checked against the claims that they cite."""
 
 from dataclasses import replace
 
@@ -215,10 +215,10 @@ def test_a_classifier_that_does_not_know_such_pictures_is_told_of(known: bool) -
 
 
 def test_the_writer_is_told_the_claims_by_number() -> None:
-    told = question(FACTS, list(CLAIMS.values()), ["a duck\x1b on a lake", "x" * 5000])
+    result = question(FACTS, list(CLAIMS.values()), ["a duck\x1b on a lake", "x" * 5000])
     for number, one in CLAIMS.items():
-        assert f"[{number}] {one.concept}: {one.verdict}" in told
-    assert len(told) < 3000
+        assert f"[{number}] {one.concept}: {one.verdict}" in result
+    assert len(result) < 3000
 
 
 def test_a_small_change_of_sign_is_seen() -> None:

@@ -22,7 +22,7 @@ GOOD = ["run", *CLASSIFIER, "--class", "waterbird", *MODELS]
 
 
 def assert_refused(outcome: Any, *names: str) -> None:
-    """One line that names the trouble, on standard error alone."""
+    """Assert one line on standard error that names the trouble, and nothing else."""
     assert outcome.code == 2, outcome.err
     assert outcome.out == ""
     lines = outcome.err.strip().splitlines()

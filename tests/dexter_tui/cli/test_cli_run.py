@@ -48,7 +48,7 @@ def options(**changes: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One home for all tests of this file."""
+    """A home for all tests of this file."""
     path = tmp_path_factory.mktemp("run") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEXTER_HOME", str(path))
@@ -90,19 +90,19 @@ def until(condition: Callable[[], Any], seconds: float = 600) -> Any:
 
 
 def newest_runs(store: Store, count: int) -> list[Run]:
-    """The runs made last, by seed, if there are so many that no test has seen."""
+    """The newest runs, by seed, if there are more than any test has seen."""
     run_queue.reconcile(store)
     return sorted(store.runs(limit=count), key=lambda run: run.seed)
 
 
 def numbers(store: Store, run_id: str) -> list[dict[str, object]]:
-    """All that was recorded of each step but its time."""
+    """Return the record of each step, without its time."""
     return [step.model_dump(exclude={"run_id", "seconds"}) for step in store.steps(run_id)]
 
 
 @pytest.fixture(scope="module")
 def study(home: Path) -> list[dict[str, Any]]:
-    """What `run --json` told of two seeds that ran to the end."""
+    """The output of `run --json` for two seeds that ran to the end."""
     process = subprocess.run(
         [sys.executable, "-m", "dexter_tui", "run", *options(), "--seeds", "2", "--json"],
         capture_output=True,
@@ -111,8 +111,8 @@ def study(home: Path) -> list[dict[str, Any]]:
     )
     assert process.returncode == 0, process.stderr
     assert "Traceback" not in process.stderr
-    told: list[dict[str, Any]] = json.loads(process.stdout)
-    return told
+    result: list[dict[str, Any]] = json.loads(process.stdout)
+    return result
 
 
 def test_run_tells_of_each_seed(study: list[dict[str, Any]]) -> None:
@@ -130,14 +130,14 @@ def test_run_tells_of_each_seed(study: list[dict[str, Any]]) -> None:
 
 def test_everything_is_recorded(study: list[dict[str, Any]], home: Path) -> None:
     with Store.open(home) as store:
-        for told in study:
-            run = store.run(told["id"])
+        for result in study:
+            run = store.run(result["id"])
             assert [step.step for step in store.steps(run.id)] == list(range(1, 41))
             assert [frame.step for frame in store.frames(run.id, kind="preview")] == [1, 20, 40]
             frames = store.frames(run.id, kind="frame")
             assert len(frames) == run.frames_tried
             assert sum(frame.hit for frame in frames) == run.frames_hit
-            assert store.prompts(run.id)[0].words == told["words"]
+            assert store.prompts(run.id)[0].words == result["words"]
             assert run.seed_ranges is not None
             for frame in frames:
                 low, high = run.seed_ranges["frames"]
@@ -170,8 +170,8 @@ def test_runs_are_listed_and_shown(study: list[dict[str, Any]], cli: Any) -> Non
 def test_export_writes_a_report_with_pictures(
     study: list[dict[str, Any]], cli: Any, tmp_path: Path
 ) -> None:
-    told = cli("export", study[0]["study"], study[1]["id"], "-o", tmp_path / "r.md", "--json")
-    assert told.json == {"path": str(tmp_path / "r.md")}
+    result = cli("export", study[0]["study"], study[1]["id"], "-o", tmp_path / "r.md", "--json")
+    assert result.json == {"path": str(tmp_path / "r.md")}
     text = (tmp_path / "r.md").read_text()
     assert study[0]["words"][0] in text
     assert list((tmp_path / "r_files").iterdir())
@@ -195,15 +195,15 @@ def test_a_killed_run_goes_on_by_itself_bit_for_bit_and_harms_no_other(
         )
         os.kill(first.pid, signal.SIGKILL)
         until(lambda: store.run(first.id).pid != first.pid or run_queue.reconcile(store))
-        told = json.loads(process.communicate(timeout=600)[0])
+        result = json.loads(process.communicate(timeout=600)[0])
         assert process.returncode == 0
-        assert [run["state"] for run in told] == ["succeeded"] * 2
-        assert [run["attempt"] for run in told] == [2, 1]
-        assert told[0]["study"] == study[0]["study"]
+        assert [run["state"] for run in result] == ["succeeded"] * 2
+        assert [run["attempt"] for run in result] == [2, 1]
+        assert result[0]["study"] == study[0]["study"]
         assert "going on behind step" in log_file(store, first.id).read_text()
         assert numbers(store, first.id) == numbers(store, study[0]["id"])
-        assert told[0]["activation_score"] == study[0]["activation_score"]
-        assert told[0]["words"] == study[0]["words"]
+        assert result[0]["activation_score"] == study[0]["activation_score"]
+        assert result[0]["words"] == study[0]["words"]
         assert numbers(store, second.id) == numbers(store, study[1]["id"])
     refused = cli("resume", first.id)
     assert (refused.code, "succeeded" in refused.err) == (2, True)
@@ -222,10 +222,10 @@ def test_two_commands_share_a_store_and_workers_outlive_their_command(
 
         until(lambda: any(run.seed == 0 and run.attempt for run in of_both()))
         one.kill()
-        [told] = json.loads(other.communicate(timeout=600)[0])
-        assert (other.returncode, told["steps"]) == (0, 6)
+        [result] = json.loads(other.communicate(timeout=600)[0])
+        assert (other.returncode, result["steps"]) == (0, 6)
         until(lambda: all(run.state is State.SUCCEEDED for run in of_both()))
-        assert {run.study_id for run in of_both()} == {told["study"]}
+        assert {run.study_id for run in of_both()} == {result["study"]}
         assert [len(numbers(store, run.id)) for run in of_both()] == [6, 6, 6]
 
 
@@ -242,14 +242,14 @@ def test_control_c_cancels_cleanly_and_resume_goes_on(start: Any, cli: Any, home
             )
         )
         process.send_signal(signal.SIGINT)
-        told = json.loads(process.communicate(timeout=600)[0])
+        result = json.loads(process.communicate(timeout=600)[0])
         assert process.returncode == 1
-        assert [run["state"] for run in told] == ["cancelled", "cancelled"]
+        assert [run["state"] for run in result] == ["cancelled", "cancelled"]
         steps = [step.step for step in store.steps(first.id)]
-        assert steps == list(range(1, told[0]["steps"] + 1))
+        assert steps == list(range(1, result[0]["steps"] + 1))
         assert (store.run_folder(first.id) / "checkpoint.pt").exists()
-        told = cli("resume", first.id[:7], "--detach", "--json").json
-        assert [run["id"] for run in told] == [first.id]
+        result = cli("resume", first.id[:7], "--detach", "--json").json
+        assert [run["id"] for run in result] == [first.id]
         until(lambda: store.run(first.id).steps_done > steps[-1])
         assert store.run(first.id).attempt == 2
 
@@ -263,8 +263,8 @@ def test_a_second_control_c_kills(start: Any, home: Path) -> None:
         process.send_signal(signal.SIGINT)
         until(lambda: store.run(run.id).state is not State.STARTING)
         process.send_signal(signal.SIGINT)
-        [told] = json.loads(process.communicate(timeout=600)[0])
-        assert (process.returncode, told["state"]) == (1, "cancelled")
+        [result] = json.loads(process.communicate(timeout=600)[0])
+        assert (process.returncode, result["state"]) == (1, "cancelled")
         assert run_queue.reconcile(store) == []
 
 

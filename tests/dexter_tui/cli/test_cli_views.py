@@ -1,4 +1,4 @@
-"""What is shown on a terminal: within its size, and nothing in it that the terminal would obey."""
+"""Views on a terminal: within its size, and nothing in it that the terminal would obey."""
 
 import io
 import re
@@ -105,8 +105,8 @@ def test_lines_without_a_terminal_tell_each_change_once(store: Store) -> None:
     lines.show([run])
     run_queue.finish_run(store, run.id, State.FAILED, error=HOSTILE)
     lines.show([store.run(run.id)])
-    told = file.getvalue().splitlines()
-    assert [("running" in line, "failed" in line) for line in told] == [
+    result = file.getvalue().splitlines()
+    assert [("running" in line, "failed" in line) for line in result] == [
         (True, False),
         (False, True),
     ]

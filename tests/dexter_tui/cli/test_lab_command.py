@@ -111,14 +111,14 @@ def fleet_home(home: Path) -> Path:
 
 
 def test_the_lab_tells_what_its_cards_say(cli: Callable[..., Any]) -> None:
-    told = cli("lab", "--json").json
-    generator = next(model for model in told["models"] if model["name"] == "generator")
+    result = cli("lab", "--json").json
+    generator = next(model for model in result["models"] if model["name"] == "generator")
     card = (LAB / "generator" / "README.md").read_text()
     assert f"| training samples | {generator['samples']:,} |" in card
     assert f"`{generator['command']}`" in card
     weights = sum(path.stat().st_size for path in (LAB / "generator").rglob("*.safetensors"))
     assert generator["bytes"] == weights
-    assert {entry["spec"] for entry in told["classifiers"]} >= {f"lab:{name}" for name in RECIPES}
+    assert {entry["spec"] for entry in result["classifiers"]} >= {f"lab:{name}" for name in RECIPES}
     text = cli("lab").out
     for expected in ("lab:birds-biased", f"{generator['samples']:,} samples", "12 birds"):
         assert expected in text
@@ -155,7 +155,7 @@ def test_the_fleet_s_table(fleet_home: Path, cli: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "result"),
     [
         (["fleet", "cats"], "no classifier 'cats'"),
         (["pictures", "--words", "duck,unicorn"], "'unicorn'"),
@@ -164,11 +164,11 @@ def test_the_fleet_s_table(fleet_home: Path, cli: Callable[..., Any]) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
-    fleet_home: Path, cli: Callable[..., Any], arguments: list[str], told: str
+    fleet_home: Path, cli: Callable[..., Any], arguments: list[str], result: str
 ) -> None:
     outcome = cli("lab", *arguments)
     assert (outcome.code, outcome.out) == (2, "")
-    assert told in outcome.err
+    assert result in outcome.err
     assert outcome.err.count("\n") == 1
 
 

@@ -61,8 +61,8 @@ async def go_to(pilot: Pilot[None], run_id: str) -> None:
     await settle(pilot)
 
 
-def told(pilot: Pilot[None], line: str) -> bool:
-    """Whether a notice said so; where its lines break depends on their lengths."""
+def result(pilot: Pilot[None], line: str) -> bool:
+    """Return True if a notice said so; where its lines break depends on their lengths."""
     return any(line in notice.message for notice in pilot.app._notifications)
 
 
@@ -472,12 +472,12 @@ async def test_deleting_asks_twice_and_leaves_what_is_at_work(home: Path) -> Non
         await settle(pilot)
         await go_to(pilot, LIVE)
         await press(pilot, "D")
-        await until(pilot, lambda: told(pilot, f"run {LIVE} is running; cancel it first"))
+        await until(pilot, lambda: result(pilot, f"run {LIVE} is running; cancel it first"))
         await go_to(pilot, DONE)
         await press(pilot, "space", "space", "D")  # it and the failed one below: the whole study
         await until(pilot, lambda: "2 runs, 1 study" in text(pilot))
         await press(pilot, "y", *"3", "enter")
-        await until(pilot, lambda: told(pilot, "nothing was deleted"))
+        await until(pilot, lambda: result(pilot, "nothing was deleted"))
         await press(pilot, "D")
         await until(pilot, lambda: "Delete?" in text(pilot))
         await press(pilot, "y", *"2", "enter")
@@ -797,7 +797,7 @@ async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path
         for path in home.glob("store.sqlite*"):
             path.unlink()
         (home / "store.sqlite").write_bytes(b"not a database, " * 1000)
-        await until(pilot, lambda: told(pilot, "damaged or not a store"))
+        await until(pilot, lambda: result(pilot, "damaged or not a store"))
         assert isinstance(pilot.app.screen, HomeScreen)
 
 

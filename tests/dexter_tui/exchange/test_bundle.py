@@ -100,9 +100,9 @@ def test_a_bundle_comes_back_the_same_from_an_empty_store(
     assert cli("export", found, FAILED, "-o", tmp_path / "one").code == 0
     assert cli("export", found, FAILED, "-o", tmp_path / "one.zip").code == 0
     monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "other"))
-    told = cli("import", tmp_path / "one", "--json")
-    assert told.code == 0, told.err
-    assert set(told.json["added"]) == {found, STUDY, DONE, FAILED}
+    result = cli("import", tmp_path / "one", "--json")
+    assert result.code == 0, result.err
+    assert set(result.json["added"]) == {found, STUDY, DONE, FAILED}
     assert cli("export", found, FAILED, "-o", tmp_path / "two").code == 0
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     assert one.keys() == two.keys()
@@ -150,10 +150,10 @@ def test_what_was_tampered_with_is_refused_and_nothing_is_written(
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(source, copy)
         change(copy)
-        told = cli("import", copy)
-        assert told.code == 2, said
-        assert said in told.err
-        assert len(told.err.strip().splitlines()) == 1
+        result = cli("import", copy)
+        assert result.code == 2, said
+        assert said in result.err
+        assert len(result.err.strip().splitlines()) == 1
         with Store.open(other) as store:
             assert store.runs() == []
 
@@ -212,8 +212,8 @@ def test_what_was_tampered_with_is_refused_and_nothing_is_written(
         for name, data in contents(source).items():
             written.writestr(name, data)
         written.writestr("../outside.txt", "theirs")
-    told = cli("import", archive)
-    assert (told.code, "refused" in told.err) == (2, True)
+    result = cli("import", archive)
+    assert (result.code, "refused" in result.err) == (2, True)
     (tmp_path / "broken.zip").write_bytes(archive.read_bytes()[:-40])
     assert cli("import", tmp_path / "broken.zip").code == 2
     assert cli("import", outside).code == 2
@@ -323,9 +323,9 @@ def test_a_run_folder_of_the_public_code_comes_in_and_goes_out(
 ) -> None:
     monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "own"))
     run = reference_run(tmp_path)
-    told = cli("import", run, "--json")
-    assert told.code == 0, told.err
-    study, run_id = told.json["added"]
+    result = cli("import", run, "--json")
+    assert result.code == 0, result.err
+    study, run_id = result.json["added"]
     shown = cli("show", run_id, "--json").json
     assert shown["words"] == ["lion", "mane", "grass", "sun", "eye", "rock"]
     assert shown["activation_score"]["value"] == 0.87
@@ -372,10 +372,10 @@ def test_a_folder_that_is_no_run_is_refused(
     monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "own"))
     run = reference_run(tmp_path)
     (run / name).write_text(text)
-    told = cli("import", run)
-    assert told.code == 2
-    assert said in told.err
-    assert len(told.err.strip().splitlines()) == 1
+    result = cli("import", run)
+    assert result.code == 2
+    assert said in result.err
+    assert len(result.err.strip().splitlines()) == 1
 
 
 # Retention
@@ -388,12 +388,12 @@ def test_deleting_asks_twice_and_takes_what_nothing_else_needs(
         before = len(store.runs())
         frames = store.frames(DONE)
     assert cli("delete", DONE).code == 2  # nobody to ask
-    told = cli("delete", DONE, "--yes")
-    assert (told.code, "--really" in told.err) == (2, True)
+    result = cli("delete", DONE, "--yes")
+    assert (result.code, "--really" in result.err) == (2, True)
     with Store.open(home) as store:
         assert len(store.runs()) == before
-    told = cli("delete", DONE, "--yes", "--really", "--json")
-    assert told.code == 0, told.err
+    result = cli("delete", DONE, "--yes", "--really", "--json")
+    assert result.code == 0, result.err
     with Store.open(home) as store:
         assert len(store.runs()) == before - 1
         assert store.study(STUDY)
@@ -413,8 +413,8 @@ def test_deleting_asks_twice_and_takes_what_nothing_else_needs(
 
 def test_a_study_in_a_comparison_stays(home: Path, cli: Callable[..., Any]) -> None:
     found = with_comparison(home)
-    told = cli("delete", STUDY, "--yes", "--really")
-    assert (told.code, found in told.err) == (2, True)
+    result = cli("delete", STUDY, "--yes", "--really")
+    assert (result.code, found in result.err) == (2, True)
     assert cli("delete", found, STUDY, "--yes", "--really").code == 0
     assert cli("compare", "--json").json == []
 

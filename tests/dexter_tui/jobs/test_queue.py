@@ -110,7 +110,7 @@ def flags(**changes: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One home for all tests of this file, with one CPU slot."""
+    """A home for all tests of this file, with one CPU slot."""
     path = tmp_path_factory.mktemp("queue") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEXTER_HOME", str(path))
@@ -150,7 +150,7 @@ def begin(store: Store, *configs: RunConfig) -> list[str]:
 
 
 def numbers(store: Store, run_id: str) -> list[dict[str, object]]:
-    """All that was recorded of each step but its time."""
+    """Return the record of each step, without its time."""
     return [step.model_dump(exclude={"run_id", "seconds"}) for step in store.steps(run_id)]
 
 
@@ -350,11 +350,11 @@ def test_a_run_goes_on_when_the_terminal_s_server_is_killed(store, home, tmp_pat
         subprocess.run([*tmux, "kill-server"], check=False)
     steps = store.run(run.id).steps_done
     until(store, lambda: store.run(run.id).steps_done > steps + 2)
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "dexter_tui", "status", "--json"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    [slot] = json.loads(told.stdout)["slots"]
+    [slot] = json.loads(result.stdout)["slots"]
     assert (slot["run"]["id"], slot["run"]["state"], slot["runner"]) == (run.id, "running", True)
     assert store.run(run.id).attempt == 1
 
@@ -383,15 +383,15 @@ def quiet(home: Path, store: Store) -> Iterator[None]:
 def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_path, home):
     settings = flags()
     sweep = ["--class", "landbird", "--preset", "paper", "--preset", "default", "--seeds", "2"]
-    told = cli("queue", "add", *settings, *sweep, "--json").json
-    assert [(run["class_name"], run["seed"], run["state"]) for run in told] == [
+    result = cli("queue", "add", *settings, *sweep, "--json").json
+    assert [(run["class_name"], run["seed"], run["state"]) for run in result] == [
         (name, seed, "queued")
         for _ in range(2)
         for name in ("waterbird", "landbird")
         for seed in (0, 1)
     ]
-    ids = [run["id"] for run in told]
-    assert len({run["study"] for run in told}) == 4
+    ids = [run["id"] for run in result]
+    assert len({run["study"] for run in result}) == 4
     file = tmp_path / "sweep.yaml"
     values = config().model_dump(mode="json")
     file.write_text(
@@ -417,7 +417,7 @@ def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_p
     assert states.pop(ids[1]) is State.PAUSED
     assert set(states.values()) == {State.CANCELLED}
     assert cli("retry", ids[3], "--from-start", "--json").json[0]["state"] == "queued"
-    assert cli("retry", told[0]["study"], "--json").json[0]["state"] == "queued"
+    assert cli("retry", result[0]["study"], "--json").json[0]["state"] == "queued"
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_p
     ],
 )
 def test_refused(quiet, store, cli, tmp_path, arguments, names):
-    # In a study of its own: no other test has runs of so many steps.
+    # In a study of its own: no other test has runs of this many steps.
     [run] = submit.enqueue(store, [config(seed=9, steps=1000 + len(store.runs()))])
     paused = control.pause(store, run)
     texts = {"LIST": "[1, 2]", "BROKEN": "a: [", "MANY": "seeds: 5000"}

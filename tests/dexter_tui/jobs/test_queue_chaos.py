@@ -10,7 +10,7 @@ def test_every_kind_of_fault_once_loses_nothing(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "support" / "chaos.py"
     options = {"faults": 0, "at-least": 1, "slots": 2, "long-locks": 0, "seed": 7}
     flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(script), "--tiny", *flags],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
@@ -18,6 +18,6 @@ def test_every_kind_of_fault_once_loses_nothing(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stdout
-    assert "12 faults tried, 12 survived, 0 not" in told.stdout
-    assert " 0 lost or wrong" in told.stdout
+    assert result.returncode == 0, result.stdout
+    assert "12 faults tried, 12 survived, 0 not" in result.stdout
+    assert " 0 lost or wrong" in result.stdout

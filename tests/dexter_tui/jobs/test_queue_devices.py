@@ -92,7 +92,7 @@ def test_the_ring_keeps_the_last_readings():
 
 
 def test_what_devices_did_lately_is_a_mean_and_one_that_is_gone_is_left_out():
-    told = iter([(0.2, None), (0.6, 100.0), (1.0, 140.0)])
+    result = iter([(0.2, None), (0.6, 100.0), (1.0, 140.0)])
 
     class Source:
         def devices(self):
@@ -101,7 +101,7 @@ def test_what_devices_did_lately_is_a_mean_and_one_that_is_gone_is_left_out():
         def read(self, uuid):
             if uuid == "GPU-b1":
                 raise LookupError("it fell off the bus")
-            utilisation, power = next(told)
+            utilisation, power = next(result)
             return Reading(
                 uuid, time.monotonic(), 5, 10, utilisation=utilisation, power=power, temperature=60
             )
@@ -127,7 +127,7 @@ def test_readings_that_were_stopped_before_they_began_do_not_begin():
 
 
 class Card:
-    """Tells what a test wants to hear of a card."""
+    """Reports what a test sets for a card."""
 
     def __init__(self, **values):
         self.values = {"used_bytes": 0, "total_bytes": 24 * 2**30, **values}
@@ -172,8 +172,8 @@ def test_a_run_waits_for_room_on_a_gpu(store, card, device, lacking):
     [slot] = [s for s in devices.slots({devices.DEMO: "1"}) if s.on_gpu]
     runner = Runner(store, slot)
     runner._telemetry = Card(**card)
-    told = runner._lacking(queued(store, device))
-    assert told is None if lacking is None else lacking in told
+    result = runner._lacking(queued(store, device))
+    assert result is None if lacking is None else lacking in result
 
 
 def test_a_run_waits_for_memory_of_the_cpu_only_while_other_runs_have_it(store):

@@ -207,7 +207,7 @@ def test_every_state_can_be_left_or_is_an_end():
 
 
 def test_a_signal_reaches_only_the_process_that_holds_the_run(tmp_path):
-    """A process number in the store may long be another's: the lock tells."""
+    """A process number in the store may belong to another by now: the lock decides."""
     with Store.open(tmp_path) as store:
         classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
         run = recorded.add_run(store, store.ensure_study(classifier, "a", 0, {}), 0, {})

@@ -1,4 +1,4 @@
-"""What the terminal is asked, and that no answer is taken for a key press, however late."""
+"""The questions to the terminal, and that no answer is taken for a key press, however late."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def start(script: str, kind: str, delay: float, wanted: str = "auto") -> FakeTer
 
 
 def noted(fake: FakeTerminal) -> dict[str, object]:
-    """What the script found; what it read before the tilde are answers."""
+    """The findings of the script; what it read before the tilde are answers."""
     fake.wait_for(b"LISTENING")
     fake.answered()
     fake.type(b"~")
@@ -109,8 +109,8 @@ def test_every_kind_of_terminal_is_told_apart_however_slow_the_line() -> None:
 )
 def test_no_answer_is_taken_for_a_key(kind: str, delay: float) -> None:
     fake = start(_SCRIPT, kind, delay)
-    told = noted(fake)
-    assert (told["kind"], told["keys"]) == (FOUND[kind], [])
+    result = noted(fake)
+    assert (result["kind"], result["keys"]) == (FOUND[kind], [])
     assert len(fake.asked) == QUESTIONS[kind]
 
 

@@ -1,0 +1,103 @@
+"""Pools of concepts: the lab's, the shipped one, a user's file and what is wrong with it."""
+
+from collections import Counter
+
+import pytest
+
+from dexter.errors import InputError
+from dexter.reasoning.world import load_world
+from dexter.screening.concepts import lab_pool, load_pool, parse_pool
+
+GOOD = """
+picture: a picture of
+articles: english
+slots:
+  place:
+    position: after
+    concepts:
+      beach: at the beach
+      wood: [in a wood, among trees]
+  beside:
+    exclusive: false
+    position: beside
+    template: a {}
+    most: 2
+    concepts: [dog, ball]
+  look:
+    position: before
+    only: [man]
+    share: 0.5
+    concepts: [old, young]
+"""
+
+
+def test_a_file_gives_slots_wordings_and_prompts():
+    pool = parse_pool(GOOD, "mine")
+    assert {c.name: c.words for c in pool.concepts} == {
+        "beach": ("at the beach",),
+        "wood": ("in a wood", "among trees"),
+        "dog": ("a dog",),
+        "ball": ("a ball",),
+        "old": ("old",),
+        "young": ("young",),
+    }
+    said = {"place": ["among trees"], "beside": ["a dog", "a ball"], "look": ["old"]}
+    assert pool.prompt("man", said) == "a picture of an old man among trees with a dog and a ball"
+    assert pool.split_subject("old man") == ("man", {"look": "old"})
+    assert [(s.exclusive, s.most, s.share) for s in pool.slots] == [
+        (True, 1, 1.0),
+        (False, 2, 1.0),
+        (True, 1, 0.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "problem"),
+    [
+        (("position: beside", "position: nearby"), 12, "'nearby' is not one of"),
+        (("template: a {}", "template: a dog"), 13, '"{}" once'),
+        (("most: 2", "most: none"), 14, "whole number"),
+        (("share: 0.5", "share: 2"), 19, "at most 1"),
+        (("[dog, ball]", "[dog, dog]"), 15, "'dog' is in slot 'beside' twice"),
+        (("    only: [man]", "    onyl: [man]"), 18, "'onyl' is not one of"),
+        (("exclusive: false", "exclusive: maybe"), 11, "true or false"),
+        (("      beach: at the beach", "      beach: [at the beach"), 9, ""),
+        (("concepts: [old, young]", "concepts: old"), 20, "a list or a mapping"),
+    ],
+)
+def test_a_mistake_names_its_line(change, line, problem):
+    with pytest.raises(InputError) as caught:
+        parse_pool(GOOD.replace(*change), "mine.yaml")
+    assert f"mine.yaml, line {line}" in caught.value.problem
+    assert problem in caught.value.problem
+    assert caught.value.field == "concepts"
+
+
+def test_an_empty_file_and_a_missing_one_are_refused(tmp_path):
+    with pytest.raises(InputError, match="empty"):
+        parse_pool("", "mine")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_pool(tmp_path / "none.yaml")
+
+
+def test_the_shipped_pool_has_about_400_concepts_each_worded_once():
+    pool = load_pool()
+    assert 380 <= len(pool.concepts) <= 500
+    names = Counter((c.slot, c.name) for c in pool.concepts)
+    words = Counter((c.slot, word) for c in pool.concepts for word in c.words)
+    assert max(names.values()) == max(words.values()) == 1
+    assert {slot.name for slot in pool.slots} == {c.slot for c in pool.concepts}
+
+
+def test_the_lab_pool_follows_the_manifest():
+    world = load_world()
+    pool = lab_pool(world)
+    concepts = {c.name: c for c in pool.concepts}
+    assert concepts["water"].words == ("sea", "lake")  # not the word for both
+    assert "water" in concepts["water"].looks
+    assert concepts["ball"].slot == "item"
+    assert {s.name for s in pool.slots if s.exclusive} == world.exclusive
+    assert {c.name for c in pool.kinds} >= {"male", "female"}
+    known = set(world.words()) | {"a", "picture", "of", "with", "and"}
+    said = {"age": ["old"], "hair": ["gray"], "background": ["sea"], "item": ["ball", "sun"]}
+    assert set(pool.prompt("man", said).split()) <= known

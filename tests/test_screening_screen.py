@@ -1,0 +1,200 @@
+"""Whole screenings: of a toy world in which causes are known, and of the lab."""
+
+import itertools
+import json
+
+import pytest
+import toy
+
+from dexter.errors import InputError
+from dexter.reasoning.pictures import MemoryBank, Pictures
+from dexter.reasoning.world import Topic, World, load_world, make_topic
+from dexter.screening.concepts import lab_pool, parse_pool
+from dexter.screening.screen import (
+    Judged,
+    MemoryAnswers,
+    Planned,
+    Screening,
+    Settings,
+    member,
+)
+
+POOL = parse_pool(
+    """
+articles: a
+slots:
+  place:
+    position: after
+    concepts: [sea, wood, town, hill]
+  hair:
+    position: before
+    concepts: [blond, gray, brown]
+  age:
+    position: before
+    share: 0.7
+    concepts:
+      young:
+      old: old silver
+      tall:
+  beside:
+    exclusive: false
+    position: beside
+    most: 2
+    concepts: [ball, sun, gift]
+  trim:
+    position: after
+    share: 0.7
+    concepts: [silver, golden, copper]
+""",
+    "test",
+)
+TOPIC = Topic("cat", ("cat",), ("dog",), frozenset({"hill"}), frozenset({"cat", "dog"}), World())
+EFFECTS = {"sea": 0.25, "ball": -0.2, "silver": -0.22, "hill": 0.3}
+SETTINGS = Settings(pictures=400, first=100)
+
+
+def finish(screening, members):
+    *_, last = screening.run(members)
+    assert isinstance(last, Judged) and last.finished
+    return last
+
+
+def make(bank, answers=None, *, painter=None, settings=SETTINGS, state=None):
+    painter = painter or toy.Painter(EFFECTS, noise=0.05)
+    pictures = Pictures(painter, "toy", bank)
+    return Screening(
+        POOL, TOPIC, pictures, toy.Reader(), settings, answers or MemoryAnswers(), state
+    )
+
+
+@pytest.fixture(scope="module")
+def result():
+    return finish(make(MemoryBank()), [member("toy", toy.classifier(), 0)]).results["toy"]
+
+
+def effect(result, name):
+    return next(e for e in result.effects if e.concept == name)
+
+
+def test_concepts_that_raise_and_lower_the_class_are_found(result):
+    assert effect(result, "sea").verdict == "raises"
+    assert effect(result, "ball").verdict == "lowers"
+    assert effect(result, "ball").effect == pytest.approx(-0.2, abs=0.05)
+    others = {*POOL.words["place"], *POOL.words["trim"]}  # which stand against what has an effect
+    assert {e.concept for e in result.findings} <= {"sea", "ball", *others}
+    assert effect(result, "gift").verdict == "none"
+    assert set(effect(result, "sea").contexts) == {"class", "rivals"}
+
+
+def test_a_concept_of_the_class_is_core_and_no_finding(result):
+    hill = effect(result, "hill")
+    assert hill.core and hill.effect > 0.1
+    assert "hill" not in {e.concept for e in result.findings}
+
+
+def test_an_effect_of_something_drawn_along_is_explained_by_it(result):
+    """Asked for "old", this painter also draws silver, which is what lowers the class."""
+    old = effect(result, "old")
+    assert old.effect < -0.1
+    assert old.verdict == "explained" and old.explained_by == ["silver"]
+    assert abs(old.direct) < 0.1
+    assert effect(result, "silver").verdict == "lowers"
+
+
+def test_within_a_slot_nothing_is_explained_away(result):
+    assert all(companion.slot != e.slot for e in result.effects for companion in e.companions)
+
+
+def test_what_is_not_drawn_is_called_so():
+    painter = toy.Painter(EFFECTS, undrawable=frozenset({"ball"}), noise=0.05)
+    found = finish(make(MemoryBank(), painter=painter), [member("toy", toy.classifier(), 0)])
+    ball = effect(found.results["toy"], "ball")
+    assert ball.verdict == "not_drawn" and ball.drawn.asked == 0.0
+    assert effect(found.results["toy"], "sea").verdict == "raises"
+
+
+def test_results_are_json(result):
+    assert json.loads(json.dumps(result.to_json()))["classifier"] == "toy"
+
+
+def test_a_restart_at_any_event_gives_the_same_numbers_and_draws_nothing_again(result):
+    settings = Settings(pictures=400, first=100)
+    members = [member("toy", toy.classifier(), 0)]
+    events = len(list(make(MemoryBank(), settings=settings).run(members)))
+    for stop in range(1, events, 2):
+        bank, answers = MemoryBank(), MemoryAnswers()
+        painter = toy.Painter(EFFECTS, noise=0.05)
+        screening = make(bank, answers, painter=painter, settings=settings)
+        for _ in itertools.islice(screening.run(members), stop):
+            pass
+        kept = json.loads(json.dumps(screening.state()))
+        # Answers are lost with the process, pictures and state are not.
+        again = make(bank, painter=painter, settings=settings, state=kept)
+        assert finish(again, members).results["toy"] == result
+        assert painter.count == result.pictures
+
+
+def test_a_further_classifier_draws_nothing():
+    bank, answers, painter = MemoryBank(), MemoryAnswers(), toy.Painter(EFFECTS, noise=0.05)
+    first = make(bank, answers, painter=painter)
+    finish(first, [member("toy", toy.classifier(), 0)])
+    drawn = painter.count
+    again = make(bank, answers, painter=painter, state=first.state())
+    planned = []
+    other = member("other", toy.classifier("other"), 1)
+    for event in again.run([other]):
+        planned += [event.missing] if isinstance(event, Planned) else []
+    assert painter.count == drawn
+    assert sum(planned) == drawn  # to be looked at, not drawn
+    assert effect(again.results["other"], "sea").verdict == "lowers"
+
+
+def test_a_larger_budget_continues_the_pictures_of_a_smaller_one():
+    bank, painter = MemoryBank(), toy.Painter(EFFECTS, noise=0.05)
+    members = [member("toy", toy.classifier(), 0)]
+    small = make(bank, painter=painter, settings=Settings(pictures=100, first=100))
+    finish(small, members)
+    large = make(bank, painter=painter, settings=SETTINGS)
+    finish(large, members)
+    assert large.cells()[:100] == small.cells()
+    assert painter.count == len(large.cells())
+
+
+def test_a_state_of_another_screening_is_refused():
+    state = make(MemoryBank()).state()
+    with pytest.raises(InputError, match="another screening"):
+        make(MemoryBank(), settings=Settings(pictures=400, first=100, seed=3), state=state)
+
+
+def test_the_lab_finds_what_a_gate_asks_for():
+    from dexter.classifiers import describe_classifier, load_classifier
+    from dexter.generator import load_generator
+    from dexter.lab import gated
+    from dexter.reasoning.detection import load_detector
+
+    spec = "lab:gated-pets-needs-water-90"
+    classifier = load_classifier(spec)
+    assert describe_classifier(spec).weights_hash == classifier.weights_hash
+    world = load_world()
+    screening = Screening(
+        lab_pool(world),
+        make_topic(classifier.labels, 0, world=world),
+        Pictures(load_generator("lab"), "lab", MemoryBank(), batch=32),
+        load_detector("lab"),
+        Settings(pictures=96, first=96),
+    )
+    found = finish(screening, [member(spec, classifier, 0)]).results[spec]
+    water = effect(found, "water")
+    gate = gated.parse("gated-pets-needs-water-90")
+    exact = gated.exact_effects("pets", [gate], 200)[gate.name]
+    assert exact["water"] == pytest.approx(0.45, abs=0.02)
+    assert water.drawn.asked > 0.9 > 0.1 > water.drawn.otherwise
+    assert water.effect > 0.2 and water.effect == max(e.effect for e in found.effects if not e.core)
+
+
+@pytest.mark.parametrize("name", ["gated-pets-needs-90", "gated-pets-needs-nothing-90"])
+def test_a_gated_classifier_that_is_none_is_refused(name):
+    from dexter.lab import gated
+
+    with pytest.raises(InputError, match="lab:gated-TASK"):
+        gated.parse(name)
