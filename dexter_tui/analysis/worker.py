@@ -41,7 +41,7 @@ class AnalysisWorker(Worker):
         code = EXIT_FAILED
         try:
             self._start(work)
-            desk = Desk(self.store, work, "cuda" if self.slot.on_cuda else "cpu", heed=self.heed)
+            desk = Desk(self.store, work, "cuda" if self.slot.on_cuda else "cpu", heed=self._look)
             failed = JOBS[work.kind](desk)
         except Stopped as stopped:
             run_queue.set_state(self.store, work.id, stopped.state)
@@ -87,6 +87,11 @@ class AnalysisWorker(Worker):
         except StoreError:  # perhaps a user was faster
             self.check(job.id)
             raise
+
+    def _look(self, state: State) -> None:
+        """Look after the runner, and raise Stopped if the state of the job asks for an end."""
+        self.keep_runner()
+        self.heed(state)
 
     def _fail(self, job: Job, error: Mapping[str, Any]) -> None:
         run_queue.finish_job(self.store, job.id, State.FAILED, error=error)

@@ -26,7 +26,7 @@ from dexter_tui.analysis.comparison_request import Request, request_comparison
 from dexter_tui.analysis.study_request import request_probe, request_report
 from dexter_tui.jobs import control, submit
 from dexter_tui.jobs.launch import log_file
-from store import ENDED, State, Store, StoreError, run_queue, study_records
+from store import ACTIVE, ENDED, State, Store, StoreError, run_queue, study_records
 from store.reading import comparisons
 from store.reading.browse import Browse
 from store.states import Kind
@@ -103,7 +103,7 @@ class Jobs:
 
         def reached() -> Job | None:
             job = self.store.job(job_id)
-            alive = job.state not in ENDED and run_queue.is_alive(self.store, job_id)
+            alive = job.state in ACTIVE and run_queue.is_alive(self.store, job_id)
             return job if alive and when(job) else None
 
         found: Job = self.until(reached, f"{job_id} never got there")
@@ -117,7 +117,7 @@ class Jobs:
             job = self.store.job(job_id)
             if job.state in ENDED - {State.LOST}:
                 return job
-            if not run_queue.is_alive(self.store, job_id):
+            if job.state not in ACTIVE or not run_queue.is_alive(self.store, job_id):
                 if job.state is State.LOST:
                     control.retry(self.store, job_id)
                 return None
