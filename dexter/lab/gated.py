@@ -108,6 +108,8 @@ def _words() -> Mapping[str, tuple[str, ...]]:
 class Gated(nn.Module):
     """The network of a gate: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, 2)."""
 
+    texts: Tensor
+
     def __init__(self, gate: Gate, root: Path | str | None = None) -> None:
         from transformers import CLIPModel, CLIPProcessor
 

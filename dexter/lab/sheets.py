@@ -366,8 +366,8 @@ def pictures_sections(
     texts = [text for of_word in asked.values() for text in of_word]
     tiles = []
     for picture, text in zip(generator.pictures(texts, seeds, 32), texts, strict=True):
-        shown = text.removeprefix("a picture of a ") if len(asked) <= FEW else ""
-        tiles.append(Tile(np.asarray(picture), shown))
+        label = text.removeprefix("a picture of a ") if len(asked) <= FEW else ""
+        tiles.append(Tile(np.asarray(picture), label))
         on_picture(len(tiles), total)
     rows = {
         word: Row(word, tuple(tiles[at * PICTURES : (at + 1) * PICTURES]))
