@@ -22,7 +22,8 @@ from dexter.reasoning.claims import Candidate
 from dexter.reasoning.differences import difference, judged, most_different, shared_topic, union
 from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.topic import Family, World
-from dexter_tui.dashboard.screens.compare import CompareScreen, Matrix, PairsScreen
+from dexter_tui.dashboard.screens.compare import CompareScreen, PairsScreen
+from dexter_tui.dashboard.widgets.claim_matrix import ClaimMatrix
 from dexter_tui.dashboard.widgets.form import Form
 from store import Store
 from store.reading import comparisons
@@ -311,7 +312,7 @@ async def test_the_matrix_drills_down_to_the_pictures(
         shown = text(pilot)
         assert re.search(r"sea +[?✓✗] ", shown)
         await press(pilot, "down", "right")
-        matrix = app.screen.query_one(Matrix)
+        matrix = app.screen.query_one(ClaimMatrix)
         assert matrix.selected is not None
         assert (matrix.selected["concept"], matrix.selected["classifier"]) == ("snow", names()[1])
         for page, word in (("2", "difference"), ("4", "seed"), ("5", "Limits"), ("6", "pictures:")):

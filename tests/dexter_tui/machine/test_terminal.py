@@ -14,7 +14,7 @@ from dexter_tui.machine import terminal
 # As the dashboard does it: first the probe, then Textual; every key that arrives is noted.
 _SCRIPT = """
 import json, sys
-from dexter_tui import terminal
+from dexter_tui.machine import terminal
 kind = terminal.probe(sys.argv[1])
 from textual.app import App
 from dexter_tui.dashboard.screens.enlarged_picture import hires
@@ -37,7 +37,7 @@ print("NOTED" + json.dumps({"kind": kind, "keys": app.keys, "widget": app.found}
 # The probe alone, and what can be read of the terminal behind it: that would be keys.
 _PROBE = """
 import json, os, select, sys, time, tty
-from dexter_tui import terminal
+from dexter_tui.machine import terminal
 kind = terminal.probe("auto")
 tty.setcbreak(0)
 left, end = b"", time.monotonic() + float(sys.argv[1])
