@@ -107,14 +107,14 @@ def test_what_devices_did_lately_is_a_mean_and_one_that_is_gone_is_left_out():
             )
 
     ring = Ring([Source()])
-    assert ring.lately(60) == []
+    assert ring.recent(60) == []
     for _ in range(3):
         ring.read()
-    [(device, reading)] = ring.lately(60)
+    [(device, reading)] = ring.recent(60)
     assert device.uuid == "GPU-a1"
     assert (reading.utilisation, reading.power) == (pytest.approx(0.6), pytest.approx(120))
     assert (reading.temperature, reading.used_bytes) == (60, 5)
-    assert ring.lately(0) == []
+    assert ring.recent(0) == []
 
 
 def test_readings_that_were_stopped_before_they_began_do_not_begin():
