@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ DRAWN = {
     "age": world.AGES,
 }
 """The words that the generator is asked for, by family."""
+PEOPLE = 2000
+"""Generated pictures of "a person" that `choices` counts in."""
 
 
 def generator(count: int, spec: str = "lab") -> dict[str, str]:
@@ -72,8 +74,7 @@ def generator(count: int, spec: str = "lab") -> dict[str, str]:
     table = {}
     for family, by_word in found.items():
         shares = {word: float(np.mean(list(hits.values()))) for word, hits in by_word.items()}
-        told = ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
-        table[family] = f"{float(np.mean(list(shares.values()))):.1%} ({told})"
+        table[family] = f"{float(np.mean(list(shares.values()))):.1%} ({_shares(shares)})"
     subjects = ("birds", "animals", "objects", "people")
     for length in range(1, evaluate.MOST_WORDS + 1):
         said = []
@@ -88,6 +89,27 @@ def generator(count: int, spec: str = "lab") -> dict[str, str]:
                 said.append(f"{name} {float(np.mean(shares_of_length)):.0%}")
         table[f"prompts of {length} word{'s' * (length > 1)}"] = ", ".join(said)
     return table
+
+
+def choices(count: int, spec: str = "lab") -> dict[str, str]:
+    """Return what the generator draws where the prompt leaves a choice, as lines of a table.
+
+    count: pictures of "a person"; a tenth of them for each kind.
+    """
+    network, pictures = evaluator(), load_generator(spec)
+    by_kind = evaluate.kinds(network, pictures, max(1, count // 10))
+    recognised = {kind: sum(shares.values()) for kind, shares in by_kind.items()}
+    unnamed, dependence = evaluate.person_choices(network, pictures, count)
+    table = {"kinds recognised as a member": _shares(recognised)}
+    for name, shares in {**by_kind, **unnamed}.items():
+        table[f"unsaid, {name}"] = _shares(shares)
+    for pair, value in dependence.items():
+        table[f"Cramér's V, {pair}"] = f"{value:.2f}"
+    return table
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
 
 
 def _held_out(count: int) -> list[Scene]:
@@ -221,13 +243,16 @@ def _fleet_effects(task: str, root: Path, count: int) -> dict[str, Any]:
     }
 
 
-def autoencoder(count: int = 200) -> Iterator[tuple[str, str, float, float]]:
+def autoencoder(vae: Any = None, count: int = 200) -> Iterator[tuple[str, str, float, float]]:
     """What the fleet's dependences become in pictures that the generator's autoencoder has coded
     and decoded: (member, attribute family, mean change in scenes, the same through it), for every
-    change that counts as a positive. What is lost there no generated picture can show."""
-    vae: Any = AutoencoderTiny.from_pretrained(
-        checkpoints.find("lab", "generator", "vae"), torch_dtype=torch.float32
-    )
+    change that counts as a positive. What is lost there no generated picture can show.
+
+    vae: default the shipped one.
+    """
+    if vae is None:
+        folder = checkpoints.find("lab", "generator", "vae")
+        vae = AutoencoderTiny.from_pretrained(folder, torch_dtype=torch.float32)
 
     @torch.inference_mode()
     def coded(scenes: list[Scene]) -> Tensor:
@@ -265,7 +290,7 @@ def main() -> None:
         "what",
         nargs="*",
         default=[*RECIPES, "generator"],
-        help="classifiers, generator, image-text, captioner, fleet, autoencoder",
+        help="classifiers, generator, choices, image-text, captioner, fleet, autoencoder",
     )
     parser.add_argument("--count", type=int, default=32, help="pictures of each word")
     options = parser.parse_args()
@@ -274,6 +299,9 @@ def main() -> None:
         if what == "generator":
             for family, shares in generator(options.count).items():
                 print(f"recognised, {family}: {shares}")
+        elif what == "choices":
+            for name, shares_text in choices(PEOPLE).items():
+                print(f"{name}: {shares_text}")
         elif what == "image-text":
             _tell(what, image_text())
         elif what == "captioner":
@@ -288,7 +316,7 @@ def main() -> None:
         else:
             raise InputError(
                 f"{what!r} is neither a classifier ({', '.join(RECIPES)}) nor generator, "
-                "image-text, captioner, fleet or autoencoder"
+                "choices, image-text, captioner, fleet or autoencoder"
             )
 
 
