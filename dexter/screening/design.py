@@ -86,7 +86,10 @@ class Design:
         for index, seed in enumerate(seeds):
             context = (OWN, RIVALS)[(part.start + index) % 2]
             noun, given = self._subjects[context][subjects[context].draw()]
-            said = {SUBJECT: (noun,), **{slot: (word,) for slot, word in given.items()}}
+            said: dict[str, tuple[str, ...]] = {
+                SUBJECT: (noun,),
+                **{slot: (word,) for slot, word in given.items()},
+            }
             room = self.pool.per_prompt
             for at in rng.permutation(len(self.pool.slots)):
                 slot = self.pool.slots[at]
