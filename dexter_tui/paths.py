@@ -19,6 +19,11 @@ def home() -> Path:
     return path.absolute()
 
 
+def trusted() -> Path:
+    """Return the folder of the user's consents, in no store, so that no copy of one carries any."""
+    return platformdirs.user_state_path("dexter-tui") / "trusted"
+
+
 def system_prompt(name: str, given: Path | None = None) -> Path:
     """Return the file ``sp_config/NAME``: the given one, the user's own, or the packaged one."""
     places = [given] if given else [root / "sp_config" / name for root in (home(), PACKAGED)]

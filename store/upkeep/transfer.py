@@ -291,6 +291,15 @@ def classifier_key(classifier: Classifier | Mapping[str, Any]) -> str:
     return artifacts.digest(to_json({name: row[name] for name in names}).encode())
 
 
+def without_consent(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without its author's consent to run code, which is not the user's."""
+    return {**config, "trust_pickle": False} if "trust_pickle" in config else dict(config)
+
+
+def _hash(value: object) -> str:
+    return artifacts.digest(to_json(value).encode())
+
+
 class Restored:
     """The result of an import."""
 
@@ -474,10 +483,13 @@ class _Writer:
         return True
 
     def _run(self, record: Record) -> bool:
-        run = _row(Run, {**record, "study_id": self.studies[record["study_id"]]})
+        config = without_consent(record["config"])
+        own = {"study_id": self.studies[record["study_id"]], "config": config}
+        run = _row(Run, {**record, **own, "config_hash": _hash(config)})
         there = self.session.get(Run, run.id)
         if there is not None:
-            if there.config_hash != run.config_hash or there.study_id != run.study_id:
+            same = _hash(without_consent(there.config)) == run.config_hash
+            if not same or there.study_id != run.study_id:
                 raise _taken("run", run.id)
             self.result.known.append(run.id)
             return False
@@ -509,6 +521,7 @@ class _Writer:
                 Member,
                 {
                     **member,
+                    "config": without_consent(member["config"]),
                     "classifier_id": self.classifiers[member["classifier"]],
                     "study_id": None if study is None else self.studies[study],
                 },

@@ -12,6 +12,7 @@ from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.screens.form_screen import Checked, FormScreen, as_text, setting_row
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.formatting import duration, size
+from dexter_tui.jobs import trust
 
 _SEEDS_NOTE = "number of runs"
 
@@ -94,7 +95,7 @@ class NewRunScreen(FormScreen):
                     "default", classifier=wish["classifier"], class_name="0",
                     **({"labels": wish["labels"]} if wish["labels"] else {}),
                 )  # fmt: skip
-                if not wish["classifier"].startswith("python:"):
+                if not wish["classifier"].startswith("python:") and not trust.lacking([probe]):
                     info = describe(probe)
                     offers["class_name"] = info.labels
                     if wish["class_name"]:
