@@ -13,7 +13,7 @@ from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.comparison_request import Request, request_comparison
-from dexter_tui.cli.output import TrustCode, console_on, say
+from dexter_tui.cli.output import TrustCode, console_on, print_json, say
 
 
 def register(app: typer.Typer) -> None:
@@ -151,7 +151,7 @@ def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
             comparison_records.set_baseline(store, comparison_id, baseline)
     page = comparisons.page(Browse(home), comparison_id)
     if as_json:
-        print(json.dumps(page, ensure_ascii=False, indent=2))
+        print_json(page)
     else:
         Console(highlight=False).print(comparison_view(page))
     return 0
@@ -166,7 +166,7 @@ def _list_stored(*, as_json: bool) -> int:
 
     found = comparisons.listed(Browse(paths.home()))
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print_json(found)
     elif found:
         Console(highlight=False).print(comparisons_view(found))
     else:

@@ -77,7 +77,9 @@ def print_view(view: "RenderableType") -> None:
 
 def print_json(value: object) -> None:
     """Print one JSON value on standard output."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    from store.tables import finite
+
+    print(json.dumps(finite(value), ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def say(line: str) -> None:

@@ -1,7 +1,6 @@
 """The commands `report` and `probe`: they queue a job, follow it, and print what it found."""
 
 import inspect
-import json
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.study_request import request_probe, request_report
-from dexter_tui.cli.output import TrustCode, TrustPickle, say
+from dexter_tui.cli.output import TrustCode, TrustPickle, print_json, say
 
 if TYPE_CHECKING:
     from store import Store
@@ -103,7 +102,7 @@ def make_report(
     if as_json:
         runs = store.runs(study_id=study_id)[::-1]
         value = run_tables.study_json(study, runs) | study_tables.study_json(store, study)
-        print(json.dumps(value, ensure_ascii=False, indent=2))
+        print_json(value)
     elif detach:
         print(study_id)
     else:
@@ -155,7 +154,7 @@ def probe(
             return code
         answer = study_tables.probe_json(*study_records.probe(store, result["probe"]))
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        print_json(answer)
     else:
         Console(highlight=False).print(study_tables.probe_view(answer))
     return 0
