@@ -102,6 +102,19 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
 
 
 @st.composite
+def changed_records(draw: st.DrawFn, records: list[dict[str, Any]]) -> list[Any]:
+    """Records of which one is changed, missing or there twice."""
+    at = draw(st.integers(0, len(records) - 1))
+    match draw(st.sampled_from("ccccccdt")):
+        case "c":
+            return [*records[:at], draw(changed(records[at])), *records[at + 1 :]]
+        case "d":
+            return [*records[:at], *records[at + 1 :]]
+        case _:
+            return [*records, records[at]]
+
+
+@st.composite
 def changed_bytes(draw: st.DrawFn, data: bytes) -> bytes:
     """Bytes with some of them replaced, removed or added."""
     for _ in range(draw(st.integers(1, 4))):
@@ -140,8 +153,11 @@ def records() -> tuple[list[dict[str, Any]], dict[str, bytes]]:
         found = shown_store.compare(home)
         with Store.open(home) as store:
             some, pictures = gather(store, Chosen(store, [found]))
-    kept = [r for r in some if not (r["record"] == "step" and r["step"] > 3)]
-    return kept, pictures
+    kept = [r for r in some if not (r["record"] == "step" and r["step"] > 2)]
+    kept = [r for r in kept if not (r["record"] == "frame" and r["seed"] > 1)]
+    shown = {r["sha256"] for r in kept if r["record"] in ("frame", "picture")}
+    kept = [r for r in kept if r["record"] not in ("artifact", "caption") or r["sha256"] in shown]
+    return kept, {name: data for name, data in pictures.items() if name[:64] in shown}
 
 
 def taken(work: Callable[[], object]) -> bool:
