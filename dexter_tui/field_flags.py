@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dexter.config import PRESETS, RunConfig, fields_of
-from dexter.errors import InputError
+from dexter.loading import read_text
 from dexter_tui import paths
 
 # --class reads better than --class-name, but `class` is a keyword of Python.
@@ -63,10 +63,7 @@ def given(values: Mapping[str, object], model: type[BaseModel] = RunConfig) -> d
 def _read_list(name: str, value: str) -> str:
     if not value.startswith("@"):
         return value
-    try:
-        return Path(value[1:]).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {value[1:]}: {error}", field=name, value=value) from None
+    return read_text(Path(value[1:]), field=name)
 
 
 def _plain(annotation: Any) -> Any:

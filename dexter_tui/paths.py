@@ -7,6 +7,7 @@ from pathlib import Path
 import platformdirs
 
 from dexter.errors import InputError
+from dexter.loading import read_text
 
 PACKAGED = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "config.toml"
@@ -17,6 +18,11 @@ def home() -> Path:
     named = os.environ.get("DEXTER_HOME")
     path = Path(named).expanduser() if named else platformdirs.user_data_path("dexter-tui")
     return path.absolute()
+
+
+def trusted() -> Path:
+    """Return the folder of the user's consents, in no store, so that no copy of one carries any."""
+    return platformdirs.user_state_path("dexter-tui") / "trusted"
 
 
 def system_prompt(name: str, given: Path | None = None) -> Path:
@@ -39,11 +45,11 @@ def packaged_prompts() -> list[Path]:
 def settings(table: str = "run") -> dict[str, object]:
     """Return a table of the user's config.toml; ``[run]`` holds defaults of flags."""
     path = home() / SETTINGS_FILE
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8")).get(table, {})
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    try:
+        values = tomllib.loads(read_text(path)).get(table, {})
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read: {error}", remedy="correct or remove the file"
         ) from None

@@ -44,16 +44,17 @@ def to_json(value: object) -> str:
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, sort_keys=True)
     except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, sort_keys=True)
+        return json.dumps(finite(value), ensure_ascii=False, sort_keys=True)
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
+    """Return a JSON value with null for each number that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

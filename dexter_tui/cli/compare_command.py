@@ -13,7 +13,7 @@ from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.comparison_request import Request, request_comparison
-from dexter_tui.cli.output import console_on, say
+from dexter_tui.cli.output import TrustCode, console_on, print_json, say
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +65,7 @@ def compare(
     as_json: Annotated[
         bool, typer.Option("--json", help="one JSON value on standard output")
     ] = False,
+    trust_code: TrustCode = False,
     **values: object,
 ) -> int:
     """Test the same claims on several classifiers, on the same pictures; show where they differ.
@@ -74,6 +75,7 @@ def compare(
     Ctrl-C cancels it; the pictures drawn so far stay.
     """
     from dexter_tui.cli.live_progress import follow, watch
+    from dexter_tui.jobs import trust
     from dexter_tui.jobs.team import Team
     from store import Store, run_queue
 
@@ -95,6 +97,8 @@ def compare(
         seeds=seeds,
         preset=preset,
         values=run_values,
+        typed=trust.agreed_by({**run_values, "classifier": given}),
+        agreed=trust.agreed_by(code=trust_code, pickle=values.get("trust_pickle") is True),
     )
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
@@ -147,7 +151,7 @@ def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
             comparison_records.set_baseline(store, comparison_id, baseline)
     page = comparisons.page(Browse(home), comparison_id)
     if as_json:
-        print(json.dumps(page, ensure_ascii=False, indent=2))
+        print_json(page)
     else:
         Console(highlight=False).print(comparison_view(page))
     return 0
@@ -162,7 +166,7 @@ def _list_stored(*, as_json: bool) -> int:
 
     found = comparisons.listed(Browse(paths.home()))
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print_json(found)
     elif found:
         Console(highlight=False).print(comparisons_view(found))
     else:

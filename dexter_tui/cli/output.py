@@ -25,6 +25,21 @@ Detach = Annotated[
     bool, typer.Option("--detach", help="queue and start the job without waiting for it")
 ]
 
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="run code of classifiers that a record or file names, on this machine"
+    ),
+]
+
+
+TrustPickle = Annotated[
+    bool,
+    typer.Option(
+        "--trust-pickle", help="load weights stored as a Python pickle, which can run any code"
+    ),
+]
+
 
 def show_progress(what: str, done: int, of: int) -> None:
     """Show a counter on a terminal during long work."""
@@ -62,7 +77,9 @@ def print_view(view: "RenderableType") -> None:
 
 def print_json(value: object) -> None:
     """Print one JSON value on standard output."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    from store.tables import finite
+
+    print(json.dumps(finite(value), ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def say(line: str) -> None:

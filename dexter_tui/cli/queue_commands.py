@@ -10,7 +10,14 @@ import typer
 from dexter.config import PRESETS
 from dexter.errors import InputError
 from dexter_tui import field_flags, formatting, paths
-from dexter_tui.cli.output import open_store, print_json, print_view, say
+from dexter_tui.cli.output import (
+    TrustCode,
+    TrustPickle,
+    open_store,
+    print_json,
+    print_view,
+    say,
+)
 from dexter_tui.jobs.status import describe
 from dexter_tui.jobs.sweeps import read_sweeps, sweep_configs
 
@@ -80,14 +87,16 @@ def add(
         ),
     ] = None,
     priority: Annotated[int, typer.Option(metavar="N", help="more goes first")] = 0,
+    trust_code: TrustCode = False,
     as_json: Json = False,
     **values: object,
 ) -> None:
     """Queue a run for each classifier, class, preset and seed, and have runners do them.
 
-    Prints the runs' ids. Nothing is queued if one of them is refused.
+    Prints the runs' ids. Nothing is queued if one of them is refused. Code that only the file
+    names needs --trust-code or --trust-pickle.
     """
-    from dexter_tui.jobs import control, submit
+    from dexter_tui.jobs import control, submit, trust
     from store import Store
 
     own: dict[str, object] = {
@@ -101,7 +110,8 @@ def add(
     given = {name: value for name, value in own.items() if value is not None}
     sweeps = [given] if file is None else [{**sweep, **given} for sweep in read_sweeps(file)]
     configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
-    checked = submit.check(configs, paths.home(), warn=say)
+    agreed = trust.agreed_by(given, code=trust_code)
+    checked = submit.check(configs, paths.home(), warn=say, agreed=agreed)
     _warn_of_logout()
     with Store.open(paths.home()) as store:
         run_ids = submit.add(store, checked, priority)
@@ -212,14 +222,18 @@ def retry(
         bool, typer.Option("--from-start", help="of runs, not from the checkpoint")
     ] = False,
     all_: Annotated[bool, typer.Option("--all")] = False,
+    trust_code: TrustCode = False,
+    trust_pickle: TrustPickle = False,
     as_json: Json = False,
 ) -> None:
     """Queue failed, lost or cancelled runs and jobs again, to continue where they were."""
-    from dexter_tui.jobs import control
+    from dexter_tui.jobs import control, trust
     from store import State
 
+    agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle)
+
     def again(store: "Store", name: str) -> "Work":
-        return control.retry(store, name, from_start=from_start)
+        return control.retry(store, name, from_start=from_start, agreed=agreed)
 
     states = {State.FAILED, State.LOST, State.CANCELLED}
     _each(again, names, states, "retry", all_=all_, as_json=as_json, start=True)
