@@ -134,7 +134,8 @@ def test_any_run_folder(data: st.DataObject) -> None:
 
 SWEEP = {
     "classifier": ["lab:birds-biased", "lab:birds-balanced"], "class": "waterbird",
-    "preset": "quick",     "seeds": 2, "steps": 5, "exclude-words": ["a"], "template": "a [MASK]", "temperature": 0.5,
+    "preset": "quick", "seeds": 2, "steps": 5, "exclude-words": ["a"], "template": "a [MASK]",
+    "temperature": 0.5,
 }  # fmt: skip
 
 
