@@ -226,7 +226,7 @@ def main() -> None:
         (big / "made").touch()
     if options.only in (None, "paint"):
         with tempfile.TemporaryDirectory() as folder:
-            seconds, memory = first_paint(Path(folder), b"no runs here yet")
+            seconds, memory = first_paint(Path(folder), b"This store has no runs yet")
         say("first paint of an empty store: CPU", f"{seconds:.2f} s", "<= 0.9 s")
         seconds, _ = first_paint(big, rb"r\d{7}")
         say(f"first paint with {options.runs:,} runs: CPU", f"{seconds:.2f} s", "<= 1.4 s")

@@ -182,7 +182,7 @@ def check_home(home: Path, mounts: Path = MOUNTS) -> Finding:
             "home",
             "error",
             f"{home} is on a network file system ({kind}), where the locks of the store are unsafe",
-            "set DEXTER_HOME to a folder on a local disk",
+            "set DEXTER_HOME=/local/disk/dexter-tui, a folder on a local disk",
         )
     if not os.access(_existing(home), os.W_OK | os.X_OK):
         return Finding(

@@ -190,7 +190,7 @@ def differences_table(differences: Sequence[Mapping[str, Any]], short: Mapping[s
         verdict = Text(word, style=DIFFERENCE_STYLES.get(one["verdict"], ""))
         if one["reason"]:
             verdict.append(f", {clean(reason_text(one['reason'], 0, 0, short=True))}")
-        p = "< 0.001" if one["p_corrected"] < 0.001 else f"{one['p_corrected']:.2g}"
+        p = "<0.001" if one["p_corrected"] < 0.001 else f"{one['p_corrected']:.2g}"
         table.add_row(
             plain(one["concept"], "bold"),
             plain(f"{short[one['a']]} − {short[one['b']]}"),

@@ -103,7 +103,7 @@ def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
             plain(claim.concept),
             verdict,
             effect_text(claim),
-            "< 0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.2g}",
+            "<0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.2g}",
             str(claim.pairs),
             drawn,
         )

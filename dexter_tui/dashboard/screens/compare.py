@@ -175,7 +175,7 @@ class CompareScreen(PagesScreen):
                 parts += comparison_tables.report_parts(own["reports"])
             else:
                 parts += comparison_tables.setting_lines(own["configuration"])
-        return _as_text(parts, max(self.size.width - 6, 40))
+        return _as_text(parts, max(self.size.width - 5, 40))
 
 
 def _as_text(parts: Sequence[Any], width: int) -> Text:

@@ -1,7 +1,7 @@
 """The base of the forms: rows made from settings, checks as you type, help and suggestions."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -17,6 +17,7 @@ from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.dashboard.widgets.keybar import KeyBar
+from dexter_tui.dashboard.widgets.tabs import WrappedText
 from dexter_tui.formatting import clean
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ class FormScreen(DataScreen):
         with Horizontal(id="form-body"):
             yield Form(self.rows(), id="form", classes="panel")
             with Vertical(id="form-side", classes="panel"):
-                yield Static(id="form-help")
-                yield Static(id="form-choices")
-        yield Static(id="form-sum")
+                yield WrappedText(id="form-help")
+                yield WrappedText(id="form-choices")
+        yield WrappedText(id="form-sum")
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -119,14 +120,14 @@ class FormScreen(DataScreen):
             text.append(f"To start, correct “{refused.title}”", palette.bad)
         else:
             text.append(f"To start, fill in “{refused.title}”", palette.dim)
-        self.query_one("#form-sum", Static).update(text)
+        self.query_one("#form-sum", WrappedText).put(text)
         self._show_choices()
 
     @on(Form.Moved)
     def _show_help(self) -> None:
         row = self.query_one(Form).here
         text = Text().append(f"{row.title}\n\n", f"bold {self.host.palette.primary}")
-        self.query_one("#form-help", Static).update(text.append_text(self.help_of(row)))
+        self.query_one("#form-help", WrappedText).put(text.append_text(self.help_of(row)))
         self._show_choices()
 
     def _show_choices(self) -> None:
@@ -138,7 +139,7 @@ class FormScreen(DataScreen):
             choices.append(f"{clean(offer)}\n", "bold" if number == 0 else palette.dim)
         if len(offers) > 12:
             choices.append(f"    and {len(offers) - 12} more", palette.dim)
-        self.query_one("#form-choices", Static).update(choices)
+        self.query_one("#form-choices", WrappedText).put(choices)
 
     def field_help(self, name: str, field: FieldInfo) -> Text:
         """Return the description of a setting and its flag."""
@@ -151,6 +152,7 @@ class FormScreen(DataScreen):
 
     def action_take(self) -> None:
         form = self.query_one(Form)
+        form.read_field()
         offers = self.offers(form.here)
         if offers and offers[0] != form.here.value:
             form.put(offers[0])
@@ -183,6 +185,16 @@ def setting_row(name: str, field: FieldInfo, value: str = "", default: str = "")
     elif get_origin(kind) is Literal:
         values = ("", *get_args(kind))
     return Row(name, name.replace("_", " "), "" if value == default else value, default, values)
+
+
+def with_field(error: "InputError | StoreError", names: Iterable[str]) -> "InputError | StoreError":
+    """Return an error with its field, also if it names the field only in its text."""
+    for name in names:
+        for prefix in (f"{name}: ", f"{field_flags.flag(name)}: "):
+            if error.field is None and error.problem.startswith(prefix):
+                problem = error.problem.removeprefix(prefix)
+                return type(error)(problem, field=name, remedy=error.remedy)
+    return error
 
 
 def as_text(value: Any) -> str:

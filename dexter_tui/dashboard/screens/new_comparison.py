@@ -16,6 +16,7 @@ from dexter_tui.dashboard.screens.form_screen import (
     as_text,
     fuzzy,
     setting_row,
+    with_field,
 )
 from dexter_tui.dashboard.widgets.form import Form, Row
 
@@ -91,7 +92,7 @@ class NewComparisonScreen(FormScreen):
                 sides = checked_sides(store, request)
                 missing = runs_missing(request, sides)
         except (InputError, StoreError) as error:
-            return Checked("", offers, error)
+            return Checked("", offers, with_field(error, wish))
         offers["baseline"] = [side.name for side in sides[0]]
         line = f"{len(sides[0])} classifiers"
         line += f", {len(sides)} classes" if len(sides) > 1 else ""

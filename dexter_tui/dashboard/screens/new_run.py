@@ -9,7 +9,13 @@ from dexter.config import PRESETS, RunConfig, group_of
 from dexter.errors import InputError
 from dexter_tui import field_flags
 from dexter_tui.dashboard import operations
-from dexter_tui.dashboard.screens.form_screen import Checked, FormScreen, as_text, setting_row
+from dexter_tui.dashboard.screens.form_screen import (
+    Checked,
+    FormScreen,
+    as_text,
+    setting_row,
+    with_field,
+)
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.formatting import duration, size
 
@@ -102,7 +108,7 @@ class NewRunScreen(FormScreen):
             configs = self.configs(wish)
             expected = estimate(configs[0])
         except InputError as error:
-            return Checked("", offers, error)
+            return Checked("", offers, with_field(error, wish))
         count = len(configs)
         line = (
             f"{count} run{'s' if count > 1 else ''}, up to {duration(expected.total_seconds)} and "

@@ -92,7 +92,7 @@ class ClaimList(ScrollView, Lines, can_focus=True):
         text.append(f" {claim.effect:+.2f}  " if claim.pairs else "   -    ")
         p = "<0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.3f}"
         text.append(f" {p:<7}  ", palette.dim)
-        verdict(text, claim, palette, signs, short=width < 100)
+        verdict(text, claim, palette, signs, short=width < 130)
         text.truncate(width, overflow="ellipsis")
         return strip_of(text, width, palette.cursor if row == self.index else "")
 

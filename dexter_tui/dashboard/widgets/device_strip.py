@@ -38,15 +38,16 @@ class DeviceStrip(Static):
     def on_mount(self) -> None:
         if host_of(self).options.low_bandwidth:
             self._seconds = SLOW_SECONDS
-        self.set_interval(self._seconds, self._update)
-        self.set_timer(0.3, self._update)  # after the first paint
+        self.set_interval(self._seconds, self._start_reading)
+        self.set_timer(0.3, self._start_reading)  # after the first paint
 
     def on_unmount(self) -> None:
         if self._ring is not None:
             self._ring.stop()
 
-    def _update(self) -> None:
-        if self.screen.is_current and not self._reading:
+    def _start_reading(self) -> None:
+        # Not `is_current`: updates of a covered screen would redraw the whole top screen.
+        if self.app.screen is self.screen and not self._reading:
             self._reading = True
             self.run_worker(self._read, thread=True, exit_on_error=False)
 
@@ -88,4 +89,4 @@ class DeviceStrip(Static):
             text.append("   ")
         if (text, text.spans) != (self._shown, self._shown.spans):
             self._shown = text
-            self.update(text)
+            self.update(text, layout=False)

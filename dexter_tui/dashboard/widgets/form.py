@@ -262,6 +262,7 @@ class Form(Container):
 
     def values(self) -> dict[str, str]:
         """Return the values by the names of the settings."""
+        self.read_field()
         return {row.name: row.value.strip() for row in self.rows if row.name}
 
     def put(self, value: str) -> None:
@@ -284,7 +285,7 @@ class Form(Container):
 
     def move_to(self, index: int) -> None:
         """Move the cursor to a row."""
-        self._take_value()
+        self.read_field()
         self._at = index
         self._lines.update_lines()  # shows the value of the row that the cursor leaves
         self._lines.scroll_to_row(index)
@@ -309,7 +310,8 @@ class Form(Container):
         self._field.styles.width = room - 1
 
     @on(Input.Changed)
-    def _take_value(self) -> None:
+    def read_field(self) -> None:
+        """Take the text of the editor, which reports changes with a delay."""
         if self.here.value != self._field.value:
             self.here.value = self._field.value
             self.post_message(self.Changed())

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rich.text import Text
+from rich.text import Span, Text
 from textual import events
 from textual.app import RenderResult
 from textual.containers import VerticalScroll
@@ -12,18 +12,27 @@ from textual.widgets import Static
 from dexter_tui.dashboard.host import host_of
 
 
+class WrappedText(Static):
+    """A text with line breaks; redrawn only when it changes."""
+
+    _shown: tuple[Text, list[Span]] | None = None
+
+    def put(self, text: Text) -> None:
+        """Show a text, unless it is the same."""
+        if self._shown != (text, text.spans):
+            self._shown = (text, list(text.spans))
+            self.update(text)
+
+
 class TextPage(VerticalScroll, can_focus=True):
     """A scrollable text."""
 
     def __init__(self, *, id: str, text_id: str) -> None:
-        super().__init__(Static(id=text_id), id=id, classes="panel page")
+        super().__init__(WrappedText(id=text_id), id=id, classes="panel page")
 
     def put(self, text: Text) -> None:
         """Show a text, unless it is the same."""
-        body = self.query_one(Static)
-        if getattr(body, "dexter_shown", None) != (text, text.spans):
-            body.dexter_shown = (text, list(text.spans))  # type: ignore[attr-defined]
-            body.update(text)
+        self.query_one(WrappedText).put(text)
 
 
 class TabBar(Widget):

@@ -15,6 +15,7 @@ import shown_store
 from piloting import SIZES, dashboard, driven, press, settle, text, until
 from rich.text import Text
 from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
+from textual import events
 from textual.pilot import Pilot
 from textual.strip import Strip
 
@@ -61,8 +62,8 @@ async def go_to(pilot: Pilot[None], run_id: str) -> None:
     await settle(pilot)
 
 
-def result(pilot: Pilot[None], line: str) -> bool:
-    """Return True if a notice said so; where its lines break depends on their lengths."""
+def noticed(pilot: Pilot[None], line: str) -> bool:
+    """Return True if a notice contains the line, however it is wrapped."""
     return any(line in notice.message for notice in pilot.app._notifications)
 
 
@@ -100,14 +101,14 @@ async def test_home_shows_studies_runs_and_the_selected_run_as_it_stands(home: P
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, LIVE)
-        await until(pilot, lambda: "taken for landbird" in text(pilot))
+        await until(pilot, lambda: "classified as" in text(pilot))
         shown = text(pilot)
         for part in (
             "1 running", "1 queued", "1 failed",  # the counts
             "birds-balanced → waterbird",  # a study
             "25/60", "1:10",  # 35 steps of 2 s
             "● running", "loss", "p(class)", "entropy",  # the selected run
-            "pseudo-target", "preview of step 25", "taken for landbird",
+            "best so far", "tried", "target", "preview of step 25", "landbird",
             "84%", "71–92", "water, sea",  # a finished one in the list
             "out of memory: try",  # a failed one
         ):  # fmt: skip
@@ -170,10 +171,10 @@ async def test_the_list_can_be_sorted_and_turned_round(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await press(pilot, *["s"] * 6)
-        assert "by steps" in text(pilot)
+        assert "sorted by steps" in text(pilot)
         assert listed(pilot) == [DONE, LIVE, FAILED, QUEUED]
         await press(pilot, "S")
-        assert "by steps reversed" in text(pilot)
+        assert "sorted by steps, reversed" in text(pilot)
         assert listed(pilot)[0] == QUEUED
 
 
@@ -182,7 +183,7 @@ async def test_long_lists_are_read_where_they_are_looked_at(tmp_path: Path) -> N
     big_store.make(tmp_path, 600, steps=1)
     async with dashboard(tmp_path).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
-        assert "600 by study" in text(pilot)
+        assert "600 runs, grouped by study" in text(pilot)
         await press(pilot, "end")
         runs = pilot.app.screen.query_one(RunList)
         assert runs.index == 799  # 600 runs, 200 studies
@@ -337,13 +338,17 @@ async def test_a_study_shows_its_claims_with_their_evidence(home: Path) -> None:
         await press(pilot, "enter", "s", "2")
         assert isinstance(pilot.app.screen, StudyScreen)
         shown = text(pilot)
-        assert re.search(r"1 water .*\+0\.41 +<\.001 +✓ confirmed \(bias\)", shown)
+        assert re.search(r"1 water .*\+0\.41 +<0\.001 +✓ confirmed \(bias\)", shown)
         assert re.search(r"2 feather .*confirmed \(core\)", shown)
         assert re.search(r"3 tree .*✗ refuted", shown)
-        assert "inconclusive, the generator did not draw it" in shown
-        assert "left out: already at 0.97 without it" in shown  # the evidence of the first
+        assert "inconclusive, not drawn" in shown
+        assert (
+            "left out: p(class) is already 0.97 without the word" in shown
+        )  # the evidence of the first
         await press(pilot, "down", "down")
         assert "3. tree lowers the probability of the class" in text(pilot)
+        await press(pilot, "down")
+        assert "inconclusive, the generator did not draw the concept" in text(pilot)
         await press(pilot, "3")
         assert re.search(r"2 +a duck on water", text(pilot))
         await press(pilot, "4")
@@ -380,11 +385,11 @@ async def test_a_report_under_way_is_told_of_where_there_is_nothing_to_show_yet(
         for page in "245":
             await press(pilot, page)
             shown = text(pilot)
-            assert "A report is being made; it goes on without this window." in shown, shown
+            assert "The report is running; it continues if you close this window." in shown, shown
             assert shown.count("1681/1792") == 2, page  # in the line of pages, too
-            assert "Nothing was tested yet" not in shown
+            assert "No claims have been tested yet" not in shown
         lock.release()  # as when its process is killed
-        await until(pilot, lambda: "The report came to no end." in text(pilot))
+        await until(pilot, lambda: "The report did not finish." in text(pilot))
         assert "its process ended unexpectedly" in text(pilot)
 
 
@@ -423,7 +428,7 @@ async def test_what_cannot_be_done_is_told(home: Path) -> None:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "R")
-        await until(pilot, lambda: "no run here is in" in text(pilot))
+        await until(pilot, lambda: "no selected run is in" in text(pilot))
 
 
 @driven
@@ -458,7 +463,7 @@ async def test_archived_runs_leave_the_list_and_come_back(home: Path) -> None:
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "a")
-        await until(pilot, lambda: "3 of 4 by study" in text(pilot))
+        await until(pilot, lambda: "3 of 4 runs, grouped by study" in text(pilot))
         assert DONE not in listed(pilot)
         await press(pilot, "slash", *"tag", "colon", *"archived", "enter")
         await until(pilot, lambda: listed(pilot) == [DONE])
@@ -472,12 +477,12 @@ async def test_deleting_asks_twice_and_leaves_what_is_at_work(home: Path) -> Non
         await settle(pilot)
         await go_to(pilot, LIVE)
         await press(pilot, "D")
-        await until(pilot, lambda: result(pilot, f"run {LIVE} is running; cancel it first"))
+        await until(pilot, lambda: noticed(pilot, f"run {LIVE} is running; cancel it first"))
         await go_to(pilot, DONE)
         await press(pilot, "space", "space", "D")  # it and the failed one below: the whole study
         await until(pilot, lambda: "2 runs, 1 study" in text(pilot))
         await press(pilot, "y", *"3", "enter")
-        await until(pilot, lambda: result(pilot, "nothing was deleted"))
+        await until(pilot, lambda: noticed(pilot, "nothing was deleted"))
         await press(pilot, "D")
         await until(pilot, lambda: "Delete?" in text(pilot))
         await press(pilot, "y", *"2", "enter")
@@ -538,8 +543,9 @@ async def test_the_form_checks_completes_and_estimates(home: Path) -> None:
         await until(pilot, lambda: "9 runs" in text(pilot))
         form.go_to("steps")
         await press(pilot, *"many")
-        await until(pilot, lambda: form["steps"].wrong)
-        assert "steps: 'many' is not a whole number" in text(pilot)
+        await until(pilot, lambda: form["steps"].error)
+        assert "'many' is not a whole number" in text(pilot)
+        assert "To start, correct “steps”" in text(pilot)
         await press(pilot, "ctrl+u", *"7")
         await until(pilot, lambda: "preset: 24" in text(pilot))
         form.go_to("stop")
@@ -560,6 +566,59 @@ async def test_a_run_starts_again_from_its_settings(home: Path) -> None:
         assert form["classifier"].value == "lab:birds-biased"
         assert form["steps"].value == "60"
         assert form["batch"].value == ""  # as the preset has it
+
+
+@driven
+async def test_a_setting_is_edited_like_any_text_field(home: Path) -> None:
+    async with dashboard(home).run_test(size=TMUX) as pilot:
+        await settle(pilot)
+        await press(pilot, "n")
+        form = pilot.app.screen.query_one(Form)
+        form.go_to("suffix")
+        await press(pilot, *"abc", "shift+left", "shift+left", "x")  # replaces the selection
+        assert form["suffix"].value == "ax"
+        await press(pilot, "ctrl+z")
+        assert form["suffix"].value == "abc"
+        await press(pilot, "ctrl+u")
+        pilot.app.post_message(events.Paste("日本\n海 \x1b[1m"))
+        await until(pilot, lambda: form["suffix"].value == "日本 海 �[1m")
+        await press(pilot, "home", "right", "delete", "!")
+        assert form["suffix"].value == "日! 海 �[1m"
+        assert "日! 海 �[1m" in text(pilot)
+        form.go_to("stop")
+        await press(pilot, "h", "right", "backspace")
+        assert form["stop"].value == ""  # the value of the preset
+        form.go_to("suffix")
+        assert "日! 海" in text(pilot)
+
+
+@driven
+async def test_keys_of_a_form_act_in_the_order_typed(home: Path) -> None:
+    async with dashboard(home).run_test(size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "n")
+        form = pilot.app.screen.query_one(Form)
+        form.go_to("seeds")
+        await settle(pilot)
+        for key in ("5", "down", "d", "up", "up", *"duck", "up", *"bias", "tab", "9"):
+            pilot.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: form["class_name"].value == "duck9")
+        assert form["seeds"].value == "35"
+        assert form["preset"].value == "default"
+        assert form["classifier"].value == "lab:birds-biased"
+
+
+@driven
+async def test_an_error_is_shown_whole_below_its_setting(home: Path) -> None:
+    async with dashboard(home).run_test(size=TMUX) as pilot:
+        await settle(pilot)
+        await press(pilot, "n", *"lab:birds-biased", "down", *"0")
+        form = pilot.app.screen.query_one(Form)
+        form.go_to("pseudo_target")
+        form.put("none")
+        await until(pilot, lambda: form["pseudo_target"].error)
+        shown = [line.strip("│ ▁▂▃▄▅▆▇") for line in text(pilot).splitlines()]
+        assert form["pseudo_target"].error in " ".join(shown)
 
 
 def test_fuzzy_search_ranks_the_nearest_first() -> None:
@@ -607,9 +666,9 @@ async def test_the_palette_finds_actions(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await press(pilot, "ctrl+p", *"revers")
-        await until(pilot, lambda: "Turn the order round." in text(pilot))
+        await until(pilot, lambda: "Reverse the order." in text(pilot))
         await press(pilot, "enter")
-        await until(pilot, lambda: "by study reversed" in text(pilot))
+        await until(pilot, lambda: "grouped by study, reversed" in text(pilot))
 
 
 @driven
@@ -688,7 +747,7 @@ async def test_with_low_bandwidth_previews_come_on_a_key_alone(home: Path) -> No
         await settle(pilot)
         await go_to(pilot, DONE)
         assert "▀" not in text(pilot)
-        assert "v: load" in text(pilot)
+        assert "press v to load" in text(pilot)
         await press(pilot, "v")
         assert "▀" in text(pilot)
 
@@ -797,7 +856,10 @@ async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path
         for path in home.glob("store.sqlite*"):
             path.unlink()
         (home / "store.sqlite").write_bytes(b"not a database, " * 1000)
-        await until(pilot, lambda: result(pilot, "damaged or not a store"))
+        await until(
+            pilot,
+            lambda: noticed(pilot, "damaged or not a store"),
+        )
         assert isinstance(pilot.app.screen, HomeScreen)
 
 
@@ -816,6 +878,6 @@ async def test_a_study_that_was_removed_is_left(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         pilot.app.push_screen(StudyScreen("sgone0001"))
-        await until(pilot, lambda: "is not in the store any more" in text(pilot))
+        await until(pilot, lambda: "was deleted" in text(pilot))
         assert isinstance(pilot.app.screen, HomeScreen)
         assert STUDY in text(pilot)

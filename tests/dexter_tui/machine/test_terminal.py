@@ -141,10 +141,10 @@ def test_late_answers_press_no_key_in_the_dashboard_itself(tmp_path: Path) -> No
     fake = FakeTerminal(
         [sys.executable, "-m", "dexter_tui"],
         kind="kitty",
-        delay=0.5,
+        delay=0.9,
         env={"DEXTER_HOME": str(tmp_path), "CI": "", "TMUX": "", "LC_ALL": "C.UTF-8"},
     )
-    fake.wait_for(b"no runs here yet")
+    fake.wait_for(b"This store has no runs yet")
     assert len(fake.asked) == 2
     fake.type(b"n")
     fake.wait_for(b"New runs")

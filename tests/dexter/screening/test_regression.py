@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dexter.reasoning.world import Topic, World
+from dexter.reasoning.topic import Topic, World
 from dexter.screening.concepts import Concept, parse_pool
 from dexter.screening.design import Design, Round
 from dexter.screening.regression import Regression, by_context, spent, t_quantile

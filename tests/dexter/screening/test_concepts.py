@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from dexter.errors import InputError
-from dexter.reasoning.world import load_world
+from dexter.reasoning.topic import load_world
 from dexter.screening.concepts import lab_pool, load_pool, parse_pool
 
 GOOD = """

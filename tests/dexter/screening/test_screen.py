@@ -7,8 +7,9 @@ import pytest
 import toy
 
 from dexter.errors import InputError
-from dexter.reasoning.pictures import MemoryBank, Pictures
-from dexter.reasoning.world import Topic, World, load_world, make_topic
+from dexter.generation.bank import MemoryBank
+from dexter.generation.pictures import Pictures
+from dexter.reasoning.topic import Topic, World, load_world, make_topic
 from dexter.screening.concepts import lab_pool, parse_pool
 from dexter.screening.screen import (
     Judged,
@@ -168,7 +169,7 @@ def test_a_state_of_another_screening_is_refused():
 
 def test_the_lab_finds_what_a_gate_asks_for():
     from dexter.classifiers import describe_classifier, load_classifier
-    from dexter.generator import load_generator
+    from dexter.generation.generator import load_generator
     from dexter.lab import gated
     from dexter.reasoning.detection import load_detector
 
