@@ -398,7 +398,7 @@ def main() -> None:
             "seeds": SEEDS,
             "cpu_seconds_of_words": sum(run.cpu_seconds for run in runs),
         }
-        write(record, units, options.full)  # whoever stops before the claims has the words
+        write(record, units, options.full)  # keeps the words if the claims are interrupted
         units["claims"] = units_of_claims(claims_about(names, manifest, progress), manifest)
     target = write(record, units, options.full)
     console = Console(width=120)

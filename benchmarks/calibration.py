@@ -37,7 +37,7 @@ def aa_tests(experiment: Experiment, prompt: str, tests: int) -> list[float]:
         )
         [claim] = experiment.test([Candidate("nothing", "item", 0)], layout)
         found.append(stats.look_corrected(claim.p))
-        _tell(f"A/A test {test + 1} of {tests}: {sum(p <= 0.05 for p in found)} false alarms")
+        _report(f"A/A test {test + 1} of {tests}: {sum(p <= 0.05 for p in found)} false alarms")
     return found
 
 
@@ -86,11 +86,11 @@ def planted_tests(
         [claim] = experiment.test([candidate], layout)
         found += claim.verdict == "confirmed"
         effects.append(claim.effect)
-        _tell(f"planted effect {test + 1} of {tests}: {found} found")
+        _report(f"planted effect {test + 1} of {tests}: {found} found")
     return found, effects
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     if sys.stderr.isatty():
         print(f"\r{line}  ", end="", file=sys.stderr, flush=True)
 

@@ -16,15 +16,16 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+import big_store
 
 from store.reading import queries
 from store.reading.browse import Browse
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
-
-import big_store  # noqa: E402
+Result = TypeVar("Result")
 
 STEPS, FRAMES = 200, 20  # of a run
 QUERY_MS, SEARCH_MS, SCREEN_MS = 200, 100, 1000
@@ -106,7 +107,7 @@ _STATEMENTS = (
 )
 
 
-def timed(work: Callable[[], object], times: int = 5) -> tuple[float, float, object]:
+def timed(work: Callable[[], Result], times: int = 5) -> tuple[float, float, Result]:
     """Median and first CPU time in milliseconds, and what came of it."""
     spent = []
     for _ in range(times):
@@ -156,10 +157,10 @@ def main() -> int:
               flush=True)  # fmt: skip
 
     for title, sql in queries.EXAMPLES:
-        median, first, answer = timed(lambda sql=sql: queries.ask(path, sql))
+        median, first, answer = timed(partial(queries.ask, path, sql))
         say(title, median, first, len(answer.rows), QUERY_MS)
     for words in ("lake", "bird sea", "wing feather"):
-        median, first, answer = timed(lambda words=words: queries.find(path, words))
+        median, first, answer = timed(partial(queries.find, path, words))
         say(f"search for {words!r}", median, first, len(answer.rows), SEARCH_MS)
     from store.reading import comparisons
 

@@ -27,7 +27,7 @@ from dexter import model_folders
 from dexter.generation.pictures import Pictures
 from dexter.lab import gated
 from dexter.lab.fleet import FLEET, MANIFEST, TASKS, families
-from dexter.lab.world import MARK
+from dexter.lab.world import MARK, POSITIVE
 from dexter.reasoning.topic import Topic, World, load_world, make_topic
 from dexter.screening.concepts import Pool, lab_pool
 from dexter.screening.screen import (
@@ -172,7 +172,7 @@ def units_of(
         if effect is None:
             found.append(Unit(name, family, kind, truth, 0.0, False, "not in the pool"))
             continue
-        wrong_way = abs(truth) >= bias.POSITIVE and truth * effect.effect < 0
+        wrong_way = abs(truth) >= POSITIVE and truth * effect.effect < 0
         why = f"in pictures {effect.effect:+.2f}, {effect.verdict}"
         if effect.explained_by:
             why += f" by {' and '.join(effect.explained_by)}"

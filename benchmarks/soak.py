@@ -20,7 +20,10 @@ import time
 from collections import deque
 from pathlib import Path
 
-from benchmarks.ui import FakeTerminal, dashboard, draw_frame, recorded, step_row
+import recorded
+from fake_terminal import FakeTerminal
+
+from benchmarks.ui import dashboard, draw_frame, step_row
 from store import State, Store, run_queue
 from store.upkeep import retention
 

@@ -5,13 +5,12 @@
 Writers are processes that record a run through its journal, as workers do: a batch of steps and a
 picture about every second ("paced"), or as fast as they can ("back to back"). A write is all that
 a run waits for: the picture's file, the journal, and the transaction. Then short runs of the lab
-are queued on several slots: each must be done exactly once, and their logs tell what it cost to
+are queued on several slots: each must be done exactly once, and their logs show what it cost to
 record them. Exit code 1 if a promise is not kept.
 """
 
 import argparse
 import gc
-import io
 import json
 import multiprocessing
 import os
@@ -23,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from small_pictures import noise
 
 from dexter.config import RunConfig
 from dexter_tui.jobs import control, submit
@@ -31,18 +30,12 @@ from dexter_tui.jobs.launch import log_file, slot_log
 from dexter_tui.jobs.recorder import Recorder
 from dexter_tui.machine import devices
 from store import ENDED, State, Store, run_queue, run_records
+from store.tables import Run
 
 STEPS = 5  # in a batch: a lab step takes about 0.2 s
 TARGET_SECONDS = 0.050
 TARGET_SHARE = 0.02  # of a lab step's CPU time, for recording it
 TELL_SECONDS = 10.0
-
-
-def picture(seed: int) -> bytes:
-    """A picture of the lab's size that no PNG makes small."""
-    buffer = io.BytesIO()
-    Image.frombytes("RGB", (64, 64), random.Random(seed).randbytes(64 * 64 * 3)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def step(number: int) -> dict[str, object]:
@@ -63,26 +56,26 @@ def step(number: int) -> dict[str, object]:
     }
 
 
-def write(home: Path, pause: float, seconds: float, seed: int, results: "object") -> None:
+def write(home: Path, pause: float, seconds: float, seed: int, results: Any) -> None:
     """Record one run; the times of its writes."""
     rng = random.Random(seed)
     files, transactions, cpu, steps = [], [], 0.0, 0
     with Store.open(home) as store:
         run = run_queue.claim(store)
-        assert run is not None
+        assert isinstance(run, Run)
         recorder = Recorder(store, run)
         recorder.start(run)
         recorder.state(State.RUNNING)
         recorder.flush(30.0)
-        catch_up = store.catch_up
+        catch_up = run_records.catch_up
 
-        def timed(*arguments: object, **options: object) -> None:
+        def timed(*arguments: Any, **options: Any) -> None:
             begun = time.perf_counter()
-            catch_up(*arguments, **options)  # type: ignore[arg-type]
+            catch_up(*arguments, **options)
             transactions.append(time.perf_counter() - begun)
 
-        store.catch_up = timed  # type: ignore[method-assign]
-        pictures = [picture(seed * 1000 + n) for n in range(20)]
+        run_records.catch_up = timed
+        pictures = [noise(seed * 1000 + n) for n in range(20)]
         gc.collect()
         gc.freeze()  # as workers do when their models are loaded
         end = time.monotonic() + seconds
@@ -110,7 +103,7 @@ def write(home: Path, pause: float, seconds: float, seed: int, results: "object"
         recorder.state(State.SUCCEEDED)
         recorder.settle(lambda: False)
         run_queue.release(store, run.id)
-    results.put((files, transactions, cpu, steps))  # type: ignore[attr-defined]
+    results.put((files, transactions, cpu, steps))
 
 
 def measure(writers: int, seconds: float, pause: float, home: Path) -> dict[str, float]:
@@ -217,7 +210,7 @@ def main() -> int:
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, pause in (("paced", 1.0), ("back to back", 0.0)):
             home = Path(folder, name.replace(" ", "-"))

@@ -18,16 +18,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import big_store
+import recorded
+from fake_terminal import FakeTerminal
 from PIL import Image
 
+from benchmarks import REPOSITORY
 from store import State, Store, run_queue
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
-
-import big_store  # noqa: E402
-import recorded  # noqa: E402
-from fake_terminal import FakeTerminal  # noqa: E402
 
 PAINTED = b"Palette"
 PREVIEW_SECONDS = 2.8  # so that five minutes see more than a hundred changes

@@ -13,8 +13,8 @@ def loaded_by(*steps: str, tmp_path: Path) -> dict[str, set[str]]:
 
     One process for all: what none of them loads, each by itself does not load either.
     """
-    tell = "import sys; print('LOADED', *sys.modules, file=sys.stderr)"
-    script = "\n".join(f"{code}\n{tell}" for code in steps)
+    report = "import sys; print('LOADED', *sys.modules, file=sys.stderr)"
+    script = "\n".join(f"{code}\n{report}" for code in steps)
     process = subprocess.run(
         [sys.executable, "-c", script],
         env={"DEXTER_HOME": str(tmp_path), "PATH": ""},

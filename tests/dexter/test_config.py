@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -58,7 +58,7 @@ def test_lists_can_be_written_with_commas() -> None:
     assert config.features == (3, 5)
 
 
-def test_an_eighth_of_the_batch_is_backpropagated_unless_told_otherwise() -> None:
+def test_an_eighth_of_the_batch_is_backpropagated_by_default() -> None:
     assert make(batch=8).grad_prompts == 1
     assert make(batch=16).grad_prompts == 2
     assert make(batch=8, n_grad=3).grad_prompts == 3
@@ -101,7 +101,7 @@ def test_options_take_the_values_of_the_config_and_of_the_caller() -> None:
 @pytest.mark.parametrize(
     "change", [{"decoder": "tiny"}, {"safety_checker": False}, {"compile": True}, {"lora": "a/b"}]
 )
-def test_runs_with_different_models_do_not_share_them(change: dict[str, object]) -> None:
+def test_runs_with_different_models_do_not_share_them(change: dict[str, Any]) -> None:
     assert model_settings(make(**change)) != model_settings(make())
     assert model_settings(make(steps=7, seed=3)) == model_settings(make())
 
@@ -154,9 +154,7 @@ def test_study_settings_leave_out_seed_and_machine() -> None:
         ({"frames": 50, "frame_tries": 49}, "frame_tries"),
     ],
 )
-def test_bad_values_are_refused_by_name_in_one_line(
-    overrides: dict[str, object], named: str
-) -> None:
+def test_bad_values_are_refused_by_name_in_one_line(overrides: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named) as refusal:
         make(**overrides)
     assert "\n" not in str(refusal.value)
@@ -194,7 +192,7 @@ def test_missing_fields_and_unknown_presets_are_refused() -> None:
     ],
 )
 def test_a_refusal_has_its_parts(
-    overrides: dict[str, object], field: str, value: object, problem: str, remedy: str
+    overrides: dict[str, Any], field: str, value: object, problem: str, remedy: str
 ) -> None:
     with pytest.raises(InputError) as refused:
         make(**overrides)

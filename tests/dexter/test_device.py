@@ -36,7 +36,7 @@ class Machine:
         ("cuda:0", (3, 5), "cuda:0"),
     ],
 )
-def test_the_freest_cuda_device_is_chosen_unless_told_otherwise(wanted, free, chosen):
+def test_the_freest_cuda_device_is_chosen_unless_one_is_named(wanted, free, chosen):
     assert select_device(wanted, Machine(free)) == chosen
 
 

@@ -21,14 +21,6 @@ RECORD = json.loads((DATA / "steps.json").read_text())
 DRAWN_BEFORE = 4256
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def recorded():
     return load_file(DATA / "steps.safetensors")
@@ -91,7 +83,12 @@ def steps(models, recorded):
     search.load_state_dict(state)
     found = []
     decode, latents = models["generator"].decode, []
-    models["generator"].decode = lambda x, **options: latents.append(x) or decode(x, **options)
+
+    def decode_and_keep(x, **options):
+        latents.append(x)
+        return decode(x, **options)
+
+    models["generator"].decode = decode_and_keep
     for _ in RECORD["steps"]:
         state = search.state_dict()
         state["settings"] = {**state["settings"], "masked_lm_weight": 0}
@@ -99,11 +96,13 @@ def steps(models, recorded):
         next(image_search)
         before = search.state_dict()["soft_prompt"]
         step = next(search)
+        grad = search._prompt.soft_prompt.grad
+        assert grad is not None
         found.append(
             {
                 "step": step,
                 "soft_prompt": before,
-                "grad": search._prompt.soft_prompt.grad.clone(),
+                "grad": grad.clone(),
                 "grad_image": image_search._prompt.soft_prompt.grad,
                 "latents": latents[-1].detach(),
             }

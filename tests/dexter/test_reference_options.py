@@ -77,7 +77,7 @@ def test_our_own_command_line_is_left_alone():
 
 
 def test_idle_options_are_reported_and_strange_ones_refused():
-    lines = []
+    lines: list[str] = []
     translated(
         ["run", "--class_to_activate", "1", "--nn_loss", "--stop_after", "9", "--outdir", "o"],
         lines.append,
@@ -107,7 +107,9 @@ def test_the_readmes_python(tmp_path):
     from dexter import DEXTER, RunConfig, build_classifier_and_transforms
 
     spec = f"hf:{tiny.classifier_folder()}"
-    cfg = RunConfig(class_to_activate=1, classifier=spec, optim_steps=3, **tiny_models())
+    cfg = RunConfig(  # type: ignore[call-arg]  # the reference's names
+        class_to_activate=1, classifier=spec, optim_steps=3, **tiny_models()
+    )
     assert cfg.steps == 3 and cfg.preset == "reference" and cfg.class_name == "1"
     assert cfg.pseudo_target == PRESETS["reference"]["pseudo_target"]
     clf, tfms = build_classifier_and_transforms(cfg.classifier, device="cpu", use_tfms=True)

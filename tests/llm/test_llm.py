@@ -1,23 +1,17 @@
 """The whole way with a real server: its captions, and a report by a real language model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import shared_home
 import tiny
 from report_study import add_study, options
 
 from dexter import model_folders
 
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home for all tests of this file, so that pictures are drawn once."""
-    path = tmp_path_factory.mktemp("report") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEXTER_HOME", str(path))
-        yield path
+home = shared_home.fixture  # pictures are drawn once
 
 
 @pytest.fixture(scope="module")

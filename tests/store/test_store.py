@@ -9,6 +9,7 @@ import stat
 import pytest
 import recorded
 from PIL import Image
+from small_pictures import plain
 
 from store import ACTIVE, State, Store, StoreError, run_queue, study_records
 from store.artifacts import MAX_PIXELS, open_picture
@@ -32,15 +33,9 @@ def step(number, **values):
     return {"step": number, "losses": {"total": 1 / number}, "words": ["sea"], **values}
 
 
-def png(width=64, height=64, color=(10, 20, 30)):
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), color).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def record_frame(store, run, data=None, **values):
     values = {"kind": "frame", "seed": 2**62, "prompt": "a sea", **values}
-    sha256 = store.put_artifact(data or png(), "image/png")
+    sha256 = store.put_artifact(data or plain(), "image/png")
     recorded.record_frame(
         store,
         run,
@@ -77,7 +72,7 @@ def test_equal_settings_are_one_study(store):
 
 def test_a_run_from_queue_to_result(store):
     run_id = add_run(store, seed=3, steps=10)
-    run = run_queue.claim(store)
+    run = recorded.claim(store)
     assert (run.id, run.state, run.attempt, run.pid) == (run_id, State.STARTING, 1, os.getpid())
     assert run_queue.claim(store) is None
     recorded.update_run(
@@ -102,6 +97,7 @@ def test_a_run_from_queue_to_result(store):
         assert run.study.classifier.labels == ["waterbird", "landbird"]
         assert (run.seed, run.state, run.words, run.steps_done) == (3, "succeeded", ["sea"], 2)
         assert run.seed_ranges == {"search": [0, 100]}
+        assert run.started_at and run.heartbeat_at and run.ended_at
         assert run.started_at < run.heartbeat_at <= run.ended_at
         assert run.ended_at.tzinfo is not None
         assert [row.text for row in reader.prompts(run_id)] == ["a sea"]
@@ -170,7 +166,7 @@ def test_a_picture_recorded_again_replaces(store):
 
 
 def test_artifacts_lie_by_their_hash_with_thumbnails(store):
-    large, small = png(600, 300), png(64, 64)
+    large, small = plain(size=(600, 300)), plain()
     sha256 = store.put_artifact(large, "image/png")
     assert store.put_artifact(large, "image/png") == sha256
     assert store.artifact_path(sha256).read_bytes() == large == store.read_artifact(sha256)
@@ -189,8 +185,8 @@ def test_artifacts_lie_by_their_hash_with_thumbnails(store):
     ("data", "mime", "reason"),
     [
         (b"not a picture", "image/png", "not a readable PNG, JPEG or WebP"),
-        (png()[:60], "image/png", "not a readable PNG, JPEG or WebP"),
-        (png(), "image/jpeg", "PNG picture was called image/jpeg"),
+        (plain()[:60], "image/png", "not a readable PNG, JPEG or WebP"),
+        (plain(), "image/jpeg", "PNG picture was called image/jpeg"),
         (b"GIF89a" + bytes(50), "image/png", "not a readable PNG, JPEG or WebP"),
     ],
 )
@@ -248,17 +244,17 @@ def test_a_run_given_back_can_be_claimed_again(store):
     run_queue.claim(store)
     run_queue.finish_run(store, run, State.FAILED, error="out of memory")
     run_queue.set_state(store, run, State.QUEUED)
-    again = run_queue.claim(store, ids=[run])
+    again = recorded.claim(store, ids=[run])
     assert (again.attempt, again.error, again.ended_at) == (2, None, None)
     assert run_queue.reconcile(store) == []
 
 
 def test_runs_are_claimed_oldest_first_and_only_those_asked_for(store):
     first, second, third = add_run(store, 0), add_run(store, 1), add_run(store, 2, other=True)
-    assert run_queue.claim(store, ids=[second]).id == second
-    assert run_queue.claim(store, ids=[third]).id == third
+    assert recorded.claim(store, ids=[second]).id == second
+    assert recorded.claim(store, ids=[third]).id == third
     assert run_queue.claim(store, ids=[third]) is None
-    assert run_queue.claim(store).id == first
+    assert recorded.claim(store).id == first
 
 
 def test_ids_may_be_shortened(store):

@@ -1,9 +1,7 @@
 """The store of several processes, and of processes and disks that fail."""
 
-import io
 import multiprocessing
 import os
-import random
 import resource
 import signal
 import sqlite3
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import recorded
-from PIL import Image
+from small_pictures import noise
 
 from store import State, Store, StoreError, run_queue
 
@@ -64,12 +62,6 @@ def steps(first, count):
         {"step": number, "losses": {"total": 1.0}, "words": ["sea"] * 6}
         for number in range(first, first + count)
     ]
-
-
-def picture(seed):
-    buffer = io.BytesIO()
-    Image.frombytes("RGB", (64, 64), random.Random(seed).randbytes(64 * 64 * 3)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def assert_intact(home):
@@ -140,7 +132,7 @@ def test_each_run_is_claimed_once_and_none_is_lost_while_its_worker_lives(tmp_pa
 
 def claim_and_write_for_ever(send, home, phase):
     with Store.open(home) as store:
-        run = run_queue.claim(store).id
+        run = recorded.claim(store).id
         if phase == "starting":
             send(run)
             signal.pause()
@@ -148,7 +140,7 @@ def claim_and_write_for_ever(send, home, phase):
         number = 1
         while True:
             recorded.record_steps(store, run, steps(number, 50))
-            sha256 = store.put_artifact(picture(number), "image/png")
+            sha256 = store.put_artifact(noise(number), "image/png")
             recorded.record_frame(
                 store,
                 run,
@@ -182,11 +174,12 @@ def test_a_killed_run_is_queued_again(tmp_path, children, phase, monkeypatch):
         assert run_queue.reconcile(store) == []
         again = store.run(run)
         assert (again.state, again.ended_at) == (State.QUEUED, None)
-        assert "killed" in again.error
+        assert again.error is not None and "killed" in again.error
         assert store.run(waiting).state is State.QUEUED
         if phase == "running":  # it had got further: it goes on at once
-            assert run_queue.claim(store, ids=[run]).attempt == 2
+            assert recorded.claim(store, ids=[run]).attempt == 2
         else:
+            assert again.not_before and again.heartbeat_at
             assert again.not_before > again.heartbeat_at
             assert run_queue.claim(store, ids=[run]) is None
             assert run_queue.queue(store, due=True)[0].id == waiting
@@ -194,7 +187,7 @@ def test_a_killed_run_is_queued_again(tmp_path, children, phase, monkeypatch):
 
 def claim_and_die(send, home, step):
     with Store.open(home) as store:
-        run = run_queue.claim(store).id
+        run = recorded.claim(store).id
         if step:
             recorded.record_steps(store, run, steps(step, 1))
         os.kill(os.getpid(), signal.SIGKILL)
@@ -221,10 +214,10 @@ def test_only_attempts_without_progress_are_counted(tmp_path, children, monkeypa
         assert attempt(0) is State.LOST
         lost = store.run(run)
         assert lost.ended_at == lost.heartbeat_at
-        assert "dexter-tui retry" in lost.error
+        assert lost.error is not None and "dexter-tui retry" in lost.error
         assert run_queue.claim(store) is None
         run_queue.set_state(store, run, State.QUEUED)
-        assert run_queue.claim(store).fruitless == 0
+        assert recorded.claim(store).fruitless == 0
 
 
 @pytest.mark.parametrize(
@@ -290,10 +283,10 @@ def test_a_full_disk_is_one_clear_line_and_the_store_stays_intact(tmp_path, chil
     assert_intact(tmp_path)
     assert not list(tmp_path.rglob(".new-*"))
     with Store.open(tmp_path) as store:
-        recorded = len(store.steps(run))
-        assert recorded > 0
-        assert recorded % 50 == 0
-        recorded.record_steps(store, run, steps(recorded + 1, 50))
+        written = len(store.steps(run))
+        assert written > 0
+        assert written % 50 == 0
+        recorded.record_steps(store, run, steps(written + 1, 50))
 
 
 def fill_a_fresh_home(send, home):

@@ -4,6 +4,7 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Event
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -183,8 +184,9 @@ def test_a_store_from_before_the_jobs_opens_with_all_that_it_holds(tmp_path):
     path.touch()
     migrate(path, "0006")
     config = {"device": "cpu", "seed": 1}
-    evidence = dict.fromkeys(("effect", "low", "high", "p", "p_corrected"), 0.1)
-    numbers = {"pairs": 32, "flips": 1, "flip_low": 0.0, "flip_high": 0.1, "min_effect": 0.1}
+    evidence: dict[str, Any] = dict.fromkeys(("effect", "low", "high", "p", "p_corrected"), 0.1)
+    numbers: dict[str, Any] = {"pairs": 32, "flips": 1, "min_effect": 0.1}
+    numbers |= {"flip_low": 0.0, "flip_high": 0.1}
     rows = [
         Classifier(id=1, spec="lab:birds", weights_hash="w", labels=["a"], image_size=64, key="k"),
         Study(

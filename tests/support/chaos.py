@@ -107,10 +107,11 @@ class Chaos:
 
     def at_work(self, *states: State) -> Run:
         """A run at work, once there is one."""
-        return self.until(
+        run: Run = self.until(
             lambda: self.pick(self.store.runs(states=states or {State.STARTING, State.RUNNING})),
             "no run at work",
         )
+        return run
 
     def pick(self, runs: list[Run]) -> Chosen:
         alive = [run for run in runs if run_queue.is_alive(self.store, run.id)]
@@ -374,7 +375,7 @@ class Chaos:
 
     # The story
 
-    def play(self, faults: int, at_least: int, tell: Callable[[str], None]) -> None:
+    def play(self, faults: int, at_least: int, report: Callable[[str], None]) -> None:
         """Undisturbed runs, then faults, then the reckoning."""
         references = submit.enqueue(self.store, self.configs)
         self.until(self.all_ended, "the undisturbed runs did not end")
@@ -383,7 +384,7 @@ class Chaos:
             run = self.store.run(run_id)
             assert run.state is State.SUCCEEDED, run.error
             truth[run.seed] = self.numbers(run)
-        tell(f"{len(references)} undisturbed runs ended")
+        report(f"{len(references)} undisturbed runs ended")
         plan = [name for name in self.faults for _ in range(at_least)]
         plan += self.rng.choices(list(self.faults), k=max(faults - len(plan), 0))
         self.rng.shuffle(plan)
@@ -398,19 +399,19 @@ class Chaos:
                 self.faults[name]()
                 self.check()
             except Broken as broken:
-                tell(f"{number} of {len(plan)}: {name}: BROKEN: {broken}")
+                report(f"{number} of {len(plan)}: {name}: BROKEN: {broken}")
                 for line in self.known():
-                    tell(f"  {line}")
+                    report(f"  {line}")
             else:
                 self.harmless[name] += 1
-                tell(f"{number} of {len(plan)}: {name} ({time.monotonic() - begun:.1f} s)")
+                report(f"{number} of {len(plan)}: {name} ({time.monotonic() - begun:.1f} s)")
             self.live(self.rng.uniform(0, self.rest))
         self.skew.unlink(missing_ok=True)
         self.until(self.all_ended, "runs that do not end")
         self.check()
-        self.reckon(truth, tell)
+        self.reckon(truth, report)
 
-    def reckon(self, truth: dict[int, Any], tell: Callable[[str], None]) -> None:
+    def reckon(self, truth: dict[int, Any], report: Callable[[str], None]) -> None:
         """Compare every run with the undisturbed one of its seed."""
         wrong = []
         reduced = 0
@@ -429,16 +430,16 @@ class Chaos:
                 ]
                 wrong.append(f"{run.id} (seed {run.seed}) differs in {', '.join(different)}")
         for name in self.faults:
-            tell(f"{name:16} tried {self.tried[name]:4}  survived {self.harmless[name]:4}")
+            report(f"{name:16} tried {self.tried[name]:4}  survived {self.harmless[name]:4}")
         tried, survived = sum(self.tried.values()), sum(self.harmless.values())
-        tell(
+        report(
             f"{tried} faults tried, {survived} survived, {tried - survived} not; {len(runs)} runs, "
             f"{len(self.cancelled)} cancelled on purpose, {len(self.by_hand)} retried by hand, "
             f"{reduced} with half the pictures at a time, {len(wrong)} lost or wrong; "
             f"{sum(run.attempt for run in runs)} attempts"
         )
         for line in wrong:
-            tell(line)
+            report(line)
         assert not wrong
         assert survived == tried
 
@@ -565,7 +566,7 @@ def main() -> None:
     print(f"seed {arguments.seed}", flush=True)
     begun = time.monotonic()
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         print(f"{time.monotonic() - begun:7.1f}  {line}", flush=True)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and its processes with it
@@ -577,10 +578,10 @@ def main() -> None:
         if arguments.tiny:
             chaos.rest = 0.3
         try:
-            chaos.play(arguments.faults, arguments.at_least, tell)
+            chaos.play(arguments.faults, arguments.at_least, report)
         except AssertionError as broken:
             for line in chaos.known():
-                tell(f"  {line}")
+                report(f"  {line}")
             sys.exit(f"broken: {broken}")
         finally:
             chaos.close()

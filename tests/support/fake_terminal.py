@@ -54,7 +54,7 @@ class FakeTerminal:
             own = {**os.environ, "TERM": "xterm-256color", **(env or {})}
             for name in ("COLUMNS", "LINES"):  # would stand above the terminal's own size
                 own.pop(name, None)
-            os.execvpe(argv[0], argv, own)
+            os.execvpe(argv[0], list(argv), own)
         self.resize(*size)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-from store import Store, run_records
+from store import Store, run_queue, run_records
 from store.journal import replay
 from store.run_queue import RunFields
 from store.tables import Run
@@ -15,6 +15,13 @@ def add_run(
     """Queue a run; return its id."""
     [run_id] = store.add_runs(study_id, [(seed, config)], priority=priority)
     return run_id
+
+
+def claim(store: Store, **choice: Any) -> Run:
+    """Claim the next run as `run_queue.claim` does; a run must be due."""
+    run = run_queue.claim(store, **choice)
+    assert isinstance(run, Run)
+    return run
 
 
 def update_run(store: Store, run_id: str, **fields: Unpack[RunFields]) -> None:

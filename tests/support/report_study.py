@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import recorded
+import short_run
 import tiny
 from PIL import Image
 
@@ -83,8 +84,4 @@ def options(**changes: object) -> list[str]:
         "tries": 1,
         "timeout": 300,
     }
-    return [
-        text
-        for name, value in {**values, **changes}.items()
-        for text in (f"--{name.replace('_', '-')}", str(value))
-    ]
+    return short_run.flags({**values, **changes})

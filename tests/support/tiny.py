@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from store.locks import FileLock
 
@@ -453,7 +454,7 @@ _CHAT = (
 )
 
 
-def _word_tokenizer() -> object:
+def _word_tokenizer() -> Any:
     """A tokenizer of whole words, with a chat template."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

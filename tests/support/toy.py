@@ -88,4 +88,7 @@ class Reader:
         return images[:, 5:].reshape(len(images), -1).astype(np.float32) / 255
 
     def sees(self, concept: str, embeddings: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return np.all([embeddings[:, pixel(word)] > 0.5 for word in concept.split()], axis=0)
+        found: np.ndarray[Any, Any] = np.all(
+            [embeddings[:, pixel(word)] > 0.5 for word in concept.split()], axis=0
+        )
+        return found

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from typing import Any
 
 import pytest
 import tiny
@@ -55,7 +56,7 @@ def assert_features_feed_the_head(classifier):
 
 
 # Configurations of transformers, each as small as the kind allows.
-HF = {
+HF: dict[str, dict[str, Any]] = {
     "vit": {"image_size": 32, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 2,
             "num_attention_heads": 2, "intermediate_size": 32},
     "resnet": {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1]},

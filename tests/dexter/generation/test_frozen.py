@@ -4,6 +4,7 @@ memory."""
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,8 @@ def autoencoder(dtype: torch.dtype = torch.float64) -> nn.Module:
     return frozen(network, dtype)
 
 
-def frozen(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+# Any: torch's annotations of `Module.to` lack memory_format.
+def frozen(network: Any, dtype: torch.dtype) -> nn.Module:
     for parameter in network.parameters():  # norms that do nothing would hide what they need
         nn.init.normal_(parameter, std=0.1)
     return network.requires_grad_(False).eval().to(dtype, memory_format=torch.channels_last)
@@ -150,7 +152,8 @@ def test_what_learns_keeps_what_it_needs():
         decoded(one)
     for ours, theirs in zip(network.parameters(), expected.parameters(), strict=True):
         assert (ours.grad is None) == (theirs.grad is None)
-        assert ours.grad is None or torch.equal(ours.grad, theirs.grad)
+        if ours.grad is not None and theirs.grad is not None:
+            assert torch.equal(ours.grad, theirs.grad)
 
 
 def test_blocks_of_another_kind_are_left_as_they_are():

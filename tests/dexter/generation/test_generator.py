@@ -281,10 +281,13 @@ class TestBackward:
     def test_earlier_steps_keep_nothing(self, generator):
         def kept_bytes(**options):
             kept = []
+
+            def keep(tensor):
+                kept.append(tensor.nbytes)
+                return tensor
+
             conditioning = generator.encode_text(TEXTS[:2]).clone().requires_grad_()
-            with torch.autograd.graph.saved_tensors_hooks(
-                lambda tensor: kept.append(tensor.nbytes) or tensor, lambda tensor: tensor
-            ):
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 generator.sample(conditioning, [1, 2], **options)
             return sum(kept)
 
@@ -323,7 +326,7 @@ class TestLoading:
             half.sample(conditioning, [1, 2, 3]), load().sample(conditioning, [1, 2, 3])
         )
 
-    def test_the_hash_tells_weights_and_not_their_precision(self, generator):
+    def test_the_hash_depends_on_weights_and_not_on_their_precision(self, generator):
         assert load(dtype="bfloat16").weights_hash == generator.weights_hash
         assert load(lora=str(tiny.lora_file())).weights_hash != generator.weights_hash
 

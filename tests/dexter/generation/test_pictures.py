@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def seen(pictures: Pictures, requests: list[Request]) -> dict[Request, np.ndarray]:
-    found = {}
+    found: dict[Request, np.ndarray] = {}
     for chunk, images in pictures.stream(requests):
         assert len(chunk) == len(images)
         found.update(zip(chunk, images, strict=True))

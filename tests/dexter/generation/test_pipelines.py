@@ -63,7 +63,7 @@ class TestTwoTextEncoders:
             str(tiny.xl_generator_folder()),
             GeneratorOptions(scheduler="LCM", diffusion_steps=1, dtype="float16"),
         )
-        unet, vae = generator.networks[:2]
+        unet, vae = (next(network.parameters()) for network in generator.networks[:2])
         assert (unet.dtype, vae.dtype) == (torch.float16, torch.float32)
         assert generator.sample(generator.encode_text(["a cat"]), [0]).isfinite().all()
 
@@ -103,7 +103,7 @@ class TestSmallDecoder:
 
 
 class TestSafetyChecker:
-    """The tiny one flags black, but not grey: it can tell if it is given the right range."""
+    """The tiny one flags black, but not grey: so a wrong range of values is noticed."""
 
     @pytest.fixture(scope="class")
     def generator(self):

@@ -123,13 +123,14 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path, workers):
     """kill -9 of a training process between checkpoints loses what came after the last one only."""
     script = (
         "import sys; from pathlib import Path; from dexter.lab import parallel\n"
-        "from tests.tiny_training import tiny_task\n"
+        "from tiny_training import tiny_task\n"
         "if __name__ == '__main__':\n"
         "    parallel.train(tiny_task, {'samples': int(sys.argv[2])}, Path(sys.argv[1]), "
         f"{workers})\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests' / 'support'}"}
     endless = subprocess.Popen(
         [*command, str(10**9)], env=environment, start_new_session=True, stdout=subprocess.DEVNULL
     )

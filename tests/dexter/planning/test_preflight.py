@@ -57,6 +57,7 @@ def test_offline_it_says_which_files_to_bring():
     assert (refused.value.field, refused.value.value) == ("generator", SD14)
     assert "\n" not in str(refused.value)
     remedy = refused.value.remedy
+    assert remedy is not None
     assert f"hf download {SD14} --local-dir FOLDER" in remedy and "--generator FOLDER" in remedy
     assert "unet/diffusion_pytorch_model.safetensors (3.4 GB)" in remedy and "RAIL" in remedy
 

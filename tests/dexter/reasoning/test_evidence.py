@@ -1,6 +1,7 @@
 """Claims are decided as the protocol says, in a toy world whose causes are known."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,14 +49,14 @@ def experiment(
     *,
     bank: MemoryBank | None = None,
     classifier: str = "toy",
-    **options: object,
+    **options: Any,
 ) -> Experiment:
     pictures = Pictures(painter, "key", bank)  # type: ignore[arg-type]
     witness = Witness(pictures, toy.classifier(classifier), 0, toy.Reader())
-    return Experiment(witness, topic(), **{"placebos": 6, **options})  # type: ignore[arg-type]
+    return Experiment(witness, topic(), **{"placebos": 6, **options})
 
 
-def claims_on(painter: toy.Painter, *concepts: str, **options: object) -> list[Claim]:
+def claims_on(painter: toy.Painter, *concepts: str, **options: Any) -> list[Claim]:
     candidates = [Candidate(concept, WORLD.slot(concept)) for concept in concepts]
     return experiment(painter, **options).test(candidates)
 

@@ -29,7 +29,7 @@ def classifier():
 
 
 def make(classifier, **overrides: object) -> Objective:
-    config = RunConfig.from_preset(classifier="x", class_name="0", **overrides)
+    config = RunConfig.from_preset("default", classifier="x", class_name="0", **overrides)
     return Objective(config, classifier, class_index=0)
 
 
@@ -178,7 +178,7 @@ class TestTupleHistory:
         assert met.most_common(1)[0][0] == 33
         assert met[33] > 3 * sorted(met.values())[-2]
 
-    def test_means_are_not_shrunk_in_what_is_told(self):
+    def test_reported_means_are_not_shrunk(self):
         history = TupleHistory()
         history.update((1,), 1.0)
         history.update((1,), 2.0)

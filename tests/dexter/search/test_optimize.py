@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,14 +22,6 @@ from dexter.search.prompt import load_masked_lm
 from dexter.seeds import picture_seeds
 
 TEMPLATE = "a picture of a bird with [MASK] and [MASK]"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +48,7 @@ def make_config(preset: str = "default", **overrides: object) -> RunConfig:
     return RunConfig.from_preset(preset, **{**tiny_run, **overrides})
 
 
-def start(models, state=None, **overrides: object) -> Optimization:
+def start(models, state=None, **overrides: Any) -> Optimization:
     return optimize(make_config(**overrides), **models, state=state)
 
 

@@ -29,7 +29,7 @@ def masked_lm():
 
 def make(masked_lm, generator, **overrides: object) -> PromptModel:
     overrides = {"template": TEMPLATE, **overrides}
-    config = RunConfig.from_preset(classifier="lab:birds", class_name="0", **overrides)
+    config = RunConfig.from_preset("default", classifier="lab:birds", class_name="0", **overrides)
     return PromptModel.from_config(
         config,
         masked_lm,
@@ -48,6 +48,7 @@ def test_only_the_soft_prompt_is_learned(masked_lm, generator):
     assert prompt.soft_prompt.shape == (3, 32)
     assert prompt.soft_prompt.dtype == torch.float32
     prompt.logits()[0, 0].backward()
+    assert prompt.soft_prompt.grad is not None
     assert prompt.soft_prompt.grad.abs().max() > 0
     assert all(p.grad is None and not p.requires_grad for p in masked_lm.model.parameters())
 

@@ -21,7 +21,7 @@ def search(effects, *, seed=0, pictures=400, often=(0, 1, 2), noise=1.0, words=4
     return tried
 
 
-def test_the_word_that_carries_is_told_from_those_beside_it():
+def test_the_word_that_carries_is_distinguished_from_those_beside_it():
     gains = word_gains(search({0: -2.0}), [0, 1, 2, 0], VOCABULARY)
     assert gains[0].word == "w0"
     assert [gain.is_driver for gain in gains] == [True, False, False]
@@ -56,7 +56,8 @@ def test_a_tuple_that_only_luck_made_the_best_does_not_carry():
     assert wrong <= 5
 
 
-def test_pictures_are_counted_and_a_word_never_tried_tells_nothing():
+def test_pictures_are_counted_and_a_word_never_tried_has_no_gain():
+    tried: dict[tuple[int, ...], tuple[float, int]]
     tried = {(0, 1): (4.0, 4), (2, 3): (1.0, 2), (0, 0): (2.0, 1)}
     gains = {gain.word: gain for gain in word_gains(tried, [0, 2, 9], VOCABULARY)}
     assert {word: gain.pictures for word, gain in gains.items()} == {"w0": 5, "w2": 2, "w9": 0}

@@ -2,13 +2,14 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import shared_home
 import tiny
 import toy
 from hostile import hostile_comparison
@@ -147,12 +148,7 @@ def test_most_different_pictures() -> None:
 # The command
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("compare") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEXTER_HOME", str(path))
-        yield path
+home = shared_home.fixture
 
 
 def names() -> list[str]:
@@ -186,7 +182,7 @@ def made(home: Path) -> dict[str, Any]:
     return found
 
 
-def test_compare_tells_all_in_json(made: dict[str, Any], home: Path) -> None:
+def test_compare_prints_everything_in_json(made: dict[str, Any], home: Path) -> None:
     a, b = names()
     assert made["classifiers"] == [a, b]
     assert {(c["classifier"], c["concept"]) for c in made["claims"]} == {

@@ -4,17 +4,18 @@ import json
 import re
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import servers
+import shared_home
 import tiny
 from markdown_it import MarkdownIt
 from report_study import add_study, config, options
+from waiting import until
 
 from store import ACTIVE, State, Store, run_queue, study_records
 from store.journal import study_file
@@ -26,20 +27,7 @@ HOSTILE = (
 )
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 600
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home for all tests of this file, so that pictures are drawn once."""
-    path = tmp_path_factory.mktemp("report") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEXTER_HOME", str(path))
-        yield path
+home = shared_home.fixture  # pictures are drawn once
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +167,7 @@ def test_an_endpoint_that_breaks_leaves_the_study_usable_and_is_resumed(
     assert len(text) < 100_000
     assert "<script" not in text
     tokens = [child for token in MarkdownIt().parse(text) for child in token.children or ()]
-    sources = {token.attrGet("src") for token in tokens if token.type == "image"}
+    sources = {str(token.attrGet("src")) for token in tokens if token.type == "image"}
     assert all(source.startswith("page_files/") for source in sources)
     assert {token.content for token in tokens if token.type == "html_inline"} <= {"<br>"}  # ours
     assert not [token for token in tokens if token.type == "link_open"]

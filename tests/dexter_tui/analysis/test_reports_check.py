@@ -175,7 +175,7 @@ def test_the_report_from_the_evidence_cites_every_claim_and_agrees_with_itself()
     ("effect", "said"),
     [(-0.24, "the effect has the opposite sign"), (0.04, "no better than placebos")],
 )
-def test_an_effect_of_the_other_sign_is_told_from_one_of_no_size(effect: float, said: str) -> None:
+def test_an_effect_of_the_other_sign_is_not_called_negligible(effect: float, said: str) -> None:
     found = claim("owl", "inconclusive", reason="no_better_than_placebo")
     report = evidence_report(FACTS, [replace(found, effect=effect)])
     [section] = [section for section in report.sections if section.title == "Inconclusive"]
@@ -192,7 +192,7 @@ def test_with_nothing_confirmed_the_report_says_so() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_classifier_that_does_not_know_such_pictures_is_told_of(known: bool) -> None:
+def test_a_classifier_that_does_not_know_such_pictures_is_reported(known: bool) -> None:
     own = ContextEvidence(
         name="class",
         saturated=False,
@@ -214,7 +214,7 @@ def test_a_classifier_that_does_not_know_such_pictures_is_told_of(known: bool) -
     assert (recognised in said) is not known
 
 
-def test_the_writer_is_told_the_claims_by_number() -> None:
+def test_the_writer_is_given_the_claims_by_number() -> None:
     result = question(FACTS, list(CLAIMS.values()), ["a duck\x1b on a lake", "x" * 5000])
     for number, one in CLAIMS.items():
         assert f"[{number}] {one.concept}: {one.verdict}" in result

@@ -1,13 +1,12 @@
 """Captions from endpoints of language models that answer well, badly or not at all."""
 
-import io
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import servers
-from PIL import Image
+from small_pictures import plain
 
 from dexter.errors import InputError
 from dexter.reasoning.captions import MAX_CHARACTERS, RemoteCaptioner
@@ -15,12 +14,6 @@ from dexter.reasoning.chat import Answer, ChatError, Endpoint, in_parallel, read
 from dexter.reasoning.settings import ReportSettings
 
 KEY = "sk-secret-0123456789"
-
-
-def png(colour: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (colour, 0, 0)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def fine(handler: servers.Handler, body: dict[str, Any], number: int) -> None:
@@ -102,7 +95,9 @@ def test_an_endless_reply_is_not_read() -> None:
 def test_pictures_are_captioned_some_at_a_time() -> None:
     with servers.serving(fine) as log:
         captioner = RemoteCaptioner("eyes", "describe", endpoint(log.url), concurrency=3)
-        captions = sorted(captioner.caption([png(i) for i in range(12)]), key=lambda c: c.index)
+        captions = sorted(
+            captioner.caption([plain((i, 0, 0)) for i in range(12)]), key=lambda c: c.index
+        )
     assert [caption.index for caption in captions] == list(range(12))
     assert {(c.input_tokens, c.output_tokens) for c in captions} == {(7, 3)}
     assert captioner.failure is None
@@ -117,7 +112,7 @@ def test_pictures_are_captioned_some_at_a_time() -> None:
 def test_an_endpoint_that_is_down_is_not_asked_for_ever() -> None:
     with servers.serving(servers.first(fine, fine, then=servers.status(500))) as log:
         captioner = RemoteCaptioner("eyes", "describe", endpoint(log.url, tries=1), concurrency=1)
-        captions = list(captioner.caption([png(i) for i in range(50)]))
+        captions = list(captioner.caption([plain((i, 0, 0)) for i in range(50)]))
     assert len(captions) == 2
     assert len(log.requests) == 5
     assert captioner.failure is not None
@@ -129,7 +124,7 @@ def test_a_monstrous_caption_is_tamed() -> None:
         handler.text("\x1b[2Jboo\x07 \u202e" + "x" * 1_000_000)
 
     with servers.serving(monstrous) as log:
-        [caption] = RemoteCaptioner("eyes", "", endpoint(log.url)).caption([png()])
+        [caption] = RemoteCaptioner("eyes", "", endpoint(log.url)).caption([plain()])
     assert len(caption.text) <= MAX_CHARACTERS
     assert caption.text.isprintable()
     assert caption.text.startswith("[2Jboo x")
@@ -159,7 +154,7 @@ def test_the_key_comes_from_the_environment_or_a_file_of_ones_own(
     assert read_key(file) == KEY
     for bad in ("", "two lines\nof it", "clé", "k" * 5000):
         file.write_text(bad)
-        with pytest.raises(InputError, match="min_effect: 2 is out of range") as refused:
+        with pytest.raises(InputError) as refused:
             read_key(file)
         assert refused.value.field == "key_file"
         assert not bad or bad not in str(refused.value)

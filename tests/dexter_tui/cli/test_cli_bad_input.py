@@ -172,7 +172,7 @@ def test_a_classifier_that_cannot_be_used(
     assert not home.exists()
 
 
-def test_what_a_worker_refuses_is_told_and_recorded(cli: Any, tmp_path: Path) -> None:
+def test_what_a_worker_refuses_is_shown_and_recorded(cli: Any, tmp_path: Path) -> None:
     outcome = cli(*GOOD, *pickled_classifier(tmp_path / "model"), "--json")
     assert outcome.code == 2
     assert "Traceback" not in outcome.err

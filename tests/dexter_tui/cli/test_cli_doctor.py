@@ -146,7 +146,7 @@ def test_unreachable_hub_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (finding.status, bool(finding.remedy)) == ("warning", True)
 
 
-def test_the_command_tells_all_and_fails_on_errors_alone(cli: Any, home: Path) -> None:
+def test_the_command_shows_all_and_fails_on_errors_alone(cli: Any, home: Path) -> None:
     outcome = cli("doctor", "--json")
     checks = {finding["check"]: finding for finding in outcome.json}
     assert outcome.code == 0

@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import shared_home
+import short_run
 import tiny
+from waiting import until
 
 from dexter_tui.jobs import control
 from dexter_tui.jobs.launch import log_file
@@ -22,37 +24,19 @@ TEMPLATE = "a picture of a bird with [MASK] and [MASK]"
 
 
 def options(**changes: object) -> list[str]:
-    """The options of a short run with tiny models, some of them changed."""
-    values: dict[str, object] = {
-        "classifier": f"hf:{tiny.classifier_folder()}",
-        "class": "waterbird",
-        "generator": tiny.generator_folder(),
-        "masked_lm": tiny.masked_lm_folder(),
-        "template": TEMPLATE,
-        "device": "cpu",
-        "steps": 40,
-        "stop": "none",
-        "batch": 2,
-        "diffusion_steps": 1,
-        "frames": 2,
-        "frame_tries": 4,
-        "score_images": 4,
-        "preview_every": 20,
-    }
-    return [
-        text
-        for name, value in {**values, **changes}.items()
-        for text in (f"--{name.replace('_', '-')}", str(value))
-    ]
+    """Return the flags of a short run with tiny models, some of them changed."""
+    return short_run.flags(
+        {
+            **short_run.settings(),
+            "class": "waterbird",
+            "template": TEMPLATE,
+            "steps": 40,
+            **changes,
+        }
+    )
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home for all tests of this file."""
-    path = tmp_path_factory.mktemp("run") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEXTER_HOME", str(path))
-        yield path
+home = shared_home.fixture
 
 
 @pytest.fixture
@@ -78,15 +62,6 @@ def start(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         run_queue.reconcile(store)
         for run in store.runs(states=set(State) - ENDED):
             control.kill(store, run.id)
-
-
-def until(condition: Callable[[], Any], seconds: float = 600) -> Any:
-    """Wait for the condition to hold; what it gives."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return answer
 
 
 def newest_runs(store: Store, count: int) -> list[Run]:
@@ -115,7 +90,7 @@ def study(home: Path) -> list[dict[str, Any]]:
     return result
 
 
-def test_run_tells_of_each_seed(study: list[dict[str, Any]]) -> None:
+def test_run_reports_each_seed(study: list[dict[str, Any]]) -> None:
     assert [run["seed"] for run in study] == [0, 1]
     assert len({run["study"] for run in study}) == 1
     for run in study:
@@ -268,7 +243,7 @@ def test_a_second_control_c_kills(start: Any, home: Path) -> None:
         assert run_queue.reconcile(store) == []
 
 
-def test_workers_that_cannot_start_are_told_of(
+def test_workers_that_cannot_start_are_reported(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(

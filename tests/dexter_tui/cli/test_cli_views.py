@@ -8,6 +8,7 @@ import pytest
 import recorded
 from PIL import Image
 from rich.console import Console
+from small_pictures import plain
 
 from dexter_tui import formatting
 from dexter_tui.cli.live_progress import Lines, Screen
@@ -29,9 +30,7 @@ def runs_with_hostile_words(store: Store, count: int) -> list[Run]:
     """Runs at work, as many as asked for, whose models and user wrote what they should not."""
     classifier = store.ensure_classifier(f"hf:/{HOSTILE}", None, ["a", HOSTILE], 64)
     study = store.ensure_study(classifier, HOSTILE, 1, {"template": HOSTILE + "x" * 100})
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), "red").save(buffer, "PNG")
-    picture = store.put_artifact(buffer.getvalue(), "image/png")
+    picture = store.put_artifact(plain(), "image/png")
     ids = []
     for seed in range(count):
         run_id = recorded.add_run(store, study, seed, {"template": HOSTILE})

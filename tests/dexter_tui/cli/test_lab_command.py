@@ -77,7 +77,7 @@ def test_the_shipped_manifest_is_of_this_world() -> None:
 
 # --- commands -------------------------------------------------------------------------------------
 
-MANIFEST = {
+MANIFEST: dict[str, dict[str, Any]] = {
     "birds-water-100": {
         "target": "waterbird",
         "plant": "water",
@@ -110,7 +110,7 @@ def fleet_home(home: Path) -> Path:
     return folder
 
 
-def test_the_lab_tells_what_its_cards_say(cli: Callable[..., Any]) -> None:
+def test_the_lab_agrees_with_its_cards(cli: Callable[..., Any]) -> None:
     result = cli("lab", "--json").json
     generator = next(model for model in result["models"] if model["name"] == "generator")
     card = (LAB / "generator" / "README.md").read_text()

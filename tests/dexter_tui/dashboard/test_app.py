@@ -153,7 +153,7 @@ async def test_a_long_list_is_filtered_at_once_and_counted_when_one_stops_typing
 
 
 @driven
-async def test_a_filter_is_applied_as_one_types_and_its_mistakes_are_told(home: Path) -> None:
+async def test_a_filter_is_applied_as_one_types_and_its_mistakes_are_shown(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await press(pilot, "slash", *"score", "greater_than_sign", *"0.8")
@@ -358,7 +358,7 @@ async def test_a_study_shows_its_claims_with_their_evidence(home: Path) -> None:
 
 
 @driven
-async def test_a_report_under_way_is_told_of_where_there_is_nothing_to_show_yet(home: Path) -> None:
+async def test_a_report_under_way_is_shown_where_there_is_no_report_yet(home: Path) -> None:
     with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
         connection.executemany(
             "INSERT INTO stage (study_id, name, done, total, state, updated_at) "
@@ -423,7 +423,7 @@ async def test_runs_are_paused_and_cancelled_by_marks(home: Path) -> None:
 
 
 @driven
-async def test_what_cannot_be_done_is_told(home: Path) -> None:
+async def test_what_cannot_be_done_is_explained(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
@@ -648,7 +648,7 @@ def test_a_place_has_each_key_once(place: str) -> None:
 
 
 @driven
-async def test_help_tells_the_keys_of_the_screen_and_the_focused_widget(home: Path) -> None:
+async def test_help_shows_the_keys_of_the_screen_and_the_focused_widget(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await press(pilot, "question_mark")
@@ -835,7 +835,7 @@ async def test_a_picture_is_made_once_however_many_lines_wait_for_it(home: Path)
 
 
 @driven
-async def test_missing_and_damaged_pictures_are_told_in_their_place(home: Path) -> None:
+async def test_missing_and_damaged_pictures_are_reported_in_their_place(home: Path) -> None:
     for number, path in enumerate(sorted((home / "artifacts" / "sha256").glob("*/*"))):
         if number % 2:
             path.write_bytes(b"no picture")
@@ -850,7 +850,7 @@ async def test_missing_and_damaged_pictures_are_told_in_their_place(home: Path) 
 
 
 @driven
-async def test_a_damaged_store_is_told_and_does_not_end_the_dashboard(home: Path) -> None:
+async def test_a_damaged_store_is_reported_and_does_not_end_the_dashboard(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         for path in home.glob("store.sqlite*"):

@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def with_comparison(home: Path) -> str:
     """A comparison of the store's first study with itself, with a picture of the bank."""
     with Store.open(home) as store:
         study = store.study(STUDY)
-        members = [
+        members: list[dict[str, Any]] = [
             {"class_name": "waterbird", "position": at, "name": name, "class_index": 0,
              "classifier_id": study.classifier_id, "config": {},
              "study_id": STUDY if at == 0 else None}
@@ -165,13 +166,15 @@ def test_what_was_tampered_with_is_refused_and_nothing_is_written(
         kept.append(f"{artifacts.digest(data)}  {name}")
         (copy / "manifest.sha256").write_text("\n".join(kept) + "\n")
 
+    def replace(copy: Path, name: str, data: bytes) -> None:
+        (copy / name).write_bytes(data)
+
     for at in (0, 63, 64, 66, len(manifest) // 2, len(manifest) - 1):
-        changed = flipped(manifest, at)
-        refused(lambda copy, c=changed: (copy / "manifest.sha256").write_bytes(c), "")
+        refused(partial(replace, name="manifest.sha256", data=flipped(manifest, at)), "")
     for name in ("report.md", "records.jsonl", "data/steps.csv"):
         data = (source / name).read_bytes()
         refused(
-            lambda copy, n=name, d=data: (copy / n).write_bytes(flipped(d, len(d) // 2)),
+            partial(replace, name=name, data=flipped(data, len(data) // 2)),
             "was changed after the export",
         )
     refused(lambda copy: (copy / "report.md").unlink(), "report.md is missing")
@@ -200,8 +203,8 @@ def test_what_was_tampered_with_is_refused_and_nothing_is_written(
         ('"steps_done": 40', '"steps_done": 99999999999999999999999', ""),
     ):
         if old in records:
-            changed_text = records.replace(old, new).encode()
-            refused(lambda copy, c=changed_text: rewrite(copy, "records.jsonl", c), said)
+            changed = records.replace(old, new).encode()
+            refused(partial(rewrite, name="records.jsonl", data=changed), said)
     assert outside.read_text() == "mine"
     after = {path: data for path, data in contents(other).items() if "sqlite" not in path}
     assert all(name.split("/")[0] in ("artifacts", "thumbnails", "locks") or name in before

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import recorded
+import short_run
 import tiny
 
 from dexter.config import RunConfig
@@ -76,22 +77,7 @@ class Gate:
 
 def config(seed: int = 0, **changes: Any) -> RunConfig:
     """A short run with tiny models."""
-    values = {
-        "classifier": f"hf:{tiny.classifier_folder()}",
-        "class_name": "waterbird",
-        "generator": str(tiny.generator_folder()),
-        "masked_lm": str(tiny.masked_lm_folder()),
-        "device": "cpu",
-        "steps": STEPS,
-        "stop": "none",
-        "batch": 2,
-        "diffusion_steps": 1,
-        "frames": 2,
-        "frame_tries": 4,
-        "score_images": 4,
-        "preview_every": 20,
-        **changes,
-    }
+    values = {**short_run.settings(), "class_name": "waterbird", "steps": STEPS, **changes}
     return RunConfig.from_preset("default", seed=seed, **values)
 
 
@@ -100,12 +86,7 @@ def flags(**changes: Any) -> list[str]:
     values = config(**changes).model_dump(mode="json", exclude={"preset", "seed"})
     keep = ["classifier", "class_name", "generator", "masked_lm", "device", "steps", "stop"]
     keep += ["batch", "diffusion_steps", "frames", "frame_tries", "score_images"]
-    spelling = {"class_name": "class"}
-    return [
-        text
-        for name in keep
-        for text in (f"--{spelling.get(name, name).replace('_', '-')}", str(values[name]))
-    ]
+    return short_run.flags({name.removesuffix("_name"): values[name] for name in keep})
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +244,7 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
         )
 
     def resumed(store):
-        recorder = Recorder(store, run_queue.claim(store))
+        recorder = Recorder(store, recorded.claim(store))
         again = search()
         Checkpoints(store.run_folder(run), store.run(run)).load(again, recorder)
         run_queue.release(store, run)
@@ -271,7 +252,7 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
 
     with Store.open(tmp_path) as store:
         [run] = submit.enqueue(store, [config()])
-        recorder = Recorder(store, run_queue.claim(store))
+        recorder = Recorder(store, recorded.claim(store))
         recorder.start(store.run(run))
         going = search()
         step = next(iter(going))
@@ -448,8 +429,9 @@ def test_refused(quiet, store, cli, tmp_path, arguments, names):
     texts = {"LIST": "[1, 2]", "BROKEN": "a: [", "MANY": "seeds: 5000"}
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-    given = []
+    given: list[object] = []
     for argument in arguments:
+        stand_ins: dict[str, Sequence[object]]
         stand_ins = {"RUN": [run], "STUDY": [paused.study_id], "GOOD": flags()}
         stand_ins |= {name: [str(tmp_path / name)] for name in texts}
         given += stand_ins.get(argument, [argument])

@@ -91,7 +91,7 @@ def test_the_ring_keeps_the_last_readings():
     ring.stop()
 
 
-def test_what_devices_did_lately_is_a_mean_and_one_that_is_gone_is_left_out():
+def test_recent_readings_are_a_mean_and_one_that_is_gone_is_left_out():
     result = iter([(0.2, None), (0.6, 100.0), (1.0, 140.0)])
 
     class Source:
@@ -173,7 +173,7 @@ def test_a_run_waits_for_room_on_a_gpu(store, card, device, lacking):
     runner = Runner(store, slot)
     runner._telemetry = Card(**card)
     result = runner._lacking(queued(store, device))
-    assert result is None if lacking is None else lacking in result
+    assert result is None if lacking is None else lacking in (result or "")
 
 
 def test_a_run_waits_for_memory_of_the_cpu_only_while_other_runs_have_it(store):
@@ -181,8 +181,8 @@ def test_a_run_waits_for_memory_of_the_cpu_only_while_other_runs_have_it(store):
     runner._telemetry = Card(used_bytes=24 * 2**30)
     run = queued(store, "cpu")
     assert runner._lacking(run) is None
-    assert run_queue.claim(store, slot="cpu-1").id == run.id
-    assert "of memory" in runner._lacking(queued(store, "cpu"))
+    assert recorded.claim(store, slot="cpu-1").id == run.id
+    assert "of memory" in (runner._lacking(queued(store, "cpu")) or "")
 
 
 def test_a_run_goes_to_another_card_while_the_first_has_no_room(store, monkeypatch):
@@ -207,7 +207,7 @@ def test_a_slot_takes_only_runs_for_its_device(store):
         "GPU-demo-1": [card.id, anywhere.id],
         "cpu-0": [cpu.id],
     }
-    claimed = run_queue.claim(store, devices=slots["GPU-demo-1"].accepts, slot="GPU-demo-1")
+    claimed = recorded.claim(store, devices=slots["GPU-demo-1"].accepts, slot="GPU-demo-1")
     assert (claimed.id, claimed.slot) == (card.id, "GPU-demo-1")
 
 
@@ -219,7 +219,7 @@ def test_the_highest_priority_goes_first_then_the_oldest(store):
     assert [run.id for run in run_queue.queue(store)] == order
     assert run_queue.claim(store, fits=lambda kind, config: False) is None
     assert not run_queue.is_alive(store, runs[2])
-    assert [run_queue.claim(store).id for _ in range(4)] == order
+    assert [recorded.claim(store).id for _ in range(4)] == order
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,13 @@
 """The results of a run survive damage to the store, which can be repaired and rebuilt."""
 
-import io
 import os
-import random
 import sqlite3
 from contextlib import closing
 
 import pytest
 import recorded
 import sqlalchemy as sa
-from PIL import Image
+from small_pictures import noise
 from sqlalchemy.engine.interfaces import CacheStats
 
 from dexter_tui.jobs import recorder as recording
@@ -17,12 +15,6 @@ from dexter_tui.jobs.recorder import Recorder
 from store import State, Store, StoreError, run_queue, run_records, study_records
 from store.journal.run_journal import Journal
 from store.upkeep import health
-
-
-def picture(seed):
-    buffer = io.BytesIO()
-    Image.frombytes("RGB", (64, 64), random.Random(seed).randbytes(64 * 64 * 3)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def new_run(store, seed=0):
@@ -37,7 +29,7 @@ def step(number):
 
 def frame(recorder, seed, kind="preview"):
     recorder.frame(
-        picture(seed),
+        noise(seed),
         kind=kind,
         step=seed if kind == "preview" else 0,
         seed=seed,
@@ -124,11 +116,11 @@ def test_the_last_entry_is_found_however_long(tmp_path):
 def test_a_store_is_rebuilt_from_journals(tmp_path):
     with Store.open(tmp_path) as store:
         runs = [new_run(store, seed) for seed in range(4)]
-        record(store, run_queue.claim(store))
-        record(store, run_queue.claim(store), upto=10, end=False)
+        record(store, recorded.claim(store))
+        record(store, recorded.claim(store), upto=10, end=False)
         run_queue.release(store, runs[1])
         run_queue.reconcile(store)
-        record(store, run_queue.claim(store))  # again, and to the end
+        record(store, recorded.claim(store))  # again, and to the end
         run_queue.claim(store)
         run_queue.release(store, runs[2])
         before = rows(tmp_path)
@@ -177,7 +169,7 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
 
     with Store.open(tmp_path) as store:
         run = new_run(store)
-        record(store, run_queue.claim(store))
+        record(store, recorded.claim(store))
         study = store.run(run).study_id
         study_records.replace_claims(store, study, [{**claim, "contexts": [pairs]}] * 2)
         [picture] = study_records.hit_frames(store, study)
@@ -185,14 +177,17 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
             store, picture.sha256, model="eyes", prompt_hash="h", text="a \u2028 duck"
         )
         word = {"position": 0, "word": "sea", "prompt": "a sea", "subsets": 4, "seeds": 2}
-        numbers = ("leave_one_out", "leave_one_out_low", "leave_one_out_high", "weight", "low")
-        numbers += ("high", "r2", "r2_low", "r2_high")
+        numbers = (
+            *("leave_one_out", "leave_one_out_low", "leave_one_out_high", "weight", "low"),
+            *("high", "r2", "r2_low", "r2_high"),
+        )
         study_records.set_attribution(store, run, [{**word, **dict.fromkeys(numbers, 0.5)}])
         score = {"kind": "prompt", "text": "a sea", "value": 0.5, "low": 0.1, "high": 0.9}
         study_records.replace_scores(store, study, [{**score, "n": 4, "hits": 2}])
         study_records.set_stage(store, study, "claims", "done", done=3, total=3)
-        report = {"markdown": "**the sea**", "body": {"title": "æ"}}
-        study_records.add_report(store, study, author="evidence", **report)
+        study_records.add_report(
+            store, study, author="evidence", markdown="**the sea**", body={"title": "æ"}
+        )
         store.keep_study(study)
         assert store.toggle_tag([run], "keep")  # a user's own word is kept at once
         before = found()
@@ -207,7 +202,7 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
 def test_a_damaged_store_is_moved_aside_and_rebuilt(tmp_path):
     with Store.open(tmp_path) as store:
         new_run(store)
-        record(store, run_queue.claim(store))
+        record(store, recorded.claim(store))
         before = rows(tmp_path)
     with (tmp_path / "store.sqlite").open("r+b") as file:
         file.seek(4096)
@@ -222,7 +217,7 @@ def test_a_damaged_store_is_moved_aside_and_rebuilt(tmp_path):
 def test_a_locked_store_stops_no_run(tmp_path):
     with Store.open(tmp_path, patience=0.05) as store:
         new_run(store)
-        recorder = record(store, run_queue.claim(store), upto=5, end=False)
+        recorder = record(store, recorded.claim(store), upto=5, end=False)
         with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             for number in range(6, 11):
@@ -245,7 +240,7 @@ def test_the_first_write_of_a_run_compiles_nothing_while_it_holds_the_lock(tmp_p
 
     with Store.open(tmp_path) as store:
         new_run(store)
-        recorder = Recorder(store, run_queue.claim(store))
+        recorder = Recorder(store, recorded.claim(store))
         recorder.flush()  # the first sign of life, without anything found
         recorder.step(step(1))
         frame(recorder, 1)
@@ -263,7 +258,7 @@ def test_a_run_that_ended_while_the_store_was_locked_is_seen_to_have_ended(tmp_p
     monkeypatch.setattr(recording, "END_PATIENCE", 0.0)
     with Store.open(tmp_path, patience=0.05) as store:
         new_run(store)
-        recorder = record(store, run_queue.claim(store), upto=5, end=False)
+        recorder = record(store, recorded.claim(store), upto=5, end=False)
         run = store.runs()[0]
         with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -279,7 +274,7 @@ def test_a_run_that_ended_while_the_store_was_locked_is_seen_to_have_ended(tmp_p
 def test_a_store_that_was_moved_away_stops_no_run(tmp_path):
     with Store.open(tmp_path) as store:
         new_run(store)
-        recorder = record(store, run_queue.claim(store), upto=5, end=False)
+        recorder = record(store, recorded.claim(store), upto=5, end=False)
         run = store.runs()[0].id
         away = tmp_path / "elsewhere.sqlite"
         for suffix in ("", "-wal", "-shm"):
@@ -304,12 +299,12 @@ def test_a_store_that_was_moved_away_stops_no_run(tmp_path):
 def test_a_journal_that_lacks_rows_of_the_store_is_replaced(tmp_path):
     with Store.open(tmp_path) as store:
         run = new_run(store)
-        record(store, run_queue.claim(store), upto=10, end=False)
+        record(store, recorded.claim(store), upto=10, end=False)
         path = run_records.journal(store, run).path
         path.write_bytes(path.read_bytes()[:-2000])
         run_queue.release(store, run)
         run_queue.reconcile(store)
-        record(store, run_queue.claim(store))
+        record(store, recorded.claim(store))
         before = rows(tmp_path)
     (tmp_path / "store.sqlite").unlink()
     health.rebuild(tmp_path)
@@ -320,8 +315,8 @@ def test_a_journal_that_lacks_rows_of_the_store_is_replaced(tmp_path):
 def test_doctor_finds_and_repairs(tmp_path, monkeypatch):
     with Store.open(tmp_path) as store:
         runs = [new_run(store, seed) for seed in range(3)]
-        record(store, run_queue.claim(store))
-        record(store, run_queue.claim(store), upto=10, end=False)
+        record(store, recorded.claim(store))
+        record(store, recorded.claim(store), upto=10, end=False)
         assert [t.kind for t in health.examine(store)] == []
         run_queue.release(store, runs[1])
         frames = store.frames(runs[0])
@@ -352,9 +347,9 @@ def test_doctor_finds_and_repairs(tmp_path, monkeypatch):
 def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
     with Store.open(tmp_path) as store:
         runs = [new_run(store, seed) for seed in range(2)]
-        record(store, run_queue.claim(store))
+        record(store, recorded.claim(store))
         kept = store.frames(runs[0])[0].sha256
-        idle = store.put_artifact(picture(1000), "image/png")
+        idle = store.put_artifact(noise(1000), "image/png")
         for run in runs:
             (store.run_folder(run) / "checkpoint.pt").write_bytes(b"1234")
         orphan = tmp_path / "artifacts" / "sha256" / "ab" / ("ab" * 32)
@@ -376,7 +371,7 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
 def test_a_backup_is_whole_while_others_write(tmp_path):
     with Store.open(tmp_path / "home") as store:
         new_run(store)
-        record(store, run_queue.claim(store))
+        record(store, recorded.claim(store))
         path = health.back_up(store, tmp_path / "copy.sqlite")
         with pytest.raises(StoreError, match=r"copy\.sqlite: exists already; name another file"):
             health.back_up(store, path)

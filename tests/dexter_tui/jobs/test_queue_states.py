@@ -211,7 +211,7 @@ def test_a_signal_reaches_only_the_process_that_holds_the_run(tmp_path):
     with Store.open(tmp_path) as store:
         classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
         run = recorded.add_run(store, store.ensure_study(classifier, "a", 0, {}), 0, {})
-        claimed = run_queue.claim(store)
+        claimed = recorded.claim(store)
         assert claimed.pid == os.getpid()
         run_queue.release(store, run)
         control.end_process(store, claimed, signal.SIGKILL)  # else this test ends here

@@ -84,7 +84,7 @@ def noted(fake: FakeTerminal) -> dict[str, object]:
     return found
 
 
-def test_every_kind_of_terminal_is_told_apart_however_slow_the_line() -> None:
+def test_every_kind_of_terminal_is_recognised_however_slow_the_line() -> None:
     assert max(DELAYS) < terminal.LIMIT_SECONDS
     fakes = {
         (kind, delay): start(_PROBE, kind, delay)

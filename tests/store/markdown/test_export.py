@@ -1,6 +1,5 @@
 """Markdown reports: what they state, and that no text of a model can format them."""
 
-import io
 import os
 import resource
 import unicodedata
@@ -8,7 +7,7 @@ import unicodedata
 import pytest
 import recorded
 from markdown_it import MarkdownIt
-from PIL import Image
+from small_pictures import plain
 
 from store import State, Store, StoreError, run_queue, study_records
 from store.markdown import report
@@ -32,12 +31,6 @@ HOSTILE = [
 def store(tmp_path):
     with Store.open(tmp_path / "home") as store:
         yield store
-
-
-def png(color):
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), color).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **settings):
@@ -64,7 +57,7 @@ def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **se
                 predicted_class=0 if noise else 1,
                 target_probability=0.9 + noise / 100,
                 hit=noise > 0,
-                sha256=store.put_artifact(png((seed, noise, len(spec))), "image/png"),
+                sha256=store.put_artifact(plain((seed, noise, len(spec))), "image/png"),
             )
         run_queue.finish_run(
             store,
@@ -98,11 +91,15 @@ def tokens(text):
 
 def cells(text, head):
     """Return the rows of the first table whose first header cell is `head`."""
-    rows, row, inside = [], [], False
+    rows: list[list[str]] = []
+    row: list[str] = []
+    inside = False
     for token in MarkdownIt("gfm-like").parse(text):
         if token.type == "inline" and inside:
             row.append(
-                "".join(part.content or part.attrGet("src") or "" for part in token.children)
+                "".join(
+                    part.content or str(part.attrGet("src") or "") for part in token.children or ()
+                )
             )
         elif token.type == "table_open":
             rows, inside = [], True
