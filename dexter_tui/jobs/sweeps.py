@@ -51,7 +51,7 @@ def read_sweeps(path: Path) -> list[dict[str, object]]:
     """Return the sweeps of a YAML file, whose names are flags or fields."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """A loader without aliases, with which a small file can stand for any number of values."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:

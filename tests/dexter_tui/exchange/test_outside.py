@@ -134,7 +134,8 @@ def test_any_run_folder(data: st.DataObject) -> None:
 
 SWEEP = {
     "classifier": ["lab:birds-biased", "lab:birds-balanced"], "class": "waterbird",
-    "preset": "quick",     "seeds": 2, "steps": 5, "exclude-words": ["a"], "template": "a [MASK]", "temperature": 0.5,
+    "preset": "quick", "seeds": 2, "steps": 5, "exclude-words": ["a"], "template": "a [MASK]",
+    "temperature": 0.5,
 }  # fmt: skip
 
 
@@ -212,7 +213,7 @@ def test_any_reply_of_an_endpoint(data: st.DataObject) -> None:
 
 @fuzzed
 @given(st.data())
-def test_any_checkpoint(data: st.DataObject, checkpoint: bytes) -> None:
+def test_any_checkpoint(checkpoint: bytes, data: st.DataObject) -> None:
     from dexter.classifiers.checkpoint import _read
 
     with Homes() as homes:
