@@ -55,7 +55,8 @@ def given(values: Mapping[str, object], model: type[BaseModel] = RunConfig) -> d
     """
     overrides = {name: value for name, value in values.items() if value is not None}
     for name, value in overrides.items():
-        if _is_list(model.model_fields[name]) and isinstance(value, str):
+        field = model.model_fields.get(name)  # None: refused with the nearest name by the model
+        if field is not None and _is_list(field) and isinstance(value, str):
             overrides[name] = _read_list(name, value)
     return overrides
 

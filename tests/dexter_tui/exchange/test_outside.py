@@ -213,7 +213,7 @@ def test_any_reply_of_an_endpoint(data: st.DataObject) -> None:
 
 @fuzzed
 @given(st.data())
-def test_any_checkpoint(data: st.DataObject, checkpoint: bytes) -> None:
+def test_any_checkpoint(checkpoint: bytes, data: st.DataObject) -> None:
     from dexter.classifiers.checkpoint import _read
 
     with Homes() as homes:
