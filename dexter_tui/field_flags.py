@@ -55,6 +55,8 @@ def given(values: Mapping[str, object], model: type[BaseModel] = RunConfig) -> d
     """
     overrides = {name: value for name, value in values.items() if value is not None}
     for name, value in overrides.items():
+        if name not in model.model_fields:
+            continue  # the model refuses it
         if _is_list(model.model_fields[name]) and isinstance(value, str):
             overrides[name] = _read_list(name, value)
     return overrides

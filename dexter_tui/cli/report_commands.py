@@ -1,7 +1,6 @@
 """The commands `report` and `probe`: they queue a job, follow it, and print what it found."""
 
 import inspect
-import json
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.study_request import request_probe, request_report
-from dexter_tui.cli.output import say
+from dexter_tui.cli.output import print_json, print_text, print_view, say
 
 if TYPE_CHECKING:
     from store import Store
@@ -87,8 +86,6 @@ def make_report(
     detach: bool = False,
 ) -> int:
     """Have the report made, and print it; return the exit code."""
-    from rich.console import Console
-
     from dexter_tui.cli.live_progress import follow
     from dexter_tui.presentation import run_tables, study_tables
 
@@ -97,13 +94,13 @@ def make_report(
     if as_json:
         runs = store.runs(study_id=study_id)[::-1]
         value = run_tables.study_json(study, runs) | study_tables.study_json(store, study)
-        print(json.dumps(value, ensure_ascii=False, indent=2))
+        print_json(value)
     elif detach:
-        print(study_id)
+        print_text(study_id)
     else:
         view = study_tables.study_view(store, study)
         if view is not None:
-            Console(highlight=False).print(view)
+            print_view(view)
     return code
 
 
@@ -127,8 +124,6 @@ def probe(
     **values: object,
 ) -> int:
     """Ask a question of your own: what does it do to the probability of the class?"""
-    from rich.console import Console
-
     from dexter_tui.cli.live_progress import follow
     from dexter_tui.jobs import submit
     from dexter_tui.presentation import study_tables
@@ -147,7 +142,7 @@ def probe(
             return code
         answer = study_tables.probe_json(*study_records.probe(store, result["probe"]))
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        print_json(answer)
     else:
-        Console(highlight=False).print(study_tables.probe_view(answer))
+        print_view(study_tables.probe_view(answer))
     return 0
