@@ -1,6 +1,7 @@
 """The paths of the application: DEXTER_HOME, then the packaged files."""
 
 import os
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -16,8 +17,37 @@ SETTINGS_FILE = "config.toml"
 def home() -> Path:
     """Return ``DEXTER_HOME``, or the platform's data directory."""
     named = os.environ.get("DEXTER_HOME")
-    path = Path(named).expanduser() if named else platformdirs.user_data_path("dexter-tui")
-    return path.absolute()
+    if not named:
+        return platformdirs.user_data_path("dexter-tui").absolute()
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:  # ~NAME of no user
+        raise _no_home(named, "no such user") from None
+
+
+def checked_home() -> Path:
+    """Return `home`; raise InputError if it is no folder, or cannot become one."""
+    path = home()
+    if path.is_dir():
+        return path
+    if os.path.lexists(path):
+        raise _no_home(path, "not a folder")
+    parent = path.parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir():
+        raise _no_home(path, f"{parent} is not a folder")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dexter-tui-", dir=parent):
+            return path
+    except OSError as error:
+        raise _no_home(path, f"cannot be created: {error.strerror or error}") from None
+
+
+def _no_home(path: Path | str, problem: str) -> InputError:
+    return InputError(
+        problem, field=str(path), value=str(path), remedy="set DEXTER_HOME to another folder"
+    )
 
 
 def trusted() -> Path:

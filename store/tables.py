@@ -5,7 +5,6 @@ Pictures are not here: `artifact` names them by the SHA-256 of their bytes.
 """
 
 import json
-import math
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -17,6 +16,7 @@ from sqlmodel import Field, Relationship, SQLModel
 
 from store.clock import now
 from store.errors import StoreError
+from store.json_numbers import finite
 from store.states import Kind, State
 
 JSON = sa.JSON(none_as_null=True)
@@ -45,17 +45,6 @@ def to_json(value: object) -> str:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, sort_keys=True)
     except ValueError:
         return json.dumps(finite(value), ensure_ascii=False, sort_keys=True)
-
-
-def finite(value: object) -> object:
-    """Return a JSON value with null for each number that is not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value
 
 
 def _values(states: type[StrEnum]) -> list[str]:

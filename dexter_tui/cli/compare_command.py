@@ -1,7 +1,6 @@
 """The command `compare`: it queues a comparison, follows it, and shows what was found."""
 
 import inspect
-import json
 import sys
 from collections.abc import Mapping
 from typing import Annotated
@@ -13,7 +12,7 @@ from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.comparison_request import Request, request_comparison
-from dexter_tui.cli.output import TrustCode, console_on, print_json, say
+from dexter_tui.cli.output import TrustCode, console_on, print_json, print_text, print_view, say
 
 
 def register(app: typer.Typer) -> None:
@@ -117,7 +116,10 @@ def compare(
         if code := follow(store, asked_for.job_id, detach=detach):
             return code
     if detach:
-        print(json.dumps({"id": comparison_id}) if as_json else comparison_id)
+        if as_json:
+            print_json({"id": comparison_id})
+        else:
+            print_text(comparison_id)
         return 0
     return _show_stored(comparison_id, None, as_json=as_json)
 
@@ -135,8 +137,6 @@ def _is_comparison(name: str) -> bool:
 
 
 def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
-    from rich.console import Console
-
     from dexter_tui.presentation.comparison_tables import comparison_view
     from store import Store, comparison_records
     from store.reading import comparisons
@@ -153,13 +153,11 @@ def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
     if as_json:
         print_json(page)
     else:
-        Console(highlight=False).print(comparison_view(page))
+        print_view(comparison_view(page))
     return 0
 
 
 def _list_stored(*, as_json: bool) -> int:
-    from rich.console import Console
-
     from dexter_tui.presentation.comparison_tables import comparisons_view
     from store.reading import comparisons
     from store.reading.browse import Browse
@@ -168,7 +166,7 @@ def _list_stored(*, as_json: bool) -> int:
     if as_json:
         print_json(found)
     elif found:
-        Console(highlight=False).print(comparisons_view(found))
+        print_view(comparisons_view(found))
     else:
         say("no comparisons; dexter-tui compare lab:birds-biased lab:birds-balanced "
              "--class waterbird --run-missing")  # fmt: skip

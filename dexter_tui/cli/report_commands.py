@@ -10,7 +10,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.study_request import request_probe, request_report
-from dexter_tui.cli.output import TrustCode, TrustPickle, print_json, say
+from dexter_tui.cli.output import TrustCode, TrustPickle, print_json, print_text, print_view, say
 
 if TYPE_CHECKING:
     from store import Store
@@ -92,8 +92,6 @@ def make_report(
     agreed: Collection[str] = (),
 ) -> int:
     """Have the report made, and print it; return the exit code."""
-    from rich.console import Console
-
     from dexter_tui.cli.live_progress import follow
     from dexter_tui.presentation import run_tables, study_tables
 
@@ -104,11 +102,11 @@ def make_report(
         value = run_tables.study_json(study, runs) | study_tables.study_json(store, study)
         print_json(value)
     elif detach:
-        print(study_id)
+        print_text(study_id)
     else:
         view = study_tables.study_view(store, study)
         if view is not None:
-            Console(highlight=False).print(view)
+            print_view(view)
     return code
 
 
@@ -133,8 +131,6 @@ def probe(
     **values: object,
 ) -> int:
     """Ask a question of your own: what does it do to the probability of the class?"""
-    from rich.console import Console
-
     from dexter_tui.cli.live_progress import follow
     from dexter_tui.jobs import submit, trust
     from dexter_tui.presentation import study_tables
@@ -156,5 +152,5 @@ def probe(
     if as_json:
         print_json(answer)
     else:
-        Console(highlight=False).print(study_tables.probe_view(answer))
+        print_view(study_tables.probe_view(answer))
     return 0

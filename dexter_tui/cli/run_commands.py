@@ -25,6 +25,7 @@ from dexter_tui.cli.output import (
     has_store,
     open_store,
     print_json,
+    print_lines,
     print_view,
     say,
 )
@@ -198,8 +199,7 @@ def _work(
     if as_json:
         print_json([job_tables.any_json(work) for work in works])
     elif not quiet:
-        for name in dict.fromkeys(work.study_id or work.id for work in works):
-            print(name)
+        print_lines(dict.fromkeys(work.study_id or work.id for work in works))
     return 0 if detach else team.exit_code()
 
 

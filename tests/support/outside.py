@@ -23,10 +23,10 @@ from dexter_tui.exchange import bundle_writer
 from dexter_tui.exchange.write import write
 from dexter_tui.presentation import comparison_tables, run_tables, study_tables
 from store import Store, StoreError
+from store.json_numbers import finite
 from store.markdown.report import render
 from store.reading import comparisons, queries
 from store.reading.browse import Browse
-from store.tables import finite
 from store.upkeep.transfer import Chosen, gather
 
 # Homes of examples: in memory where that is possible, for each writes durably.
