@@ -1,4 +1,4 @@
-"""What was drawn, not what was asked: the image-text model's view of every picture of the bank.
+"""The bank's pictures as drawn, not as asked for, in the view of the image-text model.
 
 A generator that is asked for "old" also draws gray hair. How much of an effect goes through such a
 companion is computed from what was assigned at random alone: how much more often the companion is
@@ -43,7 +43,7 @@ class Companion:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a concept was drawn. asked, otherwise: the share of pictures that show it."""
+    """The drawing of a concept. asked, otherwise: the share of pictures that show it."""
 
     asked: float
     otherwise: float

@@ -1,4 +1,4 @@
-"""What comes from outside, as hypothesis changes it, and all views, which must then still work."""
+"""Things from outside, as hypothesis changes them, and all views, which must then still work."""
 
 import copy
 import io
@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ fuzzed = settings(
     deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
-VALUES = [
+VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 7, 2**31, 2**53 + 1, 2**63, -(2**70), 0.5, -0.5, 1e308, -1e-320,
     math.nan, math.inf, -math.inf, "", "x", "sea", "0", "-", "=1+1", "x" * 30_000, "\ud800",
     "a\0b",
@@ -161,7 +161,7 @@ def records() -> tuple[list[dict[str, Any]], dict[str, bytes]]:
 
 
 def taken(work: Callable[[], object]) -> bool:
-    """Whether something from outside was taken; if not, the refusal is one line."""
+    """Return True if something from outside was taken; if not, the refusal is one line."""
     try:
         work()
     except (InputError, StoreError) as error:
@@ -172,7 +172,7 @@ def taken(work: Callable[[], object]) -> bool:
 
 
 def show_everything(home: Path, *, exports: bool) -> None:
-    """All views of all that is in a store, and with `exports` all forms of export."""
+    """Render all views of everything in a store, and with `exports` all forms of export."""
     console = Console(file=io.StringIO(), width=100)
     colours = palette(THEMES[0])
     browse = Browse(home)
@@ -211,13 +211,13 @@ def show_everything(home: Path, *, exports: bool) -> None:
                 ("markdown", "a.md"), ("html", "a.html"), ("bundle", "a.zip"),
                 ("bundle", "bundle"), ("reference", "reference"),
             ):  # fmt: skip
-                assert taken(lambda f=form, t=target: write(store, names, home / t, f)) or (
+                assert taken(partial(write, store, names, home / target, form)) or (
                     form == "reference" and not store.runs()
                 )
 
 
 def _dashboard(browse: Browse, study_id: str, colours: Any) -> None:
-    """What the dashboard reads and makes of a study."""
+    """Read and render a study as the dashboard does."""
     browse.keys()
     key = browse.find(study_id)
     assert key is not None

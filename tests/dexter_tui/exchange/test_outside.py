@@ -33,7 +33,7 @@ from dexter_tui.exchange.bundle_writer import MANIFEST, RECORDS, manifest
 from dexter_tui.jobs.sweeps import read_sweeps, sweep_configs
 from store import Store
 
-EXPORTED_OFTEN = 25  # of so many examples, one is exported in all forms
+EXPORTED_OFTEN = 25  # one of this number of examples is exported in all forms
 
 
 def bundle(records: list[Any]) -> dict[str, bytes]:
