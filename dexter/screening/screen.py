@@ -543,7 +543,7 @@ class _View:
 
 
 def _varies(kind: Concept, cells: Sequence[Cell]) -> bool:
-    """Return True if subjects of one context differ in the kind: otherwise the kind is the class."""
+    """Return True if subjects of a context differ in the kind; otherwise the kind is the class."""
     found: dict[str, set[bool]] = {}
     for cell in cells:
         found.setdefault(cell.context, set()).add(cell.said[SUBJECT][0].split()[-1] in kind.words)
