@@ -10,7 +10,7 @@ PATIENCE = 600
 """Seconds until a test fails; a busy machine is slow."""
 
 
-def until(condition: Callable[[], Answer]) -> Answer:
+def until(condition: Callable[[], Answer | None]) -> Answer:
     """Wait for the condition to hold; return its answer."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := condition()):

@@ -168,6 +168,7 @@ def test_a_killed_run_goes_on_by_itself_bit_for_bit_and_harms_no_other(
                 else None
             )
         )
+        assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
         until(lambda: store.run(first.id).pid != first.pid or run_queue.reconcile(store))
         result = json.loads(process.communicate(timeout=600)[0])
