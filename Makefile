@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening calibration gpu-check bench-store chaos chaos-jobs help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening calibration gpu-check bench-store chaos chaos-jobs help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,9 @@ test: setup lint ## all checks and tests, in two processes; what shares a home s
 test-llm: setup ## captions and reports from real servers of language models on this machine
 	$(PIP) install -q -c constraints.txt -e '.[llm]'
 	$(BIN)/python -m pytest tests/llm
+
+fuzz: setup ## 2,000 changed bundles, run folders, sweeps, stores, replies, checkpoints (20 minutes)
+	$(BIN)/python -m pytest -n 2 tests/dexter_tui/exchange/test_outside.py --hypothesis-profile=fuzz
 
 lint: setup ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

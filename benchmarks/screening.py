@@ -362,11 +362,13 @@ BLIND: dict[str, Callable[[np.random.Generator, float, int], Any]] = {
 """Classifiers that answer without looking; ``level`` is one number for all pictures."""
 
 
-def aa_tests(models: Models, tests: int) -> dict[str, Any]:
+def aa_tests(tests: int) -> dict[str, Any]:
     """Screenings of blind classifiers, with adaptive rounds and stopping, over the tasks by turns.
 
     false: with a finding; false_interval: with an interval that excludes 0, however small.
     """
+    world = load_world()
+    pool = lab_pool(world)
     names = list(BLIND)
     rows: dict[str, dict[str, int]] = {
         name: {"tests": 0, "false": 0, "false_interval": 0} for name in names
@@ -386,8 +388,8 @@ def aa_tests(models: Models, tests: int) -> dict[str, Any]:
 
         task = list(TASKS)[test // len(names) % len(TASKS)]
         screening = Screening(
-            models.pool,
-            topic_of(task, models.world),
+            pool,
+            topic_of(task, world),
             Blank(),  # type: ignore[arg-type]
             settings=Settings(seed=1 + test % 50),
         )
@@ -420,26 +422,31 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, nargs="+", default=[800, 400, 1600])
     parser.add_argument("--tests", type=int, default=TESTS, help="A/A tests")
     options = parser.parse_args()
+    record = json.loads(TARGET.read_text()) if TARGET.exists() else {"trained": {}}
+    record["date"] = f"{datetime.now(UTC):%Y-%m-%d}"
+    if "aa" in options.parts:
+        record["aa"] = aa_tests(options.tests)
+        write(record)
+    if set(options.parts) - {"aa"}:
+        fleets(record, options.parts, options.pictures)
+    show(record)
+
+
+def fleets(record: dict[str, Any], parts: Sequence[str], budgets: Sequence[int]) -> None:
+    """Measure the fleets, and write the record after each budget."""
     folder = model_folders.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
     models = load()
-    record = json.loads(TARGET.read_text()) if TARGET.exists() else {"trained": {}}
-    record["date"] = f"{datetime.now(UTC):%Y-%m-%d}"
     tasks = [Task(name, models, MemoryAnswers()) for name in TASKS]
-    if "trained" in options.parts:
-        for pictures in options.pictures:
-            record["trained"][str(pictures)] = trained_fleet(tasks, manifest, pictures)
-            record["further_classifier"] = further_classifier(tasks[0], pictures)
-            write(record)
+    for pictures in budgets if "trained" in parts else ():
+        record["trained"][str(pictures)] = trained_fleet(tasks, manifest, pictures)
+        record["further_classifier"] = further_classifier(tasks[0], pictures)
         if models.pictures.drawn:
             record["cpu_seconds_a_picture"] = models.generator.seconds / models.pictures.drawn
-    if "gated" in options.parts:
-        record["gated"] = gated_fleet(tasks, options.pictures[0])
         write(record)
-    if "aa" in options.parts:
-        record["aa"] = aa_tests(models, options.tests)
-    write(record)
-    show(record)
+    if "gated" in parts:
+        record["gated"] = gated_fleet(tasks, budgets[0])
+        write(record)
 
 
 def write(record: dict[str, Any]) -> None:

@@ -579,8 +579,8 @@ class RunConfig(BaseModel):
         Raises InputError for an unknown preset or field, a value out of range, or values that
         contradict each other.
         """
-        if name not in PRESETS:
-            raise _unknown_preset(name)
+        if not isinstance(name, str) or name not in PRESETS:
+            raise _unknown_preset(str(name)[:100])
         for field in overrides:
             if field not in cls.model_fields:
                 near = difflib.get_close_matches(field, cls.model_fields, n=1)

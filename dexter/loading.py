@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -22,6 +24,8 @@ _NOISE = (
     ("diffusers.loaders.peft", "was unsuccessful with the following error"),
     ("transformers.utils.import_utils", "requires torchvision"),
 )
+
+MAX_TEXT = 5_000_000  # bytes of a text file of a user's
 
 # Lists weights that are missing from a file or unused.
 _REPORT = ("transformers.modeling_utils", "LOAD REPORT")
@@ -137,6 +141,25 @@ def safetensors_tensors(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
         for name in header.keys() - {"__metadata__"}:
             first, end = header[name]["data_offsets"]
             yield name, data[start + first : start + end]
+
+
+def read_text(path: Path, *, field: str | None = None, limit: int = MAX_TEXT) -> str:
+    """Return the text of a plain file in UTF-8 of at most `limit` bytes; raise InputError.
+
+    Neither waits for a pipe nor reads a device, which may have no end.
+    """
+    try:
+        path = path.expanduser()
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            data = file.read(limit + 1) if plain else b""
+        if plain and len(data) <= limit:
+            return data.decode()
+    except (OSError, ValueError, RuntimeError) as error:  # also a zero byte, an unknown user
+        reason = error.strerror if isinstance(error, OSError) else one_line(error)
+        raise InputError(f"cannot read {path}: {reason}", field=field, value=str(path)) from error
+    problem = f"has more than {limit:,} bytes" if plain else "is not a plain file"
+    raise InputError(f"{path} {problem}", field=field, value=str(path))
 
 
 def fetch(source: str, field: str, download: Callable[[str], str | Path]) -> Path:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dexter.config import PRESETS, RunConfig, fields_of
-from dexter.errors import InputError
+from dexter.loading import read_text
 from dexter_tui import paths
 
 # --class reads better than --class-name, but `class` is a keyword of Python.
@@ -55,7 +55,8 @@ def given(values: Mapping[str, object], model: type[BaseModel] = RunConfig) -> d
     """
     overrides = {name: value for name, value in values.items() if value is not None}
     for name, value in overrides.items():
-        if _is_list(model.model_fields[name]) and isinstance(value, str):
+        field = model.model_fields.get(name)  # None: refused with the nearest name by the model
+        if field is not None and _is_list(field) and isinstance(value, str):
             overrides[name] = _read_list(name, value)
     return overrides
 
@@ -63,10 +64,7 @@ def given(values: Mapping[str, object], model: type[BaseModel] = RunConfig) -> d
 def _read_list(name: str, value: str) -> str:
     if not value.startswith("@"):
         return value
-    try:
-        return Path(value[1:]).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {value[1:]}: {error}", field=name, value=value) from None
+    return read_text(Path(value[1:]), field=name)
 
 
 def _plain(annotation: Any) -> Any:

@@ -1,9 +1,15 @@
-"""The formats of durations, sizes, paths and untrusted text."""
+"""The formats of durations, sizes, paths, commands and untrusted text."""
 
+import json
+import re
+import shlex
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
+
+from store.json_numbers import finite
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -19,9 +25,49 @@ STATE_STYLES = {
 def clean(text: object) -> str:
     """Replace the control characters of untrusted text, which a terminal would obey."""
     line = str(text)
+    return line if line.isprintable() else "".join("�" if _obeyed(c) else c for c in line)
+
+
+def clean_lines(text: object) -> str:
+    """Return clean text with its line breaks."""
+    return "\n".join(map(clean, str(text).split("\n")))
+
+
+def _obeyed(character: str) -> bool:
+    """Return whether it controls a terminal, the direction of text or the end of a line."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")
+
+
+def json_text(value: object, indent: int | None = 2) -> str:
+    """Return JSON in which control characters are escapes (\\u001b) and all others are readable."""
+    text = json.dumps(finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    return "\n".join(map(json_escaped, text.split("\n")))
+
+
+def json_escaped(line: str) -> str:
+    """Return a line of JSON with its control characters as escapes."""
     if line.isprintable():
         return line
-    return "".join(c if unicodedata.category(c)[0] != "C" else "�" for c in line)
+    return "".join(json.dumps(c)[1:-1] if _obeyed(c) else c for c in line)
+
+
+def command(words: Sequence[str]) -> str:
+    """Return a command line to paste, with each word quoted where the shell would read it."""
+    return " ".join(map(_word, words))
+
+
+def _word(word: str) -> str:
+    if not any(map(_obeyed, word)):
+        return shlex.quote(word)
+    # No quote and no backslash of the word itself is left: harmless in a shell without $'…' too.
+    escapes = re.sub(r"[^ -~]|['\\]", lambda match: _escape(match[0]), word)
+    return f"$'{escapes}'"
+
+
+def _escape(character: str) -> str:
+    data = character.encode("utf-8", "surrogatepass")
+    return "".join(f"\\{byte:03o}" for byte in data)
 
 
 def plain(text: object, style: str = "") -> Text:

@@ -1,12 +1,14 @@
 """The paths of the application: DEXTER_HOME, then the packaged files."""
 
 import os
+import tempfile
 import tomllib
 from pathlib import Path
 
 import platformdirs
 
 from dexter.errors import InputError
+from dexter.loading import read_text
 
 PACKAGED = Path(__file__).resolve().parent.parent
 SETTINGS_FILE = "config.toml"
@@ -15,8 +17,42 @@ SETTINGS_FILE = "config.toml"
 def home() -> Path:
     """Return ``DEXTER_HOME``, or the platform's data directory."""
     named = os.environ.get("DEXTER_HOME")
-    path = Path(named).expanduser() if named else platformdirs.user_data_path("dexter-tui")
-    return path.absolute()
+    if not named:
+        return platformdirs.user_data_path("dexter-tui").absolute()
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:  # ~NAME of no user
+        raise _no_home(named, "no such user") from None
+
+
+def checked_home() -> Path:
+    """Return `home`; raise InputError if it is no folder, or cannot become one."""
+    path = home()
+    if path.is_dir():
+        return path
+    if os.path.lexists(path):
+        raise _no_home(path, "not a folder")
+    parent = path.parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir():
+        raise _no_home(path, f"{parent} is not a folder")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dexter-tui-", dir=parent):
+            return path
+    except OSError as error:
+        raise _no_home(path, f"cannot be created: {error.strerror or error}") from None
+
+
+def _no_home(path: Path | str, problem: str) -> InputError:
+    return InputError(
+        problem, field=str(path), value=str(path), remedy="set DEXTER_HOME to another folder"
+    )
+
+
+def trusted() -> Path:
+    """Return the folder of the user's consents, in no store, so that no copy of one carries any."""
+    return platformdirs.user_state_path("dexter-tui") / "trusted"
 
 
 def system_prompt(name: str, given: Path | None = None) -> Path:
@@ -39,11 +75,11 @@ def packaged_prompts() -> list[Path]:
 def settings(table: str = "run") -> dict[str, object]:
     """Return a table of the user's config.toml; ``[run]`` holds defaults of flags."""
     path = home() / SETTINGS_FILE
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8")).get(table, {})
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    try:
+        values = tomllib.loads(read_text(path)).get(table, {})
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read: {error}", remedy="correct or remove the file"
         ) from None

@@ -18,19 +18,19 @@ MAX_PIXELS = 32_000_000
 THUMBNAIL = 192  # pixels, the longer side
 
 
-def open_picture(source: Path | bytes) -> "Image.Image":
-    """Decode a PNG, JPEG or WebP of at most `MAX_PIXELS`; raise StoreError for anything else."""
+def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> "Image.Image":
+    """Decode a PNG, JPEG or WebP of at most `max_pixels`; raise StoreError for anything else."""
     from PIL import Image  # here, because most users of a store never open a picture
 
     name = "picture" if isinstance(source, bytes) else str(source)
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         picture = Image.open(file, formats=tuple(FORMATS))
-        if picture.width * picture.height > MAX_PIXELS:
+        if picture.width * picture.height > max_pixels:
             raise StoreError(
                 f"too large ({picture.width} x {picture.height} pixels)",
                 field=name,
-                remedy=f"use a picture of at most {MAX_PIXELS} pixels",
+                remedy=f"use a picture of at most {max_pixels} pixels",
             )
         picture.load()  # type: ignore[no-untyped-call]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -215,13 +215,15 @@ class Store:
         sha256: str = artifact["sha256"]
         return sha256
 
-    def place_artifact(self, data: bytes, mime: str) -> dict[str, Any]:
+    def place_artifact(
+        self, data: bytes, mime: str, *, max_pixels: int = artifacts.MAX_PIXELS
+    ) -> dict[str, Any]:
         """Write the file of an artifact, but no row; the columns that its row is to have."""
         sha256 = artifacts.digest(data)
         size: tuple[int, int] | None = None
         with explained(self.home):
             if mime in artifacts.SUFFIXES:
-                picture = artifacts.open_picture(data)
+                picture = artifacts.open_picture(data, max_pixels)
                 if artifacts.FORMATS[picture.format or ""] != mime:
                     raise StoreError(f"a {picture.format} picture was called {mime}")
                 size = picture.size

@@ -5,7 +5,6 @@ Pictures are not here: `artifact` names them by the SHA-256 of their bytes.
 """
 
 import json
-import math
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -17,6 +16,7 @@ from sqlmodel import Field, Relationship, SQLModel
 
 from store.clock import now
 from store.errors import StoreError
+from store.json_numbers import finite
 from store.states import Kind, State
 
 JSON = sa.JSON(none_as_null=True)
@@ -44,17 +44,7 @@ def to_json(value: object) -> str:
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, sort_keys=True)
     except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, sort_keys=True)
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
+        return json.dumps(finite(value), ensure_ascii=False, sort_keys=True)
 
 
 def _values(states: type[StrEnum]) -> list[str]:

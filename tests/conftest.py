@@ -10,12 +10,23 @@ from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
+import atexit
 import json
+import shutil
+import tempfile
 
+import hypothesis
 import pytest
 
 # Its folder is there before there are other processes of the session.
 import tiny  # noqa: F401
+
+# `make fuzz` has hypothesis look further.
+hypothesis.settings.register_profile("fuzz", max_examples=2000)
+
+# Where the consents of these tests lie, and not those of who runs them.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="dexter-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dexter.errors import InputError
+from dexter.loading import read_text
 
 _LABELS = Path(__file__).parent / "labels"
 
@@ -16,10 +17,7 @@ def read_labels(labels: str | Path) -> list[str]:
     """Return the labels of a shipped list or a file; raise InputError if there are none."""
     shipped = _LABELS / f"{labels}.txt"
     file = shipped if "/" not in str(labels) and shipped.is_file() else Path(labels)
-    try:
-        lines = file.expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {file}: {error}", field="labels", value=labels) from error
+    lines = read_text(file, field="labels").splitlines()
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise InputError(

@@ -11,6 +11,7 @@ at any batch size or position: each row draws from a CPU generator of its own, i
 import copy
 import difflib
 import inspect
+import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -462,6 +463,7 @@ def _load_pipeline(spec: str, folder: Path, options: GeneratorOptions) -> Any:
     """Load a pipeline from its folder; raise InputError for one of an unsupported kind."""
     usual = folder / "unet" / "diffusion_pytorch_model.safetensors"
     half = usual.with_suffix(".fp16.safetensors")  # some folders hold nothing else
+    _refuse_code(spec, folder)
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             folder,
@@ -491,6 +493,21 @@ def _load_pipeline(spec: str, folder: Path, options: GeneratorOptions) -> Any:
             "choose a text-to-image pipeline",
         )
     return pipeline
+
+
+def _refuse_code(spec: str, folder: Path) -> None:
+    """Raise InputError for a pipeline whose index names a class that is not one of diffusers'."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        named = index["_class_name"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise _refusal(spec, f"cannot load {spec!r}: {one_line(error)}") from error
+    if not isinstance(named, str):
+        raise _refusal(
+            spec,
+            f"{spec!r} brings code of its own, which is never run",
+            "choose a pipeline of diffusers' own classes",
+        )
 
 
 def _weight_files(folder: Path) -> list[tuple[str, Path]]:

@@ -20,7 +20,7 @@ from dexter.lab import classifiers, fleet, parallel, train
 from dexter.lab.export import export, unpack
 
 SAMPLES = {
-    "vae": 60_000,
+    "vae": 120_000,
     "text": 150_000,
     "shapes": 40_000,
     "generator": 220_000,

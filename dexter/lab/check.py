@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ DRAWN = {
     "age": world.AGES,
 }
 """The words to draw with the generator, by family."""
+PEOPLE = 2000
+"""Generated pictures of "a person" that `choices` counts in."""
 
 
 def generator(count: int, spec: str = "lab") -> dict[str, str]:
@@ -75,8 +77,7 @@ def generator(count: int, spec: str = "lab") -> dict[str, str]:
     table = {}
     for family, by_word in found.items():
         shares = {word: float(np.mean(list(hits.values()))) for word, hits in by_word.items()}
-        by_words = ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
-        table[family] = f"{float(np.mean(list(shares.values()))):.1%} ({by_words})"
+        table[family] = f"{float(np.mean(list(shares.values()))):.1%} ({_shares(shares)})"
     subjects = ("birds", "animals", "objects", "people")
     for length in range(1, evaluate.MOST_WORDS + 1):
         cells = []
@@ -91,6 +92,27 @@ def generator(count: int, spec: str = "lab") -> dict[str, str]:
                 cells.append(f"{name} {float(np.mean(shares_of_length)):.0%}")
         table[f"prompts of {length} word{'s' * (length > 1)}"] = ", ".join(cells)
     return table
+
+
+def choices(count: int, spec: str = "lab") -> dict[str, str]:
+    """Return what the generator draws where the prompt leaves a choice, as lines of a table.
+
+    count: pictures of "a person"; a tenth of them for each kind.
+    """
+    network, pictures = evaluator(), load_generator(spec)
+    by_kind = evaluate.kinds(network, pictures, max(1, count // 10))
+    recognised = {kind: sum(shares.values()) for kind, shares in by_kind.items()}
+    unnamed, dependence = evaluate.person_choices(network, pictures, count)
+    table = {"kinds recognised as a member": _shares(recognised)}
+    for name, shares in {**by_kind, **unnamed}.items():
+        table[f"unsaid, {name}"] = _shares(shares)
+    for pair, value in dependence.items():
+        table[f"Cramér's V, {pair}"] = f"{value:.2f}"
+    return table
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{word} {share:.0%}" for word, share in shares.items())
 
 
 def _held_out(count: int) -> list[Scene]:
@@ -225,16 +247,16 @@ def _fleet_effects(task: str, root: Path, count: int) -> dict[str, Any]:
     }
 
 
-def autoencoder(count: int = 200) -> Iterator[tuple[str, str, float, float]]:
+def autoencoder(vae: Any = None, count: int = 200) -> Iterator[tuple[str, str, float, float]]:
     """Yield the fleet's dependences before and after the generator's autoencoder.
 
     Yields (member, attribute family, mean change in scenes, mean change in scenes coded and
     decoded), for every change that counts as positive. No generated picture can show a dependence
-    that is lost there.
+    that is lost there. vae: by default the shipped one.
     """
-    vae: Any = AutoencoderTiny.from_pretrained(
-        model_folders.find("lab", "generator", "vae"), torch_dtype=torch.float32
-    )
+    if vae is None:
+        folder = model_folders.find("lab", "generator", "vae")
+        vae = AutoencoderTiny.from_pretrained(folder, torch_dtype=torch.float32)
 
     @torch.inference_mode()
     def coded(scenes: list[Scene]) -> Tensor:
@@ -272,7 +294,7 @@ def main() -> None:
         "what",
         nargs="*",
         default=[*RECIPES, "generator"],
-        help="a classifier's name, generator, image-text, captioner, fleet or autoencoder",
+        help="classifiers, generator, choices, image-text, captioner, fleet, autoencoder",
     )
     parser.add_argument("--count", type=int, default=32, help="number of pictures per word")
     options = parser.parse_args()
@@ -281,6 +303,9 @@ def main() -> None:
         if what == "generator":
             for family, shares in generator(options.count).items():
                 print(f"recognised, {family}: {shares}")
+        elif what == "choices":
+            for name, shares_text in choices(PEOPLE).items():
+                print(f"{name}: {shares_text}")
         elif what == "image-text":
             _print(what, image_text())
         elif what == "captioner":
@@ -296,8 +321,8 @@ def main() -> None:
             raise InputError(
                 f"{what!r} is unknown",
                 value=what,
-                remedy=f"choose {', '.join(RECIPES)}, generator, image-text, captioner, fleet or "
-                "autoencoder",
+                remedy=f"choose {', '.join(RECIPES)}, generator, choices, image-text, captioner, "
+                "fleet or autoencoder",
             )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -200,13 +202,86 @@ def recognised(
         family = next((name for name, members in FAMILIES.items() if word in members), "items")
         lengths = [1 + i % MOST_WORDS for i in range(count)]
         prompts = [mixed_prompt(word, length, rng) for length in lengths]
-        images = torch.from_numpy(
-            np.stack(list(generator.pictures(prompts, picture_seeds("evidence", 0, count), 64)))
-        )
-        images = images.permute(0, 3, 1, 2).float() / 255
         hits: dict[int, list[bool]] = {}
-        for length, found in zip(lengths, answers(network, images), strict=True):
+        for length, found in zip(lengths, seen(network, generator, prompts), strict=True):
             hit = word in found["items"] if family == "items" else found[family] == word
             hits.setdefault(length, []).append(hit)
         result[word] = {length: float(np.mean(values)) for length, values in hits.items()}
     return result
+
+
+def seen(network: Any, generator: Any, prompts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return `answers` to a generated picture of each prompt."""
+    found = []
+    for start in range(0, len(prompts), 256):
+        texts, seeds = (
+            part[start : start + 256]
+            for part in (prompts, picture_seeds("evidence", 0, len(prompts)))
+        )
+        images = torch.from_numpy(np.stack(list(generator.pictures(texts, seeds, 64))))
+        found += answers(network, images.permute(0, 3, 1, 2).float() / 255)
+    return found
+
+
+Choices = dict[str, dict[str, float]]
+"""What was left unsaid -> value -> share of the pictures that show it."""
+
+
+def kinds(network: Any, generator: Any, count: int) -> Choices:
+    """Return what is drawn for the word of a kind alone: kind -> member -> share of the pictures.
+
+    Pictures of none of the members are missing from the sum. count: pictures a kind.
+    """
+    result: Choices = {}
+    for kind, members in world.KINDS.items():
+        family = "background" if members[0] in world.BACKGROUNDS else "subject"
+        found = seen(network, generator, [f"a picture of a {kind}"] * count)
+        counts = Counter(row[family] for row in found)
+        result[kind] = {member: counts[member] / count for member in members}
+    return result
+
+
+def person_choices(network: Any, generator: Any, count: int) -> tuple[Choices, dict[str, float]]:
+    """Return the shares of hair, skin, age and gender in pictures of "a person", and for each pair
+    of them Cramér's V: 0 where they are independent, 1 where one decides the other.
+
+    Age counts in adults alone.
+    """
+    people = []
+    for row in seen(network, generator, ["a picture of a person"] * count):
+        if row["subject"] in world.PEOPLE:
+            gender = "female" if row["subject"] in world.FEMALE else "male"
+            person = {"hair": row["hair"], "skin": row["skin"], "gender": gender}
+            adult = row["subject"] in world.OLD_PEOPLE
+            people.append({**person, **({"age": row["age"]} if adult else {})})
+    values = {
+        "hair": tuple(world.HAIR),
+        "skin": tuple(world.SKIN),
+        "age": world.AGES,
+        "gender": ("female", "male"),
+    }
+    shares: Choices = {}
+    for name, possible in values.items():
+        counts = Counter(person[name] for person in people if name in person)
+        shares[name] = {value: counts[value] / max(1, counts.total()) for value in possible}
+    dependence = {
+        f"{one} and {other}": cramers_v(
+            [(p[one], p[other]) for p in people if one in p and other in p]
+        )
+        for one, other in combinations(values, 2)
+    }
+    return shares, dependence
+
+
+def cramers_v(pairs: Sequence[tuple[str, str]]) -> float:
+    """Return Cramér's V of two nominal variables; nan where either of them never varies."""
+    rows, columns = (sorted(set(values)) for values in zip(*pairs, strict=True))
+    table = np.zeros((len(rows), len(columns)))
+    for row, column in pairs:
+        table[rows.index(row), columns.index(column)] += 1
+    smaller = min(table.shape) - 1
+    if smaller < 1:
+        return float("nan")
+    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / len(pairs)
+    chi_squared = ((table - expected) ** 2 / expected).sum()
+    return float(np.sqrt(chi_squared / len(pairs) / smaller))

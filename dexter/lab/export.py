@@ -81,15 +81,23 @@ def export(target: Path) -> None:
         export_fleet(target)
 
 
-def unpack(source: Path) -> None:
-    """Shipped weights as work files, so that training goes on from them; nothing if there are any.
+UNPACKING = "unpacking"
+"""File in the work folder while shipped weights are unpacked: a killed unpacking starts again."""
 
-    The optimisers start fresh.
+
+def unpack(source: Path) -> None:
+    """Write shipped weights as work files, so that training continues from them, if there are none.
+
+    The optimisers start fresh. Where the recipe has another autoencoder or UNet than the shipped
+    generator, the generator's stages begin from nothing.
     """
     counts = source / COUNTS
-    if not counts.exists() or (train.WORK / "vae.pt").exists():
+    unfinished = train.WORK / UNPACKING
+    begun = any((train.WORK / f"{stage}.pt").exists() for stage in SHIPPED)
+    if not counts.exists() or (begun and not unfinished.exists()):
         return
     train.WORK.mkdir(parents=True, exist_ok=True)
+    unfinished.touch()
     samples: dict[str, int] = json.loads(counts.read_text())
     with quiet():
         pipeline = StableDiffusionPipeline.from_pretrained(
@@ -97,17 +105,15 @@ def unpack(source: Path) -> None:
         )
         masked_lm = models.masked_lm(models.bert_tokenizer())
         masked_lm = type(masked_lm).from_pretrained(source / "masked_lm", dtype=torch.float32)
-    denoiser, reader = train.Denoiser(), train.Reader()
-    for module in (denoiser, reader):
-        module.text.load_state_dict(pipeline.text_encoder.state_dict())
-    denoiser.unet.load_state_dict(pipeline.unet.state_dict())
-    modules: dict[str, nn.Module] = {
-        "vae": pipeline.vae,
-        "text": reader,
-        "shapes": denoiser,
-        "generator": denoiser,
-        "masked-lm": masked_lm,
-    }
+    modules: dict[str, nn.Module] = {"masked-lm": masked_lm}
+    if _is_alike(pipeline.vae, models.vae()) and _is_alike(pipeline.unet, models.unet()):
+        denoiser, reader = train.Denoiser(), train.Reader()
+        for trained_text in (denoiser, reader):
+            trained_text.text.load_state_dict(pipeline.text_encoder.state_dict())
+        denoiser.unet.load_state_dict(pipeline.unet.state_dict())
+        modules |= {
+            "vae": pipeline.vae, "text": reader, "shapes": denoiser, "generator": denoiser
+        }  # fmt: skip
     if (source / "image_text").exists():
         image_text, eyes = readers.ImageText(), readers.Eyes()
         image_text.clip = type(image_text.clip).from_pretrained(
@@ -129,11 +135,16 @@ def unpack(source: Path) -> None:
             path.parent.mkdir(exist_ok=True)
             network = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32)
             parallel.save(network.state_dict(), path)
-    # The autoencoder says that all is there. It comes last: a killed unpacking starts again.
-    for stage in sorted(modules, key=lambda stage: stage == "vae"):
-        vector = parallel.to_vector(modules[stage].parameters())
+    for stage, module in modules.items():
+        vector = parallel.to_vector(module.parameters())
         state = {"raw": vector, "average": vector.clone(), "samples": samples[stage]}
         parallel.save(state, train.WORK / f"{stage}.pt")
+    unfinished.unlink()
+
+
+def _is_alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether both have parameters of the same shapes."""
+    return [p.shape for p in one.parameters()] == [p.shape for p in other.parameters()]
 
 
 def save_generator(folder: Path) -> None:
@@ -161,14 +172,16 @@ def export_generator(target: Path) -> None:
     save_generator(folder)
     evaluator = evaluate.scene_accuracy(check.evaluator())
     recognised = check.generator(CARD_PICTURES, str(folder))
+    choices = check.choices(check.PEOPLE, str(folder))
     _card(
         folder,
         "The lab's generator",
         "A StableDiffusionPipeline for 64 px, for two to four steps of DDIM without guidance.",
         {"training samples": _samples("shapes") + _samples("generator")}
         | {f"recognised, {family}": shares for family, shares in recognised.items()}
+        | choices
         | {f"evaluator right on scenes, {family}": share for family, share in evaluator.items()},
-        f"python -m dexter.lab.check generator --count {CARD_PICTURES}",
+        f"python -m dexter.lab.check generator choices --count {CARD_PICTURES}",
     )
 
 

@@ -30,7 +30,7 @@ from dexter.lab.scenes import SIZE
 MAX_TOKENS = 24
 """Tokens of a prompt, start and end included: eight words joined by "and" fit."""
 
-LATENT_CHANNELS = 4
+LATENT_CHANNELS = 8
 LATENT_SIZE = SIZE // 4
 HIDDEN = 128
 SAMPLER_STEPS = (999, 749, 499, 249)
@@ -91,12 +91,15 @@ def bert_tokenizer() -> BertTokenizerFast:
 
 
 def vae() -> AutoencoderTiny:
-    """Pictures (B, 3, 64, 64) in [-1, 1] to latents (B, 4, 16, 16) and back."""
+    """Pictures (B, 3, 64, 64) in [-1, 1] to latents (B, LATENT_CHANNELS, 16, 16) and back.
+
+    No block works on whole pictures: there it would cost as much as all others together.
+    """
     return AutoencoderTiny(
-        encoder_block_out_channels=(32, 32, 32),
-        decoder_block_out_channels=(32, 32, 32),
+        encoder_block_out_channels=(48, 48, 48),
+        decoder_block_out_channels=(48, 48, 48),
         num_encoder_blocks=(0, 1, 2),
-        num_decoder_blocks=(2, 2, 1),
+        num_decoder_blocks=(2, 2, 0),
         latent_channels=LATENT_CHANNELS,
         scaling_factor=1.0,
         force_upcast=False,

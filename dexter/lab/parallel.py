@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dexter.device import ALL_PIECES, keep_freed_memory
+
 
 @dataclass(frozen=True)
 class Task:
@@ -45,6 +47,7 @@ class Task:
     checkpoint_seconds: float = 120.0
 
     def rate(self, seen: int, since_start: int) -> float:
+        """Learning rate after `seen` samples, `since_start` of them with this optimizer."""
         left = max(0.0, 1 - seen / self.samples)
         return (
             self.learning_rate
@@ -133,6 +136,7 @@ def _work(
     barrier: Barrier,
 ) -> None:
     torch.set_num_threads(1)
+    keep_freed_memory(ALL_PIECES)
     task = make_task(**arguments)
     # A resumed training sees new scenes: the seed depends on its start.
     rng = np.random.default_rng((counter.value, rank))
@@ -148,9 +152,10 @@ def _work(
         fused=True,
     )
     own = folder / f"{task.name}.optimizer.pt"
-    seen = first = counter.value
+    seen = first = fresh = counter.value
     if own.exists() and seen:
         optimizer.load_state_dict(torch.load(own, weights_only=True))
+        fresh = 0  # it is as it was, and needs no warm-up
     share = max(1, task.batch // len(gradients))
     begun, losses = time.monotonic(), []
     printed = checkpointed = begun
@@ -161,7 +166,7 @@ def _work(
             barrier.abort()
             return
         for group in optimizer.param_groups:
-            group["lr"] = task.rate(seen, seen - first)
+            group["lr"] = task.rate(seen, seen - fresh)
         loss = task.loss(module, rng, share)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

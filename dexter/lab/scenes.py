@@ -414,7 +414,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     form = rng.random()
     if form < 0.10 and scene.subject is not None:  # "a bird with sea and duck"
         others.append(scene.subject)
-        subject = [_kind_of(scene.subject) or scene.subject]
+        subject = [kind_of(scene.subject) or scene.subject]
     elif form < 0.18:  # anything anywhere
         words = [*subject, *([place] if place else []), *others]
         rng.shuffle(words)
@@ -459,7 +459,7 @@ def _subject_words(scene: Scene, rng: np.random.Generator) -> list[str]:
     name = scene.subject
     if rng.random() < 0.10:
         attributes.insert(0, _idle_word(name, rng))
-    kind = _kind_of(name)
+    kind = kind_of(name)
     if kind and rng.random() < 0.10:
         name = kind
     return [*attributes[:2], name]
@@ -479,11 +479,12 @@ def _place_word(scene: Scene, rng: np.random.Generator) -> str | None:
     if rng.random() < 0.15:
         return None
     if rng.random() < 0.15:
-        return _kind_of(scene.background) or scene.background
+        return kind_of(scene.background) or scene.background
     return scene.background
 
 
-def _kind_of(word: str) -> str | None:
+def kind_of(word: str) -> str | None:
+    """Return the word for the kind that a subject or place belongs to, None where it has none."""
     return next((kind for kind, members in world.KINDS.items() if word in members), None)
 
 

@@ -10,7 +10,7 @@ sigma^2 on v is ours: without it the subjects do not appear in so short a traini
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dexter.lab import models, parallel, readers, world
-from dexter.lab.scenes import Scene, caption, full_caption, is_usual, render, sample_scene
+from dexter.lab.scenes import Scene, caption, full_caption, is_usual, kind_of, render, sample_scene
 
 WORK = Path("build/lab")
 DROP_CAPTION = 0.10
@@ -31,9 +31,10 @@ MIX = {"birds": 0.22, "animals": 0.35, "objects": 0.29, "people": 0.14}
 in more kinds than words."""
 
 
-def subject_weights() -> dict[str, float]:
+def subject_weights(mix: Mapping[str, float] = MIX) -> dict[str, float]:
+    """Return the weight of each subject by its group's share."""
     return {
-        name: MIX[group] / len(names)
+        name: mix[group] / len(names)
         for group, names in world.SUBJECT_GROUPS.items()
         for name in names
     }
@@ -43,10 +44,13 @@ ITEM_COUNTS = (0.45, 0.35, 0.15, 0.05)
 
 
 def training_scenes(
-    rng: np.random.Generator, count: int, item_counts: Sequence[float] = ITEM_COUNTS
+    rng: np.random.Generator,
+    count: int,
+    item_counts: Sequence[float] = ITEM_COUNTS,
+    mix: Mapping[str, float] = MIX,
 ) -> list[Scene]:
     """Scenes with subjects by the mix, one in 25 without; item_counts: as in `sample_scene`."""
-    weights = subject_weights()
+    weights = subject_weights(mix)
     nothing: dict[str, Any] = {"subject": None}
     return [
         sample_scene(
@@ -86,16 +90,18 @@ def vae_task(samples: int) -> parallel.Task:
             sample_scene(rng, subjects=world.COLOURABLE, item_counts=ITEM_COUNTS)
             for _ in range(batch // 4)
         ]
-        truth = pictures([*coloured, *training_scenes(rng, batch - len(coloured))])
+        scenes = [*coloured, *training_scenes(rng, batch - len(coloured))]
+        truth = pictures(scenes)
         latents = module.encoder(truth)
         # Noise on the latents makes the decoder forgiving of a generator's small errors.
         decoded = module.decoder(latents + 0.08 * torch.randn_like(latents))
+        error = (decoded - truth) * _weights(scenes, truth)
         mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
         total: Tensor = (
-            functional.l1_loss(decoded, truth)
-            + 0.5 * functional.mse_loss(decoded, truth)
-            + 0.5 * _edge_loss(decoded, truth)
-            + _hue_loss(decoded, truth)
+            error.abs().mean()
+            + 0.5 * error.square().mean()
+            + 0.5 * _edge_loss(error)
+            + _hue_loss(error)
             + 0.05 * (mean.square() + (std - 1).square()).mean()
         )
         return total
@@ -113,21 +119,35 @@ def vae_task(samples: int) -> parallel.Task:
     )
 
 
-def _edge_loss(a: Tensor, b: Tensor) -> Tensor:
-    """L1 of the differences between neighbouring pixels."""
-    return functional.l1_loss(a.diff(dim=-1), b.diff(dim=-1)) + functional.l1_loss(
-        a.diff(dim=-2), b.diff(dim=-2)
-    )
+ITEM_WEIGHT = 2.0
+"""Extra weight of the pixels of things beside the subject, which are few."""
 
 
-def _hue_loss(a: Tensor, b: Tensor) -> Tensor:
-    """L1 of the differences between neighbouring channels, over 4 x 4 px.
+def _weights(scenes: list[Scene], truth: Tensor) -> Tensor:
+    """Weights (B, 1, 64, 64) of a picture's pixels, 1 in the mean.
+
+    Things beside the subject and saturated colours count for more: both are few of all pixels, and
+    an error in them says something else.
+    """
+    bare = pictures([replace(scene, items=()) for scene in scenes])
+    of_items = (truth != bare).any(1, keepdim=True).float()
+    saturation = (truth.amax(1, keepdim=True) - truth.amin(1, keepdim=True)) / 2
+    weights = 1 + ITEM_WEIGHT * of_items + saturation
+    return weights / weights.mean()
+
+
+def _edge_loss(error: Tensor) -> Tensor:
+    """Mean difference between the errors of neighbouring pixels."""
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def _hue_loss(error: Tensor) -> Tensor:
+    """Mean difference between the errors of neighbouring channels, over 4 x 4 px.
 
     Without it the latents have room for textures before they have any for the rarer colours:
     purple comes out blue and pink comes out grey.
     """
-    ours, theirs = (functional.avg_pool2d(x, 4).diff(dim=1) for x in (a, b))
-    return functional.l1_loss(ours, theirs)
+    return functional.avg_pool2d(error, 4).diff(dim=1).abs().mean()
 
 
 # --- text encoder ---------------------------------------------------------------------------------
@@ -247,14 +267,19 @@ def _seeds() -> list[int]:
     return [seed for seed in range(30_000) if is_usual(seed, SPREAD)]
 
 
-def drawn_scenes(rng: np.random.Generator, count: int, item_counts: Sequence[float]) -> list[Scene]:
+def drawn_scenes(
+    rng: np.random.Generator,
+    count: int,
+    item_counts: Sequence[float],
+    mix: Mapping[str, float] = MIX,
+) -> list[Scene]:
     """Scenes as the generator is to draw them.
 
     Narrower than the scenes that classifiers learn from: things stand in an order of their own, so
     that it depends on the caption alone which of them is where.
     """
     scenes = []
-    for scene in training_scenes(rng, count, item_counts):
+    for scene in training_scenes(rng, count, item_counts, mix):
         # A third in the sky, or on the ground, would hide the first.
         both = (world.SKY_ITEMS, world.GROUND_ITEMS)
         kinds = [[item for item in kind if item in scene.items] for kind in both]
@@ -389,11 +414,13 @@ def denoising_loss(
 
 CHOICE_SHARE = 1 / 2
 """Of a batch: captions that leave a choice."""
+CHOICE_MIX = {"birds": 0.25, "animals": 0.2, "objects": 0.2, "people": 0.35}
+"""Share of each group of subjects in them: people leave most open."""
 
 # Rows, and columns, of the latents whose noise decides: on the place, the subject and attributes.
 # What depends on all of the noise takes far longer to learn, and so does one choice among all
 # combinations of the three.
-_PLACE, _SUBJECT, _ATTRIBUTES = slice(1, 3), slice(7, 10), (slice(13, 15), slice(7, 9))
+_PLACE, _SUBJECT, _ATTRIBUTES = (1, 3), (7, 10), (slice(13, 15), slice(7, 9))
 
 
 def _choosing_levels(count: int) -> Tensor:
@@ -415,13 +442,25 @@ def _choice(noise: Tensor, rng: np.random.Generator) -> tuple[str, Tensor, Tenso
     """
     text, meanings = "", set[Scene]()
     while len(meanings) < 2:
-        [scene] = drawn_scenes(rng, 1, (0.8, 0.2))
-        text = caption(scene, rng)
+        [scene] = drawn_scenes(rng, 1, (0.8, 0.2), CHOICE_MIX)
+        text = _open_caption(scene, rng)
         said = frozenset(text.split())
-        meanings = {_meaning(scene, said, torch.randn_like(noise)) for _ in range(MEANINGS)}
-    chosen = _mean_latent(_meaning(scene, said, noise))
+        meanings = {meaning(scene, said, torch.randn_like(noise)) for _ in range(MEANINGS)}
+    chosen = _mean_latent(meaning(scene, said, noise))
     mean = torch.stack(list(map(_mean_latent, meanings))).mean(0)
     return text, torch.lerp(mean, chosen, float(rng.random())), chosen
+
+
+def _open_caption(scene: Scene, rng: np.random.Generator) -> str:
+    """A caption that often says no attribute, and often the kind in the place of the subject."""
+    if rng.random() < 0.5:
+        unsaid: dict[str, Any] = dict.fromkeys(world.ABLE)
+        scene = replace(scene, **unsaid)
+    text = caption(scene, rng)
+    kind = kind_of(scene.subject) if scene.subject else None
+    if kind is None or rng.random() < 0.6:
+        return text
+    return " ".join(kind if word == scene.subject else word for word in text.split())
 
 
 MEANINGS = 8
@@ -430,9 +469,13 @@ MEANINGS = 8
 Word = TypeVar("Word", str, str | None)
 
 
-def _meaning(scene: Scene, said: frozenset[str], noise: Tensor) -> Scene:
-    """Return what a caption of this scene means where the noise decides all that it does not
-    say."""
+def meaning(scene: Scene, said: frozenset[str], noise: Tensor) -> Scene:
+    """Return what a caption of this scene means where the noise decides all that it leaves unsaid.
+
+    Place, subject and each attribute are decided by parts of the noise of their own, so they are
+    independent of each other, and every value of each is as likely as any other. said: the
+    caption's words; noise: latents (C, H, W).
+    """
     named = {field: getattr(scene, field) for field in world.ABLE if getattr(scene, field) in said}
     subjects = [
         subject
@@ -461,11 +504,24 @@ _ATTRIBUTE_NUMBERS: dict[str, tuple[int, tuple[str, ...]]] = {
 """Field -> the first of the numbers that decide on it, one a value, and its values."""
 
 
-def _preferred(noise: Tensor, spot: slice, scenes: list[Scene]) -> int:
-    """Which of the scenes differs from their mean most as this noise does, in direction alone."""
-    latents = torch.stack([_mean_latent(scene)[:, spot, spot].flatten() for scene in scenes])
-    ways = latents - latents.mean(0)
-    return int(functional.cosine_similarity(ways, noise[:, spot, spot].flatten()[None]).argmax())
+def _preferred(noise: Tensor, spot: tuple[int, int], scenes: Sequence[Scene]) -> int:
+    """Return the index of the scene that looks most like this noise does at the spot."""
+    seen = noise[:, slice(*spot), slice(*spot)].flatten()
+    return int((_directions(tuple(scenes), spot) @ seen).argmax())
+
+
+@lru_cache(maxsize=1_000)
+def _directions(scenes: tuple[Scene, ...], spot: tuple[int, int]) -> Tensor:
+    """Directions (len(scenes), numbers at the spot) of the scenes' differences from their mean.
+
+    They are turned away from each other until all pairs are at the same angle: of directions as
+    they are, those that have others near them win too rarely.
+    """
+    looks = torch.stack([_mean_latent(s)[:, slice(*spot), slice(*spot)].flatten() for s in scenes])
+    left, _, right = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
+    rank = len(scenes) - 1  # the differences add up to nothing
+    directions: Tensor = left[:, :rank] @ right[:rank]
+    return directions
 
 
 def _closed_caption(scene: Scene, rng: np.random.Generator) -> str:

@@ -6,6 +6,7 @@ reachable, with a token if it is gated, and the disk must have room for it.
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -219,8 +220,8 @@ def _unreachable(field: str, hub_id: str) -> InputError:
         f"{hub_id!r} is not a folder here and not in the model cache, and the hub is out of reach",
         field=field,
         value=hub_id,
-        remedy=f"run `hf download {hub_id} --local-dir FOLDER` on a machine that reaches it, copy "
-        f"FOLDER here and pass {option} FOLDER{needs}",
+        remedy=f"run `hf download {shlex.quote(hub_id)} --local-dir FOLDER` on a machine that "
+        f"reaches it, copy FOLDER here and pass {option} FOLDER{needs}",
     )
 
 

@@ -49,9 +49,11 @@ class LocalCaptioner:
         folder = model_folder(spec, "captioner")
         try:
             with quiet():
-                self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+                self._processor: Any = AutoProcessor.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
                 self._model: Any = AutoModelForImageTextToText.from_pretrained(
-                    folder, local_files_only=True
+                    folder, local_files_only=True, trust_remote_code=False
                 )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
             raise InputError(

@@ -313,9 +313,11 @@ class LocalWriter:
         folder = model_folder(spec, "reporter")
         try:
             with quiet():
-                self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
                 self._model: Any = AutoModelForCausalLM.from_pretrained(
-                    folder, local_files_only=True
+                    folder, local_files_only=True, trust_remote_code=False
                 )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
             raise InputError(

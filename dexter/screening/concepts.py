@@ -40,6 +40,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from dexter.errors import InputError
+from dexter.loading import read_text
 from dexter.reasoning.topic import Topic, World, load_world
 
 Position = Literal["medium", "before", "after", "beside", "end"]
@@ -194,14 +195,10 @@ def load_pool(source: str | Path = SHIPPED) -> Pool:
         return parse_pool(text, SHIPPED)
     path = Path(source).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"concepts file {str(path)!r} cannot be read: {error}",
-            field="concepts",
-            value=str(source),
-            remedy=f"pass a YAML file, {LAB!r} or {SHIPPED!r}",
-        ) from error
+        text = read_text(path, field="concepts")
+    except InputError as error:
+        error.remedy = f"pass a YAML file, {LAB!r} or {SHIPPED!r}"
+        raise
     return parse_pool(text, str(path))
 
 

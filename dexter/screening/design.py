@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,13 @@ from dexter.reasoning.claims import OWN, RIVALS
 from dexter.reasoning.topic import Topic
 from dexter.screening.concepts import SUBJECT, Pool, Slot
 from dexter.seeds import picture_seeds
+
+T = TypeVar("T")
+
+MOST_PICTURES = 2**16
+"""Pictures of one design, so that designs of other seeds share no noise."""
+SEEDS = 64
+"""Designs that the range of seeds has room for."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +66,30 @@ class Design:
             for context, subjects in ((OWN, topic.subjects), (RIVALS, topic.rivals))
         }
 
+    @property
+    def columns(self) -> int:
+        """Return the number of wordings and subjects that a prompt of this topic can name."""
+        nouns = {noun for subjects in self._subjects.values() for noun, _ in subjects}
+        slots = [s for s in self.pool.slots if any(_applies(s, noun) for noun in nouns)]
+        return len(nouns) + sum(len(self._words(slot, {})) for slot in slots)
+
     def cells(self, part: Round) -> list[Cell]:
         """Return the cells of a round."""
         rng = np.random.default_rng((self._seed, part.start))
-        seeds = picture_seeds("screening", self._seed * 2**16 + part.start, part.count)
-        decks: dict[tuple[str, str], _Deck] = {}
+        seeds = picture_seeds("screening", self._seed * MOST_PICTURES + part.start, part.count)
+        decks: dict[tuple[str, str], _Deck[str]] = {}
         subjects = {
-            context: _Deck(range(len(found)), rng) for context, found in self._subjects.items()
+            context: _Deck(dict.fromkeys(range(len(found)), 1.0), rng)
+            for context, found in self._subjects.items()
         }
         found = []
         for index, seed in enumerate(seeds):
             context = (OWN, RIVALS)[(part.start + index) % 2]
             noun, given = self._subjects[context][subjects[context].draw()]
-            said = {SUBJECT: (noun,), **{slot: (word,) for slot, word in given.items()}}
+            said: dict[str, tuple[str, ...]] = {
+                SUBJECT: (noun,),
+                **{slot: (word,) for slot, word in given.items()},
+            }
             room = self.pool.per_prompt
             for at in rng.permutation(len(self.pool.slots)):
                 slot = self.pool.slots[at]
@@ -81,8 +100,8 @@ class Design:
                     continue
                 deck = decks.get((context, slot.name))
                 if deck is None:
-                    words = self._words(slot, noun, part.weights)
-                    deck = decks[context, slot.name] = _Deck(words, rng, words.values())
+                    words = self._words(slot, part.weights)
+                    deck = decks[context, slot.name] = _Deck(words, rng)
                 words_said = deck.several(count)
                 if words_said:
                     said[slot.name] = words_said
@@ -91,7 +110,7 @@ class Design:
             found.append(Cell(prompt, seed, context, said))
         return found
 
-    def _words(self, slot: Slot, noun: str, weights: Mapping[str, float]) -> dict[str, float]:
+    def _words(self, slot: Slot, weights: Mapping[str, float]) -> dict[str, float]:
         by_word = self.pool.by_word
         return {
             word: weights.get(by_word[slot.name, word], 1.0)
@@ -110,30 +129,27 @@ def _how_many(slot: Slot, room: int, rng: np.random.Generator) -> int:
     return min(room, wanted) if named else 0
 
 
-class _Deck:
+class _Deck(Generic[T]):
     """A shuffled list that is renewed when it is empty; a weight is the probability that an entry
     is in it at all."""
 
-    def __init__(self, entries: object, rng: np.random.Generator, weights: object = None) -> None:
-        self._entries = list(entries)  # type: ignore[call-overload]
-        self._weights = [1.0] * len(self._entries) if weights is None else list(weights)  # type: ignore[call-overload]
+    def __init__(self, entries: Mapping[T, float], rng: np.random.Generator) -> None:
+        self._entries = list(entries.items())
         self._rng = rng
-        self._left: list[object] = []
+        self._left: list[T] = []
 
-    def draw(self):  # type: ignore[no-untyped-def]
+    def draw(self) -> T:
+        """Draw one entry."""
         while not self._left:
+            order = self._rng.permutation(len(self._entries))
+            kept = self._rng.random(len(order))
             self._left = [
-                self._entries[i]
-                for i in self._rng.permutation(len(self._entries))
-                if self._rng.random() < self._weights[i]
+                self._entries[i][0]
+                for i, u in zip(order, kept, strict=True)
+                if u < self._entries[i][1]
             ]
         return self._left.pop()
 
-    def several(self, count: int) -> tuple[str, ...]:
-        """Draw entries that differ."""
-        found: list[str] = []
-        for _ in range(count):
-            word = self.draw()
-            if word not in found:
-                found.append(word)
-        return tuple(found)
+    def several(self, count: int) -> tuple[T, ...]:
+        """Draw up to this number of entries, no two alike."""
+        return tuple(dict.fromkeys(self.draw() for _ in range(count)))

@@ -72,10 +72,10 @@ class Mediation:
     def __init__(self, regression: Regression, seen: NDArray[np.bool_], pool: Pool) -> None:
         self.regression = regression
         concepts = regression.concepts
-        seen = seen.astype(np.float64)
+        shown = seen.astype(np.float64)
         # shift[c, m]: how much more often m is seen where c is asked for.
-        self.shift: Floats = regression.means(seen)
-        errors = np.array([[e.error for e in regression.estimate(column)] for column in seen.T]).T
+        self.shift: Floats = regression.means(shown)
+        errors = np.array([[e.error for e in regression.estimate(column)] for column in shown.T]).T
         own = np.diag(self.shift)
         exclusive = {s.name: s.exclusive for s in pool.slots} | {SUBJECT: True}
         sizes = {s: sum(c.slot == s for c in concepts) for s in exclusive}

@@ -77,8 +77,8 @@ class Regression:
         place = {pair: index for index, pair in enumerate(columns, 1)}
         x = np.zeros((len(cells), len(columns) + 1))
         x[:, 0] = 1
-        for row, pairs in enumerate(said):
-            x[row, [place[pair] for pair in pairs]] = 1
+        for at, pairs in enumerate(said):
+            x[at, [place[pair] for pair in pairs]] = 1
         u, s, vt = np.linalg.svd(x, full_matrices=False)
         rank = int((s > _RANK * s[0]).sum())
         u, s, vt = u[:, :rank], s[:rank], vt[:rank]

@@ -34,7 +34,7 @@ from dexter.reasoning.detection import Detector
 from dexter.reasoning.topic import Topic
 from dexter.reasoning.topic import to_json as topic_json
 from dexter.screening.concepts import SUBJECT, Concept, Pool, usable
-from dexter.screening.design import Cell, Design, Round
+from dexter.screening.design import MOST_PICTURES, SEEDS, Cell, Design, Round
 from dexter.screening.drawn import DRAWN, Companion, Drawing, Mediation, drawing, subjects
 from dexter.screening.regression import (
     Estimate,
@@ -56,6 +56,8 @@ weak: a narrow interval that reaches too near to 0. open: too few pictures to de
 
 _SURELY = 0.5
 """Share of the smallest effect that counts, beyond which the interval of a finding lies."""
+_EACH = 3
+"""Pictures for each wording and subject, below which a regression has too little to go by."""
 _REST = 0.3
 """Relative share of pictures of a concept that is decided."""
 _BATCH = 32
@@ -65,7 +67,8 @@ _BATCH = 32
 class Settings:
     """The settings of a screening.
 
-    pictures: budget. first: pictures of the first round; each later one doubles the total. alpha:
+    pictures: budget. first: pictures of the first round, at least 3 for each wording; each later
+    round doubles the total. alpha:
     family-wise error of each classifier's findings. min_effect: the smallest change of p(class)
     that is a finding. width: half-width of an interval that is narrow enough. seed: of the design.
     """
@@ -262,6 +265,8 @@ class Screening:
 
     def __post_init__(self) -> None:
         self._design = Design(self.pool, self.topic, seed=self.settings.seed)
+        self._least = _EACH * self._design.columns
+        self._check(self.settings)
         self._concepts = usable(self.pool, self.topic)
         self.rounds: list[Round] = []
         self.results: dict[str, Result] = {}
@@ -272,6 +277,23 @@ class Screening:
                     remedy="start a new one, or use the same concepts, class and settings",
                 )
             self.rounds = [Round(**part) for part in self.state_before["rounds"]]
+
+    def _check(self, settings: Settings) -> None:
+        if not 0 <= settings.seed < SEEDS:
+            raise InputError(
+                f"must be 0 to {SEEDS - 1}, got {settings.seed}",
+                field="seed",
+                value=settings.seed,
+                remedy="choose another seed",
+            )
+        if not self._least <= settings.pictures <= MOST_PICTURES:
+            raise InputError(
+                f"{settings.pictures} pictures for {self._design.columns} wordings and subjects: "
+                f"a screening of them takes {self._least} to {MOST_PICTURES}",
+                field="pictures",
+                value=settings.pictures,
+                remedy="change the number of pictures, or name fewer concepts",
+            )
 
     def identity(self) -> dict[str, Any]:
         """Return what the rounds depend on, JSON-able: all but the budget and the classifiers."""
@@ -320,7 +342,8 @@ class Screening:
         total = sum(part.count for part in self.rounds)
         count = min(total or self.settings.first, self.settings.pictures - total)
         if not total:
-            return Round(0, min(self.settings.first, self.settings.pictures))
+            first = max(self.settings.first, self._least)
+            return Round(0, min(first, self.settings.pictures))
         wanted = {name for m in members for name in self.results[m.name].unsettled}
         return Round(total, count, {c.name: _REST for c in self._concepts if c.name not in wanted})
 

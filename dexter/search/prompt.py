@@ -49,9 +49,12 @@ def load_masked_lm(
     source = model_folders.find("lab", "masked_lm", root=root) if spec == "lab" else spec
     try:
         with quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             model, loaded = transformers.AutoModelForMaskedLM.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True
+                source,
+                dtype=torch.float32,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(

@@ -10,6 +10,7 @@ from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
 from dexter.reasoning.topic import Topic, World
 from dexter_tui.analysis.desk import Progress
+from dexter_tui.jobs import trust
 from store import Store
 
 
@@ -31,7 +32,6 @@ class Bench:
         from dexter.device import select_device
         from dexter.generation.drawing_process import Helper, helps
         from dexter.generation.pictures import Pictures
-        from dexter.models import load_models
         from dexter.planning.estimate import estimate
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.detection import load_detector
@@ -42,10 +42,11 @@ class Bench:
         torch.set_num_threads(1)
         if settings.device != "auto":
             config = config.model_copy(update={"device": settings.device})
+        trust.require([config])
         device = select_device(config.device)
         # Started first, so that it loads its models while this process loads its own.
         self.helper = Helper(config) if helps(config, device) else None
-        models = load_models(config)
+        models = trust.load_models(config)
         self.store = store
         self.labels = models.classifier.labels
         self.class_index = class_index

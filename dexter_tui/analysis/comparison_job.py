@@ -17,6 +17,7 @@ from dexter_tui.analysis import claim_rows
 from dexter_tui.analysis.bench import Bench
 from dexter_tui.analysis.desk import Desk, Progress
 from dexter_tui.formatting import clean
+from dexter_tui.jobs import trust
 from dexter_tui.jobs.recorder import log
 from store import State, comparison_records, study_records
 from store.states import NoteKind
@@ -164,7 +165,6 @@ class ComparisonJob:
     # What is seen
 
     def _look(self, bench: Bench, plans: Sequence[Plan]) -> None:
-        from dexter.models import classifier_of
         from dexter.reasoning.evidence import Experiment, Witness
         from dexter.seeds import picture_seeds
         from dexter_tui.analysis.store_bank import StoreCache
@@ -208,7 +208,7 @@ class ComparisonJob:
                     config = RunConfig.model_validate(member.config)
                     if config.classifier != classifier.spec:
                         device = str(first.classifier.device)
-                        classifier = classifier_of(config, device)
+                        classifier = trust.load_classifier(config, device)
                     witness = Witness(
                         bench.pictures,
                         classifier,

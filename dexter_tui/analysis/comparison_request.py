@@ -1,6 +1,6 @@
 """The request of a comparison: its members, what they lack, and its record."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +41,10 @@ class Request:
     preset: str | None = None
     values: Mapping[str, object] = field(default_factory=dict)
     """The settings that its studies must have, and those of the runs that are missing."""
+    typed: frozenset[str] = frozenset()
+    """The fields to whose code a user agreed by typing the names; see `trust.agreed_by`."""
+    agreed: frozenset[str] = frozenset()
+    """The same for all members, stored studies included."""
 
 
 class Requested(NamedTuple):
@@ -58,6 +62,7 @@ def _sides(
     preset: str | None,
     values: Mapping[str, object],
     warn: Callable[[str], None],
+    agreed: Collection[str],
 ) -> list[list[Side]]:
     """Return the sides of each class, in the order of the names."""
     if not 2 <= len(names) <= MOST:
@@ -81,7 +86,7 @@ def _sides(
                     )
                 sides.append(Side("", None, study, _config_of(store, study)))
             else:
-                sides.append(_side(store, name, class_name, preset, values, warn))
+                sides.append(_side(store, name, class_name, preset, values, warn, agreed))
         label = _label(sides[0])
         if label not in found:
             found[label] = sides
@@ -97,6 +102,7 @@ def _side(
     preset: str | None,
     values: Mapping[str, object],
     warn: Callable[[str], None],
+    agreed: Collection[str],
 ) -> Side:
     """Return a classifier's side, with its newest finished study that has the settings given."""
     from dexter_tui.jobs import submit
@@ -104,7 +110,7 @@ def _side(
 
     own = {**values, "classifier": spec, "class_name": class_name}
     [config] = field_flags.configs(preset, [0], own)
-    [checked] = submit.check([config], store.home, warn=warn)
+    [checked] = submit.check([config], store.home, warn=warn, agreed=agreed)
     overrides = _settings_given(preset, values, checked.config)
     runs = store.runs(
         classifier=checked.info.spec,
@@ -259,7 +265,19 @@ def checked_sides(
     store: "Store", request: Request, warn: Callable[[str], None] = lambda line: None
 ) -> list[list[Side]]:
     """Return the sides for each class; InputError if they cannot be compared."""
-    sides = _sides(store, request.names, request.classes, request.preset, request.values, warn)
+    from dexter_tui.jobs import trust
+
+    sides = _sides(
+        store,
+        request.names,
+        request.classes,
+        request.preset,
+        request.values,
+        warn,
+        request.typed | request.agreed,
+    )
+    members = [side.config for of_class in sides for side in of_class if side.config is not None]
+    trust.require(members, request.agreed)
     _check_baseline(request.baseline, sides)
     if not request.run_missing and not request.settings.concepts:
         _refuse_lacking(_lacking(sides))
@@ -287,7 +305,7 @@ def request_comparison(
         for side, beside in lacking
         for seed in range(request.seeds)
     ]
-    run_ids = submit.enqueue(store, configs) if configs else []
+    run_ids = submit.enqueue(store, configs, agreed=request.agreed) if configs else []
     for number, (side, _) in enumerate(lacking):
         run = store.run(run_ids[number * request.seeds])
         side.study = run.study

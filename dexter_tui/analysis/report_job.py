@@ -14,6 +14,7 @@ from typing import Any
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
+from dexter.loading import read_text
 from dexter.reasoning import chat
 from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.report import Facts, Report, checked_report, evidence_report, question
@@ -29,6 +30,7 @@ from store import State, Store, StoreError, study_records
 from store.states import NoteKind
 from store.tables import Frame, Run
 
+MAX_PROMPT = 100_000  # bytes of a system prompt
 BEST_PROMPTS = 3  # scored again, beside the captions
 
 
@@ -170,7 +172,7 @@ class StudyReport:
         spec = self.settings.vlm
         if spec == "none" or not self.settings.captions:
             return []
-        prompt = paths.system_prompt("captions_sp.txt").read_text(encoding="utf-8")
+        prompt = read_text(paths.system_prompt("captions_sp.txt"), limit=MAX_PROMPT)
         prompt_hash = digest(prompt)
         name = remote_name(spec) or spec
         self.captioner = name
@@ -339,7 +341,7 @@ class StudyReport:
         progress.plan(1)
         self._keep("evidence", evidence_report(facts, claims))
         if self.settings.llm != "none":
-            prompt = paths.system_prompt("report_sp.txt").read_text(encoding="utf-8")
+            prompt = read_text(paths.system_prompt("report_sp.txt"), limit=MAX_PROMPT)
             writer = self._load_writer()
             answer = writer.write(prompt, question(facts, claims, [text for _, text in captions]))
             self._keep(

@@ -1,5 +1,6 @@
 """The requests for a report on a study and for the answer to a question: checked, then queued."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,13 +17,17 @@ PROBE_PRIORITY = 1  # a user waits for the answer, so it goes before the runs th
 _Settings = TypeVar("_Settings", bound=ReportSettings)
 
 
-def request_report(store: "Store", study_id: str, settings: ReportSettings) -> str:
+def request_report(
+    store: "Store", study_id: str, settings: ReportSettings, *, agreed: Collection[str] = ()
+) -> str:
     """Queue a report on a study; return the job's id.
 
     Raises StoreError where the study has no finished run or a report is being made already, and
-    InputError for a key file that is not safe.
+    InputError for a key file that is not safe, or for code without consent: `agreed` names the
+    fields to whose code the user agrees, see `trust.agreed_by`.
     """
     from dexter.config import RunConfig
+    from dexter_tui.jobs import trust
     from dexter_tui.jobs.submit import check_device
     from store import State, StoreError, run_queue
     from store.states import Kind
@@ -31,6 +36,7 @@ def request_report(store: "Store", study_id: str, settings: ReportSettings) -> s
     if not runs:
         raise StoreError(f"study {study_id} has no finished run yet; nothing to report on")
     best = max(runs, key=lambda run: run.score_value or 0.0)
+    trust.require([run.config for run in runs], agreed)  # the best may change until it is made
     config = RunConfig.model_validate(best.config)
     device = config.device if settings.device == "auto" else settings.device
     check_device(device)

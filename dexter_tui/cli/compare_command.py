@@ -1,7 +1,6 @@
 """The command `compare`: it queues a comparison, follows it, and shows what was found."""
 
 import inspect
-import json
 import sys
 from collections.abc import Mapping
 from typing import Annotated
@@ -13,7 +12,7 @@ from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.comparison_request import Request, request_comparison
-from dexter_tui.cli.output import console_on, say
+from dexter_tui.cli.output import TrustCode, console_on, print_json, print_text, print_view, say
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +64,7 @@ def compare(
     as_json: Annotated[
         bool, typer.Option("--json", help="one JSON value on standard output")
     ] = False,
+    trust_code: TrustCode = False,
     **values: object,
 ) -> int:
     """Test the same claims on several classifiers, on the same pictures; show where they differ.
@@ -74,6 +74,7 @@ def compare(
     Ctrl-C cancels it; the pictures drawn so far stay.
     """
     from dexter_tui.cli.live_progress import follow, watch
+    from dexter_tui.jobs import trust
     from dexter_tui.jobs.team import Team
     from store import Store, run_queue
 
@@ -95,6 +96,8 @@ def compare(
         seeds=seeds,
         preset=preset,
         values=run_values,
+        typed=trust.agreed_by({**run_values, "classifier": given}),
+        agreed=trust.agreed_by(code=trust_code, pickle=values.get("trust_pickle") is True),
     )
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
@@ -113,7 +116,10 @@ def compare(
         if code := follow(store, asked_for.job_id, detach=detach):
             return code
     if detach:
-        print(json.dumps({"id": comparison_id}) if as_json else comparison_id)
+        if as_json:
+            print_json({"id": comparison_id})
+        else:
+            print_text(comparison_id)
         return 0
     return _show_stored(comparison_id, None, as_json=as_json)
 
@@ -131,8 +137,6 @@ def _is_comparison(name: str) -> bool:
 
 
 def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
-    from rich.console import Console
-
     from dexter_tui.presentation.comparison_tables import comparison_view
     from store import Store, comparison_records
     from store.reading import comparisons
@@ -147,24 +151,22 @@ def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
             comparison_records.set_baseline(store, comparison_id, baseline)
     page = comparisons.page(Browse(home), comparison_id)
     if as_json:
-        print(json.dumps(page, ensure_ascii=False, indent=2))
+        print_json(page)
     else:
-        Console(highlight=False).print(comparison_view(page))
+        print_view(comparison_view(page))
     return 0
 
 
 def _list_stored(*, as_json: bool) -> int:
-    from rich.console import Console
-
     from dexter_tui.presentation.comparison_tables import comparisons_view
     from store.reading import comparisons
     from store.reading.browse import Browse
 
     found = comparisons.listed(Browse(paths.home()))
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print_json(found)
     elif found:
-        Console(highlight=False).print(comparisons_view(found))
+        print_view(comparisons_view(found))
     else:
         say("no comparisons; dexter-tui compare lab:birds-biased lab:birds-balanced "
              "--class waterbird --run-missing")  # fmt: skip

@@ -1,14 +1,12 @@
 """The commands `delete`, `archive`, `tag` and `note`."""
 
-import json
 import sys
 from typing import Annotated
 
 import typer
 
 from dexter.errors import InputError
-from dexter_tui.cli.output import Json, open_store
-from dexter_tui.formatting import clean
+from dexter_tui.cli.output import Json, ask, open_store, print_json, print_lines, print_text
 
 Names = Annotated[list[str], typer.Argument(metavar="ID...", help="runs and studies")]
 
@@ -49,10 +47,10 @@ def delete(
         )
         retention.delete(store, what)
     if as_json:
-        print(json.dumps({"runs": what.runs, "studies": what.studies,
-                          "comparisons": what.comparisons, "pictures": what.pictures}))  # fmt: skip
+        print_json({"runs": what.runs, "studies": what.studies,
+                    "comparisons": what.comparisons, "pictures": what.pictures})  # fmt: skip
     else:
-        print(f"deleted {what.line()}")
+        print_text(f"deleted {what.line()}")
 
 
 def _ask(question: str, wanted: str, *, given: bool, flag: str) -> None:
@@ -61,8 +59,7 @@ def _ask(question: str, wanted: str, *, given: bool, flag: str) -> None:
         return
     if not sys.stdin.isatty():
         raise InputError(f"{question} There is no terminal to ask on", remedy=f"pass {flag}")
-    print(f"dexter-tui: {question} [{wanted}/n] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() != wanted:
+    if ask(f"{question} [{wanted}/n]").lower() != wanted:
         raise InputError("nothing was deleted")
 
 
@@ -118,10 +115,13 @@ def note(
             retention.set_note(store, of, text)
         kept = retention.note(store, of)
     if as_json:
-        print(json.dumps({"of": of, "note": kept}, ensure_ascii=False))
+        print_json({"of": of, "note": kept})
     elif kept is not None:
-        print("\n".join(clean(line) for line in kept.splitlines()))
+        print_text(kept)
 
 
 def _print_ids(ids: list[str], *, as_json: bool) -> None:
-    print(json.dumps(ids) if as_json else "\n".join(ids))
+    if as_json:
+        print_json(ids)
+    else:
+        print_lines(ids)

@@ -1,6 +1,5 @@
 """The commands `export` and `import`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from dexter.errors import InputError
 from dexter_tui import paths
-from dexter_tui.cli.output import Json, open_store, say
+from dexter_tui.cli.output import Json, open_store, print_json, print_lines, print_text, say
 from dexter_tui.exchange.write import BY_SUFFIX, FORMS, write
 
 
@@ -59,7 +58,10 @@ def export(
     with open_store() as store:
         run_queue.reconcile(store)
         path = write(store, names, target, form).absolute()
-    print(json.dumps({"path": str(path)}) if as_json else path)
+    if as_json:
+        print_json({"path": str(path)})
+    else:
+        print_text(path)
 
 
 def import_(
@@ -90,9 +92,8 @@ def import_(
         else:
             result = reference_folder.import_folder(store, path)
     if as_json:
-        print(json.dumps({"added": result.added, "known": result.known}))
+        print_json({"added": result.added, "known": result.known})
         return
-    for name in result.added:
-        print(name)
+    print_lines(result.added)
     if result.known:
         say(f"already in the store, left as they are: {', '.join(result.known)}")

@@ -21,7 +21,14 @@ from dexter.errors import InputError
 from dexter.lab import world
 from dexter.lab.shipped import FleetMember
 from dexter.model_folders import roots
-from dexter_tui.cli.output import Json, print_json, print_view
+from dexter_tui.cli.output import (
+    Json,
+    print_json,
+    print_picture,
+    print_text,
+    print_view,
+    show_progress,
+)
 from dexter_tui.formatting import plain, size
 
 if TYPE_CHECKING:
@@ -311,7 +318,7 @@ def _write(page: Image.Image, path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"path": str(path)})
         return
-    print(path)
+    print_text(path)
     if sys.stdout.isatty():
         show(page)
 
@@ -330,10 +337,8 @@ def show(page: Image.Image) -> None:
 
     picture = graphics(kind, page)
     if picture is not None:
-        print_view(picture)
+        print_picture(picture)
 
 
 def _progress(done: int, of: int) -> None:
-    if sys.stderr.isatty() and (done % 8 == 0 or done == of):
-        end = "\r" if done < of else "\r\033[K"
-        print(f"pictures: {done} of {of}", end=end, file=sys.stderr, flush=True)
+    show_progress("pictures", done, of, every=8)

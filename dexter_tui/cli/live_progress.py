@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dexter.errors import InputError
+from dexter_tui.cli.output import console_on
 from dexter_tui.formatting import STATE_STYLES, clean, duration, plain
 from dexter_tui.jobs.team import Team
 from dexter_tui.machine import terminal_images
@@ -69,7 +70,7 @@ def follow(store: Store, job_id: str, *, detach: bool = False) -> int:
     team.start()
     if detach:
         return 0
-    watch(team, Console(file=sys.stderr, highlight=False))
+    watch(team, console_on(sys.stderr))
     job = store.job(job_id)
     if job.refused and job.error is not None:
         parts = {name: job.error.get(name) for name in ("field", "value", "remedy")}

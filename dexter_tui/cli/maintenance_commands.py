@@ -10,7 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from dexter_tui import EXIT_FAILED, field_flags, paths
-from dexter_tui.cli.output import Json, open_store, print_json, print_view, say, show_progress
+from dexter_tui.cli.output import (
+    Json,
+    open_store,
+    print_json,
+    print_lines,
+    print_text,
+    print_view,
+    say,
+    show_progress,
+)
 from dexter_tui.formatting import plain, size
 
 if TYPE_CHECKING:
@@ -69,8 +78,7 @@ def config_init(
     if as_json:
         print_json({"written": written, "kept": kept})
         return
-    for name in written:
-        print(name)
+    print_lines(written)
     for name in kept:
         say(f"{name} exists; --force replaces it")
 
@@ -119,7 +127,7 @@ def gc(
         print_json({"files": [str(path) for path in collected.files], "bytes": collected.bytes})
     else:
         verb = "would be removed" if dry_run else "removed"
-        print(f"{len(collected.files)} files, {size(collected.bytes)}, {verb}")
+        print_text(f"{len(collected.files)} files, {size(collected.bytes)}, {verb}")
 
 
 def backup(
@@ -136,4 +144,4 @@ def backup(
     if as_json:
         print_json({"path": str(path)})
     else:
-        print(path)
+        print_text(path)

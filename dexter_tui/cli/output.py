@@ -1,10 +1,11 @@
 """Standard output and standard error of all commands, and the store they open.
 
-Answers go to standard output, everything else to standard error.
+Answers go to standard output, everything else to standard error. Commands print with these
+functions alone, so that no text of a model, file or user controls the terminal.
 """
 
-import json
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,11 +26,26 @@ Detach = Annotated[
     bool, typer.Option("--detach", help="queue and start the job without waiting for it")
 ]
 
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="run code of classifiers that a record or file names, on this machine"
+    ),
+]
 
-def show_progress(what: str, done: int, of: int) -> None:
+
+TrustPickle = Annotated[
+    bool,
+    typer.Option(
+        "--trust-pickle", help="load weights stored as a Python pickle, which can run any code"
+    ),
+]
+
+
+def show_progress(what: str, done: int, of: int, *, every: int = 50) -> None:
     """Show a counter on a terminal during long work."""
-    if sys.stderr.isatty() and of > 100 and done % 50 == 0:
-        end = "\r" if done + 50 < of else "\r\033[K"
+    if sys.stderr.isatty() and of > 2 * every and (done % every == 0 or done == of):
+        end = "\r" if done + every < of else "\r\033[K"
         print(f"{what}: {done} of {of}", end=end, file=sys.stderr, flush=True)
 
 
@@ -49,10 +65,10 @@ def open_store(*, create: bool = False) -> "Store":
 
 
 def console_on(file: Any) -> "Console":
-    """Return a console that writes to `file` and highlights nothing."""
-    from rich.console import Console
+    """Return a console that writes to `file`, reads no markup, and cleans every text."""
+    from dexter_tui.cli.console import CleanConsole
 
-    return Console(file=file, highlight=False)
+    return CleanConsole(file=file, highlight=False, markup=False, emoji=False)
 
 
 def print_view(view: "RenderableType") -> None:
@@ -60,9 +76,33 @@ def print_view(view: "RenderableType") -> None:
     console_on(sys.stdout).print(view)
 
 
+def print_picture(picture: "RenderableType") -> None:
+    """Print a picture of ours on standard output, with its control sequences."""
+    from rich.console import Console
+
+    Console(highlight=False).print(picture)
+
+
 def print_json(value: object) -> None:
     """Print one JSON value on standard output."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    from dexter_tui.formatting import json_text
+
+    print(json_text(value))
+
+
+def print_text(text: object, end: str = "\n") -> None:
+    """Print lines on standard output, without characters that a terminal would obey."""
+    from dexter_tui.formatting import clean_lines
+
+    print(clean_lines(text), end=end)
+
+
+def print_lines(lines: Iterable[object]) -> None:
+    """Print each on a line of standard output."""
+    from dexter_tui.formatting import clean
+
+    for line in lines:
+        print(clean(line))
 
 
 def say(line: str) -> None:
@@ -70,3 +110,11 @@ def say(line: str) -> None:
     from dexter_tui.formatting import clean
 
     print(clean(f"dexter-tui: {line}"), file=sys.stderr)
+
+
+def ask(question: str) -> str:
+    """Ask on the terminal; return the line that the user typed."""
+    from dexter_tui.formatting import clean
+
+    print(clean(f"dexter-tui: {question}"), end=" ", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()

@@ -3,17 +3,18 @@
 import sys
 import textwrap
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Group
 from rich.text import Text
 
 from dexter.errors import InputError
 from dexter_tui import paths
+from dexter_tui.cli.output import print_text, print_view, say
 from dexter_tui.formatting import plain
 from dexter_tui.presentation.answers import answer_table, csv_text, json_text, markdown_text
-from store.reading import queries
+from store.reading import queries, query_process
 from store.reading.browse import Browse
 from store.reading.queries import EXAMPLES, LIMIT, MAX_LIMIT, TIMEOUT, Answer
 
@@ -82,21 +83,21 @@ def query(
             _print_schema(path)
             return
     elif search is not None:
-        answer = queries.find(path, search, limit=limit, timeout=timeout)
+        answer = query_process.find(path, search, limit=limit, timeout=timeout)
     else:
         assert sql is not None
         text = sys.stdin.read(200_000) if sql == "-" else sql
-        answer = queries.ask(path, text, limit=limit, timeout=timeout)
+        answer = query_process.ask(path, text, limit=limit, timeout=timeout)
     if as_csv:
-        print(csv_text(answer), end="")
+        print_text(csv_text(answer), end="")
     elif as_json:
-        print(json_text(answer, ascii_only=sys.stdout.isatty()))
+        print_text(json_text(answer))
     elif as_markdown:
-        print(markdown_text(answer))
+        print_text(markdown_text(answer))
     else:
         _print_table(answer)
     if answer.cut:
-        print(f"dexter-tui: {answer.cut}", file=sys.stderr)
+        say(answer.cut)
 
 
 def store_file() -> Path:
@@ -114,15 +115,15 @@ def store_file() -> Path:
 
 
 def _print_table(answer: Answer) -> None:
-    Console(highlight=False).print(answer_table(answer))
+    print_view(answer_table(answer))
     count = f"{len(answer.rows):,} row{'' if len(answer.rows) == 1 else 's'}"
-    print(f"dexter-tui: {count}, {1000 * answer.seconds:.0f} ms", file=sys.stderr)
+    say(f"{count}, {1000 * answer.seconds:.0f} ms")
 
 
 def _print_schema(path: Path) -> None:
-    console: Any = Console(highlight=False)
+    lines = []
     for name, columns in queries.schema(path).items():
         stable = name in queries.VIEWS or name == "search"
-        line = Text.assemble((name, "bold"), ("  view" if stable else "  table", "dim"))
-        console.print(line)
-        console.print(plain("    " + ", ".join(columns), "dim"))
+        lines.append(Text.assemble((name, "bold"), ("  view" if stable else "  table", "dim")))
+        lines.append(plain("    " + ", ".join(columns), "dim"))
+    print_view(Group(*lines))

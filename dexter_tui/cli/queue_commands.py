@@ -1,7 +1,8 @@
 """The commands about the queue and the work on the slots."""
 
+import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +10,18 @@ import typer
 
 from dexter.config import PRESETS
 from dexter.errors import InputError
-from dexter_tui import field_flags, formatting, paths
-from dexter_tui.cli.output import open_store, print_json, print_view, say
+from dexter_tui import EXIT_FAILED, field_flags, formatting, paths
+from dexter_tui.cli.output import (
+    Json,
+    TrustCode,
+    TrustPickle,
+    open_store,
+    print_json,
+    print_lines,
+    print_text,
+    print_view,
+    say,
+)
 from dexter_tui.jobs.status import describe
 from dexter_tui.jobs.sweeps import read_sweeps, sweep_configs
 
@@ -22,7 +33,6 @@ if TYPE_CHECKING:
 
 SHOWN = 20  # of what waits, in `status`
 
-Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 Names = Annotated[
     list[str] | None,
     typer.Argument(
@@ -80,14 +90,16 @@ def add(
         ),
     ] = None,
     priority: Annotated[int, typer.Option(metavar="N", help="more goes first")] = 0,
+    trust_code: TrustCode = False,
     as_json: Json = False,
     **values: object,
 ) -> None:
     """Queue a run for each classifier, class, preset and seed, and have runners do them.
 
-    Prints the runs' ids. Nothing is queued if one of them is refused.
+    Prints the runs' ids. Nothing is queued if one of them is refused. Code that only the file
+    names needs --trust-code or --trust-pickle.
     """
-    from dexter_tui.jobs import control, submit
+    from dexter_tui.jobs import control, submit, trust
     from store import Store
 
     own: dict[str, object] = {
@@ -99,14 +111,30 @@ def add(
         **values,
     }
     given = {name: value for name, value in own.items() if value is not None}
-    sweeps = [given] if file is None else [{**sweep, **given} for sweep in read_sweeps(file)]
+    sweeps = [given] if file is None else [{**sweep, **given} for sweep in _sweeps(file, own)]
     configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
-    checked = submit.check(configs, paths.home(), warn=say)
+    agreed = trust.agreed_by(given, code=trust_code)
+    checked = submit.check(configs, paths.home(), warn=say, agreed=agreed)
     _warn_of_logout()
     with Store.open(paths.home()) as store:
         run_ids = submit.add(store, checked, priority)
         control.ensure_runners(store, again=True)
         _answer(store, run_ids, as_json=as_json)
+
+
+def _sweeps(file: Path, own: Collection[str]) -> list[dict[str, object]]:
+    """Return the sweeps of a file; InputError for a name that is no setting."""
+    sweeps = read_sweeps(file)
+    for name in dict.fromkeys(name for sweep in sweeps for name in sweep):
+        if name not in own:
+            near = difflib.get_close_matches(name, [*own, "class"], n=1)
+            raise InputError(
+                f"{name!r} in {file} is not a setting",
+                field="file",
+                value=name,
+                remedy=f"did you mean {near[0]!r}?" if near else "see `dexter-tui run --help`",
+            )
+    return sweeps
 
 
 _own = inspect.signature(add)
@@ -162,7 +190,7 @@ def reorder(
     first: Annotated[bool, typer.Option("--first", help="before all others")] = False,
     last: Annotated[bool, typer.Option("--last", help="behind all others")] = False,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Move queued runs and jobs forward or back."""
     from dexter_tui.jobs import control
     from store import State, run_queue
@@ -171,39 +199,42 @@ def reorder(
         raise InputError("give one of --priority, --first and --last")
     with open_store() as store:
         run_queue.reconcile(store)
-        chosen = _chosen(store, names, {State.QUEUED}, "reorder")
+        chosen, refused = _chosen(store, names, {State.QUEUED}, "reorder")
         priorities = [work.priority for work in run_queue.queue(store)]
         if first:
-            priority = max(priorities) + 1
+            priority = max(priorities, default=0) + 1
         elif last:
-            priority = min(priorities) - 1
+            priority = min(priorities, default=0) - 1
         assert priority is not None
-        for work in chosen:
-            control.set_priority(store, work.id, priority)
-        _answer(store, [work.id for work in chosen], as_json=as_json)
+        target = priority
+
+        def move(store: "Store", name: str) -> "Work":
+            return control.set_priority(store, name, target)
+
+        return _act(store, move, chosen, refused, as_json=as_json)
 
 
 # Runs and jobs
 
 
 def pause(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = False,
-          as_json: Json = False) -> None:  # fmt: skip
+          as_json: Json = False) -> int:  # fmt: skip
     """Have runs and jobs keep their place and their processes end; `resume` continues them."""
     from dexter_tui.jobs import control
     from store import State
 
     states = {State.QUEUED, State.STARTING, State.RUNNING}
-    _each(control.pause, names, states, "pause", all_=all_, as_json=as_json)
+    return _each(control.pause, names, states, "pause", all_=all_, as_json=as_json)
 
 
 def cancel(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = False,
-           as_json: Json = False) -> None:  # fmt: skip
+           as_json: Json = False) -> int:  # fmt: skip
     """End runs and jobs at their next step."""
     from dexter_tui.jobs import control
     from store import ACTIVE, State
 
     states = (ACTIVE | {State.QUEUED, State.PAUSED}) - {State.CANCELLING}
-    _each(control.cancel, names, states, "cancel", all_=all_, as_json=as_json)
+    return _each(control.cancel, names, states, "cancel", all_=all_, as_json=as_json)
 
 
 def retry(
@@ -212,17 +243,21 @@ def retry(
         bool, typer.Option("--from-start", help="of runs, not from the checkpoint")
     ] = False,
     all_: Annotated[bool, typer.Option("--all")] = False,
+    trust_code: TrustCode = False,
+    trust_pickle: TrustPickle = False,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Queue failed, lost or cancelled runs and jobs again, to continue where they were."""
-    from dexter_tui.jobs import control
+    from dexter_tui.jobs import control, trust
     from store import State
 
+    agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle)
+
     def again(store: "Store", name: str) -> "Work":
-        return control.retry(store, name, from_start=from_start)
+        return control.retry(store, name, from_start=from_start, agreed=agreed)
 
     states = {State.FAILED, State.LOST, State.CANCELLED}
-    _each(again, names, states, "retry", all_=all_, as_json=as_json, start=True)
+    return _each(again, names, states, "retry", all_=all_, as_json=as_json, start=True)
 
 
 def _each(
@@ -234,8 +269,7 @@ def _each(
     all_: bool,
     as_json: bool,
     start: bool = False,
-) -> None:
-    from dexter_tui.jobs import control
+) -> int:
     from store import run_queue
 
     if bool(names) == all_:
@@ -245,45 +279,89 @@ def _each(
     with open_store() as store:
         run_queue.reconcile(store)
         chosen: list[Work]
+        refused: list[str] = []
         if all_:
             chosen = [*store.runs(states=states), *run_queue.jobs(store, states=states)]
         else:
-            chosen = _chosen(store, names, states, verb)
-        for work in chosen:
-            act(store, work.id)
-        if start and chosen:
-            control.ensure_runners(store, again=True)
-        _answer(store, [work.id for work in chosen], as_json=as_json)
+            chosen, refused = _chosen(store, names, states, verb)
+        return _act(store, act, chosen, refused, as_json=as_json, start=start)
 
 
-def _chosen(store: "Store", names: Sequence[str] | None, states: Any, verb: str) -> "list[Work]":
-    """Return the work that is named; of a study or comparison, what is in one of the states."""
-    from store import StoreError, comparison_records, run_queue
-    from store.states import is_job
+def _act(
+    store: "Store",
+    act: "Callable[[Store, str], Work]",
+    chosen: "Sequence[Work]",
+    refused: Sequence[str],
+    *,
+    as_json: bool,
+    start: bool = False,
+) -> int:
+    """Act on the chosen work, print it, and report the rest; return the exit code."""
+    from dexter_tui.jobs import control
+    from store import StoreError
+
+    done, problems = [], list(refused)
+    for work in chosen:
+        try:
+            done.append(act(store, work.id).id)
+        except (InputError, StoreError) as error:  # perhaps it has moved meanwhile
+            if len(chosen) == 1 and not refused:
+                raise
+            problems.append(str(error))
+    if start and done:
+        control.ensure_runners(store, again=True)
+    _answer(store, done, as_json=as_json)
+    for problem in problems:
+        say(problem)
+    return EXIT_FAILED if problems else 0
+
+
+def _chosen(
+    store: "Store", names: Sequence[str] | None, states: Any, verb: str
+) -> "tuple[list[Work], list[str]]":
+    """Return the named work that is in one of the states, and why the rest is not.
+
+    A single name that cannot be used is refused.
+    """
+    from store import StoreError
 
     if not names:
         raise InputError(f"{verb}: nothing is named", remedy="name runs, jobs or studies")
     chosen: dict[str, Work] = {}
+    problems: list[str] = []
     for name in names:
-        if name.startswith("c"):
-            of = comparison_records.comparison(store, name).id
-            some: list[Work] = [*run_queue.jobs(store, comparison_id=of, states=states)]
-        elif name.startswith("s"):
-            of = store.study(name).id
-            some = [
-                *reversed(store.runs(study_id=of, states=states)),
-                *run_queue.jobs(store, study_id=of, states=states),
-            ]
-        else:
-            work = run_queue.find(store, name)
-            if work.state not in states:
-                kind = "job" if is_job(work.id) else "run"
-                raise StoreError(f"{kind} {work.id} is {work.state.value}; nothing to {verb}")
-            of, some = work.id, [work]
-        if not some:
-            raise StoreError(f"{of}: none of its runs and jobs is one to {verb}")
-        chosen.update((work.id, work) for work in some)
-    return list(chosen.values())
+        try:
+            chosen.update((work.id, work) for work in _named(store, name, states, verb))
+        except StoreError as error:
+            if len(names) == 1:
+                raise
+            problems.append(str(error))
+    return list(chosen.values()), problems
+
+
+def _named(store: "Store", name: str, states: Any, verb: str) -> "list[Work]":
+    """Return the named work; of a study or comparison, what is in one of the states."""
+    from store import StoreError, comparison_records, run_queue
+    from store.states import is_job
+
+    if name.startswith("c"):
+        of = comparison_records.comparison(store, name).id
+        some: list[Work] = [*run_queue.jobs(store, comparison_id=of, states=states)]
+    elif name.startswith("s"):
+        of = store.study(name).id
+        some = [
+            *reversed(store.runs(study_id=of, states=states)),
+            *run_queue.jobs(store, study_id=of, states=states),
+        ]
+    else:
+        work = run_queue.find(store, name)
+        if work.state not in states:
+            kind = "job" if is_job(work.id) else "run"
+            raise StoreError(f"{kind} {work.id} is {work.state.value}; nothing to {verb}")
+        of, some = work.id, [work]
+    if not some:
+        raise StoreError(f"{of}: none of its runs and jobs is one to {verb}")
+    return some
 
 
 # status
@@ -306,7 +384,7 @@ def status(as_json: Json = False) -> None:
         print_view(work_table(waiting[:SHOWN]))
         if len(waiting) > SHOWN:
             say(f"and {len(waiting) - SHOWN} more; `dexter-tui queue list` shows all")
-    print(
+    print_text(
         f"{answer['queued']} queued, {answer['paused']} paused"
         + (f", {answer['waiting']} of them wait after a crash" if answer["waiting"] else "")
     )
@@ -332,7 +410,7 @@ def start(
     if as_json:
         print_json(started)
     else:
-        print("\n".join(started) if started else "nothing to start")
+        print_lines(started or ["nothing to start"])
 
 
 def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
@@ -427,8 +505,7 @@ def _answer(store: "Store", ids: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print_json([job_tables.any_json(run_queue.find(store, name)) for name in ids])
     else:
-        for name in ids:
-            print(name)
+        print_lines(ids)
 
 
 def _warn_of_logout() -> None:

@@ -1,7 +1,6 @@
 """The commands `report` and `probe`: they queue a job, follow it, and print what it found."""
 
 import inspect
-import json
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.study_request import request_probe, request_report
-from dexter_tui.cli.output import say
+from dexter_tui.cli.output import TrustCode, TrustPickle, print_json, print_text, print_view, say
 
 if TYPE_CHECKING:
     from store import Store
@@ -64,18 +63,23 @@ def report(
     as_json: Annotated[
         bool, typer.Option("--json", help="one JSON value on standard output")
     ] = False,
+    trust_code: TrustCode = False,
+    trust_pickle: TrustPickle = False,
     **values: object,
 ) -> int:
     """Caption the frames of a study, test what they and the words suggest, and write it up.
 
     Ctrl-C cancels it; what it found so far stays, and the next report continues from there.
     """
+    from dexter_tui.jobs import trust
     from store import Store, run_queue
 
     settings = settings_of(values, ReportSettings.model_fields)
+    agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle)
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
-        return make_report(store, store.study(study).id, settings, as_json=as_json, detach=detach)
+        study_id = store.study(study).id
+        return make_report(store, study_id, settings, as_json=as_json, detach=detach, agreed=agreed)
 
 
 def make_report(
@@ -85,25 +89,24 @@ def make_report(
     *,
     as_json: bool,
     detach: bool = False,
+    agreed: Collection[str] = (),
 ) -> int:
     """Have the report made, and print it; return the exit code."""
-    from rich.console import Console
-
     from dexter_tui.cli.live_progress import follow
     from dexter_tui.presentation import run_tables, study_tables
 
-    code = follow(store, request_report(store, study_id, settings), detach=detach)
+    code = follow(store, request_report(store, study_id, settings, agreed=agreed), detach=detach)
     study = store.study(study_id)
     if as_json:
         runs = store.runs(study_id=study_id)[::-1]
         value = run_tables.study_json(study, runs) | study_tables.study_json(store, study)
-        print(json.dumps(value, ensure_ascii=False, indent=2))
+        print_json(value)
     elif detach:
-        print(study_id)
+        print_text(study_id)
     else:
         view = study_tables.study_view(store, study)
         if view is not None:
-            Console(highlight=False).print(view)
+            print_view(view)
     return code
 
 
@@ -124,20 +127,20 @@ def probe(
     as_json: Annotated[
         bool, typer.Option("--json", help="one JSON value on standard output")
     ] = False,
+    trust_code: TrustCode = False,
     **values: object,
 ) -> int:
     """Ask a question of your own: what does it do to the probability of the class?"""
-    from rich.console import Console
-
     from dexter_tui.cli.live_progress import follow
-    from dexter_tui.jobs import submit
+    from dexter_tui.jobs import submit, trust
     from dexter_tui.presentation import study_tables
     from store import Store, run_queue, study_records
 
     of_run = {name: value for name, value in values.items() if name in _MODEL_FIELDS}
     [config] = field_flags.configs(preset, [0], of_run)
     settings = settings_of(values, _PROBE_FIELDS)
-    [checked] = submit.check([config], paths.home(), warn=say)
+    agreed = trust.agreed_by(of_run, code=trust_code)
+    [checked] = submit.check([config], paths.home(), warn=say, agreed=agreed)
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
         job_id = request_probe(store, text, against=against, checked=checked, settings=settings)
@@ -147,7 +150,7 @@ def probe(
             return code
         answer = study_tables.probe_json(*study_records.probe(store, result["probe"]))
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        print_json(answer)
     else:
-        Console(highlight=False).print(study_tables.probe_view(answer))
+        print_view(study_tables.probe_view(answer))
     return 0

@@ -19,10 +19,13 @@ from dexter_tui.cli import report_commands
 from dexter_tui.cli.output import (
     Detach,
     Json,
+    TrustCode,
+    TrustPickle,
     console_on,
     has_store,
     open_store,
     print_json,
+    print_lines,
     print_view,
     say,
 )
@@ -81,6 +84,7 @@ def run(
             "--report", help="afterwards caption the frames, test the claims and write the report"
         ),
     ] = False,
+    trust_code: TrustCode = False,
     as_json: Json = False,
     **values: object,
 ) -> int:
@@ -88,7 +92,7 @@ def run(
 
     Prints the study's id. Ctrl-C cancels the runs; a lost connection does not.
     """
-    from dexter_tui.jobs import submit
+    from dexter_tui.jobs import submit, trust
 
     if seeds is not None and seed is not None:
         raise InputError("--seeds and --seed exclude each other", field="seeds", remedy="give one")
@@ -96,7 +100,8 @@ def run(
     settings = report_commands.settings_of(values, report_commands.RUN_FIELDS)
     values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
     configs = field_flags.configs(preset, numbers, values)
-    checked = submit.check(configs, paths.home(), warn=say)
+    agreed = trust.agreed_by(values, code=trust_code)
+    checked = submit.check(configs, paths.home(), warn=say, agreed=agreed)
     with open_store(create=True) as store:
         run_ids = submit.add(store, checked)
         say(submit.expectation(store, checked[0].config, store.run(run_ids[0]).study_id))
@@ -112,7 +117,7 @@ def run(
         if code:
             return code
         study = store.run(run_ids[0]).study_id
-        return report_commands.make_report(store, study, settings, as_json=as_json)
+        return report_commands.make_report(store, study, settings, as_json=as_json, agreed=agreed)
 
 
 # Typer reads the signature: our own flags, and one for each field of RunConfig.
@@ -132,13 +137,15 @@ def resume(
     ],
     jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
     detach: Detach = False,
+    trust_code: TrustCode = False,
+    trust_pickle: TrustPickle = False,
     as_json: Json = False,
 ) -> int:
     """Resume runs and jobs that were paused or ended early.
 
     They continue from where they were.
     """
-    from dexter_tui.jobs import control, submit
+    from dexter_tui.jobs import control, submit, trust
     from store import State, run_queue
 
     with open_store() as store:
@@ -149,13 +156,15 @@ def resume(
                 raise InputError(
                     f"{found.id} is {found.state.value}: nothing to resume", value=found.id
                 )
+        agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle)
+        trust.require([one for work in works for one in control.settings_of(store, work)], agreed)
         if works[0].config is not None:
             config = RunConfig.model_validate(works[0].config)
             for finding in submit.check_machine(config, paths.home()):
                 say(f"{finding.detail}; {finding.remedy}")
         for found in works:
             if found.state is not State.QUEUED:
-                control.resume(store, found.id)
+                control.resume(store, found.id, agreed=agreed)
         ids = list(dict.fromkeys(found.id for found in works))
         return _work(store, ids, jobs, as_json=as_json, detach=detach)
 
@@ -190,8 +199,7 @@ def _work(
     if as_json:
         print_json([job_tables.any_json(work) for work in works])
     elif not quiet:
-        for name in dict.fromkeys(work.study_id or work.id for work in works):
-            print(name)
+        print_lines(dict.fromkeys(work.study_id or work.id for work in works))
     return 0 if detach else team.exit_code()
 
 

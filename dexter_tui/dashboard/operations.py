@@ -207,12 +207,15 @@ def _each(
     start: bool = False,
 ) -> str:
     """Apply a change to every run. Raise StoreError if no run allows it."""
-    from dexter_tui.jobs import control
+    from dexter_tui.jobs import control, trust
     from store import Store, run_queue
 
     done, refused = 0, StoreError("no selected run is in a state that allows this")
     with Store.open(home) as store:
         run_queue.reconcile(store)
+        if start:
+            works = [run_queue.find(store, run.id) for run in runs]
+            trust.require([one for work in works for one in control.settings_of(store, work)])
         for run in runs:
             try:
                 change(store, run.id)

@@ -9,13 +9,11 @@ config.json  environment.json  commands.md
 manifest.sha256     the hash of every other file; check with `sha256sum -c manifest.sha256`
 """
 
-import csv
 import io
 import json
 import platform
 import re
 import secrets
-import shlex
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -26,8 +24,11 @@ from typing import Any
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
 from dexter_tui.field_flags import flag
+from dexter_tui.formatting import command, json_escaped
+from dexter_tui.presentation.answers import csv_text
 from store import Store, artifacts
 from store.errors import explained
+from store.markdown.escaping import fenced
 from store.markdown.report import render
 from store.reading import queries
 from store.tables import Run, to_json
@@ -73,7 +74,7 @@ def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
     text += "\n## Reproduce\n\n[The commands](commands.md), [the configuration](config.json), "
     text += "[the environment](environment.json), [the data](data/runs.csv).\n"
     files["report.md"] = text.encode()
-    files[RECORDS] = "".join(f"{to_json(record)}\n" for record in records).encode()
+    files[RECORDS] = "".join(f"{json_escaped(to_json(record))}\n" for record in records).encode()
     files |= {f"data/{name}.csv": data for name, data in _tables(store, chosen).items()}
     files["config.json"] = _json(
         {
@@ -169,11 +170,11 @@ def _json(value: object) -> bytes:
 
 def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
     """Return the rows of the documented views as CSV, without row ids of this store."""
-    runs, whole = to_json(sorted(chosen.runs)), to_json(sorted(chosen.whole))
-    compared = to_json(sorted(chosen.comparisons))
-    of_runs = f"run_id IN (SELECT value FROM json_each('{runs}'))"
-    of_studies = f"source_id IN (SELECT value FROM json_each('{whole}'))"
-    of_compared = "IN (SELECT value FROM json_each('" + compared + "'))"
+    runs, whole, compared = (
+        f"IN (SELECT value FROM json_each({queries.literal(to_json(sorted(ids)))}))"
+        for ids in (chosen.runs, chosen.whole, chosen.comparisons)
+    )
+    of_runs, of_studies = f"run_id {runs}", f"source_id {whole}"
     wanted = {
         "runs": ("runs_summary", of_runs, "study_id, seed, run_id", ()),
         "steps": ("steps_wide", of_runs, "run_id, step", ()),
@@ -181,13 +182,13 @@ def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
         "claims": (
             "claims_all",
             f"(source = 'study' AND {of_studies}) OR (source = 'comparison' "
-            f"AND source_id {of_compared})",
+            f"AND source_id {compared})",
             "source, source_id, classifier, class_name, number",
             ("claim_id",),
         ),
         "differences": (
             "comparisons_all",
-            f"comparison_id {of_compared}",
+            f"comparison_id {compared}",
             "comparison_id, class_name, a, b, concept",
             (),
         ),
@@ -198,11 +199,7 @@ def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
         columns = [column for column in schema[view] if column not in without]
         sql = f"SELECT {', '.join(columns)} FROM {view} WHERE {condition} ORDER BY {order}"
         answer = queries.ask(store.path, sql, limit=queries.MAX_LIMIT, timeout=queries.MAX_TIMEOUT)
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(answer.rows)
-        found[name] = buffer.getvalue().encode()
+        found[name] = csv_text(answer).encode()
     return found
 
 
@@ -229,19 +226,22 @@ def commands(store: Store, chosen: Chosen) -> str:
         for run in chosen.runs_of(study.id):
             lines.append(run_command(run))
         if study.id in chosen.whole and store.reports(study.id):
-            lines.append(f"dexter-tui report {study.id}  # the study of the runs above")
+            report = command(["dexter-tui", "report", study.id])
+            lines.append(f"{report}  # the study of the runs above")
     for comparison in chosen.comparisons.values():
         lines.append(_compare_command(store, comparison.id, comparison.settings))
-    fenced = "\n".join(line.replace("`", "'") for line in lines)
-    return f"# Commands that reproduce these results\n\n```sh\n{fenced}\n```\n"
+    text = "\n".join(lines)
+    return f"# Commands that reproduce these results\n\n{fenced(text, 'sh')}\n"
 
 
 def run_command(run: Run) -> str:
     """Return the command that reproduces a run."""
     config = dict(run.config)
     preset = str(config.get("preset", "default"))
-    given = ["dexter-tui", "run", "--classifier", str(config.get("classifier"))]
-    given += ["--class", str(config.get("class_name")), "--seed", str(run.seed)]
+    given = ["dexter-tui", "run"]
+    for name in ("classifier", "class_name"):
+        given += _flag(name, config.get(name))
+    given += ["--seed", str(run.seed)]
     if preset in PRESETS:
         given += ["--preset", preset]
         try:
@@ -258,7 +258,7 @@ def run_command(run: Run) -> str:
             continue
         if name not in plain or plain[name] != value:
             given += _flag(name, value)
-    return _shell(given)
+    return command(given)
 
 
 def _flag(name: str, value: object) -> list[str]:
@@ -267,8 +267,13 @@ def _flag(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [flag(name) if value else f"--no-{flag(name)[2:]}"]
     if isinstance(value, (list, tuple)):
-        return [flag(name), ",".join(map(str, value))] if value else []
-    return [flag(name), str(value)]
+        return _option(name, ",".join(map(str, value))) if value else []
+    return _option(name, str(value))
+
+
+def _option(name: str, value: str) -> list[str]:
+    """Return an option whose value is none itself, such as --class=--detach."""
+    return [f"{flag(name)}={value}"] if value.startswith("-") else [flag(name), value]
 
 
 def _compare_command(store: Store, comparison_id: str, settings: Mapping[str, Any]) -> str:
@@ -276,18 +281,15 @@ def _compare_command(store: Store, comparison_id: str, settings: Mapping[str, An
     from store import comparison_records
 
     members = comparison_records.members(store, comparison_id)
-    given = ["dexter-tui", "compare"]
-    given += list(dict.fromkeys(member.study_id or member.name for member in members))
+    given: list[str] = []
     for class_name in dict.fromkeys(member.class_name for member in members):
-        given += ["--class", class_name]
+        given += _option("class_name", class_name)
     for name in FIELDS:
         value = settings.get(name)
         default = CompareSettings.model_fields[name].default
         if value != (list(default) if isinstance(default, tuple) else default):
             given += _flag(name, value)
-    return _shell(given)
-
-
-def _shell(words: Sequence[str]) -> str:
-    """Join words to a command line, with untrusted text quoted."""
-    return " ".join(shlex.quote("".join(c for c in word if c.isprintable())) for word in words)
+    names = list(dict.fromkeys(member.study_id or member.name for member in members))
+    if any(name.startswith("-") for name in names):
+        return command(["dexter-tui", "compare", *given, "--", *names])
+    return command(["dexter-tui", "compare", *names, *given])

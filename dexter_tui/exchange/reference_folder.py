@@ -29,7 +29,8 @@ from dexter.stats import wilson_interval
 from store import Store, artifacts, study_records
 from store.errors import explained
 from store.tables import Run, to_json
-from store.upkeep.transfer import Record, Restored, classifier_key, restore
+from store.upkeep.records import Record, grouped
+from store.upkeep.transfer import Restored, classifier_key, restore
 
 SCORED = 100  # pictures per text in the reference
 _RULE = "-" * 22
@@ -39,7 +40,9 @@ _SUFFIXES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
              ".webp": "image/webp"}  # fmt: skip
 _NAMES = ("robust50", "fairfaces_resnet50", "waterbirds_resnet50", "waterbirds_balanced_resnet50",
           "resnet18", "resnet50", "alexnet", "vit_b_16", "vgg", "densenet", "swin_b")  # fmt: skip
-MAX_TEXT = 20_000_000  # bytes of a text file
+MAX_TEXT = 3_000_000  # bytes of a text file
+MAX_FRAMES = 10_000
+MAX_FRAME = 32_000_000  # bytes of a picture
 _LABELS = Path(__file__).resolve().parents[2] / "dexter" / "classifiers" / "labels"
 
 
@@ -121,10 +124,10 @@ def import_folder(store: Store, folder: Path) -> Restored:
             {"record": "prompt", "run_id": run_id, "rank": rank, "text": text, "pictures": SCORED,
              "words": _words_of(text, words)}
         )  # fmt: skip
-    data = _pictures(folder, frames)
+    hashes = _hashes(folder, frames)
     captions = _captions(folder)
     for name, number in frames.items():
-        sha256 = artifacts.digest(data[name])
+        sha256 = hashes[name]
         records.append(
             {"record": "frame", "run_id": run_id, "kind": "frame", "step": 0, "seed": number,
              "prompt": prompt or "", "predicted_class": index, "target_probability": 0.0,
@@ -132,7 +135,7 @@ def import_folder(store: Store, folder: Path) -> Restored:
         )  # fmt: skip
     for name, text in zip(sorted(frames), captions, strict=False):  # in the order of the captions
         records.append(
-            {"record": "caption", "sha256": artifacts.digest(data[name]),
+            {"record": "caption", "sha256": hashes[name],
              "model": str(args.get("vlm_id") or "imported")[:200], "prompt_hash": "",
              "text": text, "created_at": at}
         )  # fmt: skip
@@ -148,13 +151,13 @@ def import_folder(store: Store, folder: Path) -> Restored:
             records.append(
                 {"record": "score", "study_id": study_id, "kind": kind, "text": text, **own_score}
             )
-    by_hash = {artifacts.digest(value): name for name, value in data.items()}
+    by_hash = {sha256: name for name, sha256 in hashes.items()}
 
     def picture(sha256: str) -> tuple[bytes, str]:
         name = by_hash[sha256]
-        return data[name], _SUFFIXES[Path(name).suffix.lower()]
+        return _picture(folder / "frames" / name), _SUFFIXES[Path(name).suffix.lower()]
 
-    return restore(store, records, picture)
+    return restore(store, grouped(records), picture)
 
 
 def _args(folder: Path) -> dict[str, Any]:
@@ -175,7 +178,7 @@ def _config(folder: Path, args: Mapping[str, Any]) -> tuple[RunConfig, list[str]
         known = {k: v for k, v in settings.items() if k in RunConfig.model_fields}
         preset = known.pop("preset", "reference")
         config = RunConfig.from_preset(str(preset), **{**known, "seed": args.get("seed") or 0})
-    except (InputError, TypeError, ValueError) as error:
+    except (InputError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{folder / 'args.json'}: {' '.join(str(error).split())}") from None
     own = _text(folder / "labels.txt").splitlines()
     name = config.labels if config.labels in ("celeba", "fairface", "waterbirds") else "imagenet"
@@ -196,7 +199,8 @@ def _text(path: Path) -> str:
             raise InputError(
                 f"{path}: {path.stat().st_size:,} bytes exceed the limit of {MAX_TEXT:,}"
             )
-        return path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return text.replace("\0", "\ufffd")
 
 
 def _time(folder: Path) -> datetime:
@@ -225,9 +229,19 @@ def _frames(folder: Path) -> dict[str, int]:
     return found
 
 
-def _pictures(folder: Path, names: Mapping[str, int]) -> dict[str, bytes]:
-    with explained(folder):
-        return {name: (folder / "frames" / name).read_bytes() for name in names}
+def _hashes(folder: Path, names: Mapping[str, int]) -> dict[str, str]:
+    """Return the hashes of pictures; read one at a time, for there may be thousands."""
+    if len(names) > MAX_FRAMES:
+        raise InputError(f"{folder}: {len(names):,} frames exceed the limit of {MAX_FRAMES:,}")
+    return {name: artifacts.digest(_picture(folder / "frames" / name)) for name in names}
+
+
+def _picture(path: Path) -> bytes:
+    with explained(path):
+        size = path.stat().st_size
+        if size > MAX_FRAME:
+            raise InputError(f"{path}: {size:,} bytes exceed the limit of {MAX_FRAME:,}")
+        return path.read_bytes()
 
 
 def _words(folder: Path) -> list[list[str]]:

@@ -9,17 +9,18 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from dexter_tui.jobs import launch
+from dexter_tui.jobs import launch, trust
 from dexter_tui.machine import devices
-from store import ACTIVE, State, Store, StoreError, run_queue
+from store import ACTIVE, State, Store, StoreError, comparison_records, run_queue
 from store.clock import boot_id
 from store.locks import holder, is_locked
 from store.run_queue import Work
 from store.states import AGAIN
-from store.tables import Run
+from store.tables import Job, Run
 
 HAND_OVER_SECONDS = 60.0  # that a runner may take to end
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.old.pt")  # of a run, the newer first
@@ -30,9 +31,23 @@ def pause(store: Store, name: str) -> Work:
     return _move(store, name, {State.QUEUED: State.PAUSED}, State.PAUSING)
 
 
-def resume(store: Store, name: str) -> Work:
-    """Queue work again that was paused or ended early, to continue where it was."""
+def settings_of(store: Store, work: Work) -> list[Mapping[str, object]]:
+    """Return the settings of all models that the work loads, as recorded."""
+    found = [work.config] if work.config is not None else []
+    if isinstance(work, Job) and work.comparison_id is not None:
+        found += [member.config for member in comparison_records.members(store, work.comparison_id)]
+    return [*found]
+
+
+def resume(store: Store, name: str, *, agreed: Collection[str] = ()) -> Work:
+    """Queue work again that was paused or ended early, to continue where it was.
+
+    `agreed`: the fields to whose code the user agrees, see `trust.agreed_by`. Raises
+    `trust.ConsentNeeded` if that is not enough.
+    """
     found = run_queue.find(store, name)
+    if found.state in RESUMABLE:
+        trust.require(settings_of(store, found), agreed)
     return run_queue.set_state(store, found.id, State.QUEUED, from_=RESUMABLE)
 
 
@@ -42,12 +57,16 @@ def cancel(store: Store, name: str) -> Work:
     return _move(store, name, idle, State.CANCELLING)
 
 
-def retry(store: Store, name: str, *, from_start: bool = False) -> Work:
+def retry(
+    store: Store, name: str, *, from_start: bool = False, agreed: Collection[str] = ()
+) -> Work:
     """Queue work again that failed, was lost or cancelled; its failed attempts are forgotten.
 
-    It continues where it was; a run starts over with `from_start`.
+    It continues where it was; a run starts over with `from_start`. `agreed` as for `resume`.
     """
     work = run_queue.find(store, name)
+    if work.state in AGAIN:
+        trust.require(settings_of(store, work), agreed)
     if from_start and isinstance(work, Run) and work.state in AGAIN:
         for file in CHECKPOINTS:
             (store.run_folder(work.id) / file).unlink(missing_ok=True)

@@ -5,14 +5,10 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from dexter.classifiers import (
-    ClassifierInfo,
-    ClassifierOptions,
-    describe_classifier,
-    needs_torch,
-)
+from dexter.classifiers import ClassifierInfo, needs_torch
 from dexter.config import RunConfig
 from dexter.errors import InputError
+from dexter_tui.jobs import trust
 from dexter_tui.jobs.launch import worker_environment
 
 
@@ -23,7 +19,8 @@ def describe(config: RunConfig) -> ClassifierInfo:
     separate process, so that this one stays light and survives a crash there.
     """
     if not needs_torch(config.classifier):
-        return _describe(config)
+        return trust.describe_here(config)
+    trust.require([config])
     process = subprocess.run(
         [sys.executable, "-P", "-m", "dexter_tui.jobs.describe", config.model_dump_json()],
         env=worker_environment(),
@@ -46,14 +43,10 @@ def describe(config: RunConfig) -> ClassifierInfo:
     return ClassifierInfo(**answer)
 
 
-def _describe(config: RunConfig) -> ClassifierInfo:
-    return describe_classifier(config.classifier, config.options(ClassifierOptions))
-
-
 def _answer(config: RunConfig) -> dict[str, object]:
     """Return the fields of a ClassifierInfo, or of the InputError, JSON-able."""
     try:
-        return asdict(_describe(config))
+        return asdict(trust.describe_here(config))
     except InputError as error:
         value = None if error.value is None else str(error.value)
         return {

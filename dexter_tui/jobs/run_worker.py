@@ -20,13 +20,14 @@ from PIL import Image
 from dexter.config import RunConfig
 from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
 from dexter.errors import InputError
-from dexter.models import Models, load_models, model_settings
+from dexter.models import Models, model_settings
 from dexter.planning.estimate import estimate
 from dexter.search.optimize import Optimization, Step, optimize
 from dexter.search.prompt import template_pieces
 from dexter.search.score import activation_score, draw_frames
 from dexter.seeds import seed_range
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
+from dexter_tui.jobs import trust
 from dexter_tui.jobs.launch import log_file
 from dexter_tui.jobs.recorder import Recorder, log
 from dexter_tui.jobs.run_checkpoints import Checkpoints, Saving
@@ -274,10 +275,11 @@ class RunWorker(Worker):
         """Return the models of ``config``; those of the last run if they are the same."""
         placed = self._placed(config)
         wanted = model_settings(placed)
+        trust.require([placed])  # also for models that are loaded already
         if self._models is None or self._models_of != wanted:
             self._models = None
             gc.unfreeze()
-            self._models = load_models(placed)
+            self._models = trust.load_models(placed)
             self._models_of = wanted
             # What is loaded stays: looking through it for garbage takes longer than many writes.
             gc.collect()

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from dexter.planning.estimate import estimate
 from dexter.planning.identity import identities
 from dexter.planning.preflight import check_models
 from dexter_tui.formatting import duration, size
+from dexter_tui.jobs import trust
 from dexter_tui.jobs.describe import describe
 from dexter_tui.machine import devices, doctor
 from store import State, Store
@@ -99,12 +100,18 @@ class Checked(NamedTuple):
 
 
 def check(
-    configs: Sequence[RunConfig], home: Path, *, warn: Callable[[str], None] = lambda line: None
+    configs: Sequence[RunConfig],
+    home: Path,
+    *,
+    warn: Callable[[str], None] = lambda line: None,
+    agreed: Collection[str] = (),
 ) -> list[Checked]:
     """Check the configurations without torch. InputError for one that cannot be run.
 
-    Warnings go to `warn`, a line each.
+    Warnings go to `warn`, a line each. `agreed`: the fields to whose code the user agrees, see
+    `trust.agreed_by`.
     """
+    trust.require(map(with_full_paths, configs), agreed)
     infos: dict[str, ClassifierInfo] = {}
     checked = []
     for given in configs:
@@ -125,12 +132,18 @@ def check(
     return checked
 
 
-def enqueue(store: Store, configs: Sequence[RunConfig], priority: int = 0) -> list[str]:
+def enqueue(
+    store: Store,
+    configs: Sequence[RunConfig],
+    priority: int = 0,
+    *,
+    agreed: Collection[str] = (),
+) -> list[str]:
     """Check the configurations and queue a run for each, study by study; return their ids.
 
     Nothing is queued if one is refused. Call `ensure_runners` to have the runs done.
     """
-    return add(store, check(configs, store.home), priority)
+    return add(store, check(configs, store.home, agreed=agreed), priority)
 
 
 def _add_study(

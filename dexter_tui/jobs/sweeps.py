@@ -3,14 +3,15 @@
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
+from dexter.loading import read_text
 from dexter_tui import field_flags
 
-if TYPE_CHECKING:
-    pass
+MAX_FILE = 1_000_000  # bytes
+MAX_RUNS = 10_000  # of one sweep
 
 
 def sweep_configs(sweep: Mapping[str, object]) -> list[RunConfig]:
@@ -30,7 +31,12 @@ def sweep_configs(sweep: Mapping[str, object]) -> list[RunConfig]:
     presets = _listed(settings.pop("preset", None))
     classifiers = _listed(settings.pop("classifier", None))
     classes = _listed(settings.pop("class_name", None))
-    configs = []
+    configs: list[RunConfig] = []
+    count = len(presets) * len(classifiers) * len(classes) * len(numbers)
+    if count > MAX_RUNS:
+        raise InputError(
+            f"{count:,} runs exceed the limit of {MAX_RUNS:,}", remedy="queue them in parts"
+        )
     for preset, classifier, name in itertools.product(presets, classifiers, classes):
         one = {**settings, "classifier": classifier, "class_name": name}
         configs += field_flags.configs(preset, numbers, one)
@@ -45,12 +51,19 @@ def read_sweeps(path: Path) -> list[dict[str, object]]:
     """Return the sweeps of a YAML file, whose names are flags or fields."""
     import yaml
 
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """A loader without aliases, with which a small file can stand for any number of values."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("it has an alias (*name)")
+            return super().compose_node(parent, index)
+
+    text = read_text(path, field="file", limit=MAX_FILE)
     try:
-        read = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}", field="file") from None
-    except yaml.YAMLError as error:
-        what = getattr(error, "problem", None) or "it cannot be parsed"
+        read = yaml.load(text, Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        what = getattr(error, "problem", None) or " ".join(str(error).split())[:100]
         raise InputError(f"{path} is not YAML: {what}", field="file") from None
     sweeps = read if isinstance(read, list) else [read]
     if not sweeps or not all(isinstance(sweep, dict) for sweep in sweeps):

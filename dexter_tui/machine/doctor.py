@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from dexter.errors import InputError
 from dexter.model_folders import find
-from dexter_tui.formatting import size
+from dexter_tui.formatting import command, size
 
 Status = Literal["ok", "note", "warning", "error"]
 
@@ -141,7 +141,7 @@ def rebuild_store(home: Path, *, progress: Callable[[str, int, int], None]) -> l
                 "rebuilt",
                 "note",
                 f"{len(done.paused)} unfinished runs are now paused",
-                f"dexter-tui resume {' '.join(done.paused)}",
+                command(["dexter-tui", "resume", *done.paused]),
             )
         )
     return findings

@@ -2,9 +2,10 @@
 
 import csv
 import io
-import json
+import re
 from typing import TYPE_CHECKING
 
+from dexter_tui import formatting
 from store.reading import queries
 from store.reading.queries import Answer
 
@@ -16,29 +17,34 @@ _CELL = 300  # characters of a value in a terminal table
 
 
 def csv_text(answer: Answer) -> str:
-    """Return the result as CSV (RFC 4180, with line feeds), without control characters."""
+    """Return the result as CSV (RFC 4180, with line feeds).
+
+    It holds no control characters, and no text that a spreadsheet would take for a formula.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(answer.columns)
-    writer.writerows([_plain(value) for value in row] for row in answer.rows)
+    writer.writerow(map(_cell, answer.columns))
+    writer.writerows(map(_cell, row) for row in answer.rows)
     return buffer.getvalue()
 
 
-def _plain(value: object) -> object:
-    from dexter_tui.formatting import clean
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]")  # the last 4 are full-width
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
+
+def _cell(value: object) -> object:
     value = queries.json_value(value)
-    if isinstance(value, str):
-        return "\n".join(clean(line) for line in value.split("\n"))
-    return value
+    if not isinstance(value, str):
+        return value
+    is_formula = _FORMULA.match(value) and not _NUMBER.fullmatch(value)
+    return formatting.clean_lines(f"'{value}" if is_formula else value)
 
 
-def json_text(answer: Answer, *, ascii_only: bool = False) -> str:
+def json_text(answer: Answer) -> str:
     """Return the result as a JSON list, with an object per line."""
     rows = [
-        json.dumps(
-            dict(zip(answer.columns, map(queries.json_value, row), strict=True)),
-            ensure_ascii=ascii_only,
+        formatting.json_text(
+            dict(zip(answer.columns, map(queries.json_value, row), strict=True)), indent=None
         )
         for row in answer.rows
     ]
@@ -67,16 +73,14 @@ def answer_table(answer: Answer) -> "Table":
     """Return the result as a table for a terminal."""
     from rich.table import Table
 
-    from dexter_tui.formatting import plain
-
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     numbers = [
         all(isinstance(row[at], (int, float, type(None))) for row in answer.rows)
         for at in range(len(answer.columns))
     ]
     for column, is_number in zip(answer.columns, numbers, strict=True):
-        table.add_column(plain(column), justify="right" if is_number else "left")
+        table.add_column(formatting.plain(column), justify="right" if is_number else "left")
     for row in answer.rows:
         texts = [shown(value) for value in row]
-        table.add_row(*(plain(t if len(t) <= _CELL else f"{t[:_CELL]}…") for t in texts))
+        table.add_row(*(formatting.plain(t if len(t) <= _CELL else f"{t[:_CELL]}…") for t in texts))
     return table

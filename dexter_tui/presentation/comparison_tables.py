@@ -185,6 +185,7 @@ def differences_table(differences: Sequence[Mapping[str, Any]], short: Mapping[s
     """Return a row per concept and pair of classifiers; differing ones first."""
     order = list(DIFFERENCE_STYLES)
     table = _table("concept", "classifiers", "difference (95% CI)", "p", "verdict")
+    table.padding = (0, 1, 0, 0)  # fits into 80 columns
     for one in sorted(differences, key=lambda d: (order.index(d["verdict"]), -abs(d["effect"]))):
         word = DIFFERENCES.get(one["verdict"], clean(one["verdict"]))
         verdict = Text(word, style=DIFFERENCE_STYLES.get(one["verdict"], ""))

@@ -253,6 +253,6 @@ def study_view(
     for name, value in study.settings.items():
         if value not in (None, "", [], False):
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            settings.add_row(name, plain(text))
+            settings.add_row(plain(name), plain(text))
     parts: list[RenderableType] = [study_title(study), runs_table(runs), "", settings]
     return Group(*parts, *([found] if found is not None else []))

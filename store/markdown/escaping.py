@@ -29,6 +29,12 @@ def line(text: str) -> str:
     return re.sub(r"^(\d+)([.)])", lambda match: f"{match[1]}&#{ord(match[2])};", text)
 
 
+def fenced(text: str, language: str) -> str:
+    """Return a block of literal text, behind a fence that the text cannot close."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table of escaped cells; the first row is the header."""
     head, *body = ("| " + " | ".join(row) + " |" for row in rows)

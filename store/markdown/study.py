@@ -3,12 +3,11 @@
 All text from models is escaped: a report is data, and so is each of its sentences.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from store import study_records
-from store.markdown.escaping import escape, line, printable, table
+from store.markdown.escaping import escape, fenced, line, printable, table
 from store.store import Store
 from store.tables import Attribution, Claim, Evidence, Report, Score, Study
 
@@ -52,8 +51,7 @@ def text_of(report: Report) -> str:
     if report.body is not None:
         return report_markdown(report.body, level=4)
     text = "\n".join(map(printable, report.markdown.splitlines()))
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}text\n{text}\n{fence}"
+    return fenced(text, "text")
 
 
 def report_markdown(body: Mapping[str, Any], *, level: int = 2) -> str:

@@ -123,9 +123,15 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\%_])", r"\\\1", text)
 
 
+def _quoted(value: str) -> str:
+    """Return a value as a filter contains it; a value holds no quotes."""
+    return f'"{value}"' if re.search(r"\s", value) else value
+
+
 def _text(name: str, column: str, operator: str, value: str) -> Condition:
     if operator in (">", "<", ">=", "<="):
-        raise FilterError(f"{name} is a text", remedy=f"use {name}:{value} or {name}~{value}")
+        text = _quoted(value)
+        raise FilterError(f"{name} is a text", remedy=f"use {name}:{text} or {name}~{text}")
     if operator == "~":
         return Condition(f"{column} {_LIKE}", (_contains(value),))
     parts = [part for part in value.split(",") if part]
@@ -156,7 +162,8 @@ def _number(name: str, column: str, operator: str, value: str) -> Condition:
         ) from None
     if operator == "~":
         raise FilterError(
-            f"{name} is a number", remedy=f"use {name}={value}, {name}>{value} or {name}<{value}"
+            f"{name} is a number",
+            remedy=f"use {name}={number:g}, {name}>{number:g} or {name}<{number:g}",
         )
     return Condition(f"{column} {'=' if operator == ':' else operator} ?", (number,))
 

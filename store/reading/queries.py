@@ -23,6 +23,7 @@ MAX_TIMEOUT = 600.0
 MAX_BYTES = 64_000_000  # of an answer
 MAX_VALUE = 5_000_000  # bytes of one value
 RANKED = 20_000  # matches up to which a search orders them by relevance
+MEMORY = 512_000_000  # bytes of SQLite with its temporary space, where a query has its own process
 _OPERATIONS = 5_000  # instructions of SQLite between two checks of the time limit
 
 # The views with a stable interface, for Datasette, scripts and the examples; see docs/queries.md.
@@ -104,12 +105,20 @@ class Answer(NamedTuple):
     seconds: float
 
 
-def ask(path: Path, sql: str, *, limit: int = LIMIT, timeout: float = TIMEOUT) -> Answer:
-    """Answer a query from the store at ``path``; raise StoreError if it is refused."""
-    return _answer(path, sql, (), limit, timeout)
+def ask(
+    path: Path, sql: str, *, limit: int = LIMIT, timeout: float = TIMEOUT, in_memory: bool = False
+) -> Answer:
+    """Answer a query from the store at ``path``; raise StoreError if it is refused.
+
+    With `in_memory`, temporary space is memory, and the memory of SQLite in this process is
+    limited to `MEMORY`.
+    """
+    return _answer(path, sql, (), limit, timeout, in_memory)
 
 
-def find(path: Path, words: str, *, limit: int = 50, timeout: float = TIMEOUT) -> Answer:
+def find(
+    path: Path, words: str, *, limit: int = 50, timeout: float = TIMEOUT, in_memory: bool = False
+) -> Answer:
     """Return the words, captions, claims, reports and notes that contain all these words.
 
     The best match (BM25) comes first; above `RANKED` matches, the newest.
@@ -119,13 +128,13 @@ def find(path: Path, words: str, *, limit: int = 50, timeout: float = TIMEOUT) -
         raise StoreError("no word to search for", field="search", value=words, remedy="give words")
     match = " ".join(f'"{term}"' for term in terms)
     count = "SELECT count(*) FROM (SELECT 1 FROM search WHERE search MATCH ? LIMIT ?)"
-    [(found,)] = _answer(path, count, (match, RANKED + 1), 1, timeout).rows
+    [(found,)] = _answer(path, count, (match, RANKED + 1), 1, timeout, in_memory).rows
     order = "rank" if found <= RANKED else "rowid DESC"
     sql = (
         "SELECT kind, ref, study_id, snippet(search, 3, '', '', '...', 16) AS text FROM search "
         f"WHERE search MATCH ? ORDER BY {order}"
     )
-    return _answer(path, sql, (match,), limit, timeout)
+    return _answer(path, sql, (match,), limit, timeout, in_memory)
 
 
 def schema(path: Path) -> dict[str, list[str]]:
@@ -147,9 +156,13 @@ def schema(path: Path) -> dict[str, list[str]]:
         }
 
 
-def _answer(
-    path: Path, sql: str, parameters: tuple[object, ...], limit: int, timeout: float
-) -> Answer:
+def literal(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def check_limits(limit: int, timeout: float) -> None:
+    """Raise StoreError for a limit that is out of range."""
     if not 1 <= limit <= MAX_LIMIT:
         raise StoreError(
             f"{limit} is out of range",
@@ -164,6 +177,17 @@ def _answer(
             value=timeout,
             remedy=f"give at most {MAX_TIMEOUT:g} s",
         )
+
+
+def _answer(
+    path: Path,
+    sql: str,
+    parameters: tuple[object, ...],
+    limit: int,
+    timeout: float,
+    in_memory: bool,
+) -> Answer:
+    check_limits(limit, timeout)
     if not sql.strip(" ;\n\t"):
         raise StoreError("an empty query", remedy="see `dexter-tui query --help` for examples")
     if not path.exists():
@@ -174,6 +198,9 @@ def _answer(
         guard = _Guard()
         began = time.monotonic()
         _limit(connection)
+        if in_memory:
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute(f"PRAGMA hard_heap_limit = {MEMORY}")
         for table in _VIRTUAL:  # SQLite registers them on first use, which the guard denies
             connection.execute(f"SELECT 1 FROM {table} LIMIT 0")
         connection.set_authorizer(guard)
@@ -182,7 +209,7 @@ def _answer(
             cursor = connection.execute(sql, parameters)
             columns = _unique([column[0] for column in cursor.description or ()])
             rows, cut = _fetch(cursor, limit)
-        except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError) as error:
+        except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError, MemoryError) as error:
             raise _refusal(error, guard, connection, timeout) from None
         return Answer(columns, rows, cut, time.monotonic() - began)
 
@@ -250,17 +277,27 @@ _ACTIONS = {
 }
 
 
+def too_slow(timeout: float) -> StoreError:
+    """Return the refusal of a query that reached its time limit."""
+    return StoreError(
+        f"stopped after {timeout:g} s without an answer",
+        field="timeout",
+        value=timeout,
+        remedy="narrow the query or raise --timeout",
+    )
+
+
 def _refusal(
     error: BaseException, guard: _Guard, connection: sqlite3.Connection, timeout: float
 ) -> StoreError:
     if guard.denied is not None:
         return StoreError(f"refused: {guard.denied}", remedy="a query can only read")
     if primary_code(error) == sqlite3.SQLITE_INTERRUPT:
+        return too_slow(timeout)
+    if isinstance(error, MemoryError):
         return StoreError(
-            f"stopped after {timeout:g} s without an answer",
-            field="timeout",
-            value=timeout,
-            remedy="narrow the query or raise --timeout",
+            f"stopped: it needs more than {MEMORY // 1_000_000} MB of temporary space",
+            remedy="sort or group fewer rows, or fewer columns",
         )
     if primary_code(error) == sqlite3.SQLITE_TOOBIG:
         return StoreError(

@@ -5,7 +5,7 @@ importing into an empty store and exporting again gives the same records. Pictur
 their hash; their files accompany the records.
 """
 
-import re
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,14 +47,13 @@ from store.tables import (
     Tag,
     to_json,
 )
+from store.upkeep.records import Record
 
-Record = dict[str, Any]
+MAX_PIXELS = 2**24  # of an imported picture: 112 MB while it is decoded and made small
 EXAMPLES = 4  # pairs of pictures exported with each claim
 # Columns of a run that are useful only on the machine that it ran on.
 _OF_MACHINE = {"study", "pid", "boot_id", "slot", "promise", "not_before", "heartbeat_at",
                "journal_entries"}  # fmt: skip
-_IDS = {kind: rf"{kind[0]}[a-z0-9]{{1,31}}" for kind in ("run", "study", "comparison")}
-_SHA256 = r"[0-9a-f]{64}"
 
 
 class Chosen:
@@ -291,6 +290,15 @@ def classifier_key(classifier: Classifier | Mapping[str, Any]) -> str:
     return artifacts.digest(to_json({name: row[name] for name in names}).encode())
 
 
+def without_consent(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without its author's consent to run code, which is not the user's."""
+    return {**config, "trust_pickle": False} if "trust_pickle" in config else dict(config)
+
+
+def _hash(value: object) -> str:
+    return artifacts.digest(to_json(value).encode())
+
+
 class Restored:
     """The result of an import."""
 
@@ -302,20 +310,15 @@ class Restored:
 
 
 def restore(
-    store: Store, records: Sequence[Record], picture: Callable[[str], tuple[bytes, str]]
+    store: Store,
+    by_kind: Mapping[str, Iterable[Record]],
+    picture: Callable[[str], tuple[bytes, str]],
 ) -> Restored:
-    """Write records and the pictures that they name; `picture` gives bytes and type by hash.
+    """Write checked records (see `store.upkeep.records`) and the pictures that they name.
 
-    Existing rows stay unchanged. Raises StoreError, and writes nothing, if a record is invalid or
-    differs from an existing one with the same id.
+    `picture` gives bytes and type by hash. Existing rows stay unchanged. Raises StoreError, and
+    adds no row, if a record is invalid or differs from an existing one with the same id.
     """
-    by_kind: dict[str, list[Record]] = {}
-    for record in records:
-        kind = record.get("record") if isinstance(record, dict) else None
-        if not isinstance(kind, str) or kind not in _KINDS:
-            raise _invalid(f"not a record of dexter-tui: {str(record)[:80]!r}")
-        by_kind.setdefault(kind, []).append(record)
-    _check_names(by_kind)
     placed = _place(store, by_kind, picture)
     result = Restored()
     try:
@@ -323,7 +326,14 @@ def restore(
             for artifact in placed:
                 replay.write_artifact(session, artifact)
             _Writer(session, by_kind, result).write()
-    except (ValidationError, TypeError, KeyError, OverflowError, IndexError) as error:
+    except (
+        ValidationError,
+        TypeError,
+        ValueError,
+        LookupError,
+        OverflowError,
+        sa.exc.StatementError,
+    ) as error:
         raise _invalid(f"a record cannot be read: {_first_line(error)}") from None
     for run_id in result.added:
         if run_id.startswith("r"):
@@ -331,15 +341,6 @@ def restore(
                 entry = replay.rows_entry(session, session.get_one(Run, run_id))
             run_records.journal(store, run_id).replace([entry])
     return result
-
-
-_KINDS = frozenset(
-    re.findall(
-        r"\w+",
-        "classifier study run tag step prompt frame attribution score stage report claim "
-        "comparison member difference activation disagreement note artifact caption picture",
-    )
-)
 
 
 def _invalid(problem: str) -> StoreError:
@@ -361,24 +362,9 @@ def _first_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__} {error}".split())[:200]
 
 
-def _check_names(by_kind: Mapping[str, Sequence[Record]]) -> None:
-    """Check ids and hashes, which become file names, for the form that the store gives them."""
-    for kind, pattern in _IDS.items():
-        for record in by_kind.get(kind, ()):
-            if not re.fullmatch(pattern, str(record.get("id"))):
-                raise _invalid(f"{str(record.get('id'))[:40]!r} is no id of a {kind}")
-    for kind in ("frame", "artifact", "caption", "picture"):
-        for record in by_kind.get(kind, ()):
-            if not re.fullmatch(_SHA256, str(record.get("sha256"))):
-                raise _invalid(f"{str(record.get('sha256'))[:80]!r} is no hash of a picture")
-    for record in by_kind.get("tag", ()):
-        if not re.fullmatch(r"[\w.:+-]{1,40}", str(record.get("name"))):
-            raise _invalid(f"{str(record.get('name'))[:40]!r} is no tag")
-
-
 def _place(
     store: Store,
-    by_kind: Mapping[str, Sequence[Record]],
+    by_kind: Mapping[str, Iterable[Record]],
     picture: Callable[[str], tuple[bytes, str]],
 ) -> list[dict[str, Any]]:
     """Write the files of all pictures; return the columns of their rows."""
@@ -389,7 +375,7 @@ def _place(
         data, mime = picture(sha256)
         if artifacts.digest(data) != sha256:
             raise _invalid(f"picture {sha256} is damaged")
-        values = store.place_artifact(data, mime)
+        values = store.place_artifact(data, mime, max_pixels=MAX_PIXELS)
         if times.get(sha256):
             values["created_at"] = Artifact.model_validate(
                 {**values, "created_at": times[sha256]}
@@ -398,16 +384,21 @@ def _place(
     return placed
 
 
+_CHUNK = 500  # rows that are in memory at once
+
+
 class _Writer:
     """A writer of records, within one transaction."""
 
     def __init__(
-        self, session: Session, by_kind: Mapping[str, Sequence[Record]], result: Restored
+        self, session: Session, by_kind: Mapping[str, Iterable[Record]], result: Restored
     ) -> None:
         self.session = session
         self.by_kind = by_kind
         self.result = result
         self.classifiers: dict[str, int] = {}
+        self.classes: dict[str, int] = {}
+        """The number of classes of a classifier, by its key."""
         self.studies: dict[str, str] = {}
         """The id in this store by the id in the records."""
 
@@ -417,14 +408,15 @@ class _Writer:
         new_studies = {r["id"] for r in self.by_kind.get("study", ()) if self._study(r)}
         new_runs = {r["id"] for r in self.by_kind.get("run", ()) if self._run(r)}
         for kind, table in _OF_RUN.items():
-            rows = [r for r in self.by_kind.get(kind, ()) if r["run_id"] in new_runs]
-            self._add(table, rows)
+            of_runs = self.by_kind.get(kind, ())
+            self._add(table, (row for row in of_runs if row["run_id"] in new_runs))
         for record in self.by_kind.get("caption", ()):
             values = _values(Caption, record)
             self.session.exec(insert(Caption).values(**values).on_conflict_do_nothing())
         for kind, of_study in _OF_STUDY.items():
-            rows = [r for r in self.by_kind.get(kind, ()) if r["study_id"] in new_studies]
-            self._add(of_study, [{**r, "study_id": self.studies[r["study_id"]]} for r in rows])
+            rows = (r for r in self.by_kind.get(kind, ()) if r["study_id"] in new_studies)
+            own = ({**row, "study_id": self.studies[row["study_id"]]} for row in rows)
+            self._add(of_study, own)
         for record in self.by_kind.get("claim", ()):
             if record.get("study_id") in new_studies:
                 self._claim(record, study_id=self.studies[record["study_id"]])
@@ -438,9 +430,12 @@ class _Writer:
             values = _values(Picture, {**record, "place": 0})
             self.session.exec(insert(Picture).values(**values).on_conflict_do_nothing())
 
-    def _add(self, table: type[Table], rows: Sequence[Record]) -> None:
-        self.session.add_all(_row(table, row) for row in rows)
-        self.session.flush()
+    def _add(self, table: type[Table], rows: Iterable[Record]) -> None:
+        waiting = iter(rows)
+        while chunk := [_row(table, row) for row in itertools.islice(waiting, _CHUNK)]:
+            self.session.add_all(chunk)
+            self.session.flush()
+            self.session.expunge_all()
 
     def _classifier(self, record: Record) -> None:
         values = _values(Classifier, record)
@@ -449,11 +444,14 @@ class _Writer:
         self.session.exec(insert(Classifier).values(**values).on_conflict_do_nothing())
         found = self.session.exec(select(Classifier.id).where(Classifier.key == values["key"]))
         self.classifiers[values["key"]] = found.one()
+        self.classes[values["key"]] = len(values["labels"])
 
     def _study(self, record: Record) -> bool:
         """Write a study unless the store has it; return whether it is new."""
         values = {**record, "classifier_id": self.classifiers[record["classifier"]]}
-        study = _row(Study, values)
+        study = _row(Study, {**values, "settings_hash": _hash(values["settings"])})
+        if study.class_index >= self.classes[record["classifier"]]:
+            raise _invalid(f"study {study.id}: class {study.class_index} is not one of its labels")
         same = self.session.exec(
             select(Study).where(
                 Study.classifier_id == study.classifier_id,
@@ -474,10 +472,13 @@ class _Writer:
         return True
 
     def _run(self, record: Record) -> bool:
-        run = _row(Run, {**record, "study_id": self.studies[record["study_id"]]})
+        config = without_consent(record["config"])
+        own = {"study_id": self.studies[record["study_id"]], "config": config}
+        run = _row(Run, {**record, **own, "config_hash": _hash(config)})
         there = self.session.get(Run, run.id)
         if there is not None:
-            if there.config_hash != run.config_hash or there.study_id != run.study_id:
+            same = _hash(without_consent(there.config)) == run.config_hash
+            if not same or there.study_id != run.study_id:
                 raise _taken("run", run.id)
             self.result.known.append(run.id)
             return False
@@ -509,6 +510,7 @@ class _Writer:
                 Member,
                 {
                     **member,
+                    "config": without_consent(member["config"]),
                     "classifier_id": self.classifiers[member["classifier"]],
                     "study_id": None if study is None else self.studies[study],
                 },

@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw
 
 from dexter.config import RunConfig
 from store import Store, comparison_records
+from store.artifacts import digest
+from store.tables import to_json
 
 DONE, LIVE, FAILED, QUEUED = "rdone0001", "rlive0001", "rfail0001", "rwait0001"
 STUDY, OTHER = "sbias0001", "sbal00001"
@@ -216,7 +218,7 @@ def _studies(connection: sqlite3.Connection) -> None:
         settings = _config(0, spec, "waterbird").study_settings()
         connection.execute(
             "INSERT INTO study VALUES (?, ?, 'waterbird', 0, ?, ?, ?)",
-            (name, number, json.dumps(settings), spec, TIME),
+            (name, number, json.dumps(settings), digest(to_json(settings).encode()), TIME),
         )
 
 
@@ -238,9 +240,10 @@ def _run(
         "ended_at, device, attempt, steps_total, steps_done, words, prompt, score_value, "
         "score_low, score_high, score_n, score_hits, frames_wanted, frames_hit, frames_tried, "
         "stop_reason, error, seconds) "
-        "VALUES (?,?,?,?,?,'h',?,?,?,'cpu',1,60,?,?,?,?,?,?,?,?,12,?,?,?,?,?)",
+        "VALUES (?,?,?,?,?,?,?,?,?,'cpu',1,60,?,?,?,?,?,?,?,?,12,?,?,?,?,?)",
         (
-            run_id, study, seed, state, json.dumps(config), TIME, TIME if steps else None,
+            run_id, study, seed, state, json.dumps(config), digest(to_json(config).encode()), TIME,
+            TIME if steps else None,
             TIME if state in ("succeeded", "failed") else None, steps,
             json.dumps(words) if words else None,
             "a picture of a bird with water and sea" if words else None,
@@ -314,7 +317,7 @@ def _findings(connection: sqlite3.Connection, pictures: list[str]) -> None:
         "INSERT INTO evidence (claim_id, context, saturated, control_mean, pairs, effect, low, "
         "high, control_prompts, treated_prompts, control_seeds, seeds, control, treated) VALUES "
         "(1, 'class', 0, 0.45, 32, 0.38, 0.2, 0.55, :without, :with, '[1]', '[1]', '[0]', '[1]'), "
-        "(1, 'rivals', 1, 0.97, 32, NULL, NULL, NULL, :without, :with, '[]', '[]', '[]', '[]')",
+        "(1, 'rivals', 1, 0.97, 32, NULL, NULL, NULL, '[]', '[]', '[]', '[]', '[]', '[]')",
         {"without": '["a duck"]', "with": '["a duck with water"]'},
     )
     for sha256, text in zip(

@@ -2,8 +2,9 @@
 
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.css.query import NoMatches
 from textual.message import Message
@@ -17,6 +18,9 @@ from dexter_tui.dashboard.host import Host, host_of
 from dexter_tui.formatting import clean
 from store.errors import StoreError
 from store.reading.browse import RunRow
+
+if TYPE_CHECKING:
+    from dexter_tui.jobs.trust import Need
 
 _CHANGES = {action.name.partition("(")[0] for action in ACTIONS if action.changes}
 
@@ -139,6 +143,26 @@ class DataScreen(Screen[None]):
             Confirm(f"Cancel {count}?", f"{names}\n\nResults so far are kept."), answer
         )
 
+    def ask_consent(self, needs: "Sequence[Need]", then: Callable[[], None]) -> None:
+        """Ask whether code may run on this machine; if so, record it and do what was refused."""
+        from dexter_tui.dashboard.screens.dialogs import Confirm
+
+        def answer(yes: bool | None) -> None:
+            if not yes:
+                self.host.inform("not started: its code was not trusted")
+                return
+            try:
+                for need in needs:
+                    need.grant()
+            except InputError as error:
+                self.host.complain(str(error))
+                return
+            then()
+
+        lines = [f"{need.line} (SHA-256 {need.digest[:12]})" for need in needs]
+        body = "\n".join(lines) + "\n\nAgree only if you trust the author of each file."
+        self.app.push_screen(Confirm("Run this code on your machine?", body), answer)
+
     def pointless(self, action: str) -> bool:
         """Return True if the action would be refused now, so that the key bar omits it."""
         return False
@@ -198,11 +222,19 @@ class DataScreen(Screen[None]):
         self.do(lambda: operations.export(self.host.home, names, Path.cwd()))
 
     def do(self, work: Callable[[], str | None], *, group: str = "do") -> None:
-        """Run `work` in a thread; show the line that it returns, or its error."""
+        """Run `work` in a thread; show the line that it returns, or its error.
+
+        Work that would load code without consent is done again if the user agrees in a dialog.
+        """
+        from dexter_tui.jobs.trust import ConsentNeeded
 
         def run() -> None:
             try:
                 line = work()
+            except ConsentNeeded as refused:
+                again = partial(self.do, work, group=group)
+                self.app.call_from_thread(self.ask_consent, refused.needs, again)
+                return
             except (StoreError, InputError, OSError) as refused:
                 self.app.call_from_thread(self.host.complain, str(refused))
                 return

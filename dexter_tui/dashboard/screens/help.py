@@ -65,7 +65,7 @@ class HelpScreen(ModalScreen[None]):
                 if action.id not in self._ids:
                     continue
                 keys = " ".join(sign(key, ascii_only=ascii_only) for key in action.keys.split(","))
-                keys_table.add_row(Text(keys), Text(action.help))
+                keys_table.add_row(Text(keys), Text(action.help.replace("`", "")))
             parts += [keys_table, ""]
         if "home" in self._places or "filter" in self._places:
             parts.append(Text("Filter", f"bold {palette.primary}"))

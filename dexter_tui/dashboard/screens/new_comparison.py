@@ -81,6 +81,7 @@ class NewComparisonScreen(FormScreen):
     def load(self, wish: dict[str, str]) -> Checked:
         from dexter.classifiers import list_classifiers
         from dexter.model_folders import roots
+        from dexter_tui.jobs.trust import ConsentNeeded
         from store import Store, StoreError
 
         offers = dict(self._offers)
@@ -91,6 +92,8 @@ class NewComparisonScreen(FormScreen):
             with Store.open(self.host.home) as store:
                 sides = checked_sides(store, request)
                 missing = runs_missing(request, sides)
+        except ConsentNeeded as error:
+            return Checked(f"after a question: {error.needs[0].line}", offers)
         except (InputError, StoreError) as error:
             return Checked("", offers, with_field(error, wish))
         offers["baseline"] = [side.name for side in sides[0]]

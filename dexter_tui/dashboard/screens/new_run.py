@@ -18,6 +18,7 @@ from dexter_tui.dashboard.screens.form_screen import (
 )
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.formatting import duration, size
+from dexter_tui.jobs import trust
 
 _SEEDS_NOTE = "number of runs"
 
@@ -100,7 +101,7 @@ class NewRunScreen(FormScreen):
                     "default", classifier=wish["classifier"], class_name="0",
                     **({"labels": wish["labels"]} if wish["labels"] else {}),
                 )  # fmt: skip
-                if not wish["classifier"].startswith("python:"):
+                if not wish["classifier"].startswith("python:") and not trust.lacking([probe]):
                     info = describe(probe)
                     offers["class_name"] = info.labels
                     if wish["class_name"]:

@@ -22,7 +22,7 @@ from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.tabs import TextPage
 from dexter_tui.formatting import clean
 from store.errors import StoreError
-from store.reading import queries
+from store.reading import queries, query_process
 
 _WIDEST = 48  # cells of a column
 _KEPT = 200  # queries
@@ -161,7 +161,7 @@ class QueryScreen(DataScreen):
 
     def _execute(self, sql: str) -> None:
         try:
-            answer = queries.ask(self.host.browse.path, sql)
+            answer = query_process.ask(self.host.browse.path, sql)
         except StoreError as refused:
             self.app.call_from_thread(self._refused, str(refused))
         except Exception as defect:

@@ -78,7 +78,7 @@ class ClaimList(ScrollView, Lines, can_focus=True):
         if y == 0:
             scale = f"-1{'0':^{bar_width - 4}}+1"
             return strip_of(
-                Text(f"  # {'concept':<16} {scale} effect   p        verdict", style=palette.dim),
+                Text(f"  # {'concept':<16} {scale} effect  p        verdict", style=palette.dim),
                 width,
             )
         row = self.scroll_offset.y + y - 1
@@ -161,7 +161,7 @@ def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:
 
     if claim.pairs:
         fact(
-            "effect",
+            "effect on p(class)",
             f"{claim.effect:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}], {claim.pairs} pairs",
         )
         fact("prediction flipped", f"in {claim.flips} of {claim.pairs} pairs")

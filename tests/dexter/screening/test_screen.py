@@ -199,3 +199,9 @@ def test_a_gated_classifier_that_is_none_is_refused(name):
 
     with pytest.raises(InputError, match="lab:gated-TASK"):
         gated.parse(name)
+
+
+def test_too_few_pictures_for_the_concepts_are_refused():
+    with pytest.raises(InputError) as caught:
+        make(MemoryBank(), settings=Settings(pictures=20))
+    assert caught.value.field == "pictures"

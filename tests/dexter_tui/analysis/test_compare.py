@@ -345,7 +345,7 @@ async def test_the_form_for_a_comparison_completes_and_says_what_is_wrong(tmp_pa
         form.go_to("classifiers")
         await press(pilot, *", balanc", "tab")
         assert form["classifiers"].value == "lab:birds-biased, lab:birds-balanced"
-        await until(pilot, lambda: "say which class" in text(pilot))
+        await until(pilot, lambda: "To start, fill in" in text(pilot))
         await fill_in(pilot, class_name="waterbird")
         await until(pilot, lambda: "--run-missing searches first" in text(pilot))
         await fill_in(pilot, run_missing="yes", seeds="2")

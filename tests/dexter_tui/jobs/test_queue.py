@@ -18,7 +18,7 @@ import short_run
 import tiny
 
 from dexter.config import RunConfig
-from dexter_tui.jobs import control, submit
+from dexter_tui.jobs import control, submit, trust
 from dexter_tui.jobs.launch import log_file, worker_environment
 from dexter_tui.machine import devices
 from store import ENDED, State, Store, run_queue
@@ -125,7 +125,7 @@ def ended(store: Store, run: str) -> Any:
 
 
 def begin(store: Store, *configs: RunConfig) -> list[str]:
-    run_ids = submit.enqueue(store, configs)
+    run_ids = submit.enqueue(store, configs, agreed=trust.CODE)
     control.ensure_runners(store, again=True)
     return run_ids
 

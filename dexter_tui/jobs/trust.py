@@ -1,0 +1,225 @@
+"""The gate before every load of a model: code runs only with the consent of this machine's user.
+
+A specification may name code: a Python file, or weights in a pickle. No record, bundle, sweep file
+or store carries the consent to run it. The consent is a file in `paths.trusted`, outside every
+store, for one specification and one content of its file. It is given on a command line by typing
+the specification or a --trust flag, and in the dashboard by a dialog.
+
+`require` is the gate before work is queued or a process is started. The functions `load_models`,
+`load_classifier` and `describe_here` pass it again right before they load; nothing else in this
+package loads the models of a run.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from dexter.classifiers import ClassifierInfo, ClassifierOptions, describe_classifier
+from dexter.config import RunConfig
+from dexter.errors import InputError
+from dexter_tui import paths
+
+if TYPE_CHECKING:
+    from dexter.classifiers import Classifier
+    from dexter.models import Models
+
+CODE = frozenset({"classifier", "arch"})
+"""The fields that can name code."""
+PICKLE = frozenset({"trust_pickle"})
+_HUB_WEIGHTS = "pytorch_model.bin"
+
+Settings = RunConfig | Mapping[str, object]
+
+
+class Need(NamedTuple):
+    """A load that can run code, and so needs consent."""
+
+    field: str
+    """The field of RunConfig that asks for it."""
+    spec: str
+    """The specification with its full path."""
+    digest: str
+    """SHA-256 (hex) of the file; "" for a hub id, which has none here."""
+
+    @property
+    def line(self) -> str:
+        """The effect of the load, in a sentence."""
+        if self.field in PICKLE:
+            return f"{self.spec} is loaded as a pickle, which can run any code"
+        if self.spec.startswith("checkpoint:"):
+            return f"{self.spec} is a pickle of weights, not a .safetensors file"
+        return f"{self.spec} runs the code in that file"
+
+    @property
+    def _file(self) -> Path:
+        kind = "pickle" if self.field in PICKLE else "code"
+        key = json.dumps([kind, self.spec, self.digest])
+        return paths.trusted() / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+    def is_met(self) -> bool:
+        """Return whether the user has given this consent."""
+        return self._file.is_file()
+
+    def grant(self) -> None:
+        """Record the consent; raise InputError if that is not possible."""
+        file = self._file
+        new = file.with_suffix(f".{os.getpid()}")
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new.write_text(json.dumps(self._asdict(), indent=1) + "\n", encoding="utf-8")
+            new.replace(file)
+        except OSError as error:
+            raise InputError(
+                f"{file.parent}: your consent cannot be recorded: {error.strerror}",
+                remedy="make it writable, or name another folder with XDG_STATE_HOME",
+            ) from None
+
+
+class ConsentNeeded(InputError):
+    """A load that was refused because its code lacks consent."""
+
+    def __init__(self, needs: Collection[Need]) -> None:
+        self.needs = list(needs)
+        first = self.needs[0]
+        more = f" ({len(self.needs) - 1} more)" if len(self.needs) > 1 else ""
+        wanted = {"--trust-pickle" if need.field in PICKLE else "--trust-code" for need in needs}
+        super().__init__(
+            f"{first.line}, and you have not agreed to it{more}",
+            field=first.field,
+            value=first.spec,
+            remedy=f"pass {' '.join(sorted(wanted))} if you trust its author",
+        )
+
+
+def agreed_by(
+    typed: Mapping[str, object] | None = None, *, code: bool = False, pickle: bool = False
+) -> frozenset[str]:
+    """Return the fields to whose code a user agrees with a command line.
+
+    `typed` holds the values that the user typed there, not those of files; `code` and `pickle` are
+    the flags --trust-code and --trust-pickle.
+    """
+    own = {name for name in CODE | PICKLE if (typed or {}).get(name) not in (None, False, [], ())}
+    return frozenset(own | (CODE if code else set()) | (PICKLE if pickle else set()))
+
+
+def needs(settings: Settings) -> list[Need]:
+    """Return the loads of a run's models that can run code. Files that are missing have none."""
+    values = settings.model_dump() if isinstance(settings, RunConfig) else settings
+    return list(_needs(values))
+
+
+def _needs(values: Mapping[str, object]) -> Iterator[Need]:
+    pickle = values.get("trust_pickle") not in (None, False)
+    source, _, address = str(values.get("classifier")).partition(":")
+    if source == "python":
+        yield from _python("classifier", address)
+    elif source == "checkpoint":
+        file = _resolved(address)
+        if file.suffix != ".safetensors" and file.is_file():
+            digest = _digest(file)
+            yield Need("classifier", f"checkpoint:{file}", digest)
+            if pickle:
+                yield Need("trust_pickle", f"checkpoint:{file}", digest)
+    elif source == "hf" and pickle:
+        folder = _resolved(address)
+        if not folder.exists():
+            yield Need("trust_pickle", f"hf:{address}", "")
+        elif (folder / _HUB_WEIGHTS).is_file():
+            yield Need("trust_pickle", f"hf:{folder}", _digest(folder / _HUB_WEIGHTS))
+    source, _, address = str(values.get("arch")).partition(":")
+    if source == "python":
+        yield from _python("arch", address)
+
+
+def _python(field: str, address: str) -> Iterator[Need]:
+    path, _, factory = address.rpartition(":")
+    file = _resolved(path)
+    if path and file.is_file():
+        yield Need(field, f"python:{file}:{factory}", _digest(file))
+
+
+def _resolved(address: str) -> Path:
+    try:
+        return Path(address).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError):  # no such user, a zero byte, a loop of links
+        return Path("/nonexistent")
+
+
+def _digest(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:  # then it cannot be loaded either
+        return "unreadable"
+
+
+def lacking(settings: Iterable[Settings], agreed: Collection[str] = ()) -> list[Need]:
+    """Return the needs without consent, and record the consent to those that `agreed` covers.
+
+    Nothing is recorded if any consent is missing.
+    """
+    distinct = {_naming(one): one for one in settings}
+    found: dict[Need, None] = {}
+    for one in distinct.values():
+        found.update((need, None) for need in needs(_wished(one, agreed)))
+    unmet = [need for need in found if not need.is_met()]
+    missing = [need for need in unmet if need.field not in agreed]
+    if not missing:
+        for need in unmet:
+            need.grant()
+    return missing
+
+
+def _naming(settings: Settings) -> tuple[str, ...]:
+    """Return the parts that name code: files are read once for all runs of a study."""
+    values = settings.model_dump() if isinstance(settings, RunConfig) else settings
+    return tuple(str(values.get(name)) for name in sorted(CODE | PICKLE))
+
+
+def _wished(settings: Settings, agreed: Collection[str]) -> Mapping[str, object]:
+    values = settings.model_dump() if isinstance(settings, RunConfig) else settings
+    return {**values, "trust_pickle": True} if set(agreed) >= PICKLE else values
+
+
+def require(settings: Iterable[Settings], agreed: Collection[str] = ()) -> None:
+    """Raise ConsentNeeded unless the user agreed to all code that these settings load.
+
+    `agreed`: the fields that the user agrees to now, see `agreed_by`; that is recorded.
+    """
+    if missing := lacking(settings, agreed):
+        raise ConsentNeeded(missing)
+
+
+def admitted(config: RunConfig) -> RunConfig:
+    """Return the configuration to load; raise ConsentNeeded if it lacks consent.
+
+    Its `trust_pickle` says what the user agreed to on this machine, whatever the record says.
+    """
+    require([config])
+    pickles = [need for need in needs(_wished(config, PICKLE)) if need.field in PICKLE]
+    trusted = bool(pickles) and all(need.is_met() for need in pickles)
+    return config.model_copy(update={"trust_pickle": trusted})
+
+
+def load_models(config: RunConfig) -> "Models":
+    """Load the models of a run; raise InputError, also where consent is missing."""
+    from dexter import models
+
+    return models.load_models(admitted(config))
+
+
+def load_classifier(config: RunConfig, device: str) -> "Classifier":
+    """Load the classifier of a run; raise InputError, also where consent is missing."""
+    from dexter import models
+
+    return models.classifier_of(admitted(config), device)
+
+
+def describe_here(config: RunConfig) -> ClassifierInfo:
+    """Describe a run's classifier in this process; raise InputError as `load_classifier`."""
+    config = admitted(config)
+    return describe_classifier(config.classifier, config.options(ClassifierOptions))
