@@ -443,8 +443,9 @@ class _View:
                 axis=1,
             )
             self._mediation = Mediation(self._all, seen, pool)
+            inclusive = {slot.name for slot in pool.slots if not slot.exclusive}
             self._drawings = [
-                drawing(cells, concept, seen[:, index])
+                drawing(cells, concept, seen[:, index], exclusive=concept.slot not in inclusive)
                 for index, concept in enumerate(self._all.concepts)
             ]
 
