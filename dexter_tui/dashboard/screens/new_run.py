@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
-from dexter.config import PRESETS, RunConfig, group_of
+from dexter.config import PRESETS, RunConfig, fields_of, group_of
 from dexter.errors import InputError
 from dexter_tui import field_flags
 from dexter_tui.dashboard import operations
@@ -42,16 +42,15 @@ class NewRunScreen(FormScreen):
         rows = [setting_row(name, fields[name], as_text(self._start.get(name))) for name in _FIRST]
         rows.append(Row("seeds", "seeds", self._seeds(), note=_SEEDS_NOTE))
         rows.append(Row("preset", "preset", self._preset, values=list(PRESETS)))
-        heading = ""
-        for name, field in fields.items():
-            if name in (*_FIRST, *field_flags.NOT_FLAGS):
-                continue
-            group = group_of(name)
-            if heading != group:
-                heading = group
+        for group in dict.fromkeys(map(group_of, fields)):
+            names = set(fields_of(group)) - {*_FIRST, *field_flags.NOT_FLAGS}
+            if names:
                 rows += [Row("", ""), Row("", group[0].upper() + group[1:])]
-            value = as_text(self._start.get(name))
-            rows.append(setting_row(name, field, value, self._default(name)))
+            rows += [
+                setting_row(name, fields[name], as_text(self._start.get(name)), self._default(name))
+                for name in fields_of(group)
+                if name in names
+            ]
         return rows
 
     def _seeds(self) -> str:
