@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ fuzzed = settings(
     deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
-VALUES = [
+VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 7, 2**31, 2**53 + 1, 2**63, -(2**70), 0.5, -0.5, 1e308, -1e-320,
     math.nan, math.inf, -math.inf, "", "x", "sea", "0", "-", "=1+1", "x" * 30_000, "\ud800",
     "a\0b",
@@ -211,7 +211,7 @@ def show_everything(home: Path, *, exports: bool) -> None:
                 ("markdown", "a.md"), ("html", "a.html"), ("bundle", "a.zip"),
                 ("bundle", "bundle"), ("reference", "reference"),
             ):  # fmt: skip
-                assert taken(lambda f=form, t=target: write(store, names, home / t, f)) or (
+                assert taken(partial(write, store, names, home / target, form)) or (
                     form == "reference" and not store.runs()
                 )
 

@@ -62,7 +62,7 @@ class Outside:
     def settings(self, spec: str) -> dict[str, Any]:
         """The settings of a run that loads one of the files."""
         python = f"python:{self.code}:make"
-        return {
+        settings: dict[str, dict[str, Any]] = {
             "python": {"classifier": python},
             "arch": {"classifier": f"checkpoint:{self.folder / 'w.safetensors'}", "arch": python},
             "checkpoint": {"classifier": f"checkpoint:{self.weights}", "arch": "resnet18"},
@@ -72,7 +72,8 @@ class Outside:
                 "trust_pickle": True,
             },
             "hf pickle": {"classifier": f"hf:{self.hf}", "trust_pickle": True},
-        }[spec]
+        }
+        return settings[spec]
 
     def config(self, spec: str, seed: int = 0) -> RunConfig:
         values = {"classifier": BENIGN} if spec == "benign" else self.settings(spec)
