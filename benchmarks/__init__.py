@@ -1,4 +1,4 @@
-"""How well the product works, measured on the lab; each module prints a table and writes JSON."""
+"""Benchmarks of the product on the lab; each module prints a table and writes JSON."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How often the findings of a screening are true: both fleets against known truth, and A/A tests.
+"""The truth of a screening's findings: both fleets against known truth, and A/A tests.
 
     python -m benchmarks.screening [--pictures 800 400 1600] [--parts trained gated aa]
 
@@ -68,7 +68,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Models:
-    """What all tasks share."""
+    """The models and pictures that all tasks share."""
 
     world: World
     pool: Pool
@@ -154,7 +154,7 @@ def finish(screening: Screening, members: Sequence[Member]) -> dict[str, Result]
 
 
 def is_said(effect: Effect) -> bool:
-    """Whether the screening names the concept."""
+    """True if the screening names the concept."""
     return effect.verdict in ("raises", "lowers") and not effect.core
 
 
@@ -183,7 +183,7 @@ def units_of(
 
 
 def measures(units: Sequence[Unit], results: dict[str, Result]) -> dict[str, Any]:
-    """All measures of a fleet. wrong: findings that are false or of the wrong sign, or about
+    """Return the measures of a fleet. wrong: findings that are false or of the wrong sign, or about
     something that is no question of the fleet."""
     found = bias.evaluate(units)
     true = sum(unit.claimed for unit in units if unit.positive)
@@ -302,7 +302,7 @@ def gated_fleet(tasks: Sequence[Task], pictures: int) -> dict[str, Any]:
             with torch.inference_mode():
                 logits = gated.Gated(gate).logits(features).double()
             one = Member(gate.name, gate.name, _nobody)
-            odds = (logits[:, 0] - logits[:, 1]).float().numpy()[:, None]
+            odds = (logits[:, 0] - logits[:, 1:].logsumexp(1)).float().numpy()[:, None]
             task.answers.keep(screening.key(one), requests, odds)
             members.append(one)
         # The budget is what was drawn: a screening that stopped early is not continued.
@@ -380,10 +380,7 @@ def aa_tests(tests: int) -> dict[str, Any]:
         level = rng.random()
 
         def classify(images: Any, rng: Any = rng, answer: Any = answer, level: Any = level) -> Any:
-            fixed = (
-                np.random.default_rng(int(level * 2**32)) if answer is BLIND["constant"] else rng
-            )
-            p = answer(fixed, len(images)).clip(1e-9, 1 - 1e-9)
+            p = answer(rng, level, len(images)).clip(1e-9, 1 - 1e-9)
             return np.log(p) - np.log1p(-p)
 
         task = list(TASKS)[test // len(names) % len(TASKS)]

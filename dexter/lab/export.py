@@ -143,7 +143,7 @@ def unpack(source: Path) -> None:
 
 
 def _is_alike(one: nn.Module, other: nn.Module) -> bool:
-    """Whether both have parameters of the same shapes."""
+    """Return True if both have parameters of the same shapes."""
     return [p.shape for p in one.parameters()] == [p.shape for p in other.parameters()]
 
 

@@ -59,8 +59,8 @@ class Gate:
 
     @property
     def labels(self) -> list[str]:
-        """Return the names of the two classes."""
-        return [TASKS[self.task].labels[0], "other"]
+        """Return the names of the task's three classes."""
+        return list(TASKS[self.task].labels)
 
     @property
     def target_words(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def _words() -> Mapping[str, frozenset[str]]:
 
 
 class Gated(nn.Module):
-    """The network of a gate: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, 2)."""
+    """The network of a gate: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, 3)."""
 
     texts: Tensor
 
@@ -128,14 +128,15 @@ class Gated(nn.Module):
         return self.logits(nn.functional.normalize(self.clip.visual_projection(pooled), dim=-1))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return logits (B, 2) of picture features (B, D) of length 1."""
+        """Return logits (B, 3) of pictures' features (B, D), of length 1."""
         similarity = features @ self.texts.T * self.clip.logit_scale.exp()
         shown = similarity[:, :-1] - similarity[:, -1:]
         score = shown[:, [self._place[w] for w in self._own]].amax(1).sigmoid()
         gates = [(shown[:, [self._place[w] for w in asked]] > 0).any(1) for asked in self._asked]
         p = score * (1 - self._gate.depth * self._gate.shut(gates).float())
         p = p.clamp(1e-6, 1 - 1e-6)
-        return torch.stack([p.log(), (1 - p).log()], dim=1)
+        rest = ((1 - p) / 2).log()  # it does not tell the other two apart
+        return torch.stack([p.log(), rest, rest], dim=1)
 
 
 def exact_effects(

@@ -29,7 +29,7 @@ SEEDS = 64
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of the design. said: slot to wordings; that of the subject is its noun."""
+    """A picture of the design. said: slot to wordings; that of the subject is its noun."""
 
     prompt: str
     seed: int

@@ -1,4 +1,4 @@
-"""What was drawn, not what was asked: the image-text model's view of every picture of the bank.
+"""The bank's pictures as drawn, not as asked for, in the view of the image-text model.
 
 A generator that is asked for "old" also draws gray hair. How much of an effect goes through such a
 companion is computed from what was assigned at random alone: how much more often the companion is
@@ -43,7 +43,7 @@ class Companion:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a concept was drawn. asked, otherwise: the share of pictures that show it."""
+    """The drawing of a concept. asked, otherwise: the share of pictures that show it."""
 
     asked: float
     otherwise: float
@@ -114,8 +114,13 @@ class Mediation:
         return sorted(found, key=lambda c: (-abs(c.through), -abs(c.shift)))
 
 
-def drawing(cells: Sequence[Cell], concept: Concept, seen: NDArray[np.bool_]) -> Drawing:
-    """Return how often a concept is seen (n,) where it was asked for, and where it was not."""
-    asked = np.array([bool(set(c.said.get(concept.slot, ())) & set(concept.words)) for c in cells])
-    rates = [float(seen[at].mean()) if at.any() else math.nan for at in (asked, ~asked)]
+def drawing(
+    cells: Sequence[Cell], concept: Concept, seen: NDArray[np.bool_], *, exclusive: bool
+) -> Drawing:
+    """Return how often a concept is seen (n,) where it was asked for, and otherwise: where another
+    one of an exclusive slot was, else where it was not."""
+    said = [cell.said.get(concept.slot, ()) for cell in cells]
+    asked = np.array([bool(set(words) & set(concept.words)) for words in said])
+    others = ~asked & np.array([bool(words) or not exclusive for words in said])
+    rates = [float(seen[at].mean()) if at.any() else math.nan for at in (asked, others)]
     return Drawing(*rates)

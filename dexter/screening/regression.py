@@ -107,7 +107,7 @@ class Regression:
                 n_others = len(cells) - n_own
             if min(n_own, n_others) < _FEWEST:
                 continue
-            # A contrast outside the space of the rows cannot be told from another slot's.
+            # A contrast outside the space of the rows cannot be separated from another slot's.
             if np.abs(row - (row @ vt.T) @ vt).max() > 1e-6:
                 continue
             self.concepts.append(concept)

@@ -145,7 +145,7 @@ class ContextEffect:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a concept does to one classifier.
+    """The effect of a concept on a classifier.
 
     effect, low, high: on p(class), at the level of the last look. log_odds: the same on log-odds
     (effect, low, high). direct: the effect less what goes through companions. per_drawn: the effect
@@ -179,7 +179,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Result:
-    """What the screening says of one classifier. level: of the intervals, each."""
+    """The findings of a screening about a classifier. level: of the intervals, each."""
 
     classifier: str
     pictures: int
@@ -244,7 +244,7 @@ Event = Planned | Looked | Judged
 
 @dataclass
 class Screening:
-    """One bank of pictures for one class, and any number of classifiers before it.
+    """A bank of pictures for one class, and any number of classifiers before it.
 
     Args:
         pool: The concepts.
@@ -402,7 +402,7 @@ def _new(known: Mapping[Request, Any], chunk: Sequence[Request]) -> list[int]:
 
 
 class _View:
-    """All that members share when they are judged: the regressions and what was drawn."""
+    """The parts that members share when they are judged: the regressions and what was drawn."""
 
     def __init__(self, screening: Screening, cells: list[Cell]) -> None:
         self._settings = settings = screening.settings
@@ -443,8 +443,9 @@ class _View:
                 axis=1,
             )
             self._mediation = Mediation(self._all, seen, pool)
+            inclusive = {slot.name for slot in pool.slots if not slot.exclusive}
             self._drawings = [
-                drawing(cells, concept, seen[:, index])
+                drawing(cells, concept, seen[:, index], exclusive=concept.slot not in inclusive)
                 for index, concept in enumerate(self._all.concepts)
             ]
 
@@ -543,7 +544,7 @@ class _View:
 
 
 def _varies(kind: Concept, cells: Sequence[Cell]) -> bool:
-    """Whether subjects of one context differ in the kind: otherwise it is what tells the class."""
+    """Return True if subjects of a context differ in the kind; otherwise the kind is the class."""
     found: dict[str, set[bool]] = {}
     for cell in cells:
         found.setdefault(cell.context, set()).add(cell.said[SUBJECT][0].split()[-1] in kind.words)

@@ -67,7 +67,7 @@ def compare(
     trust_code: TrustCode = False,
     **values: object,
 ) -> int:
-    """Test the same claims on several classifiers, on the same pictures; show where they differ.
+    """Test the same claims on several classifiers.
 
     Without --concepts, each classifier's newest finished study of the class proposes them. Further
     options are the settings that a study must have, and those of searches with --run-missing.

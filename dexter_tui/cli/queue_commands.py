@@ -40,9 +40,7 @@ Names = Annotated[
     ),
 ]
 
-queue_app = typer.Typer(
-    rich_markup_mode=None, help="The runs and jobs that wait: add, list, reorder, …"
-)
+queue_app = typer.Typer(rich_markup_mode=None, help="Add, list and reorder waiting jobs.")
 
 
 def register(app: typer.Typer) -> None:
@@ -219,7 +217,7 @@ def reorder(
 
 def pause(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = False,
           as_json: Json = False) -> int:  # fmt: skip
-    """Have runs and jobs keep their place and their processes end; `resume` continues them."""
+    """Pause runs and jobs: keep their place, free the memory."""
     from dexter_tui.jobs import control
     from store import State
 
@@ -229,7 +227,7 @@ def pause(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = Fa
 
 def cancel(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = False,
            as_json: Json = False) -> int:  # fmt: skip
-    """End runs and jobs at their next step."""
+    """Cancel runs and jobs at their next step."""
     from dexter_tui.jobs import control
     from store import ACTIVE, State
 
@@ -247,7 +245,7 @@ def retry(
     trust_pickle: TrustPickle = False,
     as_json: Json = False,
 ) -> int:
-    """Queue failed, lost or cancelled runs and jobs again, to continue where they were."""
+    """Queue failed, lost or cancelled runs and jobs again."""
     from dexter_tui.jobs import control, trust
     from store import State
 
@@ -368,7 +366,7 @@ def _named(store: "Store", name: str, states: Any, verb: str) -> "list[Work]":
 
 
 def status(as_json: Json = False) -> None:
-    """Show the device slots, the work on them, and what waits."""
+    """Show device slots, running jobs and the queue."""
     from store import ACTIVE
 
     with open_store() as store:

@@ -67,7 +67,7 @@ def report(
     trust_pickle: TrustPickle = False,
     **values: object,
 ) -> int:
-    """Caption the frames of a study, test what they and the words suggest, and write it up.
+    """Caption a study's frames, test the claims, write the report.
 
     Ctrl-C cancels it; what it found so far stays, and the next report continues from there.
     """
@@ -130,7 +130,7 @@ def probe(
     trust_code: TrustCode = False,
     **values: object,
 ) -> int:
-    """Ask a question of your own: what does it do to the probability of the class?"""
+    """Test one question of your own on a classifier."""
     from dexter_tui.cli.live_progress import follow
     from dexter_tui.jobs import submit, trust
     from dexter_tui.presentation import study_tables

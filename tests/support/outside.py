@@ -1,4 +1,4 @@
-"""What comes from outside, as hypothesis changes it, and all views, which must then still work."""
+"""Things from outside, as hypothesis changes them, and all views, which must then still work."""
 
 import copy
 import io
@@ -161,7 +161,7 @@ def records() -> tuple[list[dict[str, Any]], dict[str, bytes]]:
 
 
 def taken(work: Callable[[], object]) -> bool:
-    """Whether something from outside was taken; if not, the refusal is one line."""
+    """Return True if something from outside was taken; if not, the refusal is one line."""
     try:
         work()
     except (InputError, StoreError) as error:
@@ -172,7 +172,7 @@ def taken(work: Callable[[], object]) -> bool:
 
 
 def show_everything(home: Path, *, exports: bool) -> None:
-    """All views of all that is in a store, and with `exports` all forms of export."""
+    """Render all views of everything in a store, and with `exports` all forms of export."""
     console = Console(file=io.StringIO(), width=100)
     colours = palette(THEMES[0])
     browse = Browse(home)
@@ -217,7 +217,7 @@ def show_everything(home: Path, *, exports: bool) -> None:
 
 
 def _dashboard(browse: Browse, study_id: str, colours: Any) -> None:
-    """What the dashboard reads and makes of a study."""
+    """Read and render a study as the dashboard does."""
     browse.keys()
     key = browse.find(study_id)
     assert key is not None

@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import numpy as np
 import pytest
 import toy
 
@@ -10,7 +11,9 @@ from dexter.errors import InputError
 from dexter.generation.bank import MemoryBank
 from dexter.generation.pictures import Pictures
 from dexter.reasoning.topic import Topic, World, load_world, make_topic
-from dexter.screening.concepts import lab_pool, parse_pool
+from dexter.screening.concepts import Concept, lab_pool, parse_pool
+from dexter.screening.design import Cell
+from dexter.screening.drawn import drawing
 from dexter.screening.screen import (
     Judged,
     MemoryAnswers,
@@ -112,6 +115,18 @@ def test_what_is_not_drawn_is_called_so():
     ball = effect(found.results["toy"], "ball")
     assert ball.verdict == "not_drawn" and ball.drawn.asked == 0.0
     assert effect(found.results["toy"], "sea").verdict == "raises"
+
+
+def test_how_often_a_concept_is_drawn_is_compared_within_its_slot():
+    """Where no age was named people may well look young: that is no picture of another age."""
+    cells = [
+        Cell("", index, "class", {"subject": ("cat",), **({"age": (age,)} if age else {})})
+        for index, age in enumerate(["young", "young", "old", "old", "", ""])
+    ]
+    young = Concept("young", "age", ("young",), ("young",))
+    seen = np.array([True, True, False, False, True, True])
+    assert drawing(cells, young, seen, exclusive=True).shift == 1.0
+    assert drawing(cells, young, seen, exclusive=False).shift == 0.5
 
 
 def test_results_are_json(result):

@@ -5,10 +5,7 @@
 
 import io
 import json
-import shutil
-import sqlite3
 import zipfile
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from outside import (
     Homes,
-    anything,
     changed,
     changed_bytes,
     changed_records,
@@ -33,7 +29,7 @@ from dexter_tui.exchange.bundle_writer import MANIFEST, RECORDS, manifest
 from dexter_tui.jobs.sweeps import read_sweeps, sweep_configs
 from store import Store
 
-EXPORTED_OFTEN = 25  # of so many examples, one is exported in all forms
+EXPORTED_OFTEN = 25  # one of this number of examples is exported in all forms
 
 
 def bundle(records: list[Any]) -> dict[str, bytes]:
@@ -149,38 +145,6 @@ def test_any_sweep(data: st.DataObject) -> None:
         file = homes.folder / "sweep.yaml"
         file.write_bytes(text)
         taken(lambda: [sweep_configs(sweep) for sweep in read_sweeps(file)])
-
-
-COLUMNS = ("run.config", "run.words", "run.word_gains", "run.score_value", "run.prompt",
-           "study.settings", "study.class_name", "step.losses", "step.words", "classifier.labels",
-           "report.markdown", "evidence.control", "note.text")  # fmt: skip
-
-
-@fuzzed
-@given(st.data())
-def test_any_store(data: st.DataObject) -> None:
-    """A store from elsewhere: refused in one line, or shown."""
-    with Homes() as homes:
-        home = shutil.copytree(_filled(), homes.folder / "home")
-        table, column = data.draw(st.sampled_from(COLUMNS)).split(".")
-        value = data.draw(anything)
-        with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
-            stored = value if isinstance(value, (float, type(None))) else json.dumps(value)
-            with suppress(sqlite3.IntegrityError):
-                connection.execute(f"UPDATE {table} SET {column} = ?", (stored,))
-        taken(lambda: show_everything(home, exports=False))
-
-
-def _filled() -> Path:
-    folder = outside._template() / "filled"
-    if not folder.exists():
-        with Homes() as homes:
-            source = homes.folder / "b.zip"
-            source.write_bytes(zipped(bundle(outside.records()[0])))
-            home = homes.empty()
-            assert import_all(home, source)
-            shutil.copytree(home, folder)
-    return folder
 
 
 REPLY = {

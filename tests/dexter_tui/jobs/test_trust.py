@@ -60,7 +60,7 @@ class Outside:
         (self.hf / "pytorch_model.bin").write_bytes(pickle.dumps(Opened(self.canary)))
 
     def settings(self, spec: str) -> dict[str, Any]:
-        """The settings of a run that loads one of the files."""
+        """Return the settings of a run that loads one of the files."""
         python = f"python:{self.code}:make"
         settings: dict[str, dict[str, Any]] = {
             "python": {"classifier": python},
