@@ -1,5 +1,6 @@
 """Things from outside, as hypothesis changes them, and all views, which must then still work."""
 
+import atexit
 import copy
 import io
 import json
@@ -127,6 +128,7 @@ def changed_bytes(draw: st.DrawFn, data: bytes) -> bytes:
 @cache
 def _template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="outside-", dir=MEMORY))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     Store.open(folder / "empty").close()
     return folder
 

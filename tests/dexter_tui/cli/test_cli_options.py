@@ -76,7 +76,7 @@ def test_users_settings_come_between_preset_and_flags(home: Path) -> None:
     [
         ("[run]\nstepps = 7", "stepps.*did you mean 'steps'"),
         ("[run\n", "config.toml: cannot be read"),
-        ("run = 1", "written \\[run\\]"),
+        ("run = 1", "write \\[run\\]"),
         ("[run]\nsteps = 'many'", "steps"),
     ],
 )
