@@ -7,16 +7,16 @@ import re
 import shlex
 import shutil
 import subprocess
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hostile import EVIL, hostile_store, obeyed
-from shown_store import DONE, FAILED, OTHER, QUEUED, STUDY
+from shown_store import DONE, QUEUED, STUDY
 
 from dexter_tui import formatting
+from dexter_tui.cli.entry import main
 from dexter_tui.cli.lazy_group import COMMANDS
 from dexter_tui.presentation.answers import csv_text
 from store.reading.queries import Answer
@@ -35,7 +35,11 @@ def test_commands_print_with_the_functions_of_the_output_layer_alone() -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     home = tmp_path_factory.mktemp("hostile") / "home"
-    return home, hostile_store(home)
+    comparison = hostile_store(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEXTER_HOME", str(home))
+        assert main(["export", STUDY, comparison, "-o", str(home.with_name("bundle"))]) == 0
+    return home, comparison
 
 
 @pytest.fixture
@@ -45,8 +49,11 @@ def hostile(made: tuple[Path, str], home: Path) -> str:
 
 
 def lines(comparison: str, folder: Path) -> Iterator[list[str]]:
-    """Yield command lines: each command of the store, and hostile arguments of all others."""
-    for shown in (DONE, FAILED, STUDY, OTHER):
+    """Yield command lines: each command of the store, and hostile arguments of all others.
+
+    None starts a worker.
+    """
+    for shown in (DONE, STUDY):
         yield from (["show", shown], ["show", shown, "--json"])
     for plain in (["runs"], ["status"], ["queue", "list"], ["note", DONE], ["compare"],
                   ["compare", comparison], ["gc", "--dry-run"], ["tag", DONE, "--name", "a"],
@@ -55,17 +62,17 @@ def lines(comparison: str, folder: Path) -> Iterator[list[str]]:
     sql = "SELECT * FROM runs_summary"
     for form in ((), ("--csv",), ("--json",), ("--markdown",)):
         yield ["query", sql, *form]
-        yield ["query", f'SELECT 1 AS "{EVIL.replace(chr(34), "")}"', *form]
-        yield ["query", "--search", "water", *form]
-        yield ["query", "--schema", *form]
-    for target in ("a.md", "a.html", "a.zip"):
-        yield ["export", STUDY, comparison, "-o", str(folder / target)]
+    evil = EVIL.replace('"', "")
+    sql = f'SELECT text AS "{evil}" FROM search LIMIT 9'
+    yield from (["query", sql], ["query", sql, "--json"], ["query", f"SELECT {EVIL}"])
+    for target in ("a.md", "a.html"):
+        yield ["export", comparison, "-o", str(folder / target)]
     yield ["export", DONE, "-o", str(folder / f"x{EVIL.replace('/', '')}.md")]
     yield from (["pause", QUEUED, EVIL], ["cancel", QUEUED, EVIL, DONE, "--json"])
-    yield from (["retry", FAILED, EVIL, "--json"], ["resume", EVIL], ["delete", STUDY])
+    yield from (["retry", EVIL, DONE, "--json"], ["resume", EVIL], ["delete", STUDY])
     yield ["backup", "-o", str(folder / "copy.sqlite"), "--json"]
     yield from ([name, EVIL] for name in COMMANDS if name not in ("run", "doctor", "classifiers"))
-    for flag in ("--classifier", "--words", "--preset", "--template", "--device", f"--{EVIL}"):
+    for flag in ("--classifier", "--preset", "--template", f"--{EVIL}"):
         yield ["run", "--classifier", "lab:birds-biased", "--class", "waterbird", flag, EVIL]
     yield from (["runs", "--state", EVIL], ["runs", "--study", EVIL], ["import", EVIL])
     yield from (["queue", "add", "--file", EVIL], ["lab", "fleet", EVIL], ["compare", EVIL, "b"])
@@ -85,26 +92,22 @@ def test_no_command_prints_what_a_terminal_obeys(
             assert result.json is not None
     for name in ("a.md", "a.html"):
         assert not obeyed((tmp_path / name).read_text()), name
-    with zipfile.ZipFile(tmp_path / "a.zip") as bundle:
-        for name in bundle.namelist():
-            if Path(name).suffix in (".md", ".csv", ".json", ".jsonl"):
-                assert not obeyed(bundle.read(name).decode()), name
-        cells = [
-            cell
-            for name in bundle.namelist()
-            if name.endswith(".csv")
-            for row in csv.reader(io.StringIO(bundle.read(name).decode()))
-            for cell in row
-        ]
+
+
+def test_no_file_of_a_bundle_holds_what_a_reader_obeys(made: tuple[Path, str]) -> None:
+    bundle = made[0].with_name("bundle")
+    texts = [path for kind in ("md", "csv", "json", "jsonl") for path in bundle.rglob(f"*.{kind}")]
+    assert len(texts) >= 9
+    for path in texts:
+        assert not obeyed(path.read_text()), path.name
+    tables = [csv.reader(io.StringIO(path.read_text())) for path in bundle.glob("data/*.csv")]
+    cells = [cell for table in tables for row in table for cell in row]
     assert any(cell.startswith("'=cmd") for cell in cells)
     assert not [cell for cell in cells if cell[:1] in tuple("=+@\t\r")]
 
 
-def test_commands_to_paste_are_words_for_a_shell(
-    hostile: str, cli: Callable[..., Any], tmp_path: Path
-) -> None:
-    assert cli("export", STUDY, hostile, "-o", tmp_path / "bundle").code == 0
-    text = (tmp_path / "bundle" / "commands.md").read_text()
+def test_commands_to_paste_are_words_for_a_shell(made: tuple[Path, str], tmp_path: Path) -> None:
+    text = made[0].with_name("bundle").joinpath("commands.md").read_text()
     fence, code = re.search(r"^(`{3,})sh\n(.*)\n\1$", text, re.M | re.S).groups()  # type: ignore[union-attr]
     assert fence not in code
     lines = [line for line in code.splitlines() if line]
@@ -149,7 +152,7 @@ def test_words_are_quoted_once_and_last() -> None:
 )
 def test_cells_are_no_formulas(value: object, cell: str) -> None:
     text = csv_text(Answer(["=a"], [(value,)], None, 0.0))
-    assert list(csv.reader(io.StringIO(text))) == [["'=a"], [cell] if cell else []]
+    assert list(csv.reader(io.StringIO(text))) == [["'=a"], [cell]]
 
 
 def test_json_keeps_what_it_escapes() -> None:
