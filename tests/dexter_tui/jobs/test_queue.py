@@ -440,7 +440,7 @@ def test_several_are_cancelled_as_far_as_they_can_be(quiet, store, cli):
     [
         (["queue", "add", "--file", "TYPO"], ["--file", "'masked_llm'", "'masked_lm'"]),
         (["queue", "add", "--file", "ALIEN"], ["--file", "'7'", "--help"]),
-        (["queue", "add"], ["--classifier", "missing"]),
+        (["queue", "add"], ["classifier is required", "--classifier"]),
         (["queue", "add", "--file", "nowhere.yaml"], ["--file", "nowhere.yaml"]),
         (["queue", "add", "--file", "LIST"], ["--file", "settings by name"]),
         (["queue", "add", "--file", "BROKEN"], ["--file", "not YAML"]),
