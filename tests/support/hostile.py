@@ -1,6 +1,13 @@
-"""A comparison in which every text is hostile: terminal codes, markup, HTML."""
+"""Stores in which every text is hostile: terminal codes, markup, HTML, formulas, shell."""
 
+import json
+import sqlite3
+import unicodedata
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import shown_store
 
 from store import Store, comparison_records
 
@@ -48,3 +55,66 @@ def hostile_comparison(home: Path) -> str:
             pictures=9, cross_pictures=3, drawn=12, generator="g", detector=HOSTILE,
         )  # fmt: skip
     return found
+
+
+# Commands of a shell and a formula, a line break, and controls: ESC, C1, bidi, line separator.
+EVIL = (
+    "=cmd|'/c calc'!A0`touch pwned`$(touch pwned)';touch pwned;\"\n"
+    "\x1b]0;x\x07\x9b31m\u202e\u2028[b]"
+)
+# All free text of the store; states, ids, hashes and times stay.
+_TEXT = {
+    "classifier": ("spec",), "study": ("class_name",), "report": ("author", "markdown"),
+    "run": ("prompt", "stop_reason", "error", "device"), "frame": ("prompt",),
+    "prompt": ("text",), "caption": ("model", "text"), "claim": ("concept",),
+    "attribution": ("word", "prompt"), "score": ("text",), "difference": ("concept",),
+    "member": ("class_name", "name"), "activation": ("prompt",),
+    "comparison": ("generator", "detector"),
+}  # fmt: skip
+_JSON = {
+    "classifier": ("labels",), "study": ("settings",), "run": ("config", "words", "word_gains"),
+    "prompt": ("words",), "step": ("words", "pseudo_targets", "best_words"),
+    "evidence": ("control_prompts", "treated_prompts"), "member": ("config",),
+    "comparison": ("settings",),
+}  # fmt: skip
+
+
+def hostile_store(home: Path) -> str:
+    """Make a copy of the shown store with hostile texts everywhere; return its comparison."""
+    shown_store.copy(home)
+    found = shown_store.compare(home)
+    with Store.open(home) as store:
+        from store.upkeep import retention
+
+        retention.set_note(store, shown_store.DONE, f"- {EVIL}")
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        for table, columns in _TEXT.items():
+            for column in columns:
+                connection.execute(f"UPDATE {table} SET {column} = ? || {column}", (EVIL,))
+        connection.create_function("hostile", 1, _hostile_json)
+        for table, columns in _JSON.items():
+            for column in columns:
+                connection.execute(f"UPDATE {table} SET {column} = hostile({column})")
+    return found
+
+
+def _hostile_json(text: str | None) -> str | None:
+    return None if text is None else json.dumps(_hostile(json.loads(text)))
+
+
+def _hostile(value: Any) -> Any:
+    if isinstance(value, str):
+        return EVIL + value
+    if isinstance(value, list):
+        return list(map(_hostile, value))
+    if isinstance(value, dict):
+        names = {name: _hostile(one) if name != "preset" else one for name, one in value.items()}
+        return {**names, EVIL: EVIL} if "gain" not in names else names
+    return value
+
+
+def obeyed(text: str) -> set[str]:
+    """Return the characters of a text that a terminal or a reader's eye would obey."""
+    return {
+        c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    }

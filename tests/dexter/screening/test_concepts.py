@@ -76,7 +76,7 @@ def test_a_mistake_names_its_line(change, line, problem):
 def test_an_empty_file_and_a_missing_one_are_refused(tmp_path):
     with pytest.raises(InputError, match="empty"):
         parse_pool("", "mine")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read"):
         load_pool(tmp_path / "none.yaml")
 
 

@@ -88,17 +88,51 @@ def test_a_hub_id_out_of_reach(cli: Any, home: Path, monkeypatch: pytest.MonkeyP
     assert not home.exists()
 
 
-def test_a_home_that_is_a_file(cli: Any, home: Path) -> None:
+ANY_COMMAND = (
+    [],
+    GOOD,
+    ["runs"],
+    ["runs", "--json"],
+    ["status"],
+    ["show", "r"],
+    ["query", "select 1"],
+    ["compare"],
+    ["config", "init"],
+    ["doctor"],
+    ["backup"],
+    ["queue", "list"],
+    ["classifiers"],
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("HOME", "not a folder"),
+        ("HOME/below", "is not a folder"),
+        ("LINK", "not a folder"),
+        ("/proc/home", "cannot be created"),  # read-only for root as well
+        ("~nobody-of-this-name/x", "no such user"),
+    ],
+)
+def test_a_home_that_cannot_be_one(
+    cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
+) -> None:
     home.write_text("precious")
-    assert_refused(cli(*GOOD), str(home))
-    assert_refused(cli("config", "init"), str(home))
+    link = home.with_name("link")
+    link.symlink_to(home.with_name("nothing"))
+    named = name.replace("HOME", str(home)).replace("LINK", str(link))
+    monkeypatch.setenv("DEXTER_HOME", named)
+    for arguments in ANY_COMMAND:
+        assert_refused(cli(*arguments), f"{named}: ", problem, "DEXTER_HOME")
     assert home.read_text() == "precious"
+    assert sorted(home.parent.iterdir()) == [home, link]
 
 
-def test_a_home_that_cannot_be_made(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEXTER_HOME", "/proc/home")  # read-only for root as well
-    assert_refused(cli(*GOOD), "/proc/home", "DEXTER_HOME")
-    assert_refused(cli("config", "init"), "/proc/home")
+def test_a_home_that_can_be_made_is_not_made_by_a_look(cli: Any, home: Path) -> None:
+    result = cli("runs")
+    assert (result.code, "no runs" in result.err) == (0, True)
+    assert not list(home.parent.iterdir())
 
 
 def test_a_store_of_a_newer_version_is_left_alone(cli: Any, home: Path) -> None:

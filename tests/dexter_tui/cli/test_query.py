@@ -157,6 +157,27 @@ def test_what_never_ends_is_ended(home: Path, cli: Callable[..., Any]) -> None:
     assert cli("query", "select 1", "--timeout", "inf").code == 2
 
 
+def test_what_one_function_or_a_sort_costs_is_bounded(
+    home: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One call that compares for minutes, between two checks of the time limit.
+    long = (
+        "select instr(replace(hex(zeroblob(2400000)), '0', 'a'), "
+        "replace(hex(zeroblob(1200000)), '0', 'a') || 'b')"
+    )
+    before = digest(home)
+    for arguments in ((long,), ("-",)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(long))
+        result = cli("query", *arguments, "--timeout", "0.2")
+        assert (result.code, "stopped after 0.2 s" in result.err) == (2, True)
+    numbers = "with recursive n(i) as (select 1 union all select i + 1 from n limit 2000) "
+    sort = numbers + "select zeroblob(1000000), i from n order by i desc"
+    result = cli("query", sort, "--limit", "1", "--timeout", "600")
+    assert (result.code, "512 MB of temporary space" in result.err) == (2, True)
+    assert len(result.err.splitlines()) == 1
+    assert digest(home) == before
+
+
 def test_the_help_shows_ten_queries_and_each_is_answered(
     home: Path, cli: Callable[..., Any]
 ) -> None:

@@ -401,10 +401,27 @@ def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_p
     assert cli("retry", result[0]["study"], "--json").json[0]["state"] == "queued"
 
 
+def test_several_are_cancelled_as_far_as_they_can_be(quiet, store, cli):
+    first, second, ended = submit.enqueue(
+        store, [config(seed=seed, steps=1000 + len(store.runs())) for seed in (5, 6, 7)]
+    )
+    control.cancel(store, ended)
+    result = cli("cancel", first, ended, "rzzzzzzz", second, "--json")
+    assert result.code == 1
+    assert [run["id"] for run in result.json] == [first, second]
+    refusals = result.err.strip().splitlines()
+    assert [ended in refusals[0], "rzzzzzzz" in refusals[1], len(refusals)] == [True, True, 2]
+    assert {store.run(run).state for run in (first, second)} == {State.CANCELLED}
+    result = cli("cancel", first, second)
+    assert (result.code, result.out, len(result.err.splitlines())) == (1, "", 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (["queue", "add"], ["--classifier", "missing"]),
+        (["queue", "add", "--file", "TYPO"], ["--file", "'masked_llm'", "'masked_lm'"]),
+        (["queue", "add", "--file", "ALIEN"], ["--file", "'7'", "--help"]),
+        (["queue", "add"], ["classifier is required", "--classifier"]),
         (["queue", "add", "--file", "nowhere.yaml"], ["--file", "nowhere.yaml"]),
         (["queue", "add", "--file", "LIST"], ["--file", "settings by name"]),
         (["queue", "add", "--file", "BROKEN"], ["--file", "not YAML"]),
@@ -426,7 +443,13 @@ def test_refused(quiet, store, cli, tmp_path, arguments, names):
     # In a study of its own: no other test has runs of this many steps.
     [run] = submit.enqueue(store, [config(seed=9, steps=1000 + len(store.runs()))])
     paused = control.pause(store, run)
-    texts = {"LIST": "[1, 2]", "BROKEN": "a: [", "MANY": "seeds: 5000"}
+    texts = {
+        "TYPO": "{classifier: x, masked-llm: y}",
+        "ALIEN": "7: 8",
+        "LIST": "[1, 2]",
+        "BROKEN": "a: [",
+        "MANY": "seeds: 5000",
+    }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     given: list[object] = []
