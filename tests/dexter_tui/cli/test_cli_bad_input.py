@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_a_hub_id_out_of_reach(cli: Any, home: Path, monkeypatch: pytest.MonkeyP
     assert not home.exists()
 
 
-ANY_COMMAND = (
+ANY_COMMAND: tuple[Sequence[str], ...] = (
     [],
     GOOD,
     ["runs"],
