@@ -93,7 +93,7 @@ def package(name: str, *, field: str, value: str) -> Any:
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """Return an error's first non-empty line, to quote in another error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in f"{error}".splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from dexter.lab import classifiers, fleet, parallel, train
+from dexter import parallel
+from dexter.lab import classifiers, fleet, train
 from dexter.lab.export import export, unpack
 
 SAMPLES = {

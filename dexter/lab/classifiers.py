@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dexter.lab import models, parallel, world
+from dexter import parallel
+from dexter.lab import models, world
 from dexter.lab.scenes import Scene, render, sample_scene
 
 Draw = Callable[[np.random.Generator], tuple[Scene, int]]

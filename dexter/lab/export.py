@@ -13,7 +13,8 @@ from diffusers import StableDiffusionPipeline
 from torch import nn
 from transformers import AutoModelForImageClassification
 
-from dexter.lab import check, evaluate, fleet, models, parallel, readers, shipped, train, world
+from dexter import parallel
+from dexter.lab import check, evaluate, fleet, models, readers, shipped, train, world
 from dexter.lab.classifiers import RECIPES, Recipe, accuracy
 from dexter.loading import quiet
 

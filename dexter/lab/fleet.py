@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dexter.lab import models, parallel, world
+from dexter import parallel
+from dexter.lab import models, world
 from dexter.lab.classifiers import augment, pixels
 from dexter.lab.scenes import Scene, sample_scene
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dexter.lab import models, parallel, readers, world
+from dexter import parallel
+from dexter.lab import models, readers, world
 from dexter.lab.scenes import Scene, caption, full_caption, is_usual, kind_of, render, sample_scene
 
 WORK = Path("build/lab")

@@ -66,7 +66,7 @@ def open_store(*, create: bool = False) -> "Store":
 
 def console_on(file: Any) -> "Console":
     """Return a console that writes to `file`, reads no markup, and cleans every text."""
-    from dexter_tui.cli.console import CleanConsole
+    from dexter_tui.presentation.console import CleanConsole
 
     return CleanConsole(file=file, highlight=False, markup=False, emoji=False)
 

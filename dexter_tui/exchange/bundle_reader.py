@@ -146,7 +146,7 @@ def _opened(source: Path) -> Iterator[_Files]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(f"{error}".split())[:200]
 
 
 def _check_directory(source: Path) -> None:

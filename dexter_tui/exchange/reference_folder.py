@@ -24,6 +24,7 @@ from typing import Any
 
 from dexter.config import MASK, RunConfig
 from dexter.errors import InputError
+from dexter.loading import one_line
 from dexter.reference_options import OPTIONS, classifier_settings, translate
 from dexter.stats import wilson_interval
 from store import Store, artifacts, study_records
@@ -179,7 +180,7 @@ def _config(folder: Path, args: Mapping[str, Any]) -> tuple[RunConfig, list[str]
         preset = known.pop("preset", "reference")
         config = RunConfig.from_preset(str(preset), **{**known, "seed": args.get("seed") or 0})
     except (InputError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{folder / 'args.json'}: {' '.join(str(error).split())}") from None
+        raise InputError(f"{folder / 'args.json'}: {one_line(error)}") from None
     own = _text(folder / "labels.txt").splitlines()
     name = config.labels if config.labels in ("celeba", "fairface", "waterbirds") else "imagenet"
     labels = own or (_LABELS / f"{name}.txt").read_text(encoding="utf-8").splitlines()

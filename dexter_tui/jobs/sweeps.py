@@ -7,7 +7,7 @@ from typing import Any
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
-from dexter.loading import read_text
+from dexter.loading import one_line, read_text
 from dexter_tui import field_flags
 
 MAX_FILE = 1_000_000  # bytes
@@ -63,7 +63,7 @@ def read_sweeps(path: Path) -> list[dict[str, object]]:
     try:
         read = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        what = getattr(error, "problem", None) or " ".join(str(error).split())[:100]
+        what = getattr(error, "problem", None) or one_line(error)[:100]
         raise InputError(f"{path} is not YAML: {what}", field="file") from None
     sweeps = read if isinstance(read, list) else [read]
     if not sweeps or not all(isinstance(sweep, dict) for sweep in sweeps):

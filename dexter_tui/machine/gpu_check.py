@@ -25,6 +25,7 @@ from dexter.device import select_device
 from dexter.errors import InputError
 from dexter.generation.frozen import keep_less
 from dexter.generation.generator import Generator
+from dexter.loading import one_line
 from dexter.models import load_models
 from dexter.planning.estimate import estimate
 from dexter.search.optimize import Step, optimize
@@ -104,7 +105,7 @@ def formats_run(config: RunConfig) -> bool:
         try:
             steps, _ = _search(config.model_copy(update={"dtype": dtype}))
         except (ArithmeticError, RuntimeError) as error:
-            passed.append(_report(f"{STEPS} steps in {dtype}", False, str(error).splitlines()[0]))
+            passed.append(_report(f"{STEPS} steps in {dtype}", False, one_line(error)))
             continue
         seconds = (time.perf_counter() - started) / STEPS
         memory = "" if config.device == "cpu" else f", peak {_peak(config.device)} MB"

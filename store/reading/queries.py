@@ -309,7 +309,7 @@ def _refusal(
             "not a single statement without parameters or null characters",
             remedy="run one statement at a time, with values in place of ?",
         )
-    message = " ".join(str(error).split())
+    message = " ".join(f"{error}".split())
     # SQLite reports an unknown name with the general code SQLITE_ERROR: only the text contains it.
     if match := re.search(r"no such (table|column): (?:\w+\.)?(\w+)", message):
         connection.set_progress_handler(None, 0)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dexter.lab.parallel import Task
+from dexter.parallel import Task
 
 
 def tiny_task(samples: int) -> Task:

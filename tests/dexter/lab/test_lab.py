@@ -17,19 +17,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dexter import RunConfig, load_generator, model_folders
+from dexter import RunConfig, load_generator, model_folders, parallel
 from dexter.generation.options import GeneratorOptions
-from dexter.lab import (
-    classifiers,
-    evaluate,
-    export,
-    models,
-    parallel,
-    scenes,
-    shipped,
-    train,
-    world,
-)
+from dexter.lab import classifiers, evaluate, export, models, scenes, shipped, train, world
 
 LAB = model_folders.find("lab")
 
@@ -122,7 +112,7 @@ def test_the_generator_draws_in_its_own_number_of_steps_whoever_loads_it():
 def test_a_killed_training_goes_on_where_it_was(tmp_path, workers):
     """kill -9 of a training process between checkpoints loses what came after the last one only."""
     script = (
-        "import sys; from pathlib import Path; from dexter.lab import parallel\n"
+        "import sys; from pathlib import Path; from dexter import parallel\n"
         "from tiny_training import tiny_task\n"
         "if __name__ == '__main__':\n"
         "    parallel.train(tiny_task, {'samples': int(sys.argv[2])}, Path(sys.argv[1]), "
