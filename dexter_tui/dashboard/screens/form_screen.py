@@ -1,7 +1,7 @@
 """The base of the forms: rows made from settings, checks as you type, help and suggestions."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -185,16 +185,6 @@ def setting_row(name: str, field: FieldInfo, value: str = "", default: str = "")
     elif get_origin(kind) is Literal:
         values = ("", *get_args(kind))
     return Row(name, name.replace("_", " "), "" if value == default else value, default, values)
-
-
-def with_field(error: "InputError | StoreError", names: Iterable[str]) -> "InputError | StoreError":
-    """Return an error with its field, also if it names the field only in its text."""
-    for name in names:
-        for prefix in (f"{name}: ", f"{field_flags.flag(name)}: "):
-            if error.field is None and error.problem.startswith(prefix):
-                problem = error.problem.removeprefix(prefix)
-                return type(error)(problem, field=name, remedy=error.remedy)
-    return error
 
 
 def as_text(value: Any) -> str:

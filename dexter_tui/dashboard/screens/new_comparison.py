@@ -16,7 +16,6 @@ from dexter_tui.dashboard.screens.form_screen import (
     as_text,
     fuzzy,
     setting_row,
-    with_field,
 )
 from dexter_tui.dashboard.widgets.form import Form, Row
 
@@ -95,7 +94,7 @@ class NewComparisonScreen(FormScreen):
         except ConsentNeeded as error:
             return Checked(f"after a question: {error.needs[0].line}", offers)
         except (InputError, StoreError) as error:
-            return Checked("", offers, with_field(error, wish))
+            return Checked("", offers, error)
         offers["baseline"] = [side.name for side in sides[0]]
         line = f"{len(sides[0])} classifiers"
         line += f", {len(sides)} classes" if len(sides) > 1 else ""

@@ -14,7 +14,6 @@ from dexter_tui.dashboard.screens.form_screen import (
     FormScreen,
     as_text,
     setting_row,
-    with_field,
 )
 from dexter_tui.dashboard.widgets.form import Form, Row
 from dexter_tui.formatting import duration, size
@@ -108,7 +107,7 @@ class NewRunScreen(FormScreen):
             configs = self.configs(wish)
             expected = estimate(configs[0])
         except InputError as error:
-            return Checked("", offers, with_field(error, wish))
+            return Checked("", offers, error)
         count = len(configs)
         line = (
             f"{count} run{'s' if count > 1 else ''}, up to {duration(expected.total_seconds)} and "
