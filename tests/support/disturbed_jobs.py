@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,19 @@ class Jobs:
             ),
             f"{job.id} was killed and is not queued again",
         )
+
+    def kill_each(self, job_ids: Sequence[str]) -> None:
+        """Kill the process of each job once, when it is first seen, in whatever order they run."""
+        left = set(job_ids)
+
+        def all_killed() -> bool:
+            for job in map(self.store.job, sorted(left)):
+                if job.state in ACTIVE and job.pid and run_queue.is_alive(self.store, job.id):
+                    os.kill(job.pid, signal.SIGKILL)
+                    left.discard(job.id)
+            return not left
+
+        self.until(all_killed, "not every job was seen at work")
 
     def finish(self, job_id: str) -> Job:
         """Wait for the end of a job. One that is lost says how to go on: that is done."""

@@ -30,13 +30,7 @@ def test_killed_and_cancelled_jobs_continue_on_one_slot_and_leave_nothing_twice(
         assert study_records.probes(jobs.store) == []
         assert drawing.slot == "GPU-demo-0"
         assert cli("retry", probe).code == 0
-        jobs.kill(jobs.reach(probe, lambda job: job.attempt == 2 and job.done > 0))
-        jobs.kill(jobs.reach(report, lambda job: job.state is State.STARTING or job.done >= 0))
-        jobs.kill(jobs.reach(report, lambda job: job.stage == "claims" and job.done > 0))
-        jobs.kill(jobs.reach(comparison, lambda job: job.stage == "models"))
-        jobs.kill(
-            jobs.reach(comparison, lambda job: (job.stage or "").startswith("hf:") and job.done > 0)
-        )
+        jobs.kill_each([probe, report, comparison])
         for name in (report, comparison, probe):
             assert jobs.finish(name).attempt > 1
         jobs.until(lambda: jobs.store.run(run).state is State.SUCCEEDED, "the run does not end")
