@@ -108,8 +108,8 @@ def unpack(source: Path) -> None:
     modules: dict[str, nn.Module] = {"masked-lm": masked_lm}
     if _is_alike(pipeline.vae, models.vae()) and _is_alike(pipeline.unet, models.unet()):
         denoiser, reader = train.Denoiser(), train.Reader()
-        for module in (denoiser, reader):
-            module.text.load_state_dict(pipeline.text_encoder.state_dict())
+        for encoder in (denoiser.text, reader.text):
+            encoder.load_state_dict(pipeline.text_encoder.state_dict())
         denoiser.unet.load_state_dict(pipeline.unet.state_dict())
         modules |= {
             "vae": pipeline.vae, "text": reader, "shapes": denoiser, "generator": denoiser

@@ -520,7 +520,8 @@ def _directions(scenes: tuple[Scene, ...], spot: tuple[int, int]) -> Tensor:
     looks = torch.stack([_mean_latent(s)[:, slice(*spot), slice(*spot)].flatten() for s in scenes])
     left, _, right = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
     rank = len(scenes) - 1  # the differences add up to nothing
-    return left[:, :rank] @ right[:rank]
+    directions: Tensor = left[:, :rank] @ right[:rank]
+    return directions
 
 
 def _closed_caption(scene: Scene, rng: np.random.Generator) -> str:
