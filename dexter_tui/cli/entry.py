@@ -87,7 +87,10 @@ def default(
 ) -> None:
     """Open the dashboard in a terminal; list the runs elsewhere."""
     # Checkpoints are looked up here and in workers: in the same folder.
-    os.environ["DEXTER_HOME"] = str(paths.checked_home())
+    # The doctor reports an unusable home among its findings; every other command refuses it.
+    diagnosing = context.invoked_subcommand == "doctor"
+    home = paths.home() if diagnosing else paths.checked_home()
+    os.environ["DEXTER_HOME"] = str(home)
     if demo_devices:
         os.environ["DEXTER_DEMO_DEVICES"] = str(demo_devices)
     if context.invoked_subcommand is not None:

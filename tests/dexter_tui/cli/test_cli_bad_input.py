@@ -99,7 +99,6 @@ ANY_COMMAND: tuple[Sequence[str], ...] = (
     ["query", "select 1"],
     ["compare"],
     ["config", "init"],
-    ["doctor"],
     ["backup"],
     ["queue", "list"],
     ["classifiers"],
