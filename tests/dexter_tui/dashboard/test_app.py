@@ -160,7 +160,7 @@ async def test_a_filter_is_applied_as_one_types_and_its_mistakes_are_shown(home:
         await until(pilot, lambda: "1 of 4" in text(pilot))
         assert DONE in text(pilot) and QUEUED not in text(pilot)
         await press(pilot, *"x")
-        await until(pilot, lambda: "is no number" in text(pilot))
+        await until(pilot, lambda: "is not a number" in text(pilot))
         assert DONE in text(pilot)  # the last filter that made sense stays
         await press(pilot, "escape")
         await until(pilot, lambda: QUEUED in text(pilot))
