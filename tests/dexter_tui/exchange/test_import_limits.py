@@ -22,11 +22,12 @@ from store.upkeep.records import check, grouped
 from store.upkeep.transfer import classifier_key, restore
 
 LIMIT = 300_000  # kB of memory
+# Not ru_maxrss, which a child inherits from the process that started it.
 IMPORT = """
-import resource, sys
+import re, sys
 from dexter_tui.cli.entry import main
 code = main(["import", sys.argv[1]])
-print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(code, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
 
 
