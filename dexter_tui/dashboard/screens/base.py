@@ -238,7 +238,7 @@ class DataScreen(Screen[None]):
             except (StoreError, InputError, OSError) as refused:
                 self.app.call_from_thread(self.host.complain, str(refused))
                 return
-            except Exception as defect:
+            except Exception as defect:  # a defect in one action; the dashboard continues
                 self.host.note_defect(traceback.format_exc())
                 line = f"{type(defect).__name__}: {defect}"
                 self.app.call_from_thread(self.host.complain, line)
