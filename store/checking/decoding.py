@@ -201,7 +201,7 @@ def decoded_values(
             return None
         values |= {name: cells[name].neutral(name) for name in bad}
         if "error" in values:
-            values["error"] = line
+            values["error"] = {"problem": line} if cells["error"].type is dict else line
     return values
 
 

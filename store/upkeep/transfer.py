@@ -222,11 +222,12 @@ def _comparison(session: Session, comparison: Comparison) -> list[Record]:
     for kind, table, one, two in _OF_TWO:
         rows = select(table).where(getattr(table, one).in_(places))
         for row in _all(session, rows.order_by(sa.text("rowid"))):
-            records.append(
-                _record(kind, row, {one, two})
-                | {"comparison_id": comparison.id, "first": places[getattr(row, one)]}
-                | {"second": places[getattr(row, two)]}
-            )
+            if (second := places.get(getattr(row, two))) is not None:
+                records.append(
+                    _record(kind, row, {one, two})
+                    | {"comparison_id": comparison.id, "first": places[getattr(row, one)]}
+                    | {"second": second}
+                )
     return records
 
 
