@@ -23,7 +23,8 @@ from dexter_tui.dashboard import operations
 from dexter_tui.exchange.bundle_writer import MANIFEST, RECORDS, manifest, write_folder
 from dexter_tui.jobs import trust
 from dexter_tui.machine import devices
-from store import State, Store
+from store import State, Store, comparison_records, run_queue
+from store.states import Kind
 from store.tables import to_json
 from store.upkeep.transfer import Chosen, gather
 
@@ -193,6 +194,29 @@ def test_no_command_loads_what_came_from_outside(
     assert states(home) == before
     with Store.open(home) as store:
         assert store.runs(states=[State.QUEUED]) == []
+
+
+def test_a_comparison_from_elsewhere_is_not_continued(
+    home: Path, outside: Outside, cli: Any
+) -> None:
+    fill(home, outside, ("succeeded",))
+    configs = [outside.config(spec).model_dump(mode="json") for spec in ("benign", "python")]
+    with Store.open(home) as store:
+        members = [
+            {"class_name": "waterbird", "position": at, "name": f"n{at}", "classifier_id": at + 1,
+             "class_index": 0, "config": config}
+            for at, config in enumerate(configs)
+        ]  # fmt: skip
+        comparison = comparison_records.add_comparison(store, {}, members)
+        job = run_queue.add_job(
+            store, Kind.COMPARISON, {}, config=configs[0], comparison_id=comparison
+        )
+    for state in ("failed", "paused", "lost"):
+        with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+            connection.execute("UPDATE job SET state = ?", (state,))
+        for command in (["retry", comparison], ["retry", job], ["resume", job]):
+            if state != "paused" or command[0] == "resume":
+                assert_refused(cli(*command), outside)
 
 
 def test_the_dashboard_loads_nothing_either(arrived: str, home: Path, outside: Outside) -> None:
