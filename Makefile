@@ -30,8 +30,9 @@ demo: setup ## explain a biased and a balanced bird classifier, offline, in unde
 	balanced=$$($(DEMO_RUN) --classifier lab:birds-balanced) && \
 	$(BIN)/dexter-tui export $$biased $$balanced -o demo/report.md
 
-test: setup lint ## all checks and tests, in two processes; what shares a home stays together
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+# Four processes on two cores: a third of the time, a test waits for processes that it started.
+test: setup lint ## all checks and tests; what shares a home stays together
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 test-llm: setup ## captions and reports from real servers of language models on this machine
 	$(PIP) install -q -c constraints.txt -e '.[llm]'
