@@ -17,7 +17,7 @@ from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.planning.estimate import estimate
 from dexter_tui.formatting import size
-from dexter_tui.jobs import control, launch
+from dexter_tui.jobs import control, guard, launch
 from dexter_tui.jobs.recorder import log
 from dexter_tui.machine import devices
 from dexter_tui.paths import home
@@ -50,6 +50,7 @@ def main(name: str) -> int:
             if lock is None:
                 return 0  # the slot has a runner
             with lock:
+                guard.start(store, lock)
                 code = runner.work()
             # A process that queued work while we still held the lock counts on us.
             if code or runner.ending or not run_queue.queue(store, devices=runner.slot.accepts):
@@ -98,7 +99,7 @@ class Runner:
                 elif time.monotonic() - idle_since > IDLE_SECONDS:
                     log("nothing to do")
                     return 0
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 if not self.store.path.exists() and not self._occupied():
                     log(str(error))
                     return 1
