@@ -24,7 +24,7 @@ from dexter_tui.machine import devices
 from store import ENDED, State, Store, run_queue
 from store.artifacts import write_atomic
 from store.locks import FileLock, is_locked
-from store.upkeep import health
+from store.upkeep import rebuilding
 
 STEPS = 36  # with a checkpoint at every tenth, when a worker also looks round at the latest
 
@@ -270,7 +270,7 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-1]))
     (tmp_path / "store.sqlite").unlink()
-    health.rebuild(tmp_path)
+    rebuilding.rebuild(tmp_path)
     with Store.open(tmp_path) as store:
         assert [row.step for row in store.steps(run)] == [1]
         control.resume(store, run)
