@@ -16,6 +16,7 @@ from datetime import datetime
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.planning.estimate import estimate
+from dexter_tui import EXIT_FAILED
 from dexter_tui.formatting import size
 from dexter_tui.jobs import control, guard, launch
 from dexter_tui.jobs.recorder import log
@@ -43,6 +44,9 @@ PROMISE = 900.0
 
 def main(name: str) -> int:
     """Work until nothing is left to do."""
+    if not (home() / "store.sqlite").exists():  # deleted since this process was started
+        log(f"{home()}: no store")
+        return EXIT_FAILED
     with Store.open(home()) as store:
         runner = Runner(store, devices.slot(name))
         while True:

@@ -142,6 +142,9 @@ def main(make: type[Worker], slot_name: str) -> int:
 
 def _work_through(make: type[Worker], name: str) -> int:
     codes = set()
+    if not (home() / "store.sqlite").exists():  # deleted since this process was started
+        log(f"{home()}: no store")
+        return EXIT_FAILED
     with Store.open(home(), patience=make.PATIENCE) as store:
         lock = try_lock(run_queue.slot_lock(store, name))
         if lock is None:

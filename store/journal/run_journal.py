@@ -218,8 +218,8 @@ def _entry(line: bytes) -> Entry | None:
         return None
     if not line.endswith(b"\n") or not isinstance(entry, dict):
         return None
-    whole = type(entry.get("n")) is int and isinstance(entry.get("kind"), str)
-    return entry if whole else None
+    number, kind = entry.get("n"), entry.get("kind")
+    return entry if type(number) is int and number >= 0 and isinstance(kind, str) else None
 
 
 def _parse(data: bytes) -> tuple[list[Entry], int]:

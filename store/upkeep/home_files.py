@@ -64,6 +64,8 @@ def run_entries(
         values = dict(known or {})
         for entry in cleaned:
             records.check_time("at", entry["at"])
+            if not 0 <= entry["n"] <= records.MAX_INTEGER:
+                raise ValueError("an entry has no number")
             if entry["kind"] in WHOLE:
                 entry, values = _whole(entry, run_id)
             _check_entry(entry, run_id, values)

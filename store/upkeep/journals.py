@@ -30,7 +30,7 @@ def examine(store: Store, repair: bool, progress: Progress) -> Iterator[Trouble]
         progress("journals", number, len(known | folders))
         alive = run_queue.is_alive(store, run_id)
         if run_id in known:
-            yield from _journal(store, run_id, alive, repair)
+            yield from examine_run(store, run_id, alive, repair)
         elif not alive:
             yield from _missing_run(store, run_id, repair)
     yield from _processes(store, repair)
@@ -72,8 +72,8 @@ _ACCIDENTS = {
 }
 
 
-def _journal(store: Store, run_id: str, alive: bool, repair: bool) -> Iterator[Trouble]:
-    """Check the journal of a run in the store."""
+def examine_run(store: Store, run_id: str, alive: bool, repair: bool) -> Iterator[Trouble]:
+    """Yield the problems of the journal of a run that the store has."""
     with store._read() as session:
         run = session.get(Run, run_id)
     if run is None:
