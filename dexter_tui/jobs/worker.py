@@ -144,7 +144,7 @@ def _work_through(make: type[Worker], name: str) -> int:
     codes = set()
     if not (home() / "store.sqlite").exists():  # deleted since this process was started
         log(f"{home()}: no store")
-        return EXIT_FAILED
+        return 0
     with Store.open(home(), patience=make.PATIENCE) as store:
         lock = try_lock(run_queue.slot_lock(store, name))
         if lock is None:

@@ -18,6 +18,7 @@ Each line is an entry: a JSON object with its number "n", its "kind", the time "
 Numbers rise by one from line to line.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -102,7 +103,8 @@ class Journal:
         self._next: int | None = None
         self._whole = 0  # bytes of complete lines
         self._file: tuple[int, int] | None = None  # device and inode; None if there was no file
-        self._changed_at: int | None = None  # ns, by the last append; None after one that failed
+        self._changed_at = 0  # ns
+        self._hash = hashlib.blake2b()  # of the complete lines
 
     def read(self, after: int = -1) -> list[Entry]:
         """Return the complete entries with a number above `after`, up to the first torn line."""
@@ -111,9 +113,10 @@ class Journal:
                 data = file.read()
                 self._remember(os.fstat(file.fileno()))
         except FileNotFoundError:
-            self._file, self._whole = None, 0
+            self._file, self._whole, self._hash = None, 0, hashlib.blake2b()
             return []
         entries, self._whole = _parse(data)
+        self._hash = hashlib.blake2b(data[: self._whole])
         return [entry for entry in entries if entry["n"] > after]
 
     def inspect(self) -> Inspected:
@@ -161,12 +164,11 @@ class Journal:
         data = "".join(_line(entry) for entry in numbered).encode()
         made = os.O_CREAT if self._file is None else 0
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | made, 0o600)
+            descriptor = os.open(self.path, os.O_RDWR | made, 0o600)
         except FileNotFoundError:
             raise Disturbed(Accident.JOURNAL_DELETED) from None
         try:
-            self._compare(os.fstat(descriptor))
-            self._changed_at = None
+            self._compare(descriptor)
             os.ftruncate(descriptor, self._whole)  # a torn or unfinished line
             os.lseek(descriptor, self._whole, os.SEEK_SET)
             _write_all(descriptor, data)
@@ -175,6 +177,7 @@ class Journal:
         finally:
             os.close(descriptor)
         self._whole += len(data)
+        self._hash.update(data)
         self._next += len(numbered)
         return numbered
 
@@ -184,20 +187,25 @@ class Journal:
         write_atomic(self.path, data)
         self._remember(self.path.stat())
         self._whole = len(data)
+        self._hash = hashlib.blake2b(data)
         self._next = entries[-1]["n"] + 1
 
     def _remember(self, stat: os.stat_result) -> None:
         self._file = stat.st_dev, stat.st_ino
         self._changed_at = stat.st_mtime_ns
 
-    def _compare(self, stat: os.stat_result) -> None:
-        """Raise Disturbed unless the file is as the last call left it."""
+    def _compare(self, descriptor: int) -> None:
+        """Raise Disturbed unless the file begins with what was written."""
+        stat = os.fstat(descriptor)
         if self._file is not None and self._file != (stat.st_dev, stat.st_ino):
             raise Disturbed(Accident.JOURNAL_REPLACED)
         if stat.st_size < self._whole:
             raise Disturbed(Accident.JOURNAL_CUT)
-        if self._changed_at is not None and self._changed_at != stat.st_mtime_ns:
-            raise Disturbed(Accident.JOURNAL_CHANGED)
+        # An append that failed changes the time as well.
+        if self._changed_at != stat.st_mtime_ns and self._file is not None:
+            written = hashlib.blake2b(os.pread(descriptor, self._whole, 0))
+            if written.digest() != self._hash.digest():
+                raise Disturbed(Accident.JOURNAL_CHANGED)
 
 
 def _line(entry: Mapping[str, Any]) -> str:
