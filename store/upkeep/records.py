@@ -119,7 +119,7 @@ def check(record: object) -> Record:
         if name in _WORDS:
             _check_words(where, value, _WORDS[name], holes=name == "pseudo_targets")
         if name.endswith("_at"):
-            _check_time(where, value)
+            check_time(where, value)
         if name in _FORMS and not re.fullmatch(_FORMS[name], str(value)):
             refuse(f"{where}: {str(value)[:80]!r} is no {name}")
     _check_parts(kind, record)
@@ -218,7 +218,8 @@ def _check_words(where: str, values: object, most: int, *, holes: bool) -> None:
             refuse(f"{where}: {str(value)[:40]!r} is not a text")
 
 
-def _check_time(where: str, value: object) -> None:
+def check_time(where: str, value: object) -> None:
+    """Refuse what is not a time."""
     try:
         at = datetime.fromisoformat(str(value))
         fits = at.tzinfo is not None and _TIMES[0] <= at <= _TIMES[1]
