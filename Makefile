@@ -38,8 +38,9 @@ test-llm: setup ## captions and reports from real servers of language models on 
 	$(PIP) install -q -c constraints.txt -e '.[llm]'
 	$(BIN)/python -m pytest tests/llm
 
-fuzz: setup ## 2,000 changed bundles, run folders, sweeps, replies, checkpoints (20 minutes)
-	$(BIN)/python -m pytest -n 2 tests/dexter_tui/exchange/test_outside.py --hypothesis-profile=fuzz
+fuzz: setup ## 2,000 changed bundles, run folders, sweeps, replies, checkpoints, stores (20 minutes)
+	$(BIN)/python -m pytest -n 2 tests/dexter_tui/exchange/test_outside.py \
+		tests/dexter_tui/exchange/test_foreign_store.py --hypothesis-profile=fuzz
 
 lint: setup ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from store.artifacts import place_atomic
+from store.checking.decoding import to_text
 from store.errors import StoreError, primary_code
 from store.locks import FileLock
 from store.tables import to_json
@@ -112,13 +113,15 @@ def rehearsal(engine: sa.Engine) -> sa.Engine:
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """Open a plain connection to the file, with `mode` "ro" or "rw"."""
     # isolation_level None: the driver begins no transaction of its own.
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=PATIENCE,
         isolation_level=None,
         check_same_thread=False,
     )
+    connection.text_factory = to_text
+    return connection
 
 
 def is_current(path: Path) -> bool:

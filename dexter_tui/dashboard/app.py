@@ -27,6 +27,7 @@ from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home import HomeScreen
 from dexter_tui.formatting import clean
+from store.checking import decoding
 from store.errors import StoreError
 from store.reading.browse import Browse, FrameRow
 
@@ -89,6 +90,7 @@ class DexterApp(App[None]):
         self._looked_at = 0.0
         self._keeping = False
         self._gone = False
+        self._damaged: set[str] = set()  # lines on damaged rows that were shown
         if options.keys:
             self.set_keymap(options.keys)
         if not options.animate:
@@ -117,6 +119,11 @@ class DexterApp(App[None]):
         if (self.browse.changed() or overdue) and isinstance(screen, DataScreen):
             self._looked_at = time.monotonic()
             screen.reload()
+        lines = [line for line in decoding.take_found() if line not in self._damaged]
+        if lines:
+            self._damaged.update(lines)
+            more = f" ({len(lines) - 1} more)" if len(lines) > 1 else ""
+            self.complain(f"{lines[0]}{more}")
 
     def _keep_going(self) -> None:
         """Replace runners that were killed, while runs wait."""

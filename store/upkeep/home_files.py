@@ -1,7 +1,7 @@
 """Checks of the files that a lost store is rebuilt from: journals and files of studies.
 
 They may come from elsewhere, so their content is believed when it passed the checks of an import
-(`store.upkeep.records`).
+(`store.checking`).
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
+from store.checking import checks
 from store.errors import StoreError
 from store.journal.run_journal import WHOLE, Entry
 from store.journal.study_file import Rows
@@ -36,7 +37,6 @@ from store.tables import (
     Table,
     Tag,
 )
-from store.upkeep import records
 from store.upkeep.transfer import classifier_key, content_hash, validated_row, without_consent
 
 _UNBELIEVED = (
@@ -63,8 +63,8 @@ def run_entries(
         checked = []
         values = dict(known or {})
         for entry in cleaned:
-            records.check_time("at", entry["at"])
-            if not 0 <= entry["n"] <= records.MAX_INTEGER:
+            checks.check_time("at", entry["at"])
+            if not 0 <= entry["n"] <= checks.MAX_INTEGER:
                 raise ValueError("an entry has no number")
             if entry["kind"] in WHOLE:
                 entry, values = _whole(entry, run_id)
@@ -77,7 +77,7 @@ def run_entries(
 
 def study_rows(study_id: str, kept: Rows) -> Rows:
     """Return the rows of a study's file, checked; raise StoreError if they cannot be believed."""
-    if not re.fullmatch(records.IDS["study"], str(study_id)):
+    if not re.fullmatch(checks.IDS["study"], str(study_id)):
         raise StoreError(f"{str(study_id)[:40]!r} is no id of a study")
     try:
         cleaned: Any = finite(kept)
@@ -90,7 +90,7 @@ def study_rows(study_id: str, kept: Rows) -> Rows:
                 if table is Claim:
                     own = [one for one in evidence if one["claim_id"] == row["id"]]
                     record["contexts"] = own
-                records.check(record)
+                checks.check(record)
                 validated_row(table, row)
     except _UNBELIEVED as error:
         raise _refused(error) from None
@@ -100,17 +100,17 @@ def study_rows(study_id: str, kept: Rows) -> Rows:
 def _whole(entry: Entry, run_id: str) -> tuple[Entry, dict[str, Any]]:
     """Return the checked entry of a whole run, and the run's columns."""
     classifier = {name: entry["classifier"][name] for name in _names(Classifier) - {"id"}}
-    records.check({"record": "classifier", **classifier})
+    checks.check({"record": "classifier", **classifier})
     validated_row(Classifier, classifier)
     study = {name: entry["study"][name] for name in _names(Study) - {"classifier_id"}}
     study["settings_hash"] = content_hash(study["settings"])
-    records.check({"record": "study", **study})
+    checks.check({"record": "study", **study})
     validated_row(Study, {**study, "classifier_id": 0})
     values = {**entry["run"], **entry.get("values", {})}
     values = {name: value for name, value in values.items() if name in _names(Run)}
     config = without_consent(values["config"])
     values |= {"config": config, "config_hash": content_hash(config)}
-    records.check({"record": "run", **values})
+    checks.check({"record": "run", **values})
     validated_row(Run, values)
     if values["id"] != run_id or values["study_id"] != study["id"]:
         raise ValueError(f"it is the journal of another run ({str(values['id'])[:40]})")
@@ -140,7 +140,7 @@ def _check_entry(entry: Entry, run_id: str, values: dict[str, Any]) -> None:
             _check_fields(entry["fields"], run_id, values)
         case "start":
             own = {name: entry[name] for name in ("attempt", "pid", "boot_id", "host", "slot")}
-            records.check({"record": "run", "id": run_id, **own})
+            checks.check({"record": "run", "id": run_id, **own})
             validated_row(Run, {**values, **own})
         case "state":
             State(entry["to"])
@@ -151,14 +151,14 @@ def _check_fields(fields: Mapping[str, Any], run_id: str, values: dict[str, Any]
     unknown = fields.keys() - _FIELDS
     if unknown:
         raise ValueError(f"its worker does not write {sorted(unknown)[0][:40]!r}")
-    records.check({"record": "run", "id": run_id, **fields})
+    checks.check({"record": "run", "id": run_id, **fields})
     values |= fields
     validated_row(Run, values)
 
 
 def _check_steps(steps: Sequence[Mapping[str, Any]], run_id: str) -> None:
     for step in steps:
-        records.check({"record": "step", "run_id": run_id, **step})
+        checks.check({"record": "step", "run_id": run_id, **step})
         losses = {name: value for name, value in step["losses"].items() if value is not None}
         validated_row(Step, {"run_id": run_id, **step, "losses": losses})
         _only_columns(Step, step)
@@ -166,16 +166,16 @@ def _check_steps(steps: Sequence[Mapping[str, Any]], run_id: str) -> None:
 
 def _check_prompts(prompts: Sequence[Mapping[str, Any]], run_id: str) -> None:
     for rank, prompt in enumerate(prompts, 1):
-        records.check({"record": "prompt", "run_id": run_id, "rank": rank, **prompt})
+        checks.check({"record": "prompt", "run_id": run_id, "rank": rank, **prompt})
         validated_row(Prompt, {"run_id": run_id, "rank": rank, **prompt})
         _only_columns(Prompt, prompt)
 
 
 def _check_frame(entry: Mapping[str, Any], run_id: str) -> None:
     artifact, frame = entry["artifact"], entry["frame"]
-    records.check({"record": "artifact", **artifact})
+    checks.check({"record": "artifact", **artifact})
     validated_row(Artifact, artifact)
-    records.check({"record": "frame", "run_id": run_id, **frame})
+    checks.check({"record": "frame", "run_id": run_id, **frame})
     validated_row(Frame, {"run_id": run_id, **frame})
     _only_columns(Artifact, artifact)
     _only_columns(Frame, frame)

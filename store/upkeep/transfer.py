@@ -15,6 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from store import artifacts, comparison_records, run_records
+from store.checking.checks import Record
 from store.errors import StoreError
 from store.journal import replay
 from store.reading import comparisons
@@ -45,9 +46,10 @@ from store.tables import (
     Study,
     Table,
     Tag,
+    is_usable,
     to_json,
+    usable,
 )
-from store.upkeep.records import Record
 
 MAX_PIXELS = 2**24  # of an imported picture: 112 MB while it is decoded and made small
 EXAMPLES = 4  # pairs of pictures exported with each claim
@@ -135,7 +137,7 @@ def gather(store: Store, chosen: Chosen) -> tuple[list[Record], dict[str, bytes]
 
 
 def _all(session: Session, query: Any) -> list[Any]:
-    return list(session.exec(query))
+    return usable(session.exec(query))
 
 
 def _record(kind: str, row: Any, without: Iterable[str] = ()) -> Record:
@@ -220,11 +222,12 @@ def _comparison(session: Session, comparison: Comparison) -> list[Record]:
     for kind, table, one, two in _OF_TWO:
         rows = select(table).where(getattr(table, one).in_(places))
         for row in _all(session, rows.order_by(sa.text("rowid"))):
-            records.append(
-                _record(kind, row, {one, two})
-                | {"comparison_id": comparison.id, "first": places[getattr(row, one)]}
-                | {"second": places[getattr(row, two)]}
-            )
+            if (second := places.get(getattr(row, two))) is not None:
+                records.append(
+                    _record(kind, row, {one, two})
+                    | {"comparison_id": comparison.id, "first": places[getattr(row, one)]}
+                    | {"second": second}
+                )
     return records
 
 
@@ -251,7 +254,7 @@ def _tiles(
     browse = Browse(store.home)
     for generator, prompt, seed in sorted(wanted):
         row = session.get(Picture, (generator, prompt, seed))
-        if row is None:
+        if row is None or not is_usable(row):
             continue
         data = comparisons.tile_bytes(browse, f"{row.sha256}:{row.place}:{row.side}")
         yield (
