@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -457,6 +458,12 @@ def release(store: Store, name: str) -> None:
         lock.release()
 
 
+def times_retaken(store: Store, name: str) -> int:
+    """Return how often this process took the lock of its work again, because it was deleted."""
+    lock = store._locks.get(name)
+    return 0 if lock is None else lock.retaken
+
+
 def is_alive(store: Store, name: str) -> bool:
     """Return whether a process works on a run or job."""
     return is_locked(lock_path(store, name))
@@ -484,15 +491,16 @@ def reconcile(store: Store) -> list[str]:
     for name in names:
         if is_alive(store, name):
             continue
-        journal = [] if is_job(name) else run_records.journal(store, name).read()
+        journal = None if is_job(name) else run_records.journal(store, name).inspect()
         # Within a write transaction nothing can be claimed or ended.
         with store._write() as session:
             work: Work = session.get_one(_table_of(name), name)
             if work.state not in ACTIVE or is_alive(store, name):
                 continue
-            if isinstance(work, Run):
-                new = [entry for entry in journal if entry["n"] > work.journal_entries]
-                replay.apply(session, name, new)
+            if isinstance(work, Run) and journal is not None:
+                new = journal.following(work.journal_entries)
+                with suppress(*replay.UNUSABLE), session.begin_nested():
+                    replay.apply(session, name, new)
                 session.refresh(work)
             if work.state in ACTIVE:
                 _settle(work)

@@ -73,6 +73,7 @@ class Store:
         )
         self._process = os.getpid()
         self._file = _identity(self.path)
+        self._folder = _identity(home)
         self._locks: dict[str, FileLock] = {}
 
     @classmethod
@@ -415,6 +416,19 @@ class Store:
         with self._session(self._reader) as session:
             yield session
 
+    def held_locks(self) -> list[FileLock]:
+        """Return the locks of what this process claimed (`store.run_queue.claim`)."""
+        return list(self._locks.values())
+
+    def is_gone(self) -> bool:
+        """Return whether the home was deleted, emptied or replaced since it was opened.
+
+        A database alone that is moved away may come back.
+        """
+        if _identity(self.home) != self._folder:
+            return True
+        return not self.path.exists() and not (self.home / "runs").exists()
+
     def _find_file(self) -> None:
         """Leave a file that was moved away, for the one that lies in its place now."""
         found = _identity(self.path)
@@ -443,7 +457,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     """Return what distinguishes a file from another of its name."""
     try:
         stat = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.st_dev, stat.st_ino
 

@@ -89,6 +89,7 @@ class DexterApp(App[None]):
         ScrollBar.renderer = _PlainScrollBar if options.ascii else ScrollBarRender
         self._looked_at = 0.0
         self._keeping = False
+        self._gone = False
         self._damaged: set[str] = set()  # lines on damaged rows that were shown
         if options.keys:
             self.set_keymap(options.keys)
@@ -108,6 +109,12 @@ class DexterApp(App[None]):
 
     def _tick(self) -> None:
         screen = self.screen
+        gone = self.browse.is_gone()
+        if gone and not self._gone:
+            self.complain(
+                f"{self.browse.path} was moved or removed: put it back, or quit; runs there end"
+            )
+        self._gone = gone
         overdue = time.monotonic() - self._looked_at > LIVENESS_SECONDS
         if (self.browse.changed() or overdue) and isinstance(screen, DataScreen):
             self._looked_at = time.monotonic()
@@ -120,7 +127,7 @@ class DexterApp(App[None]):
 
     def _keep_going(self) -> None:
         """Replace runners that were killed, while runs wait."""
-        if not self._keeping and self.browse.has_unfinished():
+        if not self._keeping and not self.browse.is_gone() and self.browse.has_unfinished():
             self._keeping = True
             self.run_worker(self._keep, thread=True, group="keep", exit_on_error=False)
 

@@ -129,7 +129,7 @@ def check_cell(kind: str, name: str, value: object) -> None:
     if name in _WORDS:
         _check_words(where, value, _WORDS[name], holes=name == "pseudo_targets")
     if name.endswith("_at"):
-        _check_time(where, value)
+        check_time(where, value)
     form = IDS.get(kind) if name == "id" else _FORMS.get(name)
     if form is not None and not re.fullmatch(form, str(value)):
         refuse(f"{where}: {str(value)[:80]!r} is no {name}")
@@ -236,7 +236,8 @@ def _check_words(where: str, values: object, most: int, *, holes: bool) -> None:
             refuse(f"{where}: {str(value)[:40]!r} is not a text")
 
 
-def _check_time(where: str, value: object) -> None:
+def check_time(where: str, value: object) -> None:
+    """Refuse what is not a time with a zone."""
     try:
         at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
         fits = at.tzinfo is not None and _TIMES[0] <= at <= _TIMES[1]

@@ -322,6 +322,7 @@ class Browse:
         self._connections = threading.local()
         self._watch: sqlite3.Connection | None = None
         self._seen = (-1, -1)
+        self._was_there = False
         self._generation = 0  # of the file, which may be replaced by a backup
 
     def state_of_schema(self) -> str:
@@ -345,10 +346,17 @@ class Browse:
                 self._generation += 1
             [version] = self._watch.execute("PRAGMA data_version").fetchone()
             seen = (inode, int(version))
+            self._was_there = True
         except (sqlite3.Error, OSError):
+            if self._watch is not None:
+                self._generation += 1  # a connection would still read the removed file
             self._watch, seen = None, (0, 0)
         changed, self._seen = seen != self._seen, seen
         return changed
+
+    def is_gone(self) -> bool:
+        """Return whether the file that was there at the last look of `changed` was removed."""
+        return self._was_there and not self.path.exists()
 
     # Lists
 
