@@ -83,7 +83,6 @@ _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("difference", "verdict"): ("differ", "alike", "open"),
     ("comparison", "state"): ("waiting", "running", "done", "failed"),
     ("stage", "state"): ("waiting", "running", "done", "failed"),
-    ("artifact", "mime"): tuple(SUFFIXES),
 }
 # Lists of texts, with their longest number of items.
 _WORDS = {"words": 64, "best_words": 64, "pseudo_targets": 64, "labels": MAX_ITEMS}
@@ -145,6 +144,8 @@ def _check_parts(kind: str, record: Record) -> None:
         refuse(f"a {kind} has no id")
     if kind in ("frame", "artifact", "caption", "picture") and record.get("sha256") is None:
         refuse(f"{kind}: has no hash of a picture")
+    if kind == "artifact" and record.get("mime") not in (None, *SUFFIXES):
+        refuse(f"artifact.mime: {str(record['mime'])[:40]!r} is unknown")
     needed = {"tag": ("name",), "step": ("losses",), "classifier": ("labels",),
               "claim": ("sources", "contexts")}  # fmt: skip
     for name in needed.get(kind, ()):

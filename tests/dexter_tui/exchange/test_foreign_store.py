@@ -8,7 +8,9 @@ import io
 import json
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import foreign_store
 import pytest
@@ -132,6 +134,10 @@ def test_damage_is_a_line_each_and_the_rest_is_shown(tmp_path: Path) -> None:
     decoding.take_found()
 
 
+def _shows(pilot: Any, name: str) -> bool:
+    return name in text(pilot)
+
+
 @driven
 async def test_the_dashboard_shows_a_damaged_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -148,7 +154,7 @@ async def test_the_dashboard_shows_a_damaged_store(
             (shown_store.COMPARISON, "open_comparison"),
         ):
             getattr(pilot.app, opened)(name)
-            await until(pilot, lambda name=name: name in text(pilot))
+            await until(pilot, partial(_shows, pilot, name))
             for page in "123456":
                 await press(pilot, page)
             await press(pilot, "escape")
