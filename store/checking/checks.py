@@ -131,7 +131,8 @@ def check_cell(kind: str, name: str, value: object) -> None:
         check_time(where, value)
     form = IDS.get(kind) if name == "id" else _FORMS.get(name)
     if form is not None and not re.fullmatch(form, str(value)):
-        refuse(f"{where}: {str(value)[:80]!r} is no {name}")
+        noun = f"id of a {kind}" if name == "id" else name
+        refuse(f"{where}: {str(value)[:80]!r} is no {noun}")
     if name == "body" or (kind, name) == ("member", "report"):
         _check_report(where, value)
     if (kind, name) in _SHAPES:

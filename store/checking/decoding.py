@@ -173,12 +173,18 @@ def note(kind: str, values: Mapping[str, Any], bad: Mapping[str, str]) -> str | 
     problem = next(filter(None, bad.values()), None)
     if problem is None:
         return None
-    keys = [values.get(name) for name in ("id", "run_id", "study_id", "number", "step", "rank")]
+    own = ("id",) if values.get("id") is not None else ("run_id", "study_id", "step", "rank")
+    keys = [values.get(name) for name in own]
     where = " ".join(str(key)[:40] for key in keys if isinstance(key, str | int))
     line = f"damaged {kind}{' ' if where else ''}{where}: {problem}"
+    note_line(line)
+    return line
+
+
+def note_line(line: str) -> None:
+    """Note what could not be read."""
     if len(found) < _MOST:
         found[line] = None
-    return line
 
 
 def is_usable(kind: str, bad: Mapping[str, str]) -> bool:
