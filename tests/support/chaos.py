@@ -451,6 +451,7 @@ class Chaos:
         """Delete the home: its processes end, and none makes it again. Then it is put back."""
         kept = self.home.with_name("kept")
         own = [*_ours(self.home)]
+        holders = {holder(path) for path in (self.home / "locks").iterdir()}
         for pid in own:  # nothing is written between the copy and the deletion
             _signal(pid, signal.SIGSTOP)
         subprocess.run(["cp", "-al", str(self.home), str(kept)], check=True)
@@ -458,11 +459,12 @@ class Chaos:
         for pid in own:
             _signal(pid, signal.SIGCONT)
         looks = TRUTH_LOOKS
-        while any(_command(pid) for pid in own):
-            looks -= 1
-            if looks <= 0:
+        # A process that was only being started ends when it has come so far.
+        while left := [pid for pid in own if _command(pid)]:
+            looks -= bool(holders & {*left})
+            if looks <= 0 or self.out_of_time():
                 kept.rename(self.home)
-                raise Broken("processes of a deleted home live on")
+                raise Broken(f"processes of a deleted home live on: {left}")
             time.sleep(0.1)
         remade = self.home.exists()
         if remade:
