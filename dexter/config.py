@@ -113,7 +113,7 @@ class RunConfig(BaseModel):
     classifier: str = _classifier(
         min_length=1,
         description="classifier to explain: lab:NAME, hf:FOLDER_OR_ID, torchvision:NAME, "
-        "timm:NAME, checkpoint:FILE or python:PATH.py:FACTORY",
+        "timm:NAME, checkpoint:FILE, python:PATH.py:FACTORY, onnx:FILE or http://HOST/PATH",
     )
     class_name: str = _class(
         min_length=1,
@@ -133,8 +133,8 @@ class RunConfig(BaseModel):
     normalization: Literal["imagenet", "half", "none"] | None = _classifier(
         default=None,
         unset="those in the file, else ImageNet's",
-        description="mean and deviation of a checkpoint's pictures: ImageNet's, 0.5 and 0.5, or "
-        "none",
+        description="mean and deviation of the pictures of a checkpoint or an ONNX file (which "
+        "needs it): ImageNet's, 0.5 and 0.5, or none",
     )
     classifier_input: Literal["trained", "reference"] = _classifier(
         default="trained",
@@ -556,6 +556,14 @@ class RunConfig(BaseModel):
     def explored_prompts(self) -> int:
         """Number of prompts of a batch whose words are chosen by what words did so far."""
         return int(self.explore * self.batch)
+
+    def by_scores(self) -> RunConfig:
+        """Return the settings of a search that asks for no gradient, by the score function alone.
+
+        For a classifier without gradients; the paper's settings have no score function.
+        """
+        found = {"straight_through": 0.0, "score_function": self.score_function or 1.0}
+        return self.model_copy(update={**found, "n_grad": None})
 
     def study_settings(self) -> dict[str, Any]:
         """Return what defines a study, JSON-able: runs with equal settings differ by seed only."""

@@ -1,6 +1,7 @@
 """The interface of a classifier from any source: pictures to logits and features."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,7 +69,8 @@ class Classifier:
     """A frozen image classifier with its labels and preprocessing.
 
     spec: its source and address, paths absolute. labels: names of the K classes. image_size:
-    side in px of its network's input. weights_hash: SHA-256 (hex) of its weights.
+    side in px of its network's input. weights_hash: SHA-256 (hex) of its weights. gradients:
+    True if its logits pass gradients to the picture.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Classifier:
                 field="labels",
                 remedy="list one label per class",
             )
+        self.gradients = self._passes_gradient()
         self.labels = list(labels or (f"class {index}" for index in range(classes)))
         if feature_module is None:
             self._head = head
@@ -128,7 +131,9 @@ class Classifier:
         elif self._head is not None:
             handles.append(self._head.register_forward_pre_hook(keep_input))
         try:
-            logits = self._logits(images)
+            # Numbers of a tensor with a gradient are not to be had: `numpy` refuses it.
+            with nullcontext() if self.gradients else torch.no_grad():
+                logits = self._logits(images if self.gradients else images.detach())
         finally:
             for handle in handles:
                 handle.remove()
@@ -188,6 +193,15 @@ class Classifier:
         close = [layer for layer, output in outputs if layer.out_features == classes]
         heads = exact or close
         return classes, heads[-1] if heads else None
+
+    def _passes_gradient(self) -> bool:
+        side = self.image_size
+        picture = torch.full((1, 3, side, side), 0.5, requires_grad=True)
+        try:
+            with torch.enable_grad():
+                return self._logits(picture).requires_grad
+        except RuntimeError:  # such as of `numpy`, which refuses a tensor with a gradient
+            return False
 
     def _refusal(self, problem: str) -> InputError:
         return InputError(f"{self.spec} {problem}", field="classifier", value=self.spec)

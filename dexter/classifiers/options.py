@@ -11,13 +11,14 @@ class ClassifierInfo:
     """The facts about a classifier that are known before it is loaded.
 
     spec: with absolute paths. image_size: side in px. weights_hash: SHA-256 (hex) of the
-    weights, None where it takes loading to get it.
+    weights, None where it takes loading to get it. gradients: False for a black box.
     """
 
     spec: str
     labels: list[str]
     image_size: int
     weights_hash: str | None
+    gradients: bool = True
 
 
 @dataclass(frozen=True)

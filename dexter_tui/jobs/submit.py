@@ -57,8 +57,11 @@ def with_full_paths(config: RunConfig) -> RunConfig:
 def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig:
     """Return the classifier by its full path, and the class ``index`` by its label.
 
-    One study then has one name, whether a user wrote Waterbird, waterbird or 0.
+    One study then has one name, whether a user wrote Waterbird, waterbird or 0. Without gradients
+    of the classifier it is a search by scores alone.
     """
+    if not info.gradients:
+        config = config.by_scores()
     label = info.labels[index]
     names = {
         "classifier": info.spec,
@@ -113,6 +116,7 @@ def check(
     """
     trust.require(map(with_full_paths, configs), agreed)
     infos: dict[str, ClassifierInfo] = {}
+    lines: dict[str, None] = {}
     checked = []
     for given in configs:
         config = with_full_paths(given)
@@ -121,8 +125,9 @@ def check(
             infos[source] = describe(config)
         info = infos[source]
         index = class_index(info.labels, config.class_name)
+        if not info.gradients:
+            lines[f"{info.spec} has no gradient: the search uses its scores alone"] = None
         checked.append(Checked(with_names(config, info, index), info, index))
-    lines: dict[str, None] = {}
     for one in {each.study: each for each in checked}.values():
         check_device(one.config.device)
         for finding in check_machine(one.config, home):
