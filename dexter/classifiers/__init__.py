@@ -6,6 +6,8 @@
     timm:NAME                a network of timm with its weights
     checkpoint:FILE          weights that you trained, of the network in ``arch``
     python:PATH.py:FACTORY   any torch module that a function of yours returns
+    onnx:FILE                a network in ONNX format; it has no gradient
+    http://HOST/PATH         an endpoint that scores pictures; it has no gradient
 
 Finding a classifier needs no torch; `load_classifier` does.
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexter import model_folders
+from dexter.classifiers.address import SCHEMES
 from dexter.classifiers.options import ClassifierInfo as ClassifierInfo
 from dexter.classifiers.options import ClassifierOptions as ClassifierOptions
 from dexter.errors import InputError
@@ -33,6 +36,9 @@ SOURCES = {
     "timm": "timm:NAME",
     "checkpoint": "checkpoint:FILE",
     "python": "python:PATH.py:FACTORY",
+    "onnx": "onnx:FILE",
+    "http": "http://HOST/PATH",
+    "https": "https://HOST/PATH",
 }
 
 
@@ -57,7 +63,13 @@ def describe_classifier(
     """
     if needs_torch(spec):
         loaded = load_classifier(spec, replace(options, device="cpu", dtype="float32"))
-        return ClassifierInfo(loaded.spec, loaded.labels, loaded.image_size, loaded.weights_hash)
+        return ClassifierInfo(
+            loaded.spec,
+            loaded.labels,
+            loaded.image_size,
+            loaded.weights_hash,
+            gradients=loaded.gradients,
+        )
     source, address = _parse(spec)
     info: ClassifierInfo = _source(source).describe(address, options)
     return info
@@ -130,12 +142,14 @@ def _parse(spec: str) -> tuple[str, str]:
             value=spec,
             remedy=f"pass {', '.join(SOURCES.values())}",
         )
-    return source, address
+    return source, spec if source in SCHEMES else address  # an address is the whole
 
 
 def _source(name: str) -> Any:
-    # The lab builds on this package, so it brings its own source.
-    return import_module("dexter.lab.shipped" if name == "lab" else f"dexter.classifiers.{name}")
+    if name == "lab":  # it builds on this package, so it brings its own source
+        return import_module("dexter.lab.shipped")
+    module = "http_endpoint" if name in SCHEMES else name
+    return import_module(f"dexter.classifiers.{module}")
 
 
 def __getattr__(name: str) -> Any:

@@ -28,7 +28,7 @@ from dexter.loading import one_line, package
 
 SIDE = 224
 RESIZE = 256
-_NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5,) * 3, (0.5,) * 3),
     "none": ((0.0,) * 3, (1.0,) * 3),
@@ -61,7 +61,7 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
             value=options.arch,
         ) from error
     if options.normalization is not None or mean is None or std is None:
-        mean, std = _NORMALIZATIONS[options.normalization or "imagenet"]
+        mean, std = NORMALIZATIONS[options.normalization or "imagenet"]
     shipped = _SHIPPED_LABELS.get(classes)
     side = getattr(module, "image_size", SIDE)
     return build(
