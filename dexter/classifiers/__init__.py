@@ -7,6 +7,8 @@
     checkpoint:FILE          weights that you trained, of the network in ``arch``
     python:PATH.py:FACTORY   any torch module that a function of yours returns
 
+A path or hub id alone gets its source by `dexter.classifiers.sniff`.
+
 Finding a classifier needs no torch; `load_classifier` does.
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexter import model_folders
+from dexter.classifiers import sniff
 from dexter.classifiers.options import ClassifierInfo as ClassifierInfo
 from dexter.classifiers.options import ClassifierOptions as ClassifierOptions
 from dexter.errors import InputError
@@ -56,8 +59,7 @@ def describe_classifier(
     Reads files only for lab and hf; loads the others, see `needs_torch`.
     """
     if needs_torch(spec):
-        loaded = load_classifier(spec, replace(options, device="cpu", dtype="float32"))
-        return ClassifierInfo(loaded.spec, loaded.labels, loaded.image_size, loaded.weights_hash)
+        return load_classifier(spec, replace(options, device="cpu", dtype="float32")).describe()
     source, address = _parse(spec)
     info: ClassifierInfo = _source(source).describe(address, options)
     return info
@@ -120,16 +122,14 @@ def class_index(labels: Sequence[str], class_name: str) -> int:
     return index
 
 
+def full_spec(spec: str) -> str:
+    """Return SOURCE:ADDRESS of a classifier, also of a bare path; raise InputError for no source."""
+    return sniff.full_spec(spec, SOURCES)
+
+
 def _parse(spec: str) -> tuple[str, str]:
     """Split a spec into its source and its address."""
-    source, _, address = spec.partition(":")
-    if source not in SOURCES or not address:
-        raise InputError(
-            f"{spec!r} has no known source",
-            field="classifier",
-            value=spec,
-            remedy=f"pass {', '.join(SOURCES.values())}",
-        )
+    source, _, address = full_spec(spec).partition(":")
     return source, address
 
 

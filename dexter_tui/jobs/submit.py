@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dexter.classifiers import ClassifierInfo, class_index
+from dexter.classifiers import ClassifierInfo, class_index, full_spec
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.planning.estimate import estimate
@@ -51,6 +51,7 @@ def with_full_paths(config: RunConfig) -> RunConfig:
         value = getattr(config, name)
         if value is not None and value != "lab" and Path(value).expanduser().exists():
             found[name] = str(Path(value).expanduser().absolute())
+    found["classifier"] = full_spec(config.classifier)
     return config.model_copy(update=found)
 
 
@@ -86,6 +87,11 @@ def expectation(store: Store, config: RunConfig, study_id: str) -> str:
     )
 
 
+def info_is_plain(info: ClassifierInfo) -> bool:
+    """Return whether nothing about a classifier was assumed: the lab's are known."""
+    return info.spec.startswith("lab:") or not info.recognised
+
+
 class Checked(NamedTuple):
     """A configuration that can be run, with full paths and names, and its classifier."""
 
@@ -119,8 +125,17 @@ def check(
         source = json.dumps(config.model_dump(mode="json", include=set(fields_of("classifier"))))
         if source not in infos:
             infos[source] = describe(config)
+            if not info_is_plain(infos[source]):
+                warn(f"{infos[source].spec}: {infos[source].recognised}")
         info = infos[source]
         index = class_index(info.labels, config.class_name)
+        if config.straight_through > 0 and not info.gradients:
+            raise InputError(
+                f"{config.straight_through:g}, but {info.spec} passes no gradients",
+                field="straight_through",
+                value=config.straight_through,
+                remedy="pass --straight-through 0",
+            )
         checked.append(Checked(with_names(config, info, index), info, index))
     lines: dict[str, None] = {}
     for one in {each.study: each for each in checked}.values():
@@ -159,6 +174,8 @@ def _add_study(
     # A name stays when the weights behind it change; the study must be another then.
     weights = identities(configs[0], cache=store.home / "hashes.json")
     settings = {**configs[0].study_settings(), "weights": weights}
+    if info.recognised:
+        settings["recognised"] = info.recognised
     study = store.ensure_study(classifier, info.labels[index], index, settings)
     runs = [(config.seed, config.model_dump(mode="json")) for config in configs]
     return store.add_runs(study, runs, priority=priority)
