@@ -1,6 +1,6 @@
 """The interface of a classifier from any source: pictures to logits and features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from dexter.classifiers.reading import Preprocessing as Preprocessing
 from dexter.device import torch_dtype
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors
+
+Labels = Sequence[str] | None | Callable[[int], tuple[Sequence[str] | None, str]]
 
 
 class Classifier:
@@ -29,7 +31,7 @@ class Classifier:
         module: nn.Module,
         *,
         spec: str,
-        labels: Sequence[str] | None,
+        labels: Labels,
         preprocessing: Preprocessing,
         weights_hash: str,
         device: str,
@@ -41,7 +43,8 @@ class Classifier:
     ) -> None:
         """Freeze ``module``, move it and try it on a picture of noise.
 
-        ``labels`` None: "class 0", "class 1" and so on. ``feature_module``: its output is the
+        ``labels``: names, None for "class 0", "class 1" and so on, or a function that returns one
+        of these for a number of outputs, with a note. ``feature_module``: its output is the
         features; by default they are the input of the last linear layer. ``options``: the meaning
         of the outputs, where the user states it; ``multi_label``: as the model's files state it.
         ``notes``: the first parts of `recognised`. Raises InputError for a module that does not
@@ -58,6 +61,9 @@ class Classifier:
         self._head: nn.Linear | None = None
         outputs, head = self._try_out()
         classes = outputs.shape[1]
+        if callable(labels):
+            labels, note = labels(classes)
+            notes = [*notes, note] if note else notes
         positive = None
         if classes == 1:
             names, positive = two_classes(spec, labels, options.positive_class)
@@ -241,7 +247,7 @@ def build(
     module: nn.Module,
     *,
     spec: str,
-    labels: Sequence[str] | None,
+    labels: Labels,
     preprocessing: Preprocessing,
     options: ClassifierOptions,
     weights_hash: str | None = None,

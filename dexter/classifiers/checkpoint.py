@@ -52,13 +52,16 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
     used = _fit(content, network, spec)
     module = network.build(_count(used, network))
     module.load_state_dict(used.state, strict=False)
-    labels = stated_labels(module, spec) or content.stated.labels
-    count = _count(used, network)
-    if labels is None and count in _SHIPPED_LABELS:
-        labels = builtin_labels(_SHIPPED_LABELS[count])
-    elif network.head and labels is not None and len(labels) != count:
-        labels = None
     step, where = _preprocessing(network, module, content, used)
+    stated = stated_labels(module, spec) or content.stated.labels
+
+    def labels(count: int) -> tuple[list[str] | None, str]:
+        if stated is not None and len(stated) in (count, 2 if count == 1 else count):
+            return stated, "labels of the file"
+        if count in _SHIPPED_LABELS:
+            return builtin_labels(_SHIPPED_LABELS[count]), "labels of ImageNet (assumed)"
+        return None, ""
+
     return build(
         module,
         spec=spec,
