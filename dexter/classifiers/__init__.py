@@ -123,7 +123,7 @@ def class_index(labels: Sequence[str], class_name: str) -> int:
 
 
 def full_spec(spec: str) -> str:
-    """Return SOURCE:ADDRESS of a classifier, also of a bare path; raise InputError for no source."""
+    """Return SOURCE:ADDRESS of a classifier, also of a bare path; raise InputError if unknown."""
     return sniff.full_spec(spec, SOURCES)
 
 

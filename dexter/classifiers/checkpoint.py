@@ -226,9 +226,7 @@ def _network(arch: str) -> _Network:
         raise InputError(f"{arch!r}: {one_line(error)}", field="arch", value=arch) from error
 
 
-def _headed(
-    arch: str, build: Callable[[int], nn.Module], step: Preprocessing | None
-) -> _Network:
+def _headed(arch: str, build: Callable[[int], nn.Module], step: Preprocessing | None) -> _Network:
     """Find the head: the weights whose shapes differ between two numbers of classes."""
     with torch.device("meta"):
         five, seven = (weights.shapes_of(build(classes)) for classes in (5, 7))

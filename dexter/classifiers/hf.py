@@ -377,9 +377,9 @@ def _labels(
             file, f"id2label numbers {len(by_index)} classes from {first} to {last}, not from 0"
         )
     other = config.get("label2id")
-    if isinstance(other, dict) and not notes and other != {n: i for i, n in by_index.items()}:
-        if {str(k): str(v) for k, v in other.items()} != {n: str(i) for i, n in by_index.items()}:
-            notes.append("label2id, which differs, ignored")
+    same = {name: str(index) for index, name in by_index.items()}
+    if isinstance(other, dict) and not notes and {k: str(v) for k, v in other.items()} != same:
+        notes.append("label2id, which differs, ignored")
     labels = [by_index[index] for index in sorted(by_index)]
     if given is None and len(labels) > 1 and all(map(is_placeholder, labels)):
         notes.append("labels without meaning")

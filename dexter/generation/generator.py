@@ -500,7 +500,7 @@ def _load_pipeline(spec: str, folder: Path, options: GeneratorOptions) -> Any:
 
 
 def _index(spec: str, folder: Path) -> dict[str, Any]:
-    """Return a pipeline's index; raise InputError if it names a class that is not diffusers' own."""
+    """Return a pipeline's index; raise InputError if its class is not one of diffusers'."""
     try:
         index: dict[str, Any] = read_json(folder / "model_index.json")
         named = index["_class_name"]

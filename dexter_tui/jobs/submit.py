@@ -87,11 +87,6 @@ def expectation(store: Store, config: RunConfig, study_id: str) -> str:
     )
 
 
-def info_is_plain(info: ClassifierInfo) -> bool:
-    """Return whether nothing about a classifier was assumed: the lab's are known."""
-    return info.spec.startswith("lab:") or not info.recognised
-
-
 class Checked(NamedTuple):
     """A configuration that can be run, with full paths and names, and its classifier."""
 
@@ -117,17 +112,22 @@ def check(
     Warnings go to `warn`, a line each. `agreed`: the fields to whose code the user agrees, see
     `trust.agreed_by`.
     """
-    trust.require(map(with_full_paths, configs), agreed)
+    full = [with_full_paths(config) for config in configs]
+    trust.require(full, agreed)
+    lines: dict[str, None] = {}
+    for config in {_key(config, _STUDY): config for config in full}.values():
+        check_device(config.device)
+        for finding in check_machine(config, home):
+            lines[f"{finding.detail}; {finding.remedy}"] = None
     infos: dict[str, ClassifierInfo] = {}
     checked = []
-    for given in configs:
-        config = with_full_paths(given)
-        source = json.dumps(config.model_dump(mode="json", include=set(fields_of("classifier"))))
-        if source not in infos:
-            infos[source] = describe(config)
-            if not info_is_plain(infos[source]):
-                warn(f"{infos[source].spec}: {infos[source].recognised}")
-        info = infos[source]
+    for config in full:
+        tried = _key(config, _TRIED)
+        if tried not in infos:
+            info = infos[tried] = describe(config, prompt=True)
+            if info.recognised and not info.spec.startswith("lab:"):  # the lab's are known
+                lines[f"{info.spec}: {info.recognised}"] = None
+        info = infos[tried]
         index = class_index(info.labels, config.class_name)
         if config.straight_through > 0 and not info.gradients:
             raise InputError(
@@ -137,14 +137,19 @@ def check(
                 remedy="pass --straight-through 0",
             )
         checked.append(Checked(with_names(config, info, index), info, index))
-    lines: dict[str, None] = {}
-    for one in {each.study: each for each in checked}.values():
-        check_device(one.config.device)
-        for finding in check_machine(one.config, home):
-            lines[f"{finding.detail}; {finding.remedy}"] = None
     for line in lines:
         warn(line)
     return checked
+
+
+_STUDY = frozenset({*fields_of(study=True), "device"})
+# The fields that a trial before queueing depends on.
+_TRIED = frozenset({*fields_of("classifier", "prompt", "masked LM"), "generator", "dtype"})
+
+
+def _key(config: RunConfig, names: frozenset[str]) -> str:
+    own = names | ({"class_name"} if config.exclude_class_name else set())
+    return json.dumps(config.model_dump(mode="json", include=own), sort_keys=True)
 
 
 def enqueue(
