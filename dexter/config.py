@@ -113,7 +113,8 @@ class RunConfig(BaseModel):
     classifier: str = _classifier(
         min_length=1,
         description="classifier to explain: a file, folder or hub id, or lab:NAME, "
-        "hf:FOLDER_OR_ID, torchvision:NAME, timm:NAME, checkpoint:FILE or python:PATH.py:FACTORY",
+        "hf:FOLDER_OR_ID, torchvision:NAME, timm:NAME, checkpoint:FILE, python:PATH.py:FACTORY, "
+        "onnx:FILE or http://HOST/PATH",
     )
     class_name: str = _class(
         min_length=1,
@@ -141,8 +142,8 @@ class RunConfig(BaseModel):
     normalization: Literal["imagenet", "half", "none"] | None = _classifier(
         default=None,
         unset="the network's, else ImageNet's",
-        description="mean and deviation of the network's pictures: ImageNet's, 0.5 and 0.5, or "
-        "none",
+        description="mean and deviation of the network's pictures (an ONNX file needs it): "
+        "ImageNet's, 0.5 and 0.5, or none",
     )
     mean: tuple[float, ...] | None = _classifier(
         default=None,
@@ -597,6 +598,14 @@ class RunConfig(BaseModel):
     def explored_prompts(self) -> int:
         """Number of prompts of a batch whose words are chosen by what words did so far."""
         return int(self.explore * self.batch)
+
+    def by_scores(self) -> RunConfig:
+        """Return the settings of a search that asks for no gradient, by the score function alone.
+
+        For a classifier without gradients; the paper's settings have no score function.
+        """
+        found = {"straight_through": 0.0, "score_function": self.score_function or 1.0}
+        return self.model_copy(update={**found, "n_grad": None})
 
     def study_settings(self) -> dict[str, Any]:
         """Return what defines a study, JSON-able: runs with equal settings differ by seed only."""

@@ -6,6 +6,8 @@
     timm:NAME                a network of timm with its weights
     checkpoint:FILE          weights that you trained, of the network in ``arch``
     python:PATH.py:FACTORY   any torch module that a function of yours returns
+    onnx:FILE                a network in ONNX format; it has no gradient
+    http://HOST/PATH         an endpoint that scores pictures; it has no gradient
 
 A path or hub id alone gets its source by `dexter.classifiers.sniff`.
 
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from dexter import model_folders
 from dexter.classifiers import sniff
+from dexter.classifiers.address import SCHEMES
 from dexter.classifiers.options import ClassifierInfo as ClassifierInfo
 from dexter.classifiers.options import ClassifierOptions as ClassifierOptions
 from dexter.errors import InputError
@@ -36,6 +39,9 @@ SOURCES = {
     "timm": "timm:NAME",
     "checkpoint": "checkpoint:FILE",
     "python": "python:PATH.py:FACTORY",
+    "onnx": "onnx:FILE",
+    "http": "http://HOST/PATH",
+    "https": "https://HOST/PATH",
 }
 
 
@@ -129,13 +135,16 @@ def full_spec(spec: str) -> str:
 
 def _parse(spec: str) -> tuple[str, str]:
     """Split a spec into its source and its address."""
-    source, _, address = full_spec(spec).partition(":")
-    return source, address
+    full = full_spec(spec)
+    source, _, address = full.partition(":")
+    return source, full if source in SCHEMES else address  # an address is the whole
 
 
 def _source(name: str) -> Any:
-    # The lab builds on this package, so it brings its own source.
-    return import_module("dexter.lab.shipped" if name == "lab" else f"dexter.classifiers.{name}")
+    if name == "lab":  # it builds on this package, so it brings its own source
+        return import_module("dexter.lab.shipped")
+    module = "http_endpoint" if name in SCHEMES else name
+    return import_module(f"dexter.classifiers.{module}")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """The interface of a classifier from any source: pictures to logits and features."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class Classifier:
     spec: its source and address, paths absolute. labels: names of the K classes or labels.
     image_size: side in px of its network's input. weights_hash: SHA-256 (hex) of its weights.
     answers: the meaning of its network's outputs. recognised: a line with all that was recognised
-    and assumed about it.
+    and assumed about it. gradients: True if its logits pass gradients to the picture.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Classifier:
         self._feature_module = feature_module
         self._head: nn.Linear | None = None
         outputs, head = self._try_out()
+        self.gradients = self._passes_gradient()
         classes = outputs.shape[1]
         if callable(labels):
             labels, note = labels(classes)
@@ -99,7 +101,9 @@ class Classifier:
         elif self._head is not None:
             handles.append(self._head.register_forward_pre_hook(keep_input))
         try:
-            outputs = self._outputs(images)
+            # Numbers of a tensor with a gradient are not to be had: `numpy` refuses it.
+            with nullcontext() if self.gradients else torch.no_grad():
+                outputs = self._outputs(images if self.gradients else images.detach())
         finally:
             for handle in handles:
                 handle.remove()
@@ -130,7 +134,12 @@ class Classifier:
     def describe(self) -> ClassifierInfo:
         """Return the facts about it."""
         return ClassifierInfo(
-            self.spec, self.labels, self.image_size, self.weights_hash, self.recognised
+            self.spec,
+            self.labels,
+            self.image_size,
+            self.weights_hash,
+            self.recognised,
+            self.gradients,
         )
 
     def _outputs(self, images: Tensor) -> Any:
@@ -222,6 +231,8 @@ class Classifier:
 
     def _last_operation(self) -> str | None:
         """Return autograd's name of the operation that computes the outputs; None without one."""
+        if not self.gradients:
+            return None
         with torch.enable_grad():
             node = self._outputs(self._pictures()[:1].requires_grad_()).grad_fn
         while node is not None and node.name().startswith(_SHAPING) and node.next_functions:
@@ -234,6 +245,14 @@ class Classifier:
         noise = torch.rand(3, size, size, generator=torch.Generator().manual_seed(0))
         ramp = torch.linspace(0, 1, size).expand(3, size, size)
         return torch.stack([noise, torch.zeros_like(noise), torch.ones_like(noise), ramp])
+
+    def _passes_gradient(self) -> bool:
+        picture = self._pictures()[:1].requires_grad_()
+        try:
+            with torch.enable_grad():
+                return bool(self._outputs(picture).requires_grad)
+        except RuntimeError:  # such as of `numpy`, which refuses a tensor with a gradient
+            return False
 
     def _refusal(self, problem: str) -> InputError:
         return InputError(f"{self.spec} {problem}", field="classifier", value=self.spec)

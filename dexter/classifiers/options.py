@@ -12,7 +12,7 @@ class ClassifierInfo:
 
     spec: with absolute paths. image_size: side in px. weights_hash: SHA-256 (hex) of the
     weights, None where it takes loading to get it. recognised: a line with all that was recognised
-    and assumed. gradients: False if a trial found that none pass.
+    and assumed. gradients: False for a black box.
     """
 
     spec: str

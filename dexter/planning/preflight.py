@@ -15,7 +15,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.file_kinds import FileKind, file_kind, refuse
 from dexter.generator_presets import GENERATORS
-from dexter.loading import read_json
+from dexter.loading import one_line, read_json
 from dexter.planning.identity import hub_commit
 
 # The parts of a pipeline that are loaded; the safety checker on request.
@@ -354,3 +354,53 @@ def _size(count: int) -> str:
         if count >= scale:
             return f"{count / scale:.1f} {unit}"
     return f"{count} B"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A repository of the hub whose files are in the cache. size: total in bytes."""
+
+    field: str
+    hub_id: str
+    folder: Path
+    files: int
+    size: int
+
+    def line(self) -> str:
+        """Describe it in one line."""
+        files = f"{self.files} file{'s' if self.files != 1 else ''}"
+        return f"{self.field}: {self.hub_id}, {files}, {_size(self.size)}, in {self.folder}"
+
+
+def fetch_models(
+    config: RunConfig, more: Iterable[tuple[str, str]] = (), *, endpoint: str | None = None
+) -> list[Fetched]:
+    """Download every file from the hub that loading the models of ``config`` takes.
+
+    ``more``: further models, each a field and a folder or hub id. Files that are in the cache are
+    compared with the hub's. ``endpoint``: URL of the hub. Raises InputError as `check_models`.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    wanted = [
+        _ask_hub(field, spec, config, endpoint)
+        for field, spec in dict.fromkeys([*_specs(config), *more])
+        if not Path(spec).expanduser().exists()
+    ]
+    _check_disk([one for one in wanted if hub_commit(one.hub_id) is None])
+    fetched = []
+    for one in wanted:
+        try:
+            folder = snapshot_download(
+                one.hub_id, allow_patterns=list(one.files), endpoint=endpoint
+            )
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            raise InputError(
+                f"{one.hub_id!r} cannot be downloaded: {one_line(error)}",
+                field=one.field,
+                value=one.hub_id,
+                remedy="run the command again: what is there is kept",
+            ) from error
+        fetched.append(Fetched(one.field, one.hub_id, Path(folder), len(one.files), one.size))
+    return fetched

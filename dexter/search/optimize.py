@@ -7,7 +7,8 @@ by the weighted sum of three gradients:
   to the sampled words, and on through their relaxation. One step costs a backward pass through
   the generator, and the linearisation at the sampled words is often uninformative.
 - score function (REINFORCE, Williams 1992): raises the probability of prompts that beat the
-  running baseline. Unbiased; needs no gradient of the generator.
+  running baseline. Unbiased; needs no gradient of the generator, nor of the classifier, and is the
+  only one of the first two for a classifier that has none.
 - masked LM towards the pseudo-targets (paper, Eq. 4).
 
 `TupleHistory.explore` chooses the words of some prompts in place of the soft prompt. They count for
@@ -146,7 +147,8 @@ class Optimization(Iterator[Step]):
         generator: Generator,
         masked_lm: MaskedLM,
     ) -> None:
-        self.config = config
+        self.config = config if classifier.gradients else config.by_scores()
+        config = self.config
         self.class_index = class_index(classifier.labels, config.class_name)
         self.stop_reason: str | None = None
         """The reason for the end of the run; None until then."""

@@ -58,8 +58,11 @@ def with_full_paths(config: RunConfig) -> RunConfig:
 def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig:
     """Return the classifier by its full path, and the class ``index`` by its label.
 
-    One study then has one name, whether a user wrote Waterbird, waterbird or 0.
+    One study then has one name, whether a user wrote Waterbird, waterbird or 0. Without gradients
+    of the classifier it is a search by scores alone.
     """
+    if not info.gradients:
+        config = config.by_scores()
     label = info.labels[index]
     names = {
         "classifier": info.spec,
@@ -129,13 +132,8 @@ def check(
                 lines[f"{info.spec}: {info.recognised}"] = None
         info = infos[tried]
         index = class_index(info.labels, config.class_name)
-        if config.straight_through > 0 and not info.gradients:
-            raise InputError(
-                f"{config.straight_through:g}, but {info.spec} passes no gradients",
-                field="straight_through",
-                value=config.straight_through,
-                remedy="pass --straight-through 0",
-            )
+        if not info.gradients:
+            lines[f"{info.spec} has no gradient: the search uses its scores alone"] = None
         checked.append(Checked(with_names(config, info, index), info, index))
     for line in lines:
         warn(line)

@@ -1,6 +1,7 @@
 """The gate before every load of a model: code runs only with the consent of this machine's user.
 
-A specification may name code: a Python file, or weights in a pickle. No record, bundle, sweep file
+A specification may name code: a Python file, or weights in a pickle; or a server, which is then
+sent the pictures. No record, bundle, sweep file
 or store carries the consent to run it. The consent is a file in `paths.trusted`, outside every
 store, for one specification and one content of its file. It is given on a command line by typing
 the specification or a --trust flag, and in the dashboard by a dialog.
@@ -23,6 +24,7 @@ from dexter.classifiers import (
     describe_classifier,
     full_spec,
 )
+from dexter.classifiers.address import KEY, SCHEMES, check_address
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter_tui import paths
@@ -40,23 +42,30 @@ Settings = RunConfig | Mapping[str, object]
 
 
 class Need(NamedTuple):
-    """A load that can run code, and so needs consent."""
+    """A load that can run code or reach a server, and so needs consent."""
 
     field: str
     """The field of RunConfig that asks for it."""
     spec: str
     """The specification with its full path."""
     digest: str
-    """SHA-256 (hex) of the file; "" for a hub id, which has none here."""
+    """SHA-256 (hex) of the file; "" for a hub id or an address, which have none here."""
 
     @property
     def line(self) -> str:
         """The effect of the load, in a sentence."""
         if self.field in PICKLE:
             return f"{self.spec} is loaded as a pickle, which can run any code"
+        if self.is_server:
+            return f"{self.spec} is sent all pictures, and the key in {KEY} if that is set"
         if self.spec.startswith("checkpoint:"):
             return f"{self.spec} is a pickle of weights, not a .safetensors file"
         return f"{self.spec} runs the code in that file"
+
+    @property
+    def is_server(self) -> bool:
+        """True for an address, False for a file."""
+        return self.spec.startswith(("http:", "https:"))
 
     @property
     def _file(self) -> Path:
@@ -95,7 +104,8 @@ class ConsentNeeded(InputError):
             f"{first.line}, and you have not agreed to it{more}",
             field=first.field,
             value=first.spec,
-            remedy=f"pass {' '.join(sorted(wanted))} if you trust its author",
+            remedy=f"pass {' '.join(sorted(wanted))} if you trust "
+            f"{'that server' if first.is_server else 'its author'}",
         )
 
 
@@ -125,6 +135,8 @@ def _needs(values: Mapping[str, object]) -> Iterator[Need]:
         source = address = ""
     if source == "python":
         yield from _python("classifier", address)
+    elif source in SCHEMES:
+        yield from _server(f"{source}:{address}")
     elif source == "checkpoint":
         file = _resolved(address)
         if file.suffix != ".safetensors" and file.is_file():
@@ -148,6 +160,13 @@ def _python(field: str, address: str) -> Iterator[Need]:
     file = _resolved(path)
     if path and file.is_file():
         yield Need(field, f"python:{file}:{factory}", _digest(file))
+
+
+def _server(address: str) -> list[Need]:
+    try:
+        return [Need("classifier", check_address(address), "")]
+    except InputError:  # then it is not asked either
+        return []
 
 
 def _resolved(address: str) -> Path:

@@ -170,6 +170,8 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     fact(
         "steps", steps_text(run) + (f", stop reason: {run.stop_reason}" if run.stop_reason else "")
     )
+    if run.config.get("straight_through") == 0:
+        fact("search", "by the classifier's scores alone, without gradients")
     fact("words", ", ".join(run.words or []))
     fact("prompt", run.prompt)
     fact("score", run.score_n and f"{score_text(run)} of {run.score_n} fresh pictures")

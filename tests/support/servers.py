@@ -18,7 +18,8 @@ class Handler(BaseHTTPRequestHandler):
     server: "_Server"
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        body = sent if self.headers["Content-Type"] == "image/png" else json.loads(sent)
         log = self.server.log
         with log.lock:
             log.requests.append(body)
@@ -65,9 +66,10 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass
 class Log:
-    """The requests so far."""
+    """The requests so far. server: its answer may be replaced."""
 
     url: str
+    server: "_Server"
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     headers: list[Message] = field(default_factory=list)
@@ -85,7 +87,7 @@ def serving(answer: Answer) -> Iterator[Log]:
     """Serve for as long as the block runs; yield the log."""
     server = _Server(("127.0.0.1", 0), Handler)
     server.answer = answer
-    server.log = Log(f"http://127.0.0.1:{server.server_port}/v1")
+    server.log = Log(f"http://127.0.0.1:{server.server_port}/v1", server)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -144,12 +144,12 @@ class DataScreen(Screen[None]):
         )
 
     def ask_consent(self, needs: "Sequence[Need]", then: Callable[[], None]) -> None:
-        """Ask whether code may run on this machine; if so, record it and do what was refused."""
+        """Ask whether code may run or a server be asked; if so, record it and do what was refused."""
         from dexter_tui.dashboard.screens.dialogs import Confirm
 
         def answer(yes: bool | None) -> None:
             if not yes:
-                self.host.inform("not started: its code was not trusted")
+                self.host.inform("not started: you did not agree")
                 return
             try:
                 for need in needs:
@@ -159,9 +159,16 @@ class DataScreen(Screen[None]):
                 return
             then()
 
-        lines = [f"{need.line} (SHA-256 {need.digest[:12]})" for need in needs]
-        body = "\n".join(lines) + "\n\nAgree only if you trust the author of each file."
-        self.app.push_screen(Confirm("Run this code on your machine?", body), answer)
+        lines = [
+            need.line if need.is_server else f"{need.line} (SHA-256 {need.digest[:12]})"
+            for need in needs
+        ]
+        if all(need.is_server for need in needs):
+            title, trusted = "Send pictures to this server?", "it"
+        else:
+            title, trusted = "Run this code on your machine?", "the author of each file"
+        body = "\n".join(lines) + f"\n\nAgree only if you trust {trusted}."
+        self.app.push_screen(Confirm(title, body), answer)
 
     def pointless(self, action: str) -> bool:
         """Return True if the action would be refused now, so that the key bar omits it."""
