@@ -9,6 +9,8 @@
     onnx:FILE                a network in ONNX format; it has no gradient
     http://HOST/PATH         an endpoint that scores pictures; it has no gradient
 
+A path or hub id alone gets its source by `dexter.classifiers.sniff`.
+
 Finding a classifier needs no torch; `load_classifier` does.
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexter import model_folders
+from dexter.classifiers import sniff
 from dexter.classifiers.address import SCHEMES
 from dexter.classifiers.options import ClassifierInfo as ClassifierInfo
 from dexter.classifiers.options import ClassifierOptions as ClassifierOptions
@@ -62,14 +65,7 @@ def describe_classifier(
     Reads files only for lab and hf; loads the others, see `needs_torch`.
     """
     if needs_torch(spec):
-        loaded = load_classifier(spec, replace(options, device="cpu", dtype="float32"))
-        return ClassifierInfo(
-            loaded.spec,
-            loaded.labels,
-            loaded.image_size,
-            loaded.weights_hash,
-            gradients=loaded.gradients,
-        )
+        return load_classifier(spec, replace(options, device="cpu", dtype="float32")).describe()
     source, address = _parse(spec)
     info: ClassifierInfo = _source(source).describe(address, options)
     return info
@@ -132,17 +128,16 @@ def class_index(labels: Sequence[str], class_name: str) -> int:
     return index
 
 
+def full_spec(spec: str) -> str:
+    """Return SOURCE:ADDRESS of a classifier, also of a bare path; raise InputError if unknown."""
+    return sniff.full_spec(spec, SOURCES)
+
+
 def _parse(spec: str) -> tuple[str, str]:
     """Split a spec into its source and its address."""
-    source, _, address = spec.partition(":")
-    if source not in SOURCES or not address:
-        raise InputError(
-            f"{spec!r} has no known source",
-            field="classifier",
-            value=spec,
-            remedy=f"pass {', '.join(SOURCES.values())}",
-        )
-    return source, spec if source in SCHEMES else address  # an address is the whole
+    full = full_spec(spec)
+    source, _, address = full.partition(":")
+    return source, full if source in SCHEMES else address  # an address is the whole
 
 
 def _source(name: str) -> Any:

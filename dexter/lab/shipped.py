@@ -297,7 +297,7 @@ def describe(name: str, options: ClassifierOptions) -> ClassifierInfo:
     """Describe a classifier of the lab from its files."""
     if name.startswith(world.GATED):
         return _describe_gated(name, options)
-    return hf.describe_folder(_find(name, options.root), f"lab:{name}", options.label_names())
+    return hf.describe_folder(_find(name, options.root), f"lab:{name}", options)
 
 
 def load(name: str, options: ClassifierOptions) -> Classifier:

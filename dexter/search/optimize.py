@@ -367,8 +367,8 @@ class Optimization(Iterator[Step]):
                 f"step {self._step}: the loss of a picture is not finite; "
                 f"{self.config.dtype} may be too narrow for these models: try float32"
             )
-        p = output.logits.softmax(-1)
-        return _Pictures(losses, p[:, self.class_index], p.argmax(-1), to_uint8(images[:1])[0])
+        p, answers = output.probability(self.class_index), output.predicted(self.class_index)
+        return _Pictures(losses, p, answers, to_uint8(images[:1])[0])
 
     def _straight_through(self, sample: Sample, gradient: Tensor) -> Tensor:
         """Return a scalar with the straight-through gradient of the mean loss of the pictures."""

@@ -28,10 +28,13 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with `arguments`, by default this process's; return the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(
-            normalised(sys.argv[1:] if arguments is None else arguments), standalone_mode=False
-        )
+        for argument in given:
+            _refuse_bytes("argument", argument)
+        for name in ("DEXTER_HOME", "PWD", "HF_HOME"):
+            _refuse_bytes(name, os.environ.get(name, ""))
+        code = app(normalised(given), standalone_mode=False)
     except typer.TyperException as error:
         say(error.format_message())
         return error.exit_code
@@ -46,6 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_FAILED
     return code if isinstance(code, int) else 0
+
+
+def _refuse_bytes(what: str, text: str) -> None:
+    """Raise InputError for a text that is not UTF-8, which no store, log or JSON can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        raise InputError(
+            f"{what} {os.fsencode(text)!r} is not UTF-8",
+            value=shown,
+            remedy="rename the file or folder, or write the text in UTF-8",
+        ) from None
 
 
 def normalised(arguments: Sequence[str]) -> list[str]:

@@ -18,7 +18,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dexter.classifiers import ClassifierInfo, ClassifierOptions, describe_classifier
+from dexter.classifiers import (
+    ClassifierInfo,
+    ClassifierOptions,
+    describe_classifier,
+    full_spec,
+)
 from dexter.classifiers.address import KEY, SCHEMES, check_address
 from dexter.config import RunConfig
 from dexter.errors import InputError
@@ -124,7 +129,10 @@ def needs(settings: Settings) -> list[Need]:
 
 def _needs(values: Mapping[str, object]) -> Iterator[Need]:
     pickle = values.get("trust_pickle") not in (None, False)
-    source, _, address = str(values.get("classifier")).partition(":")
+    try:
+        source, _, address = full_spec(str(values.get("classifier"))).partition(":")
+    except InputError:  # then nothing is loaded
+        source = address = ""
     if source == "python":
         yield from _python("classifier", address)
     elif source in SCHEMES:
