@@ -116,9 +116,7 @@ class Lab:
         self.pictures = Pictures(self.generator, "lab", MemoryBank())
         self.new_cache = MemoryCache
 
-    def measure(
-        self, form: str, name: str, classifier: Any, seeds: int, elsewhere: Any
-    ) -> Outcome:
+    def measure(self, form: str, name: str, classifier: Any, seeds: int, elsewhere: Any) -> Outcome:
         """Search, test and screen a classifier; ``elsewhere`` returns a server's CPU seconds."""
         index = 0
 
@@ -170,7 +168,8 @@ class Lab:
         )
         claims = experiment.test([Candidate(c, self.world.slot(c), 0) for c in CONCEPTS])
         return {
-            c: f"{claim.verdict} {claim.effect:+.2f}" for c, claim in zip(CONCEPTS, claims, strict=True)
+            c: f"{claim.verdict} {claim.effect:+.2f}"
+            for c, claim in zip(CONCEPTS, claims, strict=True)
         }
 
     def _screen(self, classifier: Any, index: int) -> dict[str, str]:

@@ -144,9 +144,7 @@ def random_models(
         dtype=torch_dtype(config.dtype),
     )
     frozen = masked_lm.requires_grad_(False).eval().to(device)
-    return Models(
-        classifier, generator, MaskedLM(config.masked_lm, frozen, bert_tokenizer), device
-    )
+    return Models(classifier, generator, MaskedLM(config.masked_lm, frozen, bert_tokenizer), device)
 
 
 def _tokenizers(shape: Shape) -> tuple[Any, Any]:

@@ -40,6 +40,7 @@ class Classifier:
         feature_module: nn.Module | None = None,
         options: ClassifierOptions = ClassifierOptions(),  # noqa: B008
         multi_label: bool | None = None,
+        probabilities: bool | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         """Freeze ``module``, move it and try it on a picture of noise.
@@ -47,7 +48,7 @@ class Classifier:
         ``labels``: names, None for "class 0", "class 1" and so on, or a function that returns one
         of these for a number of outputs, with a note. ``feature_module``: its output is the
         features; by default they are the input of the last linear layer. ``options``: the meaning
-        of the outputs, where the user states it; ``multi_label``: as the model's files state it.
+        of the outputs, where the user states it; ``multi_label`` and ``probabilities``: as the model's files state it.
         ``notes``: the first parts of `recognised`. Raises InputError for a module that does not
         return logits (B, K), or as many as ``labels``.
         """
@@ -70,7 +71,7 @@ class Classifier:
         if classes == 1:
             names, positive = two_classes(spec, labels, options.positive_class)
             labels, classes = names, 2
-        self.answers = self._recognise(outputs, positive, options, multi_label)
+        self.answers = self._recognise(outputs, positive, options, multi_label, probabilities)
         if labels is not None and len(labels) != classes:
             raise InputError(
                 f"{spec} has {classes} classes, but {len(labels)} labels",
@@ -79,6 +80,8 @@ class Classifier:
             )
         self.labels = list(labels or (f"class {index}" for index in range(classes)))
         self.recognised = recognised(notes, self.labels, preprocessing, self.answers)
+        if not self.gradients:
+            self.recognised += ", no gradient"
         if feature_module is None:
             self._head = head
 
@@ -193,19 +196,20 @@ class Classifier:
         positive: int | None,
         options: ClassifierOptions,
         multi_label: bool | None,
+        stated: bool | None,
     ) -> Answers:
         """Return the meaning of the outputs, as stated, else as they look.
 
         Probabilities are found by their values on four different pictures, and a sigmoid by the
-        last operation.
+        last operation, unless it is ``stated`` that they are or are not.
         """
         if options.multi_label is not None and positive is None:
             multi_label = options.multi_label
-        probabilities = independent = False
-        if _within(outputs):
+        probabilities, independent = bool(stated), False
+        if stated is None and _within(outputs):
             with torch.no_grad():
                 outputs = torch.cat([self._outputs(one[None]) for one in self._pictures()])
-        if _within(outputs):
+        if stated is None and _within(outputs):
             close = 1e-4 if self.dtype in (torch.float32, torch.float64) else 1e-2
             if positive is None and bool((outputs.float().sum(1) - 1).abs().max() < close):
                 probabilities = True
@@ -273,13 +277,14 @@ def build(
     feature_module: nn.Module | None = None,
     reference_side: int | None = None,
     multi_label: bool | None = None,
+    probabilities: bool | None = None,
     notes: Sequence[str] = (),
 ) -> Classifier:
     """Build a `Classifier` from what a source found and the options.
 
     ``labels``: used unless the options name some. ``weights_hash``: of the module's tensors, by
     default. ``reference_side``: px that the reference code scales to; its own resize, by default.
-    ``multi_label`` and ``notes``: see `Classifier`.
+    ``multi_label``, ``probabilities`` and ``notes``: see `Classifier`.
     """
     preprocessing = preprocessing.with_options(options)
     if options.classifier_input == "reference":
@@ -295,6 +300,7 @@ def build(
         feature_module=feature_module,
         options=options,
         multi_label=multi_label,
+        probabilities=probabilities,
         notes=notes,
     )
 

@@ -32,10 +32,12 @@ _DTYPES = {
     "tensor(uint8)": np.uint8,
 }
 _UNKNOWN_SIDE = 224  # of a graph that takes pictures of any side
-# Whether an output holds labels that do not exclude each other, by the operation that computes it.
-_LABELS = {
-    "Sigmoid": True,
-    **dict.fromkeys(("LogSoftmax", "Gemm", "MatMul", "Add", "Conv", "DequantizeLinear"), False),
+# Whether outputs are labels that do not exclude each other, and probabilities, by the operation that
+# computes them.
+_MEANINGS = {
+    "Softmax": (False, True),
+    "Sigmoid": (True, True),
+    **dict.fromkeys(("LogSoftmax", "Gemm", "MatMul", "Add", "Conv"), (False, False)),
 }
 # Operations that move or copy numbers without changing them.
 _MOVES = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
@@ -51,6 +53,7 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
     entry = _entry(session, options, spec)
     output = _output(session, wanted, spec)
     operation = _last_operation(file, output)
+    labels, probabilities = _MEANINGS.get(operation, (None, None))
     network = _Network(session, entry, output, sums_to_one=operation == "Softmax")
     layout = "NHWC" if entry.channels_last else "NCHW"
     batch = f" {entry.batch} at a time" if entry.batch else ""
@@ -68,7 +71,8 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
             options=replace(options, dtype="float32"),
             # Weights may lie beside the graph, in files that start with its name.
             weights_hash=hash_files((part.name, part) for part in _parts(file)),
-            multi_label=_LABELS.get(operation) if count > 1 else None,
+            multi_label=labels if count > 1 else None,
+            probabilities=probabilities,
             notes=[f"onnxruntime {runtime.__version__}", f"{layout} {entry.dtype.__name__}{batch}"],
         )
     except InputError:
@@ -168,7 +172,9 @@ def _entry(session: Any, options: ClassifierOptions, spec: str) -> _Entry:
     shapes = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _DTYPES:
         raise _refusal(spec, f"takes {shapes or 'nothing'}: must be a batch of pictures", _WRAP)
-    batch, *rest = [size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape]
+    batch, *rest = [
+        size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape
+    ]
     if (rest[0] == 3) == (rest[2] == 3):
         raise _refusal(spec, f"takes {shapes}: 3 channels must come first or last", _WRAP)
     channels_last = rest[2] == 3

@@ -37,7 +37,10 @@ COMMANDS = {
     "delete": ("curation_commands", "Delete runs and everything that belongs to them."),
     "classifiers": ("run_commands", "List the lab's classifiers and your own."),
     "lab": ("lab_commands", "Explore the embedded lab: models, scenes, pictures, fleet."),
-    "fetch": ("maintenance_commands", "Download the models of a run, for a machine without network."),
+    "fetch": (
+        "maintenance_commands",
+        "Download the models of a run, for a machine without network.",
+    ),
     "config": ("maintenance_commands", "Write editable copies of settings and prompts."),
     "doctor": ("maintenance_commands", "Check this machine and the store, with remedies."),
     "gc": ("maintenance_commands", "Remove files that nothing needs."),

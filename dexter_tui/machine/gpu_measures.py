@@ -73,9 +73,7 @@ class Bench:
     def models(self, config: RunConfig, device: str | None = None) -> Models:
         """Make the models, on the bench's device unless another is named; weights are the same."""
         shape = SMALL if self.small else SD14
-        return random_models(
-            config, shape, device=device or self.device, drawn_on=self.device
-        )
+        return random_models(config, shape, device=device or self.device, drawn_on=self.device)
 
     def sizes(self) -> tuple[int, ...]:
         return SIZES[:1] if self.small else SIZES

@@ -20,10 +20,11 @@ def colour_network(
     last: Sequence[str] = (),
     weight: NDArray[np.float32] = WEIGHT,
     two_outputs: bool = False,
+    channels_last: bool | None = None,
 ) -> Path:
     """Write a network from pictures of a shape to logits, or to what the ``last`` operations give.
 
-    Channels come last where the shape's second number is not 3.
+    channels_last: of the input; by default, where the shape's second number is not 3.
     """
     nodes = []
     name = "pictures"
@@ -45,7 +46,7 @@ def colour_network(
         name = "floats"
     if dtype == "uint8":
         add("Div", "bytes")
-    if shape[1] != 3:
+    if shape[1] != 3 if channels_last is None else channels_last:
         add("Transpose", ints={"perm": [0, 3, 1, 2]})
     add("GlobalAveragePool")
     add("Flatten")

@@ -11,7 +11,12 @@ import tiny
 import torch
 
 from dexter import bounded_http
-from dexter.classifiers import ClassifierOptions, describe_classifier, http_endpoint, load_classifier
+from dexter.classifiers import (
+    ClassifierOptions,
+    describe_classifier,
+    http_endpoint,
+    load_classifier,
+)
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.generation.generator import load_generator
@@ -120,7 +125,8 @@ class TestOnnx:
             ({"dtype": "uint8"}, {"normalization": "half"}, "normalization", "takes bytes"),
             ({"shape": ("N", 3, 32, 48)}, {}, "classifier", "must be square"),
             ({"shape": ("N", 3, 32, 3)}, {}, "classifier", "first or last"),
-            ({"shape": ("N", 1, 32, 32)}, {}, "classifier", "3 channels must come first or last"),
+            ({"shape": ("N", 1, 32, 32), "weight": onnx_files.WEIGHT[:1], "channels_last": False},
+             {}, "classifier", "3 channels must come first or last"),
             ({}, {"input_size": 64}, "input_size", "takes 32 px"),
             ({}, {"labels": "waterbirds"}, "labels", "3 classes, but 2 labels"),
         ],
@@ -188,9 +194,7 @@ class TestEndpoint:
         with servers.serving(scores(reply)) as log:
             classifier = load_classifier(log.url)
             output = classifier(images())
-        assert torch.allclose(
-            output.probabilities(), logits_of(images()).softmax(-1), atol=0.02
-        )
+        assert torch.allclose(output.probabilities(), logits_of(images()).softmax(-1), atol=0.02)
         assert classifier.labels == labels and not classifier.gradients
         assert classifier.spec == log.url
         assert "pictures as drawn" in classifier.recognised
