@@ -28,10 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path("benchmarks/results/black_boxes.json")
-CONCEPTS = ("sea", "lake", "water", "forest", "desert", "goose", "owl", "ball")
+CONCEPTS = ("sea", "water", "forest", "owl")
 TEMPLATE = "a picture of a bird with [MASK] and [MASK]"
 PRESET = "quick"
-SCREENED = 400  # pictures
+SCREENED = 200  # pictures
+PLACEBOS = 6
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def export(classifier: Any, file: Path) -> Path:
 def served(spec: str) -> Iterator[tuple[str, Any]]:
     """Serve a classifier; yield its address, and a function that returns the server's CPU time."""
     command = [sys.executable, "examples/score_server.py", spec, "--port", "0"]
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         try:
             assert server.stdout is not None
@@ -164,6 +165,7 @@ class Lab:
             Witness(self.pictures, classifier, index, self.detector),
             self._topic(classifier, index),
             placebo_cache=self.new_cache(),
+            placebos=PLACEBOS,
             known=sayable_by(self.generator.tokenizer, self.world),
         )
         claims = experiment.test([Candidate(c, self.world.slot(c), 0) for c in CONCEPTS])
@@ -223,7 +225,7 @@ def measure(name: str, seeds: int, lab: Lab) -> list[Outcome]:
 def table(outcomes: list[Outcome]) -> Table:
     """Return a table with a row for each form of a classifier."""
     shown = Table(
-        "classifier", "form", "search, CPU s", "ratio", "scoring 1,000, CPU s", "words of the searches",
+        "classifier", "form", "search, CPU s", "ratio", "scoring 1,000, CPU s", "words",
         "confirmed", "screening finds",
     )  # fmt: skip
     first: dict[str, Outcome] = {}

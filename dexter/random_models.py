@@ -40,8 +40,8 @@ CLASSES = 10
 class Shape:
     """The sizes of the networks.
 
-    width, layers: of text encoder and masked LM. unet, decoder: channels by level. clip, bert: sizes
-    of the vocabularies, which share 5 and ``words`` words.
+    width, layers: of text encoder and masked LM. unet, decoder: channels by level. clip, bert:
+    sizes of the vocabularies, which share 5 and ``words`` words.
     """
 
     width: int

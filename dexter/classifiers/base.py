@@ -48,7 +48,8 @@ class Classifier:
         ``labels``: names, None for "class 0", "class 1" and so on, or a function that returns one
         of these for a number of outputs, with a note. ``feature_module``: its output is the
         features; by default they are the input of the last linear layer. ``options``: the meaning
-        of the outputs, where the user states it; ``multi_label`` and ``probabilities``: as the model's files state it.
+        of the outputs, where the user states it; ``multi_label`` and ``probabilities``: as the
+        model's files state it.
         ``notes``: the first parts of `recognised`. Raises InputError for a module that does not
         return logits (B, K), or as many as ``labels``.
         """

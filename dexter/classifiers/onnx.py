@@ -32,8 +32,8 @@ _DTYPES = {
     "tensor(uint8)": np.uint8,
 }
 _UNKNOWN_SIDE = 224  # of a graph that takes pictures of any side
-# Whether outputs are labels that do not exclude each other, and probabilities, by the operation that
-# computes them.
+# By the operation that computes the outputs: whether they are of labels that do not exclude each
+# other, and whether they are probabilities.
 _MEANINGS = {
     "Softmax": (False, True),
     "Sigmoid": (True, True),
@@ -84,7 +84,7 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
 
 @dataclass(frozen=True)
 class _Entry:
-    """The input of a graph: pictures (B, 3, side, side), or (B, side, side, 3) if ``channels_last``.
+    """The input of a graph: pictures (B, 3, side, side), (B, side, side, 3) if ``channels_last``.
 
     fixed: True if the graph takes no other side. batch: the number of pictures that it takes at a
     time, None for any.
@@ -245,7 +245,7 @@ def _last_operation(file: Path, output: str) -> str:
 
 
 def _fields(data: mmap.mmap, at: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the fields with a number in a protobuf message, of those with a length.
+    """Yield start and end of a protobuf message's fields of a number, of those with a length.
 
     Raises ValueError for what is no such message.
     """

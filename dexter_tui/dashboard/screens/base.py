@@ -144,7 +144,7 @@ class DataScreen(Screen[None]):
         )
 
     def ask_consent(self, needs: "Sequence[Need]", then: Callable[[], None]) -> None:
-        """Ask whether code may run or a server be asked; if so, record it and do what was refused."""
+        """Ask if code may run or a server be asked; if so, record it and do what was refused."""
         from dexter_tui.dashboard.screens.dialogs import Confirm
 
         def answer(yes: bool | None) -> None:
