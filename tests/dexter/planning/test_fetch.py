@@ -1,4 +1,4 @@
-"""`fetch` brings every file that a run's models need into the cache, for a machine without network."""
+"""`fetch` brings every file of a run into the cache, for a machine without network."""
 
 import hashlib
 import json
