@@ -29,6 +29,7 @@ from dexter.classifiers.base import Classifier, Preprocessing
 from dexter.config import RunConfig
 from dexter.device import torch_dtype
 from dexter.generation.generator import Generator
+from dexter.loading import quiet
 from dexter.models import Models
 from dexter.search.prompt import MaskedLM
 
@@ -37,19 +38,26 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of the networks. words: those that masked LM and generator share."""
+    """The sizes of the networks.
 
-    text_width: int
-    text_layers: int
+    width, layers: of text encoder and masked LM. unet, decoder: channels by level. clip, bert: sizes
+    of the vocabularies, which share 5 and ``words`` words.
+    """
+
+    width: int
+    layers: int
     unet: tuple[int, ...]
     decoder: tuple[int, ...]
-    bert_layers: int
+    clip: int
+    bert: int
     words: int
 
 
-SD14 = Shape(768, 12, (320, 640, 1280, 1280), (128, 256, 512, 512), 12, 18_029)
-"""Stable Diffusion 1.4 and BERT-base: UNet 860 M weights, vocabularies of 49,408 and 30,522."""
-SMALL = Shape(32, 1, (32, 32, 32, 32), (32, 32, 32, 32), 1, 200)
+SD14 = Shape(
+    768, 12, (320, 640, 1280, 1280), (128, 256, 512, 512), 49_408, 30_522, 18_029
+)  # fmt: skip
+"""Stable Diffusion 1.4, whose UNet has 860 M weights, and BERT-base."""
+SMALL = Shape(64, 1, (32, 64, 64, 64), (32, 32, 32, 32), 1000, 800, 200)
 
 
 def random_models(
@@ -66,17 +74,18 @@ def random_models(
     with torch.device(drawn_on or device):
         text_encoder = CLIPTextModel(
             CLIPTextConfig(
-                hidden_size=shape.text_width,
-                intermediate_size=4 * shape.text_width,
-                num_hidden_layers=shape.text_layers,
-                num_attention_heads=shape.text_width // 64 or 1,
-                projection_dim=shape.text_width,
+                vocab_size=shape.clip,
+                hidden_size=shape.width,
+                intermediate_size=4 * shape.width,
+                num_hidden_layers=shape.layers,
+                num_attention_heads=shape.width // 64,
+                projection_dim=shape.width,
             )
         )
         unet = UNet2DConditionModel(
             sample_size=64,
             block_out_channels=shape.unet,
-            cross_attention_dim=shape.text_width,
+            cross_attention_dim=shape.width,
         )
         vae = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 4,
@@ -85,12 +94,20 @@ def random_models(
             layers_per_block=2,
             sample_size=512,
         )
-        masked_lm = BertForMaskedLM(BertConfig(num_hidden_layers=shape.bert_layers))
+        masked_lm = BertForMaskedLM(
+            BertConfig(
+                vocab_size=shape.bert,
+                hidden_size=shape.width,
+                intermediate_size=4 * shape.width,
+                num_hidden_layers=shape.layers,
+                num_attention_heads=shape.width // 64,
+            )
+        )
         network = nn.Sequential(
             *(nn.Conv2d(3, 32, 5, 2, 2), nn.ReLU(), nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU()),
             *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES)),
         )
-    bert_tokenizer, clip_tokenizer = _tokenizers(shape.words)
+    bert_tokenizer, clip_tokenizer = _tokenizers(shape)
     pipeline = StableDiffusionPipeline(
         unet=unet,
         vae=vae,
@@ -104,9 +121,10 @@ def random_models(
         requires_safety_checker=False,
     )
     pipeline.vae.encoder = pipeline.vae.quant_conv = None
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        part.requires_grad_(False).eval()
-        part.to(device, torch_dtype(config.dtype), memory_format=torch.channels_last)
+    with quiet():
+        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+            part.requires_grad_(False).eval()
+            part.to(device, torch_dtype(config.dtype), memory_format=torch.channels_last)
     generator = Generator(
         pipeline,
         spec=config.generator,
@@ -131,13 +149,13 @@ def random_models(
     )
 
 
-def _tokenizers(words: int) -> tuple[Any, Any]:
-    """Make vocabularies of BERT's and CLIP's size, of made-up words; ``words`` and 5 are in both."""
-    shared = ["a", "picture", "of", "with", "and", *(f"word{n}" for n in range(words))]
+def _tokenizers(shape: Shape) -> tuple[Any, Any]:
+    """Make tokenizers of made-up words for the masked LM and the text encoder."""
+    shared = ["a", "picture", "of", "with", "and", *(f"word{n}" for n in range(shape.words))]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."]
     bert = [*special, *shared]
-    bert += [f"bert{n}" for n in range(30_522 - len(bert))]
-    clip = [*shared, *(f"clip{n}" for n in range(49_406 - len(shared))), "<start>", "<end>"]
+    bert += [f"bert{n}" for n in range(shape.bert - len(bert))]
+    clip = [*shared, *(f"clip{n}" for n in range(shape.clip - 2 - len(shared))), "<start>", "<end>"]
     tokens = Tokenizer(WordLevel({word: n for n, word in enumerate(clip)}, unk_token="<end>"))
     tokens.pre_tokenizer = Whitespace()
     with tempfile.TemporaryDirectory(prefix="random-models-") as folder:

@@ -110,7 +110,9 @@ def memory(bench: Bench) -> Iterator[Row]:
     """Compare the peak memory of a step with the estimate, by size."""
     for size in bench.sizes():
         for dtype in ("float32", "bfloat16"):
-            config = bench.config(image_size=size, dtype=dtype, diffusion_steps=4)
+            config = bench.config(
+                image_size=size, dtype=dtype, diffusion_steps=1 if bench.small else 4
+            )
             name = f"memory of a step at {size} px, {dtype}"
             models = bench.models(config)
             if bench.on_cuda:
@@ -170,10 +172,11 @@ def layout(bench: Bench) -> Iterator[Row]:
     """Compare the UNet in channels_last, as it is loaded, with the usual order of channels."""
     config = bench.config(image_size=bench.sizes()[-1], dtype=_half(bench))
     models = bench.models(config)
-    last = _unet_seconds(bench, models, 4)
+    rows = 1 if bench.small else 4
+    last = _unet_seconds(bench, models, rows)
     for network in models.generator.networks:
         network.to(memory_format=torch.contiguous_format)
-    first = _unet_seconds(bench, models, 4)
+    first = _unet_seconds(bench, models, rows)
     yield Row(
         "UNet in channels_last",
         None,
@@ -394,10 +397,10 @@ def _unet_input(models: Models, rows: int) -> Callable[[], Any]:
 @torch.no_grad()
 def _seconds(bench: Bench, call: Callable[[], Any]) -> float:
     """Return the mean time of a call."""
-    for _ in range(3):
+    count = 1 if bench.small else 20
+    for _ in range(min(count, 3)):
         call()
     bench.wait()
-    count = 2 if bench.small else 20
     started = time.perf_counter()
     for _ in range(count):
         call()

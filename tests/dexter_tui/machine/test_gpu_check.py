@@ -18,10 +18,8 @@ def test_a_measurement_runs_on_small_networks(name):
         assert "same words" in rows[0].result and "cosine of the updates 1.000" in rows[0].result
 
 
-def test_a_measurement_ends_in_time_and_a_failed_one_says_so():
-    assert "not finished" in measure("memory", BENCH, 0.1)[0].result
-    failed = measure("memory", Bench("cuda:99", small=True), 60)
-    assert [row.passed for row in failed] == [False] and failed[0].result
+def test_a_measurement_ends_in_time():
+    assert "not finished in the 0 s" in measure("memory", BENCH, 0.1)[0].result
 
 
 def test_the_table_holds_every_row(tmp_path, monkeypatch):
