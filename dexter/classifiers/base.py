@@ -79,6 +79,8 @@ class Classifier:
             )
         self.labels = list(labels or (f"class {index}" for index in range(classes)))
         self.recognised = recognised(notes, self.labels, preprocessing, self.answers)
+        if not self.gradients:
+            self.recognised += ", no gradient"
         if feature_module is None:
             self._head = head
 

@@ -530,9 +530,7 @@ def _folder(
         file = model / "config.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), **(config or {})}))
         if processor is not None:
-            (model / "preprocessor_config.json").write_text(
-                json.dumps({**_PROCESSOR, **processor})
-            )
+            (model / "preprocessor_config.json").write_text(json.dumps({**_PROCESSOR, **processor}))
         if change is not None:
             change(model)
         return {"classifier": f"hf:{model}", **options}, right
