@@ -151,5 +151,5 @@ def __getattr__(name: str) -> Any:
     if name in ("Classifier", "ClassifierOutput"):
         return getattr(import_module("dexter.classifiers.base"), name)
     if name == "build_classifier_and_transforms":  # where the reference code has it
-        return getattr(import_module("dexter.classifiers.reference"), name)
+        return getattr(import_module("dexter.reference"), name)
     raise AttributeError(f"module 'dexter.classifiers' has no attribute {name!r}")

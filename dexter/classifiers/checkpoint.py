@@ -126,7 +126,9 @@ def _unpickled(file: Path, spec: str, trust_pickle: bool) -> Any:
             value=spec,
             remedy="pass --trust-pickle if you trust its author, or save its state_dict() alone",
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except EOFError as error:
+        raise _unreadable(file, spec, "cut off or damaged") from error
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise _unreadable(file, spec, one_line(error)) from error
     except (ImportError, AttributeError) as error:  # a trusted pickle's own classes
         raise InputError(

@@ -196,7 +196,7 @@ def _load_module(
                 module = AutoModelForImageClassification.from_config(settings)
                 weights = torch.load(folder / _PICKLE, map_location="cpu", weights_only=False)
                 module.load_state_dict(weights)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, EOFError) as error:
         code = [] if trust_pickle else code_in(folder / _PICKLE)
         if not code:
             raise InputError(
@@ -454,7 +454,7 @@ def _preprocessing(
     assumed = frozenset[str]()
     if settings.get("size") is None or not settings.get("do_resize", True):
         settings = {**settings, "size": trained or _SIZE}
-        assumed = frozenset({"size"})
+        assumed = frozenset() if trained else frozenset({"size"})
     resize, crop = _sizes(settings)
     factor = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
     normalize = settings.get("do_normalize", True) and not known

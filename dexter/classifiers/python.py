@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.options import ClassifierOptions
@@ -77,12 +77,18 @@ def preprocessing_of(module: nn.Module, spec: str) -> Preprocessing:
     size = getattr(module, "image_size", DEFAULT_IMAGE_SIZE)
     if not isinstance(size, int) or size < 1:
         raise _refusal(spec, f"has image_size {size!r}: must be a number of px")
-    stated = {"size": hasattr(module, "image_size"), "normalization": hasattr(module, "mean")}
+    mean, std = (getattr(module, name, None) for name in ("mean", "std"))
+    # Buffers are what the network itself normalises with.
+    own = isinstance(mean, Tensor) or isinstance(std, Tensor)
+    stated = {
+        "size": hasattr(module, "image_size"),
+        "normalization": mean is not None and not own,
+    }
     return Preprocessing(
         resize=size,
         crop=size,
-        mean=_channels(module, "mean", 0.0, spec),
-        std=_channels(module, "std", 1.0, spec),
+        mean=_channels((0.0,) * 3 if mean is None or own else mean, "mean", spec),
+        std=_channels((1.0,) * 3 if std is None or own else std, "std", spec),
         assumed=frozenset(part for part, known in stated.items() if not known),
     )
 
@@ -161,8 +167,7 @@ def stated_labels(module: nn.Module, spec: str) -> list[str] | None:
     return [str(label) for label in labels]
 
 
-def _channels(module: nn.Module, name: str, default: float, spec: str) -> tuple[float, ...]:
-    values = getattr(module, name, (default,) * 3)
+def _channels(values: Any, name: str, spec: str) -> tuple[float, ...]:
     try:
         channels = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:

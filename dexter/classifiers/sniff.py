@@ -30,6 +30,8 @@ def full_spec(spec: str, sources: Collection[str]) -> str:
             return _of_folder(path)
         if path.is_file():
             return _of_file(path, sources)
+    except InputError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:  # a zero byte, no such user, no access
         raise InputError(f"{spec!r} cannot be read", field="classifier", value=spec) from error
     if spec.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _WEIGHTS:

@@ -69,7 +69,7 @@ def normalised(arguments: Sequence[str]) -> list[str]:
     hyphenated = [_hyphens(argument) for argument in arguments]
     if hyphenated[:1] != ["run"]:
         return hyphenated
-    from dexter_tui.cli.reference_arguments import translated
+    from dexter_tui.exchange.reference_arguments import translated
 
     return translated(hyphenated, say)
 

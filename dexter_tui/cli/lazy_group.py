@@ -17,6 +17,10 @@ PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": F
 # Name: the module whose `register` adds it, and the line in `dexter-tui --help`.
 COMMANDS = {
     "run": ("run_commands", "Search for the words that raise a class, one run per seed."),
+    "inspect": (
+        "inspect_command",
+        "Show what is recognised about a classifier, with its answers to 16 pictures.",
+    ),
     "resume": ("run_commands", "Resume runs and jobs that were paused or ended early."),
     "runs": ("run_commands", "List the runs in the store, newest study first."),
     "show": ("run_commands", "Show one run, or a study with its runs."),

@@ -118,8 +118,8 @@ def check_lab_words(config: RunConfig) -> None:
         )
 
 
-def _answer(config: RunConfig, prompt: bool) -> dict[str, object]:
-    """Return the fields of a ClassifierInfo, or of the InputError, JSON-able."""
+def answer(config: RunConfig, prompt: bool) -> dict[str, object]:
+    """Try a run's models here; return the fields of a ClassifierInfo or InputError, JSON-able."""
     try:
         if config.classifier.startswith("lab:"):
             info = trust.describe_here(config)
@@ -142,5 +142,5 @@ def _answer(config: RunConfig, prompt: bool) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    answered = _answer(RunConfig.model_validate_json(sys.argv[1]), "prompt" in sys.argv[2:])
+    answered = answer(RunConfig.model_validate_json(sys.argv[1]), "prompt" in sys.argv[2:])
     print(json.dumps(answered))

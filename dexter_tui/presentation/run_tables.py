@@ -181,6 +181,7 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
         and f"{run.frames_hit} of {run.frames_tried} classified as the class "
         f"({run.frames_wanted} requested)",
     )
+    fact("recognised", run.study.settings.get("recognised"))
     fact("device", run.device)
     fact("time", run.seconds and f"{run.seconds:.0f} s, attempt {run.attempt}")
     fact("files", store.run_folder(run.id))
