@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import diffusers
@@ -38,7 +37,7 @@ from dexter.generation.frozen import checkpointed, keep_less
 from dexter.generation.options import GeneratorOptions
 from dexter.generation.text_encoders import TextEncoders
 from dexter.generator_presets import steps_of
-from dexter.loading import fetch, hash_files, one_line, quiet, read_json
+from dexter.loading import LOADING_ERRORS, fetch, hash_files, one_line, quiet, read_json
 from dexter.planning.preflight import CHECKER, single_file
 
 # Tests hold that each separates the noise of rows. DPMSolverSDE cannot: it draws for the batch.
@@ -68,16 +67,7 @@ _NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _DECODER_FILES = ["config.json", "diffusion_pytorch_model.safetensors"]
 
 # The errors of diffusers for folders and files that are incomplete, broken or of another kind.
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    AttributeError,
-    KeyError,
-    TypeError,
-    SafetensorError,
-    UnpicklingError,
-)
+_LOADING_ERRORS = (*LOADING_ERRORS, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -500,13 +490,22 @@ def _load_pipeline(spec: str, folder: Path, options: GeneratorOptions) -> Any:
 
 
 def _index(spec: str, folder: Path) -> dict[str, Any]:
-    """Return a pipeline's index; raise InputError if its class is not one of diffusers'."""
+    """Return a pipeline's index; raise InputError if it names code of other libraries."""
     try:
         index: dict[str, Any] = read_json(folder / "model_index.json")
         named = index["_class_name"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise _refusal(spec, f"cannot load {spec!r}: {one_line(error)}") from error
-    if not isinstance(named, str):
+    # A component names a library, which diffusers imports, or a file of its own folder.
+    libraries = [part[0] for part in index.values() if isinstance(part, list) and len(part) == 2]
+    foreign = [
+        name
+        for name in libraries
+        if isinstance(name, str)
+        and name not in ("diffusers", "transformers")
+        and not hasattr(diffusers.pipelines, name)
+    ]
+    if not isinstance(named, str) or foreign:
         raise _refusal(
             spec,
             f"{spec!r} brings code of its own, which is never run",

@@ -144,7 +144,7 @@ class DataScreen(Screen[None]):
         )
 
     def ask_consent(self, needs: "Sequence[Need]", then: Callable[[], None]) -> None:
-        """Ask if code may run or a server be asked; if so, record it and do what was refused."""
+        """Ask for consent; if it is given, record it and do what was refused."""
         from dexter_tui.dashboard.screens.dialogs import Confirm
 
         def answer(yes: bool | None) -> None:
@@ -160,7 +160,7 @@ class DataScreen(Screen[None]):
             then()
 
         lines = [
-            need.line if need.is_server else f"{need.line} (SHA-256 {need.digest[:12]})"
+            f"{need.line} (SHA-256 {need.digest[:12]})" if need.digest else need.line
             for need in needs
         ]
         if all(need.is_server for need in needs):

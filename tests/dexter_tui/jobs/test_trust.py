@@ -324,7 +324,7 @@ def test_an_address_needs_consent_of_its_own(tmp_path: Path, outside: Outside) -
     assert need.line.startswith(f"{outside.url} is sent all pictures")
     own = {"classifier": "http://127.0.0.1:9/of-this-test"}
     config = outside.config("http").model_copy(update=own)
-    with pytest.raises(trust.ConsentNeeded, match="if you trust that server"):
+    with pytest.raises(trust.ConsentNeeded, match="if you trust its owner"):
         trust.require([config])
     trust.require([config], trust.agreed_by(own))
     trust.require([config])
