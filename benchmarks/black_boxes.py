@@ -122,7 +122,7 @@ class Lab:
         index = 0
 
         def clock() -> float:
-            return time.process_time() + elsewhere()
+            return time.process_time() + float(elsewhere())
 
         started = clock()
         words = [self._search(classifier, seed) for seed in range(seeds)]

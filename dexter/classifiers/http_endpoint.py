@@ -172,7 +172,7 @@ class _Network(nn.Module):
 
     def _row(self, scores: dict[str, Any] | list[Any]) -> list[float]:
         """Return the scores of a picture in the labels' order, which the first reply may set."""
-        values = scores
+        values: list[Any] = scores if isinstance(scores, list) else []
         if isinstance(scores, dict):
             self.labels = self.labels or list(scores)
             if odd := sorted(scores.keys() ^ set(self.labels)):

@@ -25,7 +25,7 @@ from dexter.classifiers.options import ClassifierOptions
 from dexter.errors import InputError
 from dexter.loading import hash_files, one_line, package
 
-_DTYPES = {
+_DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
@@ -156,7 +156,7 @@ def _session(runtime: Any, file: Path, spec: str, device: str) -> Any:
     settings.intra_op_num_threads = torch.get_num_threads()
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 4  # its errors are raised as well
-    providers = ["CPUExecutionProvider"]
+    providers: list[Any] = ["CPUExecutionProvider"]
     if device.startswith("cuda") and "CUDAExecutionProvider" in runtime.get_available_providers():
         number = device.partition(":")[2] or "0"
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))

@@ -172,7 +172,8 @@ def layout(bench: Bench) -> Iterator[Row]:
     models = bench.models(config)
     rows = 1 if bench.small else 4
     last = _unet_seconds(bench, models, rows)
-    for network in models.generator.networks:
+    networks: list[Any] = models.generator.networks
+    for network in networks:
         network.to(memory_format=torch.contiguous_format)
     first = _unet_seconds(bench, models, rows)
     yield Row(
@@ -425,7 +426,7 @@ def _graph_seconds(bench: Bench, models: Models, rows: int) -> float:
 @contextmanager
 def _side_stream(device: str) -> Iterator[None]:
     """Run warm-up calls on another stream, as the capture of a graph needs."""
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         yield

@@ -26,7 +26,7 @@ def colour_network(
 
     channels_last: of the input; by default, where the shape's second number is not 3.
     """
-    nodes = []
+    nodes: list[bytes] = []
     name = "pictures"
 
     def add(operation: str, *inputs: str, ints: dict[str, list[int]] | None = None) -> None:

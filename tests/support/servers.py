@@ -21,7 +21,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         sent = self.rfile.read(int(self.headers["Content-Length"]))
-        body = sent if self.headers["Content-Type"] == "image/png" else json.loads(sent)
+        body: Any = sent if self.headers["Content-Type"] == "image/png" else json.loads(sent)
         log = self.server.log
         with log.lock:
             log.requests.append(body)

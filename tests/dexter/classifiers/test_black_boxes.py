@@ -17,6 +17,7 @@ from dexter.classifiers import (
     http_endpoint,
     load_classifier,
 )
+from dexter.classifiers.address import KEY
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.generation.generator import load_generator
@@ -103,7 +104,7 @@ class TestOnnx:
         file = onnx_files.colour_network(tmp_path / "net.onnx", last=["Softmax"], two_outputs=True)
         with pytest.raises(InputError, match="has 2 outputs") as refused:
             load_classifier(f"onnx:{file}", NONE)
-        first = refused.value.remedy.split(" or ")[0].removeprefix("pass ")
+        first = str(refused.value.remedy).split(" or ")[0].removeprefix("pass ")
         classifier = load_classifier(first, NONE)
         assert classifier.spec == first and classifier.answers.probabilities
         with pytest.raises(InputError, match="has no output 'age'"):
@@ -178,7 +179,7 @@ def in_order(logits):
 def no_pauses(monkeypatch):
     monkeypatch.setattr(http_endpoint, "_PAUSE", 0.0)
     monkeypatch.setattr(bounded_http, "MAX_REPLY", 4000)
-    monkeypatch.delenv(http_endpoint.KEY, raising=False)
+    monkeypatch.delenv(KEY, raising=False)
 
 
 class TestEndpoint:
@@ -280,7 +281,7 @@ class TestEndpoint:
 
     def test_the_key_is_sent_and_nowhere_shown(self, monkeypatch):
         key = "secret-key-of-mine"
-        monkeypatch.setenv(http_endpoint.KEY, key)
+        monkeypatch.setenv(KEY, key)
         with servers.serving(scores(by_label)) as log:
             classifier = load_classifier(log.url)
             assert set(log.keys) == {f"Bearer {key}"}
