@@ -27,7 +27,7 @@ class Objective:
     def __init__(self, config: RunConfig, classifier: Classifier, class_index: int) -> None:
         """Choose the features; raise InputError if the classifier does not have them."""
         self.class_index = class_index
-        self.features = _features(config, classifier, class_index)
+        self.features = features_of(config, classifier, class_index)
         self._class_loss = config.class_loss
         self._class_weight = config.class_weight
         self._feature_weight = config.feature_weight
@@ -98,7 +98,7 @@ def sentence_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, labels)
 
 
-def _features(config: RunConfig, classifier: Classifier, class_index: int) -> tuple[int, ...]:
+def features_of(config: RunConfig, classifier: Classifier, class_index: int) -> tuple[int, ...]:
     """Return the units to raise: the configured ones, or the largest weights to the class (F.3)."""
     if config.features is not None:
         if any(unit < 0 for unit in config.features):

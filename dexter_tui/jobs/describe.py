@@ -78,7 +78,7 @@ def _state(config: RunConfig, prompt: bool) -> str | None:
     """
     source, _, address = config.classifier.partition(":")
     places = [] if source == "lab" else [address]
-    names = {*fields_of("classifier"), "dtype"}
+    names = {*fields_of("classifier"), "dtype", "features", "n_features"}
     if prompt:
         names |= {*fields_of("prompt", "masked LM"), "generator", "class_name"}
         places += [spec for spec in (config.masked_lm, config.generator) if spec != "lab"]
@@ -124,7 +124,11 @@ def answer(config: RunConfig, prompt: bool) -> dict[str, object]:
         if config.classifier.startswith("lab:"):
             info = trust.describe_here(config)
         else:
-            info = try_classifier(trust.load_classifier(config, "cpu"))
+            from dexter.search.objective import features_of
+
+            classifier = trust.load_classifier(config, "cpu")
+            info = try_classifier(classifier)
+            features_of(config, classifier, 0)  # which a black box does not have
         if prompt:
             from dexter.search.prompt import check_prompt
 

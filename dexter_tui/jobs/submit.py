@@ -142,7 +142,15 @@ def check(
 
 _STUDY = frozenset({*fields_of(study=True), "device"})
 # The fields that a trial before queueing depends on.
-_TRIED = frozenset({*fields_of("classifier", "prompt", "masked LM"), "generator", "dtype"})
+_TRIED = frozenset(
+    {
+        *fields_of("classifier", "prompt", "masked LM"),
+        "generator",
+        "dtype",
+        "features",
+        "n_features",
+    }
+)
 
 
 def _key(config: RunConfig, names: frozenset[str]) -> str:
