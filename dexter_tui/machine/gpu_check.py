@@ -40,8 +40,8 @@ from dexter.planning.estimate import estimate
 from dexter.search.optimize import Step, optimize
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.machine import devices
-from dexter_tui.machine.gpu_measures import MEASURES, Bench, Row, measure
 from dexter_tui.machine.doctor import check_driver, read_driver, torch_cuda
+from dexter_tui.machine.gpu_measures import MEASURES, Bench, Row, measure
 
 STEPS = 4
 # For picture values from 0 to 1. Devices differ in the order of sums; batches must differ less.
