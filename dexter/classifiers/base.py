@@ -1,6 +1,6 @@
 """The interface of a classifier from any source: pictures to logits and features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -134,6 +134,11 @@ class Classifier:
         if self.answers.positive is not None:
             return weight[0] if index == self.answers.positive else -weight[0]
         return weight[index]
+
+    def weights(self) -> Iterator[Tensor]:
+        """Yield the network's weights and buffers."""
+        yield from self._module.parameters()
+        yield from self._module.buffers()
 
     def describe(self) -> ClassifierInfo:
         """Return the facts about it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from dexter.errors import InputError
 from dexter.planning.trial import try_classifier
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dexter.classifiers import Classifier, ClassifierOutput
     from dexter.generation.generator import Generator
 
@@ -30,9 +31,8 @@ class Inspection:
 
     images: (16, H, W, 3), drawn. answers: prompt, seed and the likeliest labels of each, as dicts
     of "label" and "probability"; of labels that do not exclude each other, those over the
-    threshold. seconds: for a picture, forward. bytes: memory for a picture, forward and backward; 0
-    if unknown.
-    fault: the line of a trial that failed, "" if it passed.
+    threshold. seconds: for a picture, forward. bytes: kept by autograd for a picture; 0 without
+    gradients. fault: the line of a trial that failed, "" if it passed.
     """
 
     info: ClassifierInfo
@@ -103,26 +103,25 @@ def _wait(classifier: Classifier) -> None:
         torch.cuda.synchronize(classifier.device)
 
 
-def _memory(classifier: Classifier, pixels: Any) -> int:
-    """Return the memory in bytes that a picture takes, forward and backward where it passes."""
+def _memory(classifier: Classifier, pixels: Tensor) -> int:
+    """Return the bytes that autograd keeps for a picture; 0 without gradients."""
     import torch
 
-    device, count = classifier.device, len(pixels)
-    before = _peak(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-    images = pixels.clone().requires_grad_(classifier.gradients)
-    with torch.set_grad_enabled(classifier.gradients):
-        total = classifier(images).logits.sum()
-    if total.requires_grad:
-        total.backward()
-    return max(0, _peak(device) - before) // count
+    if not classifier.gradients:
+        return 0
+    kept: dict[int, int] = {}
+    weights = {weight.data_ptr() for weight in classifier.weights()}
 
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
 
-def _peak(device: Any) -> int:
-    import torch
-
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with (
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        output = classifier(pixels.clone().requires_grad_())
+    del output
+    return sum(kept.values()) // len(pixels)

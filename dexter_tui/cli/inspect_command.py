@@ -1,7 +1,5 @@
 """The command `inspect`: what is recognised about a model, and its answers to 16 pictures."""
 
-from __future__ import annotations
-
 import inspect as signatures
 import sys
 from dataclasses import asdict
@@ -85,7 +83,7 @@ inspect.__signature__ = _own.replace(  # type: ignore[attr-defined]
 )
 
 
-def _look(config: RunConfig) -> Inspection:
+def _look(config: RunConfig) -> "Inspection":
     from dexter.device import select_device
     from dexter.generation.generator import generator_of
     from dexter.planning.inspection import look
@@ -101,7 +99,7 @@ def _look(config: RunConfig) -> Inspection:
     return look(classifier, generator_of(config, device), words)
 
 
-def _view(found: Inspection, *, pictures: bool) -> RenderableType:
+def _view(found: "Inspection", *, pictures: bool) -> "RenderableType":
     info = found.info
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
@@ -113,7 +111,7 @@ def _view(found: Inspection, *, pictures: bool) -> RenderableType:
         ("input", f"{info.image_size} x {info.image_size} px"),
         ("gradient", "yes" if info.gradients else "no: searched by its scores alone"),
         ("time", f"{found.seconds * 1000:.1f} ms a picture, {found.device}"),
-        ("memory", f"{size(found.bytes)} a picture, with gradient" if found.bytes else ""),
+        ("memory", f"{size(found.bytes)} a picture, for its gradient" if found.bytes else ""),
         ("trial", found.fault),
     ):
         if value:
@@ -130,7 +128,7 @@ def _view(found: Inspection, *, pictures: bool) -> RenderableType:
     return Group(*parts, table)
 
 
-def _grid(found: Inspection) -> RenderableType:
+def _grid(found: "Inspection") -> "RenderableType":
     """Return the pictures in half blocks, four in a row, each above its first answer."""
     from PIL import Image
 

@@ -99,7 +99,7 @@ class TestLabelsOfTheLab:
         requests = [[(prompt, seed) for seed in range(6)] for prompt in (shown, not_shown)]
         witness.look([*requests[0], *requests[1]])
         effect = witness.probabilities(requests[0]) - witness.probabilities(requests[1])
-        assert effect.mean() > 0.5
+        assert effect.mean() > 0.25
         assert witness.hits(requests[0]).mean() > witness.hits(requests[1]).mean()
         screened = member("people", people, index)
         ((chunk, images),) = Pictures(lab, "key").stream(requests[0])
