@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening calibration gpu-check bench-store chaos chaos-jobs accidents trials help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening bench-black-boxes calibration gpu-check bench-store chaos chaos-jobs accidents trials help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -67,6 +67,10 @@ bench-bias-full: setup ## the same on the whole fleet, then beside --preset refe
 bench-screening: setup ## how often a screening's findings are true: both fleets, A/A tests, CPU seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.screening
 
+bench-black-boxes: setup ## an ONNX file and a server against the same networks with gradients (an hour)
+	$(PIP) install -q onnx onnxscript
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.black_boxes
+
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration
 
@@ -110,5 +114,5 @@ pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its 
 	$(BIN)/dexter-tui compare lab:birds-biased lab:birds-balanced --class waterbird --pairs 32 && \
 	$(BIN)/python docs/make_pictures.py
 
-gpu-check: setup ## self-test for a machine with CUDA
+gpu-check: setup ## self-test and measurements for a machine with CUDA, at most 8 minutes
 	$(BIN)/python -m dexter_tui.machine.gpu_check

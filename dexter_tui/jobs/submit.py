@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dexter.classifiers import ClassifierInfo, class_index
+from dexter.classifiers import ClassifierInfo, class_index, full_spec
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.planning.estimate import estimate
@@ -51,14 +51,18 @@ def with_full_paths(config: RunConfig) -> RunConfig:
         value = getattr(config, name)
         if value is not None and value != "lab" and Path(value).expanduser().exists():
             found[name] = str(Path(value).expanduser().absolute())
+    found["classifier"] = full_spec(config.classifier)
     return config.model_copy(update=found)
 
 
 def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig:
     """Return the classifier by its full path, and the class ``index`` by its label.
 
-    One study then has one name, whether a user wrote Waterbird, waterbird or 0.
+    One study then has one name, whether a user wrote Waterbird, waterbird or 0. Without gradients
+    of the classifier it is a search by scores alone.
     """
+    if not info.gradients:
+        config = config.by_scores()
     label = info.labels[index]
     names = {
         "classifier": info.spec,
@@ -111,25 +115,47 @@ def check(
     Warnings go to `warn`, a line each. `agreed`: the fields to whose code the user agrees, see
     `trust.agreed_by`.
     """
-    trust.require(map(with_full_paths, configs), agreed)
+    full = [with_full_paths(config) for config in configs]
+    trust.require(full, agreed)
+    lines: dict[str, None] = {}
+    for config in {_key(config, _STUDY): config for config in full}.values():
+        check_device(config.device)
+        for finding in check_machine(config, home):
+            lines[f"{finding.detail}; {finding.remedy}"] = None
     infos: dict[str, ClassifierInfo] = {}
     checked = []
-    for given in configs:
-        config = with_full_paths(given)
-        source = json.dumps(config.model_dump(mode="json", include=set(fields_of("classifier"))))
-        if source not in infos:
-            infos[source] = describe(config)
-        info = infos[source]
+    for config in full:
+        tried = _key(config, _TRIED)
+        if tried not in infos:
+            info = infos[tried] = describe(config, prompt=True)
+            if info.recognised and not info.spec.startswith("lab:"):  # the lab's are known
+                lines[f"{info.spec}: {info.recognised}"] = None
+        info = infos[tried]
         index = class_index(info.labels, config.class_name)
+        if not info.gradients:
+            lines[f"{info.spec} has no gradient: the search uses its scores alone"] = None
         checked.append(Checked(with_names(config, info, index), info, index))
-    lines: dict[str, None] = {}
-    for one in {each.study: each for each in checked}.values():
-        check_device(one.config.device)
-        for finding in check_machine(one.config, home):
-            lines[f"{finding.detail}; {finding.remedy}"] = None
     for line in lines:
         warn(line)
     return checked
+
+
+_STUDY = frozenset({*fields_of(study=True), "device"})
+# The fields that a trial before queueing depends on.
+_TRIED = frozenset(
+    {
+        *fields_of("classifier", "prompt", "masked LM"),
+        "generator",
+        "dtype",
+        "features",
+        "n_features",
+    }
+)
+
+
+def _key(config: RunConfig, names: frozenset[str]) -> str:
+    own = names | ({"class_name"} if config.exclude_class_name else set())
+    return json.dumps(config.model_dump(mode="json", include=own), sort_keys=True)
 
 
 def enqueue(
@@ -159,6 +185,8 @@ def _add_study(
     # A name stays when the weights behind it change; the study must be another then.
     weights = identities(configs[0], cache=store.home / "hashes.json")
     settings = {**configs[0].study_settings(), "weights": weights}
+    if info.recognised:
+        settings["recognised"] = info.recognised
     study = store.ensure_study(classifier, info.labels[index], index, settings)
     runs = [(config.seed, config.model_dump(mode="json")) for config in configs]
     return store.add_runs(study, runs, priority=priority)

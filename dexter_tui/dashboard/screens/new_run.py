@@ -87,6 +87,7 @@ class NewRunScreen(FormScreen):
         from dexter.classifiers import class_index, list_classifiers
         from dexter.model_folders import roots
         from dexter.planning.estimate import estimate
+        from dexter_tui.jobs import submit
         from dexter_tui.jobs.describe import describe
 
         classifiers = self._offers.get("classifier") or [
@@ -96,10 +97,16 @@ class NewRunScreen(FormScreen):
         try:
             if wish["classifier"]:
                 probe = RunConfig.from_preset(
-                    "default", classifier=wish["classifier"], class_name="0",
-                    **({"labels": wish["labels"]} if wish["labels"] else {}),
-                )  # fmt: skip
-                if not wish["classifier"].startswith("python:") and not trust.lacking([probe]):
+                    "default",
+                    **{
+                        name: {"yes": True, "no": False}.get(wish[name], wish[name])
+                        for name in fields_of("classifier")
+                        if wish.get(name)
+                    },
+                    class_name="0",
+                )
+                probe = submit.with_full_paths(probe)
+                if not probe.classifier.startswith("python:") and not trust.lacking([probe]):
                     info = describe(probe)
                     offers["class_name"] = info.labels
                     if wish["class_name"]:

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx_files
 import pytest
+import servers
 import tiny
 from piloting import dashboard, driven, press, text, until
 
@@ -29,7 +31,7 @@ from store.tables import to_json
 from store.upkeep.transfer import Chosen, gather
 
 REPOSITORY = Path(__file__).parents[3]
-SPECS = ("python", "arch", "checkpoint", "pickle", "hf pickle")
+SPECS = ("python", "arch", "checkpoint", "pickle", "hf pickle", "http")
 BENIGN = "lab:birds-biased"
 LABELS = ["waterbird", "landbird"]
 
@@ -45,11 +47,15 @@ class Opened:
 
 
 class Outside:
-    """Files of somebody else's, which create the canary if any of their code runs."""
+    """Files of somebody else's, which create the canary if any of their code runs.
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
+    So does the server at the address ``url``, if there is one.
+    """
+
+    def __init__(self, folder: Path, url: str = "http://127.0.0.1:9/score") -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
+        self.url = url
         self.canary = folder / "canary"
         self.code = folder / "net.py"
         self.code.write_text(f"open({str(self.canary)!r}, 'w')\ndef make():\n    pass\n")
@@ -73,6 +79,7 @@ class Outside:
                 "trust_pickle": True,
             },
             "hf pickle": {"classifier": f"hf:{self.hf}", "trust_pickle": True},
+            "http": {"classifier": self.url},
         }
         return settings[spec]
 
@@ -101,8 +108,16 @@ def fill(home: Path, outside: Outside, states: tuple[str, ...]) -> None:
 
 
 @pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Outside:
-    return Outside(tmp_path_factory.mktemp("trust") / "theirs")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    folder = tmp_path_factory.mktemp("trust") / "theirs"
+    folder.mkdir()
+
+    def answer(handler: servers.Handler, _body: object, _number: int) -> None:
+        (folder / "canary").touch()
+        handler.send(200, b'{"scores": [0.5, 0.5]}')
+
+    with servers.serving(answer) as log:
+        yield Outside(folder, log.url)
 
 
 @pytest.fixture(scope="module")
@@ -327,6 +342,28 @@ def test_a_flag_is_consent_to_these_files_and_is_remembered(
     assert not list(home.rglob("*trusted*"))  # where a copy of the store would carry it
 
 
+def test_an_address_needs_consent_of_its_own(tmp_path: Path, outside: Outside) -> None:
+    [need] = trust.needs(outside.config("http"))
+    assert (need.field, need.spec) == ("classifier", outside.url)
+    assert need.line.startswith(f"{outside.url} is sent all pictures")
+    own = {"classifier": "http://127.0.0.1:9/of-this-test"}
+    config = outside.config("http").model_copy(update=own)
+    with pytest.raises(trust.ConsentNeeded, match="if you trust its owner"):
+        trust.require([config])
+    trust.require([config], trust.agreed_by(own))
+    trust.require([config])
+    assert trust.lacking([outside.config("http")])
+    for faulty in ("http://user:secret@host/", "https://host/?key=secret", "http:"):
+        # Refused at load, and recorded nowhere.
+        assert trust.needs(config.model_copy(update={"classifier": faulty})) == []
+
+
+def test_a_graph_is_no_code(tmp_path: Path, outside: Outside) -> None:
+    file = onnx_files.colour_network(tmp_path / "net.onnx")
+    graph = outside.config("benign").model_copy(update={"classifier": f"onnx:{file}"})
+    assert trust.needs(graph) == []
+
+
 def test_typing_it_is_consent() -> None:
     typed = trust.agreed_by({"classifier": "python:a.py:make", "trust_pickle": True})
     assert typed == {"classifier", "trust_pickle"}
@@ -375,7 +412,7 @@ def imported_loaders(source: str) -> Iterator[str]:
 
 
 def test_nothing_loads_beside_the_gate() -> None:
-    allowed = {"jobs/trust.py", "machine/gpu_check.py"}  # the latter loads what it makes
+    allowed = {"jobs/trust.py", "machine/gpu_check.py", "machine/gpu_measures.py"}
     package = REPOSITORY / "dexter_tui"
     for path in package.rglob("*.py"):
         name = path.relative_to(package).as_posix()
