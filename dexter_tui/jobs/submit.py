@@ -146,7 +146,7 @@ _TRIED = frozenset({*fields_of("classifier", "prompt", "masked LM"), "generator"
 
 
 def _key(config: RunConfig, names: frozenset[str]) -> str:
-    own = names | ({"class_name"} if config.exclude_class_name else set())
+    own = set(names) | ({"class_name"} if config.exclude_class_name else set())
     return json.dumps(config.model_dump(mode="json", include=own), sort_keys=True)
 
 
