@@ -154,7 +154,7 @@ _TRIED = frozenset(
 
 
 def _key(config: RunConfig, names: frozenset[str]) -> str:
-    own = names | ({"class_name"} if config.exclude_class_name else set())
+    own = set(names) | ({"class_name"} if config.exclude_class_name else set())
     return json.dumps(config.model_dump(mode="json", include=own), sort_keys=True)
 
 

@@ -513,7 +513,7 @@ def make_vit(folder: Path) -> Path:
     return folder
 
 
-ViT = Callable[[Path], None]
+ViT = Callable[[Path], object]
 
 
 def _folder(
