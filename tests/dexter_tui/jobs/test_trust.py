@@ -110,7 +110,7 @@ def fill(home: Path, outside: Outside, states: tuple[str, ...]) -> None:
                 store, Kind.SCREENING, {}, config=outside.config("benign").model_dump(mode="json"),
                 device="cpu", screening_id=screening,
             )  # fmt: skip
-            if "queued" not in states:
+            if "queued" not in states or spec != "python":  # a process for one is enough
                 control.cancel(store, job)
 
 
@@ -300,9 +300,8 @@ def test_a_queue_from_elsewhere_runs_nothing(home: Path, outside: Outside, cli: 
         assert time.monotonic() < deadline
         time.sleep(0.2)
     with Store.open(home) as store:
-        jobs = run_queue.jobs(store)
-        assert {job.state for job in jobs} == {State.FAILED}
-        assert sum("--trust-" in (job.error_line or "") for job in jobs) == len(SPECS)
+        [job] = [job for job in run_queue.jobs(store) if job.state is not State.CANCELLED]
+        assert job.state is State.FAILED and "--trust-" in (job.error_line or "")
         for spec in SPECS:
             run = store.run(found[spec]["queued"])
             assert run.state is State.FAILED
