@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening bench-black-boxes calibration gpu-check bench-store chaos chaos-jobs accidents trials help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening bench-black-boxes bench-checkpoints calibration gpu-check bench-store chaos chaos-jobs accidents trials help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -71,6 +71,9 @@ bench-black-boxes: setup ## an ONNX file and a server against the same networks 
 	$(PIP) install -q onnx onnxscript
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.black_boxes
 
+bench-checkpoints: setup ## a biased training, watched while it saves: the chart shows the bias appear
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.checkpoints
+
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration
 
@@ -83,7 +86,7 @@ bench-store: setup ## writes into the store while others write; 100 runs on 4 sl
 chaos: setup ## 1,000 random faults over real runs, reports and comparisons; CHAOS='--faults 100' for fewer
 	$(BIN)/python tests/support/chaos.py $(CHAOS)
 
-chaos-jobs: setup ## reports, probes and comparisons killed 30 times at random moments
+chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times at random moments
 	PYTHONPATH=tests/support $(BIN)/python tests/support/disturbed_jobs.py $(CHAOS)
 
 accidents: setup ## lost files, ten times each, under runs of real workers

@@ -1,4 +1,4 @@
-"""The export of studies and comparisons as GitHub-flavoured Markdown, with a folder of pictures.
+"""The export of studies, comparisons and screenings as GitHub-flavoured Markdown, with pictures.
 
 Words, prompts, labels and reports come from models and foreign files. They are data: they can
 neither format the page nor control a terminal that shows it.
@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 from store import artifacts
 from store.errors import StoreError, explained
-from store.markdown import comparison
+from store.markdown import comparison, screening
 from store.markdown.escaping import escape, table
 from store.markdown.study import blocks as study_blocks
-from store.reading import comparisons
+from store.reading import comparisons, screenings
 from store.reading.browse import Browse
 from store.store import Store
 from store.tables import Classifier, Frame, Run, Step, Study, to_json
@@ -70,14 +70,16 @@ def render(
     *,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[str, dict[str, bytes]]:
-    """Return the report on runs, studies and comparisons, and its pictures by name in `folder`."""
+    """Return the report on what is named, and its pictures by name in `folder`."""
+    screened = [screenings.page(Browse(store.home), name) for name in names if name.startswith("x")]
+    names = [name for name in names if not name.startswith("x")]
     compared = [name for name in names if name.startswith("c")]
     pages = [comparisons.page(Browse(store.home), name) for name in compared]
     named = [name for name in names if name not in compared]
     studies = [member["study"] for page in pages for member in page["members"] if member["study"]]
     sections = _sections(store, [*named, *dict.fromkeys(studies)])
     page = _Page(store, folder, presets or {})
-    return page.render(sections, pages), page.pictures
+    return page.render(sections, pages, screened), page.pictures
 
 
 def _sections(store: Store, names: Sequence[str]) -> list[tuple[Study, list[Run]]]:
@@ -132,9 +134,18 @@ class _Page:
         self,
         sections: Sequence[tuple[Study, list[Run]]],
         pages: Sequence[Mapping[str, Any]] = (),
+        screened: Sequence[Mapping[str, Any]] = (),
     ) -> str:
-        title = comparison.title(pages[0]) if pages else _title(sections)
-        blocks = [f"# {title}", METHOD]
+        if pages:
+            title = comparison.title(pages[0])
+        elif sections:
+            title = _title(sections)
+        else:
+            title = screening.title(screened[0])
+        blocks = [f"# {title}"]
+        blocks += [METHOD] if pages or sections else []
+        for one in screened:
+            blocks += screening.blocks(one)
         for page in pages:
             blocks += self._comparison(page)
         if len(sections) > 1:
