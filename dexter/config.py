@@ -534,6 +534,11 @@ class RunConfig(BaseModel):
         return TEMPLATES.get(self.template, self.template)
 
     @property
+    def names_generator(self) -> bool:
+        """True if the generator was given, not taken from the default."""
+        return "generator" in self.model_fields_set
+
+    @property
     def masks(self) -> int:
         """Number of words to find."""
         return self.template_text.count(MASK)

@@ -164,15 +164,17 @@ class Screen:
 
     def render(self, runs: Sequence[Run]) -> RenderableType:
         """Return the view of the runs as they stand."""
-        title = study_title(runs[0].study)
-        title.truncate(self._console.width, overflow="ellipsis")
-        parts: list[RenderableType] = [title]
+        title = study_title(runs[0].study, runs[0].config.get("preset"))
+        parts: list[RenderableType] = []
+        for line in title.split("\n"):
+            line.truncate(self._console.width, overflow="ellipsis")
+            parts.append(line)
         room = self._console.height - len(parts) - PREVIEW_ROWS - 4
         shown = _most_telling(runs, max(room, 3))
         parts.append(self._table(shown))
         if len(shown) < len(runs):
             parts.append(Text(f"  and {len(runs) - len(shown)} more", style="dim"))
-        if self._console.height >= len(shown) + PREVIEW_ROWS + 5:
+        if self._console.height >= len(shown) + PREVIEW_ROWS + 6:
             self._refresh_picture(runs)
             parts.append(self._picture)
         return Group(*parts)

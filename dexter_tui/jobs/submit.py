@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,6 +99,22 @@ class Checked(NamedTuple):
         return json.dumps([self.config.study_settings(), self.config.device], sort_keys=True)
 
 
+def require_generator(configs: Iterable[RunConfig]) -> None:
+    """Raise InputError for a classifier of the user's whose generator is not named.
+
+    The default generator is the lab's toy. It draws 64-pixel flat art, on which a result for a
+    classifier of photographs means little.
+    """
+    for config in configs:
+        if not config.classifier.startswith("lab:") and not config.names_generator:
+            raise InputError(
+                f"{config.classifier} needs a named generator",
+                field="generator",
+                remedy="pass --generator sd14-lcm --masked-lm google-bert/bert-base-uncased, "
+                "or --generator lab for a try with the lab's 64-pixel toy",
+            )
+
+
 def check(
     configs: Sequence[RunConfig],
     home: Path,
@@ -111,6 +127,14 @@ def check(
     Warnings go to `warn`, a line each. `agreed`: the fields to whose code the user agrees, see
     `trust.agreed_by`.
     """
+    checked = described(configs, agreed=agreed)
+    require_generator(configs)
+    check_machines(checked, home, warn=warn)
+    return checked
+
+
+def described(configs: Sequence[RunConfig], *, agreed: Collection[str] = ()) -> list[Checked]:
+    """Return the configurations with their classifiers. InputError for an unusable classifier."""
     trust.require(map(with_full_paths, configs), agreed)
     infos: dict[str, ClassifierInfo] = {}
     checked = []
@@ -122,6 +146,13 @@ def check(
         info = infos[source]
         index = class_index(info.labels, config.class_name)
         checked.append(Checked(with_names(config, info, index), info, index))
+    return checked
+
+
+def check_machines(
+    checked: Sequence[Checked], home: Path, *, warn: Callable[[str], None] = lambda line: None
+) -> None:
+    """Check that this machine can run each study. InputError if not; `warn` gets warnings."""
     lines: dict[str, None] = {}
     for one in {each.study: each for each in checked}.values():
         check_device(one.config.device)
@@ -129,7 +160,6 @@ def check(
             lines[f"{finding.detail}; {finding.remedy}"] = None
     for line in lines:
         warn(line)
-    return checked
 
 
 def enqueue(

@@ -1,0 +1,409 @@
+"""The verdict card: the answer about one classifier and one class, before any method.
+
+`of_study` and `of_comparison` read the cards from the store. `VerdictCard.lines` words them once,
+so that the terminal, the dashboard, Markdown and HTML show the same sentences.
+"""
+
+import json
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from store.reading import comparisons
+from store.reading.browse import Browse
+from store.reading.origin import is_toy, origin
+from store.reading.sensitivity import LOOKS, detectable
+
+Kind = Literal[
+    "bias", "clean", "untested", "toy", "pair", "core", "lowers", "unused", "undrawn", "open",
+    "next",
+]  # fmt: skip
+
+_NAMED = 6  # concepts listed in a line
+_REASONS = {
+    "not_drawn": "not drawn by the generator",
+    "too_few_pairs": "interval too wide",
+    "no_better_than_placebo": "no larger than a placebo",
+    "saturated": "no room for an effect",
+}
+
+
+Style = Literal["plain", "concept", "command"]
+
+
+class Line(NamedTuple):
+    """A line of a card: its kind, and its text in parts, each with its style."""
+
+    kind: Kind
+    parts: tuple[tuple[str, Style], ...]
+
+    @property
+    def text(self) -> str:
+        """The text without emphasis."""
+        return "".join(part for part, _ in self.parts)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A tested concept on a card. Effects are changes of the class probability, -1 to 1."""
+
+    claim: int
+    """The row of the claim, see `comparisons.pairs`"""
+    number: int
+    concept: str
+    effect: float
+    low: float
+    high: float
+    pairs: int
+    flip_rate: float | None
+    """The share of pairs whose prediction changes with the concept"""
+    p_value: float
+    core: bool
+    verdict: str
+    reason: str | None
+    sensitivity: float | None = None
+    """The smallest effect that the test would have found with 95% probability"""
+
+    @property
+    def interval(self) -> str:
+        """The effect with its interval."""
+        return f"{self.effect:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+@dataclass(frozen=True)
+class VerdictCard:
+    """The verdict on one classifier and one class."""
+
+    of: str
+    """The id of the study or comparison"""
+    classifier: str
+    class_name: str
+    generator: str
+    preset: str | None
+    biases: tuple[Finding, ...]
+    """Confirmed, raise the class, not part of it; largest effect first"""
+    core: tuple[Finding, ...]
+    """Confirmed, raise the class, part of it"""
+    lowers: tuple[Finding, ...]
+    """Confirmed, lower the class"""
+    unused: tuple[Finding, ...]
+    """Tested, with an effect too small to count"""
+    undrawn: tuple[Finding, ...]
+    """Not drawn, so not tested"""
+    open: tuple[Finding, ...]
+    """Inconclusive for another reason"""
+    pair: Mapping[str, Any] | None = None
+    """The pair of pictures with the largest change, see `comparisons.pairs`"""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All concepts: the confirmed ones first."""
+        return self.biases + self.core + self.lowers + self.unused + self.open + self.undrawn
+
+    @property
+    def verdict(self) -> Literal["bias", "clean", "untested"]:
+        """The answer in a word."""
+        if any(not one.core for one in self.biases + self.lowers):
+            return "bias"
+        measured = [one for one in self.unused + self.open if one.sensitivity is not None]
+        return "clean" if measured or self.core else "untested"
+
+    @property
+    def sensitivity(self) -> float | None:
+        """The effect that the test of every unconfirmed concept would have found; None if none."""
+        found = [one.sensitivity for one in self.unused + self.open if one.pairs]
+        known = [value for value in found if value is not None]
+        return max(known) if known and len(known) == len(found) else None
+
+    @property
+    def origin(self) -> str:
+        """The line on generator and preset that stands in the header."""
+        return origin(self.classifier, self.generator, self.preset)
+
+    @property
+    def title(self) -> str:
+        """The classifier and the class."""
+        return f"{self.classifier} · {self.class_name}"
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a few words."""
+        found = self.biases or self._lowering
+        if found:
+            concepts = ", ".join(one.concept for one in found[:_NAMED])
+            return f"{'relies on' if self.biases else 'loses confidence with'} {concepts}"
+        if self.verdict == "clean":
+            return "no bias confirmed"
+        return "not testable" if self.findings else "not tested yet"
+
+    def lines(self) -> list[Line]:
+        """Return the card as lines of text, the verdict first."""
+        lines = [*self._verdict_lines()]
+        if is_toy(self.classifier, self.generator):
+            lines.append(
+                _line("toy", "The pictures are the toy's: repeat with a generator of photographs.")
+            )
+        if self.pair is not None:
+            lines.append(self._pair_line(self.pair))
+        lines += [
+            *_list("core", f"Belongs to {self.class_name}: ", self.core),
+            *_list("lowers", f"Lowers p({self.class_name}): ", self._listed_lowers),
+            *_list("unused", "Tested and not used: ", self.unused),
+            *_list("open", "Undecided: ", self.open, reasons=True),
+            *_list("undrawn", "Could not be tested, not drawn: ", self.undrawn, effects=False),
+            self.next_step,
+        ]
+        return lines
+
+    def _verdict_lines(self) -> list[Line]:
+        if self.biases:
+            return [self._finding_line("relies on ", one) for one in self.biases]
+        if self.verdict == "bias":
+            return [self._finding_line("loses confidence with ", one) for one in self._lowering]
+        if self.verdict == "untested":
+            how = "could be" if self.findings else "has been"
+            return [_line("untested", f"nothing {how} tested for {self.class_name}")]
+        count = len(self.unused) + len(self.open)
+        text = f"no bias confirmed for {self.class_name}"
+        if self.sensitivity is not None:
+            text += (
+                f"; each of {count} tests would have found an effect of {self.sensitivity:.2f} "
+                "with 95% probability"
+            )
+        elif count:
+            text += "; the tests are too small to find any effect reliably"
+        return [_line("clean", text)]
+
+    @property
+    def _lowering(self) -> tuple[Finding, ...]:
+        """The findings that lower the class and are not part of it."""
+        return tuple(one for one in self.lowers if not one.core)
+
+    @property
+    def _listed_lowers(self) -> tuple[Finding, ...]:
+        """The findings that lower the class and are not in the verdict itself."""
+        return tuple(one for one in self.lowers if self.biases or one.core)
+
+    def _finding_line(self, lead: str, one: Finding) -> Line:
+        rest = f" (not part of {self.class_name}): {one.interval}"
+        if one.flip_rate is not None:
+            rest += f"; {one.flip_rate:.0%} of predictions flip"
+        return Line("bias", ((lead, "plain"), (one.concept, "concept"), (rest, "plain")))
+
+    def _pair_line(self, pair: Mapping[str, Any]) -> Line:
+        before, after = pair["control"], pair["treated"]
+        concept = (self.biases or self.core)[0].concept
+        change = f"{before['p']:.2f} without, {after['p']:.2f} with "
+        return Line("pair", (
+            (f"Pair: p({self.class_name}) {change}", "plain"),
+            (concept, "concept"),
+            (f" ({before['prompt']}, seed {before['seed']})", "plain"),
+        ))  # fmt: skip
+
+    @property
+    def next_step(self) -> Line:
+        """The step that the verdict suggests."""
+        spec, class_name = shlex.quote(self.classifier), shlex.quote(self.class_name)
+        if not self.findings:
+            return _next("test the concepts", f"dexter-tui report {self.of}")
+        if self.biases:
+            return _next(
+                "see whether another classifier does too",
+                f"dexter-tui compare {spec} OTHER --class {class_name} "
+                f"--concepts {shlex.quote(self.biases[0].concept)}",
+            )
+        if self.verdict == "untested":
+            return _line("next", "Next: try another generator, or name concepts to test")
+        question = shlex.quote(f"a {self.class_name} with ...")
+        return _next(
+            "test a suspicion of your own",
+            f"dexter-tui probe {question} --classifier {spec} --class {class_name}",
+        )
+
+
+def _next(what: str, command: str) -> Line:
+    return Line("next", ((f"Next: {what}: ", "plain"), (command, "command")))
+
+
+def _line(kind: Kind, text: str) -> Line:
+    return Line(kind, ((text, "plain"),))
+
+
+def _list(
+    kind: Kind,
+    lead: str,
+    findings: Sequence[Finding],
+    *,
+    effects: bool = True,
+    reasons: bool = False,
+) -> list[Line]:
+    """Return a line that lists concepts, with effects or reasons; none without concepts."""
+    if not findings:
+        return []
+    parts: list[tuple[str, Style]] = [(lead, "plain")]
+    for number, one in enumerate(findings[:_NAMED]):
+        parts.append((", " if number else "", "plain"))
+        parts.append((one.concept, "concept"))
+        if reasons and one.reason:
+            parts.append((f" ({_REASONS.get(one.reason, one.reason)})", "plain"))
+        elif effects and one.pairs:
+            parts.append((f" {one.effect:+.2f}", "plain"))
+    if len(findings) > _NAMED:
+        parts.append((f" and {len(findings) - _NAMED} more", "plain"))
+    return [Line(kind, tuple(parts))]
+
+
+# Reading
+
+_COLUMNS = (
+    "id", "number", "concept", "effect", "low", "high", "pairs", "flips", "p_corrected", "core",
+    "verdict", "reason", "direction", "min_effect", "placebo_threshold",
+)  # fmt: skip
+
+
+def of_study(browse: Browse, study_id: str) -> VerdictCard | None:
+    """Return the card of a study; None if there is no such study."""
+    rows = browse.rows(
+        "SELECT spec, class_name, settings, (SELECT json_extract(config, '$.preset') FROM run "
+        "WHERE study_id = study.id ORDER BY seed LIMIT 1) FROM study "
+        "JOIN classifier ON classifier.id = classifier_id WHERE study.id = ?",
+        (study_id,),
+    )
+    if not rows:
+        return None
+    spec, class_name, settings, preset = rows[0]
+    claims = _claims(browse, "study_id", study_id)
+    return _card(
+        browse,
+        claims,
+        LOOKS,
+        len(claims),
+        of=study_id,
+        classifier=spec,
+        class_name=class_name,
+        generator=str(json.loads(settings).get("generator", "unknown")),
+        preset=preset,
+    )
+
+
+def of_comparison(browse: Browse, comparison_id: str) -> list[VerdictCard]:
+    """Return a card for each class and classifier of a comparison."""
+    members = browse.rows(
+        "SELECT member.id, member.name, class_name, config FROM member "
+        "WHERE comparison_id = ? ORDER BY class_name, position",
+        (comparison_id,),
+    )
+    claims = {key: _claims(browse, "member_id", key) for key, *_ in members}
+    family = sum(map(len, claims.values()))
+    cards = []
+    for key, name, class_name, config in members:
+        stored = json.loads(config)
+        cards.append(
+            _card(
+                browse,
+                claims[key],
+                None,
+                family,
+                of=comparison_id,
+                classifier=name,
+                class_name=class_name,
+                generator=str(stored.get("generator", "unknown")),
+                preset=stored.get("preset"),
+            )
+        )
+    return cards
+
+
+def _claims(browse: Browse, column: str, value: object) -> list[dict[str, Any]]:
+    """Return the claims of a study or member, each with its evidence."""
+    rows = browse.rows(
+        f"SELECT {', '.join(_COLUMNS)} FROM claim WHERE {column} = ? ORDER BY number", (value,)
+    )
+    claims = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    for claim in claims:
+        claim["contexts"] = browse.rows(
+            "SELECT pairs, control, treated FROM evidence WHERE claim_id = ?", (claim["id"],)
+        )
+    return claims
+
+
+def _card(
+    browse: Browse,
+    claims: Sequence[Mapping[str, Any]],
+    looks: Sequence[int] | None,
+    family: int,
+    **facts: Any,
+) -> VerdictCard:
+    """Sort the claims; ``looks`` is None where the test had a single look."""
+    findings = [_finding(claim, looks, family) for claim in claims]
+    by_effect = sorted(findings, key=lambda one: -abs(one.effect))
+    confirmed = [one for one in by_effect if one.verdict == "confirmed"]
+    raises = [one for one in confirmed if one.effect > 0]
+    rest = [one for one in findings if one.verdict == "inconclusive"]
+    biases = tuple(one for one in raises if not one.core)
+    core = tuple(one for one in raises if one.core)
+    shown = next(iter(biases or core), None)
+    return VerdictCard(
+        biases=biases,
+        core=core,
+        lowers=tuple(one for one in confirmed if one.effect <= 0),
+        unused=tuple(one for one in findings if one.verdict == "refuted"),
+        undrawn=tuple(one for one in rest if one.reason == "not_drawn"),
+        open=tuple(one for one in rest if one.reason != "not_drawn"),
+        pair=None if shown is None else best_pair(browse, shown.claim),
+        **facts,
+    )
+
+
+def best_pair(browse: Browse, claim_id: int) -> Mapping[str, Any] | None:
+    """Return the pair whose class probability rises most; None without a rise."""
+    pairs = comparisons.pairs(browse, claim_id, limit=128)
+    rises = [pair for pair in pairs if pair["treated"]["p"] > pair["control"]["p"]]
+    return max(rises, key=lambda pair: pair["treated"]["p"] - pair["control"]["p"], default=None)
+
+
+def _finding(claim: Mapping[str, Any], looks: Sequence[int] | None, family: int) -> Finding:
+    pairs = claim["pairs"]
+    return Finding(
+        claim=claim["id"],
+        number=claim["number"],
+        concept=claim["concept"],
+        effect=claim["effect"],
+        low=claim["low"],
+        high=claim["high"],
+        pairs=pairs,
+        flip_rate=claim["flips"] / pairs if pairs else None,
+        p_value=claim["p_corrected"],
+        core=bool(claim["core"]),
+        verdict=claim["verdict"],
+        reason=claim["reason"],
+        sensitivity=_sensitivity(claim, looks, family),
+    )
+
+
+def _sensitivity(
+    claim: Mapping[str, Any], looks: Sequence[int] | None, family: int
+) -> float | None:
+    """Return the smallest effect that the test of a claim would have found."""
+    if not claim["pairs"] or claim["verdict"] == "confirmed" or claim["reason"] == "not_drawn":
+        return None
+    changes = [
+        after - before
+        for _, control, treated in claim["contexts"]
+        for before, after in zip(json.loads(control), json.loads(treated), strict=False)
+    ]
+    pairs = [claim["pairs"]]
+    if looks is not None:
+        # A context has half of a look's pairs; those of a saturated one are left out.
+        look = 2 * max(count for count, *_ in claim["contexts"]) if claim["contexts"] else 0
+        usable = min(1.0, claim["pairs"] / look) if look else 1.0
+        pairs = [round(usable * look) for look in looks]
+    return detectable(
+        spread=statistics.pstdev(changes) if changes else 0.0,
+        pairs=pairs,
+        family=family,
+        min_effect=claim["min_effect"],
+        placebo=claim["placebo_threshold"],
+    )
