@@ -23,6 +23,7 @@ COMMANDS = {
     "report": ("report_commands", "Caption a study's frames, test the claims, write the report."),
     "probe": ("report_commands", "Test one question of your own on a classifier."),
     "compare": ("compare_command", "Test the same claims on several classifiers."),
+    "check": ("audit.check_command", "Fail if a classifier has new or grown dependences."),
     "query": ("query_command", "Query the store in SQL, or search its texts."),
     "export": ("exchange_commands", "Write a report as Markdown or HTML, or a whole bundle."),
     "import": ("exchange_commands", "Import a bundle, or a run folder of the public DEXTER code."),

@@ -17,7 +17,7 @@ from dexter_tui.presentation.verdicts import (
 )
 
 _COLUMNS = 4  # of classifiers, before letters replace their names
-_NO_WRAP = ("difference (95% CI)", "p")
+_NO_WRAP = ("difference (95% CI)", "p-value", "comparison")
 _LONG = 24  # characters of a name in a column
 
 
@@ -31,6 +31,7 @@ def comparison_view(page: Mapping[str, Any]) -> RenderableType:
             " · ", plain(", ".join(page["classes"]), "bold"),
         )
     ]  # fmt: skip
+    parts.append(plain(page["origin"], "yellow" if "toy" in page["origin"] else "dim"))
     if page["state"] != "done":
         parts.append(plain(f"{page['state']}: {page['error'] or 'not finished'}", "yellow"))
     parts += [plain(f"{short[name]}  {name}", "dim") for name in names if short[name] != name]
@@ -184,7 +185,7 @@ def claim_cell(claim: Mapping[str, Any] | None) -> Text:
 def differences_table(differences: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Table:
     """Return a row per concept and pair of classifiers; differing ones first."""
     order = list(DIFFERENCE_STYLES)
-    table = _table("concept", "classifiers", "difference (95% CI)", "p", "verdict")
+    table = _table("concept", "classifiers", "difference (95% CI)", "p-value", "verdict")
     table.padding = (0, 1, 0, 0)  # fits into 80 columns
     for one in sorted(differences, key=lambda d: (order.index(d["verdict"]), -abs(d["effect"]))):
         word = DIFFERENCES.get(one["verdict"], clean(one["verdict"]))

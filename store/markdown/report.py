@@ -6,7 +6,7 @@ neither format the page nor control a terminal that shows it.
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from store.markdown.forest import forest
 from store.markdown.study import blocks as study_blocks
 from store.reading import card, comparisons
 from store.reading.browse import Browse
+from store.reading.diverse import diverse
 from store.reading.origin import origin
 from store.store import Store
 from store.tables import Classifier, Frame, Run, Step, Study, to_json
@@ -211,7 +212,8 @@ class _Page:
         return [*blocks, "#### Settings that differ", self._settings(study, runs)]
 
     def _frames(self, study: Study, runs: list[Run]) -> str:
-        best = _best_frames([self.store.frames(run.id, kind="frame") for run in runs])
+        by_run = [self.store.frames(run.id, kind="frame") for run in runs]
+        best = _best_frames(by_run, lambda frame: self.store.artifact_path(frame.sha256))
         if not best:
             return "No frames yet."
         seeds = {run.id: run.seed for run in runs}
@@ -332,18 +334,14 @@ def _runs(runs: list[Run]) -> str:
     return table(rows)
 
 
-def _best_frames(by_run: list[list[Frame]]) -> list[Frame]:
-    """Return the best frames, hits first, from each run in turn, without duplicates."""
+def _best_frames(by_run: list[list[Frame]], path: Callable[[Frame], Path]) -> list[Frame]:
+    """Return the best frames that differ, hits alone if there are any, from each run in turn."""
+    hits = [[frame for frame in frames if frame.hit] for frames in by_run]
     ranked = [
-        sorted(frames, key=lambda frame: (not frame.hit, -frame.target_probability))
-        for frames in by_run
+        sorted(frames, key=lambda frame: -frame.target_probability)
+        for frames in (hits if any(hits) else by_run)
     ]
-    best: dict[str, Frame] = {}
-    for place in range(max(map(len, ranked), default=0)):
-        for frames in ranked:
-            if place < len(frames) and len(best) < _BEST_FRAMES:
-                best.setdefault(frames[place].sha256, frames[place])
-    return list(best.values())
+    return diverse(ranked, path, _BEST_FRAMES)
 
 
 def _caption(frame: Frame, study: Study, run_seed: int) -> str:

@@ -27,6 +27,9 @@ class ClaimList(ScrollView, Lines, can_focus=True):
     class Moved(Message):
         """The cursor moved to another claim."""
 
+    class Opened(Message):
+        """The user asked for the picture pairs of the claim."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.claims: Sequence[ClaimRow] = ()
@@ -48,6 +51,9 @@ class ClaimList(ScrollView, Lines, can_focus=True):
 
     def action_cursor(self, by: int) -> None:
         self._go(self.index + by)
+
+    def action_open(self) -> None:
+        self.post_message(self.Opened())
 
     def _go(self, index: int) -> None:
         index = max(0, min(index, len(self.claims) - 1))
@@ -78,7 +84,7 @@ class ClaimList(ScrollView, Lines, can_focus=True):
         if y == 0:
             scale = f"-1{'0':^{bar_width - 4}}+1"
             return strip_of(
-                Text(f"  # {'concept':<16} {scale} effect  p        verdict", style=palette.dim),
+                Text(f"  # {'concept':<16} {scale} effect  p-value  verdict", style=palette.dim),
                 width,
             )
         row = self.scroll_offset.y + y - 1
