@@ -36,7 +36,8 @@ SHOWN = 20  # of what waits, in `status`
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="ID...", help="runs, jobs, studies or comparisons: ids or unique prefixes"
+        metavar="ID...",
+        help="runs, jobs, studies, comparisons or screenings: ids or unique prefixes",
     ),
 ]
 
@@ -338,13 +339,17 @@ def _chosen(
 
 
 def _named(store: "Store", name: str, states: Any, verb: str) -> "list[Work]":
-    """Return the named work; of a study or comparison, what is in one of the states."""
-    from store import StoreError, comparison_records, run_queue
+    """Return the named work; of what has jobs, those that are in one of the states."""
+    from store import StoreError, comparison_records, run_queue, screening_records
     from store.states import is_job
 
+    some: list[Work]
     if name.startswith("c"):
         of = comparison_records.comparison(store, name).id
-        some: list[Work] = [*run_queue.jobs(store, comparison_id=of, states=states)]
+        some = [*run_queue.jobs(store, comparison_id=of, states=states)]
+    elif name.startswith("x"):
+        of = screening_records.screening(store, name).id
+        some = [*run_queue.jobs(store, screening_id=of, states=states)]
     elif name.startswith("s"):
         of = store.study(name).id
         some = [

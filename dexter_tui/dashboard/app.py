@@ -184,6 +184,21 @@ class DexterApp(App[None]):
 
         self.push_screen(NewComparisonScreen(study_ids))
 
+    def open_screening(self, screening_id: str) -> None:
+        from dexter_tui.dashboard.screens.screening.page import ScreeningScreen
+
+        self.push_screen(ScreeningScreen(screening_id))
+
+    def open_screenings(self) -> None:
+        from dexter_tui.dashboard.screens.screening.listed import ScreeningsScreen
+
+        self.push_screen(ScreeningsScreen())
+
+    def open_new_screening(self) -> None:
+        from dexter_tui.dashboard.screens.screening.new import NewScreeningScreen
+
+        self.push_screen(NewScreeningScreen())
+
     def open_query(self) -> None:
         from dexter_tui.dashboard.screens.query import QueryScreen
 

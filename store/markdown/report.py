@@ -1,4 +1,4 @@
-"""The export of studies and comparisons as GitHub-flavoured Markdown, with a folder of pictures.
+"""The export of studies, comparisons and screenings as GitHub-flavoured Markdown, with pictures.
 
 Words, prompts, labels and reports come from models and foreign files. They are data: they can
 neither format the page nor control a terminal that shows it.
@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from store import artifacts
 from store.errors import StoreError, explained
-from store.markdown import answer, comparison
+from store.markdown import answer, comparison, screening
 from store.markdown.escaping import escape, table
 from store.markdown.forest import forest
 from store.markdown.study import blocks as study_blocks
-from store.reading import card, comparisons
+from store.reading import card, comparisons, screenings
 from store.reading.browse import Browse
 from store.reading.diverse import diverse
 from store.reading.origin import origin
@@ -75,14 +75,16 @@ def render(
     *,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[str, dict[str, bytes]]:
-    """Return the report on runs, studies and comparisons, and its pictures by name in `folder`."""
+    """Return the report on what is named, and its pictures by name in `folder`."""
+    screened = [screenings.page(Browse(store.home), name) for name in names if name.startswith("x")]
+    names = [name for name in names if not name.startswith("x")]
     compared = [name for name in names if name.startswith("c")]
     pages = [comparisons.page(Browse(store.home), name) for name in compared]
     named = [name for name in names if name not in compared]
     studies = [member["study"] for page in pages for member in page["members"] if member["study"]]
     sections = _sections(store, [*named, *dict.fromkeys(studies)])
     page = _Page(store, folder, presets or {})
-    return page.render(sections, pages), page.pictures
+    return page.render(sections, pages, screened), page.pictures
 
 
 def _sections(store: Store, names: Sequence[str]) -> list[tuple[Study, list[Run]]]:
@@ -138,9 +140,18 @@ class _Page:
         self,
         sections: Sequence[tuple[Study, list[Run]]],
         pages: Sequence[Mapping[str, Any]] = (),
+        screened: Sequence[Mapping[str, Any]] = (),
     ) -> str:
-        title = comparison.title(pages[0]) if pages else _title(sections)
-        blocks = [f"# {title}", *self._answer(sections, pages), "## Appendix", "### Method", METHOD]
+        if pages:
+            title = comparison.title(pages[0])
+        elif sections:
+            title = _title(sections)
+        else:
+            title = screening.title(screened[0])
+        blocks = [f"# {title}", *self._answer(sections, pages, screened), "## Appendix"]
+        blocks += ["### Method", METHOD] if pages or sections else []
+        for one in screened:
+            blocks += screening.blocks(one)
         for page in pages:
             blocks += self._comparison(page)
         if len(sections) > 1:
@@ -150,11 +161,15 @@ class _Page:
         return "\n\n".join(blocks) + "\n"
 
     def _answer(
-        self, sections: Sequence[tuple[Study, list[Run]]], pages: Sequence[Mapping[str, Any]]
+        self,
+        sections: Sequence[tuple[Study, list[Run]]],
+        pages: Sequence[Mapping[str, Any]],
+        screened: Sequence[Mapping[str, Any]],
     ) -> list[str]:
-        """Return the verdicts: of comparisons, and of the studies that are in none."""
+        """Return the verdicts: of screenings, comparisons, and the studies that are in none."""
         compared = {member["study"] for page in pages for member in page["members"]}
-        cards = [one for page in pages for one in card.of_comparison(self.browse, page["id"])]
+        cards = [one for page in screened for one in card.of_screening(self.browse, page["id"])]
+        cards += [one for page in pages for one in card.of_comparison(self.browse, page["id"])]
         alone = [
             card.of_study(self.browse, study.id)
             for study, _ in sections
@@ -163,6 +178,8 @@ class _Page:
         cards += [one for one in alone if one is not None]
 
         def pairs(finding: card.Finding) -> Sequence[Mapping[str, Any]]:
+            if finding.claim is None:
+                return []
             return comparisons.pairs(self.browse, finding.claim, limit=12)
 
         def show(side: Mapping[str, Any]) -> str:

@@ -427,7 +427,7 @@ class Browse:
         return found
 
     def note(self, name: str) -> str:
-        """Return the user's note on a run, study or comparison."""
+        """Return the user's note on a run, study, comparison or screening."""
         rows = self.rows("SELECT text FROM note WHERE of = ?", (name,))
         return str(rows[0][0]) if rows else ""
 
@@ -573,6 +573,10 @@ class Browse:
     def comparison_job(self, comparison_id: str) -> JobRow | None:
         """Return the newest job of a comparison."""
         return self._newest_job("comparison_id = ?", comparison_id)
+
+    def screening_job(self, screening_id: str) -> JobRow | None:
+        """Return the newest job of a screening."""
+        return self._newest_job("screening_id = ?", screening_id)
 
     def _newest_job(self, which: str, value: str) -> JobRow | None:
         """Return a job; an active one whose lock no process holds is lost."""

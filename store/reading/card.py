@@ -1,6 +1,6 @@
 """The verdict card: the answer about one classifier and one class, before any method.
 
-`of_study` and `of_comparison` read the cards from the store. `VerdictCard.lines` words them once,
+`of_study`, `of_comparison` and `of_screening` read the cards from the store. `VerdictCard.lines` words them once,
 so that the terminal, the dashboard, Markdown and HTML show the same sentences.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from store.reading import comparisons
+from store.reading import comparisons, screenings
 from store.reading.browse import Browse
 from store.reading.origin import is_toy, origin
-from store.reading.sensitivity import LOOKS, detectable
+from store.reading.sensitivity import LOOKS, detectable, detectable_by_screening
 
 Kind = Literal[
     "bias", "clean", "untested", "toy", "pair", "core", "lowers", "unused", "undrawn", "open",
@@ -27,6 +27,11 @@ _REASONS = {
     "too_few_pairs": "interval too wide",
     "no_better_than_placebo": "no larger than a placebo",
     "saturated": "no room for an effect",
+    "raises": "proposed, not tested on pairs",
+    "lowers": "proposed, not tested on pairs",
+    "explained": "explained by what is drawn along with it",
+    "weak": "weak",
+    "open": "too few pictures",
 }
 
 
@@ -49,17 +54,18 @@ class Line(NamedTuple):
 class Finding:
     """A tested concept on a card. Effects are changes of the class probability, -1 to 1."""
 
-    claim: int
-    """The row of the claim, see `comparisons.pairs`"""
+    claim: int | None
+    """The row of the claim, see `comparisons.pairs`; None without pairs"""
     number: int
     concept: str
     effect: float
     low: float
     high: float
     pairs: int
+    """The pairs of pictures, or the pictures of a screening"""
     flip_rate: float | None
     """The share of pairs whose prediction changes with the concept"""
-    p_value: float
+    p_value: float | None
     core: bool
     verdict: str
     reason: str | None
@@ -77,7 +83,7 @@ class VerdictCard:
     """The verdict on one classifier and one class."""
 
     of: str
-    """The id of the study or comparison"""
+    """The id of the study, comparison or screening"""
     classifier: str
     class_name: str
     generator: str
@@ -316,6 +322,77 @@ def of_comparison(browse: Browse, comparison_id: str) -> list[VerdictCard]:
     return cards
 
 
+def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
+    """Return a card for each classifier of a screening."""
+    page = screenings.page(browse, screening_id)
+    configs = dict(
+        browse.rows("SELECT id, config FROM screened WHERE screening_id = ?", (page["id"],))
+    )
+    claims = {key: _claims(browse, "screened_id", key) for key in configs}
+    family = max(sum(map(len, claims.values())), 1)
+    cards = []
+    for member, (key, config) in zip(page["members"], sorted(configs.items()), strict=True):
+        stored = json.loads(config)
+        tested = {(one["concept"], one["slot"]) for one in claims[key]}
+        cards.append(
+            _card(
+                browse,
+                claims[key],
+                LOOKS,
+                family,
+                others=[
+                    _proposed(one, member, page["settings"], family)
+                    for one in member["findings"]
+                    if (one["concept"], one["slot"]) not in tested
+                ],
+                of=page["id"],
+                classifier=member["name"],
+                class_name=page["class_name"],
+                generator=str(stored.get("generator", "unknown")),
+                preset=None,
+            )
+        )
+    return cards
+
+
+def _proposed(
+    found: Mapping[str, Any], member: Mapping[str, Any], settings: Mapping[str, Any], family: int
+) -> Finding:
+    """Return a finding of a screening that was not tested on pairs.
+
+    One on a concept of the class counts as its verdict says; any other is at most a proposal.
+    """
+    verdict, reason = "inconclusive", str(found["verdict"])
+    if found["verdict"] == "none":
+        verdict, reason = "refuted", ""
+    elif found["core"] and found["verdict"] in ("raises", "lowers"):
+        verdict, reason = "confirmed", ""
+    sensitivity = None
+    if found["verdict"] in ("none", "weak", "open"):
+        sensitivity = detectable_by_screening(
+            half_width=(found["high"] - found["low"]) / 2,
+            level=member["level"],
+            pictures=found["pictures"],
+            min_effect=settings["min_effect"],
+            family=family,
+        )
+    return Finding(
+        claim=None,
+        number=0,
+        concept=found["concept"],
+        effect=found["effect"],
+        low=found["low"],
+        high=found["high"],
+        pairs=found["pictures"],
+        flip_rate=None,
+        p_value=None,
+        core=found["core"],
+        verdict=verdict,
+        reason=reason or None,
+        sensitivity=sensitivity,
+    )
+
+
 def _claims(browse: Browse, column: str, value: object) -> list[dict[str, Any]]:
     """Return the claims of a study or member, each with its evidence."""
     rows = browse.rows(
@@ -334,10 +411,12 @@ def _card(
     claims: Sequence[Mapping[str, Any]],
     looks: Sequence[int] | None,
     family: int,
+    *,
+    others: Sequence[Finding] = (),
     **facts: Any,
 ) -> VerdictCard:
-    """Sort the claims; ``looks`` is None where the test had a single look."""
-    findings = [_finding(claim, looks, family) for claim in claims]
+    """Sort the claims and other findings; ``looks`` is None where the test had a single look."""
+    findings = [*(_finding(claim, looks, family) for claim in claims), *others]
     by_effect = sorted(findings, key=lambda one: -abs(one.effect))
     confirmed = [one for one in by_effect if one.verdict == "confirmed"]
     raises = [one for one in confirmed if one.effect > 0]
@@ -352,7 +431,7 @@ def _card(
         unused=tuple(one for one in findings if one.verdict == "refuted"),
         undrawn=tuple(one for one in rest if one.reason == "not_drawn"),
         open=tuple(one for one in rest if one.reason != "not_drawn"),
-        pair=None if shown is None else best_pair(browse, shown.claim),
+        pair=None if shown is None or shown.claim is None else best_pair(browse, shown.claim),
         **facts,
     )
 

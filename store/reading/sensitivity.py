@@ -14,7 +14,7 @@ POWER = 0.95
 ALPHA = 0.05
 
 _NORMAL = NormalDist()
-_STEP = 0.01
+_EFFECTS = [round(0.01 * step, 2) for step in range(1, 101)]
 
 
 def detectable(
@@ -24,6 +24,7 @@ def detectable(
     family: int,
     min_effect: float,
     placebo: float | None,
+    power: float = POWER,
 ) -> float | None:
     """Return the smallest effect on the class probability that is found with 95% probability.
 
@@ -48,20 +49,56 @@ def detectable(
         family: The number of claims tested together.
         min_effect: The smallest effect that counts, 0 to 1.
         placebo: The placebo threshold, if there is one.
+        power: The probability to find the effect.
 
     Returns None if no effect is large enough.
     """
     z = _NORMAL.inv_cdf(1 - ALPHA / (2 * len(LOOKS) * max(family, 1)))
     *earlier, last = pairs
     misses = [(n, _refuting(n, spread, min_effect)) for n in earlier]
-    for step in range(1, round(1 / _STEP) + 1):
-        effect = step * _STEP
+    for effect in _EFFECTS:
         variance = spread**2 + effect * (1 - effect)
         least = max(min_effect, placebo or 0.0, z * math.sqrt((variance + effect**2) / last))
         found = _upper(effect - least, math.sqrt(variance / last))
         found -= sum(_at_most(k, n, effect) for n, k in misses)
-        if found >= POWER:
-            return round(effect, 2)
+        if found >= power:
+            return effect
+    return None
+
+
+def detectable_by_screening(
+    *,
+    half_width: float,
+    level: float,
+    pictures: int,
+    min_effect: float,
+    family: int,
+    clear: float = 0.05,
+) -> float | None:
+    """Return the smallest effect that a screening and the pairs after it find with 95% probability.
+
+    The screening proposes a concept if its effect is at least ``min_effect`` and its interval lies
+    beyond ``clear``. Its error is half_width / z at the interval's level. A true effect d adds the
+    variance d(1 - d) of the pictures that show the concept. Pairs then have to confirm it, see
+    `detectable`. Each of the two stages gets half of the 5% that may be missed.
+
+    Args:
+        half_width: Half of the width of the interval of the effect.
+        level: The coverage of that interval.
+        pictures: The pictures on the smaller side of the contrast.
+        min_effect: The smallest effect that counts, 0 to 1.
+        family: The number of claims tested together on pairs.
+        clear: The distance from 0 that the interval has to keep.
+    """
+    power = 1 - (1 - POWER) / 2
+    width, miss = _NORMAL.inv_cdf((1 + level) / 2), _NORMAL.inv_cdf(power)
+    confirmed = detectable(
+        spread=0.0, pairs=LOOKS, family=family, min_effect=min_effect, placebo=None, power=power
+    )
+    for effect in _EFFECTS:
+        error = math.sqrt((half_width / width) ** 2 + effect * (1 - effect) / max(pictures, 1))
+        if effect - miss * error >= max(min_effect, clear + width * error):
+            return None if confirmed is None else max(effect, confirmed)
     return None
 
 

@@ -544,6 +544,9 @@ class HomeScreen(DataScreen):
         else:
             self.host.open_new_comparison(sorted(studies))
 
+    def action_screenings(self) -> None:
+        self.host.open_screenings()
+
     def action_query(self) -> None:
         self.host.open_query()
 
