@@ -128,7 +128,7 @@ def check(
     `trust.agreed_by`.
     """
     checked = described(configs, agreed=agreed)
-    require_generator(configs)
+    require_generator(one.config for one in checked)
     check_machines(checked, home, warn=warn)
     return checked
 

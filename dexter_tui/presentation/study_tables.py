@@ -34,7 +34,12 @@ def probe_json(probe: Probe, claim: ClaimRow) -> dict[str, Any]:
 
 def study_json(store: Store, study: Study) -> dict[str, Any]:
     """Return the findings of a study as JSON, to add to its runs."""
+    from store.reading import card
+    from store.reading.browse import Browse
+
+    found = card.of_study(Browse(store.home), study.id)
     return {
+        "card": None if found is None else found.to_json(),
         "stages": [_row(stage) for stage in study_records.stages(store, study.id)],
         "captions": [
             {

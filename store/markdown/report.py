@@ -147,7 +147,7 @@ class _Page:
         elif sections:
             title = _title(sections)
         else:
-            title = screening.title(screened[0])
+            title = screening.title(screened)
         blocks = [f"# {title}", *self._answer(sections, pages, screened), "## Appendix"]
         blocks += ["### Method", METHOD] if pages or sections else []
         for one in screened:

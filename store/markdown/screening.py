@@ -21,11 +21,12 @@ _LISTED = {
 }
 
 
-def title(page: Mapping[str, Any]) -> str:
-    """Return the title of a screening's report."""
-    names = page["classifiers"]
+def title(pages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the title of a report on screenings."""
+    names = list(dict.fromkeys(name for page in pages for name in page["classifiers"]))
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return escape(f"{', '.join(names[:4])}{more}: {page['class_name']}")
+    classes = ", ".join(dict.fromkeys(page["class_name"] for page in pages))
+    return escape(f"{', '.join(names[:4])}{more}: {classes}")
 
 
 def blocks(page: Mapping[str, Any]) -> list[str]:

@@ -1,14 +1,14 @@
 """The verdict card: the answer about one classifier and one class, before any method.
 
-`of_study`, `of_comparison` and `of_screening` read the cards from the store. `VerdictCard.lines` words them once,
-so that the terminal, the dashboard, Markdown and HTML show the same sentences.
+`of_study`, `of_comparison` and `of_screening` read the cards from the store. `VerdictCard.lines`
+words them once, so that the terminal, the dashboard, Markdown and HTML show the same sentences.
 """
 
 import json
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 from store.reading import comparisons, screenings
@@ -132,6 +132,16 @@ class VerdictCard:
     def title(self) -> str:
         """The classifier and the class."""
         return f"{self.classifier} · {self.class_name}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as JSON-serialisable values, with its verdict and text."""
+        return {
+            "verdict": self.verdict,
+            "headline": self.headline,
+            "sensitivity": self.sensitivity,
+            **asdict(self),
+            "text": [line.text for line in self.lines()],
+        }
 
     @property
     def headline(self) -> str:
