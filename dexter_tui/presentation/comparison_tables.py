@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.formatting import clean, plain
+from dexter_tui.formatting import ID_WIDTH, clean, plain
 from dexter_tui.presentation.verdicts import (
     DIFFERENCE_STYLES,
     DIFFERENCES,
@@ -130,7 +130,10 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(plain(column), no_wrap=column in _NO_WRAP)
+        is_id = column == "comparison"
+        table.add_column(
+            plain(column), no_wrap=column in _NO_WRAP, min_width=ID_WIDTH if is_id else None
+        )
     return table
 
 

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.formatting import STATE_STYLES, plain
+from dexter_tui.formatting import ID_WIDTH, STATE_STYLES, plain
 from store.reading.origin import is_toy, origin
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def study_title(study: "Study", preset: object = None) -> Text:
 def runs_table(runs: Iterable["Run"]) -> Table:
     """Return a table of the runs of a study."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    table.add_column("  run", no_wrap=True)
+    table.add_column("  run", no_wrap=True, min_width=ID_WIDTH + 2)
     table.add_column("seed", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("steps", justify="right", no_wrap=True)

@@ -482,6 +482,7 @@ def _sensitivity(
         after - before
         for _, control, treated in claim["contexts"]
         for before, after in zip(json.loads(control), json.loads(treated), strict=False)
+        if before is not None and after is not None
     ]
     pairs = [claim["pairs"]]
     if looks is not None:

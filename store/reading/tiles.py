@@ -36,7 +36,7 @@ def difference(before: bytes, after: bytes) -> bytes:
     pictures = [Image.open(io.BytesIO(data)).convert("RGB") for data in (before, after)]
     red, green, blue = ImageChops.difference(*pictures).split()
     change = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    largest = max(change.getextrema()[1], 1)
+    largest = max(change.tobytes(), default=0) or 1
     heat = change.convert("P")
     heat.putpalette([channel for level in range(256) for channel in _colour(level / largest)])
     buffer = io.BytesIO()
