@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening calibration gpu-check bench-store chaos chaos-jobs help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening bench-checkpoints calibration gpu-check bench-store chaos chaos-jobs help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -65,6 +65,9 @@ bench-bias-full: setup ## the same on the whole fleet, then beside --preset refe
 bench-screening: setup ## how often a screening's findings are true: both fleets, A/A tests, CPU seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.screening
 
+bench-checkpoints: setup ## a biased training, watched while it saves: the chart shows the bias appear
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.checkpoints
+
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration
 
@@ -77,7 +80,7 @@ bench-store: setup ## writes into the store while others write; 100 runs on 4 sl
 chaos: setup ## 200 random faults over real runs of the lab, half an hour; CHAOS='--seed N' repeats one
 	$(BIN)/python tests/support/chaos.py $(CHAOS)
 
-chaos-jobs: setup ## reports, probes and comparisons killed 30 times at random moments
+chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times at random moments
 	PYTHONPATH=tests/support $(BIN)/python tests/support/disturbed_jobs.py $(CHAOS)
 
 bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes

@@ -194,6 +194,16 @@ def add_screened(store: Store, screening_id: str, member: Mapping[str, Any]) -> 
         session.get_one(Screening, screening_id).state = "waiting"
 
 
+def add_drawn(store: Store, screening_id: str, count: int) -> None:
+    """Count pictures that were drawn for a screening."""
+    with store._write() as session:
+        session.exec(
+            sa.update(Screening)
+            .where(col(Screening.id) == screening_id)
+            .values(drawn=col(Screening.drawn) + count)
+        )
+
+
 def set_problem(store: Store, screened_id: int, problem: str) -> None:
     """Record why a classifier cannot be screened."""
     with store._write() as session:
@@ -206,14 +216,12 @@ def record_findings(
     store: Store,
     screening_id: str,
     results: Mapping[int, tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]],
-    *,
-    drawn: int,
     **columns: Any,
 ) -> None:
     """Write what was found, in one transaction, in place of what was found before.
 
-    `results`: by id of the classifier, columns of `Screened` and rows of `Finding`. `drawn`:
-    pictures made since the last call. `columns`: of the screening.
+    `results`: by id of the classifier, columns of `Screened` and rows of `Finding`. `columns`: of
+    the screening.
     """
     with store._write(durable=True) as session:
         for screened_id, (fields, findings) in results.items():
@@ -223,9 +231,7 @@ def record_findings(
             )
             session.add_all(Finding(screened_id=screened_id, **row) for row in findings)
         session.exec(
-            sa.update(Screening)
-            .where(col(Screening.id) == screening_id)
-            .values(drawn=col(Screening.drawn) + drawn, **columns)
+            sa.update(Screening).where(col(Screening.id) == screening_id).values(**columns)
         )
 
 
@@ -233,8 +239,6 @@ def record_claims(
     store: Store,
     screening_id: str,
     claims: Mapping[int, Sequence[Mapping[str, Any]]],
-    *,
-    drawn: int,
 ) -> None:
     """Write the paired tests of findings, by id of the classifier, and end the screening."""
     with store._write(durable=True) as session:
@@ -245,7 +249,7 @@ def record_claims(
         session.exec(
             sa.update(Screening)
             .where(col(Screening.id) == screening_id)
-            .values(state="done", ended_at=now(), drawn=col(Screening.drawn) + drawn)
+            .values(state="done", ended_at=now())
         )
 
 

@@ -164,7 +164,7 @@ class ScreeningJob:
 
     def screen(self) -> None:
         """Screen all members without a result."""
-        from dexter.screening.screen import Judged, Planned, Screening
+        from dexter.screening.screen import Judged, Looked, Planned, Screening
 
         new = [m for m in self.members if m.pictures is None and m.error is None and self._fits(m)]
         if not new:
@@ -190,6 +190,8 @@ class ScreeningJob:
                 self.pictures.on_picture = progress.add
                 log(f"round {event.index + 1}: {event.missing} of {event.pictures} pictures")
                 self._help(event.missing)
+            elif isinstance(event, Looked):
+                self._count()
             elif isinstance(event, Judged):
                 log(f"{event.pictures} pictures: {len(event.open)} concepts undecided")
                 if event.finished:
@@ -214,11 +216,9 @@ class ScreeningJob:
     def _agree(self, index: int, part: "Round") -> "Round":
         """Return the bank's next round, planned by whichever screening came first."""
         kept = screening_records.agree_round(self.store, self.row.bank_key, index, asdict(part))
-        [agreed] = screening_request.within([kept], part.start + self._room(part.start))
+        budget = screening_request.engine_settings(self.settings).pictures
+        [agreed] = screening_request.within([kept], budget)
         return agreed
-
-    def _room(self, start: int) -> int:
-        return (self.settings.pictures or screening_request.PICTURES) - start
 
     def _member(self, row: Screened) -> "Member":
         """Return the engine's member, which is timed."""
@@ -264,7 +264,6 @@ class ScreeningJob:
             self.store,
             self.row.id,
             found,
-            drawn=self._new_pictures(),
             detector=None if self.detector is None else self.detector.name,
             state="waiting" if confirming else "done",
             ended_at=None if confirming else now(),
@@ -273,11 +272,12 @@ class ScreeningJob:
         if self.pictures.pace is not None:
             screening_records.set_pace(self.store, self.row.bank_key, self.pictures.pace)
 
-    def _new_pictures(self) -> int:
-        """Return the pictures drawn since the last record."""
+    def _count(self) -> None:
+        """Record the pictures drawn since the last call."""
         new = self.pictures.drawn - self._drawn
+        if new:
+            screening_records.add_drawn(self.store, self.row.id, new)
         self._drawn = self.pictures.drawn
-        return new
 
     # Confirmation
 
@@ -313,6 +313,7 @@ class ScreeningJob:
                 progress = begin(f"confirmation of {member.name}")
                 self.pictures.on_picture = progress.add
                 claims[member.id] = self._test(member, chosen[member.id], progress.plan)
+                self._count()
         flat = corrected([claim for own in claims.values() for claim in own])
         rows: dict[int, list[dict[str, Any]]] = {}
         for member_id, own in claims.items():
@@ -320,7 +321,7 @@ class ScreeningJob:
             rows[member_id] = [
                 claim_rows.claim_row(claim, self.pictures.key, self.detector) for claim in family
             ]
-        screening_records.record_claims(self.store, self.row.id, rows, drawn=self._new_pictures())
+        screening_records.record_claims(self.store, self.row.id, rows)
 
     def _test(
         self, member: Screened, candidates: Sequence[Candidate], on_plan: Callable[[int], None]

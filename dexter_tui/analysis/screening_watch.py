@@ -43,15 +43,17 @@ class Watcher:
     folder: Path
     request: ScreenRequest
     screening_id: str | None = None
-    problems: dict[Path, InputError] = field(default_factory=dict)
-    """Files that cannot be screened before there is a first one."""
+    problems: dict[Path, tuple[Seen, InputError]] = field(default_factory=dict)
+    """Files that cannot be used, as they were when they were read."""
     _seen: dict[Path, Seen] = field(default_factory=dict)
     _hashes: dict[Path, tuple[Seen, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder = self.folder.expanduser().absolute()
         if not self.folder.is_dir():
-            raise InputError("no such folder", field="watch", value=str(self.folder))
+            raise InputError(
+                f"{self.folder}: no such folder", field="watch", value=str(self.folder)
+            )
         values = {**self.request.values, "classifier": f"checkpoint:{self.folder}"}
         class_name = self.request.class_name
         [config] = field_flags.configs(None, [0], {**values, "class_name": class_name})
@@ -84,7 +86,12 @@ class Watcher:
         added = []
         for file in self._stable(settled=settled):
             digest = self._digest(file)
-            if digest is None or digest in self._known():
+            tried = self.problems.get(file)
+            if (
+                digest is None
+                or digest in self._known()
+                or (tried and tried[0] == self._seen[file])
+            ):
                 continue
             name = file.name
             if name in self._names():
@@ -92,9 +99,8 @@ class Watcher:
             try:
                 self._add(file, name, digest)
             except InputError as error:
-                if self.screening_id is None and file not in self.problems:
-                    self.problems[file] = error
-                    added.append(f"{file.name}: {error}")
+                self.problems[file] = self._seen[file], error
+                added.append(f"{file.name}: {error}")
                 continue
             added.append(name)
         return added

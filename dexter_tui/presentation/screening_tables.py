@@ -22,7 +22,7 @@ WORDS = {
 STYLES = {"raises": "bold red", "lowers": "bold blue", "explained": "yellow"}
 _LISTED = ("not_drawn", "weak", "open", "none")
 """The verdicts whose concepts are listed by name, without numbers."""
-_BAR = 21
+_BAR = 11
 _STEPS = "▁▂▃▄▅▆▇█"
 SERIES = 8
 """Concepts in the course over checkpoints."""
@@ -97,14 +97,18 @@ def member_parts(member: Mapping[str, Any], *, every: bool = False) -> list[Rend
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
     """Return a row per finding: effect, interval, share drawn, and the paired test."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    # Fits into 80 columns.
+    table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, header_style="dim")
     confirmed = any(one["confirmation"] for one in findings)
+    names = [one["concept"] for one in findings]
     columns = ["concept", "verdict", "effect on p(class)", f"-1{'0':^{_BAR - 4}}+1", "drawn"]
     for column in columns + (["on fresh pairs"] if confirmed else []):
         table.add_column(plain(column), no_wrap=column not in ("concept", "on fresh pairs"))
     for one in findings:
         style = STYLES.get(one["verdict"], "dim")
-        name = Text.assemble(plain(one["concept"], "bold"), plain(f" ({one['slot']})", "dim"))
+        name = plain(one["concept"], "bold")
+        if names.count(one["concept"]) > 1:
+            name.append(f" ({clean(one['slot'])})", "dim")
         if one["explained_by"]:
             name.append_text(plain(f"\n  by {', '.join(one['explained_by'])}", "yellow"))
         drawn = "" if one["drawn"] is None else _percent(one["drawn"]["asked"])

@@ -116,7 +116,7 @@ def screen(
         raise InputError("--concepts and --pool exclude each other", remedy="give one")
     if pool not in (None, "lab", "photographs"):
         raise InputError(
-            "no such pool",
+            f"no pool is called {pool!r}",
             field="pool",
             value=pool,
             remedy="choose from lab, photographs, or pass a file with --concepts",

@@ -24,7 +24,7 @@ def watch_folder(folder: Path, request: ScreenRequest, *, detach: bool, as_json:
         watcher = Watcher(store, folder, request)
         if detach:
             watcher.look(settled=True)
-            for error in watcher.problems.values():
+            for _, error in watcher.problems.values():
                 raise error
             job = watcher.queue()
             control.ensure_runners(store, again=True)

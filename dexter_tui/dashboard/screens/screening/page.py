@@ -12,6 +12,7 @@ from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines, fit
 from dexter_tui.dashboard.screens.base import entitle
+from dexter_tui.dashboard.screens.form_screen import as_text
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.chart import Axis, draw
 from dexter_tui.dashboard.widgets.effect_list import EffectList, effect_details
@@ -180,7 +181,7 @@ class ScreeningScreen(PagesScreen):
         text.append("\n")
         for name, value in page["settings"].items():
             if value not in (None, [], ""):
-                text.append(f"\n{clean(name)}: ", palette.dim).append(clean(value))
+                text.append(f"\n{clean(name)}: ", palette.dim).append(clean(as_text(value)))
         return text
 
     # Actions
