@@ -24,11 +24,8 @@ $(STAMP): pyproject.toml constraints.txt
 DEMO_RUN = $(BIN)/dexter-tui run --preset quick --seeds 3 --jobs 3 --class waterbird \
 	--template 'a picture of a bird with [MASK] and [MASK]'
 
-demo: setup ## explain a biased and a balanced bird classifier, offline, in under three minutes
-	@mkdir -p demo
-	@biased=$$($(DEMO_RUN) --classifier lab:birds-biased) && \
-	balanced=$$($(DEMO_RUN) --classifier lab:birds-balanced) && \
-	$(BIN)/dexter-tui export $$biased $$balanced -o demo/report.md
+demo: setup ## which of two bird classifiers uses the sea? offline, in under three minutes
+	@$(BIN)/dexter-tui audit lab:birds-biased lab:birds-balanced --class waterbird -o demo
 
 test: setup lint ## all checks and tests, in two processes; what shares a home stays together
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -76,7 +76,7 @@ ACTIONS = (
     # Home
     Action("home", "open", "enter", "Open", "Open the selected run or study."),
     Action("home", "new", "n", "New", "Start new runs: choose classifier, class, seeds and settings.", changes=True),
-    Action("home", "demo", "d", "Demo", "Run the demo: a lab classifier with a planted bias.", changes=True),
+    Action("home", "demo", "d", "Demo", "Run the demo: two lab classifiers, one with a planted bias.", changes=True),
     Action("home", "filter", "slash", "Filter", "Show matching runs only, such as `state:running words~sea score>0.8`."),
     Action("home", "pause", "p", "Pause", "Pause or resume the run.", changes=True),
     Action("home", "cancel", "x", "Cancel", "Cancel the run or the marked runs; asks first.", changes=True),

@@ -19,7 +19,7 @@ from store.markdown.forest import forest
 from store.markdown.study import blocks as study_blocks
 from store.reading import card, comparisons, screenings
 from store.reading.browse import Browse
-from store.reading.diverse import diverse
+from store.reading.diverse import diverse, small
 from store.reading.origin import origin
 from store.store import Store
 from store.tables import Classifier, Frame, Run, Step, Study, to_json
@@ -230,7 +230,7 @@ class _Page:
 
     def _frames(self, study: Study, runs: list[Run]) -> str:
         by_run = [self.store.frames(run.id, kind="frame") for run in runs]
-        best = _best_frames(by_run, lambda frame: self.store.artifact_path(frame.sha256))
+        best = _best_frames(by_run, lambda frame: small(self.store.read_artifact(frame.sha256)))
         if not best:
             return "No frames yet."
         seeds = {run.id: run.seed for run in runs}
@@ -351,14 +351,14 @@ def _runs(runs: list[Run]) -> str:
     return table(rows)
 
 
-def _best_frames(by_run: list[list[Frame]], path: Callable[[Frame], Path]) -> list[Frame]:
+def _best_frames(by_run: list[list[Frame]], pixels: Callable[[Frame], bytes]) -> list[Frame]:
     """Return the best frames that differ, hits alone if there are any, from each run in turn."""
     hits = [[frame for frame in frames if frame.hit] for frames in by_run]
     ranked = [
         sorted(frames, key=lambda frame: -frame.target_probability)
         for frames in (hits if any(hits) else by_run)
     ]
-    return diverse(ranked, path, _BEST_FRAMES)
+    return diverse(ranked, pixels, _BEST_FRAMES)
 
 
 def _caption(frame: Frame, study: Study, run_seed: int) -> str:

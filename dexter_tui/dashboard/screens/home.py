@@ -467,9 +467,9 @@ class HomeScreen(DataScreen):
 
     def action_demo(self) -> None:
         def start() -> str:
-            ids = operations.demo(self.host.home)
-            self.app.call_from_thread(self.reload)
-            return f"{len(ids)} runs queued"
+            screening_id = operations.demo(self.host.home)
+            self.app.call_from_thread(self.host.open_screening, screening_id)
+            return "Two classifiers look at one bank of pictures; the verdicts follow"
 
         self.host.inform("starting the demo")
         self.do(start)
@@ -592,7 +592,7 @@ class HomeScreen(DataScreen):
             text.append("Read-only: start a run from another terminal.", palette.warn)
             return text
         for key, label in (
-            ("d", "run the demo: what does a biased classifier look for in a waterbird?"),
+            ("d", "run the demo: which of two classifiers uses the sea for a waterbird?"),
             ("n", "start a run of your own"),
             ("?", "show all keys"),
         ):

@@ -41,7 +41,7 @@ from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
 from dexter_tui.formatting import clean, short_path, short_spec, size
 from store.errors import StoreError
 from store.reading.browse import FrameRow, PromptRow, RunRow, StepRow, WordGainRow
-from store.reading.diverse import diverse
+from store.reading.diverse import diverse, small_file
 from store.states import AGAIN, ENDED
 
 REPLAY_SECONDS = 0.2  # between two redraws of a replay
@@ -188,7 +188,10 @@ class RunScreen(PagesScreen):
         hits = [frame for frame in drawn if frame.hit]
         hits.sort(key=lambda frame: -frame.target_probability)
         with suppress(StoreError, OSError):  # the gallery marks a missing file
-            best = diverse([hits], lambda f: self.host.browse.picture(f.sha256), _BEST_FRAMES)
+            browse = self.host.browse
+            best = diverse(
+                [hits], lambda frame: small_file(browse.picture(frame.sha256)), _BEST_FRAMES
+            )
             hits = [*best, *(frame for frame in hits if frame not in best)]
         samples = [frame for frame in frames if frame.kind != "frame"]
         return [*hits, *(frame for frame in drawn if not frame.hit), *samples]
