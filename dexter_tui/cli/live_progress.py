@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
@@ -34,11 +34,15 @@ PREVIEW_ROWS = PREVIEW_COLUMNS // 2
 PACE_STEPS = 20  # the last steps, for the estimate of the time left
 
 
-def watch(team: Team, console: Console) -> None:
+def watch(
+    team: Team, console: Console, whole: Callable[[Sequence[Work]], str] = lambda works: ""
+) -> None:
     """Show the team's runs and jobs until all have ended.
 
     The first Ctrl-C cancels them and waits for their end, the second kills their processes.
+    `whole` returns a line on all of them together, shown beside the lines of each.
     """
+    whole_at = time.monotonic()
     lines = Lines(console)
     screen = Screen(team.store, console) if console.is_terminal and team.runs() else None
     live = Live(console=console, auto_refresh=False, transient=True)
@@ -56,6 +60,9 @@ def watch(team: Team, console: Console) -> None:
                 live.update(screen.render(team.runs()), refresh=True)
             else:
                 lines.show(team.work())
+                if time.monotonic() - whole_at >= LINE_SECONDS and (line := whole(team.work())):
+                    whole_at = time.monotonic()
+                    console.print(line, markup=False, highlight=False)
             time.sleep(POLL_SECONDS)
         if not screen:
             lines.show(team.work())

@@ -1,7 +1,10 @@
 """The command `audit`: from models to a verdict on each class, and a report to send."""
 
 import inspect
+import sys
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,11 +23,13 @@ from dexter_tui.cli.output import (
     print_view,
     say,
 )
+from dexter_tui.formatting import duration
 
 if TYPE_CHECKING:
     from dexter_tui.analysis.screening_request import Prepared
     from store import Store
     from store.reading.card import VerdictCard
+    from store.run_queue import Work
 
 _MODEL_FIELDS = [
     name
@@ -112,9 +117,10 @@ def audit(
     ]
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
-        _announce(store, prepared)
+        outlooks = [outlook(store, one) for one in prepared]
+        _announce(outlooks)
         queued = [screening_request.request_screening(store, one) for one in prepared]
-        if code := _follow(store, [one.job_id for one in queued]):
+        if code := _follow(store, [one.job_id for one in queued], Whole(outlooks)):
             return code
         ids = [one.screening_id for one in queued]
         cards = cards_of(store, ids)
@@ -153,29 +159,82 @@ def _classes(
     return [str(index) for index in range(min(first or len(labels), len(labels)))]
 
 
-def _announce(store: "Store", prepared: "Sequence[Prepared]") -> None:
-    """Print the estimate of the whole, and of each class below it."""
+@dataclass(frozen=True)
+class Outlook:
+    """The expected work of an audit of one class: pictures, and seconds on one device."""
+
+    class_name: str
+    screening: int
+    confirmation: int
+    seconds: float
+
+    @property
+    def pictures(self) -> int:
+        """The pictures of both stages."""
+        return self.screening + self.confirmation
+
+
+def outlook(store: "Store", prepared: "Prepared") -> Outlook:
+    """Estimate the pictures of the screening and of the pairs that confirm its findings."""
+    from dexter.planning.estimate import estimate
+    from dexter.reasoning.evidence import PLACEBO_PAIRS
+    from dexter.stats import LOOKS
     from dexter_tui.analysis import screening_request
-    from dexter_tui.formatting import duration
+    from store import screening_records
 
-    outlooks = [screening_request.outlook(store, one) for one in prepared]
+    of_screening = screening_request.outlook(store, prepared)
+    settings, members = prepared.settings, len(prepared.members)
+    # Placebos and controls are shared by all models; most claims are decided at the first look.
+    confirmation = settings.placebos * PLACEBO_PAIRS + LOOKS[-1]
+    confirmation += members * settings.candidates * LOOKS[0]
+    bank = screening_records.bank(store, prepared.bank_key)
+    pace = bank.pace if bank is not None and bank.pace is not None else None
+    pace = pace or estimate(prepared.config).seconds_per_picture
+    drawn = of_screening.missing + of_screening.budget - of_screening.planned
+    return Outlook(
+        prepared.topic.class_name, drawn, confirmation, of_screening.seconds + confirmation * pace
+    )
+
+
+def _announce(outlooks: Sequence[Outlook]) -> None:
+    """Print the estimate of the whole, and of each class below it."""
     total = sum(one.seconds for one in outlooks)
-    say(f"about {duration(total)} on one device, and the tests of what is found")
-    for one, outlook in zip(prepared, outlooks, strict=True):
-        say(f"  {one.topic.class_name}: {outlook.line()}")
+    say(f"about {duration(total)} in all, one class after the other")
+    for one in outlooks:
+        say(
+            f"  {one.class_name}: about {duration(one.seconds)}; {one.screening} pictures to find "
+            f"concepts, then up to {one.confirmation} to test them"
+        )
 
 
-def _follow(store: "Store", job_ids: Sequence[str]) -> int:
+class Whole:
+    """The time left of all jobs together, from the pictures done and the time since the start."""
+
+    def __init__(self, outlooks: Sequence[Outlook]) -> None:
+        self._expected = sum(one.pictures for one in outlooks)
+        self._begun: float | None = None
+
+    def line(self, works: "Sequence[Work]") -> str:
+        """Return the estimate; "" before the first pictures."""
+        done = sum(getattr(work, "steps_done", 0) for work in works)
+        if self._begun is None and done:
+            self._begun = time.monotonic()
+            return ""
+        if self._begun is None or not done:
+            return ""
+        left = max(self._expected - done, 0) * (time.monotonic() - self._begun) / done
+        return f"audit: {done} of about {self._expected} pictures, about {duration(left)} left"
+
+
+def _follow(store: "Store", job_ids: Sequence[str], whole: Whole) -> int:
     """Have the jobs done and show their progress; return the exit code."""
-    import sys
-
     from dexter_tui.cli.live_progress import watch
     from dexter_tui.cli.output import console_on
     from dexter_tui.jobs.team import Team
 
     team = Team(store, job_ids)
     team.start()
-    watch(team, console_on(sys.stderr))
+    watch(team, console_on(sys.stderr), whole.line)
     for error in dict.fromkeys(work.error_line for work in team.work() if work.error_line):
         say(error)
     return team.exit_code()
@@ -191,8 +250,6 @@ def cards_of(store: "Store", screening_ids: Sequence[str]) -> "list[VerdictCard]
 
 
 def _print(store: "Store", cards: "Sequence[VerdictCard]") -> None:
-    import sys
-
     from dexter_tui.presentation.card_view import card_view
     from store.reading.browse import Browse
 
