@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening bench-checkpoints calibration gpu-check bench-store chaos chaos-jobs help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-checkpoints calibration gpu-check bench-store chaos chaos-jobs help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -92,6 +92,13 @@ bench-query: setup ## how long queries, search and the compare screen take on 10
 screens: setup ## the text of every screen (tests/screens) and docs/keys.md
 	PYTHONPATH=tests/support $(BIN)/python tests/dexter_tui/dashboard/test_app_screens.py
 	$(BIN)/python -m dexter_tui.dashboard.actions > docs/keys.md
+
+check-page: setup ## PAGE=report.html in headless Chromium (needs chromium, node, npm): axe-core, widths, requests
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core puppeteer-core
+	node tests/support/check_page.mjs $(PAGE) $(CURDIR)/$(VENV)/axe $$(command -v chromium)
+
+tutorials: setup ## run the commands of docs/tutorials and compare what they print (5 minutes)
+	$(BIN)/python docs/run_tutorials.py
 
 pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its own (10 minutes)
 	@folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && export DEXTER_HOME=$$folder/home && \

@@ -18,7 +18,8 @@ _MIMES = {
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-       overflow-wrap: break-word; }
+       overflow-wrap: break-word; background: #fff; color: #1b1d20; }
+@media (prefers-color-scheme: dark) { body { background: #16181b; color: #e4e6e8; } }
 h1, h2, h3, h4, h5 { line-height: 1.25; margin: 2rem 0 .75rem; }
 h2 { border-bottom: 1px solid #8884; padding-bottom: .25rem; }
 h4, h5 { margin: 1.5rem 0 .5rem; }
@@ -69,7 +70,7 @@ def page(markdown: str, files: Mapping[str, bytes]) -> str:
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "img-src data:; style-src 'unsafe-inline'\">\n"
         f"<title>{html.escape(_plain(reader, title))}</title>\n<style>{_STYLE}</style>\n</head>\n"
-        f"<body>\n{body}</body>\n</html>\n"
+        f"<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
 
 

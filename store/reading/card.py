@@ -22,6 +22,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 _NAMED = 6  # concepts listed in a line
+_PROPOSED = ("raises", "lowers")  # verdicts of a screening
 _REASONS = {
     "not_drawn": "not drawn by the generator",
     "too_few_pairs": "interval too wide",
@@ -113,13 +114,27 @@ class VerdictCard:
         """The answer in a word."""
         if any(not one.core for one in self.biases + self.lowers):
             return "bias"
+        if self.proposed:
+            return "untested"
         measured = [one for one in self.unused + self.open if one.sensitivity is not None]
         return "clean" if measured or self.core else "untested"
 
     @property
+    def proposed(self) -> tuple[Finding, ...]:
+        """The findings of a screening that were not tested on pairs."""
+        return tuple(one for one in self.open if one.reason in _PROPOSED)
+
+    @property
+    def unconfirmed(self) -> tuple[Finding, ...]:
+        """The tests that found nothing: those that excluded an effect, else the undecided ones."""
+        indirect = (*_PROPOSED, "explained", "saturated")
+        undecided = [one for one in self.open if one.pairs and one.reason not in indirect]
+        return self.unused or tuple(undecided)
+
+    @property
     def sensitivity(self) -> float | None:
-        """The effect that the test of every unconfirmed concept would have found; None if none."""
-        found = [one.sensitivity for one in self.unused + self.open if one.pairs]
+        """The effect that each of the unconfirmed tests would have found; None if there is none."""
+        found = [one.sensitivity for one in self.unconfirmed]
         known = [value for value in found if value is not None]
         return max(known) if known and len(known) == len(found) else None
 
@@ -152,6 +167,8 @@ class VerdictCard:
             return f"{'relies on' if self.biases else 'loses confidence with'} {concepts}"
         if self.verdict == "clean":
             return "no bias confirmed"
+        if self.proposed:
+            return f"proposed: {', '.join(one.concept for one in self.proposed[:_NAMED])}"
         return "not testable" if self.findings else "not tested yet"
 
     def lines(self) -> list[Line]:
@@ -167,7 +184,7 @@ class VerdictCard:
             *_list("core", f"Belongs to {self.class_name}: ", self.core),
             *_list("lowers", f"Lowers p({self.class_name}): ", self._listed_lowers),
             *_list("unused", "Tested and not used: ", self.unused),
-            *_list("open", "Undecided: ", self.open, reasons=True),
+            *_list("open", "Undecided: ", self._listed_open, reasons=True),
             *_list("undrawn", "Could not be tested, not drawn: ", self.undrawn, effects=False),
             self.next_step,
         ]
@@ -178,10 +195,12 @@ class VerdictCard:
             return [self._finding_line("relies on ", one) for one in self.biases]
         if self.verdict == "bias":
             return [self._finding_line("loses confidence with ", one) for one in self._lowering]
+        if self.proposed:
+            return _list("untested", "proposed by a screening, not tested: ", self.proposed)
         if self.verdict == "untested":
             how = "could be" if self.findings else "has been"
             return [_line("untested", f"nothing {how} tested for {self.class_name}")]
-        count = len(self.unused) + len(self.open)
+        count = len(self.unconfirmed)
         text = f"no bias confirmed for {self.class_name}"
         if self.sensitivity is not None:
             text += (
@@ -201,6 +220,12 @@ class VerdictCard:
     def _listed_lowers(self) -> tuple[Finding, ...]:
         """The findings that lower the class and are not in the verdict itself."""
         return tuple(one for one in self.lowers if self.biases or one.core)
+
+    @property
+    def _listed_open(self) -> tuple[Finding, ...]:
+        """The undecided findings that are not in the verdict itself."""
+        shown = self.proposed if not self.biases and not self._lowering else ()
+        return tuple(one for one in self.open if one not in shown)
 
     def _finding_line(self, lead: str, one: Finding) -> Line:
         rest = f" (not part of {self.class_name}): {one.interval}"
@@ -230,6 +255,8 @@ class VerdictCard:
                 f"dexter-tui compare {spec} OTHER --class {class_name} "
                 f"--concepts {shlex.quote(self.biases[0].concept)}",
             )
+        if self.proposed:
+            return _next("test it on pairs", f"dexter-tui audit {spec} --class {class_name}")
         if self.verdict == "untested":
             return _line("next", "Next: try another generator, or name concepts to test")
         question = shlex.quote(f"a {self.class_name} with ...")
@@ -274,8 +301,8 @@ def _list(
 # Reading
 
 _COLUMNS = (
-    "id", "number", "concept", "effect", "low", "high", "pairs", "flips", "p_corrected", "core",
-    "verdict", "reason", "direction", "min_effect", "placebo_threshold",
+    "id", "number", "concept", "slot", "effect", "low", "high", "pairs", "flips", "p_corrected",
+    "core", "verdict", "reason", "direction", "min_effect", "placebo_threshold",
 )  # fmt: skip
 
 
