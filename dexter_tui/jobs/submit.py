@@ -110,8 +110,9 @@ def require_generator(configs: Iterable[RunConfig]) -> None:
             raise InputError(
                 f"{config.classifier} needs a named generator",
                 field="generator",
-                remedy="pass --generator sd14-lcm --masked-lm google-bert/bert-base-uncased, "
-                "or --generator lab for a try with the lab's 64-pixel toy",
+                remedy="pass --generator sd14-lcm (a search also needs --masked-lm "
+                "google-bert/bert-base-uncased), or --generator lab for a try with the lab's "
+                "64-pixel toy",
             )
 
 
