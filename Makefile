@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-checkpoints calibration gpu-check bench-store chaos chaos-jobs help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-checkpoints calibration gpu-check bench-store chaos chaos-jobs accidents trials help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,15 +27,17 @@ DEMO_RUN = $(BIN)/dexter-tui run --preset quick --seeds 3 --jobs 3 --class water
 demo: setup ## which of two bird classifiers uses the sea? offline, in under three minutes
 	@$(BIN)/dexter-tui audit lab:birds-biased lab:birds-balanced --class waterbird -o demo
 
-test: setup lint ## all checks and tests, in two processes; what shares a home stays together
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+# Four processes on two cores: a third of the time, a test waits for processes that it started.
+test: setup lint ## all checks and tests; what shares a home stays together
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 test-llm: setup ## captions and reports from real servers of language models on this machine
 	$(PIP) install -q -c constraints.txt -e '.[llm]'
 	$(BIN)/python -m pytest tests/llm
 
-fuzz: setup ## 2,000 changed bundles, run folders, sweeps, replies, checkpoints (20 minutes)
-	$(BIN)/python -m pytest -n 2 tests/dexter_tui/exchange/test_outside.py --hypothesis-profile=fuzz
+fuzz: setup ## 2,000 changed bundles, run folders, sweeps, replies, checkpoints, stores (20 minutes)
+	$(BIN)/python -m pytest -n 2 tests/dexter_tui/exchange/test_outside.py \
+		tests/dexter_tui/exchange/test_foreign_store.py --hypothesis-profile=fuzz
 
 lint: setup ## ruff, mypy, import contracts
 	$(BIN)/ruff check .
@@ -74,11 +76,17 @@ bench-step: setup ## what a step costs, on the lab and at Stable Diffusion's siz
 bench-store: setup ## writes into the store while others write; 100 runs on 4 slots, each exactly once
 	$(BIN)/python -m benchmarks.store
 
-chaos: setup ## 200 random faults over real runs of the lab, half an hour; CHAOS='--seed N' repeats one
+chaos: setup ## 1,000 random faults over real runs, reports and comparisons; CHAOS='--faults 100' for fewer
 	$(BIN)/python tests/support/chaos.py $(CHAOS)
 
 chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times at random moments
 	PYTHONPATH=tests/support $(BIN)/python tests/support/disturbed_jobs.py $(CHAOS)
+
+accidents: setup ## lost files, ten times each, under runs of real workers
+	$(BIN)/python tests/support/chaos.py --tiny --accidents 10 $(CHAOS)
+
+trials: setup ## upgrades of older stores killed before every statement; 1,000 readers beside a writer
+	DEXTER_TRIALS=1 $(BIN)/python -m pytest tests/store/test_trials.py
 
 bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes
 	$(BIN)/python -m benchmarks.ui

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from dexter.errors import InputError
@@ -26,6 +27,10 @@ _NOISE = (
 )
 
 MAX_TEXT = 5_000_000  # bytes of a text file of a user's
+
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError,
+                  ImportError, UnpicklingError)  # fmt: skip
+"""The errors of libraries for a model folder that cannot be used; safetensors adds its own."""
 
 # Lists weights that are missing from a file or unused.
 _REPORT = ("transformers.modeling_utils", "LOAD REPORT")
@@ -69,6 +74,23 @@ def quiet(*, reports: bool = True) -> Iterator[None]:
             hub.disable_progress_bars()  # type: ignore[attr-defined]
         for logger in loggers:
             logger.removeFilter(passes)
+
+
+@contextmanager
+def pickles_refused() -> Iterator[None]:
+    """Have torch read nothing but weights from pickles, whatever a library asks for.
+
+    Versions of timm read them whole. Torch reads the variable with each load.
+    """
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def package(name: str, *, field: str, value: str) -> Any:

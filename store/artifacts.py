@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,19 +61,37 @@ def digest(data: bytes) -> str:
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file completely or not at all, even through a power cut."""
-    temporary = path.with_name(f".new-{secrets.token_hex(8)}")
-    try:
+
+    def write(temporary: Path) -> None:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    folder = os.open(path.parent, os.O_RDONLY)
+
+    place_atomic(path, write)
+
+
+def place_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Give a file that `write` makes its name when it is complete, safe from a power cut.
+
+    Nothing is left of a file whose writing fails. Raises what `write` raises, OSErrors with `path`.
+    """
+    temporary = path.with_name(f".new-{secrets.token_hex(8)}")
     try:
-        os.fsync(folder)
+        write(temporary)
+        _sync(temporary)
+        temporary.replace(path)
+    except BaseException as error:
+        for left in path.parent.glob(f"{temporary.name}*"):  # also files of SQLite beside it
+            left.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -13,7 +13,16 @@ from store.clock import now
 from store.errors import StoreError
 from store.store import Store, new_id
 from store.study_records import _add_claim, _delete_claims
-from store.tables import Activation, Claim, Comparison, Difference, Disagreement, Job, Member
+from store.tables import (
+    Activation,
+    Claim,
+    Comparison,
+    Difference,
+    Disagreement,
+    Job,
+    Member,
+    usable,
+)
 
 
 def add_comparison(
@@ -43,7 +52,7 @@ def comparison(store: Store, name: str) -> Comparison:
 def members(store: Store, comparison_id: str) -> list[Member]:
     """Return its members, class by class, with `.classifier`."""
     with store._read() as session:
-        return list(
+        return usable(
             session.exec(
                 select(Member).where(Member.comparison_id == comparison_id).order_by(col(Member.id))
             )

@@ -18,6 +18,8 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from store.artifacts import place_atomic
+from store.checking.decoding import to_text
 from store.errors import StoreError, primary_code
 from store.locks import FileLock
 from store.tables import to_json
@@ -111,13 +113,15 @@ def rehearsal(engine: sa.Engine) -> sa.Engine:
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """Open a plain connection to the file, with `mode` "ro" or "rw"."""
     # isolation_level None: the driver begins no transaction of its own.
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=PATIENCE,
         isolation_level=None,
         check_same_thread=False,
     )
+    connection.text_factory = to_text
+    return connection
 
 
 def is_current(path: Path) -> bool:
@@ -184,10 +188,29 @@ def _backup_before_upgrade(path: Path, revision: str) -> None:
 
 
 def backup(path: Path, target: Path) -> None:
-    """Write a complete, compact copy of the store, even while others write to it."""
-    with contextlib.closing(connect(path, "rw")) as connection:
-        connection.execute("VACUUM INTO ?", (os.fspath(target),))
-    target.chmod(0o600)
+    """Write a complete, compact copy of the store, even while others write to it.
+
+    A copy that fails or is killed leaves nothing under the name of the target.
+    """
+
+    def write(copy: Path) -> None:
+        with contextlib.closing(connect(path, "rw")) as connection:
+            connection.execute("VACUUM INTO ?", (os.fspath(copy),))
+        copy.chmod(0o600)
+
+    place_atomic(target, write)
+
+
+def is_complete(copy: Path) -> bool:
+    """Return whether a copy has all its pages and is a store; not whether these are sound."""
+    try:
+        with contextlib.closing(connect(copy, "ro")) as connection:
+            [size] = connection.execute("PRAGMA page_size").fetchone()
+            [count] = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.Error:
+        return False
+    return bool(copy.stat().st_size >= size * count)
 
 
 def migrate(path: Path, to: str) -> None:

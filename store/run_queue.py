@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -22,13 +23,15 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from store import run_records
+from store.checking.checks import is_work
+from store.checking.decoding import decoded_cell
 from store.clock import boot_id, now
 from store.errors import StoreError
 from store.journal import replay
 from store.locks import FileLock, is_locked, try_lock
 from store.states import ACTIVE, ENDED, Kind, State, is_job, sources
 from store.store import Store, new_id
-from store.tables import Job, Run, Slot, UtcTime
+from store.tables import Job, Run, Slot, UtcTime, usable
 
 Work = Run | Job
 _TABLES: tuple[Any, ...] = (Run, Job)
@@ -43,7 +46,7 @@ MAX_BACKOFF = BACKOFF * 2 ** (MAX_FRUITLESS - 2)
 
 # The runs that a job waits for and that have not succeeded.
 _NEEDED = (
-    "SELECT 1 FROM json_each(job.depends_on) AS needed "
+    "SELECT 1 FROM json_each(iif(json_valid(job.depends_on), job.depends_on, '[]')) AS needed "
     "LEFT JOIN run ON run.id = needed.value WHERE run.state IS NOT 'succeeded'"
 )
 
@@ -145,7 +148,7 @@ def jobs(
         query = query.where(Job.screening_id == screening_id)
     query = query.order_by(col(Job.created_at).desc(), col(Job.id)).limit(limit)
     with store._read() as session:
-        return list(session.exec(query))
+        return usable(session.exec(query))
 
 
 def _refuse_double(session: Session, job: Job) -> None:
@@ -208,10 +211,12 @@ def claim(
         try:
             with store._write() as session:
                 for name, kind, config, *_ in session.execute(queued):
+                    if not is_work(name):
+                        continue
                     lock = try_lock(lock_path(store, name))
                     if lock is None:
                         held.append(name)
-                    elif fits is None or fits(Kind(kind), config):
+                    elif fits is None or fits(_kind(kind), _config(config)):
                         work = _claim(session, name, slot)
                         break
                     else:
@@ -234,6 +239,16 @@ def claim(
                 remedy="end that process and try again",
             )
         time.sleep(0.02)
+
+
+def _kind(raw: object) -> Kind:
+    kind: Kind = decoded_cell("job", "kind", Kind, raw)
+    return kind
+
+
+def _config(value: object) -> Mapping[str, Any] | None:
+    """Return a configuration; one that is damaged is empty, and refused when it is used."""
+    return value if value is None or isinstance(value, Mapping) else {}
 
 
 def _claim(session: Session, name: str, slot: str | None) -> Work:
@@ -267,7 +282,7 @@ def queue(store: Store, *, devices: Collection[str] | None = None, due: bool = F
     found: list[Work] = []
     with store._read() as session:
         for table in _TABLES:
-            found += session.exec(select(table).where(*_in_line(table, devices, due=due)))
+            found += usable(session.exec(select(table).where(*_in_line(table, devices, due=due))))
     return sorted(found, key=lambda work: (-work.priority, work.created_at, work.id))
 
 
@@ -288,7 +303,10 @@ def _in_line(table: Any, devices: Collection[str] | None, *, due: bool = True) -
         wish: Any = (
             col(Job.wish)
             if table is Job
-            else sa.func.coalesce(sa.func.json_extract(col(Run.config), "$.device"), "auto")
+            else sa.case(
+                (sa.func.json_valid(col(Run.config)) == 0, "auto"),
+                else_=sa.func.coalesce(sa.func.json_extract(col(Run.config), "$.device"), "auto"),
+            )
         )
         conditions.append(wish.in_(devices))
     return conditions
@@ -300,7 +318,9 @@ def active(store: Store, *, slot: str | None = None) -> list[Work]:
     with store._read() as session:
         for table in _TABLES:
             query = select(table).where(col(table.state).in_(ACTIVE))
-            found += session.exec(query if slot is None else query.where(table.slot == slot))
+            found += usable(
+                session.exec(query if slot is None else query.where(table.slot == slot))
+            )
     return found
 
 
@@ -309,7 +329,7 @@ def left(store: Store) -> list[Work]:
     found = active(store) + queue(store)
     with store._read() as session:
         for table in _TABLES:
-            found += session.exec(select(table).where(col(table.state) == State.PAUSED))
+            found += usable(session.exec(select(table).where(col(table.state) == State.PAUSED)))
     return found
 
 
@@ -447,6 +467,12 @@ def release(store: Store, name: str) -> None:
         lock.release()
 
 
+def times_retaken(store: Store, name: str) -> int:
+    """Return how often this process took the lock of its work again, because it was deleted."""
+    lock = store._locks.get(name)
+    return 0 if lock is None else lock.retaken
+
+
 def is_alive(store: Store, name: str) -> bool:
     """Return whether a process works on a run or job."""
     return is_locked(lock_path(store, name))
@@ -467,21 +493,23 @@ def reconcile(store: Store) -> list[str]:
             name
             for table in _TABLES
             for name in session.exec(select(table.id).where(col(table.state).in_(ACTIVE)))
+            if is_work(name)
         ]
         in_vain = _in_vain(session)
     settled = []
     for name in names:
         if is_alive(store, name):
             continue
-        journal = [] if is_job(name) else run_records.journal(store, name).read()
+        journal = None if is_job(name) else run_records.journal(store, name).inspect()
         # Within a write transaction nothing can be claimed or ended.
         with store._write() as session:
             work: Work = session.get_one(_table_of(name), name)
             if work.state not in ACTIVE or is_alive(store, name):
                 continue
-            if isinstance(work, Run):
-                new = [entry for entry in journal if entry["n"] > work.journal_entries]
-                replay.apply(session, name, new)
+            if isinstance(work, Run) and journal is not None:
+                new = journal.following(work.journal_entries)
+                with suppress(*replay.UNUSABLE), session.begin_nested():
+                    replay.apply(session, name, new)
                 session.refresh(work)
             if work.state in ACTIVE:
                 _settle(work)
@@ -502,10 +530,9 @@ def _in_vain(session: Session) -> dict[str, str]:
         select(Job).where(Job.state == State.QUEUED, sa.text(f"EXISTS ({_NEEDED})"))
     ).all()
     found = {}
-    for job in waiting:
-        runs = {
-            run.id: run for run in session.exec(select(Run).where(col(Run.id).in_(job.depends_on)))
-        }
+    for job in usable(waiting):
+        needed = session.exec(select(Run).where(col(Run.id).in_(job.depends_on)))
+        runs = {run.id: run for run in usable(needed)}
         for name in job.depends_on:
             run = runs.get(name)
             if run is None:
@@ -588,4 +615,4 @@ def set_slot(
 def slots(store: Store) -> list[Slot]:
     """Return the slots that ever had a runner, by name."""
     with store._read() as session:
-        return list(session.exec(select(Slot).order_by(col(Slot.name))))
+        return usable(session.exec(select(Slot).order_by(col(Slot.name))))

@@ -50,7 +50,9 @@ from store.tables import (
     Step,
     Study,
     Tag,
+    is_usable,
     to_json,
+    usable,
 )
 
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"  # base32
@@ -72,6 +74,7 @@ class Store:
         )
         self._process = os.getpid()
         self._file = _identity(self.path)
+        self._folder = _identity(home)
         self._locks: dict[str, FileLock] = {}
 
     @classmethod
@@ -298,7 +301,7 @@ class Store:
             query = query.where(Study.class_name == class_name)
         query = query.order_by(col(Run.created_at).desc(), col(Run.id)).limit(limit)
         with self._read() as session:
-            return list(session.exec(query))
+            return usable(session.exec(query))
 
     def find(self, name: str) -> Run | Study:
         """Return the run or the study of this id or unique prefix."""
@@ -322,12 +325,12 @@ class Store:
     def studies(self) -> list[Study]:
         """Return all studies, newest first, with `.classifier`."""
         with self._read() as session:
-            return list(session.exec(select(Study).order_by(col(Study.created_at).desc())))
+            return usable(session.exec(select(Study).order_by(col(Study.created_at).desc())))
 
     def steps(self, run_id: str, *, after: int = 0) -> list[Step]:
         """Return the steps of a run with a number above `after`, in order."""
         with self._read() as session:
-            return list(
+            return usable(
                 session.exec(
                     select(Step)
                     .where(Step.run_id == run_id, Step.step > after)
@@ -338,7 +341,7 @@ class Store:
     def prompts(self, run_id: str) -> list[Prompt]:
         """Return the prompts of a run, best first."""
         with self._read() as session:
-            return list(
+            return usable(
                 session.exec(
                     select(Prompt).where(Prompt.run_id == run_id).order_by(col(Prompt.rank))
                 )
@@ -350,20 +353,20 @@ class Store:
         if kind is not None:
             query = query.where(Frame.kind == kind)
         with self._read() as session:
-            return list(session.exec(query))
+            return usable(session.exec(query))
 
     def artifact(self, sha256: str) -> Artifact:
         """Return the row of an artifact."""
         with self._read() as session:
             row = session.get(Artifact, sha256)
-        if row is None:
+        if row is None or not is_usable(row):
             raise StoreError(f"no artifact {sha256} in {self.path}")
         return row
 
     def reports(self, study_id: str) -> list[Report]:
         """Return the reports of a study, newest first."""
         with self._read() as session:
-            return list(
+            return usable(
                 session.exec(
                     select(Report)
                     .where(Report.study_id == study_id)
@@ -371,23 +374,31 @@ class Store:
                 )
             )
 
+    def _sound(self, row: _Named, name: str) -> _Named:
+        """Return a row that can be shown; StoreError for one with damage that hides it."""
+        if not is_usable(row):
+            raise StoreError(
+                f"{_noun(type(row))} {name!r} in {self.path} is damaged", remedy="restore a backup"
+            )
+        return row
+
     def _find(self, session: Session, table: type[_Named], name: str) -> _Named:
         exact = session.get(table, name)
         if exact is not None:
-            return exact
+            return self._sound(exact, name)
         rows = session.exec(
             select(table).where(col(table.id).startswith(name, autoescape=True)).limit(6)
         ).all()
         if not rows or not name:
             raise self._unknown(session, table, name)
         if len(rows) == 1:
-            return rows[0]
+            return self._sound(rows[0], name)
         candidates = ", ".join(row.id for row in rows[:5])
         more = ", ..." if len(rows) > 5 else ""
         raise StoreError(f"{name!r} fits more than one {_noun(table)}: {candidates}{more}")
 
     def _unknown(self, session: Session, table: type[_Named], name: str) -> StoreError:
-        ids = session.exec(select(table.id)).all()
+        ids = [one for one in session.exec(select(table.id)) if isinstance(one, str)]
         near = difflib.get_close_matches(name, ids, n=3, cutoff=0.5)
         hint = f"nearest: {', '.join(near)}" if near else f"it holds {len(ids)}"
         return StoreError(f"no {_noun(table)} {name!r} in {self.path}; {hint}")
@@ -405,6 +416,19 @@ class Store:
     def _read(self) -> Iterator[Session]:
         with self._session(self._reader) as session:
             yield session
+
+    def held_locks(self) -> list[FileLock]:
+        """Return the locks of what this process claimed (`store.run_queue.claim`)."""
+        return list(self._locks.values())
+
+    def is_gone(self) -> bool:
+        """Return whether the home was deleted, emptied or replaced since it was opened.
+
+        A database alone that is moved away may come back.
+        """
+        if _identity(self.home) != self._folder:
+            return True
+        return not self.path.exists() and not (self.home / "runs").exists()
 
     def _find_file(self) -> None:
         """Leave a file that was moved away, for the one that lies in its place now."""
@@ -434,7 +458,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     """Return what distinguishes a file from another of its name."""
     try:
         stat = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.st_dev, stat.st_ino
 

@@ -29,6 +29,8 @@ from store.tables import (
     Score,
     Stage,
     Table,
+    is_usable,
+    usable,
 )
 
 _MANY = 500  # values of an IN at a time
@@ -46,7 +48,7 @@ def hit_frames(store: Store, study_id: str) -> list[Frame]:
             .where(Run.study_id == study_id, Frame.kind == "frame", col(Frame.hit))
             .order_by(col(Run.seed), col(Run.id), col(Frame.id))
         )
-        return list({frame.sha256: frame for frame in rows}.values())
+        return list({frame.sha256: frame for frame in usable(rows)}.values())
 
 
 def known_captions(store: Store, model: str, prompt_hash: str) -> dict[str, str]:
@@ -55,7 +57,7 @@ def known_captions(store: Store, model: str, prompt_hash: str) -> dict[str, str]
         rows = session.exec(
             select(Caption).where(Caption.model == model, Caption.prompt_hash == prompt_hash)
         )
-        return {row.sha256: row.text for row in rows}
+        return {row.sha256: row.text for row in usable(rows)}
 
 
 def add_caption(
@@ -91,7 +93,7 @@ def captions(store: Store, study_id: str) -> list[Caption]:
     shas = {frame.sha256 for frame in hit_frames(store, study_id)}
     with store._read() as session:
         rows = session.exec(select(Caption).order_by(col(Caption.id)))
-        return [row for row in rows if row.sha256 in shas]
+        return [row for row in usable(rows) if row.sha256 in shas]
 
 
 # Claims
@@ -155,7 +157,7 @@ def _delete_claims(session: Any, which: Any) -> None:
 def claims(store: Store, study_id: str) -> list[Claim]:
     """Return the claims of a study, by number."""
     with store._read() as session:
-        return list(
+        return usable(
             session.exec(
                 select(Claim).where(Claim.study_id == study_id).order_by(col(Claim.number))
             )
@@ -172,7 +174,7 @@ def probes(store: Store, classifier_id: int | None = None) -> list[tuple[Probe, 
     if classifier_id is not None:
         query = query.where(Probe.classifier_id == classifier_id)
     with store._read() as session:
-        return [(probe, claim) for probe, claim in session.exec(query)]
+        return [(probe, claim) for probe, claim in session.exec(query) if is_usable(claim)]
 
 
 def probe(store: Store, probe_id: int) -> tuple[Probe, Claim]:
@@ -187,7 +189,7 @@ def evidence(store: Store, claim_ids: Collection[int]) -> dict[int, list[Evidenc
     found: dict[int, list[Evidence]] = {claim_id: [] for claim_id in claim_ids}
     with store._read() as session:
         rows = session.exec(select(Evidence).where(col(Evidence.claim_id).in_(claim_ids)))
-        for row in rows:
+        for row in usable(rows):
             found[row.claim_id].append(row)
     return found
 
@@ -209,7 +211,7 @@ def known_pictures(
                     col(Picture.prompt).in_(wanted[at : at + _MANY]),
                 )
             )
-            found.update({(row.prompt, row.seed): row for row in rows})
+            found.update({(row.prompt, row.seed): row for row in usable(rows)})
     return found
 
 
@@ -290,7 +292,7 @@ def placebos(store: Store, key: str) -> dict[str, dict[str, float]]:
     """Return the placebos measured under a key: word -> context -> effect."""
     with store._read() as session:
         rows = session.exec(select(Placebo).where(Placebo.key == key))
-        return {row.word: row.effects for row in rows}
+        return {row.word: row.effects for row in usable(rows)}
 
 
 def add_placebo(
@@ -320,7 +322,7 @@ def set_attribution(store: Store, run_id: str, words: Sequence[Mapping[str, Any]
 def attribution(store: Store, study_id: str) -> list[Attribution]:
     """Return the word attributions of a study's runs."""
     with store._read() as session:
-        return list(
+        return usable(
             session.exec(
                 select(Attribution)
                 .join(Run)
@@ -340,7 +342,7 @@ def replace_scores(store: Store, study_id: str, rows: Sequence[Mapping[str, Any]
 def scores(store: Store, study_id: str) -> list[Score]:
     """Return the prompt scores of a study, best first."""
     with store._read() as session:
-        return list(
+        return usable(
             session.exec(
                 select(Score)
                 .where(Score.study_id == study_id)
@@ -375,7 +377,7 @@ def set_stage(
 def stages(store: Store, study_id: str) -> list[Stage]:
     """Return the stages of a study in the order in which they were first begun."""
     with store._read() as session:
-        return list(
+        return usable(
             session.exec(
                 select(Stage).where(Stage.study_id == study_id).order_by(sa.text("stage.rowid"))
             )

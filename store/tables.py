@@ -5,21 +5,25 @@ Pictures are not here: `artifact` names them by the SHA-256 of their bytes.
 """
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, Relationship, SQLModel
 
+from store.checking import decoding
 from store.clock import now
 from store.errors import StoreError
 from store.json_numbers import finite
 from store.states import Kind, State
 
-JSON = sa.JSON(none_as_null=True)
+_Rows = TypeVar("_Rows")
 
 REFUSED = "refused"  # the `stop_reason` of a run that failed for bad input
 
@@ -35,8 +39,45 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromisoformat(value)
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return decoding.parse_time(value)
+
+
+class _Json(TypeDecorator[Any]):
+    """A value as JSON text; a text that is none is left to `_check`."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return decoding.parse_json
+
+
+class _Boolean(TypeDecorator[bool]):
+    """A truth value as 0 or 1."""
+
+    impl = sa.Boolean
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return decoding.parse_bool
+
+
+class _Enum(TypeDecorator[StrEnum]):
+    """A member of an enumeration as its text."""
+
+    impl = sa.Enum
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__(kind, native_enum=False, length=16, values_callable=_values)
+        self.kind = kind
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return partial(decoding.parse_enum, self.kind)
+
+
+JSON = _Json(none_as_null=True)
 
 
 def to_json(value: object) -> str:
@@ -51,10 +92,6 @@ def _values(states: type[StrEnum]) -> list[str]:
     return [state.value for state in states]
 
 
-def _enum(kind: type[StrEnum]) -> sa.Enum:
-    return sa.Enum(kind, native_enum=False, length=16, values_callable=_values)
-
-
 class Table(SQLModel):
     """Base of all tables, with names for constraints, which migrations need."""
 
@@ -67,6 +104,46 @@ class Table(SQLModel):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+@sa.event.listens_for(Table, "load", propagate=True)
+@sa.event.listens_for(Table, "refresh", propagate=True)
+def _check(row: Table, *_: object) -> None:
+    """Replace what is damaged in a row as it is read."""
+    state = sa.inspect(row)
+    kind, cells = _cells(type(row))
+    values = {name: state.dict[name] for name in cells if name in state.dict}
+    bad = decoding.problems(kind, cells, values)
+    state.info["usable"] = decoding.is_usable(kind, bad)
+    if not bad:
+        return
+    line = decoding.note(kind, values, bad)
+    for name in bad:
+        set_committed_value(row, name, cells[name].neutral(name))
+    if "error" in values:
+        own = {"problem": line} if cells["error"].type is dict else line
+        set_committed_value(row, "error", own)
+
+
+@cache
+def _cells(table: type[Table]) -> tuple[str, dict[str, decoding.Cell]]:
+    """Return the name of a table and the cells of its columns."""
+    fields = table.model_fields
+    return str(table.__tablename__), {
+        name: decoding.cell(field.annotation) for name, field in fields.items()
+    }
+
+
+def is_usable(row: Any) -> bool:
+    """Return whether a row, or each of several, was read without damage that hides it."""
+    if isinstance(row, Table):
+        return bool(sa.inspect(row).info.get("usable", True))
+    return row is not None and (not isinstance(row, tuple) or all(map(is_usable, row)))
+
+
+def usable(rows: Iterable[_Rows]) -> list[_Rows]:
+    """Return the rows but for those left out because of damage."""
+    return [row for row in rows if is_usable(row)]
 
 
 class Classifier(Table, table=True):
@@ -122,7 +199,7 @@ class Run(Table, table=True):
     seed: int
     state: State = Field(
         default=State.QUEUED,
-        sa_type=_enum(State),
+        sa_type=_Enum(State),
         index=True,
     )
     priority: int = 0  # of two queued runs the one with more goes first, else the older
@@ -141,7 +218,8 @@ class Run(Table, table=True):
     attempt: int = 0
     progress: int = 0  # the most steps that were done before this attempt
     fruitless: int = 0  # attempts in a row that died without going beyond `progress`
-    reduced: bool = False  # ran out of memory: fewer pictures at a time, with checkpointing
+    # It ran out of memory: fewer pictures at a time, with checkpointing.
+    reduced: bool = Field(sa_type=_Boolean, default=False)
     promise: float | None = None  # seconds after heartbeat_at in which the next sign is due
     journal_entries: int = 0  # how much of the run's journal is in the store
     steps_total: int | None = None  # the step limit
@@ -257,7 +335,7 @@ class Frame(Table, table=True):
     prompt: str
     predicted_class: int
     target_probability: float
-    hit: bool  # the classifier gives it the target class
+    hit: bool = Field(sa_type=_Boolean)  # the classifier gives it the target class
     sha256: str = Field(foreign_key="artifact.sha256", index=True)
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
 
@@ -271,8 +349,8 @@ class Job(Table, table=True):
     """
 
     id: str = Field(primary_key=True)
-    kind: Kind = Field(sa_type=_enum(Kind))
-    state: State = Field(default=State.QUEUED, sa_type=_enum(State), index=True)
+    kind: Kind = Field(sa_type=_Enum(Kind))
+    state: State = Field(default=State.QUEUED, sa_type=_Enum(State), index=True)
     priority: int = 0
     not_before: datetime | None = Field(sa_type=UtcTime, default=None)
     wish: str = "auto"  # the device asked for: auto, cpu, cuda or cuda:N
@@ -330,7 +408,8 @@ class Slot(Table, table=True):
     boot_id: str | None = None
     updated_at: datetime = Field(sa_type=UtcTime, default_factory=now)
     note: str | None = None  # why it waits, or gave up
-    broken: bool = False  # it gave up: its workers cannot even start
+    # It gave up: its workers cannot even start.
+    broken: bool = Field(sa_type=_Boolean, default=False)
 
 
 class Report(Table, table=True):
@@ -508,8 +587,9 @@ class Claim(Table, table=True):
     in_frames_low: float | None = None
     in_frames_high: float | None = None
     in_frames_n: int | None = None
-    over_represented: bool
-    core: bool  # it belongs to the class, so that to depend on it is no bias
+    over_represented: bool = Field(sa_type=_Boolean)
+    # It belongs to the class, so that to depend on it is no bias.
+    core: bool = Field(sa_type=_Boolean)
     min_effect: float
     verdict: str  # confirmed, refuted or inconclusive
     reason: str | None = None  # not_drawn, too_few_pairs, no_better_than_placebo, saturated
@@ -523,7 +603,7 @@ class Evidence(Table, table=True):
 
     claim_id: int = Field(foreign_key="claim.id", primary_key=True)
     context: str = Field(primary_key=True)  # class, rivals, or "as asked" by a probe
-    saturated: bool
+    saturated: bool = Field(sa_type=_Boolean)
     control_mean: float  # target probability
     pairs: int
     effect: float | None = None

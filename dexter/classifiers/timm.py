@@ -9,7 +9,7 @@ from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.label_lists import builtin_labels
 from dexter.classifiers.options import ClassifierOptions
 from dexter.errors import InputError
-from dexter.loading import one_line, package
+from dexter.loading import LOADING_ERRORS, one_line, package, pickles_refused
 
 
 def load(address: str, options: ClassifierOptions) -> Classifier:
@@ -19,8 +19,9 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
     local = folder.is_dir()
     name = f"local-dir:{folder.resolve()}" if local else address
     try:
-        module = timm.create_model(name, pretrained=True)
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        with pickles_refused():
+            module = timm.create_model(name, pretrained=True)
+    except LOADING_ERRORS as error:
         raise InputError(
             f"cannot load timm:{address}: {one_line(error)}",
             field="classifier",

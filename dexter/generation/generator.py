@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import diffusers
@@ -39,7 +38,7 @@ from dexter.generation.frozen import checkpointed, keep_less
 from dexter.generation.options import GeneratorOptions
 from dexter.generation.text_encoders import TextEncoders
 from dexter.generator_presets import steps_of
-from dexter.loading import fetch, hash_files, one_line, quiet
+from dexter.loading import LOADING_ERRORS, fetch, hash_files, one_line, quiet
 
 # Tests hold that each separates the noise of rows. DPMSolverSDE cannot: it draws for the batch.
 SCHEDULERS = {
@@ -68,16 +67,7 @@ _NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _DECODER_FILES = ["config.json", "diffusion_pytorch_model.safetensors"]
 
 # The errors of diffusers for folders and files that are incomplete, broken or of another kind.
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    AttributeError,
-    KeyError,
-    TypeError,
-    SafetensorError,
-    UnpicklingError,
-)
+_LOADING_ERRORS = (*LOADING_ERRORS, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -496,13 +486,22 @@ def _load_pipeline(spec: str, folder: Path, options: GeneratorOptions) -> Any:
 
 
 def _refuse_code(spec: str, folder: Path) -> None:
-    """Raise InputError for a pipeline whose index names a class that is not one of diffusers'."""
+    """Raise InputError for a pipeline whose index names code that is not of these libraries."""
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         named = index["_class_name"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise _refusal(spec, f"cannot load {spec!r}: {one_line(error)}") from error
-    if not isinstance(named, str):
+    # A component names a library, which diffusers imports, or a file of its own folder.
+    libraries = [part[0] for part in index.values() if isinstance(part, list) and len(part) == 2]
+    foreign = [
+        name
+        for name in libraries
+        if isinstance(name, str)
+        and name not in ("diffusers", "transformers")
+        and not hasattr(diffusers.pipelines, name)
+    ]
+    if not isinstance(named, str) or foreign:
         raise _refusal(
             spec,
             f"{spec!r} brings code of its own, which is never run",

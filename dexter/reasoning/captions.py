@@ -42,9 +42,10 @@ class LocalCaptioner:
         self, spec: str, system_prompt: str, *, device: str = "cpu", batch: int = 8
     ) -> None:
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        from dexter.loading import one_line, quiet
+        from dexter.loading import LOADING_ERRORS, one_line, quiet
 
         folder = model_folder(spec, "captioner")
         try:
@@ -55,7 +56,7 @@ class LocalCaptioner:
                 self._model: Any = AutoModelForImageTextToText.from_pretrained(
                     folder, local_files_only=True, trust_remote_code=False
                 )
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+        except (*LOADING_ERRORS, SafetensorError) as error:
             raise InputError(
                 f"captioner {spec!r} cannot be loaded: {one_line(error)}", field="vlm", value=spec
             ) from error

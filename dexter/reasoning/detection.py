@@ -39,15 +39,16 @@ class ImageText:
 
     def __init__(self, folder: Path, name: str, device: str) -> None:
         import torch
+        from safetensors import SafetensorError
         from transformers import CLIPModel, CLIPProcessor
 
-        from dexter.loading import one_line, quiet
+        from dexter.loading import LOADING_ERRORS, one_line, quiet
 
         try:
             with quiet():
                 self._model: Any = CLIPModel.from_pretrained(folder, local_files_only=True)
                 self._processor: Any = CLIPProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        except (*LOADING_ERRORS, SafetensorError) as error:
             raise InputError(
                 f"image-text model {name!r} cannot be loaded: {one_line(error)}",
                 field="image_text",

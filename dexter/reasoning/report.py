@@ -304,10 +304,11 @@ class LocalWriter:
 
     def __init__(self, spec: str, *, device: str = "cpu") -> None:
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from dexter.errors import InputError
-        from dexter.loading import one_line, quiet
+        from dexter.loading import LOADING_ERRORS, one_line, quiet
         from dexter.reasoning.captions import model_folder
 
         folder = model_folder(spec, "reporter")
@@ -319,7 +320,7 @@ class LocalWriter:
                 self._model: Any = AutoModelForCausalLM.from_pretrained(
                     folder, local_files_only=True, trust_remote_code=False
                 )
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+        except (*LOADING_ERRORS, SafetensorError) as error:
             raise InputError(
                 f"reporter {spec!r} cannot be loaded: {one_line(error)}", field="llm", value=spec
             ) from error

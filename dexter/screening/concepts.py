@@ -287,7 +287,9 @@ class _Reader:
             name = self._text(key)
             empty = value is None or value.tag == "tag:yaml.org,2002:null"
             words = (
-                [template.format(name)] if empty or value is None else self._texts(value, one=True)
+                [template.replace("{}", name)]
+                if empty or value is None
+                else self._texts(value, one=True)
             )
             repeated = next((word for word in [name, *words] if f"{word}" in seen), None)
             if repeated is not None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dexter import model_folders
 from dexter.config import MASK, RunConfig
 from dexter.errors import InputError
-from dexter.loading import one_line, quiet
+from dexter.loading import LOADING_ERRORS, one_line, quiet
 from dexter.search.vocabulary import Vocabulary, build_vocabulary, whole_vocabulary, words_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def load_masked_lm(
                 output_loading_info=True,
                 trust_remote_code=False,
             )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+    except (*LOADING_ERRORS, SafetensorError) as error:
         raise InputError(
             f"{spec!r} cannot be loaded: {one_line(error)}", field="masked_lm", value=spec
         ) from error

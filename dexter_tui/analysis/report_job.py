@@ -24,6 +24,7 @@ from dexter_tui.analysis import claim_rows
 from dexter_tui.analysis.bench import Bench, digest
 from dexter_tui.analysis.desk import Desk, Progress
 from dexter_tui.formatting import clean
+from dexter_tui.jobs import trust
 from dexter_tui.jobs.recorder import log
 from dexter_tui.jobs.worker import Stopped, log_trace
 from store import State, Store, StoreError, study_records
@@ -382,7 +383,11 @@ class StudyReport:
 
 
 def endpoint(settings: ReportSettings) -> chat.Endpoint:
-    """Return the endpoint of the settings, with its key; InputError for an unsafe key file."""
+    """Return the endpoint of the settings, with its key.
+
+    Raises InputError for an unsafe key file, and ConsentNeeded unless the user agreed to it.
+    """
+    trust.require([settings.model_dump()])
     key_file = None if settings.key_file is None else Path(settings.key_file).expanduser()
     return chat.Endpoint(
         base_url=settings.base_url or chat.OPENAI,

@@ -23,8 +23,8 @@ def request_report(
     """Queue a report on a study; return the job's id.
 
     Raises StoreError where the study has no finished run or a report is being made already, and
-    InputError for a key file that is not safe, or for code without consent: `agreed` names the
-    fields to whose code the user agrees, see `trust.agreed_by`.
+    InputError for a key file that is not safe, or for code or an endpoint without consent: `agreed`
+    names the fields to which the user agrees, see `trust.agreed_by`.
     """
     from dexter.config import RunConfig
     from dexter_tui.jobs import trust
@@ -36,11 +36,12 @@ def request_report(
     if not runs:
         raise StoreError(f"study {study_id} has no finished run yet; nothing to report on")
     best = max(runs, key=lambda run: run.score_value or 0.0)
-    trust.require([run.config for run in runs], agreed)  # the best may change until it is made
+    settings = with_full_paths(settings)
+    # Of all runs, for the best may change until the report is made.
+    trust.require([*(run.config for run in runs), settings.model_dump()], agreed)
     config = RunConfig.model_validate(best.config)
     device = config.device if settings.device == "auto" else settings.device
     check_device(device)
-    settings = with_full_paths(settings)
     hand_over_key(store, settings.for_generator(config.generator))
     return run_queue.add_job(
         store,

@@ -14,7 +14,7 @@ import typer
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
 from dexter_tui.cli.lazy_group import PLAIN, LazyGroup
-from dexter_tui.cli.output import Json, say
+from dexter_tui.cli.output import Json, say, say_damage
 from store.errors import StoreError
 
 app = typer.Typer(
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_REFUSED
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_FAILED
+    finally:
+        say_damage()
     return code if isinstance(code, int) else 0
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from store import Store
 
 
+_DAMAGED = 5  # damaged rows reported one by one
+
 Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 
 
@@ -38,6 +40,14 @@ TrustPickle = Annotated[
     bool,
     typer.Option(
         "--trust-pickle", help="load weights stored as a Python pickle, which can run any code"
+    ),
+]
+
+
+TrustEndpoint = Annotated[
+    bool,
+    typer.Option(
+        "--trust-endpoint", help="send pictures and your key to the endpoint that a record names"
     ),
 ]
 
@@ -110,6 +120,17 @@ def say(line: str) -> None:
     from dexter_tui.formatting import clean
 
     print(clean(f"dexter-tui: {line}"), file=sys.stderr)
+
+
+def say_damage() -> None:
+    """Report the damaged rows that were read, on standard error."""
+    from store.checking.decoding import take_found
+
+    lines = take_found()
+    for line in lines[:_DAMAGED]:
+        say(line)
+    if len(lines) > _DAMAGED:
+        say(f"and {len(lines) - _DAMAGED} more damaged rows; restore a backup")
 
 
 def ask(question: str) -> str:

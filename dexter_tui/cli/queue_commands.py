@@ -14,6 +14,7 @@ from dexter_tui import EXIT_FAILED, field_flags, formatting, paths
 from dexter_tui.cli.output import (
     Json,
     TrustCode,
+    TrustEndpoint,
     TrustPickle,
     open_store,
     print_json,
@@ -244,13 +245,14 @@ def retry(
     all_: Annotated[bool, typer.Option("--all")] = False,
     trust_code: TrustCode = False,
     trust_pickle: TrustPickle = False,
+    trust_endpoint: TrustEndpoint = False,
     as_json: Json = False,
 ) -> int:
     """Queue failed, lost or cancelled runs and jobs again."""
     from dexter_tui.jobs import control, trust
     from store import State
 
-    agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle)
+    agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle, endpoint=trust_endpoint)
 
     def again(store: "Store", name: str) -> "Work":
         return control.retry(store, name, from_start=from_start, agreed=agreed)

@@ -76,7 +76,7 @@ def report(
     from store import Store, run_queue
 
     settings = settings_of(values, ReportSettings.model_fields)
-    agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle)
+    agreed = trust.agreed_by(values, code=trust_code, pickle=trust_pickle)
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
         study_id = store.study(study).id

@@ -20,6 +20,7 @@ from dexter_tui.cli.output import (
     Detach,
     Json,
     TrustCode,
+    TrustEndpoint,
     TrustPickle,
     console_on,
     has_store,
@@ -98,9 +99,9 @@ def run(
         raise InputError("--seeds and --seed exclude each other", field="seeds", remedy="give one")
     numbers = [seed or 0] if seeds is None else range(seeds)
     settings = report_commands.settings_of(values, report_commands.RUN_FIELDS)
+    agreed = trust.agreed_by(values, code=trust_code)
     values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
     configs = field_flags.configs(preset, numbers, values)
-    agreed = trust.agreed_by(values, code=trust_code)
     checked = submit.check(configs, paths.home(), warn=say, agreed=agreed)
     with open_store(create=True) as store:
         run_ids = submit.add(store, checked)
@@ -139,6 +140,7 @@ def resume(
     detach: Detach = False,
     trust_code: TrustCode = False,
     trust_pickle: TrustPickle = False,
+    trust_endpoint: TrustEndpoint = False,
     as_json: Json = False,
 ) -> int:
     """Resume runs and jobs that were paused or ended early.
@@ -156,7 +158,7 @@ def resume(
                 raise InputError(
                     f"{found.id} is {found.state.value}: nothing to resume", value=found.id
                 )
-        agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle)
+        agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle, endpoint=trust_endpoint)
         trust.require([one for work in works for one in control.settings_of(store, work)], agreed)
         if works[0].config is not None:
             config = RunConfig.model_validate(works[0].config)

@@ -27,6 +27,7 @@ from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home import HomeScreen
 from dexter_tui.formatting import clean
+from store.checking import decoding
 from store.errors import StoreError
 from store.reading.browse import Browse, FrameRow
 
@@ -88,6 +89,8 @@ class DexterApp(App[None]):
         ScrollBar.renderer = _PlainScrollBar if options.ascii else ScrollBarRender
         self._looked_at = 0.0
         self._keeping = False
+        self._gone = False
+        self._damaged: set[str] = set()  # lines on damaged rows that were shown
         if options.keys:
             self.set_keymap(options.keys)
         if not options.animate:
@@ -112,14 +115,25 @@ class DexterApp(App[None]):
 
     def _tick(self) -> None:
         screen = self.screen
+        gone = self.browse.is_gone()
+        if gone and not self._gone:
+            self.complain(
+                f"{self.browse.path} was moved or removed: put it back, or quit; runs there end"
+            )
+        self._gone = gone
         overdue = time.monotonic() - self._looked_at > LIVENESS_SECONDS
         if (self.browse.changed() or overdue) and isinstance(screen, DataScreen):
             self._looked_at = time.monotonic()
             screen.reload()
+        lines = [line for line in decoding.take_found() if line not in self._damaged]
+        if lines:
+            self._damaged.update(lines)
+            more = f" ({len(lines) - 1} more)" if len(lines) > 1 else ""
+            self.complain(f"{lines[0]}{more}")
 
     def _keep_going(self) -> None:
         """Replace runners that were killed, while runs wait."""
-        if not self._keeping and self.browse.has_unfinished():
+        if not self._keeping and not self.browse.is_gone() and self.browse.has_unfinished():
             self._keeping = True
             self.run_worker(self._keep, thread=True, group="keep", exit_on_error=False)
 

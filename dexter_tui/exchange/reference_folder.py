@@ -28,9 +28,10 @@ from dexter.loading import one_line
 from dexter.reference_options import OPTIONS, classifier_settings, translate
 from dexter.stats import wilson_interval
 from store import Store, artifacts, study_records
+from store.checking.checks import Record
 from store.errors import explained
 from store.tables import Run, to_json
-from store.upkeep.records import Record, grouped
+from store.upkeep.records import grouped
 from store.upkeep.transfer import Restored, classifier_key, restore
 
 SCORED = 100  # pictures per text in the reference

@@ -32,20 +32,23 @@ def pause(store: Store, name: str) -> Work:
 
 
 def settings_of(store: Store, work: Work) -> list[Mapping[str, object]]:
-    """Return the settings of all models that the work loads, as recorded."""
+    """Return the settings of all models that the work loads, and of endpoints, as recorded."""
     found = [work.config] if work.config is not None else []
-    if isinstance(work, Job) and work.comparison_id is not None:
-        found += [member.config for member in comparison_records.members(store, work.comparison_id)]
-    if isinstance(work, Job) and work.screening_id is not None:
-        members = screening_records.screened(store, work.screening_id)
-        found += [m.config for m in members if m.pictures is None and m.error is None]
+    if isinstance(work, Job):
+        found.append(work.request)
+        if work.comparison_id is not None:
+            members = comparison_records.members(store, work.comparison_id)
+            found += [member.config for member in members]
+        if work.screening_id is not None:
+            screened = screening_records.screened(store, work.screening_id)
+            found += [m.config for m in screened if m.pictures is None and m.error is None]
     return [*found]
 
 
 def resume(store: Store, name: str, *, agreed: Collection[str] = ()) -> Work:
     """Queue work again that was paused or ended early, to continue where it was.
 
-    `agreed`: the fields to whose code the user agrees, see `trust.agreed_by`. Raises
+    `agreed`: the fields to which the user agrees, see `trust.agreed_by`. Raises
     `trust.ConsentNeeded` if that is not enough.
     """
     found = run_queue.find(store, name)

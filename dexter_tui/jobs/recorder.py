@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dexter_tui.formatting import clean
-from store import State, Store, StoreError, run_records
+from store import State, Store, StoreError, run_queue, run_records
 from store.errors import explained
+from store.journal.run_journal import Accident, Disturbed, Entry
 from store.tables import Run
 
 FLUSH_SECONDS = 1.0
@@ -39,6 +40,9 @@ class Recorder:
         self.entries_found = self._journal.written
         """The last entry of those before this attempt."""
         self._waiting: list[dict[str, Any]] = []
+        self._unstored: list[Entry] = []
+        """The entries in the journal that the store lacks."""
+        self._locks_retaken = 0
         self._pictures: dict[str, tuple[bytes, dict[str, Any]]] = {}
         self._flushed_at = time.monotonic()
         self._store_at = 0.0  # when the store is tried again
@@ -120,13 +124,18 @@ class Recorder:
         with self.counted():
             try:
                 written = self._write_journal()
-            except (OSError, StoreError) as error:
+            except (OSError, StoreError, Disturbed) as error:
                 self._tell(error)
             else:
-                self._write_store(written, promise)
+                self._unstored += written
+                self._write_store(promise)
         return not self._waiting
 
-    def _write_journal(self) -> list[dict[str, Any]]:
+    def _write_journal(self) -> list[Entry]:
+        retaken = run_queue.times_retaken(self._store, self._run_id)
+        if retaken > self._locks_retaken:
+            self._locks_retaken = retaken
+            self._add("accident", what=Accident.LOCK_DELETED.value)
         ready = []
         for entry in self._waiting:
             if "picture" in entry:  # first the file, then what names it
@@ -138,22 +147,28 @@ class Recorder:
         if not ready:
             return []
         with explained(self._journal.path):
-            written = self._journal.append(ready)
+            try:
+                written = self._journal.append(ready)
+            except Disturbed as found:
+                log(f"{self._journal.path}: {found}; writing it again from the store")
+                run_records.rewrite(self._store, self._run_id, self._journal, self._unstored)
+                accident = {"kind": "accident", "what": found.accident.value}
+                written = self._journal.append([accident, *ready])
         self._waiting.clear()
         return written
 
-    def _write_store(self, written: list[dict[str, Any]], promise: float | None) -> None:
+    def _write_store(self, promise: float | None) -> None:
         if self._behind and time.monotonic() < self._store_at:
             return
         try:
-            new = None if self._behind else written
-            run_records.catch_up(self._store, self._run_id, new, promise=promise)
+            run_records.catch_up(self._store, self._run_id, self._unstored, promise=promise)
         except StoreError as error:
             self._behind = True
             self._store_at = time.monotonic() + RETRY_SECONDS
             self._tell(error)
         else:
             self._behind = False
+            self._unstored = []
             if self._trouble:
                 log("all is written again")
                 self._trouble = None

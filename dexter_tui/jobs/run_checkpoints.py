@@ -20,6 +20,10 @@ EVERY_SECONDS = 5.0
 EVERY_STEPS = 10
 
 
+_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, TypeError,
+               ValueError, AttributeError)  # fmt: skip
+
+
 class Checkpoints:
     """The last two states of a run, bound to its configuration.
 
@@ -66,7 +70,7 @@ class Checkpoints:
                     path.unlink()
                 else:
                     return saved
-            except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError) as error:
+            except _UNREADABLE as error:
                 log(f"{path} cannot be read ({type(error).__name__}): not used")
         return None
 

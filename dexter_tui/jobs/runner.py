@@ -16,8 +16,9 @@ from datetime import datetime
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.planning.estimate import estimate
+from dexter_tui import EXIT_FAILED
 from dexter_tui.formatting import size
-from dexter_tui.jobs import control, launch
+from dexter_tui.jobs import control, guard, launch
 from dexter_tui.jobs.recorder import log
 from dexter_tui.machine import devices
 from dexter_tui.paths import home
@@ -43,6 +44,9 @@ PROMISE = 900.0
 
 def main(name: str) -> int:
     """Work until nothing is left to do."""
+    if not (home() / "store.sqlite").exists():  # deleted since this process was started
+        log(f"{home()}: no store")
+        return EXIT_FAILED
     with Store.open(home()) as store:
         runner = Runner(store, devices.slot(name))
         while True:
@@ -50,6 +54,7 @@ def main(name: str) -> int:
             if lock is None:
                 return 0  # the slot has a runner
             with lock:
+                guard.start(store, lock)
                 code = runner.work()
             # A process that queued work while we still held the lock counts on us.
             if code or runner.ending or not run_queue.queue(store, devices=runner.slot.accepts):
@@ -98,7 +103,7 @@ class Runner:
                 elif time.monotonic() - idle_since > IDLE_SECONDS:
                     log("nothing to do")
                     return 0
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 if not self.store.path.exists() and not self._occupied():
                     log(str(error))
                     return 1

@@ -1,13 +1,15 @@
-"""The gate before every load of a model: code runs only with the consent of this machine's user.
+"""The gate before every load of a model, and before every endpoint, with the user's consent.
 
-A specification may name code: a Python file, or weights in a pickle. No record, bundle, sweep file
-or store carries the consent to run it. The consent is a file in `paths.trusted`, outside every
-store, for one specification and one content of its file. It is given on a command line by typing
-the specification or a --trust flag, and in the dashboard by a dialog.
+A specification may name code: a Python file, or weights in a pickle. Settings of a report may name
+an endpoint, which receives pictures and the user's key. No record, bundle, sweep file or store
+carries the consent to either. The consent is a file in `paths.trusted`, outside every store: for
+one specification and one content of its file, or for one endpoint and the source of its key. It is
+given on a command line by typing the specification, the endpoint or a --trust flag, and in the
+dashboard by a dialog.
 
 `require` is the gate before work is queued or a process is started. The functions `load_models`,
-`load_classifier` and `describe_here` pass it again right before they load; nothing else in this
-package loads the models of a run.
+`load_classifier` and `describe_here` pass it again right before they load, and so does the report
+before it asks an endpoint; nothing else in this package loads the models of a run.
 """
 
 import hashlib
@@ -16,10 +18,12 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from dexter.classifiers import ClassifierInfo, ClassifierOptions, describe_classifier
 from dexter.config import RunConfig
 from dexter.errors import InputError
+from dexter.reasoning import chat
 from dexter_tui import paths
 
 if TYPE_CHECKING:
@@ -29,24 +33,29 @@ if TYPE_CHECKING:
 CODE = frozenset({"classifier", "arch"})
 """The fields that can name code."""
 PICKLE = frozenset({"trust_pickle"})
+ENDPOINT = frozenset({"base_url", "vlm", "llm", "key_file"})
+"""The fields of the settings of a report that name an endpoint and its key."""
 _HUB_WEIGHTS = "pytorch_model.bin"
+_FLAGS = {"trust_pickle": "--trust-pickle", "base_url": "--trust-endpoint"}
 
 Settings = RunConfig | Mapping[str, object]
 
 
 class Need(NamedTuple):
-    """A load that can run code, and so needs consent."""
+    """A load that can run code, or an endpoint; either needs consent."""
 
     field: str
-    """The field of RunConfig that asks for it."""
+    """The field of the settings that asks for it."""
     spec: str
-    """The specification with its full path."""
+    """The specification with its full path, or the origin of the endpoint and its key's source."""
     digest: str
-    """SHA-256 (hex) of the file; "" for a hub id, which has none here."""
+    """SHA-256 (hex) of the file; "" for a hub id or an endpoint, which have none here."""
 
     @property
     def line(self) -> str:
-        """The effect of the load, in a sentence."""
+        """The effect in a sentence."""
+        if self.field in ENDPOINT:
+            return f"pictures, prompts and a key go to {self.spec}"
         if self.field in PICKLE:
             return f"{self.spec} is loaded as a pickle, which can run any code"
         if self.spec.startswith("checkpoint:"):
@@ -55,7 +64,9 @@ class Need(NamedTuple):
 
     @property
     def _file(self) -> Path:
-        kind = "pickle" if self.field in PICKLE else "code"
+        kind = "code"
+        if self.field in PICKLE | ENDPOINT:
+            kind = "pickle" if self.field in PICKLE else "endpoint"
         key = json.dumps([kind, self.spec, self.digest])
         return paths.trusted() / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
@@ -79,35 +90,43 @@ class Need(NamedTuple):
 
 
 class ConsentNeeded(InputError):
-    """A load that was refused because its code lacks consent."""
+    """A load or an endpoint that was refused for lack of consent."""
 
     def __init__(self, needs: Collection[Need]) -> None:
         self.needs = list(needs)
         first = self.needs[0]
         more = f" ({len(self.needs) - 1} more)" if len(self.needs) > 1 else ""
-        wanted = {"--trust-pickle" if need.field in PICKLE else "--trust-code" for need in needs}
+        wanted = {_FLAGS.get(need.field, "--trust-code") for need in needs}
+        whom = "its owner" if first.field in ENDPOINT else "its author"
         super().__init__(
             f"{first.line}, and you have not agreed to it{more}",
             field=first.field,
             value=first.spec,
-            remedy=f"pass {' '.join(sorted(wanted))} if you trust its author",
+            remedy=f"pass {' '.join(sorted(wanted))} if you trust {whom}",
         )
 
 
 def agreed_by(
-    typed: Mapping[str, object] | None = None, *, code: bool = False, pickle: bool = False
+    typed: Mapping[str, object] | None = None,
+    *,
+    code: bool = False,
+    pickle: bool = False,
+    endpoint: bool = False,
 ) -> frozenset[str]:
-    """Return the fields to whose code a user agrees with a command line.
+    """Return the fields to which a user agrees with a command line.
 
-    `typed` holds the values that the user typed there, not those of files; `code` and `pickle` are
-    the flags --trust-code and --trust-pickle.
+    `typed` holds the values that the user typed there, not those of files; `code`, `pickle` and
+    `endpoint` are the flags --trust-code, --trust-pickle and --trust-endpoint.
     """
-    own = {name for name in CODE | PICKLE if (typed or {}).get(name) not in (None, False, [], ())}
-    return frozenset(own | (CODE if code else set()) | (PICKLE if pickle else set()))
+    gated = CODE | PICKLE | ENDPOINT
+    own = {name for name in gated if (typed or {}).get(name) not in (None, False, [], ())}
+    for flag, fields in ((code, CODE), (pickle, PICKLE), (endpoint, ENDPOINT)):
+        own |= fields if flag else set()
+    return frozenset(own | {"base_url"} if own & ENDPOINT else own)
 
 
 def needs(settings: Settings) -> list[Need]:
-    """Return the loads of a run's models that can run code. Files that are missing have none."""
+    """Return the loads that can run code, and the endpoint. Files that are missing have no code."""
     values = settings.model_dump() if isinstance(settings, RunConfig) else settings
     return list(_needs(values))
 
@@ -133,6 +152,21 @@ def _needs(values: Mapping[str, object]) -> Iterator[Need]:
     source, _, address = str(values.get("arch")).partition(":")
     if source == "python":
         yield from _python("arch", address)
+    models = (str(values.get(name)) for name in ("vlm", "llm"))
+    if values.get("base_url") or any(model.startswith("openai:") for model in models):
+        yield Need("base_url", _endpoint(values), "")
+
+
+def _endpoint(values: Mapping[str, object]) -> str:
+    """Return the origin of the endpoint, and the source of the key that it receives."""
+    try:
+        address = urlsplit(str(values.get("base_url") or chat.OPENAI))
+        port = address.port or {"http": 80, "https": 443}.get(address.scheme, 0)
+        origin = f"{address.scheme}://{address.hostname}:{port}"
+    except ValueError:  # which no request is sent to
+        origin = "an address that is none"
+    key = values.get("key_file")
+    return f"{origin}, with {_resolved(str(key)) if key else 'OPENAI_API_KEY'}"
 
 
 def _python(field: str, address: str) -> Iterator[Need]:
@@ -175,9 +209,9 @@ def lacking(settings: Iterable[Settings], agreed: Collection[str] = ()) -> list[
 
 
 def _naming(settings: Settings) -> tuple[str, ...]:
-    """Return the parts that name code: files are read once for all runs of a study."""
+    """Return the parts that matter here: files are read once for all runs of a study."""
     values = settings.model_dump() if isinstance(settings, RunConfig) else settings
-    return tuple(str(values.get(name)) for name in sorted(CODE | PICKLE))
+    return tuple(str(values.get(name)) for name in sorted(CODE | PICKLE | ENDPOINT))
 
 
 def _wished(settings: Settings, agreed: Collection[str]) -> Mapping[str, object]:
@@ -186,7 +220,7 @@ def _wished(settings: Settings, agreed: Collection[str]) -> Mapping[str, object]
 
 
 def require(settings: Iterable[Settings], agreed: Collection[str] = ()) -> None:
-    """Raise ConsentNeeded unless the user agreed to all code that these settings load.
+    """Raise ConsentNeeded unless the user agreed to the code and endpoints of these settings.
 
     `agreed`: the fields that the user agrees to now, see `agreed_by`; that is recorded.
     """

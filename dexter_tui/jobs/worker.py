@@ -14,11 +14,12 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from dexter_tui import EXIT_FAILED
-from dexter_tui.jobs import control, launch
+from dexter_tui.jobs import control, guard, launch
 from dexter_tui.jobs.launch import log_file
 from dexter_tui.jobs.recorder import log
 from dexter_tui.machine import devices
@@ -93,8 +94,9 @@ class Worker(ABC):
     def keep_runner(self) -> None:
         """Start a runner if this process's own was killed."""
         if os.getppid() != self._runner and not control.runner_alive(self.store, self.slot.name):
-            self._runner = os.getppid()
-            launch.start_runner(self.store, self.slot.name)
+            with suppress(OSError):  # a disk that is full or read-only: at the next look
+                launch.start_runner(self.store, self.slot.name)
+                self._runner = os.getppid()
 
     def work(self, work: Work) -> int:
         """Do what was claimed, whatever comes of it; return the exit code."""
@@ -140,11 +142,15 @@ def main(make: type[Worker], slot_name: str) -> int:
 
 def _work_through(make: type[Worker], name: str) -> int:
     codes = set()
+    if not (home() / "store.sqlite").exists():  # deleted since this process was started
+        log(f"{home()}: no store")
+        return 0
     with Store.open(home(), patience=make.PATIENCE) as store:
         lock = try_lock(run_queue.slot_lock(store, name))
         if lock is None:
             return 0  # the slot has a worker
         with lock:
+            guard.start(store, lock)
             worker = make(store, devices.slot(name))
             signal.signal(signal.SIGTERM, worker.terminate)
             while not worker.stopping and (work := worker.claim()) is not None:

@@ -120,7 +120,7 @@ def check_store(
 
 def rebuild_store(home: Path, *, progress: Callable[[str, int, int], None]) -> list[Finding]:
     """Rebuild the store from the journals of all runs."""
-    from store.upkeep.health import rebuild
+    from store.upkeep.rebuilding import rebuild
 
     if not (home / "runs").is_dir():
         raise InputError(f"{home}: no journals of runs", remedy="check DEXTER_HOME")
@@ -135,6 +135,15 @@ def rebuild_store(home: Path, *, progress: Callable[[str, int, int], None]) -> l
     ]
     if done.moved:
         findings.append(Finding("rebuilt", "note", f"the damaged store was moved to {done.moved}"))
+    for name, problem in done.refused.items():
+        findings.append(
+            Finding(
+                "rebuilt",
+                "warning",
+                f"{name} cannot be restored from its file: {problem}",
+                "restore the file from a backup, or remove it",
+            )
+        )
     if done.paused:
         findings.append(
             Finding(

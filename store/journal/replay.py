@@ -23,8 +23,16 @@ from store.tables import (
     UtcTime,
 )
 
-# The kinds of entries that contain a whole run.
-WHOLE = ("run", "rows")
+# The errors of entries that are not what a worker writes; `doctor` reports their journals.
+UNUSABLE = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    sa.exc.IntegrityError,
+    sa.exc.InterfaceError,
+    sa.exc.ProgrammingError,
+)
 
 _STEP: dict[str, Any] = {
     column.name: None

@@ -5,7 +5,6 @@ Plain `sqlite3`, without SQLAlchemy, so that the dashboard starts quickly and a 
 `store.tables`.
 """
 
-import json
 import sqlite3
 import threading
 from array import array
@@ -14,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from store.checking import decoding
 from store.errors import StoreError, explained
 from store.locks import is_locked
 from store.reading.filters import Condition, compile_filter
@@ -107,7 +107,9 @@ class RunRow(NamedTuple):
     @property
     def config(self) -> dict[str, Any]:
         """Return the run's RunConfig as plain values."""
-        config: dict[str, Any] = json.loads(self.config_json)
+        config: dict[str, Any] = decoding.decoded_cell(
+            "run", "config", dict[str, Any], self.config_json
+        )
         return config
 
     @property
@@ -167,6 +169,9 @@ class WordGainRow(NamedTuple):
     high: float
     carries: bool
     pictures: int
+
+
+_GAIN = ("word", "gain", "low", "high", "pictures")
 
 
 class EvidenceRow(NamedTuple):
@@ -233,6 +238,48 @@ class JobRow(NamedTuple):
     error: str | None
 
 
+class _JobRow(NamedTuple):
+    """A job as it is stored."""
+
+    id: str
+    state: State
+    stage: str | None
+    done: int
+    total: int
+    error: dict[str, Any] | None
+
+
+class CaptionRow(NamedTuple):
+    """A caption of one or more pictures."""
+
+    text: str
+    pictures: int
+    sha256: str
+    """Hash of one of the pictures."""
+
+
+class AttributionRow(NamedTuple):
+    """The loss of probability without a word, with its interval."""
+
+    run_id: str
+    position: int
+    word: str
+    leave_one_out: float
+    leave_one_out_low: float
+    leave_one_out_high: float
+
+
+class ScoreRow(NamedTuple):
+    """The activation score of a text as a prompt, with its interval."""
+
+    kind: str
+    text: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
 class ReportRow(NamedTuple):
     """A report; ``body`` holds its sentences if they were checked."""
 
@@ -275,6 +322,7 @@ class Browse:
         self._connections = threading.local()
         self._watch: sqlite3.Connection | None = None
         self._seen = (-1, -1)
+        self._was_there = False
         self._generation = 0  # of the file, which may be replaced by a backup
 
     def state_of_schema(self) -> str:
@@ -298,10 +346,17 @@ class Browse:
                 self._generation += 1
             [version] = self._watch.execute("PRAGMA data_version").fetchone()
             seen = (inode, int(version))
+            self._was_there = True
         except (sqlite3.Error, OSError):
+            if self._watch is not None:
+                self._generation += 1  # a connection would still read the removed file
             self._watch, seen = None, (0, 0)
         changed, self._seen = seen != self._seen, seen
         return changed
+
+    def is_gone(self) -> bool:
+        """Return whether the file that was there at the last look of `changed` was removed."""
+        return self._was_there and not self.path.exists()
 
     # Lists
 
@@ -351,8 +406,8 @@ class Browse:
         """Return the runs with these keys; deleted runs are left out."""
         found = {}
         for row in self._in(f"SELECT {_RUN_COLUMNS} FROM {_FROM} WHERE run.rowid IN", keys):
-            run = _run(row)
-            found[run.key] = self._alive(run) if run.state in ACTIVE else run
+            for run in decoding.decoded("run", RunRow, [row]):
+                found[run.key] = self._alive(run) if run.state in ACTIVE else run
         return found
 
     def studies(self, keys: Iterable[int]) -> dict[int, StudyRow]:
@@ -363,7 +418,9 @@ class Browse:
             "WHERE study.rowid IN",
             keys,
         )
-        ids = [row[1] for row in rows]
+        some = (decoding.decoded_values("study", StudyRow, row) for row in rows)
+        studies = [values for values in some if values is not None]
+        ids = [values["id"] for values in studies]
         claims = {
             study_id: (count, confirmed)
             for study_id, count, confirmed in self._in(
@@ -383,21 +440,26 @@ class Browse:
             if stage.state == "running"
         }
         found = {}
-        for key, name, spec, class_name, index, labels, settings, created in rows:
-            states = dict(
-                self.rows(
-                    "SELECT state, count(*) FROM run WHERE study_id = ? GROUP BY state", (name,)
-                )
-            )
-            found[key] = StudyRow(
-                key, name, spec, class_name, index, json.loads(labels), json.loads(settings),
-                created, states, *claims.get(name, (0, 0)), stages.get(name),
+        for values in studies:
+            name = values["id"]
+            count, confirmed = claims.get(name, (0, 0))
+            found[values["key"]] = StudyRow(
+                **values, states=self.counts(name), claims=count, confirmed=confirmed,
+                stage=stages.get(name),
             )  # fmt: skip
         return found
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of runs by state."""
-        return dict(self.rows("SELECT state, count(*) FROM run GROUP BY state"))
+    def counts(self, study_id: str | None = None) -> dict[str, int]:
+        """Return the number of runs by state, of all studies or of one."""
+        which = "" if study_id is None else " WHERE study_id = ?"
+        found: dict[str, int] = {}
+        for raw, count in self.rows(
+            f"SELECT state, count(*) FROM run{which} GROUP BY state",
+            () if study_id is None else (study_id,),
+        ):
+            state = decoding.decoded_cell("run", "state", State, raw).value
+            found[state] = found.get(state, 0) + count
+        return found
 
     def newest(self) -> tuple[int, int]:
         """Return the rowids of the newest study and the newest run."""
@@ -429,7 +491,7 @@ class Browse:
     def note(self, name: str) -> str:
         """Return the user's note on a run, study, comparison or screening."""
         rows = self.rows("SELECT text FROM note WHERE of = ?", (name,))
-        return str(rows[0][0]) if rows else ""
+        return decoding.decoded_cell("note", "text", str, rows[0][0]) if rows else ""
 
     def find(self, name: str) -> int | None:
         """Return the key of a run, or the negated key of a study, by its id."""
@@ -452,14 +514,15 @@ class Browse:
             rows = self.rows(f"{sql} DESC LIMIT ?", (run_id, after, last))[::-1]
         else:
             rows = self.rows(sql, (run_id, after))
-        return [_step(row) for row in rows]
+        return decoding.decoded("step", StepRow, rows)
 
     def frames(self, run_id: str, kind: str | None = None) -> list[FrameRow]:
         """Return the pictures of a run, in order; ``kind`` is "preview" or "frame"."""
         sql, values = f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ?", [run_id]
         if kind is not None:
             sql, values = f"{sql} AND kind = ?", [run_id, kind]
-        return [_frame(row) for row in self.rows(f"{sql} ORDER BY kind DESC, step, id", values)]
+        rows = self.rows(f"{sql} ORDER BY kind DESC, step, id", values)
+        return decoding.decoded("frame", FrameRow, rows)
 
     def newest_preview(self, run_id: str) -> FrameRow | None:
         """Return the latest preview of a run."""
@@ -468,7 +531,7 @@ class Browse:
             "ORDER BY step DESC LIMIT 1",
             (run_id,),
         )
-        return _frame(rows[0]) if rows else None
+        return next(iter(decoding.decoded("frame", FrameRow, rows)), None)
 
     def best_frame(self, run_id: str) -> FrameRow | None:
         """Return the frame of a run that hits the class with the highest probability."""
@@ -477,7 +540,7 @@ class Browse:
             "ORDER BY target_probability DESC, id LIMIT 1",
             (run_id,),
         )
-        return _frame(rows[0]) if rows else None
+        return next(iter(decoding.decoded("frame", FrameRow, rows)), None)
 
     def prompts(self, run_id: str, limit: int = 200) -> list[PromptRow]:
         """Return the prompts of a run, best first."""
@@ -486,16 +549,20 @@ class Browse:
             "ORDER BY rank LIMIT ?",
             (run_id, limit),
         )
-        return [PromptRow(rank, json.loads(words), *rest) for rank, words, *rest in rows]
+        return decoding.decoded("prompt", PromptRow, rows)
 
     def word_gains(self, run_id: str) -> list[WordGainRow]:
         """Return the gains of the words of a run's prompts, highest lower bound first."""
-        rows = self.rows(
-            f"SELECT {', '.join(WordGainRow._fields)} FROM word_gains WHERE run_id = ? "
-            "ORDER BY low DESC",
-            (run_id,),
-        )
-        return [WordGainRow._make(row) for row in rows]
+        rows = self.rows("SELECT word_gains FROM run WHERE id = ?", (run_id,))
+        gains = [
+            decoding.decoded_cell("run", "word_gains", list[Any] | None, raw) for (raw,) in rows
+        ]
+        found = [
+            WordGainRow(carries=gain["low"] > 0, **{name: gain[name] for name in _GAIN})
+            for some in gains
+            for gain in some or ()
+        ]
+        return sorted(found, key=lambda gain: -gain.low)
 
     # The findings of a study
 
@@ -505,56 +572,57 @@ class Browse:
             f"SELECT {', '.join(_CLAIM_COLUMNS)} FROM claim WHERE study_id = ? ORDER BY number",
             (study_id,),
         )
+        some = (decoding.decoded_values("claim", ClaimRow, row) for row in rows)
+        claims = [values for values in some if values is not None]
         evidence: dict[int, list[EvidenceRow]] = {}
         for claim_id, *columns in self._in(
             f"SELECT claim_id, {', '.join(EvidenceRow._fields)} FROM evidence WHERE claim_id IN",
-            [row[0] for row in rows],
+            [values["id"] for values in claims],
             " ORDER BY context",
         ):
-            evidence.setdefault(claim_id, []).append(EvidenceRow._make(columns))
-        found = []
-        for row in rows:
-            values = dict(zip(_CLAIM_COLUMNS, row, strict=True))
-            values["sources"] = json.loads(values["sources"])
-            found.append(ClaimRow(**values, evidence=evidence.get(row[0], [])))
-        return found
+            rows_of = evidence.setdefault(claim_id, [])
+            rows_of += decoding.decoded("evidence", EvidenceRow, [columns])
+        return [ClaimRow(**values, evidence=evidence.get(values["id"], [])) for values in claims]
 
-    def captions(self, study_id: str) -> list[tuple[str, int, str]]:
-        """Return the captions of a study's pictures: text, number of pictures, a hash of one."""
-        return self.rows(
+    def captions(self, study_id: str) -> list["CaptionRow"]:
+        """Return the captions of a study's pictures, the most frequent first."""
+        rows = self.rows(
             "SELECT caption.text, count(DISTINCT frame.sha256), min(frame.sha256) FROM caption "
             "JOIN frame ON frame.sha256 = caption.sha256 JOIN run ON run.id = frame.run_id "
             "WHERE run.study_id = ? GROUP BY caption.text ORDER BY 2 DESC, 1",
             (study_id,),
         )
+        return decoding.decoded("caption", CaptionRow, rows)
 
-    def attribution(self, study_id: str) -> list[tuple[str, int, str, float, float, float]]:
-        """Return run, position, word, loss without the word and interval, by best prompt."""
-        return self.rows(
+    def attribution(self, study_id: str) -> list["AttributionRow"]:
+        """Return the words of the runs' best prompts."""
+        rows = self.rows(
             "SELECT run_id, position, word, leave_one_out, leave_one_out_low, leave_one_out_high "
             "FROM attribution JOIN run ON run.id = run_id WHERE study_id = ? "
             "ORDER BY seed, position",
             (study_id,),
         )
+        return decoding.decoded("attribution", AttributionRow, rows)
 
-    def scores(self, study_id: str) -> list[tuple[str, str, float, float, float, int]]:
-        """Return texts as prompts: kind, text, activation score, interval, number of pictures."""
-        return self.rows(
+    def scores(self, study_id: str) -> list["ScoreRow"]:
+        """Return texts as prompts, the highest score first."""
+        rows = self.rows(
             "SELECT kind, text, value, low, high, n FROM score WHERE study_id = ? "
             "ORDER BY value DESC, kind, text",
             (study_id,),
         )
+        return decoding.decoded("score", ScoreRow, rows)
 
     def stages(self, study_id: str) -> list[StageRow]:
         """Return the stages of a study's report; one that no process is at has failed or waits."""
         job = self.report_job(study_id)
         state = None if job is None else job.state
         found = []
-        for row in self.rows(
+        rows = self.rows(
             "SELECT name, done, total, state, error FROM stage WHERE study_id = ? ORDER BY rowid",
             (study_id,),
-        ):
-            stage = StageRow._make(row)
+        )
+        for stage in decoding.decoded("stage", StageRow, rows):
             if state in ACTIVE:
                 pass
             elif stage.state in ("running", "waiting") and state in (State.QUEUED, State.PAUSED):
@@ -581,16 +649,15 @@ class Browse:
     def _newest_job(self, which: str, value: str) -> JobRow | None:
         """Return a job; an active one whose lock no process holds is lost."""
         query = (
-            "SELECT id, state, stage, done, total, json_extract(error, '$.problem') FROM job "
+            "SELECT id, state, stage, done, total, error FROM job "
             f"WHERE {which} ORDER BY created_at DESC, id DESC LIMIT 1"
         )
         for _ in range(2):
-            rows = self.rows(query, (value,))
-            if not rows:
+            found = decoding.decoded("job", _JobRow, self.rows(query, (value,)))
+            if not found:
                 return None
-            name, state, *progress = rows[0]
-            job = JobRow(name, State(state), *progress)
-            if job.state not in ACTIVE or is_locked(self.home / "locks" / f"job-{name}.lock"):
+            job = JobRow(*found[0][:-1], error=(found[0].error or {}).get("problem"))
+            if job.state not in ACTIVE or is_locked(self.home / "locks" / f"job-{job.id}.lock"):
                 return job
             # A process frees the lock after it has written the end, so look again.
         return job._replace(state=State.LOST, error=PROCESS_GONE)
@@ -604,8 +671,7 @@ class Browse:
         )
         if not rows:
             return None
-        key, author, markdown, body, created = rows[0]
-        return ReportRow(key, author, markdown, json.loads(body) if body else None, created)
+        return next(iter(decoding.decoded("report", ReportRow, rows)), None)
 
     # Files
 
@@ -639,13 +705,20 @@ class Browse:
                     state=State.LOST,
                     error=run.error or f"{PROCESS_GONE}; the run can be resumed",
                 )
-            return run._replace(state=State(state)) if state else run
+            if state is None:
+                return run
+            return run._replace(state=decoding.decoded_cell("run", "state", State, state))
         rows = self.rows(
             "SELECT seconds, best_words FROM step WHERE run_id = ? ORDER BY step DESC LIMIT ?",
             (run.id, _PACE_STEPS),
         )
-        paces = [seconds for seconds, _ in rows if seconds is not None]
-        words = run.words or (_list(rows[0][1]) if rows else [])
+        some = [
+            decoding.decoded_cell("step", "seconds", float | None, seconds) for seconds, _ in rows
+        ]
+        paces = [seconds for seconds in some if seconds is not None]
+        words = run.words
+        if not words and rows:
+            words = decoding.decoded_cell("step", "best_words", list[str] | None, rows[0][1]) or []
         return run._replace(
             seconds_per_step=sum(paces) / len(paces) if paces else None, words=words
         )
@@ -685,6 +758,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    connection.text_factory = decoding.to_text
     connection.execute("PRAGMA query_only=ON")
     return connection
 
@@ -695,25 +769,3 @@ def _reversed(part: str) -> str:
     if column.endswith(" DESC"):
         return column.removesuffix(" DESC") + nulls
     return f"{column} DESC{nulls}"
-
-
-def _list(text: str | None) -> list[Any]:
-    return json.loads(text) or [] if text else []
-
-
-def _run(row: Sequence[Any]) -> RunRow:
-    values = list(row)
-    values[4] = State(values[4])
-    values[15] = _list(values[15])
-    return RunRow(*values)
-
-
-def _step(row: Sequence[Any]) -> StepRow:
-    step, losses, p, predicted, words, targets, best, *rest = row
-    return StepRow(
-        step, json.loads(losses), p, predicted, _list(words), _list(targets), _list(best), *rest
-    )
-
-
-def _frame(row: Sequence[Any]) -> FrameRow:
-    return FrameRow._make([*row[:7], bool(row[7]), row[8]])

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
+from store.checking.decoding import decoded, decoded_cell
 from store.reading import comparisons, screenings
 from store.reading.browse import Browse
 from store.reading.origin import is_toy, origin
@@ -300,63 +301,108 @@ def _list(
 
 # Reading
 
-_COLUMNS = (
-    "id", "number", "concept", "slot", "effect", "low", "high", "pairs", "flips", "p_corrected",
-    "core", "verdict", "reason", "direction", "min_effect", "placebo_threshold",
-)  # fmt: skip
+
+class _Claim(NamedTuple):
+    """A claim, without what a card does not show."""
+
+    id: int
+    number: int
+    concept: str
+    slot: str
+    effect: float
+    low: float
+    high: float
+    pairs: int
+    flips: int
+    p_corrected: float
+    core: bool
+    verdict: str
+    reason: str | None
+    min_effect: float
+    placebo_threshold: float | None
+
+
+class _Pairs(NamedTuple):
+    """The pairs of a claim in one context."""
+
+    pairs: int
+    control: list[float]
+    treated: list[float]
+
+
+class _Tested(NamedTuple):
+    """A claim with its pairs."""
+
+    claim: _Claim
+    contexts: list[_Pairs]
+
+
+class _Study(NamedTuple):
+    """A study."""
+
+    class_name: str
+    settings: dict[str, Any]
+
+
+class _Member(NamedTuple):
+    """A classifier in a comparison."""
+
+    id: int
+    name: str
+    class_name: str
+    config: dict[str, Any]
 
 
 def of_study(browse: Browse, study_id: str) -> VerdictCard | None:
     """Return the card of a study; None if there is no such study."""
     rows = browse.rows(
-        "SELECT spec, class_name, settings, (SELECT json_extract(config, '$.preset') FROM run "
-        "WHERE study_id = study.id ORDER BY seed LIMIT 1) FROM study "
+        "SELECT class_name, settings, spec, (SELECT json_extract(config, '$.preset') FROM run "
+        "WHERE study_id = study.id AND json_valid(config) ORDER BY seed LIMIT 1) FROM study "
         "JOIN classifier ON classifier.id = classifier_id WHERE study.id = ?",
         (study_id,),
     )
-    if not rows:
+    found = decoded("study", _Study, [row[:2] for row in rows])
+    if not found:
         return None
-    spec, class_name, settings, preset = rows[0]
     claims = _claims(browse, "study_id", study_id)
+    preset = rows[0][3]
     return _card(
         browse,
         claims,
         LOOKS,
         len(claims),
         of=study_id,
-        classifier=spec,
-        class_name=class_name,
-        generator=str(json.loads(settings).get("generator", "unknown")),
-        preset=preset,
+        classifier=decoded_cell("classifier", "spec", str, rows[0][2]),
+        class_name=found[0].class_name,
+        generator=str(found[0].settings.get("generator", "unknown")),
+        preset=preset if isinstance(preset, str) else None,
     )
 
 
 def of_comparison(browse: Browse, comparison_id: str) -> list[VerdictCard]:
     """Return a card for each class and classifier of a comparison."""
-    members = browse.rows(
-        "SELECT member.id, member.name, class_name, config FROM member "
-        "WHERE comparison_id = ? ORDER BY class_name, position",
+    rows = browse.rows(
+        f"SELECT {', '.join(_Member._fields)} FROM member WHERE comparison_id = ? "
+        "ORDER BY class_name, position",
         (comparison_id,),
     )
-    claims = {key: _claims(browse, "member_id", key) for key, *_ in members}
+    members = decoded("member", _Member, rows)
+    claims = {member.id: _claims(browse, "member_id", member.id) for member in members}
     family = sum(map(len, claims.values()))
-    cards = []
-    for key, name, class_name, config in members:
-        stored = json.loads(config)
-        cards.append(
-            _card(
-                browse,
-                claims[key],
-                None,
-                family,
-                of=comparison_id,
-                classifier=name,
-                class_name=class_name,
-                generator=str(stored.get("generator", "unknown")),
-                preset=stored.get("preset"),
-            )
+    return [
+        _card(
+            browse,
+            claims[member.id],
+            None,
+            family,
+            of=comparison_id,
+            classifier=member.name,
+            class_name=member.class_name,
+            generator=str(member.config.get("generator", "unknown")),
+            preset=None if (name := member.config.get("preset")) is None else str(name),
         )
-    return cards
+        for member in members
+    ]
 
 
 def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
@@ -370,7 +416,7 @@ def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
     cards = []
     for member, (key, config) in zip(page["members"], sorted(configs.items()), strict=True):
         stored = json.loads(config)
-        tested = {(one["concept"], one["slot"]) for one in claims[key]}
+        tested = {(one.claim.concept, one.claim.slot) for one in claims[key]}
         cards.append(
             _card(
                 browse,
@@ -430,22 +476,22 @@ def _proposed(
     )
 
 
-def _claims(browse: Browse, column: str, value: object) -> list[dict[str, Any]]:
+def _claims(browse: Browse, column: str, value: object) -> list[_Tested]:
     """Return the claims of a study or member, each with its evidence."""
     rows = browse.rows(
-        f"SELECT {', '.join(_COLUMNS)} FROM claim WHERE {column} = ? ORDER BY number", (value,)
+        f"SELECT {', '.join(_Claim._fields)} FROM claim WHERE {column} = ? ORDER BY number",
+        (value,),
     )
-    claims = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-    for claim in claims:
-        claim["contexts"] = browse.rows(
-            "SELECT pairs, control, treated FROM evidence WHERE claim_id = ?", (claim["id"],)
-        )
-    return claims
+    sql = f"SELECT {', '.join(_Pairs._fields)} FROM evidence WHERE claim_id = ?"
+    return [
+        _Tested(claim, decoded("evidence", _Pairs, browse.rows(sql, (claim.id,))))
+        for claim in decoded("claim", _Claim, rows)
+    ]
 
 
 def _card(
     browse: Browse,
-    claims: Sequence[Mapping[str, Any]],
+    claims: Sequence[_Tested],
     looks: Sequence[int] | None,
     family: int,
     *,
@@ -480,47 +526,45 @@ def best_pair(browse: Browse, claim_id: int) -> Mapping[str, Any] | None:
     return max(rises, key=lambda pair: pair["treated"]["p"] - pair["control"]["p"], default=None)
 
 
-def _finding(claim: Mapping[str, Any], looks: Sequence[int] | None, family: int) -> Finding:
-    pairs = claim["pairs"]
+def _finding(tested: _Tested, looks: Sequence[int] | None, family: int) -> Finding:
+    claim = tested.claim
     return Finding(
-        claim=claim["id"],
-        number=claim["number"],
-        concept=claim["concept"],
-        effect=claim["effect"],
-        low=claim["low"],
-        high=claim["high"],
-        pairs=pairs,
-        flip_rate=claim["flips"] / pairs if pairs else None,
-        p_value=claim["p_corrected"],
-        core=bool(claim["core"]),
-        verdict=claim["verdict"],
-        reason=claim["reason"],
-        sensitivity=_sensitivity(claim, looks, family),
+        claim=claim.id,
+        number=claim.number,
+        concept=claim.concept,
+        effect=claim.effect,
+        low=claim.low,
+        high=claim.high,
+        pairs=claim.pairs,
+        flip_rate=claim.flips / claim.pairs if claim.pairs else None,
+        p_value=claim.p_corrected,
+        core=claim.core,
+        verdict=claim.verdict,
+        reason=claim.reason,
+        sensitivity=_sensitivity(tested, looks, family),
     )
 
 
-def _sensitivity(
-    claim: Mapping[str, Any], looks: Sequence[int] | None, family: int
-) -> float | None:
+def _sensitivity(tested: _Tested, looks: Sequence[int] | None, family: int) -> float | None:
     """Return the smallest effect that the test of a claim would have found."""
-    if not claim["pairs"] or claim["verdict"] == "confirmed" or claim["reason"] == "not_drawn":
+    claim = tested.claim
+    if claim.pairs <= 0 or claim.verdict == "confirmed" or claim.reason == "not_drawn":
         return None
     changes = [
         after - before
-        for _, control, treated in claim["contexts"]
-        for before, after in zip(json.loads(control), json.loads(treated), strict=False)
-        if before is not None and after is not None
+        for context in tested.contexts
+        for before, after in zip(context.control, context.treated, strict=False)
     ]
-    pairs = [claim["pairs"]]
+    pairs = [claim.pairs]
     if looks is not None:
         # A context has half of a look's pairs; those of a saturated one are left out.
-        look = 2 * max(count for count, *_ in claim["contexts"]) if claim["contexts"] else 0
-        usable = min(1.0, claim["pairs"] / look) if look else 1.0
+        look = 2 * max((context.pairs for context in tested.contexts), default=0)
+        usable = min(1.0, claim.pairs / look) if look > 0 else 1.0
         pairs = [round(usable * look) for look in looks]
     return detectable(
         spread=statistics.pstdev(changes) if changes else 0.0,
         pairs=pairs,
         family=family,
-        min_effect=claim["min_effect"],
-        placebo=claim["placebo_threshold"],
+        min_effect=claim.min_effect,
+        placebo=claim.placebo_threshold,
     )

@@ -6,45 +6,198 @@
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from store.checking.decoding import decoded, decoded_cell
 from store.errors import StoreError, explained
 from store.reading.browse import PROCESS_GONE, Browse
 from store.reading.origin import is_toy, origin
-from store.states import ACTIVE, ENDED
+from store.states import ACTIVE, ENDED, State
 
-_CLAIM = [
-    "concept",
-    "direction",
-    "effect",
-    "low",
-    "high",
-    "p",
-    "p_corrected",
-    "pairs",
-    "flips",
-    "placebo_threshold",
-    "detected",
-    "detected_control",
-    "detected_treated",
-    "prior",
-    "over_represented",
-    "core",
-    "min_effect",
-    "verdict",
-    "reason",
-]
-_RUN = [
-    "id",
-    "seed",
-    "state",
-    "words",
-    "prompt",
-    "score_value",
-    "score_low",
-    "score_high",
-    "score_n",
-]
+
+class _Head(NamedTuple):
+    """A comparison itself."""
+
+    id: str
+    state: str
+    stage: str | None
+    done: int
+    total: int
+    error: str | None
+    settings: dict[str, Any]
+    baseline: str | None
+    generator: str | None
+    detector: str | None
+    pictures: int | None
+    cross_pictures: int | None
+    drawn: int | None
+    created_at: str
+    ended_at: str | None
+
+
+class _Listed(NamedTuple):
+    """A comparison in a list."""
+
+    id: str
+    state: str
+    stage: str | None
+    done: int
+    total: int
+    error: str | None
+    baseline: str | None
+    created_at: str
+    differ: int
+
+
+class _Progress(NamedTuple):
+    """The progress of a comparison."""
+
+    id: str
+    state: str
+    stage: str | None
+    done: int
+    total: int
+    error: str | None
+
+
+class _Name(NamedTuple):
+    """The name of a member and its class."""
+
+    comparison_id: str
+    name: str
+    class_name: str
+
+
+class _Member(NamedTuple):
+    """A classifier in a comparison, with the settings of its study."""
+
+    key: int
+    class_name: str
+    name: str
+    classifier: str
+    weights_hash: str | None
+    class_index: int
+    study: str | None
+    pictures: int | None
+    report: dict[str, Any] | None
+    config: dict[str, Any] | None
+    settings: dict[str, Any] | None
+
+
+class _Run(NamedTuple):
+    """A run of a member's study."""
+
+    id: str
+    seed: int
+    state: State
+    words: list[str]
+    prompt: str | None
+    score_value: float | None
+    score_low: float | None
+    score_high: float | None
+    score_n: int | None
+
+
+class _Frame(NamedTuple):
+    """A frame of a member's study."""
+
+    sha256: str
+    prompt: str
+    target_probability: float
+
+
+class _Claim(NamedTuple):
+    """A claim of a member."""
+
+    id: int
+    number: int
+    concept: str
+    direction: int
+    effect: float
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    pairs: int
+    flips: int
+    placebo_threshold: float | None
+    detected: float | None
+    detected_control: float | None
+    detected_treated: float | None
+    prior: float | None
+    over_represented: bool
+    core: bool
+    min_effect: float
+    verdict: str
+    reason: str | None
+
+
+class _Difference(NamedTuple):
+    """A difference between two members, by name."""
+
+    class_name: str
+    concept: str
+    one: str
+    other: str
+    effect: float
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    pairs: int
+    verdict: str
+    reason: str | None
+
+
+class _Activation(NamedTuple):
+    """The share of pictures of a prompt of another member that one takes for the class."""
+
+    source: int
+    prompt: str
+    value: float
+    low: float
+    high: float
+    n: int
+    hits: int
+    mean: float
+
+
+class _Disagreement(NamedTuple):
+    """A picture on which two members differ."""
+
+    class_name: str
+    one: str
+    other: str
+    rank: int
+    prompt: str
+    seed: int
+    p_a: float
+    p_b: float
+
+
+class _Pairs(NamedTuple):
+    """The pairs of a claim in one context."""
+
+    context: str
+    saturated: bool
+    control_mean: float
+    pairs: int
+    control_prompts: list[str]
+    treated_prompts: list[str]
+    control_seeds: list[int]
+    seeds: list[int]
+    control: list[float]
+    treated: list[float]
+
+
+class _Tile(NamedTuple):
+    """A place in a sheet of the bank."""
+
+    sha256: str
+    place: int
+    side: int
+
+
 _FRAMES = 6  # frames of each member's study
 
 
@@ -56,7 +209,7 @@ def find(browse: Browse, name: str) -> str:
     if len(rows) == 1 and name:
         return str(rows[0][0])
     if rows and name:
-        matches = ", ".join(row[0] for row in rows)
+        matches = ", ".join(str(row[0]) for row in rows)
         raise StoreError(
             f"{name!r} is the prefix of more than one comparison: {matches}",
             value=name,
@@ -74,31 +227,20 @@ def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
     """Return the comparisons, newest first, with member names and the number of differences."""
     rows = browse.rows(
         "SELECT id, state, stage, done, total, error, baseline, created_at, "
-        "(SELECT json_group_array(DISTINCT name) FROM member WHERE comparison_id = comparison.id), "
-        "(SELECT json_group_array(DISTINCT class_name) FROM member "
-        "WHERE comparison_id = comparison.id), "
         "(SELECT count(*) FROM difference JOIN member ON member.id = a_id "
         "WHERE comparison_id = comparison.id AND verdict = 'differ') "
         "FROM comparison ORDER BY created_at DESC, id LIMIT ?",
         (limit,),
     )
-    names = [
-        "id",
-        "state",
-        "stage",
-        "done",
-        "total",
-        "error",
-        "baseline",
-        "created_at",
-        "classifiers",
-        "classes",
-        "differ",
-    ]
-    found = [dict(zip(names, row, strict=True)) for row in rows]
+    found = [one._asdict() for one in decoded("comparison", _Listed, rows)]
+    names: dict[str, list[_Name]] = {}
+    members = "SELECT comparison_id, name, class_name FROM member ORDER BY id"
+    for member in decoded("member", _Name, browse.rows(members) if found else ()):
+        names.setdefault(member.comparison_id, []).append(member)
     for one in found:
-        one["classifiers"] = json.loads(one["classifiers"])
-        one["classes"] = json.loads(one["classes"])
+        own = names.get(one["id"], ())
+        one["classifiers"] = list(dict.fromkeys(member.name for member in own))
+        one["classes"] = list(dict.fromkeys(member.class_name for member in own))
         _read_job(browse, one)
     return found
 
@@ -121,15 +263,16 @@ def _read_job(browse: Browse, one: dict[str, Any]) -> None:
 
 def progress(browse: Browse, comparison_id: str) -> dict[str, Any]:
     """Return the progress of a comparison: id, state, stage, done, total, error."""
-    names = ["id", "state", "stage", "done", "total", "error"]
-    rows = browse.rows(f"SELECT {', '.join(names)} FROM comparison WHERE id = ?", (comparison_id,))
-    if not rows:
+    columns = ", ".join(_Progress._fields)
+    rows = browse.rows(f"SELECT {columns} FROM comparison WHERE id = ?", (comparison_id,))
+    some = decoded("comparison", _Progress, rows)
+    if not some:
         raise StoreError(
             f"comparison {comparison_id} is no longer in the store",
             value=comparison_id,
             remedy="`dexter-tui compare` lists the others",
         )
-    found = dict(zip(names, rows[0], strict=True))
+    found = some[0]._asdict()
     _read_job(browse, found)
     return found
 
@@ -137,27 +280,11 @@ def progress(browse: Browse, comparison_id: str) -> dict[str, Any]:
 def page(browse: Browse, name: str) -> dict[str, Any]:
     """Return a whole comparison; raise StoreError if none has this id."""
     comparison_id = find(browse, name)
-    columns = [
-        "id",
-        "state",
-        "stage",
-        "done",
-        "total",
-        "error",
-        "settings",
-        "baseline",
-        "generator",
-        "detector",
-        "pictures",
-        "cross_pictures",
-        "drawn",
-        "created_at",
-        "ended_at",
-    ]
-    [row] = browse.rows(
-        f"SELECT {', '.join(columns)} FROM comparison WHERE id = ?", (comparison_id,)
-    )
-    head = dict(zip(columns, row, strict=True))
+    columns = ", ".join(_Head._fields)
+    rows = browse.rows(f"SELECT {columns} FROM comparison WHERE id = ?", (comparison_id,))
+    if not (some := decoded("comparison", _Head, rows)):
+        raise StoreError(f"comparison {name!r} is damaged", value=name, remedy="restore a backup")
+    head = some[0]._asdict()
     _read_job(browse, head)
     members = _members(browse, comparison_id)
     by_id = {member["key"]: member for member in members}
@@ -176,7 +303,7 @@ def page(browse: Browse, name: str) -> dict[str, Any]:
         "classifiers": names,
         "classes": list(dict.fromkeys(member["class_name"] for member in members)),
         "baseline": head["baseline"],
-        "settings": json.loads(head["settings"]),
+        "settings": head["settings"],
         "generator": head["generator"],
         "origin": _origin(members),
         "detector": head["detector"],
@@ -210,30 +337,17 @@ def _origin(members: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _members(browse: Browse, comparison_id: str) -> list[dict[str, Any]]:
-    columns = {
-        "key": "member.id",
-        "class_name": "member.class_name",
-        "name": "member.name",
-        "classifier": "spec",
-        "weights_hash": "weights_hash",
-        "class_index": "member.class_index",
-        "study": "study_id",
-        "pictures": "member.pictures",
-        "report": "member.report",
-        "config": "member.config",
-        "settings": "study.settings",
-    }
     rows = browse.rows(
-        f"SELECT {', '.join(columns.values())} FROM member "
+        "SELECT member.id, member.class_name, member.name, spec, weights_hash, "
+        "member.class_index, study_id, member.pictures, member.report, member.config, "
+        "study.settings FROM member "
         "JOIN classifier ON classifier.id = member.classifier_id "
         "LEFT JOIN study ON study.id = member.study_id "
         "WHERE comparison_id = ? ORDER BY member.id",
         (comparison_id,),
     )
-    members = [dict(zip(columns, row, strict=True)) for row in rows]
+    members = [one._asdict() for one in decoded("member", _Member, rows)]
     for member in members:
-        for name in ("report", "config", "settings"):
-            member[name] = json.loads(member[name]) if member[name] else None
         member["runs"] = _runs(browse, member["study"])
         member["frames"] = _frames(browse, member["study"])
     return members
@@ -241,12 +355,10 @@ def _members(browse: Browse, comparison_id: str) -> list[dict[str, Any]]:
 
 def _runs(browse: Browse, study_id: str | None) -> list[dict[str, Any]]:
     rows = browse.rows(
-        f"SELECT {', '.join(_RUN)} FROM run WHERE study_id = ? ORDER BY seed, id", (study_id,)
+        f"SELECT {', '.join(_Run._fields)} FROM run WHERE study_id = ? ORDER BY seed, id",
+        (study_id,),
     )
-    runs = [dict(zip(_RUN, row, strict=True)) for row in rows]
-    for run in runs:
-        run["words"] = json.loads(run["words"]) if run["words"] else []
-    return runs
+    return [run._asdict() for run in decoded("run", _Run, rows)]
 
 
 def _frames(browse: Browse, study_id: str | None) -> list[dict[str, Any]]:
@@ -257,24 +369,25 @@ def _frames(browse: Browse, study_id: str | None) -> list[dict[str, Any]]:
         "LIMIT ?",
         (study_id, _FRAMES),
     )
-    return [{"sha256": sha256, "prompt": prompt, "p": p} for sha256, prompt, p in rows]
+    return [
+        {"sha256": sha256, "prompt": prompt, "p": p}
+        for sha256, prompt, p in decoded("frame", _Frame, rows)
+    ]
 
 
 def _claims(browse: Browse, by_id: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for member_id, member in by_id.items():
-        for key, number, *values in browse.rows(
-            f"SELECT id, number, {', '.join(_CLAIM)} FROM claim WHERE member_id = ? "
-            "ORDER BY number",
+        rows = browse.rows(
+            f"SELECT {', '.join(_Claim._fields)} FROM claim WHERE member_id = ? ORDER BY number",
             (member_id,),
-        ):
-            claim = dict(zip(_CLAIM, values, strict=True))
-            for name in ("core", "over_represented"):
-                claim[name] = bool(claim[name])
+        )
+        for one in decoded("claim", _Claim, rows):
+            claim = one._asdict()
             found.append(
                 {
-                    "id": key,
-                    "number": number,
+                    "id": one.id,
+                    "number": one.number,
                     "class_name": member["class_name"],
                     "classifier": member["name"],
                     **claim,
@@ -287,20 +400,6 @@ def _claims(browse: Browse, by_id: Mapping[int, Mapping[str, Any]]) -> list[dict
 
 def _differences(browse: Browse, comparison_id: str, baseline: str | None) -> list[dict[str, Any]]:
     """Return the differences; those with the baseline come first, with the baseline as b."""
-    names = [
-        "class_name",
-        "concept",
-        "a",
-        "b",
-        "effect",
-        "low",
-        "high",
-        "p",
-        "p_corrected",
-        "pairs",
-        "verdict",
-        "reason",
-    ]
     rows = browse.rows(
         "SELECT a.class_name, concept, a.name, b.name, effect, low, high, p, p_corrected, pairs, "
         "verdict, reason FROM difference JOIN member AS a ON a.id = a_id "
@@ -308,12 +407,18 @@ def _differences(browse: Browse, comparison_id: str, baseline: str | None) -> li
         "ORDER BY a.id, b.id, difference.rowid",
         (comparison_id,),
     )
-    found = [dict(zip(names, row, strict=True)) for row in rows]
+    found = [_of_two(one) for one in decoded("difference", _Difference, rows)]
     for one in found:
         if baseline is not None and one["a"] == baseline:
             one["a"], one["b"] = one["b"], one["a"]
             one["effect"], one["low"], one["high"] = -one["effect"], -one["high"], -one["low"]
     return sorted(found, key=lambda one: baseline is not None and one["b"] != baseline)
+
+
+def _of_two(row: _Difference | _Disagreement) -> dict[str, Any]:
+    """Return a row with its members as "a" and "b"."""
+    names = {"one": "a", "other": "b"}
+    return {names.get(name, name): value for name, value in row._asdict().items()}
 
 
 def only_some(claims: Sequence[Mapping[str, Any]], members: int) -> list[dict[str, Any]]:
@@ -331,34 +436,35 @@ def only_some(claims: Sequence[Mapping[str, Any]], members: int) -> list[dict[st
 
 
 def _activations(browse: Browse, by_id: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    names = ["prompt", "value", "low", "high", "n", "hits", "mean"]
     found = []
     for member_id, member in by_id.items():
-        for source, *values in browse.rows(
-            f"SELECT source_id, {', '.join(names)} FROM activation WHERE member_id = ? "
-            "ORDER BY source_id",
+        rows = browse.rows(
+            "SELECT source_id, prompt, value, low, high, n, hits, mean FROM activation "
+            "WHERE member_id = ? ORDER BY source_id",
             (member_id,),
-        ):
-            found.append(
-                {
-                    "class_name": member["class_name"],
-                    "classifier": member["name"],
-                    "prompt_of": by_id[source]["name"],
-                    **dict(zip(names, values, strict=True)),
-                }
-            )
+        )
+        for one in decoded("activation", _Activation, rows):
+            if one.source in by_id:
+                values = one._asdict()
+                found.append(
+                    {
+                        "class_name": member["class_name"],
+                        "classifier": member["name"],
+                        "prompt_of": by_id[values.pop("source")]["name"],
+                        **values,
+                    }
+                )
     return found
 
 
 def _disagreements(browse: Browse, comparison_id: str) -> list[dict[str, Any]]:
-    names = ["class_name", "a", "b", "rank", "prompt", "seed", "p_a", "p_b"]
     rows = browse.rows(
         "SELECT a.class_name, a.name, b.name, rank, prompt, seed, disagreement.a, disagreement.b "
         "FROM disagreement JOIN member AS a ON a.id = a_id JOIN member AS b ON b.id = b_id "
         "WHERE a.comparison_id = ? ORDER BY abs(disagreement.a - disagreement.b) DESC, a.id, b.id",
         (comparison_id,),
     )
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return [_of_two(one) for one in decoded("disagreement", _Disagreement, rows)]
 
 
 def _configuration(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -425,7 +531,9 @@ def _newest_report(browse: Browse, study_id: str | None) -> dict[str, Any] | Non
         "SELECT body FROM report WHERE study_id = ? AND body IS NOT NULL ORDER BY id DESC LIMIT 1",
         (study_id,),
     )
-    body: dict[str, Any] | None = json.loads(rows[0][0]) if rows else None
+    body: dict[str, Any] | None = None
+    if rows:
+        body = decoded_cell("report", "body", dict[str, Any] | None, rows[0][0])
     return body
 
 
@@ -458,14 +566,15 @@ def word_changes(before: str, after: str) -> list[list[str]]:
 
 def pairs(browse: Browse, claim_id: int, *, limit: int = 64) -> list[dict[str, Any]]:
     """Return the pairs of a claim, largest change first; pictures are named as in `tile`."""
-    [(generator,)] = browse.rows("SELECT generator FROM claim WHERE id = ?", (claim_id,)) or [("",)]
-    found = []
-    for context, *lists in browse.rows(
-        "SELECT context, control_prompts, treated_prompts, control_seeds, seeds, control, treated "
-        "FROM evidence WHERE claim_id = ? ORDER BY context",
+    [(raw,)] = browse.rows("SELECT generator FROM claim WHERE id = ?", (claim_id,)) or [("",)]
+    generator = decoded_cell("claim", "generator", str, raw)
+    found: list[dict[str, Any]] = []
+    rows = browse.rows(
+        f"SELECT {', '.join(_Pairs._fields)} FROM evidence WHERE claim_id = ? ORDER BY context",
         (claim_id,),
-    ):
-        for row in zip(*map(json.loads, lists), strict=False):
+    )
+    for context, _, _, _, *lists in decoded("evidence", _Pairs, rows):
+        for row in zip(*lists, strict=False):
             without, with_it, seed, other, p, q = row
             found.append(
                 {
@@ -489,7 +598,8 @@ def tile(browse: Browse, generator: str | None, prompt: str, seed: int) -> str |
         "SELECT sha256, place, side FROM picture WHERE generator = ? AND prompt = ? AND seed = ?",
         (generator, prompt, seed),
     )
-    return ":".join(map(str, rows[0])) if rows else None
+    found = decoded("picture", _Tile, rows)
+    return ":".join(map(str, found[0])) if found else None
 
 
 def tile_bytes(browse: Browse, place: str) -> bytes:

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from store import artifacts, comparison_records, run_records
+from store.checking.checks import Record
 from store.errors import StoreError
 from store.journal import replay
 from store.reading import comparisons
@@ -45,9 +46,10 @@ from store.tables import (
     Study,
     Table,
     Tag,
+    is_usable,
     to_json,
+    usable,
 )
-from store.upkeep.records import Record
 
 MAX_PIXELS = 2**24  # of an imported picture: 112 MB while it is decoded and made small
 EXAMPLES = 4  # pairs of pictures exported with each claim
@@ -139,7 +141,7 @@ def gather(store: Store, chosen: Chosen) -> tuple[list[Record], dict[str, bytes]
 
 
 def _all(session: Session, query: Any) -> list[Any]:
-    return list(session.exec(query))
+    return usable(session.exec(query))
 
 
 def _record(kind: str, row: Any, without: Iterable[str] = ()) -> Record:
@@ -224,11 +226,12 @@ def _comparison(session: Session, comparison: Comparison) -> list[Record]:
     for kind, table, one, two in _OF_TWO:
         rows = select(table).where(getattr(table, one).in_(places))
         for row in _all(session, rows.order_by(sa.text("rowid"))):
-            records.append(
-                _record(kind, row, {one, two})
-                | {"comparison_id": comparison.id, "first": places[getattr(row, one)]}
-                | {"second": places[getattr(row, two)]}
-            )
+            if (second := places.get(getattr(row, two))) is not None:
+                records.append(
+                    _record(kind, row, {one, two})
+                    | {"comparison_id": comparison.id, "first": places[getattr(row, one)]}
+                    | {"second": second}
+                )
     return records
 
 
@@ -255,7 +258,7 @@ def _tiles(
     browse = Browse(store.home)
     for generator, prompt, seed in sorted(wanted):
         row = session.get(Picture, (generator, prompt, seed))
-        if row is None:
+        if row is None or not is_usable(row):
             continue
         data = comparisons.tile_bytes(browse, f"{row.sha256}:{row.place}:{row.side}")
         yield (
@@ -299,7 +302,8 @@ def without_consent(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "trust_pickle": False} if "trust_pickle" in config else dict(config)
 
 
-def _hash(value: object) -> str:
+def content_hash(value: object) -> str:
+    """Return the hash of settings or of a configuration."""
     return artifacts.digest(to_json(value).encode())
 
 
@@ -436,7 +440,7 @@ class _Writer:
 
     def _add(self, table: type[Table], rows: Iterable[Record]) -> None:
         waiting = iter(rows)
-        while chunk := [_row(table, row) for row in itertools.islice(waiting, _CHUNK)]:
+        while chunk := [validated_row(table, row) for row in itertools.islice(waiting, _CHUNK)]:
             self.session.add_all(chunk)
             self.session.flush()
             self.session.expunge_all()
@@ -453,7 +457,7 @@ class _Writer:
     def _study(self, record: Record) -> bool:
         """Write a study unless the store has it; return whether it is new."""
         values = {**record, "classifier_id": self.classifiers[record["classifier"]]}
-        study = _row(Study, {**values, "settings_hash": _hash(values["settings"])})
+        study = validated_row(Study, {**values, "settings_hash": content_hash(values["settings"])})
         if study.class_index >= self.classes[record["classifier"]]:
             raise _invalid(f"study {study.id}: class {study.class_index} is not one of its labels")
         same = self.session.exec(
@@ -478,10 +482,10 @@ class _Writer:
     def _run(self, record: Record) -> bool:
         config = without_consent(record["config"])
         own = {"study_id": self.studies[record["study_id"]], "config": config}
-        run = _row(Run, {**record, **own, "config_hash": _hash(config)})
+        run = validated_row(Run, {**record, **own, "config_hash": content_hash(config)})
         there = self.session.get(Run, run.id)
         if there is not None:
-            same = _hash(without_consent(there.config)) == run.config_hash
+            same = content_hash(without_consent(there.config)) == run.config_hash
             if not same or there.study_id != run.study_id:
                 raise _taken("run", run.id)
             self.result.known.append(run.id)
@@ -495,13 +499,13 @@ class _Writer:
 
     def _claim(self, record: Record, **owner: object) -> None:
         owned = {**record, "study_id": None, **owner}
-        claim = _row(Claim, {name: v for name, v in owned.items() if name != "contexts"})
+        claim = validated_row(Claim, {name: v for name, v in owned.items() if name != "contexts"})
         self.session.add(claim)
         self.session.flush()
         self._add(Evidence, [{**context, "claim_id": claim.id} for context in record["contexts"]])
 
     def _comparison(self, record: Record) -> None:
-        comparison = _row(Comparison, record)
+        comparison = validated_row(Comparison, record)
         if self.session.get(Comparison, comparison.id) is not None:
             self.result.known.append(comparison.id)
             return
@@ -510,7 +514,7 @@ class _Writer:
         ids = []
         for member in self._of(comparison.id, "member"):
             study = member["study_id"]
-            row = _row(
+            row = validated_row(
                 Member,
                 {
                     **member,
@@ -552,7 +556,7 @@ def _columns(table: type[Table]) -> sa.ColumnCollection[str, sa.Column[Any]]:
     return columns
 
 
-def _row(table: type[Table], record: Mapping[str, Any]) -> Any:
+def validated_row(table: type[Table], record: Mapping[str, Any]) -> Any:
     """Return a row with validated columns; the store assigns its number."""
     names = {column.name for column in _columns(table)}
     values = {name: value for name, value in record.items() if name in names}
@@ -565,6 +569,6 @@ def _row(table: type[Table], record: Mapping[str, Any]) -> Any:
 
 def _values(table: type[Table], record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the validated columns of a row, without its id."""
-    row = _row(table, record)
+    row = validated_row(table, record)
     values = {column.name: getattr(row, column.name) for column in _columns(table)}
     return {name: value for name, value in values.items() if name != "id"}

@@ -14,6 +14,7 @@ import recorded
 from small_pictures import noise
 
 from store import State, Store, StoreError, run_queue
+from store.upkeep import health
 
 spawn = multiprocessing.get_context("spawn")
 # Children of a process that has imported the store and opened none: as clean, and sooner there.
@@ -287,6 +288,46 @@ def test_a_full_disk_is_one_clear_line_and_the_store_stays_intact(tmp_path, chil
         assert written > 0
         assert written % 50 == 0
         recorded.record_steps(store, run, steps(written + 1, 50))
+
+
+def back_up_to_the_limit(send, home, limit, killed):
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with Store.open(home) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        if killed:
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        try:
+            health.back_up(store)
+        except StoreError as error:
+            send(str(error))
+
+
+def test_a_backup_that_fails_or_is_killed_leaves_nothing_under_its_name(tmp_path, children):
+    limit = 200_000
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+        recorded.record_steps(store, run, steps(1, 2000))
+        assert health.back_up(store, tmp_path / "whole").stat().st_size > limit
+        process, end = children.start(back_up_to_the_limit, tmp_path, limit, False)
+        line = end.recv()
+        assert "backup.sqlite" in line and "disk is full" in line and "\n" not in line
+        assert not list(tmp_path.glob(".new-*"))
+        process, end = children.start(back_up_to_the_limit, tmp_path, limit, True)
+        process.join(300)
+        assert process.exitcode == -signal.SIGXFSZ
+        children.started.remove(process)
+        assert not list(tmp_path.glob("*.backup.sqlite"))
+        [left] = tmp_path.glob(".new-*")
+        assert left.stat().st_size <= limit
+        # As programs before this one left them.
+        left.rename(tmp_path / "store.20260101T000000.backup.sqlite")
+        (tmp_path / "store.20260102T000000.backup.sqlite").touch()
+        for repaired in (False, True):
+            troubles = health.examine(store, repair=repaired)
+            assert [trouble.repaired for trouble in troubles] == [repaired] * 2
+            assert all("incomplete backup" in trouble.what for trouble in troubles)
+        assert not list(tmp_path.glob("*.backup.sqlite"))
+    children.join()
 
 
 def fill_a_fresh_home(send, home):

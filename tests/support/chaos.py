@@ -1,15 +1,16 @@
-"""Random faults over real runs.
+"""Random faults over real runs, reports and comparisons.
 
-    python tests/support/chaos.py [--faults 200] [--seed N] [--tiny]
+    python tests/support/chaos.py [--faults 1000] [--seed N] [--tiny]
 
-Runs are queued on several slots and disturbed in all the ways that machines and people have. After
+Work is queued on several slots and disturbed in all the ways that machines and people have. After
 each fault the store must be sound and must be true within 100 looks at it: 10 seconds on an idle
-machine, longer on a busy one, where the runs are slower too. At the end every run that was not
-cancelled on purpose must have succeeded, with the numbers of an undisturbed run.
+machine, longer on a busy one, where the runs are slower too. At the end all work that was not
+cancelled on purpose must have succeeded, with the numbers of undisturbed work.
 """
 
 import argparse
 import contextlib
+import itertools
 import math
 import os
 import pty
@@ -27,18 +28,31 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from disturbed_jobs import Jobs
+
 from dexter.config import RunConfig
 from dexter_tui.jobs import control, launch, submit
 from dexter_tui.jobs.launch import log_file, slot_log
 from store import ACTIVE, ENDED, State, Store, StoreError, run_queue
 from store.clock import SKEW
+from store.database import is_complete
+from store.journal.run_journal import NAME
 from store.locks import holder, is_locked
-from store.tables import Run
+from store.run_queue import Work
+from store.states import Kind
+from store.tables import Job, Run
+from store.upkeep import health, journals
 
 TRUTH_LOOKS = 100
 SEEDS = 3  # different runs; the others repeat them
-
-Chosen = Run | None
+JOBS = (Kind.REPORT, Kind.COMPARISON)  # the kinds of jobs among the victims
+JOB_EVERY = 12  # faults, at most one job at a time
+HOUR = 3600.0
+# Of the faults, those that lose files.
+ACCIDENTS = (
+    *("journal deleted", "journal replaced", "journal cut", "journal torn", "lock deleted"),
+    *("locks deleted", "home deleted", "backup fails", "backup killed"),
+)
 
 
 class Broken(AssertionError):
@@ -70,7 +84,12 @@ class Chaos:
         self.harmless: Counter[str] = Counter()
         self.cancelled: set[str] = set()
         self.by_hand: set[str] = set()
+        self.skipped: dict[str, str] = {}
         self.long_locks = 2
+        self.long_stops = 3
+        self.jobs: Jobs | None = None
+        self.disk: Disk | None = None
+        self.kinds = itertools.cycle(JOBS)
         self.rest = 2.0  # seconds between two faults, at most
         self.children: list[subprocess.Popen[bytes]] = []
         self.faults: dict[str, Callable[[], None]] = {
@@ -86,6 +105,19 @@ class Chaos:
             "race for slot": self.race,
             "power cut": self.power_cut,
             "user": self.user,
+            "two dashboards": self.two_dashboards,
+            "journal deleted": self.delete_journal,
+            "journal replaced": self.replace_journal,
+            "journal cut": self.cut_journal,
+            "journal torn": self.tear_journal,
+            "lock deleted": self.delete_lock,
+            "locks deleted": self.delete_locks,
+            "home deleted": self.delete_home,
+            "backup fails": self.fail_backup,
+            "backup killed": self.kill_backup,
+            "stop for long": self.stop_for_long,
+            "clock one hour": self.set_clock_by_an_hour,
+            "disk read-only": self.make_read_only,
         }
 
     # The world
@@ -97,25 +129,46 @@ class Chaos:
         """Do what a dashboard does all the time, and a person now and then."""
         with contextlib.suppress(StoreError):
             run_queue.reconcile(self.store)
-            for run in self.store.runs(states={State.LOST}):
-                self.by_hand.add(run.id)
-                control.retry(self.store, run.id)
+            for work in self.work(State.LOST):
+                self.by_hand.add(work.id)
+                control.retry(self.store, work.id)
             control.ensure_runners(self.store, again=True)
         for child in self.children[:]:
             if child.poll() is not None:
                 self.children.remove(child)
 
-    def at_work(self, *states: State) -> Run:
-        """A run at work, once there is one."""
-        run: Run = self.until(
-            lambda: self.pick(self.store.runs(states=states or {State.STARTING, State.RUNNING})),
-            "no run at work",
-        )
+    def work(self, *states: State) -> list[Work]:
+        """Return the runs and jobs in these states, by default in any."""
+        wanted = set(states or State)
+        return [*self.store.runs(states=wanted), *run_queue.jobs(self.store, states=wanted)]
+
+    def at_work(self, *states: State) -> Work:
+        """Return a run or job at work, once there is one."""
+        return self.pick(lambda: self.work(*(states or (State.STARTING, State.RUNNING))))
+
+    def a_run(self) -> Run:
+        """Return a run that records steps, once there is one."""
+        run = self.pick(lambda: [*self.store.runs(states={State.RUNNING})])
+        assert isinstance(run, Run)
         return run
 
-    def pick(self, runs: list[Run]) -> Chosen:
-        alive = [run for run in runs if run_queue.is_alive(self.store, run.id)]
-        return self.rng.choice(alive) if alive else None
+    def pick(self, among: Callable[[], list[Work]]) -> Work:
+        def find() -> Work | None:
+            alive = [work for work in among() if run_queue.is_alive(self.store, work.id)]
+            return self.rng.choice(alive) if alive else None
+
+        found: Work = self.until(find, "nothing at work")
+        return found
+
+    def ask_for_a_job(self) -> None:
+        """Queue a report or a comparison, if none has still to end."""
+        if self.jobs is not None and all(job.state in ENDED for job in self.work_of_jobs()):
+            self.jobs.forget_pictures()
+            with contextlib.suppress(StoreError):
+                self.jobs.ask(next(self.kinds))
+
+    def work_of_jobs(self) -> list[Job]:
+        return run_queue.jobs(self.store)
 
     def until(self, condition: Callable[[], Any], else_: str, looks: float = math.inf) -> Any:
         """Look until it is so, by default as long as there is time: a busy machine is slow."""
@@ -250,10 +303,7 @@ class Chaos:
 
     def power_cut(self) -> None:
         """Kill everything at once, and tear what was not yet safe on the disk."""
-        for _ in range(2):  # a worker that sees its runner gone starts another
-            for pid in _ours(self.home):
-                _kill(pid)
-        self.until_dead()
+        self.kill_all()
         self.store.close()
         active = self._read("SELECT id FROM run WHERE state IN ('starting', 'running')")
         wal = self.home / "store.sqlite-wal"
@@ -266,19 +316,23 @@ class Chaos:
                 if (folder / name).exists() and self.rng.random() < 0.7:
                     _tear(folder / name, self.rng.randrange(400))
             (folder / ".new-0123456789abcdef").write_bytes(self.rng.randbytes(100))
-        self.store = Store.open(self.home)
+        self.reopen()
+
+    def kill_all(self) -> None:
+        for _ in range(2):  # a worker that sees its runner gone starts another
+            for pid in _ours(self.home):
+                _kill(pid)
+        self.until_dead()
 
     def user(self) -> None:
         """People pause, resume, cancel and reorder."""
-        run = self.rng.choice(self.store.runs(states={State.QUEUED, *ACTIVE}) or [self.at_work()])
+        run = self.rng.choice(self.work(State.QUEUED, *ACTIVE) or [self.at_work()])
         act = self.rng.choice(["pause", "cancel", "first"])
         with contextlib.suppress(StoreError):  # it ended before
             if act == "pause":
                 control.pause(self.store, run.id)
-                self.until(
-                    lambda: self.store.run(run.id).state not in {State.PAUSING}, "not paused"
-                )
-                if self.store.run(run.id).state is State.PAUSED:
+                self.until(lambda: self.state(run.id) is not State.PAUSING, "not paused")
+                if self.state(run.id) is State.PAUSED:
                     # A process frees the run just after it has written that it paused.
                     self.until(
                         lambda: not run_queue.is_alive(self.store, run.id),
@@ -291,6 +345,214 @@ class Chaos:
                 control.cancel(self.store, run.id)
             else:
                 control.set_priority(self.store, run.id, self.rng.randrange(5))
+
+    def state(self, name: str) -> State:
+        return run_queue.find(self.store, name).state
+
+    # Lost files
+
+    def two_dashboards(self) -> None:
+        """Two dashboards look after the same home, and one of them is killed."""
+        ends = [self.terminal() for _ in range(2)]
+        for process, here in ends:
+            self.until(
+                lambda process=process, here=here: _drain(here) or process.poll() is not None,
+                "no dashboard",
+            )
+        self.live(1)
+        for process, here in ends:
+            process.kill()
+            os.close(here)
+        for slot in run_queue.slots(self.store):
+            runners = [
+                pid
+                for pid in _processes("dexter_tui.jobs.runner", self.home)
+                if _command(pid).split()[-1] == slot.name
+            ]
+            self.until(
+                lambda runners=runners: len([pid for pid in runners if _command(pid)]) <= 1,
+                "two runners on a slot",
+            )
+
+    def delete_journal(self) -> None:
+        self.spoil_journal(lambda path: path.unlink())
+
+    def replace_journal(self) -> None:
+        def replace(path: Path) -> None:
+            other = path.with_suffix(".other")
+            shutil.copy(path, other)
+            other.replace(path)
+
+        self.spoil_journal(replace)
+
+    def cut_journal(self) -> None:
+        def cut(path: Path) -> None:
+            os.truncate(path, self.rng.randrange(path.stat().st_size))
+
+        self.spoil_journal(cut)
+
+    def tear_journal(self) -> None:
+        """Overwrite some bytes in the middle, and keep the length."""
+
+        def tear(path: Path) -> None:
+            with path.open("r+b") as file:
+                file.seek(self.rng.randrange(path.stat().st_size))
+                file.write(b"\0" * 20)
+
+        self.spoil_journal(tear)
+
+    def spoil_journal(self, spoil: Callable[[Path], None]) -> None:
+        """Spoil the journal of a run at work, which writes it again or is killed before it can."""
+        run = self.a_run()
+        path = self.home / "runs" / run.id / NAME
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            spoil(path)
+        if self.rng.random() < 0.3:
+            _kill(run.pid)
+        self.repaired(run.id)
+
+    def repaired(self, run_id: str) -> None:
+        """Wait until the doctor finds nothing to repair: the worker, or it, has repaired all."""
+
+        def sound() -> bool:
+            with contextlib.suppress(StoreError):
+                alive = run_queue.is_alive(self.store, run_id)
+                found = journals.examine_run(self.store, run_id, alive, repair=True)
+                return all(trouble.repaired for trouble in found)
+            return False
+
+        self.until(sound, f"the doctor cannot repair {run_id}")
+
+    def delete_lock(self) -> None:
+        work = self.at_work()
+        self.lose_locks(work, lambda: run_queue.lock_path(self.store, work.id).unlink())
+
+    def delete_locks(self) -> None:
+        self.lose_locks(self.at_work(), lambda: shutil.rmtree(self.home / "locks"))
+
+    def lose_locks(self, work: Work, lose: Callable[[], None]) -> None:
+        """Delete locks: their holders count as alive all the time, and nobody else begins."""
+        with contextlib.suppress(OSError):
+            lose()
+        path = run_queue.lock_path(self.store, work.id)
+
+        def again() -> bool:
+            now = run_queue.find(self.store, work.id)
+            if now.attempt != work.attempt or now.state not in ACTIVE:
+                gone = f"attempt {work.attempt}: its process was killed"
+                if gone in (now.error_line or "") and _command(work.pid or 0):
+                    raise Broken(f"{work.id} was taken for dead: {now.error_line}")
+                return True
+            return path.exists() and holder(path) == work.pid
+
+        self.until(again, f"{path} was not taken again", TRUTH_LOOKS)
+
+    def delete_home(self) -> None:
+        """Delete the home: its processes end, and none makes it again. Then it is put back."""
+        kept = self.home.with_name("kept")
+        own = [*_ours(self.home)]
+        for pid in own:  # nothing is written between the copy and the deletion
+            _signal(pid, signal.SIGSTOP)
+        subprocess.run(["cp", "-al", str(self.home), str(kept)], check=True)
+        shutil.rmtree(self.home)
+        for pid in own:
+            _signal(pid, signal.SIGCONT)
+        looks = TRUTH_LOOKS
+        while any(_command(pid) for pid in own):
+            looks -= 1
+            if looks <= 0:
+                kept.rename(self.home)
+                raise Broken("processes of a deleted home live on")
+            time.sleep(0.1)
+        remade = self.home.exists()
+        if remade:
+            shutil.rmtree(self.home)
+        self.store.close()
+        kept.rename(self.home)
+        self.reopen()
+        if remade:
+            raise Broken("a deleted home was made again")
+
+    def fail_backup(self) -> None:
+        self.back_up("")
+
+    def kill_backup(self) -> None:
+        self.back_up("signal.signal(signal.SIGXFSZ, signal.SIG_DFL);")
+
+    def back_up(self, first: str) -> None:
+        """Copy the database in a process that fails, or is killed, in the middle of the file."""
+        target = self.home / f"store.{self.rng.randrange(10**9)}.backup.sqlite"
+        limit = self.rng.randrange(self.store.path.stat().st_size)
+
+        def limited() -> None:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        code = (
+            "import signal, sys; from pathlib import Path; from store.database import backup;"
+            f"{first} backup(Path(sys.argv[1]), Path(sys.argv[2]))"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code, str(self.store.path), str(target)],
+            preexec_fn=limited, stderr=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        if target.exists() and not is_complete(target):
+            raise Broken(f"{target} is incomplete")
+        target.unlink(missing_ok=True)
+        for left in self.home.glob(".new-*"):  # of a process that was killed
+            left.unlink()
+
+    def stop_for_long(self) -> None:
+        """Stop a worker and its runner, so that nobody wakes them; others work on."""
+        work = self.at_work(State.RUNNING)
+        seconds = 90.0 if self.long_stops > 0 else 8.0
+        self.long_stops -= 1
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            runner = holder(run_queue.runner_lock(self.store, work.slot or ""))
+            for pid in (runner, work.pid):
+                _signal(pid, signal.SIGSTOP)
+            with contextlib.suppress(StoreError):
+                run_queue.reconcile(self.store)  # but no dashboard, which continues the runner
+            now = run_queue.find(self.store, work.id)
+            if now.state in ENDED:
+                break
+            if now.attempt != work.attempt:
+                if control.is_stopped(work.pid or 0):
+                    raise Broken(f"{work.id} has two workers")
+                break
+            time.sleep(0.1)
+        for pid in (runner, work.pid):
+            _signal(pid, signal.SIGCONT)
+
+    def set_clock_by_an_hour(self) -> None:
+        self.skew.write_text(str(self.rng.choice([-HOUR, HOUR])))
+        self.live(self.rng.uniform(0.5, 3))
+        if self.rng.random() < 0.5:
+            self.skew.write_text("0")
+
+    def make_read_only(self) -> None:
+        """Have the kernel find an error of the disk: it becomes read-only until it is repaired."""
+        assert self.disk is not None
+        self.at_work(State.RUNNING)
+        self.disk.break_down()
+        self.live(self.rng.uniform(1, 5))
+        self.store.runs()  # it can still be read
+        listed = subprocess.run(
+            [sys.executable, "-m", "dexter_tui", "runs", "--json"],
+            env=launch.worker_environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if listed.returncode not in (0, 2) or "Traceback" in listed.stderr:
+            raise Broken(f"`runs` on a read-only disk: {listed.stderr[-300:]}")
+        self.kill_all()
+        self.store.close()
+        self.disk.repair()
+        self.reopen()
+
+    def reopen(self) -> None:
+        self.store = Store.open(self.home)
+        if self.jobs is not None:
+            self.jobs.store = self.store
 
     # What must hold
 
@@ -315,7 +577,7 @@ class Chaos:
     def _untrue(self) -> list[str]:
         return [
             f"{run.id} is {run.state}, alive: {run_queue.is_alive(self.store, run.id)}"
-            for run in self.store.runs()
+            for run in self.work()
             if (run.state in ACTIVE) != run_queue.is_alive(self.store, run.id)
         ]
 
@@ -349,15 +611,16 @@ class Chaos:
         }
 
     def all_ended(self) -> bool:
-        return all(run.state in ENDED - {State.LOST} for run in self.store.runs())
+        return all(work.state in ENDED - {State.LOST} for work in self.work())
 
     def known(self) -> Iterator[str]:
         """Return whatever may explain why runs do not end."""
-        for run in self.store.runs(states=set(State) - (ENDED - {State.LOST})):
+        for run in self.work(*set(State) - (ENDED - {State.LOST})):
             yield (
                 f"{run.id} is {run.state}, attempt {run.attempt}, step {run.steps_done}, "
                 f"{run.fruitless} fruitless, on {run.slot}, process {run.pid}, not before "
-                f"{run.not_before}, sign {run.heartbeat_at}, promise {run.promise}: {run.error}"
+                f"{run.not_before}, sign {run.heartbeat_at}, promise {run.promise}: "
+                f"{run.error_line}"
             )
             yield from _last_lines(log_file(self.store, run.id))
         for slot in run_queue.slots(self.store):
@@ -385,6 +648,15 @@ class Chaos:
             assert run.state is State.SUCCEEDED, run.error
             truth[run.seed] = self.numbers(run)
         report(f"{len(references)} undisturbed runs ended")
+        found = {}
+        for kind in JOBS if self.jobs is not None else ():
+            assert self.jobs is not None
+            job = self.jobs.finish(self.jobs.ask(kind))
+            assert job.state is State.SUCCEEDED, self.jobs.describe(job)
+            found[kind] = self.jobs.found(job)
+            report(f"an undisturbed {kind.value} ended")
+        for name in self.skipped:
+            self.faults.pop(name, None)
         plan = [name for name in self.faults for _ in range(at_least)]
         plan += self.rng.choices(list(self.faults), k=max(faults - len(plan), 0))
         self.rng.shuffle(plan)
@@ -393,6 +665,8 @@ class Chaos:
                 raise Broken("out of time")
             if len(run_queue.queue(self.store)) < self.slots:
                 self.enqueue(self.slots)
+            if number % JOB_EVERY == 1:
+                self.ask_for_a_job()
             begun = time.monotonic()
             self.tried[name] += 1
             try:
@@ -409,13 +683,26 @@ class Chaos:
         self.skew.unlink(missing_ok=True)
         self.until(self.all_ended, "runs that do not end")
         self.check()
-        self.reckon(truth, report)
+        if left := [t.what for t in health.examine(self.store, repair=True) if not t.repaired]:
+            raise Broken(f"the doctor cannot repair {left}")
+        self.reckon(truth, found, report)
 
-    def reckon(self, truth: dict[int, Any], report: Callable[[str], None]) -> None:
-        """Compare every run with the undisturbed one of its seed."""
+    def reckon(
+        self, truth: dict[int, Any], found: dict[Kind, Any], report: Callable[[str], None]
+    ) -> None:
+        """Compare all work with undisturbed work, and show the table of faults."""
         wrong = []
+        for job in self.work_of_jobs():
+            assert self.jobs is not None
+            if job.id in self.cancelled:
+                continue
+            if job.state is not State.SUCCEEDED:
+                wrong.append(f"{job.kind.value} {job.id} {job.state}: {job.error_line}")
+            elif self.jobs.found(job) != found[job.kind]:
+                wrong.append(f"{job.kind.value} {job.id} differs from an undisturbed one")
         reduced = 0
-        runs = self.store.runs()
+        study = self.jobs.study if self.jobs is not None else None
+        runs = [run for run in self.store.runs() if run.study_id != study]
         for run in runs:
             if run.id in self.cancelled:
                 continue
@@ -431,9 +718,12 @@ class Chaos:
                 wrong.append(f"{run.id} (seed {run.seed}) differs in {', '.join(different)}")
         for name in self.faults:
             report(f"{name:16} tried {self.tried[name]:4}  survived {self.harmless[name]:4}")
+        for name, reason in self.skipped.items():
+            report(f"{name:16} skipped: {reason}")
         tried, survived = sum(self.tried.values()), sum(self.harmless.values())
         report(
             f"{tried} faults tried, {survived} survived, {tried - survived} not; {len(runs)} runs, "
+            f"{len(self.work_of_jobs())} jobs, "
             f"{len(self.cancelled)} cancelled on purpose, {len(self.by_hand)} retried by hand, "
             f"{reduced} with half the pictures at a time, {len(wrong)} lost or wrong; "
             f"{sum(run.attempt for run in runs)} attempts"
@@ -451,6 +741,58 @@ class Chaos:
             child.kill()
             child.wait()
         self.store.close()
+        if self.disk is not None:
+            self.until_dead()
+            self.disk.close()
+
+
+class Disk:
+    """An ext4 file system of its own, which can break down and be repaired."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make and mount it; raise OSError or CalledProcessError where that is not permitted."""
+        self.path = folder / "disk"
+        self._image = folder / "disk.img"
+        self.path.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(2**31)
+        _run("mkfs.ext4", "-q", str(self._image))
+        self._mount()
+        try:
+            self._trigger()
+        except OSError:
+            self.close()
+            raise
+
+    def _mount(self) -> None:
+        _run("mount", "-o", "loop,errors=remount-ro", str(self._image), str(self.path))
+
+    def _trigger(self) -> Path:
+        """Return the file of the kernel that an error of this disk is written to."""
+        device = self.path.stat().st_dev
+        name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve(strict=True)
+        return Path("/sys/fs/ext4", name.name, "trigger_fs_error").resolve(strict=True)
+
+    def break_down(self) -> None:
+        """Have the kernel find an error."""
+        self._trigger().write_text("chaos")
+
+    def repair(self) -> None:
+        """Check and mount it again; no file may be open."""
+        self.close()
+        code = subprocess.run(
+            ["e2fsck", "-fy", str(self._image)], stdout=subprocess.DEVNULL, check=False
+        ).returncode
+        assert code in (0, 1), f"e2fsck ended with {code}"
+        self._mount()
+
+    def close(self) -> None:
+        """Unmount it."""
+        _run("umount", str(self.path))
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def _take_terminal() -> None:
@@ -492,7 +834,7 @@ def _processes(module: str, home: Path) -> Iterator[int]:
 
 
 def _ours(home: Path) -> Iterator[int]:
-    for module in ("dexter_tui.jobs.runner", "dexter_tui.jobs.run_worker"):
+    for module in ("dexter_tui.jobs.runner", *set(launch.WORKERS.values())):
         yield from _processes(module, home)
 
 
@@ -509,9 +851,13 @@ def _last_lines(path: Path) -> Iterator[str]:
 
 
 def _kill(pid: int | None) -> None:
+    _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int | None, number: signal.Signals) -> None:
     if pid:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def _tear(path: Path, count: int) -> None:
@@ -524,7 +870,7 @@ def lab_configs() -> list[RunConfig]:
     return [
         RunConfig.from_preset(
             "quick", classifier="lab:birds-biased", class_name="waterbird", seed=seed, device="cpu",
-            steps=15, batch=4, stop="none", frames=4, frame_tries=8, score_images=8,
+            steps=12, batch=2, stop="none", frames=2, frame_tries=4, score_images=4,
         )
         for seed in range(SEEDS)
     ]  # fmt: skip
@@ -552,15 +898,28 @@ def tiny_configs(folder: Path) -> list[RunConfig]:
     ]  # fmt: skip
 
 
+def make_disk(folder: Path) -> tuple[Disk | None, str]:
+    """Return a disk that can break down; None and the reason where none can be made."""
+    try:
+        return Disk(folder), ""
+    except subprocess.CalledProcessError as error:
+        return None, f"{error.cmd[0]}: {error.stderr.decode().strip()}"
+    except OSError as error:
+        return None, str(error)
+
+
 def main() -> None:
     """The whole of it; exit code 1 if a fault did harm."""
     parser = argparse.ArgumentParser(description="Random faults over real runs")
-    parser.add_argument("--faults", type=int, default=200)
-    parser.add_argument("--at-least", type=int, default=8, help="of each kind")
-    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--faults", type=int, default=1000)
+    parser.add_argument("--at-least", type=int, help="of each kind  [default: half its share]")
+    parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--long-locks", type=int, default=2, help="of the database, 30 s each")
-    parser.add_argument("--limit", type=float, default=3600, help="seconds, then it gives up")
+    parser.add_argument("--limit", type=float, default=3 * HOUR, help="seconds, then it gives up")
+    parser.add_argument("--long-stops", type=int, default=3, help="of a worker, 90 s each")
+    parser.add_argument("--accidents", type=int, help="only lost files, so often each")
+    parser.add_argument("--runs-only", action="store_true", help="no reports and comparisons")
     parser.add_argument("--tiny", action="store_true", help="models of random weights")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
@@ -571,14 +930,30 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and its processes with it
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        os.environ["XDG_STATE_HOME"] = f"{folder}/state"
         configs = tiny_configs(Path(folder)) if arguments.tiny else lab_configs()
         left = arguments.limit - (time.monotonic() - begun)
-        chaos = Chaos(Path(folder, "home"), configs, arguments.slots, arguments.seed, left)
-        chaos.long_locks = arguments.long_locks
+        disk, reason = make_disk(Path(folder))
+        home = (disk.path if disk else Path(folder)) / "home"
+        chaos = Chaos(home, configs, arguments.slots, arguments.seed, left)
+        chaos.disk = disk
+        if disk is None:
+            chaos.skipped["disk read-only"] = reason
+        if not arguments.runs_only:
+            chaos.jobs = Jobs(home, left)
+            chaos.jobs.store.close()
+            chaos.jobs.store = chaos.store
+        chaos.long_locks, chaos.long_stops = arguments.long_locks, arguments.long_stops
         if arguments.tiny:
             chaos.rest = 0.3
+        if arguments.accidents:
+            chaos.faults = {name: chaos.faults[name] for name in ACCIDENTS}
+            arguments.faults, arguments.at_least = 0, arguments.accidents
+        least = arguments.at_least
+        if least is None:
+            least = arguments.faults // (2 * len(chaos.faults))
         try:
-            chaos.play(arguments.faults, arguments.at_least, report)
+            chaos.play(arguments.faults, least, report)
         except AssertionError as broken:
             for line in chaos.known():
                 report(f"  {line}")

@@ -1,12 +1,14 @@
 """An OpenAI-compatible server on loopback whose answers a test chooses."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Answer = Callable[["Handler", dict[str, Any], int], None]
@@ -81,11 +83,15 @@ class Log:
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[Log]:
-    """Serve for as long as the block runs; yield the log."""
+def serving(answer: Answer, certificate: Path | None = None) -> Iterator[Log]:
+    """Serve for as long as the block runs, with a certificate by TLS; yield the log."""
     server = _Server(("127.0.0.1", 0), Handler)
     server.answer = answer
-    server.log = Log(f"http://127.0.0.1:{server.server_port}/v1")
+    server.log = Log(f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}/v1")
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

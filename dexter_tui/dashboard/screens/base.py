@@ -144,12 +144,12 @@ class DataScreen(Screen[None]):
         )
 
     def ask_consent(self, needs: "Sequence[Need]", then: Callable[[], None]) -> None:
-        """Ask whether code may run on this machine; if so, record it and do what was refused."""
+        """Ask for consent; if it is given, record it and do what was refused."""
         from dexter_tui.dashboard.screens.dialogs import Confirm
 
         def answer(yes: bool | None) -> None:
             if not yes:
-                self.host.inform("not started: its code was not trusted")
+                self.host.inform("not started: you did not agree")
                 return
             try:
                 for need in needs:
@@ -159,7 +159,10 @@ class DataScreen(Screen[None]):
                 return
             then()
 
-        lines = [f"{need.line} (SHA-256 {need.digest[:12]})" for need in needs]
+        lines = [
+            f"{need.line} (SHA-256 {need.digest[:12]})" if need.digest else need.line
+            for need in needs
+        ]
         body = "\n".join(lines) + "\n\nAgree only if you trust the author of each file."
         self.app.push_screen(Confirm("Run this code on your machine?", body), answer)
 

@@ -28,7 +28,17 @@ from dexter_tui.dashboard.widgets.summaries import (
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
 from store.reading import card
-from store.reading.browse import ClaimRow, JobRow, ReportRow, RunRow, StageRow, StudyRow
+from store.reading.browse import (
+    AttributionRow,
+    CaptionRow,
+    ClaimRow,
+    JobRow,
+    ReportRow,
+    RunRow,
+    ScoreRow,
+    StageRow,
+    StudyRow,
+)
 from store.reading.card import VerdictCard
 from store.states import ENDED, State
 
@@ -48,9 +58,9 @@ class Found(NamedTuple):
     runs: list[RunRow]
     tags: dict[str, list[str]]
     claims: list[ClaimRow]
-    captions: list[tuple[str, int, str]]
-    attribution: list[tuple[str, int, str, float, float, float]]
-    scores: list[tuple[str, str, float, float, float, int]]
+    captions: list[CaptionRow]
+    attribution: list[AttributionRow]
+    scores: list[ScoreRow]
     stages: list[StageRow]
     report: ReportRow | None
     report_text: str
@@ -254,7 +264,7 @@ class StudyScreen(PagesScreen):
         text = Text() if claim is None else claim_details(claim, palette, signs)
         self._put("#claim-details", text)
 
-    def _captions(self, captions: Sequence[tuple[str, int, str]]) -> Text:
+    def _captions(self, captions: Sequence[CaptionRow]) -> Text:
         palette = self.host.palette
         if not captions:
             return self._hint("captions")

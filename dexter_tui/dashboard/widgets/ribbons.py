@@ -1,4 +1,4 @@
-"""The words over the steps: for each position, the best word and the tried word."""
+"""The words over the steps: for each slot, the best word and the tried word."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from store.reading.browse import StepRow
 
 
 class Ribbons(Lines):
-    """The best and the tried words of each position, on the axis of the charts."""
+    """The best and the tried words of each slot, on the axis of the charts."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

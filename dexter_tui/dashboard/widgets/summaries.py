@@ -98,7 +98,7 @@ def trends(steps: Sequence[StepRow]) -> list[tuple[str, list[float | None], str]
 
 
 def words_table(run: RunRow, step: StepRow | None, width: int, palette: Palette) -> Text:
-    """Return a table of words: best so far, last tried and current target of each position."""
+    """Return a table of words: best so far, last tried and current target of each slot."""
     text = Text(no_wrap=True, overflow="ellipsis")
     best = run.words or (step.best_words if step else [])
     now = step.words if step else []
@@ -107,12 +107,12 @@ def words_table(run: RunRow, step: StepRow | None, width: int, palette: Palette)
     if not slots:
         return text.append("No words yet.", palette.dim)
     wide = width >= 54
-    position, target = ("position", "current target") if wide else ("#", "target")
-    column = max((width - len(position) - 2) // 3, 8)
-    heading = f"{position}  {'best so far':<{column}}{'tried':<{column}}{target}"
+    number, target = ("slot", "current target") if wide else ("#", "target")
+    column = max((width - len(number) - 2) // 3, 8)
+    heading = f"{number}  {'best so far':<{column}}{'tried':<{column}}{target}"
     text.append(f"{fit(heading, width)}\n", palette.dim)
     for slot in range(slots):
-        text.append(f"{slot + 1:<{len(position) + 2}}", palette.dim)
+        text.append(f"{slot + 1:<{len(number) + 2}}", palette.dim)
         text.append(f"{_cell(best, slot, column)}", f"bold {palette.accent}")
         text.append(f"{_cell(now, slot, column)}")
         text.append(f"{_cell(targets, slot, column)}\n", palette.dim)

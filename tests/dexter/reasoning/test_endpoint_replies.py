@@ -2,9 +2,13 @@
 
 import email.utils
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -347,6 +351,32 @@ def test_a_reply_that_drips_ends_with_the_timeout(name: str) -> None:
             ask(log.url, tries=1, timeout=0.3)
         finally:
             over.set()
+
+
+CERTIFICATE = Path(__file__).parents[2] / "data" / "tls" / "self-signed.pem"
+
+
+def test_a_certificate_of_ones_own_is_refused_with_the_remedy() -> None:
+    with servers.serving(message(DUCK), CERTIFICATE) as log:
+        with pytest.raises(chat.ChatError) as failure:
+            ask(log.url, tries=1)
+        line = str(failure.value)
+        assert line.startswith(f"{log.url}: ") and line.isprintable()
+        assert "self-signed certificate" in line
+        assert line.endswith("set SSL_CERT_FILE to the certificate of the server's authority")
+        assert log.requests == []
+
+
+def test_the_remedy_for_a_certificate_of_ones_own_helps() -> None:
+    script = "import sys, test_endpoint_replies as t; print(t.ask(sys.argv[1], tries=1))"
+    with servers.serving(message(DUCK), CERTIFICATE) as log:
+        asked = subprocess.run(
+            [sys.executable, "-c", script, log.url],
+            env={**os.environ, "SSL_CERT_FILE": str(CERTIFICATE),
+                 "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert asked.stdout.strip() == DUCK, asked.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sqlite3
 from array import array
 from collections.abc import Iterator
@@ -881,3 +882,32 @@ async def test_a_study_that_was_removed_is_left(home: Path) -> None:
         await until(pilot, lambda: "was deleted" in text(pilot))
         assert isinstance(pilot.app.screen, HomeScreen)
         assert STUDY in text(pilot)
+
+
+@driven
+async def test_a_home_that_is_deleted_is_reported_and_not_made_again(home: Path) -> None:
+    app = dashboard(home, keep_seconds=0.1)
+    async with app.run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        shutil.rmtree(home)
+        await until(pilot, lambda: noticed(pilot, "was moved or removed"))
+        await until(pilot, lambda: not listed(pilot))
+        assert len([one for one in app._notifications if "removed" in one.message]) == 1
+    assert not home.exists()
+
+
+@driven
+async def test_two_dashboards_on_one_home_show_each_other_s_changes(home: Path) -> None:
+    options = {"notifications": True, "size": WIDE}
+    async with (
+        dashboard(home).run_test(**options) as one,
+        dashboard(home).run_test(**options) as two,
+    ):
+        await settle(one)
+        await settle(two)
+        await go_to(one, DONE)
+        await press(one, "a")
+        await until(two, lambda: DONE not in listed(two))
+        await go_to(two, OTHER)
+        await press(two, "t", *"keep", "enter")
+        await until(one, lambda: "#keep" in text(one))

@@ -18,7 +18,8 @@ from dexter_tui.exchange import bundle_reader
 from dexter_tui.exchange.bundle_writer import MANIFEST, RECORDS, manifest
 from dexter_tui.jobs import trust
 from store import Store, StoreError, artifacts
-from store.upkeep.records import check, grouped
+from store.checking.checks import check
+from store.upkeep.records import grouped
 from store.upkeep.transfer import classifier_key, restore
 
 LIMIT = 300_000  # kB of memory

@@ -1,6 +1,5 @@
 """Runs that survive: real runners and workers on tiny real models, disturbed for real."""
 
-import itertools
 import json
 import os
 import shutil
@@ -15,64 +14,17 @@ from typing import Any
 import pytest
 import recorded
 import short_run
-import tiny
+from gate import Gate
 
 from dexter.config import RunConfig
 from dexter_tui.jobs import control, submit, trust
 from dexter_tui.jobs.launch import log_file, worker_environment
 from dexter_tui.machine import devices
 from store import ENDED, State, Store, run_queue
-from store.artifacts import write_atomic
 from store.locks import FileLock, is_locked
-from store.upkeep import health
+from store.upkeep import rebuilding
 
 STEPS = 36  # with a checkpoint at every tenth, when a worker also looks round at the latest
-
-
-# A classifier that holds its run where a file says: `Gate` writes the file.
-GATED = (
-    tiny.PYTHON_CLASSIFIER.replace(
-        "return model", "model.register_forward_pre_hook(hold)\n    return model"
-    )
-    + """
-import time
-from pathlib import Path
-
-GATE = Path(__file__).with_suffix(".gate")
-passed = {}
-
-def hold(model, arguments):
-    if arguments[0].requires_grad:  # once a step
-        while (gate := GATE.read_text().split()) and passed.get(gate[0], 0) >= int(gate[1]):
-            time.sleep(0.01)
-        if gate:
-            passed[gate[0]] = passed.get(gate[0], 0) + 1
-"""
-)
-
-
-class Gate:
-    """Lets runs come so far and no further, so that none ends while a test does things to it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._code = folder / "gated.py"
-        self._code.write_text(GATED)
-        self._names = itertools.count()
-        self.open()
-
-    @property
-    def classifier(self) -> str:
-        return f"python:{self._code}:make"
-
-    def close(self, steps: int) -> None:
-        """Let every process do this number of steps from now on."""
-        self._write(f"{next(self._names)} {steps}")
-
-    def open(self) -> None:
-        self._write("")
-
-    def _write(self, text: str) -> None:
-        write_atomic(self._code.with_suffix(".gate"), text.encode())
 
 
 def config(seed: int = 0, **changes: Any) -> RunConfig:
@@ -270,7 +222,7 @@ def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-1]))
     (tmp_path / "store.sqlite").unlink()
-    health.rebuild(tmp_path)
+    rebuilding.rebuild(tmp_path)
     with Store.open(tmp_path) as store:
         assert [row.step for row in store.steps(run)] == [1]
         control.resume(store, run)

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 import recorded
@@ -13,8 +13,10 @@ from sqlalchemy.engine.interfaces import CacheStats
 from dexter_tui.jobs import recorder as recording
 from dexter_tui.jobs.recorder import Recorder
 from store import State, Store, StoreError, run_queue, run_records, study_records
+from store.journal import replay
 from store.journal.run_journal import Journal
-from store.upkeep import health
+from store.json_numbers import finite
+from store.upkeep import health, home_files, rebuilding
 
 
 def new_run(store, seed=0):
@@ -97,20 +99,12 @@ def test_a_torn_journal_is_read_up_to_the_tear_and_written_on(tmp_path):
         whole = sum(end <= cut for end in ends)
         torn = Journal(tmp_path)
         assert [entry["n"] for entry in torn.read()] == [0, 1, 2][:whole]
-        assert torn.last() == (whole - 1 if whole else None)
+        assert torn.inspect().last == whole - 1
         torn.append(entries[whole:])
         assert [entry["n"] for entry in Journal(tmp_path).read()] == [0, 1, 2]
     journal.path.write_bytes(data[: ends[0]] + b"\0" * 100 + data[ends[1] :])
     assert [entry["n"] for entry in Journal(tmp_path).read()] == [0]
     assert [entry["word"] for entry in written] == ["æ\n\u2028"] * 3
-
-
-def test_the_last_entry_is_found_however_long(tmp_path):
-    journal = Journal(tmp_path)
-    journal.append([{"kind": "steps"}, {"kind": "steps", "text": "x" * 200_000}])
-    assert journal.last() == 1
-    journal.append([{"kind": "steps"}])
-    assert journal.last() == 2
 
 
 def test_a_store_is_rebuilt_from_journals(tmp_path):
@@ -126,7 +120,7 @@ def test_a_store_is_rebuilt_from_journals(tmp_path):
         before = rows(tmp_path)
         assert [store.run(run).state for run in runs[:2]] == [State.SUCCEEDED] * 2
     (tmp_path / "store.sqlite").unlink()
-    rebuilt = health.rebuild(tmp_path)
+    rebuilt = rebuilding.rebuild(tmp_path)
     assert sorted(rebuilt.runs) == sorted(runs)
     assert sorted(rebuilt.paused) == sorted(runs[2:])
     assert rebuilt.moved is None
@@ -145,7 +139,7 @@ def test_a_store_is_rebuilt_from_journals(tmp_path):
         ]
 
     assert ended(after) == ended(before)
-    assert health.rebuild(tmp_path).runs == []
+    assert rebuilding.rebuild(tmp_path).runs == []
     assert rows(tmp_path) == after
 
 
@@ -158,7 +152,7 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
     }  # fmt: skip
     pairs = {
         "context": "class", "saturated": False, "control_mean": 0.2, "pairs": 2, "effect": 0.4,
-        "control_prompts": ["a"], "treated_prompts": ["b"], "control_seeds": [1, 2],
+        "control_prompts": ["a", "a"], "treated_prompts": ["b", "b"], "control_seeds": [1, 2],
         "seeds": [1, 2], "control": [0.1, 0.3], "treated": [0.6, 0.6],
     }  # fmt: skip
     tables = ("report", "claim", "evidence", "caption", "attribution", "score", "stage", "tag")
@@ -186,16 +180,21 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
         study_records.replace_scores(store, study, [{**score, "n": 4, "hits": 2}])
         study_records.set_stage(store, study, "claims", "done", done=3, total=3)
         study_records.add_report(
-            store, study, author="evidence", markdown="**the sea**", body={"title": "æ"}
+            store,
+            study,
+            author="evidence",
+            markdown="**the sea**",
+            body={"title": "æ", "method": [], "sections": []},
         )
         store.keep_study(study)
         assert store.toggle_tag([run], "keep")  # a user's own word is kept at once
         before = found()
         assert all(before.values())
     (tmp_path / "store.sqlite").unlink()
-    assert health.rebuild(tmp_path).studies == [study]
+    rebuilt = rebuilding.rebuild(tmp_path)
+    assert (rebuilt.studies, rebuilt.refused) == ([study], {})
     assert found() == before
-    assert health.rebuild(tmp_path).studies == []
+    assert rebuilding.rebuild(tmp_path).studies == []
     assert found() == before
 
 
@@ -207,7 +206,7 @@ def test_a_damaged_store_is_moved_aside_and_rebuilt(tmp_path):
     with (tmp_path / "store.sqlite").open("r+b") as file:
         file.seek(4096)
         file.write(os.urandom(4096 * 20))
-    rebuilt = health.rebuild(tmp_path)
+    rebuilt = rebuilding.rebuild(tmp_path)
     assert rebuilt.moved is not None and rebuilt.moved.exists()
     assert rows(tmp_path)["step"] == before["step"]
     with Store.open(tmp_path) as store:
@@ -307,7 +306,7 @@ def test_a_journal_that_lacks_rows_of_the_store_is_replaced(tmp_path):
         record(store, recorded.claim(store))
         before = rows(tmp_path)
     (tmp_path / "store.sqlite").unlink()
-    health.rebuild(tmp_path)
+    rebuilding.rebuild(tmp_path)
     for table in ("step", "prompt", "frame", "artifact"):
         assert rows(tmp_path)[table] == before[table], table
 
@@ -342,6 +341,149 @@ def test_doctor_finds_and_repairs(tmp_path, monkeypatch):
         # Two pictures are gone; preview 5 and 10 of the second run are those of the first.
         assert len(store.frames(runs[0])) == len(frames) - 2
         assert list((tmp_path / "damaged").iterdir())
+
+
+DAMAGES = [
+    (lambda lines: None, "is missing"),
+    (lambda lines: [], "lacks its beginning"),
+    (lambda lines: lines[1:], "lacks its beginning"),
+    (lambda lines: lines[:-2], "was cut behind entry"),
+    (lambda lines: [*lines[:3], *lines[4:]], "lacks entries within"),
+    (lambda lines: [*lines[:3], b"\0" * 99 + b"\n", *lines[4:]], "unreadable lines within"),
+]
+
+
+def test_doctor_writes_a_damaged_journal_again(tmp_path):
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+        record(store, recorded.claim(store))
+        before = rows(tmp_path)
+        own = run_records.journal(store, run)
+        path, whole = own.path, own.path.read_bytes().splitlines(keepends=True)
+        for damage, named in DAMAGES:
+            left = damage(whole)
+            path.unlink() if left is None else path.write_bytes(b"".join(left))
+            for repair in (False, True):
+                [trouble] = health.examine(store, repair=repair)
+                assert (trouble.kind, trouble.repaired) == ("journal", repair)
+                assert named in trouble.what and "lost" not in trouble.what
+            assert health.examine(store) == []
+            assert rows(tmp_path) == before
+        assert [file.name for file in (tmp_path / "damaged").iterdir()] == [f"{run}.{path.name}"]
+    (tmp_path / "store.sqlite").unlink()
+    assert rebuilding.rebuild(tmp_path).runs == [run]
+    assert rows(tmp_path) == before
+
+
+def test_doctor_counts_entries_that_neither_the_store_nor_the_journal_has(tmp_path):
+    with Store.open(tmp_path, patience=0.05) as store:
+        new_run(store)
+        recorder = record(store, recorded.claim(store), upto=5, end=False)
+        run = store.runs()[0].id
+        with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for number in (6, 7, 8):
+                recorder.step(step(number))
+                assert recorder.flush(30.0)
+        run_queue.release(store, run)
+        path = run_records.journal(store, run).path
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join([*lines[:-2], b"torn\n", lines[-1]]))
+        [trouble, dead] = health.examine(store, repair=True)
+        assert "unreadable lines within; 1 of its last entries are lost" in trouble.what
+        assert dead.kind == "dead run"
+        assert [row.step for row in store.steps(run)] == [*range(1, 7)]
+        assert health.examine(store) == []
+
+
+def places(value, at=()):
+    """Yield where each part of a JSON value is."""
+    yield at
+    for key, item in (
+        value.items() if isinstance(value, dict) else enumerate(value)
+        if isinstance(value, list) else ()
+    ):  # fmt: skip
+        yield from places(item, (*at, key))
+
+
+def changed(value, at, to):
+    """Return a copy of a JSON value with another part."""
+    if not at:
+        return to
+    copy = value.copy()
+    copy[at[0]] = changed(value[at[0]], at[1:], to)
+    return copy
+
+
+def test_an_entry_of_a_foreign_journal_is_checked_before_it_is_written(tmp_path):
+    with Store.open(tmp_path / "own") as store:
+        run = new_run(store)
+        record(store, recorded.claim(store), upto=5)
+        entries = run_records.journal(store, run).inspect().whole()
+    assert home_files.run_entries(entries, run)[1:] == json_finite(entries[1:])
+    refused = written = 0
+    with Store.open(tmp_path / "other") as store:
+        for number, entry in enumerate(entries):
+            for at in places(entry):
+                for to in (None, "x", -1, 2**70, [{}], {"x": 1}):
+                    mutated = [*entries[: min(number, 1)], changed(entry, at, to)]
+                    try:
+                        believed = home_files.run_entries(mutated, run)
+                    except StoreError as error:
+                        assert "\n" not in str(error)
+                        refused += 1
+                        continue
+                    write_and_undo(store, run, believed)
+                    written += 1
+    assert refused > written > 0
+
+
+def json_finite(entries):
+    return [finite(entry) for entry in entries]
+
+
+def write_and_undo(store, run, entries):
+    with suppress(ZeroDivisionError), store._write() as session:
+        replay.restore(session, entries[0])
+        replay.apply(session, run, entries[1:], rebuilding=True)
+        raise ZeroDivisionError
+
+
+FOREIGN = [
+    ("run", ("run", "id"), "rother", "another run"),
+    ("run", ("classifier", "spec"), "python:evil.py:make", "wrong key"),
+    ("run", ("study", "class_index"), 7, "class"),
+    ("fields", ("fields",), {"study_id": "sother"}, "study_id"),
+    ("fields", ("fields",), {"steps_total": "many"}, "steps_total"),
+    ("steps", ("rows", 0, "losses"), {"total": "x"}, "losses"),
+]
+
+
+def test_a_store_is_not_rebuilt_from_foreign_journals_that_cannot_be_believed(tmp_path):
+    with Store.open(tmp_path) as store:
+        named = {}
+        for kind, at, to, reason in FOREIGN:
+            run = new_run(store)
+            record(store, recorded.claim(store), upto=5)
+            own = run_records.journal(store, run)
+            entries = own.inspect().whole()
+            number = [entry["kind"] for entry in entries].index(kind)
+            entries[number] = changed(entries[number], at, to)
+            own.replace(entries)
+            named[run] = reason
+        classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
+        study = store.ensure_study(classifier, "a", 0, {})
+        consented = recorded.add_run(store, study, 0, {"device": "cpu", "trust_pickle": True})
+    (tmp_path / "store.sqlite").unlink()
+    rebuilt = rebuilding.rebuild(tmp_path)
+    assert rebuilt.runs == [consented]
+    assert rebuilt.refused.keys() == named.keys()
+    for run, reason in named.items():
+        assert reason in rebuilt.refused[run]
+    with Store.open(tmp_path) as store:
+        assert store.run(consented).config["trust_pickle"] is False
+        repaired = [t.repaired for t in health.examine(store, repair=True) if t.kind == "journal"]
+        assert repaired == [False] * len(FOREIGN)
 
 
 def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
