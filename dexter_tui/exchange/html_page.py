@@ -40,6 +40,7 @@ td:has(img), th:has(img) { max-width: 13rem; border-bottom: 0; }
 @media print {
   body { font-size: 11pt; max-width: none; margin: 0; }
   table { display: table; overflow: visible; }
+  p img { width: auto; max-height: 21cm; }
   tr, img, pre, blockquote { break-inside: avoid; }
   tr:has(img) { break-after: avoid; }
   h1, h2, h3, h4, h5 { break-after: avoid; }

@@ -68,11 +68,11 @@ def _class(
     worst = of_class("disagreements")[:4]
     if worst:
         parts += ["", plain("Largest disagreements", "bold"), *disagreement_lines(worst)]
+    if of_class("reports"):
+        parts += ["", plain("Reports", "bold"), *report_parts(of_class("reports"))]
     if of_class("configuration"):
         parts += ["", plain("Settings that differ", "bold")]
         parts += setting_lines(of_class("configuration"))
-    if of_class("reports"):
-        parts += ["", plain("Reports", "bold"), *report_parts(of_class("reports"))]
     return parts
 
 

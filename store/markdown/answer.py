@@ -81,9 +81,16 @@ def _pair_blocks(card: VerdictCard, pairs: Pairs, show: Show) -> list[str]:
                 rows.append(pictures)
                 rows.append([_caption(card, side) for side in sides])
         if len(rows) > 1:
-            found.append(f"Pairs for **{escape(one.concept)}**, largest change first:")
+            found.append(f"Pairs for **{escape(one.concept)}**, largest change first{_where(one)}:")
             found.append(table(rows))
     return found
+
+
+def _where(one: Finding) -> str:
+    """Return where a finding holds: its effect in pictures of the class, and of its rivals."""
+    names = {"class": "in pictures of the class", "rivals": "of its rivals"}
+    shown = [f"{names[name]} {effect:+.2f}" for name, effect in one.contexts if name in names]
+    return f" ({', '.join(shown)})" if shown else ""
 
 
 def _caption(card: VerdictCard, side: Mapping[str, Any]) -> str:

@@ -73,6 +73,8 @@ class Finding:
     reason: str | None
     sensitivity: float | None = None
     """The smallest effect that the test would have found with 95% probability"""
+    contexts: tuple[tuple[str, float], ...] = ()
+    """The effect in each context: pictures of the class ("class") and of its rivals ("rivals")"""
 
     @property
     def interval(self) -> str:
@@ -325,6 +327,8 @@ class _Claim(NamedTuple):
 class _Pairs(NamedTuple):
     """The pairs of a claim in one context."""
 
+    context: str
+    effect: float | None
     pairs: int
     control: list[float]
     treated: list[float]
@@ -542,6 +546,9 @@ def _finding(tested: _Tested, looks: Sequence[int] | None, family: int) -> Findi
         verdict=claim.verdict,
         reason=claim.reason,
         sensitivity=_sensitivity(tested, looks, family),
+        contexts=tuple(
+            (one.context, one.effect) for one in tested.contexts if one.effect is not None
+        ),
     )
 
 
