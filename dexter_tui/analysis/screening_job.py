@@ -95,6 +95,8 @@ class ScreeningJob:
         self.configs = {
             member.id: RunConfig.model_validate(member.config) for member in self.members
         }
+        if self.row.watch is None:  # else each passes the gate when it is loaded
+            trust.require(self.configs.values())
         config = RunConfig.model_validate(desk.job.config).model_copy(
             update={"device": desk.device}
         )

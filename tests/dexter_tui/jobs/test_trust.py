@@ -173,10 +173,10 @@ def studies(home: Path) -> dict[str, dict[str, str]]:
 def screening_commands(home: Path, spec: str) -> list[list[str]]:
     """The commands that continue the screening of a spec; bundles hold none."""
     return [
-        [command, one["id"]]
+        command
         for one in screenings.listed(Browse(home))
         if one["classifiers"] == [spec]
-        for command in ("retry", "resume")
+        for command in (["retry", one["id"]], ["resume", one["job"]])
     ]
 
 
@@ -300,7 +300,9 @@ def test_a_queue_from_elsewhere_runs_nothing(home: Path, outside: Outside, cli: 
         assert time.monotonic() < deadline
         time.sleep(0.2)
     with Store.open(home) as store:
-        assert {job.state for job in run_queue.jobs(store)} == {State.FAILED}
+        jobs = run_queue.jobs(store)
+        assert {job.state for job in jobs} == {State.FAILED}
+        assert sum("--trust-" in (job.error_line or "") for job in jobs) == len(SPECS)
         for spec in SPECS:
             run = store.run(found[spec]["queued"])
             assert run.state is State.FAILED

@@ -1,4 +1,4 @@
-"""The command `check`, and the refusal of a silent toy."""
+"""The commands `audit` and `check`, and the refusal of a silent toy."""
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -62,3 +62,24 @@ def test_a_classifier_of_ones_own_needs_a_named_generator(
     for part in ("--generator", "--generator sd14-lcm", "--generator lab"):
         assert part in outcome.err
     assert not (home / "store.sqlite").exists()
+
+
+def test_an_audit_ends_with_a_card_for_each_model_and_class(
+    cli: Callable[..., Any], home: Path, tmp_path: Path
+) -> None:
+    models = [f"hf:{tiny.classifier_folder()}", f"hf:{tiny.other_classifier_folder()}"]
+    outcome = cli(
+        *("audit", *models, "--class", "waterbird", "--generator", tiny.generator_folder()),
+        *("--pool", "lab", "--pictures", 128, "--diffusion-steps", 1, "--placebos", 1),
+        *("--candidates", 1, "--image-text", "none", "--device", "cpu", "-o", tmp_path, "--json"),
+    )
+    assert outcome.code == 0, outcome.err
+    cards = outcome.json["cards"]
+    assert [(one["classifier"], one["class_name"]) for one in cards] == [
+        (model, "waterbird") for model in models
+    ]
+    page, markdown = (Path(name) for name in outcome.json["files"])
+    assert page.suffix == ".html" and "## Verdict" in markdown.read_text()
+    for one in cards:
+        assert one["headline"] in markdown.read_text()
+    assert "audit" not in outcome.out.splitlines()[0] and "about" in outcome.err
