@@ -39,7 +39,7 @@ def files(text: str) -> dict[str, str]:
 
 def comparable(line: str) -> str:
     """Return a line without what differs from machine to machine."""
-    return re.sub(r"[-+]?\d[\d.:,]*", "0", _ID.sub("ID", line)).strip()
+    return " ".join(re.sub(r"[-+]?\d[\d.:,]*", "0", _ID.sub("ID", line)).split())
 
 
 def missing(expected: list[str], output: str) -> list[str]:

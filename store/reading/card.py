@@ -109,7 +109,7 @@ class VerdictCard:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """All concepts: the confirmed ones first."""
+        """The concepts of the card, the confirmed ones first."""
         return self.biases + self.core + self.lowers + self.unused + self.open + self.undrawn
 
     @property

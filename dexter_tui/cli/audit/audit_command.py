@@ -124,7 +124,7 @@ def audit(
             return code
         ids = [one.screening_id for one in queued]
         cards = cards_of(store, ids)
-        files = _write(store, ids, output)
+        files = write_reports(store, ids, output)
     if as_json:
         print_json({"cards": [one.to_json() for one in cards], "screenings": ids, "files": files})
     else:
@@ -259,8 +259,8 @@ def _print(store: "Store", cards: "Sequence[VerdictCard]") -> None:
         print_lines([""])
 
 
-def _write(store: "Store", ids: Sequence[str], output: Path | None) -> list[str]:
-    """Write the report as HTML and Markdown; return the paths."""
+def write_reports(store: "Store", ids: Sequence[str], output: Path | None) -> list[str]:
+    """Write the report on screenings as HTML and Markdown; return the paths."""
     from dexter_tui.exchange.write import write
     from store.errors import explained
 

@@ -45,8 +45,9 @@ class Dependence:
     def line(self) -> str:
         """The dependence in a sentence."""
         before = "not confirmed" if self.baseline is None else f"{self.baseline:+.2f}"
+        verb = "relies on" if self.effect > 0 else "loses confidence with"
         return (
-            f"{self.classifier} relies on {self.concept} for {self.class_name}: {self.effect:+.2f} "
+            f"{self.classifier} {verb} {self.concept} for {self.class_name}: {self.effect:+.2f} "
             f"[{self.low:+.2f}, {self.high:+.2f}], baseline {before}"
         )
 

@@ -9,6 +9,9 @@ import pytest
 import shown_store
 import tiny
 
+from dexter_tui.cli.audit.audit_command import cards_of, write_reports
+from store import Store
+
 
 @pytest.fixture
 def shown(home: Path) -> str:
@@ -64,22 +67,27 @@ def test_a_classifier_of_ones_own_needs_a_named_generator(
     assert not (home / "store.sqlite").exists()
 
 
-def test_an_audit_ends_with_a_card_for_each_model_and_class(
-    cli: Callable[..., Any], home: Path, tmp_path: Path
-) -> None:
-    models = [f"hf:{tiny.classifier_folder()}", f"hf:{tiny.other_classifier_folder()}"]
-    outcome = cli(
-        *("audit", *models, "--class", "waterbird", "--generator", tiny.generator_folder()),
-        *("--pool", "lab", "--pictures", 128, "--diffusion-steps", 1, "--placebos", 1),
-        *("--candidates", 1, "--image-text", "none", "--device", "cpu", "-o", tmp_path, "--json"),
+def test_an_audit_ends_with_a_card_for_each_model_and_a_report(home: Path, tmp_path: Path) -> None:
+    shown_store.copy(home)
+    shown_store.screen(home)
+    with Store.open(home) as store:
+        cards = cards_of(store, [shown_store.SCREENING])
+        page, markdown = map(Path, write_reports(store, [shown_store.SCREENING], tmp_path))
+    assert [one.headline for one in cards] == ["relies on water", "no bias confirmed"]
+    text = markdown.read_text()
+    assert text.index("## Verdict") < text.index("relies on water") < text.index("## Appendix")
+    assert "<h2>Verdict</h2>" in page.read_text()
+
+
+def test_an_audit_says_which_classes_it_needs(cli: Callable[..., Any], home: Path) -> None:
+    both = cli("audit", "lab:birds-biased", "--class", "waterbird", "--all-classes", 2)
+    assert (both.code, "exclude" in both.err) == (2, True)
+    labels = home.parent / "labels.txt"
+    labels.write_text("\n".join(f"class {n}" for n in range(11)))
+    net = home.parent / "net.py"
+    net.write_text(
+        "import torch\ndef load():\n    return torch.nn.Sequential(torch.nn.Flatten(), "
+        "torch.nn.LazyLinear(11))\n"
     )
-    assert outcome.code == 0, outcome.err
-    cards = outcome.json["cards"]
-    assert [(one["classifier"], one["class_name"]) for one in cards] == [
-        (model, "waterbird") for model in models
-    ]
-    page, markdown = (Path(name) for name in outcome.json["files"])
-    assert page.suffix == ".html" and "## Verdict" in markdown.read_text()
-    for one in cards:
-        assert one["headline"] in markdown.read_text()
-    assert "audit" not in outcome.out.splitlines()[0] and "about" in outcome.err
+    many = cli("audit", f"python:{net}:load", "--labels", labels, "--generator", "lab")
+    assert (many.code, "11 classes" in many.err, "--all-classes" in many.err) == (2, True, True)
