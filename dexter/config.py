@@ -266,7 +266,8 @@ class RunConfig(BaseModel):
         model=True,
         default="lab",
         min_length=1,
-        description="text-to-image pipeline: 'lab'; sd14-lcm (paper), sd15-lcm, sd-turbo or "
+        description="text-to-image pipeline, required unless the classifier is the lab's: 'lab', a "
+        "64-pixel toy; sd14-lcm (paper), sd15-lcm, sd-turbo or "
         "sdxl-turbo with their settings; or a diffusers folder or hub id with CLIP text encoders",
     )
     lora: str | None = _generator(
@@ -574,6 +575,11 @@ class RunConfig(BaseModel):
     def template_text(self) -> str:
         """The template written out, with its [MASK]s."""
         return TEMPLATES.get(self.template, self.template)
+
+    @property
+    def names_generator(self) -> bool:
+        """True if the generator was given, not taken from the default."""
+        return "generator" in self.model_fields_set
 
     @property
     def masks(self) -> int:

@@ -424,7 +424,7 @@ def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for name in ("slot", "device", "kind", "id", "state", "progress", "sign"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=True, min_width=formatting.ID_WIDTH if name == "id" else 0)
     table.add_column("", ratio=1)
     for slot in slots:
         run, job = slot["run"], slot["job"]
@@ -458,7 +458,9 @@ def work_table(works: Sequence[Mapping[str, Any]]) -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for name in ("kind", "id", "of", "state", "priority"):
-        table.add_column(name, no_wrap=True, min_width=10 if name in ("kind", "id") else None)
+        table.add_column(
+            name, no_wrap=True, min_width=formatting.ID_WIDTH if name in ("kind", "id") else None
+        )
     table.add_column("", ratio=1)
     for work in works:
         table.add_row(
@@ -481,7 +483,9 @@ def queue_table(queued: "Sequence[Work]") -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for name in ("kind", "id", "priority", "seed", "classifier", "class"):
-        table.add_column(name, no_wrap=True, min_width=10 if name in ("kind", "id") else None)
+        table.add_column(
+            name, no_wrap=True, min_width=formatting.ID_WIDTH if name in ("kind", "id") else None
+        )
     table.add_column("", ratio=1)
     for work in queued:
         note = work.error_line or ""

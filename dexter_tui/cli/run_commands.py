@@ -273,7 +273,8 @@ def show(
         if isinstance(found, Study):
             runs = store.runs(study_id=found.id)[::-1]
             answer = run_tables.study_json(found, runs) | study_tables.study_json(store, found)
-            view = run_tables.study_view(found, runs, study_tables.study_view(store, found))
+            findings = study_tables.study_view(store, found, pictures=sys.stdout.isatty())
+            view = run_tables.study_view(found, runs, findings)
         else:
             answer = run_tables.run_details_json(store, found)
             view = run_tables.run_view(store, found, pictures=sys.stdout.isatty())

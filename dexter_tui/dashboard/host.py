@@ -67,6 +67,9 @@ class Host(Protocol):
     def open_picture(self, frames: Sequence[FrameRow], at: int, labels: Sequence[str]) -> None:
         """Show one of the frames enlarged."""
 
+    def open_pairs(self, claim_id: int, concept: str, classifier: str, class_name: str) -> None:
+        """Show the picture pairs behind a claim."""
+
 
 def host_of(node: MessagePump) -> Host:
     """Return the application that a screen or widget belongs to."""

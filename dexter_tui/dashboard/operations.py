@@ -72,18 +72,16 @@ def enqueue(home: Path, configs: Sequence[RunConfig]) -> list[str]:
     return run_ids
 
 
-DEMO = {
-    "classifier": "lab:birds-biased",
-    "class_name": "waterbird",
-    "template": "a picture of a bird with [MASK] and [MASK]",
-}
-DEMO_SEEDS = 3
+DEMO = ("lab:birds-biased", "lab:birds-balanced")
+DEMO_CLASS = "waterbird"
 
 
-def demo(home: Path) -> list[str]:
-    """Queue and start the runs of `make demo` on the biased classifier; return their ids."""
-    configs = [RunConfig.from_preset("quick", **DEMO, seed=seed) for seed in range(DEMO_SEEDS)]
-    return enqueue(home, configs)
+def demo(home: Path) -> str:
+    """Queue and start the screening of `make demo`; return its id."""
+    from dexter.reasoning.settings import ScreenSettings
+    from dexter_tui.analysis.screening_request import ScreenRequest
+
+    return screen(home, ScreenRequest(DEMO, DEMO_CLASS, ScreenSettings()))
 
 
 def keep_going(home: Path) -> None:

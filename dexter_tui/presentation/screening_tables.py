@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.formatting import clean, plain
+from dexter_tui.formatting import ID_WIDTH, clean, plain
 from dexter_tui.presentation.verdicts import VERDICT_STYLES, reason_text
 
 WORDS = {
@@ -240,7 +240,8 @@ def screenings_view(found: Sequence[Mapping[str, Any]]) -> Table:
     """Return the stored screenings as a table."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for column in ("screening", "class", "classifiers", "state", "raises", "lowers"):
-        table.add_column(plain(column))
+        is_id = column == "screening"
+        table.add_column(plain(column), no_wrap=is_id, min_width=ID_WIDTH if is_id else None)
     for one in found:
         names = one["classifiers"]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""

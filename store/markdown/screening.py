@@ -21,11 +21,12 @@ _LISTED = {
 }
 
 
-def title(page: Mapping[str, Any]) -> str:
-    """Return the title of a screening's report."""
-    names = page["classifiers"]
+def title(pages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the title of a report on screenings."""
+    names = list(dict.fromkeys(name for page in pages for name in page["classifiers"]))
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return escape(f"{', '.join(names[:4])}{more}: {page['class_name']}")
+    classes = ", ".join(dict.fromkeys(page["class_name"] for page in pages))
+    return escape(f"{', '.join(names[:4])}{more}: {classes}")
 
 
 def blocks(page: Mapping[str, Any]) -> list[str]:
@@ -38,13 +39,13 @@ def blocks(page: Mapping[str, Any]) -> list[str]:
         "- Image-text model: "
         + (escape(detector) if detector else "none, so nothing is known about what was drawn"),
     ]
-    found = [METHOD, "\n".join(facts)]
+    found = [f"### Screening {page['id']}", METHOD, "\n".join(facts)]
     if page["state"] != "done":
         found.append(f"State: {escape(page['state'])} ({escape(page['error'] or 'not finished')})")
     if page["watch"]:
-        found += ["## Course over checkpoints", _course(page)]
+        found += ["#### Course over checkpoints", _course(page)]
     for member in page["members"]:
-        found += [f"## Screening: {escape(member['name'])}", *_member(member)]
+        found += [f"#### {escape(member['name'])}", *_member(member)]
     return found
 
 

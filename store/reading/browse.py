@@ -533,6 +533,15 @@ class Browse:
         )
         return next(iter(decoding.decoded("frame", FrameRow, rows)), None)
 
+    def best_frame(self, run_id: str) -> FrameRow | None:
+        """Return the frame of a run that hits the class with the highest probability."""
+        rows = self.rows(
+            f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ? AND kind = 'frame' AND hit "
+            "ORDER BY target_probability DESC, id LIMIT 1",
+            (run_id,),
+        )
+        return next(iter(decoding.decoded("frame", FrameRow, rows)), None)
+
     def prompts(self, run_id: str, limit: int = 200) -> list[PromptRow]:
         """Return the prompts of a run, best first."""
         rows = self.rows(

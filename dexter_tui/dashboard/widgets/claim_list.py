@@ -27,6 +27,9 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
     class Moved(Message):
         """The cursor moved to another row."""
 
+    class Opened(Message):
+        """The user asked for the picture pairs behind the row."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.rows: Sequence[Row] = ()
@@ -56,6 +59,9 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
 
     def action_cursor(self, by: int) -> None:
         self._go(self.index + by)
+
+    def action_open(self) -> None:
+        self.post_message(self.Opened())
 
     def _go(self, index: int) -> None:
         index = max(0, min(index, len(self.rows) - 1))
@@ -98,7 +104,7 @@ class ClaimList(RowList[ClaimRow]):
 
     def header(self, width: int) -> Text:
         scale = f"-1{'0':^{_bar_width(width) - 4}}+1"
-        titles = f"  # {'concept':<16} {scale} effect  p        verdict"
+        titles = f"  # {'concept':<16} {scale} effect  p-value  verdict"
         return Text(titles, style=host_of(self).palette.dim)
 
     def row(self, row: ClaimRow, width: int) -> Text:

@@ -105,5 +105,5 @@ def effect_details(finding: Finding, palette: Palette, signs: Signs) -> Text:
     if claim is not None:
         fact("on fresh pairs", f"{confirmation_text(finding).plain}, {claim['pairs']} pairs")
         if claim["pairs"]:
-            fact("", f"{interval(claim)}, p = {claim['p_corrected']:.2g}")
+            fact("", f"{interval(claim)}, p-value {claim['p_corrected']:.2g}")
     return text

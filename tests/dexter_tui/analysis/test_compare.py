@@ -23,7 +23,8 @@ from dexter.reasoning.claims import Candidate
 from dexter.reasoning.differences import difference, judged, most_different, shared_topic, union
 from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.topic import Family, World
-from dexter_tui.dashboard.screens.compare import CompareScreen, PairsScreen
+from dexter_tui.dashboard.screens.compare import CompareScreen
+from dexter_tui.dashboard.screens.enlarged_picture import PairsScreen
 from dexter_tui.dashboard.widgets.claim_matrix import ClaimMatrix
 from dexter_tui.dashboard.widgets.form import Form
 from store import Store

@@ -268,7 +268,9 @@ def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., 
     Reader().feed(page)
     images = [attrs for tag, attrs in seen if tag == "img"]
     assert len(images) >= len(sources) - 1
-    assert all(str(attrs["src"]).startswith("data:image/png;base64,") for attrs in images)
+    kinds = tuple(f"data:image/{kind};base64," for kind in ("png", "svg+xml"))
+    assert all(str(attrs["src"]).startswith(kinds) for attrs in images)
+    assert all(attrs["alt"] for attrs in images)
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in seen}
 
 

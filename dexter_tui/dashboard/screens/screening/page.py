@@ -17,10 +17,12 @@ from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.chart import Axis, draw
 from dexter_tui.dashboard.widgets.effect_list import EffectList, effect_details
 from dexter_tui.dashboard.widgets.keybar import KeyBar
+from dexter_tui.dashboard.widgets.summaries import card_text
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation.screening_tables import course, facts
-from store.reading import screenings
+from store.reading import card, screenings
+from store.reading.card import VerdictCard
 
 Page = dict[str, Any]
 _EFFECTS = ("raises", "lowers", "explained")
@@ -49,6 +51,9 @@ class ScreeningScreen(PagesScreen):
         yield TabBar(id="tabs")
         with ContentSwitcher(id="pages", initial="effects-page"):
             with Vertical(id="effects-page"):
+                verdict = TextLines(id="screening-card", classes="panel")
+                verdict.border_title = "Verdict"
+                yield verdict
                 yield EffectList(id="effect-list", classes="panel")
                 details = TextLines(id="effect-details", classes="panel")
                 details.border_title = "Evidence"
@@ -62,7 +67,8 @@ class ScreeningScreen(PagesScreen):
         self.focus_page()
 
     def load(self, wish: object) -> Page:
-        return screenings.page(self.host.browse, self.screening_id)
+        page = screenings.page(self.host.browse, self.screening_id)
+        return page | {"cards": card.of_screening(self.host.browse, self.screening_id)}
 
     def show(self, data: Page) -> None:
         if data == self._page:
@@ -110,7 +116,27 @@ class ScreeningScreen(PagesScreen):
             rows = [one for one in rows if one["verdict"] in _EFFECTS and not one["core"]]
             hint = Text("no concept has an effect; press f to show all", self.host.palette.dim)
         effects.show(rows, hint)
+        self._show_card(page["cards"][self._member])
         self._show_details()
+
+    def _show_card(self, verdict: VerdictCard) -> None:
+        panel = self.query_one("#screening-card", TextLines)
+        panel.display = bool(verdict.findings)
+        if panel.display:
+            width = max(panel.size.width or self.size.width - 4, 40)
+            panel.put(card_text(verdict, width, self.host.palette))
+
+    @on(EffectList.Opened)
+    def _open_pairs(self) -> None:
+        finding, page = self.query_one(EffectList).selected, self._page
+        if finding is None or page is None:
+            return
+        claim = finding["confirmation"]
+        if claim is None:
+            self.host.inform("not tested on pairs")
+            return
+        name = page["members"][self._member]["name"]
+        self.host.open_pairs(claim["id"], finding["concept"], name, page["class_name"])
 
     @on(EffectList.Moved)
     def _show_details(self) -> None:
