@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,11 @@ def test_two_dashboards_on_one_home_show_each_other_s_changes(tmp_path: Path) ->
     one, two = terminals
     try:
         for terminal in terminals:
-            until(lambda terminal=terminal: terminal.shows("4 runs, grouped by study"))
+            until(partial(terminal.shows, "4 runs, grouped by study"))
         with Store.open(home) as store:
             retention.set_tag(store, [DONE], retention.ARCHIVED, given=True)
         for terminal in terminals:
-            until(lambda terminal=terminal: terminal.shows("3 of 4 runs"))
+            until(partial(terminal.shows, "3 of 4 runs"))
         one.press("/", "t", "a", "g", ":", "a", "r", "c", "h", "i", "v", "e", "d", "Enter")
         until(lambda: one.shows("1 of 4 runs"))
         one.press("Down", "a")
