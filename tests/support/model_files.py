@@ -572,6 +572,16 @@ def _weights(change: Callable[[dict[str, Tensor]], object]) -> ViT:
     return spoil
 
 
+def _instead(name: str, text: str) -> ViT:
+    """Leave nothing but one file."""
+
+    def change(model: Path) -> None:
+        _only()(model)
+        (model / name).write_text(text)
+
+    return change
+
+
 def _no_weights(name: str, data: bytes = b"x") -> ViT:
     def change(model: Path) -> None:
         (model / "model.safetensors").unlink()
@@ -646,15 +656,13 @@ _folder("pickle_cut", ["cut off or damaged"],
         change=_no_weights("pytorch_model.bin", b"\x80\x02}q\x00"))  # fmt: skip
 _folder("empty", ["has no config.json", "it is empty"], change=_only())
 _folder("pipeline", ["a diffusers pipeline", "--generator"],
-        change=lambda model: (_only()(model), _put("model_index.json", "{}")(model)))  # fmt: skip
+        change=_instead("model_index.json", "{}"))  # fmt: skip
 _folder("adapter", ["a LoRA adapter alone"],
-        change=lambda model: (
-            _only()(model), _put("adapter_config.json", "{}")(model)))  # fmt: skip
+        change=_instead("adapter_config.json", "{}"))  # fmt: skip
 _folder("saved_model", ["a TensorFlow model"],
-        change=lambda model: (_only()(model), _put("saved_model.pb", "x")(model)))  # fmt: skip
+        change=_instead("saved_model.pb", "x"))  # fmt: skip
 _folder("of_timm", ["a folder of timm", "timm:"],
-        change=_put(
-            "config.json", '{"architecture": "resnet18", "pretrained_cfg": {}}'))  # fmt: skip
+        change=_put("config.json", json.dumps({"pretrained_cfg": {}})))  # fmt: skip
 
 
 @_case
