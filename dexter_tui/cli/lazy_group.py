@@ -16,7 +16,10 @@ PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": F
 
 # Name: the module whose `register` adds it, and the line in `dexter-tui --help`.
 COMMANDS = {
-    "audit": ("audit.audit_command", "Say what models rely on, and write the report."),
+    "audit": (
+        "audit.audit_command",
+        "Find what models rely on for each class, and write the report.",
+    ),
     "run": ("run_commands", "Search for the words that raise a class, one run per seed."),
     "inspect": (
         "inspect_command",
@@ -28,7 +31,10 @@ COMMANDS = {
     "report": ("report_commands", "Caption a study's frames, test the claims, write the report."),
     "probe": ("report_commands", "Test one question of your own on a classifier."),
     "compare": ("compare_command", "Test the same claims on several classifiers."),
-    "check": ("audit.check_command", "Fail if a classifier has new or grown dependences."),
+    "check": (
+        "audit.check_command",
+        "Fail with exit code 3 if a model has new or grown dependences.",
+    ),
     "screen": ("screening.command", "Find concepts that raise or lower a class."),
     "query": ("query_command", "Query the store in SQL, or search its texts."),
     "export": ("exchange_commands", "Write a report as Markdown or HTML, or a whole bundle."),

@@ -88,7 +88,7 @@ def audit(
     trust_pickle: TrustPickle = False,
     **values: object,
 ) -> int:
-    """Say what each model relies on for each class, and write the report.
+    """Find what models rely on for each class, and write the report.
 
     Every model looks at one bank of pictures of each class, in which many concepts vary. The
     strongest findings are tested on pairs of pictures with fresh noise. It asks nothing; Ctrl-C

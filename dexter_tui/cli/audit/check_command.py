@@ -129,7 +129,7 @@ def check(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Fail with exit code 3 if a classifier has new or grown dependences.
+    """Fail with exit code 3 if a model has new or grown dependences.
 
     It compares stored findings and computes nothing. Exit code 0: none; 2: nothing to compare.
     """

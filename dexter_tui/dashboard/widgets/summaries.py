@@ -259,7 +259,7 @@ def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> T
     if frame.kind == "preview":
         text.append("search sample", palette.dim).append(f" of step {frame.step}")
     else:
-        text.append("frame of the best prompt", palette.dim)
+        text.append("best prompt", palette.dim)
     text.append(f"\nseed {frame.seed}\n\n", palette.dim)
     text.append(f"{clean(frame.prompt)}\n\n", "italic")
     predicted = (

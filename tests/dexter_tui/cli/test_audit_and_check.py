@@ -86,8 +86,8 @@ def test_an_audit_says_which_classes_it_needs(cli: Callable[..., Any], home: Pat
     labels.write_text("\n".join(f"class {n}" for n in range(11)))
     net = home.parent / "net.py"
     net.write_text(
-        "import torch\ndef load():\n    return torch.nn.Sequential(torch.nn.Flatten(), "
-        "torch.nn.LazyLinear(11))\n"
+        "from torch import nn\ndef load():\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 11))\n"
     )
     many = cli("audit", f"python:{net}:load", "--labels", labels, "--generator", "lab")
     assert (many.code, "11 classes" in many.err, "--all-classes" in many.err) == (2, True, True)
