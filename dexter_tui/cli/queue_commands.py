@@ -114,9 +114,12 @@ def add(
     sweeps = [given] if file is None else [{**sweep, **given} for sweep in _sweeps(file, own)]
     configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
     agreed = trust.agreed_by(given, code=trust_code)
-    checked = submit.check(configs, paths.home(), warn=say, agreed=agreed)
+    warnings: list[str] = []
+    checked = submit.check(configs, paths.home(), warn=warnings.append, agreed=agreed)
     _warn_of_logout()
     with Store.open(paths.home()) as store:
+        for line in warnings:
+            say(line)
         run_ids = submit.add(store, checked, priority)
         control.ensure_runners(store, again=True)
         _answer(store, run_ids, as_json=as_json)
