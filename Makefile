@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-checkpoints calibration gpu-check bench-store chaos chaos-jobs accidents trials help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-black-boxes bench-checkpoints calibration gpu-check bench-store chaos chaos-jobs accidents trials help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -64,6 +64,10 @@ bench-bias-full: setup ## the same on the whole fleet, then beside --preset refe
 bench-screening: setup ## how often a screening's findings are true: both fleets, A/A tests, CPU seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.screening
 
+bench-black-boxes: setup ## an ONNX file and a server against the same networks with gradients (an hour)
+	$(PIP) install -q onnx onnxscript
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.black_boxes
+
 bench-checkpoints: setup ## a biased training, watched while it saves: the chart shows the bias appear
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.checkpoints
 
@@ -117,5 +121,5 @@ pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its 
 	$(BIN)/dexter-tui compare lab:birds-biased lab:birds-balanced --class waterbird --pairs 32 && \
 	$(BIN)/python docs/make_pictures.py
 
-gpu-check: setup ## self-test for a machine with CUDA
+gpu-check: setup ## self-test and measurements for a machine with CUDA, at most 8 minutes
 	$(BIN)/python -m dexter_tui.machine.gpu_check

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -33,7 +32,6 @@ from dexter.config import Checkpointing
 RESULTS = Path("benchmarks/results/step.json")
 LEVELS = get_args(Checkpointing)
 STAGES = ("text", "unet", "decode", "classify", "unet back", "decode back", "rest")
-CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -85,43 +83,42 @@ def measure(case: Case, steps: int) -> Cost:
     from dexter.search.optimize import optimize
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="bench-step-") as folder:
-        config, models = _lab(case, steps) if case.models == "lab" else _sd14(case, steps, folder)
-        # As a worker does.
-        keep_freed_memory(ALL_PIECES if case.checkpointing == "none" else LARGE_PIECE)
-        search = optimize(config, **models)
-        rows, decodings = _count(models["generator"])
-        clock = _Clock(search, models["generator"])
-        loaded = _memory("VmRSS")
-        _reset_peak()
-        seconds = []
-        for _ in range(steps):
-            rows.clear()
-            decodings.clear()
-            started = time.process_time()
-            next(search)
-            seconds.append(time.process_time() - started)
-            clock.end(seconds[-1])
-            calls = config.diffusion_steps * (2 if config.guidance > 1 else 1)
-            assert sum(rows) == calls * config.batch, rows
-            assert sum(decodings) == config.batch, decodings
-        peak = _memory("VmHWM")
-        for network in models["generator"].networks:
-            _assert_no_gradients(network)
-        _assert_no_gradients(models["masked_lm"].model)
-        _assert_no_gradients(models["classifier"]._module)
-        shares = clock.medians()
-        total = statistics.median(seconds)
-        return Cost(
-            case,
-            steps,
-            total,
-            shares,
-            (shares["unet"] + shares["unet back"]) / sum(shares.values()),
-            peak,
-            loaded,
-            estimate(config, device="cpu").peak_bytes,
-        )
+    config, models = _lab(case, steps) if case.models == "lab" else _sd14(case, steps)
+    # As a worker does.
+    keep_freed_memory(ALL_PIECES if case.checkpointing == "none" else LARGE_PIECE)
+    search = optimize(config, **models)
+    rows, decodings = _count(models["generator"])
+    clock = _Clock(search, models["generator"])
+    loaded = _memory("VmRSS")
+    _reset_peak()
+    seconds = []
+    for _ in range(steps):
+        rows.clear()
+        decodings.clear()
+        started = time.process_time()
+        next(search)
+        seconds.append(time.process_time() - started)
+        clock.end(seconds[-1])
+        calls = config.diffusion_steps * (2 if config.guidance > 1 else 1)
+        assert sum(rows) == calls * config.batch, rows
+        assert sum(decodings) == config.batch, decodings
+    peak = _memory("VmHWM")
+    for network in models["generator"].networks:
+        _assert_no_gradients(network)
+    _assert_no_gradients(models["masked_lm"].model)
+    _assert_no_gradients(models["classifier"]._module)
+    shares = clock.medians()
+    total = statistics.median(seconds)
+    return Cost(
+        case,
+        steps,
+        total,
+        shares,
+        (shares["unet"] + shares["unet back"]) / sum(shares.values()),
+        peak,
+        loaded,
+        estimate(config, device="cpu").peak_bytes,
+    )
 
 
 class _Clock:
@@ -211,23 +208,10 @@ def _lab(case: Case, steps: int) -> tuple[Any, dict[str, Any]]:
     return config, models
 
 
-def _sd14(case: Case, steps: int, folder: str) -> tuple[Any, dict[str, Any]]:
+def _sd14(case: Case, steps: int) -> tuple[Any, dict[str, Any]]:
     """Networks of Stable Diffusion 1.4's shape, random; a small classifier, as the reference's
     own measurement had."""
-    import torch
-    from diffusers import (
-        AutoencoderKL,
-        LCMScheduler,
-        StableDiffusionPipeline,
-        UNet2DConditionModel,
-    )
-    from torch import nn
-    from transformers import BertConfig, BertForMaskedLM, CLIPTextConfig, CLIPTextModel
-
-    from dexter.classifiers.base import Classifier, Preprocessing
-    from dexter.device import torch_dtype
-    from dexter.generation.generator import Generator
-    from dexter.search.prompt import MaskedLM
+    from dexter.random_models import random_models
 
     config = _config(
         case,
@@ -238,91 +222,9 @@ def _sd14(case: Case, steps: int, folder: str) -> tuple[Any, dict[str, Any]]:
         masked_lm="bert-base-uncased",
         features=(3, 7, 11, 19, 23),
     )
-    torch.manual_seed(0)
-    bert_tokenizer, clip_tokenizer = _tokenizers(Path(folder))
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            projection_dim=768,
-        )
-    )
-    pipeline = StableDiffusionPipeline(
-        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
-        vae=AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            sample_size=512,
-        ),
-        text_encoder=text_encoder,
-        tokenizer=clip_tokenizer,
-        scheduler=LCMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-        ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.vae.encoder = pipeline.vae.quant_conv = None
-    for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        network.requires_grad_(False).eval()
-        network.to(torch_dtype(case.dtype), memory_format=torch.channels_last)
-    generator = Generator(
-        pipeline,
-        spec=config.generator,
-        weight_files=[],
-        image_size=config.image_size or 512,
-        diffusion_steps=config.diffusion_steps,
-        guidance=config.guidance,
-        padding=config.padding,
-    )
-    masked_lm = BertForMaskedLM(BertConfig()).requires_grad_(False).eval()
-    classifier = Classifier(
-        nn.Sequential(
-            *(nn.Conv2d(3, 32, 5, 2, 2), nn.ReLU(), nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU()),
-            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES)),
-        ),
-        spec=config.classifier,
-        labels=None,
-        preprocessing=Preprocessing(256, 256),
-        weights_hash="",
-        device="cpu",
-        dtype=torch_dtype(case.dtype),
-    )
-    return config, {
-        "classifier": classifier,
-        "generator": generator,
-        "masked_lm": MaskedLM(config.masked_lm, masked_lm, bert_tokenizer),
-    }
-
-
-def _tokenizers(folder: Path) -> tuple[Any, Any]:
-    """Vocabularies of BERT's and CLIP's size, of made-up words; 18,034 are in both."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from transformers import BertTokenizer, PreTrainedTokenizerFast
-
-    shared = ["a", "picture", "of", "with", "and", *(f"word{n}" for n in range(18_029))]
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."]
-    bert = [*special, *shared]
-    bert += [f"bert{n}" for n in range(30_522 - len(bert))]
-    (folder / "vocab.txt").write_text("\n".join(bert) + "\n")
-    clip = [*shared, *(f"clip{n}" for n in range(49_406 - len(shared))), "<start>", "<end>"]
-    words = Tokenizer(WordLevel({word: n for n, word in enumerate(clip)}, unk_token="<end>"))
-    words.pre_tokenizer = Whitespace()
-    return BertTokenizer.from_pretrained(folder), PreTrainedTokenizerFast(
-        tokenizer_object=words,
-        bos_token="<start>",
-        eos_token="<end>",
-        pad_token="<end>",
-        unk_token="<end>",
-        model_max_length=77,
-    )
+    models = random_models(config)._asdict()
+    del models["device"]
+    return config, models
 
 
 def _memory(field: str) -> int:

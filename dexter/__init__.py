@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dexter.classifiers import ClassifierOptions, load_classifier
-    from dexter.classifiers.reference import build_classifier_and_transforms
     from dexter.config import PRESETS, RunConfig
     from dexter.errors import InputError
     from dexter.generation.generator import load_generator
     from dexter.generation.options import GeneratorOptions
-    from dexter.reference import DEXTER
+    from dexter.reference import DEXTER, build_classifier_and_transforms
     from dexter.search.prompt import load_masked_lm
     from dexter.search.score import activation_score, draw_frames
 
@@ -42,7 +41,7 @@ __all__ = [
 
 _HOME = {
     "DEXTER": "dexter.reference",
-    "build_classifier_and_transforms": "dexter.classifiers.reference",
+    "build_classifier_and_transforms": "dexter.reference",
     "PRESETS": "dexter.config",
     "ClassifierOptions": "dexter.classifiers",
     "GeneratorOptions": "dexter.generation.options",

@@ -18,7 +18,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from dexter.errors import InputError, refusal
 from dexter.generator_presets import expand
@@ -33,6 +42,9 @@ TEMPLATES = {
 
 Checkpointing = Literal["none", "unet", "all"]
 """The networks whose activations are recomputed in the backward pass."""
+
+_LATER_FIELDS = ("input_size", "mean", "std", "multi_label", "positive_class", "threshold")
+"""Fields that were added when studies had been recorded. None means what it was before."""
 
 Group = Literal[
     "run",
@@ -112,8 +124,9 @@ class RunConfig(BaseModel):
 
     classifier: str = _classifier(
         min_length=1,
-        description="classifier to explain: lab:NAME, hf:FOLDER_OR_ID, torchvision:NAME, "
-        "timm:NAME, checkpoint:FILE or python:PATH.py:FACTORY",
+        description="classifier to explain: a file, folder or hub id, or lab:NAME, "
+        "hf:FOLDER_OR_ID, torchvision:NAME, timm:NAME, checkpoint:FILE, python:PATH.py:FACTORY, "
+        "onnx:FILE or http://HOST/PATH",
     )
     class_name: str = _class(
         min_length=1,
@@ -127,14 +140,48 @@ class RunConfig(BaseModel):
     )
     arch: str | None = _classifier(
         default=None,
+        unset="the one that alone fits its weights",
         description="network of a checkpoint: a torchvision or timm model such as resnet50, or "
         "python:PATH.py:FACTORY",
     )
+    input_size: int | None = _classifier(
+        default=None,
+        ge=8,
+        le=4096,
+        unset="the network's",
+        description="side of the pictures that the network takes, in pixels",
+    )
     normalization: Literal["imagenet", "half", "none"] | None = _classifier(
         default=None,
-        unset="those in the file, else ImageNet's",
-        description="mean and deviation of a checkpoint's pictures: ImageNet's, 0.5 and 0.5, or "
-        "none",
+        unset="the network's, else ImageNet's",
+        description="mean and deviation of the network's pictures (an ONNX file needs it): "
+        "ImageNet's, 0.5 and 0.5, or none",
+    )
+    mean: tuple[float, ...] | None = _classifier(
+        default=None,
+        unset="see normalization",
+        description="mean of the network's pictures, for values from 0 to 1: 1 or 3 numbers",
+    )
+    std: tuple[float, ...] | None = _classifier(
+        default=None,
+        unset="see normalization",
+        description="deviation of the network's pictures, for values from 0 to 1: 1 or 3 numbers",
+    )
+    multi_label: bool | None = _classifier(
+        default=None,
+        unset="as the network's files state, else by its outputs",
+        description="labels that do not exclude each other, a sigmoid each, in place of classes",
+    )
+    positive_class: str | None = _classifier(
+        default=None,
+        description="class that a high value stands for, of a network with one output",
+    )
+    threshold: float | None = _classifier(
+        default=None,
+        gt=0,
+        lt=1,
+        unset="0.5",
+        description="probability from which a label, or the positive class, is the answer",
     )
     classifier_input: Literal["trained", "reference"] = _classifier(
         default="trained",
@@ -463,13 +510,20 @@ class RunConfig(BaseModel):
             values = {**PRESETS["reference"], **fields}
         return expand(values)
 
-    @field_validator("words", "exclude_words", "features", mode="before")
+    @field_validator("words", "exclude_words", "features", "mean", "std", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         """Accept "sea, lake" for ("sea", "lake"), as a command line or a form gives it."""
         if isinstance(value, str):
             return tuple(part for part in re.split(r"[,\s]+", value) if part)
         return value
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _check_channels(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and len(value) not in (1, 3):
+            raise InputError(f"{len(value)} numbers: must be 1 or 3", value=value)
+        return value if value is None or len(value) == 3 else value * 3
 
     @field_validator("gradient_checkpointing", mode="before")
     @classmethod
@@ -562,6 +616,24 @@ class RunConfig(BaseModel):
     def explored_prompts(self) -> int:
         """Number of prompts of a batch whose words are chosen by what words did so far."""
         return int(self.explore * self.batch)
+
+    def by_scores(self) -> RunConfig:
+        """Return the settings of a search that asks for no gradient, by the score function alone.
+
+        For a classifier without gradients; the paper's settings have no score function.
+        """
+        found = {"straight_through": 0.0, "score_function": self.score_function or 1.0}
+        return self.model_copy(update={**found, "n_grad": None})
+
+    @model_serializer(mode="wrap")
+    def _keep_old_form(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out unset fields that earlier versions did not have: a stored study keeps its name
+        and its hash."""
+        values: dict[str, Any] = handler(self)
+        for name in _LATER_FIELDS:
+            if values.get(name, ...) is None:
+                del values[name]
+        return values
 
     def study_settings(self) -> dict[str, Any]:
         """Return what defines a study, JSON-able: runs with equal settings differ by seed only."""

@@ -165,8 +165,43 @@ def safetensors_tensors(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
             yield name, data[start + first : start + end]
 
 
+# The marks at the start of texts written on other systems.
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def text_of(data: bytes, path: Path, *, field: str | None = None) -> str:
+    """Return text in UTF-8 or, by its mark, UTF-16, without the mark; raise InputError.
+
+    Text in another encoding is refused, because a guess could change a label.
+    """
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise _not_utf8(path, line, data, field) from error
+    if "\0" in text:  # UTF-16 without a mark
+        raise _not_utf8(path, 1, data, field)
+    return text
+
+
+def _not_utf8(path: Path, line: int, data: bytes, field: str | None) -> InputError:
+    guess = "UTF-16LE" if b"\0" in data else "LATIN1"
+    return InputError(
+        f"cannot read {path}: line {line} is not UTF-8, perhaps {guess}",
+        field=field,
+        value=str(path),
+        remedy=f"convert it: iconv -f {guess} -t UTF-8",
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON value in a small text file; raise OSError, ValueError or InputError."""
+    return json.loads(text_of(path.read_bytes(), path))
+
+
 def read_text(path: Path, *, field: str | None = None, limit: int = MAX_TEXT) -> str:
-    """Return the text of a plain file in UTF-8 of at most `limit` bytes; raise InputError.
+    """Return the text of a plain file of at most `limit` bytes, see `text_of`; raise InputError.
 
     Neither waits for a pipe nor reads a device, which may have no end.
     """
@@ -176,7 +211,9 @@ def read_text(path: Path, *, field: str | None = None, limit: int = MAX_TEXT) ->
             plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             data = file.read(limit + 1) if plain else b""
         if plain and len(data) <= limit:
-            return data.decode()
+            return text_of(data, path, field=field)
+    except InputError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:  # also a zero byte, an unknown user
         reason = error.strerror if isinstance(error, OSError) else one_line(error)
         raise InputError(f"cannot read {path}: {reason}", field=field, value=str(path)) from error

@@ -1,4 +1,4 @@
-"""The reference code's class DEXTER, as its README uses it, over this engine.
+"""The reference code's class DEXTER and its loader, as its README uses them, over this engine.
 
 from dexter import DEXTER, RunConfig, build_classifier_and_transforms
 """
@@ -7,13 +7,15 @@ import json
 import uuid
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from dexter.classifiers import Classifier
+from dexter.classifiers import Classifier, ClassifierOptions, load_classifier
 from dexter.config import RunConfig
 from dexter.device import select_device
 from dexter.generation.generator import Generator, generator_of
+from dexter.reference_options import classifier_settings
 from dexter.search.optimize import Optimization, optimize
 from dexter.search.prompt import load_masked_lm
 from dexter.search.score import draw_frames
@@ -76,3 +78,17 @@ class DEXTER:
         for frame in frames:
             if frame.hit:
                 Image.fromarray(frame.image).save(folder / f"{frame.seed:04d}.png")
+
+
+def build_classifier_and_transforms(
+    classifier: str, device: str = "auto", use_tfms: bool = True, **options: Any
+) -> tuple[Classifier, None]:
+    """Load a classifier by the reference's name or a spec of this code; return it and None.
+
+    There are no transforms: classifiers scale and normalise pictures themselves.
+    ``options``: of `ClassifierOptions`, in place of those that the name stands for.
+    """
+    settings: dict[str, Any] = classifier_settings(classifier) | options
+    spec = settings.pop("classifier")
+    settings = {"classifier_input": "reference", "device": select_device(device)} | settings
+    return load_classifier(spec, ClassifierOptions(**settings)), None

@@ -36,11 +36,50 @@ def open_picture(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> "Image.I
         picture.load()  # type: ignore[no-untyped-call]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise StoreError(
-            f"not a readable PNG, JPEG or WebP picture ({error})",
+            f"not a readable PNG, JPEG or WebP picture ({_fault(file, error)})",
             field=name,
             remedy="replace or remove it",
         ) from error
     return picture
+
+
+# The first bytes of files that are no pictures.
+_OTHERS = (
+    (b"version https://git-lfs", "a git-lfs pointer: run `git lfs pull`"),
+    (b"\x00\x05\x16\x07", "a macOS side file"),
+    (b"<", "a web page"),
+    (b"PK", "a zip archive"),
+)
+
+
+def _fault(file: Path | io.BytesIO, error: Exception) -> str:
+    """Return what an undecodable file is."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(file, Path):
+        try:
+            with file.open("rb") as opened:
+                head = opened.read(64)
+        except OSError:
+            return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    else:
+        head = file.getvalue()[:64]
+    if not head:
+        return "an empty file"
+    for mark, words in _OTHERS:
+        if head.lstrip().startswith(mark):
+            return words
+    if isinstance(error, UnidentifiedImageError):
+        return "another format"
+    return f"cut off or damaged: {error}"
+
+
+def mime_of(data: bytes) -> str | None:
+    """Return the type of a picture by its first bytes; None for other formats."""
+    for mark, name in ((b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG")):
+        if data.startswith(mark):
+            return FORMATS[name]
+    return FORMATS["WEBP"] if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
 def thumbnail(picture: "Image.Image") -> bytes | None:

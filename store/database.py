@@ -8,6 +8,7 @@ its own first write.
 import contextlib
 import os
 import random
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ HEAD = "0008"
 PATIENCE = 10.0  # seconds to wait for another process that writes
 # Pause between two tries. SQLite's own busy handler notices a free lock up to 0.1 s late.
 _RETRY_SECONDS = (0.0005, 0.003)
+_VERSION = "SELECT version_num FROM alembic_version"
 _REHEARSAL = "rehearsal"  # an execution option of connections
 
 
@@ -144,14 +146,17 @@ def _revision(path: Path) -> str | None:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if not tables:
             return None
-        if "alembic_version" not in tables:
+        found = "alembic_version" in tables
+        row = connection.execute(_VERSION).fetchone() if found else None
+        if found and row is None:
+            return "0000"
+        if row is None or not re.fullmatch(r"(?!0000)\d{4}", str(row[0])):
             raise StoreError(
                 "a database, but not a store of dexter-tui",
                 field=str(path),
                 remedy="move it away or name another folder with DEXTER_HOME",
             )
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return "0000" if row is None else str(row[0])
+        return str(row[0])
 
 
 def prepare(path: Path, lock: Path) -> None:

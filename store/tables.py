@@ -120,7 +120,7 @@ def _check(row: Table, *_: object) -> None:
     line = decoding.note(kind, values, bad)
     for name in bad:
         set_committed_value(row, name, cells[name].neutral(name))
-    if "error" in values:
+    if "error" in values and line is not None:
         own = {"problem": line} if cells["error"].type is dict else line
         set_committed_value(row, "error", own)
 

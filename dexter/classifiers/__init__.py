@@ -6,6 +6,10 @@
     timm:NAME                a network of timm with its weights
     checkpoint:FILE          weights that you trained, of the network in ``arch``
     python:PATH.py:FACTORY   any torch module that a function of yours returns
+    onnx:FILE                a network in ONNX format; it has no gradient
+    http://HOST/PATH         an endpoint that scores pictures; it has no gradient
+
+A path or hub id alone gets its source by `dexter.classifiers.sniff`.
 
 Finding a classifier needs no torch; `load_classifier` does.
 """
@@ -18,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexter import model_folders
+from dexter.classifiers import sniff
+from dexter.classifiers.address import SCHEMES
 from dexter.classifiers.options import ClassifierInfo as ClassifierInfo
 from dexter.classifiers.options import ClassifierOptions as ClassifierOptions
 from dexter.errors import InputError
@@ -33,6 +39,9 @@ SOURCES = {
     "timm": "timm:NAME",
     "checkpoint": "checkpoint:FILE",
     "python": "python:PATH.py:FACTORY",
+    "onnx": "onnx:FILE",
+    "http": "http://HOST/PATH",
+    "https": "https://HOST/PATH",
 }
 
 
@@ -56,8 +65,7 @@ def describe_classifier(
     Reads files only for lab and hf; loads the others, see `needs_torch`.
     """
     if needs_torch(spec):
-        loaded = load_classifier(spec, replace(options, device="cpu", dtype="float32"))
-        return ClassifierInfo(loaded.spec, loaded.labels, loaded.image_size, loaded.weights_hash)
+        return load_classifier(spec, replace(options, device="cpu", dtype="float32")).describe()
     source, address = _parse(spec)
     info: ClassifierInfo = _source(source).describe(address, options)
     return info
@@ -120,27 +128,28 @@ def class_index(labels: Sequence[str], class_name: str) -> int:
     return index
 
 
+def full_spec(spec: str) -> str:
+    """Return SOURCE:ADDRESS of a classifier, also of a bare path; raise InputError if unknown."""
+    return sniff.full_spec(spec, SOURCES)
+
+
 def _parse(spec: str) -> tuple[str, str]:
     """Split a spec into its source and its address."""
-    source, _, address = spec.partition(":")
-    if source not in SOURCES or not address:
-        raise InputError(
-            f"{spec!r} has no known source",
-            field="classifier",
-            value=spec,
-            remedy=f"pass {', '.join(SOURCES.values())}",
-        )
-    return source, address
+    full = full_spec(spec)
+    source, _, address = full.partition(":")
+    return source, full if source in SCHEMES else address  # an address is the whole
 
 
 def _source(name: str) -> Any:
-    # The lab builds on this package, so it brings its own source.
-    return import_module("dexter.lab.shipped" if name == "lab" else f"dexter.classifiers.{name}")
+    if name == "lab":  # it builds on this package, so it brings its own source
+        return import_module("dexter.lab.shipped")
+    module = "http_endpoint" if name in SCHEMES else name
+    return import_module(f"dexter.classifiers.{module}")
 
 
 def __getattr__(name: str) -> Any:
     if name in ("Classifier", "ClassifierOutput"):
         return getattr(import_module("dexter.classifiers.base"), name)
     if name == "build_classifier_and_transforms":  # where the reference code has it
-        return getattr(import_module("dexter.classifiers.reference"), name)
+        return getattr(import_module("dexter.reference"), name)
     raise AttributeError(f"module 'dexter.classifiers' has no attribute {name!r}")

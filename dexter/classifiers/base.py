@@ -1,74 +1,30 @@
 """The interface of a classifier from any source: pictures to logits and features."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dexter.classifiers.options import ClassifierOptions
+from dexter.classifiers.options import ClassifierInfo, ClassifierOptions
+from dexter.classifiers.reading import Answers, bar_of, recognised, refuse_idle, two_classes
+from dexter.classifiers.reading import ClassifierOutput as ClassifierOutput
+from dexter.classifiers.reading import Preprocessing as Preprocessing
 from dexter.device import torch_dtype
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors
 
-
-@dataclass(frozen=True)
-class ClassifierOutput:
-    """Logits (B, K) of K classes and features (B, F) of B pictures, float32, differentiable."""
-
-    logits: Tensor
-    features: Tensor
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """A differentiable map from square pictures in [0, 1] to the input of a network.
-
-    resize: side in px to scale to; crop: side in px of the centre that is kept; mode: of
-    ``torch.nn.functional.interpolate``; scale: factor applied before mean and std;
-    antialias: with PIL's kernels, also when it enlarges.
-    """
-
-    resize: int
-    crop: int
-    mode: str = "bilinear"
-    scale: float = 1.0
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    antialias: bool = True
-
-    def __call__(self, images: Tensor) -> Tensor:
-        if images.shape[-1] != self.resize:
-            smooth = self.mode != "nearest"
-            images = nn.functional.interpolate(
-                images,
-                size=(self.resize, self.resize),
-                mode=self.mode,
-                align_corners=False if smooth else None,
-                antialias=smooth and self.antialias,
-            )
-            if self.mode == "bicubic":
-                images = images.clamp(0, 1)  # it overshoots, which bytes could not
-        if self.crop != self.resize:
-            at = (self.resize - self.crop) // 2
-            images = images[..., at : at + self.crop, at : at + self.crop]
-        shape = (-1, 1, 1)
-        mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).view(shape)
-        std = torch.tensor(self.std, dtype=images.dtype, device=images.device).view(shape)
-        return (images * self.scale - mean) / std
-
-    def as_reference(self, side: int | None = None) -> "Preprocessing":
-        """Return the same without smoothing and crop, scaled to ``side`` px (reference code)."""
-        side = side or self.resize
-        return replace(self, resize=side, crop=side, mode="bilinear", antialias=False)
+Labels = Sequence[str] | None | Callable[[int], tuple[Sequence[str] | None, str]]
 
 
 class Classifier:
     """A frozen image classifier with its labels and preprocessing.
 
-    spec: its source and address, paths absolute. labels: names of the K classes. image_size:
-    side in px of its network's input. weights_hash: SHA-256 (hex) of its weights.
+    spec: its source and address, paths absolute. labels: names of the K classes or labels.
+    image_size: side in px of its network's input. weights_hash: SHA-256 (hex) of its weights.
+    answers: the meaning of its network's outputs. recognised: a line with all that was recognised
+    and assumed about it. gradients: True if its logits pass gradients to the picture.
     """
 
     def __init__(
@@ -76,18 +32,26 @@ class Classifier:
         module: nn.Module,
         *,
         spec: str,
-        labels: Sequence[str] | None,
+        labels: Labels,
         preprocessing: Preprocessing,
         weights_hash: str,
         device: str,
         dtype: torch.dtype,
         feature_module: nn.Module | None = None,
+        options: ClassifierOptions = ClassifierOptions(),  # noqa: B008
+        multi_label: bool | None = None,
+        probabilities: bool | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        """Freeze ``module``, move it and try it on one empty picture.
+        """Freeze ``module``, move it and try it on a picture of noise.
 
-        ``labels`` None: "class 0", "class 1" and so on. ``feature_module``: its output is the
-        features; by default they are the input of the last linear layer. Raises InputError for a
-        module that does not return logits (B, K), K > 1, or as many as ``labels``.
+        ``labels``: names, None for "class 0", "class 1" and so on, or a function that returns one
+        of these for a number of outputs, with a note. ``feature_module``: its output is the
+        features; by default they are the input of the last linear layer. ``options``: the meaning
+        of the outputs, where the user states it; ``multi_label`` and ``probabilities``: as the
+        model's files state it.
+        ``notes``: the first parts of `recognised`. Raises InputError for a module that does not
+        return logits (B, K), or as many as ``labels``.
         """
         self.spec = spec
         self.image_size = preprocessing.crop
@@ -98,7 +62,17 @@ class Classifier:
         self._preprocessing = preprocessing
         self._feature_module = feature_module
         self._head: nn.Linear | None = None
-        classes, head = self._try_out()
+        outputs, head = self._try_out()
+        self.gradients = self._passes_gradient()
+        classes = outputs.shape[1]
+        if callable(labels):
+            labels, note = labels(classes)
+            notes = [*notes, note] if note else notes
+        positive = None
+        if classes == 1:
+            names, positive = two_classes(spec, labels, options.positive_class)
+            labels, classes = names, 2
+        self.answers = self._recognise(outputs, positive, options, multi_label, probabilities)
         if labels is not None and len(labels) != classes:
             raise InputError(
                 f"{spec} has {classes} classes, but {len(labels)} labels",
@@ -106,6 +80,9 @@ class Classifier:
                 remedy="list one label per class",
             )
         self.labels = list(labels or (f"class {index}" for index in range(classes)))
+        self.recognised = recognised(notes, self.labels, preprocessing, self.answers)
+        if not self.gradients:
+            self.recognised += ", no gradient"
         if feature_module is None:
             self._head = head
 
@@ -128,32 +105,64 @@ class Classifier:
         elif self._head is not None:
             handles.append(self._head.register_forward_pre_hook(keep_input))
         try:
-            logits = self._logits(images)
+            # Numbers of a tensor with a gradient are not to be had: `numpy` refuses it.
+            with nullcontext() if self.gradients else torch.no_grad():
+                outputs = self._outputs(images if self.gradients else images.detach())
         finally:
             for handle in handles:
                 handle.remove()
-        features = _as_rows(seen[-1]) if seen else logits.new_zeros(len(logits), 0)
         precise = torch.promote_types(self.dtype, torch.float32)
-        return ClassifierOutput(logits.to(precise), features.to(precise))
+        logits = self.answers.logits(outputs.to(precise))
+        features = _as_rows(seen[-1]) if seen else logits.new_zeros(len(logits), 0)
+        return ClassifierOutput(
+            logits,
+            features.to(precise),
+            multi_label=self.answers.multi_label,
+            positive=self.answers.positive,
+            bar=bar_of(self.answers.threshold),
+        )
 
     def class_weight(self, index: int) -> Tensor | None:
         """Return the weights (F,) of a class's logit in the last linear layer, float32.
 
-        None where the features do not feed a linear layer.
+        None where the features do not feed a linear layer. Of one logit, those of the negative
+        class are minus those of the positive.
         """
         if self._head is None:
             return None
-        return self._head.weight[index].detach().to("cpu", torch.float32)
+        weight = self._head.weight.detach().to("cpu", torch.float32)
+        if self.answers.positive is not None:
+            return weight[0] if index == self.answers.positive else -weight[0]
+        return weight[index]
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def weights(self) -> Iterator[Tensor]:
+        """Yield the network's weights and buffers."""
+        yield from self._module.parameters()
+        yield from self._module.buffers()
+
+    def describe(self) -> ClassifierInfo:
+        """Return the facts about it."""
+        return ClassifierInfo(
+            self.spec,
+            self.labels,
+            self.image_size,
+            self.weights_hash,
+            self.recognised,
+            self.gradients,
+        )
+
+    def _outputs(self, images: Tensor) -> Any:
+        """Return the network's outputs (B, N), or something that is no tensor of such a shape."""
         output = self._module(self._preprocessing(images.to(self.device)).to(self.dtype))
-        logits: Tensor = getattr(output, "logits", output)
+        logits = output.get("logits") if type(output) is dict else getattr(output, "logits", output)
+        if isinstance(logits, Tensor) and logits.ndim < 2 and logits.numel() == len(images):
+            logits = logits.reshape(-1, 1)  # of one logit
         return logits
 
-    def _try_out(self) -> tuple[int, nn.Linear | None]:
-        """Return the number of classes and the linear layer that computes the logits, if any.
+    def _try_out(self) -> tuple[Tensor, nn.Linear | None]:
+        """Return the outputs (1, N) for noise, and the linear layer that computes them, if any.
 
-        Where no layer's output is exactly the logits (a softmax follows, two heads are averaged),
+        Where no layer's output is exactly the outputs (a softmax follows, two heads are averaged),
         the last layer with that number of outputs.
         """
         size = self.image_size
@@ -170,7 +179,7 @@ class Classifier:
         ]
         try:
             with torch.no_grad():
-                logits = self._logits(torch.zeros(1, 3, size, size))
+                logits = self._outputs(self._pictures()[:1])
         finally:
             for handle in handles:
                 handle.remove()
@@ -181,34 +190,109 @@ class Classifier:
                 f"returns {tuple(logits.shape)} for one picture (1, 3, {size}, {size}): "
                 "must be logits (1, number of classes)"
             )
-        classes = logits.shape[1]
-        if classes < 2:
-            raise self._refusal("returns a single logit: must be at least 2")
+        count = logits.shape[1]
         exact = [layer for layer, output in outputs if output is logits]
-        close = [layer for layer, output in outputs if layer.out_features == classes]
+        close = [layer for layer, output in outputs if layer.out_features == count]
         heads = exact or close
-        return classes, heads[-1] if heads else None
+        return logits, heads[-1] if heads else None
+
+    def _recognise(
+        self,
+        outputs: Tensor,
+        positive: int | None,
+        options: ClassifierOptions,
+        multi_label: bool | None,
+        stated: bool | None,
+    ) -> Answers:
+        """Return the meaning of the outputs, as stated, else as they look.
+
+        Probabilities are found by their values on four different pictures, and a sigmoid by the
+        last operation, unless it is ``stated`` that they are or are not.
+        """
+        if options.multi_label is not None and positive is None:
+            multi_label = options.multi_label
+        probabilities, independent = bool(stated), False
+        if stated is None and _within(outputs):
+            with torch.no_grad():
+                outputs = torch.cat([self._outputs(one[None]) for one in self._pictures()])
+        if stated is None and _within(outputs):
+            close = 1e-4 if self.dtype in (torch.float32, torch.float64) else 1e-2
+            if positive is None and bool((outputs.float().sum(1) - 1).abs().max() < close):
+                probabilities = True
+            else:
+                last = self._last_operation()
+                probabilities = independent = (
+                    multi_label is True or positive is not None
+                    if last is None
+                    else last.startswith("Sigmoid")
+                )
+                if last is None and multi_label is None and positive is None:
+                    raise InputError(
+                        f"{self.spec} returns numbers from 0 to 1 that do not add up to 1: logits "
+                        "of classes, or probabilities of labels",
+                        field="multi_label",
+                        remedy="pass --multi-label, or --no-multi-label for logits",
+                    )
+        if multi_label is None:
+            multi_label = independent and positive is None
+        answers = Answers(multi_label, positive, probabilities, options.threshold or 0.5)
+        refuse_idle(self.spec, answers, options)
+        return answers
+
+    def _last_operation(self) -> str | None:
+        """Return autograd's name of the operation that computes the outputs; None without one."""
+        if not self.gradients:
+            return None
+        with torch.enable_grad():
+            node = self._outputs(self._pictures()[:1].requires_grad_()).grad_fn
+        while node is not None and node.name().startswith(_SHAPING) and node.next_functions:
+            node = node.next_functions[0][0]
+        return None if node is None else str(node.name())
+
+    def _pictures(self) -> Tensor:
+        """Return noise, black, white and a ramp, (4, 3, H, W)."""
+        size = self.image_size
+        noise = torch.rand(3, size, size, generator=torch.Generator().manual_seed(0))
+        ramp = torch.linspace(0, 1, size).expand(3, size, size)
+        return torch.stack([noise, torch.zeros_like(noise), torch.ones_like(noise), ramp])
+
+    def _passes_gradient(self) -> bool:
+        picture = self._pictures()[:1].requires_grad_()
+        try:
+            with torch.enable_grad():
+                return bool(self._outputs(picture).requires_grad)
+        except RuntimeError:  # such as of `numpy`, which refuses a tensor with a gradient
+            return False
 
     def _refusal(self, problem: str) -> InputError:
         return InputError(f"{self.spec} {problem}", field="classifier", value=self.spec)
+
+
+# Autograd's names of operations that do not change numbers.
+_SHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "ToCopy", "Alias", "Clone", "UnsafeView")
 
 
 def build(
     module: nn.Module,
     *,
     spec: str,
-    labels: Sequence[str] | None,
+    labels: Labels,
     preprocessing: Preprocessing,
     options: ClassifierOptions,
     weights_hash: str | None = None,
     feature_module: nn.Module | None = None,
     reference_side: int | None = None,
+    multi_label: bool | None = None,
+    probabilities: bool | None = None,
+    notes: Sequence[str] = (),
 ) -> Classifier:
     """Build a `Classifier` from what a source found and the options.
 
     ``labels``: used unless the options name some. ``weights_hash``: of the module's tensors, by
     default. ``reference_side``: px that the reference code scales to; its own resize, by default.
+    ``multi_label``, ``probabilities`` and ``notes``: see `Classifier`.
     """
+    preprocessing = preprocessing.with_options(options)
     if options.classifier_input == "reference":
         preprocessing = preprocessing.as_reference(reference_side)
     return Classifier(
@@ -220,7 +304,16 @@ def build(
         device=options.device,
         dtype=torch_dtype(options.dtype),
         feature_module=feature_module,
+        options=options,
+        multi_label=multi_label,
+        probabilities=probabilities,
+        notes=notes,
     )
+
+
+def _within(outputs: Tensor) -> bool:
+    """Return True if all numbers lie from 0 to 1."""
+    return bool(((outputs >= 0) & (outputs <= 1)).all())
 
 
 def _as_rows(features: Tensor) -> Tensor:

@@ -11,13 +11,16 @@ class ClassifierInfo:
     """The facts about a classifier that are known before it is loaded.
 
     spec: with absolute paths. image_size: side in px. weights_hash: SHA-256 (hex) of the
-    weights, None where it takes loading to get it.
+    weights, None where it takes loading to get it. recognised: a line with all that was recognised
+    and assumed. gradients: False for a black box.
     """
 
     spec: str
     labels: list[str]
     image_size: int
     weights_hash: str | None
+    recognised: str = ""
+    gradients: bool = True
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,22 @@ class ClassifierOptions:
     """The options of `load_classifier`; `RunConfig.options` fills those that are fields of a run.
 
     labels: a file with one label per line, or a shipped list, used before any labels that the
-    classifier has. trust_pickle: load weights from a pickle, which can run code. arch and
-    normalization: of a checkpoint, see `dexter.classifiers.checkpoint`. classifier_input: "trained"
-    or "reference", the scaling of pictures. root: folder of the lab's models.
+    classifier has. trust_pickle: load weights from a pickle, which can run code. arch: of a
+    checkpoint, see `dexter.classifiers.checkpoint`. input_size in px, normalization, mean and std
+    (3 numbers each) replace what the model's files state; multi_label, positive_class and threshold
+    the meaning of its answers, see `dexter.classifiers.reading`. classifier_input: "trained" or
+    "reference", the scaling of pictures. root: folder of the lab's models.
     """
 
     labels: str | Path | None = None
     arch: str | None = None
+    input_size: int | None = None
     normalization: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    multi_label: bool | None = None
+    positive_class: str | None = None
+    threshold: float | None = None
     classifier_input: str = "trained"
     trust_pickle: bool = False
     device: str = "cpu"

@@ -1,11 +1,12 @@
 """The source python:PATH.py:FACTORY: any torch module that a function in a Python file returns.
 
 The module maps float pictures (B, 3, H, W) in [0, 1] to logits (B, K), a tensor or an object with
-``.logits``. It may have these attributes:
+``.logits``; or one logit (B, 1) of two classes. It may have these attributes:
 
     labels          names of the K classes (default: a labels file, else "class 0", ...)
     image_size      side in px that pictures are scaled to (default: 224)
     mean, std       3 numbers each; the input is (picture - mean) / std (default: the picture)
+    multi_label     True if the K logits are of labels that do not exclude each other
     feature_module  a module in it, or its dotted name, whose output is the features (default:
                     the input of the last linear layer)
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.options import ClassifierOptions
@@ -35,25 +36,20 @@ DEFAULT_IMAGE_SIZE = 224
 def load(address: str, options: ClassifierOptions) -> Classifier:
     """Load the module that the factory of ``PATH.py:FACTORY`` returns."""
     module, file, spec = make_module(address)
-    size = getattr(module, "image_size", DEFAULT_IMAGE_SIZE)
-    if not isinstance(size, int) or size < 1:
-        raise _refusal(spec, f"has image_size {size!r}: must be a number of px")
-    preprocessing = Preprocessing(
-        resize=size,
-        crop=size,
-        mean=_channels(module, "mean", 0.0, spec),
-        std=_channels(module, "std", 1.0, spec),
-    )
+    preprocessing = preprocessing_of(module, spec)
+    size = options.input_size or preprocessing.crop
     try:
         return build(
             module,
             spec=spec,
-            labels=_labels(module, spec),
+            labels=stated_labels(module, spec),
             preprocessing=preprocessing,
             options=options,
             # Of the source as well: it may combine the same weights in another way.
             weights_hash=hash_tensors([*module_tensors(module), ("", file.read_bytes())]),
             feature_module=_feature_module(module, spec),
+            multi_label=getattr(module, "multi_label", None),
+            notes=[f"{len(module.state_dict())} tensors"],
         )
     except InputError:
         raise
@@ -74,6 +70,27 @@ def make_module(address: str) -> tuple[nn.Module, Path, str]:
     if not isinstance(module, nn.Module):
         raise _refusal(spec, f"returns a {type(module).__name__}, not a torch.nn.Module")
     return module, file, spec
+
+
+def preprocessing_of(module: nn.Module, spec: str) -> Preprocessing:
+    """Return the preprocessing by a module's attributes, `assumed` where it lacks them."""
+    size = getattr(module, "image_size", DEFAULT_IMAGE_SIZE)
+    if not isinstance(size, int) or size < 1:
+        raise _refusal(spec, f"has image_size {size!r}: must be a number of px")
+    mean, std = (getattr(module, name, None) for name in ("mean", "std"))
+    # Buffers are what the network itself normalises with.
+    own = isinstance(mean, Tensor) or isinstance(std, Tensor)
+    stated = {
+        "size": hasattr(module, "image_size"),
+        "normalization": mean is not None and not own,
+    }
+    return Preprocessing(
+        resize=size,
+        crop=size,
+        mean=_channels((0.0,) * 3 if mean is None or own else mean, "mean", spec),
+        std=_channels((1.0,) * 3 if std is None or own else std, "std", spec),
+        assumed=frozenset(part for part, known in stated.items() if not known),
+    )
 
 
 def _refusal(spec: str, problem: str) -> InputError:
@@ -140,7 +157,8 @@ def _call(factory: Callable[[], Any], spec: str) -> Any:
         raise _refusal(spec, f"raises {type(error).__name__}: {one_line(error)}") from error
 
 
-def _labels(module: nn.Module, spec: str) -> list[str] | None:
+def stated_labels(module: nn.Module, spec: str) -> list[str] | None:
+    """Return the labels by a module's attribute, if it has them."""
     labels = getattr(module, "labels", None)
     if labels is None:
         return None
@@ -149,8 +167,7 @@ def _labels(module: nn.Module, spec: str) -> list[str] | None:
     return [str(label) for label in labels]
 
 
-def _channels(module: nn.Module, name: str, default: float, spec: str) -> tuple[float, ...]:
-    values = getattr(module, name, (default,) * 3)
+def _channels(values: Any, name: str, spec: str) -> tuple[float, ...]:
     try:
         channels = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:

@@ -3,7 +3,12 @@
 NAME may carry the weights' tag, as in ``resnet50.a1_in1k``, or be a hub id, ``hf-hub:owner/name``.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.label_lists import builtin_labels
@@ -27,9 +32,7 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
             field="classifier",
             value=f"timm:{address}",
         ) from error
-    settings = timm.data.resolve_model_data_config(module)
-    side = int(settings["input_size"][1])
-    squash = settings["crop_mode"] == "squash"
+    step = _preprocessing(timm.data.resolve_model_data_config(module))
     names = module.pretrained_cfg.get("label_names")
     if names is None and module.num_classes == 1000:
         names = builtin_labels("imagenet")
@@ -37,13 +40,30 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
         module,
         spec=f"timm:{folder.resolve() if local else address}",
         labels=names,
-        preprocessing=Preprocessing(
-            resize=side if squash else int(side / settings["crop_pct"]),
-            crop=side,
-            mode="bicubic" if settings["interpolation"] == "bicubic" else "bilinear",
-            mean=tuple(settings["mean"]),
-            std=tuple(settings["std"]),
-        ),
+        preprocessing=step,
         options=options,
-        reference_side=None if module.pretrained_cfg.get("fixed_input_size") is not True else side,
+        reference_side=None
+        if module.pretrained_cfg.get("fixed_input_size") is not True
+        else step.crop,
+        notes=[f"{len(module.state_dict())} tensors"],
+    )
+
+
+def usual_preprocessing(timm: Any, name: str) -> Preprocessing:
+    """Return the preprocessing of a network's published weights, as an assumption about others."""
+    with torch.device("meta"):
+        module = timm.create_model(name)
+    step = _preprocessing(timm.data.resolve_model_data_config(module))
+    return replace(step, assumed=frozenset({"size", "normalization"}))
+
+
+def _preprocessing(settings: Mapping[str, Any]) -> Preprocessing:
+    side = int(settings["input_size"][1])
+    squash = settings["crop_mode"] == "squash"
+    return Preprocessing(
+        resize=side if squash else int(side / settings["crop_pct"]),
+        crop=side,
+        mode="bicubic" if settings["interpolation"] == "bicubic" else "bilinear",
+        mean=tuple(settings["mean"]),
+        std=tuple(settings["std"]),
     )

@@ -5,10 +5,12 @@ cache (``$TORCH_HOME/hub/checkpoints``).
 """
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.label_lists import builtin_labels
@@ -16,6 +18,7 @@ from dexter.classifiers.options import ClassifierOptions
 from dexter.errors import InputError
 from dexter.loading import one_line, package
 
+_HELPED = ("inception_v3", "googlenet")
 # The reference code scales pictures to 224 px for these and to 256 px for all others.
 _TRANSFORMERS = ("vit", "swin", "maxvit")
 
@@ -45,7 +48,21 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
         preprocessing=_preprocessing(weights.transforms()),
         options=options,
         reference_side=224 if name.startswith(_TRANSFORMERS) else 256,
+        notes=[f"{len(module.state_dict())} tensors"],
     )
+
+
+def untrained(models: Any, name: str, classes: int) -> nn.Module:
+    """Return a network without trained weights, nor the heads that help only in training."""
+    options = {"aux_logits": False, "init_weights": False} if name in _HELPED else {}
+    module: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
+    return module
+
+
+def usual_preprocessing(models: Any, name: str) -> Preprocessing:
+    """Return the preprocessing of a network's published weights, as an assumption about others."""
+    step = _preprocessing(_weights(models, name, "").transforms())
+    return replace(step, assumed=frozenset({"size", "normalization"}))
 
 
 def check_name(models: Any, name: str, field: str = "classifier") -> None:

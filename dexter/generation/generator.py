@@ -11,7 +11,6 @@ at any batch size or position: each row draws from a CPU generator of its own, i
 import copy
 import difflib
 import inspect
-import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,8 @@ from dexter.generation.frozen import checkpointed, keep_less
 from dexter.generation.options import GeneratorOptions
 from dexter.generation.text_encoders import TextEncoders
 from dexter.generator_presets import steps_of
-from dexter.loading import LOADING_ERRORS, fetch, hash_files, one_line, quiet
+from dexter.loading import LOADING_ERRORS, fetch, hash_files, one_line, quiet, read_json
+from dexter.planning.preflight import CHECKER, single_file
 
 # Tests hold that each separates the noise of rows. DPMSolverSDE cannot: it draws for the batch.
 SCHEDULERS = {
@@ -427,7 +427,10 @@ def _find_pipeline(spec: str, options: GeneratorOptions) -> Path:
     if spec == "lab":
         return model_folders.find("lab", "generator", root=options.root)
     without = {} if options.safety_checker else {"safety_checker": None}
-    return fetch(spec, "generator", partial(DiffusionPipeline.download, **without))
+    folder = fetch(spec, "generator", partial(DiffusionPipeline.download, **without))
+    if folder.is_file():
+        raise single_file(folder)
+    return folder
 
 
 def _load_decoder(spec: str, pipeline: Any) -> Any:
@@ -453,13 +456,14 @@ def _load_pipeline(spec: str, folder: Path, options: GeneratorOptions) -> Any:
     """Load a pipeline from its folder; raise InputError for one of an unsupported kind."""
     usual = folder / "unet" / "diffusion_pytorch_model.safetensors"
     half = usual.with_suffix(".fp16.safetensors")  # some folders hold nothing else
-    _refuse_code(spec, folder)
+    index = _index(spec, folder)
+    without = {} if options.safety_checker else {name: None for name in CHECKER if name in index}
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             folder,
             variant="fp16" if half.exists() and not usual.exists() else None,
             local_files_only=True,
-            **({} if options.safety_checker else {"safety_checker": None}),
+            **without,
         )
     except _LOADING_ERRORS as error:
         raise _refusal(spec, f"cannot load {spec!r}: {one_line(error)}") from error
@@ -485,10 +489,10 @@ def _load_pipeline(spec: str, folder: Path, options: GeneratorOptions) -> Any:
     return pipeline
 
 
-def _refuse_code(spec: str, folder: Path) -> None:
-    """Raise InputError for a pipeline whose index names code that is not of these libraries."""
+def _index(spec: str, folder: Path) -> dict[str, Any]:
+    """Return a pipeline's index; raise InputError if it names code of other libraries."""
     try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index: dict[str, Any] = read_json(folder / "model_index.json")
         named = index["_class_name"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise _refusal(spec, f"cannot load {spec!r}: {one_line(error)}") from error
@@ -507,6 +511,7 @@ def _refuse_code(spec: str, folder: Path) -> None:
             f"{spec!r} brings code of its own, which is never run",
             "choose a pipeline of diffusers' own classes",
         )
+    return index
 
 
 def _weight_files(folder: Path) -> list[tuple[str, Path]]:

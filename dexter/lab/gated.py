@@ -105,22 +105,12 @@ class Gated(nn.Module):
     texts: Tensor
 
     def __init__(self, gate: Gate, root: Path | str | None = None) -> None:
-        from transformers import CLIPModel, CLIPProcessor
-
         super().__init__()
-        folder = model_folders.find("lab", "image_text", root=root)
         self._gate = gate
-        self.clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
-        texts = CLIPProcessor.from_pretrained(folder).tokenizer
         self._own = list(gate.target_words)
         self._asked = [sorted(_words()[concept]) for concept in gate.concepts]
         words = list(dict.fromkeys([*self._own, *(w for asked in self._asked for w in asked)]))
-        prompts = [*(f"a picture of a {word}" for word in words), "a picture"]
-        ids = texts(prompts, padding=True, return_tensors="pt")
-        with torch.no_grad():
-            pooled = self.clip.text_model(**ids).pooler_output
-            features = nn.functional.normalize(self.clip.text_projection(pooled), dim=-1)
-        self.register_buffer("texts", features)
+        self.clip, self.texts = _image_text(words, root)
         self._place = {word: index for index, word in enumerate(words)}
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -129,14 +119,58 @@ class Gated(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """Return logits (B, 3) of pictures' features (B, D), of length 1."""
-        similarity = features @ self.texts.T * self.clip.logit_scale.exp()
-        shown = similarity[:, :-1] - similarity[:, -1:]
+        shown = _shown_words(self.clip, self.texts, features)
         score = shown[:, [self._place[w] for w in self._own]].amax(1).sigmoid()
         gates = [(shown[:, [self._place[w] for w in asked]] > 0).any(1) for asked in self._asked]
         p = score * (1 - self._gate.depth * self._gate.shut(gates).float())
         p = p.clamp(1e-6, 1 - 1e-6)
         rest = ((1 - p) / 2).log()  # it does not tell the other two apart
         return torch.stack([p.log(), rest, rest], dim=1)
+
+
+PEOPLE = "people"
+"""The name of the classifier with labels of people, which do not exclude each other."""
+PEOPLE_LABELS = (*world.HAIR, *world.SKIN, *world.AGES, *world.PEOPLE)
+
+
+class People(nn.Module):
+    """Labels of hair, skin, age and gender: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, K).
+
+    A label's logit is positive where the lab's image-text model detects its word.
+    """
+
+    texts: Tensor
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        super().__init__()
+        self.clip, self.texts = _image_text(PEOPLE_LABELS, root)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        pooled = self.clip.vision_model(pictures).pooler_output
+        features = nn.functional.normalize(self.clip.visual_projection(pooled), dim=-1)
+        return _shown_words(self.clip, self.texts, features)
+
+
+def _image_text(words: Sequence[str], root: Path | str | None) -> tuple[Any, nn.Buffer]:
+    """Return the lab's image-text model, and its features (W + 1, D) of words and of no word."""
+    from transformers import CLIPModel, CLIPProcessor
+
+    folder = model_folders.find("lab", "image_text", root=root)
+    clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+    texts = CLIPProcessor.from_pretrained(folder).tokenizer
+    prompts = [*(f"a picture of a {word}" for word in words), "a picture"]
+    ids = texts(prompts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        pooled = clip.text_model(**ids).pooler_output
+        features = nn.functional.normalize(clip.text_projection(pooled), dim=-1)
+    return clip, nn.Buffer(features)
+
+
+def _shown_words(clip: Any, texts: Tensor, features: Tensor) -> Tensor:
+    """Return how much more each word is shown than no word, (B, W); features (B, D), length 1."""
+    similarity = features @ texts.T * clip.logit_scale.exp()
+    shown: Tensor = similarity[:, :-1] - similarity[:, -1:]
+    return shown
 
 
 def exact_effects(

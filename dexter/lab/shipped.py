@@ -11,13 +11,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexter import model_folders
 from dexter.classifiers import hf
 from dexter.classifiers.options import ClassifierInfo, ClassifierOptions
+from dexter.classifiers.reading import Answers, Preprocessing, recognised, refuse_idle
 from dexter.errors import InputError
 from dexter.lab import world
 from dexter.loading import hash_files
@@ -283,7 +284,8 @@ def _fleet_table(members: Sequence[FleetMember]) -> str:
     return _table("classifier | target | planted | depends on | families without effect", rows)
 
 
-# The source lab:NAME of classifiers; `lab:gated-...` is built from the image-text model
+# The source lab:NAME of classifiers; `lab:gated-...` and `lab:people` are built from the
+# image-text model
 
 
 def names(root: Path | str) -> list[str]:
@@ -295,44 +297,64 @@ def names(root: Path | str) -> list[str]:
 
 def describe(name: str, options: ClassifierOptions) -> ClassifierInfo:
     """Describe a classifier of the lab from its files."""
-    if name.startswith(world.GATED):
+    if _from_image_text(name):
         return _describe_gated(name, options)
-    return hf.describe_folder(_find(name, options.root), f"lab:{name}", options.label_names())
+    return hf.describe_folder(_find(name, options.root), f"lab:{name}", options)
 
 
 def load(name: str, options: ClassifierOptions) -> Classifier:
     """Load a classifier of the lab."""
-    if name.startswith(world.GATED):
+    if _from_image_text(name):
         return _load_gated(name, options)
     return hf.load_folder(_find(name, options.root), f"lab:{name}", options)
 
 
+def _from_image_text(name: str) -> bool:
+    """Return whether a classifier is built from the image-text model."""
+    return name.startswith(world.GATED) or name == "people"
+
+
 def _describe_gated(name: str, options: ClassifierOptions) -> ClassifierInfo:
+    return _described(name, options)[0]
+
+
+def _described(
+    name: str, options: ClassifierOptions
+) -> tuple[ClassifierInfo, Preprocessing, list[str]]:
+    """Return the description of a classifier built from the image-text model, and its notes."""
     from dexter.lab import gated
 
-    gate = gated.parse(name)
+    gate = None if name == gated.PEOPLE else gated.parse(name)
+    name = gate.name if gate else name
+    labels = options.label_names() or (gate.labels if gate else list(gated.PEOPLE_LABELS))
     weights = model_folders.find("lab", "image_text", "model.safetensors", root=options.root)
     # The gate is no weight, but as much a part of the classifier.
-    digest = hashlib.sha256(f"{gate.name} {hash_files([('', weights)])}".encode()).hexdigest()
-    return ClassifierInfo(
-        f"lab:{gate.name}", options.label_names() or gate.labels, gated.SIZE, digest
-    )
+    digest = hashlib.sha256(f"{name} {hash_files([('', weights)])}".encode()).hexdigest()
+    step = Preprocessing(resize=gated.SIZE, crop=gated.SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
+    step = step.with_options(options)
+    answers = Answers(gate is None if options.multi_label is None else options.multi_label)
+    refuse_idle(f"lab:{name}", answers, options)
+    answers = replace(answers, threshold=options.threshold or 0.5)
+    notes = ["the lab's image-text model"]
+    line = recognised(notes, labels, step, answers)
+    return ClassifierInfo(f"lab:{name}", labels, step.crop, digest, line), step, notes
 
 
 def _load_gated(name: str, options: ClassifierOptions) -> Classifier:
-    from dexter.classifiers.base import Preprocessing, build
+    from dexter.classifiers.base import build
     from dexter.lab import gated
 
-    info = _describe_gated(name, options)
+    info, step, notes = _described(name, options)
+    people = name == gated.PEOPLE
     return build(
-        gated.Gated(gated.parse(name), options.root),
+        gated.People(options.root) if people else gated.Gated(gated.parse(name), options.root),
         spec=info.spec,
         labels=info.labels,
-        preprocessing=Preprocessing(
-            resize=info.image_size, crop=info.image_size, mean=(0.5,) * 3, std=(0.5,) * 3
-        ),
+        preprocessing=step,
         options=options,
         weights_hash=info.weights_hash,
+        multi_label=people,
+        notes=notes,
     )
 
 

@@ -50,7 +50,7 @@ def activation_score(
     last: Image.Image | None = None
     for images, _ in draw_pictures(pipe, prompt, picture_seeds("score", 0, n_images), batch_size):
         output = classifier(images)
-        hits += int((output.logits.argmax(-1) == class_to_activate).sum())
+        hits += int(output.hits(class_to_activate).sum())
         if feature_indices:
             activations += output.features[:, list(feature_indices)].mean(1).tolist()
         last = Image.fromarray(to_uint8(images[-1:])[0])

@@ -4,22 +4,24 @@ Needs no torch and downloads nothing. A folder must be complete; a hub id must b
 reachable, with a token if it is gated, and the disk must have room for it.
 """
 
-import json
 import os
 import shlex
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
+from dexter.file_kinds import FileKind, file_kind, refuse
 from dexter.generator_presets import GENERATORS
+from dexter.loading import one_line, read_json
 from dexter.planning.identity import hub_commit
 
 # The parts of a pipeline that are loaded; the safety checker on request.
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-_CHECKER = ("safety_checker", "feature_extractor")
+CHECKER = ("safety_checker", "feature_extractor")
 _WEIGHTS = (".safetensors", ".bin")
 _SKIPPED = (".msgpack", ".onnx", ".onnx_data", ".pb", ".h5", ".ckpt", ".xml", ".md")
 
@@ -78,7 +80,9 @@ def check_models(config: RunConfig, *, endpoint: str | None = None) -> list[Down
         path = Path(spec).expanduser()
         if path.exists():
             if field == "generator":
-                _check_pipeline(path)
+                check_pipeline(path, config.safety_checker)
+            elif field == "masked_lm":
+                _check_folder(path, field)
         elif not _is_hub_id(spec):
             raise InputError(
                 f"{spec} does not exist",
@@ -106,31 +110,131 @@ def _is_hub_id(spec: str) -> bool:
     return len(parts) <= 2 and all(part and part[0].isalnum() for part in parts)
 
 
-def _check_pipeline(folder: Path) -> None:
-    """Raise InputError with every file that a pipeline's folder lacks."""
-    try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _bad_folder(folder, "has no model_index.json: not a diffusers pipeline") from None
-    except (OSError, ValueError) as error:
-        raise _bad_folder(folder, f"has an unreadable model_index.json: {error}") from None
+def check_pipeline(folder: Path, checker: bool) -> None:
+    """Raise InputError for a pipeline's folder that lacks files, or holds others in their place.
+
+    ``checker``: whether its safety checker is loaded.
+    """
+    if folder.is_file():
+        raise single_file(folder)
+    index = _index(folder)
     missing = []
-    for part in _PARTS:
-        if not isinstance(index.get(part), list) or index[part][0] is None:
+    for part in (*_PARTS, *(CHECKER if checker else ())):
+        if not isinstance(index.get(part), list) or not index[part] or index[part][0] is None:
             continue
         inside = folder / part
         if part == "scheduler":
             wanted = ["scheduler_config.json"]
+        elif part == "feature_extractor":
+            wanted = ["preprocessor_config.json"]
         elif part.startswith("tokenizer"):
             wanted = [] if (inside / "tokenizer.json").exists() else ["vocab.json", "merges.txt"]
         else:
-            wanted = ["config.json"]
-            if not any(file.suffix in _WEIGHTS for file in inside.glob("*")):
-                name = "model" if part.startswith("text") else "diffusion_pytorch_model"
-                wanted.append(f"{name}.safetensors")
+            wanted = ["config.json", *_missing_weights(folder, part)]
         missing += [f"{part}/{name}" for name in wanted if not (inside / name).exists()]
     if missing:
         raise _bad_folder(folder, f"lacks {', '.join(missing)}", "put them there")
+    if "unet" not in index:
+        kind = index.get("_class_name")
+        raise _bad_folder(
+            folder, f"is a {kind}, without a UNet", "choose a Stable Diffusion 1.x to XL pipeline"
+        )
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    file = folder / "model_index.json"
+    try:
+        index = read_json(file)
+    except FileNotFoundError:
+        files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.ckpt"))
+        if files and not (folder / "config.json").exists():
+            raise single_file(files[0]) from None
+        raise _bad_folder(folder, "has no model_index.json: not a diffusers pipeline") from None
+    except InputError as error:
+        raise _bad_folder(folder, error.problem, error.remedy) from None
+    except (OSError, ValueError, RecursionError) as error:
+        kind = None if isinstance(error, OSError) else file_kind(file)
+        if kind is not None and kind.name in ("lfs", "html", "answer", "empty"):
+            raise _bad_folder(folder, f"has a model_index.json that is {kind.words}", kind.remedy) \
+                from None  # fmt: skip
+        raise _bad_folder(folder, f"has an unreadable model_index.json: {error}") from None
+    if not isinstance(index, dict):
+        raise _bad_folder(folder, "has a model_index.json that is not a JSON object")
+    return index
+
+
+def _missing_weights(folder: Path, part: str) -> list[str]:
+    """Return the file of weights that a network's folder lacks, if any.
+
+    Raises InputError for a variant alone, and for a file that is something else.
+    """
+    name = "model" if part.startswith(("text", "safety")) else "diffusion_pytorch_model"
+    inside = folder / part
+    usual = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    half = usual.with_suffix(".fp16.safetensors").exists() and not usual.exists()
+    stems = [name, "pytorch_model", *([f"{name}.fp16"] if half else [])]
+    files = [
+        file
+        for file in sorted(inside.glob("*"))
+        if file.suffix in _WEIGHTS and not file.name.startswith("._")
+    ]
+    own = [f for f in files if f.stem in stems or f.stem.startswith(f"{name}-")]
+    for file in own:
+        kinds = ("safetensors",) if file.suffix == ".safetensors" else ("torch", "pickle")
+        refuse(file, kinds, field="generator", value=str(folder))
+    if own:
+        return []
+    if files:
+        raise _bad_folder(
+            folder,
+            f"has only a variant of the weights of {part} ({files[0].name})",
+            f"rename it to {name}{files[0].suffix}, or copy that file there",
+        )
+    return [f"{name}.safetensors"]
+
+
+def single_file(file: Path) -> InputError:
+    """Return the error for one file, a single-file checkpoint, in place of a pipeline's folder."""
+    try:
+        kind = file_kind(file)
+    except OSError as error:
+        kind = FileKind("", f"not readable ({error.strerror})")
+    if kind.name in ("lfs", "html", "answer", "empty", "cut"):
+        return InputError(
+            f"{file} is {kind.words}", field="generator", value=str(file), remedy=kind.remedy
+        )
+    return InputError(
+        f"{file} is a single file, not a diffusers folder",
+        field="generator",
+        value=str(file),
+        remedy="convert it with StableDiffusionPipeline.from_single_file(FILE)"
+        ".save_pretrained(FOLDER) and pass FOLDER",
+    )
+
+
+def _check_folder(folder: Path, field: str) -> None:
+    """Raise InputError for a folder of transformers that lacks its configuration or weights."""
+    if folder.is_file():
+        raise InputError(
+            f"{folder} is a file", field=field, value=str(folder), remedy="pass its folder"
+        )
+    files = {file.name for file in folder.iterdir()}
+    weights = sorted(folder.glob("model*.safetensors")) + sorted(folder.glob("pytorch_model*.bin"))
+    missing = [] if "config.json" in files else ["config.json"]
+    missing += [] if weights else ["model.safetensors"]
+    if not files & {"tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model",
+                    "sentencepiece.bpe.model"}:  # fmt: skip
+        missing.append("tokenizer.json")
+    if missing:
+        raise InputError(
+            f"{folder} lacks {', '.join(missing)}",
+            field=field,
+            value=str(folder),
+            remedy="put them there",
+        )
+    for file in weights:
+        kinds = ("safetensors",) if file.suffix == ".safetensors" else ("torch", "pickle")
+        refuse(file, kinds, field=field, value=str(folder))
 
 
 def _bad_folder(folder: Path, problem: str, remedy: str | None = None) -> InputError:
@@ -171,7 +275,7 @@ def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -
 
 def _needed(field: str, files: dict[str, int], checker: bool) -> dict[str, int]:
     """Return the files of a repository that loading downloads, with their sizes."""
-    parts = {*_PARTS, *(_CHECKER if checker else ())}
+    parts = {*_PARTS, *(CHECKER if checker else ())}
     needed = {}
     for name, size in files.items():
         folder, _, base = name.rpartition("/")
@@ -251,3 +355,53 @@ def _size(count: int) -> str:
         if count >= scale:
             return f"{count / scale:.1f} {unit}"
     return f"{count} B"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A repository of the hub whose files are in the cache. size: total in bytes."""
+
+    field: str
+    hub_id: str
+    folder: Path
+    files: int
+    size: int
+
+    def line(self) -> str:
+        """Describe it in one line."""
+        files = f"{self.files} file{'s' if self.files != 1 else ''}"
+        return f"{self.field}: {self.hub_id}, {files}, {_size(self.size)}, in {self.folder}"
+
+
+def fetch_models(
+    config: RunConfig, more: Iterable[tuple[str, str]] = (), *, endpoint: str | None = None
+) -> list[Fetched]:
+    """Download every file from the hub that loading the models of ``config`` takes.
+
+    ``more``: further models, each a field and a folder or hub id. Files that are in the cache are
+    compared with the hub's. ``endpoint``: URL of the hub. Raises InputError as `check_models`.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    wanted = [
+        _ask_hub(field, spec, config, endpoint)
+        for field, spec in dict.fromkeys([*_specs(config), *more])
+        if not Path(spec).expanduser().exists()
+    ]
+    _check_disk([one for one in wanted if hub_commit(one.hub_id) is None])
+    fetched = []
+    for one in wanted:
+        try:
+            folder = snapshot_download(
+                one.hub_id, allow_patterns=list(one.files), endpoint=endpoint
+            )
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            raise InputError(
+                f"{one.hub_id!r} cannot be downloaded: {one_line(error)}",
+                field=one.field,
+                value=one.hub_id,
+                remedy="run the command again: what is there is kept",
+            ) from error
+        fetched.append(Fetched(one.field, one.hub_id, Path(folder), len(one.files), one.size))
+    return fetched

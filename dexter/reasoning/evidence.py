@@ -192,9 +192,9 @@ class Witness:
         with torch.inference_mode():
             for at in range(0, len(images), 16):
                 chunk = torch.from_numpy(images[at : at + 16]).permute(0, 3, 1, 2).float() / 255
-                p = self.classifier(chunk).logits.softmax(-1)
-                ps.append(p[:, self.class_index].double().cpu().numpy())
-                classes.append(p.argmax(-1).cpu().numpy())
+                output = self.classifier(chunk)
+                ps.append(output.probability(self.class_index).double().cpu().numpy())
+                classes.append(output.predicted(self.class_index).cpu().numpy())
         return np.concatenate(ps), np.concatenate(classes)
 
     def probabilities(self, requests: Sequence[Request]) -> NDArray[np.float64]:

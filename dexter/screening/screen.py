@@ -21,7 +21,7 @@ alpha unspent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -145,10 +145,9 @@ def member(name: str, classifier: Classifier, class_index: int) -> Member:
         with torch.inference_mode():
             for at in range(0, len(images), _BATCH):
                 chunk = torch.from_numpy(images[at : at + _BATCH]).permute(0, 3, 1, 2).float() / 255
-                logits = classifier(chunk).logits.double()
-                own = logits[:, class_index].clone()
-                logits[:, class_index] = -torch.inf
-                rows.append((own - logits.logsumexp(-1)).cpu().numpy())
+                output = classifier(chunk)
+                output = replace(output, logits=output.logits.double())
+                rows.append(output.log_odds(class_index).cpu().numpy())
         return np.concatenate(rows)
 
     return Member(name, f"{classifier.weights_hash}/{class_index}", classify)

@@ -8,7 +8,6 @@ a low loss, because gradients through the generator alone are too weak to conver
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ class Objective:
     def __init__(self, config: RunConfig, classifier: Classifier, class_index: int) -> None:
         """Choose the features; raise InputError if the classifier does not have them."""
         self.class_index = class_index
-        self.features = _features(config, classifier, class_index)
+        self.features = features_of(config, classifier, class_index)
         self._class_loss = config.class_loss
         self._class_weight = config.class_weight
         self._feature_weight = config.feature_weight
@@ -40,7 +39,7 @@ class Objective:
         The class loss is -log(p / (1 - p)) of the target class, -log p or 1 - p; the loss of a
         feature is minus its activation (paper, section 3.3).
         """
-        losses = {"class": self._of_class(output.logits)}
+        losses = {"class": self._of_class(output)}
         if self.features and max(self.features) >= output.features.shape[1]:
             units = output.features.shape[1]
             raise InputError(
@@ -53,16 +52,13 @@ class Objective:
             losses[f"feature {unit}"] = -output.features[:, unit]
         return losses
 
-    def _of_class(self, logits: Tensor) -> Tensor:
-        log_p = logits.log_softmax(-1)[:, self.class_index]
+    def _of_class(self, output: ClassifierOutput) -> Tensor:
         match self._class_loss:
             case "bounded":
-                return -log_p.expm1()
+                return -output.log_probability(self.class_index).expm1()
             case "cross-entropy":
-                return -log_p
-        target = torch.arange(logits.shape[1], device=logits.device) == self.class_index
-        others = logits.masked_fill(target, -math.inf)
-        return others.logsumexp(-1) - logits[:, self.class_index]
+                return -output.log_probability(self.class_index)
+        return -output.log_odds(self.class_index)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms, (B,)."""
@@ -102,7 +98,7 @@ def sentence_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, labels)
 
 
-def _features(config: RunConfig, classifier: Classifier, class_index: int) -> tuple[int, ...]:
+def features_of(config: RunConfig, classifier: Classifier, class_index: int) -> tuple[int, ...]:
     """Return the units to raise: the configured ones, or the largest weights to the class (F.3)."""
     if config.features is not None:
         if any(unit < 0 for unit in config.features):

@@ -7,7 +7,8 @@ by the weighted sum of three gradients:
   to the sampled words, and on through their relaxation. One step costs a backward pass through
   the generator, and the linearisation at the sampled words is often uninformative.
 - score function (REINFORCE, Williams 1992): raises the probability of prompts that beat the
-  running baseline. Unbiased; needs no gradient of the generator.
+  running baseline. Unbiased; needs no gradient of the generator, nor of the classifier, and is the
+  only one of the first two for a classifier that has none.
 - masked LM towards the pseudo-targets (paper, Eq. 4).
 
 `TupleHistory.explore` chooses the words of some prompts in place of the soft prompt. They count for
@@ -146,7 +147,8 @@ class Optimization(Iterator[Step]):
         generator: Generator,
         masked_lm: MaskedLM,
     ) -> None:
-        self.config = config
+        self.config = config if classifier.gradients else config.by_scores()
+        config = self.config
         self.class_index = class_index(classifier.labels, config.class_name)
         self.stop_reason: str | None = None
         """The reason for the end of the run; None until then."""
@@ -365,8 +367,8 @@ class Optimization(Iterator[Step]):
                 f"step {self._step}: the loss of a picture is not finite; "
                 f"{self.config.dtype} may be too narrow for these models: try float32"
             )
-        p = output.logits.softmax(-1)
-        return _Pictures(losses, p[:, self.class_index], p.argmax(-1), to_uint8(images[:1])[0])
+        p, answers = output.probability(self.class_index), output.predicted(self.class_index)
+        return _Pictures(losses, p, answers, to_uint8(images[:1])[0])
 
     def _straight_through(self, sample: Sample, gradient: Tensor) -> Tensor:
         """Return a scalar with the straight-through gradient of the mean loss of the pictures."""

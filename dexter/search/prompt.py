@@ -69,13 +69,17 @@ def load_masked_lm(
             remedy="choose one, such as bert-base-uncased",
         )
     if tokenizer.mask_token_id is None:
-        raise InputError(
-            f"the tokenizer of {spec!r} has no mask token",
-            field="masked_lm",
-            value=spec,
-            remedy="choose another model",
-        )
+        raise _no_mask(spec)
     return MaskedLM(spec, model.requires_grad_(False).eval().to(device), tokenizer)
+
+
+def _no_mask(spec: str) -> InputError:
+    return InputError(
+        f"the tokenizer of {spec!r} has no mask token",
+        field="masked_lm",
+        value=spec,
+        remedy="choose another model",
+    )
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,9 @@ class PromptModel:
         self._model = masked_lm.model
         self._device = generator.device
 
-        ids = _masked_lm_ids(masked_lm, template, soft_tokens)
+        ids = _masked_lm_ids(
+            masked_lm.spec, masked_lm.tokenizer, masked_lm.model.config, template, soft_tokens
+        )
         self._ids = ids.to(self._device)
         self._mask_at = (ids == masked_lm.tokenizer.mask_token_id).nonzero()[:, 0].to(self._device)
         self._candidates = vocabulary.masked_lm_ids.to(self._device)
@@ -140,7 +146,7 @@ class PromptModel:
         """(P, hidden size of the masked LM), float32: the only learned parameter."""
 
         self._pieces = template_pieces(template, suffix)
-        self._piece_ids = [_generator_ids(generator, piece) for piece in self._pieces]
+        self._piece_ids = [_generator_ids(generator.tokenizer, piece) for piece in self._pieces]
 
     @classmethod
     def from_config(
@@ -153,34 +159,12 @@ class PromptModel:
         rng: torch.Generator | None = None,
     ) -> PromptModel:
         """Build vocabulary and prompt from ``config``; exclude_class_name reads ``class_label``."""
-        pieces = template_pieces(config.template_text, config.suffix)
-        fixed = sum(len(_generator_ids(generator, piece)) for piece in pieces)
-        room = (generator.max_length - 2 - fixed) // config.masks
-        if room < 1:
-            raise InputError(
-                f"{fixed} tokens and {config.masks} masks exceed the limit of {generator.spec}, "
-                f"{generator.max_length - 2} tokens",
-                field="template",
-                value=config.template,
-                remedy="shorten it",
-            )
-        exclude = list(config.exclude_words)
-        if config.exclude_class_name:
-            exclude += words_of(class_label)
-        if config.vocabulary == "masked-lm":
-            vocabulary = whole_vocabulary(masked_lm.tokenizer, generator.tokenizer)
-        else:
-            vocabulary = build_vocabulary(
-                masked_lm.tokenizer,
-                generator.tokenizer,
-                words=config.words,
-                exclude=exclude,
-                max_tokens=room,
-            )
         return cls(
             masked_lm,
             generator,
-            vocabulary,
+            _vocabulary(
+                config, masked_lm.tokenizer, generator.tokenizer, generator.max_length, class_label
+            ),
             config.template_text,
             suffix=config.suffix,
             soft_tokens=config.soft_tokens,
@@ -295,6 +279,68 @@ class PromptModel:
         return rows, places
 
 
+def check_prompt(
+    config: RunConfig, class_label: str = "", *, root: Path | str | None = None
+) -> None:
+    """Check template and words against the tokenizers of both models, without their weights.
+
+    Raises InputError as the search would. Passes over models that are not on this machine.
+    """
+    from transformers import AutoConfig, AutoTokenizer, CLIPTokenizer
+
+    places = {
+        part: model_folders.find("lab", part, root=root) if spec == "lab" else Path(spec)
+        for part, spec in (("masked_lm", config.masked_lm), ("generator", config.generator))
+    }
+    folders = {part: place.expanduser() for part, place in places.items()}
+    if not all(folder.is_dir() for folder in folders.values()):
+        return
+    field = "masked_lm"
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folders[field], trust_remote_code=False)
+            settings = AutoConfig.from_pretrained(folders[field], trust_remote_code=False)
+            field = "generator"
+            clip = CLIPTokenizer.from_pretrained(folders[field], subfolder="tokenizer")
+            encoder = AutoConfig.from_pretrained(folders[field], subfolder="text_encoder")
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+        raise InputError(
+            f"{getattr(config, field)!r} cannot be loaded: {one_line(error)}",
+            field=field,
+            value=getattr(config, field),
+        ) from error
+    if tokenizer.mask_token_id is None:
+        raise _no_mask(config.masked_lm)
+    longest = min(clip.model_max_length, encoder.max_position_embeddings)
+    _vocabulary(config, tokenizer, clip, longest, class_label)
+    _masked_lm_ids(config.masked_lm, tokenizer, settings, config.template_text, config.soft_tokens)
+
+
+def _vocabulary(
+    config: RunConfig, masked_lm: Any, generator: Any, max_length: int, class_label: str
+) -> Vocabulary:
+    """Return the candidate words of a run, by both tokenizers; raise InputError for none."""
+    pieces = template_pieces(config.template_text, config.suffix)
+    fixed = sum(len(_generator_ids(generator, piece)) for piece in pieces)
+    room = (max_length - 2 - fixed) // config.masks
+    if room < 1:
+        raise InputError(
+            f"{fixed} tokens and {config.masks} masks exceed the limit of {config.generator}, "
+            f"{max_length - 2} tokens",
+            field="template",
+            value=config.template,
+            remedy="shorten it",
+        )
+    exclude = list(config.exclude_words)
+    if config.exclude_class_name:
+        exclude += words_of(class_label)
+    if config.vocabulary == "masked-lm":
+        return whole_vocabulary(masked_lm, generator)
+    return build_vocabulary(
+        masked_lm, generator, words=config.words, exclude=exclude, max_tokens=room
+    )
+
+
 def template_pieces(template: str, suffix: str = "") -> list[str]:
     """Return the generator's text around M masks, in M + 1 pieces.
 
@@ -328,9 +374,10 @@ def _embed(masked_lm: MaskedLM, ids: Tensor, *, twice: bool) -> Tensor:
     return embedded
 
 
-def _masked_lm_ids(masked_lm: MaskedLM, template: str, soft_tokens: int) -> Tensor:
+def _masked_lm_ids(
+    spec: str, tokenizer: Any, settings: Any, template: str, soft_tokens: int
+) -> Tensor:
     """Return the masked LM's tokens (L,) of the template, special tokens included."""
-    tokenizer = masked_lm.tokenizer
     text = template.replace(MASK, tokenizer.mask_token)
     ids = torch.tensor(tokenizer(text)["input_ids"])
     unknown = tokenizer.unk_token_id
@@ -338,17 +385,17 @@ def _masked_lm_ids(masked_lm: MaskedLM, template: str, soft_tokens: int) -> Tens
         fixed = template.replace(MASK, " ").split()
         lost = [w for w in fixed if unknown in tokenizer(w, add_special_tokens=False)["input_ids"]]
         raise InputError(
-            f"{masked_lm.spec} has no token for {', '.join(map(repr, lost))}",
+            f"{spec} has no token for {', '.join(map(repr, lost))}",
             field="template",
             value=template,
             remedy="choose other words",
         )
-    longest = getattr(masked_lm.model.config, "max_position_embeddings", None)
+    longest = getattr(settings, "max_position_embeddings", None)
     # RoBERTa's positions start after its padding index.
     if longest is not None and len(ids) + soft_tokens + 2 > longest:
         raise InputError(
             f"{soft_tokens} and a template of {len(ids)} tokens exceed the limit of "
-            f"{masked_lm.spec}, {longest - 2} tokens",
+            f"{spec}, {longest - 2} tokens",
             field="soft_tokens",
             value=soft_tokens,
             remedy="choose fewer, or shorten the template",
@@ -356,8 +403,8 @@ def _masked_lm_ids(masked_lm: MaskedLM, template: str, soft_tokens: int) -> Tens
     return ids
 
 
-def _generator_ids(generator: Generator, text: str) -> list[int]:
+def _generator_ids(tokenizer: Any, text: str) -> list[int]:
     if not text.strip():
         return []
-    ids: list[int] = generator.tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids

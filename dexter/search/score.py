@@ -93,7 +93,7 @@ def activation_score(
     hits = [0] * len(classifiers)
     for images, _ in draw_pictures(generator, prompt, picture_seeds("score", 0, n), batch):
         for k, (classifier, target) in enumerate(zip(classifiers, targets, strict=True)):
-            hits[k] += int((classifier(images).logits.argmax(-1) == target).sum())
+            hits[k] += int(classifier(images).hits(target).sum())
     return [Score(count / n, *wilson_interval(count, n), n, count) for count in hits]
 
 
@@ -114,16 +114,17 @@ def draw_frames(
     """
     hits = 0
     for images, seeds in draw_pictures(generator, prompt, picture_seeds("frames", 0, tries), batch):
-        p = classifier(images).logits.softmax(-1)
+        output = classifier(images)
+        p, answers = output.probability(class_index), output.predicted(class_index)
         pixels = to_uint8(images)
         unsafe = generator.unsafe(pixels)
         for row, seed in enumerate(seeds):
             if unsafe[row]:
                 continue
-            predicted = int(p[row].argmax())
+            predicted = int(answers[row])
             hit = predicted == class_index
             hits += hit
-            yield Frame(seed, pixels[row], predicted, float(p[row, class_index]), hit)
+            yield Frame(seed, pixels[row], predicted, float(p[row]), hit)
             if hits >= wanted:
                 return
 

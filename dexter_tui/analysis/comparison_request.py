@@ -111,7 +111,7 @@ def _side(
     own = {**values, "classifier": spec, "class_name": class_name}
     [config] = field_flags.configs(preset, [0], own)
     [checked] = submit.described([config], agreed=agreed)
-    submit.check_machines([checked], store.home, warn=warn)
+    submit.check_machine_for([checked.config], store.home, warn=warn)
     overrides = _settings_given(preset, values, checked.config)
     runs = store.runs(
         classifier=checked.info.spec,

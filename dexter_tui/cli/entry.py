@@ -28,10 +28,13 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with `arguments`, by default this process's; return the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(
-            normalised(sys.argv[1:] if arguments is None else arguments), standalone_mode=False
-        )
+        for argument in given:
+            _refuse_bytes("argument", argument)
+        for name in ("DEXTER_HOME", "PWD", "HF_HOME"):
+            _refuse_bytes(name, os.environ.get(name, ""))
+        code = app(normalised(given), standalone_mode=False)
     except typer.TyperException as error:
         say(error.format_message())
         return error.exit_code
@@ -50,12 +53,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _refuse_bytes(what: str, text: str) -> None:
+    """Raise InputError for a text that is not UTF-8, which no store, log or JSON can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        raise InputError(
+            f"{what} {os.fsencode(text)!r} is not UTF-8",
+            value=shown,
+            remedy="rename the file or folder, or write the text in UTF-8",
+        ) from None
+
+
 def normalised(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with hyphens in option names; `run` takes the reference's as well."""
     hyphenated = [_hyphens(argument) for argument in arguments]
     if hyphenated[:1] != ["run"]:
         return hyphenated
-    from dexter_tui.cli.reference_arguments import translated
+    from dexter_tui.exchange.reference_arguments import translated
 
     return translated(hyphenated, say)
 

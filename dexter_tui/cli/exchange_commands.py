@@ -91,8 +91,10 @@ def import_(
             result = bundle_reader.import_bundle(store, path)
         else:
             result = reference_folder.import_folder(store, path)
+    for note in result.notes:
+        say(note)
     if as_json:
-        print_json({"added": result.added, "known": result.known})
+        print_json({"added": result.added, "known": result.known, "notes": result.notes})
         return
     print_lines(result.added)
     if result.known:

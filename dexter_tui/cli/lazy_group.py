@@ -21,6 +21,10 @@ COMMANDS = {
         "Find what models rely on for each class, and write the report.",
     ),
     "run": ("run_commands", "Search for the words that raise a class, one run per seed."),
+    "inspect": (
+        "inspect_command",
+        "Show what is recognised about a classifier, with its answers to 16 pictures.",
+    ),
     "resume": ("run_commands", "Resume runs and jobs that were paused or ended early."),
     "runs": ("run_commands", "List the runs in the store, newest study first."),
     "show": ("run_commands", "Show one run, or a study with its runs."),
@@ -46,6 +50,10 @@ COMMANDS = {
     "delete": ("curation_commands", "Delete runs and everything that belongs to them."),
     "classifiers": ("run_commands", "List the lab's classifiers and your own."),
     "lab": ("lab_commands", "Explore the embedded lab: models, scenes, pictures, fleet."),
+    "fetch": (
+        "maintenance_commands",
+        "Download the models of a run, for a machine without network.",
+    ),
     "config": ("maintenance_commands", "Write editable copies of settings and prompts."),
     "doctor": ("maintenance_commands", "Check this machine and the store, with remedies."),
     "gc": ("maintenance_commands", "Remove files that nothing needs."),

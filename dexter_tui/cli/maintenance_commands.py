@@ -1,5 +1,6 @@
-"""The commands for the store and the machine: config, doctor, gc, backup."""
+"""The commands for the store and the machine: fetch, config, doctor, gc, backup."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,9 +10,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dexter.config import RunConfig, fields_of
+from dexter.reasoning.settings import ReportSettings
 from dexter_tui import EXIT_FAILED, field_flags, paths
 from dexter_tui.cli.output import (
     Json,
+    TrustCode,
     open_store,
     print_json,
     print_lines,
@@ -35,7 +39,15 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application's."""
     app.add_typer(config_app, name="config")
     config_app.command("init")(config_init)
-    for command in (doctor, gc, backup):
+    own = inspect.signature(fetch).parameters.values()
+    fetch.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            *(p for p in own if p.kind is not p.VAR_KEYWORD),
+            *field_flags.parameters(RunConfig, _LOADED),
+            *field_flags.parameters(ReportSettings, _REPORTERS),
+        ]
+    )
+    for command in (fetch, doctor, gc, backup):
         app.command()(command)
 
 
@@ -53,6 +65,52 @@ def findings_view(findings: Sequence["Finding"]) -> Table:
             detail.append("\n").append_text(plain(finding.remedy, "cyan"))
         table.add_row(status, finding.check, detail)
     return table
+
+
+# The fields that say which models are loaded.
+_LOADED = fields_of("classifier", "masked LM", "generator")
+_REPORTERS = ("vlm", "llm", "image_text")
+
+
+def fetch(
+    *,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+    **values: object,
+) -> None:
+    """Download the models of a run, for a machine without network.
+
+    They go to the cache of the Hugging Face hub (HF_HOME), which can be copied to another machine.
+    Takes the settings of `run`, and the models of a report.
+    """
+    from dexter.planning.preflight import fetch_models
+    from dexter.reasoning.settings import remote_name
+    from dexter_tui.jobs import trust
+    from dexter_tui.jobs.describe import describe
+
+    of_run = {name: value for name, value in values.items() if name in _LOADED}
+    # Only files are fetched, so that neither a class nor a classifier must be given.
+    required = {"classifier": "lab:birds-biased", "class_name": "0"}
+    given = {**required, **paths.settings(), **field_flags.given(of_run)}
+    config = RunConfig.from_preset(str(given.pop("preset", "default")), **given)
+    reporters = ReportSettings.from_values(
+        {name: values[name] for name in _REPORTERS if values.get(name) is not None}
+    ).for_generator(config.generator)
+    more = [
+        (name, spec)
+        for name in _REPORTERS
+        if (spec := getattr(reporters, name)) not in ("lab", "none") and not remote_name(spec)
+    ]
+    fetched = fetch_models(config, more)
+    if config.classifier.startswith(("torchvision:", "timm:")):  # which download as they load
+        trust.require([config], trust.agreed_by(of_run, code=trust_code))
+        describe(config)
+    if as_json:
+        print_json([asdict(one) | {"folder": str(one.folder)} for one in fetched])
+    elif fetched:
+        print_lines([one.line() for one in fetched])
+    else:
+        say("nothing to fetch from the hub: all models are local")
 
 
 def config_init(

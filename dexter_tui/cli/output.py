@@ -31,7 +31,8 @@ Detach = Annotated[
 TrustCode = Annotated[
     bool,
     typer.Option(
-        "--trust-code", help="run code of classifiers that a record or file names, on this machine"
+        "--trust-code",
+        help="run code, or ask servers, that a record or file names as classifiers",
     ),
 ]
 

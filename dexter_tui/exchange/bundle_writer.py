@@ -28,6 +28,7 @@ from dexter_tui.formatting import command, json_escaped
 from dexter_tui.presentation.answers import csv_text
 from dexter_tui.presentation.run_tables import presets
 from store import Store, artifacts
+from store.checking import decoding
 from store.errors import explained
 from store.markdown.escaping import fenced
 from store.markdown.report import render
@@ -193,8 +194,14 @@ def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
     for name, (view, condition, order, without) in wanted.items():
         columns = [column for column in schema[view] if column not in without]
         sql = f"SELECT {', '.join(columns)} FROM {view} WHERE {condition} ORDER BY {order}"
-        answer = queries.ask(store.path, sql, limit=queries.MAX_LIMIT, timeout=queries.MAX_TIMEOUT)
-        found[name] = csv_text(answer).encode()
+        try:
+            answer = queries.ask(
+                store.path, sql, limit=queries.MAX_LIMIT, timeout=queries.MAX_TIMEOUT
+            )
+        except queries.DamagedJson as error:
+            decoding.note_line(f"data/{name}.csv is left out: {error.problem}")
+        else:
+            found[name] = csv_text(answer).encode()
     return found
 
 

@@ -24,12 +24,12 @@ from typing import Any
 
 from dexter.config import MASK, RunConfig
 from dexter.errors import InputError
-from dexter.loading import one_line
+from dexter.loading import one_line, text_of
 from dexter.reference_options import OPTIONS, classifier_settings, translate
 from dexter.stats import wilson_interval
 from store import Store, artifacts, study_records
 from store.checking.checks import Record
-from store.errors import explained
+from store.errors import StoreError, explained
 from store.tables import Run, to_json
 from store.upkeep.records import grouped
 from store.upkeep.transfer import Restored, classifier_key, restore
@@ -38,8 +38,7 @@ SCORED = 100  # pictures per text in the reference
 _RULE = "-" * 22
 _STARS = "*" * 50
 _SECRET = {"api_key"}
-_SUFFIXES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
-             ".webp": "image/webp"}  # fmt: skip
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 _NAMES = ("robust50", "fairfaces_resnet50", "waterbirds_resnet50", "waterbirds_balanced_resnet50",
           "resnet18", "resnet50", "alexnet", "vit_b_16", "vgg", "densenet", "swin_b")  # fmt: skip
 MAX_TEXT = 3_000_000  # bytes of a text file
@@ -58,7 +57,9 @@ def import_folder(store: Store, folder: Path) -> Restored:
     args = _args(folder)
     config, labels, index = _config(folder, args)
     at = _time(folder).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
-    frames = _frames(folder)
+    named = _frames(folder)
+    hashes, mimes, notes = _pictures(folder, named)
+    frames = {name: number for name, number in named.items() if name in hashes}
     words = _words(folder)
     prompts = _prompts(folder, index)
     scores = _scored(folder / "as_dexter_prompts.txt")
@@ -126,8 +127,12 @@ def import_folder(store: Store, folder: Path) -> Restored:
             {"record": "prompt", "run_id": run_id, "rank": rank, "text": text, "pictures": SCORED,
              "words": _words_of(text, words)}
         )  # fmt: skip
-    hashes = _hashes(folder, frames)
     captions = _captions(folder)
+    if len(captions) > len(named):
+        notes.append(
+            f"caption.txt left out: it has {len(captions)} captions for {len(named)} pictures"
+        )
+        captions = []
     for name, number in frames.items():
         sha256 = hashes[name]
         records.append(
@@ -135,7 +140,9 @@ def import_folder(store: Store, folder: Path) -> Restored:
              "prompt": prompt or "", "predicted_class": index, "target_probability": 0.0,
              "hit": True, "sha256": sha256, "created_at": at}
         )  # fmt: skip
-    for name, text in zip(sorted(frames), captions, strict=False):  # in the order of the captions
+    for name, text in zip(sorted(named), captions, strict=False):  # in the order of the captions
+        if not text or name not in hashes:
+            continue
         records.append(
             {"record": "caption", "sha256": hashes[name],
              "model": str(args.get("vlm_id") or "imported")[:200], "prompt_hash": "",
@@ -157,9 +164,11 @@ def import_folder(store: Store, folder: Path) -> Restored:
 
     def picture(sha256: str) -> tuple[bytes, str]:
         name = by_hash[sha256]
-        return _picture(folder / "frames" / name), _SUFFIXES[Path(name).suffix.lower()]
+        return _picture(folder / "frames" / name), mimes[name]
 
-    return restore(store, grouped(records), picture)
+    result = restore(store, grouped(records), picture)
+    result.notes += notes
+    return result
 
 
 def _args(folder: Path) -> dict[str, Any]:
@@ -201,8 +210,13 @@ def _text(path: Path) -> str:
             raise InputError(
                 f"{path}: {path.stat().st_size:,} bytes exceed the limit of {MAX_TEXT:,}"
             )
-        text = path.read_text(encoding="utf-8", errors="replace")
-        return text.replace("\0", "\ufffd")
+        data = path.read_bytes()
+    try:
+        return text_of(data, path)
+    except InputError:
+        if path.name == "labels.txt":
+            raise  # a wrong letter would be another class
+        return data.decode("latin-1").replace("\0", "\ufffd")
 
 
 def _time(folder: Path) -> datetime:
@@ -220,7 +234,9 @@ def _frames(folder: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     taken: set[int] = set()
     for path in sorted((folder / "frames").glob("*")):
-        if path.is_symlink() or not path.is_file() or path.suffix.lower() not in _SUFFIXES:
+        # Side files of macOS, such as ._1.png, are named like pictures.
+        foreign = path.name.startswith(".") or path.suffix.lower() not in _SUFFIXES
+        if foreign or path.is_symlink() or not path.is_file():
             continue
         digits = re.match(r"\d{1,9}", path.stem)
         number = int(digits[0]) if digits else len(taken)
@@ -231,11 +247,26 @@ def _frames(folder: Path) -> dict[str, int]:
     return found
 
 
-def _hashes(folder: Path, names: Mapping[str, int]) -> dict[str, str]:
-    """Return the hashes of pictures; read one at a time, for there may be thousands."""
+def _pictures(
+    folder: Path, names: Mapping[str, int]
+) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Return hashes and types of the readable pictures by name, and notes about the others.
+
+    Reads one at a time, for there may be thousands.
+    """
     if len(names) > MAX_FRAMES:
         raise InputError(f"{folder}: {len(names):,} frames exceed the limit of {MAX_FRAMES:,}")
-    return {name: artifacts.digest(_picture(folder / "frames" / name)) for name in names}
+    hashes, mimes, notes = {}, {}, []
+    for name in names:
+        data = _picture(folder / "frames" / name)
+        try:
+            artifacts.open_picture(data)
+        except StoreError as error:
+            notes.append(f"frames/{name} left out: {error.problem}")
+            continue
+        hashes[name] = artifacts.digest(data)
+        mimes[name] = artifacts.mime_of(data) or "image/png"
+    return hashes, mimes, notes
 
 
 def _picture(path: Path) -> bytes:
@@ -281,8 +312,10 @@ def _words_of(prompt: str | None, words: Sequence[list[str]]) -> list[str]:
 
 
 def _captions(folder: Path) -> list[str]:
+    """Return the captions in the order of the pictures' names; "" for an empty one."""
     parts = re.split(rf"^{_RULE}\s*$", _text(folder / "caption.txt"), flags=re.MULTILINE)
-    return [part.strip() for part in parts if part.strip()]
+    captions = [part.strip() for part in parts]
+    return captions if captions[-1] else captions[:-1]  # a rule follows each caption
 
 
 def _scored(path: Path) -> list[tuple[str, float]]:

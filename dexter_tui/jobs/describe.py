@@ -1,28 +1,53 @@
 """The description of a classifier, found without torch in this process."""
 
+import difflib
 import json
+import re
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
-from dexter.classifiers import ClassifierInfo, needs_torch
-from dexter.config import RunConfig
+from dexter.classifiers import ClassifierInfo, class_index
+from dexter.config import MASK, RunConfig, fields_of
 from dexter.errors import InputError
+from dexter.lab import world
+from dexter.planning.trial import try_classifier
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.launch import worker_environment
 
+# Trials by this process, by the settings they depend on and the state of the files.
+_KNOWN: dict[str, ClassifierInfo] = {}
 
-def describe(config: RunConfig) -> ClassifierInfo:
+
+def describe(config: RunConfig, *, prompt: bool = False) -> ClassifierInfo:
     """Return the description of a run's classifier; raise InputError if it cannot be used.
 
-    Most sources need torch, and a python: one runs code of the user's. These are loaded in a
-    separate process, so that this one stays light and survives a crash there.
+    It is loaded and tried on pictures, in a separate process, so that this one stays light and
+    survives a crash there. With `prompt`, its template and words are tried on the tokenizers as
+    well. What belongs to the lab is known, and checked here.
     """
-    if not needs_torch(config.classifier):
+    known = config.classifier.startswith("lab:")
+    if prompt and (config.masked_lm, config.generator) == ("lab", "lab"):
+        check_lab_words(config)
+        prompt = False
+    if known and not prompt:
         return trust.describe_here(config)
     trust.require([config])
+    key = _state(config, prompt)
+    if key is None or key not in _KNOWN:
+        info = _tried(config, prompt)
+        if key is None:
+            return info
+        _KNOWN[key] = info
+    return _KNOWN[key]
+
+
+def _tried(config: RunConfig, prompt: bool) -> ClassifierInfo:
+    arguments = [config.model_dump_json(), *(["prompt"] if prompt else [])]
     process = subprocess.run(
-        [sys.executable, "-P", "-m", "dexter_tui.jobs.describe", config.model_dump_json()],
+        [sys.executable, "-P", "-m", "dexter_tui.jobs.describe", *arguments],
         env=worker_environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -33,8 +58,11 @@ def describe(config: RunConfig) -> ClassifierInfo:
         # The file's own code may have printed lines before the answer.
         answer = json.loads(process.stdout.splitlines()[-1])
     except (IndexError, ValueError):
+        ended = f"ended with {process.returncode}"
+        if process.returncode == -signal.SIGKILL:
+            ended = "was killed, perhaps for want of memory"
         raise InputError(
-            f"cannot be loaded: the process that tried ended with {process.returncode}",
+            f"cannot be loaded: the process that tried {ended}",
             field="classifier",
             value=config.classifier,
         ) from None
@@ -43,10 +71,70 @@ def describe(config: RunConfig) -> ClassifierInfo:
     return ClassifierInfo(**answer)
 
 
-def _answer(config: RunConfig) -> dict[str, object]:
-    """Return the fields of a ClassifierInfo, or of the InputError, JSON-able."""
+def _state(config: RunConfig, prompt: bool) -> str | None:
+    """Return a key that changes with the settings and files of a trial.
+
+    None for code, which may read anything, and for files that are not on this machine.
+    """
+    source, _, address = config.classifier.partition(":")
+    places = [] if source == "lab" else [address]
+    names = {*fields_of("classifier"), "dtype", "features", "n_features"}
+    if prompt:
+        names |= {*fields_of("prompt", "masked LM"), "generator", "class_name"}
+        places += [spec for spec in (config.masked_lm, config.generator) if spec != "lab"]
+        places += [f"{config.generator}/tokenizer"] if config.generator != "lab" else []
+    if config.labels is not None and Path(config.labels).is_file():
+        places.append(config.labels)
+    stamps = []
+    for place in places:
+        path = Path(place).expanduser()
+        if not path.exists() or source == "python" or str(config.arch).startswith("python:"):
+            return None
+        for file in [path] if path.is_file() else sorted(path.iterdir()):
+            state = file.stat()
+            stamps.append([str(file), state.st_size, state.st_mtime_ns])
+    return json.dumps([config.model_dump(mode="json", include=names), prompt, stamps])
+
+
+def check_lab_words(config: RunConfig) -> None:
+    """Raise InputError for words that the lab's models do not know."""
+    fixed = re.findall(r"[^\W\d_]+", config.template_text.replace(MASK, " ").lower())
+    lost = [word for word in fixed if word not in world.WORDS]
+    if lost:
+        raise InputError(
+            f"the lab's masked LM has no token for {', '.join(map(repr, lost))}",
+            field="template",
+            value=config.template,
+            remedy="choose other words",
+        )
+    if lost := [word for word in config.words or () if word.strip().lower() not in world.WORDS]:
+        near = difflib.get_close_matches(lost[0].lower(), world.WORDS, n=3)
+        hint = f" (close to {lost[0]!r}: {', '.join(near)})" if near else ""
+        raise InputError(
+            f"{', '.join(map(repr, lost[:5]))}: not a whole word of the masked LM",
+            field="words",
+            value=lost,
+            remedy=f"remove or replace them{hint}",
+        )
+
+
+def answer(config: RunConfig, prompt: bool) -> dict[str, object]:
+    """Try a run's models here; return the fields of a ClassifierInfo or InputError, JSON-able."""
     try:
-        return asdict(trust.describe_here(config))
+        if config.classifier.startswith("lab:"):
+            info = trust.describe_here(config)
+        else:
+            from dexter.search.objective import features_of
+
+            classifier = trust.load_classifier(config, "cpu")
+            info = try_classifier(classifier)
+            features_of(config, classifier, 0)  # which a black box does not have
+        if prompt:
+            from dexter.search.prompt import check_prompt
+
+            label = info.labels[class_index(info.labels, config.class_name)]
+            check_prompt(config, label)
+        return asdict(info)
     except InputError as error:
         value = None if error.value is None else str(error.value)
         return {
@@ -58,4 +146,5 @@ def _answer(config: RunConfig) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_answer(RunConfig.model_validate_json(sys.argv[1]))))
+    answered = answer(RunConfig.model_validate_json(sys.argv[1]), "prompt" in sys.argv[2:])
+    print(json.dumps(answered))

@@ -168,7 +168,8 @@ class RunWorker(Worker):
         recorder.flush(PROMISE_SECONDS)
         self.check(run.id)
         started, began, recorder.seconds = time.monotonic(), time.process_time(), 0.0
-        log(f"searching on {models.device}")
+        alone = "" if models.classifier.gradients else ", by scores alone: no gradient"
+        log(f"searching on {models.device}{alone}")
         saving = Saving(recorder, checkpoints, search)
         for step in search:
             recorder.step(_step_row(step))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dexter.classifiers import ClassifierInfo, class_index
+from dexter.classifiers import ClassifierInfo, class_index, full_spec
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.planning.estimate import estimate
@@ -51,14 +51,18 @@ def with_full_paths(config: RunConfig) -> RunConfig:
         value = getattr(config, name)
         if value is not None and value != "lab" and Path(value).expanduser().exists():
             found[name] = str(Path(value).expanduser().absolute())
+    found["classifier"] = full_spec(config.classifier)
     return config.model_copy(update=found)
 
 
 def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig:
     """Return the classifier by its full path, and the class ``index`` by its label.
 
-    One study then has one name, whether a user wrote Waterbird, waterbird or 0.
+    One study then has one name, whether a user wrote Waterbird, waterbird or 0. Without gradients
+    of the classifier it is a search by scores alone.
     """
+    if not info.gradients:
+        config = config.by_scores()
     label = info.labels[index]
     names = {
         "classifier": info.spec,
@@ -128,39 +132,78 @@ def check(
     Warnings go to `warn`, a line each. `agreed`: the fields to whose code the user agrees, see
     `trust.agreed_by`.
     """
-    checked = described(configs, agreed=agreed)
+    full = [with_full_paths(config) for config in configs]
+    trust.require(full, agreed)
+    check_machine_for(full, home, warn=warn)
+    checked = described(full, agreed=agreed, warn=warn, prompt=True)
     require_generator(one.config for one in checked)
-    check_machines(checked, home, warn=warn)
     return checked
 
 
-def described(configs: Sequence[RunConfig], *, agreed: Collection[str] = ()) -> list[Checked]:
-    """Return the configurations with their classifiers. InputError for an unusable classifier."""
-    trust.require(map(with_full_paths, configs), agreed)
+def described(
+    configs: Sequence[RunConfig],
+    *,
+    agreed: Collection[str] = (),
+    warn: Callable[[str], None] = lambda line: None,
+    prompt: bool = False,
+) -> list[Checked]:
+    """Return the configurations with their classifiers. InputError for an unusable classifier.
+
+    `prompt`: whether the prompt and the masked LM are tried, too.
+    """
+    full = [with_full_paths(config) for config in configs]
+    trust.require(full, agreed)
     infos: dict[str, ClassifierInfo] = {}
+    lines: dict[str, None] = {}
     checked = []
-    for given in configs:
-        config = with_full_paths(given)
-        source = json.dumps(config.model_dump(mode="json", include=set(fields_of("classifier"))))
-        if source not in infos:
-            infos[source] = describe(config)
-        info = infos[source]
+    for config in full:
+        tried = _key(config, _TRIED)
+        if tried not in infos:
+            info = infos[tried] = describe(config, prompt=prompt)
+            if info.recognised and not info.spec.startswith("lab:"):  # the lab's are known
+                lines[f"{info.spec}: {info.recognised}"] = None
+        info = infos[tried]
         index = class_index(info.labels, config.class_name)
+        if prompt and not info.gradients:
+            lines[f"{info.spec} has no gradient: the search uses its scores alone"] = None
         checked.append(Checked(with_names(config, info, index), info, index))
+    for line in lines:
+        warn(line)
     return checked
 
 
-def check_machines(
-    checked: Sequence[Checked], home: Path, *, warn: Callable[[str], None] = lambda line: None
+def check_machine_for(
+    configs: Iterable[RunConfig],
+    home: Path,
+    *,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Check that this machine can run each study. InputError if not; `warn` gets warnings."""
     lines: dict[str, None] = {}
-    for one in {each.study: each for each in checked}.values():
-        check_device(one.config.device)
-        for finding in check_machine(one.config, home):
+    for config in {_key(config, _STUDY): config for config in configs}.values():
+        check_device(config.device)
+        for finding in check_machine(config, home):
             lines[f"{finding.detail}; {finding.remedy}"] = None
     for line in lines:
         warn(line)
+
+
+_STUDY = frozenset({*fields_of(study=True), "device"})
+# The fields that a trial before queueing depends on.
+_TRIED = frozenset(
+    {
+        *fields_of("classifier", "prompt", "masked LM"),
+        "generator",
+        "dtype",
+        "features",
+        "n_features",
+    }
+)
+
+
+def _key(config: RunConfig, names: frozenset[str]) -> str:
+    own = set(names) | ({"class_name"} if config.exclude_class_name else set())
+    return json.dumps(config.model_dump(mode="json", include=own), sort_keys=True)
 
 
 def enqueue(
@@ -190,6 +233,8 @@ def _add_study(
     # A name stays when the weights behind it change; the study must be another then.
     weights = identities(configs[0], cache=store.home / "hashes.json")
     settings = {**configs[0].study_settings(), "weights": weights}
+    if info.recognised:
+        settings["recognised"] = info.recognised
     study = store.ensure_study(classifier, info.labels[index], index, settings)
     runs = [(config.seed, config.model_dump(mode="json")) for config in configs]
     return store.add_runs(study, runs, priority=priority)

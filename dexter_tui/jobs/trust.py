@@ -1,11 +1,11 @@
 """The gate before every load of a model, and before every endpoint, with the user's consent.
 
-A specification may name code: a Python file, or weights in a pickle. Settings of a report may name
-an endpoint, which receives pictures and the user's key. No record, bundle, sweep file or store
-carries the consent to either. The consent is a file in `paths.trusted`, outside every store: for
-one specification and one content of its file, or for one endpoint and the source of its key. It is
-given on a command line by typing the specification, the endpoint or a --trust flag, and in the
-dashboard by a dialog.
+A specification may name code: a Python file, or weights in a pickle; or a server, which is sent
+pictures and a key. Settings of a report may name an endpoint, which receives pictures and the
+user's key. No record, bundle, sweep file or store carries the consent to any of them. The consent
+is a file in `paths.trusted`, outside every store: for one specification and one content of its
+file, or for one endpoint and the source of its key. It is given on a command line by typing the
+specification, the endpoint or a --trust flag, and in the dashboard by a dialog.
 
 `require` is the gate before work is queued or a process is started. The functions `load_models`,
 `load_classifier` and `describe_here` pass it again right before they load, and so does the report
@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from dexter.classifiers import ClassifierInfo, ClassifierOptions, describe_classifier
+from dexter.classifiers import (
+    ClassifierInfo,
+    ClassifierOptions,
+    describe_classifier,
+    full_spec,
+)
+from dexter.classifiers.address import KEY, SCHEMES, check_address
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.reasoning import chat
@@ -42,14 +48,14 @@ Settings = RunConfig | Mapping[str, object]
 
 
 class Need(NamedTuple):
-    """A load that can run code, or an endpoint; either needs consent."""
+    """A load that can run code or asks a server, or an endpoint; each needs consent."""
 
     field: str
     """The field of the settings that asks for it."""
     spec: str
     """The specification with its full path, or the origin of the endpoint and its key's source."""
     digest: str
-    """SHA-256 (hex) of the file; "" for a hub id or an endpoint, which have none here."""
+    """SHA-256 (hex) of the file; "" for a hub id or an address, which have none here."""
 
     @property
     def line(self) -> str:
@@ -58,9 +64,16 @@ class Need(NamedTuple):
             return f"pictures, prompts and a key go to {self.spec}"
         if self.field in PICKLE:
             return f"{self.spec} is loaded as a pickle, which can run any code"
+        if self.is_server:
+            return f"{self.spec} is sent all pictures, and the key in {KEY} if that is set"
         if self.spec.startswith("checkpoint:"):
             return f"{self.spec} is a pickle of weights, not a .safetensors file"
         return f"{self.spec} runs the code in that file"
+
+    @property
+    def is_server(self) -> bool:
+        """True for an address, False for a file."""
+        return self.spec.startswith(("http:", "https:"))
 
     @property
     def _file(self) -> Path:
@@ -97,7 +110,7 @@ class ConsentNeeded(InputError):
         first = self.needs[0]
         more = f" ({len(self.needs) - 1} more)" if len(self.needs) > 1 else ""
         wanted = {_FLAGS.get(need.field, "--trust-code") for need in needs}
-        whom = "its owner" if first.field in ENDPOINT else "its author"
+        whom = "its owner" if first.field in ENDPOINT or first.is_server else "its author"
         super().__init__(
             f"{first.line}, and you have not agreed to it{more}",
             field=first.field,
@@ -133,9 +146,14 @@ def needs(settings: Settings) -> list[Need]:
 
 def _needs(values: Mapping[str, object]) -> Iterator[Need]:
     pickle = values.get("trust_pickle") not in (None, False)
-    source, _, address = str(values.get("classifier")).partition(":")
+    try:
+        source, _, address = full_spec(str(values.get("classifier"))).partition(":")
+    except InputError:  # then nothing is loaded
+        source = address = ""
     if source == "python":
         yield from _python("classifier", address)
+    elif source in SCHEMES:
+        yield from _server(f"{source}:{address}")
     elif source == "checkpoint":
         file = _resolved(address)
         if file.suffix != ".safetensors" and file.is_file():
@@ -174,6 +192,13 @@ def _python(field: str, address: str) -> Iterator[Need]:
     file = _resolved(path)
     if path and file.is_file():
         yield Need(field, f"python:{file}:{factory}", _digest(file))
+
+
+def _server(address: str) -> list[Need]:
+    try:
+        return [Need("classifier", check_address(address), "")]
+    except InputError:  # then it is not asked either
+        return []
 
 
 def _resolved(address: str) -> Path:

@@ -180,12 +180,15 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     fact(
         "steps", steps_text(run) + (f", stop reason: {run.stop_reason}" if run.stop_reason else "")
     )
+    if run.config.get("straight_through") == 0:
+        fact("search", "by the classifier's scores alone, without gradients")
     fact(
         "frames",
         run.frames_tried
         and f"{run.frames_hit} of {run.frames_tried} classified as the class "
         f"({run.frames_wanted} requested)",
     )
+    fact("recognised", run.study.settings.get("recognised"))
     fact("device", run.device)
     fact("time", run.seconds and f"{run.seconds:.0f} s, attempt {run.attempt}")
     fact("files", store.run_folder(run.id))

@@ -83,7 +83,6 @@ _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("difference", "verdict"): ("differ", "alike", "open"),
     ("comparison", "state"): ("waiting", "running", "done", "failed"),
     ("stage", "state"): ("waiting", "running", "done", "failed"),
-    ("artifact", "mime"): tuple(SUFFIXES),
 }
 # Lists of texts, with their longest number of items.
 _WORDS = {"words": 64, "best_words": 64, "pseudo_targets": 64, "labels": MAX_ITEMS}
@@ -132,7 +131,8 @@ def check_cell(kind: str, name: str, value: object) -> None:
         check_time(where, value)
     form = IDS.get(kind) if name == "id" else _FORMS.get(name)
     if form is not None and not re.fullmatch(form, str(value)):
-        refuse(f"{where}: {str(value)[:80]!r} is no {name}")
+        noun = f"id of a {kind}" if name == "id" else name
+        refuse(f"{where}: {str(value)[:80]!r} is no {noun}")
     if name == "body" or (kind, name) == ("member", "report"):
         _check_report(where, value)
     if (kind, name) in _SHAPES:
@@ -145,6 +145,8 @@ def _check_parts(kind: str, record: Record) -> None:
         refuse(f"a {kind} has no id")
     if kind in ("frame", "artifact", "caption", "picture") and record.get("sha256") is None:
         refuse(f"{kind}: has no hash of a picture")
+    if kind == "artifact" and record.get("mime") not in (None, *SUFFIXES):
+        refuse(f"artifact.mime: {str(record['mime'])[:40]!r} is unknown")
     needed = {"tag": ("name",), "step": ("losses",), "classifier": ("labels",),
               "claim": ("sources", "contexts")}  # fmt: skip
     for name in needed.get(kind, ()):
@@ -363,6 +365,38 @@ _NOTES: dict[str, tuple[str, ...]] = {
 }
 
 
+def _check_effects(values: object) -> None:
+    """Refuse what are no effects with intervals, by context."""
+    _check_objects("finding.contexts", list(values.values()) if isinstance(values, dict) else None)
+    for one in values.values() if isinstance(values, dict) else ():
+        for name in ("effect", "low", "high"):
+            _check_number("finding.contexts", one.get(name), _ANY)
+
+
+def _check_companions(values: object) -> None:
+    _check_objects("finding.companions", values)
+    for one in values if isinstance(values, list) else ():
+        for name in ("shift", "through"):
+            _check_number("finding.companions", one.get(name), _ANY)
+        _check_words("finding.companions", [one.get("concept")], 1, holes=False)
+
+
+def _check_objects(where: str, values: object) -> None:
+    if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
+        refuse(f"{where}: not a list of objects")
+
+
+def _check_topic(values: object) -> None:
+    for name in ("subjects", "rivals"):
+        words = values.get(name) if isinstance(values, dict) else None
+        _check_words("bank.topic", words, MAX_ITEMS, holes=False)
+
+
+def _check_watch(values: object) -> None:
+    folder = values.get("folder") if isinstance(values, dict) else None
+    _check_words("screening.watch", [folder], 1, holes=False)
+
+
 _SHAPES: dict[tuple[str, str], Callable[[object], None]] = {
     ("tag", "name"): _check_name_of_tag,
     ("classifier", "labels"): _check_labels,
@@ -375,6 +409,13 @@ _SHAPES: dict[tuple[str, str], Callable[[object], None]] = {
     ("job", "error"): _check_error,
     ("placebo", "effects"): lambda effects: _check_numbers("placebo.effects", effects),
     ("claim", "contexts"): _check_contexts,
+    ("finding", "contexts"): _check_effects,
+    ("finding", "companions"): _check_companions,
+    ("finding", "explained_by"): lambda names: _check_words(
+        "finding.explained_by", names, MAX_ITEMS, holes=False
+    ),
+    ("bank", "topic"): _check_topic,
+    ("screening", "watch"): _check_watch,
 }
 
 

@@ -6,6 +6,7 @@ other rows, such as a run; any other such row is left out.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -140,11 +141,17 @@ def _parse(raw: object, kind: Any) -> Any:
 
 
 def problems(kind: str, cells: Mapping[str, Cell], values: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is wrong with the values of a row of the table `kind`, by column."""
+    """Return what is wrong with the values of a row of the table `kind`, by column.
+
+    An empty problem means that the value is not shown, although the row is not damaged.
+    """
     bad = {}
     for name, value in values.items():
         expected = cells[name]
         if value is None and expected.nullable:
+            continue
+        if expected.nullable and isinstance(value, float) and not math.isfinite(value):
+            bad[name] = ""  # a loss may be infinite; it is shown as missing, and is no damage
             continue
         if not expected.fits(value):
             raw = value.raw if isinstance(value, Unreadable) else value
@@ -161,19 +168,29 @@ def problems(kind: str, cells: Mapping[str, Cell], values: Mapping[str, Any]) ->
     return bad
 
 
-def note(kind: str, values: Mapping[str, Any], bad: Mapping[str, str]) -> str:
-    """Note a damaged row; return the line."""
-    keys = [values.get(name) for name in ("id", "run_id", "study_id", "number", "step", "rank")]
+def note(kind: str, values: Mapping[str, Any], bad: Mapping[str, str]) -> str | None:
+    """Note a damaged row; return the line, None if it has no damage."""
+    problem = next(filter(None, bad.values()), None)
+    if problem is None:
+        return None
+    own = ("id",) if values.get("id") is not None else ("run_id", "study_id", "step", "rank")
+    keys = [values.get(name) for name in own]
     where = " ".join(str(key)[:40] for key in keys if isinstance(key, str | int))
-    line = f"damaged {kind}{' ' if where else ''}{where}: {next(iter(bad.values()))}"
+    line = f"damaged {kind}{' ' if where else ''}{where}: {problem}"
+    note_line(line)
+    return line
+
+
+def note_line(line: str) -> None:
+    """Note what could not be read."""
     if len(found) < _MOST:
         found[line] = None
-    return line
 
 
 def is_usable(kind: str, bad: Mapping[str, str]) -> bool:
     """Return whether a row with this damage is shown without it, or else is left out."""
-    return not bad or (kind in _HEADS and not _NAMES & bad.keys())
+    damage = {name for name, problem in bad.items() if problem}
+    return not damage or (kind in _HEADS and not _NAMES & damage)
 
 
 @cache
@@ -200,7 +217,7 @@ def decoded_values(
         if not is_usable(kind, bad):
             return None
         values |= {name: cells[name].neutral(name) for name in bad}
-        if "error" in values:
+        if "error" in values and line is not None:
             values["error"] = {"problem": line} if cells["error"].type is dict else line
     return values
 

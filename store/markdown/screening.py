@@ -35,7 +35,7 @@ def blocks(page: Mapping[str, Any]) -> list[str]:
     facts = [
         f"- Screening {page['id']} of {escape(page['class_name'])}",
         f"- Concepts: {escape(page['pool'])}",
-        f"- Pictures: {page['pictures']}, of which {page['drawn']} drawn for this screening",
+        f"- Pictures: {page['pictures']}; {page['drawn']} drawn for this screening and its pairs",
         "- Image-text model: "
         + (escape(detector) if detector else "none, so nothing is known about what was drawn"),
     ]

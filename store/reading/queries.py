@@ -95,6 +95,10 @@ EXAMPLES = (
 )
 
 
+class DamagedJson(StoreError):
+    """A cell that should hold JSON does not, in a row that a query reads."""
+
+
 class Answer(NamedTuple):
     """The rows of a query."""
 
@@ -321,6 +325,12 @@ def _refusal(
             remedy=f"did you mean {' or '.join(near)}?"
             if near
             else "`dexter-tui query --schema` lists views, tables and columns",
+        )
+    # SQLite reports these with the general code as well.
+    if re.match(r"malformed JSON|JSON path error|JSON cannot hold", message):
+        return DamagedJson(
+            f"a row holds no JSON where the query reads some ({message})",
+            remedy="leave out that row, or test with json_valid()",
         )
     return StoreError(f"not a valid query: {message}", remedy="see `dexter-tui query --help`")
 

@@ -3,46 +3,92 @@
 `page` returns a whole screening as plain values; `screen --json` prints the same.
 """
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from store.checking import decoding
 from store.errors import StoreError
 from store.reading.browse import PROCESS_GONE, Browse
 from store.states import ACTIVE, ENDED
 
-_FINDING = [
-    "concept",
-    "slot",
-    "verdict",
-    "effect",
-    "low",
-    "high",
-    "log_odds",
-    "log_odds_low",
-    "log_odds_high",
-    "contexts",
-    "pictures",
-    "core",
-    "asked",
-    "otherwise",
-    "per_drawn",
-    "direct",
-    "companions",
-    "explained_by",
-]
-_CLAIM = ["id", "verdict", "reason", "effect", "low", "high", "p_corrected", "pairs", "direction"]
-_SCREENING = [
-    "id",
-    "class_name",
-    "settings",
-    "watch",
-    "state",
-    "detector",
-    "drawn",
-    "created_at",
-    "ended_at",
-]
+
+class _Screening(NamedTuple):
+    """A screening as it is stored."""
+
+    id: str
+    class_name: str
+    settings: dict[str, Any]
+    watch: dict[str, Any] | None
+    state: str
+    detector: str | None
+    drawn: int
+    created_at: str
+    ended_at: str | None
+
+
+class _Bank(NamedTuple):
+    """The bank of a screening."""
+
+    pool: str
+    topic: dict[str, Any]
+    seed: int
+    generator: str | None
+    key: str
+
+
+class _Member(NamedTuple):
+    """A classifier in a screening."""
+
+    id: int
+    name: str
+    class_index: int
+    file_hash: str | None
+    error: str | None
+    pictures: int | None
+    level: float | None
+    mean: float | None
+
+
+class _Finding(NamedTuple):
+    """A finding as it is stored."""
+
+    concept: str
+    slot: str
+    verdict: str
+    effect: float
+    low: float
+    high: float
+    log_odds: float
+    log_odds_low: float
+    log_odds_high: float
+    contexts: dict[str, Any]
+    pictures: int
+    core: bool
+    asked: float | None
+    otherwise: float | None
+    per_drawn: float | None
+    direct: float
+    companions: list[dict[str, Any]]
+    explained_by: list[str]
+
+
+class _Claim(NamedTuple):
+    """The paired test of a finding."""
+
+    concept: str
+    slot: str
+    id: int
+    verdict: str
+    reason: str | None
+    effect: float
+    low: float
+    high: float
+    p_corrected: float
+    pairs: int
+    direction: int
+
+
+_LISTED = ", ".join(f"screening.{name}" for name in _Screening._fields)
 VERDICTS = ("raises", "lowers", "explained", "not_drawn", "weak", "open", "none")
 """In the order in which findings are listed."""
 
@@ -72,23 +118,27 @@ def find(browse: Browse, name: str) -> str:
 def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
     """Return the screenings, newest first, with their classifiers and numbers of findings."""
     rows = browse.rows(
-        f"SELECT {', '.join(_SCREENING)}, "
-        "(SELECT json_group_array(name) FROM (SELECT name FROM screened "
-        "WHERE screening_id = screening.id ORDER BY position)), "
-        "(SELECT count(*) FROM finding JOIN screened ON screened.id = screened_id "
-        "WHERE screening_id = screening.id AND verdict = 'raises' AND NOT core), "
-        "(SELECT count(*) FROM finding JOIN screened ON screened.id = screened_id "
-        "WHERE screening_id = screening.id AND verdict = 'lowers' AND NOT core) "
-        "FROM screening ORDER BY created_at DESC, id LIMIT ?",
-        (limit,),
+        f"SELECT {_LISTED} FROM screening ORDER BY created_at DESC, id LIMIT ?", (limit,)
     )
     found = []
-    for row in rows:
-        one = _screening(row)
-        names, one["raises"], one["lowers"] = row[len(_SCREENING) :]
-        one["classifiers"] = json.loads(names)
-        _read_job(browse, one)
+    for row in decoding.decoded("screening", _Screening, rows):
+        one = row._asdict()
         del one["settings"]
+        names = browse.rows(
+            "SELECT name FROM screened WHERE screening_id = ? ORDER BY position", (row.id,)
+        )
+        one["classifiers"] = [
+            decoding.decoded_cell("screened", "name", str, name) for (name,) in names
+        ]
+        counts = dict(
+            browse.rows(
+                "SELECT verdict, count(*) FROM finding JOIN screened ON screened.id = screened_id "
+                "WHERE screening_id = ? AND NOT core GROUP BY verdict",
+                (row.id,),
+            )
+        )
+        one |= {name: counts.get(name, 0) for name in ("raises", "lowers")}
+        _read_job(browse, one)
         found.append(one)
     return found
 
@@ -96,63 +146,62 @@ def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
 def page(browse: Browse, name: str) -> dict[str, Any]:
     """Return a whole screening; raise StoreError if none has this id."""
     screening_id = find(browse, name)
-    [row] = browse.rows(
-        f"SELECT {', '.join('screening.' + column for column in _SCREENING)}, bank.pool, "
-        "bank.topic, bank.seed, bank.generator, bank.key FROM screening "
-        "JOIN bank ON bank.key = bank_key WHERE screening.id = ?",
+    rows = browse.rows(f"SELECT {_LISTED} FROM screening WHERE id = ?", (screening_id,))
+    banks = browse.rows(
+        f"SELECT {', '.join('bank.' + column for column in _Bank._fields)} FROM bank "
+        "JOIN screening ON bank.key = bank_key WHERE screening.id = ?",
         (screening_id,),
     )
-    one = _screening(row)
-    pool, topic, seed, generator, key = row[len(_SCREENING) :]
-    one |= {"pool": pool, "topic": json.loads(topic), "design_seed": seed}
-    one |= {"generator": generator, "bank": key}
-    _read_job(browse, one)
-    one["members"] = [
-        _member(browse, *columns)
-        for columns in browse.rows(
-            "SELECT screened.id, name, classifier.weights_hash, class_index, file_hash, error, "
-            "pictures, level, mean FROM screened JOIN classifier ON classifier.id = classifier_id "
-            "WHERE screening_id = ? ORDER BY position",
-            (screening_id,),
+    found = decoding.decoded("screening", _Screening, rows)
+    bank = decoding.decoded("bank", _Bank, banks)
+    if not found or not bank:
+        raise StoreError(
+            f"screening {screening_id} is damaged",
+            value=screening_id,
+            remedy="delete it and start it again",
         )
+    one = found[0]._asdict()
+    one |= {"pool": bank[0].pool, "topic": bank[0].topic, "design_seed": bank[0].seed}
+    one |= {"generator": bank[0].generator, "bank": bank[0].key}
+    _read_job(browse, one)
+    members = browse.rows(
+        f"SELECT {', '.join(_Member._fields)} FROM screened WHERE screening_id = ? "
+        "ORDER BY position",
+        (screening_id,),
+    )
+    one["members"] = [
+        _member(browse, row) for row in decoding.decoded("screened", _Member, members)
     ]
     one["classifiers"] = [member["name"] for member in one["members"]]
     one["pictures"] = max((member["pictures"] or 0 for member in one["members"]), default=0)
     return one
 
 
-def _screening(row: tuple[Any, ...]) -> dict[str, Any]:
-    one = dict(zip(_SCREENING, row, strict=False))
-    one["settings"] = json.loads(one["settings"])
-    one["watch"] = json.loads(one["watch"]) if one["watch"] else None
-    return one
-
-
-def _member(browse: Browse, key: int, *columns: Any) -> dict[str, Any]:
-    names = ["name", "weights_hash", "class_index", "file_hash", "error", "pictures", "level",
-             "mean"]  # fmt: skip
-    member = dict(zip(names, columns, strict=True))
+def _member(browse: Browse, row: _Member) -> dict[str, Any]:
+    member = row._asdict()
+    key = member.pop("id")
     claims = {
-        (concept, slot): dict(zip(_CLAIM, rest, strict=True))
-        for concept, slot, *rest in browse.rows(
-            f"SELECT concept, slot, {', '.join(_CLAIM)} FROM claim WHERE screened_id = ?", (key,)
+        (claim.concept, claim.slot): claim._asdict()
+        for claim in decoding.decoded(
+            "claim",
+            _Claim,
+            browse.rows(
+                f"SELECT {', '.join(_Claim._fields)} FROM claim WHERE screened_id = ?", (key,)
+            ),
         )
     }
+    rows = browse.rows(
+        f"SELECT {', '.join(_Finding._fields)} FROM finding WHERE screened_id = ?", (key,)
+    )
     findings = []
-    for row in browse.rows(
-        f"SELECT {', '.join(_FINDING)} FROM finding WHERE screened_id = ?", (key,)
-    ):
-        one = dict(zip(_FINDING, row, strict=True))
-        for name in ("contexts", "companions", "explained_by"):
-            one[name] = json.loads(one[name])
-        one["core"] = bool(one["core"])
+    for finding in decoding.decoded("finding", _Finding, rows):
+        one = finding._asdict()
         one["log_odds"] = {
             "effect": one["log_odds"],
             "low": one.pop("log_odds_low"),
             "high": one.pop("log_odds_high"),
         }
-        asked = one.pop("asked")
-        otherwise = one.pop("otherwise")
+        asked, otherwise = one.pop("asked"), one.pop("otherwise")
         one["drawn"] = None if asked is None else {"asked": asked, "otherwise": otherwise}
         one["confirmation"] = claims.get((one["concept"], one["slot"]))
         findings.append(one)

@@ -315,6 +315,8 @@ class Restored:
         """Ids of imported runs, studies and comparisons."""
         self.known: list[str] = []
         """Ids of those that the store already had, which are unchanged."""
+        self.notes: list[str] = []
+        """Files that were left out, and why."""
 
 
 def restore(

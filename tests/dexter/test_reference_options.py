@@ -14,7 +14,7 @@ from dexter.config import PRESETS
 from dexter.errors import InputError
 from dexter.generation.options import GeneratorOptions
 from dexter_tui.cli.entry import normalised
-from dexter_tui.cli.reference_arguments import translated
+from dexter_tui.exchange.reference_arguments import translated
 
 
 def options(arguments):

@@ -112,7 +112,10 @@ def test_what_carries_is_tested_before_the_rest_of_the_best_prompt(store):
         store,
         run_id,
         words=["tree", "sea"],
-        word_gains=[{"word": word, "gain": 1.0, "low": low} for word, low in gains],
+        word_gains=[
+            {"word": word, "gain": 1.0, "low": low, "high": 2.0, "pictures": 8}
+            for word, low in gains
+        ],
     )
     run = store.run(run_id)
     assert run.words_that_carry == ["sea", "lake"]
@@ -141,12 +144,12 @@ def test_a_replayed_step_replaces(store):
     assert [row.step for row in store.steps(run, after=2)] == [3]
 
 
-def test_numbers_that_are_not_finite_are_kept_or_null(store):
+def test_numbers_that_are_not_finite_are_missing(store):
     run = add_run(store)
     recorded.record_steps(store, run, [step(1, losses={"total": math.nan}, best_loss=math.inf)])
     (row,) = store.steps(run)
     assert row.losses == {"total": None}
-    assert row.best_loss == math.inf
+    assert row.best_loss is None
     with sqlite3.connect(store.path) as connection:  # SQLite itself can read the JSON
         assert connection.execute("SELECT json_extract(losses, '$.total') FROM step").fetchone()
 
@@ -207,7 +210,7 @@ def test_a_picture_of_too_many_pixels_is_not_decoded():
 def test_reports_belong_to_a_study(store):
     study = store.run(add_run(store)).study_id
     for text in ("first", "second"):
-        study_records.add_report(store, study, author="a model", markdown=text, body={})
+        study_records.add_report(store, study, author="a model", markdown=text, body=None)
     assert [report.markdown for report in store.reports(study)] == ["second", "first"]
     with pytest.raises(StoreError, match="FOREIGN KEY"):
         study_records.add_report(store, "szz", author="a model", markdown="text", body={})

@@ -317,7 +317,7 @@ def test_a_backup_that_fails_or_is_killed_leaves_nothing_under_its_name(tmp_path
         assert process.exitcode == -signal.SIGXFSZ
         children.started.remove(process)
         assert not list(tmp_path.glob("*.backup.sqlite"))
-        [left] = tmp_path.glob(".new-*")
+        [left] = [path for path in tmp_path.glob(".new-*") if "-journal" not in path.name]
         assert left.stat().st_size <= limit
         # As programs before this one left them.
         left.rename(tmp_path / "store.20260101T000000.backup.sqlite")

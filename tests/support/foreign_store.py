@@ -42,11 +42,11 @@ def _whole() -> Path:
         retention.set_note(store, shown_store.DONE, "a note")
         store.toggle_tag([shown_store.DONE], "kept")
         config = store.run(shown_store.DONE).config
-        for kind, of in (
-            (Kind.REPORT, {"study_id": shown_store.STUDY}),
-            (Kind.COMPARISON, {"comparison_id": shown_store.COMPARISON}),
-        ):
-            run_queue.add_job(store, kind, {"llm": "none"}, config=config, **of)
+        asked = {"llm": "none"}
+        run_queue.add_job(store, Kind.REPORT, asked, config=config, study_id=shown_store.STUDY)
+        run_queue.add_job(
+            store, Kind.COMPARISON, {}, config=config, comparison_id=shown_store.COMPARISON
+        )
         found = run_queue.add_job(store, Kind.REPORT, {}, study_id=shown_store.OTHER)
         run_queue.add_note(store, found, {"kind": NoteKind.AGAINST.value, "prompt": "a duck"})
         run_queue.set_state(store, found, State.CANCELLED)

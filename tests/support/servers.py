@@ -20,7 +20,8 @@ class Handler(BaseHTTPRequestHandler):
     server: "_Server"
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        body: Any = sent if self.headers["Content-Type"] == "image/png" else json.loads(sent)
         log = self.server.log
         with log.lock:
             log.requests.append(body)
@@ -67,9 +68,10 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass
 class Log:
-    """The requests so far."""
+    """The requests so far. server: its answer may be replaced."""
 
     url: str
+    server: "_Server"
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     headers: list[Message] = field(default_factory=list)
@@ -87,7 +89,8 @@ def serving(answer: Answer, certificate: Path | None = None) -> Iterator[Log]:
     """Serve for as long as the block runs, with a certificate by TLS; yield the log."""
     server = _Server(("127.0.0.1", 0), Handler)
     server.answer = answer
-    server.log = Log(f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}/v1")
+    url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}/v1"
+    server.log = Log(url, server)
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)

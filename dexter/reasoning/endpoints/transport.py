@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 import httpx2
 import openai
 
+from dexter.bounded_http import BadReply, BoundedClient, finish
 from dexter.reasoning.endpoints.dialects import (
     Reading,
     Unusable,
@@ -27,16 +27,9 @@ from dexter.reasoning.endpoints.dialects import (
     read_completion,
 )
 
-_MAX_REPLY = 8_000_000  # bytes
 _REFUSALS = {400, 422, 501}
-_TLS = httpx2.create_ssl_context()  # a tenth of a second
 _NO_API = "check that --base-url is an OpenAI-compatible API, such as http://HOST:PORT/v1"
 _NO_ADDRESS = "check --base-url, and the proxy if the environment names one"
-
-# A loop for all exchanges, in its own thread: only there can a deadline end one at any point, and
-# a name that nobody resolves keeps no caller waiting.
-_LOOP = asyncio.new_event_loop()
-threading.Thread(target=_LOOP.run_forever, name="endpoint", daemon=True).start()
 
 
 @dataclass(frozen=True)
@@ -59,12 +52,7 @@ class Transport:
 
     def ask(self, request: dict[str, Any]) -> Reading:
         """Send a request and return the answer; raise `Unusable` if no try brings one."""
-        asked = asyncio.run_coroutine_threadsafe(self._ask(request), _LOOP)
-        try:
-            return asked.result()
-        except BaseException:
-            asked.cancel()
-            raise
+        return finish(self._ask(request))
 
     async def _ask(self, request: dict[str, Any]) -> Reading:
         tries, pause = 0, self.pause
@@ -104,32 +92,21 @@ class Transport:
         )
 
 
-class _Http(httpx2.AsyncClient):
-    """Reads whole replies before a deadline, follows no redirect, and signs what it sends."""
+class _Http(BoundedClient):
+    """Signs what it sends."""
 
     def __init__(self, key: str | None, timeout: float) -> None:
-        # Unpacked, a reply of some kilobytes can fill the memory.
-        headers = {"Accept-Encoding": "identity"}
-        super().__init__(verify=_TLS, timeout=timeout, follow_redirects=False, headers=headers)
+        super().__init__(timeout)
         self._key = key
-        self._seconds = timeout
 
     async def send(
         self, request: httpx2.Request, *, stream: bool = False, **_: Any
     ) -> httpx2.Response:
         self._sign(request)
         try:
-            async with asyncio.timeout(self._seconds):
-                response = await super().send(request, stream=True)
-                try:
-                    content = await _content(response)
-                finally:
-                    await response.aclose()
-        except TimeoutError:
-            raise httpx2.ReadTimeout("timed out", request=request) from None
-        whole = httpx2.Response(
-            response.status_code, headers=response.headers, content=content, request=request
-        )
+            whole = await super().send(request)
+        except BadReply as error:
+            raise Unusable(str(error), remedy=_NO_API) from None
         if whole.status_code == 429 and is_spent(_json(whole)):
             whole.headers["X-Should-Retry"] = "false"
         return whole
@@ -144,18 +121,6 @@ class _Http(httpx2.AsyncClient):
         if host != "openai.com" and not host.endswith(".openai.com"):
             for name in ("OpenAI-Organization", "OpenAI-Project"):
                 request.headers.pop(name, None)
-
-
-async def _content(response: httpx2.Response) -> bytes:
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise Unusable("sends a packed reply, although none was asked for", remedy=_NO_API)
-    parts, size = [], 0
-    async for part in response.aiter_raw():
-        parts.append(part)
-        size += len(part)
-        if size > _MAX_REPLY:
-            raise Unusable(f"the reply is longer than {_MAX_REPLY} bytes", remedy=_NO_API)
-    return b"".join(parts)
 
 
 def _json(response: httpx2.Response) -> Any:

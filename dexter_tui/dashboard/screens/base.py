@@ -163,8 +163,12 @@ class DataScreen(Screen[None]):
             f"{need.line} (SHA-256 {need.digest[:12]})" if need.digest else need.line
             for need in needs
         ]
-        body = "\n".join(lines) + "\n\nAgree only if you trust the author of each file."
-        self.app.push_screen(Confirm("Run this code on your machine?", body), answer)
+        if all(need.is_server for need in needs):
+            title, trusted = "Send pictures to this server?", "it"
+        else:
+            title, trusted = "Run this code on your machine?", "the author of each file"
+        body = "\n".join(lines) + f"\n\nAgree only if you trust {trusted}."
+        self.app.push_screen(Confirm(title, body), answer)
 
     def pointless(self, action: str) -> bool:
         """Return True if the action would be refused now, so that the key bar omits it."""

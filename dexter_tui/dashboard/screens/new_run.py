@@ -100,10 +100,16 @@ class NewRunScreen(FormScreen):
         try:
             if wish["classifier"]:
                 probe = RunConfig.from_preset(
-                    "default", classifier=wish["classifier"], class_name="0",
-                    **({"labels": wish["labels"]} if wish["labels"] else {}),
-                )  # fmt: skip
-                if not wish["classifier"].startswith("python:") and not trust.lacking([probe]):
+                    "default",
+                    **{
+                        name: {"yes": True, "no": False}.get(wish[name], wish[name])
+                        for name in fields_of("classifier")
+                        if wish.get(name)
+                    },
+                    class_name="0",
+                )
+                probe = submit.with_full_paths(probe)
+                if not probe.classifier.startswith("python:") and not trust.lacking([probe]):
                     info = describe(probe)
                     offers["class_name"] = info.labels
                     if wish["class_name"]:

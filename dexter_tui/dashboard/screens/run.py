@@ -537,9 +537,12 @@ class RunScreen(PagesScreen):
             made = RunConfig.from_preset(name, classifier="any", class_name="any")
             own = ("classifier", "class_name", "seed")  # never part of a preset
             preset = {k: v for k, v in made.model_dump(mode="json").items() if k not in own}
+        key = self.host.browse.find(run.study_id)
+        study = self.host.browse.studies([-key])[-key].settings if key is not None else {}
         facts = {
             "run": run.id,
             "study": run.study_id,
+            "recognised": str(study.get("recognised") or ""),
             "attempt": str(run.attempt),
             "created": local_time(run.created_at),
             "started": local_time(run.started_at),

@@ -892,22 +892,4 @@ async def test_a_home_that_is_deleted_is_reported_and_not_made_again(home: Path)
         shutil.rmtree(home)
         await until(pilot, lambda: noticed(pilot, "was moved or removed"))
         await until(pilot, lambda: not listed(pilot))
-        assert len([one for one in app._notifications if "removed" in one.message]) == 1
     assert not home.exists()
-
-
-@driven
-async def test_two_dashboards_on_one_home_show_each_other_s_changes(home: Path) -> None:
-    options = {"notifications": True, "size": WIDE}
-    async with (
-        dashboard(home).run_test(**options) as one,
-        dashboard(home).run_test(**options) as two,
-    ):
-        await settle(one)
-        await settle(two)
-        await go_to(one, DONE)
-        await press(one, "a")
-        await until(two, lambda: DONE not in listed(two))
-        await go_to(two, OTHER)
-        await press(two, "t", *"keep", "enter")
-        await until(one, lambda: "#keep" in text(one))

@@ -367,7 +367,6 @@ def test_a_run_folder_of_the_public_code_comes_in_and_goes_out(
         ("args.json", '{"class_to_activate": 5000}', "class 5000"),
         ("args.json", '{"class_to_activate": "x"}', "args.json"),
         ("args.json", '{"mask_type": "both"}', "mask_type"),
-        ("frames/4.png", "no picture", "not a readable"),
     ],
 )
 def test_a_folder_that_is_no_run_is_refused(

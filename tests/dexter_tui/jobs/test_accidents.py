@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,16 @@ from waiting import until
 
 from dexter.config import RunConfig
 from dexter_tui.jobs import control, submit, trust
+from dexter_tui.jobs.recorder import FLUSH_SECONDS
 from dexter_tui.machine import devices
 from store import ENDED, State, Store, run_queue
+from store.clock import now
 from store.journal.run_journal import NAME, Journal
 from store.locks import is_locked, try_lock
 from store.tables import Run
 from store.upkeep import health, rebuilding
 
-STEPS = 200  # enough for `step_on`
+STEPS = 16
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +71,13 @@ class Disturbed:
         return self.store.run(self.run_id)
 
     def step_on(self) -> None:
-        """Let the run do steps until a later one is in the store."""
-        before = self.run().steps_done
-        until(lambda: self.gate.close(1) or self.run().steps_done > before)
+        """Let the run do a step, and wait until it is in the store."""
+        before = self.run()
+        assert before.heartbeat_at is not None
+        due = before.heartbeat_at + timedelta(seconds=1.5 * FLUSH_SECONDS)
+        until(lambda: now() > due)  # so that the worker writes after this step
+        self.gate.close(1)
+        until(lambda: self.run().steps_done > before.steps_done)
 
     def check(self, accident: str) -> None:
         """Assert that the journal is whole, and that the doctor says what happened."""
@@ -127,7 +134,8 @@ def test_lost_files_of_a_run_are_noticed_and_written_again(
     assert "its lock was deleted" in health.examine(store)[-1].what
 
     gate.open()
-    last = until(lambda: (row := run.run()).state in ENDED and row)
+    until(lambda: run.run().state in ENDED)
+    last = run.run()
     assert (last.state, last.attempt, last.pid) == (State.SUCCEEDED, 1, first.pid)
     assert [step.step for step in store.steps(runs[0])] == [*range(1, STEPS + 1)]
 

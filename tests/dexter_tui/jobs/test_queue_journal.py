@@ -422,10 +422,11 @@ def test_an_entry_of_a_foreign_journal_is_checked_before_it_is_written(tmp_path)
         entries = run_records.journal(store, run).inspect().whole()
     assert home_files.run_entries(entries, run)[1:] == json_finite(entries[1:])
     refused = written = 0
+    wrong: list[object] = [None, "x", -1, 2**70, [{}], {"x": 1}]
     with Store.open(tmp_path / "other") as store:
         for number, entry in enumerate(entries):
             for at in places(entry):
-                for to in (None, "x", -1, 2**70, [{}], {"x": 1}):
+                for to in wrong:
                     mutated = [*entries[: min(number, 1)], changed(entry, at, to)]
                     try:
                         believed = home_files.run_entries(mutated, run)

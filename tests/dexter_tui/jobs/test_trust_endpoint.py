@@ -58,7 +58,8 @@ def test_no_command_asks_the_endpoint_of_a_record(
     # A queue from elsewhere: its worker has the key, and refuses.
     assert cli("queue", "start").code == 0
     with Store.open(home) as store:
-        ended = waiting.until(lambda: (found := store.job(job)).state in ENDED and found)
+        waiting.until(lambda: store.job(job).state in ENDED)
+        ended = store.job(job)
     assert ended.state is State.FAILED
     assert "--trust-endpoint" in str(ended.error_line)
     for command, state in (

@@ -67,8 +67,8 @@ def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **se
             words=[word],
             prompt=prompt,
             word_gains=[
-                {"word": word, "gain": 2.0, "low": 1.0},
-                {"word": "frog", "gain": 0.5, "low": -1.0},
+                {"word": word, "gain": 2.0, "low": 1.0, "high": 3.0, "pictures": 8},
+                {"word": "frog", "gain": 0.5, "low": -1.0, "high": 2.0, "pictures": 8},
             ],
             score_value=score,
             score_low=0.92,

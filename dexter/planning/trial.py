@@ -1,0 +1,112 @@
+"""A trial of a classifier on real pictures, before a run is queued.
+
+What its worker would refuse hours later is refused here: a network that fails on a batch, answers
+with numbers that are not finite, answers all pictures alike, or passes no gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dexter.errors import InputError
+from dexter.loading import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dexter.classifiers import Classifier, ClassifierInfo
+
+_SIDE = 128
+_ALIKE = 1e-6  # relative difference of logits below which answers are the same
+
+
+def try_classifier(classifier: Classifier) -> ClassifierInfo:
+    """Return the description of a classifier that passed a trial; raise InputError if it fails.
+
+    Runs it on noise and drawn pictures, forward and backward. `ClassifierInfo.gradients` is False
+    if none pass, which only some runs need.
+    """
+    import torch
+
+    images = pictures()
+    try:
+        with torch.no_grad():
+            together = classifier(images).logits
+            alone = classifier(images[:1]).logits
+        passes = _passes_gradients(classifier, images[:2])
+    except InputError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _refusal(classifier, "needs more memory than there is for 5 pictures") from error
+    except Exception as error:  # a user's module may fail in any way
+        raise _refusal(
+            classifier,
+            f"fails on {len(images)} pictures at a time: {type(error).__name__}: {one_line(error)}",
+        ) from error
+    if not bool(together.isfinite().all() and alone.isfinite().all()):
+        wide = classifier.dtype in (torch.float32, torch.float64)
+        raise _refusal(
+            classifier,
+            "answers with numbers that are not finite (NaN or infinite)",
+            "pass weights without them" if wide else "pass --dtype float32",
+        )
+    spread = (together - together[:1]).abs().max()
+    if float(spread) <= _ALIKE * max(1.0, float(together.abs().max())):
+        raise _refusal(
+            classifier,
+            f"answers {len(images)} different pictures, noise among them, all alike "
+            f"({classifier.recognised})",
+            "check that its weights are the trained ones",
+        )
+    return replace(classifier.describe(), gradients=passes)
+
+
+def pictures() -> Tensor:
+    """Return noise, two drawn pictures, black and white, (5, 3, 128, 128) in [0, 1]."""
+    import numpy as np
+    import torch
+    from PIL import Image, ImageDraw
+
+    noise = torch.rand(3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(1))
+    drawn = []
+    for sky, ground, body in (
+        ((120, 180, 240), (70, 140, 60), (150, 90, 40)),
+        ((250, 210, 160), (40, 90, 160), (240, 240, 235)),
+    ):
+        image = Image.new("RGB", (_SIDE, _SIDE), sky)
+        pen = ImageDraw.Draw(image)
+        pen.rectangle((0, 80, _SIDE, _SIDE), fill=ground)
+        pen.ellipse((30, 50, 95, 105), fill=body)
+        pen.ellipse((80, 30, 112, 62), fill=body)
+        pen.ellipse((100, 40, 106, 46), fill=(10, 10, 10))
+        pen.ellipse((8, 6, 30, 28), fill=(255, 240, 120))
+        drawn.append(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255)
+    return torch.stack([noise, *drawn, torch.zeros_like(noise), torch.ones_like(noise)])
+
+
+def _passes_gradients(classifier: Classifier, images: Tensor) -> bool:
+    """Return whether the answers depend on the pictures by autograd."""
+    import torch
+
+    if not classifier.gradients:
+        return False
+    with torch.enable_grad():
+        images = images.clone().requires_grad_()
+        logits = classifier(images).logits
+        if not logits.requires_grad:
+            return False
+        weights = torch.linspace(1, 2, logits.shape[1], device=logits.device)
+        (logits * weights).sum().backward()  # type: ignore[no-untyped-call]
+    gradient = images.grad
+    if gradient is None:
+        return False
+    if not bool(gradient.isfinite().all()):
+        raise _refusal(classifier, "passes gradients that are not finite (NaN or infinite)")
+    return bool((gradient != 0).any())
+
+
+def _refusal(classifier: Classifier, problem: str, remedy: str | None = None) -> InputError:
+    return InputError(
+        f"{classifier.spec} {problem}", field="classifier", value=classifier.spec, remedy=remedy
+    )

@@ -1,0 +1,146 @@
+"""The command `inspect`: what is recognised about a model, and its answers to 16 pictures."""
+
+import inspect as signatures
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dexter.config import RunConfig, fields_of
+from dexter_tui import field_flags, paths
+from dexter_tui.cli.output import Json, TrustCode, print_json, print_view
+from dexter_tui.formatting import plain, size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from dexter.planning.inspection import Inspection
+
+_COLUMNS = 14  # of a picture in cells
+_A_ROW = 4
+_LABELS = 12  # that are listed; --json lists all
+_FIELDS = frozenset(
+    {*fields_of("classifier"), "generator", "device", "dtype"} - {"classifier"},
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application's."""
+    app.command()(inspect)
+
+
+def inspect(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="a file, folder, hub id or any value of `run --classifier`"
+        ),
+    ],
+    trust_code: TrustCode = False,
+    as_json: Json = False,
+    **values: object,
+) -> None:
+    """Show what is recognised about a classifier, with its answers to 16 pictures."""
+    from dexter.planning.preflight import check_models
+    from dexter_tui.jobs import submit, trust
+
+    given = {name: value for name, value in values.items() if value is not None}
+    overrides = {**paths.settings(), **field_flags.given(given)}
+    known = {name: overrides[name] for name in _FIELDS if name in overrides}
+    config = RunConfig.from_preset("quick", classifier=model, class_name="0", **known)
+    config = submit.with_full_paths(config)
+    agreed = trust.agreed_by({**given, "classifier": model}, code=trust_code)
+    trust.require([config], agreed)
+    check_models(config)
+    found = _look(config)
+    if as_json:
+        print_json(
+            {
+                **asdict(found.info),
+                "answers": [
+                    {"prompt": prompt, "seed": seed, "answers": answers}
+                    for prompt, seed, answers in found.answers
+                ],
+                "seconds_per_picture": found.seconds,
+                "bytes_per_picture": found.bytes,
+            }
+        )
+    else:
+        print_view(_view(found, pictures=sys.stdout.isatty()))
+
+
+# Typer reads the signature: our own flags, and one for each field that a model is loaded with.
+_own = signatures.signature(inspect)
+inspect.__signature__ = _own.replace(  # type: ignore[attr-defined]
+    parameters=[
+        *(p for p in _own.parameters.values() if p.kind is not p.VAR_KEYWORD),
+        *field_flags.parameters(RunConfig, _FIELDS),
+    ]
+)
+
+
+def _look(config: RunConfig) -> "Inspection":
+    from dexter.device import select_device
+    from dexter.generation.generator import generator_of
+    from dexter.planning.inspection import look
+    from dexter_tui.jobs import trust
+
+    device = select_device(config.device)
+    classifier = trust.load_classifier(config, device)
+    words = None
+    if config.generator == "lab":
+        from dexter.lab import world
+
+        words = list(world.THINGS)
+    return look(classifier, generator_of(config, device).pictures, words)
+
+
+def _view(found: "Inspection", *, pictures: bool) -> "RenderableType":
+    info = found.info
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+    more = f" and {len(info.labels) - _LABELS} more" if len(info.labels) > _LABELS else ""
+    for name, value in (
+        ("recognised", info.recognised),
+        ("labels", ", ".join(info.labels[:_LABELS]) + more),
+        ("input", f"{info.image_size} x {info.image_size} px"),
+        ("gradient", "yes" if info.gradients else "no: searched by its scores alone"),
+        ("time", f"{found.seconds * 1000:.1f} ms a picture, {found.device}"),
+        ("memory", f"{size(found.bytes)} a picture, for its gradient" if found.bytes else ""),
+        ("trial", found.fault),
+    ):
+        if value:
+            facts.add_row(name, plain(value))
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    for column in ("picture", "answers"):
+        table.add_column(column)
+    for prompt, _, answers in found.answers:
+        best = ", ".join(f"{answer['label']} {answer['probability']:.2f}" for answer in answers)
+        table.add_row(plain(prompt), plain(best or "no label"))
+    parts: list[RenderableType] = [plain(info.spec, "bold"), facts, ""]
+    if pictures:
+        parts += [_grid(found), ""]
+    return Group(*parts, table)
+
+
+def _grid(found: "Inspection") -> "RenderableType":
+    """Return the pictures in half blocks, four in a row, each above its first answer."""
+    from PIL import Image
+
+    from dexter_tui.machine.terminal_images import half_blocks
+
+    grid = Table.grid(padding=(0, 1))
+    cells: list[Any] = []
+    for image, (_, _, answers) in zip(found.images, found.answers, strict=True):
+        drawn = Text.from_ansi(half_blocks(Image.fromarray(image), _COLUMNS))
+        first = answers[0] if answers else {"label": "no label", "probability": 0.0}
+        words = plain(f"{first['label']} {first['probability']:.2f}"[:_COLUMNS])
+        cells.append(Group(drawn, words))
+    for at in range(0, len(cells), _A_ROW):
+        grid.add_row(*cells[at : at + _A_ROW])
+    return grid

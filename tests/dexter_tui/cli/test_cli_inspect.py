@@ -1,0 +1,78 @@
+"""The command `inspect`: what is recognised, and answers, for every kind of input."""
+
+import shutil
+
+import model_files
+import pytest
+import tiny
+
+from dexter.planning.inspection import PICTURES
+from dexter_tui.cli.lazy_group import COMMANDS
+
+TINY = ("--generator", tiny.generator_folder())
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shelf")
+    model_files.make_vit(folder / "vit")
+    return folder
+
+
+def test_shows_what_was_recognised_and_answers_to_pictures(cli, shelf):
+    outcome = cli("inspect", shelf / "vit", *TINY)
+    assert outcome.code == 0, outcome.err
+    words = " ".join(outcome.out.split())
+    assert "weights: 24 tensors, 3 classes, 32 px, mean 0.5, std 0.5, one class of" in words
+    assert (
+        "gradient yes" in words and "ms a picture, cpu" in words and "a picture of a bird" in words
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("wrapper_plain", {"gradients": True}),
+        ("bare_path", {"labels": ["class 0", "class 1", "class 2"]}),
+        ("bare_folder", {"labels": model_files.LABELS, "image_size": 32}),
+        ("bare_weights_of_a_folder", {"labels": model_files.LABELS}),
+        ("safetensors_of_a_thousand", {"image_size": 32}),
+        ("head_one_logit_named", {"labels": ["not smiling", "smiling"]}),
+        ("head_forty_attributes", {"gradients": True}),
+        ("head_no_gradient", {"gradients": False}),
+    ],
+)
+def test_prints_json_about_each_kind(cli, shelf, name, facts):
+    folder = shelf / name
+    folder.mkdir()
+    settings, _ = model_files.CASES[name](folder)
+    options = []
+    for field, value in settings.items():
+        if field != "classifier":
+            options += [f"--{field.replace('_', '-')}", value]
+    outcome = cli("inspect", settings["classifier"], *options, *TINY, "--json")
+    assert outcome.code == 0, outcome.err
+    found = outcome.json
+    assert {key: found[key] for key in facts} == facts
+    assert found["recognised"].startswith("weights: ")
+    assert len(found["answers"]) == PICTURES and found["seconds_per_picture"] > 0
+    assert (found["bytes_per_picture"] > 0) is found["gradients"]
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", ["file_pointer_lfs.pth", "without_arch", "missing_file"])
+def test_refuses_in_a_line(cli, shelf, name):
+    folder = shelf / name
+    folder.mkdir()
+    settings, right = model_files.CASES[name](folder)
+    outcome = cli("inspect", settings["classifier"], *TINY)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "Traceback" not in outcome.err and outcome.err.count("\n") == 1
+    assert any(part in outcome.err for part in right)
+
+
+def test_needs_consent_to_a_records_code_but_not_to_what_is_typed(cli):
+    assert "inspect" in COMMANDS
+    outcome = cli("inspect", tiny.python_classifier(), *TINY, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["labels"] == list(tiny.LABELS)

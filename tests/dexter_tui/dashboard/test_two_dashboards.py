@@ -1,0 +1,66 @@
+"""Two dashboards at once on one home, each a process of its own on a terminal of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import shown_store
+from shown_store import DONE, STUDY
+from waiting import until
+
+from store import Store
+from store.upkeep import health, retention
+
+
+class Terminal:
+    """A dashboard in a tmux server of its own."""
+
+    def __init__(self, folder: Path, home: Path, name: str) -> None:
+        self._tmux = ["tmux", "-S", str(folder / name), "-f", "/dev/null"]
+        env = {**os.environ, "DEXTER_HOME": str(home), "TERM": "xterm-256color"}
+        command = [sys.executable, "-m", "dexter_tui", "--images", "off"]
+        self._run("new-session", "-d", "-x", "120", "-y", "40", *command, env=env)
+
+    def _run(self, *arguments: str, env: dict[str, str] | None = None) -> str:
+        done = subprocess.run(
+            [*self._tmux, *arguments], env=env, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def shows(self, text: str) -> bool:
+        return text in self._run("capture-pane", "-p")
+
+    def press(self, *keys: str) -> None:
+        self._run("send-keys", *keys)
+
+    def close(self) -> None:
+        subprocess.run([*self._tmux, "kill-server"], capture_output=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
+def test_two_dashboards_on_one_home_show_each_other_s_changes(tmp_path: Path) -> None:
+    home = shown_store.copy(tmp_path / "home")
+    terminals = [Terminal(tmp_path, home, name) for name in ("one", "two")]
+    one, two = terminals
+    try:
+        for terminal in terminals:
+            until(partial(terminal.shows, "4 runs, grouped by study"))
+        with Store.open(home) as store:
+            retention.set_tag(store, [DONE], retention.ARCHIVED, given=True)
+        for terminal in terminals:
+            until(partial(terminal.shows, "3 of 4 runs"))
+        one.press("/", "t", "a", "g", ":", "a", "r", "c", "h", "i", "v", "e", "d", "Enter")
+        until(lambda: one.shows("1 of 4 runs"))
+        one.press("Down", "a")
+        until(lambda: two.shows("4 runs, grouped by study"))
+        with Store.open(home) as store:
+            assert retention.archived(store) == set()
+            assert store.study(STUDY)
+            assert [t.kind for t in health.examine(store) if t.kind == "damaged"] == []
+    finally:
+        for terminal in terminals:
+            terminal.close()
