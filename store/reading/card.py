@@ -4,7 +4,6 @@
 words them once, so that the terminal, the dashboard, Markdown and HTML show the same sentences.
 """
 
-import json
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from store.checking.decoding import decoded, decoded_cell
 from store.reading import comparisons, screenings
 from store.reading.browse import Browse
 from store.reading.origin import is_toy, origin
-from store.reading.sensitivity import LOOKS, detectable, detectable_by_screening
+from store.reading.sensitivity import LOOKS, MIN_EFFECT, detectable, detectable_by_screening
 
 Kind = Literal[
     "bias", "clean", "untested", "toy", "pair", "core", "lowers", "unused", "undrawn", "open",
@@ -348,6 +347,14 @@ class _Study(NamedTuple):
     settings: dict[str, Any]
 
 
+class _Screened(NamedTuple):
+    """A classifier in a screening."""
+
+    id: int
+    name: str
+    config: dict[str, Any]
+
+
 class _Member(NamedTuple):
     """A classifier in a comparison."""
 
@@ -412,30 +419,34 @@ def of_comparison(browse: Browse, comparison_id: str) -> list[VerdictCard]:
 def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
     """Return a card for each classifier of a screening."""
     page = screenings.page(browse, screening_id)
-    configs = dict(
-        browse.rows("SELECT id, config FROM screened WHERE screening_id = ?", (page["id"],))
+    shown = {member["name"]: member for member in page["members"]}
+    rows = browse.rows(
+        f"SELECT {', '.join(_Screened._fields)} FROM screened WHERE screening_id = ? "
+        "ORDER BY position",
+        (page["id"],),
     )
-    claims = {key: _claims(browse, "screened_id", key) for key in configs}
+    members = [one for one in decoded("screened", _Screened, rows) if one.name in shown]
+    claims = {member.id: _claims(browse, "screened_id", member.id) for member in members}
     family = max(sum(map(len, claims.values())), 1)
     cards = []
-    for member, (key, config) in zip(page["members"], sorted(configs.items()), strict=True):
-        stored = json.loads(config)
-        tested = {(one.claim.concept, one.claim.slot) for one in claims[key]}
+    for member in members:
+        tested = {(one.claim.concept, one.claim.slot) for one in claims[member.id]}
+        others = [
+            _proposed(one, shown[member.name], page["settings"], family)
+            for one in shown[member.name]["findings"]
+            if (one["concept"], one["slot"]) not in tested
+        ]
         cards.append(
             _card(
                 browse,
-                claims[key],
+                claims[member.id],
                 LOOKS,
                 family,
-                others=[
-                    _proposed(one, member, page["settings"], family)
-                    for one in member["findings"]
-                    if (one["concept"], one["slot"]) not in tested
-                ],
+                others=others,
                 of=page["id"],
-                classifier=member["name"],
+                classifier=member.name,
                 class_name=page["class_name"],
-                generator=str(stored.get("generator", "unknown")),
+                generator=str(member.config.get("generator", "unknown")),
                 preset=None,
             )
         )
@@ -454,13 +465,14 @@ def _proposed(
         verdict, reason = "refuted", ""
     elif found["core"] and found["verdict"] in ("raises", "lowers"):
         verdict, reason = "confirmed", ""
-    sensitivity = None
-    if found["verdict"] in ("none", "weak", "open"):
+    sensitivity, level = None, member["level"] or 0.0
+    if found["verdict"] in ("none", "weak", "open") and 0 < level < 1:
+        least = settings.get("min_effect")
         sensitivity = detectable_by_screening(
             half_width=(found["high"] - found["low"]) / 2,
-            level=member["level"],
+            level=level,
             pictures=found["pictures"],
-            min_effect=settings["min_effect"],
+            min_effect=least if isinstance(least, float) else MIN_EFFECT,
             family=family,
         )
     return Finding(

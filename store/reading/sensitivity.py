@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 LOOKS = (32, 64, 128)  # as `dexter.stats.LOOKS`
+MIN_EFFECT = 0.1  # the default of the setting
 POWER = 0.95
 ALPHA = 0.05
 
