@@ -466,6 +466,11 @@ class Browse:
         rows = self.rows("SELECT (SELECT max(rowid) FROM study), (SELECT max(rowid) FROM run)")
         return (rows[0][0] or 0, rows[0][1] or 0) if rows else (0, 0)
 
+    def archived(self) -> int:
+        """Return the number of archived runs."""
+        rows = self.rows("SELECT count(*) FROM tag WHERE name = 'archived'")
+        return int(rows[0][0]) if rows else 0
+
     def has_unfinished(self) -> bool:
         """Return whether a run is queued or running."""
         names = [state.value for state in ACTIVE | {State.QUEUED}]

@@ -782,7 +782,7 @@ class Disk:
 
     def repair(self) -> None:
         """Check and mount it again; no file may be open."""
-        self.close()
+        _run("umount", str(self.path))
         code = subprocess.run(
             ["e2fsck", "-fy", str(self._image)], stdout=subprocess.DEVNULL, check=False
         ).returncode
@@ -790,8 +790,8 @@ class Disk:
         self._mount()
 
     def close(self) -> None:
-        """Unmount it."""
-        _run("umount", str(self.path))
+        """Unmount it, at once or when the last process has left it."""
+        _run("umount", "--lazy", str(self.path))
 
 
 def _run(*command: str) -> None:

@@ -62,7 +62,7 @@ class Listed(NamedTuple):
 
     asked: tuple[str, str, bool]
     """As in `Wish`"""
-    source: tuple[tuple[int, int], dict[str, int]]
+    source: tuple[tuple[int, int], int, dict[str, int]]
     """The newest rows and the number of runs by state; most lists change only with these"""
     at: float
     found: Keys
@@ -202,7 +202,7 @@ class HomeScreen(DataScreen):
     def _list(self, wish: Wish, counts: dict[str, int]) -> Listed:
         """Return the list, read again only if it may have changed: 100,000 runs take a while."""
         browse, before = self.host.browse, wish.listed
-        asked, source = wish.asked, (browse.newest(), counts)
+        asked, source = wish.asked, (browse.newest(), browse.archived(), counts)
         text, order, reverse = asked
         new_list = before is None or before.asked != asked
         now = time.monotonic()
