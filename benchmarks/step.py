@@ -211,7 +211,7 @@ def _lab(case: Case, steps: int) -> tuple[Any, dict[str, Any]]:
 def _sd14(case: Case, steps: int) -> tuple[Any, dict[str, Any]]:
     """Networks of Stable Diffusion 1.4's shape, random; a small classifier, as the reference's
     own measurement had."""
-    from dexter.random_models import random_models
+    from dexter_tui.machine.random_models import random_models
 
     config = _config(
         case,

@@ -3,7 +3,7 @@
     python -m dexter_tui.machine.gpu_measures NAME DEVICE SHAPE
 
 prints the rows of one measurement as a JSON list on its last line. SHAPE is "sd14" or "small", see
-`dexter.random_models`. Nothing is downloaded.
+`dexter_tui.machine.random_models`. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from dexter.config import RunConfig
 from dexter.loading import one_line
 from dexter.models import Models
 from dexter.planning.estimate import estimate
-from dexter.random_models import SD14, SMALL, random_models
 from dexter.search.optimize import Step, optimize
+from dexter_tui.machine.random_models import SD14, SMALL, random_models
 
 MODULE = "dexter_tui.machine.gpu_measures"
 PROMPT = "a picture of a word1"
