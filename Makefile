@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens pictures bench-bias bench-bias-full bench-screening bench-black-boxes calibration gpu-check bench-store chaos chaos-jobs accidents trials help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-black-boxes bench-checkpoints calibration gpu-check bench-store chaos chaos-jobs accidents trials help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -24,11 +24,8 @@ $(STAMP): pyproject.toml constraints.txt
 DEMO_RUN = $(BIN)/dexter-tui run --preset quick --seeds 3 --jobs 3 --class waterbird \
 	--template 'a picture of a bird with [MASK] and [MASK]'
 
-demo: setup ## explain a biased and a balanced bird classifier, offline, in under three minutes
-	@mkdir -p demo
-	@biased=$$($(DEMO_RUN) --classifier lab:birds-biased) && \
-	balanced=$$($(DEMO_RUN) --classifier lab:birds-balanced) && \
-	$(BIN)/dexter-tui export $$biased $$balanced -o demo/report.md
+demo: setup ## which of two bird classifiers uses the sea? offline, in under three minutes
+	@$(BIN)/dexter-tui audit lab:birds-biased lab:birds-balanced --class waterbird -o demo
 
 # Four processes on two cores: a third of the time, a test waits for processes that it started.
 test: setup lint ## all checks and tests; what shares a home stays together
@@ -71,6 +68,9 @@ bench-black-boxes: setup ## an ONNX file and a server against the same networks 
 	$(PIP) install -q onnx onnxscript
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.black_boxes
 
+bench-checkpoints: setup ## a biased training, watched while it saves: the chart shows the bias appear
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.checkpoints
+
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration
 
@@ -83,7 +83,7 @@ bench-store: setup ## writes into the store while others write; 100 runs on 4 sl
 chaos: setup ## 1,000 random faults over real runs, reports and comparisons; CHAOS='--faults 100' for fewer
 	$(BIN)/python tests/support/chaos.py $(CHAOS)
 
-chaos-jobs: setup ## reports, probes and comparisons killed 30 times at random moments
+chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times at random moments
 	PYTHONPATH=tests/support $(BIN)/python tests/support/disturbed_jobs.py $(CHAOS)
 
 accidents: setup ## lost files, ten times each, under runs of real workers
@@ -104,6 +104,13 @@ bench-query: setup ## how long queries, search and the compare screen take on 10
 screens: setup ## the text of every screen (tests/screens) and docs/keys.md
 	PYTHONPATH=tests/support $(BIN)/python tests/dexter_tui/dashboard/test_app_screens.py
 	$(BIN)/python -m dexter_tui.dashboard.actions > docs/keys.md
+
+check-page: setup ## PAGE=report.html in headless Chromium (needs chromium, node, npm): axe-core, widths, requests
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core puppeteer-core
+	node tests/support/check_page.mjs $(PAGE) $(CURDIR)/$(VENV)/axe $$(command -v chromium)
+
+tutorials: setup ## run the commands of docs/tutorials and compare what they print (5 minutes)
+	$(BIN)/python docs/run_tutorials.py
 
 pictures: setup ## docs/pictures: the dashboard on real runs, in a store of its own (10 minutes)
 	@folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && export DEXTER_HOME=$$folder/home && \

@@ -18,7 +18,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from dexter.errors import InputError, refusal
 from dexter.generator_presets import expand
@@ -33,6 +42,9 @@ TEMPLATES = {
 
 Checkpointing = Literal["none", "unet", "all"]
 """The networks whose activations are recomputed in the backward pass."""
+
+_LATER_FIELDS = ("input_size", "mean", "std", "multi_label", "positive_class", "threshold")
+"""Fields that were added when studies had been recorded. None means what it was before."""
 
 Group = Literal[
     "run",
@@ -266,7 +278,8 @@ class RunConfig(BaseModel):
         model=True,
         default="lab",
         min_length=1,
-        description="text-to-image pipeline: 'lab'; sd14-lcm (paper), sd15-lcm, sd-turbo or "
+        description="text-to-image pipeline, required unless the classifier is the lab's: 'lab', a "
+        "64-pixel toy; sd14-lcm (paper), sd15-lcm, sd-turbo or "
         "sdxl-turbo with their settings; or a diffusers folder or hub id with CLIP text encoders",
     )
     lora: str | None = _generator(
@@ -576,6 +589,11 @@ class RunConfig(BaseModel):
         return TEMPLATES.get(self.template, self.template)
 
     @property
+    def names_generator(self) -> bool:
+        """True if the generator was given, not taken from the default."""
+        return "generator" in self.model_fields_set
+
+    @property
     def masks(self) -> int:
         """Number of words to find."""
         return self.template_text.count(MASK)
@@ -606,6 +624,16 @@ class RunConfig(BaseModel):
         """
         found = {"straight_through": 0.0, "score_function": self.score_function or 1.0}
         return self.model_copy(update={**found, "n_grad": None})
+
+    @model_serializer(mode="wrap")
+    def _keep_old_form(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out unset fields that earlier versions did not have: a stored study keeps its name
+        and its hash."""
+        values: dict[str, Any] = handler(self)
+        for name in _LATER_FIELDS:
+            if values.get(name, ...) is None:
+                del values[name]
+        return values
 
     def study_settings(self) -> dict[str, Any]:
         """Return what defines a study, JSON-able: runs with equal settings differ by seed only."""

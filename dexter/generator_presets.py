@@ -68,9 +68,14 @@ def steps_of(spec: str) -> int:
 def expand(values: dict[str, Any]) -> dict[str, Any]:
     """Return fields of a RunConfig with a generator's name replaced by its settings.
 
-    Fields given beside the name stay as given.
+    Fields given beside the name stay as given. The field ``generator`` is only in the result if it
+    was given, so that `RunConfig.names_generator` shows the difference.
     """
     named = GENERATORS.get(str(values.get("generator", LAB)))
     if named is None:
         return values
-    return {**named.settings(), **values, "generator": named.generator}
+    expanded = {**named.settings(), **values}
+    if "generator" in values:
+        return {**expanded, "generator": named.generator}
+    del expanded["generator"]
+    return expanded

@@ -22,6 +22,9 @@ STATE_STYLES = {
 }
 
 
+ID_WIDTH = 10  # of a column of ids, which are never cut
+
+
 def clean(text: object) -> str:
     """Replace the control characters of untrusted text, which a terminal would obey."""
     line = str(text)

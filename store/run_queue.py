@@ -96,6 +96,7 @@ def add_job(
     device: str = "auto",
     study_id: str | None = None,
     comparison_id: str | None = None,
+    screening_id: str | None = None,
     depends_on: Sequence[str] = (),
     priority: int = 0,
 ) -> str:
@@ -103,7 +104,7 @@ def add_job(
 
     `config`: of a run whose models it loads. `device`: the device asked for, as of a run.
     `depends_on`: runs that have to succeed first. Raises StoreError if a job of this kind is
-    already queued or running for the study or comparison.
+    already queued or running for the study, comparison or screening.
     """
     with store._write(durable=True) as session:
         job = Job(
@@ -114,6 +115,7 @@ def add_job(
             wish=device,
             study_id=study_id,
             comparison_id=comparison_id,
+            screening_id=screening_id,
             depends_on=list(depends_on),
             priority=priority,
         )
@@ -129,6 +131,7 @@ def jobs(
     kind: Kind | None = None,
     study_id: str | None = None,
     comparison_id: str | None = None,
+    screening_id: str | None = None,
     limit: int | None = None,
 ) -> list[Job]:
     """Return jobs, newest first."""
@@ -141,14 +144,20 @@ def jobs(
         query = query.where(Job.study_id == study_id)
     if comparison_id is not None:
         query = query.where(Job.comparison_id == comparison_id)
+    if screening_id is not None:
+        query = query.where(Job.screening_id == screening_id)
     query = query.order_by(col(Job.created_at).desc(), col(Job.id)).limit(limit)
     with store._read() as session:
         return usable(session.exec(query))
 
 
 def _refuse_double(session: Session, job: Job) -> None:
-    """Raise StoreError if another job of this kind is at the same study or comparison."""
-    for column, value in ((Job.study_id, job.study_id), (Job.comparison_id, job.comparison_id)):
+    """Raise StoreError if another job of this kind is at the same object."""
+    for column, value in (
+        (Job.study_id, job.study_id),
+        (Job.comparison_id, job.comparison_id),
+        (Job.screening_id, job.screening_id),
+    ):
         if value is None:
             continue
         other = session.exec(

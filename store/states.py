@@ -10,6 +10,7 @@ class Kind(StrEnum):
     REPORT = "report"
     PROBE = "probe"
     COMPARISON = "comparison"
+    SCREENING = "screening"
 
 
 class NoteKind(StrEnum):

@@ -46,6 +46,7 @@ from store.tables import (
     Prompt,
     Report,
     Run,
+    Screening,
     Step,
     Study,
     Tag,
@@ -56,7 +57,7 @@ from store.tables import (
 
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"  # base32
 
-_Named = TypeVar("_Named", Run, Job, Study, Comparison)
+_Named = TypeVar("_Named", Run, Job, Study, Comparison, Screening)
 
 
 class Store:

@@ -10,12 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import col, select
 
+from store import run_queue
 from store.clock import now
 from store.store import Store
 from store.tables import (
     Attribution,
     Caption,
     Claim,
+    Drawing,
     Evidence,
     Frame,
     Job,
@@ -213,6 +215,46 @@ def known_pictures(
     return found
 
 
+def claim_pictures(
+    store: Store, generator: str, pictures: Sequence[tuple[str, int]], job_id: str
+) -> list[tuple[str, int]]:
+    """Reserve pictures for a job that draws them now; return those that it has to draw.
+
+    They are the pictures that the bank lacks and no other living job draws.
+    """
+    prompts = {prompt for prompt, _ in pictures}
+    with store._write() as session:
+        there = {
+            (row.prompt, row.seed)
+            for row in session.exec(
+                select(Picture).where(
+                    Picture.generator == generator, col(Picture.prompt).in_(prompts)
+                )
+            )
+        }
+        dead: set[str] = set()
+        for other in session.exec(select(Drawing.job_id).distinct()):
+            if other != job_id and not run_queue.is_alive(store, other):
+                dead.add(other)
+        session.exec(sa.delete(Drawing).where(col(Drawing.job_id).in_(dead)))
+        for row in session.exec(
+            select(Drawing).where(
+                Drawing.generator == generator,
+                col(Drawing.prompt).in_(prompts),
+                Drawing.job_id != job_id,
+            )
+        ):
+            there.add((row.prompt, row.seed))
+        own = [picture for picture in pictures if picture not in there]
+        if own:
+            rows = [
+                {"generator": generator, "prompt": prompt, "seed": seed, "job_id": job_id}
+                for prompt, seed in own
+            ]
+            session.exec(insert(Drawing).on_conflict_do_nothing(), params=rows)
+        return own
+
+
 def add_pictures(
     store: Store,
     generator: str,
@@ -235,6 +277,12 @@ def add_pictures(
     ]
     with store._write() as session:
         session.exec(insert(Picture).on_conflict_do_nothing(), params=rows)
+        session.exec(
+            sa.delete(Drawing).where(
+                col(Drawing.generator) == generator,
+                sa.tuple_(col(Drawing.prompt), col(Drawing.seed)).in_(list(pictures)),
+            )
+        )
 
 
 # Placebos

@@ -341,7 +341,7 @@ class Frame(Table, table=True):
 
 
 class Job(Table, table=True):
-    """An analysis in the queue: a report, a probe or a comparison.
+    """An analysis in the queue: a report, a probe, a comparison or a screening.
 
     It waits in one line with the runs, and its columns of the same name mean the same. Jobs are
     in no journal: where a store is rebuilt, what they found is restored, and they can be asked
@@ -359,6 +359,7 @@ class Job(Table, table=True):
     depends_on: list[str] = Field(sa_type=JSON)  # runs that have to succeed first
     study_id: str | None = Field(foreign_key="study.id", default=None, index=True)
     comparison_id: str | None = Field(foreign_key="comparison.id", default=None, index=True)
+    screening_id: str | None = Field(foreign_key="screening.id", default=None, index=True)
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
     started_at: datetime | None = Field(sa_type=UtcTime, default=None)
     ended_at: datetime | None = Field(sa_type=UtcTime, default=None)
@@ -548,7 +549,7 @@ class Disagreement(Table, table=True):
 class Claim(Table, table=True):
     """The effect of a concept on the probability of a class.
 
-    Of a study, of a member of a comparison, or the answer of a probe.
+    Of a study, of a member of a comparison or of a screening, or the answer of a probe.
 
     `low` and `high` are at 1 - 0.05/3, `p_corrected` is for three looks and the family.
     """
@@ -559,6 +560,7 @@ class Claim(Table, table=True):
     study_id: str | None = Field(foreign_key="study.id", default=None)
     probe_id: int | None = Field(foreign_key="probe.id", default=None, index=True)
     member_id: int | None = Field(foreign_key="member.id", default=None, index=True)
+    screened_id: int | None = Field(foreign_key="screened.id", default=None, index=True)
     number: int  # by which reports cite it, from 1
     concept: str
     slot: str  # the part of a picture that it is about
@@ -626,6 +628,107 @@ class Picture(Table, table=True):
     side: int  # pixels
 
 
+class Drawing(Table, table=True):
+    """A picture that a job draws for the bank now, or drew when it died."""
+
+    generator: str = Field(primary_key=True)
+    prompt: str = Field(primary_key=True)
+    seed: int = Field(primary_key=True)
+    job_id: str  # whose lock says whether it still does
+
+
+class Answer(Table, table=True):
+    """The numbers that a model gives to a picture of the bank.
+
+    Of a classifier, the log-odds of its class; of an image-text model, its embedding.
+    """
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    model: str = Field(primary_key=True)  # picture key / weights and class, or image-text model
+    prompt: str = Field(primary_key=True)
+    seed: int = Field(primary_key=True)
+    numbers: bytes  # float32, little-endian
+
+
+class Bank(Table, table=True):
+    """The prompts that all screenings of a topic share: rounds of a design, planned once."""
+
+    key: str = Field(primary_key=True)  # SHA-256 of all that determines its pictures
+    generator: str | None = None  # key of its pictures; known once the generator was loaded
+    pool: str  # name of the concept pool
+    pool_text: str | None = None  # of a user's file
+    pool_hash: str  # SHA-256 of concepts and grammar
+    topic: dict[str, Any] = Field(sa_type=JSON)  # class_name, subjects, rivals, core
+    seed: int  # of the design
+    rounds: list[dict[str, Any]] = Field(sa_type=JSON)  # start, count, weights
+    pace: float | None = None  # seconds that the last pictures took to draw, each
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+
+
+class Screening(Table, table=True):
+    """Classifiers that look at one bank of pictures; their answers are regressed on concepts."""
+
+    id: str = Field(primary_key=True)
+    bank_key: str = Field(foreign_key="bank.key", index=True)
+    class_name: str
+    settings: dict[str, Any] = Field(sa_type=JSON)  # what was asked
+    watch: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # folder and models to expect
+    state: str = "waiting"  # waiting, done
+    detector: str | None = None  # the image-text model
+    drawn: int = 0  # pictures made for this screening; the others were in the bank
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+    ended_at: datetime | None = Field(sa_type=UtcTime, default=None)
+
+
+class Screened(Table, table=True):
+    """A classifier in a screening."""
+
+    __table_args__ = (sa.UniqueConstraint("screening_id", "position"),)
+
+    id: int = Field(default=None, primary_key=True)
+    screening_id: str = Field(foreign_key="screening.id", index=True)
+    position: int  # from 0; of a watched folder, in the order of training
+    name: str  # as it is called in this screening
+    classifier_id: int = Field(foreign_key="classifier.id")
+    class_index: int
+    config: dict[str, Any] = Field(sa_type=JSON)  # that it is loaded by
+    file_hash: str | None = None  # SHA-256 of a watched checkpoint
+    error: str | None = None  # why it was not screened
+    pictures: int | None = None  # it looked at; None until it is judged
+    level: float | None = None  # of each interval
+    mean: float | None = None  # p(class) over all pictures
+    pace: float | None = None  # seconds that it took for a picture
+
+    classifier: Classifier = Relationship(
+        sa_relationship_kwargs={"lazy": "joined", "innerjoin": True}
+    )
+
+
+class Finding(Table, table=True):
+    """The effect of a concept on the class of a classifier, from the pictures of a bank."""
+
+    screened_id: int = Field(foreign_key="screened.id", primary_key=True)
+    slot: str = Field(primary_key=True)
+    concept: str = Field(primary_key=True)
+    verdict: str  # raises, lowers, explained, not_drawn, none, weak or open
+    effect: float  # on p(class)
+    low: float
+    high: float
+    log_odds: float
+    log_odds_low: float
+    log_odds_high: float
+    contexts: dict[str, Any] = Field(sa_type=JSON)  # class, rivals: effect, low, high
+    pictures: int  # of the smaller side of the contrast
+    core: bool  # it belongs to the class, so that to depend on it is no bias
+    asked: float | None = None  # share of the pictures that show it, where it was asked for
+    otherwise: float | None = None  # where it was not
+    per_drawn: float | None = None  # effect per picture that shows it
+    direct: float  # effect less what goes through companions
+    companions: list[dict[str, Any]] = Field(sa_type=JSON)  # concept, slot, shift, through
+    explained_by: list[str] = Field(sa_type=JSON)
+
+
 class Placebo(Table, table=True):
     """The effect of a word that should have none, by context."""
 
@@ -682,7 +785,7 @@ class Stage(Table, table=True):
 
 
 class Note(Table, table=True):
-    """A user's note on a run, a study or a comparison."""
+    """A user's note on a run, a study, a comparison or a screening."""
 
     of: str = Field(primary_key=True)  # its id
     text: str

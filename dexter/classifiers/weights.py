@@ -174,7 +174,7 @@ def _fits(content: Content, start: str, added: str, wanted: Shapes, head: Collec
 
 def _children(wanted: Shapes) -> list[str]:
     """Return the attribute, "net.", in which all of a network's weights lie, and those in it."""
-    found = []
+    found: list[str] = []
     start = ""
     while True:
         firsts = {name[len(start) :].partition(".") for name in wanted}

@@ -30,6 +30,9 @@ class PictureBank(Protocol):
     ) -> Iterator[tuple[list[Request], Images]]:
         """Yield the stored pictures, some at a time, in any order."""
 
+    def claim(self, generator: str, requests: Sequence[Request]) -> list[Request]:
+        """Return the requests to draw here: those without a picture that nobody else draws."""
+
     def keep(self, generator: str, requests: Sequence[Request], images: Images) -> None:
         """Store pictures, all of the same size."""
 
@@ -50,6 +53,9 @@ class MemoryBank:
         for at in range(0, len(found), KEEP):
             chunk = found[at : at + KEEP]
             yield chunk, np.stack([self._pictures[generator, r] for r in chunk])
+
+    def claim(self, generator: str, requests: Sequence[Request]) -> list[Request]:
+        return self.missing(generator, requests)
 
     def keep(self, generator: str, requests: Sequence[Request], images: Images) -> None:
         for request, image in zip(requests, images, strict=True):

@@ -7,7 +7,9 @@ for pictures that are drawn and pictures from the bank.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator as Drawn
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _KEEP_PIXELS = 16_000_000
+WAIT_SECONDS = 0.2
+"""Between looks at pictures that another process draws."""
 
 
 class Pictures:
@@ -35,37 +39,60 @@ class Pictures:
         helper: Helper | None = None,
         on_picture: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """Draw half of them with ``helper``; call ``on_picture`` with each number drawn or read."""
+        """Draw half of them with ``helper``; call ``on_picture`` with each number drawn or read.
+
+        While others draw what is wanted here, ``on_picture`` is called with 0.
+        """
         self.generator = generator
         self.key = key
         self.drawn = 0
         self._bank: PictureBank = MemoryBank() if bank is None else bank
         self._batch = batch
-        self._helper = helper
+        self.helper = helper
         self.on_picture = on_picture
+        self.pace: float | None = None
+        """Seconds per picture of the last sheet drawn."""
 
     def stream(self, requests: Sequence[Request]) -> Iterator[tuple[list[Request], Images]]:
         """Yield the requested pictures, each once, some at a time, in any order."""
         wanted = list(dict.fromkeys(requests))
-        missing = self._bank.missing(self.key, wanted)
-        there = set(wanted) - set(missing)
-        for chunk, images in self._bank.read(self.key, [r for r in wanted if r in there]):
-            self.on_picture(len(chunk))
-            yield chunk, images
+        while wanted:
+            missing = set(self._bank.missing(self.key, wanted))
+            there = [request for request in wanted if request not in missing]
+            for chunk, images in self._bank.read(self.key, there):
+                self.on_picture(len(chunk))
+                yield chunk, images
+            # Neighbours share a prompt, which is then encoded once.
+            wanted = yield from self._draw_missing(sorted(missing))
+            if len(wanted) == len(missing) > 0:  # others draw all of them
+                self.on_picture(0)
+                time.sleep(WAIT_SECONDS)
+
+    def _draw_missing(
+        self, missing: list[Request]
+    ) -> Drawn[tuple[list[Request], Images], None, list[Request]]:
+        """Yield the pictures drawn here; return the requests that others draw."""
+        others: list[Request] = []
+        if not missing:
+            return others
         size = self.generator.image_size
         keep = max(1, min(KEEP, _KEEP_PIXELS // (size * size)))
-        # Neighbours share a prompt, which is then encoded once.
-        missing.sort()
         for at in range(0, len(missing), keep):
-            sheet = missing[at : at + keep]
-            images = self._draw(sheet)
-            self._bank.keep(self.key, sheet, images)
-            self.drawn += len(sheet)
-            yield sheet, images
+            wanted = missing[at : at + keep]
+            sheet = self._bank.claim(self.key, wanted)
+            others += [request for request in wanted if request not in set(sheet)]
+            if sheet:
+                begun = time.monotonic()
+                images = self._draw(sheet)
+                self.pace = (time.monotonic() - begun) / len(sheet)
+                self._bank.keep(self.key, sheet, images)
+                self.drawn += len(sheet)
+                yield sheet, images
+        return others
 
     def _draw(self, requests: list[Request]) -> Images:
         """Draw pictures, half of them with the helper if it is idle."""
-        helper = self._helper
+        helper = self.helper
         half = (len(requests) + 1) // 2
         if helper is None or len(requests) < 2 or not helper.ready():
             return self._draw_here(requests)

@@ -169,7 +169,8 @@ def _image_text(words: Sequence[str], root: Path | str | None) -> tuple[Any, nn.
 def _shown_words(clip: Any, texts: Tensor, features: Tensor) -> Tensor:
     """Return how much more each word is shown than no word, (B, W); features (B, D), length 1."""
     similarity = features @ texts.T * clip.logit_scale.exp()
-    return similarity[:, :-1] - similarity[:, -1:]
+    shown: Tensor = similarity[:, :-1] - similarity[:, -1:]
+    return shown
 
 
 def exact_effects(

@@ -81,6 +81,8 @@ class Estimate:
     picture_batch: int
     """Pictures at a time without."""
     gradient_checkpointing: Checkpointing
+    seconds_per_picture: float = 0.0
+    """Of the generator and the classifier, without autograd."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def estimate(
     pictures = config.score_images + config.frame_tries
     return Estimate(
         seconds_per_step=seconds,
+        seconds_per_picture=forward / speed,
         total_seconds=config.steps * seconds + pictures * forward / speed,
         peak_bytes=measured_peak or int(fixed + max(with_grad, picture_batch * width * passing)),
         micro_batch=micro_batch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dexter.classifiers import Classifier, ClassifierOutput
-    from dexter.generation.generator import Generator
 
 PICTURES = 16
+Draw = Callable[[Sequence[str], Sequence[int], int], Iterable[NDArray[np.uint8]]]
+
 _ANSWERS = 3
 _SEED = 0
 
@@ -44,10 +45,11 @@ class Inspection:
     fault: str
 
 
-def look(
-    classifier: Classifier, generator: Generator, words: Sequence[str] | None = None
-) -> Inspection:
-    """Draw 16 pictures, of ``words`` or else of the classifier's labels, and classify them."""
+def look(classifier: Classifier, draw: Draw, words: Sequence[str] | None = None) -> Inspection:
+    """Draw 16 pictures, of ``words`` or else of the classifier's labels, and classify them.
+
+    ``draw``: a generator's `pictures`.
+    """
     import torch
 
     fault = ""
@@ -58,7 +60,7 @@ def look(
     chosen = _spread(words or [label.split(",")[0] for label in classifier.labels])
     prompts = [f"a picture of a {word}" for word in chosen]
     seeds = list(range(_SEED, _SEED + PICTURES))
-    images = np.stack(list(generator.pictures(prompts, seeds, 8)))
+    images = np.stack(list(draw(prompts, seeds, 8)))
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
         classifier(pixels[:1])

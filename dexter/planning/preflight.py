@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
@@ -140,7 +141,7 @@ def check_pipeline(folder: Path, checker: bool) -> None:
         )
 
 
-def _index(folder: Path) -> dict[str, object]:
+def _index(folder: Path) -> dict[str, Any]:
     file = folder / "model_index.json"
     try:
         index = read_json(file)

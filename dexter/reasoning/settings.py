@@ -152,6 +152,28 @@ class CompareSettings(ReportSettings):
         return value
 
 
+class ScreenSettings(ReportSettings):
+    """The settings of a screening; it reads only those of its own and those that evidence needs."""
+
+    pictures: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_536,
+        description="maximum number of pictures",
+        json_schema_extra={"unset": "800, or 4 for each wording of a concept if that is more"},
+    )
+    design_seed: int = Field(
+        default=0, ge=0, le=63, description="seed of the prompts: another one gives another bank"
+    )
+    confirm: bool = Field(
+        default=True,
+        description="test the strongest findings on pairs of pictures with fresh noise",
+    )
+    candidates: int = Field(
+        default=6, ge=1, le=500, description="findings of each classifier to test on pairs"
+    )
+
+
 def remote_name(spec: str) -> str | None:
     """Return the endpoint's model that a spec names; None for a local model."""
     return spec.removeprefix("openai:") if spec.startswith("openai:") else None
@@ -159,3 +181,15 @@ def remote_name(spec: str) -> str | None:
 
 FIELDS = ("concepts", "candidates", "pairs", "core", "min_effect", "placebos", "image_text")
 """The fields of CompareSettings that a comparison reads."""
+
+SCREEN_FIELDS = (
+    "pictures",
+    "min_effect",
+    "core",
+    "image_text",
+    "design_seed",
+    "confirm",
+    "candidates",
+    "placebos",
+)
+"""The fields of ScreenSettings that a screening reads."""

@@ -81,6 +81,26 @@ class Settings:
     seed: int = 0
 
 
+def check(settings: Settings, design: Design) -> None:
+    """Raise InputError for settings with which a design cannot be screened."""
+    if not 0 <= settings.seed < SEEDS:
+        raise InputError(
+            f"must be 0 to {SEEDS - 1}, got {settings.seed}",
+            field="seed",
+            value=settings.seed,
+            remedy="choose another seed",
+        )
+    least = _EACH * design.columns
+    if not least <= settings.pictures <= MOST_PICTURES:
+        raise InputError(
+            f"{settings.pictures} pictures for {design.columns} wordings and subjects: "
+            f"a screening of them takes {least} to {MOST_PICTURES}",
+            field="pictures",
+            value=settings.pictures,
+            remedy="change the number of pictures, or name fewer concepts",
+        )
+
+
 class Answers(Protocol):
     """Where numbers about pictures are kept: answers of a classifier, embeddings of a detector."""
 
@@ -252,6 +272,8 @@ class Screening:
         detector: Looks at what was drawn; without one nothing is said of that.
         answers: Where answers and embeddings are kept.
         state_before: What `state` returned before; InputError if it is of another screening.
+        agree: Called with the index of a new round and the round; returns the round to draw. Where
+            several screenings share a bank, it is the one that the first of them planned.
     """
 
     pool: Pool
@@ -261,11 +283,12 @@ class Screening:
     settings: Settings = field(default_factory=Settings)
     answers: Answers = field(default_factory=MemoryAnswers)
     state_before: Mapping[str, Any] | None = None
+    agree: Callable[[int, Round], Round] = lambda index, part: part
 
     def __post_init__(self) -> None:
         self._design = Design(self.pool, self.topic, seed=self.settings.seed)
         self._least = _EACH * self._design.columns
-        self._check(self.settings)
+        check(self.settings, self._design)
         self._concepts = usable(self.pool, self.topic)
         self.rounds: list[Round] = []
         self.results: dict[str, Result] = {}
@@ -276,23 +299,6 @@ class Screening:
                     remedy="start a new one, or use the same concepts, class and settings",
                 )
             self.rounds = [Round(**part) for part in self.state_before["rounds"]]
-
-    def _check(self, settings: Settings) -> None:
-        if not 0 <= settings.seed < SEEDS:
-            raise InputError(
-                f"must be 0 to {SEEDS - 1}, got {settings.seed}",
-                field="seed",
-                value=settings.seed,
-                remedy="choose another seed",
-            )
-        if not self._least <= settings.pictures <= MOST_PICTURES:
-            raise InputError(
-                f"{settings.pictures} pictures for {self._design.columns} wordings and subjects: "
-                f"a screening of them takes {self._least} to {MOST_PICTURES}",
-                field="pictures",
-                value=settings.pictures,
-                remedy="change the number of pictures, or name fewer concepts",
-            )
 
     def identity(self) -> dict[str, Any]:
         """Return what the rounds depend on, JSON-able: all but the budget and the classifiers."""
@@ -318,7 +324,7 @@ class Screening:
         index = 0
         while True:
             if index == len(self.rounds):
-                self.rounds.append(self._next(members))
+                self.rounds.append(self.agree(index, self._next(members)))
             cells = self._design.cells(self.rounds[index])
             missing = self._missing(cells, members)
             yield Planned(index, len(cells), len(missing))

@@ -24,9 +24,13 @@ class Bench:
         class_index: int,
         settings: ReportSettings,
         *,
+        job_id: str | None = None,
         may_lack_detector: bool = False,
     ) -> None:
-        """Load the models. With `may_lack_detector`, `lacking` says why there is no detector."""
+        """Load the models. With `may_lack_detector`, `lacking` says why there is no detector.
+
+        `job_id`: of the job that draws, so that no other draws the same pictures meanwhile.
+        """
         import torch
 
         from dexter.device import select_device
@@ -64,7 +68,7 @@ class Bench:
         self.pictures = Pictures(
             models.generator,
             self.key,
-            StoreBank(store),
+            StoreBank(store, job_id),
             batch=estimate(config, device=models.device).picture_batch,
             helper=self.helper,
         )

@@ -101,6 +101,7 @@ class ComparisonJob:
             self.config,
             self.members[0].class_index,
             self.settings,
+            job_id=self.desk.job.id,
             may_lack_detector=self.may_lack_detector,
         )
         if bench.lacking is not None:

@@ -110,7 +110,8 @@ def _side(
 
     own = {**values, "classifier": spec, "class_name": class_name}
     [config] = field_flags.configs(preset, [0], own)
-    [checked] = submit.check([config], store.home, warn=warn, agreed=agreed)
+    [checked] = submit.described([config], agreed=agreed)
+    submit.check_machine_for([checked.config], store.home, warn=warn)
     overrides = _settings_given(preset, values, checked.config)
     runs = store.runs(
         classifier=checked.info.spec,
@@ -265,7 +266,7 @@ def checked_sides(
     store: "Store", request: Request, warn: Callable[[str], None] = lambda line: None
 ) -> list[list[Side]]:
     """Return the sides for each class; InputError if they cannot be compared."""
-    from dexter_tui.jobs import trust
+    from dexter_tui.jobs import submit, trust
 
     sides = _sides(
         store,
@@ -279,9 +280,19 @@ def checked_sides(
     members = [side.config for of_class in sides for side in of_class if side.config is not None]
     trust.require(members, request.agreed)
     _check_baseline(request.baseline, sides)
+    lacking = _lacking(sides)
     if not request.run_missing and not request.settings.concepts:
-        _refuse_lacking(_lacking(sides))
+        _refuse_lacking(lacking)
+    submit.require_generator(_config_of_lacking(request, *one) for one in lacking)
     return sides
+
+
+def _config_of_lacking(request: Request, side: Side, beside: Sequence[Side]) -> RunConfig:
+    """Return the configuration that a side without a study is searched or loaded by."""
+    assert side.checked is not None
+    if not request.run_missing:
+        return side.checked.config
+    return _config_to_search(side, beside, request.preset, request.values)
 
 
 def runs_missing(request: Request, sides: Sequence[Sequence[Side]]) -> int:

@@ -80,7 +80,13 @@ class StudyReport:
         bench: Bench | None = None
         claims: list[Claim] = []
         with self._stage("claims") as progress:
-            bench = Bench(self.store, self.config, self.study.class_index, self.settings)
+            bench = Bench(
+                self.store,
+                self.config,
+                self.study.class_index,
+                self.settings,
+                job_id=self.desk.job.id,
+            )
             claims = self._claims(bench, captions, frames, progress)
         with self._stage("attribution") as progress:
             if bench is not None:

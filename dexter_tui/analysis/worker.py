@@ -1,4 +1,4 @@
-"""Works on one queued report, probe or comparison: ``python -m dexter_tui.analysis.worker SLOT``
+"""Works on one queued analysis, such as a report: ``python -m dexter_tui.analysis.worker SLOT``
 
 Each job has a process of its own, whose memory is free again when it ends.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
-from dexter_tui.analysis import comparison_job, probe_job, report_job
+from dexter_tui.analysis import comparison_job, probe_job, report_job, screening_job
 from dexter_tui.analysis.desk import Desk, error_parts
 from dexter_tui.formatting import clean
 from dexter_tui.jobs.recorder import log
@@ -23,6 +23,7 @@ JOBS: dict[Kind, Callable[[Desk], str | None]] = {
     Kind.REPORT: report_job.work,
     Kind.PROBE: probe_job.work,
     Kind.COMPARISON: comparison_job.work,
+    Kind.SCREENING: screening_job.work,
 }
 """What does a job of each kind; it returns a line for what failed, None if nothing did."""
 

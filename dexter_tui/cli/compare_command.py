@@ -137,9 +137,10 @@ def _is_comparison(name: str) -> bool:
 
 
 def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
+    from dexter_tui.presentation.card_view import card_view
     from dexter_tui.presentation.comparison_tables import comparison_view
     from store import Store, comparison_records
-    from store.reading import comparisons
+    from store.reading import card, comparisons
     from store.reading.browse import Browse
 
     home = paths.home()
@@ -153,6 +154,9 @@ def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
     if as_json:
         print_json(page)
     else:
+        for one in card.of_comparison(Browse(home), comparison_id):
+            print_view(card_view(one))
+            print_text("")
         print_view(comparison_view(page))
     return 0
 

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def delete(
     names: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="runs, studies and comparisons")
+        list[str], typer.Argument(metavar="ID...", help="runs, studies, comparisons and screenings")
     ],
     yes: Annotated[bool, typer.Option("--yes", help="answer the first question with yes")] = False,
     really: Annotated[
@@ -38,7 +38,7 @@ def delete(
         run_queue.reconcile(store)
         what = retention.doomed(store, list(dict.fromkeys(names)))
         _ask(f"delete {what.line()}?", "y", given=yes, flag="--yes")
-        count = str(len(what.runs) + len(what.comparisons))
+        count = str(what.count)
         _ask(
             f"this cannot be undone; type {count} to delete them",
             count,
@@ -47,8 +47,8 @@ def delete(
         )
         retention.delete(store, what)
     if as_json:
-        print_json({"runs": what.runs, "studies": what.studies,
-                    "comparisons": what.comparisons, "pictures": what.pictures})  # fmt: skip
+        print_json({"runs": what.runs, "studies": what.studies, "comparisons": what.comparisons,
+                    "screenings": what.screenings, "pictures": what.pictures})  # fmt: skip
     else:
         print_text(f"deleted {what.line()}")
 
@@ -97,13 +97,15 @@ def tag(
 
 
 def note(
-    name: Annotated[str, typer.Argument(metavar="ID", help="a run, study or comparison")],
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="a run, study, comparison or screening")
+    ],
     text: Annotated[
         str | None, typer.Argument(metavar="TEXT", help='the note; "" removes it')
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write or show a note on a run, study or comparison.
+    """Write or show a note on a run, study, comparison or screening.
 
     `dexter-tui query --search` finds notes.
     """

@@ -1,7 +1,7 @@
 """The command line: the entry point, its exit codes, and the options before a command.
 
-Answers go to standard output, everything else to standard error. Exit codes: 0, 1 (failed) and
-2 (refused input).
+Answers go to standard output, everything else to standard error. Exit codes: 0, 1 (failed),
+2 (refused input) and 3 (`check` found something).
 """
 
 import os

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     names: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="runs, studies and comparisons")
+        list[str], typer.Argument(metavar="ID...", help="runs, studies, comparisons and screenings")
     ],
     output: Annotated[
         Path,

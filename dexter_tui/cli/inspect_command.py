@@ -96,7 +96,7 @@ def _look(config: RunConfig) -> "Inspection":
         from dexter.lab import world
 
         words = list(world.THINGS)
-    return look(classifier, generator_of(config, device), words)
+    return look(classifier, generator_of(config, device).pictures, words)
 
 
 def _view(found: "Inspection", *, pictures: bool) -> "RenderableType":

@@ -16,6 +16,10 @@ PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": F
 
 # Name: the module whose `register` adds it, and the line in `dexter-tui --help`.
 COMMANDS = {
+    "audit": (
+        "audit.audit_command",
+        "Find what models rely on for each class, and write the report.",
+    ),
     "run": ("run_commands", "Search for the words that raise a class, one run per seed."),
     "inspect": (
         "inspect_command",
@@ -27,6 +31,11 @@ COMMANDS = {
     "report": ("report_commands", "Caption a study's frames, test the claims, write the report."),
     "probe": ("report_commands", "Test one question of your own on a classifier."),
     "compare": ("compare_command", "Test the same claims on several classifiers."),
+    "check": (
+        "audit.check_command",
+        "Fail with exit code 3 if a model has new or grown dependences.",
+    ),
+    "screen": ("screening.command", "Find concepts that raise or lower a class."),
     "query": ("query_command", "Query the store in SQL, or search its texts."),
     "export": ("exchange_commands", "Write a report as Markdown or HTML, or a whole bundle."),
     "import": ("exchange_commands", "Import a bundle, or a run folder of the public DEXTER code."),
@@ -36,7 +45,7 @@ COMMANDS = {
     "cancel": ("queue_commands", "Cancel runs and jobs at their next step."),
     "retry": ("queue_commands", "Queue failed, lost or cancelled runs and jobs again."),
     "tag": ("curation_commands", "Add or remove a tag on runs."),
-    "note": ("curation_commands", "Write or show a note on a run, study or comparison."),
+    "note": ("curation_commands", "Write or show a note on a run, study, comparison or screening."),
     "archive": ("curation_commands", "Hide runs from the lists, or restore them."),
     "delete": ("curation_commands", "Delete runs and everything that belongs to them."),
     "classifiers": ("run_commands", "List the lab's classifiers and your own."),

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
@@ -34,11 +34,15 @@ PREVIEW_ROWS = PREVIEW_COLUMNS // 2
 PACE_STEPS = 20  # the last steps, for the estimate of the time left
 
 
-def watch(team: Team, console: Console) -> None:
+def watch(
+    team: Team, console: Console, whole: Callable[[Sequence[Work]], str] = lambda works: ""
+) -> None:
     """Show the team's runs and jobs until all have ended.
 
     The first Ctrl-C cancels them and waits for their end, the second kills their processes.
+    `whole` returns a line on all of them together, shown beside the lines of each.
     """
+    whole_at = time.monotonic()
     lines = Lines(console)
     screen = Screen(team.store, console) if console.is_terminal and team.runs() else None
     live = Live(console=console, auto_refresh=False, transient=True)
@@ -56,6 +60,9 @@ def watch(team: Team, console: Console) -> None:
                 live.update(screen.render(team.runs()), refresh=True)
             else:
                 lines.show(team.work())
+                if time.monotonic() - whole_at >= LINE_SECONDS and (line := whole(team.work())):
+                    whole_at = time.monotonic()
+                    console.print(line, markup=False, highlight=False)
             time.sleep(POLL_SECONDS)
         if not screen:
             lines.show(team.work())
@@ -164,15 +171,17 @@ class Screen:
 
     def render(self, runs: Sequence[Run]) -> RenderableType:
         """Return the view of the runs as they stand."""
-        title = study_title(runs[0].study)
-        title.truncate(self._console.width, overflow="ellipsis")
-        parts: list[RenderableType] = [title]
+        title = study_title(runs[0].study, runs[0].config.get("preset"))
+        parts: list[RenderableType] = []
+        for line in title.split("\n"):
+            line.truncate(self._console.width, overflow="ellipsis")
+            parts.append(line)
         room = self._console.height - len(parts) - PREVIEW_ROWS - 4
         shown = _most_telling(runs, max(room, 3))
         parts.append(self._table(shown))
         if len(shown) < len(runs):
             parts.append(Text(f"  and {len(runs) - len(shown)} more", style="dim"))
-        if self._console.height >= len(shown) + PREVIEW_ROWS + 5:
+        if self._console.height >= len(shown) + PREVIEW_ROWS + 6:
             self._refresh_picture(runs)
             parts.append(self._picture)
         return Group(*parts)

@@ -37,7 +37,8 @@ SHOWN = 20  # of what waits, in `status`
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="ID...", help="runs, jobs, studies or comparisons: ids or unique prefixes"
+        metavar="ID...",
+        help="runs, jobs, studies, comparisons or screenings: ids or unique prefixes",
     ),
 ]
 
@@ -113,9 +114,12 @@ def add(
     sweeps = [given] if file is None else [{**sweep, **given} for sweep in _sweeps(file, own)]
     configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
     agreed = trust.agreed_by(given, code=trust_code)
-    checked = submit.check(configs, paths.home(), warn=say, agreed=agreed)
+    warnings: list[str] = []
+    checked = submit.check(configs, paths.home(), warn=warnings.append, agreed=agreed)
     _warn_of_logout()
     with Store.open(paths.home()) as store:
+        for line in warnings:
+            say(line)
         run_ids = submit.add(store, checked, priority)
         control.ensure_runners(store, again=True)
         _answer(store, run_ids, as_json=as_json)
@@ -340,13 +344,17 @@ def _chosen(
 
 
 def _named(store: "Store", name: str, states: Any, verb: str) -> "list[Work]":
-    """Return the named work; of a study or comparison, what is in one of the states."""
-    from store import StoreError, comparison_records, run_queue
+    """Return the named work; of what has jobs, those that are in one of the states."""
+    from store import StoreError, comparison_records, run_queue, screening_records
     from store.states import is_job
 
+    some: list[Work]
     if name.startswith("c"):
         of = comparison_records.comparison(store, name).id
-        some: list[Work] = [*run_queue.jobs(store, comparison_id=of, states=states)]
+        some = [*run_queue.jobs(store, comparison_id=of, states=states)]
+    elif name.startswith("x"):
+        of = screening_records.screening(store, name).id
+        some = [*run_queue.jobs(store, screening_id=of, states=states)]
     elif name.startswith("s"):
         of = store.study(name).id
         some = [
@@ -419,7 +427,7 @@ def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for name in ("slot", "device", "kind", "id", "state", "progress", "sign"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=True, min_width=formatting.ID_WIDTH if name == "id" else 0)
     table.add_column("", ratio=1)
     for slot in slots:
         run, job = slot["run"], slot["job"]
@@ -453,7 +461,9 @@ def work_table(works: Sequence[Mapping[str, Any]]) -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for name in ("kind", "id", "of", "state", "priority"):
-        table.add_column(name, no_wrap=True, min_width=10 if name in ("kind", "id") else None)
+        table.add_column(
+            name, no_wrap=True, min_width=formatting.ID_WIDTH if name in ("kind", "id") else None
+        )
     table.add_column("", ratio=1)
     for work in works:
         table.add_row(
@@ -476,7 +486,9 @@ def queue_table(queued: "Sequence[Work]") -> "Table":
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for name in ("kind", "id", "priority", "seed", "classifier", "class"):
-        table.add_column(name, no_wrap=True, min_width=10 if name in ("kind", "id") else None)
+        table.add_column(
+            name, no_wrap=True, min_width=formatting.ID_WIDTH if name in ("kind", "id") else None
+        )
     table.add_column("", ratio=1)
     for work in queued:
         note = work.error_line or ""

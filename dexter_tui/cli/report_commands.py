@@ -1,6 +1,7 @@
 """The commands `report` and `probe`: they queue a job, follow it, and print what it found."""
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,9 +105,7 @@ def make_report(
     elif detach:
         print_text(study_id)
     else:
-        view = study_tables.study_view(store, study)
-        if view is not None:
-            print_view(view)
+        print_view(study_tables.study_view(store, study, pictures=sys.stdout.isatty()))
     return code
 
 

@@ -102,8 +102,11 @@ def run(
     agreed = trust.agreed_by(values, code=trust_code)
     values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
     configs = field_flags.configs(preset, numbers, values)
-    checked = submit.check(configs, paths.home(), warn=say, agreed=agreed)
+    warnings: list[str] = []
+    checked = submit.check(configs, paths.home(), warn=warnings.append, agreed=agreed)
     with open_store(create=True) as store:
+        for line in warnings:
+            say(line)
         run_ids = submit.add(store, checked)
         say(submit.expectation(store, checked[0].config, store.run(run_ids[0]).study_id))
         if not report:
@@ -273,7 +276,8 @@ def show(
         if isinstance(found, Study):
             runs = store.runs(study_id=found.id)[::-1]
             answer = run_tables.study_json(found, runs) | study_tables.study_json(store, found)
-            view = run_tables.study_view(found, runs, study_tables.study_view(store, found))
+            findings = study_tables.study_view(store, found, pictures=sys.stdout.isatty())
+            view = run_tables.study_view(found, runs, findings)
         else:
             answer = run_tables.run_details_json(store, found)
             view = run_tables.run_view(store, found, pictures=sys.stdout.isatty())

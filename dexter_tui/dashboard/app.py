@@ -76,7 +76,7 @@ class DexterApp(App[None]):
             self._filters = [NoColor()]
         mode = {"off": "off", "ascii": "ascii"}.get(options.images, "blocks")
         self.pictures = Pictures(
-            lambda sha256, small: self.browse.picture(sha256, small=small),
+            self._picture,
             "ascii" if (options.ascii or options.no_colour) and mode == "blocks" else mode,
             self.note_defect,
         )
@@ -103,6 +103,12 @@ class DexterApp(App[None]):
         self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
         if not self.options.read_only and self.options.keep_seconds:
             self.set_interval(self.options.keep_seconds, self._keep_going)
+
+    def _picture(self, name: str, small: bool) -> Path | bytes:
+        """Return an artifact's file; the bytes of a tile, a difference of tiles or an artifact."""
+        from store.reading import tiles
+
+        return tiles.picture(self.browse, name, small=small)
 
     def on_resize(self, event: events.Resize) -> None:
         self.pictures.room = max(CACHED_CELLS, event.size.area)
@@ -192,6 +198,21 @@ class DexterApp(App[None]):
 
         self.push_screen(NewComparisonScreen(study_ids))
 
+    def open_screening(self, screening_id: str) -> None:
+        from dexter_tui.dashboard.screens.screening.page import ScreeningScreen
+
+        self.push_screen(ScreeningScreen(screening_id))
+
+    def open_screenings(self) -> None:
+        from dexter_tui.dashboard.screens.screening.listed import ScreeningsScreen
+
+        self.push_screen(ScreeningsScreen())
+
+    def open_new_screening(self) -> None:
+        from dexter_tui.dashboard.screens.screening.new import NewScreeningScreen
+
+        self.push_screen(NewScreeningScreen())
+
     def open_query(self) -> None:
         from dexter_tui.dashboard.screens.query import QueryScreen
 
@@ -201,6 +222,11 @@ class DexterApp(App[None]):
         from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 
         self.push_screen(PictureScreen(frames, at, labels))
+
+    def open_pairs(self, claim_id: int, concept: str, classifier: str, class_name: str) -> None:
+        from dexter_tui.dashboard.screens.enlarged_picture import PairsScreen
+
+        self.push_screen(PairsScreen(claim_id, f"{concept} for {classifier}, {class_name}"))
 
     # Actions
 

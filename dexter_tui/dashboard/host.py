@@ -52,11 +52,23 @@ class Host(Protocol):
     def open_new_comparison(self, study_ids: Sequence[str]) -> None:
         """Open the form for a new comparison of these studies."""
 
+    def open_screening(self, screening_id: str) -> None:
+        """Open the screen of a screening."""
+
+    def open_screenings(self) -> None:
+        """Open the list of screenings."""
+
+    def open_new_screening(self) -> None:
+        """Open the form for a new screening."""
+
     def open_query(self) -> None:
         """Open the SQL editor."""
 
     def open_picture(self, frames: Sequence[FrameRow], at: int, labels: Sequence[str]) -> None:
         """Show one of the frames enlarged."""
+
+    def open_pairs(self, claim_id: int, concept: str, classifier: str, class_name: str) -> None:
+        """Show the picture pairs behind a claim."""
 
 
 def host_of(node: MessagePump) -> Host:

@@ -16,6 +16,7 @@ from store.states import AGAIN, ENDED, State
 
 if TYPE_CHECKING:
     from dexter_tui.analysis.comparison_request import Request, Requested
+    from dexter_tui.analysis.screening_request import ScreenRequest
     from store import Store
     from store.upkeep.retention import Doomed
 
@@ -71,18 +72,16 @@ def enqueue(home: Path, configs: Sequence[RunConfig]) -> list[str]:
     return run_ids
 
 
-DEMO = {
-    "classifier": "lab:birds-biased",
-    "class_name": "waterbird",
-    "template": "a picture of a bird with [MASK] and [MASK]",
-}
-DEMO_SEEDS = 3
+DEMO = ("lab:birds-biased", "lab:birds-balanced")
+DEMO_CLASS = "waterbird"
 
 
-def demo(home: Path) -> list[str]:
-    """Queue and start the runs of `make demo` on the biased classifier; return their ids."""
-    configs = [RunConfig.from_preset("quick", **DEMO, seed=seed) for seed in range(DEMO_SEEDS)]
-    return enqueue(home, configs)
+def demo(home: Path) -> str:
+    """Queue and start the screening of `make demo`; return its id."""
+    from dexter.reasoning.settings import ScreenSettings
+    from dexter_tui.analysis.screening_request import ScreenRequest
+
+    return screen(home, ScreenRequest(DEMO, DEMO_CLASS, ScreenSettings()))
 
 
 def keep_going(home: Path) -> None:
@@ -181,8 +180,44 @@ def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:
     return "no baseline" if name is None else f"baseline: {name}"
 
 
+def screen(home: Path, request: "ScreenRequest") -> str:
+    """Queue a screening, and start it if a slot is free; return its id."""
+    from dexter_tui.analysis import screening_request
+    from dexter_tui.jobs import control
+    from store import Store
+
+    prepared = screening_request.prepare(request, home)
+    with Store.open(home) as store:
+        found = screening_request.request_screening(store, prepared)
+        control.ensure_runners(store, again=True)
+    return found.screening_id
+
+
+def cancel_job(home: Path, job_id: str) -> str:
+    """Cancel a job at its next step."""
+    from dexter_tui.jobs import control
+    from store import Store, run_queue
+
+    with Store.open(home) as store:
+        run_queue.reconcile(store)
+        control.cancel(store, job_id)
+    return f"{job_id} cancelled"
+
+
+def retry_job(home: Path, job_id: str) -> str:
+    """Queue a job again that ended without its result."""
+    from dexter_tui.jobs import control
+    from store import Store, run_queue
+
+    with Store.open(home) as store:
+        run_queue.reconcile(store)
+        control.retry(store, job_id)
+        control.ensure_runners(store, again=True)
+    return f"{job_id} queued"
+
+
 def export(home: Path, names: Sequence[str], folder: Path) -> str:
-    """Write a Markdown report of runs, studies or comparisons into a folder."""
+    """Write a Markdown report of runs, studies, comparisons or screenings into a folder."""
     from dexter_tui.exchange.write import write
     from store import Store
 

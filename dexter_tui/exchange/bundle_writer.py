@@ -26,6 +26,7 @@ from dexter.errors import InputError
 from dexter_tui.field_flags import flag
 from dexter_tui.formatting import command, json_escaped
 from dexter_tui.presentation.answers import csv_text
+from dexter_tui.presentation.run_tables import presets
 from store import Store, artifacts
 from store.checking import decoding
 from store.errors import explained
@@ -49,12 +50,6 @@ _PACKAGES = ("dexter-tui", "torch", "transformers", "diffusers", "accelerate", "
              "safetensors", "numpy", "pillow", "sqlmodel", "sqlalchemy")  # fmt: skip
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 MIMES = {suffix: mime for mime, suffix in artifacts.SUFFIXES.items()}
-
-
-def presets() -> dict[str, dict[str, Any]]:
-    """Return the settings of each preset, so that reports list only differences."""
-    any_study = {"classifier": "any", "class_name": "any"}
-    return {name: RunConfig.from_preset(name, **any_study).study_settings() for name in PRESETS}
 
 
 def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
@@ -151,7 +146,7 @@ def html_page(store: Store, names: Sequence[str]) -> bytes:
     from dexter_tui.exchange.html_page import page
 
     text, pictures = render(store, names, "frames", presets=presets())
-    plots = _plots(store, Chosen(store, names))
+    plots = _plots(store, Chosen(store, [name for name in names if not name.startswith("x")]))
     if plots:
         images = "\n\n".join(f"![{name[:-4].replace('-', ' ')}](plots/{name})" for name in plots)
         text += f"\n## Plots\n\n{images}\n"

@@ -18,9 +18,10 @@ def write(store: "Store", names: list[str], target: Path, form: str) -> Path:
     from dexter_tui.exchange import bundle_writer
 
     if form == "markdown":
+        from dexter_tui.presentation.run_tables import presets
         from store.markdown.report import markdown
 
-        return markdown(store, names, target, presets=bundle_writer.presets())
+        return markdown(store, names, target, presets=presets())
     if form == "html":
         return bundle_writer.write_file(bundle_writer.html_page(store, names), target)
     if form == "reference":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dexter_tui.jobs import launch, trust
 from dexter_tui.machine import devices
-from store import ACTIVE, State, Store, StoreError, comparison_records, run_queue
+from store import ACTIVE, State, Store, StoreError, comparison_records, run_queue, screening_records
 from store.clock import boot_id
 from store.locks import holder, is_locked
 from store.run_queue import Work
@@ -39,6 +39,9 @@ def settings_of(store: Store, work: Work) -> list[Mapping[str, object]]:
         if work.comparison_id is not None:
             members = comparison_records.members(store, work.comparison_id)
             found += [member.config for member in members]
+        if work.screening_id is not None:
+            screened = screening_records.screened(store, work.screening_id)
+            found += [m.config for m in screened if m.pictures is None and m.error is None]
     return [*found]
 
 

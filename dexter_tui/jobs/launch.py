@@ -21,6 +21,7 @@ WORKERS = {
     Kind.REPORT: "dexter_tui.analysis.worker",
     Kind.PROBE: "dexter_tui.analysis.worker",
     Kind.COMPARISON: "dexter_tui.analysis.worker",
+    Kind.SCREENING: "dexter_tui.analysis.worker",
 }
 """The module whose process does a kind of work; named, not imported: it lies above this room."""
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,6 +103,23 @@ class Checked(NamedTuple):
         return json.dumps([self.config.study_settings(), self.config.device], sort_keys=True)
 
 
+def require_generator(configs: Iterable[RunConfig]) -> None:
+    """Raise InputError for a classifier of the user's whose generator is not named.
+
+    The default generator is the lab's toy. It draws 64-pixel flat art, on which a result for a
+    classifier of photographs means little.
+    """
+    for config in configs:
+        if not config.classifier.startswith("lab:") and not config.names_generator:
+            raise InputError(
+                f"{config.classifier} needs a named generator",
+                field="generator",
+                remedy="pass --generator sd14-lcm (a search also needs --masked-lm "
+                "google-bert/bert-base-uncased), or --generator lab for a try with the lab's "
+                "64-pixel toy",
+            )
+
+
 def check(
     configs: Sequence[RunConfig],
     home: Path,
@@ -117,27 +134,58 @@ def check(
     """
     full = [with_full_paths(config) for config in configs]
     trust.require(full, agreed)
-    lines: dict[str, None] = {}
-    for config in {_key(config, _STUDY): config for config in full}.values():
-        check_device(config.device)
-        for finding in check_machine(config, home):
-            lines[f"{finding.detail}; {finding.remedy}"] = None
+    check_machine_for(full, home, warn=warn)
+    checked = described(full, agreed=agreed, warn=warn, prompt=True)
+    require_generator(one.config for one in checked)
+    return checked
+
+
+def described(
+    configs: Sequence[RunConfig],
+    *,
+    agreed: Collection[str] = (),
+    warn: Callable[[str], None] = lambda line: None,
+    prompt: bool = False,
+) -> list[Checked]:
+    """Return the configurations with their classifiers. InputError for an unusable classifier.
+
+    `prompt`: whether the prompt and the masked LM are tried, too.
+    """
+    full = [with_full_paths(config) for config in configs]
+    trust.require(full, agreed)
     infos: dict[str, ClassifierInfo] = {}
+    lines: dict[str, None] = {}
     checked = []
     for config in full:
         tried = _key(config, _TRIED)
         if tried not in infos:
-            info = infos[tried] = describe(config, prompt=True)
+            info = infos[tried] = describe(config, prompt=prompt)
             if info.recognised and not info.spec.startswith("lab:"):  # the lab's are known
                 lines[f"{info.spec}: {info.recognised}"] = None
         info = infos[tried]
         index = class_index(info.labels, config.class_name)
-        if not info.gradients:
+        if prompt and not info.gradients:
             lines[f"{info.spec} has no gradient: the search uses its scores alone"] = None
         checked.append(Checked(with_names(config, info, index), info, index))
     for line in lines:
         warn(line)
     return checked
+
+
+def check_machine_for(
+    configs: Iterable[RunConfig],
+    home: Path,
+    *,
+    warn: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Check that this machine can run each study. InputError if not; `warn` gets warnings."""
+    lines: dict[str, None] = {}
+    for config in {_key(config, _STUDY): config for config in configs}.values():
+        check_device(config.device)
+        for finding in check_machine(config, home):
+            lines[f"{finding.detail}; {finding.remedy}"] = None
+    for line in lines:
+        warn(line)
 
 
 _STUDY = frozenset({*fields_of(study=True), "device"})
@@ -154,7 +202,7 @@ _TRIED = frozenset(
 
 
 def _key(config: RunConfig, names: frozenset[str]) -> str:
-    own = names | ({"class_name"} if config.exclude_class_name else set())
+    own = set(names) | ({"class_name"} if config.exclude_class_name else set())
     return json.dumps(config.model_dump(mode="json", include=own), sort_keys=True)
 
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.formatting import clean, plain
+from dexter_tui.formatting import ID_WIDTH, clean, plain
 from dexter_tui.presentation.verdicts import (
     DIFFERENCE_STYLES,
     DIFFERENCES,
@@ -17,7 +17,7 @@ from dexter_tui.presentation.verdicts import (
 )
 
 _COLUMNS = 4  # of classifiers, before letters replace their names
-_NO_WRAP = ("difference (95% CI)", "p")
+_NO_WRAP = ("difference (95% CI)", "p-value", "comparison")
 _LONG = 24  # characters of a name in a column
 
 
@@ -31,6 +31,7 @@ def comparison_view(page: Mapping[str, Any]) -> RenderableType:
             " · ", plain(", ".join(page["classes"]), "bold"),
         )
     ]  # fmt: skip
+    parts.append(plain(page["origin"], "yellow" if "toy" in page["origin"] else "dim"))
     if page["state"] != "done":
         parts.append(plain(f"{page['state']}: {page['error'] or 'not finished'}", "yellow"))
     parts += [plain(f"{short[name]}  {name}", "dim") for name in names if short[name] != name]
@@ -67,11 +68,11 @@ def _class(
     worst = of_class("disagreements")[:4]
     if worst:
         parts += ["", plain("Largest disagreements", "bold"), *disagreement_lines(worst)]
+    if of_class("reports"):
+        parts += ["", plain("Reports", "bold"), *report_parts(of_class("reports"))]
     if of_class("configuration"):
         parts += ["", plain("Settings that differ", "bold")]
         parts += setting_lines(of_class("configuration"))
-    if of_class("reports"):
-        parts += ["", plain("Reports", "bold"), *report_parts(of_class("reports"))]
     return parts
 
 
@@ -129,7 +130,10 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(plain(column), no_wrap=column in _NO_WRAP)
+        is_id = column == "comparison"
+        table.add_column(
+            plain(column), no_wrap=column in _NO_WRAP, min_width=ID_WIDTH if is_id else None
+        )
     return table
 
 
@@ -184,7 +188,7 @@ def claim_cell(claim: Mapping[str, Any] | None) -> Text:
 def differences_table(differences: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Table:
     """Return a row per concept and pair of classifiers; differing ones first."""
     order = list(DIFFERENCE_STYLES)
-    table = _table("concept", "classifiers", "difference (95% CI)", "p", "verdict")
+    table = _table("concept", "classifiers", "difference (95% CI)", "p-value", "verdict")
     table.padding = (0, 1, 0, 0)  # fits into 80 columns
     for one in sorted(differences, key=lambda d: (order.index(d["verdict"]), -abs(d["effect"]))):
         word = DIFFERENCES.get(one["verdict"], clean(one["verdict"]))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def job_json(job: "Job") -> dict[str, Any]:
     """Return a job as the programs' interface shows it."""
     columns = (
-        "id kind state priority study_id comparison_id depends_on slot attempt stage done total "
-        "notes result error created_at started_at ended_at heartbeat_at"
+        "id kind state priority study_id comparison_id screening_id depends_on slot attempt "
+        "stage done total notes result error created_at started_at ended_at heartbeat_at"
     )
     return job.model_dump(mode="json", include=set(columns.split()))
 
@@ -37,7 +37,8 @@ def work_json(work: "Work") -> dict[str, Any]:
         own = {"of": work.study_id, "stage": None, "done": work.steps_done}
         own["total"] = work.steps_total
     else:
-        own = {"of": work.study_id or work.comparison_id, "stage": work.stage}
+        of = work.study_id or work.comparison_id or work.screening_id
+        own = {"of": of, "stage": work.stage}
         own |= {"done": work.done, "total": work.total}
     return {
         "id": work.id,

@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.formatting import STATE_STYLES, plain
+from dexter_tui.formatting import ID_WIDTH, STATE_STYLES, plain
+from store.reading.origin import is_toy, origin
 
 if TYPE_CHECKING:
     from store import Store
@@ -105,24 +106,29 @@ def steps_text(run: "Run") -> str:
     return f"{run.steps_done}/{run.steps_total}" if run.steps_total else str(run.steps_done)
 
 
-def study_title(study: "Study") -> Text:
-    """Return a line on a study: id, classifier, class and template."""
+def study_title(study: "Study", preset: object = None) -> Text:
+    """Return two lines on a study: id, classifier, class and template; generator and preset."""
     template = study.settings.get("template", "")
+    generator = study.settings.get("generator")
+    spec = study.classifier.spec
+    toy = is_toy(spec, str(generator))
     return Text.assemble(
         (study.id, "bold"),
         "  ",
-        plain(study.classifier.spec),
+        plain(spec),
         " · ",
         plain(study.class_name, "bold"),
         " · ",
         plain(template, "dim"),
+        "\n  ",
+        plain(origin(spec, generator, preset), "yellow" if toy else "dim"),
     )
 
 
 def runs_table(runs: Iterable["Run"]) -> Table:
     """Return a table of the runs of a study."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    table.add_column("  run", no_wrap=True)
+    table.add_column("  run", no_wrap=True, min_width=ID_WIDTH + 2)
     table.add_column("seed", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("steps", justify="right", no_wrap=True)
@@ -150,7 +156,8 @@ def studies_view(runs: Iterable["Run"]) -> RenderableType:
     by_study = sorted(runs, key=lambda run: (run.study.created_at, run.study_id), reverse=True)
     for _, group in groupby(by_study, key=lambda run: run.study_id):
         members = sorted(group, key=lambda run: (run.seed, run.created_at))
-        parts += [study_title(members[0].study), runs_table(members), ""]
+        title = study_title(members[0].study, members[0].config.get("preset"))
+        parts += [title, runs_table(members), ""]
     return Group(*parts[:-1])
 
 
@@ -164,7 +171,10 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
         if value not in (None, "", []):
             facts.add_row(name, value if isinstance(value, Text) else plain(value))
 
-    fact("run", f"{run.id}, seed {run.seed}, preset {run.config.get('preset')}")
+    fact("words", ", ".join(run.words or []))
+    fact("prompt", run.prompt)
+    fact("score", run.score_n and f"{score_text(run)} of {run.score_n} fresh pictures")
+    fact("run", f"{run.id}, seed {run.seed}")
     fact("state", Text(run.state.value, style=STATE_STYLES.get(run.state.value, "")))
     fact("error", run.error)
     fact(
@@ -172,9 +182,6 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     )
     if run.config.get("straight_through") == 0:
         fact("search", "by the classifier's scores alone, without gradients")
-    fact("words", ", ".join(run.words or []))
-    fact("prompt", run.prompt)
-    fact("score", run.score_n and f"{score_text(run)} of {run.score_n} fresh pictures")
     fact(
         "frames",
         run.frames_tried
@@ -186,7 +193,8 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     fact("time", run.seconds and f"{run.seconds:.0f} s, attempt {run.attempt}")
     fact("files", store.run_folder(run.id))
     prompts = store.prompts(run.id)[:5]
-    parts: list[RenderableType] = [study_title(run.study), facts]
+    title = study_title(run.study, run.config.get("preset"))
+    parts: list[RenderableType] = [title, facts]
     if prompts:
         parts += ["", prompts_table(prompts)]
     if run.word_gains:
@@ -246,16 +254,27 @@ def seconds_left(run: "Run", steps: Sequence["Step"]) -> float | None:
     return (run.steps_total - run.steps_done) * sum(paces) / len(paces)
 
 
-def study_view(
-    study: "Study", runs: Sequence["Run"], found: RenderableType | None = None
-) -> RenderableType:
-    """Return a study: its runs, their common settings, and its findings."""
+def presets() -> dict[str, dict[str, Any]]:
+    """Return the settings of each preset, so that reports list only differences."""
+    from dexter.config import PRESETS, RunConfig
+
+    any_study = {"classifier": "any", "class_name": "any"}
+    return {name: RunConfig.from_preset(name, **any_study).study_settings() for name in PRESETS}
+
+
+def study_view(study: "Study", runs: Sequence["Run"], found: RenderableType) -> RenderableType:
+    """Return a study: its findings, its runs, and the settings that differ from its preset."""
+    preset = runs[0].config.get("preset") if runs else None
+    defaults = presets().get(str(preset), {})
     settings = Table.grid(padding=(0, 2))
     settings.add_column(style="dim", no_wrap=True)
     settings.add_column()
     for name, value in study.settings.items():
-        if value not in (None, "", [], False):
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            settings.add_row(plain(name), plain(text))
-    parts: list[RenderableType] = [study_title(study), runs_table(runs), "", settings]
-    return Group(*parts, *([found] if found is not None else []))
+        named = name in ("classifier", "class_name", "weights")
+        if named or (name in defaults and defaults[name] == value):
+            continue
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        settings.add_row(plain(name), plain("" if text is None else text))
+    differ = plain(f"Settings that differ from preset {preset}", "bold")
+    title = study_title(study, preset)
+    return Group(found, "", title, runs_table(runs), "", differ, settings)

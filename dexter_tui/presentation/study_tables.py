@@ -34,7 +34,12 @@ def probe_json(probe: Probe, claim: ClaimRow) -> dict[str, Any]:
 
 def study_json(store: Store, study: Study) -> dict[str, Any]:
     """Return the findings of a study as JSON, to add to its runs."""
+    from store.reading import card
+    from store.reading.browse import Browse
+
+    found = card.of_study(Browse(store.home), study.id)
     return {
+        "card": None if found is None else found.to_json(),
         "stages": [_row(stage) for stage in study_records.stages(store, study.id)],
         "captions": [
             {
@@ -86,7 +91,7 @@ def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
     table.add_column("concept")
     table.add_column("verdict")
     table.add_column("effect on p(class)", no_wrap=True)
-    table.add_column("p", no_wrap=True)
+    table.add_column("p-value", no_wrap=True)
     table.add_column("pairs", justify="right", no_wrap=True)
     table.add_column("detected", no_wrap=True)
     for claim in claims:
@@ -138,16 +143,25 @@ def report_view(body: Mapping[str, Any]) -> "RenderableType":
     return Group(*parts)
 
 
-def study_view(store: Store, study: Study) -> "RenderableType | None":
-    """Return claims and report of a study, or None if it has neither."""
+def study_view(
+    store: Store, study: Study, *, pictures: bool = False, method: bool = True
+) -> "RenderableType":
+    """Return the findings of a study: the verdict card, the claims and the newest report."""
     from rich.console import Group
 
-    parts: list[RenderableType] = []
+    from dexter_tui.presentation.card_view import card_view
+    from store.reading import card
+    from store.reading.browse import Browse
+
+    browse = Browse(store.home)
+    found = card.of_study(browse, study.id)
+    assert found is not None
+    parts: list[RenderableType] = [card_view(found, browse if pictures else None)]
     reports = [report for report in store.reports(study.id) if report.body is not None]
     claims = study_records.claims(store, study.id)
     if claims:
         parts += ["", claims_table(claims)]
-    if reports and reports[0].body is not None:
+    if method and reports and reports[0].body is not None:
         parts += ["", report_view(reports[0].body)]
     failed = [stage for stage in study_records.stages(store, study.id) if stage.state == "failed"]
     if failed:
@@ -155,7 +169,7 @@ def study_view(store: Store, study: Study) -> "RenderableType | None":
 
         parts.append("")
         parts += [plain(f"{stage.name} failed: {stage.error}", "red") for stage in failed]
-    return Group(*parts) if parts else None
+    return Group(*parts)
 
 
 def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
@@ -180,7 +194,7 @@ def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
         plain(
             f"{answer['effect']:+.3f} [{answer['low']:+.3f}, {answer['high']:+.3f}] on "
             f"p({answer['class_name']}), {answer['pairs']} pairs, "
-            f"p = {answer['p_corrected']:.2g}"
+            f"p-value {answer['p_corrected']:.2g}"
         ),
     )
     if answer["flip_rate"] is not None:

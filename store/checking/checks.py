@@ -365,6 +365,38 @@ _NOTES: dict[str, tuple[str, ...]] = {
 }
 
 
+def _check_effects(values: object) -> None:
+    """Refuse what are no effects with intervals, by context."""
+    _check_objects("finding.contexts", list(values.values()) if isinstance(values, dict) else None)
+    for one in values.values() if isinstance(values, dict) else ():
+        for name in ("effect", "low", "high"):
+            _check_number("finding.contexts", one.get(name), _ANY)
+
+
+def _check_companions(values: object) -> None:
+    _check_objects("finding.companions", values)
+    for one in values if isinstance(values, list) else ():
+        for name in ("shift", "through"):
+            _check_number("finding.companions", one.get(name), _ANY)
+        _check_words("finding.companions", [one.get("concept")], 1, holes=False)
+
+
+def _check_objects(where: str, values: object) -> None:
+    if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
+        refuse(f"{where}: not a list of objects")
+
+
+def _check_topic(values: object) -> None:
+    for name in ("subjects", "rivals"):
+        words = values.get(name) if isinstance(values, dict) else None
+        _check_words("bank.topic", words, MAX_ITEMS, holes=False)
+
+
+def _check_watch(values: object) -> None:
+    folder = values.get("folder") if isinstance(values, dict) else None
+    _check_words("screening.watch", [folder], 1, holes=False)
+
+
 _SHAPES: dict[tuple[str, str], Callable[[object], None]] = {
     ("tag", "name"): _check_name_of_tag,
     ("classifier", "labels"): _check_labels,
@@ -377,6 +409,13 @@ _SHAPES: dict[tuple[str, str], Callable[[object], None]] = {
     ("job", "error"): _check_error,
     ("placebo", "effects"): lambda effects: _check_numbers("placebo.effects", effects),
     ("claim", "contexts"): _check_contexts,
+    ("finding", "contexts"): _check_effects,
+    ("finding", "companions"): _check_companions,
+    ("finding", "explained_by"): lambda names: _check_words(
+        "finding.explained_by", names, MAX_ITEMS, holes=False
+    ),
+    ("bank", "topic"): _check_topic,
+    ("screening", "watch"): _check_watch,
 }
 
 

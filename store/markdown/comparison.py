@@ -8,23 +8,19 @@ from store.markdown.escaping import escape, line, table
 Show = Callable[[str, int], str]
 """Returns the Markdown of a picture of the bank, by prompt and seed; "" if it is gone."""
 
-_PAIRS = 2  # shown for each claim
-
 
 def title(page: Mapping[str, Any]) -> str:
     """Return the title of a comparison's report."""
     return escape(f"{', '.join(page['classifiers'])}: {', '.join(page['classes'])}")
 
 
-def blocks(
-    page: Mapping[str, Any], pairs: Callable[[int], Sequence[Mapping[str, Any]]], show: Show
-) -> list[str]:
-    """Return the blocks of a comparison; ``pairs`` gives a claim's pairs, largest change first."""
-    found = [f"- Comparison {page['id']}\n" + _pictures(page)]
+def blocks(page: Mapping[str, Any], show: Show) -> list[str]:
+    """Return the blocks of a comparison in the appendix, behind the verdicts."""
+    found = [f"### Comparison {page['id']}", _pictures(page)]
     if page["state"] != "done":
         found.append(f"State: {escape(page['state'])} ({escape(page['error'] or 'not finished')})")
     for class_name in page["classes"]:
-        found += _class(page, class_name, pairs, show)
+        found += _class(page, class_name, show)
     return found
 
 
@@ -34,6 +30,7 @@ def _pictures(page: Mapping[str, Any]) -> str:
         return "- No pictures yet"
     alone = "; ".join(f"{escape(name)} {count}" for name, count in counts["one_alone"].items())
     lines = [
+        f"- {escape(page['origin'])}",
         f"- Pictures for the claims: {counts['claims']}, each shown to all "
         f"{len(page['classifiers'])} classifiers (needed for one classifier alone: {alone})",
         f"- Pictures of the best prompts: {counts['prompts'] or 0}",
@@ -47,70 +44,37 @@ def _pictures(page: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _class(
-    page: Mapping[str, Any],
-    class_name: str,
-    pairs: Callable[[int], Sequence[Mapping[str, Any]]],
-    show: Show,
-) -> list[str]:
+def _class(page: Mapping[str, Any], class_name: str, show: Show) -> list[str]:
     names = page["classifiers"]
 
     def of_class(part: str) -> list[dict[str, Any]]:
         return [one for one in page[part] if one["class_name"] == class_name]
 
-    claims = of_class("claims")
-    found = [f"## Comparison: {escape(class_name)}"]
-    if claims:
-        found += ["### Claims", _matrix(claims, names)]
+    found = [f"#### {escape(class_name)}"] if len(page["classes"]) > 1 else []
     if of_class("only_some"):
         found += [
-            "### Claims confirmed for some classifiers only",
+            "#### Claims confirmed for some classifiers only",
             _only_some(of_class("only_some")),
         ]
     if of_class("differences"):
-        found += ["### Differences on the same pairs", _differences(of_class("differences"))]
-    examples = _examples(claims, pairs, show)
-    if examples:
-        found += ["### Example pairs", examples]
+        found += ["#### Differences on the same pairs", _differences(of_class("differences"))]
     if of_class("cross_activation"):
         found += [
-            "### Cross-activation of prompts",
+            "#### Cross-activation of prompts",
             _cross(of_class("cross_activation"), names),
         ]
     if of_class("disagreements"):
-        found += ["### Largest disagreements", _disagreements(of_class("disagreements"), show)]
+        found += ["#### Largest disagreements", _disagreements(of_class("disagreements"), show)]
+    if of_class("reports"):
+        found += ["#### Reports", _reports(of_class("reports"))]
     if of_class("configuration"):
         rows = [["setting", *map(escape, names)]]
         rows += [
             [escape(one["setting"]), *(escape(str(one["values"].get(n, ""))) for n in names)]
             for one in of_class("configuration")
         ]
-        found += ["### Settings that differ", table(rows)]
-    if of_class("reports"):
-        found += ["### Reports", _reports(of_class("reports"))]
+        found += ["#### Settings that differ", table(rows)]
     return found
-
-
-def _matrix(claims: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    cells = {(claim["concept"], claim["classifier"]): claim for claim in claims}
-    rows = [["concept", *map(escape, names)]]
-    for concept in dict.fromkeys(claim["concept"] for claim in claims):
-        row = [cells.get((concept, name)) for name in names]
-        core = any(claim is not None and claim["core"] for claim in row)
-        rows.append([escape(concept) + (" (core)" if core else ""), *map(_cell, row)])
-    return table(rows)
-
-
-def _cell(claim: Mapping[str, Any] | None) -> str:
-    if claim is None:
-        return ""
-    verdict = str(claim["verdict"])
-    if claim["reason"]:
-        verdict += f", {str(claim['reason']).replace('_', ' ')}"
-    if not claim["pairs"]:
-        return escape(verdict)
-    interval = f"{claim['effect']:+.2f} ({claim['low']:+.2f} to {claim['high']:+.2f})"
-    return f"{interval}<br>{escape(verdict)}"
 
 
 def _only_some(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -145,27 +109,6 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> str:
     return table(rows)
 
 
-def _examples(
-    claims: Sequence[Mapping[str, Any]],
-    pairs: Callable[[int], Sequence[Mapping[str, Any]]],
-    show: Show,
-) -> str:
-    rows = [["claim", "without the concept", "with the concept", "p(class)"]]
-    for claim in claims:
-        for pair in pairs(claim["id"])[:_PAIRS]:
-            one, other = pair["control"], pair["treated"]
-            pictures = [show(side["prompt"], side["seed"]) for side in (one, other)]
-            if all(pictures):
-                rows.append(
-                    [
-                        f"{escape(claim['classifier'])}: {escape(claim['concept'])}",
-                        *pictures,
-                        f"{one['p']:.2f} to {other['p']:.2f}",
-                    ]
-                )
-    return table(rows) if len(rows) > 1 else ""
-
-
 def _cross(activations: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     cells = {(one["prompt_of"], one["classifier"]): one for one in activations}
     rows = [["found for", "prompt", *(f"activation score on {escape(name)}" for name in names)]]
@@ -196,7 +139,7 @@ def _disagreements(rows: Sequence[Mapping[str, Any]], show: Show) -> str:
 def _reports(sections: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for section in sections:
-        parts.append(f"#### {escape(section['section'])}")
+        parts.append(f"##### {escape(section['section'])}")
         texts = list(section["texts"].values())
         if len(texts) > 1 and all(text == texts[0] for text in texts):
             parts.append("\n".join(f"- {line(sentence)}" for sentence in texts[0]) + "\n")

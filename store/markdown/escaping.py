@@ -29,6 +29,13 @@ def line(text: str) -> str:
     return re.sub(r"^(\d+)([.)])", lambda match: f"{match[1]}&#{ord(match[2])};", text)
 
 
+def code(text: str) -> str:
+    """Return the text as inline code, behind marks that it cannot close."""
+    shown = printable(text)
+    marks = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    return f"{marks} {shown} {marks}" if "`" in shown else f"`{shown}`"
+
+
 def fenced(text: str, language: str) -> str:
     """Return a block of literal text, behind a fence that the text cannot close."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))

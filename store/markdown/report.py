@@ -1,4 +1,4 @@
-"""The export of studies and comparisons as GitHub-flavoured Markdown, with a folder of pictures.
+"""The export of studies, comparisons and screenings as GitHub-flavoured Markdown, with pictures.
 
 Words, prompts, labels and reports come from models and foreign files. They are data: they can
 neither format the page nor control a terminal that shows it.
@@ -6,18 +6,21 @@ neither format the page nor control a terminal that shows it.
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from store import artifacts
 from store.errors import StoreError, explained
-from store.markdown import comparison
+from store.markdown import answer, comparison, screening
 from store.markdown.escaping import escape, table
+from store.markdown.forest import forest
 from store.markdown.study import blocks as study_blocks
-from store.reading import comparisons
+from store.reading import card, comparisons, screenings
 from store.reading.browse import Browse
+from store.reading.diverse import diverse, small
+from store.reading.origin import origin
 from store.store import Store
 from store.tables import Classifier, Frame, Run, Step, Study, to_json
 
@@ -35,6 +38,8 @@ _FRAMES_PER_ROW = 4
 _LABELS = 12
 _BARS = "▁▂▃▄▅▆▇█"
 _TREND_WIDTH = 40
+_EDGE = 192  # pixels, side of every picture
+_HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
 
 
 def markdown(
@@ -70,14 +75,16 @@ def render(
     *,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[str, dict[str, bytes]]:
-    """Return the report on runs, studies and comparisons, and its pictures by name in `folder`."""
+    """Return the report on what is named, and its pictures by name in `folder`."""
+    screened = [screenings.page(Browse(store.home), name) for name in names if name.startswith("x")]
+    names = [name for name in names if not name.startswith("x")]
     compared = [name for name in names if name.startswith("c")]
     pages = [comparisons.page(Browse(store.home), name) for name in compared]
     named = [name for name in names if name not in compared]
     studies = [member["study"] for page in pages for member in page["members"] if member["study"]]
     sections = _sections(store, [*named, *dict.fromkeys(studies)])
     page = _Page(store, folder, presets or {})
-    return page.render(sections, pages), page.pictures
+    return page.render(sections, pages, screened), page.pictures
 
 
 def _sections(store: Store, names: Sequence[str]) -> list[tuple[Study, list[Run]]]:
@@ -114,7 +121,7 @@ def _write(path: Path, text: str, folder: Path, pictures: Mapping[str, bytes]) -
         raise
     # Pictures of an earlier report of this name that this one does not show.
     for old in folder.glob("*") if folder.is_dir() else ():
-        if re.fullmatch(r"[0-9a-f]{64}\.(png|jpg|webp)", old.name) and old.name not in pictures:
+        if re.fullmatch(r"[0-9a-f]{64}\.(png|jpg|webp|svg)", old.name) and old.name not in pictures:
             old.unlink()
 
 
@@ -123,6 +130,7 @@ class _Page:
 
     def __init__(self, store: Store, folder: str, presets: Mapping[str, Mapping[str, Any]]) -> None:
         self.store = store
+        self.browse = Browse(store.home)
         self.folder = folder
         self.presets = presets
         self.pictures: dict[str, bytes] = {}
@@ -132,49 +140,97 @@ class _Page:
         self,
         sections: Sequence[tuple[Study, list[Run]]],
         pages: Sequence[Mapping[str, Any]] = (),
+        screened: Sequence[Mapping[str, Any]] = (),
     ) -> str:
-        title = comparison.title(pages[0]) if pages else _title(sections)
-        blocks = [f"# {title}", METHOD]
+        if pages:
+            title = comparison.title(pages[0])
+        elif sections:
+            title = _title(sections)
+        else:
+            title = screening.title(screened)
+        blocks = [f"# {title}", *self._answer(sections, pages, screened), "## Appendix"]
+        blocks += ["### Method", METHOD] if pages or sections else []
+        for one in screened:
+            blocks += screening.blocks(one)
         for page in pages:
             blocks += self._comparison(page)
         if len(sections) > 1:
-            blocks += ["## Summary", _summary(sections)]
+            blocks += ["### Summary", _summary(sections)]
         for study, runs in sections:
             blocks += self._study(study, runs)
         return "\n\n".join(blocks) + "\n"
 
+    def _answer(
+        self,
+        sections: Sequence[tuple[Study, list[Run]]],
+        pages: Sequence[Mapping[str, Any]],
+        screened: Sequence[Mapping[str, Any]],
+    ) -> list[str]:
+        """Return the verdicts: of screenings, comparisons, and the studies that are in none."""
+        compared = {member["study"] for page in pages for member in page["members"]}
+        cards = [one for page in screened for one in card.of_screening(self.browse, page["id"])]
+        cards += [one for page in pages for one in card.of_comparison(self.browse, page["id"])]
+        alone = [
+            card.of_study(self.browse, study.id)
+            for study, _ in sections
+            if study.id not in compared
+        ]
+        cards += [one for one in alone if one is not None]
+
+        def pairs(finding: card.Finding) -> Sequence[Mapping[str, Any]]:
+            if finding.claim is None:
+                return []
+            return comparisons.pairs(self.browse, finding.claim, limit=12)
+
+        def show(side: Mapping[str, Any]) -> str:
+            return self._tile(side["tile"], side["prompt"])
+
+        def plot(of: Sequence[card.VerdictCard]) -> str:
+            data = forest(of).encode()
+            return answer.plot_text(of, self._file(data, ".svg"))
+
+        return answer.blocks(cards, pairs, show, plot)
+
     def _comparison(self, page: Mapping[str, Any]) -> list[str]:
-        browse = Browse(self.store.home)
-
         def show(prompt: str, seed: int) -> str:
-            place = comparisons.tile(browse, page["generator"], prompt, seed)
-            if place is None:
-                return ""
-            data = comparisons.tile_bytes(browse, place)
-            name = f"{artifacts.digest(data)}.png"
-            self.pictures[name] = data
-            return f"![{escape(prompt)}]({quote(self.folder)}/{name})"
+            place = comparisons.tile(self.browse, page["generator"], prompt, seed)
+            return self._tile(place, prompt)
 
-        return comparison.blocks(
-            page, lambda claim: comparisons.pairs(browse, claim, limit=2), show
-        )
+        return comparison.blocks(page, show)
+
+    def _tile(self, place: str | None, prompt: str) -> str:
+        """Return the Markdown of a picture of the bank; "" if it is gone."""
+        if place is None:
+            return ""
+        return self._image(comparisons.tile_bytes(self.browse, place), prompt)
+
+    def _image(self, data: bytes, text: str) -> str:
+        return f"![{escape(text)}]({self._file(_sized(data), '.png')})"
+
+    def _file(self, data: bytes, suffix: str) -> str:
+        """Add a file to the report; return its address."""
+        name = f"{artifacts.digest(data)}{suffix}"
+        self.pictures[name] = data
+        return f"{quote(self.folder)}/{name}"
 
     def _study(self, study: Study, runs: list[Run]) -> list[str]:
         blocks = [
-            f"## {escape(study.classifier.spec)}: {escape(study.class_name)}",
+            f"### {escape(study.classifier.spec)}: {escape(study.class_name)}",
             _facts(study, study.classifier, runs),
-            "### Runs",
+            *study_blocks(self.store, study),
+            "#### Best frames",
+            self._frames(study, runs),
+            "#### Runs",
             _runs(runs),
         ]
-        blocks += ["### Best frames", self._frames(study, runs)]
         trends = self._trends(runs)
         if trends:
-            blocks += ["### Loss by step", trends]
-        blocks += study_blocks(self.store, study)
-        return [*blocks, "### Settings", self._settings(study, runs)]
+            blocks += ["#### Loss by step", trends]
+        return [*blocks, "#### Settings that differ", self._settings(study, runs)]
 
     def _frames(self, study: Study, runs: list[Run]) -> str:
-        best = _best_frames([self.store.frames(run.id, kind="frame") for run in runs])
+        by_run = [self.store.frames(run.id, kind="frame") for run in runs]
+        best = _best_frames(by_run, lambda frame: small(self.store.read_artifact(frame.sha256)))
         if not best:
             return "No frames yet."
         seeds = {run.id: run.seed for run in runs}
@@ -187,10 +243,7 @@ class _Page:
         return table([row + [""] * (width - len(row)) for row in rows])
 
     def _picture(self, frame: Frame) -> str:
-        row = self.store.artifact(frame.sha256)
-        name = frame.sha256 + artifacts.SUFFIXES.get(row.mime, "")
-        self.pictures[name] = self.store.read_artifact(frame.sha256)
-        return f"![{escape(frame.prompt)}]({quote(self.folder)}/{name})"
+        return self._image(self.store.read_artifact(frame.sha256), frame.prompt)
 
     def _trends(self, runs: list[Run]) -> str:
         lines = []
@@ -259,12 +312,19 @@ def _facts(study: Study, classifier: Classifier, runs: list[Run]) -> str:
     lines = [
         f"- Study {study.id}" + (f", ended {ended:%Y-%m-%d %H:%M} UTC" if ended else ""),
         f"- Classifier: {escape(classifier.spec)}, "
-        f"weights {escape((classifier.weights_hash or 'unknown')[:16])}, "
+        f"weights {escape((classifier.weights_hash or 'unknown')[:12])}, "
         f"{classifier.image_size} px",
         f"- Labels ({len(classifier.labels)}): {escape(labels)}",
         f"- Class: {escape(study.class_name)} (index {study.class_index})",
+        f"- {escape(_origin(study, classifier, runs))}",
     ]
     return "\n".join(lines)
+
+
+def _origin(study: Study, classifier: Classifier, runs: list[Run]) -> str:
+    preset = runs[0].config.get("preset") if runs else None
+    line = origin(classifier.spec, study.settings.get("generator"), preset)
+    return line[0].upper() + line[1:]
 
 
 def _runs(runs: list[Run]) -> str:
@@ -291,18 +351,14 @@ def _runs(runs: list[Run]) -> str:
     return table(rows)
 
 
-def _best_frames(by_run: list[list[Frame]]) -> list[Frame]:
-    """Return the best frames, hits first, from each run in turn, without duplicates."""
+def _best_frames(by_run: list[list[Frame]], pixels: Callable[[Frame], bytes]) -> list[Frame]:
+    """Return the best frames that differ, hits alone if there are any, from each run in turn."""
+    hits = [[frame for frame in frames if frame.hit] for frames in by_run]
     ranked = [
-        sorted(frames, key=lambda frame: (not frame.hit, -frame.target_probability))
-        for frames in by_run
+        sorted(frames, key=lambda frame: -frame.target_probability)
+        for frames in (hits if any(hits) else by_run)
     ]
-    best: dict[str, Frame] = {}
-    for place in range(max(map(len, ranked), default=0)):
-        for frames in ranked:
-            if place < len(frames) and len(best) < _BEST_FRAMES:
-                best.setdefault(frames[place].sha256, frames[place])
-    return list(best.values())
+    return diverse(ranked, pixels, _BEST_FRAMES)
 
 
 def _caption(frame: Frame, study: Study, run_seed: int) -> str:
@@ -336,7 +392,23 @@ def _text(value: object) -> str:
 
 
 def _value(value: object) -> str:
-    return value if isinstance(value, str) else to_json(value)
+    """Return the text of a setting, with hashes shortened: the full ones are in the JSON."""
+    text = value if isinstance(value, str) else to_json(value)
+    return _HASH.sub(lambda match: f"{match[0][:12]}…", text)
+
+
+def _sized(data: bytes) -> bytes:
+    """Return a picture as PNG of the one size that reports use."""
+    import io
+
+    from PIL import Image, ImageOps
+
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    smooth = max(picture.size) > _EDGE
+    method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    buffer = io.BytesIO()
+    ImageOps.pad(picture, (_EDGE, _EDGE), method, color="#808080").save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def sparkline(values: Sequence[float], width: int = _TREND_WIDTH) -> str:

@@ -19,23 +19,23 @@ def blocks(store: Store, study: Study) -> list[str]:
     """Return the blocks of a study's findings; empty if there are none."""
     found = []
     for report in _newest(store.reports(study.id)):
-        found += [f"### Report by {escape(report.author)}, {report.created_at:%Y-%m-%d}"]
+        found += [f"#### Report by {escape(report.author)}, {report.created_at:%Y-%m-%d}"]
         found.append(text_of(report))
     claims = study_records.claims(store, study.id)
     if claims:
         details = study_records.evidence(store, [claim.id for claim in claims])
-        found += ["### Claims", claims_table(claims), _pairs(claims, details)]
+        found += ["#### Claims", claims_table(claims), _pairs(claims, details)]
     words = study_records.attribution(store, study.id)
     if words:
-        found += ["### Word attribution", attribution_text(words)]
+        found += ["#### Word attribution", attribution_text(words)]
     scores = study_records.scores(store, study.id)
     if scores:
-        found += ["### Activation scores of texts", scores_table(scores)]
+        found += ["#### Activation scores of texts", scores_table(scores)]
     captions = study_records.captions(store, study.id)
     if captions:
         lines = dict.fromkeys(f"- {line(row.text[:500])}" for row in captions)
         found += [
-            f"### Captions by {escape(captions[-1].model)}",
+            f"#### Captions by {escape(captions[-1].model)}",
             "\n".join(list(lines)[:_CAPTIONS]),
         ]
     return found
@@ -49,7 +49,7 @@ def _newest(reports: Sequence[Report]) -> list[Report]:
 def text_of(report: Report) -> str:
     """Return a report as Markdown; one without checked sentences becomes literal text."""
     if report.body is not None:
-        return report_markdown(report.body, level=4)
+        return report_markdown(report.body, level=5)
     text = "\n".join(map(printable, report.markdown.splitlines()))
     return fenced(text, "text")
 

@@ -494,7 +494,7 @@ class Browse:
         return found
 
     def note(self, name: str) -> str:
-        """Return the user's note on a run, study or comparison."""
+        """Return the user's note on a run, study, comparison or screening."""
         rows = self.rows("SELECT text FROM note WHERE of = ?", (name,))
         return decoding.decoded_cell("note", "text", str, rows[0][0]) if rows else ""
 
@@ -534,6 +534,15 @@ class Browse:
         rows = self.rows(
             f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ? AND kind = 'preview' "
             "ORDER BY step DESC LIMIT 1",
+            (run_id,),
+        )
+        return next(iter(decoding.decoded("frame", FrameRow, rows)), None)
+
+    def best_frame(self, run_id: str) -> FrameRow | None:
+        """Return the frame of a run that hits the class with the highest probability."""
+        rows = self.rows(
+            f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ? AND kind = 'frame' AND hit "
+            "ORDER BY target_probability DESC, id LIMIT 1",
             (run_id,),
         )
         return next(iter(decoding.decoded("frame", FrameRow, rows)), None)
@@ -637,6 +646,10 @@ class Browse:
     def comparison_job(self, comparison_id: str) -> JobRow | None:
         """Return the newest job of a comparison."""
         return self._newest_job("comparison_id = ?", comparison_id)
+
+    def screening_job(self, screening_id: str) -> JobRow | None:
+        """Return the newest job of a screening."""
+        return self._newest_job("screening_id = ?", screening_id)
 
     def _newest_job(self, which: str, value: str) -> JobRow | None:
         """Return a job; an active one whose lock no process holds is lost."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from store.checking.decoding import decoded, decoded_cell
 from store.errors import StoreError, explained
 from store.reading.browse import PROCESS_GONE, Browse
+from store.reading.origin import is_toy, origin
 from store.states import ACTIVE, ENDED, State
 
 
@@ -304,6 +305,7 @@ def page(browse: Browse, name: str) -> dict[str, Any]:
         "baseline": head["baseline"],
         "settings": head["settings"],
         "generator": head["generator"],
+        "origin": _origin(members),
         "detector": head["detector"],
         "pictures": {
             "claims": head["pictures"],
@@ -323,6 +325,15 @@ def page(browse: Browse, name: str) -> dict[str, Any]:
         "configuration": _configuration(members),
         "reports": _reports(browse, members, head["baseline"]),
     }
+
+
+def _origin(members: Sequence[Mapping[str, Any]]) -> str:
+    """Return the line on the generator and preset; the toy is named for any member it affects."""
+    generator = str((members[0]["config"] or {}).get("generator", "unknown")) if members else ""
+    specs = [str(member["classifier"]) for member in members]
+    spec = next((one for one in specs if is_toy(one, generator)), "lab:")
+    presets = {str((member["config"] or {}).get("preset")) for member in members}
+    return origin(spec, generator, ", ".join(sorted(presets)))
 
 
 def _members(browse: Browse, comparison_id: str) -> list[dict[str, Any]]:

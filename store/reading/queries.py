@@ -34,6 +34,7 @@ VIEWS = (
     "word_gains",
     "claims_all",
     "comparisons_all",
+    "screenings_all",
     "steps_wide",
     "frames_all",
 )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import col, select
 
-from store import comparison_records, run_queue
+from store import comparison_records, run_queue, screening_records
 from store.clock import now
 from store.errors import StoreError, explained
 from store.locks import try_lock
@@ -54,9 +54,15 @@ class Doomed:
     studies: list[str]
     """Studies that would have no run left, with their claims and reports."""
     comparisons: list[str]
+    screenings: list[str]
     pictures: int
     """The number of pictures that nothing else names."""
     bytes: int
+
+    @property
+    def count(self) -> int:
+        """The number that a user types to confirm."""
+        return len(self.runs) + len(self.comparisons) + len(self.screenings)
 
     def line(self) -> str:
         """Return a one-line summary."""
@@ -64,21 +70,27 @@ class Doomed:
             (self.runs, "run", "runs"),
             (self.studies, "study", "studies"),
             (self.comparisons, "comparison", "comparisons"),
+            (self.screenings, "screening", "screenings"),
         )
         parts = [f"{len(own)} {one if len(own) == 1 else more}" for own, one, more in named if own]
         return f"{', '.join(parts)}, {self.pictures} pictures ({self.bytes / 1e6:.1f} MB)"
 
 
 def doomed(store: Store, names: Sequence[str]) -> Doomed:
-    """Return what deleting these runs, studies and comparisons would remove.
+    """Return what deleting these runs, studies, comparisons and screenings would remove.
 
-    Raises StoreError for active runs, for reports and comparisons that are being made, and for
-    studies that another comparison includes.
+    Raises StoreError for active runs, for analyses that are being made, and for studies that
+    another comparison includes.
     """
     runs: dict[str, Run] = {}
     studies: set[str] = set()
     comparisons: list[str] = []
+    screenings: list[str] = []
     for name in names:
+        if name.startswith("x"):
+            screenings.append(screening_records.screening(store, name).id)
+            _refuse_active(run_queue.jobs(store, screening_id=screenings[-1], states=ACTIVE))
+            continue
         if name.startswith("c"):
             comparisons.append(comparison_records.comparison(store, name).id)
             _refuse_active(run_queue.jobs(store, comparison_id=comparisons[-1], states=ACTIVE))
@@ -114,13 +126,18 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
             for part in _parts(shas)
         ]
     return Doomed(
-        sorted(runs), sorted(studies), comparisons, len(shas), sum(size or 0 for size in sizes)
+        sorted(runs),
+        sorted(studies),
+        comparisons,
+        screenings,
+        len(shas),
+        sum(size or 0 for size in sizes),
     )
 
 
 def _refuse_active(jobs: Sequence[Job]) -> None:
     for job in jobs:
-        about = job.comparison_id or job.study_id
+        about = job.comparison_id or job.screening_id or job.study_id
         raise StoreError(
             f"{about}: its {job.kind.value} {job.id} is {job.state.value}",
             remedy="cancel it first",
@@ -142,6 +159,8 @@ def delete(store: Store, what: Doomed) -> None:
             locks.append(lock)
         for comparison_id in what.comparisons:
             comparison_records.delete_comparison(store, comparison_id)
+        for screening_id in what.screenings:
+            screening_records.delete_screening(store, screening_id)
         with store._write(durable=True) as session:
             shas = _only_here(session, what.runs)
             for part in _parts(what.runs):
@@ -192,7 +211,7 @@ def _parts(values: Sequence[str]) -> list[list[str]]:
 
 
 def set_note(store: Store, name: str, text: str) -> str:
-    """Set the note on a run, study or comparison ("" removes it); return its full id."""
+    """Set the note on a run, study, comparison or screening ("" removes it); return its full id."""
     of = named(store, name)
     if len(text) > _NOTE_LENGTH:
         raise StoreError(
@@ -212,12 +231,12 @@ def set_note(store: Store, name: str, text: str) -> str:
 
 
 def named(store: Store, name: str) -> str:
-    """Return the id of a run, study or comparison, from the id or a unique prefix."""
-    return (
-        comparison_records.comparison(store, name).id
-        if name.startswith("c")
-        else store.find(name).id
-    )
+    """Return the id of what can have a note, from the id or a unique prefix."""
+    if name.startswith("c"):
+        return comparison_records.comparison(store, name).id
+    if name.startswith("x"):
+        return screening_records.screening(store, name).id
+    return store.find(name).id
 
 
 def archived(store: Store) -> set[str]:
@@ -227,7 +246,7 @@ def archived(store: Store) -> set[str]:
 
 
 def note(store: Store, of: str) -> str | None:
-    """Return the note on a run, study or comparison; None if there is none."""
+    """Return the note on a run, study, comparison or screening; None if there is none."""
     with store._read() as session:
         row = session.get(Note, of)
         return None if row is None else row.text

@@ -68,6 +68,10 @@ class Chosen:
         """Studies requested as a whole: with claims, reports and other findings."""
         self.comparisons: dict[str, Comparison] = {}
         for name in names:
+            if name.startswith("x"):
+                raise StoreError(
+                    "a screening is in no bundle", value=name, remedy="name a FILE.md or FILE.html"
+                )
             if name.startswith("c"):
                 found = comparison_records.comparison(store, name)
                 self.comparisons[found.id] = found

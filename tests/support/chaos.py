@@ -24,7 +24,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -356,7 +357,7 @@ class Chaos:
         ends = [self.terminal() for _ in range(2)]
         for process, here in ends:
             self.until(
-                lambda process=process, here=here: _drain(here) or process.poll() is not None,
+                partial(_has_drawn, process, here),
                 "no dashboard",
             )
         self.live(1)
@@ -370,7 +371,7 @@ class Chaos:
                 if _command(pid).split()[-1] == slot.name
             ]
             self.until(
-                lambda runners=runners: len([pid for pid in runners if _command(pid)]) <= 1,
+                partial(_at_most_one, runners),
                 "two runners on a slot",
             )
 
@@ -810,6 +811,15 @@ def _flags(config: RunConfig) -> list[str]:
     for name, value in values.items():
         flags += [f"--{'class' if name == 'class_name' else name.replace('_', '-')}", str(value)]
     return flags
+
+
+def _has_drawn(process: "subprocess.Popen[bytes]", terminal: int) -> bool:
+    """Return True if a dashboard has drawn something, or has ended."""
+    return bool(_drain(terminal)) or process.poll() is not None
+
+
+def _at_most_one(pids: Sequence[int]) -> bool:
+    return sum(bool(_command(pid)) for pid in pids) <= 1
 
 
 def _drain(descriptor: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Reports, probes and comparisons that are killed at random moments.
+"""Reports, probes, comparisons and screenings that are killed at random moments.
 
     python tests/support/disturbed_jobs.py [--kills 30] [--seed N]
 
@@ -21,18 +21,34 @@ from typing import Any
 import tiny
 from report_study import add_study, config
 
-from dexter.reasoning.settings import CompareSettings, ReportSettings
+from dexter.reasoning.settings import CompareSettings, ReportSettings, ScreenSettings
+from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.comparison_request import Request, request_comparison
+from dexter_tui.analysis.screening_request import ScreenRequest
 from dexter_tui.analysis.study_request import request_probe, request_report
 from dexter_tui.jobs import control, submit
 from dexter_tui.jobs.launch import log_file
 from store import ACTIVE, ENDED, State, Store, StoreError, run_queue, study_records
-from store.reading import comparisons
+from store.reading import comparisons, screenings
 from store.reading.browse import Browse
 from store.states import Kind
 from store.tables import Job
 
-KINDS = (Kind.REPORT, Kind.PROBE, Kind.COMPARISON)
+KINDS = (Kind.REPORT, Kind.PROBE, Kind.COMPARISON, Kind.SCREENING)
+
+# For the lab's generator: tiny models depend on nothing that could be found.
+POOL = """
+picture: a picture of
+articles: a
+slots:
+  place:
+    position: beside
+    concepts: {water: [sea, lake], snow: snow, city: city}
+  thing:
+    exclusive: false
+    position: beside
+    concepts: {tree: tree, ball: ball}
+"""
 
 
 class Jobs:
@@ -63,6 +79,8 @@ class Jobs:
             settings = ReportSettings.from_values({**small, **sizes, "device": self.report_device})
             return request_report(self.store, self.study, settings)
         run = config().model_copy(update={"device": "auto"})
+        if kind is Kind.SCREENING:
+            return self.screen("lab:birds-biased")
         if kind is Kind.PROBE:
             [checked] = submit.check([run], self.home)
             text, settings = "a duck with snow", ReportSettings.from_values(small)
@@ -74,6 +92,17 @@ class Jobs:
             names, wanted, classes=["waterbird"], values=run.model_dump(include=fields)
         )
         return request_comparison(self.store, request).job_id
+
+    def screen(self, *classifiers: str, confirm: bool = True) -> str:
+        """Queue a small screening of the lab's classifiers; return its job's id."""
+        pool = self.home / "pool.yaml"
+        pool.write_text(POOL)
+        values = {"pictures": 128, "placebos": 1, "candidates": 1, "confirm": confirm}
+        request = ScreenRequest(
+            classifiers, "waterbird", ScreenSettings.from_values(values), str(pool)
+        )
+        prepared = screening_request.prepare(request, self.home)
+        return screening_request.request_screening(self.store, prepared).job_id
 
     # Disturbances
 
@@ -169,6 +198,7 @@ class Jobs:
         """Empty the bank, so that the next job draws."""
         with closing(sqlite3.connect(self.store.path, timeout=60)) as connection, connection:
             connection.execute("DELETE FROM picture")
+            connection.execute("DELETE FROM answer")
             connection.execute("DELETE FROM placebo")
 
     # What must hold
@@ -188,6 +218,9 @@ class Jobs:
         listed = comparisons.listed(Browse(self.home))
         assert len(listed) == kinds.count(Kind.COMPARISON)
         assert {one["state"] for one in listed} <= {"done"}
+        screened = screenings.listed(Browse(self.home))
+        assert len(screened) == kinds.count(Kind.SCREENING)
+        assert {one["state"] for one in screened} <= {"done"}
         with closing(sqlite3.connect(self.store.path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -201,6 +234,14 @@ class Jobs:
             assert job.result is not None
             _, claim = study_records.probe(self.store, job.result["probe"])
             return claim.concept, claim.effect, claim.low, claim.high, claim.pairs, claim.verdict
+        if job.kind is Kind.SCREENING:
+            found = screenings.page(Browse(self.home), job.screening_id or "")
+            # A batch of another size may round a pixel the other way.
+            return [
+                (f["concept"], f["verdict"], round(f["effect"], 2), bool(f["confirmation"]))
+                for member in found["members"]
+                for f in member["findings"]
+            ]
         page = comparisons.page(Browse(self.home), job.comparison_id or "")
         return [(d["concept"], d["effect"], d["low"], d["high"]) for d in page["differences"]]
 

@@ -20,13 +20,13 @@ from rich.console import Console
 from dexter.errors import InputError
 from dexter_tui.dashboard.themes import THEMES, UNICODE, palette
 from dexter_tui.dashboard.widgets import summaries
-from dexter_tui.exchange import bundle_writer
 from dexter_tui.exchange.write import write
 from dexter_tui.presentation import comparison_tables, run_tables, study_tables
+from dexter_tui.presentation.run_tables import presets
 from store import Store, StoreError
 from store.json_numbers import finite
 from store.markdown.report import render
-from store.reading import comparisons, queries
+from store.reading import card, comparisons, queries
 from store.reading.browse import Browse
 from store.upkeep.transfer import Chosen, gather
 
@@ -206,7 +206,7 @@ def show_everything(home: Path, *, exports: bool) -> None:
         names += [one["id"] for one in comparisons.listed(browse)]
         if not names:
             return
-        render(store, names, "frames", presets=bundle_writer.presets())
+        render(store, names, "frames", presets=presets())
         gather(store, Chosen(store, names))
         if exports:
             for form, target in (
@@ -225,11 +225,12 @@ def _dashboard(browse: Browse, study_id: str, colours: Any) -> None:
     assert key is not None
     study = browse.studies([-key])[-key]
     runs = browse.study_runs(study_id)
-    claims = browse.claims(study_id)
+    browse.claims(study_id)
     browse.tags([run.id for run in runs])
     browse.captions(study_id), browse.attribution(study_id), browse.scores(study_id)
     browse.report(study_id), browse.note(study_id)
-    summaries.study_facts(study, runs, claims, 100, colours, UNICODE)
+    verdict = card.of_study(browse, study_id)
+    summaries.study_facts(study, runs, verdict, 100, colours, UNICODE)
     summaries.stages_text(browse.stages(study_id), {}, colours, UNICODE)
     summaries.settings_text(study.settings, {}, colours, {})
     for run in runs:

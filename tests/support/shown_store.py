@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from dexter.config import RunConfig
-from store import Store, comparison_records
+from store import Store, comparison_records, screening_records
 from store.artifacts import digest
 from store.tables import to_json
 
@@ -157,6 +157,89 @@ def compare(home: Path) -> str:
             ],
         )
     return COMPARISON
+
+
+SCREENING, WATCHED = "xscreen01", "xwatch001"
+
+
+def screen(home: Path) -> None:
+    """Add a screening of the two classifiers, and one of a training's checkpoints."""
+    names = ["lab:birds-biased", "lab:birds-balanced"]
+    files = ["step-200.safetensors", "step-400.safetensors", "step-600.safetensors"]
+    with Store.open(home) as store:
+        screening_records.ensure_bank(
+            store, "bank", pool="lab", pool_text=None, pool_hash="h", seed=0,
+            topic={"class_name": "waterbird", "subjects": ["duck", "swan"], "rivals": ["owl"],
+                   "core": ["duck"]},
+        )  # fmt: skip
+        for own, watch in ((names, None), (files, {"folder": "/training"})):
+            made = screening_records.add_screening(
+                store, "bank", "waterbird", {"pictures": 800, "min_effect": 0.1, "confirm": True},
+                [{"name": name, "classifier_id": at % 2 + 1, "class_index": 0, "config": {},
+                  "file_hash": name if watch else None} for at, name in enumerate(own)],
+                watch=watch,
+            )  # fmt: skip
+            results = {}
+            for at, member in enumerate(screening_records.screened(store, made)):
+                scale = (0.1, 0.5, 1.0)[at] if watch else 1.0 - at
+                rows = [
+                    _effect("water", 0.46 * scale, "background"),
+                    _effect("snow", -0.21 * scale, "background"),
+                    _effect("old", 0.14 * scale, "age", explained_by=["gray"]),
+                    _effect("rainbow", 0.0, "item", drawn=0.1),
+                    _effect("tree", 0.02, "item"),
+                    _effect("duck", 0.3, "subject", core=True),
+                ]
+                fields = {"pictures": 800, "level": 0.9985, "mean": 0.41, "pace": 0.001}
+                results[member.id] = fields, rows
+            screening_records.record_findings(
+                store, made, results, state="done", detector="lab", drawn=800
+            )
+            if watch is None:
+                first = min(results)
+                claims = [_claim("water", 0.42, "confirmed"), _claim("snow", -0.2, "inconclusive")]
+                screening_records.record_claims(store, made, {first: claims})
+            name = WATCHED if watch else SCREENING
+            with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+                connection.execute("PRAGMA foreign_keys=OFF")
+                connection.execute(
+                    "UPDATE screening SET id = ?, created_at = ? WHERE id = ?", (name, TIME, made)
+                )
+                connection.execute(
+                    "UPDATE screened SET screening_id = ? WHERE screening_id = ?", (name, made)
+                )
+
+
+def _effect(
+    concept: str,
+    effect: float,
+    slot: str,
+    *,
+    drawn: float = 0.96,
+    explained_by: list[str] | None = None,
+    core: bool = False,
+) -> dict[str, Any]:
+    verdict = "none" if abs(effect) < 0.1 else "raises" if effect > 0 else "lowers"
+    if explained_by and verdict != "none":
+        verdict = "explained"
+    if drawn < 0.3:
+        verdict = "not_drawn"
+    return {
+        "concept": concept, "slot": slot, "verdict": verdict, "effect": effect,
+        "low": effect - 0.06, "high": effect + 0.06, "log_odds": 4 * effect,
+        "log_odds_low": 4 * effect - 0.3, "log_odds_high": 4 * effect + 0.3,
+        "contexts": {
+            name: {"effect": effect, "low": effect - 0.1, "high": effect + 0.1}
+            for name in ("class", "rivals")
+        },
+        "pictures": 120, "core": core, "asked": drawn, "otherwise": 0.04,
+        "per_drawn": None if drawn < 0.3 else effect / drawn, "direct": effect,
+        "companions": [
+            {"concept": one, "slot": "hair", "shift": 0.7, "through": 0.1}
+            for one in explained_by or ()
+        ],
+        "explained_by": (explained_by or []) if verdict == "explained" else [],
+    }  # fmt: skip
 
 
 def _claim(concept: str, effect: float, verdict: str, *, pairs: int = 0) -> dict[str, Any]:

@@ -206,7 +206,7 @@ class DataScreen(Screen[None]):
 
         def check() -> None:
             doomed = operations.doomed(home, names)
-            count = str(len(doomed.runs) + len(doomed.comparisons))
+            count = str(doomed.count)
 
             def really(typed: str | None) -> None:
                 if typed is not None and typed.strip() == count:

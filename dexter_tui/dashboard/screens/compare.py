@@ -1,4 +1,4 @@
-"""The screens of comparisons: the list, one comparison, and the picture pairs of a claim."""
+"""The screens of comparisons: the list, and one comparison."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -6,18 +6,17 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.widgets import ContentSwitcher, OptionList
 from textual.widgets.option_list import Option
 
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import Pictures, TextLines, fit
+from dexter_tui.dashboard.cells import TextLines, fit
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.claim_matrix import ClaimMatrix, Page, progress_text
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation import comparison_tables, verdicts
@@ -76,6 +75,7 @@ class CompareScreen(PagesScreen):
         title.append(f"Comparison {clean(data['id'])}", f"bold {palette.primary}")
         title.append(f"  {', '.join(short_spec(n) for n in data['classifiers'])} ", palette.dim)
         title.append(f"{signs.arrow} {clean(', '.join(data['classes']))}", palette.accent)
+        title.append(f"  {clean(data['origin'])}", palette.dim)
         self.query_one("#title", TextLines).put(title)
         self.query_one(ClaimMatrix).show(data)
         self._show_cell()
@@ -116,7 +116,9 @@ class CompareScreen(PagesScreen):
     def _open_pairs(self) -> None:
         claim = self.query_one(ClaimMatrix).selected
         if claim is not None:
-            self.app.push_screen(PairsScreen(claim))
+            self.host.open_pairs(
+                claim["id"], claim["concept"], claim["classifier"], claim["class_name"]
+            )
 
     def pointless(self, action: str) -> bool:
         return action in ("shown", "baseline") and self.page > 0
@@ -202,7 +204,7 @@ def _details(claim: Mapping[str, Any], page: Page, palette: Any) -> Text:
     if claim["pairs"]:
         text.append(
             f"{claim['effect']:+.3f} [{claim['low']:+.3f}, {claim['high']:+.3f}], "
-            f"p = {claim['p_corrected']:.2g}"
+            f"p-value {claim['p_corrected']:.2g}"
         )
         placebo = claim["placebo_threshold"]
         text.append("" if placebo is None else f", placebo level {placebo:.2f}")
@@ -217,77 +219,6 @@ def _details(claim: Mapping[str, Any], page: Page, palette: Any) -> Text:
             text.append(f"{short_spec(one['a'])} − {short_spec(one['b'])}: ")
             text.append(verdicts.DIFFERENCES.get(one["verdict"], clean(one["verdict"])))
     return text
-
-
-class PairsScreen(DataScreen):
-    """The picture pairs behind a claim, largest change first."""
-
-    BINDINGS = bindings("pairs")
-
-    def __init__(self, claim: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._claim = claim
-        self._pairs: list[dict[str, Any]] = []
-        self._index = 0
-        self._tiles: Pictures | None = None
-
-    def compose(self) -> ComposeResult:
-        browse = self.host.browse
-        self._tiles = Pictures(
-            lambda tile, _: comparisons.tile_bytes(browse, tile),
-            self.host.pictures.mode,
-            self.host.note_defect,
-        )
-        yield TextLines(id="title")
-        with Horizontal(id="pair"):
-            for side in ("control", "treated"):
-                with Vertical(classes="panel side"):
-                    yield Picture(self._tiles, id=f"{side}-picture")
-                    yield TextLines(id=f"{side}-caption")
-        yield KeyBar()
-
-    def load(self, wish: object) -> list[dict[str, Any]]:
-        return comparisons.pairs(self.host.browse, int(self._claim["id"]))
-
-    def show(self, data: list[dict[str, Any]]) -> None:
-        self._pairs = data
-        self._draw()
-
-    def action_turn(self, by: int) -> None:
-        if self._pairs:
-            self._index = (self._index + by) % len(self._pairs)
-            self._draw()
-
-    def action_back(self) -> None:
-        self.app.pop_screen()
-
-    def on_unmount(self) -> None:
-        if self._tiles is not None:
-            self._tiles.close()
-
-    def _draw(self) -> None:
-        palette = self.host.palette
-        claim = self._claim
-        title = Text(no_wrap=True, overflow="ellipsis")
-        title.append(f"{clean(claim['concept'])} ", f"bold {palette.accent}")
-        title.append(f"for {clean(claim['classifier'])}, {clean(claim['class_name'])}")
-        if not self._pairs:
-            title.append("   no pairs: saturated, or pictures deleted", palette.dim)
-            self.query_one("#title", TextLines).put(title)
-            return
-        pair = self._pairs[self._index]
-        title.append(f"   pair {self._index + 1} of {len(self._pairs)}, ", palette.dim)
-        title.append(f"{clean(pair['context'])}", palette.dim)
-        self.query_one("#title", TextLines).put(title)
-        for side in ("control", "treated"):
-            half = pair[side]
-            self.query_one(f"#{side}-picture", Picture).sha256 = half["tile"]
-            caption = Text(clean(half["prompt"]))
-            caption.append(f"\np = {half['p']:.3f}", "bold")
-            caption.append(f"\nseed {half['seed']}", palette.dim)
-            if half["tile"] is None:
-                caption.append("\npicture deleted from the bank", palette.warn)
-            self.query_one(f"#{side}-caption", TextLines).put(caption)
 
 
 class ComparisonsScreen(DataScreen):

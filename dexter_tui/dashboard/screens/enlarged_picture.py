@@ -1,21 +1,25 @@
-"""A picture enlarged to the whole terminal."""
+"""Pictures in the whole terminal: one enlarged, or the pairs behind a claim."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Center, Vertical
+from textual.containers import Center, Horizontal, Vertical
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.host import Host, host_of
+from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.summaries import frame_caption
+from dexter_tui.formatting import clean
 from dexter_tui.machine.terminal_images import without_queries
+from store.reading import comparisons
 from store.reading.browse import FrameRow
 
 
@@ -86,6 +90,96 @@ class PictureScreen(Screen[None]):
         caption = Text("  ", justify="center").join(line for line in lines if line)
         caption.append(f"   {self._index + 1} of {len(self._frames)}", self.host.palette.dim)
         self.query_one("#large-caption", Static).update(caption)
+
+
+class PairsScreen(DataScreen):
+    """The picture pairs behind a claim, with the difference as a heat map."""
+
+    BINDINGS = bindings("pairs")
+    ORDERS: ClassVar = ("largest change first", "smallest change first", "by seed")
+
+    def __init__(self, claim_id: int, title: str) -> None:
+        super().__init__()
+        self._claim_id = claim_id
+        self._title = title
+        self._pairs: list[dict[str, Any]] = []
+        self._index = self._order = 0
+        self._difference: bool | None = None  # None: shown where there is room
+
+    def compose(self) -> ComposeResult:
+        yield TextLines(id="title")
+        with Horizontal(id="pair"):
+            for side in ("control", "treated", "difference"):
+                with Vertical(id=f"{side}-side", classes="panel side"):
+                    yield Picture(self.host.pictures, id=f"{side}-picture")
+                    yield TextLines(id=f"{side}-caption")
+        yield KeyBar()
+
+    def load(self, wish: object) -> list[dict[str, Any]]:
+        return comparisons.pairs(self.host.browse, self._claim_id, limit=1000)
+
+    def show(self, data: list[dict[str, Any]]) -> None:
+        self._pairs = data
+        self._draw()
+
+    @property
+    def pairs(self) -> list[dict[str, Any]]:
+        """The pairs in the chosen order."""
+        if self._order == 2:
+            return sorted(self._pairs, key=lambda pair: pair["treated"]["seed"])
+        return self._pairs[::-1] if self._order else self._pairs
+
+    def action_turn(self, by: int) -> None:
+        if self._pairs:
+            self._index = (self._index + by) % len(self._pairs)
+            self._draw()
+
+    def action_sort(self) -> None:
+        self._order, self._index = (self._order + 1) % len(self.ORDERS), 0
+        self._draw()
+
+    def action_difference(self) -> None:
+        self._difference = not self.query_one("#difference-side").display
+        self._draw()
+
+    def action_back(self) -> None:
+        self.app.pop_screen()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        palette = self.host.palette
+        wide = self.size.width >= 100 if self._difference is None else self._difference
+        self.query_one("#difference-side").display = wide
+        title = Text(clean(self._title), f"bold {palette.accent}", no_wrap=True)
+        if not self._pairs:
+            title.append("   no pairs: saturated, or pictures deleted", palette.dim)
+            self.query_one("#title", TextLines).put(title)
+            return
+        pair = self.pairs[self._index]
+        title.append(f"   pair {self._index + 1} of {len(self._pairs)}, ", palette.dim)
+        title.append(f"{self.ORDERS[self._order]}; {clean(pair['context'])}", palette.dim)
+        self.query_one("#title", TextLines).put(title)
+        for side in ("control", "treated"):
+            half = pair[side]
+            self.query_one(f"#{side}-picture", Picture).sha256 = half["tile"]
+            caption = Text(clean(half["prompt"]))
+            caption.append(f"\np(class) {half['p']:.3f}", "bold")
+            caption.append(f"\nseed {half['seed']}", palette.dim)
+            if half["tile"] is None:
+                caption.append("\npicture deleted from the bank", palette.warn)
+            self.query_one(f"#{side}-caption", TextLines).put(caption)
+        self._draw_difference(pair)
+
+    def _draw_difference(self, pair: Mapping[str, Any]) -> None:
+        before, after = pair["control"], pair["treated"]
+        both = before["tile"] is not None and after["tile"] is not None
+        picture = self.query_one("#difference-picture", Picture)
+        picture.sha256 = f"{before['tile']}-{after['tile']}" if both else None
+        caption = Text("difference of the pictures")
+        caption.append(f"\nchange {after['p'] - before['p']:+.3f}", "bold")
+        self.query_one("#difference-caption", TextLines).put(caption)
 
 
 def hires(kind: str) -> Any:

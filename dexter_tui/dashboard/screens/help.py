@@ -26,6 +26,10 @@ _INTRODUCTIONS = {
     "pairs that differ in a single concept.",
     "comparisons": "To compare studies, mark them at home with space and press c. Press n to "
     "choose classifiers or studies in a form, which can also start missing searches.",
+    "screenings": "A screening shows all classifiers the same pictures, which vary many concepts "
+    "at once. A further classifier on the same concepts draws nothing.",
+    "effects": "Each effect with its interval on a scale from -1 to 1. An effect that is explained "
+    "goes through other concepts that are drawn along.",
     "matrix": "All classifiers see the same pictures. A tick means confirmed, a cross refuted; "
     "each with effect and interval.",
 }

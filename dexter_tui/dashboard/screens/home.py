@@ -15,6 +15,7 @@ from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
+from dexter_tui.dashboard.themes import Palette
 from dexter_tui.dashboard.widgets.device_strip import DeviceStrip
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.log_view import Tail, tail
@@ -22,7 +23,9 @@ from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.run_list import RunList, around, place
 from dexter_tui.dashboard.widgets.summaries import frame_caption, run_facts, study_facts
 from dexter_tui.formatting import clean, short_path
-from store.reading.browse import ORDERS, ClaimRow, FrameRow, Keys, RunRow, StepRow, StudyRow
+from store.reading import card
+from store.reading.browse import ORDERS, FrameRow, Keys, RunRow, StepRow, StudyRow
+from store.reading.card import VerdictCard
 from store.reading.filters import FilterError, compile_filter
 from store.states import AGAIN, ENDED, State
 
@@ -65,6 +68,13 @@ class Listed(NamedTuple):
     found: Keys
 
 
+class Preview(NamedTuple):
+    """The pictures beside the facts: a frame, or the two sides of a pair."""
+
+    pictures: tuple[str, ...]
+    caption: Text
+
+
 class Found(NamedTuple):
     """The data of the screen."""
 
@@ -78,7 +88,7 @@ class Found(NamedTuple):
     preview: FrameRow | None
     log: list[str]
     members: list[RunRow]
-    claims: list[ClaimRow]
+    card: VerdictCard | None
 
 
 class FilterInput(Input):
@@ -111,8 +121,8 @@ class HomeScreen(DataScreen):
         self._listed: Listed | None = None
         self._rest_due: Timer | None = None
         self._preview_due: Timer | None = None
-        self._next_preview: FrameRow | None = None
-        self._shown_run: str | None = None
+        self._next_preview: Preview | None = None
+        self._shown: str | None = None  # the run or study beside the list
         self._found: Found | None = None
 
     def compose(self) -> ComposeResult:
@@ -131,6 +141,7 @@ class HomeScreen(DataScreen):
                 yield TextLines(id="facts")
                 with Horizontal(id="shown"):
                     yield Picture(self.host.pictures, id="preview")
+                    yield Picture(self.host.pictures, id="preview-with")
                     yield Static(id="caption")
                 yield Tail(id="tail")
         with Container(id="welcome"):
@@ -166,23 +177,26 @@ class HomeScreen(DataScreen):
         rows = browse.runs(key for key in visible if key > 0)
         studies = browse.studies(-key for key in visible if key < 0)
         steps: list[StepRow] = []
-        preview, log, members, claims = None, [], [], []
+        preview, log, members, found_card = None, [], [], None
         if selected is not None and selected > 0:
             if selected not in rows:
                 rows |= browse.runs([selected])
             if run := rows.get(selected):
                 steps = browse.steps(run.id, last=TREND_STEPS)
-                preview = browse.newest_preview(run.id)
+                ended = run.state in ENDED
+                preview = (browse.best_frame(run.id) if ended else None) or (
+                    browse.newest_preview(run.id)
+                )
                 log = tail(browse.log(run.id), TAIL_LINES)
         elif selected is not None:
             if -selected not in studies:
                 studies |= browse.studies([-selected])
             if study := studies.get(-selected):
                 members = browse.study_runs(study.id)
-                claims = browse.claims(study.id)
+                found_card = card.of_study(browse, study.id)
         tags = browse.tags([run.id for run in rows.values()])
         return Found(
-            listed, rows, tags, studies, counts, selected, steps, preview, log, members, claims
+            listed, rows, tags, studies, counts, selected, steps, preview, log, members, found_card
         )
 
     def _list(self, wish: Wish, counts: dict[str, int]) -> Listed:
@@ -279,10 +293,10 @@ class HomeScreen(DataScreen):
             if study is not None:
                 entitle(panel, f"Study {clean(study.id)}")
                 self._update(
-                    "#facts", study_facts(study, data.members, data.claims, width, palette, signs)
+                    "#facts", study_facts(study, data.members, data.card, width, palette, signs)
                 )
-            self._shown_run = None
-            self._show_preview(None)
+                self._show_item(study.id)
+                self._offer_preview(_of_pair(data.card, palette))
             self.query_one(Tail).show([])
             return
         run = runs.rows.get(key)
@@ -292,12 +306,18 @@ class HomeScreen(DataScreen):
         spaced = self.size.height >= 32
         facts = run_facts(run, data.steps, width, palette, signs, spaced=spaced)
         self._update("#facts", facts)
-        if run.id != self._shown_run:
-            self._shown_run = run.id
+        self._show_item(run.id)
+        if (frame := data.preview) is not None:
+            caption = frame_caption(frame, self._labels_here(), palette)
+            self._offer_preview(Preview((frame.sha256,), caption))
+        self.query_one(Tail).show(data.log)
+
+    def _show_item(self, name: str) -> None:
+        """Drop the preview of another run or study."""
+        if name != self._shown:
+            self._shown = name
             self._show_preview(None)
             self._cancel_preview()
-        self._offer_preview(data.preview)
-        self.query_one(Tail).show(data.log)
 
     def _update(self, selector: str, text: Text) -> None:
         """Set a text; only changed lines are redrawn."""
@@ -305,11 +325,11 @@ class HomeScreen(DataScreen):
 
     # The preview: at most one every 2 seconds, or only on a key
 
-    def _offer_preview(self, frame: FrameRow | None) -> None:
+    def _offer_preview(self, preview: Preview | None) -> None:
         shown = self.query_one("#preview", Picture).sha256
-        if frame is None or frame.sha256 == shown:
+        if preview is None or preview.pictures[0] == shown:
             return
-        self._next_preview = frame
+        self._next_preview = preview
         self.refresh_bindings()
         if self.host.options.low_bandwidth:
             return
@@ -330,16 +350,20 @@ class HomeScreen(DataScreen):
             self._preview_due.stop()
         self._preview_due = self._next_preview = None
 
-    def _show_preview(self, frame: FrameRow | None) -> None:
+    def _show_preview(self, preview: Preview | None) -> None:
         picture = self.query_one("#preview", Picture)
-        if (picture.sha256, frame) == (None, None) and not self.host.options.low_bandwidth:
+        if (picture.sha256, preview) == (None, None) and not self.host.options.low_bandwidth:
             return
-        picture.sha256 = frame and frame.sha256
-        if frame is None:
+        other = self.query_one("#preview-with", Picture)
+        pictures = preview.pictures if preview is not None else ()
+        picture.sha256 = pictures[0] if pictures else None
+        other.sha256 = pictures[1] if len(pictures) > 1 else None
+        other.display = len(pictures) > 1
+        if preview is None:
             hint = "press v to load the preview" if self.host.options.low_bandwidth else ""
             self._caption(Text(hint, style=self.host.palette.dim))
         else:
-            self._caption(frame_caption(frame, self._labels_here(), self.host.palette))
+            self._caption(preview.caption)
 
     def _caption(self, text: Text) -> None:
         self.query_one("#caption", Static).update(text, layout=False)
@@ -443,9 +467,9 @@ class HomeScreen(DataScreen):
 
     def action_demo(self) -> None:
         def start() -> str:
-            ids = operations.demo(self.host.home)
-            self.app.call_from_thread(self.reload)
-            return f"{len(ids)} runs queued"
+            screening_id = operations.demo(self.host.home)
+            self.app.call_from_thread(self.host.open_screening, screening_id)
+            return "Two classifiers look at one bank of pictures; the verdicts follow"
 
         self.host.inform("starting the demo")
         self.do(start)
@@ -520,6 +544,9 @@ class HomeScreen(DataScreen):
         else:
             self.host.open_new_comparison(sorted(studies))
 
+    def action_screenings(self) -> None:
+        self.host.open_screenings()
+
     def action_query(self) -> None:
         self.host.open_query()
 
@@ -565,13 +592,28 @@ class HomeScreen(DataScreen):
             text.append("Read-only: start a run from another terminal.", palette.warn)
             return text
         for key, label in (
-            ("d", "run the demo: what does a biased classifier look for in a waterbird?"),
+            ("d", "run the demo: which of two classifiers uses the sea for a waterbird?"),
             ("n", "start a run of your own"),
             ("?", "show all keys"),
         ):
             text.append(f" {key} ", f"bold {palette.accent}")
             text.append(f" {label}\n")
         return text
+
+
+def _of_pair(card: VerdictCard | None, palette: Palette) -> Preview | None:
+    """Return the pair of a card; None without one, or where its pictures are gone."""
+    if card is None or card.pair is None:
+        return None
+    sides = [card.pair["control"], card.pair["treated"]]
+    if any(side["tile"] is None for side in sides):
+        return None
+    caption = Text()
+    for word, side in zip(("without", "with"), sides, strict=True):
+        caption.append(f"{word}\n", palette.dim)
+        caption.append(f"p(class) {side['p']:.2f}\n", "bold")
+        caption.append(f"{clean(side['prompt'])}\n\n", "italic")
+    return Preview((sides[0]["tile"], sides[1]["tile"]), caption)
 
 
 def _count_text(shown: int, total: int | None, order: str, reverse: bool) -> str:

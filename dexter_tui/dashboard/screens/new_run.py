@@ -50,6 +50,9 @@ class NewRunScreen(FormScreen):
                 for name in fields_of(group)
                 if name in names
             ]
+        # A classifier of the user's needs a named generator, also where it names the default.
+        named = next(row for row in rows if row.name == "generator")
+        named.value = as_text(self._start.get("generator"))
         return rows
 
     def _seeds(self) -> str:
@@ -112,6 +115,7 @@ class NewRunScreen(FormScreen):
                     if wish["class_name"]:
                         class_index(info.labels, wish["class_name"])
             configs = self.configs(wish)
+            submit.require_generator(configs)
             expected = estimate(configs[0])
         except InputError as error:
             return Checked("", offers, error)

@@ -6,6 +6,7 @@ chosen number of steps per second.
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import ClassVar, NamedTuple
 
 from rich.text import Text
@@ -31,13 +32,16 @@ from dexter_tui.dashboard.widgets.summaries import (
     fitted,
     frame_caption,
     local_time,
+    origin_text,
     settings_text,
     state_parts,
     words_table,
 )
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
 from dexter_tui.formatting import clean, short_path, short_spec, size
+from store.errors import StoreError
 from store.reading.browse import FrameRow, PromptRow, RunRow, StepRow, WordGainRow
+from store.reading.diverse import diverse, small_file
 from store.states import AGAIN, ENDED
 
 REPLAY_SECONDS = 0.2  # between two redraws of a replay
@@ -45,6 +49,7 @@ SLOW_REPLAY_SECONDS = 1.0
 SPEEDS = (1, 2, 5, 10, 20, 50, 100)  # steps per second
 
 _BAR = 16  # columns of an interval bar
+_BEST_FRAMES = 8  # that differ, at the front of a finished run's gallery
 
 # The charts of every run; charts of the single losses follow.
 CHARTS: tuple[tuple[str, Callable[[StepRow], float | None]], ...] = (
@@ -169,11 +174,27 @@ class RunScreen(PagesScreen):
             labels,
             browse.steps(run.id, after=after),
             after,
-            browse.frames(run.id),
+            self._ordered(run, browse.frames(run.id)),
             browse.prompts(run.id) if wish.page == "prompts" else [],
             browse.word_gains(run.id) if wish.page == "prompts" else [],
             tail(browse.log(run.id)) if wish.page == "log" else None,
         )
+
+    def _ordered(self, run: RunRow, frames: list[FrameRow]) -> list[FrameRow]:
+        """Return the best frames of a finished run first: those that differ, then by p(class)."""
+        drawn = [frame for frame in frames if frame.kind == "frame"]
+        if run.state not in ENDED or not drawn:
+            return frames
+        hits = [frame for frame in drawn if frame.hit]
+        hits.sort(key=lambda frame: -frame.target_probability)
+        with suppress(StoreError, OSError):  # the gallery marks a missing file
+            browse = self.host.browse
+            best = diverse(
+                [hits], lambda frame: small_file(browse.picture(frame.sha256)), _BEST_FRAMES
+            )
+            hits = [*best, *(frame for frame in hits if frame not in best)]
+        samples = [frame for frame in frames if frame.kind != "frame"]
+        return [*hits, *(frame for frame in drawn if not frame.hit), *samples]
 
     def show(self, data: Found) -> None:
         if data.run is None:
@@ -219,6 +240,7 @@ class RunScreen(PagesScreen):
             (10, Text(clean(run.id), f"bold {palette.primary}")),
             (9, target),
             (6, Text(f"seed {run.seed}", palette.dim)),
+            (7, origin_text(run.classifier, run.config, run.config.get("preset"), palette)),
             *state_parts(run, palette, signs),
         ]
         text = fitted(parts, self.query_one("#title").size.width or self.size.width)
@@ -289,8 +311,7 @@ class RunScreen(PagesScreen):
         caption = frame_caption(frame, self.labels, palette) if frame else Text()
         beside, below = self.query_one("#at-cursor-words"), self.query_one("#words-here")
         width = max(beside.size.width or below.size.width, 40)
-        at_end = self.following and run.state in ENDED
-        shown = run if at_end else run._replace(words=[])
+        shown = run if self._at_end else run._replace(words=[])
         words = words_table(shown, step, width, palette)
         if step is not None:
             words.append("\n\n")
@@ -339,12 +360,22 @@ class RunScreen(PagesScreen):
 
     @property
     def frame_at_cursor(self) -> FrameRow | None:
-        """The picture selected on the page of frames; elsewhere the last preview at the cursor."""
+        """The picture selected on the page of frames; elsewhere that of the cursor's step.
+
+        At the end of a finished run this is its best frame.
+        """
         gallery = self.query_one(Gallery)
         if self.PAGES[self.page][0] == "frames" and gallery.selected is not None:
             return gallery.selected
+        if self._at_end and self.frames and self.frames[0].kind == "frame":
+            return self.frames[0]
         previews = [f for f in self.frames if f.kind == "preview" and f.step <= self.cursor]
         return previews[-1] if previews else None
+
+    @property
+    def _at_end(self) -> bool:
+        """True at the last step of a run that has ended."""
+        return self.following and self.run_row is not None and self.run_row.state in ENDED
 
     # The cursor
 
@@ -368,7 +399,9 @@ class RunScreen(PagesScreen):
         tiles = [
             k for k, f in enumerate(self.frames) if f.kind == "preview" and f.step <= self.cursor
         ]
-        if tiles:
+        if self._at_end and self.frames and self.frames[0].kind == "frame":
+            self.query_one(Gallery).select(0)
+        elif tiles:
             self.query_one(Gallery).select(tiles[-1])
 
     def action_step(self, by: int) -> None:

@@ -27,6 +27,7 @@ from dexter_tui.dashboard.widgets.summaries import (
 )
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
+from store.reading import card
 from store.reading.browse import (
     AttributionRow,
     CaptionRow,
@@ -38,6 +39,7 @@ from store.reading.browse import (
     StageRow,
     StudyRow,
 )
+from store.reading.card import VerdictCard
 from store.states import ENDED, State
 
 # Shown on a page that is empty although the report has run.
@@ -63,6 +65,7 @@ class Found(NamedTuple):
     report: ReportRow | None
     report_text: str
     job: JobRow | None = None
+    card: VerdictCard | None = None
 
 
 class StudyScreen(PagesScreen):
@@ -92,12 +95,12 @@ class StudyScreen(PagesScreen):
         yield TabBar(id="tabs")
         with ContentSwitcher(id="pages", initial="overview"):
             with Vertical(id="overview"):
+                facts = TextLines(id="study-facts", classes="panel")
+                facts.border_title = "Verdict, and words by number of seeds"
+                yield facts
                 runs = RunList(id="study-runs", classes="panel")
                 runs.border_title = "Runs"
                 yield runs
-                facts = TextLines(id="study-facts", classes="panel")
-                facts.border_title = "Words by number of seeds"
-                yield facts
             with Vertical(id="claims"):
                 claims = ClaimList(id="claim-list", classes="panel")
                 claims.border_title = "Claims"
@@ -144,6 +147,7 @@ class StudyScreen(PagesScreen):
             report,
             _markdown(report) if wish and report and report.id != self._report_key else "",
             browse.report_job(study.id),
+            card.of_study(browse, study.id),
         )
 
     def show(self, data: Found) -> None:
@@ -167,7 +171,7 @@ class StudyScreen(PagesScreen):
         self._put(
             "#study-facts",
             study_facts(
-                data.study, data.runs, data.claims, max(facts.size.width, 40), palette, signs
+                data.study, data.runs, data.card, max(facts.size.width, 40), palette, signs
             ),
         )
         self._follow_job(data.job)
@@ -246,6 +250,12 @@ class StudyScreen(PagesScreen):
             return
         if before.id == job.id and before.state not in ENDED and job.error:
             self.host.complain(clean(job.error))
+
+    @on(ClaimList.Opened)
+    def _open_pairs(self) -> None:
+        claim, study = self.query_one(ClaimList).selected, self._study
+        if claim is not None and study is not None:
+            self.host.open_pairs(claim.id, claim.concept, study.classifier, study.class_name)
 
     @on(ClaimList.Moved)
     def _show_claim(self) -> None:

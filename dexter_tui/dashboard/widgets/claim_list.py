@@ -1,7 +1,7 @@
-"""The list of tested claims, with effect, verdict and evidence."""
+"""The list of tested claims, with effect, verdict and evidence; and the base of such lists."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rich.text import Text
 from textual import events
@@ -18,39 +18,53 @@ from dexter_tui.formatting import clean
 from dexter_tui.presentation.verdicts import reason_text
 from store.reading.browse import ClaimRow
 
+Row = TypeVar("Row")
 
-class ClaimList(ScrollView, Lines, can_focus=True):
-    """A list with a line per claim."""
 
-    BINDINGS = bindings("claims")
+class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
+    """A list with a header and a line per row, and a cursor; hint: shown where there are none."""
 
     class Moved(Message):
-        """The cursor moved to another claim."""
+        """The cursor moved to another row."""
+
+    class Opened(Message):
+        """The user asked for the picture pairs behind the row."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.claims: Sequence[ClaimRow] = ()
+        self.rows: Sequence[Row] = ()
         self.index = 0
         self._hint = Text()
 
-    @property
-    def selected(self) -> ClaimRow | None:
-        """The claim at the cursor."""
-        return self.claims[self.index] if self.index < len(self.claims) else None
+    def header(self, width: int) -> Text:
+        """Return the titles of the columns."""
+        raise NotImplementedError
 
-    def show(self, claims: Sequence[ClaimRow], hint: Text) -> None:
-        """Show claims, or ``hint`` if there are none."""
-        if (claims, hint, hint.spans) != (self.claims, self._hint, self._hint.spans):
-            self.claims, self._hint = claims, hint
-            self.index = min(self.index, max(len(claims) - 1, 0))
-            self.virtual_size = Size(self.size.width, len(claims) + 1)
+    def row(self, row: Row, width: int) -> Text:
+        """Return the line of a row."""
+        raise NotImplementedError
+
+    @property
+    def selected(self) -> Row | None:
+        """The row at the cursor."""
+        return self.rows[self.index] if self.index < len(self.rows) else None
+
+    def show(self, rows: Sequence[Row], hint: Text) -> None:
+        """Show rows, or ``hint`` if there are none."""
+        if (rows, hint, hint.spans) != (self.rows, self._hint, self._hint.spans):
+            self.rows, self._hint = rows, hint
+            self.index = min(self.index, max(len(rows) - 1, 0))
+            self.virtual_size = Size(self.size.width, len(rows) + 1)
             self.refresh()
 
     def action_cursor(self, by: int) -> None:
         self._go(self.index + by)
 
+    def action_open(self) -> None:
+        self.post_message(self.Opened())
+
     def _go(self, index: int) -> None:
-        index = max(0, min(index, len(self.claims) - 1))
+        index = max(0, min(index, len(self.rows) - 1))
         if index != self.index:
             self.index = index
             if index < self.scroll_offset.y:
@@ -66,35 +80,49 @@ class ClaimList(ScrollView, Lines, can_focus=True):
             self._go(self.scroll_offset.y + offset.y - 1)
 
     def on_resize(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self.claims) + 1)
+        self.virtual_size = Size(self.size.width, len(self.rows) + 1)
 
     def line(self, y: int) -> Strip:
-        app = host_of(self)
-        palette, signs, width = app.palette, app.signs, self.size.width
-        bar_width = max(min(width - 86, 41), 11)
-        if not self.claims:
+        palette, width = host_of(self).palette, self.size.width
+        if not self.rows:
             lines = self._hint.split("\n")
             return strip_of(lines[y] if y < len(lines) else Text(), width)
         if y == 0:
-            scale = f"-1{'0':^{bar_width - 4}}+1"
-            return strip_of(
-                Text(f"  # {'concept':<16} {scale} effect  p        verdict", style=palette.dim),
-                width,
-            )
-        row = self.scroll_offset.y + y - 1
-        if row >= len(self.claims):
+            return strip_of(self.header(width), width)
+        at = self.scroll_offset.y + y - 1
+        if at >= len(self.rows):
             return Strip.blank(width)
-        claim = self.claims[row]
-        text = Text(no_wrap=True)
-        text.append(f"{claim.number:>3} ", palette.dim)
-        text.append(f"{fit(clean(claim.concept), 16):<16} ", "bold")
-        effect_bar(text, claim, bar_width, palette, signs)
-        text.append(f" {claim.effect:+.2f}  " if claim.pairs else "   -    ")
-        p = "<0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.3f}"
-        text.append(f" {p:<7}  ", palette.dim)
-        verdict(text, claim, palette, signs, short=width < 130)
+        text = self.row(self.rows[at], width)
         text.truncate(width, overflow="ellipsis")
-        return strip_of(text, width, palette.cursor if row == self.index else "")
+        return strip_of(text, width, palette.cursor if at == self.index else "")
+
+
+class ClaimList(RowList[ClaimRow]):
+    """A list with a line per claim."""
+
+    BINDINGS = bindings("claims")
+
+    def header(self, width: int) -> Text:
+        scale = f"-1{'0':^{_bar_width(width) - 4}}+1"
+        titles = f"  # {'concept':<16} {scale} effect  p-value  verdict"
+        return Text(titles, style=host_of(self).palette.dim)
+
+    def row(self, row: ClaimRow, width: int) -> Text:
+        app = host_of(self)
+        palette, signs = app.palette, app.signs
+        text = Text(no_wrap=True)
+        text.append(f"{row.number:>3} ", palette.dim)
+        text.append(f"{fit(clean(row.concept), 16):<16} ", "bold")
+        effect_bar(text, row, _bar_width(width), palette, signs)
+        text.append(f" {row.effect:+.2f}  " if row.pairs else "   -    ")
+        p = "<0.001" if row.p_corrected < 0.001 else f"{row.p_corrected:.3f}"
+        text.append(f" {p:<7}  ", palette.dim)
+        verdict(text, row, palette, signs, short=width < 130)
+        return text
+
+
+def _bar_width(width: int) -> int:
+    return max(min(width - 86, 41), 11)
 
 
 def effect_bar(text: Text, claim: ClaimRow, width: int, palette: Palette, signs: Signs) -> None:

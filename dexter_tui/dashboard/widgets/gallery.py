@@ -127,7 +127,7 @@ class Gallery(ScrollView, Lines, can_focus=True):
     def _caption(self, frame: FrameRow, *, selected: bool) -> Strip:
         app = host_of(self)
         palette, signs = app.palette, app.signs
-        name = f"step {frame.step}" if frame.kind == "preview" else "frame"
+        name = f"sample {frame.step}" if frame.kind == "preview" else "frame"
         text = Text(no_wrap=True)
         text.append(signs.states["succeeded" if frame.hit else "cancelled"] + " ",
                     palette.good if frame.hit else palette.warn)  # fmt: skip

@@ -10,7 +10,9 @@ from dexter_tui.dashboard.cells import bar, fit, sparkline
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.run_list import template_text
 from dexter_tui.formatting import clean, duration, short_spec
-from store.reading.browse import ClaimRow, FrameRow, RunRow, StageRow, StepRow, StudyRow
+from store.reading.browse import FrameRow, RunRow, StageRow, StepRow, StudyRow
+from store.reading.card import VerdictCard
+from store.reading.origin import is_toy, origin
 from store.states import State
 
 
@@ -28,6 +30,9 @@ def run_facts(
     text.append(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
     text.append(clean(run.class_name), f"bold {palette.accent}")
     text.append(f"  {clean(template_text(run.config))}\n", palette.dim)
+    config = run.config
+    text.append_text(origin_text(run.classifier, config, config.get("preset"), palette))
+    text.append("\n")
     text.append_text(fitted(state_parts(run, palette, signs), width)).append("\n")
     if run.error and run.state in (State.FAILED, State.LOST, State.CANCELLED):
         text.append(f"{clean(run.error)}\n", palette.bad)
@@ -123,22 +128,21 @@ def _cell(words: Sequence[str | None], slot: int, width: int) -> str:
 def study_facts(
     study: StudyRow,
     runs: Sequence[RunRow],
-    claims: Sequence[ClaimRow],
+    card: VerdictCard | None,
     width: int,
     palette: Palette,
     signs: Signs,
 ) -> Text:
-    """Summarise a study: target, states of its runs, claims, and words by number of seeds."""
+    """Summarise a study: target, verdict, states of its runs, and words by number of seeds."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{short_spec(study.classifier)} {signs.arrow} ", palette.dim)
     text.append(clean(study.class_name), f"bold {palette.accent}")
     text.append(f"  {clean(template_text(study.settings))}\n", palette.dim)
+    _findings(text, study, card, width, palette)
     for state in State:
         if count := study.states.get(state):
             text.append(f"{signs.states[state]} {count} {state.value}  ", palette.state(state))
-    text.append("\n")
-    _findings(text, study, claims, palette)
-    text.append("\n")
+    text.append("\n\n")
     for word, count in word_counts(runs)[:8]:
         full, empty = bar(count / max(len(runs), 1), 8, signs.bar)
         text.append(full, palette.accent).append(empty, palette.faint)
@@ -147,21 +151,57 @@ def study_facts(
     return text
 
 
-def _findings(text: Text, study: StudyRow, claims: Sequence[ClaimRow], palette: Palette) -> None:
-    """Append a line on the claims or the running report."""
+def _findings(
+    text: Text, study: StudyRow, card: VerdictCard | None, width: int, palette: Palette
+) -> None:
+    """Append the verdict card, or a line on the running report."""
+    if card is not None and card.findings:
+        text.append_text(card_text(card, width, palette)).append("\n\n")
+        return
+    text.append_text(origin_text(study.classifier, study.settings, None, palette)).append("\n")
     if study.stage is not None:
         text.append(
             f"Report: {study.stage.name} {stage_progress(study.stage, {})}\n", palette.active
         )
-    elif claims:
-        confirmed = [claim for claim in claims if claim.verdict == "confirmed"]
-        text.append(f"{len(confirmed)} of {len(claims)} claims confirmed", palette.dim)
-        for claim in sorted(confirmed, key=lambda claim: -abs(claim.effect)):
-            text.append(f"  {clean(claim.concept)} ", f"bold {palette.good}")
-            text.append(f"{claim.effect:+.2f}")
-        text.append("\n")
     elif study.states.get(State.SUCCEEDED):
         text.append("No report yet: open the study, press w\n", palette.dim)
+
+
+def card_text(card: VerdictCard, width: int, palette: Palette) -> Text:
+    """Return a verdict card, wrapped to a width; the verdict is on the first line."""
+    styles = {
+        "bias": palette.bad,
+        "clean": palette.good,
+        "untested": palette.warn,
+        "toy": palette.warn,
+        "next": palette.dim,
+        "pair": palette.primary,
+    }
+    lines = []
+    for line in card.lines():
+        shown = Text(style=styles.get(line.kind, ""))
+        for part, kind in line.parts:
+            shown.append(clean(part), "bold" if kind == "concept" else "")
+        lines += wrapped(shown, width)
+    settings = {"generator": card.generator}
+    lines.append(origin_text(card.classifier, settings, card.preset, palette))
+    return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+
+
+def wrapped(text: Text, width: int) -> list[Text]:
+    """Return the lines of a text at a width, without a console."""
+    from rich.console import Console
+
+    return list(text.wrap(Console(width=width), width))
+
+
+def origin_text(
+    classifier: str, settings: Mapping[str, Any], preset: object, palette: Palette
+) -> Text:
+    """Return the line on generator and preset."""
+    generator = settings.get("generator")
+    style = palette.warn if is_toy(classifier, str(generator)) else palette.dim
+    return Text(clean(origin(classifier, generator, preset)), style)
 
 
 # Descriptions of the stages of a report.
@@ -216,9 +256,10 @@ def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
 def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> Text:
     """Describe a picture: its source, its prompt and the prediction."""
     text = Text()
-    text.append("preview" if frame.kind == "preview" else "frame", palette.dim)
     if frame.kind == "preview":
-        text.append(f" of step {frame.step}")
+        text.append("search sample", palette.dim).append(f" of step {frame.step}")
+    else:
+        text.append("best prompt", palette.dim)
     text.append(f"\nseed {frame.seed}\n\n", palette.dim)
     text.append(f"{clean(frame.prompt)}\n\n", "italic")
     predicted = (

@@ -1,6 +1,7 @@
 """Labels that do not exclude each other, and one logit: in search, evidence and screening."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,7 +154,9 @@ class TestOneLogit:
         output = classifier(pictures)
         assert torch.allclose(output.probability(1), torch.tensor([18.0, -9.0]).sigmoid())
         assert output.predicted(1).tolist() == [1, 0] == output.predicted(0).tolist()
-        assert torch.equal(classifier.class_weight(1), -classifier.class_weight(0))
+        blue_weight, other_weight = classifier.class_weight(1), classifier.class_weight(0)
+        assert blue_weight is not None and other_weight is not None
+        assert torch.equal(blue_weight, -other_weight)
 
     def test_labels_in_either_order(self, blue, tmp_path):
         (tmp_path / "labels.txt").write_text("blue\nred\n")
@@ -167,7 +170,7 @@ class TestOneLogit:
             load_classifier(blue, ClassifierOptions(**options))
 
     def test_both_classes_go_through_a_search(self, blue):
-        models = {
+        models: dict[str, Any] = {
             "generator": load_generator(
                 str(tiny.generator_folder()),
                 GeneratorOptions(scheduler="LCM", diffusion_steps=1, image_size=32),

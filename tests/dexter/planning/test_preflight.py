@@ -12,8 +12,11 @@ import tiny
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
+from dexter.generation.generator import load_generator
+from dexter.generation.options import GeneratorOptions
 from dexter.generator_presets import GENERATORS
 from dexter.planning.preflight import check_models
+from dexter.search.prompt import check_prompt
 
 SD14 = GENERATORS["sd14-lcm"].generator
 
@@ -49,6 +52,107 @@ def test_a_folder_names_all_that_it_lacks(tmp_path):
         check_models(make_config(generator=str(folder)))
     assert refused.value.field == "generator"
     assert refused.value.remedy == "put them there"
+
+
+def without_vocabulary(folder):
+    for name in ("tokenizer.json", "vocab.json"):  # which of them, depends on transformers
+        (folder / "tokenizer" / name).unlink(missing_ok=True)
+
+
+def spoiled(tmp_path, change, of=tiny.generator_folder):
+    folder = shutil.copytree(of(), tmp_path / "folder")
+    change(folder)
+    return str(folder)
+
+
+def index_with_checker(folder):
+    file = folder / "model_index.json"
+    index = json.loads(file.read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    file.write_text(json.dumps(index))
+
+
+def to_variant(part):
+    def change(folder):
+        file = next((folder / part).glob("*.safetensors"))
+        file.rename(file.with_name(f"{file.stem}.fp16.safetensors"))
+
+    return change
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\n"
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (index_with_checker, r"lacks safety_checker/config.json, .*preprocessor_config.json"),
+        (to_variant("vae"), "only a variant of the weights of vae .*fp16.*rename it"),
+        (lambda f: (f / UNET).write_bytes(LFS), "is a git-lfs pointer"),
+        (lambda f: (f / UNET).write_bytes((f / UNET).read_bytes()[:-9]), "is cut off"),
+        (lambda f: (f / "model_index.json").write_bytes(LFS), "model_index.json that is a git-lfs"),
+        (lambda f: (f / "model_index.json").unlink(), "has no model_index.json"),
+        (without_vocabulary, "lacks tokenizer/vocab.json"),
+    ],
+)
+def test_a_spoiled_pipeline_is_refused_before_queueing(tmp_path, change, said):
+    with pytest.raises(InputError, match=said) as refused:
+        check_models(make_config(generator=spoiled(tmp_path, change)))
+    assert refused.value.field == "generator" and "\n" not in str(refused.value)
+
+
+def test_without_its_checker_a_pipeline_needs_no_folders_of_it(tmp_path):
+    folder = spoiled(tmp_path, index_with_checker)
+    assert check_models(make_config(generator=folder, safety_checker=False)) == []
+    load_generator(folder, GeneratorOptions(safety_checker=False, diffusion_steps=1))
+
+
+def test_variants_of_all_networks_load(tmp_path):
+    folder = spoiled(tmp_path, to_variant("unet"))
+    assert check_models(make_config(generator=folder)) == []
+    load_generator(folder, GeneratorOptions(diffusion_steps=1))
+
+
+@pytest.mark.parametrize("name", ["sd15.safetensors", "sd15.ckpt"])
+def test_one_file_is_no_pipeline(tmp_path, name):
+    (tmp_path / name).write_bytes(bytes(99))
+    for place in (tmp_path / name, tmp_path):
+        with pytest.raises(InputError, match=r"a single file, not a diffusers folder; convert it"):
+            check_models(make_config(generator=str(place)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: (f / "model.safetensors").unlink(), "lacks model.safetensors"),
+        (lambda f: (f / "config.json").unlink(), "lacks config.json"),
+        (lambda f: (f / "model.safetensors").write_bytes(LFS), "is a git-lfs pointer"),
+    ],
+)
+def test_a_spoiled_masked_lm_is_refused_before_queueing(tmp_path, change, said):
+    with pytest.raises(InputError, match=said) as refused:
+        check_models(make_config(masked_lm=spoiled(tmp_path, change, of=tiny.masked_lm_folder)))
+    assert refused.value.field == "masked_lm"
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "said"),
+    [
+        ({"words": "sea,zxqv"}, "words", "'zxqv': not a whole word of the masked LM"),
+        ({"template": "a photo of a [MASK]"}, "template", "has no token for 'photo'"),
+        ({"template": "a [MASK] " * 8, "suffix": "sea " * 80}, "template", "exceed the limit"),
+        ({"words": "duck", "exclude_words": "ducks"}, "words", "no candidate word is left"),
+    ],
+)
+def test_words_that_a_model_lacks_are_refused_before_queueing(settings, field, said):
+    config = make_config(
+        generator=str(tiny.generator_folder()), masked_lm=str(tiny.masked_lm_folder()), **settings
+    )
+    with pytest.raises(InputError, match=said) as refused:
+        check_prompt(config)
+    assert refused.value.field == field
 
 
 def test_offline_it_says_which_files_to_bring():

@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from dexter.reasoning.claims import Candidate
 from dexter.reasoning.differences import difference, judged, most_different, shared_topic, union
 from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.topic import Family, World
-from dexter_tui.dashboard.screens.compare import CompareScreen, PairsScreen
+from dexter_tui.dashboard.screens.compare import CompareScreen
+from dexter_tui.dashboard.screens.enlarged_picture import PairsScreen
 from dexter_tui.dashboard.widgets.claim_matrix import ClaimMatrix
 from dexter_tui.dashboard.widgets.form import Form
 from store import Store
@@ -290,7 +292,12 @@ def test_no_text_in_a_comparison_formats_terminal_or_page(
     assert cli("export", found, "-o", page).code == 0
     tokens = [t for b in MarkdownIt("gfm-like").parse(page.read_text()) for t in b.children or ()]
     assert {t.content for t in tokens if t.type == "html_inline"} <= {"<br>"}
-    assert not [t for t in tokens if t.type in ("link_open", "strong_open", "code_inline")]
+    assert not [t for t in tokens if t.type in ("link_open", "em_open", "s_open")]
+    # Bold are the concepts, and code is a command, each whole.
+    concept = "[31m[bold]<script>x</script>|`"
+    bold = [after for t, after in pairwise(tokens) if t.type == "strong_open"]
+    assert {t.content.replace("\u241b", "") for t in bold} <= {concept}
+    assert all(t.content.startswith("dexter-tui ") for t in tokens if t.type == "code_inline")
 
 
 @pytest.mark.parametrize("size", SIZES[::2], ids=lambda size: f"{size[0]}x{size[1]}")

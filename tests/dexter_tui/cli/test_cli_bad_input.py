@@ -1,6 +1,5 @@
 """Refused input: one clear line, exit code 2, no traceback, and a store as before."""
 
-import json
 import resource
 import shutil
 import sqlite3
@@ -196,6 +195,7 @@ def failing_factory(folder: Path) -> list[str]:
     ("make", "names"),
     [
         (unreadable_classifier, ["model"]),
+        (pickled_classifier, ["--trust-pickle"]),
         (failing_factory, ["net.py", "KeyError"]),
     ],
 )
@@ -204,14 +204,3 @@ def test_a_classifier_that_cannot_be_used(
 ) -> None:
     assert_refused(cli(*GOOD, *make(tmp_path / "model")), *names)
     assert not home.exists()
-
-
-def test_what_a_worker_refuses_is_shown_and_recorded(cli: Any, tmp_path: Path) -> None:
-    outcome = cli(*GOOD, *pickled_classifier(tmp_path / "model"), "--json")
-    assert outcome.code == 2
-    assert "Traceback" not in outcome.err
-    [run] = json.loads(outcome.out)
-    assert run["state"] == "failed"
-    assert "--trust-pickle" in run["error"]
-    assert "\n" not in run["error"]
-    assert f"dexter-tui: {run['error']}\n" in outcome.err

@@ -13,7 +13,7 @@ from small_pictures import plain
 from dexter_tui import formatting
 from dexter_tui.cli.live_progress import Lines, Screen
 from dexter_tui.machine import terminal_images
-from dexter_tui.presentation import run_tables
+from dexter_tui.presentation import run_tables, study_tables
 from store import State, Store, run_queue
 from store.tables import Run
 
@@ -123,7 +123,7 @@ def test_runs_and_studies_are_data(store: Store) -> None:
     for view in (
         run_tables.studies_view([run]),
         run_tables.run_view(store, run, pictures=True),
-        run_tables.study_view(run.study, [run]),
+        run_tables.study_view(run.study, [run], study_tables.study_view(store, run.study)),
     ):
         assert_harmless(shown(view))
     assert "50% [25%–75%]" in shown(run_tables.studies_view([run]))

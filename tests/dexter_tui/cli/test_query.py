@@ -42,6 +42,10 @@ COLUMNS = {
     "over_represented core bias verdict reason created_at",
     "comparisons_all": "comparison_id class_name concept a b effect low high p_corrected pairs "
     "verdict reason a_study_id b_study_id baseline created_at",
+    "screenings_all": "screening_id classifier weights_hash class_name position concept slot "
+    "verdict effect low high log_odds log_odds_low log_odds_high drawn drawn_otherwise direct "
+    "explained_by core pictures confirmation paired_effect paired_low paired_high p_corrected "
+    "reason created_at",
     "steps_wide": "run_id study_id classifier class_name seed step loss class_loss masked_lm_loss "
     "losses target_probability predicted_class hits words best_words best_loss entropy "
     "temperature seconds",
@@ -232,7 +236,8 @@ def test_views_are_as_documented_after_each_migration(tmp_path: Path) -> None:
             continue
         with closing(sqlite3.connect(path)) as connection:
             for view, columns in COLUMNS.items():
-                if script.revision < "0006" and view == "word_gains":
+                since = {"word_gains": "0006", "screenings_all": "0008"}.get(view, "")
+                if script.revision < since:
                     continue
                 found = [
                     column[0] for column in connection.execute(f"SELECT * FROM {view}").description

@@ -109,7 +109,7 @@ async def test_home_shows_studies_runs_and_the_selected_run_as_it_stands(home: P
             "birds-balanced → waterbird",  # a study
             "25/60", "1:10",  # 35 steps of 2 s
             "● running", "loss", "p(class)", "entropy",  # the selected run
-            "best so far", "tried", "target", "preview of step 25", "landbird",
+            "best so far", "tried", "target", "search sample of", "step 25", "landbird",
             "84%", "71–92", "water, sea",  # a finished one in the list
             "out of memory: try",  # a failed one
         ):  # fmt: skip
@@ -209,7 +209,7 @@ async def test_all_pages_of_a_run_follow_one_cursor(home: Path) -> None:
         await press(pilot, "shift+left", "left", "left")
         shown = text(pilot)
         assert "step 28 of 1–40" in shown
-        assert "preview of step 25" in shown  # the last one before
+        assert "search sample of step 25" in shown  # the last one before
         assert "0.66" in shown  # p(class) there
         await press(pilot, "2")
         assert "tried" in text(pilot) and "step 28" in text(pilot)
@@ -320,10 +320,10 @@ async def test_one_picture_can_be_enlarged_and_turned(home: Path) -> None:
         await go_to(pilot, DONE)
         await press(pilot, "enter", "3", "enter")
         assert isinstance(pilot.app.screen, PictureScreen)
-        assert "8 of 16" in text(pilot)
+        assert "1 of 16" in text(pilot)
         assert text(pilot).count("▀") > 20
         await press(pilot, "right")
-        assert "9 of 16" in text(pilot)
+        assert "2 of 16" in text(pilot)
         await press(pilot, "escape", "escape")
         assert isinstance(pilot.app.screen, HomeScreen)
 

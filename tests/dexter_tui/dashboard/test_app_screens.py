@@ -47,6 +47,11 @@ WALK: dict[str, tuple[str, ...]] = {
     "compare-prompts": ("4",),
     "compare-settings": ("6",),
     "new-comparison": ("escape", "n", "down"),
+    "screenings": ("escape", "escape", "i"),
+    "screening-effects": ("enter",),
+    "screening-facts": ("3",),
+    "screening-checkpoints": ("escape", "down", "enter", "2"),
+    "new-screening": ("escape", "n", "down"),
     "query": ("escape", "escape", "colon", "f3", "f5"),
     "note": ("escape", "G", "N"),
     "tag": ("escape", "t"),
@@ -80,6 +85,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DexterApp:
     time.tzset()
     home = shown_store.copy(tmp_path / "home")
     shown_store.compare(home)
+    shown_store.screen(home)
     return dashboard(home)
 
 
@@ -108,6 +114,7 @@ if __name__ == "__main__":
         time.tzset()
         made = shown_store.fill(Path(folder) / "home")
         shown_store.compare(made)
+        shown_store.screen(made)
         with FileLock(made / "locks" / f"run-{shown_store.LIVE}.lock", wait=False):
             asyncio.run(_write(made))
     sys.exit()

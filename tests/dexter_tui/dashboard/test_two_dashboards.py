@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,10 @@ def test_two_dashboards_on_one_home_show_each_other_s_changes(tmp_path: Path) ->
     terminals = [Terminal(tmp_path, home, name) for name in ("one", "two")]
     try:
         for terminal in terminals:
-            until(lambda terminal=terminal: terminal.shows("4 runs, grouped by study"))
+            until(partial(terminal.shows, "4 runs, grouped by study"))
         terminals[0].press("a")  # archives what the cursor is on
         for terminal in terminals:
-            until(lambda terminal=terminal: terminal.shows(" of 4 runs, grouped by study"))
+            until(partial(terminal.shows, " of 4 runs, grouped by study"))
         with Store.open(home) as store:
             assert retention.archived(store)
             kinds = [trouble.kind for trouble in health.examine(store)]

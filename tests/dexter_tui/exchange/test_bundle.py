@@ -268,7 +268,9 @@ def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., 
     Reader().feed(page)
     images = [attrs for tag, attrs in seen if tag == "img"]
     assert len(images) >= len(sources) - 1
-    assert all(str(attrs["src"]).startswith("data:image/png;base64,") for attrs in images)
+    kinds = tuple(f"data:image/{kind};base64," for kind in ("png", "svg+xml"))
+    assert all(str(attrs["src"]).startswith(kinds) for attrs in images)
+    assert all(attrs["alt"] for attrs in images)
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in seen}
 
 
@@ -341,7 +343,8 @@ def test_a_run_folder_of_the_public_code_comes_in_and_goes_out(
     assert found["reports"][0]["author"] == "gpt-oss:120b"
     for file in (tmp_path / "own").rglob("*"):
         assert not file.is_file() or b"sk-secret" not in file.read_bytes(), file
-    assert cli("import", run, "--json").json == {"added": [], "known": [study, run_id]}
+    again = cli("import", run, "--json").json
+    assert again == {"added": [], "known": [study, run_id], "notes": []}
 
     assert cli("export", run_id, "-o", tmp_path / "out", "--as", "reference").code == 0
     [written] = (tmp_path / "out").iterdir()

@@ -183,7 +183,7 @@ def test_any_checkpoint(checkpoint: bytes, data: st.DataObject) -> None:
     with Homes() as homes:
         file = homes.folder / "weights.pt"
         file.write_bytes(data.draw(changed_bytes(checkpoint)))
-        taken(lambda: _read(file, False))
+        taken(lambda: _read(file, f"checkpoint:{file}", False))
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,8 @@ def test_lost_files_of_a_run_are_noticed_and_written_again(
     assert "its lock was deleted" in health.examine(store)[-1].what
 
     gate.open()
-    last = until(lambda: (row := run.run()).state in ENDED and row)
+    until(lambda: run.run().state in ENDED)
+    last = run.run()
     assert (last.state, last.attempt, last.pid) == (State.SUCCEEDED, 1, first.pid)
     assert [step.step for step in store.steps(runs[0])] == [*range(1, STEPS + 1)]
 

@@ -63,3 +63,24 @@ def test_is_read_right_or_refused_in_a_line(shelf, name, capfd):
 
 def test_there_are_enough_kinds():
     assert len(model_files.CASES) >= 60
+
+
+def test_a_refusal_leaves_nothing_queued(cli, home, shelf):
+    (shelf / "again").mkdir(exist_ok=True)
+    settings, _ = model_files.CASES["folder_weights_nan"](shelf / "again")
+    outcome = cli("run", "--classifier", settings["classifier"], "--class", "cat")
+    assert outcome.code == 2 and "not finite" in outcome.err and outcome.err.count("\n") == 1
+    assert not (home / "store.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--words", "sea,zxqv"], "'zxqv': not a whole word"),
+        (["--template", "a photo of zxqv [MASK]"], "no token for 'zxqv'"),
+    ],
+)
+def test_words_that_the_lab_lacks_are_refused_before_queueing(cli, home, options, said):
+    outcome = cli("run", "--classifier", "lab:birds-biased", "--class", "waterbird", *options)
+    assert outcome.code == 2 and said in outcome.err
+    assert not (home / "store.sqlite").exists()

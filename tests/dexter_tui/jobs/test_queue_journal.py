@@ -42,6 +42,9 @@ def frame(recorder, seed, kind="preview"):
     )
 
 
+SCORE = {"score_value": 0.5, "score_low": 0.2, "score_high": 0.8, "score_n": 8, "score_hits": 4}
+
+
 def record(store, run, upto=20, *, end=True):
     """Record a run as a worker does."""
     recorder = Recorder(store, run)
@@ -55,7 +58,7 @@ def record(store, run, upto=20, *, end=True):
             assert recorder.flush(30.0)
     if end:
         recorder.prompts([{"words": ["sea"], "text": "a sea", "mean_loss": 0.5, "pictures": 16}])
-        recorder.fields(words=("sea",), prompt="a sea", score_value=0.5)
+        recorder.fields(words=("sea",), prompt="a sea", **SCORE)
         frame(recorder, 99, kind="frame")
         recorder.state(State.SUCCEEDED, seconds=1.5)
         recorder.settle(lambda: False)
@@ -422,10 +425,11 @@ def test_an_entry_of_a_foreign_journal_is_checked_before_it_is_written(tmp_path)
         entries = run_records.journal(store, run).inspect().whole()
     assert home_files.run_entries(entries, run)[1:] == json_finite(entries[1:])
     refused = written = 0
+    wrong: list[object] = [None, "x", -1, 2**70, [{}], {"x": 1}]
     with Store.open(tmp_path / "other") as store:
         for number, entry in enumerate(entries):
             for at in places(entry):
-                for to in (None, "x", -1, 2**70, [{}], {"x": 1}):
+                for to in wrong:
                     mutated = [*entries[: min(number, 1)], changed(entry, at, to)]
                     try:
                         believed = home_files.run_entries(mutated, run)

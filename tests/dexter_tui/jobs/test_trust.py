@@ -23,9 +23,11 @@ from dexter.config import RunConfig
 from dexter_tui.analysis.comparison_request import Request
 from dexter_tui.dashboard import operations
 from dexter_tui.exchange.bundle_writer import MANIFEST, RECORDS, manifest, write_folder
-from dexter_tui.jobs import trust
+from dexter_tui.jobs import control, trust
 from dexter_tui.machine import devices
-from store import State, Store, comparison_records, run_queue
+from store import State, Store, comparison_records, run_queue, screening_records
+from store.reading import screenings
+from store.reading.browse import Browse
 from store.states import Kind
 from store.tables import to_json
 from store.upkeep.transfer import Chosen, gather
@@ -105,6 +107,18 @@ def fill(home: Path, outside: Outside, states: tuple[str, ...]) -> None:
             with closing(sqlite3.connect(store.path)) as connection, connection:
                 for run, state in zip(ids, states, strict=True):
                     connection.execute("UPDATE run SET state = ? WHERE id = ?", (state, run))
+            screening_records.ensure_bank(
+                store, "key", pool="lab", pool_text=None, pool_hash="h", topic={}, seed=0
+            )
+            values = config.model_dump(mode="json")
+            member = {"name": spec, "classifier_id": row, "class_index": 0, "config": values}
+            screening = screening_records.add_screening(store, "key", "waterbird", {}, [member])
+            job = run_queue.add_job(
+                store, Kind.SCREENING, {}, config=outside.config("benign").model_dump(mode="json"),
+                device="cpu", screening_id=screening,
+            )  # fmt: skip
+            if "queued" not in states or spec != "python":  # a process for one is enough
+                control.cancel(store, job)
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +185,24 @@ def studies(home: Path) -> dict[str, dict[str, str]]:
         }
 
 
+def screening_commands(home: Path, spec: str) -> list[list[str]]:
+    """The commands that continue the screening of a spec; bundles hold none."""
+    return [
+        command
+        for one in screenings.listed(Browse(home))
+        if one["classifiers"] == [spec]
+        for command in (["retry", one["id"]], ["resume", one["job"]])
+    ]
+
+
 def states(home: Path) -> list[tuple[str, State]]:
     with Store.open(home) as store:
         return [(run.id, run.state) for run in store.runs()]
+
+
+def job_states(home: Path) -> list[State]:
+    with Store.open(home) as store:
+        return [job.state for job in run_queue.jobs(store)]
 
 
 def assert_refused(outcome: Any, outside: Outside) -> None:
@@ -204,6 +233,7 @@ def test_no_command_loads_what_came_from_outside(
             ["report", ids["study"], "--detach"],
             ["compare", ids["study"], benign, "--concepts", "sea"],
             ["compare", benign, ids["study"], "--concepts", "sea", "--detach"],
+            *screening_commands(home, spec),
         ):
             assert_refused(cli(*command), outside)
     assert states(home) == before
@@ -301,10 +331,15 @@ def test_a_queue_from_elsewhere_runs_nothing(home: Path, outside: Outside, cli: 
     assert cli("cancel", found["benign"]["queued"]).code == 0
     assert cli("queue", "start").code == 0
     deadline = time.monotonic() + 600
-    while any(state in (State.QUEUED, State.STARTING, State.RUNNING) for _, state in states(home)):
+    while any(
+        state in (State.QUEUED, State.STARTING, State.RUNNING)
+        for state in [state for _, state in states(home)] + job_states(home)
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     with Store.open(home) as store:
+        [job] = [job for job in run_queue.jobs(store) if job.state is not State.CANCELLED]
+        assert job.state is State.FAILED and "--trust-" in (job.error_line or "")
         for spec in SPECS:
             run = store.run(found[spec]["queued"])
             assert run.state is State.FAILED

@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 import recorded
 from markdown_it import MarkdownIt
+from PIL import Image
 from small_pictures import plain
 
 from store import State, Store, StoreError, run_queue, study_records
@@ -57,7 +58,7 @@ def add_study(store, spec="lab:birds-biased", words=("water",), score=0.97, **se
                 predicted_class=0 if noise else 1,
                 target_probability=0.9 + noise / 100,
                 hit=noise > 0,
-                sha256=store.put_artifact(plain((seed, noise, len(spec))), "image/png"),
+                sha256=store.put_artifact(plain((60 * seed, 100 * noise, len(spec))), "image/png"),
             )
         run_queue.finish_run(
             store,
@@ -119,7 +120,7 @@ def test_a_report_states_what_was_found(store, tmp_path):
     text = path.read_text()
     assert text.startswith("# What lab:birds-biased looks for in waterbird\n")
     assert "Wilson" in text
-    assert "weights abababababababab, 64 px" in text
+    assert "weights abababababab, 64 px" in text
     assert "waterbird, landbird, other" in text
     head, *rows = cells(text, "seed")
     runs = sorted(store.runs(study_id=study), key=lambda run: run.seed)
@@ -153,16 +154,16 @@ def test_a_report_states_what_was_found(store, tmp_path):
     assert head[4] == "drivers"
     assert "p(class) = 0.9" in text
     assert "3.000 to 0.050" in text
-    assert "## Summary" not in text
+    assert "# Summary" not in text
     images = [token.attrGet("src") for token in tokens(text) if token.type == "image"]
-    assert len(images) == 6
+    assert len(images) == 4  # the hits
     for source in images:
         folder, name = source.split("/")
         assert folder == "my%20report_files"
         file = tmp_path / "my report_files" / name
-        assert file.read_bytes() == store.read_artifact(file.stem)
+        assert Image.open(file).size == (192, 192)
     assert "a picture of a bird with lake" in text
-    assert "classified as landbird" in text
+    assert "classified as landbird" not in text
     assert ["steps", "60"] in cells(text, "setting")
 
 
@@ -180,7 +181,7 @@ def test_several_studies_begin_with_a_summary(store, tmp_path):
         ],
         ["lab:birds-balanced", "waterbird", "0: duck", "0.50 (0.50 to 0.50)", "1 of 1 scored"],
     ]
-    assert text.index("## Summary") < text.index("## lab:birds-biased: waterbird")
+    assert text.index("### Summary") < text.index("### lab:birds-biased: waterbird")
     assert f"Same as study {biased}." in text
 
 
@@ -224,14 +225,14 @@ def test_no_text_of_a_model_formats_the_report(store, tmp_path, hostile):
     ]
     found = tokens(text)
     assert {token.content for token in found if token.type == "html_inline"} == {"<br>"}
-    forbidden = {"html_block", "link_open", "em_open", "strong_open", "s_open", "code_inline"}
+    forbidden = {"html_block", "link_open", "em_open", "strong_open", "s_open"}
     assert not forbidden & {token.type for token in found}
     assert all(
         token.attrGet("src").startswith("report_files/") for token in found if token.type == "image"
     )
     headings = [token.tag for token in found if token.type == "heading_open"]
     assert headings.count("h1") == 1
-    assert headings.count("h2") == 3
+    assert headings.count("h2") == 2
     assert len([token for token in found if token.type == "fence"]) == 3  # 2 trends, 1 report
     for head in ("classifier", "seed", "setting"):
         rows = cells(text, head)
@@ -248,7 +249,7 @@ def test_an_export_replaces_the_one_before(store, tmp_path):
     note = tmp_path / "report_files" / "note.txt"
     note.write_text("mine")
     report.markdown(store, [first.id], path)
-    assert len(list((tmp_path / "report_files").glob("*.png"))) == 3
+    assert len(list((tmp_path / "report_files").glob("*.png"))) == 2
     assert note.read_text() == "mine"
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
 

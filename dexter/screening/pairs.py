@@ -1,0 +1,117 @@
+"""Pairs of pictures that test a screening's finding: a prompt with the concept and without.
+
+They are worded by the grammar of the concept pool, over all wordings of the concept, and their
+noise is of the range for evidence, which no screening sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexter import stats
+from dexter.generation.bank import Images, Request
+from dexter.reasoning.claims import OWN, RIVALS, Candidate
+from dexter.reasoning.detection import Detector, Embeddings
+from dexter.reasoning.evidence import Pair
+from dexter.reasoning.topic import Topic
+from dexter.screening.concepts import SUBJECT, Concept, Pool, Slot
+from dexter.seeds import picture_seeds
+
+_KINDS = {"after": "background", "beside": "item", "end": "item", "medium": "item"}
+
+
+def paired(candidate: Candidate, pool: Pool) -> Candidate:
+    """Return a finding as a candidate of the evidence, whose slot says how placebos are worded."""
+    return replace(candidate, slot=_slot_of_evidence(pool, candidate.slot))
+
+
+def pool_slots(pool: Pool) -> dict[str, Slot]:
+    """Return the slots of a pool by name."""
+    return {slot.name: slot for slot in pool.slots}
+
+
+def _slot_of_evidence(pool: Pool, name: str) -> str:
+    if name in (SUBJECT, "background", "item"):
+        return name
+    return _KINDS.get(pool_slots(pool)[name].position, name)
+
+
+class PoolLayout:
+    """A `dexter.reasoning.evidence.Layout`: alternates between the subjects of a class and those of
+    its rivals, and takes turns with their wordings."""
+
+    def __init__(self, topic: Topic, pool: Pool) -> None:
+        self._topic = topic
+        self._pool = pool
+        self._subjects = {
+            context: [pool.split_subject(subject) for subject in subjects]
+            for context, subjects in ((OWN, topic.subjects), (RIVALS, topic.rivals))
+        }
+        self._seeds = picture_seeds("evidence", 0, stats.LOOKS[-1])
+        self._concepts = {
+            (_slot_of_evidence(pool, concept.slot), concept.name): concept
+            for concept in (*pool.kinds, *reversed(pool.concepts))
+        }
+
+    def pairs(self, concept: str, slot: str, count: int) -> list[Pair]:
+        """Return the first ``count`` pairs, fewer where a context has no subject for them."""
+        found = []
+        asked = self._concepts[slot, concept]
+        words = [w for w in asked.words if not set(w.split()) & self._topic.names] or asked.words
+        for i, seed in enumerate(self._seeds[:count]):
+            context = (OWN, RIVALS)[i % 2]
+            subjects = [one for one in self._subjects[context] if self._can_have(asked, *one)]
+            if subjects:
+                noun, said = subjects[i // 2 % len(subjects)]
+                word = words[i // 2 // len(subjects) % len(words)]
+                treated = self._treated(asked, noun, said, word)
+                found.append(Pair(context, (self._control(noun, said), seed), (treated, seed)))
+        return found
+
+    def controls(self) -> dict[str, list[Request]]:
+        """Return all control pictures by context."""
+        found: dict[str, list[Request]] = {OWN: [], RIVALS: []}
+        for i, seed in enumerate(self._seeds):
+            context = (OWN, RIVALS)[i % 2]
+            subjects = self._subjects[context]
+            if subjects:
+                found[context].append((self._control(*subjects[i // 2 % len(subjects)]), seed))
+        return found
+
+    def _can_have(self, concept: Concept, noun: str, said: dict[str, str]) -> bool:
+        if concept.slot == SUBJECT:
+            return noun.split()[-1] not in concept.words
+        slot = pool_slots(self._pool)[concept.slot]
+        return slot.name not in said and (not slot.only or noun.split()[-1] in slot.only)
+
+    def _control(self, noun: str, said: dict[str, str]) -> str:
+        return self._pool.prompt(noun, {slot: (word,) for slot, word in said.items()})
+
+    def _treated(self, concept: Concept, noun: str, said: dict[str, str], word: str) -> str:
+        if concept.slot == SUBJECT:
+            return self._control(" ".join([*noun.split()[:-1], word]), said)
+        return self._control(noun, {**said, concept.slot: word})
+
+
+class ConceptDetector:
+    """A detector of a pool's concepts: each is seen if one of its names is."""
+
+    def __init__(self, detector: Detector, pool: Pool) -> None:
+        self._detector = detector
+        self._looks = {c.name: c.looks for c in (*pool.kinds, *reversed(pool.concepts))}
+        self.name = detector.name
+
+    def embed(self, images: Images) -> Embeddings:
+        """Return embeddings (B, D) of pictures (B, H, W, 3)."""
+        return self._detector.embed(images)
+
+    def sees(self, concept: str, embeddings: Embeddings) -> NDArray[np.bool_]:
+        """Return True for each picture that shows the concept, (B,)."""
+        looks = self._looks.get(concept, (concept,))
+        seen: NDArray[np.bool_] = np.any(
+            [self._detector.sees(look, embeddings) for look in looks], axis=0
+        )
+        return seen

@@ -1,0 +1,190 @@
+"""The command `screen`: it queues a screening, follows it, and shows what was found."""
+
+import inspect
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dexter.config import RunConfig, fields_of
+from dexter.errors import InputError
+from dexter.reasoning.settings import SCREEN_FIELDS, ScreenSettings
+from dexter_tui import field_flags, paths
+from dexter_tui.analysis import screening_request
+from dexter_tui.analysis.screening_request import ScreenRequest
+from dexter_tui.cli.output import (
+    Detach,
+    Json,
+    TrustCode,
+    TrustPickle,
+    open_store,
+    print_json,
+    print_text,
+    print_view,
+    say,
+)
+
+_MODEL_FIELDS = [
+    name
+    for name in fields_of("classifier", "generator", "machine")
+    if name not in ("classifier", "trust_pickle")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application's."""
+    own = inspect.signature(screen)
+    screen.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[
+            *(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD),
+            *field_flags.parameters(ScreenSettings, SCREEN_FIELDS),
+            *field_flags.parameters(RunConfig, _MODEL_FIELDS),
+        ]
+    )
+    app.command()(screen)
+
+
+def screen(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="a stored screening to show"),
+    ] = None,
+    *,
+    classifier: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="as for `run`; may be repeated"),
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", metavar="TEXT", help="a label or index")
+    ] = None,
+    concepts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="concepts of your own, in YAML (docs/screening.md)"),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="shipped concepts: lab or photographs  [default: lab for the lab's generator, "
+            "else photographs]",
+        ),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="screen each checkpoint that appears in this folder, with --arch; Ctrl-C ends it",
+        ),
+    ] = None,
+    detach: Detach = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="show the numbers of concepts without effect too")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="the findings as CSV")] = False,
+    as_json: Json = False,
+    trust_code: TrustCode = False,
+    trust_pickle: TrustPickle = False,
+    **values: object,
+) -> int:
+    """Find concepts that raise or lower a class.
+
+    All classifiers look at the same pictures, whose prompts vary many concepts at once. They are
+    kept: a further classifier draws nothing. The strongest findings are then tested on pairs of
+    pictures with fresh noise. Without options, lists the stored screenings. Ctrl-C cancels it; the
+    pictures drawn so far stay.
+    """
+    from dexter_tui.cli.live_progress import follow
+    from dexter_tui.cli.screening.watching import watch_folder
+    from dexter_tui.jobs import trust
+    from store import Store, run_queue
+
+    if as_csv and as_json:
+        raise InputError("--csv and --json exclude each other", remedy="give one")
+    if name is not None:
+        return _show(name, every=every, as_csv=as_csv, as_json=as_json)
+    if not classifier and watch is None:
+        if class_name is not None or concepts is not None or pool is not None:
+            raise InputError("is required", field="classifier", remedy="name one or more")
+        return _list(as_json=as_json)
+    if class_name is None:
+        raise InputError("is required", field="class_name", remedy="name a label or an index")
+    if classifier and watch is not None:
+        raise InputError(
+            "--watch takes the classifiers from its folder", remedy="omit --classifier"
+        )
+    if concepts is not None and pool is not None:
+        raise InputError("--concepts and --pool exclude each other", remedy="give one")
+    if pool not in (None, "lab", "photographs"):
+        raise InputError(
+            f"no pool is called {pool!r}",
+            field="pool",
+            value=pool,
+            remedy="choose from lab, photographs, or pass a file with --concepts",
+        )
+    models = {field: values[field] for field in _MODEL_FIELDS if field in values}
+    settings = ScreenSettings.from_values(
+        field_flags.given(
+            {field: values.get(field) for field in (*SCREEN_FIELDS, "device")}, ScreenSettings
+        )
+    )
+    typed = {**models, "classifier": classifier or (watch and str(watch))}
+    request = ScreenRequest(
+        classifiers=classifier or [],
+        class_name=class_name,
+        settings=settings,
+        pool=str(concepts) if concepts is not None else pool,
+        values=models | ({"trust_pickle": True} if trust_pickle else {}),
+        agreed=trust.agreed_by(typed, code=trust_code, pickle=trust_pickle),
+    )
+    if watch is not None:
+        return watch_folder(watch, request, detach=detach, as_json=as_json)
+    prepared = screening_request.prepare(request, paths.home(), say)
+    with Store.open(paths.home()) as store:
+        run_queue.reconcile(store)
+        say(screening_request.outlook(store, prepared).line())
+        queued = screening_request.request_screening(store, prepared)
+        code = follow(store, queued.job_id, detach=detach)
+    if detach:
+        if as_json:
+            print_json({"id": queued.screening_id, "job": queued.job_id})
+        else:
+            print_text(queued.screening_id)
+        return code
+    return code or _show(queued.screening_id, every=every, as_csv=as_csv, as_json=as_json)
+
+
+def _show(name: str, *, every: bool, as_csv: bool, as_json: bool) -> int:
+    from dexter_tui.presentation.answers import csv_text
+    from dexter_tui.presentation.screening_tables import csv_rows, screening_view
+    from store.reading import screenings
+    from store.reading.browse import Browse
+    from store.reading.queries import Answer
+
+    open_store().close()
+    page = screenings.page(Browse(paths.home()), name)
+    if as_json:
+        print_json(page)
+    elif as_csv:
+        columns, rows = csv_rows(page)
+        print_text(csv_text(Answer(columns, [tuple(row) for row in rows], None, 0.0)), end="")
+    else:
+        print_view(screening_view(page, every=every))
+    return 0
+
+
+def _list(*, as_json: bool) -> int:
+    from dexter_tui.cli.output import has_store
+    from dexter_tui.presentation.screening_tables import screenings_view
+    from store.reading import screenings
+    from store.reading.browse import Browse
+
+    if has_store():
+        open_store().close()  # upgrades an older one
+    found = screenings.listed(Browse(paths.home()))
+    if as_json:
+        print_json(found)
+    elif found:
+        print_view(screenings_view(found))
+    else:
+        say("no screenings; dexter-tui screen --classifier lab:birds-biased --class waterbird")
+    return 0

@@ -1,0 +1,224 @@
+"""The screen of a screening: effects of each classifier, course over checkpoints, facts."""
+
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import ContentSwitcher
+
+from dexter_tui.dashboard import operations
+from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import TextLines, fit
+from dexter_tui.dashboard.screens.base import entitle
+from dexter_tui.dashboard.screens.form_screen import as_text
+from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
+from dexter_tui.dashboard.widgets.chart import Axis, draw
+from dexter_tui.dashboard.widgets.effect_list import EffectList, effect_details
+from dexter_tui.dashboard.widgets.keybar import KeyBar
+from dexter_tui.dashboard.widgets.summaries import card_text
+from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
+from dexter_tui.formatting import clean, short_spec
+from dexter_tui.presentation.screening_tables import course, facts
+from store.reading import card, screenings
+from store.reading.card import VerdictCard
+
+Page = dict[str, Any]
+_EFFECTS = ("raises", "lowers", "explained")
+_CHART_ROWS = 4
+
+
+class ScreeningScreen(PagesScreen):
+    """The screen of a screening."""
+
+    BINDINGS = bindings("screening", "pages")
+    PAGES: ClassVar = (
+        ("effects-page", "Effects"),
+        ("course-page", "Checkpoints"),
+        ("screening-facts", "Facts"),
+    )
+
+    def __init__(self, screening_id: str) -> None:
+        super().__init__()
+        self.screening_id = screening_id
+        self._page: Page | None = None
+        self._member = 0
+        self._only_effects = True
+
+    def compose(self) -> ComposeResult:
+        yield TextLines(id="title")
+        yield TabBar(id="tabs")
+        with ContentSwitcher(id="pages", initial="effects-page"):
+            with Vertical(id="effects-page"):
+                verdict = TextLines(id="screening-card", classes="panel")
+                verdict.border_title = "Verdict"
+                yield verdict
+                yield EffectList(id="effect-list", classes="panel")
+                details = TextLines(id="effect-details", classes="panel")
+                details.border_title = "Evidence"
+                yield details
+            yield TextPage(id="course-page", text_id="course-text")
+            yield TextPage(id="screening-facts", text_id="screening-facts-text")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.draw_tabs()
+        self.focus_page()
+
+    def load(self, wish: object) -> Page:
+        page = screenings.page(self.host.browse, self.screening_id)
+        return page | {"cards": card.of_screening(self.host.browse, self.screening_id)}
+
+    def show(self, data: Page) -> None:
+        if data == self._page:
+            return
+        newest = self._page is None or self._member == len(self._page["members"]) - 1
+        self._page = data
+        if data["watch"] and newest:  # follows the training
+            screened = [at for at, member in enumerate(data["members"]) if member["findings"]]
+            self._member = screened[-1] if screened else 0
+        self._member = min(self._member, max(len(data["members"]) - 1, 0))
+        palette, signs = self.host.palette, self.host.signs
+        title = Text(no_wrap=True, overflow="ellipsis")
+        title.append(f"Screening {clean(data['id'])}", f"bold {palette.primary}")
+        names = [short_spec(name) for name in data["classifiers"]]
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        title.append(f"  {shown} ", palette.dim)
+        title.append(f"{signs.arrow} {clean(data['class_name'])}", palette.accent)
+        self.query_one("#title", TextLines).put(title)
+        self._show_member()
+        self.query_one("#course-page", TextPage).put(self._course(data))
+        self.query_one("#screening-facts", TextPage).put(self._facts(data))
+        self.draw_tabs()
+
+    def tabs_right(self) -> Text:
+        palette, page = self.host.palette, self._page
+        if page is None or page["state"] == "done":
+            return Text()
+        if page["state"] == "failed":
+            return Text(f"{fit(clean(page['error']), 50)} ", style=palette.bad)
+        stage = clean(page["stage"] or "waiting")
+        return Text(f"{stage} {page['done']}/{page['total']} ", style=palette.active)
+
+    def _show_member(self) -> None:
+        page, effects = self._page, self.query_one(EffectList)
+        if page is None or not page["members"]:
+            return
+        member, count = page["members"][self._member], len(page["members"])
+        which = f" ({self._member + 1} of {count})" if count > 1 else ""
+        entitle(effects, f"Effects on {clean(member['name'])}{which}")
+        hint = Text("not screened yet", self.host.palette.dim)
+        if member["error"]:
+            hint = Text(clean(member["error"]), self.host.palette.bad)
+        rows = member["findings"]
+        if rows and self._only_effects:
+            rows = [one for one in rows if one["verdict"] in _EFFECTS and not one["core"]]
+            hint = Text("no concept has an effect; press f to show all", self.host.palette.dim)
+        effects.show(rows, hint)
+        self._show_card(page["cards"][self._member])
+        self._show_details()
+
+    def _show_card(self, verdict: VerdictCard) -> None:
+        panel = self.query_one("#screening-card", TextLines)
+        panel.display = bool(verdict.findings)
+        if panel.display:
+            width = max(panel.size.width or self.size.width - 4, 40)
+            panel.put(card_text(verdict, width, self.host.palette))
+
+    @on(EffectList.Opened)
+    def _open_pairs(self) -> None:
+        finding, page = self.query_one(EffectList).selected, self._page
+        if finding is None or page is None:
+            return
+        claim = finding["confirmation"]
+        if claim is None:
+            self.host.inform("not tested on pairs")
+            return
+        name = page["members"][self._member]["name"]
+        self.host.open_pairs(claim["id"], finding["concept"], name, page["class_name"])
+
+    @on(EffectList.Moved)
+    def _show_details(self) -> None:
+        finding = self.query_one(EffectList).selected
+        text = Text()
+        if finding is not None:
+            text = effect_details(finding, self.host.palette, self.host.signs)
+        self.query_one("#effect-details", TextLines).put(text)
+
+    @on(EffectList.Turned)
+    def _turn(self, message: EffectList.Turned) -> None:
+        if self._page is not None and self._page["members"]:
+            self._member = (self._member + message.by) % len(self._page["members"])
+            self._show_member()
+
+    def _course(self, page: Page) -> Text:
+        """Draw the effects of the strongest concepts over the checkpoints."""
+        palette = self.host.palette
+        members = page["members"]
+        if len(members) < 2:
+            return Text("Checkpoints of a watched folder: dexter-tui screen --watch", palette.dim)
+        text = Text()
+        width = max(min(self.size.width - 20, 100), 20)
+        names = [clean(member["name"]) for member in members]
+        axis = Axis(0, len(members) - 1, 0)
+        for one in course(page):
+            effects = [point and point["effect"] for point in one["points"]]
+            known = [effect for effect in effects if effect is not None]
+            text.append(f"{clean(one['concept'])} ", "bold")
+            text.append(f"({clean(one['slot'])})  {known[0]:+.2f} to {known[-1]:+.2f}\n")
+            rows, low, high = draw(
+                range(len(members)), effects, axis, width, _CHART_ROWS, log=False,
+                ascii_only=self.host.options.ascii,
+            )  # fmt: skip
+            for number, row in enumerate(rows):
+                label = high if number == 0 else low if number == len(rows) - 1 else ""
+                text.append(f"{label:>7} ", palette.dim).append(f"{row}\n", palette.accent)
+            text.append("\n")
+        text.append(f"{names[0]} to {names[-1]}, {len(names)} checkpoints", palette.dim)
+        return text
+
+    def _facts(self, page: Page) -> Text:
+        palette = self.host.palette
+        text = Text("\n".join(map(clean, facts(page))))
+        topic = page["topic"]
+        for name in ("subjects", "rivals"):
+            text.append(f"\n{name}: ", palette.dim).append(clean(", ".join(topic[name])))
+        text.append("\n")
+        for member in page["members"]:
+            text.append(f"\n{clean(member['name'])}  ", "bold")
+            if member["mean"] is not None:
+                text.append(f"mean p(class) {member['mean']:.2f}, {member['pictures']} pictures, ")
+                text.append(f"each interval at {member['level']:.4%}", palette.dim)
+            elif member["error"]:
+                text.append(clean(member["error"]), palette.bad)
+        text.append("\n")
+        for name, value in page["settings"].items():
+            if value not in (None, [], ""):
+                text.append(f"\n{clean(name)}: ", palette.dim).append(clean(as_text(value)))
+        return text
+
+    # Actions
+
+    def pointless(self, action: str) -> bool:
+        state = self._page["state"] if self._page is not None else "done"
+        if action == "cancel":
+            return state not in ("running", "waiting")
+        if action == "retry":
+            return state != "failed"
+        return action == "shown" and self.page > 0
+
+    def action_shown(self) -> None:
+        self._only_effects = not self._only_effects
+        self._show_member()
+
+    def action_cancel(self) -> None:
+        if self._page is not None and (job := self._page["job"]) and not self.pointless("cancel"):
+            self.do(lambda: operations.cancel_job(self.host.home, job))
+
+    def action_retry(self) -> None:
+        if self._page is not None and (job := self._page["job"]) and not self.pointless("retry"):
+            self.do(lambda: operations.retry_job(self.host.home, job))
+
+    def action_export(self) -> None:
+        self.export([self.screening_id])

@@ -1,0 +1,130 @@
+"""The Markdown of a screening; all names and texts in it are data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from store.markdown.escaping import escape, table
+
+METHOD = """\
+A screening shows every classifier the same bank of pictures, whose prompts vary many concepts at
+once and at random, and regresses the classifier's answers on the concepts. An effect is the change
+of p(class), with an interval that holds for all concepts and looks together. A concept that the
+generator does not draw was not tested. An effect is explained by what else was drawn along with the
+concept. Findings are proposals from these pictures; those that were then tested on pairs of
+pictures with fresh noise say so."""
+
+_LISTED = {
+    "not_drawn": "Not drawn",
+    "weak": "Weak",
+    "open": "Undecided",
+    "none": "No dependence",
+}
+
+
+def title(pages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the title of a report on screenings."""
+    names = list(dict.fromkeys(name for page in pages for name in page["classifiers"]))
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    classes = ", ".join(dict.fromkeys(page["class_name"] for page in pages))
+    return escape(f"{', '.join(names[:4])}{more}: {classes}")
+
+
+def blocks(page: Mapping[str, Any]) -> list[str]:
+    """Return the blocks of a screening."""
+    detector = page["detector"]
+    facts = [
+        f"- Screening {page['id']} of {escape(page['class_name'])}",
+        f"- Concepts: {escape(page['pool'])}",
+        f"- Pictures: {page['pictures']}; {page['drawn']} drawn for this screening and its pairs",
+        "- Image-text model: "
+        + (escape(detector) if detector else "none, so nothing is known about what was drawn"),
+    ]
+    found = [f"### Screening {page['id']}", METHOD, "\n".join(facts)]
+    if page["state"] != "done":
+        found.append(f"State: {escape(page['state'])} ({escape(page['error'] or 'not finished')})")
+    if page["watch"]:
+        found += ["#### Course over checkpoints", _course(page)]
+    for member in page["members"]:
+        found += [f"#### {escape(member['name'])}", *_member(member)]
+    return found
+
+
+def _member(member: Mapping[str, Any]) -> list[str]:
+    if member["error"] or not member["findings"]:
+        return [escape(member["error"] or "Not screened yet.")]
+    shown = [
+        one
+        for one in member["findings"]
+        if one["verdict"] in ("raises", "lowers", "explained") and not one["core"]
+    ]
+    found = [f"Mean p(class): {member['mean']:.2f}"]
+    found.append(_findings(shown) if shown else "No concept raises or lowers the class.")
+    lists = []
+    for verdict, label in _LISTED.items():
+        names = [
+            one["concept"]
+            for one in member["findings"]
+            if one["verdict"] == verdict and not one["core"]
+        ]
+        if names:
+            lists.append(f"- {label}: {escape(', '.join(names))}")
+    if lists:
+        found.append("\n".join(lists))
+    return found
+
+
+def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
+    rows = [["concept", "slot", "verdict", "effect on p(class)", "log-odds", "drawn",
+             "on fresh pairs"]]  # fmt: skip
+    for one in findings:
+        verdict = str(one["verdict"])
+        if one["explained_by"]:
+            verdict += f" by {', '.join(one['explained_by'])}"
+        odds, drawn = one["log_odds"], one["drawn"]
+        shown = "" if drawn is None or drawn["asked"] is None else f"{drawn['asked']:.0%}"
+        rows.append(
+            [
+                escape(one["concept"]),
+                escape(one["slot"]),
+                escape(verdict),
+                _interval(one),
+                _interval(odds),
+                shown,
+                _confirmation(one["confirmation"]),
+            ]
+        )
+    return table(rows)
+
+
+def _interval(one: Mapping[str, Any]) -> str:
+    return f"{one['effect']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
+
+
+def _confirmation(claim: Mapping[str, Any] | None) -> str:
+    if claim is None:
+        return "not tested"
+    verdict = str(claim["verdict"])
+    if claim["reason"]:
+        verdict += f", {str(claim['reason']).replace('_', ' ')}"
+    return f"{escape(verdict)}<br>{_interval(claim)}" if claim["pairs"] else escape(verdict)
+
+
+def _course(page: Mapping[str, Any]) -> str:
+    """Return a row per concept that is ever a finding, and a column per checkpoint."""
+    members = [member for member in page["members"] if member["findings"]]
+    ever = {
+        (one["concept"], one["slot"])
+        for member in members
+        for one in member["findings"]
+        if one["verdict"] in ("raises", "lowers") and not one["core"]
+    }
+    rows = [["concept", *(escape(member["name"]) for member in members)]]
+    effects = [
+        {(one["concept"], one["slot"]): one["effect"] for one in member["findings"]}
+        for member in members
+    ]
+    for key in sorted(ever):
+        rows.append(
+            [escape(key[0]), *(f"{own[key]:+.2f}" if key in own else "" for own in effects)]
+        )
+    return table(rows) if ever else "No checkpoint has a finding."

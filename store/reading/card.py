@@ -1,0 +1,589 @@
+"""The verdict card: the answer about one classifier and one class, before any method.
+
+`of_study`, `of_comparison` and `of_screening` read the cards from the store. `VerdictCard.lines`
+words them once, so that the terminal, the dashboard, Markdown and HTML show the same sentences.
+"""
+
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+from store.checking.decoding import decoded, decoded_cell
+from store.reading import comparisons, screenings
+from store.reading.browse import Browse
+from store.reading.origin import is_toy, origin
+from store.reading.sensitivity import LOOKS, MIN_EFFECT, detectable, detectable_by_screening
+
+Kind = Literal[
+    "bias", "clean", "untested", "toy", "pair", "core", "lowers", "unused", "undrawn", "open",
+    "next",
+]  # fmt: skip
+
+_NAMED = 6  # concepts listed in a line
+_PROPOSED = ("raises", "lowers")  # verdicts of a screening
+_REASONS = {
+    "not_drawn": "not drawn by the generator",
+    "too_few_pairs": "interval too wide",
+    "no_better_than_placebo": "no larger than a placebo",
+    "saturated": "no room for an effect",
+    "raises": "proposed, not tested on pairs",
+    "lowers": "proposed, not tested on pairs",
+    "explained": "explained by what is drawn along with it",
+    "weak": "weak",
+    "open": "too few pictures",
+}
+
+
+Style = Literal["plain", "concept", "command"]
+
+
+class Line(NamedTuple):
+    """A line of a card: its kind, and its text in parts, each with its style."""
+
+    kind: Kind
+    parts: tuple[tuple[str, Style], ...]
+
+    @property
+    def text(self) -> str:
+        """The text without emphasis."""
+        return "".join(part for part, _ in self.parts)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A tested concept on a card. Effects are changes of the class probability, -1 to 1."""
+
+    claim: int | None
+    """The row of the claim, see `comparisons.pairs`; None without pairs"""
+    number: int
+    concept: str
+    effect: float
+    low: float
+    high: float
+    pairs: int
+    """The pairs of pictures, or the pictures of a screening"""
+    flip_rate: float | None
+    """The share of pairs whose prediction changes with the concept"""
+    p_value: float | None
+    core: bool
+    verdict: str
+    reason: str | None
+    sensitivity: float | None = None
+    """The smallest effect that the test would have found with 95% probability"""
+    contexts: tuple[tuple[str, float], ...] = ()
+    """The effect in each context: pictures of the class ("class") and of its rivals ("rivals")"""
+
+    @property
+    def interval(self) -> str:
+        """The effect with its interval."""
+        return f"{self.effect:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+@dataclass(frozen=True)
+class VerdictCard:
+    """The verdict on one classifier and one class."""
+
+    of: str
+    """The id of the study, comparison or screening"""
+    classifier: str
+    class_name: str
+    generator: str
+    preset: str | None
+    biases: tuple[Finding, ...]
+    """Confirmed, raise the class, not part of it; largest effect first"""
+    core: tuple[Finding, ...]
+    """Confirmed, raise the class, part of it"""
+    lowers: tuple[Finding, ...]
+    """Confirmed, lower the class"""
+    unused: tuple[Finding, ...]
+    """Tested, with an effect too small to count"""
+    undrawn: tuple[Finding, ...]
+    """Not drawn, so not tested"""
+    open: tuple[Finding, ...]
+    """Inconclusive for another reason"""
+    pair: Mapping[str, Any] | None = None
+    """The pair of pictures with the largest change, see `comparisons.pairs`"""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The concepts of the card, the confirmed ones first."""
+        return self.biases + self.core + self.lowers + self.unused + self.open + self.undrawn
+
+    @property
+    def verdict(self) -> Literal["bias", "clean", "untested"]:
+        """The answer in a word."""
+        if any(not one.core for one in self.biases + self.lowers):
+            return "bias"
+        if self.proposed:
+            return "untested"
+        measured = [one for one in self.unused + self.open if one.sensitivity is not None]
+        return "clean" if measured or self.core else "untested"
+
+    @property
+    def proposed(self) -> tuple[Finding, ...]:
+        """The findings of a screening that were not tested on pairs."""
+        return tuple(one for one in self.open if one.reason in _PROPOSED)
+
+    @property
+    def unconfirmed(self) -> tuple[Finding, ...]:
+        """The tests that found nothing: those that excluded an effect, else the undecided ones."""
+        indirect = (*_PROPOSED, "explained", "saturated")
+        undecided = [one for one in self.open if one.pairs and one.reason not in indirect]
+        return self.unused or tuple(undecided)
+
+    @property
+    def sensitivity(self) -> float | None:
+        """The effect that each of the unconfirmed tests would have found; None if there is none."""
+        found = [one.sensitivity for one in self.unconfirmed]
+        known = [value for value in found if value is not None]
+        return max(known) if known and len(known) == len(found) else None
+
+    @property
+    def origin(self) -> str:
+        """The line on generator and preset that stands in the header."""
+        return origin(self.classifier, self.generator, self.preset)
+
+    @property
+    def title(self) -> str:
+        """The classifier and the class."""
+        return f"{self.classifier} · {self.class_name}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as JSON-serialisable values, with its verdict and text."""
+        return {
+            "verdict": self.verdict,
+            "headline": self.headline,
+            "sensitivity": self.sensitivity,
+            **asdict(self),
+            "text": [line.text for line in self.lines()],
+        }
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a few words."""
+        found = self.biases or self._lowering
+        if found:
+            concepts = ", ".join(one.concept for one in found[:_NAMED])
+            return f"{'relies on' if self.biases else 'loses confidence with'} {concepts}"
+        if self.verdict == "clean":
+            return "no bias confirmed"
+        if self.proposed:
+            return f"proposed: {', '.join(one.concept for one in self.proposed[:_NAMED])}"
+        return "not testable" if self.findings else "not tested yet"
+
+    def lines(self) -> list[Line]:
+        """Return the card as lines of text, the verdict first."""
+        lines = [*self._verdict_lines()]
+        if is_toy(self.classifier, self.generator):
+            lines.append(
+                _line("toy", "The pictures are the toy's: repeat with a generator of photographs.")
+            )
+        if self.pair is not None:
+            lines.append(self._pair_line(self.pair))
+        lines += [
+            *_list("core", f"Belongs to {self.class_name}: ", self.core),
+            *_list("lowers", f"Lowers p({self.class_name}): ", self._listed_lowers),
+            *_list("unused", "Tested and not used: ", self.unused),
+            *_list("open", "Undecided: ", self._listed_open, reasons=True),
+            *_list("undrawn", "Could not be tested, not drawn: ", self.undrawn, effects=False),
+            self.next_step,
+        ]
+        return lines
+
+    def _verdict_lines(self) -> list[Line]:
+        if self.biases:
+            return [self._finding_line("relies on ", one) for one in self.biases]
+        if self.verdict == "bias":
+            return [self._finding_line("loses confidence with ", one) for one in self._lowering]
+        if self.proposed:
+            return _list("untested", "proposed by a screening, not tested: ", self.proposed)
+        if self.verdict == "untested":
+            how = "could be" if self.findings else "has been"
+            return [_line("untested", f"nothing {how} tested for {self.class_name}")]
+        count = len(self.unconfirmed)
+        text = f"no bias confirmed for {self.class_name}"
+        if self.sensitivity is not None:
+            text += (
+                f"; each of {count} tests would have found an effect of {self.sensitivity:.2f} "
+                "with 95% probability"
+            )
+        elif count:
+            text += "; the tests are too small to find any effect reliably"
+        return [_line("clean", text)]
+
+    @property
+    def _lowering(self) -> tuple[Finding, ...]:
+        """The findings that lower the class and are not part of it."""
+        return tuple(one for one in self.lowers if not one.core)
+
+    @property
+    def _listed_lowers(self) -> tuple[Finding, ...]:
+        """The findings that lower the class and are not in the verdict itself."""
+        return tuple(one for one in self.lowers if self.biases or one.core)
+
+    @property
+    def _listed_open(self) -> tuple[Finding, ...]:
+        """The undecided findings that are not in the verdict itself."""
+        shown = self.proposed if not self.biases and not self._lowering else ()
+        return tuple(one for one in self.open if one not in shown)
+
+    def _finding_line(self, lead: str, one: Finding) -> Line:
+        rest = f" (not part of {self.class_name}): {one.interval}"
+        if one.flip_rate is not None:
+            rest += f"; {one.flip_rate:.0%} of predictions flip"
+        return Line("bias", ((lead, "plain"), (one.concept, "concept"), (rest, "plain")))
+
+    def _pair_line(self, pair: Mapping[str, Any]) -> Line:
+        before, after = pair["control"], pair["treated"]
+        concept = (self.biases or self.core)[0].concept
+        change = f"{before['p']:.2f} without, {after['p']:.2f} with "
+        return Line("pair", (
+            (f"Pair: p({self.class_name}) {change}", "plain"),
+            (concept, "concept"),
+            (f" ({before['prompt']}, seed {before['seed']})", "plain"),
+        ))  # fmt: skip
+
+    @property
+    def next_step(self) -> Line:
+        """The step that the verdict suggests."""
+        spec, class_name = shlex.quote(self.classifier), shlex.quote(self.class_name)
+        if not self.findings:
+            return _next("test the concepts", f"dexter-tui report {self.of}")
+        if self.biases:
+            return _next(
+                "see whether another classifier does too",
+                f"dexter-tui compare {spec} OTHER --class {class_name} "
+                f"--concepts {shlex.quote(self.biases[0].concept)}",
+            )
+        if self.proposed:
+            return _next("test it on pairs", f"dexter-tui audit {spec} --class {class_name}")
+        if self.verdict == "untested":
+            return _line("next", "Next: try another generator, or name concepts to test")
+        question = shlex.quote(f"a {self.class_name} with ...")
+        return _next(
+            "test a suspicion of your own",
+            f"dexter-tui probe {question} --classifier {spec} --class {class_name}",
+        )
+
+
+def _next(what: str, command: str) -> Line:
+    return Line("next", ((f"Next: {what}: ", "plain"), (command, "command")))
+
+
+def _line(kind: Kind, text: str) -> Line:
+    return Line(kind, ((text, "plain"),))
+
+
+def _list(
+    kind: Kind,
+    lead: str,
+    findings: Sequence[Finding],
+    *,
+    effects: bool = True,
+    reasons: bool = False,
+) -> list[Line]:
+    """Return a line that lists concepts, with effects or reasons; none without concepts."""
+    if not findings:
+        return []
+    parts: list[tuple[str, Style]] = [(lead, "plain")]
+    for number, one in enumerate(findings[:_NAMED]):
+        parts.append((", " if number else "", "plain"))
+        parts.append((one.concept, "concept"))
+        if reasons and one.reason:
+            parts.append((f" ({_REASONS.get(one.reason, one.reason)})", "plain"))
+        elif effects and one.pairs:
+            parts.append((f" {one.effect:+.2f}", "plain"))
+    if len(findings) > _NAMED:
+        parts.append((f" and {len(findings) - _NAMED} more", "plain"))
+    return [Line(kind, tuple(parts))]
+
+
+# Reading
+
+
+class _Claim(NamedTuple):
+    """A claim, without what a card does not show."""
+
+    id: int
+    number: int
+    concept: str
+    slot: str
+    effect: float
+    low: float
+    high: float
+    pairs: int
+    flips: int
+    p_corrected: float
+    core: bool
+    verdict: str
+    reason: str | None
+    min_effect: float
+    placebo_threshold: float | None
+
+
+class _Pairs(NamedTuple):
+    """The pairs of a claim in one context."""
+
+    context: str
+    effect: float | None
+    pairs: int
+    control: list[float]
+    treated: list[float]
+
+
+class _Tested(NamedTuple):
+    """A claim with its pairs."""
+
+    claim: _Claim
+    contexts: list[_Pairs]
+
+
+class _Study(NamedTuple):
+    """A study."""
+
+    class_name: str
+    settings: dict[str, Any]
+
+
+class _Screened(NamedTuple):
+    """A classifier in a screening."""
+
+    id: int
+    name: str
+    config: dict[str, Any]
+
+
+class _Member(NamedTuple):
+    """A classifier in a comparison."""
+
+    id: int
+    name: str
+    class_name: str
+    config: dict[str, Any]
+
+
+def of_study(browse: Browse, study_id: str) -> VerdictCard | None:
+    """Return the card of a study; None if there is no such study."""
+    rows = browse.rows(
+        "SELECT class_name, settings, spec, (SELECT json_extract(config, '$.preset') FROM run "
+        "WHERE study_id = study.id AND json_valid(config) ORDER BY seed LIMIT 1) FROM study "
+        "JOIN classifier ON classifier.id = classifier_id WHERE study.id = ?",
+        (study_id,),
+    )
+    found = decoded("study", _Study, [row[:2] for row in rows])
+    if not found:
+        return None
+    claims = _claims(browse, "study_id", study_id)
+    preset = rows[0][3]
+    return _card(
+        browse,
+        claims,
+        LOOKS,
+        len(claims),
+        of=study_id,
+        classifier=decoded_cell("classifier", "spec", str, rows[0][2]),
+        class_name=found[0].class_name,
+        generator=str(found[0].settings.get("generator", "unknown")),
+        preset=preset if isinstance(preset, str) else None,
+    )
+
+
+def of_comparison(browse: Browse, comparison_id: str) -> list[VerdictCard]:
+    """Return a card for each class and classifier of a comparison."""
+    rows = browse.rows(
+        f"SELECT {', '.join(_Member._fields)} FROM member WHERE comparison_id = ? "
+        "ORDER BY class_name, position",
+        (comparison_id,),
+    )
+    members = decoded("member", _Member, rows)
+    claims = {member.id: _claims(browse, "member_id", member.id) for member in members}
+    family = sum(map(len, claims.values()))
+    return [
+        _card(
+            browse,
+            claims[member.id],
+            None,
+            family,
+            of=comparison_id,
+            classifier=member.name,
+            class_name=member.class_name,
+            generator=str(member.config.get("generator", "unknown")),
+            preset=None if (name := member.config.get("preset")) is None else str(name),
+        )
+        for member in members
+    ]
+
+
+def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
+    """Return a card for each classifier of a screening."""
+    page = screenings.page(browse, screening_id)
+    shown = {member["name"]: member for member in page["members"]}
+    rows = browse.rows(
+        f"SELECT {', '.join(_Screened._fields)} FROM screened WHERE screening_id = ? "
+        "ORDER BY position",
+        (page["id"],),
+    )
+    members = [one for one in decoded("screened", _Screened, rows) if one.name in shown]
+    claims = {member.id: _claims(browse, "screened_id", member.id) for member in members}
+    family = max(sum(map(len, claims.values())), 1)
+    cards = []
+    for member in members:
+        tested = {(one.claim.concept, one.claim.slot) for one in claims[member.id]}
+        others = [
+            _proposed(one, shown[member.name], page["settings"], family)
+            for one in shown[member.name]["findings"]
+            if (one["concept"], one["slot"]) not in tested
+        ]
+        cards.append(
+            _card(
+                browse,
+                claims[member.id],
+                LOOKS,
+                family,
+                others=others,
+                of=page["id"],
+                classifier=member.name,
+                class_name=page["class_name"],
+                generator=str(member.config.get("generator", "unknown")),
+                preset=None,
+            )
+        )
+    return cards
+
+
+def _proposed(
+    found: Mapping[str, Any], member: Mapping[str, Any], settings: Mapping[str, Any], family: int
+) -> Finding:
+    """Return a finding of a screening that was not tested on pairs.
+
+    One on a concept of the class counts as its verdict says; any other is at most a proposal.
+    """
+    verdict, reason = "inconclusive", str(found["verdict"])
+    if found["verdict"] == "none":
+        verdict, reason = "refuted", ""
+    elif found["core"] and found["verdict"] in ("raises", "lowers"):
+        verdict, reason = "confirmed", ""
+    sensitivity, level = None, member["level"] or 0.0
+    if found["verdict"] in ("none", "weak", "open") and 0 < level < 1:
+        least = settings.get("min_effect")
+        sensitivity = detectable_by_screening(
+            half_width=(found["high"] - found["low"]) / 2,
+            level=level,
+            pictures=found["pictures"],
+            min_effect=least if isinstance(least, float) else MIN_EFFECT,
+            family=family,
+        )
+    return Finding(
+        claim=None,
+        number=0,
+        concept=found["concept"],
+        effect=found["effect"],
+        low=found["low"],
+        high=found["high"],
+        pairs=found["pictures"],
+        flip_rate=None,
+        p_value=None,
+        core=found["core"],
+        verdict=verdict,
+        reason=reason or None,
+        sensitivity=sensitivity,
+    )
+
+
+def _claims(browse: Browse, column: str, value: object) -> list[_Tested]:
+    """Return the claims of a study or member, each with its evidence."""
+    rows = browse.rows(
+        f"SELECT {', '.join(_Claim._fields)} FROM claim WHERE {column} = ? ORDER BY number",
+        (value,),
+    )
+    sql = f"SELECT {', '.join(_Pairs._fields)} FROM evidence WHERE claim_id = ?"
+    return [
+        _Tested(claim, decoded("evidence", _Pairs, browse.rows(sql, (claim.id,))))
+        for claim in decoded("claim", _Claim, rows)
+    ]
+
+
+def _card(
+    browse: Browse,
+    claims: Sequence[_Tested],
+    looks: Sequence[int] | None,
+    family: int,
+    *,
+    others: Sequence[Finding] = (),
+    **facts: Any,
+) -> VerdictCard:
+    """Sort the claims and other findings; ``looks`` is None where the test had a single look."""
+    findings = [*(_finding(claim, looks, family) for claim in claims), *others]
+    by_effect = sorted(findings, key=lambda one: -abs(one.effect))
+    confirmed = [one for one in by_effect if one.verdict == "confirmed"]
+    raises = [one for one in confirmed if one.effect > 0]
+    rest = [one for one in findings if one.verdict == "inconclusive"]
+    biases = tuple(one for one in raises if not one.core)
+    core = tuple(one for one in raises if one.core)
+    shown = next(iter(biases or core), None)
+    return VerdictCard(
+        biases=biases,
+        core=core,
+        lowers=tuple(one for one in confirmed if one.effect <= 0),
+        unused=tuple(one for one in findings if one.verdict == "refuted"),
+        undrawn=tuple(one for one in rest if one.reason == "not_drawn"),
+        open=tuple(one for one in rest if one.reason != "not_drawn"),
+        pair=None if shown is None or shown.claim is None else best_pair(browse, shown.claim),
+        **facts,
+    )
+
+
+def best_pair(browse: Browse, claim_id: int) -> Mapping[str, Any] | None:
+    """Return the pair whose class probability rises most; None without a rise."""
+    pairs = comparisons.pairs(browse, claim_id, limit=128)
+    rises = [pair for pair in pairs if pair["treated"]["p"] > pair["control"]["p"]]
+    return max(rises, key=lambda pair: pair["treated"]["p"] - pair["control"]["p"], default=None)
+
+
+def _finding(tested: _Tested, looks: Sequence[int] | None, family: int) -> Finding:
+    claim = tested.claim
+    return Finding(
+        claim=claim.id,
+        number=claim.number,
+        concept=claim.concept,
+        effect=claim.effect,
+        low=claim.low,
+        high=claim.high,
+        pairs=claim.pairs,
+        flip_rate=claim.flips / claim.pairs if claim.pairs else None,
+        p_value=claim.p_corrected,
+        core=claim.core,
+        verdict=claim.verdict,
+        reason=claim.reason,
+        sensitivity=_sensitivity(tested, looks, family),
+        contexts=tuple(
+            (one.context, one.effect) for one in tested.contexts if one.effect is not None
+        ),
+    )
+
+
+def _sensitivity(tested: _Tested, looks: Sequence[int] | None, family: int) -> float | None:
+    """Return the smallest effect that the test of a claim would have found."""
+    claim = tested.claim
+    if claim.pairs <= 0 or claim.verdict == "confirmed" or claim.reason == "not_drawn":
+        return None
+    changes = [
+        after - before
+        for context in tested.contexts
+        for before, after in zip(context.control, context.treated, strict=False)
+    ]
+    pairs = [claim.pairs]
+    if looks is not None:
+        # A context has half of a look's pairs; those of a saturated one are left out.
+        look = 2 * max((context.pairs for context in tested.contexts), default=0)
+        usable = min(1.0, claim.pairs / look) if look > 0 else 1.0
+        pairs = [round(usable * look) for look in looks]
+    return detectable(
+        spread=statistics.pstdev(changes) if changes else 0.0,
+        pairs=pairs,
+        family=family,
+        min_effect=claim.min_effect,
+        placebo=claim.placebo_threshold,
+    )

@@ -1,0 +1,234 @@
+"""The results of screenings for screens, programs and reports, read without SQLAlchemy.
+
+`page` returns a whole screening as plain values; `screen --json` prints the same.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from store.checking import decoding
+from store.errors import StoreError
+from store.reading.browse import PROCESS_GONE, Browse
+from store.states import ACTIVE, ENDED
+
+
+class _Screening(NamedTuple):
+    """A screening as it is stored."""
+
+    id: str
+    class_name: str
+    settings: dict[str, Any]
+    watch: dict[str, Any] | None
+    state: str
+    detector: str | None
+    drawn: int
+    created_at: str
+    ended_at: str | None
+
+
+class _Bank(NamedTuple):
+    """The bank of a screening."""
+
+    pool: str
+    topic: dict[str, Any]
+    seed: int
+    generator: str | None
+    key: str
+
+
+class _Member(NamedTuple):
+    """A classifier in a screening."""
+
+    id: int
+    name: str
+    class_index: int
+    file_hash: str | None
+    error: str | None
+    pictures: int | None
+    level: float | None
+    mean: float | None
+
+
+class _Finding(NamedTuple):
+    """A finding as it is stored."""
+
+    concept: str
+    slot: str
+    verdict: str
+    effect: float
+    low: float
+    high: float
+    log_odds: float
+    log_odds_low: float
+    log_odds_high: float
+    contexts: dict[str, Any]
+    pictures: int
+    core: bool
+    asked: float | None
+    otherwise: float | None
+    per_drawn: float | None
+    direct: float
+    companions: list[dict[str, Any]]
+    explained_by: list[str]
+
+
+class _Claim(NamedTuple):
+    """The paired test of a finding."""
+
+    concept: str
+    slot: str
+    id: int
+    verdict: str
+    reason: str | None
+    effect: float
+    low: float
+    high: float
+    p_corrected: float
+    pairs: int
+    direction: int
+
+
+_LISTED = ", ".join(f"screening.{name}" for name in _Screening._fields)
+VERDICTS = ("raises", "lowers", "explained", "not_drawn", "weak", "open", "none")
+"""In the order in which findings are listed."""
+
+
+def find(browse: Browse, name: str) -> str:
+    """Return the id of a screening from the id or a unique prefix."""
+    rows = browse.rows("SELECT id FROM screening WHERE id = ?", (name,)) or browse.rows(
+        "SELECT id FROM screening WHERE substr(id, 1, ?) = ? LIMIT 5", (len(name), name)
+    )
+    if len(rows) == 1 and name:
+        return str(rows[0][0])
+    if rows and name:
+        matches = ", ".join(row[0] for row in rows)
+        raise StoreError(
+            f"{name!r} is the prefix of more than one screening: {matches}",
+            value=name,
+            remedy="give more letters",
+        )
+    [(count,)] = browse.rows("SELECT count(*) FROM screening") or [(0,)]
+    raise StoreError(
+        f"no screening {name!r} among the {count} in {browse.path}",
+        value=name,
+        remedy="`dexter-tui screen` lists them",
+    )
+
+
+def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
+    """Return the screenings, newest first, with their classifiers and numbers of findings."""
+    rows = browse.rows(
+        f"SELECT {_LISTED} FROM screening ORDER BY created_at DESC, id LIMIT ?", (limit,)
+    )
+    found = []
+    for row in decoding.decoded("screening", _Screening, rows):
+        one = row._asdict()
+        del one["settings"]
+        names = browse.rows(
+            "SELECT name FROM screened WHERE screening_id = ? ORDER BY position", (row.id,)
+        )
+        one["classifiers"] = [
+            decoding.decoded_cell("screened", "name", str, name) for (name,) in names
+        ]
+        counts = dict(
+            browse.rows(
+                "SELECT verdict, count(*) FROM finding JOIN screened ON screened.id = screened_id "
+                "WHERE screening_id = ? AND NOT core GROUP BY verdict",
+                (row.id,),
+            )
+        )
+        one |= {name: counts.get(name, 0) for name in ("raises", "lowers")}
+        _read_job(browse, one)
+        found.append(one)
+    return found
+
+
+def page(browse: Browse, name: str) -> dict[str, Any]:
+    """Return a whole screening; raise StoreError if none has this id."""
+    screening_id = find(browse, name)
+    rows = browse.rows(f"SELECT {_LISTED} FROM screening WHERE id = ?", (screening_id,))
+    banks = browse.rows(
+        f"SELECT {', '.join('bank.' + column for column in _Bank._fields)} FROM bank "
+        "JOIN screening ON bank.key = bank_key WHERE screening.id = ?",
+        (screening_id,),
+    )
+    found = decoding.decoded("screening", _Screening, rows)
+    bank = decoding.decoded("bank", _Bank, banks)
+    if not found or not bank:
+        raise StoreError(
+            f"screening {screening_id} is damaged",
+            value=screening_id,
+            remedy="delete it and start it again",
+        )
+    one = found[0]._asdict()
+    one |= {"pool": bank[0].pool, "topic": bank[0].topic, "design_seed": bank[0].seed}
+    one |= {"generator": bank[0].generator, "bank": bank[0].key}
+    _read_job(browse, one)
+    members = browse.rows(
+        f"SELECT {', '.join(_Member._fields)} FROM screened WHERE screening_id = ? "
+        "ORDER BY position",
+        (screening_id,),
+    )
+    one["members"] = [
+        _member(browse, row) for row in decoding.decoded("screened", _Member, members)
+    ]
+    one["classifiers"] = [member["name"] for member in one["members"]]
+    one["pictures"] = max((member["pictures"] or 0 for member in one["members"]), default=0)
+    return one
+
+
+def _member(browse: Browse, row: _Member) -> dict[str, Any]:
+    member = row._asdict()
+    key = member.pop("id")
+    claims = {
+        (claim.concept, claim.slot): claim._asdict()
+        for claim in decoding.decoded(
+            "claim",
+            _Claim,
+            browse.rows(
+                f"SELECT {', '.join(_Claim._fields)} FROM claim WHERE screened_id = ?", (key,)
+            ),
+        )
+    }
+    rows = browse.rows(
+        f"SELECT {', '.join(_Finding._fields)} FROM finding WHERE screened_id = ?", (key,)
+    )
+    findings = []
+    for finding in decoding.decoded("finding", _Finding, rows):
+        one = finding._asdict()
+        one["log_odds"] = {
+            "effect": one["log_odds"],
+            "low": one.pop("log_odds_low"),
+            "high": one.pop("log_odds_high"),
+        }
+        asked, otherwise = one.pop("asked"), one.pop("otherwise")
+        one["drawn"] = None if asked is None else {"asked": asked, "otherwise": otherwise}
+        one["confirmation"] = claims.get((one["concept"], one["slot"]))
+        findings.append(one)
+    findings.sort(key=_rank)
+    return member | {"findings": findings}
+
+
+def _rank(finding: Mapping[str, Any]) -> tuple[Any, ...]:
+    order = VERDICTS.index(finding["verdict"]) if finding["verdict"] in VERDICTS else len(VERDICTS)
+    return finding["core"], order, -abs(finding["effect"]), finding["concept"], finding["slot"]
+
+
+def _read_job(browse: Browse, one: dict[str, Any]) -> None:
+    """Take state, progress and error of a screening from its newest job."""
+    one |= {"stage": None, "done": 0, "total": 0, "error": None, "job": None}
+    job = browse.screening_job(one["id"])
+    if job is not None:
+        one["job"] = job.id
+    if one["state"] == "done":
+        return
+    if job is None:
+        one["state"], one["error"] = "failed", PROCESS_GONE
+        return
+    one |= {"stage": job.stage, "done": job.done, "total": job.total}
+    if job.state in ACTIVE:
+        one["state"] = "running"
+    elif job.state in ENDED:
+        one["state"], one["error"] = "failed", job.error or job.state.value
+    else:
+        one["state"] = "waiting"

@@ -1,0 +1,86 @@
+"""The commands `audit` and `check`, and the refusal of a silent toy."""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shown_store
+import tiny
+
+from dexter_tui.cli.audit.audit_command import cards_of, write_reports
+from store import Store
+
+
+@pytest.fixture
+def shown(home: Path) -> str:
+    """A store with a comparison of a biased and a balanced classifier; its id."""
+    shown_store.copy(home)
+    return shown_store.compare(home)
+
+
+def test_a_new_dependence_fails_and_is_named(
+    cli: Callable[..., Any], shown: str, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.xml"
+    outcome = cli("check", "--baseline", "lab:birds-balanced", "--junit", report, "--github")
+    assert outcome.code == 3
+    assert "new: lab:birds-biased relies on water for waterbird: +0.42" in outcome.out
+    assert "::error title=new dependence on water::lab:birds-biased" in outcome.err
+    suite = ElementTree.parse(report).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("4", "1")
+    [failed] = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert failed == "water"
+    found = cli("check", shown, "--baseline", "lab:birds-balanced", "--json")
+    assert (found.code, found.json["ok"]) == (3, False)
+    assert [one["problem"] for one in found.json["dependences"]] == ["new"]
+
+
+def test_the_same_dependence_and_a_small_one_are_accepted(
+    cli: Callable[..., Any], shown: str, tmp_path: Path
+) -> None:
+    assert cli("check", "--baseline", shown).code == 0
+    assert cli("check", "--baseline", "lab:birds-balanced", "--max-effect", 0.5).code == 0
+    bundle = tmp_path / "baseline.zip"
+    assert cli("export", shown, "-o", bundle).code == 0
+    outcome = cli("check", "--baseline", bundle)
+    assert (outcome.code, "accepted" in outcome.out) == (0, True)
+
+
+def test_without_a_baseline_nothing_is_checked(cli: Callable[..., Any], shown: str) -> None:
+    for baseline in ("cnothing", "lab:other", "nothing.zip"):
+        outcome = cli("check", "--baseline", baseline)
+        assert (outcome.code, outcome.out) == (2, "")
+
+
+@pytest.mark.parametrize("command", ["run", "audit"])
+def test_a_classifier_of_ones_own_needs_a_named_generator(
+    cli: Callable[..., Any], home: Path, command: str
+) -> None:
+    spec = f"hf:{tiny.classifier_folder()}"
+    named = ["--classifier", spec] if command == "run" else [spec]
+    outcome = cli(command, *named, "--class", "waterbird", "--device", "cpu")
+    assert outcome.code == 2
+    for part in ("--generator", "--generator sd14-lcm", "--generator lab"):
+        assert part in outcome.err
+    assert not (home / "store.sqlite").exists()
+
+
+def test_an_audit_ends_with_a_card_for_each_model_and_a_report(home: Path, tmp_path: Path) -> None:
+    shown_store.copy(home)
+    shown_store.screen(home)
+    with Store.open(home) as store:
+        cards = cards_of(store, [shown_store.SCREENING])
+        page, markdown = map(Path, write_reports(store, [shown_store.SCREENING], tmp_path))
+    assert [one.headline for one in cards] == ["relies on water", "no bias confirmed"]
+    text = markdown.read_text()
+    assert text.index("## Verdict") < text.index("relies on water") < text.index("## Appendix")
+    assert "<h2>Verdict</h2>" in page.read_text()
+
+
+def test_an_audit_says_which_classes_it_needs(cli: Callable[..., Any]) -> None:
+    both = cli("audit", "lab:birds-biased", "--class", "waterbird", "--all-classes", 2)
+    assert (both.code, "exclude" in both.err) == (2, True)
+    many = cli("audit", "lab:objects")
+    assert (many.code, "60 classes" in many.err, "--all-classes" in many.err) == (2, True, True)

@@ -1,0 +1,135 @@
+"""The verdict card: what it says, how sure it is, and what it never confuses."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shown_store
+
+from dexter import stats
+from store.reading import card
+from store.reading.browse import Browse
+from store.reading.card import VerdictCard
+from store.reading.origin import origin
+from store.reading.sensitivity import LOOKS, detectable, detectable_by_screening
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = shown_store.copy(tmp_path / "home")
+    shown_store.compare(home)
+    return home
+
+
+def change(home: Path, sql: str) -> None:
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute(sql)
+
+
+def study_card(home: Path) -> VerdictCard:
+    found = card.of_study(Browse(home), shown_store.STUDY)
+    assert found is not None
+    return found
+
+
+def test_a_bias_comes_first_with_its_effect_and_a_pair(home: Path) -> None:
+    found = study_card(home)
+    assert (found.verdict, found.headline) == ("bias", "relies on water")
+    lines = found.lines()
+    assert lines[0].text == (
+        "relies on water (not part of waterbird): +0.41 [+0.28, +0.53]; 34% of predictions flip"
+    )
+    assert [line.kind for line in lines] == ["bias", "pair", "core", "unused", "undrawn", "next"]
+    assert "0.00 without, 1.00 with water" in lines[1].text
+    assert lines[-1].parts[-1] == (
+        "dexter-tui compare lab:birds-biased OTHER --class waterbird --concepts water",
+        "command",
+    )
+
+
+def test_a_clean_classifier_comes_with_the_effect_that_would_have_been_found(home: Path) -> None:
+    biased, balanced = card.of_comparison(Browse(home), shown_store.COMPARISON)
+    assert biased.verdict == "bias"
+    assert (balanced.verdict, balanced.sensitivity) == ("clean", 0.17)
+    assert balanced.lines()[0].text == (
+        "no bias confirmed for waterbird; each of 3 tests would have found an effect of 0.17 with "
+        "95% probability"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"), [("saturated", "open"), ("not_drawn", "undrawn"), (None, None)]
+)
+def test_nothing_is_claimed_where_nothing_was_tested(
+    home: Path, reason: str | None, kind: str | None
+) -> None:
+    if reason is None:
+        change(home, "DELETE FROM claim WHERE study_id IS NOT NULL")
+    else:
+        change(
+            home,
+            f"UPDATE claim SET verdict = 'inconclusive', reason = '{reason}', pairs = 0, core = 0",
+        )
+    found = study_card(home)
+    assert (found.verdict, found.sensitivity) == ("untested", None)
+    kinds = [line.kind for line in found.lines()]
+    assert kinds == ["untested", *([kind] if kind else []), "next"]
+
+
+def test_what_lowers_the_class_is_a_bias_too(home: Path) -> None:
+    change(home, "UPDATE claim SET effect = -0.41, low = -0.53, high = -0.28 WHERE number = 1")
+    found = study_card(home)
+    assert (found.verdict, found.headline) == ("bias", "loses confidence with water")
+    assert [line.kind for line in found.lines()].count("lowers") == 0
+
+
+def test_pictures_of_the_toy_are_named_for_other_classifiers(home: Path) -> None:
+    change(home, "UPDATE classifier SET spec = 'hf:mine'")
+    found = study_card(home)
+    assert "toy" in found.origin and found.lines()[1].kind == "toy"
+    assert "toy" not in origin("lab:birds-biased", "lab")
+    assert "toy" not in origin("hf:mine", "stabilityai/sd-turbo")
+
+
+def flips(rng: np.random.Generator, effect: float, pairs: int) -> Iterator[np.ndarray]:
+    while True:
+        yield (rng.random(pairs) < effect) + rng.normal(0, 1e-4, pairs)
+
+
+def test_the_effect_named_is_found_by_the_procedure_itself() -> None:
+    assert LOOKS == stats.LOOKS
+    family, looks = 5, (16, 32, 64)
+    effect = detectable(spread=0.0, pairs=looks, family=family, min_effect=0.1, placebo=0.05)
+    assert effect == 0.3
+    found, trials = 0, 60
+    for _, differences in zip(range(trials), flips(np.random.default_rng(0), effect, looks[-1]),
+                              strict=False):  # fmt: skip
+        for look in looks:
+            some = differences[:look]
+            low, high = stats.bootstrap_interval(some)
+            if low > -0.1 and high < 0.1:
+                break
+            if some.mean() >= 0.1 and stats.sign_flip_p(some, 4000) * 3 * family <= 0.05:
+                found += 1
+                break
+    assert found >= 0.95 * trials
+
+
+def test_more_pairs_and_less_spread_find_smaller_effects() -> None:
+    def of(pairs: int, spread: float = 0.1) -> float:
+        effect = detectable(spread=spread, pairs=[pairs], family=5, min_effect=0.1, placebo=None)
+        return 2.0 if effect is None else effect
+
+    assert of(128) < of(64) < of(32) < of(16)
+    assert of(64) < of(64, 0.3)
+    assert detectable(spread=0.5, pairs=[4], family=5, min_effect=0.1, placebo=None) is None
+    wide, narrow = (
+        detectable_by_screening(
+            half_width=half, level=0.9995, pictures=200, min_effect=0.1, family=5
+        )
+        for half in (0.12, 0.03)
+    )
+    assert wide is not None and narrow is not None and narrow < wide
