@@ -87,7 +87,7 @@ chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times
 	PYTHONPATH=tests/support $(BIN)/python tests/support/disturbed_jobs.py $(CHAOS)
 
 accidents: setup ## lost files, ten times each, under runs of real workers
-	$(BIN)/python tests/support/chaos.py --tiny --accidents 10 $(CHAOS)
+	$(BIN)/python tests/support/chaos.py --tiny --of accidents --faults 0 --at-least 10 $(CHAOS)
 
 trials: setup ## upgrades of older stores killed before every statement; 1,000 readers beside a writer
 	DEXTER_TRIALS=1 $(BIN)/python -m pytest tests/store/test_trials.py

@@ -49,11 +49,18 @@ SEEDS = 3  # different runs; the others repeat them
 JOBS = (Kind.REPORT, Kind.COMPARISON)  # the kinds of jobs among the victims
 JOB_EVERY = 12  # faults, at most one job at a time
 HOUR = 3600.0
-# Of the faults, those that lose files.
-ACCIDENTS = (
-    *("journal deleted", "journal replaced", "journal cut", "journal torn", "lock deleted"),
-    *("locks deleted", "home deleted", "backup fails", "backup killed"),
-)
+READ_ONLY = "disk read-only"
+# Some of the faults: `--of`.
+GROUPS = {
+    "processes": (
+        *("kill run", "kill runner", "kill dashboard", "hang up", "stop run", "stop runner"),
+        *("disk full", "lock database", "set clock", "race for slot", "power cut", "user"),
+    ),
+    "accidents": (
+        *("journal deleted", "journal replaced", "journal cut", "journal torn", "lock deleted"),
+        *("locks deleted", "home deleted", "backup fails", "backup killed"),
+    ),
+}
 
 
 class Broken(AssertionError):
@@ -118,7 +125,7 @@ class Chaos:
             "backup killed": self.kill_backup,
             "stop for long": self.stop_for_long,
             "clock one hour": self.set_clock_by_an_hour,
-            "disk read-only": self.make_read_only,
+            READ_ONLY: self.make_read_only,
         }
 
     # The world
@@ -930,7 +937,7 @@ def main() -> None:
     parser.add_argument("--long-locks", type=int, default=2, help="of the database, 30 s each")
     parser.add_argument("--limit", type=float, default=3 * HOUR, help="seconds, then it gives up")
     parser.add_argument("--long-stops", type=int, default=3, help="of a worker, 90 s each")
-    parser.add_argument("--accidents", type=int, help="only lost files, so often each")
+    parser.add_argument("--of", choices=GROUPS, help="only these faults")
     parser.add_argument("--runs-only", action="store_true", help="no reports and comparisons")
     parser.add_argument("--tiny", action="store_true", help="models of random weights")
     arguments = parser.parse_args()
@@ -945,12 +952,16 @@ def main() -> None:
         os.environ["XDG_STATE_HOME"] = f"{folder}/state"
         configs = tiny_configs(Path(folder)) if arguments.tiny else lab_configs()
         left = arguments.limit - (time.monotonic() - begun)
-        disk, reason = make_disk(Path(folder))
+        disk, reason = None, ""
+        if arguments.of is None:
+            disk, reason = make_disk(Path(folder))
         home = (disk.path if disk else Path(folder)) / "home"
         chaos = Chaos(home, configs, arguments.slots, arguments.seed, left)
         chaos.disk = disk
-        if disk is None:
-            chaos.skipped["disk read-only"] = reason
+        if arguments.of is not None:
+            chaos.faults = {name: chaos.faults[name] for name in GROUPS[arguments.of]}
+        elif disk is None:
+            chaos.skipped[READ_ONLY] = reason
         if not arguments.runs_only:
             chaos.jobs = Jobs(home, left)
             chaos.jobs.store.close()
@@ -958,9 +969,6 @@ def main() -> None:
         chaos.long_locks, chaos.long_stops = arguments.long_locks, arguments.long_stops
         if arguments.tiny:
             chaos.rest = 0.3
-        if arguments.accidents:
-            chaos.faults = {name: chaos.faults[name] for name in ACCIDENTS}
-            arguments.faults, arguments.at_least = 0, arguments.accidents
         least = arguments.at_least
         if least is None:
             least = arguments.faults // (2 * len(chaos.faults))
