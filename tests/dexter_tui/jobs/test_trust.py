@@ -413,7 +413,7 @@ async def test_the_dashboard_asks_and_goes_on_after_a_yes(
     monkeypatch.setenv("DEXTER_HOME", str(home))
     monkeypatch.setenv(devices.CPU_SLOTS, "1")
     fill(home, own, ("succeeded",))
-    study = studies(home)["python"]["study"]
+    study, before = studies(home)["python"]["study"], _jobs(home)
     async with dashboard(home).run_test(notifications=True, size=(120, 40)) as pilot:
         pilot.app.open_study(study)  # type: ignore[attr-defined]
         await until(pilot, lambda: f"Study {study}" in text(pilot))
@@ -426,7 +426,7 @@ async def test_the_dashboard_asks_and_goes_on_after_a_yes(
         await until(pilot, lambda: "Run this code on your machine?" in text(pilot))
         await press(pilot, "y")
         await until(pilot, lambda: not trust.lacking([own.config("python")]))
-        await until(pilot, lambda: _jobs(home) == 1)
+        await until(pilot, lambda: _jobs(home) == before + 1)
 
 
 def _jobs(home: Path) -> int:
