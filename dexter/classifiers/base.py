@@ -261,6 +261,8 @@ class Classifier:
         try:
             with torch.enable_grad():
                 return bool(self._outputs(picture).requires_grad)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:  # such as of `numpy`, which refuses a tensor with a gradient
             return False
 

@@ -66,6 +66,7 @@ def _rows() -> dict[str, tuple[dict[str, str], list[tuple[Any, ...]]]]:
     with closing(sqlite3.connect(_whole() / "store.sqlite")) as connection:
         for (name,) in connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%search%' "
+            "AND sql NOT LIKE '%WITHOUT ROWID%' "
             "AND name NOT IN ('alembic_version', 'document') ORDER BY name"
         ).fetchall():
             rows = connection.execute(f"SELECT rowid, * FROM {name} LIMIT 6").fetchall()
