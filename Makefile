@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 DEMO_RUN = $(BIN)/dexter-tui run --preset quick --seeds 3 --jobs 3 --class waterbird \
 	--template 'a picture of a bird with [MASK] and [MASK]'
 
-demo: setup ## which of two bird classifiers uses the sea? offline, in under three minutes
+demo: setup ## which of two bird classifiers uses the sea? offline, in some minutes
 	@$(BIN)/dexter-tui audit lab:birds-biased lab:birds-balanced --class waterbird -o demo
 
 # Four processes on two cores: a third of the time, a test waits for processes that it started.
