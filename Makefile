@@ -65,7 +65,7 @@ bench-screening: setup ## how often a screening's findings are true: both fleets
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.screening
 
 bench-black-boxes: setup ## an ONNX file and a server against the same networks with gradients (an hour)
-	$(PIP) install -q onnx onnxscript
+	$(PIP) install -q -c constraints.txt onnx onnxscript
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.black_boxes
 
 bench-checkpoints: setup ## a biased training, watched while it saves: the chart shows the bias appear

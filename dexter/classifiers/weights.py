@@ -391,7 +391,9 @@ def code_in(file: Path) -> list[str]:
 
     try:
         return sorted(get_unsafe_globals_in_checkpoint(file))
-    except Exception:  # not a zip: the format before PyTorch 1.6
+    # A file that is no zip (the format before PyTorch 1.6) or is damaged fails in any of torch's
+    # ways; our own reader runs nothing and answers for all of them.
+    except Exception:
         return _code_in_pickle(file)
 
 
