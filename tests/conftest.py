@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,6 +53,13 @@ def _kill_workers(below: Path) -> None:
                 entry.startswith(mark) for entry in environ.read_bytes().split(b"\0")
             ):
                 os.kill(int(environ.parent.name), signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def damage_is_reported_to_no_other_test() -> Iterator[None]:
+    yield
+    if decoding := sys.modules.get("store.checking.decoding"):
+        decoding.take_found()
 
 
 @pytest.fixture(autouse=True)
