@@ -45,7 +45,7 @@ def upgrade_and_die(send, home, statement):
 
 
 def in_a_process(target, *arguments):
-    """Run a function in a process; return what it sends, None if it dies."""
+    """Run a function in a process; return what it sends, None if it kills itself."""
     receive, send = forkserver.Pipe(duplex=False)
     process = forkserver.Process(target=target, args=(send.send, *arguments), daemon=True)
     process.start()
@@ -56,6 +56,7 @@ def in_a_process(target, *arguments):
         return None
     finally:
         process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
 
 
 def old_store(home: Path, revision: str) -> None:
