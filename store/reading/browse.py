@@ -322,7 +322,7 @@ class Browse:
         self._connections = threading.local()
         self._watch: sqlite3.Connection | None = None
         self._seen = (-1, -1)
-        self._was_there = False
+        self._was_there = self.path.is_file()
         self._generation = 0  # of the file, which may be replaced by a backup
 
     def state_of_schema(self) -> str:
@@ -355,7 +355,7 @@ class Browse:
         return changed
 
     def is_gone(self) -> bool:
-        """Return whether the file that was there at the last look of `changed` was removed."""
+        """Return whether the file that was there at first, or once in `changed`, was removed."""
         return self._was_there and not self.path.exists()
 
     # Lists
