@@ -12,7 +12,15 @@ from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.comparison_request import Request, request_comparison
-from dexter_tui.cli.output import TrustCode, console_on, print_json, print_text, print_view, say
+from dexter_tui.cli.output import (
+    TrustCode,
+    TrustEndpoint,
+    console_on,
+    print_json,
+    print_text,
+    print_view,
+    say,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +73,7 @@ def compare(
         bool, typer.Option("--json", help="one JSON value on standard output")
     ] = False,
     trust_code: TrustCode = False,
+    trust_endpoint: TrustEndpoint = False,
     **values: object,
 ) -> int:
     """Test the same claims on several classifiers.
@@ -97,7 +106,11 @@ def compare(
         preset=preset,
         values=run_values,
         typed=trust.agreed_by({**run_values, "classifier": given}),
-        agreed=trust.agreed_by(code=trust_code, pickle=values.get("trust_pickle") is True),
+        agreed=trust.agreed_by(
+            code=trust_code,
+            pickle=values.get("trust_pickle") is True,
+            endpoint=trust_endpoint,
+        ),
     )
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)

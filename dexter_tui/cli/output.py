@@ -48,7 +48,8 @@ TrustPickle = Annotated[
 TrustEndpoint = Annotated[
     bool,
     typer.Option(
-        "--trust-endpoint", help="send pictures and your key to the endpoint that a record names"
+        "--trust-endpoint",
+        help="send pictures and your key to the server that a record or file names",
     ),
 ]
 

@@ -91,13 +91,14 @@ def add(
     ] = None,
     priority: Annotated[int, typer.Option(metavar="N", help="more goes first")] = 0,
     trust_code: TrustCode = False,
+    trust_endpoint: TrustEndpoint = False,
     as_json: Json = False,
     **values: object,
 ) -> None:
     """Queue a run for each classifier, class, preset and seed, and have runners do them.
 
     Prints the runs' ids. Nothing is queued if one of them is refused. Code that only the file
-    names needs --trust-code or --trust-pickle.
+    names needs --trust-code or --trust-pickle, and a server --trust-endpoint.
     """
     from dexter_tui.jobs import control, submit, trust
     from store import Store
@@ -113,7 +114,7 @@ def add(
     given = {name: value for name, value in own.items() if value is not None}
     sweeps = [given] if file is None else [{**sweep, **given} for sweep in _sweeps(file, own)]
     configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
-    agreed = trust.agreed_by(given, code=trust_code)
+    agreed = trust.agreed_by(given, code=trust_code, endpoint=trust_endpoint)
     warnings: list[str] = []
     checked = submit.check(configs, paths.home(), warn=warnings.append, agreed=agreed)
     _warn_of_logout()

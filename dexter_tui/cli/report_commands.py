@@ -11,7 +11,15 @@ from dexter.config import RunConfig, fields_of
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.study_request import request_probe, request_report
-from dexter_tui.cli.output import TrustCode, TrustPickle, print_json, print_text, print_view, say
+from dexter_tui.cli.output import (
+    TrustCode,
+    TrustEndpoint,
+    TrustPickle,
+    print_json,
+    print_text,
+    print_view,
+    say,
+)
 
 if TYPE_CHECKING:
     from store import Store
@@ -66,6 +74,7 @@ def report(
     ] = False,
     trust_code: TrustCode = False,
     trust_pickle: TrustPickle = False,
+    trust_endpoint: TrustEndpoint = False,
     **values: object,
 ) -> int:
     """Caption a study's frames, test the claims, write the report.
@@ -76,7 +85,7 @@ def report(
     from store import Store, run_queue
 
     settings = settings_of(values, ReportSettings.model_fields)
-    agreed = trust.agreed_by(values, code=trust_code, pickle=trust_pickle)
+    agreed = trust.agreed_by(values, code=trust_code, pickle=trust_pickle, endpoint=trust_endpoint)
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
         study_id = store.study(study).id

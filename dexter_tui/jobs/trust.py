@@ -42,7 +42,13 @@ PICKLE = frozenset({"trust_pickle"})
 ENDPOINT = frozenset({"base_url", "vlm", "llm", "key_file"})
 """The fields of the settings of a report that name an endpoint and its key."""
 _HUB_WEIGHTS = "pytorch_model.bin"
-_FLAGS = {"trust_pickle": "--trust-pickle", "base_url": "--trust-endpoint"}
+SERVER = frozenset({"server"})
+"""Stands for a classifier behind an address, which is sent pictures and a key but runs no code."""
+_FLAGS = {
+    "trust_pickle": "--trust-pickle",
+    "base_url": "--trust-endpoint",
+    "server": "--trust-endpoint",
+}
 
 Settings = RunConfig | Mapping[str, object]
 
@@ -74,6 +80,11 @@ class Need(NamedTuple):
     def is_server(self) -> bool:
         """True for an address, False for a file."""
         return self.spec.startswith(("http:", "https:"))
+
+    @property
+    def consent(self) -> str:
+        """The member of CODE, PICKLE, ENDPOINT or SERVER that covers this need."""
+        return "server" if self.field in CODE and self.is_server else self.field
 
     @property
     def _file(self) -> Path:
@@ -109,8 +120,8 @@ class ConsentNeeded(InputError):
         self.needs = list(needs)
         first = self.needs[0]
         more = f" ({len(self.needs) - 1} more)" if len(self.needs) > 1 else ""
-        wanted = {_FLAGS.get(need.field, "--trust-code") for need in needs}
-        whom = "its owner" if first.field in ENDPOINT or first.is_server else "its author"
+        wanted = {_FLAGS.get(need.consent, "--trust-code") for need in needs}
+        whom = "its owner" if first.is_server else "its author"
         super().__init__(
             f"{first.line}, and you have not agreed to it{more}",
             field=first.field,
@@ -126,14 +137,15 @@ def agreed_by(
     pickle: bool = False,
     endpoint: bool = False,
 ) -> frozenset[str]:
-    """Return the fields to which a user agrees with a command line.
+    """Return what a user agrees to with a command line: members of CODE, PICKLE, ENDPOINT, SERVER.
 
     `typed` holds the values that the user typed there, not those of files; `code`, `pickle` and
     `endpoint` are the flags --trust-code, --trust-pickle and --trust-endpoint.
     """
     gated = CODE | PICKLE | ENDPOINT
     own = {name for name in gated if (typed or {}).get(name) not in (None, False, [], ())}
-    for flag, fields in ((code, CODE), (pickle, PICKLE), (endpoint, ENDPOINT)):
+    own |= SERVER if "classifier" in own else set()
+    for flag, fields in ((code, CODE), (pickle, PICKLE), (endpoint, ENDPOINT | SERVER)):
         own |= fields if flag else set()
     return frozenset(own | {"base_url"} if own & ENDPOINT else own)
 
@@ -226,7 +238,7 @@ def lacking(settings: Iterable[Settings], agreed: Collection[str] = ()) -> list[
     for one in distinct.values():
         found.update((need, None) for need in needs(_wished(one, agreed)))
     unmet = [need for need in found if not need.is_met()]
-    missing = [need for need in unmet if need.field not in agreed]
+    missing = [need for need in unmet if need.consent not in agreed]
     if not missing:
         for need in unmet:
             need.grant()
@@ -247,7 +259,7 @@ def _wished(settings: Settings, agreed: Collection[str]) -> Mapping[str, object]
 def require(settings: Iterable[Settings], agreed: Collection[str] = ()) -> None:
     """Raise ConsentNeeded unless the user agreed to the code and endpoints of these settings.
 
-    `agreed`: the fields that the user agrees to now, see `agreed_by`; that is recorded.
+    `agreed`: the consent that the user gives now, see `agreed_by`; that is recorded.
     """
     if missing := lacking(settings, agreed):
         raise ConsentNeeded(missing)

@@ -383,8 +383,11 @@ def test_an_address_needs_consent_of_its_own(tmp_path: Path, outside: Outside) -
     assert need.line.startswith(f"{outside.url} is sent all pictures")
     own = {"classifier": "http://127.0.0.1:9/of-this-test"}
     config = outside.config("http").model_copy(update=own)
-    with pytest.raises(trust.ConsentNeeded, match="if you trust its owner"):
-        trust.require([config])
+    for agreed in (frozenset(), trust.agreed_by(code=True, pickle=True)):
+        with pytest.raises(trust.ConsentNeeded, match="--trust-endpoint if you trust its owner"):
+            trust.require([config], agreed)
+    again = config.model_copy(update={"classifier": "http://127.0.0.1:9/by-flag"})
+    trust.require([again], trust.agreed_by(endpoint=True))
     trust.require([config], trust.agreed_by(own))
     trust.require([config])
     assert trust.lacking([outside.config("http")])
@@ -401,7 +404,7 @@ def test_a_graph_is_no_code(tmp_path: Path, outside: Outside) -> None:
 
 def test_typing_it_is_consent() -> None:
     typed = trust.agreed_by({"classifier": "python:a.py:make", "trust_pickle": True})
-    assert typed == {"classifier", "trust_pickle"}
+    assert typed == {"classifier", "server", "trust_pickle"}
     assert trust.agreed_by({"arch": None, "trust_pickle": False}) == frozenset()
 
 
