@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from store.artifacts import place_atomic
 from store.checking.decoding import to_text
+from store.checking.schema import check_schema, objects_of
 from store.errors import StoreError, primary_code
 from store.locks import FileLock
 from store.tables import to_json
@@ -139,14 +140,17 @@ def is_current(path: Path) -> bool:
 
 
 def _revision(path: Path) -> str | None:
-    """Return the newest applied migration: "0000" if all were undone, None without a store."""
+    """Return the newest applied migration: "0000" if all were undone, None without a store.
+
+    Raises StoreError for another database, and for an altered store of this version.
+    """
     if not path.exists() or path.stat().st_size == 0:
         return None
     with contextlib.closing(connect(path, "ro")) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        if not tables:
+        objects = objects_of(connection)
+        if not objects:
             return None
-        found = "alembic_version" in tables
+        found = "table alembic_version" in objects
         row = connection.execute(_VERSION).fetchone() if found else None
         if found and row is None:
             return "0000"
@@ -156,6 +160,8 @@ def _revision(path: Path) -> str | None:
                 field=str(path),
                 remedy="move it away or name another folder with DEXTER_HOME",
             )
+        if row[0] == HEAD:
+            check_schema(connection, path)
         return str(row[0])
 
 
@@ -173,6 +179,7 @@ def prepare(path: Path, lock: Path) -> None:
         if revision is not None:
             _backup_before_upgrade(path, revision)
             migrate(path, HEAD)
+            is_current(path)  # an older store may have been altered as well
         else:
             _create(path)
 

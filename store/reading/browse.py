@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from store.checking import decoding
+from store.checking.schema import check_schema, objects_of
 from store.errors import StoreError, explained
 from store.locks import is_locked
 from store.reading.filters import Condition, compile_filter
@@ -326,15 +327,19 @@ class Browse:
         self._generation = 0  # of the file, which may be replaced by a backup
 
     def state_of_schema(self) -> str:
-        """Return none (no store yet), old (must be upgraded), current or new (newer program)."""
+        """Return none (no store yet), old (must be upgraded), current or new (newer program).
+
+        Raises StoreError for an altered store.
+        """
         if not self.path.exists() or self.path.stat().st_size == 0:
             return "none"
         with explained(self.path), closing(connect_read_only(self.path)) as connection:
-            try:
-                row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-            except sqlite3.OperationalError:
+            if "table alembic_version" not in objects_of(connection):
                 return "old"  # `Store.open` raises if it is another database
-        revision, newest = str(row[0]) if row else "0000", newest_migration()
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            revision, newest = str(row[0]) if row else "0000", newest_migration()
+            if revision == newest:
+                check_schema(connection, self.path)
         return "current" if revision == newest else "old" if revision < newest else "new"
 
     def changed(self) -> bool:

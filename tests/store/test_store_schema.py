@@ -1,8 +1,11 @@
 """The migrations lead to the tables, step by step, and keep what is there."""
 
+import json
 import sqlite3
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -14,7 +17,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlmodel import Session
 
+from dexter_tui.cli.entry import main
 from store import State, Store, StoreError, run_queue, study_records
+from store.checking.schema import FILE, objects_of
 from store.database import HEAD, migrate, writer_engine
 from store.reading import comparisons
 from store.reading.browse import Browse
@@ -85,6 +90,52 @@ def test_migrations_from_nothing_give_the_tables(tmp_path):
     Table.metadata.create_all(engine)
     engine.dispose()
     assert migrated == schema(tmp_path / "direct.sqlite")
+
+
+def newest(path):
+    """Make a store with all migrations; return its tables, views and triggers."""
+    path.touch()
+    migrate(path, HEAD)
+    with closing(sqlite3.connect(path)) as connection:
+        return objects_of(connection)
+
+
+def test_the_schema_s_file_is_that_of_the_migrations(tmp_path):
+    assert json.loads(FILE.read_text()) == newest(tmp_path / "store.sqlite")
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT * FROM n WHERE i > 1"
+
+
+@pytest.mark.parametrize(
+    ("statements", "named"),
+    [
+        (["DROP TABLE tag", f"CREATE VIEW tag AS {ENDLESS}"], "table tag"),
+        (["DROP VIEW runs_summary", f"CREATE VIEW runs_summary AS {ENDLESS}"], "view runs_summary"),
+        (
+            ["CREATE TRIGGER t AFTER UPDATE ON run BEGIN DELETE FROM step; END"],
+            "trigger t",
+        ),
+    ],
+)
+def test_an_altered_store_is_refused(statements, named, tmp_path, monkeypatch, capsys):
+    with Store.open(tmp_path) as store:
+        path = store.path
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE VIEW own AS SELECT id FROM run")
+        Store.open(tmp_path).close()
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+    with pytest.raises(StoreError, match=f"its {named} is not that of a store"):
+        Store.open(tmp_path)
+    with pytest.raises(StoreError, match=f"its {named} is not that of a store"):
+        Browse(tmp_path).state_of_schema()
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path))
+    for command in ("runs", "doctor"):
+        assert main([command]) == (2 if command == "runs" else 1)
+        captured = capsys.readouterr()
+        assert f"its {named} is not that of a store" in captured.out + captured.err
 
 
 def test_each_revision_steps_forward_and_back(tmp_path, scripts):
@@ -257,3 +308,9 @@ def contents(path, columns=None):
             }
             for name, own in columns.items()
         }
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        found = newest(Path(folder) / "store.sqlite")
+    FILE.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,51 @@
+"""The schema that a store of this version has, and the check that a file has it.
+
+A file from elsewhere may hold a view in place of a table, or triggers of its own: reading such a
+view may never end, and a trigger changes what is written. `migrations/schema.json` is what the
+migrations make; `python tests/store/test_store_schema.py` writes it.
+"""
+
+import json
+import sqlite3
+from functools import cache
+from pathlib import Path
+
+from store.errors import StoreError
+
+FILE = Path(__file__).parents[1] / "migrations" / "schema.json"
+
+_OBJECTS = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE type <> 'index'"
+
+
+@cache
+def _expected() -> dict[str, str]:
+    objects: dict[str, str] = json.loads(FILE.read_text(encoding="utf-8"))
+    return objects
+
+
+def objects_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the SQL of each table, view and trigger, by type and name ("table run")."""
+    return dict(connection.execute(_OBJECTS).fetchall())
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise StoreError if a table, view or trigger is not that of a store of this version.
+
+    Further tables and views are a user's own; further triggers are refused.
+    """
+    found = objects_of(connection)
+    for name, sql in _expected().items():
+        if found.get(name) != sql:
+            raise _altered(path, name)
+    for name in found.keys() - _expected().keys():
+        if name.startswith("trigger "):
+            raise _altered(path, name)
+
+
+def _altered(path: Path, name: str) -> StoreError:
+    return StoreError(
+        f"its {name} is not that of a store of this version",
+        field=str(path),
+        value=name,
+        remedy="restore a backup (store.*.backup.sqlite)",
+    )
