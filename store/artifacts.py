@@ -1,12 +1,14 @@
-"""The files of pictures: decoding, thumbnails, hashes and atomic writes."""
+"""The files of a home: safe opening, atomic writes, and the pictures' decoding and hashes."""
 
+import errno
 import hashlib
 import io
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from store.errors import StoreError
 
@@ -92,6 +94,42 @@ def thumbnail(picture: "Image.Image") -> bytes | None:
 def digest(data: bytes) -> str:
     """Return the SHA-256 hash in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+class NotPlain(OSError):
+    """A link, pipe or device under the name of a file of a home."""
+
+
+def open_plain(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a file of a home for `os`; return its descriptor.
+
+    A home may come from elsewhere, with links to files that are not its own, or pipes that are
+    waited for. Raises NotPlain for them.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a pipe that nobody reads
+            raise _not_plain(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_plain(path)
+    return descriptor
+
+
+def _not_plain(path: Path) -> NotPlain:
+    return NotPlain(errno.EINVAL, "a link or not a plain file: remove it", str(path))
+
+
+def open_to_read(path: Path) -> BinaryIO:
+    """Open a file of a home to read it; raise OSError as `open_plain`."""
+    return os.fdopen(open_plain(path, os.O_RDONLY), "rb")
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a file of a home to append to it; raise OSError as `open_plain`."""
+    return os.fdopen(open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from store.artifacts import open_plain
+
 _PROC = Path("/proc")  # Linux only
 _OBSERVER_SECONDS = 1.0  # at most for which `is_locked` of others holds a lock
 _RETRY_SECONDS = 0.02
@@ -107,7 +109,7 @@ def holder(path: Path) -> int | None:
 def _lock(path: Path, *, wait: bool) -> int:
     """Return a descriptor of the file of this name, locked; raise BlockingIOError as FileLock."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = open_plain(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
@@ -132,7 +134,7 @@ def _is_named(descriptor: int, path: Path) -> bool:
 def _has_lock(path: Path) -> bool:
     """Return whether a process holds the lock of the file of this name."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_plain(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:

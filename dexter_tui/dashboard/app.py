@@ -27,6 +27,7 @@ from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home import HomeScreen
 from dexter_tui.formatting import clean
+from store.artifacts import open_log
 from store.checking import decoding
 from store.errors import StoreError
 from store.reading.browse import Browse, FrameRow
@@ -161,8 +162,8 @@ class DexterApp(App[None]):
     def note_defect(self, trace: str) -> None:
         """Record a traceback in dashboard.log; the dashboard keeps running."""
         try:
-            with (self.home / "dashboard.log").open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{trace}\n")
+            with open_log(self.home / "dashboard.log") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{trace}\n".encode())
         except OSError:
             pass  # nowhere to write; the notice has to do
 

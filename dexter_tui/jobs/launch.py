@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dexter_tui.paths import PACKAGED, home
 from store import Store
+from store.artifacts import open_log
 from store.states import Kind, is_job
 
 WORKERS = {
@@ -71,7 +72,7 @@ def start(
     path = slot_log(store, slot)
     if path.exists() and path.stat().st_size > LOG_BYTES:
         path.unlink()
-    with path.open("ab") as log:
+    with open_log(path) as log:
         return subprocess.Popen(
             [*_scope(), sys.executable, "-P", "-m", module, slot],
             env={**worker_environment(), **(env or {})},

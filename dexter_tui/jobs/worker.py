@@ -25,6 +25,7 @@ from dexter_tui.jobs.recorder import log
 from dexter_tui.machine import devices
 from dexter_tui.paths import home
 from store import State, Store, StoreError, run_queue
+from store.artifacts import open_log
 from store.database import PATIENCE
 from store.locks import try_lock
 from store.run_queue import Work
@@ -174,6 +175,6 @@ def redirect_output(path: Path) -> None:
     """Send this process's output, also that of native code, to a log file."""
     sys.stdout.flush()
     sys.stderr.flush()
-    with path.open("ab") as log:
+    with open_log(path) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

@@ -27,7 +27,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from store.artifacts import write_atomic
+from store.artifacts import NotPlain, open_plain, open_to_read, write_atomic
 from store.clock import now
 
 Entry = dict[str, Any]
@@ -109,7 +109,7 @@ class Journal:
     def read(self, after: int = -1) -> list[Entry]:
         """Return the complete entries with a number above `after`, up to the first torn line."""
         try:
-            with self.path.open("rb") as file:
+            with open_to_read(self.path) as file:
                 data = file.read()
                 self._remember(os.fstat(file.fileno()))
         except FileNotFoundError:
@@ -122,8 +122,9 @@ class Journal:
     def inspect(self) -> Inspected:
         """Return what can be read of the file, and its fault."""
         try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
+            with open_to_read(self.path) as file:
+                data = file.read()
+        except (FileNotFoundError, NotPlain):
             return Inspected([], Fault.MISSING)
         found = [_entry(line) for line in data.splitlines(keepends=True)]
         torn = None in found[:-1]  # only the last line may be torn: its write was interrupted
@@ -164,7 +165,7 @@ class Journal:
         data = "".join(_line(entry) for entry in numbered).encode()
         made = os.O_CREAT if self._file is None else 0
         try:
-            descriptor = os.open(self.path, os.O_RDWR | made, 0o600)
+            descriptor = open_plain(self.path, os.O_RDWR | made)
         except FileNotFoundError:
             raise Disturbed(Accident.JOURNAL_DELETED) from None
         try:

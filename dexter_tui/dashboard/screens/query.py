@@ -21,6 +21,7 @@ from dexter_tui.dashboard.screens.base import DataScreen, entitle
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.tabs import TextPage
 from dexter_tui.formatting import clean
+from store.artifacts import open_log
 from store.errors import StoreError
 from store.reading import queries, query_process
 
@@ -185,12 +186,8 @@ class QueryScreen(DataScreen):
     def _remember(self, sql: str) -> None:
         if self.host.options.read_only:
             return
-        with suppress(OSError):
-            new = not self._file.exists()
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(sql) + "\n")
-            if new:
-                self._file.chmod(0o600)
+        with suppress(OSError), open_log(self._file) as file:
+            file.write(f"{json.dumps(sql)}\n".encode())
 
     def action_history(self, by: int) -> None:
         past = [*(sql for _, sql in reversed(queries.EXAMPLES)), *self._past]

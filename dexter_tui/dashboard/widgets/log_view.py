@@ -12,6 +12,7 @@ from textual.strip import Strip
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, strip_of
 from dexter_tui.formatting import clean
+from store.artifacts import open_to_read
 
 MOST_BYTES = 1_000_000
 _LINE_BYTES = 400  # assumed length of a line when only the last few are read
@@ -22,7 +23,7 @@ def tail(path: Path, lines: int | None = None) -> list[str]:
     """Return the last ``lines`` of a file, or its last megabyte; none if it does not exist."""
     most = MOST_BYTES if lines is None else lines * _LINE_BYTES
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(size - most, 0))
             data = file.read(most)
