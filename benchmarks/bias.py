@@ -31,8 +31,7 @@ from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
 from benchmarks.claims import Claimed, FleetEvidence
-from benchmarks.pool import workers
-from benchmarks.recipes import of_lab
+from benchmarks.sharing import of_lab, workers
 from dexter import RunConfig, model_folders
 from dexter.lab.fleet import FLEET, MANIFEST, TASKS, families
 from dexter.lab.world import MARK, NEGATIVE, POSITIVE

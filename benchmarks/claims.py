@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.recipes import of_lab
+from benchmarks.sharing import of_lab
 from dexter.lab.fleet import FLEET
 from dexter.reasoning.topic import World
 

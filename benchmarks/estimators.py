@@ -23,8 +23,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.pool import workers
-from benchmarks.recipes import of_lab
+from benchmarks.sharing import of_lab, workers
 
 TEMPLATE = "a picture of a bird with [MASK] and [MASK]"
 CLASSIFIERS = ("lab:birds-biased", "lab:birds-balanced")

@@ -1,6 +1,7 @@
 """The import contracts hold, and fail when a cycle or an upward import is added."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,8 +42,17 @@ def test_a_cycle_and_an_upward_import_are_found(tmp_path: Path) -> None:
     assert "The engine knows neither store nor application KEPT" in out.stdout
 
 
-def test_no_folder_holds_more_modules_than_one_can_survey() -> None:
+SEARCHED = re.compile(r"in str\((e|err|error|exc)\)|str\((error|exc)\)\.(split|startswith|find)")
+
+
+def test_no_code_searches_the_text_of_an_exception() -> None:
     for name in PACKAGES:
+        for path in (REPOSITORY / name).rglob("*.py"):
+            assert not SEARCHED.search(path.read_text(encoding="utf-8")), path
+
+
+def test_no_folder_holds_more_modules_than_one_can_survey() -> None:
+    for name in (*PACKAGES, "benchmarks"):
         for folder in [REPOSITORY / name, *(REPOSITORY / name).rglob("*/")]:
             modules = list(folder.glob("*.py"))
             assert len(modules) <= 15, folder

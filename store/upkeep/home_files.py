@@ -5,6 +5,7 @@ They may come from elsewhere, so their content is believed when it passed the ch
 """
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -202,4 +203,4 @@ def _refused(error: Exception) -> StoreError:
         return StoreError(f"{error.title}.{'.'.join(map(str, fault['loc']))}: {fault['msg']}")
     if isinstance(error, LookupError):
         return StoreError(f"it lacks {error}")
-    return StoreError(" ".join(str(error).split())[:200])
+    return StoreError(textwrap.shorten(str(error), 200))
