@@ -1,4 +1,4 @@
-"""The parts that benchmarks share: processes side by side, and the identity of the lab's weights."""
+"""The parts that benchmarks share: processes side by side, the hash of the lab's weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _end_with_parent() -> None:
 
 
 def of_lab(*models: str) -> str:
-    """Return the SHA-256 hash (hex) of the weights of shipped models of the lab, such as "masked_lm"."""
+    """Return the SHA-256 (hex) of the weights of shipped lab models, such as "masked_lm"."""
     folders = [model_folders.find("lab", *model.split("/")) for model in models]
     return hash_files(
         (path.name, path) for folder in folders for path in sorted(folder.rglob("*.safetensors"))
