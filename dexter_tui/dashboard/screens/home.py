@@ -21,10 +21,15 @@ from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.log_view import Tail, tail
 from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.run_list import RunList, around, place
-from dexter_tui.dashboard.widgets.summaries import frame_caption, run_facts, study_facts
-from dexter_tui.formatting import clean, short_path
-from store.reading import card
-from store.reading.browse import ORDERS, FrameRow, Keys, RunRow, StepRow, StudyRow
+from dexter_tui.dashboard.widgets.summaries import (
+    frame_caption,
+    run_facts,
+    study_facts,
+    verdict_lines,
+)
+from dexter_tui.formatting import clean, short_path, short_spec
+from store.reading import card, screenings
+from store.reading.browse import ORDERS, Browse, FrameRow, Keys, RunRow, StepRow, StudyRow
 from store.reading.card import VerdictCard
 from store.reading.filters import FilterError, compile_filter
 from store.states import AGAIN, ENDED, State
@@ -36,6 +41,8 @@ LIST_SECONDS = 2.0  # between two reads of a list that changes while runs are ac
 FIRST_RUNS = 300  # shown at once after a change of the filter
 REST_SECONDS = 0.3  # pause in typing after which the rest of the list is read
 # Actions that need a run.
+_WELCOME_WIDTH = 100  # columns
+_WELCOME_CARDS = 3
 _NEED_RUNS = {
     "open", "filter", "sort", "reverse", "pause", "cancel", "retry", "prioritise", "tag", "note",
     "archive", "delete", "export", "copy_id",
@@ -75,6 +82,14 @@ class Preview(NamedTuple):
     caption: Text
 
 
+class NewestScreening(NamedTuple):
+    """The screening that a store without runs begins with."""
+
+    line: str
+    """Its state"""
+    cards: list[VerdictCard]
+
+
 class Found(NamedTuple):
     """The data of the screen."""
 
@@ -89,6 +104,8 @@ class Found(NamedTuple):
     log: list[str]
     members: list[RunRow]
     card: VerdictCard | None
+    newest: NewestScreening | None
+    """Only of a store without runs"""
 
 
 class FilterInput(Input):
@@ -196,8 +213,9 @@ class HomeScreen(DataScreen):
                 found_card = card.of_study(browse, study.id)
         tags = browse.tags([run.id for run in rows.values()])
         return Found(
-            listed, rows, tags, studies, counts, selected, steps, preview, log, members, found_card
-        )
+            listed, rows, tags, studies, counts, selected, steps, preview, log, members, found_card,
+            None if counts else _newest_screening(browse),
+        )  # fmt: skip
 
     def _list(self, wish: Wish, counts: dict[str, int]) -> Listed:
         """Return the list, read again only if it may have changed: 100,000 runs take a while."""
@@ -230,7 +248,7 @@ class HomeScreen(DataScreen):
         if total and self.focused is None:  # the list was hidden until now
             self.call_after_refresh(runs.focus)
         if total == 0:
-            self.query_one("#welcome-text", Static).update(self._welcome())
+            self.query_one("#welcome-text", Static).update(self._welcome(data.newest))
         if data.listed is not self._listed:
             self._listed = data.listed
             if self._rest_due is not None:
@@ -582,23 +600,57 @@ class HomeScreen(DataScreen):
             return False
         return super().check_action(action, parameters)
 
-    def _welcome(self) -> Text:
+    def _welcome(self, newest: NewestScreening | None) -> Text:
         palette = self.host.palette
         text = Text()
         text.append("dexter-tui\n", f"bold {palette.primary}")
         text.append("finds out what an image classifier looks for, and describes it in words\n\n")
         text.append("This store has no runs yet.\n\n", palette.dim)
+        if newest is not None:
+            width = min(max(self.size.width - 8, 40), _WELCOME_WIDTH)
+            for line in _screening_lines(newest, width, palette):
+                text.append_text(line).append("\n")
+            text.append("\n")
+        keys = [("?", "show all keys")]
         if self.host.options.read_only:
-            text.append("Read-only: start a run from another terminal.", palette.warn)
-            return text
-        for key, label in (
-            ("d", "run the demo: which of two classifiers uses the sea for a waterbird?"),
-            ("n", "start a run of your own"),
-            ("?", "show all keys"),
-        ):
+            text.append("Read-only: start a run from another terminal.\n\n", palette.warn)
+        else:
+            keys = [
+                ("d", "run the demo: which of two classifiers uses the sea for a waterbird?"),
+                ("n", "start a run of your own"),
+                *keys,
+            ]
+        if newest is not None:
+            keys = [("i", "open the screenings"), *keys]
+        for key, label in keys:
             text.append(f" {key} ", f"bold {palette.accent}")
             text.append(f" {label}\n")
         return text
+
+
+def _newest_screening(browse: Browse) -> NewestScreening | None:
+    found = screenings.listed(browse, limit=1)
+    if not found:
+        return None
+    [one] = found
+    if one["state"] == "running":
+        line = f"screening {one['id']}: {one['stage'] or 'begins'} {one['done']}/{one['total']}"
+    else:
+        line = f"screening {one['id']}: {one['state']}"
+    cards = card.of_screening(browse, one["id"]) if one["state"] == "done" else []
+    return NewestScreening(line, cards)
+
+
+def _screening_lines(newest: NewestScreening, width: int, palette: Palette) -> list[Text]:
+    """Return the state of a screening, and the verdict on each of its first classifiers."""
+    lines = [Text(clean(newest.line), palette.primary)]
+    for one in newest.cards[:_WELCOME_CARDS]:
+        lines.append(Text(clean(f"{short_spec(one.classifier)} · {one.class_name}"), "bold"))
+        lines += verdict_lines(one, width, palette)
+    more = len(newest.cards) - _WELCOME_CARDS
+    if more > 0:
+        lines.append(Text(f"and {more} more", palette.dim))
+    return lines
 
 
 def _of_pair(card: VerdictCard | None, palette: Palette) -> Preview | None:

@@ -1,6 +1,6 @@
 """Summaries of runs and studies in a few lines of text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.run_list import template_text
 from dexter_tui.formatting import clean, duration, short_spec
 from store.reading.browse import FrameRow, RunRow, StageRow, StepRow, StudyRow
-from store.reading.card import VerdictCard
+from store.reading.card import Line, VerdictCard
 from store.reading.origin import is_toy, origin
 from store.states import State
 
@@ -167,8 +167,23 @@ def _findings(
         text.append("No report yet: open the study, press w\n", palette.dim)
 
 
+_VERDICTS = frozenset({"bias", "clean", "untested"})
+
+
 def card_text(card: VerdictCard, width: int, palette: Palette) -> Text:
     """Return a verdict card, wrapped to a width; the verdict is on the first line."""
+    lines = _card_lines(card.lines(), width, palette)
+    settings = {"generator": card.generator}
+    lines.append(origin_text(card.classifier, settings, card.preset, palette))
+    return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+
+
+def verdict_lines(card: VerdictCard, width: int, palette: Palette) -> list[Text]:
+    """Return only the verdict of a card, wrapped to a width."""
+    return _card_lines([one for one in card.lines() if one.kind in _VERDICTS], width, palette)
+
+
+def _card_lines(lines: Iterable[Line], width: int, palette: Palette) -> list[Text]:
     styles = {
         "bias": palette.bad,
         "clean": palette.good,
@@ -177,15 +192,13 @@ def card_text(card: VerdictCard, width: int, palette: Palette) -> Text:
         "next": palette.dim,
         "pair": palette.primary,
     }
-    lines = []
-    for line in card.lines():
+    found = []
+    for line in lines:
         shown = Text(style=styles.get(line.kind, ""))
         for part, kind in line.parts:
             shown.append(clean(part), "bold" if kind == "concept" else "")
-        lines += wrapped(shown, width)
-    settings = {"generator": card.generator}
-    lines.append(origin_text(card.classifier, settings, card.preset, palette))
-    return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+        found += wrapped(shown, width)
+    return found
 
 
 def wrapped(text: Text, width: int) -> list[Text]:

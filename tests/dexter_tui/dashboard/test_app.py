@@ -88,6 +88,21 @@ async def test_an_empty_store_offers_the_demo_with_one_key(tmp_path: Path) -> No
 
 
 @driven
+async def test_a_store_with_a_screening_alone_begins_with_its_verdicts(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        for spec in ("lab:birds-biased", "lab:birds-balanced"):
+            store.ensure_classifier(spec, None, ["waterbird", "landbird"], 64)
+    shown_store.screen(tmp_path)
+    async with dashboard(tmp_path).run_test(notifications=True, size=(80, 24)) as pilot:
+        await settle(pilot)
+        shown = text(pilot)
+        assert "relies on water (not part of waterbird): +0.42" in shown
+        assert shown.index("birds-biased") < shown.index("relies on") < shown.index("birds-bal")
+        await press(pilot, "i")
+        assert shown_store.SCREENING in text(pilot)
+
+
+@driven
 async def test_the_first_runs_can_be_moved_among_at_once(tmp_path: Path) -> None:
     async with dashboard(tmp_path / "home").run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
