@@ -144,7 +144,9 @@ def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, floa
     return max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p))
 
 
-def newcombe_interval(hits: int, n: int, other_hits: int, other_n: int) -> tuple[float, float]:
+def newcombe_interval(
+    hits: int, n: int, other_hits: int, other_n: int, z: float = 1.959964
+) -> tuple[float, float]:
     """Return the 95% interval of the first of two independent proportions minus the second.
 
     Newcombe's method 10 (1998), from their Wilson intervals; (-1, 1) where either n is 0.
@@ -152,8 +154,8 @@ def newcombe_interval(hits: int, n: int, other_hits: int, other_n: int) -> tuple
     if not n or not other_n:
         return -1.0, 1.0
     p, q = hits / n, other_hits / other_n
-    low, high = wilson_interval(hits, n)
-    other_low, other_high = wilson_interval(other_hits, other_n)
+    low, high = wilson_interval(hits, n, z)
+    other_low, other_high = wilson_interval(other_hits, other_n, z)
     return (
         p - q - math.hypot(p - low, other_high - q),
         p - q + math.hypot(high - p, q - other_low),

@@ -71,9 +71,14 @@ class ImageText:
         return np.concatenate(rows)
 
     def sees(self, concept: str, embeddings: Embeddings) -> NDArray[np.bool_]:
-        with_it, without = self._text(f"a picture of a {concept}"), self._text("a picture")
-        seen: NDArray[np.bool_] = embeddings @ with_it > embeddings @ without
+        seen: NDArray[np.bool_] = self.fit(concept, embeddings) > 0
         return seen
+
+    def fit(self, concept: str, embeddings: Embeddings) -> NDArray[np.float32]:
+        """Return how much better a concept fits each picture than none does, (B,), by cosine."""
+        with_it, without = self._text(f"a picture of a {concept}"), self._text("a picture")
+        better: NDArray[np.float32] = embeddings @ with_it - embeddings @ without
+        return better
 
     def _text(self, text: str) -> Embeddings:
         import torch
@@ -96,7 +101,7 @@ def _unit(output: Any) -> Embeddings:
     return unit
 
 
-def load_detector(spec: str, *, device: str = "cpu", root: Path | str | None = None) -> Detector:
+def load_detector(spec: str, *, device: str = "cpu", root: Path | str | None = None) -> ImageText:
     """Load an image-text model: "lab", a Hugging Face folder or a hub id (CLIP)."""
     from huggingface_hub import snapshot_download
 

@@ -36,6 +36,10 @@ COMMANDS = {
         "Fail with exit code 3 if a model has new or grown dependences.",
     ),
     "screen": ("screening.command", "Find concepts that raise or lower a class."),
+    "slices": (
+        "slices_command",
+        "Show on which of your pictures a classifier errs, by concept.",
+    ),
     "query": ("query_command", "Query the store in SQL, or search its texts."),
     "export": ("exchange_commands", "Write a report as Markdown or HTML, or a whole bundle."),
     "import": ("exchange_commands", "Import a bundle, or a run folder of the public DEXTER code."),

@@ -1,0 +1,81 @@
+"""The pictures of a data set, read one batch at a time: never more than a batch is in memory."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexter.data.folder import Item, Skipped, Why
+from dexter.generation.bank import Images
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Picture = NDArray[np.uint8]
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 200_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+class _Refused(Exception):
+    def __init__(self, why: Why) -> None:
+        self.why = why
+
+
+def batches(
+    items: Sequence[Item], side: int, skipped: Skipped, *, batch: int = 32
+) -> Iterator[tuple[list[int], Images]]:
+    """Yield positions in ``items`` and their pictures, uint8 (B, side, side, 3).
+
+    Pictures are scaled until the shorter side is ``side`` px, and the middle is cut out, as
+    torchvision's evaluation does. One that cannot be read is added to ``skipped``.
+    """
+    places: list[int] = []
+    pictures: list[Picture] = []
+    for place, item in enumerate(items):
+        try:
+            picture = _picture(item, side)
+        except _Refused as refused:
+            skipped.add(item.name, refused.why)
+            continue
+        places.append(place)
+        pictures.append(picture)
+        if len(places) == batch:
+            yield places, np.stack(pictures)
+            places, pictures = [], []
+    if places:
+        yield places, np.stack(pictures)
+
+
+def _picture(item: Item, side: int) -> Picture:
+    from PIL import Image
+
+    if not isinstance(item.source, Path):
+        return _square(Image.fromarray(item.source.picture), side)
+    try:
+        if not item.source.is_file():
+            raise _Refused(Why.MISSING)
+        if item.source.stat().st_size > MAX_BYTES:
+            raise _Refused(Why.TOO_LARGE)
+        with Image.open(io.BytesIO(item.source.read_bytes()), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise _Refused(Why.TOO_LARGE)
+            image.draft("RGB", (side, side))
+            return _square(image, side)
+    except Image.DecompressionBombError:
+        raise _Refused(Why.TOO_LARGE) from None
+    except (OSError, SyntaxError, ValueError, EOFError):
+        raise _Refused(Why.UNREADABLE) from None
+
+
+def _square(image: Image.Image, side: int) -> Picture:
+    from PIL import Image, ImageOps
+
+    converted = image.convert("RGB")
+    return np.asarray(ImageOps.fit(converted, (side, side), Image.Resampling.BILINEAR))

@@ -1,0 +1,80 @@
+"""Slices of a biased classifier's errors, found with words alone."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dexter.data.slices import auroc
+from dexter.lab.scenes import SceneDataset
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes of birds with their place in a metadata.csv, and two faulty rows."""
+    root = tmp_path_factory.mktemp("birds")
+    lines = ["file_name,label,place"]
+    for index, one in enumerate(SceneDataset("birds", "test", 120)):
+        name = f"{index:03}.png"
+        Image.fromarray(one.picture).save(root / name)
+        lines.append(f"{name},{('waterbird', 'landbird')[one.label]},{one.attributes['place']}")
+    lines += ["gone.png,landbird,land", "000.png,waterbird,land"]
+    (root / "metadata.csv").write_text("\n".join(lines))
+    return root
+
+
+def test_the_planted_slices_come_first_without_true_groups(
+    cli: Callable[..., Any], home: Path, folder: Path
+) -> None:
+    command = ["slices", "--classifier", "lab:birds-biased", "--data", folder]
+    answer = cli(*command, "--concepts", "sea,umbrella", "--group", "place", "--json").json
+    assert answer["skipped"] == {"duplicate row": 1, "missing": 1}
+    assert answer["data"]["pictures"] == 120 and len(answer["data"]["hash"]) == 64
+    hard = {one["name"]: one for one in answer["slices"] if one["gap_high"] < 0}
+    assert set(hard) == {"waterbird without sea", "landbird with sea"}
+    for one in hard.values():
+        assert one["gap"] < -0.4
+        assert one["judged"]["auroc"] > 0.8 and one["judged"]["precision_at"] >= 0.8
+        assert len(one["examples"]) == 10
+    assert hard["landbird with sea"]["judged"]["group"] == "place = water"
+    blind = cli(*command, "--concepts", "sea,umbrella", "--json").json
+    assert blind["true_groups"] is None
+    assert [one["gap"] for one in blind["slices"]] == [one["gap"] for one in answer["slices"]]
+    table = cli(*command, "--concepts", "sea", "--map", "waterbird=waterbird").out
+    assert "2 of 2 slices are surely harder than the rest of their class" in table
+    assert not (home / "store.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "there is no screening of this classifier yet"),
+        (["--concepts", ","], "names no words"),
+        (
+            ["--concepts", "sea", "--group", "kind"],
+            "'kind' is not a column of groups; choose from place",
+        ),
+        (["--concepts", "sea", "--split", "test"], "omit it: it has no splits"),
+        (["--concepts", "sea", "--map", "waterbird"], "write DATA=LABEL"),
+        (["--concepts", "sea", "--map", "waterbird=duck"], "'duck' is a label of the data, but"),
+        (["--concepts", "sea", "--label-column", "kind"], "but not 'kind' for the label"),
+    ],
+)
+def test_a_faulty_question_is_a_line(
+    more: list[str], message: str, cli: Callable[..., Any], home: Path, folder: Path
+) -> None:
+    outcome = cli("slices", "--classifier", "lab:birds-biased", "--data", folder, *more)
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert message in outcome.err
+
+
+def test_auroc_counts_ties_by_half() -> None:
+    truth = np.array([True, False, True, False])
+    assert auroc(np.array([3.0, 1.0, 2.0, 2.0]), truth) == 0.875
+    assert auroc(np.zeros(4), truth) == 0.5
+    assert auroc(np.zeros(4), np.ones(4, bool)) is None
+    assert json.dumps(auroc(np.zeros(4), truth)) == "0.5"
