@@ -124,7 +124,13 @@ def gather(store: Store, chosen: Chosen) -> tuple[list[Record], dict[str, bytes]
             records.append(_record("note", note))
         shas = sorted({r["sha256"] for r in records if r["record"] == "frame"})
         for sha256 in shas:
-            artifact = session.get_one(Artifact, sha256)
+            artifact = session.get(Artifact, sha256)
+            if artifact is None:
+                raise StoreError(
+                    f"the picture {sha256[:12]} of a run is not in the store",
+                    value=sha256,
+                    remedy="run `dexter-tui doctor --rebuild`, or restore a backup",
+                )
             records.append(_record("artifact", artifact))
         for sha256 in shas:
             captions = select(Caption).where(Caption.sha256 == sha256)

@@ -212,7 +212,7 @@ def complaint(body: Any) -> str:
 
 def every_text(body: Any) -> str:
     """Return all strings of an error's body, where a setting may be named."""
-    return "\n".join(_strings(body))
+    return "\n".join(_strings(body)).encode("utf-8", "replace").decode()
 
 
 def is_spent(body: Any) -> bool:

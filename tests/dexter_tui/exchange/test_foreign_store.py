@@ -137,6 +137,16 @@ def test_damage_is_a_line_each_and_the_rest_is_shown(tmp_path: Path) -> None:
     decoding.take_found()
 
 
+def test_a_frame_without_its_picture_s_row_is_named_in_an_export(tmp_path: Path) -> None:
+    home = foreign_store.copied(tmp_path / "home")
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM artifact")
+    code, _, err = command(home, ["export", shown_store.STUDY, "-o", "a.zip"])
+    assert (code, err.count("\n")) == (2, 1)
+    assert "of a run is not in the store" in err
+    assert not (home / "a.zip").exists()
+
+
 def _shows(pilot: Any, name: str) -> bool:
     return name in text(pilot)
 

@@ -175,6 +175,10 @@ def test_any_reply_of_an_endpoint(data: st.DataObject) -> None:
     dialects.is_spent(reply)
 
 
+def test_a_lone_surrogate_in_a_reply_can_be_printed() -> None:
+    assert dialects.every_text({**REPLY, "choices": "a\ud800"}).startswith("a?")
+
+
 @fuzzed
 @given(st.data())
 def test_any_checkpoint(checkpoint: bytes, data: st.DataObject) -> None:
