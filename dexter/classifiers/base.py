@@ -122,8 +122,8 @@ class Classifier:
             bar=bar_of(self.answers.threshold),
         )
 
-    def class_weight(self, index: int) -> Tensor | None:
-        """Return the weights (F,) of a class's logit in the last linear layer, float32.
+    def last_layer(self) -> tuple[Tensor, Tensor] | None:
+        """Return the weight (K, F) and bias (K,) that lead from features to logits, float32.
 
         None where the features do not feed a linear layer. Of one logit, those of the negative
         class are minus those of the positive.
@@ -131,9 +131,19 @@ class Classifier:
         if self._head is None:
             return None
         weight = self._head.weight.detach().to("cpu", torch.float32)
+        bias = self._head.bias
+        own = weight.new_zeros(len(weight)) if bias is None else bias.detach().to(weight)
         if self.answers.positive is not None:
-            return weight[0] if index == self.answers.positive else -weight[0]
-        return weight[index]
+            signs = weight.new_tensor(
+                [1.0 if at == self.answers.positive else -1.0 for at in (0, 1)]
+            )
+            return signs[:, None] * weight[0], signs * own[0]
+        return weight, own
+
+    def class_weight(self, index: int) -> Tensor | None:
+        """Return the weights (F,) of a class in `last_layer`; None without one."""
+        layer = self.last_layer()
+        return None if layer is None else layer[0][index]
 
     def weights(self) -> Iterator[Tensor]:
         """Yield the network's weights and buffers."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,6 +119,23 @@ class DataSet:
             )
         return DataSet(self.name, chosen, self.skipped, self.columns)
 
+    def halves(self, fit: str, test: str) -> tuple[DataSet, DataSet]:
+        """Return the items of two splits; of data without splits, two halves at random."""
+        if any(item.split for item in self.items):
+            return self.of_split(fit), self.of_split(test)
+        order = random.Random(0).sample(range(len(self.items)), len(self.items))
+        return (
+            DataSet(
+                self.name, [self.items[at] for at in sorted(order[::2])], self.skipped, self.columns
+            ),
+            DataSet(
+                self.name,
+                [self.items[at] for at in sorted(order[1::2])],
+                self.skipped,
+                self.columns,
+            ),
+        )
+
     def digest(self) -> str:
         """Return the SHA-256 (hex) of the names, labels, splits and groups, in their order."""
         hashed = hashlib.sha256()
@@ -131,7 +149,8 @@ def read_data(source: str, *, label: str | None = None, size: int = LAB_SCENES) 
     """Find the labelled pictures of a folder, a CSV file or a setting of the lab.
 
     ``label``: the column of the labels, where it is not one of `LABEL_COLUMNS`. ``size``: scenes of
-    the lab. Raises InputError for anything that is none of the forms above.
+    the lab, half of them for each of validation and test. Raises InputError for anything that is
+    none of the forms above.
     """
     if source.startswith("lab:"):
         return _scenes(source, size)
@@ -345,10 +364,13 @@ def _partition(path: Path) -> dict[str, str]:
 def _scenes(source: str, size: int) -> DataSet:
     from dexter.lab.scenes import SceneDataset
 
-    scenes = SceneDataset(source.partition(":")[2], "test", size)
-    labels = scenes.setting.labels
-    items = [
-        Item(f"{source}/{index}", one, labels[one.label], "test", dict(one.attributes))
-        for index, one in enumerate(scenes)
-    ]
-    return DataSet(source, items, Skipped(), list(scenes.setting.attributes))
+    items = []
+    columns: list[str] = []
+    for split in ("validation", "test"):
+        scenes = SceneDataset(source.partition(":")[2], split, size // 2)
+        labels, columns = scenes.setting.labels, list(scenes.setting.attributes)
+        items += [
+            Item(f"{source}/{split}/{at}", one, labels[one.label], split, dict(one.attributes))
+            for at, one in enumerate(scenes)
+        ]
+    return DataSet(source, items, Skipped(), columns)

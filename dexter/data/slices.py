@@ -33,6 +33,7 @@ LEAST = 5
 ERROR = 0.05
 """Chance that any interval of a table misses the true gap (Bonferroni)."""
 _BATCH = 32
+_SIDE = 64  # px at least, which the image-text model needs
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Looked:
     """The pictures of a data set, as a classifier and an image-text model see them.
 
     items: those that could be read (n). targets, predicted: class indices (n,). p: probability of
-    each picture's own class (n,). embeddings: (n, D). digest: SHA-256 (hex) of the pixels.
+    each picture's own class (n,). embeddings: (n, D). features: input of the last layer (n, F).
+    digest: SHA-256 (hex) of the pixels.
     """
 
     items: Sequence[Item]
@@ -61,6 +63,7 @@ class Looked:
     predicted: NDArray[np.int64]
     p: Floats
     embeddings: NDArray[np.float32]
+    features: NDArray[np.float32]
     digest: str
 
     @property
@@ -72,7 +75,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class Judged:
-    """How well a slice's pictures are those of a true group.
+    """The agreement of a slice's pictures with a true group.
 
     group: "COLUMN = VALUE", the value that the slice fits best. precision: of its 10 surest.
     """
@@ -120,22 +123,22 @@ def look(
     classifier: Classifier,
     detector: ImageText,
     *,
-    side: int | None = None,
     report: Callable[[int, int], None] = lambda done, of: None,
 ) -> Looked:
     """Classify and embed each picture once, a batch at a time.
 
-    ``classes``: see `class_indices`. ``side``: px, by default the classifier's input. ``report``
-    receives the number of pictures read, and of all. Raises InputError if none can be read.
+    ``classes``: see `class_indices`. ``report`` receives the number of pictures read, and of all.
+    Raises InputError if none can be read.
     """
     import torch
 
-    side = side or max(classifier.image_size, 64)
     items: list[Item] = []
-    predicted, p, embeddings = [], [], []
+    predicted, p, embeddings, features = [], [], [], []
     hashed = hashlib.sha256()
     done = 0
-    for places, pictures in batches(data.items, side, data.skipped, batch=_BATCH):
+    for places, pictures in batches(
+        data.items, max(classifier.image_size, _SIDE), data.skipped, batch=_BATCH
+    ):
         chunk = [data.items[place] for place in places]
         targets = np.array([classes[item.label] for item in chunk])
         tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
@@ -148,6 +151,7 @@ def look(
         predicted.append(answers)
         p.append(output.probabilities().cpu().double().numpy()[np.arange(len(chunk)), targets])
         embeddings.append(detector.embed(pictures))
+        features.append(output.features.float().cpu().numpy())
         items += chunk
         hashed.update(pictures.tobytes())
         done = places[-1] + 1
@@ -165,6 +169,7 @@ def look(
         np.concatenate(predicted),
         np.concatenate(p),
         np.concatenate(embeddings),
+        np.concatenate(features),
         hashed.hexdigest(),
     )
 

@@ -37,8 +37,12 @@ COMMANDS = {
     ),
     "screen": ("screening.command", "Find concepts that raise or lower a class."),
     "slices": (
-        "slices_command",
-        "Show on which of your pictures a classifier errs, by concept.",
+        "data.slices_command",
+        "Show on which of your pictures a classifier errs, by the concepts in them.",
+    ),
+    "debias": (
+        "data.debias_command",
+        "Fit a classifier's last layer again, so that it relies less on a concept.",
     ),
     "query": ("query_command", "Query the store in SQL, or search its texts."),
     "export": ("exchange_commands", "Write a report as Markdown or HTML, or a whole bundle."),

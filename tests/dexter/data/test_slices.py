@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from dexter.data.slices import auroc
 from dexter.lab.scenes import SceneDataset
+
+SIZE = 160
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scenes of birds with their place in a metadata.csv, and two faulty rows."""
     root = tmp_path_factory.mktemp("birds")
     lines = ["file_name,label,place"]
-    for index, one in enumerate(SceneDataset("birds", "test", 120)):
+    for index, one in enumerate(SceneDataset("birds", "test", SIZE)):
         name = f"{index:03}.png"
         Image.fromarray(one.picture).save(root / name)
         lines.append(f"{name},{('waterbird', 'landbird')[one.label]},{one.attributes['place']}")
@@ -33,7 +36,7 @@ def test_the_planted_slices_come_first_without_true_groups(
     command = ["slices", "--classifier", "lab:birds-biased", "--data", folder]
     answer = cli(*command, "--concepts", "sea,umbrella", "--group", "place", "--json").json
     assert answer["skipped"] == {"duplicate row": 1, "missing": 1}
-    assert answer["data"]["pictures"] == 120 and len(answer["data"]["hash"]) == 64
+    assert answer["data"]["pictures"] == SIZE and len(answer["data"]["hash"]) == 64
     hard = {one["name"]: one for one in answer["slices"] if one["gap_high"] < 0}
     assert set(hard) == {"waterbird without sea", "landbird with sea"}
     for one in hard.values():
@@ -41,11 +44,9 @@ def test_the_planted_slices_come_first_without_true_groups(
         assert one["judged"]["auroc"] > 0.8 and one["judged"]["precision_at"] >= 0.8
         assert len(one["examples"]) == 10
     assert hard["landbird with sea"]["judged"]["group"] == "place = water"
-    blind = cli(*command, "--concepts", "sea,umbrella", "--json").json
-    assert blind["true_groups"] is None
-    assert [one["gap"] for one in blind["slices"]] == [one["gap"] for one in answer["slices"]]
     table = cli(*command, "--concepts", "sea", "--map", "waterbird=waterbird").out
     assert "2 of 2 slices are surely harder than the rest of their class" in table
+    assert "true group" not in table
     assert not (home / "store.sqlite").exists()
 
 
@@ -68,6 +69,39 @@ def test_a_faulty_question_is_a_line(
     more: list[str], message: str, cli: Callable[..., Any], home: Path, folder: Path
 ) -> None:
     outcome = cli("slices", "--classifier", "lab:birds-biased", "--data", folder, *more)
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert message in outcome.err
+
+
+def test_the_worst_group_rises_without_true_groups(
+    cli: Callable[..., Any], home: Path, folder: Path, tmp_path: Path
+) -> None:
+    command = ["debias", "--classifier", "lab:birds-biased", "--data", folder]
+    words = ["--concepts", "sea,lake", "--seeds", "1"]
+    file = tmp_path / "layers.safetensors"
+    answer = cli(*command, *words, "--group", "place", "-o", file, "--json").json
+    worst = {one["method"]: one["worst"] for one in answer["methods"]}
+    assert worst["original"] < 0.3
+    for method in ("DFR", "GroupDRO, last layer", "DFR with true groups"):  # of 20 pictures a group
+        assert worst[method] > worst["original"] + 0.3
+    assert answer["measured_by"] == "place" and len(answer["groups"]) == 4
+    assert load_file(file)["DFR.weight"].shape[0] == 2
+    blind = cli(*command, *words, "--json").json
+    assert blind["groups"][1] == "waterbird with sea, lake"
+    assert "DFR with true groups" not in {one["method"] for one in blind["methods"]}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--concepts", "umbrella"], "pictures of the group"),
+        (["--concepts", "sea", "-o", "layers.pt"], "name one that ends in .safetensors"),
+    ],
+)
+def test_debias_refuses_in_a_line(
+    more: list[str], message: str, cli: Callable[..., Any], home: Path, folder: Path
+) -> None:
+    outcome = cli("debias", "--classifier", "lab:birds-biased", "--data", folder, *more)
     assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
     assert message in outcome.err
 

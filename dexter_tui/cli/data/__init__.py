@@ -1,0 +1,1 @@
+"""The commands that look at labelled pictures of the user."""

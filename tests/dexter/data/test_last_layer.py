@@ -1,0 +1,77 @@
+"""Last layers fitted again: against an independent fit, and on features with a planted shortcut."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dexter.data import last_layer
+from dexter.data.last_layer import Layer, Part
+from dexter.errors import InputError
+
+
+def planted(n: int, rate: float, seed: int) -> tuple[Part, np.ndarray]:
+    """Features of a class that a weak feature shows, and a strong one in `rate` of the pictures."""
+    rng = np.random.default_rng(seed)
+    classes = rng.integers(0, 2, n)
+    shortcut = np.where(rng.random(n) < rate, classes, 1 - classes)
+    features = rng.normal(size=(n, 6))
+    features[:, 0] += 1.5 * (2 * classes - 1)
+    features[:, 1] += 8 * (2 * shortcut - 1)
+    features[:, 2] = 5.0  # a dead unit
+    seen = shortcut == 1
+    return Part(features, classes, last_layer.pseudo_groups(classes, seen)), seen
+
+
+def test_groups_decide_what_the_layer_reads() -> None:
+    fit, seen = planted(1000, 0.97, 0)
+    test, _ = planted(1000, 0.5, 1)
+    shortcut = Layer(np.array([[0.0, -1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]]), np.zeros(2))
+    results = last_layer.compare(shortcut, fit, test, seen, seeds=2, true_fit=fit.groups)
+    worst = {name: accuracy.worst for name, (accuracy, _) in results.items()}
+    assert worst["original"] < 0.1
+    assert worst["refitted, no groups (control)"] < worst["DFR"] - 0.05
+    assert worst["DFR"] > 0.85 and worst["GroupDRO, last layer"] > 0.85
+    assert worst["DFR with true groups"] == pytest.approx(worst["DFR"], abs=0.01)
+    accuracy, _ = results["DFR"]
+    assert accuracy.low < accuracy.worst < accuracy.high and accuracy.seeds == 2
+    assert accuracy.least <= accuracy.worst <= accuracy.most
+    assert min(accuracy.by_group) == pytest.approx(accuracy.worst, abs=0.02)
+
+
+def test_a_removed_direction_is_read_no_more() -> None:
+    fit, seen = planted(2000, 0.97, 0)
+    rng = np.random.default_rng(3)
+    layer = Layer(rng.normal(size=(2, 6)), rng.normal(size=2))
+    changed = last_layer.suppressed(layer, fit, seen)
+    assert np.abs(changed.weight[:, 1]).max() < 0.15 * np.abs(layer.weight[:, 1]).max()
+    centre = fit.features.mean(0)
+    assert changed.weight @ centre + changed.bias == pytest.approx(
+        layer.weight @ centre + layer.bias
+    )
+
+
+def test_the_fit_is_that_of_a_pipeline_of_scikit_learn() -> None:
+    fit, _ = planted(400, 0.8, 0)
+    scale = last_layer._scale(fit.features)
+    ours = last_layer._logistic(fit, scale, 0.1, 0)
+    theirs = make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.1, l1_ratio=1, solver="liblinear", random_state=0)
+    ).fit(fit.features, fit.classes)
+    assert (ours.predicted(fit.features) == theirs.predict(fit.features)).mean() > 0.995
+
+
+def test_three_classes_are_fitted_as_well() -> None:
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 3, 600)
+    features = rng.normal(size=(600, 4))
+    features[np.arange(600), classes] += 4
+    part = Part(features, classes, last_layer.pseudo_groups(classes, rng.random(600) < 0.5))
+    assert last_layer.worst_group(last_layer.reweighted(part, 0), part) > 0.9
+
+
+def test_a_small_group_is_named() -> None:
+    fit, _ = planted(30, 1.0, 0)
+    with pytest.raises(InputError, match="the split 'x' has 0 pictures of the group 'b'"):
+        last_layer.check_groups(fit, ["a", "b", "c", "d"], "the split 'x'")
