@@ -47,6 +47,7 @@ _FOLDERS = ("", "images", "img", "img_align_celeba", "img_align_celeba/img_align
 _DELIMITERS = ",;\t"
 _MOST_VALUES = 50  # of a column that can be a group
 _LISTED = 12  # columns in an error
+_HEAD = 100_000  # characters of a table's first line
 
 
 class Why(StrEnum):
@@ -159,7 +160,10 @@ def read_data(source: str, *, label: str | None = None, size: int = LAB_SCENES) 
         return _of_table(path, path.parent, None, label)
     if not path.is_dir():
         raise InputError(
-            f"{source} does not exist", field="data", value=source, remedy="name a folder or a CSV"
+            f"{source} is no folder and no file",
+            field="data",
+            value=source,
+            remedy="name a folder or a CSV file",
         )
     for name in TABLES:
         if (path / name).is_file():
@@ -254,7 +258,7 @@ def _rows(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
 
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
+            head = file.readline(_HEAD)
     except (UnicodeDecodeError, OSError) as error:
         raise fault("is not UTF-8" if isinstance(error, UnicodeError) else str(error)) from None
     delimiter = max(_DELIMITERS, key=head.count)

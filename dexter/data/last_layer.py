@@ -13,9 +13,9 @@ layer again to the same pictures without regard to groups.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ RETRAINS = 20
 """Balanced subsets whose layers DFR averages."""
 LEAST = 10
 """Pictures that each group must have."""
+_STEPS = 3000  # of FISTA at most
+_PRECISE = 1e-5  # relative change of weights at which it ends
 _DRO_STEPS = 400
 _DRO_STEP_SIZE = 0.05  # of the groups' weights
 _DRO_DECAYS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -105,10 +107,7 @@ def check_groups(part: Part, names: Sequence[str], where: str) -> None:
 
 
 def refit(part: Part, seed: int) -> Layer:
-    """Fit the layer to all pictures alike: the control.
-
-    Raises InputError without scikit-learn.
-    """
+    """Fit the layer to all pictures alike: the control."""
     return _chosen(part, seed, balanced=False)
 
 
@@ -124,14 +123,24 @@ def _chosen(part: Part, seed: int, *, balanced: bool) -> Layer:
     first, second = part.of(order[::2]), part.of(order[1::2])
     scale = _scale(part.features)
     fitted = _balanced(first, rng) if balanced else first
-    strength = max(STRENGTHS, key=lambda c: worst_group(_logistic(fitted, scale, c, seed), second))
+    layer = _zero(part)
+    best, strength, start = -1.0, STRENGTHS[0], layer
+    for one in STRENGTHS[::-1]:  # each fit starts from that of the stronger penalty
+        layer = _logistic(fitted, scale, one, layer)
+        if (worst := worst_group(layer, second)) >= best:
+            best, strength, start = worst, one, layer
     if not balanced:
-        return _logistic(part, scale, strength, seed)
-    layers = [_logistic(_balanced(part, rng), scale, strength, seed) for _ in range(RETRAINS)]
+        return _logistic(part, scale, strength, start)
+    layers = [_logistic(_balanced(part, rng), scale, strength, start) for _ in range(RETRAINS)]
     return Layer(
         np.mean([layer.weight for layer in layers], axis=0),
         np.mean([layer.bias for layer in layers], axis=0),
     )
+
+
+def _zero(part: Part) -> Layer:
+    count = int(part.classes.max()) + 1
+    return Layer(np.zeros((count, part.features.shape[1])), np.zeros(count))
 
 
 def _balanced(part: Part, rng: np.random.Generator) -> Part:
@@ -145,25 +154,56 @@ def _scale(features: Floats) -> tuple[Floats, Floats]:
     return features.mean(0), np.where(deviation > 0, deviation, 1.0)
 
 
-def _logistic(part: Part, scale: tuple[Floats, Floats], strength: float, seed: int) -> Layer:
-    """Fit a logistic regression with an L1 penalty to scaled features; L2 for several classes."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise InputError(
-            "debias needs scikit-learn", remedy="pip install 'dexter-tui[data]'"
-        ) from None
+def _logistic(part: Part, scale: tuple[Floats, Floats], strength: float, start: Layer) -> Layer:
+    """Fit a logistic regression with an L1 penalty to scaled features.
+
+    Minimises strength * (sum of the cross entropies) + |weight|_1, the bias free, from ``start`` by
+    FISTA (Beck and Teboulle 2009) with restarts. Not scikit-learn's: where that is installed,
+    transformers imports it, and every worker starts 0.4 CPU seconds later.
+    """
     mean, deviation = scale
-    several = len(np.unique(part.classes)) > 2
-    kind: dict[str, Any] = (
-        {"solver": "lbfgs"} if several else {"solver": "liblinear", "l1_ratio": 1}
+    features = (part.features - mean) / deviation
+    features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+    wanted = np.eye(len(start.bias))[part.classes]
+    # The Hessian of the cross entropy of a softmax is at most half the squared features.
+    step = 1 / (strength * 0.5 * _largest_square(features) + 1e-12)
+    weight = np.concatenate(
+        [start.weight * deviation, (start.bias + start.weight @ mean)[:, None]], axis=1
     )
-    model = LogisticRegression(C=strength, random_state=seed, max_iter=1000, **kind)
-    model.fit((part.features - mean) / deviation, part.classes)
-    weight = model.coef_ if several else np.concatenate([-model.coef_, model.coef_]) / 2
-    bias = model.intercept_ if several else np.array([-1, 1]) * model.intercept_ / 2
-    weight = weight / deviation
-    return Layer(weight, bias - weight @ mean)
+    ahead, momentum = weight, 1.0
+    for _ in range(_STEPS):
+        gradient = strength * (_softmax(features @ ahead.T) - wanted).T @ features
+        moved = ahead - step * gradient
+        new = np.sign(moved) * np.maximum(np.abs(moved) - step, 0.0)
+        new[:, -1] = moved[:, -1]
+        change = new - weight
+        if np.abs(change).max() < _PRECISE * max(1.0, float(np.abs(new).max())):
+            weight = new
+            break
+        if float(((ahead - new) * change).sum()) > 0:  # it overshot
+            momentum = 1.0
+        later = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = new + (momentum - 1) / later * change
+        weight, momentum = new, later
+    own = weight[:, :-1] / deviation
+    return Layer(own, weight[:, -1] - own @ mean)
+
+
+def _softmax(logits: Floats) -> Floats:
+    raised = np.exp(logits - logits.max(1, keepdims=True))
+    found: Floats = raised / raised.sum(1, keepdims=True)
+    return found
+
+
+def _largest_square(features: Floats) -> float:
+    """Return the largest eigenvalue of the squared features, by the power method."""
+    vector = np.ones(features.shape[1])
+    value = 0.0
+    for _ in range(50):
+        vector = features.T @ (features @ vector)
+        value = float(np.linalg.norm(vector))
+        vector /= max(value, 1e-12)
+    return 1.05 * value
 
 
 def group_dro(part: Part, seed: int) -> Layer:

@@ -173,7 +173,7 @@ def test_a_faulty_table_is_a_line(head: str, message: str, tmp_path: Path) -> No
 def test_what_is_no_data_is_a_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no labelled pictures"):
         read_data(str(tmp_path))
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="is no folder and no file"):
         read_data(str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="no setting 'cats'"):
         read_data("lab:cats")
