@@ -165,7 +165,7 @@ def described(
         info = infos[tried]
         index = class_index(info.labels, config.class_name)
         if prompt and not info.gradients:
-            lines[f"{info.spec} has no gradient: the search uses its scores alone"] = None
+            lines[f"{info.spec} has no gradient: a search uses its scores alone"] = None
         checked.append(Checked(with_names(config, info, index), info, index))
     for line in lines:
         warn(line)
