@@ -149,6 +149,7 @@ class Classifier:
             self.weights_hash,
             self.recognised,
             self.gradients,
+            self.answers.multi_label,
         )
 
     def _outputs(self, images: Tensor) -> Any:

@@ -93,7 +93,9 @@ def describe_folder(folder: Path, spec: str, options: ClassifierOptions) -> Clas
         step = step.as_reference()
     digest, count = _hash(folder, spec)
     line = recognised([*_counted(count), *read.notes], read.labels, step, answers)
-    return ClassifierInfo(spec, read.labels, step.crop, digest, line)
+    return ClassifierInfo(
+        spec, read.labels, step.crop, digest, line, multi_label=answers.multi_label
+    )
 
 
 def load_folder(folder: Path, spec: str, options: ClassifierOptions) -> Classifier:

@@ -137,11 +137,13 @@ def make_topic(
     core: Iterable[str] = (),
     confused: Sequence[str] = (),
     rivals: int = 5,
+    multi_label: bool = False,
 ) -> Topic:
     """Return the topic of a class.
 
     ``confused``: other labels predicted for its pictures; they are the first rivals if no manifest
-    names rivals. ``core``: more words that belong to the class.
+    names rivals. ``core``: more words that belong to the class. ``multi_label``: the labels do not
+    exclude each other, so that a picture of the class can show what another label names.
 
     The label "other" means everything that no other label names, so the subjects of the
     classifier's other labels are not subjects of "other". They are preferred as rivals.
@@ -151,7 +153,7 @@ def make_topic(
     world = world or World()
     label = labels[class_index]
     others = [name for name in dict.fromkeys([*confused, *labels]) if name != label]
-    names = {first_name(name) for name in labels}
+    names = {first_name(name) for name in ([label] if multi_label else labels)}
     # "Other" has all subjects in the manifest.
     named = {s for name in others if name != OTHER for s in world.subjects.get(name, ())}
     named |= {noun(subject) for subject in named}

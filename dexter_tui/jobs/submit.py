@@ -59,16 +59,19 @@ def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig
     """Return the classifier by its full path, and the class ``index`` by its label.
 
     One study then has one name, whether a user wrote Waterbird, waterbird or 0. Without gradients
-    of the classifier it is a search by scores alone.
+    of the classifier it is a search by scores alone. Labels that were found not to exclude each
+    other are stated.
     """
     if not info.gradients:
         config = config.by_scores()
     label = info.labels[index]
-    names = {
+    names: dict[str, object] = {
         "classifier": info.spec,
         # Of two classes with one name, the index says which is meant.
         "class_name": label if info.labels.count(label) == 1 else str(index),
     }
+    if info.multi_label:
+        names["multi_label"] = True
     return config.model_copy(update=names)
 
 
