@@ -282,11 +282,11 @@ class PromptModel:
 def check_prompt(
     config: RunConfig, class_label: str = "", *, root: Path | str | None = None
 ) -> None:
-    """Check template and words against the tokenizers of both models, without their weights.
+    """Check the masked LM, and template and words against the tokenizers of both models.
 
     Raises InputError as the search would. Passes over models that are not on this machine.
     """
-    from transformers import AutoConfig, AutoTokenizer, CLIPTokenizer
+    from transformers import AutoConfig, CLIPTokenizer
 
     places = {
         part: model_folders.find("lab", part, root=root) if spec == "lab" else Path(spec)
@@ -295,23 +295,20 @@ def check_prompt(
     folders = {part: place.expanduser() for part, place in places.items()}
     if not all(folder.is_dir() for folder in folders.values()):
         return
-    field = "masked_lm"
+    masked_lm = load_masked_lm(config.masked_lm, root=root)
+    place = folders["generator"]
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folders[field], trust_remote_code=False)
-            settings = AutoConfig.from_pretrained(folders[field], trust_remote_code=False)
-            field = "generator"
-            clip = CLIPTokenizer.from_pretrained(folders[field], subfolder="tokenizer")
-            encoder = AutoConfig.from_pretrained(folders[field], subfolder="text_encoder")
+            clip = CLIPTokenizer.from_pretrained(place, subfolder="tokenizer")
+            encoder = AutoConfig.from_pretrained(place, subfolder="text_encoder")
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
         raise InputError(
-            f"{getattr(config, field)!r} cannot be loaded: {one_line(error)}",
-            field=field,
-            value=getattr(config, field),
+            f"{config.generator!r} cannot be loaded: {one_line(error)}",
+            field="generator",
+            value=config.generator,
         ) from error
-    if tokenizer.mask_token_id is None:
-        raise _no_mask(config.masked_lm)
     longest = min(clip.model_max_length, encoder.max_position_embeddings)
+    tokenizer, settings = masked_lm.tokenizer, masked_lm.model.config
     _vocabulary(config, tokenizer, clip, longest, class_label)
     _masked_lm_ids(config.masked_lm, tokenizer, settings, config.template_text, config.soft_tokens)
 

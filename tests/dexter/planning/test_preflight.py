@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import tiny
+from safetensors.torch import load_file, save_file
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
@@ -134,6 +135,37 @@ def test_one_file_is_no_pipeline(tmp_path, name):
 def test_a_spoiled_masked_lm_is_refused_before_queueing(tmp_path, change, said):
     with pytest.raises(InputError, match=said) as refused:
         check_models(make_config(masked_lm=spoiled(tmp_path, change, of=tiny.masked_lm_folder)))
+    assert refused.value.field == "masked_lm"
+
+
+@pytest.mark.parametrize(
+    ("field", "make", "said"),
+    [
+        ("lora", lambda f: (f / "l.bin").write_bytes(b"x"), "found: none"),
+        ("lora", lambda f: (f / "l.safetensors").write_bytes(LFS), "is a git-lfs pointer"),
+        ("decoder", lambda f: (f / "config.json").write_text("{}"), "lacks diffusion_pytorch_mod"),
+    ],
+)
+def test_a_spoiled_lora_or_decoder_is_refused_before_queueing(tmp_path, field, make, said):
+    make(tmp_path)
+    with pytest.raises(InputError, match=said) as refused:
+        check_models(make_config(**{field: str(tmp_path)}))
+    assert refused.value.field == field
+
+
+def test_a_masked_lm_without_its_head_is_refused_before_queueing(tmp_path):
+    def without_head(folder):
+        tensors = load_file(folder / "model.safetensors")
+        kept = {name: t for name, t in tensors.items() if not name.startswith("cls.")}
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+    config = make_config(
+        generator=str(tiny.generator_folder()),
+        masked_lm=spoiled(tmp_path, without_head, of=tiny.masked_lm_folder),
+    )
+    assert check_models(config) == []
+    with pytest.raises(InputError, match="no weights for cls") as refused:
+        check_prompt(config)
     assert refused.value.field == "masked_lm"
 
 
