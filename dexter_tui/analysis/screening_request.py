@@ -210,7 +210,7 @@ def prepare(
         for name in names
     ]
     concepts = load_concepts(request.pool, configs[0].generator)
-    checked = submit.check(configs, home, warn=warn, agreed=request.agreed)
+    checked = submit.check(configs, home, warn=warn, agreed=request.agreed, search=False)
     first = checked[0].config
     settings = with_full_paths(request.settings)
     topic = topic_of([(one.info.labels, one.class_index, one.config) for one in checked], settings)

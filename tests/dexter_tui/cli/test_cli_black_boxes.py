@@ -65,7 +65,7 @@ def test_a_search_goes_by_scores_alone_and_its_words_are_reported(
     for name in ("onnx", "http"):
         outcome = cli("run", *boxes[name], *more, *(["--detach"] if name == "onnx" else []))
         assert outcome.code == 0, outcome.err
-        assert "has no gradient: a search uses its scores alone" in outcome.err
+        assert "has no gradient: the search uses its scores alone" in outcome.err
         studies.append(outcome.out.split()[0])
     shown = [cli("show", study, "--json").json for study in studies]
     for one in shown:

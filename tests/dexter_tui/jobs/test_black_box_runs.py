@@ -37,7 +37,7 @@ def test_it_is_queued_without_gradients_and_the_record_says_so(tmp_path, home):
     [checked] = submit.check([config], home, warn=said.append, agreed={"classifier"})
     refused = describe.answer(config.model_copy(update={"n_features": 5}), prompt=False)
     assert refused["field"] == "n_features" and "no last linear layer" in str(refused["problem"])
-    assert any("has no gradient: a search uses its scores alone" in line for line in said)
+    assert any("has no gradient: the search uses its scores alone" in line for line in said)
     with Store.open(home) as store:
         [name] = submit.add(store, [checked])
         run = store.run(name)
