@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import tiny
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from dexter.config import RunConfig
@@ -185,6 +186,23 @@ def test_words_that_a_model_lacks_are_refused_before_queueing(settings, field, s
     with pytest.raises(InputError, match=said) as refused:
         check_prompt(config)
     assert refused.value.field == field
+
+
+def test_words_are_tried_on_models_in_the_cache_of_the_hub(tmp_path, monkeypatch):
+    folder = tmp_path / "models--google-bert--bert-base-uncased"
+    shutil.copytree(tiny.masked_lm_folder(), folder / "snapshots" / "abc")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    config = make_config(
+        generator=str(tiny.generator_folder()),
+        masked_lm="google-bert/bert-base-uncased",
+        words="sea,zxqv",
+    )
+    with pytest.raises(InputError, match="'zxqv': not a whole word"):
+        check_prompt(config)
+    (folder / "snapshots" / "abc" / "model.safetensors").unlink()  # still to be downloaded
+    check_prompt(config)
 
 
 def test_offline_it_says_which_files_to_bring():
