@@ -39,7 +39,7 @@ slots:
 
 @pytest.fixture(scope="module")
 def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[str]]]:
-    """One network in two forms, as the flags that name it: an ONNX file, and a server."""
+    """The flags of one network in two forms: an ONNX file, and a server."""
     folder = tmp_path_factory.mktemp("boxes")
     labels = folder / "labels.txt"
     labels.write_text("\n".join(NAMES))
