@@ -89,8 +89,9 @@ chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times
 accidents: setup ## lost files, ten times each, under runs of real workers
 	$(BIN)/python tests/support/chaos.py --tiny --of accidents --faults 0 --at-least 10 $(CHAOS)
 
-trials: setup ## upgrades of older stores killed before every statement; 1,000 readers beside a writer
-	DEXTER_TRIALS=1 $(BIN)/python -m pytest tests/store/test_trials.py
+trials: setup ## upgrades killed before every statement; 1,000 readers; every refusal of a model by `run`
+	DEXTER_TRIALS=1 $(BIN)/python -m pytest tests/store/test_trials.py \
+		tests/dexter_tui/jobs/test_model_files.py
 
 bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes
 	$(BIN)/python -m benchmarks.ui

@@ -113,8 +113,8 @@ def one_run(name: str, config: RunConfig, kept: Collection[Words]) -> Words:
     """Search words for a member, or take what was ``kept`` of the same recipe."""
     import torch
 
+    from dexter.classifiers import ClassifierOptions, load_classifier
     from dexter.generation.generator import generator_of
-    from dexter.models import classifier_of
     from dexter.search.optimize import optimize
     from dexter.search.prompt import load_masked_lm
 
@@ -128,7 +128,7 @@ def one_run(name: str, config: RunConfig, kept: Collection[Words]) -> Words:
     if models not in _models:
         _models[models] = generator_of(config, "cpu"), load_masked_lm(config.masked_lm)
     generator, masked_lm = _models[models]
-    classifier = classifier_of(config, "cpu")
+    classifier = load_classifier(config.classifier, config.options(ClassifierOptions, device="cpu"))
     started = time.process_time()
     search = optimize(config, classifier=classifier, generator=generator, masked_lm=masked_lm)
     for _ in search:

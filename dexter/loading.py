@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -44,10 +45,11 @@ def quiet(*, reports: bool = True) -> Iterator[None]:
     read it from ``output_loading_info`` instead. Restores the host program's logging at the end.
     Download from a hub before, to show the progress of that.
     """
-    import diffusers.utils.logging as diffusers_logging
     import transformers.utils.logging as transformers_logging
     from huggingface_hub import utils as hub
 
+    # Loading a classifier or a masked LM needs no diffusers, which takes seconds to import.
+    diffusers_logging = sys.modules.get("diffusers.utils.logging")
     unwanted = _NOISE if reports else (*_NOISE, _REPORT)
 
     def passes(record: logging.LogRecord) -> bool:
@@ -58,7 +60,7 @@ def quiet(*, reports: bool = True) -> Iterator[None]:
     bars = [
         library
         for library in (diffusers_logging, transformers_logging)
-        if library.is_progress_bar_enabled()
+        if library is not None and library.is_progress_bar_enabled()
     ]
     hub_bars = not hub.are_progress_bars_disabled()  # type: ignore[attr-defined]
     for logger in loggers:

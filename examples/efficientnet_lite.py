@@ -8,7 +8,7 @@
 They were trained on photographs. The lab's generator draws small pictures of flat art, and these
 networks take most of them for hooks and doormats: what a study with them does not confirm says
 nothing. `python examples/efficientnet_lite.py` shows the three networks the same drawings of five
-ImageNet classes (half an hour on one core is plenty):
+ImageNet classes (2 minutes on one core):
 
 - A class that no network recognises in the drawings cannot be studied with them.
 - For a class that they recognise, the share of hits, and the change that a background brings to

@@ -2,7 +2,7 @@
 
     python examples/score_server.py lab:birds-biased --port 8000
     dexter-tui run --classifier http://127.0.0.1:8000/score --class waterbird \
-        --template "a picture of a bird with [MASK] and [MASK]"
+        --template "a picture of a bird with [MASK] and [MASK]" --generator lab
 
 Put your own network in place of `load_classifier`. A request is a PNG; the reply is
 {"scores": {label: probability}}.

@@ -71,6 +71,18 @@ def describe_classifier(
     return info
 
 
+def check_files(
+    spec: str,
+    options: ClassifierOptions = ClassifierOptions(),  # noqa: B008
+) -> None:
+    """Raise InputError for files that are no classifier, as far as they show it without torch."""
+    source, address = _parse(spec)
+    if source == "checkpoint":
+        sniff.weights_kind(Path(address).expanduser().resolve(), full_spec(spec))
+    elif source == "hf":
+        _source(source).check_files(address, options)
+
+
 def needs_torch(spec: str) -> bool:
     """Return whether `describe_classifier` has to load the classifier, and torch with it."""
     return _parse(spec)[0] not in ("lab", "hf")

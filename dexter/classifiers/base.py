@@ -159,6 +159,7 @@ class Classifier:
             self.weights_hash,
             self.recognised,
             self.gradients,
+            self.answers.multi_label,
         )
 
     def _outputs(self, images: Tensor) -> Any:
@@ -217,7 +218,8 @@ class Classifier:
         """Return the meaning of the outputs, as stated, else as they look.
 
         Probabilities are found by their values on four different pictures, and a sigmoid by the
-        last operation, unless it is ``stated`` that they are or are not.
+        last operation, unless it is ``stated`` that they are or are not. Without autograd, which
+        names the operation, numbers that leave the range from 0 to 1 on other input are logits.
         """
         if options.multi_label is not None and positive is None:
             multi_label = options.multi_label
@@ -231,12 +233,13 @@ class Classifier:
                 probabilities = True
             else:
                 last = self._last_operation()
+                unclear = last is None and self._stays_within()
                 probabilities = independent = (
-                    multi_label is True or positive is not None
+                    unclear and (multi_label is True or positive is not None)
                     if last is None
                     else last.startswith("Sigmoid")
                 )
-                if last is None and multi_label is None and positive is None:
+                if unclear and multi_label is None and positive is None:
                     raise InputError(
                         f"{self.spec} returns numbers from 0 to 1 that do not add up to 1: logits "
                         "of classes, or probabilities of labels",
@@ -258,6 +261,15 @@ class Classifier:
         while node is not None and node.name().startswith(_SHAPING) and node.next_functions:
             node = node.next_functions[0][0]
         return None if node is None else str(node.name())
+
+    def _stays_within(self) -> bool:
+        """Return True if the outputs lie from 0 to 1 even for input far from any picture."""
+        far = 1000 * self._pictures()[2:3]
+        try:
+            with torch.no_grad():
+                return all(_within(self._outputs(picture)) for picture in (far, -far))
+        except Exception:  # a user's module may refuse such input in any way
+            return True
 
     def _pictures(self) -> Tensor:
         """Return noise, black, white and a ramp, (4, 3, H, W)."""

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dexter.classifiers import timm, torchvision, weights
+from dexter.classifiers import sniff, timm, torchvision, weights
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.label_lists import builtin_labels
 from dexter.classifiers.options import ClassifierOptions
@@ -33,7 +33,6 @@ from dexter.classifiers.python import make_module, preprocessing_of, stated_labe
 from dexter.classifiers.reading import NORMALIZATIONS
 from dexter.classifiers.weights import Content, Match
 from dexter.errors import InputError
-from dexter.file_kinds import refuse
 from dexter.loading import one_line, package
 
 SIDE = 224
@@ -75,7 +74,7 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
 
 def _read(file: Path, spec: str, trust_pickle: bool) -> Content:
     """Return the tensors in a file, and what is beside them."""
-    kind = refuse(file, ("safetensors", "torch", "pickle"), field="classifier", value=spec)
+    kind = sniff.weights_kind(file, spec)
     if kind.name == "safetensors":
         content = _read_safetensors(file, spec)
     else:

@@ -49,6 +49,15 @@ def describe(address: str, options: ClassifierOptions) -> ClassifierInfo:
     return describe_folder(folder, _spec(address, folder), options)
 
 
+def check_files(address: str, options: ClassifierOptions) -> None:
+    """Raise InputError for a folder on this machine that is no classifier, by its files' heads."""
+    folder = Path(address).expanduser()
+    if folder.is_dir():
+        spec = _spec(address, folder)
+        _read_folder(folder, spec, options)
+        _weights(folder, spec)
+
+
 def load(address: str, options: ClassifierOptions) -> Classifier:
     """Load a classifier from a folder or a hub id."""
     folder = _fetch(address, [*_SETTINGS, "model.safetensors*", "model-*-of-*"])
@@ -84,7 +93,9 @@ def describe_folder(folder: Path, spec: str, options: ClassifierOptions) -> Clas
         step = step.as_reference()
     digest, count = _hash(folder, spec)
     line = recognised([*_counted(count), *read.notes], read.labels, step, answers)
-    return ClassifierInfo(spec, read.labels, step.crop, digest, line)
+    return ClassifierInfo(
+        spec, read.labels, step.crop, digest, line, multi_label=answers.multi_label
+    )
 
 
 def load_folder(folder: Path, spec: str, options: ClassifierOptions) -> Classifier:
@@ -112,16 +123,22 @@ def _counted(count: int) -> list[str]:
 
 def _hash(folder: Path, spec: str) -> tuple[str | None, int]:
     """Return the hash and the number of the tensors, None and 0 if they are in a pickle."""
-    files = _safetensors(folder)
-    for file in files:
-        refuse(file, ("safetensors",), field="classifier", value=spec)
+    files = _weights(folder, spec)
     try:
         tensors = list(safetensors_tensors(files))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable_weights(spec, error) from error
+    return (hash_tensors(tensors), len(tensors)) if files else (None, 0)
+
+
+def _weights(folder: Path, spec: str) -> list[Path]:
+    """Return the safetensors files; raise InputError for other files, and for no weights."""
+    files = _safetensors(folder)
+    for file in files:
+        refuse(file, ("safetensors",), field="classifier", value=spec)
     if not files:
         _check_other_weights(folder, spec)
-    return (hash_tensors(tensors), len(tensors)) if files else (None, 0)
+    return files
 
 
 # Weights that transformers cannot read, or not safely, and what to do with them.

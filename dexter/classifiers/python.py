@@ -10,7 +10,8 @@ The module maps float pictures (B, 3, H, W) in [0, 1] to logits (B, K), a tensor
     feature_module  a module in it, or its dotted name, whose output is the features (default:
                     the input of the last linear layer)
 
-The file runs like a script: it can import from its own folder.
+The file runs like a script: it can import from its own folder. torch's random numbers start from
+the same seed each time, so that weights without a file are the same in every process.
 """
 
 import difflib
@@ -23,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
@@ -65,7 +67,8 @@ def make_module(address: str) -> tuple[nn.Module, Path, str]:
     """Return the module that the factory of ``PATH.py:FACTORY`` returns, its file and full spec."""
     file, factory_name = _parse(address)
     spec = f"python:{file}:{factory_name}"
-    with _importable(file.parent):
+    with _importable(file.parent), torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
         module = _call(_find_factory(_run(file), factory_name, file), spec)
     if not isinstance(module, nn.Module):
         raise _refusal(spec, f"returns a {type(module).__name__}, not a torch.nn.Module")

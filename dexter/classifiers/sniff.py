@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from dexter.errors import InputError
-from dexter.file_kinds import file_kind
+from dexter.file_kinds import FileKind, file_kind, refuse
 from dexter.loading import read_json
 
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
@@ -48,6 +48,11 @@ def full_spec(spec: str, sources: Collection[str]) -> str:
         "lab:NAME, hf:FOLDER_OR_ID, torchvision:NAME, timm:NAME, checkpoint:FILE or "
         "python:PATH.py:FACTORY",
     )
+
+
+def weights_kind(file: Path, spec: str) -> FileKind:
+    """Return the kind of a file of weights; raise InputError for any other file."""
+    return refuse(file, ("safetensors", "torch", "pickle"), field="classifier", value=spec)
 
 
 def _of_folder(folder: Path) -> str:

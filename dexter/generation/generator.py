@@ -38,7 +38,7 @@ from dexter.generation.options import GeneratorOptions
 from dexter.generation.text_encoders import TextEncoders
 from dexter.generator_presets import steps_of
 from dexter.loading import LOADING_ERRORS, fetch, hash_files, one_line, quiet, read_json
-from dexter.planning.preflight import CHECKER, single_file
+from dexter.planning.preflight import CHECKER, DECODER_FILES, lora_file, single_file
 
 # Tests hold that each separates the noise of rows. DPMSolverSDE cannot: it draws for the batch.
 SCHEDULERS = {
@@ -64,7 +64,6 @@ _TEXT_CACHE_SIZE = 256
 _SMALL = 30_000_000
 
 _NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
-_DECODER_FILES = ["config.json", "diffusion_pytorch_model.safetensors"]
 
 # The errors of diffusers for folders and files that are incomplete, broken or of another kind.
 _LOADING_ERRORS = (*LOADING_ERRORS, SafetensorError)
@@ -374,7 +373,8 @@ def load_generator(
             # In float32 until the LoRA is fused, so that fusing rounds nothing.
             network.requires_grad_(False).eval().to(torch.float32)
         if options.lora is not None:
-            file = _find_lora(options.lora)
+            download = partial(snapshot_download, allow_patterns=["*.safetensors"])
+            file = lora_file(fetch(options.lora, "lora", download))
             _fuse_lora(pipeline, file)
             weight_files.append(("lora", file))
         for network in networks:
@@ -435,7 +435,7 @@ def _find_pipeline(spec: str, options: GeneratorOptions) -> Path:
 
 def _load_decoder(spec: str, pipeline: Any) -> Any:
     """Load a small decoder that reads the pipeline's latents."""
-    folder = fetch(spec, "decoder", partial(snapshot_download, allow_patterns=_DECODER_FILES))
+    folder = fetch(spec, "decoder", partial(snapshot_download, allow_patterns=[*DECODER_FILES]))
     try:
         small = AutoencoderTiny.from_pretrained(folder, local_files_only=True)
     except _LOADING_ERRORS as error:
@@ -540,21 +540,6 @@ def _fuse_lora(pipeline: Any, file: Path) -> None:
 
 def _lora_refusal(lora: str | Path, problem: str) -> InputError:
     return InputError(problem, field="lora", value=str(lora))
-
-
-def _find_lora(lora: str) -> Path:
-    """Return the safetensors file of a LoRA; download a hub id."""
-    path = fetch(lora, "lora", partial(snapshot_download, allow_patterns=["*.safetensors"]))
-    if path.is_file():
-        if path.suffix != ".safetensors":
-            raise _lora_refusal(lora, f"{lora!r} is not a .safetensors file")
-        return path
-    files = sorted(path.glob("*.safetensors"))
-    usual = path / "pytorch_lora_weights.safetensors"
-    if usual not in files and len(files) != 1:
-        names = ", ".join(file.name for file in files) or "none"
-        raise _lora_refusal(lora, f"{lora!r} must have 1 .safetensors file (found: {names})")
-    return usual if usual in files else files[0]
 
 
 def _make_scheduler(own: Any, name: str | None) -> Any:

@@ -337,7 +337,10 @@ def _described(
     answers = replace(answers, threshold=options.threshold or 0.5)
     notes = ["the lab's image-text model"]
     line = recognised(notes, labels, step, answers)
-    return ClassifierInfo(f"lab:{name}", labels, step.crop, digest, line), step, notes
+    info = ClassifierInfo(
+        f"lab:{name}", labels, step.crop, digest, line, multi_label=answers.multi_label
+    )
+    return info, step, notes
 
 
 def _load_gated(name: str, options: ClassifierOptions) -> Classifier:

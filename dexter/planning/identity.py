@@ -62,6 +62,18 @@ def hub_commit(hub_id: str) -> str | None:
     return None
 
 
+def cached_folder(hub_id: str) -> Path | None:
+    """Return the folder of a hub repository's main branch in the cache, if any."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    commit = hub_commit(hub_id)
+    if commit is None:
+        return None
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="model")
+    return folder / "snapshots" / commit
+
+
 def _newest_commit(hub_id: str) -> str | None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled

@@ -22,6 +22,7 @@ from dexter.planning.identity import hub_commit
 # The parts of a pipeline that are loaded; the safety checker on request.
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
 CHECKER = ("safety_checker", "feature_extractor")
+DECODER_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 _WEIGHTS = (".safetensors", ".bin")
 _SKIPPED = (".msgpack", ".onnx", ".onnx_data", ".pb", ".h5", ".ckpt", ".xml", ".md")
 
@@ -83,6 +84,10 @@ def check_models(config: RunConfig, *, endpoint: str | None = None) -> list[Down
                 check_pipeline(path, config.safety_checker)
             elif field == "masked_lm":
                 _check_folder(path, field)
+            elif field == "lora":
+                refuse(lora_file(path), ("safetensors",), field=field, value=spec)
+            elif field == "decoder":
+                _check_decoder(path)
         elif not _is_hub_id(spec):
             raise InputError(
                 f"{spec} does not exist",
@@ -235,6 +240,34 @@ def _check_folder(folder: Path, field: str) -> None:
     for file in weights:
         kinds = ("safetensors",) if file.suffix == ".safetensors" else ("torch", "pickle")
         refuse(file, kinds, field=field, value=str(folder))
+
+
+def lora_file(path: Path) -> Path:
+    """Return the safetensors file of a LoRA, a file or a folder; raise InputError for none."""
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise InputError(f"{path} is not a .safetensors file", field="lora", value=str(path))
+        return path
+    files = sorted(path.glob("*.safetensors"))
+    usual = path / "pytorch_lora_weights.safetensors"
+    if usual not in files and len(files) != 1:
+        names = ", ".join(file.name for file in files) or "none"
+        raise InputError(
+            f"{path} must have 1 .safetensors file (found: {names})", field="lora", value=str(path)
+        )
+    return usual if usual in files else files[0]
+
+
+def _check_decoder(folder: Path) -> None:
+    missing = [name for name in DECODER_FILES if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder} lacks {', '.join(missing)}",
+            field="decoder",
+            value=str(folder),
+            remedy="pass the folder of an AutoencoderTiny",
+        )
+    refuse(folder / DECODER_FILES[1], ("safetensors",), field="decoder", value=str(folder))
 
 
 def _bad_folder(folder: Path, problem: str, remedy: str | None = None) -> InputError:

@@ -45,12 +45,7 @@ def try_classifier(classifier: Classifier) -> ClassifierInfo:
             f"fails on {len(images)} pictures at a time: {type(error).__name__}: {one_line(error)}",
         ) from error
     if not bool(together.isfinite().all() and alone.isfinite().all()):
-        wide = classifier.dtype in (torch.float32, torch.float64)
-        raise _refusal(
-            classifier,
-            "answers with numbers that are not finite (NaN or infinite)",
-            "pass weights without them" if wide else "pass --dtype float32",
-        )
+        raise _not_finite(classifier, "answers with numbers")
     spread = (together - together[:1]).abs().max()
     if float(spread) <= _ALIKE * max(1.0, float(together.abs().max())):
         raise _refusal(
@@ -102,8 +97,17 @@ def _passes_gradients(classifier: Classifier, images: Tensor) -> bool:
     if gradient is None:
         return False
     if not bool(gradient.isfinite().all()):
-        raise _refusal(classifier, "passes gradients that are not finite (NaN or infinite)")
+        raise _not_finite(classifier, "passes gradients")
     return bool((gradient != 0).any())
+
+
+def _not_finite(classifier: Classifier, problem: str) -> InputError:
+    wide = classifier.dtype.itemsize >= 4
+    return _refusal(
+        classifier,
+        f"{problem} that are not finite (NaN or infinite)",
+        "pass weights without them" if wide else "pass --dtype float32",
+    )
 
 
 def _refusal(classifier: Classifier, problem: str, remedy: str | None = None) -> InputError:

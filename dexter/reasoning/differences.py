@@ -100,18 +100,24 @@ def union(proposed: Sequence[Sequence[Candidate]]) -> list[Candidate]:
 
 
 def shared_topic(
-    members: Sequence[tuple[Sequence[str], int]], *, world: World, core: Sequence[str] = ()
+    members: Sequence[tuple[Sequence[str], int]],
+    *,
+    world: World,
+    core: Sequence[str] = (),
+    multi_label: bool = False,
 ) -> Topic:
     """Return a topic for all members (labels, class index), so that they share their pictures.
 
     Unless a manifest names rivals, they are the labels that all members have, then the labels of
-    the first member.
+    the first member. ``multi_label``: of all members, see `make_topic`.
     """
     labels, index = members[0]
     lowered = [{label.lower() for label in other} for other, _ in members]
     others = [label for at, label in enumerate(labels) if at != index]
     common = [label for label in others if all(label.lower() in have for have in lowered)]
-    return make_topic(labels, index, world=world, core=core, confused=common)
+    return make_topic(
+        labels, index, world=world, core=core, confused=common, multi_label=multi_label
+    )
 
 
 def most_different(a: NDArray[np.float64], b: NDArray[np.float64], count: int = WORST) -> list[int]:

@@ -137,11 +137,13 @@ def make_topic(
     core: Iterable[str] = (),
     confused: Sequence[str] = (),
     rivals: int = 5,
+    multi_label: bool = False,
 ) -> Topic:
     """Return the topic of a class.
 
     ``confused``: other labels predicted for its pictures; they are the first rivals if no manifest
-    names rivals. ``core``: more words that belong to the class.
+    names rivals. ``core``: more words that belong to the class. ``multi_label``: the labels do not
+    exclude each other, so that a picture of the class can show what another label names.
 
     The label "other" means everything that no other label names, so the subjects of the
     classifier's other labels are not subjects of "other". They are preferred as rivals.
@@ -151,7 +153,7 @@ def make_topic(
     world = world or World()
     label = labels[class_index]
     others = [name for name in dict.fromkeys([*confused, *labels]) if name != label]
-    names = {first_name(name) for name in labels}
+    names = [first_name(label)] if multi_label else [first_name(name) for name in labels]
     # "Other" has all subjects in the manifest.
     named = {s for name in others if name != OTHER for s in world.subjects.get(name, ())}
     named |= {noun(subject) for subject in named}
@@ -161,7 +163,10 @@ def make_topic(
         subjects = tuple(s for s in subjects if s not in named)
     against = tuple(s for s in against if s in named) or against
     subjects = subjects or (first_name(label),)
-    against = against or tuple(first_name(name) for name in others[:rivals])
+    excluded = [*against]  # by the class
+    if not against:
+        against = tuple(first_name(name) for name in others[:rivals])
+        excluded += () if multi_label else against
     own = [*core, *world.core.get(label, ()), *words_of(first_name(label))]
     own += subjects if label == OTHER else ()
     return Topic(
@@ -171,7 +176,7 @@ def make_topic(
         core=frozenset(form for word in own for form in word_forms(word)),
         names=frozenset(
             form
-            for name in [*names, *subjects, *against, *own]
+            for name in [*names, *subjects, *excluded, *own]
             for word in words_of(name)
             for form in word_forms(word)
         ),

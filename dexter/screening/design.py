@@ -82,6 +82,7 @@ class Design:
             context: _Deck(dict.fromkeys(range(len(found)), 1.0), rng)
             for context, found in self._subjects.items()
         }
+        words = {slot.name: self._words(slot, part.weights) for slot in self.pool.slots}
         found = []
         for index, seed in enumerate(seeds):
             context = (OWN, RIVALS)[(part.start + index) % 2]
@@ -96,12 +97,11 @@ class Design:
                 if slot.name in given or not _applies(slot, noun):
                     continue
                 count = _how_many(slot, room, rng)
-                if not count:
+                if not count or not any(words[slot.name].values()):
                     continue
                 deck = decks.get((context, slot.name))
                 if deck is None:
-                    words = self._words(slot, part.weights)
-                    deck = decks[context, slot.name] = _Deck(words, rng)
+                    deck = decks[context, slot.name] = _Deck(words[slot.name], rng)
                 words_said = deck.several(count)
                 if words_said:
                     said[slot.name] = words_said

@@ -20,6 +20,7 @@ from dexter import model_folders
 from dexter.config import MASK, RunConfig
 from dexter.errors import InputError
 from dexter.loading import LOADING_ERRORS, one_line, quiet
+from dexter.planning.identity import cached_folder
 from dexter.search.vocabulary import Vocabulary, build_vocabulary, whole_vocabulary, words_of
 
 if TYPE_CHECKING:
@@ -282,38 +283,48 @@ class PromptModel:
 def check_prompt(
     config: RunConfig, class_label: str = "", *, root: Path | str | None = None
 ) -> None:
-    """Check template and words against the tokenizers of both models, without their weights.
+    """Check the masked LM, and template and words against the tokenizers of both models.
 
     Raises InputError as the search would. Passes over models that are not on this machine.
     """
-    from transformers import AutoConfig, AutoTokenizer, CLIPTokenizer
+    from transformers import AutoConfig, CLIPTokenizer
 
-    places = {
-        part: model_folders.find("lab", part, root=root) if spec == "lab" else Path(spec)
-        for part, spec in (("masked_lm", config.masked_lm), ("generator", config.generator))
-    }
-    folders = {part: place.expanduser() for part, place in places.items()}
-    if not all(folder.is_dir() for folder in folders.values()):
+    words = _folder(config.masked_lm, "masked_lm", root)
+    pictures = _folder(config.generator, "generator", root)
+    if words is None or pictures is None:
         return
-    field = "masked_lm"
+    masked_lm = load_masked_lm(str(words))
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folders[field], trust_remote_code=False)
-            settings = AutoConfig.from_pretrained(folders[field], trust_remote_code=False)
-            field = "generator"
-            clip = CLIPTokenizer.from_pretrained(folders[field], subfolder="tokenizer")
-            encoder = AutoConfig.from_pretrained(folders[field], subfolder="text_encoder")
+            clip = CLIPTokenizer.from_pretrained(pictures, subfolder="tokenizer")
+            encoder = AutoConfig.from_pretrained(pictures, subfolder="text_encoder")
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
         raise InputError(
-            f"{getattr(config, field)!r} cannot be loaded: {one_line(error)}",
-            field=field,
-            value=getattr(config, field),
+            f"{config.generator!r} cannot be loaded: {one_line(error)}",
+            field="generator",
+            value=config.generator,
         ) from error
-    if tokenizer.mask_token_id is None:
-        raise _no_mask(config.masked_lm)
     longest = min(clip.model_max_length, encoder.max_position_embeddings)
+    tokenizer, settings = masked_lm.tokenizer, masked_lm.model.config
     _vocabulary(config, tokenizer, clip, longest, class_label)
     _masked_lm_ids(config.masked_lm, tokenizer, settings, config.template_text, config.soft_tokens)
+
+
+def _folder(spec: str, part: str, root: Path | str | None) -> Path | None:
+    """Return a model's folder, also in the hub's cache; None if it is not whole on this machine."""
+    if spec == "lab":
+        return model_folders.find("lab", part, root=root)
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        return folder
+    cached = cached_folder(spec)
+    if cached is None:
+        return None
+    needed = {
+        "masked_lm": ("config.json", "tokenizer*", "model*.safetensors"),
+        "generator": ("tokenizer/*", "text_encoder/config.json"),
+    }[part]
+    return cached if all(any(cached.glob(pattern)) for pattern in needed) else None
 
 
 def _vocabulary(

@@ -104,8 +104,10 @@ class ScreeningJob:
         self.settings = asked.for_generator(config.generator)
         self.concepts = screening_request.stored_concepts(bank)
         self.topic = screening_request.topic_of(
-            [(member.classifier.labels, member.class_index) for member in self.members],
-            config.generator,
+            [
+                (member.classifier.labels, member.class_index, self.configs[member.id])
+                for member in self.members
+            ],
             self.settings,
         )
         desk.begin("models")

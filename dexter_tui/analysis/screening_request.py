@@ -145,14 +145,19 @@ def stored_concepts(bank: "Bank") -> Concepts:
 
 
 def topic_of(
-    members: "Sequence[tuple[Sequence[str], int]]", generator: str, settings: ScreenSettings
+    members: "Sequence[tuple[Sequence[str], int, RunConfig]]", settings: ScreenSettings
 ) -> "Topic":
-    """Return the topic of members, each the labels of a classifier and the index of its class."""
+    """Return the topic of members, each with the classifier's labels and the index of its class."""
     from dexter.reasoning.differences import shared_topic
     from dexter.reasoning.topic import World, load_world
 
-    world = load_world() if generator == "lab" else World()
-    return shared_topic(members, world=world, core=settings.core)
+    configs = [config for _, _, config in members]
+    return shared_topic(
+        [(labels, index) for labels, index, _ in members],
+        world=load_world() if configs[0].generator == "lab" else World(),
+        core=settings.core,
+        multi_label=all(config.multi_label for config in configs),
+    )
 
 
 def bank_key(config: RunConfig, concepts: Concepts, topic: "Topic", seed: int, home: Path) -> str:
@@ -205,12 +210,10 @@ def prepare(
         for name in names
     ]
     concepts = load_concepts(request.pool, configs[0].generator)
-    checked = submit.check(configs, home, warn=warn, agreed=request.agreed)
+    checked = submit.check(configs, home, warn=warn, agreed=request.agreed, search=False)
     first = checked[0].config
     settings = with_full_paths(request.settings)
-    topic = topic_of(
-        [(one.info.labels, one.class_index) for one in checked], first.generator, settings
-    )
+    topic = topic_of([(one.info.labels, one.class_index, one.config) for one in checked], settings)
     design = Design(concepts.pool, topic, seed=settings.design_seed)
     if settings.pictures is None:
         wanted = max(PICTURES, PER_WORDING * design.columns)

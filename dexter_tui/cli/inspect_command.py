@@ -107,7 +107,7 @@ def _view(found: "Inspection", *, pictures: bool) -> "RenderableType":
     more = f" and {len(info.labels) - _LABELS} more" if len(info.labels) > _LABELS else ""
     for name, value in (
         ("recognised", info.recognised),
-        ("labels", ", ".join(info.labels[:_LABELS]) + more),
+        ("labels", ", ".join(map(_first, info.labels[:_LABELS])) + more),
         ("input", f"{info.image_size} x {info.image_size} px"),
         ("gradient", "yes" if info.gradients else "no: searched by its scores alone"),
         ("time", f"{found.seconds * 1000:.1f} ms a picture, {found.device}"),
@@ -120,12 +120,17 @@ def _view(found: "Inspection", *, pictures: bool) -> "RenderableType":
     for column in ("picture", "answers"):
         table.add_column(column)
     for prompt, _, answers in found.answers:
-        best = ", ".join(f"{answer['label']} {answer['probability']:.2f}" for answer in answers)
-        table.add_row(plain(prompt), plain(best or "no label"))
+        best = [f"{_first(one['label'])} {one['probability']:.2f}" for one in answers]
+        table.add_row(plain(prompt), plain(", ".join(best) or "no label"))
     parts: list[RenderableType] = [plain(info.spec, "bold"), facts, ""]
     if pictures:
         parts += [_grid(found), ""]
     return Group(*parts, table)
+
+
+def _first(label: str) -> str:
+    """Return the first name in a label: "can opener" for "can opener, tin opener"."""
+    return label.split(",")[0]
 
 
 def _grid(found: "Inspection") -> "RenderableType":
@@ -139,7 +144,7 @@ def _grid(found: "Inspection") -> "RenderableType":
     for image, (_, _, answers) in zip(found.images, found.answers, strict=True):
         drawn = Text.from_ansi(half_blocks(Image.fromarray(image), _COLUMNS))
         first = answers[0] if answers else {"label": "no label", "probability": 0.0}
-        words = plain(f"{first['label']} {first['probability']:.2f}"[:_COLUMNS])
+        words = plain(f"{_first(first['label'])} {first['probability']:.2f}"[:_COLUMNS])
         cells.append(Group(drawn, words))
     for at in range(0, len(cells), _A_ROW):
         grid.add_row(*cells[at : at + _A_ROW])

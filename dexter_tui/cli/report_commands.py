@@ -148,7 +148,7 @@ def probe(
     [config] = field_flags.configs(preset, [0], of_run)
     settings = settings_of(values, _PROBE_FIELDS)
     agreed = trust.agreed_by(of_run, code=trust_code)
-    [checked] = submit.check([config], paths.home(), warn=say, agreed=agreed)
+    [checked] = submit.check([config], paths.home(), warn=say, agreed=agreed, search=False)
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
         job_id = request_probe(store, text, against=against, checked=checked, settings=settings)

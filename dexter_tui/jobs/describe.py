@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from dexter.classifiers import ClassifierInfo, class_index
+from dexter.classifiers import ClassifierInfo, ClassifierOptions, check_files, class_index
 from dexter.config import MASK, RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.lab import world
@@ -35,6 +35,7 @@ def describe(config: RunConfig, *, prompt: bool = False) -> ClassifierInfo:
     if known and not prompt:
         return trust.describe_here(config)
     trust.require([config])
+    check_files(config.classifier, config.options(ClassifierOptions))
     key = _state(config, prompt)
     if key is None or key not in _KNOWN:
         info = _tried(config, prompt)

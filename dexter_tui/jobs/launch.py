@@ -4,6 +4,8 @@ They live in sessions of their own and have no terminal, so that a closed termin
 command harms no work.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
@@ -11,11 +13,14 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dexter_tui.paths import PACKAGED, home
-from store import Store
 from store.artifacts import open_log
 from store.states import Kind, is_job
+
+if TYPE_CHECKING:
+    from store import Store
 
 WORKERS = {
     Kind.RUN: "dexter_tui.jobs.run_worker",

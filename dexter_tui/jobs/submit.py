@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dexter.classifiers import ClassifierInfo, class_index, full_spec
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
+from dexter.generator_presets import GENERATORS
 from dexter.planning.estimate import estimate
 from dexter.planning.identity import identities
 from dexter.planning.preflight import check_models
@@ -17,6 +18,8 @@ from dexter_tui.jobs import trust
 from dexter_tui.jobs.describe import describe
 from dexter_tui.machine import devices, doctor
 from store import State, Store
+
+_ESTIMATE_ERROR = 1.1  # of the memory that a run needs, by formula
 
 
 def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
@@ -59,16 +62,19 @@ def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig
     """Return the classifier by its full path, and the class ``index`` by its label.
 
     One study then has one name, whether a user wrote Waterbird, waterbird or 0. Without gradients
-    of the classifier it is a search by scores alone.
+    of the classifier it is a search by scores alone. Labels that were found not to exclude each
+    other are stated.
     """
     if not info.gradients:
         config = config.by_scores()
     label = info.labels[index]
-    names = {
+    names: dict[str, object] = {
         "classifier": info.spec,
         # Of two classes with one name, the index says which is meant.
         "class_name": label if info.labels.count(label) == 1 else str(index),
     }
+    if info.multi_label:
+        names["multi_label"] = True
     return config.model_copy(update=names)
 
 
@@ -126,17 +132,25 @@ def check(
     *,
     warn: Callable[[str], None] = lambda line: None,
     agreed: Collection[str] = (),
+    search: bool = True,
 ) -> list[Checked]:
     """Check the configurations without torch. InputError for one that cannot be run.
 
     Warnings go to `warn`, a line each. `agreed`: the fields to whose code the user agrees, see
-    `trust.agreed_by`.
+    `trust.agreed_by`. `search`: False for work that only draws and looks.
     """
     full = [with_full_paths(config) for config in configs]
     trust.require(full, agreed)
     check_machine_for(full, home, warn=warn)
     checked = described(full, agreed=agreed, warn=warn, prompt=True)
     require_generator(one.config for one in checked)
+    for config in {_key(one.config, _STUDY): one.config for one in checked}.values():
+        check_memory(config if search else config.by_scores())
+    if search:
+        for spec in dict.fromkeys(
+            one.config.classifier for one in checked if not one.info.gradients
+        ):
+            warn(f"{spec} has no gradient: the search uses its scores alone")
     return checked
 
 
@@ -164,8 +178,6 @@ def described(
                 lines[f"{info.spec}: {info.recognised}"] = None
         info = infos[tried]
         index = class_index(info.labels, config.class_name)
-        if prompt and not info.gradients:
-            lines[f"{info.spec} has no gradient: the search uses its scores alone"] = None
         checked.append(Checked(with_names(config, info, index), info, index))
     for line in lines:
         warn(line)
@@ -252,6 +264,31 @@ def add(store: Store, checked: Sequence[Checked], priority: int = 0) -> list[str
         ids = _add_study(store, of_study, info, index, priority=priority)
         run_ids.update(zip(numbers, ids, strict=True))
     return [run_ids[number] for number in range(len(checked))]
+
+
+def check_memory(config: RunConfig) -> None:
+    """Raise InputError for a run that needs more memory than any device that it asks for has.
+
+    Where the size of the generator is not known, nothing is refused.
+    """
+    named = {preset.generator for preset in GENERATORS.values()}
+    if config.generator not in named and not Path(config.generator).is_dir():
+        return
+    device = max(
+        (slot.device for slot in devices.slots() if config.device in slot.accepts),
+        key=lambda device: device.total_bytes,
+    )
+    kind = "cpu" if device.index is None else "cuda"
+    needed = estimate(config, budget=device.total_bytes, device=kind).peak_bytes
+    if needed > _ESTIMATE_ERROR * device.total_bytes:
+        raise InputError(
+            f"{config.generator} needs {size(needed)} of memory by formula, and {device.name} has "
+            f"{size(device.total_bytes)}",
+            field="generator",
+            value=config.generator,
+            remedy="pass a smaller --image-size"
+            + (", or --dtype bfloat16" if config.dtype == "float32" else ""),
+        )
 
 
 def check_device(device: str) -> None:

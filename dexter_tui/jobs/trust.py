@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from dexter import classifiers
 from dexter.classifiers import (
     ClassifierInfo,
     ClassifierOptions,
@@ -285,9 +286,9 @@ def load_models(config: RunConfig) -> "Models":
 
 def load_classifier(config: RunConfig, device: str) -> "Classifier":
     """Load the classifier of a run; raise InputError, also where consent is missing."""
-    from dexter import models
-
-    return models.classifier_of(admitted(config), device)
+    config = admitted(config)
+    options = config.options(ClassifierOptions, device=device)
+    return classifiers.load_classifier(config.classifier, options)
 
 
 def describe_here(config: RunConfig) -> ClassifierInfo:

@@ -1,13 +1,35 @@
-"""Small ONNX files, written without the package `onnx`: networks that look at the mean colour."""
+"""Networks that look at the mean colour: ONNX files, written without `onnx`, and an endpoint."""
 
-from collections.abc import Sequence
+import io
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import servers
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 WEIGHT = np.array([[9.0, -3.0, -6.0], [-5.0, 8.0, -3.0], [-4.0, -5.0, 9.0]], np.float32)
 """From mean red, green and blue to three classes' logits."""
+
+
+def logits_of(pictures: torch.Tensor) -> torch.Tensor:
+    """Return the logits (B, 3) of pictures (B, 3, H, W) in [0, 1]."""
+    return pictures.mean((2, 3)) @ torch.from_numpy(WEIGHT)
+
+
+def scores(reply: Callable[[torch.Tensor], object]) -> servers.Answer:
+    """Answer each picture with what ``reply`` makes of its logits."""
+
+    def answer(handler: servers.Handler, body: Any, _number: int) -> None:
+        picture = torch.from_numpy(np.array(Image.open(io.BytesIO(body)))).permute(2, 0, 1)
+        handler.send(200, json.dumps(reply(logits_of(picture[None].float() / 255)[0])).encode())
+
+    return answer
+
 
 _ELEMENTS = {"float32": 1, "uint8": 2, "int64": 7, "float16": 10, "float64": 11}
 

@@ -1,14 +1,13 @@
 """Classifiers without gradients: ONNX files, endpoints, Python code that leaves torch."""
 
 import importlib.util
-import json
 
-import numpy as np
 import onnx_files
 import pytest
 import servers
 import tiny
 import torch
+from onnx_files import logits_of, scores
 
 from dexter import bounded_http
 from dexter.classifiers import (
@@ -30,7 +29,6 @@ needs_onnxruntime = pytest.mark.skipif(
     reason="not installed: pip install 'dexter-tui[onnx]'",
 )
 NONE = ClassifierOptions(normalization="none")
-WEIGHT = torch.from_numpy(onnx_files.WEIGHT)
 NAMES = ["red", "green", "blue"]
 
 
@@ -39,10 +37,6 @@ def images(count=3, side=64, seed=0):
     rng = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 4, 4, generator=rng)
     return torch.nn.functional.interpolate(coarse, size=(side, side)).round(decimals=2)
-
-
-def logits_of(pictures):
-    return pictures.mean((2, 3)) @ WEIGHT
 
 
 @needs_onnxruntime
@@ -97,7 +91,7 @@ class TestOnnx:
     def test_it_is_normalised_as_the_options_state(self, tmp_path):
         file = onnx_files.colour_network(tmp_path / "net.onnx")
         half = load_classifier(f"onnx:{file}", ClassifierOptions(normalization="half"))
-        expected = (2 * images() - 1).mean((2, 3)) @ WEIGHT
+        expected = logits_of(2 * images() - 1)
         assert torch.allclose(half(images()).logits, expected, atol=1e-3)
 
     def test_one_of_several_outputs(self, tmp_path):
@@ -151,20 +145,6 @@ class TestOnnx:
         with pytest.raises(InputError) as refused:
             load_classifier(f"onnx:{file}", NONE)
         assert refused.value.field == "classifier" and "\n" not in str(refused.value)
-
-
-def scores(reply):
-    """Answer each picture with what ``reply`` makes of its mean colour's logits."""
-
-    def answer(handler, body, _number):
-        from io import BytesIO
-
-        from PIL import Image
-
-        picture = torch.from_numpy(np.array(Image.open(BytesIO(body)))).permute(2, 0, 1)
-        handler.send(200, json.dumps(reply(logits_of(picture[None].float() / 255)[0])).encode())
-
-    return answer
 
 
 def by_label(logits):

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import tiny
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
@@ -138,6 +140,37 @@ def test_a_spoiled_masked_lm_is_refused_before_queueing(tmp_path, change, said):
 
 
 @pytest.mark.parametrize(
+    ("field", "make", "said"),
+    [
+        ("lora", lambda f: (f / "l.bin").write_bytes(b"x"), "found: none"),
+        ("lora", lambda f: (f / "l.safetensors").write_bytes(LFS), "is a git-lfs pointer"),
+        ("decoder", lambda f: (f / "config.json").write_text("{}"), "lacks diffusion_pytorch_mod"),
+    ],
+)
+def test_a_spoiled_lora_or_decoder_is_refused_before_queueing(tmp_path, field, make, said):
+    make(tmp_path)
+    with pytest.raises(InputError, match=said) as refused:
+        check_models(make_config(**{field: str(tmp_path)}))
+    assert refused.value.field == field
+
+
+def test_a_masked_lm_without_its_head_is_refused_before_queueing(tmp_path):
+    def without_head(folder):
+        tensors = load_file(folder / "model.safetensors")
+        kept = {name: t for name, t in tensors.items() if not name.startswith("cls.")}
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+    config = make_config(
+        generator=str(tiny.generator_folder()),
+        masked_lm=spoiled(tmp_path, without_head, of=tiny.masked_lm_folder),
+    )
+    assert check_models(config) == []
+    with pytest.raises(InputError, match="no weights for cls") as refused:
+        check_prompt(config)
+    assert refused.value.field == "masked_lm"
+
+
+@pytest.mark.parametrize(
     ("settings", "field", "said"),
     [
         ({"words": "sea,zxqv"}, "words", "'zxqv': not a whole word of the masked LM"),
@@ -153,6 +186,23 @@ def test_words_that_a_model_lacks_are_refused_before_queueing(settings, field, s
     with pytest.raises(InputError, match=said) as refused:
         check_prompt(config)
     assert refused.value.field == field
+
+
+def test_words_are_tried_on_models_in_the_cache_of_the_hub(tmp_path, monkeypatch):
+    folder = tmp_path / "models--google-bert--bert-base-uncased"
+    shutil.copytree(tiny.masked_lm_folder(), folder / "snapshots" / "abc")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    config = make_config(
+        generator=str(tiny.generator_folder()),
+        masked_lm="google-bert/bert-base-uncased",
+        words="sea,zxqv",
+    )
+    with pytest.raises(InputError, match="'zxqv': not a whole word"):
+        check_prompt(config)
+    (folder / "snapshots" / "abc" / "model.safetensors").unlink()  # still to be downloaded
+    check_prompt(config)
 
 
 def test_offline_it_says_which_files_to_bring():

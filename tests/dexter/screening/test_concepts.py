@@ -5,8 +5,10 @@ from collections import Counter
 import pytest
 
 from dexter.errors import InputError
-from dexter.reasoning.topic import load_world
-from dexter.screening.concepts import lab_pool, load_pool, parse_pool
+from dexter.lab.world import AGES, HAIR
+from dexter.reasoning.topic import load_world, make_topic
+from dexter.screening.concepts import lab_pool, load_pool, parse_pool, usable
+from dexter.screening.design import Design, Round
 
 GOOD = """
 picture: a picture of
@@ -101,3 +103,21 @@ def test_the_lab_pool_follows_the_manifest():
     known = set(world.words()) | {"a", "picture", "of", "with", "and"}
     said = {"age": ["old"], "hair": ["gray"], "background": ["sea"], "item": ["ball", "sun"]}
     assert set(pool.prompt("man", said).split()) <= known
+
+
+def test_what_another_label_names_is_varied_only_if_both_can_hold():
+    world = load_world()
+    labels = [*HAIR, *AGES]
+    pool = lab_pool(world)
+
+    def said(multi_label):
+        topic = make_topic(labels, labels.index("blond"), world=world, multi_label=multi_label)
+        cells = Design(pool, topic).cells(Round(0, 64))
+        words = {word for cell in cells for slot in cell.said.values() for word in slot}
+        return words, {concept.slot for concept in usable(pool, topic)}
+
+    together, slots = said(multi_label=True)
+    assert {"young", "old"} <= together and "age" in slots and "hair" not in slots
+    # A slot without a word is left out.
+    apart, slots = said(multi_label=False)
+    assert not {"young", "old"} & apart and not {"age", "hair"} & slots

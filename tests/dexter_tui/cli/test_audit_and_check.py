@@ -84,3 +84,49 @@ def test_an_audit_says_which_classes_it_needs(cli: Callable[..., Any]) -> None:
     assert (both.code, "exclude" in both.err) == (2, True)
     many = cli("audit", "lab:objects")
     assert (many.code, "60 classes" in many.err, "--all-classes" in many.err) == (2, True, True)
+
+
+LABELS = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    labels = ["sea", "snow", "forest"]
+    image_size = 32
+    multi_label = True
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+    def forward(self, pictures):
+        return self.head(pictures.mean((2, 3)))
+make = Net
+"""
+POOL = """
+picture: a picture of
+articles: a
+slots:
+  place:
+    position: beside
+    concepts: [sea, snow, boat]
+"""
+
+
+def test_two_labels_are_audited_each_with_the_other_among_the_concepts(
+    cli: Callable[..., Any], home: Path, tmp_path: Path
+) -> None:
+    net, pool = tmp_path / "net.py", tmp_path / "pool.yaml"
+    net.write_text(LABELS)
+    pool.write_text(POOL)
+    outcome = cli(
+        "audit", f"python:{net}:make", "--class", "sea", "--class", "snow",
+        *("--generator", tiny.generator_folder(), "--diffusion-steps", 1, "--device", "cpu"),
+        *("--image-text", tiny.image_text_folder(), "--pool", pool, "--pictures", 30),
+        *("--placebos", 1, "--candidates", 1, "-o", tmp_path / "reports", "--json"),
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "multi-label (sigmoid)" in outcome.err
+    found = outcome.json
+    assert [card["class_name"] for card in found["cards"]] == ["sea", "snow"]
+    assert all(Path(file).exists() for file in found["files"])
+    for screening, other in zip(found["screenings"], ("snow", "sea"), strict=True):
+        [member] = cli("screen", screening, "--json").json["members"]
+        assert {f["concept"] for f in member["findings"]} == {other, "boat"}

@@ -3,7 +3,9 @@
 import shutil
 
 import model_files
+import onnx_files
 import pytest
+import servers
 import tiny
 
 from dexter.planning.inspection import PICTURES
@@ -69,6 +71,31 @@ def test_refuses_in_a_line(cli, shelf, name):
     assert (outcome.code, outcome.out) == (2, "")
     assert "Traceback" not in outcome.err and outcome.err.count("\n") == 1
     assert any(part in outcome.err for part in right)
+
+
+@pytest.mark.parametrize("source", ["lab", "onnx", "http"])
+def test_shows_the_lab_and_black_boxes(cli, tmp_path, source):
+    """With the table above, the twelve kinds of input."""
+
+    def reply(logits):
+        return {"scores": dict(zip(("red", "green", "blue"), logits.tolist(), strict=True))}
+
+    with servers.serving(onnx_files.scores(reply)) as log:
+        flags = {
+            "lab": ["lab:people"],
+            "onnx": [
+                f"onnx:{onnx_files.colour_network(tmp_path / 'net.onnx')}",
+                *("--normalization", "none"),
+            ],
+            "http": [log.url],
+        }[source]
+        if source == "onnx":
+            pytest.importorskip("onnxruntime")
+        outcome = cli("inspect", *flags, *TINY, "--json")
+    assert outcome.code == 0, outcome.err
+    found = outcome.json
+    assert found["gradients"] is (source == "lab") and len(found["answers"]) == PICTURES
+    assert found["labels"][0] == {"lab": "blond", "onnx": "class 0", "http": "red"}[source]
 
 
 def test_needs_consent_to_a_records_code_but_not_to_what_is_typed(cli):

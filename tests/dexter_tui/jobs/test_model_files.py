@@ -1,13 +1,20 @@
 """Files and folders as people have them are read right, or refused in one line before queueing."""
 
+import os
+
 import model_files
 import pytest
+import short_run
 import torch
 
-from dexter.classifiers import ClassifierOptions, load_classifier
+from dexter.classifiers import ClassifierOptions, check_files, load_classifier
 from dexter.config import RunConfig
+from dexter.errors import InputError
 from dexter_tui.jobs import submit, trust
 from dexter_tui.jobs.describe import answer
+
+LOADED = 1000 if os.environ.get("DEXTER_TRIALS") else 2
+"""Refused models that the test of the command line loads."""
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +72,37 @@ def test_there_are_enough_kinds():
     assert len(model_files.CASES) >= 60
 
 
-def test_a_refusal_leaves_nothing_queued(cli, home, shelf):
-    (shelf / "again").mkdir(exist_ok=True)
-    settings, _ = model_files.CASES["folder_weights_nan"](shelf / "again")
-    outcome = cli("run", "--classifier", settings["classifier"], "--class", "cat")
-    assert outcome.code == 2 and "not finite" in outcome.err and outcome.err.count("\n") == 1
-    assert not (home / "store.sqlite").exists()
+def shows_in_files(settings):
+    """Return True if a process of its own need not load the model to refuse it."""
+    try:
+        check_files(settings["classifier"])
+    except InputError:
+        return True
+    return False
+
+
+def test_every_refusal_comes_before_anything_is_queued(cli, home, shelf):
+    """By the command line. `make trials` takes all models that must be loaded, not two of them."""
+    refused = loaded = 0
+    for name, case in model_files.CASES.items():
+        folder = shelf / f"{name}-again"
+        folder.mkdir()
+        settings, right = case(folder)
+        if not isinstance(right, list):
+            continue
+        if not shows_in_files(settings):
+            loaded += 1
+            if loaded > LOADED:
+                continue
+        flags = short_run.flags({**settings, "class": 0, "generator": "lab", "device": "cpu"})
+        outcome = cli("run", *flags)
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1), (name, outcome)
+        # Of an option, the line names the flag.
+        flag = outcome.err.replace("-", "_")
+        assert all(part in outcome.err or part in flag for part in right), (name, outcome)
+        assert not (home / "store.sqlite").exists(), name
+        refused += 1
+    assert refused >= 44 + min(loaded, LOADED)
 
 
 @pytest.mark.parametrize(

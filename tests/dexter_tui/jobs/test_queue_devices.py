@@ -1,6 +1,8 @@
 """Devices, slots and who may run where."""
 
+import json
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -8,9 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 import recorded
+import tiny
 
 from dexter.config import RunConfig
-from dexter_tui.jobs import control, launch
+from dexter.errors import InputError
+from dexter_tui.jobs import control, launch, submit
 from dexter_tui.jobs.runner import Runner
 from dexter_tui.machine import devices
 from dexter_tui.machine.devices import Device, Reading, Ring, select_visible
@@ -293,3 +297,19 @@ def test_nvml_is_read_by_uuid(monkeypatch):
     reading = telemetry.read("GPU-1")
     assert (reading.free_bytes, reading.utilisation, reading.power) == (7, 0.5, None)
     assert (reading.temperature, reading.processes) == (60, (5,))
+
+
+def test_a_generator_that_no_device_has_the_memory_for_is_refused_before_queueing(tmp_path):
+    def config(folder):
+        names = {"generator": str(folder), "classifier": "lab:any", "class_name": "0"}
+        return RunConfig.from_preset("quick", **names, device="cpu")
+
+    submit.check_memory(config(tiny.generator_folder()))
+    folder = shutil.copytree(tiny.generator_folder(), tmp_path / "generator")
+    file = folder / "unet" / "config.json"
+    unet = json.loads(file.read_text())
+    wide = [100_000 * channels for channels in unet["block_out_channels"]]
+    file.write_text(json.dumps({**unet, "block_out_channels": wide}))
+    with pytest.raises(InputError, match=r"of memory by formula, and CPU, .* --dtype") as refused:
+        submit.check_memory(config(folder))
+    assert refused.value.field == "generator"

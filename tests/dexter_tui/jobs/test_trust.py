@@ -437,7 +437,7 @@ def _jobs(home: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM job").fetchone()[0])
 
 
-LOADERS = {"load_models", "classifier_of", "load_classifier", "describe_classifier"}
+LOADERS = {"load_models", "load_classifier", "describe_classifier"}
 
 
 def imported_loaders(source: str) -> Iterator[str]:
