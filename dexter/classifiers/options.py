@@ -12,7 +12,8 @@ class ClassifierInfo:
 
     spec: with absolute paths. image_size: side in px. weights_hash: SHA-256 (hex) of the
     weights, None where it takes loading to get it. recognised: a line with all that was recognised
-    and assumed. gradients: False for a black box.
+    and assumed. gradients: False for a black box. constant: True if it answered all pictures of a
+    trial alike.
     """
 
     spec: str
@@ -21,6 +22,7 @@ class ClassifierInfo:
     weights_hash: str | None
     recognised: str = ""
     gradients: bool = True
+    constant: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,20 @@ def test_a_clean_classifier_comes_with_the_effect_that_would_have_been_found(hom
     )
 
 
+def test_a_classifier_that_answers_all_pictures_alike_is_named_as_one(home: Path) -> None:
+    shown_store.screen(home)
+    change(home, "UPDATE finding SET effect = 1e-9, low = -0.04, high = 0.04, verdict = 'none'")
+    change(home, "DELETE FROM claim WHERE screened_id IS NOT NULL")
+    [found, _] = card.of_screening(Browse(home), shown_store.SCREENING)
+    assert (found.verdict, found.constant) == ("clean", 0.41)
+    assert found.headline == "no bias confirmed, answers all pictures alike"
+    assert found.lines()[0].text.startswith(
+        "no bias confirmed for waterbird: it answers all pictures alike, p(waterbird) = 0.41; each "
+        "of 6 tests would have found an effect of 0."
+    )
+    assert found.next_step.parts[-1] == ("dexter-tui inspect lab:birds-biased", "command")
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"), [("saturated", "open"), ("not_drawn", "undrawn"), (None, None)]
 )
