@@ -1,11 +1,14 @@
 """The time that an audit takes: an estimate before it, and the time left while it runs."""
 
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from dexter.reasoning.settings import LOOKS
+from dexter_tui.analysis.screening_request import START_SECONDS
 from dexter_tui.formatting import duration
 from store import ENDED, State
 from store.tables import Job, Run
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 
 _SHORT = 5.0  # seconds of drawing in which a pace is not yet measured
+_RECENT = 30.0  # seconds of drawing by which the pace is measured
+_OF_PAIRS = 0.75
+"""The time of a picture of a pair, of the time of one of a screening, at which all models look."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Outlook:
     shared: int
     """The pictures of placebos and controls, which all models share"""
     claims: int
-    """The claims to test, if every model has the most"""
+    """The claims to test: half of the most that the models can have"""
     candidates: int
     """The findings of each model to test, at most"""
     seconds: float
@@ -63,7 +69,8 @@ def outlook(store: "Store", prepared: "Prepared", *, searched: bool = False) -> 
     of_screening = screening_request.outlook(store, prepared)
     settings = prepared.settings
     shared = settings.placebos * PLACEBO_PAIRS + LOOKS[-1]
-    claims = len(prepared.members) * settings.candidates * (2 if searched else 1)
+    most = len(prepared.members) * settings.candidates * (2 if searched else 1)
+    claims = (most + 1) // 2
     confirmation = shared + claims * LOOKS[0]
     bank = screening_records.bank(store, prepared.bank_key)
     pace = bank.pace if bank is not None and bank.pace is not None else None
@@ -79,18 +86,24 @@ def outlook(store: "Store", prepared: "Prepared", *, searched: bool = False) -> 
     )
 
 
-def together(seconds: Sequence[float]) -> float:
-    """Return the time of works side by side on the slots of this machine."""
+@cache
+def _slots() -> int:
     from dexter_tui.machine import devices
 
+    return sum("auto" in slot.accepts for slot in devices.slots())
+
+
+def together(seconds: Sequence[float]) -> float:
+    """Return the time of works side by side on the slots of this machine."""
     busy = [one for one in seconds if one > 0]
-    return max([sum(busy) / min(len(devices.slots()), len(busy)), *busy]) if busy else 0.0
+    return max([sum(busy) / min(_slots(), len(busy)), *busy]) if busy else 0.0
 
 
 class TimeLeft:
     """The time left of the searches and screenings of an audit.
 
-    The pace of a screening is the time per picture since its first picture, without its start.
+    The pace is the time per picture of the last half minute of drawing. The start of a job is not
+    part of it.
     """
 
     def __init__(
@@ -104,52 +117,59 @@ class TimeLeft:
         self._pictures = dict.fromkeys(outlooks, 0)  # of each job at the last look
         self._screened: dict[str, tuple[int, int]] = {}  # then the pictures so far, and the claims
         self._drawing: set[str] = set()  # jobs with a first picture
-        self._busy = 0.0  # seconds of jobs since the first picture of each
-        self._drawn = 0  # pictures in that time
+        # Seconds of jobs since the first picture of each, and the pictures in that time.
+        self._paces: deque[tuple[float, float]] = deque([(0.0, 0.0)])
 
     def line(self, works: "Sequence[Work]") -> str:
         """Return the estimate; "" while nothing is known beyond the first one."""
         jobs = [work for work in works if isinstance(work, Job)]
         runs = [work for work in works if isinstance(work, Run)]
         self._look(jobs)
-        if not self._has_pace and not any(run.steps_done for run in runs):
+        pace = self._pace()
+        if pace is None and not any(run.steps_done for run in runs):
             return ""
-        lefts = {job.id: self._left(job) for job in jobs}
         searching = together([self._left_of_search(run) for run in runs])
-        testing = together([self._seconds(name, left) for name, left in lefts.items()])
+        testing = together([self._seconds(job, pace) for job in jobs])
         done = sum(self._pictures.values())
+        expected = done + sum(sum(self._left(job)) for job in jobs)
         return (
-            f"audit: {done} of about {done + sum(lefts.values())} pictures, "
-            f"about {duration(searching + testing)} left"
+            f"audit: {done} of about {expected} pictures, about {duration(searching + testing)} "
+            "left"
         )
 
-    @property
-    def _has_pace(self) -> bool:
-        """Whether pictures were drawn for long enough to measure a pace."""
-        return self._drawn > 0 and self._busy >= _SHORT
+    def _pace(self) -> float | None:
+        """Return the seconds per picture of a screening; None before it can be measured."""
+        (first, before), (last, now) = self._paces[0], self._paces[-1]
+        return (last - first) / (now - before) if now > before and last >= _SHORT else None
 
-    def _seconds(self, job_id: str, pictures: int) -> float:
-        """Return the time of pictures by the measured pace, else by the outlook."""
-        if self._has_pace:
-            return pictures * self._busy / self._drawn
-        outlook = self._outlooks[job_id]
-        return outlook.seconds * pictures / max(outlook.screening + outlook.confirmation, 1)
+    def _seconds(self, job: Job, pace: float | None) -> float:
+        """Return the time that a job still takes by the measured pace, else by its outlook."""
+        screening, confirmation = self._left(job)
+        if pace is None:
+            return self._outlooks[job.id].seconds
+        start = START_SECONDS if job.state is State.QUEUED else 0.0
+        return start + pace * (screening + _OF_PAIRS * confirmation)
 
     def _look(self, jobs: Sequence[Job]) -> None:
         """Add the pictures and the time since the last look."""
         now = time.monotonic()
         passed = 0.0 if self._looked_at is None else now - self._looked_at
         self._looked_at = now
+        busy, drawn = self._paces[-1]
         for job in jobs:
             before = self._pictures[job.id]
             if job.id in self._drawing and job.state is State.RUNNING:
-                self._busy += passed
-                self._drawn += max(job.steps_done - before, 0)
+                busy += passed
+                share = _OF_PAIRS if job.id in self._screened else 1.0
+                drawn += share * max(job.steps_done - before, 0)
             elif job.done:
                 self._drawing.add(job.id)
             self._pictures[job.id] = max(job.steps_done, before)
             if job.id not in self._screened and job.steps_done:
                 self._note_claims(job)
+        self._paces.append((busy, drawn))
+        while busy - self._paces[0][0] > _RECENT:
+            self._paces.popleft()
 
     def _note_claims(self, job: Job) -> None:
         """Note how many claims a screening left to test, once it is over."""
@@ -164,15 +184,15 @@ class TimeLeft:
             words = len(found) * count if job.depends_on else 0
             self._screened[job.id] = job.steps_done, sum(map(len, strongest)) + words
 
-    def _left(self, job: Job) -> int:
-        """Return the pictures that a job still has to draw, about."""
+    def _left(self, job: Job) -> tuple[int, int]:
+        """Return the pictures that a job still has to draw for its screening and its pairs."""
         if job.state in ENDED:
-            return 0
+            return 0, 0
         outlook, done = self._outlooks[job.id], self._pictures[job.id]
         if job.id not in self._screened:
-            return max(outlook.screening - done, 0) + outlook.confirmation
+            return max(outlook.screening - done, 0), outlook.confirmation
         before, claims = self._screened[job.id]
-        return max(outlook.of_claims(claims) - (done - before), 0)
+        return 0, max(outlook.of_claims(claims) - (done - before), 0)
 
     def _left_of_search(self, run: Run) -> float:
         """Return the seconds that a search still takes, about."""

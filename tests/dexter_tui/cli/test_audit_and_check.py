@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx_files
 import pytest
 import shown_store
 import tiny
@@ -84,3 +85,40 @@ def test_an_audit_says_which_classes_it_needs(cli: Callable[..., Any]) -> None:
     assert (both.code, "exclude" in both.err) == (2, True)
     many = cli("audit", "lab:objects")
     assert (many.code, "60 classes" in many.err, "--all-classes" in many.err) == (2, True, True)
+
+
+POOL = """
+picture: a picture of
+articles: a
+slots:
+  place:
+    position: beside
+    concepts: {water: water, night: night}
+"""
+
+
+def test_an_audit_of_models_of_ones_own_asks_nothing_and_has_a_card_for_each_class(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    pool, labels = tmp_path / "pool.yaml", tmp_path / "labels.txt"
+    pool.write_text(POOL)
+    labels.write_text("apple\nfrog\nfish\n")
+    models = [
+        onnx_files.colour_network(tmp_path / "colours.onnx"),
+        onnx_files.colour_network(tmp_path / "constant.onnx", weight=onnx_files.WEIGHT * 0),
+    ]
+    outcome = cli(
+        "audit", *models, "--labels", labels, "--normalization", "none", "--generator", "lab",
+        "--pool", pool, "--pictures", 69, "--placebos", 1, "--candidates", 1, "--all-classes", 2,
+        "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "constant.onnx answers all pictures of a trial alike" in outcome.err
+    cards = outcome.json["cards"]
+    assert [(one["class_name"], one["constant"] is None) for one in cards] == [
+        (name, own) for name in ("apple", "frog") for own in (True, False)
+    ]
+    for one in cards[1::2]:
+        assert one["headline"] == "no bias confirmed, answers all pictures alike"
+        assert one["sensitivity"] < 1 and "p(" in one["text"][0]
+    assert all(Path(file).is_file() for file in outcome.json["files"])
