@@ -213,8 +213,8 @@ class VerdictCard:
             text += f": it answers all pictures alike, p({self.class_name}) = {self.constant:.2f}"
         if self.sensitivity is not None:
             text += (
-                f"; each of {count} tests would have found an effect of {self.sensitivity:.2f} "
-                "with 95% probability"
+                f"; {'the test' if count == 1 else f'each of {count} tests'} would have found an "
+                f"effect of {self.sensitivity:.2f} with 95% probability"
             )
         elif count:
             text += "; the tests are too small to find any effect reliably"

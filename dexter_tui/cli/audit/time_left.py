@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 _SHORT = 5.0  # seconds of drawing in which a pace is not yet measured
-_RECENT = 30.0  # seconds of drawing by which the pace is measured
-_OF_PAIRS = 0.75
+_RECENT = 60.0  # seconds of drawing by which the pace is measured
+_OF_PAIRS = 0.85
 """The time of a picture of a pair, of the time of one of a screening, at which all models look."""
 
 
@@ -102,7 +102,7 @@ def together(seconds: Sequence[float]) -> float:
 class TimeLeft:
     """The time left of the searches and screenings of an audit.
 
-    The pace is the time per picture of the last half minute of drawing. The start of a job is not
+    The pace is the time per picture of the last minute of drawing. The start of a job is not
     part of it.
     """
 
