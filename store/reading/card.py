@@ -24,6 +24,7 @@ Kind = Literal[
 _NAMED = 6  # concepts listed in a line
 _PROPOSED = ("raises", "lowers")  # verdicts of a screening
 _SAME = 1e-6  # effects on p below which all answers are the same
+_RARE = 1e-4  # a probability that says nothing about the other classes
 _REASONS = {
     "not_drawn": "not drawn by the generator",
     "too_few_pairs": "interval too wide",
@@ -172,7 +173,7 @@ class VerdictCard:
             concepts = ", ".join(one.concept for one in found[:_NAMED])
             return f"{'relies on' if self.biases else 'loses confidence with'} {concepts}"
         if self.verdict == "clean":
-            alike = "" if self.constant is None else ", answers all pictures alike"
+            alike = "" if self.constant is None else f": {self._alike}"
             return f"no bias confirmed{alike}"
         if self.proposed:
             return f"proposed: {', '.join(one.concept for one in self.proposed[:_NAMED])}"
@@ -210,7 +211,7 @@ class VerdictCard:
         count = len(self.unconfirmed)
         text = f"no bias confirmed for {self.class_name}"
         if self.constant is not None:
-            text += f": it answers all pictures alike, p({self.class_name}) = {self.constant:.2f}"
+            text += f": {self._alike}"
         if self.sensitivity is not None:
             text += (
                 f"; {'the test' if count == 1 else f'each of {count} tests'} would have found an "
@@ -219,6 +220,14 @@ class VerdictCard:
         elif count:
             text += "; the tests are too small to find any effect reliably"
         return [_line("clean", text)]
+
+    @property
+    def _alike(self) -> str:
+        """The words for a class probability that is the same in all pictures."""
+        p = self.constant or 0.0
+        words = f"p({self.class_name}) = {p:.2f} in all pictures"
+        # Near 0 or 1, only the class need be the same; the other answers may differ.
+        return f"it answers everything alike, {words}" if _RARE < p < 1 - _RARE else words
 
     @property
     def _lowering(self) -> tuple[Finding, ...]:

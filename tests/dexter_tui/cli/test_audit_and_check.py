@@ -119,6 +119,6 @@ def test_an_audit_of_models_of_ones_own_asks_nothing_and_has_a_card_for_each_cla
         (name, own) for name in ("apple", "frog") for own in (True, False)
     ]
     for one in cards[1::2]:
-        assert one["headline"] == "no bias confirmed, answers all pictures alike"
-        assert one["sensitivity"] < 1 and "p(" in one["text"][0]
+        assert one["headline"].startswith("no bias confirmed: it answers everything alike, p(")
+        assert one["sensitivity"] < 1
     assert all(Path(file).is_file() for file in outcome.json["files"])

@@ -66,12 +66,17 @@ def test_a_classifier_that_answers_all_pictures_alike_is_named_as_one(home: Path
     change(home, "DELETE FROM claim WHERE screened_id IS NOT NULL")
     [found, _] = card.of_screening(Browse(home), shown_store.SCREENING)
     assert (found.verdict, found.constant) == ("clean", 0.41)
-    assert found.headline == "no bias confirmed, answers all pictures alike"
+    assert found.headline == (
+        "no bias confirmed: it answers everything alike, p(waterbird) = 0.41 in all pictures"
+    )
     assert found.lines()[0].text.startswith(
-        "no bias confirmed for waterbird: it answers all pictures alike, p(waterbird) = 0.41; each "
-        "of 6 tests would have found an effect of 0."
+        "no bias confirmed for waterbird: it answers everything alike, p(waterbird) = 0.41 in all "
+        "pictures; each of 6 tests would have found an effect of 0."
     )
     assert found.next_step.parts[-1] == ("dexter-tui inspect lab:birds-biased", "command")
+    change(home, "UPDATE screened SET mean = 1e-7")
+    [rare, _] = card.of_screening(Browse(home), shown_store.SCREENING)
+    assert rare.headline == "no bias confirmed: p(waterbird) = 0.00 in all pictures"
 
 
 @pytest.mark.parametrize(
