@@ -46,11 +46,8 @@ def blocks(cards: Sequence[VerdictCard], pairs: Pairs, show: Show, plot: Plot) -
 
 
 def _summary(cards: Sequence[VerdictCard]) -> str:
-    """Return a table with the verdict of each card, so that one look shows them all."""
-    rows = [["classifier", "class", "verdict"]]
-    rows += [[escape(one.classifier), escape(one.class_name), escape(one.headline)] for one in
-             cards]  # fmt: skip
-    return table(rows)
+    """Return a list with the verdict of each card, so that one look shows them all."""
+    return "\n".join(f"- {escape(one.title)}: {escape(one.headline)}" for one in cards)
 
 
 def card_text(card: VerdictCard) -> str:
