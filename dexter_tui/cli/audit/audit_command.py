@@ -26,6 +26,7 @@ from dexter_tui.cli.output import (
 from dexter_tui.formatting import duration
 
 if TYPE_CHECKING:
+    from dexter.reasoning.topic import Topic
     from dexter_tui.analysis.screening_request import Prepared, ScreenRequest
     from dexter_tui.cli.audit.time_left import Outlook
     from dexter_tui.jobs.submit import Checked
@@ -80,8 +81,8 @@ def audit(
         typer.Option(
             "--search",
             help="first search for words that nobody listed, and test them as well: a run of "
-            "--preset quick for each model and class, about a minute each on a CPU with the lab's "
-            "generator",
+            "--preset quick for each model and class, up to a minute each with the lab's "
+            "generator on a CPU",
         ),
     ] = False,
     output: Annotated[
@@ -121,7 +122,10 @@ def audit(
     classes = _classes(models[0], class_name, all_classes, run_values, agreed)
     requests = [ScreenRequest(models, name, settings, pool, run_values, agreed) for name in classes]
     prepared = screening_request.prepare_all(requests, paths.home(), say)
-    searches = [_searches(one, run_values, agreed) if search else [] for one in requests]
+    searches = [
+        _searches(one, ready.topic, run_values, agreed) if search else []
+        for one, ready in zip(requests, prepared, strict=True)
+    ]
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
         queued = _queue(store, prepared, searches)
@@ -166,14 +170,24 @@ def _classes(
 
 
 def _searches(
-    request: "ScreenRequest", values: Mapping[str, object], agreed: frozenset[str]
+    request: "ScreenRequest",
+    topic: "Topic",
+    values: Mapping[str, object],
+    agreed: frozenset[str],
 ) -> "list[Checked]":
-    """Return a checked search for each model of a class; InputError for a refused one."""
+    """Return a checked search for each model of a class; InputError for a refused one.
+
+    It searches for words that make a picture of a rival one of the class.
+    """
+    from dexter.config import MASK
+    from dexter.reasoning.topic import control_prompt
     from dexter_tui.jobs import submit
 
-    own = [{**values, "classifier": name, "class_name": request.class_name} for name in
-           request.classifiers]  # fmt: skip
-    configs = [config for one in own for config in field_flags.configs("quick", [0], one)]
+    own: dict[str, object] = {**values, "class_name": request.class_name}
+    if topic.rivals:
+        own["template"] = f"{control_prompt(topic.rivals[0])} with {MASK} and {MASK}"
+    models = [{**own, "classifier": name} for name in request.classifiers]
+    configs = [config for one in models for config in field_flags.configs("quick", [0], one)]
     return submit.check(configs, paths.home(), agreed=agreed)
 
 
