@@ -102,21 +102,21 @@ def test_an_audit_of_models_of_ones_own_asks_nothing_and_has_a_card_for_each_cla
 ) -> None:
     pool, labels = tmp_path / "pool.yaml", tmp_path / "labels.txt"
     pool.write_text(POOL)
-    labels.write_text("apple\nfrog\nfish\n")
+    labels.write_text("house\ncar\ncup\n")
     models = [
         onnx_files.colour_network(tmp_path / "colours.onnx"),
         onnx_files.colour_network(tmp_path / "constant.onnx", weight=onnx_files.WEIGHT * 0),
     ]
     outcome = cli(
         "audit", *models, "--labels", labels, "--normalization", "none", "--generator", "lab",
-        "--pool", pool, "--pictures", 69, "--placebos", 1, "--candidates", 1, "--all-classes", 2,
+        "--pool", pool, "--pictures", 24, "--placebos", 1, "--candidates", 1, "--all-classes", 2,
         "--json",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert "constant.onnx answers all pictures of a trial alike" in outcome.err
     cards = outcome.json["cards"]
     assert [(one["class_name"], one["constant"] is None) for one in cards] == [
-        (name, own) for name in ("apple", "frog") for own in (True, False)
+        (name, own) for name in ("house", "car") for own in (True, False)
     ]
     for one in cards[1::2]:
         assert one["headline"].startswith("no bias confirmed: it answers everything alike, p(")
