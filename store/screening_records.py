@@ -173,6 +173,12 @@ def findings(store: Store, screening_id: str) -> dict[int, tuple[Screened, list[
     return found
 
 
+def strongest(found: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+    """Return up to ``count`` of a classifier's findings that are not part of its class."""
+    own = [one for one in found if one["verdict"] in ("raises", "lowers") and not one["core"]]
+    return sorted(own, key=lambda one: -abs(one["effect"]))[:count]
+
+
 def watched(store: Store, watch: Mapping[str, Any]) -> Screening | None:
     """Return the newest screening that watches the same folder in the same way."""
     with store._read() as session:

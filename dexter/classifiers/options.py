@@ -13,7 +13,7 @@ class ClassifierInfo:
     spec: with absolute paths. image_size: side in px. weights_hash: SHA-256 (hex) of the
     weights, None where it takes loading to get it. recognised: a line with all that was recognised
     and assumed. gradients: False for a black box. multi_label: True for labels that do not exclude
-    each other.
+    each other. constant: True if it answered all pictures of a trial alike.
     """
 
     spec: str
@@ -23,6 +23,7 @@ class ClassifierInfo:
     recognised: str = ""
     gradients: bool = True
     multi_label: bool = False
+    constant: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dexter.classifiers.options import ClassifierInfo
 from dexter.errors import InputError
-from dexter.planning.trial import try_classifier
+from dexter.planning.trial import refuse_constant, try_classifier
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +55,7 @@ def look(classifier: Classifier, draw: Draw, words: Sequence[str] | None = None)
     fault = ""
     try:
         info = try_classifier(classifier)
+        refuse_constant(info)
     except InputError as error:
         fault, info = str(error), classifier.describe()
     chosen = _spread(words or [label.split(",")[0] for label in classifier.labels])

@@ -2,6 +2,7 @@
 
 What its worker would refuse hours later is refused here: a network that fails on a batch, answers
 with numbers that are not finite, answers all pictures alike, or passes no gradients.
+A search has nothing to climb on a constant classifier; other work may use one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def try_classifier(classifier: Classifier) -> ClassifierInfo:
     """Return the description of a classifier that passed a trial; raise InputError if it fails.
 
     Runs it on noise and drawn pictures, forward and backward. `ClassifierInfo.gradients` is False
-    if none pass, which only some runs need.
+    if none pass, which only some runs need; `constant` is True if it answers all pictures alike.
     """
     import torch
 
@@ -47,14 +48,20 @@ def try_classifier(classifier: Classifier) -> ClassifierInfo:
     if not bool(together.isfinite().all() and alone.isfinite().all()):
         raise _not_finite(classifier, "answers with numbers")
     spread = (together - together[:1]).abs().max()
-    if float(spread) <= _ALIKE * max(1.0, float(together.abs().max())):
-        raise _refusal(
-            classifier,
-            f"answers {len(images)} different pictures, noise among them, all alike "
-            f"({classifier.recognised})",
-            "check that its weights are the trained ones",
+    constant = float(spread) <= _ALIKE * max(1.0, float(together.abs().max()))
+    return replace(classifier.describe(), gradients=passes, constant=constant)
+
+
+def refuse_constant(info: ClassifierInfo) -> None:
+    """Raise InputError for a classifier that answered all pictures of its trial alike."""
+    if info.constant:
+        raise InputError(
+            f"{info.spec} answers different pictures, noise among them, all alike "
+            f"({info.recognised})",
+            field="classifier",
+            value=info.spec,
+            remedy="check that its weights are the trained ones",
         )
-    return replace(classifier.describe(), gradients=passes)
 
 
 def pictures() -> Tensor:

@@ -6,6 +6,7 @@ noise is of the range for evidence, which no screening sees.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,11 +22,34 @@ from dexter.screening.concepts import SUBJECT, Concept, Pool, Slot
 from dexter.seeds import picture_seeds
 
 _KINDS = {"after": "background", "beside": "item", "end": "item", "medium": "item"}
+_BESIDE = Slot("with", exclusive=False, position="beside")
+"""The slot of words that a pool lacks."""
 
 
 def paired(candidate: Candidate, pool: Pool) -> Candidate:
     """Return a finding as a candidate of the evidence, whose slot says how placebos are worded."""
     return replace(candidate, slot=_slot_of_evidence(pool, candidate.slot))
+
+
+def with_words(pool: Pool, words: Sequence[Candidate]) -> tuple[Pool, list[Candidate]]:
+    """Return a pool that can word these candidates too, and the candidates by its names.
+
+    A word of one of the pool's concepts stands for that concept. Another is named beside the
+    subject, as in the prompts of a search.
+    """
+    concepts, found = list(pool.concepts), []
+    for word in words:
+        concept = next((c for c in (*concepts, *pool.kinds) if _says(c, word.concept)), None)
+        if concept is None:
+            concept = Concept(word.concept, _BESIDE.name, (word.concept,), (word.concept,))
+            concepts.append(concept)
+        found.append(replace(word, concept=concept.name, slot=concept.slot))
+    slots = pool.slots if _BESIDE.name in pool_slots(pool) else (*pool.slots, _BESIDE)
+    return replace(pool, slots=slots, concepts=tuple(concepts)), found
+
+
+def _says(concept: Concept, word: str) -> bool:
+    return word in (concept.name, *concept.words, *concept.looks)
 
 
 def pool_slots(pool: Pool) -> dict[str, Slot]:

@@ -138,6 +138,7 @@ class ScreeningJob:
         self._loaded: dict[int, Classifier] = {}
         self._looked: dict[int, tuple[float, int]] = {}
         self._drawn = 0  # that are recorded
+        self._pool = self.concepts.pool  # with the words of searches, once they are read
 
     def close(self) -> None:
         """Let go of the memory, here and in the helper."""
@@ -288,19 +289,43 @@ class ScreeningJob:
     def _candidates(
         self, found: Mapping[int, tuple[Any, Sequence[Mapping[str, Any]]]]
     ) -> dict[int, list[Candidate]]:
-        """Return the strongest findings of each member, to be tested on pairs."""
+        """Return what to test on pairs: strongest findings and words of searches, by member."""
         if not self.settings.confirm or self.row.watch is not None:
             return {}
+        members = {member.id: member for member in self.members}
         chosen = {}
         for member_id, (_, findings) in found.items():
-            own = [f for f in findings if f["verdict"] in ("raises", "lowers") and not f["core"]]
-            own.sort(key=lambda f: -abs(f["effect"]))
+            strongest = screening_records.strongest(findings, self.settings.candidates)
+            own = [
+                Candidate(f["concept"], f["slot"], 1 if f["effect"] > 0 else -1) for f in strongest
+            ]
+            taken = {(one.concept, one.slot) for one in own}
+            words = self._words(members[member_id])
+            own += [one for one in words if (one.concept, one.slot) not in taken]
             if own:
-                chosen[member_id] = [
-                    Candidate(f["concept"], f["slot"], 1 if f["effect"] > 0 else -1)
-                    for f in own[: self.settings.candidates]
-                ]
+                chosen[member_id] = own
         return chosen
+
+    def _words(self, member: Screened) -> list[Candidate]:
+        """Return the words that searches found for a member, by the names of the pool."""
+        from dexter.reasoning.candidates import propose, sayable_by
+        from dexter.screening.pairs import with_words
+
+        runs = [self.store.run(name) for name in self.desk.job.depends_on]
+        words = {
+            run.id: run.words_worth_testing
+            for run in runs
+            if (run.study.classifier_id, run.study.class_index)
+            == (member.classifier_id, member.class_index)
+        }
+        if not words:
+            return []
+        known = sayable_by(self.generator.loaded.tokenizer, self.topic.world)
+        found = propose(words, [], self.topic, count=self.settings.candidates, known=known)
+        found = [one for one in found if not self.topic.is_core(one.concept)]
+        self._pool, named = with_words(self._pool, found)
+        # Two words of one concept are one candidate.
+        return list({(one.concept, one.slot): one for one in named}.values())
 
     def confirm(self) -> None:
         """Test the strongest findings of all members as one family, on noise of their own."""
@@ -335,7 +360,7 @@ class ScreeningJob:
         from dexter.screening.pairs import ConceptDetector, PoolLayout, paired
         from dexter_tui.analysis.store_bank import StoreCache
 
-        pool = self.concepts.pool
+        pool = self._pool
         detector = None if self.detector is None else ConceptDetector(self.detector, pool)
         witness = Witness(self.pictures, self._classifier(member), member.class_index, detector)
         experiment = Experiment(

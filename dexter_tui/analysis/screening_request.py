@@ -191,10 +191,34 @@ def prepare(
     request: ScreenRequest, home: Path, warn: Callable[[str], None] = lambda line: None
 ) -> Prepared:
     """Check a request; InputError, also where consent is missing, for one that cannot be done."""
-    from dexter.screening.design import Design
-    from dexter.screening.screen import check
+    [prepared] = prepare_all([request], home, warn)
+    return prepared
+
+
+def prepare_all(
+    requests: Sequence[ScreenRequest],
+    home: Path,
+    warn: Callable[[str], None] = lambda line: None,
+) -> list[Prepared]:
+    """Check requests with one consent together, so that each classifier is tried once."""
     from dexter_tui.jobs import submit
 
+    configs = [_configs(request) for request in requests]
+    concepts = [
+        load_concepts(request.pool, own[0].generator)
+        for request, own in zip(requests, configs, strict=True)
+    ]
+    flat = [config for own in configs for config in own]
+    checked = submit.check(flat, home, warn=warn, agreed=requests[0].agreed, search=False)
+    prepared = []
+    for request, pool, own in zip(requests, concepts, configs, strict=True):
+        prepared.append(_prepared(request, pool, checked[: len(own)], home))
+        checked = checked[len(own) :]
+    return prepared
+
+
+def _configs(request: ScreenRequest) -> list[RunConfig]:
+    """Return the configuration of each classifier."""
     names = list(request.classifiers)
     if not names:
         raise InputError("is required", field="classifier", remedy="name one or more")
@@ -203,14 +227,21 @@ def prepare(
     doubles = [name for name in names if names.count(name) > 1]
     if doubles:
         raise InputError("is given twice", field="classifier", value=doubles[0])
-    configs = [
+    return [
         field_flags.configs(
             None, [0], {**request.values, "classifier": name, "class_name": request.class_name}
         )[0]
         for name in names
     ]
-    concepts = load_concepts(request.pool, configs[0].generator)
-    checked = submit.check(configs, home, warn=warn, agreed=request.agreed, search=False)
+
+
+def _prepared(
+    request: ScreenRequest, concepts: Concepts, checked: "Sequence[Checked]", home: Path
+) -> Prepared:
+    """Return a screening of checked classifiers; InputError for settings that do not fit."""
+    from dexter.screening.design import Design
+    from dexter.screening.screen import check
+
     first = checked[0].config
     settings = with_full_paths(request.settings)
     topic = topic_of([(one.info.labels, one.class_index, one.config) for one in checked], settings)
@@ -220,7 +251,7 @@ def prepare(
         settings = settings.model_copy(update={"pictures": wanted})
     check(engine_settings(settings), design)
     key = bank_key(first, concepts, topic, settings.design_seed, home)
-    return Prepared(checked, names, topic, concepts, settings, key)
+    return Prepared(checked, list(request.classifiers), topic, concepts, settings, key)
 
 
 def within(rounds: "Sequence[Mapping[str, Any]]", pictures: int) -> "list[Round]":
@@ -272,11 +303,16 @@ def outlook(store: "Store", prepared: Prepared) -> Outlook:
 
 
 def request_screening(
-    store: "Store", prepared: Prepared, *, watch: Mapping[str, Any] | None = None
+    store: "Store",
+    prepared: Prepared,
+    *,
+    watch: Mapping[str, Any] | None = None,
+    searches: Sequence[str] = (),
 ) -> Queued:
-    """Queue a checked screening."""
+    """Queue a checked screening. The words of the runs ``searches`` are tested on pairs, too."""
     screening_id = add(store, prepared, watch=watch)
-    return Queued(screening_id, queue(store, screening_id, prepared.config, prepared.settings))
+    job_id = queue(store, screening_id, prepared.config, prepared.settings, searches)
+    return Queued(screening_id, job_id)
 
 
 def add(store: "Store", prepared: Prepared, *, watch: Mapping[str, Any] | None = None) -> str:
@@ -327,7 +363,13 @@ def member_row(store: "Store", name: str, checked: "Checked") -> dict[str, Any]:
     }
 
 
-def queue(store: "Store", screening_id: str, config: RunConfig, settings: ScreenSettings) -> str:
+def queue(
+    store: "Store",
+    screening_id: str,
+    config: RunConfig,
+    settings: ScreenSettings,
+    searches: Sequence[str] = (),
+) -> str:
     """Queue the job of a screening; return its id."""
     from dexter_tui.jobs import submit
     from store import run_queue
@@ -342,4 +384,5 @@ def queue(store: "Store", screening_id: str, config: RunConfig, settings: Screen
         config=config.model_dump(mode="json"),
         device=device,
         screening_id=screening_id,
+        depends_on=searches,
     )

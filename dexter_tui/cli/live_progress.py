@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
@@ -35,16 +35,21 @@ PACE_STEPS = 20  # the last steps, for the estimate of the time left
 
 
 def watch(
-    team: Team, console: Console, whole: Callable[[Sequence[Work]], str] = lambda works: ""
+    team: Team,
+    console: Console,
+    whole: Callable[[Sequence[Work]], str] = lambda works: "",
+    names: Mapping[str, str] | None = None,
 ) -> None:
     """Show the team's runs and jobs until all have ended.
 
     The first Ctrl-C cancels them and waits for their end, the second kills their processes.
-    `whole` returns a line on all of them together, shown beside the lines of each.
+    `whole` returns a line on all of them together, shown beside the lines of each. `names` says
+    what some of the jobs are about, by id.
     """
     whole_at = time.monotonic()
-    lines = Lines(console)
-    screen = Screen(team.store, console) if console.is_terminal and team.runs() else None
+    lines = Lines(console, names)
+    searching = all(isinstance(work, Run) for work in team.work())
+    screen = Screen(team.store, console) if console.is_terminal and searching else None
     live = Live(console=console, auto_refresh=False, transient=True)
     with _interrupts() as presses, live if screen else nullcontext():
         answered = 0
@@ -60,7 +65,8 @@ def watch(
                 live.update(screen.render(team.runs()), refresh=True)
             else:
                 lines.show(team.work())
-                if time.monotonic() - whole_at >= LINE_SECONDS and (line := whole(team.work())):
+                line = whole(team.work())
+                if line and time.monotonic() - whole_at >= LINE_SECONDS:
                     whole_at = time.monotonic()
                     console.print(line, markup=False, highlight=False)
             time.sleep(POLL_SECONDS)
@@ -108,12 +114,13 @@ def _interrupts() -> Iterator[_Presses]:
 class Lines:
     """Plain lines: each change of state, each note of a job, and now and then the progress."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, names: Mapping[str, str] | None = None) -> None:
         self._console = console
+        self._names = names or {}
         self._states: dict[str, object] = {}
         self._shown_at: dict[str, float] = {}
         self._notes: dict[str, int] = {}
-        self._begun: dict[str, tuple[float, int]] = {}  # of the stage of a job, and at how much
+        self._begun: dict[str, tuple[float, int]] = {}  # first progress in the stage of a job
 
     def show(self, works: Sequence[Work]) -> None:
         """Print what is new."""
@@ -122,10 +129,12 @@ class Lines:
                 self._show_notes(work)
             state = work.state if isinstance(work, Run) else (work.state, work.stage)
             changed = self._states.get(work.id) != state
+            if changed:
+                self._begun.pop(work.id, None)
+            if isinstance(work, Job) and work.done and work.id not in self._begun:
+                self._begun[work.id] = time.monotonic(), work.done
             waited = time.monotonic() - self._shown_at.get(work.id, 0.0)
             if changed or (work.state is State.RUNNING and waited >= LINE_SECONDS):
-                if changed and isinstance(work, Job):
-                    self._begun[work.id] = time.monotonic(), work.done
                 self._states[work.id] = state
                 self._shown_at[work.id] = time.monotonic()
                 parts = _run_parts(work) if isinstance(work, Run) else self._job_parts(work)
@@ -140,12 +149,13 @@ class Lines:
         self._notes[job.id] = len(job.notes)
 
     def _job_parts(self, job: Job) -> list[str]:
-        parts = [f"{job.kind.value} {job.id}: {job.state.value}"]
+        about = f" ({self._names[job.id]})" if job.id in self._names else ""
+        parts = [f"{job.kind.value} {job.id}{about}: {job.state.value}"]
         if job.state is State.RUNNING and job.stage:
             parts.append(job.stage)
             if job.total:
                 parts.append(f"{job.done} of {job.total}")
-                began, first = self._begun[job.id]
+                began, first = self._begun.get(job.id, (0.0, job.done))
                 if job.done > first:
                     pace = (time.monotonic() - began) / (job.done - first)
                     parts.append(f"{duration(pace * (job.total - job.done))} left at most")

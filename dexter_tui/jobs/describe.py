@@ -13,7 +13,7 @@ from dexter.classifiers import ClassifierInfo, ClassifierOptions, check_files, c
 from dexter.config import MASK, RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.lab import world
-from dexter.planning.trial import try_classifier
+from dexter.planning.trial import refuse_constant, try_classifier
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.launch import worker_environment
 
@@ -21,12 +21,13 @@ from dexter_tui.jobs.launch import worker_environment
 _KNOWN: dict[str, ClassifierInfo] = {}
 
 
-def describe(config: RunConfig, *, prompt: bool = False) -> ClassifierInfo:
+def describe(config: RunConfig, *, prompt: bool = False, constant: bool = False) -> ClassifierInfo:
     """Return the description of a run's classifier; raise InputError if it cannot be used.
 
     It is loaded and tried on pictures, in a separate process, so that this one stays light and
     survives a crash there. With `prompt`, its template and words are tried on the tokenizers as
-    well. What belongs to the lab is known, and checked here.
+    well. With `constant`, one that answers all pictures alike can be used. What belongs to the lab
+    is known, and checked here.
     """
     known = config.classifier.startswith("lab:")
     if prompt and (config.masked_lm, config.generator) == ("lab", "lab"):
@@ -36,17 +37,18 @@ def describe(config: RunConfig, *, prompt: bool = False) -> ClassifierInfo:
         return trust.describe_here(config)
     trust.require([config])
     check_files(config.classifier, config.options(ClassifierOptions))
-    key = _state(config, prompt)
+    key = _state(config, prompt, constant)
     if key is None or key not in _KNOWN:
-        info = _tried(config, prompt)
+        info = _tried(config, prompt, constant)
         if key is None:
             return info
         _KNOWN[key] = info
     return _KNOWN[key]
 
 
-def _tried(config: RunConfig, prompt: bool) -> ClassifierInfo:
-    arguments = [config.model_dump_json(), *(["prompt"] if prompt else [])]
+def _tried(config: RunConfig, prompt: bool, constant: bool) -> ClassifierInfo:
+    asked = {"prompt": prompt, "constant": constant}
+    arguments = [config.model_dump_json(), *(name for name, given in asked.items() if given)]
     process = subprocess.run(
         [sys.executable, "-P", "-m", "dexter_tui.jobs.describe", *arguments],
         env=worker_environment(),
@@ -72,7 +74,7 @@ def _tried(config: RunConfig, prompt: bool) -> ClassifierInfo:
     return ClassifierInfo(**answer)
 
 
-def _state(config: RunConfig, prompt: bool) -> str | None:
+def _state(config: RunConfig, prompt: bool, constant: bool) -> str | None:
     """Return a key that changes with the settings and files of a trial.
 
     None for code, which may read anything, and for files that are not on this machine.
@@ -94,7 +96,7 @@ def _state(config: RunConfig, prompt: bool) -> str | None:
         for file in [path] if path.is_file() else sorted(path.iterdir()):
             state = file.stat()
             stamps.append([str(file), state.st_size, state.st_mtime_ns])
-    return json.dumps([config.model_dump(mode="json", include=names), prompt, stamps])
+    return json.dumps([config.model_dump(mode="json", include=names), prompt, constant, stamps])
 
 
 def check_lab_words(config: RunConfig) -> None:
@@ -119,7 +121,7 @@ def check_lab_words(config: RunConfig) -> None:
         )
 
 
-def answer(config: RunConfig, prompt: bool) -> dict[str, object]:
+def answer(config: RunConfig, prompt: bool, constant: bool = False) -> dict[str, object]:
     """Try a run's models here; return the fields of a ClassifierInfo or InputError, JSON-able."""
     try:
         if config.classifier.startswith("lab:"):
@@ -129,6 +131,8 @@ def answer(config: RunConfig, prompt: bool) -> dict[str, object]:
 
             classifier = trust.load_classifier(config, "cpu")
             info = try_classifier(classifier)
+            if not constant:
+                refuse_constant(info)
             features_of(config, classifier, 0)  # which a black box does not have
         if prompt:
             from dexter.search.prompt import check_prompt
@@ -147,5 +151,8 @@ def answer(config: RunConfig, prompt: bool) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    answered = answer(RunConfig.model_validate_json(sys.argv[1]), "prompt" in sys.argv[2:])
+    asked = sys.argv[2:]
+    answered = answer(
+        RunConfig.model_validate_json(sys.argv[1]), "prompt" in asked, "constant" in asked
+    )
     print(json.dumps(answered))

@@ -137,12 +137,13 @@ def check(
     """Check the configurations without torch. InputError for one that cannot be run.
 
     Warnings go to `warn`, a line each. `agreed`: the fields to whose code the user agrees, see
-    `trust.agreed_by`. `search`: False for work that only draws and looks.
+    `trust.agreed_by`. `search`: whether the work is a search, which tries the prompt and refuses a
+    constant classifier; other work only draws and looks.
     """
     full = [with_full_paths(config) for config in configs]
     trust.require(full, agreed)
     check_machine_for(full, home, warn=warn)
-    checked = described(full, agreed=agreed, warn=warn, prompt=True)
+    checked = described(full, agreed=agreed, warn=warn, prompt=search, constant=not search)
     require_generator(one.config for one in checked)
     for config in {_key(one.config, _STUDY): one.config for one in checked}.values():
         check_memory(config if search else config.by_scores())
@@ -160,10 +161,12 @@ def described(
     agreed: Collection[str] = (),
     warn: Callable[[str], None] = lambda line: None,
     prompt: bool = False,
+    constant: bool = False,
 ) -> list[Checked]:
     """Return the configurations with their classifiers. InputError for an unusable classifier.
 
-    `prompt`: whether the prompt and the masked LM are tried, too.
+    `prompt`: whether the prompt and the masked LM are tried, too. `constant`: whether a classifier
+    that answers all pictures alike can be used.
     """
     full = [with_full_paths(config) for config in configs]
     trust.require(full, agreed)
@@ -173,11 +176,13 @@ def described(
     for config in full:
         tried = _key(config, _TRIED)
         if tried not in infos:
-            info = infos[tried] = describe(config, prompt=prompt)
+            info = infos[tried] = describe(config, prompt=prompt, constant=constant)
             if info.recognised and not info.spec.startswith("lab:"):  # the lab's are known
                 lines[f"{info.spec}: {info.recognised}"] = None
         info = infos[tried]
         index = class_index(info.labels, config.class_name)
+        if info.constant:
+            lines[f"{info.spec} answers all pictures of a trial alike; check its weights"] = None
         checked.append(Checked(with_names(config, info, index), info, index))
     for line in lines:
         warn(line)

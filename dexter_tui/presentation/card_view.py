@@ -28,7 +28,8 @@ def card_view(card: VerdictCard, browse: "Browse | None" = None) -> RenderableTy
         plain(card.origin, "yellow" if "toy" in card.origin else "dim"),
     ]
     for line in card.lines():
-        parts.append(Padding(line_text(line.parts, STYLES.get(line.kind, "")), (0, 0, 0, 2)))
+        text = line_text(line.parts, STYLES.get(line.kind, ""))
+        parts.append(Padding(text, (0, 0, 0, 2), expand=False))
         if line.kind == "pair" and browse is not None and card.pair is not None:
             strip = pair_strip(browse, card.pair)
             parts += [] if strip is None else [Padding(strip, (0, 0, 0, 2))]

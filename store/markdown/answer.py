@@ -20,8 +20,10 @@ _FINDINGS = 4  # with pairs, for each card
 
 
 def blocks(cards: Sequence[VerdictCard], pairs: Pairs, show: Show, plot: Plot) -> list[str]:
-    """Return the blocks: a card per classifier and class, then plots, matrices and limits."""
+    """Return the blocks: all verdicts, each card with its pairs, plots, matrices and limits."""
     found = ["## Verdict"]
+    if len(cards) > 1:
+        found.append(_summary(cards))
     for card in cards:
         found += [f"### {escape(card.title)}: {escape(card.headline)}", card_text(card)]
         found += _pair_blocks(card, pairs, show)
@@ -41,6 +43,11 @@ def blocks(cards: Sequence[VerdictCard], pairs: Pairs, show: Show, plot: Plot) -
     if tested:
         found += ["## Limits", limits(tested)]
     return found
+
+
+def _summary(cards: Sequence[VerdictCard]) -> str:
+    """Return a list with the verdict of each card, so that one look shows them all."""
+    return "\n".join(f"- {escape(one.title)}: {escape(one.headline)}" for one in cards)
 
 
 def card_text(card: VerdictCard) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from store.checking.decoding import decoded, decoded_cell
 from store.reading import comparisons, screenings
 from store.reading.browse import Browse
-from store.reading.origin import is_toy, origin
+from store.reading.origin import is_of_lab, is_toy, origin
 from store.reading.sensitivity import LOOKS, MIN_EFFECT, detectable, detectable_by_screening
 
 Kind = Literal[
@@ -23,6 +23,8 @@ Kind = Literal[
 
 _NAMED = 6  # concepts listed in a line
 _PROPOSED = ("raises", "lowers")  # verdicts of a screening
+_SAME = 1e-6  # effects on p below which all answers are the same
+_RARE = 1e-4  # a probability that says nothing about the other classes
 _REASONS = {
     "not_drawn": "not drawn by the generator",
     "too_few_pairs": "interval too wide",
@@ -105,6 +107,8 @@ class VerdictCard:
     """Inconclusive for another reason"""
     pair: Mapping[str, Any] | None = None
     """The pair of pictures with the largest change, see `comparisons.pairs`"""
+    constant: float | None = None
+    """The probability of the class, if all pictures of a screening got the same"""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -119,7 +123,8 @@ class VerdictCard:
         if self.proposed:
             return "untested"
         measured = [one for one in self.unused + self.open if one.sensitivity is not None]
-        return "clean" if measured or self.core else "untested"
+        found = measured or self.core or self.constant is not None
+        return "clean" if found else "untested"
 
     @property
     def proposed(self) -> tuple[Finding, ...]:
@@ -168,7 +173,8 @@ class VerdictCard:
             concepts = ", ".join(one.concept for one in found[:_NAMED])
             return f"{'relies on' if self.biases else 'loses confidence with'} {concepts}"
         if self.verdict == "clean":
-            return "no bias confirmed"
+            alike = "" if self.constant is None else f": {self._alike}"
+            return f"no bias confirmed{alike}"
         if self.proposed:
             return f"proposed: {', '.join(one.concept for one in self.proposed[:_NAMED])}"
         return "not testable" if self.findings else "not tested yet"
@@ -204,14 +210,24 @@ class VerdictCard:
             return [_line("untested", f"nothing {how} tested for {self.class_name}")]
         count = len(self.unconfirmed)
         text = f"no bias confirmed for {self.class_name}"
+        if self.constant is not None:
+            text += f": {self._alike}"
         if self.sensitivity is not None:
             text += (
-                f"; each of {count} tests would have found an effect of {self.sensitivity:.2f} "
-                "with 95% probability"
+                f"; {'the test' if count == 1 else f'each of {count} tests'} would have found an "
+                f"effect of {self.sensitivity:.2f} with 95% probability"
             )
         elif count:
             text += "; the tests are too small to find any effect reliably"
         return [_line("clean", text)]
+
+    @property
+    def _alike(self) -> str:
+        """The words for a class probability that is the same in all pictures."""
+        p = self.constant or 0.0
+        words = f"p({self.class_name}) = {p:.2f} in all pictures"
+        # Near 0 or 1, only the class need be the same; the other answers may differ.
+        return f"it answers everything alike, {words}" if _RARE < p < 1 - _RARE else words
 
     @property
     def _lowering(self) -> tuple[Finding, ...]:
@@ -249,22 +265,27 @@ class VerdictCard:
     def next_step(self) -> Line:
         """The step that the verdict suggests."""
         spec, class_name = shlex.quote(self.classifier), shlex.quote(self.class_name)
+        options = f"--class {class_name}"
+        if not is_of_lab(self.classifier):
+            options += f" --generator {shlex.quote(self.generator)}"
         if not self.findings:
             return _next("test the concepts", f"dexter-tui report {self.of}")
         if self.biases:
             return _next(
                 "see whether another classifier does too",
-                f"dexter-tui compare {spec} OTHER --class {class_name} "
+                f"dexter-tui compare {spec} OTHER {options} "
                 f"--concepts {shlex.quote(self.biases[0].concept)}",
             )
         if self.proposed:
-            return _next("test it on pairs", f"dexter-tui audit {spec} --class {class_name}")
+            return _next("test it on pairs", f"dexter-tui audit {spec} {options}")
         if self.verdict == "untested":
             return _line("next", "Next: try another generator, or name concepts to test")
+        if self.constant is not None:
+            return _next("check its weights", f"dexter-tui inspect {spec}")
         question = shlex.quote(f"a {self.class_name} with ...")
         return _next(
             "test a suspicion of your own",
-            f"dexter-tui probe {question} --classifier {spec} --class {class_name}",
+            f"dexter-tui probe {question} --classifier {spec} {options}",
         )
 
 
@@ -443,6 +464,7 @@ def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
                 LOOKS,
                 family,
                 others=others,
+                constant=_constant(shown[member.name]),
                 of=page["id"],
                 classifier=member.name,
                 class_name=page["class_name"],
@@ -451,6 +473,17 @@ def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
             )
         )
     return cards
+
+
+def _constant(member: Mapping[str, Any]) -> float | None:
+    """Return the probability that a classifier gave to all pictures; None if they differ.
+
+    The mean probability of a screening and the effects of all concepts are known. With differing
+    answers, some effect is not 0, if only by chance.
+    """
+    effects = [abs(one["effect"]) for one in member["findings"]]
+    mean: float | None = member["mean"]
+    return mean if effects and max(effects) < _SAME else None
 
 
 def _proposed(

@@ -4,9 +4,14 @@ TOY = "lab"  # the lab's generator: 64 pixels, flat art
 _LAB_CLASSIFIER = "lab:"
 
 
+def is_of_lab(classifier: str) -> bool:
+    """Return whether a classifier is the lab's; any other needs a named generator."""
+    return classifier.startswith(_LAB_CLASSIFIER)
+
+
 def is_toy(classifier: str, generator: str) -> bool:
     """Return whether the lab's toy drew the pictures for a classifier that is not the lab's."""
-    return generator == TOY and not classifier.startswith(_LAB_CLASSIFIER)
+    return generator == TOY and not is_of_lab(classifier)
 
 
 def generator_name(classifier: str, generator: str) -> str:

@@ -21,6 +21,7 @@ from dexter_tui.cli.entry import main
 from store import State, Store, StoreError, run_queue, study_records
 from store.checking.schema import FILE, objects_of
 from store.database import HEAD, migrate, writer_engine
+from store.markdown.report import markdown
 from store.reading import comparisons
 from store.reading.browse import Browse
 from store.tables import (
@@ -283,6 +284,10 @@ def test_a_store_from_before_the_jobs_opens_with_all_that_it_holds(tmp_path):
         assert run_queue.jobs(store) == []
         assert [claim.concept for claim in study_records.claims(store, "s1")] == ["sea"]
         assert [report.markdown for report in store.reports("s1")] == ["text"]
+        page = markdown(store, ["s1"], tmp_path / "report.md").read_text()
+    # A report of an older store is shown in the form of today: the verdict first.
+    verdict, limits, appendix = map(page.index, ("## Verdict", "## Limits", "## Appendix"))
+    assert verdict < page.index("Relies on **sea**") < limits < appendix
     browse = Browse(home)
     assert [stage.state for stage in browse.stages("s1")] == ["done"]
     states = {one["id"]: (one["state"], one["total"]) for one in comparisons.listed(browse)}

@@ -1,8 +1,8 @@
 """The command `audit`: from models to a verdict on each class, and a report to send."""
 
 import inspect
+import itertools
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +26,16 @@ from dexter_tui.cli.output import (
 from dexter_tui.formatting import duration
 
 if TYPE_CHECKING:
-    from dexter_tui.analysis.screening_request import Prepared
+    from dexter.reasoning.topic import Topic
+    from dexter_tui.analysis.screening_request import Prepared, ScreenRequest
+    from dexter_tui.cli.audit.time_left import Outlook
+    from dexter_tui.jobs.submit import Checked
     from store import Store
     from store.reading.card import VerdictCard
-    from store.run_queue import Work
 
 _MODEL_FIELDS = [
     name
-    for name in fields_of("classifier", "generator", "machine")
+    for name in ("masked_lm", *fields_of("classifier", "generator", "machine"))
     if name not in ("classifier", "trust_pickle")
 ]
 _SMALL = 10  # classes up to which all are audited without being named
@@ -74,6 +76,15 @@ def audit(
             "the lab's generator, else photographs]",
         ),
     ] = None,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="first search for words that nobody listed, and test them as well: a run of "
+            "--preset quick for each model and class, up to a minute each with the lab's "
+            "generator on a CPU",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -91,8 +102,8 @@ def audit(
     """Find what models rely on for each class, and write the report.
 
     Every model looks at one bank of pictures of each class, in which many concepts vary. The
-    strongest findings are tested on pairs of pictures with fresh noise. It asks nothing; Ctrl-C
-    cancels, and the pictures drawn so far stay.
+    strongest findings are tested on pairs of pictures with fresh noise. With --search, so are the
+    words of a search. It asks nothing; Ctrl-C cancels, and the pictures drawn so far stay.
     """
     from dexter_tui.analysis import screening_request
     from dexter_tui.analysis.screening_request import ScreenRequest
@@ -109,20 +120,18 @@ def audit(
                              pickle=trust_pickle)  # fmt: skip
     run_values |= {"trust_pickle": True} if trust_pickle else {}
     classes = _classes(models[0], class_name, all_classes, run_values, agreed)
-    prepared = [
-        screening_request.prepare(
-            ScreenRequest(models, name, settings, pool, run_values, agreed), paths.home(), say
-        )
-        for name in classes
+    requests = [ScreenRequest(models, name, settings, pool, run_values, agreed) for name in classes]
+    prepared = screening_request.prepare_all(requests, paths.home(), say)
+    searches = [
+        _searches(one, ready.topic, run_values, agreed) if search else []
+        for one, ready in zip(requests, prepared, strict=True)
     ]
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
-        outlooks = [outlook(store, one) for one in prepared]
-        _announce(outlooks)
-        queued = [screening_request.request_screening(store, one) for one in prepared]
-        if code := _follow(store, [one.job_id for one in queued], Whole(outlooks)):
+        queued = _queue(store, prepared, searches)
+        if code := _follow(store, queued):
             return code
-        ids = [one.screening_id for one in queued]
+        ids = queued.screenings
         cards = cards_of(store, ids)
         files = write_reports(store, ids, output)
     if as_json:
@@ -148,7 +157,8 @@ def _classes(
     if named:
         return list(dict.fromkeys(named))
     own = {**values, "classifier": model, "class_name": "0"}
-    [checked] = submit.described(field_flags.configs(None, [0], own), agreed=agreed)
+    configs = field_flags.configs(None, [0], own)
+    [checked] = submit.described(configs, agreed=agreed, constant=True)
     labels = checked.info.labels
     if first is None and len(labels) > _SMALL:
         raise InputError(
@@ -159,82 +169,80 @@ def _classes(
     return [str(index) for index in range(min(first or len(labels), len(labels)))]
 
 
+def _searches(
+    request: "ScreenRequest",
+    topic: "Topic",
+    values: Mapping[str, object],
+    agreed: frozenset[str],
+) -> "list[Checked]":
+    """Return a checked search for each model of a class; InputError for a refused one.
+
+    It searches for words that make a picture of a rival one of the class.
+    """
+    from dexter.config import MASK
+    from dexter.reasoning.topic import control_prompt
+    from dexter_tui.jobs import submit
+
+    own: dict[str, object] = {**values, "class_name": request.class_name}
+    if topic.rivals:
+        own["template"] = f"{control_prompt(topic.rivals[0])} with {MASK} and {MASK}"
+    models = [{**own, "classifier": name} for name in request.classifiers]
+    configs = [config for one in models for config in field_flags.configs("quick", [0], one)]
+    return submit.check(configs, paths.home(), agreed=agreed)
+
+
 @dataclass(frozen=True)
-class Outlook:
-    """The expected work of an audit of one class: pictures, and seconds on one device."""
+class _Queued:
+    """The queued work of an audit."""
 
-    class_name: str
-    screening: int
-    confirmation: int
-    seconds: float
-
-    @property
-    def pictures(self) -> int:
-        """The pictures of both stages."""
-        return self.screening + self.confirmation
+    screenings: list[str]
+    jobs: "dict[str, Outlook]"
+    """The outlook of each screening's job"""
+    runs: dict[str, float]
+    """The expected seconds of each search"""
 
 
-def outlook(store: "Store", prepared: "Prepared") -> Outlook:
-    """Estimate the pictures of the screening and of the pairs that confirm its findings."""
+def _queue(
+    store: "Store", prepared: "Sequence[Prepared]", searches: "Sequence[Sequence[Checked]]"
+) -> _Queued:
+    """Print the estimate of the whole and of its stages, then queue them."""
     from dexter.planning.estimate import estimate
-    from dexter.reasoning.evidence import PLACEBO_PAIRS
-    from dexter.stats import LOOKS
     from dexter_tui.analysis import screening_request
-    from store import screening_records
+    from dexter_tui.cli.audit.time_left import outlook, together
+    from dexter_tui.jobs import submit
 
-    of_screening = screening_request.outlook(store, prepared)
-    settings, members = prepared.settings, len(prepared.members)
-    # Placebos and controls are shared by all models; most claims are decided at the first look.
-    confirmation = settings.placebos * PLACEBO_PAIRS + LOOKS[-1]
-    confirmation += members * settings.candidates * LOOKS[0]
-    bank = screening_records.bank(store, prepared.bank_key)
-    pace = bank.pace if bank is not None and bank.pace is not None else None
-    pace = pace or estimate(prepared.config).seconds_per_picture
-    drawn = of_screening.missing + of_screening.budget - of_screening.planned
-    return Outlook(
-        prepared.topic.class_name, drawn, confirmation, of_screening.seconds + confirmation * pace
-    )
-
-
-def _announce(outlooks: Sequence[Outlook]) -> None:
-    """Print the estimate of the whole, and of each class below it."""
-    total = sum(one.seconds for one in outlooks)
-    say(f"about {duration(total)} in all, one class after the other")
+    outlooks = [
+        outlook(store, one, searched=bool(own)) for one, own in zip(prepared, searches, strict=True)
+    ]
+    seconds = [[estimate(one.config).total_seconds for one in own] for own in searches]
+    searching = together(list(itertools.chain(*seconds)))
+    say(f"about {duration(searching + together([one.seconds for one in outlooks]))} in all")
+    if searching:
+        say(f"  searches for words: up to {duration(searching)}")
     for one in outlooks:
-        say(
-            f"  {one.class_name}: about {duration(one.seconds)}; {one.screening} pictures to find "
-            f"concepts, then up to {one.confirmation} to test them"
-        )
+        say(f"  {one.line()}")
+    queued = _Queued([], {}, {})
+    for ready, own, expected, work in zip(prepared, searches, seconds, outlooks, strict=True):
+        run_ids = submit.add(store, own)
+        found = screening_request.request_screening(store, ready, searches=run_ids)
+        queued.screenings.append(found.screening_id)
+        queued.jobs[found.job_id] = work
+        queued.runs.update(zip(run_ids, expected, strict=True))
+    return queued
 
 
-class Whole:
-    """The time left of all jobs together, from the pictures done and the time since the start."""
-
-    def __init__(self, outlooks: Sequence[Outlook]) -> None:
-        self._expected = sum(one.pictures for one in outlooks)
-        self._begun: float | None = None
-
-    def line(self, works: "Sequence[Work]") -> str:
-        """Return the estimate; "" before the first pictures."""
-        done = sum(getattr(work, "steps_done", 0) for work in works)
-        if self._begun is None and done:
-            self._begun = time.monotonic()
-            return ""
-        if self._begun is None or not done:
-            return ""
-        left = max(self._expected - done, 0) * (time.monotonic() - self._begun) / done
-        return f"audit: {done} of about {self._expected} pictures, about {duration(left)} left"
-
-
-def _follow(store: "Store", job_ids: Sequence[str], whole: Whole) -> int:
-    """Have the jobs done and show their progress; return the exit code."""
+def _follow(store: "Store", queued: _Queued) -> int:
+    """Have the work done and show its progress; return the exit code."""
+    from dexter_tui.cli.audit.time_left import TimeLeft
     from dexter_tui.cli.live_progress import watch
     from dexter_tui.cli.output import console_on
     from dexter_tui.jobs.team import Team
 
-    team = Team(store, job_ids)
+    team = Team(store, [*queued.runs, *queued.jobs])
     team.start()
-    watch(team, console_on(sys.stderr), whole.line)
+    names = {name: one.class_name for name, one in queued.jobs.items()}
+    left = TimeLeft(store, queued.jobs, queued.runs)
+    watch(team, console_on(sys.stderr), left.line, names)
     for error in dict.fromkeys(work.error_line for work in team.work() if work.error_line):
         say(error)
     return team.exit_code()

@@ -6,9 +6,11 @@ import pytest
 
 from dexter.errors import InputError
 from dexter.lab.world import AGES, HAIR
-from dexter.reasoning.topic import load_world, make_topic
+from dexter.reasoning.claims import Candidate
+from dexter.reasoning.topic import Topic, World, load_world, make_topic
 from dexter.screening.concepts import lab_pool, load_pool, parse_pool, usable
 from dexter.screening.design import Design, Round
+from dexter.screening.pairs import PoolLayout, paired, with_words
 
 GOOD = """
 picture: a picture of
@@ -51,6 +53,23 @@ def test_a_file_gives_slots_wordings_and_prompts():
         (False, 2, 1.0),
         (True, 1, 0.5),
     ]
+
+
+def test_a_word_of_a_search_stands_for_a_concept_of_the_pool_or_becomes_one():
+    pool, found = with_words(parse_pool(GOOD, "mine"), list(map(Candidate, ("beach", "kayak"))))
+    assert [(one.concept, one.slot) for one in found] == [("beach", "place"), ("kayak", "with")]
+    topic = Topic("man", ("man",), ("ape",), frozenset(), frozenset({"man"}), World())
+    layout = PoolLayout(topic, pool)
+    beach, kayak = (paired(one, pool) for one in found)
+    prompts = [
+        [pair.treated[0] for pair in layout.pairs(one.concept, one.slot, 2)]
+        for one in (beach, kayak)
+    ]
+    assert prompts == [
+        ["a picture of a man at the beach", "a picture of an ape at the beach"],
+        ["a picture of a man with kayak", "a picture of an ape with kayak"],
+    ]
+    assert layout.pairs("kayak", kayak.slot, 1)[0].control[0] == "a picture of a man"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx_files
 import pytest
 import shown_store
 import tiny
@@ -106,7 +107,7 @@ articles: a
 slots:
   place:
     position: beside
-    concepts: [sea, snow, boat]
+    concepts: {}
 """
 
 
@@ -115,7 +116,7 @@ def test_two_labels_are_audited_each_with_the_other_among_the_concepts(
 ) -> None:
     net, pool = tmp_path / "net.py", tmp_path / "pool.yaml"
     net.write_text(LABELS)
-    pool.write_text(POOL)
+    pool.write_text(POOL.format("[sea, snow, boat]"))
     outcome = cli(
         "audit", f"python:{net}:make", "--class", "sea", "--class", "snow",
         *("--generator", tiny.generator_folder(), "--diffusion-steps", 1, "--device", "cpu"),
@@ -130,3 +131,30 @@ def test_two_labels_are_audited_each_with_the_other_among_the_concepts(
     for screening, other in zip(found["screenings"], ("snow", "sea"), strict=True):
         [member] = cli("screen", screening, "--json").json["members"]
         assert {f["concept"] for f in member["findings"]} == {other, "boat"}
+
+
+def test_an_audit_of_models_of_ones_own_asks_nothing_and_has_a_card_for_each_class(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    pool, labels = tmp_path / "pool.yaml", tmp_path / "labels.txt"
+    pool.write_text(POOL.format("{water: water, night: night}"))
+    labels.write_text("house\ncar\ncup\n")
+    models = [
+        onnx_files.colour_network(tmp_path / "colours.onnx"),
+        onnx_files.colour_network(tmp_path / "constant.onnx", weight=onnx_files.WEIGHT * 0),
+    ]
+    outcome = cli(
+        "audit", *models, "--labels", labels, "--normalization", "none", "--generator", "lab",
+        "--pool", pool, "--pictures", 24, "--placebos", 1, "--candidates", 1, "--all-classes", 2,
+        "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "constant.onnx answers all pictures of a trial alike" in outcome.err
+    cards = outcome.json["cards"]
+    assert [(one["class_name"], one["constant"] is None) for one in cards] == [
+        (name, own) for name in ("house", "car") for own in (True, False)
+    ]
+    for one in cards[1::2]:
+        assert one["headline"].startswith("no bias confirmed: it answers everything alike, p(")
+        assert one["sensitivity"] < 1
+    assert all(Path(file).is_file() for file in outcome.json["files"])

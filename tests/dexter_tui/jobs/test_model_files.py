@@ -116,3 +116,15 @@ def test_words_that_the_lab_lacks_are_refused_before_queueing(cli, home, options
     outcome = cli("run", "--classifier", "lab:birds-biased", "--class", "waterbird", *options)
     assert outcome.code == 2 and said in outcome.err
     assert not (home / "store.sqlite").exists()
+
+
+@pytest.mark.parametrize(("case", "allowed"), [("head_constant", True), ("head_nan", False)])
+def test_a_constant_classifier_can_be_screened_but_no_numbers_that_are_not_finite(
+    case: str, allowed: bool, tmp_path
+):
+    settings, _ = model_files.CASES[case](tmp_path)
+    config = submit.with_full_paths(RunConfig.from_preset("quick", class_name="0", **settings))
+    trust.require([config], trust.agreed_by(settings))
+    found = answer(config, False, constant=True)
+    assert found.get("constant", False) is allowed
+    assert ("problem" in found) is not allowed

@@ -60,6 +60,25 @@ def test_a_clean_classifier_comes_with_the_effect_that_would_have_been_found(hom
     )
 
 
+def test_a_classifier_that_answers_all_pictures_alike_is_named_as_one(home: Path) -> None:
+    shown_store.screen(home)
+    change(home, "UPDATE finding SET effect = 1e-9, low = -0.04, high = 0.04, verdict = 'none'")
+    change(home, "DELETE FROM claim WHERE screened_id IS NOT NULL")
+    [found, _] = card.of_screening(Browse(home), shown_store.SCREENING)
+    assert (found.verdict, found.constant) == ("clean", 0.41)
+    assert found.headline == (
+        "no bias confirmed: it answers everything alike, p(waterbird) = 0.41 in all pictures"
+    )
+    assert found.lines()[0].text.startswith(
+        "no bias confirmed for waterbird: it answers everything alike, p(waterbird) = 0.41 in all "
+        "pictures; each of 6 tests would have found an effect of 0."
+    )
+    assert found.next_step.parts[-1] == ("dexter-tui inspect lab:birds-biased", "command")
+    change(home, "UPDATE screened SET mean = 1e-7")
+    [rare, _] = card.of_screening(Browse(home), shown_store.SCREENING)
+    assert rare.headline == "no bias confirmed: p(waterbird) = 0.00 in all pictures"
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"), [("saturated", "open"), ("not_drawn", "undrawn"), (None, None)]
 )

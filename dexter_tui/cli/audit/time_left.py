@@ -1,0 +1,205 @@
+"""The time that an audit takes: an estimate before it, and the time left while it runs."""
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from dexter.reasoning.settings import LOOKS
+from dexter_tui.analysis.screening_request import START_SECONDS
+from dexter_tui.formatting import duration
+from store import ENDED, State
+from store.tables import Job, Run
+
+if TYPE_CHECKING:
+    from dexter_tui.analysis.screening_request import Prepared
+    from store import Store
+    from store.run_queue import Work
+
+
+_SHORT = 5.0  # seconds of drawing in which a pace is not yet measured
+_RECENT = 60.0  # seconds of drawing by which the pace is measured
+_OF_PAIRS = 0.85
+"""The time of a picture of a pair, of the time of one of a screening, at which all models look."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The expected work on one class: pictures, and seconds on one device."""
+
+    class_name: str
+    screening: int
+    shared: int
+    """The pictures of placebos and controls, which all models share"""
+    claims: int
+    """The claims to test: half of the most that the models can have"""
+    candidates: int
+    """The findings of each model to test, at most"""
+    seconds: float
+
+    @property
+    def confirmation(self) -> int:
+        """The pictures that test the claims."""
+        return self.of_claims(self.claims)
+
+    def of_claims(self, claims: int) -> int:
+        """Return the pictures that test claims; most are decided at the first look."""
+        return self.shared + claims * LOOKS[0] if claims else 0
+
+    def line(self) -> str:
+        """Return it as a sentence."""
+        return (
+            f"{self.class_name}: about {duration(self.seconds)}; {self.screening} pictures to find "
+            f"concepts, then about {self.confirmation} to test them"
+        )
+
+
+def outlook(store: "Store", prepared: "Prepared", *, searched: bool = False) -> Outlook:
+    """Estimate the pictures of the screening and of the pairs that confirm its findings.
+
+    ``searched``: whether the words of a search are tested as well.
+    """
+    from dexter.planning.estimate import estimate
+    from dexter.reasoning.evidence import PLACEBO_PAIRS
+    from dexter_tui.analysis import screening_request
+    from store import screening_records
+
+    of_screening = screening_request.outlook(store, prepared)
+    settings = prepared.settings
+    shared = settings.placebos * PLACEBO_PAIRS + LOOKS[-1]
+    most = len(prepared.members) * settings.candidates * (2 if searched else 1)
+    claims = (most + 1) // 2
+    confirmation = shared + claims * LOOKS[0]
+    bank = screening_records.bank(store, prepared.bank_key)
+    pace = bank.pace if bank is not None and bank.pace is not None else None
+    pace = pace or estimate(prepared.config).seconds_per_picture
+    drawn = of_screening.missing + of_screening.budget - of_screening.planned
+    return Outlook(
+        prepared.topic.class_name,
+        drawn,
+        shared,
+        claims,
+        settings.candidates,
+        of_screening.seconds + confirmation * pace,
+    )
+
+
+@cache
+def _slots() -> int:
+    from dexter_tui.machine import devices
+
+    return sum("auto" in slot.accepts for slot in devices.slots())
+
+
+def together(seconds: Sequence[float]) -> float:
+    """Return the time of works side by side on the slots of this machine."""
+    busy = [one for one in seconds if one > 0]
+    return max([sum(busy) / min(_slots(), len(busy)), *busy]) if busy else 0.0
+
+
+class TimeLeft:
+    """The time left of the searches and screenings of an audit.
+
+    The pace is the time per picture of the last minute of drawing. The start of a job is not
+    part of it.
+    """
+
+    def __init__(
+        self, store: "Store", outlooks: Mapping[str, Outlook], searches: Mapping[str, float]
+    ) -> None:
+        """Begin with the outlook of each job and the seconds of each run, by id."""
+        self._store = store
+        self._outlooks = outlooks
+        self._searches = searches
+        self._looked_at: float | None = None
+        self._pictures = dict.fromkeys(outlooks, 0)  # of each job at the last look
+        self._screened: dict[str, tuple[int, int]] = {}  # then the pictures so far, and the claims
+        self._drawing: set[str] = set()  # jobs with a first picture
+        # Seconds of jobs since the first picture of each, and the pictures in that time.
+        self._paces: deque[tuple[float, float]] = deque([(0.0, 0.0)])
+
+    def line(self, works: "Sequence[Work]") -> str:
+        """Return the estimate; "" while nothing is known beyond the first one."""
+        jobs = [work for work in works if isinstance(work, Job)]
+        runs = [work for work in works if isinstance(work, Run)]
+        self._look(jobs)
+        pace = self._pace()
+        if pace is None and not any(run.steps_done for run in runs):
+            return ""
+        searching = together([self._left_of_search(run) for run in runs])
+        testing = together([self._seconds(job, pace) for job in jobs])
+        done = sum(self._pictures.values())
+        expected = done + sum(sum(self._left(job)) for job in jobs)
+        return (
+            f"audit: {done} of about {expected} pictures, about {duration(searching + testing)} "
+            "left"
+        )
+
+    def _pace(self) -> float | None:
+        """Return the seconds per picture of a screening; None before it can be measured."""
+        (first, before), (last, now) = self._paces[0], self._paces[-1]
+        return (last - first) / (now - before) if now > before and last >= _SHORT else None
+
+    def _seconds(self, job: Job, pace: float | None) -> float:
+        """Return the time that a job still takes by the measured pace, else by its outlook."""
+        screening, confirmation = self._left(job)
+        if pace is None:
+            return self._outlooks[job.id].seconds
+        start = START_SECONDS if job.state is State.QUEUED else 0.0
+        return start + pace * (screening + _OF_PAIRS * confirmation)
+
+    def _look(self, jobs: Sequence[Job]) -> None:
+        """Add the pictures and the time since the last look."""
+        now = time.monotonic()
+        passed = 0.0 if self._looked_at is None else now - self._looked_at
+        self._looked_at = now
+        busy, drawn = self._paces[-1]
+        for job in jobs:
+            before = self._pictures[job.id]
+            if job.id in self._drawing and job.state is State.RUNNING:
+                busy += passed
+                share = _OF_PAIRS if job.id in self._screened else 1.0
+                drawn += share * max(job.steps_done - before, 0)
+            elif job.done:
+                self._drawing.add(job.id)
+            self._pictures[job.id] = max(job.steps_done, before)
+            if job.id not in self._screened and job.steps_done:
+                self._note_claims(job)
+        self._paces.append((busy, drawn))
+        while busy - self._paces[0][0] > _RECENT:
+            self._paces.popleft()
+
+    def _note_claims(self, job: Job) -> None:
+        """Note how many claims a screening left to test, once it is over."""
+        from store import screening_records
+
+        assert job.screening_id is not None
+        members = screening_records.screened(self._store, job.screening_id)
+        if all(member.pictures is not None for member in members):
+            found = screening_records.findings(self._store, job.screening_id)
+            count = self._outlooks[job.id].candidates
+            strongest = [screening_records.strongest(own, count) for _, own in found.values()]
+            words = len(found) * count if job.depends_on else 0
+            self._screened[job.id] = job.steps_done, sum(map(len, strongest)) + words
+
+    def _left(self, job: Job) -> tuple[int, int]:
+        """Return the pictures that a job still has to draw for its screening and its pairs."""
+        if job.state in ENDED:
+            return 0, 0
+        outlook, done = self._outlooks[job.id], self._pictures[job.id]
+        if job.id not in self._screened:
+            return max(outlook.screening - done, 0), outlook.confirmation
+        before, claims = self._screened[job.id]
+        return 0, max(outlook.of_claims(claims) - (done - before), 0)
+
+    def _left_of_search(self, run: Run) -> float:
+        """Return the seconds that a search still takes, about."""
+        from dexter_tui.presentation.run_tables import seconds_left
+
+        if run.state in ENDED:
+            return 0.0
+        whole = self._searches[run.id]
+        left = seconds_left(run, self._store.steps(run.id, after=run.steps_done - 20))
+        return whole if left is None else min(left, whole)
