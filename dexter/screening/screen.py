@@ -50,9 +50,10 @@ if TYPE_CHECKING:
 
 Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "weak", "open"]
 """raises, lowers: a finding; the effect is at least the smallest that counts, and its interval lies
-beyond half of that. explained: such an effect that goes through companions. not_drawn: the
-generator does not draw it, so nothing was tested. none: a narrow interval around a smaller effect.
-weak: a narrow interval that reaches too near to 0. open: too few pictures to decide."""
+beyond half of that. explained: such an effect, over all pictures or in one context, that goes
+through companions. not_drawn: the generator does not draw it, so nothing was tested. none: a narrow
+interval around a smaller effect. weak: a narrow interval that reaches too near to 0. open: too few
+pictures to decide."""
 
 _SURELY = 0.5
 """Share of the smallest effect that counts, beyond which the interval of a finding lies."""
@@ -447,7 +448,7 @@ class _View:
                 ],
                 axis=1,
             )
-            self._mediation = Mediation(self._all, seen, pool)
+            self._mediation = Mediation(self._all, seen, pool, self._parts)
             inclusive = {slot.name for slot in pool.slots if not slot.exclusive}
             self._drawings = [
                 drawing(cells, concept, seen[:, index], exclusive=concept.slot not in inclusive)
@@ -459,7 +460,8 @@ class _View:
         p = 1 / (1 + np.exp(-odds))
         odds = log_odds(p)
         on_p, on_odds = self._all.estimate(p), self._all.estimate(odds)
-        direct = on_p if self._mediation is None else self._mediation.direct(p)
+        mediation = self._mediation
+        direct = on_p if mediation is None else mediation.direct(p, mediation.whole)
         contexts: list[dict[str, ContextEffect]] = [{} for _ in on_p]
         places = {concept: index for index, concept in enumerate(self._all.concepts)}
         for context, (at, regression) in self._parts.items():
@@ -474,6 +476,13 @@ class _View:
             self._effect(i, on_p[i], on_odds[i], direct[i], contexts[i], effects)
             for i in self._reported
         ]
+        if mediation is not None:
+            for context, split in mediation.parts.items():
+                remains = mediation.direct(p, split)
+                found = [
+                    self._explained_within(effect, context, i, remains[i], effects)
+                    for i, effect in zip(self._reported, found, strict=True)
+                ]
         return Result(name, len(p), 1 - self._alpha, float(p.mean()), found)
 
     def _effect(
@@ -488,11 +497,14 @@ class _View:
         concept, drawn = self._all.concepts[index], self._drawings[index]
         low, high = on_p.interval(self._alpha)
         half = on_odds.half_width(self._alpha)
-        companions = [] if self._mediation is None else self._mediation.companions(index, effects)
+        mediation = self._mediation
+        companions = (
+            [] if mediation is None else mediation.companions(index, effects, mediation.whole)
+        )
         verdict = self._verdict(on_p, low, high, drawn)
         explained_by: list[str] = []
         if verdict in ("raises", "lowers"):
-            explained_by = self._explained(on_p, direct, companions)
+            explained_by = self._explained(on_p.effect, direct, companions)
             if explained_by:
                 verdict = "explained"
         shift = None if drawn is None else drawn.shift
@@ -524,26 +536,46 @@ class _View:
     def _verdict(
         self, estimate: Estimate, low: float, high: float, drawn: Drawing | None
     ) -> Verdict:
-        settings = self._settings
         if drawn is not None and not drawn.shift >= DRAWN:
             return "not_drawn"
-        large = abs(estimate.effect) >= settings.min_effect
-        if large and max(low, -high) > _SURELY * settings.min_effect:
+        if self._is_clear(estimate.effect, low, high):
             return "raises" if estimate.effect > 0 else "lowers"
-        if high - low > 2 * settings.width:
+        if high - low > 2 * self._settings.width:
             return "open"
-        return "weak" if large else "none"
+        return "weak" if abs(estimate.effect) >= self._settings.min_effect else "none"
+
+    def _is_clear(self, effect: float, low: float, high: float) -> bool:
+        least = self._settings.min_effect
+        return abs(effect) >= least and max(low, -high) > _SURELY * least
+
+    def _explained_within(
+        self, effect: Effect, context: str, index: int, direct: Estimate, effects: Floats
+    ) -> Effect:
+        """Return the effect as explained if it is one in this context alone, and through
+        companions."""
+        found = effect.contexts.get(context)
+        if (
+            found is None
+            or effect.verdict not in ("none", "weak", "open")
+            or not self._is_clear(found.effect, found.low, found.high)
+        ):
+            return effect
+        assert self._mediation is not None
+        split = self._mediation.parts[context]
+        companions = self._mediation.companions(index, effects, split)
+        names = self._explained(found.effect, direct, companions)
+        return replace(effect, verdict="explained", explained_by=names) if names else effect
 
     def _explained(
-        self, estimate: Estimate, direct: Estimate, companions: Sequence[Companion]
+        self, effect: float, direct: Estimate, companions: Sequence[Companion]
     ) -> list[str]:
         """The companions that carry an effect, if little is left without them."""
         low, high = direct.interval(self._alpha)
         gone = abs(direct.effect) < self._settings.min_effect or low <= 0 <= high
-        carried = 1 - direct.effect / estimate.effect
+        carried = 1 - direct.effect / effect
         if not gone or carried < 0.5:
             return []
-        sign = np.sign(estimate.effect)
+        sign = np.sign(effect)
         most = max((c.through * sign for c in companions), default=0.0)
         return [c.concept for c in companions if c.through * sign >= 0.5 * most > 0]
 
