@@ -110,7 +110,7 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
         if names.count(one["concept"]) > 1:
             name.append(f" ({clean(one['slot'])})", "dim")
         if one["explained_by"]:
-            name.append_text(plain(f"\n  by {', '.join(one['explained_by'])}", "yellow"))
+            name.append("\n").append_text(plain(f"  by {', '.join(one['explained_by'])}", "yellow"))
         drawn = "" if one["drawn"] is None else _percent(one["drawn"]["asked"])
         row: list[RenderableType] = [
             name,
