@@ -113,7 +113,7 @@ class Mediation:
         that over all pictures, where it was assigned the most often."""
         concepts = self.regression.concepts
         place = {concept: index for index, concept in enumerate(concepts)}
-        rows = [place[concept] for concept in regression.concepts]
+        rows = np.array([place[concept] for concept in regression.concepts], dtype=np.int64)
         shown = self._shown[at]
         shift, errors = np.zeros((2, len(concepts), len(concepts)))
         shift[rows] = regression.means(shown)
