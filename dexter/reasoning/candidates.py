@@ -26,11 +26,13 @@ def propose(
     returns True for a word that the generator can encode. Words come first, ordered by their
     number of seeds. Key phrases of the captions (YAKE) fill the rest; with at least 6 captions, a
     phrase must occur in 2 of them. Words of the class's own name are left out, because a dependence
-    on them is trivial.
+    on them is trivial; to lower the class, so are the names of all classes and their subjects.
     """
     from dexter.search.vocabulary import word_forms, words_of
 
     named = {form for w in words_of(topic.class_name) for form in word_forms(w)}
+    if direction < 0:
+        named |= topic.names
     by_word: dict[str, list[str]] = {}
     for run, found in words.items():
         for word in dict.fromkeys(w.lower() for w in found):

@@ -11,11 +11,12 @@ less often (successive halving: the pictures go to what is still open), and the 
 all are decided or the budget is spent. The rounds do not depend on the budget, so a screening with
 a larger one continues the pictures of a smaller one.
 
-The family-wise error over all concepts, both directions and all looks is held by alpha spending
+The family-wise error over all concepts, both directions, interactions and all looks is held by
+alpha spending
 (Lan and DeMets 1983, in the power family of Kim and DeMets 1987): look k may err with probability
-spent(t_k) - spent(t_(k-1)), shared evenly (Bonferroni) by the concepts that are not core to the
-class. The budget is fixed in advance; stopping earlier or drawing a concept less often only leaves
-alpha unspent.
+spent(t_k) - spent(t_(k-1)). A tenth of it is for interactions of the strongest few; the rest is
+shared evenly (Bonferroni) by the concepts that are not core to the class. The budget is fixed in
+advance; stopping earlier or drawing a concept less often only leaves alpha unspent.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ _SURELY = 0.5
 """Share of the smallest effect that counts, beyond which the interval of a finding lies."""
 _EACH = 3
 """Pictures for each wording and subject, below which a regression has too little to go by."""
+_INTERACTIONS = 0.1
+"""Share of alpha for interactions."""
+_STRONGEST, _BESIDE = 3, 4
+"""The number of findings whose interactions are estimated, and of concepts that each is paired
+with: those with the largest effects, subjects and parts of the class among them."""
 _REST = 0.3
 """Relative share of pictures of a concept that is decided."""
 _BATCH = 32
@@ -164,6 +170,23 @@ class ContextEffect:
 
 
 @dataclass(frozen=True)
+class Interaction:
+    """The difference that another concept in the picture makes to an effect.
+
+    effect, low, high: by how much the effect on p(class) is larger beside it; log_odds: the same on
+    log-odds. pictures: the smallest of the pictures with both, and with either alone.
+    """
+
+    concept: str
+    slot: str
+    effect: float
+    low: float
+    high: float
+    log_odds: tuple[float, float, float]
+    pictures: int
+
+
+@dataclass(frozen=True)
 class Effect:
     """The effect of a concept on a classifier.
 
@@ -190,6 +213,8 @@ class Effect:
     explained_by: list[str]
     settled: bool
     """Whether the interval that alpha without looks would give is narrow enough, or far from 0."""
+    interactions: list[Interaction] = field(default_factory=list)
+    """Of the strongest findings, those that are clear on p(class) and on log-odds."""
 
     @property
     def score(self) -> float:
@@ -414,7 +439,7 @@ class _View:
         self._settings = settings = screening.settings
         self._topic = screening.topic
         pool, detector = screening.pool, screening.detector
-        self._cells = cells
+        self._pool = pool
         nouns = subjects(cells)
         every = [*pool.concepts, *pool.kinds, *nouns]
         self._all = Regression(cells, pool, every)
@@ -433,7 +458,8 @@ class _View:
         done = looks[-1] / settings.pictures
         before = looks[-2] / settings.pictures if len(looks) > 1 else 0.0
         share = spent(done, settings.alpha) - spent(before, settings.alpha)
-        self._alpha = float(share / family)
+        self._alpha = float((1 - _INTERACTIONS) * share / family)
+        self._alpha_together = float(_INTERACTIONS * share / (_STRONGEST * _BESIDE))
         self._plain_alpha = settings.alpha / family
         self._mediation: Mediation | None = None
         self._drawings: list[Drawing | None] = [None] * len(self._all.concepts)
@@ -483,7 +509,62 @@ class _View:
                     self._explained_within(effect, context, i, remains[i], effects)
                     for i, effect in zip(self._reported, found, strict=True)
                 ]
+        found = self._with_interactions(found, effects, p, odds)
         return Result(name, len(p), 1 - self._alpha, float(p.mean()), found)
+
+    def _with_interactions(
+        self, found: list[Effect], effects: Floats, p: Floats, odds: Floats
+    ) -> list[Effect]:
+        """Return the effects, the strongest findings with their interactions."""
+        concepts = self._all.concepts
+        drawn = [d is None or d.shift >= DRAWN for d in self._drawings]
+        ranked = [i for i in np.argsort(-np.abs(effects)) if drawn[i]]
+        places = {index: place for place, index in enumerate(self._reported)}
+        said = [
+            i
+            for i in ranked
+            if i in places
+            and found[places[i]].verdict in ("raises", "lowers")
+            and not found[places[i]].core
+        ]
+        exclusive = {slot.name for slot in self._pool.slots if slot.exclusive} | {SUBJECT}
+        found, pairs = list(found), set()
+        for first in said[:_STRONGEST]:
+            slot = concepts[first].slot
+            apart = [
+                i
+                for i in ranked
+                if i != first and (concepts[i].slot != slot or slot not in exclusive)
+            ]
+            kept = []
+            for second in apart[:_BESIDE]:
+                if frozenset((first, second)) not in pairs:
+                    pairs.add(frozenset((first, second)))
+                    kept += self._interaction(first, second, p, odds)
+            place = places[first]
+            found[place] = replace(found[place], interactions=kept)
+        return found
+
+    def _interaction(self, first: int, second: int, p: Floats, odds: Floats) -> list[Interaction]:
+        """Return the interaction if it is clear on both scales: on one alone it can come from
+        answers that are near 0 or 1 anyway."""
+        on_p = self._all.interaction(p, first, second)
+        on_odds = self._all.interaction(odds, first, second)
+        if on_p is None or on_odds is None:
+            return []
+        low, high = on_p.interval(self._alpha_together)
+        half = on_odds.half_width(self._alpha_together)
+        if (
+            not self._is_clear(on_p.effect, low, high)
+            or abs(on_odds.effect) <= half
+            or on_p.effect * on_odds.effect < 0
+        ):
+            return []
+        concept = self._all.concepts[second]
+        on_scale = (on_odds.effect, on_odds.effect - half, on_odds.effect + half)
+        return [
+            Interaction(concept.name, concept.slot, on_p.effect, low, high, on_scale, on_p.pictures)
+        ]
 
     def _effect(
         self,
