@@ -381,6 +381,19 @@ def _check_companions(values: object) -> None:
         _check_words("finding.companions", [one.get("concept")], 1, holes=False)
 
 
+def _check_interactions(values: object) -> None:
+    for one in _objects("finding.interactions", values):
+        for name in ("effect", "low", "high", "pictures"):
+            _check_number("finding.interactions", one.get(name), _ANY)
+        _check_words("finding.interactions", [one.get("concept")], 1, holes=False)
+
+
+def _check_predictiveness(values: object) -> None:
+    for name in ("hits", "n", "low", "high"):
+        number = values.get(name) if isinstance(values, dict) else None
+        _check_number("claim.predictiveness", number, _ANY)
+
+
 def _check_objects(where: str, values: object) -> None:
     if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
         refuse(f"{where}: not a list of objects")
@@ -414,6 +427,8 @@ _SHAPES: dict[tuple[str, str], Callable[[object], None]] = {
     ("finding", "explained_by"): lambda names: _check_words(
         "finding.explained_by", names, MAX_ITEMS, holes=False
     ),
+    ("finding", "interactions"): _check_interactions,
+    ("claim", "predictiveness"): _check_predictiveness,
     ("bank", "topic"): _check_topic,
     ("screening", "watch"): _check_watch,
 }

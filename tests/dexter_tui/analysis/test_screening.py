@@ -171,6 +171,8 @@ def test_killed_in_each_phase_a_screening_finds_the_same_and_the_next_draws_noth
     assert _numbers(first)[0] == _numbers(second)[0]
     water = next(f for f in first["members"][0]["findings"] if f["concept"] == "water")
     assert water["verdict"] == "raises" and water["confirmation"]["verdict"] == "confirmed"
+    share = water["confirmation"]["predictiveness"]
+    assert share["n"] >= 20 and share["hits"] / share["n"] > 0.8
     others = {f["concept"]: f["verdict"] for f in second["members"][1]["findings"]}
     assert others["water"] not in ("raises", "lowers")
     _check_views(cli, first["id"], first, tmp_path)
@@ -189,7 +191,7 @@ def _check_views(cli: Callable[..., Any], name: str, shown: dict[str, Any], tmp_
     listed = cli("screen", "--json").json
     query = f"SELECT concept FROM screenings_all WHERE screening_id = '{name}'"
     concepts = {f["concept"] for f in shown["members"][0]["findings"]}
-    assert all(concept in text for concept in concepts)
+    assert all(concept in text for concept in concepts) and "order right in" in text
     assert len(rows) == len(concepts) + 1
     assert [one["id"] for one in listed if one["id"] == name] == [name]
     assert {row["concept"] for row in cli("query", query, "--json").json} == concepts
