@@ -122,7 +122,12 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
             plain(bar(one), style),
             drawn,
         ]
-        table.add_row(*row, *([confirmation_text(one)] if confirmed else []))
+        if confirmed:
+            text = confirmation_text(one)
+            if one["confirmation"] and one["confirmation"]["predictiveness"]:
+                text.append(f", {order_text(one['confirmation']['predictiveness'])}", "dim")
+            row.append(text)
+        table.add_row(*row)
     return table
 
 
@@ -137,8 +142,6 @@ def confirmation_text(finding: Mapping[str, Any]) -> Text:
         text.append(f", {clean(reason)}")
     if claim["pairs"]:
         text.append(f" {claim['effect']:+.2f}", "dim")
-    if claim["predictiveness"]:
-        text.append(f", {order_text(claim['predictiveness'])}", "dim")
     return text
 
 

@@ -200,7 +200,6 @@ def _check_views(cli: Callable[..., Any], name: str, shown: dict[str, Any], tmp_
         assert cli("export", name, "-o", report).code == 0
         assert all(concept in report.read_text() for concept in concepts)
         assert "order of fresh prompts right in" in report.read_text()
-    assert "bundle" in cli("export", name, "-o", tmp_path / "bundle").err
     assert cli("note", name, "worth a look").code == 0
     assert cli("delete", name, "--yes", "--really", "--json").json["screenings"] == [name]
     assert cli("screen", name).code == 2
