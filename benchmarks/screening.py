@@ -435,15 +435,16 @@ def fleets(record: dict[str, Any], parts: Sequence[str], budgets: Sequence[int])
     manifest = json.loads((folder / MANIFEST).read_text())
     models = load()
     tasks = [Task(name, models, MemoryAnswers()) for name in TASKS]
-    for pictures in budgets if "trained" in parts else ():
-        record["trained"][str(pictures)] = trained_fleet(tasks, manifest, pictures)
-        record["further_classifier"] = further_classifier(tasks[0], pictures)
-        if models.pictures.drawn:
-            record["cpu_seconds_a_picture"] = models.generator.seconds / models.pictures.drawn
-        write(record)
-    if "gated" in parts:
-        record["gated"] = gated_fleet(tasks, budgets[0])
-        write(record)
+    for pictures in budgets:
+        if "trained" in parts:
+            record["trained"][str(pictures)] = trained_fleet(tasks, manifest, pictures)
+            record["further_classifier"] = further_classifier(tasks[0], pictures)
+            if models.pictures.drawn:
+                record["cpu_seconds_a_picture"] = models.generator.seconds / models.pictures.drawn
+            write(record)
+        if "gated" in parts:
+            record.setdefault("gated", {})[str(pictures)] = gated_fleet(tasks, pictures)
+            write(record)
 
 
 def write(record: dict[str, Any]) -> None:
@@ -459,8 +460,8 @@ def _plain(value: Any) -> Any:
 def show(record: dict[str, Any]) -> None:
     """Print the measures, one line a part."""
     parts = {f"trained, {n} pictures": row for n, row in record["trained"].items()}
-    gates = record.get("gated", {})
-    parts |= {f"gated, {half}": gates[half] for half in ("tuned", "unseen") if half in gates}
+    for n, row in record.get("gated", {}).items():
+        parts |= {f"gated, {n} pictures, {half}": row[half] for half in ("tuned", "unseen")}
     for name, row in parts.items():
         found = row["measures"]
         numbers = [

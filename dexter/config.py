@@ -42,9 +42,12 @@ TEMPLATES = {
 
 Checkpointing = Literal["none", "unet", "all"]
 """The networks whose activations are recomputed in the backward pass."""
+Direction = Literal["raise", "lower"]
+"""The change of the class that a search looks for."""
 
-_LATER_FIELDS = ("input_size", "mean", "std", "multi_label", "positive_class", "threshold")
-"""Fields that were added when studies had been recorded. None means what it was before."""
+_LATER_FIELDS = ("direction", "input_size", "mean", "std", "multi_label", "positive_class",
+                 "threshold")  # fmt: skip
+"""Fields that were added when studies had been recorded. The default means what it was before."""
 
 Group = Literal[
     "run",
@@ -376,6 +379,12 @@ class RunConfig(BaseModel):
         description="pictures computed at a time",
     )
 
+    direction: Direction = _objective(
+        default="raise",
+        description="raise: search words whose pictures the classifier assigns to the class; "
+        "lower: words with which it loses the class, beside a subject of the class that the "
+        "template names (single and multi: in place of the first mask)",
+    )
     class_loss: Literal["log-odds", "cross-entropy", "bounded"] = _objective(
         default="log-odds",
         description="loss of the target class: -log(p / (1 - p)), which still separates pictures "
@@ -593,6 +602,16 @@ class RunConfig(BaseModel):
         """True if the generator was given, not taken from the default."""
         return "generator" in self.model_fields_set
 
+    def naming(self, subject: str) -> RunConfig:
+        """Return the settings of a search that lowers the class, with a subject of the class in
+        place of the first mask of a shipped template."""
+        if self.direction == "raise" or self.template not in TEMPLATES:
+            return self
+        text = TEMPLATES[self.template].replace(MASK, subject, 1)
+        if MASK not in text:
+            text = text.replace(subject, f"{subject} with {MASK}")
+        return self.model_copy(update={"template": text})
+
     @property
     def masks(self) -> int:
         """Number of words to find."""
@@ -627,11 +646,11 @@ class RunConfig(BaseModel):
 
     @model_serializer(mode="wrap")
     def _keep_old_form(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out unset fields that earlier versions did not have: a stored study keeps its name
-        and its hash."""
+        """Leave out fields that earlier versions did not have, unless they are set: a stored study
+        keeps its name and its hash."""
         values: dict[str, Any] = handler(self)
         for name in _LATER_FIELDS:
-            if values.get(name, ...) is None:
+            if values.get(name, ...) == type(self).model_fields[name].default:
                 del values[name]
         return values
 

@@ -42,14 +42,12 @@ def quiet(*, reports: bool = True) -> Iterator[None]:
     """Suppress progress bars and harmless warnings of loading; pass other log records.
 
     ``reports=False`` also drops transformers' report of missing weights, for callers that
-    read it from ``output_loading_info`` instead. Restores the host program's logging at the end.
+    read it from ``output_loading_info`` instead. Import the libraries that load before. Restores
+    the host program's logging at the end.
     Download from a hub before, to show the progress of that.
     """
-    import transformers.utils.logging as transformers_logging
     from huggingface_hub import utils as hub
 
-    # Loading a classifier or a masked LM needs no diffusers, which takes seconds to import.
-    diffusers_logging = sys.modules.get("diffusers.utils.logging")
     unwanted = _NOISE if reports else (*_NOISE, _REPORT)
 
     def passes(record: logging.LogRecord) -> bool:
@@ -57,11 +55,9 @@ def quiet(*, reports: bool = True) -> Iterator[None]:
         return not any(record.name == name and text in message for name, text in unwanted)
 
     loggers = [logging.getLogger(name) for name in dict(unwanted)]
-    bars = [
-        library
-        for library in (diffusers_logging, transformers_logging)
-        if library is not None and library.is_progress_bar_enabled()
-    ]
+    # A library that was not imported shows nothing, and takes CPU time to import.
+    imported = [sys.modules.get(f"{name}.utils.logging") for name in ("diffusers", "transformers")]
+    bars = [library for library in imported if library and library.is_progress_bar_enabled()]
     hub_bars = not hub.are_progress_bars_disabled()  # type: ignore[attr-defined]
     for logger in loggers:
         logger.addFilter(passes)

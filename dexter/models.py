@@ -1,13 +1,18 @@
 """The models that a run names, loaded together."""
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-from dexter.classifiers import Classifier, ClassifierOptions, load_classifier
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dexter.classifiers import ClassifierOptions, load_classifier
 from dexter.config import RunConfig, fields_of
 from dexter.device import select_device
-from dexter.generation.generator import Generator, generator_of
-from dexter.search.prompt import MaskedLM, load_masked_lm
+
+if TYPE_CHECKING:
+    from dexter.classifiers import Classifier
+    from dexter.generation.generator import Generator
+    from dexter.search.prompt import MaskedLM
 
 
 class Models(NamedTuple):
@@ -21,6 +26,9 @@ class Models(NamedTuple):
 
 def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
     """Load the models of ``config``, the lab's from ``root``; raise InputError."""
+    from dexter.generation.generator import generator_of
+    from dexter.search.prompt import load_masked_lm
+
     device = select_device(config.device)
     options = config.options(ClassifierOptions, device=device, root=root)
     classifier = load_classifier(config.classifier, options)

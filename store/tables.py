@@ -595,6 +595,8 @@ class Claim(Table, table=True):
     reason: str | None = None  # not_drawn, too_few_pairs, no_better_than_placebo, saturated
     generator: str  # key of its pictures in the bank
     detector: str | None = None  # the image-text model
+    # Pairs of fresh prompts whose order is as claimed: hits, n, low, high.
+    predictiveness: dict[str, Any] | None = Field(sa_type=JSON, default=None)
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
 
 
@@ -727,6 +729,8 @@ class Finding(Table, table=True):
     direct: float  # effect less what goes through companions
     companions: list[dict[str, Any]] = Field(sa_type=JSON)  # concept, slot, shift, through
     explained_by: list[str] = Field(sa_type=JSON)
+    # Of the strongest: concept, slot, effect, low, high, log_odds, pictures; what it adds beside.
+    interactions: list[dict[str, Any]] | None = Field(sa_type=JSON, default=None)
 
 
 class Placebo(Table, table=True):

@@ -100,6 +100,11 @@ def list_classifiers(roots: Sequence[Path | str] | None = None) -> list[Classifi
     ]
 
 
+def others(labels: Sequence[str], index: int) -> list[str]:
+    """Return the labels of the other classes."""
+    return [label for at, label in enumerate(labels) if at != index]
+
+
 def class_index(labels: Sequence[str], class_name: str) -> int:
     """Return the index of a class by its label, one of its comma-separated names, or its index.
 

@@ -16,19 +16,23 @@ def propose(
     topic: Topic,
     *,
     count: int = 12,
+    direction: int = 1,
     known: Callable[[str], bool] = lambda word: True,
 ) -> list[Candidate]:
-    """Propose up to ``count`` concepts, each claimed to raise the probability of the class.
+    """Propose up to ``count`` concepts, each claimed to raise the probability of the class, or with
+    ``direction`` -1 to lower it.
 
-    words: the words found, by run. captions: (frame, caption) of frames that hit the class. known:
+    words: the words found, by run. captions: (frame, caption) of the runs' hits. known:
     returns True for a word that the generator can encode. Words come first, ordered by their
     number of seeds. Key phrases of the captions (YAKE) fill the rest; with at least 6 captions, a
     phrase must occur in 2 of them. Words of the class's own name are left out, because a dependence
-    on them is trivial.
+    on them is trivial; to lower the class, so are the names of all classes and their subjects.
     """
     from dexter.search.vocabulary import word_forms, words_of
 
     named = {form for w in words_of(topic.class_name) for form in word_forms(w)}
+    if direction < 0:
+        named |= topic.names
     by_word: dict[str, list[str]] = {}
     for run, found in words.items():
         for word in dict.fromkeys(w.lower() for w in found):
@@ -59,7 +63,7 @@ def propose(
             continue
         kept.append(concept)
     return [
-        Candidate(concept, topic.world.slot(concept), 1, sources[concept])
+        Candidate(concept, topic.world.slot(concept), direction, sources[concept])
         for concept in kept[:count]
     ]
 

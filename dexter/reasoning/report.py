@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
+from dexter.config import Direction
 from dexter.reasoning.chat import Answer, Endpoint
 from dexter.reasoning.claims import OWN, SATURATED_LOW, Claim, Proportion, in_words
 from dexter.stats import LEVEL
@@ -67,10 +68,18 @@ class Facts:
     captions: int = 0
     captioner: str | None = None
     notes: tuple[str, ...] = ()
+    direction: Direction = "raise"
+
+    @property
+    def hits(self) -> str:
+        """The frames whose answer the searches looked for."""
+        return "hit the class" if self.direction == "raise" else "lose the class"
 
 
 def title(facts: Facts) -> str:
     """Return the title of a report."""
+    if facts.direction == "lower":
+        return f"What makes {facts.classifier} lose {facts.class_name}"
     return f"What {facts.classifier} looks for in {facts.class_name}"
 
 
@@ -101,8 +110,8 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
         Section(
             "Over-represented elements",
             _or(
-                [_over_represented(n, c) for n, c in numbered if c.over_represented],
-                "No concept appears more often in frames that hit the class than in the "
+                [_over_represented(facts, n, c) for n, c in numbered if c.over_represented],
+                f"No concept appears more often in frames that {facts.hits} than in the "
                 "generator's own pictures of it.",
             ),
         ),
@@ -204,10 +213,10 @@ def _context(facts: Facts, confirmed: Sequence[tuple[int, Claim]]) -> list[Sente
     ]
 
 
-def _over_represented(n: int, claim: Claim) -> Sentence:
+def _over_represented(facts: Facts, n: int, claim: Claim) -> Sentence:
     assert claim.in_frames is not None and claim.prior is not None
     return Sentence(
-        f"“{claim.concept}” appears in {_percent(claim.in_frames)} of frames that hit the class "
+        f"“{claim.concept}” appears in {_percent(claim.in_frames)} of frames that {facts.hits} "
         f"and in {_percent(claim.prior)} of the generator's own pictures of it [{n}].",
         [n],
         "cited",

@@ -19,6 +19,7 @@ Slot = str
 """The part of a picture that a word describes: "subject", "background", "item", or the name of an
 attribute of the subject ("colour", "hair", ...)."""
 
+SUBJECT = "subject"
 ARTICLE = "a picture of a"
 OTHER = "other"
 """The label of everything that no other label names."""

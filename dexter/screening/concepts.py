@@ -41,13 +41,12 @@ import yaml
 
 from dexter.errors import InputError
 from dexter.loading import read_text
+from dexter.reasoning.topic import SUBJECT as SUBJECT
 from dexter.reasoning.topic import Topic, World, load_world
 
 Position = Literal["medium", "before", "after", "beside", "end"]
 """Where a slot's words stand: "a MEDIUM of a BEFORE subject AFTER with BESIDE and BESIDE, END"."""
 
-SUBJECT = "subject"
-"""The slot of the subject itself; its concepts are kinds of subjects."""
 SHIPPED = "photographs"
 LAB = "lab"
 

@@ -21,8 +21,12 @@ from dexter.seeds import picture_seeds
 
 T = TypeVar("T")
 
-MOST_PICTURES = 2**16
+_ROOM = 2**16
 """Pictures of one design, so that designs of other seeds share no noise."""
+FRESH = 128
+"""The last of them, which no screening sees."""
+MOST_PICTURES = _ROOM - FRESH
+"""Pictures of a screening."""
 SEEDS = 64
 """Designs that the range of seeds has room for."""
 
@@ -76,7 +80,7 @@ class Design:
     def cells(self, part: Round) -> list[Cell]:
         """Return the cells of a round."""
         rng = np.random.default_rng((self._seed, part.start))
-        seeds = picture_seeds("screening", self._seed * MOST_PICTURES + part.start, part.count)
+        seeds = picture_seeds("screening", self._seed * _ROOM + part.start, part.count)
         decks: dict[tuple[str, str], _Deck[str]] = {}
         subjects = {
             context: _Deck(dict.fromkeys(range(len(found)), 1.0), rng)

@@ -10,8 +10,9 @@ one place for another of the same slot.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,21 @@ def subjects(cells: Sequence[Cell]) -> list[Concept]:
     return [Concept(noun, SUBJECT, (noun,), (noun,)) for noun in nouns]
 
 
+@dataclass(frozen=True)
+class Split:
+    """Effects over some pictures, split into what goes through companions and the rest.
+
+    Rows and columns are the concepts of the whole regression. shift: how much more often a column
+    is seen where a row is asked for. through: change of a row's effect per effect of a column.
+    weights: the contrasts less what goes through companions, over all pictures.
+    """
+
+    shift: Floats
+    companions: NDArray[np.bool_]
+    through: Floats
+    weights: Floats
+
+
 class Mediation:
     """Splits effects into what goes through companions and the rest.
 
@@ -67,36 +83,54 @@ class Mediation:
         regression: Of all concepts, those that are core to the class and the subjects included.
         seen: Whether each picture shows each concept of the regression, (n, concepts).
         pool: The concepts' slots.
+        parts: Regressions over some of the pictures, each with their indices.
     """
 
-    def __init__(self, regression: Regression, seen: NDArray[np.bool_], pool: Pool) -> None:
+    def __init__(
+        self,
+        regression: Regression,
+        seen: NDArray[np.bool_],
+        pool: Pool,
+        parts: Mapping[str, tuple[NDArray[np.int64], Regression]] = MappingProxyType({}),
+    ) -> None:
         self.regression = regression
+        self._shown: Floats = seen.astype(np.float64)
         concepts = regression.concepts
-        shown = seen.astype(np.float64)
-        # shift[c, m]: how much more often m is seen where c is asked for.
-        self.shift: Floats = regression.means(shown)
-        errors = np.array([[e.error for e in regression.estimate(column)] for column in shown.T]).T
-        own = np.diag(self.shift)
+        own = np.diag(regression.means(self._shown))
         exclusive = {s.name: s.exclusive for s in pool.slots} | {SUBJECT: True}
         sizes = {s: sum(c.slot == s for c in concepts) for s in exclusive}
         # The contrast of one of L levels with the others is L/(L-1) of its distance from the mean.
         scale = np.array([1 - 1 / sizes[c.slot] if exclusive[c.slot] else 1.0 for c in concepts])
-        slots = np.array([c.slot for c in concepts])
-        self._companions = (
-            (np.abs(self.shift) >= SHIFT)
-            & (np.abs(self.shift) >= SURE * errors)
-            & (slots[:, None] != slots[None, :])
-        )
         known = own >= DRAWN
-        per_draw = np.where(known, scale / np.where(known, own, 1.0), 0.0)
-        self._through: Floats = np.where(self._companions, self.shift * per_draw, 0.0)
+        self._per_draw = np.where(known, scale / np.where(known, own, 1.0), 0.0)
+        slots = np.array([c.slot for c in concepts])
+        self._elsewhere = slots[:, None] != slots[None, :]
+        self.whole = self._split(np.arange(len(seen)), regression)
+        self.parts = {name: self._split(*part) for name, part in parts.items()}
 
-    def direct(self, answers: Floats) -> list[Estimate]:
+    def _split(self, at: NDArray[np.int64], regression: Regression) -> Split:
+        """Split the effects of a regression over the pictures ``at``; a companion's own effect is
+        that over all pictures, where it was assigned the most often."""
+        concepts = self.regression.concepts
+        place = {concept: index for index, concept in enumerate(concepts)}
+        rows = np.array([place[concept] for concept in regression.concepts], dtype=np.int64)
+        shown = self._shown[at]
+        shift, errors = np.zeros((2, len(concepts), len(concepts)))
+        shift[rows] = regression.means(shown)
+        errors[rows] = np.array(
+            [[e.error for e in regression.estimate(column)] for column in shown.T]
+        ).T
+        companions = (np.abs(shift) >= SHIFT) & (np.abs(shift) >= SURE * errors) & self._elsewhere
+        through: Floats = np.where(companions, shift * self._per_draw, 0.0)
+        weights = np.zeros(self.regression.weights.shape)
+        weights[np.ix_(rows, at)] = regression.weights
+        return Split(shift, companions, through, weights - through @ self.regression.weights)
+
+    def direct(self, answers: Floats, split: Split) -> list[Estimate]:
         """Estimate each concept's effect less what goes through its companions."""
-        weights = self.regression.weights
-        return self.regression.estimate(answers, weights - self._through @ weights)
+        return self.regression.estimate(answers, split.weights)
 
-    def companions(self, index: int, effects: Floats) -> list[Companion]:
+    def companions(self, index: int, effects: Floats, split: Split) -> list[Companion]:
         """Return the companions of the concept at ``index``, strongest first.
 
         effects: of all concepts of the regression.
@@ -106,10 +140,10 @@ class Mediation:
             Companion(
                 concepts[m].name,
                 concepts[m].slot,
-                float(self.shift[index, m]),
-                float(self._through[index, m] * effects[m]),
+                float(split.shift[index, m]),
+                float(split.through[index, m] * effects[m]),
             )
-            for m in np.flatnonzero(self._companions[index])
+            for m in np.flatnonzero(split.companions[index])
         ]
         return sorted(found, key=lambda c: (-abs(c.through), -abs(c.shift)))
 

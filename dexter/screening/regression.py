@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 _RANK = 1e-8
 _FEWEST = 4
 """Pictures on either side of a contrast, below which nothing is estimated."""
+_FEWEST_TOGETHER = 10
+"""Pictures that name two concepts, and either alone, below which no interaction is estimated."""
 _STEADY = 0.02
 """Residuals with a smaller standard deviation say nothing of answers that were missed."""
 _ODDS = 1e-4
@@ -87,7 +89,7 @@ class Regression:
         self.freedom = max(1, len(cells) - rank)
         counts = x.sum(0)
         self.concepts: list[Concept] = []
-        contrasts, self._pictures = [], []
+        contrasts, self._pictures, named = [], [], []
         for concept in concepts:
             own = [place[concept.slot, w] for w in _words(concept, columns) if w]
             row = np.zeros(x.shape[1])
@@ -112,9 +114,11 @@ class Regression:
                 continue
             self.concepts.append(concept)
             contrasts.append(row)
+            named.append(x[:, own].any(1))
             self._pictures.append(int(min(n_own, n_others)))
         stacked = np.array(contrasts).reshape(len(contrasts), x.shape[1])
         self.weights: Floats = ((stacked @ vt.T) / s) @ u.T
+        self._named = np.array(named, dtype=bool).reshape(len(named), len(cells))
 
     def estimate(self, answers: Floats, weights: Floats | None = None) -> list[Estimate]:
         """Estimate the effect of each of `concepts` on the answers (n,).
@@ -122,7 +126,7 @@ class Regression:
         weights: other contrasts of the same space, (concepts, n).
         """
         weights = self.weights if weights is None else weights
-        residuals = answers - self._u @ (self._u.T @ answers)
+        residuals = self._residuals(answers)
         spread = math.sqrt(float(residuals @ residuals) / self.freedom)
         squares = weights**2
         robust = squares @ (residuals / self._leverage) ** 2
@@ -131,6 +135,34 @@ class Regression:
             Estimate(float(effect), float(error), n, self.freedom, spread)
             for effect, error, n in zip(weights @ answers, errors, self._pictures, strict=True)
         ]
+
+    def interaction(self, answers: Floats, first: int, second: int) -> Estimate | None:
+        """Estimate how much larger the effect of the concept at ``first`` is beside that at
+        ``second``; None where too few pictures name both, or one alone.
+
+        It is the coefficient of their product beside all other columns, which it is orthogonal to:
+        its error is independent of the effects by which the two were chosen.
+        """
+        one, other = self._named[first], self._named[second]
+        both = one & other
+        least = min(int(part.sum()) for part in (both, one & ~other, other & ~one))
+        product = self._residuals(both.astype(np.float64))
+        square = float(product @ product)
+        if least < _FEWEST_TOGETHER or square < _RANK * len(answers):
+            return None
+        weights = product / square
+        residuals = self._residuals(answers)
+        effect = float(weights @ residuals)
+        residuals = residuals - effect * product
+        freedom = max(1, self.freedom - 1)
+        spread = math.sqrt(float(residuals @ residuals) / freedom)
+        leverage = np.maximum(self._leverage - product * weights, 1e-6)
+        robust = float(weights**2 @ (residuals / leverage) ** 2)
+        return Estimate(effect, math.sqrt(max(robust, spread**2 / square)), least, freedom, spread)
+
+    def _residuals(self, answers: Floats) -> Floats:
+        found: Floats = answers - self._u @ (self._u.T @ answers)
+        return found
 
     def means(self, answers: Floats) -> Floats:
         """Return the effects alone, for answers (n,) or (n, k)."""

@@ -11,11 +11,12 @@ less often (successive halving: the pictures go to what is still open), and the 
 all are decided or the budget is spent. The rounds do not depend on the budget, so a screening with
 a larger one continues the pictures of a smaller one.
 
-The family-wise error over all concepts, both directions and all looks is held by alpha spending
+The family-wise error over all concepts, both directions, interactions and all looks is held by
+alpha spending
 (Lan and DeMets 1983, in the power family of Kim and DeMets 1987): look k may err with probability
-spent(t_k) - spent(t_(k-1)), shared evenly (Bonferroni) by the concepts that are not core to the
-class. The budget is fixed in advance; stopping earlier or drawing a concept less often only leaves
-alpha unspent.
+spent(t_k) - spent(t_(k-1)). A tenth of it is for interactions of the strongest few; the rest is
+shared evenly (Bonferroni) by the concepts that are not core to the class. The budget is fixed in
+advance; stopping earlier or drawing a concept less often only leaves alpha unspent.
 """
 
 from __future__ import annotations
@@ -50,14 +51,20 @@ if TYPE_CHECKING:
 
 Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "weak", "open"]
 """raises, lowers: a finding; the effect is at least the smallest that counts, and its interval lies
-beyond half of that. explained: such an effect that goes through companions. not_drawn: the
-generator does not draw it, so nothing was tested. none: a narrow interval around a smaller effect.
-weak: a narrow interval that reaches too near to 0. open: too few pictures to decide."""
+beyond half of that. explained: such an effect, over all pictures or in one context, that goes
+through companions. not_drawn: the generator does not draw it, so nothing was tested. none: a narrow
+interval around a smaller effect. weak: a narrow interval that reaches too near to 0. open: too few
+pictures to decide."""
 
 _SURELY = 0.5
 """Share of the smallest effect that counts, beyond which the interval of a finding lies."""
 _EACH = 3
 """Pictures for each wording and subject, below which a regression has too little to go by."""
+_INTERACTIONS = 0.1
+"""Share of alpha for interactions."""
+_STRONGEST, _BESIDE = 3, 4
+"""The number of findings whose interactions are estimated, and of concepts that each is paired
+with: those with the largest effects, subjects and parts of the class among them."""
 _REST = 0.3
 """Relative share of pictures of a concept that is decided."""
 _BATCH = 32
@@ -163,6 +170,23 @@ class ContextEffect:
 
 
 @dataclass(frozen=True)
+class Interaction:
+    """The difference that another concept in the picture makes to an effect.
+
+    effect, low, high: by how much the effect on p(class) is larger beside it; log_odds: the same on
+    log-odds. pictures: the smallest of the pictures with both, and with either alone.
+    """
+
+    concept: str
+    slot: str
+    effect: float
+    low: float
+    high: float
+    log_odds: tuple[float, float, float]
+    pictures: int
+
+
+@dataclass(frozen=True)
 class Effect:
     """The effect of a concept on a classifier.
 
@@ -189,6 +213,8 @@ class Effect:
     explained_by: list[str]
     settled: bool
     """Whether the interval that alpha without looks would give is narrow enough, or far from 0."""
+    interactions: list[Interaction] = field(default_factory=list)
+    """Of the strongest findings, those that are clear on p(class) and on log-odds."""
 
     @property
     def score(self) -> float:
@@ -413,7 +439,7 @@ class _View:
         self._settings = settings = screening.settings
         self._topic = screening.topic
         pool, detector = screening.pool, screening.detector
-        self._cells = cells
+        self._pool = pool
         nouns = subjects(cells)
         every = [*pool.concepts, *pool.kinds, *nouns]
         self._all = Regression(cells, pool, every)
@@ -432,7 +458,8 @@ class _View:
         done = looks[-1] / settings.pictures
         before = looks[-2] / settings.pictures if len(looks) > 1 else 0.0
         share = spent(done, settings.alpha) - spent(before, settings.alpha)
-        self._alpha = float(share / family)
+        self._alpha = float((1 - _INTERACTIONS) * share / family)
+        self._alpha_together = float(_INTERACTIONS * share / (_STRONGEST * _BESIDE))
         self._plain_alpha = settings.alpha / family
         self._mediation: Mediation | None = None
         self._drawings: list[Drawing | None] = [None] * len(self._all.concepts)
@@ -447,7 +474,7 @@ class _View:
                 ],
                 axis=1,
             )
-            self._mediation = Mediation(self._all, seen, pool)
+            self._mediation = Mediation(self._all, seen, pool, self._parts)
             inclusive = {slot.name for slot in pool.slots if not slot.exclusive}
             self._drawings = [
                 drawing(cells, concept, seen[:, index], exclusive=concept.slot not in inclusive)
@@ -459,7 +486,8 @@ class _View:
         p = 1 / (1 + np.exp(-odds))
         odds = log_odds(p)
         on_p, on_odds = self._all.estimate(p), self._all.estimate(odds)
-        direct = on_p if self._mediation is None else self._mediation.direct(p)
+        mediation = self._mediation
+        direct = on_p if mediation is None else mediation.direct(p, mediation.whole)
         contexts: list[dict[str, ContextEffect]] = [{} for _ in on_p]
         places = {concept: index for index, concept in enumerate(self._all.concepts)}
         for context, (at, regression) in self._parts.items():
@@ -474,7 +502,69 @@ class _View:
             self._effect(i, on_p[i], on_odds[i], direct[i], contexts[i], effects)
             for i in self._reported
         ]
+        if mediation is not None:
+            for context, split in mediation.parts.items():
+                remains = mediation.direct(p, split)
+                found = [
+                    self._explained_within(effect, context, i, remains[i], effects)
+                    for i, effect in zip(self._reported, found, strict=True)
+                ]
+        found = self._with_interactions(found, effects, p, odds)
         return Result(name, len(p), 1 - self._alpha, float(p.mean()), found)
+
+    def _with_interactions(
+        self, found: list[Effect], effects: Floats, p: Floats, odds: Floats
+    ) -> list[Effect]:
+        """Return the effects, the strongest findings with their interactions."""
+        concepts = self._all.concepts
+        drawn = [d is None or d.shift >= DRAWN for d in self._drawings]
+        ranked = [i for i in np.argsort(-np.abs(effects)) if drawn[i]]
+        places = {index: place for place, index in enumerate(self._reported)}
+        said = [
+            i
+            for i in ranked
+            if i in places
+            and found[places[i]].verdict in ("raises", "lowers")
+            and not found[places[i]].core
+        ]
+        exclusive = {slot.name for slot in self._pool.slots if slot.exclusive} | {SUBJECT}
+        found, pairs = list(found), set()
+        for first in said[:_STRONGEST]:
+            slot = concepts[first].slot
+            apart = [
+                i
+                for i in ranked
+                if i != first and (concepts[i].slot != slot or slot not in exclusive)
+            ]
+            kept = []
+            for second in apart[:_BESIDE]:
+                if frozenset((first, second)) not in pairs:
+                    pairs.add(frozenset((first, second)))
+                    kept += self._interaction(first, second, p, odds)
+            place = places[first]
+            found[place] = replace(found[place], interactions=kept)
+        return found
+
+    def _interaction(self, first: int, second: int, p: Floats, odds: Floats) -> list[Interaction]:
+        """Return the interaction if it is clear on both scales: on one alone it can come from
+        answers that are near 0 or 1 anyway."""
+        on_p = self._all.interaction(p, first, second)
+        on_odds = self._all.interaction(odds, first, second)
+        if on_p is None or on_odds is None:
+            return []
+        low, high = on_p.interval(self._alpha_together)
+        half = on_odds.half_width(self._alpha_together)
+        if (
+            not self._is_clear(on_p.effect, low, high)
+            or abs(on_odds.effect) <= half
+            or on_p.effect * on_odds.effect < 0
+        ):
+            return []
+        concept = self._all.concepts[second]
+        on_scale = (on_odds.effect, on_odds.effect - half, on_odds.effect + half)
+        return [
+            Interaction(concept.name, concept.slot, on_p.effect, low, high, on_scale, on_p.pictures)
+        ]
 
     def _effect(
         self,
@@ -488,11 +578,14 @@ class _View:
         concept, drawn = self._all.concepts[index], self._drawings[index]
         low, high = on_p.interval(self._alpha)
         half = on_odds.half_width(self._alpha)
-        companions = [] if self._mediation is None else self._mediation.companions(index, effects)
+        mediation = self._mediation
+        companions = (
+            [] if mediation is None else mediation.companions(index, effects, mediation.whole)
+        )
         verdict = self._verdict(on_p, low, high, drawn)
         explained_by: list[str] = []
         if verdict in ("raises", "lowers"):
-            explained_by = self._explained(on_p, direct, companions)
+            explained_by = self._explained(on_p.effect, direct, companions)
             if explained_by:
                 verdict = "explained"
         shift = None if drawn is None else drawn.shift
@@ -524,26 +617,46 @@ class _View:
     def _verdict(
         self, estimate: Estimate, low: float, high: float, drawn: Drawing | None
     ) -> Verdict:
-        settings = self._settings
         if drawn is not None and not drawn.shift >= DRAWN:
             return "not_drawn"
-        large = abs(estimate.effect) >= settings.min_effect
-        if large and max(low, -high) > _SURELY * settings.min_effect:
+        if self._is_clear(estimate.effect, low, high):
             return "raises" if estimate.effect > 0 else "lowers"
-        if high - low > 2 * settings.width:
+        if high - low > 2 * self._settings.width:
             return "open"
-        return "weak" if large else "none"
+        return "weak" if abs(estimate.effect) >= self._settings.min_effect else "none"
+
+    def _is_clear(self, effect: float, low: float, high: float) -> bool:
+        least = self._settings.min_effect
+        return abs(effect) >= least and max(low, -high) > _SURELY * least
+
+    def _explained_within(
+        self, effect: Effect, context: str, index: int, direct: Estimate, effects: Floats
+    ) -> Effect:
+        """Return the effect as explained if it is one in this context alone, and through
+        companions."""
+        found = effect.contexts.get(context)
+        if (
+            found is None
+            or effect.verdict not in ("none", "weak", "open")
+            or not self._is_clear(found.effect, found.low, found.high)
+        ):
+            return effect
+        assert self._mediation is not None
+        split = self._mediation.parts[context]
+        companions = self._mediation.companions(index, effects, split)
+        names = self._explained(found.effect, direct, companions)
+        return replace(effect, verdict="explained", explained_by=names) if names else effect
 
     def _explained(
-        self, estimate: Estimate, direct: Estimate, companions: Sequence[Companion]
+        self, effect: float, direct: Estimate, companions: Sequence[Companion]
     ) -> list[str]:
         """The companions that carry an effect, if little is left without them."""
         low, high = direct.interval(self._alpha)
         gone = abs(direct.effect) < self._settings.min_effect or low <= 0 <= high
-        carried = 1 - direct.effect / estimate.effect
+        carried = 1 - direct.effect / effect
         if not gone or carried < 0.5:
             return []
-        sign = np.sign(estimate.effect)
+        sign = np.sign(effect)
         most = max((c.through * sign for c in companions), default=0.0)
         return [c.concept for c in companions if c.through * sign >= 0.5 * most > 0]
 

@@ -2,6 +2,8 @@
 
     L = class + sum of features + masked LM                                  (paper, Eq. 4)
 
+With direction "lower", the first two terms have the opposite aim: that the classifier loses the
+class, and that the features fall.
 The first two terms are noisy losses of pictures. The last pulls the masked LM towards words with
 a low loss, because gradients through the generator alone are too weak to converge (section 3.3).
 """
@@ -9,16 +11,25 @@ a low loss, because gradients through the generator alone are too weak to conver
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor
 
-from dexter.config import RunConfig
+from dexter.config import Direction, RunConfig
 from dexter.errors import InputError
 
 if TYPE_CHECKING:
     from dexter.classifiers import Classifier, ClassifierOutput
+
+
+@overload
+def is_hit(predicted: int, class_index: int, direction: Direction) -> bool: ...
+@overload
+def is_hit(predicted: Tensor, class_index: int, direction: Direction) -> Tensor: ...
+def is_hit(predicted: int | Tensor, class_index: int, direction: Direction) -> bool | Tensor:
+    """Return True where an answer is what the search looks for: the class, or any other one."""
+    return (predicted == class_index) if direction == "raise" else (predicted != class_index)
 
 
 class Objective:
@@ -28,6 +39,7 @@ class Objective:
         """Choose the features; raise InputError if the classifier does not have them."""
         self.class_index = class_index
         self.features = features_of(config, classifier, class_index)
+        self.direction: Direction = config.direction
         self._class_loss = config.class_loss
         self._class_weight = config.class_weight
         self._feature_weight = config.feature_weight
@@ -37,7 +49,8 @@ class Objective:
         """Return the unweighted loss of each picture (B,) by term: "class", "feature 12", ...
 
         The class loss is -log(p / (1 - p)) of the target class, -log p or 1 - p; the loss of a
-        feature is minus its activation (paper, section 3.3).
+        feature is minus its activation (paper, section 3.3). To lower the class, 1 - p takes the
+        place of p, and a feature's loss is its activation.
         """
         losses = {"class": self._of_class(output)}
         if self.features and max(self.features) >= output.features.shape[1]:
@@ -48,17 +61,24 @@ class Objective:
                 value=self.features,
                 remedy=f"choose units from 0 to {units - 1}",
             )
+        sign = -1 if self.direction == "raise" else 1
         for unit in self.features:
-            losses[f"feature {unit}"] = -output.features[:, unit]
+            losses[f"feature {unit}"] = sign * output.features[:, unit]
         return losses
 
     def _of_class(self, output: ClassifierOutput) -> Tensor:
+        lower = self.direction == "lower"
         match self._class_loss:
+            case "bounded" if lower:
+                return output.probability(self.class_index)
             case "bounded":
                 return -output.log_probability(self.class_index).expm1()
+            case "cross-entropy" if lower:
+                return torch.nn.functional.softplus(output.log_odds(self.class_index))
             case "cross-entropy":
                 return -output.log_probability(self.class_index)
-        return -output.log_odds(self.class_index)
+        odds = output.log_odds(self.class_index)
+        return odds if lower else -odds
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms, (B,)."""

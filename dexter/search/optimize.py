@@ -30,12 +30,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dexter.classifiers import class_index
-from dexter.config import RunConfig
+from dexter.classifiers import class_index, others
+from dexter.config import TEMPLATES, RunConfig
 from dexter.errors import InputError
 from dexter.generation.generator import Noise, to_uint8
 from dexter.planning.estimate import BUDGET_BYTES, Estimate, estimate
-from dexter.search.objective import Objective, masked_lm_loss, sentence_loss
+from dexter.search.objective import Objective, is_hit, masked_lm_loss, sentence_loss
 from dexter.search.prompt import MaskedLM, PromptModel, Sample
 from dexter.search.pseudo_targets import ReferenceTargets, SlotTargets
 from dexter.search.tuple_history import TupleHistory, Words
@@ -67,7 +67,8 @@ class Step:
     predicted_class: int
     """The index of the class predicted for ``image``."""
     hits: int
-    """The number of pictures of this step classified as the target class, 0 to B."""
+    """The number of pictures of this step with the answer that is searched, 0 to B: the target
+    class, or with direction "lower" any other."""
     words: tuple[str, ...]
     """The words sampled for ``image``, the first prompt of the batch."""
     pseudo_targets: tuple[str | None, ...]
@@ -150,6 +151,13 @@ class Optimization(Iterator[Step]):
         self.config = config if classifier.gradients else config.by_scores()
         config = self.config
         self.class_index = class_index(classifier.labels, config.class_name)
+        if config.direction == "lower" and config.template in TEMPLATES:
+            raise InputError(
+                f"{config.template!r} does not name the class that the search is to lower",
+                field="template",
+                value=config.template,
+                remedy="name it, as in 'a picture of a duck with [MASK]'",
+            )
         self.stop_reason: str | None = None
         """The reason for the end of the run; None until then."""
         self._classifier = classifier
@@ -160,6 +168,7 @@ class Optimization(Iterator[Step]):
             masked_lm,
             generator,
             class_label=classifier.labels[self.class_index],
+            others=others(classifier.labels, self.class_index),
             rng=self._rng,
         )
         self._objective = Objective(config, classifier, self.class_index)
@@ -302,8 +311,8 @@ class Optimization(Iterator[Step]):
 
         p = logits.detach().softmax(-1)
         entropy = float(torch.special.entr(p).sum(-1).mean())
-        hits = int((pictures.predicted == self.class_index).sum())
-        best = self._end_step(pictures.predicted == self.class_index, entropy)
+        hit = is_hit(pictures.predicted, self.class_index, config.direction)
+        best = self._end_step(hit, entropy)
         losses = {name: float(loss.mean()) for name, loss in pictures.losses.items()}
         losses["masked_lm"] = float(masked_lm.detach())
         losses["total"] = float(totals.mean()) + config.masked_lm_weight * losses["masked_lm"]
@@ -313,7 +322,7 @@ class Optimization(Iterator[Step]):
             losses=losses,
             target_probability=float(pictures.probability.mean()),
             predicted_class=int(pictures.predicted[0]),
-            hits=hits,
+            hits=int(hit.sum()),
             words=self._prompt.words(sample.indices[0]),
             pseudo_targets=tuple(None if word is None else vocabulary[word] for word in targets),
             best_words=self._prompt.words(best),
@@ -401,7 +410,7 @@ class Optimization(Iterator[Step]):
     def _end_step(self, hit: Tensor, entropy: float) -> Words:
         """Update the counts, decide if the run ends, and return the best words so far.
 
-        ``hit`` (B,) is True for pictures classified as the target class.
+        ``hit`` (B,) is True for pictures with the answer that is searched.
         """
         config = self.config
         best = self._history.best()[0]

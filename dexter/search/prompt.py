@@ -157,14 +157,21 @@ class PromptModel:
         generator: Generator,
         *,
         class_label: str = "",
+        others: Sequence[str] = (),
         rng: torch.Generator | None = None,
     ) -> PromptModel:
-        """Build vocabulary and prompt from ``config``; exclude_class_name reads ``class_label``."""
+        """Build vocabulary and prompt from ``config``; exclude_class_name reads ``class_label``,
+        direction "lower" the labels of the ``others``."""
         return cls(
             masked_lm,
             generator,
             _vocabulary(
-                config, masked_lm.tokenizer, generator.tokenizer, generator.max_length, class_label
+                config,
+                masked_lm.tokenizer,
+                generator.tokenizer,
+                generator.max_length,
+                class_label,
+                others,
             ),
             config.template_text,
             suffix=config.suffix,
@@ -281,7 +288,11 @@ class PromptModel:
 
 
 def check_prompt(
-    config: RunConfig, class_label: str = "", *, root: Path | str | None = None
+    config: RunConfig,
+    class_label: str = "",
+    others: Sequence[str] = (),
+    *,
+    root: Path | str | None = None,
 ) -> None:
     """Check the masked LM, and template and words against the tokenizers of both models.
 
@@ -306,7 +317,7 @@ def check_prompt(
         ) from error
     longest = min(clip.model_max_length, encoder.max_position_embeddings)
     tokenizer, settings = masked_lm.tokenizer, masked_lm.model.config
-    _vocabulary(config, tokenizer, clip, longest, class_label)
+    _vocabulary(config, tokenizer, clip, longest, class_label, others)
     _masked_lm_ids(config.masked_lm, tokenizer, settings, config.template_text, config.soft_tokens)
 
 
@@ -328,9 +339,18 @@ def _folder(spec: str, part: str, root: Path | str | None) -> Path | None:
 
 
 def _vocabulary(
-    config: RunConfig, masked_lm: Any, generator: Any, max_length: int, class_label: str
+    config: RunConfig,
+    masked_lm: Any,
+    generator: Any,
+    max_length: int,
+    class_label: str,
+    others: Sequence[str],
 ) -> Vocabulary:
-    """Return the candidate words of a run, by both tokenizers; raise InputError for none."""
+    """Return the candidate words of a run, by both tokenizers; raise InputError for none.
+
+    A search that lowers the class leaves out the words that name another: a picture of both loses
+    the class trivially.
+    """
     pieces = template_pieces(config.template_text, config.suffix)
     fixed = sum(len(_generator_ids(generator, piece)) for piece in pieces)
     room = (max_length - 2 - fixed) // config.masks
@@ -345,6 +365,9 @@ def _vocabulary(
     exclude = list(config.exclude_words)
     if config.exclude_class_name:
         exclude += words_of(class_label)
+    if config.direction == "lower":
+        names = [words_of(label.split(",")[0]) for label in others]
+        exclude += [words[0] for words in names if len(words) == 1]
     if config.vocabulary == "masked-lm":
         return whole_vocabulary(masked_lm, generator)
     return build_vocabulary(

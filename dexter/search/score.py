@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dexter.config import Direction
 from dexter.generation.generator import to_uint8
+from dexter.search.objective import is_hit
 from dexter.seeds import picture_seeds
 from dexter.stats import wilson_interval
 
@@ -43,7 +45,7 @@ class Frame:
     predicted_class: int
     target_probability: float
     hit: bool
-    """True if the predicted class is the target."""
+    """True if the answer is what the search looks for: the target or, to lower it, another one."""
 
 
 @overload
@@ -55,6 +57,7 @@ def activation_score(
     *,
     n: int = ...,
     batch: int = ...,
+    direction: Direction = ...,
 ) -> Score: ...
 @overload
 def activation_score(
@@ -65,6 +68,7 @@ def activation_score(
     *,
     n: int = ...,
     batch: int = ...,
+    direction: Direction = ...,
 ) -> list[Score]: ...
 def activation_score(
     generator: Generator,
@@ -74,15 +78,19 @@ def activation_score(
     *,
     n: int = 100,
     batch: int = 8,
+    direction: Direction = "raise",
 ) -> Score | list[Score]:
-    """Return the fraction of ``n`` fresh pictures of ``prompt`` that are classified as the target.
+    """Return the fraction of ``n`` fresh pictures of ``prompt`` that are classified as the target,
+    or with direction "lower" as any other class.
 
     Paper, section 5, with n = 100. Several classifiers are scored on the same pictures, each drawn
     once; ``class_index`` is then one index for all, or one per classifier. Raises ValueError if the
     numbers of classifiers and indices differ, or if n is below 1.
     """
     if not isinstance(classifiers, Sequence):
-        return activation_score(generator, [classifiers], class_index, prompt, n=n, batch=batch)[0]
+        return activation_score(
+            generator, [classifiers], class_index, prompt, n=n, batch=batch, direction=direction
+        )[0]
     targets = (
         [class_index] * len(classifiers) if isinstance(class_index, int) else list(class_index)
     )
@@ -93,7 +101,8 @@ def activation_score(
     hits = [0] * len(classifiers)
     for images, _ in draw_pictures(generator, prompt, picture_seeds("score", 0, n), batch):
         for k, (classifier, target) in enumerate(zip(classifiers, targets, strict=True)):
-            hits[k] += int(classifier(images).hits(target).sum())
+            predicted = classifier(images).predicted(target)
+            hits[k] += int(is_hit(predicted, target, direction).sum())
     return [Score(count / n, *wilson_interval(count, n), n, count) for count in hits]
 
 
@@ -106,6 +115,7 @@ def draw_frames(
     wanted: int = 50,
     tries: int = 200,
     batch: int = 8,
+    direction: Direction = "raise",
 ) -> Iterator[Frame]:
     """Yield fresh pictures of ``prompt`` until ``wanted`` of them hit or ``tries`` were drawn.
 
@@ -122,7 +132,7 @@ def draw_frames(
             if unsafe[row]:
                 continue
             predicted = int(answers[row])
-            hit = predicted == class_index
+            hit = is_hit(predicted, class_index, direction)
             hits += hit
             yield Frame(seed, pixels[row], predicted, float(p[row]), hit)
             if hits >= wanted:

@@ -120,8 +120,12 @@ def _side(
     )
     for run in runs:
         settings = run.study.settings
-        same_weights = run.study.classifier.weights_hash == checked.info.weights_hash
-        if same_weights and all(settings.get(k) == v for k, v in overrides.items()):
+        fits = (
+            run.study.classifier.weights_hash == checked.info.weights_hash
+            and settings.get("direction", "raise") == checked.config.direction
+            and all(settings.get(k) == v for k, v in overrides.items())
+        )
+        if fits:
             return Side(spec, checked, run.study, RunConfig.model_validate(run.config))
     return Side(spec, checked, None)
 

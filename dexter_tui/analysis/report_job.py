@@ -113,6 +113,7 @@ class StudyReport:
                     captions=len(captions),
                     captioner=self.captioner,
                     notes=tuple(notes),
+                    direction=self.config.direction,
                 )
                 self._report(facts, claims, captions, progress)
 
@@ -175,7 +176,7 @@ class StudyReport:
     # Captions
 
     def _captions(self, frames: Sequence[Frame], progress: Progress) -> list[tuple[str, str]]:
-        """(picture, caption) of frames that hit the class."""
+        """(picture, caption) of hits."""
         spec = self.settings.vlm
         if spec == "none" or not self.settings.captions:
             return []
@@ -243,13 +244,19 @@ class StudyReport:
         if bench.detector is not None and frames:
             shown = [frame.sha256 for frame in _by_turns(frames)[:200]]
             experiment.frames = bench.detector.embed(_decoded(self.store, shown))
+        direction = -1 if self.config.direction == "lower" else 1
         asked = [
-            Candidate(concept, topic.world.slot(concept), 1, {"user": []})
+            Candidate(concept, topic.world.slot(concept), direction, {"user": []})
             for concept in self.settings.concepts
         ]
         words = {run.id: run.words_worth_testing for run in self.runs}
         proposed = propose(
-            words, captions, topic, count=self.settings.candidates, known=bench.sayable
+            words,
+            captions,
+            topic,
+            count=self.settings.candidates,
+            direction=direction,
+            known=bench.sayable,
         )
         names = {candidate.concept for candidate in asked}
         candidates = (asked + [c for c in proposed if c.concept not in names])[
@@ -411,7 +418,7 @@ def _confused(store: Store, runs: Sequence[Run]) -> list[str]:
     counts: dict[int, int] = {}
     for run in runs:
         for frame in store.frames(run.id, kind="frame"):
-            if not frame.hit:
+            if frame.predicted_class != runs[0].study.class_index:
                 counts[frame.predicted_class] = counts.get(frame.predicted_class, 0) + 1
     labels = runs[0].study.classifier.labels
     ranked = sorted(counts, key=lambda index: -counts[index])

@@ -344,13 +344,64 @@ class ScreeningJob:
                 claims[member.id] = self._test(member, chosen[member.id], progress.plan)
                 self._count()
         flat = corrected([claim for own in claims.values() for claim in own])
-        rows: dict[int, list[dict[str, Any]]] = {}
         for member_id, own in claims.items():
-            family, flat = flat[: len(own)], flat[len(own) :]
-            rows[member_id] = [
-                claim_rows.claim_row(claim, self.pictures.key, self.detector) for claim in family
+            claims[member_id], flat = flat[: len(own)], flat[len(own) :]
+        shares = self._predictiveness(claims)
+        rows = {
+            member_id: [
+                claim_rows.claim_row(claim, self.pictures.key, self.detector)
+                | {"predictiveness": shares.get((member_id, claim.slot, claim.concept))}
+                for claim in own
             ]
+            for member_id, own in claims.items()
+        }
         screening_records.record_claims(self.store, self.row.id, rows)
+
+    def _predictiveness(
+        self, claims: "Mapping[int, Sequence[Claim]]"
+    ) -> dict[tuple[int, str, str], dict[str, Any]]:
+        """Return how often each confirmed claim is right about fresh prompts, by member, slot and
+        concept."""
+        from dexter.reasoning.evidence import Witness
+        from dexter.screening.design import Design
+        from dexter.screening.predictiveness import fresh_cells, predictiveness
+
+        pool = self.concepts.pool
+        confirmed = {
+            member_id: kept
+            for member_id, own in claims.items()
+            if (kept := [claim for claim in own if claim.verdict == "confirmed"])
+        }
+        if not confirmed:
+            return {}
+        progress = self.desk.begin("fresh prompts")
+        self.pictures.on_picture = progress.add
+        names = {claim.concept for own in confirmed.values() for claim in own}
+        design = Design(pool, self.topic, seed=self.settings.design_seed)
+        cells = fresh_cells(design, names)
+        requests = [cell.request for cell in cells]
+        concepts = {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
+        inclusive = {slot.name for slot in pool.slots if not slot.exclusive}
+        found = {}
+        for member in self.members:
+            if member.id not in confirmed:
+                continue
+            progress.plan(len(requests))
+            witness = Witness(self.pictures, self._classifier(member), member.class_index)
+            witness.look(requests)
+            p = dict(zip(requests, witness.probabilities(requests), strict=True))
+            for claim in confirmed[member.id]:
+                share = predictiveness(
+                    cells,
+                    p,
+                    concepts[claim.slot, claim.concept],
+                    claim.direction,
+                    exclusive=claim.slot not in inclusive,
+                )
+                if share is not None:
+                    found[member.id, claim.slot, claim.concept] = asdict(share)
+            self._count()
+        return found
 
     def _test(
         self, member: Screened, candidates: Sequence[Candidate], on_plan: Callable[[int], None]

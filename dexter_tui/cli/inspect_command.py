@@ -144,7 +144,7 @@ def _grid(found: "Inspection") -> "RenderableType":
     for image, (_, _, answers) in zip(found.images, found.answers, strict=True):
         drawn = Text.from_ansi(half_blocks(Image.fromarray(image), _COLUMNS))
         first = answers[0] if answers else {"label": "no label", "probability": 0.0}
-        words = plain(f"{_first(first['label'])} {first['probability']:.2f}"[:_COLUMNS])
+        words = plain(f"{_first(str(first['label']))} {first['probability']:.2f}"[:_COLUMNS])
         cells.append(Group(drawn, words))
     for at in range(0, len(cells), _A_ROW):
         grid.add_row(*cells[at : at + _A_ROW])

@@ -245,7 +245,8 @@ class Screen:
                     picture = open_picture(self._store.thumbnail_path(frame.sha256))
                     blocks = terminal_images.half_blocks(picture, PREVIEW_COLUMNS)
                     grid = Table.grid(padding=(0, 2))
-                    mark = "taken for the class" if frame.hit else "taken for another class"
+                    taken = frame.predicted_class == run.study.class_index
+                    mark = "taken for the class" if taken else "taken for another class"
                     grid.add_row(
                         Text.from_ansi(blocks),
                         Group(

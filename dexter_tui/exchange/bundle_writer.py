@@ -1,4 +1,4 @@
-"""The bundles: all data of runs, studies and comparisons in a folder or .zip, for colleagues.
+"""The bundles: all data of runs, studies, comparisons and screenings in a folder or .zip.
 
 report.md           the report, with relative links to pictures
 frames/ thumbnails/ all pictures of the runs and behind the claims
@@ -33,7 +33,7 @@ from store.errors import explained
 from store.markdown.escaping import fenced
 from store.markdown.report import render
 from store.reading import queries
-from store.tables import Run, to_json
+from store.tables import Run, Screening, to_json
 from store.upkeep.transfer import Chosen, gather
 
 MANIFEST = "manifest.sha256"
@@ -81,6 +81,7 @@ def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
             for study in sorted(chosen.studies.values(), key=lambda study: study.id)
         }
         | {one.id: {"settings": one.settings} for one in chosen.comparisons.values()}
+        | {one.id: {"settings": one.settings} for one in chosen.screenings.values()}
     )
     files["environment.json"] = _json(environment())
     files["commands.md"] = commands(store, chosen).encode()
@@ -166,9 +167,9 @@ def _json(value: object) -> bytes:
 
 def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
     """Return the rows of the documented views as CSV, without row ids of this store."""
-    runs, whole, compared = (
+    runs, whole, compared, screened = (
         f"IN (SELECT value FROM json_each({queries.literal(to_json(sorted(ids)))}))"
-        for ids in (chosen.runs, chosen.whole, chosen.comparisons)
+        for ids in (chosen.runs, chosen.whole, chosen.comparisons, chosen.screenings)
     )
     of_runs, of_studies = f"run_id {runs}", f"source_id {whole}"
     wanted = {
@@ -178,7 +179,7 @@ def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
         "claims": (
             "claims_all",
             f"(source = 'study' AND {of_studies}) OR (source = 'comparison' "
-            f"AND source_id {compared})",
+            f"AND source_id {compared}) OR (source = 'screening' AND source_id {screened})",
             "source, source_id, classifier, class_name, number",
             ("claim_id",),
         ),
@@ -186,6 +187,12 @@ def _tables(store: Store, chosen: Chosen) -> dict[str, bytes]:
             "comparisons_all",
             f"comparison_id {compared}",
             "comparison_id, class_name, a, b, concept",
+            (),
+        ),
+        "screenings": (
+            "screenings_all",
+            f"screening_id {screened}",
+            "screening_id, position, slot, concept",
             (),
         ),
     }
@@ -232,6 +239,8 @@ def commands(store: Store, chosen: Chosen) -> str:
             lines.append(f"{report}  # the study of the runs above")
     for comparison in chosen.comparisons.values():
         lines.append(_compare_command(store, comparison.id, comparison.settings))
+    for screening in chosen.screenings.values():
+        lines.append(_screen_command(store, screening))
     text = "\n".join(lines)
     return f"# Commands that reproduce these results\n\n{fenced(text, 'sh')}\n"
 
@@ -276,6 +285,23 @@ def _flag(name: str, value: object) -> list[str]:
 def _option(name: str, value: str) -> list[str]:
     """Return an option whose value is none itself, such as --class=--detach."""
     return [f"{flag(name)}={value}"] if value.startswith("-") else [flag(name), value]
+
+
+def _screen_command(store: Store, screening: Screening) -> str:
+    from dexter.reasoning.settings import SCREEN_FIELDS, ScreenSettings
+    from store import screening_records
+
+    given = ["dexter-tui", "screen", *_option("class_name", screening.class_name)]
+    if screening.watch is not None:
+        given += _option("watch", str(screening.watch["folder"]))
+    else:
+        for member in screening_records.screened(store, screening.id):
+            given += _option("classifier", member.config.get("classifier", member.name))
+    for name in SCREEN_FIELDS:
+        value, default = screening.settings.get(name), ScreenSettings.model_fields[name].default
+        if value != (list(default) if isinstance(default, tuple) else default):
+            given += _flag(name, value)
+    return command(given)
 
 
 def _compare_command(store: Store, comparison_id: str, settings: Mapping[str, Any]) -> str:

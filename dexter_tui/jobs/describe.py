@@ -6,14 +6,16 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from dexter.classifiers import ClassifierInfo, ClassifierOptions, check_files, class_index
+from dexter.classifiers import ClassifierInfo, ClassifierOptions, check_files, class_index, others
 from dexter.config import MASK, RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.lab import world
 from dexter.planning.trial import refuse_constant, try_classifier
+from dexter.reasoning.topic import SUBJECT, World, first_name, load_world
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.launch import worker_environment
 
@@ -83,7 +85,7 @@ def _state(config: RunConfig, prompt: bool, constant: bool) -> str | None:
     places = [] if source == "lab" else [address]
     names = {*fields_of("classifier"), "dtype", "features", "n_features"}
     if prompt:
-        names |= {*fields_of("prompt", "masked LM"), "generator", "class_name"}
+        names |= {*fields_of("prompt", "masked LM"), "generator", "class_name", "direction"}
         places += [spec for spec in (config.masked_lm, config.generator) if spec != "lab"]
         places += [f"{config.generator}/tokenizer"] if config.generator != "lab" else []
     if config.labels is not None and Path(config.labels).is_file():
@@ -97,6 +99,20 @@ def _state(config: RunConfig, prompt: bool, constant: bool) -> str | None:
             state = file.stat()
             stamps.append([str(file), state.st_size, state.st_mtime_ns])
     return json.dumps([config.model_dump(mode="json", include=names), prompt, constant, stamps])
+
+
+def with_subject(config: RunConfig, labels: Sequence[str], index: int) -> RunConfig:
+    """Return the settings of a search with what a search that lowers the class needs.
+
+    A shipped template names a subject of the class, and the lab's other subjects are no candidates:
+    a picture of both loses the class trivially.
+    """
+    if config.direction == "raise":
+        return config
+    lab = load_world() if config.generator == "lab" else World()
+    subject = (*lab.subjects.get(labels[index], ()), first_name(labels[index]))[0]
+    left_out = dict.fromkeys([*config.exclude_words, *lab.words(SUBJECT)])
+    return config.naming(subject).model_copy(update={"exclude_words": tuple(left_out)})
 
 
 def check_lab_words(config: RunConfig) -> None:
@@ -137,8 +153,9 @@ def answer(config: RunConfig, prompt: bool, constant: bool = False) -> dict[str,
         if prompt:
             from dexter.search.prompt import check_prompt
 
-            label = info.labels[class_index(info.labels, config.class_name)]
-            check_prompt(config, label)
+            index = class_index(info.labels, config.class_name)
+            named = with_subject(config, info.labels, index)
+            check_prompt(named, info.labels[index], others(info.labels, index))
         return asdict(info)
     except InputError as error:
         value = None if error.value is None else str(error.value)

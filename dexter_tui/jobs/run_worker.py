@@ -22,6 +22,7 @@ from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
 from dexter.errors import InputError
 from dexter.models import Models, model_settings
 from dexter.planning.estimate import estimate
+from dexter.search.objective import is_hit
 from dexter.search.optimize import Optimization, Step, optimize
 from dexter.search.prompt import template_pieces
 from dexter.search.score import activation_score, draw_frames
@@ -234,7 +235,9 @@ class RunWorker(Worker):
         self.check(run_id)
         batch = search.picture_batch
         subject = (models.generator, models.classifier, search.class_index, result.prompt)
-        score = activation_score(*subject, n=config.score_images, batch=batch)
+        score = activation_score(
+            *subject, n=config.score_images, batch=batch, direction=config.direction
+        )
         recorder.fields(
             score_value=score.value,
             score_low=score.low,
@@ -244,7 +247,11 @@ class RunWorker(Worker):
         )
         hits = tried = 0
         for frame in draw_frames(
-            *subject, wanted=config.frames, tries=config.frame_tries, batch=batch
+            *subject,
+            wanted=config.frames,
+            tries=config.frame_tries,
+            batch=batch,
+            direction=config.direction,
         ):
             tried += 1
             hits += frame.hit
@@ -303,7 +310,7 @@ def _record_preview(recorder: Recorder, config: RunConfig, step: Step, class_ind
         prompt=text,
         predicted_class=step.predicted_class,
         target_probability=step.target_probability,
-        hit=step.predicted_class == class_index,
+        hit=is_hit(step.predicted_class, class_index, config.direction),
     )
 
 

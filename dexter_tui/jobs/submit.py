@@ -15,7 +15,7 @@ from dexter.planning.identity import identities
 from dexter.planning.preflight import check_models
 from dexter_tui.formatting import duration, size
 from dexter_tui.jobs import trust
-from dexter_tui.jobs.describe import describe
+from dexter_tui.jobs.describe import describe, with_subject
 from dexter_tui.machine import devices, doctor
 from store import State, Store
 
@@ -75,7 +75,7 @@ def with_names(config: RunConfig, info: ClassifierInfo, index: int) -> RunConfig
     }
     if info.multi_label:
         names["multi_label"] = True
-    return config.model_copy(update=names)
+    return with_subject(config.model_copy(update=names), info.labels, index)
 
 
 def expectation(store: Store, config: RunConfig, study_id: str) -> str:
@@ -211,6 +211,7 @@ _TRIED = frozenset(
     {
         *fields_of("classifier", "prompt", "masked LM"),
         "generator",
+        "direction",
         "dtype",
         "features",
         "n_features",
@@ -219,7 +220,8 @@ _TRIED = frozenset(
 
 
 def _key(config: RunConfig, names: frozenset[str]) -> str:
-    own = set(names) | ({"class_name"} if config.exclude_class_name else set())
+    by_class = config.exclude_class_name or config.direction == "lower"
+    own = set(names) | ({"class_name"} if by_class else set())
     return json.dumps(config.model_dump(mode="json", include=own), sort_keys=True)
 
 

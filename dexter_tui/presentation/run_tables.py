@@ -1,6 +1,6 @@
 """The runs and studies as tables and as JSON."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ def run_json(run: "Run") -> dict[str, Any]:
         "state": run.state.value,
         "classifier": run.study.classifier.spec,
         "class_name": run.study.class_name,
+        "direction": run.config.get("direction", "raise"),
         "seed": run.seed,
         "words": run.words or [],
         "prompt": run.prompt,
@@ -106,9 +107,20 @@ def steps_text(run: "Run") -> str:
     return f"{run.steps_done}/{run.steps_total}" if run.steps_total else str(run.steps_done)
 
 
+def searched(settings: Mapping[str, Any]) -> str:
+    """Return the template of a search, and that it lowers the class if it does."""
+    template = str(settings.get("template", ""))
+    return f"words that lower it: {template}" if settings.get("direction") == "lower" else template
+
+
+def answer_wanted(settings: Mapping[str, Any]) -> str:
+    """Return the answer that makes a picture a hit."""
+    return "another class" if settings.get("direction") == "lower" else "the class"
+
+
 def study_title(study: "Study", preset: object = None) -> Text:
     """Return two lines on a study: id, classifier, class and template; generator and preset."""
-    template = study.settings.get("template", "")
+    template = searched(study.settings)
     generator = study.settings.get("generator")
     spec = study.classifier.spec
     toy = is_toy(spec, str(generator))
@@ -173,7 +185,8 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
 
     fact("words", ", ".join(run.words or []))
     fact("prompt", run.prompt)
-    fact("score", run.score_n and f"{score_text(run)} of {run.score_n} fresh pictures")
+    aim = " classified as another class" if run.config.get("direction") == "lower" else ""
+    fact("score", run.score_n and f"{score_text(run)} of {run.score_n} fresh pictures{aim}")
     fact("run", f"{run.id}, seed {run.seed}")
     fact("state", Text(run.state.value, style=STATE_STYLES.get(run.state.value, "")))
     fact("error", run.error)
@@ -185,7 +198,7 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     fact(
         "frames",
         run.frames_tried
-        and f"{run.frames_hit} of {run.frames_tried} classified as the class "
+        and f"{run.frames_hit} of {run.frames_tried} classified as {answer_wanted(run.config)} "
         f"({run.frames_wanted} requested)",
     )
     fact("recognised", run.study.settings.get("recognised"))

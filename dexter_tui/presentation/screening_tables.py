@@ -110,7 +110,10 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
         if names.count(one["concept"]) > 1:
             name.append(f" ({clean(one['slot'])})", "dim")
         if one["explained_by"]:
-            name.append_text(plain(f"\n  by {', '.join(one['explained_by'])}", "yellow"))
+            name.append("\n").append_text(plain(f"  by {', '.join(one['explained_by'])}", "yellow"))
+        for beside in one["interactions"]:
+            more = f"  beside {beside['concept']} {beside['effect']:+.2f}"
+            name.append("\n").append_text(plain(more, "dim"))
         drawn = "" if one["drawn"] is None else _percent(one["drawn"]["asked"])
         row: list[RenderableType] = [
             name,
@@ -119,7 +122,12 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
             plain(bar(one), style),
             drawn,
         ]
-        table.add_row(*row, *([confirmation_text(one)] if confirmed else []))
+        if confirmed:
+            text = confirmation_text(one)
+            if one["confirmation"] and one["confirmation"]["predictiveness"]:
+                text.append(f", {order_text(one['confirmation']['predictiveness'])}", "dim")
+            row.append(text)
+        table.add_row(*row)
     return table
 
 
@@ -135,6 +143,11 @@ def confirmation_text(finding: Mapping[str, Any]) -> Text:
     if claim["pairs"]:
         text.append(f" {claim['effect']:+.2f}", "dim")
     return text
+
+
+def order_text(share: Mapping[str, Any]) -> str:
+    """Return how often the order of fresh prompts was as claimed."""
+    return f"order right in {share['hits']} of {share['n']}"
 
 
 def listed(findings: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
@@ -260,7 +273,8 @@ def csv_rows(page: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """Return the findings of all classifiers as columns and rows."""
     columns = ["classifier", "concept", "slot", "verdict", "effect", "low", "high", "log_odds",
                "log_odds_low", "log_odds_high", "pictures", "drawn", "drawn_otherwise", "direct",
-               "explained_by", "core", "confirmation", "reason", "paired_effect"]  # fmt: skip
+               "explained_by", "core", "confirmation", "reason", "paired_effect", "order_right",
+               "order_pairs"]  # fmt: skip
     rows = []
     for member in page["members"]:
         for one in member["findings"]:
@@ -285,6 +299,7 @@ def csv_rows(page: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
                     claim.get("verdict"),
                     claim.get("reason"),
                     claim.get("effect"),
+                    *((claim.get("predictiveness") or {}).get(name) for name in ("hits", "n")),
                 ]
             )
     return columns, rows

@@ -26,6 +26,7 @@ MAX_INTEGER = 2**63 - 1  # of SQLite
 _TIMES = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 
 IDS = {kind: rf"{kind[0]}[a-z0-9]{{1,31}}" for kind in ("run", "study", "comparison", "job")}
+IDS["screening"] = r"x[a-z0-9]{1,31}"
 _SHA256 = r"[0-9a-f]{64}"
 _FORMS = {
     "sha256": _SHA256,
@@ -33,15 +34,17 @@ _FORMS = {
     "run_id": IDS["run"],
     "study_id": IDS["study"],
     "comparison_id": IDS["comparison"],
+    "screening_id": IDS["screening"],
 }
 KINDS = frozenset(
     re.findall(
         r"\w+",
         "classifier study run tag step prompt frame attribution score stage report claim "
-        "comparison member difference activation disagreement note artifact caption picture",
+        "comparison member difference activation disagreement note artifact caption picture "
+        "bank screening screened finding",
     )
 )
-_LONG = {("report", "markdown"), ("note", "text")}
+_LONG = {("report", "markdown"), ("note", "text"), ("bank", "pool_text")}
 
 _COUNT = (0, 10**9)
 _SIDE = (1, 2**15)  # pixels
@@ -82,6 +85,7 @@ _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("claim", "verdict"): ("confirmed", "refuted", "inconclusive"),
     ("difference", "verdict"): ("differ", "alike", "open"),
     ("comparison", "state"): ("waiting", "running", "done", "failed"),
+    ("screening", "state"): ("waiting", "done"),
     ("stage", "state"): ("waiting", "running", "done", "failed"),
 }
 # Lists of texts, with their longest number of items.
@@ -381,6 +385,19 @@ def _check_companions(values: object) -> None:
         _check_words("finding.companions", [one.get("concept")], 1, holes=False)
 
 
+def _check_interactions(values: object) -> None:
+    for one in _objects("finding.interactions", values):
+        for name in ("effect", "low", "high", "pictures"):
+            _check_number("finding.interactions", one.get(name), _ANY)
+        _check_words("finding.interactions", [one.get("concept")], 1, holes=False)
+
+
+def _check_predictiveness(values: object) -> None:
+    for name in ("hits", "n", "low", "high"):
+        number = values.get(name) if isinstance(values, dict) else None
+        _check_number("claim.predictiveness", number, _ANY)
+
+
 def _check_objects(where: str, values: object) -> None:
     if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
         refuse(f"{where}: not a list of objects")
@@ -390,6 +407,13 @@ def _check_topic(values: object) -> None:
     for name in ("subjects", "rivals"):
         words = values.get(name) if isinstance(values, dict) else None
         _check_words("bank.topic", words, MAX_ITEMS, holes=False)
+
+
+def _check_rounds(values: object) -> None:
+    for one in _objects("bank.rounds", values):
+        for name in ("start", "count"):
+            _check_number("bank.rounds", one.get(name), _COUNT)
+        _check_numbers("bank.rounds", one.get("weights"))
 
 
 def _check_watch(values: object) -> None:
@@ -414,7 +438,10 @@ _SHAPES: dict[tuple[str, str], Callable[[object], None]] = {
     ("finding", "explained_by"): lambda names: _check_words(
         "finding.explained_by", names, MAX_ITEMS, holes=False
     ),
+    ("finding", "interactions"): _check_interactions,
+    ("claim", "predictiveness"): _check_predictiveness,
     ("bank", "topic"): _check_topic,
+    ("bank", "rounds"): _check_rounds,
     ("screening", "watch"): _check_watch,
 }
 

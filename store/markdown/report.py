@@ -26,11 +26,12 @@ from store.tables import Classifier, Frame, Run, Step, Study, to_json
 
 METHOD = """\
 DEXTER (arXiv 2510.14741) searches, without training data, for the words of a prompt whose
-pictures the classifier assigns to the class. These words show what the classifier looks for. A
-driver is a word that by itself lowers the loss of a run's prompts. The activation score is the
-fraction of fresh pictures of the best prompt, from noise that no search has used, that the
-classifier assigns to the class, with its 95% Wilson interval. p(class) is the probability that
-the classifier gives the class."""
+pictures the classifier assigns to the class. These words show what the classifier looks for. With
+direction `lower` the prompt names the class, and the search is for words with which the classifier
+gives another one. A driver is a word that by itself lowers the loss of a run's prompts. The
+activation score is the fraction of fresh pictures of the best prompt, from noise that no search has
+used, that get the answer that was searched, with its 95% Wilson interval. p(class) is the
+probability that the classifier gives the class."""
 
 _IN_FACTS = ("classifier", "class_name")  # settings that a study's first lines state
 _BEST_FRAMES = 8
@@ -230,7 +231,11 @@ class _Page:
 
     def _frames(self, study: Study, runs: list[Run]) -> str:
         by_run = [self.store.frames(run.id, kind="frame") for run in runs]
-        best = _best_frames(by_run, lambda frame: small(self.store.read_artifact(frame.sha256)))
+        best = _best_frames(
+            by_run,
+            lambda frame: small(self.store.read_artifact(frame.sha256)),
+            lower=study.settings.get("direction") == "lower",
+        )
         if not best:
             return "No frames yet."
         seeds = {run.id: run.seed for run in runs}
@@ -315,7 +320,8 @@ def _facts(study: Study, classifier: Classifier, runs: list[Run]) -> str:
         f"weights {escape((classifier.weights_hash or 'unknown')[:12])}, "
         f"{classifier.image_size} px",
         f"- Labels ({len(classifier.labels)}): {escape(labels)}",
-        f"- Class: {escape(study.class_name)} (index {study.class_index})",
+        f"- Class: {escape(study.class_name)} (index {study.class_index})"
+        + (", to be lowered" if study.settings.get("direction") == "lower" else ""),
         f"- {escape(_origin(study, classifier, runs))}",
     ]
     return "\n".join(lines)
@@ -351,11 +357,14 @@ def _runs(runs: list[Run]) -> str:
     return table(rows)
 
 
-def _best_frames(by_run: list[list[Frame]], pixels: Callable[[Frame], bytes]) -> list[Frame]:
+def _best_frames(
+    by_run: list[list[Frame]], pixels: Callable[[Frame], bytes], *, lower: bool
+) -> list[Frame]:
     """Return the best frames that differ, hits alone if there are any, from each run in turn."""
+    sign = 1 if lower else -1
     hits = [[frame for frame in frames if frame.hit] for frames in by_run]
     ranked = [
-        sorted(frames, key=lambda frame: -frame.target_probability)
+        sorted(frames, key=lambda frame: sign * frame.target_probability)
         for frames in (hits if any(hits) else by_run)
     ]
     return diverse(ranked, pixels, _BEST_FRAMES)
@@ -364,7 +373,7 @@ def _best_frames(by_run: list[list[Frame]], pixels: Callable[[Frame], bytes]) ->
 def _caption(frame: Frame, study: Study, run_seed: int) -> str:
     labels = study.classifier.labels
     verdict = f"p(class) = {frame.target_probability:.2f}"
-    if not frame.hit:
+    if frame.predicted_class != study.class_index:
         known = 0 <= frame.predicted_class < len(labels)
         other = labels[frame.predicted_class] if known else str(frame.predicted_class)
         verdict += f", classified as {escape(other)}"

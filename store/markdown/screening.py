@@ -10,8 +10,10 @@ A screening shows every classifier the same bank of pictures, whose prompts vary
 once and at random, and regresses the classifier's answers on the concepts. An effect is the change
 of p(class), with an interval that holds for all concepts and looks together. A concept that the
 generator does not draw was not tested. An effect is explained by what else was drawn along with the
-concept. Findings are proposals from these pictures; those that were then tested on pairs of
-pictures with fresh noise say so."""
+concept. Beside another concept, an effect is larger or smaller by the difference given. Findings
+are proposals from these pictures; those that were then tested on pairs of pictures with fresh noise
+say so. The order of fresh prompts is right where, of two prompts that vary freely, the one that the
+claim says scores higher does."""
 
 _LISTED = {
     "not_drawn": "Not drawn",
@@ -87,13 +89,17 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
                 escape(one["concept"]),
                 escape(one["slot"]),
                 escape(verdict),
-                _interval(one),
+                "<br>".join([_interval(one), *map(_beside, one["interactions"])]),
                 _interval(odds),
                 shown,
                 _confirmation(one["confirmation"]),
             ]
         )
     return table(rows)
+
+
+def _beside(one: Mapping[str, Any]) -> str:
+    return f"beside {escape(one['concept'])}: {_interval(one)} more"
 
 
 def _interval(one: Mapping[str, Any]) -> str:
@@ -106,7 +112,13 @@ def _confirmation(claim: Mapping[str, Any] | None) -> str:
     verdict = str(claim["verdict"])
     if claim["reason"]:
         verdict += f", {str(claim['reason']).replace('_', ' ')}"
-    return f"{escape(verdict)}<br>{_interval(claim)}" if claim["pairs"] else escape(verdict)
+    lines = [escape(verdict), *([_interval(claim)] if claim["pairs"] else [])]
+    if share := claim["predictiveness"]:
+        lines.append(
+            f"order of fresh prompts right in {share['hits']} of {share['n']} "
+            f"({share['low']:.0%} to {share['high']:.0%})"
+        )
+    return "<br>".join(lines)
 
 
 def _course(page: Mapping[str, Any]) -> str:

@@ -70,6 +70,7 @@ class _Finding(NamedTuple):
     direct: float
     companions: list[dict[str, Any]]
     explained_by: list[str]
+    interactions: list[dict[str, Any]] | None
 
 
 class _Claim(NamedTuple):
@@ -86,6 +87,7 @@ class _Claim(NamedTuple):
     p_corrected: float
     pairs: int
     direction: int
+    predictiveness: dict[str, Any] | None
 
 
 _LISTED = ", ".join(f"screening.{name}" for name in _Screening._fields)
@@ -203,6 +205,7 @@ def _member(browse: Browse, row: _Member) -> dict[str, Any]:
         }
         asked, otherwise = one.pop("asked"), one.pop("otherwise")
         one["drawn"] = None if asked is None else {"asked": asked, "otherwise": otherwise}
+        one["interactions"] = one["interactions"] or []
         one["confirmation"] = claims.get((one["concept"], one["slot"]))
         findings.append(one)
     findings.sort(key=_rank)

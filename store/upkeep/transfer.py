@@ -1,8 +1,9 @@
-"""The transfer of runs, studies and comparisons between stores, as plain records.
+"""The transfer of runs, studies, comparisons and screenings between stores, as plain records.
 
 Records use no row number of their store, and their order does not depend on the store: exporting,
 importing into an empty store and exporting again gives the same records. Pictures are named by
-their hash; their files accompany the records.
+their hash; their files accompany the records. Of the bank of a screening, the plan and example
+pictures are transferred: a generator with the same weights draws the others again.
 """
 
 import itertools
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
-from store import artifacts, comparison_records, run_records
+from store import artifacts, comparison_records, run_records, screening_records
 from store.checking.checks import Record
 from store.errors import StoreError
 from store.journal import replay
@@ -26,6 +27,7 @@ from store.tables import (
     Activation,
     Artifact,
     Attribution,
+    Bank,
     Caption,
     Claim,
     Classifier,
@@ -33,6 +35,7 @@ from store.tables import (
     Difference,
     Disagreement,
     Evidence,
+    Finding,
     Frame,
     Member,
     Note,
@@ -41,6 +44,8 @@ from store.tables import (
     Report,
     Run,
     Score,
+    Screened,
+    Screening,
     Stage,
     Step,
     Study,
@@ -59,7 +64,8 @@ _OF_MACHINE = {"study", "pid", "boot_id", "slot", "promise", "not_before", "hear
 
 
 class Chosen:
-    """The studies, with the requested runs, and the comparisons that names refer to."""
+    """The studies, with the requested runs, the comparisons and the screenings that names refer
+    to."""
 
     def __init__(self, store: Store, names: Sequence[str]) -> None:
         self.studies: dict[str, Study] = {}
@@ -67,12 +73,18 @@ class Chosen:
         self.whole: set[str] = set()
         """Studies requested as a whole: with claims, reports and other findings."""
         self.comparisons: dict[str, Comparison] = {}
+        self.screenings: dict[str, Screening] = {}
         for name in names:
             if name.startswith("x"):
-                raise StoreError(
-                    "a screening is in no bundle", value=name, remedy="name a FILE.md or FILE.html"
-                )
-            if name.startswith("c"):
+                screening = screening_records.screening(store, name)
+                if screening.state != "done":
+                    raise StoreError(
+                        f"screening {screening.id} is not finished",
+                        value=name,
+                        remedy="wait for it, or name a FILE.md or FILE.html",
+                    )
+                self.screenings[screening.id] = screening
+            elif name.startswith("c"):
                 found = comparison_records.comparison(store, name)
                 self.comparisons[found.id] = found
                 for member in comparison_records.members(store, found.id):
@@ -119,7 +131,11 @@ def gather(store: Store, chosen: Chosen) -> tuple[list[Record], dict[str, bytes]
                 records += _findings(session, study.id)
         for comparison in sorted(chosen.comparisons.values(), key=lambda one: one.id):
             records += _comparison(session, comparison)
-        ids = [*chosen.studies, *chosen.runs, *chosen.comparisons]
+        for key in sorted({one.bank_key for one in chosen.screenings.values()}):
+            records.append(_record("bank", session.get_one(Bank, key), {"pace"}))
+        for screening in sorted(chosen.screenings.values(), key=lambda one: one.id):
+            records += _screening(session, screening)
+        ids = [*chosen.studies, *chosen.runs, *chosen.comparisons, *chosen.screenings]
         for note in _all(session, select(Note).where(col(Note.of).in_(ids)).order_by(Note.of)):
             records.append(_record("note", note))
         shas = sorted({r["sha256"] for r in records if r["record"] == "frame"})
@@ -159,6 +175,9 @@ def _classifiers(session: Session, chosen: Chosen) -> list[Classifier]:
     for comparison in chosen.comparisons:
         for member in _all(session, select(Member).where(Member.comparison_id == comparison)):
             own.append(member.classifier)
+    for screening in chosen.screenings:
+        for screened in _all(session, select(Screened).where(Screened.screening_id == screening)):
+            own.append(screened.classifier)
     found = {classifier_key(classifier): classifier for classifier in own}
     return [found[key] for key in sorted(found)]
 
@@ -206,7 +225,7 @@ def _claim(session: Session, claim: Claim, **more: object) -> Record:
         select(Evidence).where(Evidence.claim_id == claim.id).order_by(Evidence.context),
     )
     return {
-        **_record("claim", claim, {"id", "probe_id", "member_id"}),
+        **_record("claim", claim, {"id", "probe_id", "member_id", "screened_id"}),
         **more,
         "contexts": [row.model_dump(mode="json", exclude={"claim_id"}) for row in contexts],
     }
@@ -238,6 +257,31 @@ def _comparison(session: Session, comparison: Comparison) -> list[Record]:
                     | {"comparison_id": comparison.id, "first": places[getattr(row, one)]}
                     | {"second": second}
                 )
+    return records
+
+
+def _screening(session: Session, screening: Screening) -> list[Record]:
+    """Return the records of a screening, which refer to its classifiers by their position."""
+    records = [_record("screening", screening)]
+    members = _all(
+        session,
+        select(Screened)
+        .where(Screened.screening_id == screening.id)
+        .order_by(col(Screened.position)),
+    )
+    for member in members:
+        records.append(
+            _record("screened", member, {"id", "classifier_id", "classifier", "pace"})
+            | {"classifier": classifier_key(member.classifier)}
+        )
+    for member in members:
+        of = {"screening_id": screening.id, "member": member.position}
+        findings = select(Finding).where(Finding.screened_id == member.id)
+        for finding in _all(session, findings.order_by(Finding.slot, Finding.concept)):
+            records.append(_record("finding", finding, {"screened_id"}) | of)
+        claims = select(Claim).where(Claim.screened_id == member.id).order_by(col(Claim.number))
+        for claim in _all(session, claims):
+            records.append(_claim(session, claim, **of))
     return records
 
 
@@ -318,7 +362,7 @@ class Restored:
 
     def __init__(self) -> None:
         self.added: list[str] = []
-        """Ids of imported runs, studies and comparisons."""
+        """Ids of imported runs, studies, comparisons and screenings."""
         self.known: list[str] = []
         """Ids of those that the store already had, which are unchanged."""
         self.notes: list[str] = []
@@ -438,6 +482,11 @@ class _Writer:
                 self._claim(record, study_id=self.studies[record["study_id"]])
         for record in self.by_kind.get("comparison", ()):
             self._comparison(record)
+        for record in self.by_kind.get("bank", ()):
+            values = _values(Bank, record)
+            self.session.exec(insert(Bank).values(**values).on_conflict_do_nothing())
+        for record in self.by_kind.get("screening", ()):
+            self._screening(record)
         added = set(self.result.added)
         for record in self.by_kind.get("note", ()):
             if record["of"] in added:
@@ -544,6 +593,44 @@ class _Writer:
             ]
             self._add(table, rows)
         self.result.added.append(comparison.id)
+
+    def _screening(self, record: Record) -> None:
+        screening = validated_row(Screening, record)
+        if self.session.get(Screening, screening.id) is not None:
+            self.result.known.append(screening.id)
+            return
+        self.session.add(screening)
+        self.session.flush()
+        ids: dict[int, int] = {}
+        for kind in ("screened", "finding", "claim"):
+            for row in self.by_kind.get(kind, ()):
+                if row.get("screening_id") != screening.id:
+                    continue
+                if kind == "screened":
+                    ids[row["position"]] = self._screened(row)
+                elif kind == "finding":
+                    self._add(Finding, [{**row, "screened_id": ids[row["member"]]}])
+                else:
+                    self._claim(row, screened_id=ids[row["member"]])
+        self.result.added.append(screening.id)
+
+    def _screened(self, record: Record) -> int:
+        """Write a classifier of a screening; return its number."""
+        row: Screened = validated_row(
+            Screened,
+            {
+                **record,
+                "config": without_consent(record["config"]),
+                "classifier_id": self.classifiers[record["classifier"]],
+            },
+        )
+        if row.class_index >= self.classes[record["classifier"]]:
+            raise _invalid(
+                f"screening {row.screening_id}: {row.class_index} is no class of a label"
+            )
+        self.session.add(row)
+        self.session.flush()
+        return row.id
 
     def _of(self, comparison_id: str, kind: str) -> list[Record]:
         return [r for r in self.by_kind.get(kind, ()) if r["comparison_id"] == comparison_id]

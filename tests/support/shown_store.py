@@ -183,7 +183,7 @@ def screen(home: Path) -> None:
             for at, member in enumerate(screening_records.screened(store, made)):
                 scale = (0.1, 0.5, 1.0)[at] if watch else 1.0 - at
                 rows = [
-                    _effect("water", 0.46 * scale, "background"),
+                    _effect("water", 0.46 * scale, "background", beside="goose"),
                     _effect("snow", -0.21 * scale, "background"),
                     _effect("old", 0.14 * scale, "age", explained_by=["gray"]),
                     _effect("rainbow", 0.0, "item", drawn=0.1),
@@ -197,7 +197,11 @@ def screen(home: Path) -> None:
             )
             if watch is None:
                 first = min(results)
-                claims = [_claim("water", 0.42, "confirmed"), _claim("snow", -0.2, "inconclusive")]
+                order = {"hits": 38, "n": 40, "low": 0.835, "high": 0.986}
+                claims = [
+                    {**_claim("water", 0.42, "confirmed"), "predictiveness": order},
+                    _claim("snow", -0.2, "inconclusive"),
+                ]
                 screening_records.record_claims(store, made, {first: claims})
             name = WATCHED if watch else SCREENING
             with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
@@ -218,6 +222,7 @@ def _effect(
     drawn: float = 0.96,
     explained_by: list[str] | None = None,
     core: bool = False,
+    beside: str | None = None,
 ) -> dict[str, Any]:
     verdict = "none" if abs(effect) < 0.1 else "raises" if effect > 0 else "lowers"
     if explained_by and verdict != "none":
@@ -239,6 +244,10 @@ def _effect(
             for one in explained_by or ()
         ],
         "explained_by": (explained_by or []) if verdict == "explained" else [],
+        "interactions": [
+            {"concept": beside, "slot": "subject", "effect": 0.31, "low": 0.2, "high": 0.42,
+             "log_odds": [1.2, 0.8, 1.6], "pictures": 14}
+        ] if beside and verdict == "raises" else None,
     }  # fmt: skip
 
 

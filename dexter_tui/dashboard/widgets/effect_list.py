@@ -12,7 +12,7 @@ from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.claim_list import RowList, interval_bar
 from dexter_tui.formatting import clean
-from dexter_tui.presentation.screening_tables import WORDS, confirmation_text
+from dexter_tui.presentation.screening_tables import WORDS, confirmation_text, order_text
 
 Finding = Mapping[str, Any]
 
@@ -90,6 +90,8 @@ def effect_details(finding: Finding, palette: Palette, signs: Signs) -> Text:
     fact("on log-odds", interval(finding["log_odds"]))
     for name, one in finding["contexts"].items():
         fact(f"context: {clean(name)}", interval(one))
+    for beside in finding["interactions"]:
+        fact(f"beside {clean(beside['concept'])}", f"{interval(beside)} more")
     drawn = finding["drawn"]
     if drawn is not None and drawn["asked"] is not None:
         otherwise = "" if drawn["otherwise"] is None else f", else in {drawn['otherwise']:.0%}"
@@ -106,4 +108,7 @@ def effect_details(finding: Finding, palette: Palette, signs: Signs) -> Text:
         fact("on fresh pairs", f"{confirmation_text(finding).plain}, {claim['pairs']} pairs")
         if claim["pairs"]:
             fact("", f"{interval(claim)}, p-value {claim['p_corrected']:.2g}")
+        if share := claim["predictiveness"]:
+            rates = f"[{share['low']:.0%}, {share['high']:.0%}]"
+            fact("on fresh prompts", f"{order_text(share)} pairs {rates}")
     return text

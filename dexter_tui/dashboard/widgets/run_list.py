@@ -16,6 +16,7 @@ from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, bar, fit, strip_of
 from dexter_tui.dashboard.host import Host, host_of
 from dexter_tui.formatting import clean, duration, short_spec
+from dexter_tui.presentation.run_tables import searched
 from store.reading.browse import RunRow, StudyRow
 from store.states import State
 
@@ -316,4 +317,4 @@ def _without_heartbeat(run: RunRow | None) -> RunRow | None:
 def template_text(settings: Mapping[str, Any]) -> str:
     """Return the template of a run or study as text."""
     name = str(settings.get("template", ""))
-    return TEMPLATES.get(name, name)
+    return searched({**settings, "template": TEMPLATES.get(name, name)})

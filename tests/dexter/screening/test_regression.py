@@ -140,6 +140,27 @@ class TestRegression:
             false += any(low > 0 or high < 0 for low, high in intervals)
         assert false <= 18
 
+    def test_an_interaction_is_what_two_concepts_do_together(self):
+        found = cells(800)
+        regression = Regression(found, POOL, POOL.concepts)
+        places = {concept.name: index for index, concept in enumerate(regression.concepts)}
+        y = answers(found, {"at sea": 0.2, "ball": 0.1}, noise=0.05)
+        together = [{"at sea", "ball"} <= {w for ws in c.said.values() for w in ws} for c in found]
+        sea, ball, sun = places["sea"], places["ball"], places["sun"]
+        apart = regression.interaction(y, sea, ball)
+        assert apart is not None and abs(apart.effect) < 0.05
+        y = y + 0.3 * np.array(together)
+        for pair in ((sea, ball), (ball, sea)):
+            estimate = regression.interaction(y, *pair)
+            assert estimate is not None
+            low, high = estimate.interval(0.01)
+            assert low < 0.3 < high and low > 0.2
+        none = regression.interaction(y, sea, sun)
+        assert none is not None
+        low, high = none.interval(0.001)
+        assert low < 0 < high
+        assert regression.interaction(y, sea, places["wood"]) is None  # never in one picture
+
     def test_answers_that_never_vary_leave_an_interval_with_width(self):
         regression = Regression(cells(100), POOL, POOL.concepts)
         for estimate in regression.estimate(np.full(100, 0.3)):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,22 @@ def test_an_effect_of_something_drawn_along_is_explained_by_it(result):
     assert old.verdict == "explained" and old.explained_by == ["silver"]
     assert abs(old.direct) < 0.1
     assert effect(result, "silver").verdict == "lowers"
+
+
+def test_an_effect_in_one_context_alone_is_explained_too():
+    """Asked for a tall cat, this painter draws a copper one; it draws tall dogs as they are."""
+
+    class Painter(toy.Painter):
+        def pictures(self, texts, seeds, batch):
+            texts = [text.replace("tall cat", "tall copper cat") for text in texts]
+            return super().pictures(texts, seeds, batch)
+
+    painter, settings = Painter({"copper": -0.18}, noise=0.05), replace(SETTINGS, first=400)
+    screening = make(MemoryBank(), painter=painter, settings=settings)
+    found = finish(screening, [member("toy", toy.classifier(), 0)])
+    tall = effect(found.results["toy"], "tall")
+    assert abs(tall.effect) < 0.1 < -tall.contexts["class"].effect
+    assert tall.verdict == "explained" and tall.explained_by == ["copper"]
 
 
 def test_within_a_slot_nothing_is_explained_away(result):

@@ -44,6 +44,18 @@ def test_class_losses(classifier):
     assert torch.allclose(bounded, 1 - p)
 
 
+def test_to_lower_the_class_its_losses_are_those_of_the_others(classifier):
+    lower = {"direction": "lower", "template": "a duck with [MASK]", "features": (3,)}
+    p = OUTPUT.logits.softmax(-1)[:, 0]
+    log_odds = make(classifier, **lower).losses(OUTPUT)
+    assert torch.allclose(log_odds["class"], (p / (1 - p)).log())
+    assert log_odds["feature 3"].tolist() == [3.0, 19.0]
+    cross_entropy = make(classifier, class_loss="cross-entropy", **lower).losses(OUTPUT)["class"]
+    assert torch.allclose(cross_entropy, -(1 - p).log())
+    bounded = make(classifier, class_loss="bounded", **lower).losses(OUTPUT)["class"]
+    assert torch.allclose(bounded, p)
+
+
 def test_log_odds_tell_apart_what_the_classifier_is_sure_of(classifier):
     sure = ClassifierOutput(torch.tensor([[40.0, 0.0, 0.0], [90.0, 0.0, 0.0]]), OUTPUT.features)
     less, more = make(classifier).losses(sure)["class"].tolist()

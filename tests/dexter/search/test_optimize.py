@@ -260,6 +260,33 @@ def test_the_search_finds_the_planted_place():
     assert likelier[1] > likelier[0]
 
 
+def test_the_search_finds_the_planted_place_that_lowers_the_class():
+    config = RunConfig.from_preset(
+        "quick",
+        classifier="lab:birds-biased",
+        class_name="waterbird",
+        direction="lower",
+        template="a picture of a duck with [MASK] and [MASK]",
+        words=("sea", "lake", "water", "forest", "ball", "gift"),
+        steps=8,
+    )
+    search = optimize(
+        config,
+        classifier=load_classifier(config.classifier),
+        generator=load_generator("lab"),
+        masked_lm=load_masked_lm("lab"),
+    )
+    steps = list(search)
+    assert "forest" in search.result.words
+    assert search.result.gains[0].word == "forest" and search.result.gains[0].is_driver
+    assert steps[-1].hits > 8  # of 16 pictures that are taken for another class
+
+
+def test_a_template_that_does_not_name_the_class_cannot_lower_it(models):
+    with pytest.raises(InputError, match="does not name the class"):
+        start(models, direction="lower", template="single")
+
+
 def test_a_loss_that_is_not_a_number_ends_the_run(models, tmp_path):
     classifier = python_classifier(tmp_path, "score = x.mean((1, 2, 3)) * float('nan')")
     search = optimize(make_config(), **{**models, "classifier": classifier})

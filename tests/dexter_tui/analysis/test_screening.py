@@ -171,6 +171,8 @@ def test_killed_in_each_phase_a_screening_finds_the_same_and_the_next_draws_noth
     assert _numbers(first)[0] == _numbers(second)[0]
     water = next(f for f in first["members"][0]["findings"] if f["concept"] == "water")
     assert water["verdict"] == "raises" and water["confirmation"]["verdict"] == "confirmed"
+    share = water["confirmation"]["predictiveness"]
+    assert share["n"] >= 20 and share["hits"] / share["n"] > 0.8
     others = {f["concept"]: f["verdict"] for f in second["members"][1]["findings"]}
     assert others["water"] not in ("raises", "lowers")
     _check_views(cli, first["id"], first, tmp_path)
@@ -197,7 +199,7 @@ def _check_views(cli: Callable[..., Any], name: str, shown: dict[str, Any], tmp_
         report = tmp_path / f"report.{suffix}"
         assert cli("export", name, "-o", report).code == 0
         assert all(concept in report.read_text() for concept in concepts)
-    assert "bundle" in cli("export", name, "-o", tmp_path / "bundle").err
+        assert "order of fresh prompts right in" in report.read_text()
     assert cli("note", name, "worth a look").code == 0
     assert cli("delete", name, "--yes", "--really", "--json").json["screenings"] == [name]
     assert cli("screen", name).code == 2

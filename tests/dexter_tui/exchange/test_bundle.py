@@ -4,8 +4,10 @@ import io
 import itertools
 import json
 import shutil
+import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -92,6 +94,46 @@ def with_comparison(home: Path) -> str:
         retention.set_note(store, DONE, "the best one")
         retention.set_tag(store, [DONE], "keep", given=True)
     return found
+
+
+def test_screenings_come_back_the_same_from_an_empty_store(
+    home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown_store.screen(home)
+    names = [shown_store.SCREENING, shown_store.WATCHED]
+    with Store.open(home) as store:
+        retention.set_note(store, names[0], "for colleagues")
+
+    def pages() -> list[Any]:
+        found = [cli("screen", name, "--json").json for name in names]
+        for finding in (f for page in found for m in page["members"] for f in m["findings"]):
+            (finding["confirmation"] or {}).pop("id", None)  # the number of its row
+        return found
+
+    shown = pages()
+    assert shown[0]["members"][0]["findings"][0]["confirmation"]["predictiveness"]["n"] == 40
+    assert cli("export", *names, "-o", tmp_path / "one.zip").code == 0
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "other"))
+    assert cli("import", tmp_path / "one.zip", "--json").json["added"] == names
+    assert pages() == shown
+    assert cli("export", *names, "-o", tmp_path / "two.zip").code == 0
+    with zipfile.ZipFile(tmp_path / "one.zip") as one, zipfile.ZipFile(tmp_path / "two.zip") as two:
+        assert one.namelist() == two.namelist()
+        assert [name for name in one.namelist() if one.read(name) != two.read(name)] == []
+        assert len(one.read("data/screenings.csv").splitlines()) == 1 + 5 * 6
+        assert "screen --class waterbird --watch /training" in one.read("commands.md").decode()
+    assert cli("import", tmp_path / "one.zip", "--json").json["known"] == names
+
+
+def test_a_screening_that_is_not_finished_is_in_no_bundle(
+    home: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    shown_store.screen(home)
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE screening SET state = 'waiting'")
+    refused = cli("export", shown_store.SCREENING, "-o", tmp_path / "one.zip")
+    assert refused.code == 2 and "is not finished" in refused.err
+    assert not (tmp_path / "one.zip").exists()
 
 
 def test_a_bundle_comes_back_the_same_from_an_empty_store(
