@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from dexter.classifiers.address import SCHEMES
 from dexter.config import RunConfig, fields_of
 from dexter_tui import field_flags, paths
 from dexter_tui.cli.output import Json, TrustCode, print_json, print_view
@@ -104,11 +105,12 @@ def _view(found: "Inspection", *, pictures: bool) -> "RenderableType":
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
+    served = info.spec.partition(":")[0] in SCHEMES  # which scales pictures itself
     more = f" and {len(info.labels) - _LABELS} more" if len(info.labels) > _LABELS else ""
     for name, value in (
         ("recognised", info.recognised),
         ("labels", ", ".join(map(_first, info.labels[:_LABELS])) + more),
-        ("input", f"{info.image_size} x {info.image_size} px"),
+        ("input", "" if served else f"{info.image_size} x {info.image_size} px"),
         ("gradient", "yes" if info.gradients else "no: searched by its scores alone"),
         ("time", f"{found.seconds * 1000:.1f} ms a picture, {found.device}"),
         ("memory", f"{size(found.bytes)} a picture, for its gradient" if found.bytes else ""),

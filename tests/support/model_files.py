@@ -61,6 +61,7 @@ def log_softmax(): return seeded(Net, 3, lambda x: x.log_softmax(1))
 def sigmoid(): return seeded(Net, 3, lambda x: x.sigmoid())
 def one_sigmoid(): return seeded(Net, 1, lambda x: x.sigmoid().squeeze(1))
 def unclear(): return seeded(Net, 3, lambda x: x.detach().sigmoid())
+def untrained(): return Net()
 def faint(): return seeded(Net, 3, lambda x: x.detach() / 100 + 0.3)
 def large(): return seeded(Net, 3, lambda x: x * 1e6)
 def nan(): return seeded(Net, 3, lambda x: x / 0 - x / 0)
@@ -360,6 +361,7 @@ def _head(name: str, factory: str, right: Right, **options: object) -> None:
 
 
 _head("logits", "make", {"said": ["3 classes, 32 px", "one class of several (softmax)"]})
+_head("untrained", "untrained", {"said": ["one class of several (softmax)"]})
 _head("softmax", "softmax", {"said": ["one class of several (probabilities)"]})
 _head("log_softmax", "log_softmax", {"said": ["one class of several (softmax)"]})
 _head("sigmoid", "sigmoid", {"said": ["multi-label (probabilities)"]})

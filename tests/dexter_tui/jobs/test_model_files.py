@@ -61,8 +61,8 @@ def test_is_read_right_or_refused_in_a_line(shelf, name, capfd):
         assert found["labels"][index].startswith(start)
     # The worker reads it as it was described.
     loaded = load_classifier(config.classifier, config.options(ClassifierOptions, device="cpu"))
-    assert (loaded.spec, loaded.labels, loaded.recognised) == (
-        found["spec"], found["labels"], line,
+    assert (loaded.spec, loaded.labels, loaded.recognised, loaded.weights_hash) == (
+        found["spec"], found["labels"], line, found["weights_hash"],
     )  # fmt: skip
     for weight, tensor in right.get("state", {}).items():
         assert torch.equal(loaded._module.state_dict()[weight], tensor)
