@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SHORT = 5.0  # seconds of drawing in which a pace is not yet measured
 _RECENT = 60.0  # seconds of drawing by which the pace is measured
+_REPORT = 5.0  # seconds in which the reports are written
 _OF_PAIRS = 0.85
 """The time of a picture of a pair, of the time of one of a screening, at which all models look."""
 
@@ -132,10 +133,8 @@ class TimeLeft:
         testing = together([self._seconds(job, pace) for job in jobs])
         done = sum(self._pictures.values())
         expected = done + sum(sum(self._left(job)) for job in jobs)
-        return (
-            f"audit: {done} of about {expected} pictures, about {duration(searching + testing)} "
-            "left"
-        )
+        seconds = searching + testing + _REPORT
+        return f"audit: {done} of about {expected} pictures, about {duration(seconds)} left"
 
     def _pace(self) -> float | None:
         """Return the seconds per picture of a screening; None before it can be measured."""
