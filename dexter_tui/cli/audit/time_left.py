@@ -69,7 +69,8 @@ def outlook(store: "Store", prepared: "Prepared", *, searched: bool = False) -> 
 
     of_screening = screening_request.outlook(store, prepared)
     settings = prepared.settings
-    shared = settings.placebos * PLACEBO_PAIRS + LOOKS[-1]
+    # The words of a search are often of another slot, which has placebos of its own.
+    shared = settings.placebos * PLACEBO_PAIRS * (2 if searched else 1) + LOOKS[-1]
     most = len(prepared.members) * settings.candidates * (2 if searched else 1)
     claims = (most + 1) // 2
     confirmation = shared + claims * LOOKS[0]
@@ -191,7 +192,8 @@ class TimeLeft:
         if job.id not in self._screened:
             return max(outlook.screening - done, 0), outlook.confirmation
         before, claims = self._screened[job.id]
-        return 0, max(outlook.of_claims(claims) - (done - before), 0)
+        # A stage plans for the last look, which few claims need.
+        return 0, max(outlook.of_claims(claims) - (done - before), (job.total - job.done) // 4)
 
     def _left_of_search(self, run: Run) -> float:
         """Return the seconds that a search still takes, about."""
