@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SHORT = 5.0  # seconds of drawing in which a pace is not yet measured
 _RECENT = 60.0  # seconds of drawing by which the pace is measured
+_REPORT = 5.0  # seconds in which the reports are written
 _OF_PAIRS = 0.85
 """The time of a picture of a pair, of the time of one of a screening, at which all models look."""
 
@@ -68,7 +69,8 @@ def outlook(store: "Store", prepared: "Prepared", *, searched: bool = False) -> 
 
     of_screening = screening_request.outlook(store, prepared)
     settings = prepared.settings
-    shared = settings.placebos * PLACEBO_PAIRS + LOOKS[-1]
+    # The words of a search are often of another slot, which has placebos of its own.
+    shared = settings.placebos * PLACEBO_PAIRS * (2 if searched else 1) + LOOKS[-1]
     most = len(prepared.members) * settings.candidates * (2 if searched else 1)
     claims = (most + 1) // 2
     confirmation = shared + claims * LOOKS[0]
@@ -132,10 +134,8 @@ class TimeLeft:
         testing = together([self._seconds(job, pace) for job in jobs])
         done = sum(self._pictures.values())
         expected = done + sum(sum(self._left(job)) for job in jobs)
-        return (
-            f"audit: {done} of about {expected} pictures, about {duration(searching + testing)} "
-            "left"
-        )
+        seconds = searching + testing + _REPORT
+        return f"audit: {done} of about {expected} pictures, about {duration(seconds)} left"
 
     def _pace(self) -> float | None:
         """Return the seconds per picture of a screening; None before it can be measured."""
@@ -192,7 +192,8 @@ class TimeLeft:
         if job.id not in self._screened:
             return max(outlook.screening - done, 0), outlook.confirmation
         before, claims = self._screened[job.id]
-        return 0, max(outlook.of_claims(claims) - (done - before), 0)
+        # A stage plans for the last look, which few claims need.
+        return 0, max(outlook.of_claims(claims) - (done - before), (job.total - job.done) // 4)
 
     def _left_of_search(self, run: Run) -> float:
         """Return the seconds that a search still takes, about."""
