@@ -7,8 +7,8 @@ bracket that true groups would give.
 
 Methods: deep feature reweighting (DFR; Kirichenko et al., arXiv 2204.02937, and the settings of
 their code), GroupDRO (Sagawa et al., arXiv 1911.08731, algorithm 1) on the last layer alone, and
-the removal of a concept's direction from the features, with and without a fit. The control fits the last
-layer again to the same pictures without regard to groups.
+the removal of a concept's direction from the features, with and without a fit. The control fits
+the last layer again to the same pictures without regard to groups.
 """
 
 from __future__ import annotations
