@@ -7,8 +7,8 @@ bracket that true groups would give.
 
 Methods: deep feature reweighting (DFR; Kirichenko et al., arXiv 2204.02937, and the settings of
 their code), GroupDRO (Sagawa et al., arXiv 1911.08731, algorithm 1) on the last layer alone, and
-the removal of a concept's direction from the features without any fit. The control fits the last
-layer again to the same pictures without regard to groups.
+the removal of a concept's direction from the features, with and without a fit. The control fits
+the last layer again to the same pictures without regard to groups.
 """
 
 from __future__ import annotations
@@ -245,21 +245,32 @@ def _dro(part: Part, decay: float) -> Layer:
     return Layer(weight, layer.bias.detach().double().numpy() - weight @ mean)
 
 
-def suppressed(layer: Layer, part: Part, seen: NDArray[np.bool_]) -> Layer:
-    """Remove a concept's direction from what a layer reads, without any fit.
+def direction_of(part: Part, seen: NDArray[np.bool_]) -> Floats:
+    """Return the direction of a concept in the features, (F,), of length 1.
 
-    The direction is the mean difference of features with and without the concept within each class,
-    averaged over the classes: taken over all pictures it would be that of the class as well.
+    It is the mean difference of features with and without the concept within each class, averaged
+    over the classes: taken over all pictures it would be that of the class as well.
     """
     differences = [
         part.features[own & seen].mean(0) - part.features[own & ~seen].mean(0)
         for own in (part.classes == one for one in np.unique(part.classes))
     ]
-    direction = np.mean(differences, axis=0)
-    direction /= max(float(np.linalg.norm(direction)), 1e-12)
+    found: Floats = np.mean(differences, axis=0)
+    return found / max(float(np.linalg.norm(found)), 1e-12)
+
+
+def suppressed(layer: Layer, part: Part, direction: Floats) -> Layer:
+    """Remove a direction from what a layer reads, without any fit."""
     along = layer.weight @ direction
     centre = part.features.mean(0) @ direction
     return Layer(layer.weight - np.outer(along, direction), layer.bias + along * centre)
+
+
+def removed(part: Part, direction: Floats, seed: int) -> Layer:
+    """Remove a direction from the features, then fit the layer to all pictures alike."""
+    along = (part.features - part.features.mean(0)) @ direction
+    without = Part(part.features - np.outer(along, direction), part.classes, part.groups)
+    return suppressed(refit(without, seed), part, direction)
 
 
 def worst_group(layer: Layer, part: Part) -> float:
@@ -323,7 +334,10 @@ def compare(
         found[method] = accuracy, layers[0]
 
     add("original", [original])
-    add("concept removed, no fit", [suppressed(original, fit, seen)])
+    direction = direction_of(fit, seen)
+    add("concept removed", [suppressed(original, fit, direction)])
+    report("concept removed, refitted")
+    add("concept removed, refitted", [removed(fit, direction, seed) for seed in range(seeds)])
     for method, fitted in FITS.items():
         report(method)
         add(method, [fitted(fit, seed) for seed in range(seeds)])

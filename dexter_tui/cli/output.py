@@ -30,10 +30,7 @@ Detach = Annotated[
 
 TrustCode = Annotated[
     bool,
-    typer.Option(
-        "--trust-code",
-        help="run code, or ask servers, that a record or file names as classifiers",
-    ),
+    typer.Option("--trust-code", help="run code that a record or file names as a classifier"),
 ]
 
 

@@ -29,6 +29,7 @@ def test_groups_decide_what_the_layer_reads() -> None:
     worst = {name: accuracy.worst for name, (accuracy, _) in results.items()}
     assert worst["original"] < 0.1
     assert worst["refitted, no groups (control)"] < worst["DFR"] - 0.05
+    assert worst["concept removed, refitted"] > worst["refitted, no groups (control)"]
     assert worst["DFR"] > 0.85 and worst["GroupDRO, last layer"] > 0.85
     assert worst["DFR with true groups"] == pytest.approx(worst["DFR"], abs=0.01)
     accuracy, _ = results["DFR"]
@@ -41,8 +42,11 @@ def test_a_removed_direction_is_read_no_more() -> None:
     fit, seen = planted(2000, 0.97, 0)
     rng = np.random.default_rng(3)
     layer = Layer(rng.normal(size=(2, 6)), rng.normal(size=2))
-    changed = last_layer.suppressed(layer, fit, seen)
+    direction = last_layer.direction_of(fit, seen)
+    changed = last_layer.suppressed(layer, fit, direction)
     assert np.abs(changed.weight[:, 1]).max() < 0.15 * np.abs(layer.weight[:, 1]).max()
+    refitted = last_layer.removed(fit, direction, 0)
+    assert np.abs(refitted.weight[:, 1]).max() < 0.15 * np.abs(refitted.weight[:, 0]).max()
     centre = fit.features.mean(0)
     assert changed.weight @ centre + changed.bias == pytest.approx(
         layer.weight @ centre + layer.bias
