@@ -49,6 +49,7 @@ SEEDS = 3  # different runs; the others repeat them
 JOBS = (Kind.REPORT, Kind.COMPARISON)  # the kinds of jobs among the victims
 JOB_EVERY = 12  # faults, at most one job at a time
 HOUR = 3600.0
+DYING_SECONDS = 60.0
 READ_ONLY = "disk read-only"
 # Some of the faults: `--of`.
 GROUPS = {
@@ -788,8 +789,16 @@ class Disk:
         self._trigger().write_text("chaos")
 
     def repair(self) -> None:
-        """Check and mount it again; no file may be open."""
-        _run("umount", str(self.path))
+        """Check and mount it again; no file may be open, but for processes that are dying."""
+        deadline = time.monotonic() + DYING_SECONDS
+        while True:
+            try:
+                _run("umount", str(self.path))
+                break
+            except subprocess.CalledProcessError as error:
+                if time.monotonic() > deadline:
+                    raise Broken(f"the disk is in use: {error.stderr!r}") from error
+                time.sleep(0.1)
         code = subprocess.run(
             ["e2fsck", "-fy", str(self._image)], stdout=subprocess.DEVNULL, check=False
         ).returncode
