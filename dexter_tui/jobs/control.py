@@ -117,7 +117,8 @@ def _move(store: Store, name: str, idle: dict[State, State], active: State) -> W
     return run_queue.set_state(store, work.id, idle.get(work.state, active), from_={work.state})
 
 
-_started: dict[str, subprocess.Popen[bytes]] = {}
+# Runners that this process started, by home and slot.
+_started: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
 
 
 def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False) -> list[str]:
@@ -128,9 +129,9 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
     `jobs`: the number of CPU slots, and the most GPUs to use. `again`: also try slots whose
     workers could not even start.
     """
-    for name, process in list(_started.items()):
+    for key, process in list(_started.items()):
         if process.poll() is not None:
-            del _started[name]
+            del _started[key]
     waiting = run_queue.queue(store)
     if not waiting and not run_queue.active(store):
         return []
@@ -155,14 +156,14 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
                     let_go_on(runner)
                 waits = row is not None and row.note is not None  # for room: others may have it
                 need -= not has_worker and not waits
-            elif slot.name in _started:
+            elif (store.home, slot.name) in _started:
                 need -= not has_worker
             elif has_worker:
                 without.append(slot)
             elif again or row is None or not row.broken:
                 free.append(slot)
         for slot in without + free[: max(need, 0)]:
-            _started[slot.name] = launch.start_runner(store, slot.name)
+            _started[store.home, slot.name] = launch.start_runner(store, slot.name)
             started.append(slot.name)
     return started
 
@@ -199,8 +200,9 @@ def _has_given(store: Store, slot: str, variable: str, value: str) -> bool:
             os.kill(runner, signal.SIGTERM)
     elif not is_locked(run_queue.slot_lock(store, slot)):
         return True  # the process that queues the work starts its runner
-    elif slot not in _started or _started[slot].poll() is not None:
-        _started[slot] = launch.start_runner(store, slot)  # before the slot's worker does
+    elif (own := _started.get((store.home, slot))) is None or own.poll() is not None:
+        # Before the slot's worker does.
+        _started[store.home, slot] = launch.start_runner(store, slot)
     return False
 
 

@@ -353,7 +353,7 @@ class Browse:
             seen = (inode, int(version))
             self._was_there = True
         except (sqlite3.Error, OSError):
-            if self._watch is not None:
+            if self._seen != (0, 0):
                 self._generation += 1  # a connection would still read the removed file
             self._watch, seen = None, (0, 0)
         changed, self._seen = seen != self._seen, seen

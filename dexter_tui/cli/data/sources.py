@@ -52,7 +52,7 @@ ImageTextSpec = Annotated[
 
 
 class Sources(NamedTuple):
-    """What a command on labelled pictures works with.
+    """The material of a command on labelled pictures.
 
     classes: index of the classifier's label by the data's label. origin: a line that says where the
     concepts are from.

@@ -164,7 +164,8 @@ def test_a_killed_run_goes_on_by_itself_bit_for_bit_and_harms_no_other(
                 if len(runs := newest_runs(store, 2)) == 2
                 and runs[0].id != study[0]["id"]
                 and runs[0].state is State.RUNNING
-                and runs[0].steps_done >= 10  # its first checkpoint
+                and runs[0].steps_done >= 10
+                and (store.run_folder(runs[0].id) / control.CHECKPOINTS[0]).exists()
                 else None
             )
         )
