@@ -25,13 +25,13 @@ from store.store import Store
 from store.tables import Classifier, Frame, Run, Step, Study, to_json
 
 METHOD = """\
-DEXTER (arXiv 2510.14741) searches, without training data, for the words of a prompt whose
-pictures the classifier assigns to the class. These words show what the classifier looks for. Where
-the class is to be lowered, the prompt names it, and the search is for words with which the
-classifier gives another one. A driver is a word that by itself lowers the loss of a run's prompts. The
-activation score is the fraction of fresh pictures of the best prompt, from noise that no search has
-used, that get the answer that was searched, with its 95% Wilson interval. p(class) is the
-probability that the classifier gives the class."""
+DEXTER (arXiv 2510.14741) searches, without training data, for the words of a prompt whose pictures
+the classifier assigns to the class. These words show what the classifier looks for. Where the class
+is to be lowered, the prompt names it, and the search is for words with which the classifier gives
+another one. A driver is a word that by itself lowers the loss of a run's prompts. The activation
+score is the fraction of fresh pictures of the best prompt, from noise that no search has used, that
+get the answer that was searched, with its 95% Wilson interval. p(class) is the probability that the
+classifier gives the class."""
 
 _IN_FACTS = ("classifier", "class_name")  # settings that a study's first lines state
 _BEST_FRAMES = 8
