@@ -14,7 +14,7 @@ import typer
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
 from dexter_tui.cli.lazy_group import PLAIN, LazyGroup
-from dexter_tui.cli.output import Json, print_json, print_text, say, say_damage
+from dexter_tui.cli.output import Json, print_text, say, say_damage
 from store.errors import StoreError
 
 app = typer.Typer(
@@ -36,35 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _refuse_bytes(name, os.environ.get(name, ""))
         code = app(normalised(given), standalone_mode=False)
     except typer.TyperException as error:
-        return _refuse(given, error.format_message(), code=error.exit_code)
+        say(error.format_message())
+        return error.exit_code
     except (InputError, StoreError) as error:
         from dexter_tui.field_flags import flag
 
-        return _refuse(given, error.sentence(flag), error)
+        say(error.sentence(flag))
+        return EXIT_REFUSED
     except OSError as error:
-        return _refuse(given, f"{error.filename or 'input or output'}: {error.strerror or error}")
+        say(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        return EXIT_REFUSED
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_FAILED
     finally:
         say_damage()
     return code if isinstance(code, int) else 0
-
-
-def _refuse(
-    given: Sequence[str],
-    line: str,
-    error: InputError | StoreError | None = None,
-    *,
-    code: int = EXIT_REFUSED,
-) -> int:
-    """Report a refusal in a line, and with --json as the one value as well; return the code."""
-    say(line)
-    if "--json" in given:
-        parts = {"field": None, "message": line, "remedy": None}
-        if error is not None:
-            parts = {"field": error.field, "message": error.problem, "remedy": error.remedy}
-        print_json({"error": parts})
-    return code
 
 
 def _refuse_bytes(what: str, text: str) -> None:

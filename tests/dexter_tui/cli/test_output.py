@@ -164,15 +164,5 @@ def test_json_keeps_what_it_escapes() -> None:
         assert json.loads(text) == value
 
 
-def test_a_refusal_is_one_json_value_as_well(cli: Callable[..., Any], home: Path) -> None:
-    refused = cli("run", "--classifier", "lab:birds-biased", "--class", "duck", "--json")
-    assert refused.code == 2 and len(refused.err.splitlines()) == 1
-    error = refused.json["error"]
-    assert error["field"] == "class_name" and "duck" in error["message"]
-    misspelt = cli("runs", "--jason", "--json")
-    assert misspelt.code == 2 and "--jason" in misspelt.json["error"]["message"]
-    assert cli("runs", "--jason").out == ""
-
-
 def test_the_version_is_printed(cli: Callable[..., Any]) -> None:
     assert re.fullmatch(r"dexter-tui \d+\.\d+\.\d+\n", cli("--version").out)
