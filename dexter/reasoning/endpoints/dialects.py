@@ -45,6 +45,7 @@ class Unusable(Exception):
         passes: bool = False,
         refusal: str | None = None,
     ) -> None:
+        problem = _encodable(problem)
         super().__init__(problem)
         self.problem = problem
         self.remedy = remedy
@@ -144,7 +145,7 @@ def read_completion(data: Any) -> Reading:
     refusal = message.get("refusal") or _text(message.get("content"), kind="refusal")
     if isinstance(refusal, str) and refusal.strip():
         raise Unusable(f"the model refuses: {refusal.strip()}", remedy="use another model")
-    text = without_thoughts(written)
+    text = _encodable(without_thoughts(written))
     if not text:
         if finish == "content_filter":
             raise Unusable("a content filter withheld the answer", remedy="use another model")
@@ -207,12 +208,17 @@ def complaint(body: Any) -> str:
         error = said if isinstance(said, str) else " ".join(_strings(said))
     if not isinstance(error, str):
         return ""
-    return "an HTML page" if error.lstrip().startswith("<") else error.strip()
+    return "an HTML page" if error.lstrip().startswith("<") else _encodable(error.strip())
 
 
 def every_text(body: Any) -> str:
     """Return all strings of an error's body, where a setting may be named."""
-    return "\n".join(_strings(body)).encode("utf-8", "replace").decode()
+    return _encodable("\n".join(_strings(body)))
+
+
+def _encodable(text: str) -> str:
+    """Replace what JSON can hold but UTF-8 cannot: half of a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def is_spent(body: Any) -> bool:

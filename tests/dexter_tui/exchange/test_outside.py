@@ -177,6 +177,10 @@ def test_any_reply_of_an_endpoint(data: st.DataObject) -> None:
 
 def test_a_lone_surrogate_in_a_reply_can_be_printed() -> None:
     assert dialects.every_text({**REPLY, "choices": "a\ud800"}).startswith("a?")
+    said = {"message": {"content": "a duck\ud800"}, "finish_reason": "stop"}
+    assert dialects.read_completion({**REPLY, "choices": [said]}).text == "a duck?"
+    with pytest.raises(dialects.Unusable, match="no duck\\?"):
+        dialects.read_completion({"error": {"message": "no duck\ud800"}})
 
 
 @fuzzed
