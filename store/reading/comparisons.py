@@ -318,10 +318,10 @@ def page(browse: Browse, name: str) -> dict[str, Any]:
             for member in members
         ],
         "claims": claims,
-        "differences": _differences(browse, comparison_id, head["baseline"]),
+        "differences": _among(names, _differences(browse, comparison_id, head["baseline"])),
         "only_some": only_some(claims, len(names)),
         "cross_activation": _activations(browse, by_id),
-        "disagreements": _disagreements(browse, comparison_id),
+        "disagreements": _among(names, _disagreements(browse, comparison_id)),
         "configuration": _configuration(members),
         "reports": _reports(browse, members, head["baseline"]),
     }
@@ -413,6 +413,11 @@ def _differences(browse: Browse, comparison_id: str, baseline: str | None) -> li
             one["a"], one["b"] = one["b"], one["a"]
             one["effect"], one["low"], one["high"] = -one["effect"], -one["high"], -one["low"]
     return sorted(found, key=lambda one: baseline is not None and one["b"] != baseline)
+
+
+def _among(names: Sequence[str], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows between members that are shown; a damaged member is left out."""
+    return [one for one in found if {one["a"], one["b"]} <= set(names)]
 
 
 def _of_two(row: _Difference | _Disagreement) -> dict[str, Any]:

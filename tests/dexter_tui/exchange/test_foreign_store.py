@@ -137,6 +137,25 @@ def test_damage_is_a_line_each_and_the_rest_is_shown(tmp_path: Path) -> None:
     decoding.take_found()
 
 
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_comparison_is_shown_without_a_damaged_member(tmp_path: Path, position: int) -> None:
+    home = foreign_store.copied(tmp_path / "home")
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute(
+            "UPDATE member SET classifier_id = x'5b' WHERE id = "
+            "(SELECT id FROM member ORDER BY id LIMIT 1 OFFSET ?)",
+            (position,),
+        )
+    for more in ([], ["--json"]):
+        code, out, err = command(home, ["compare", shown_store.COMPARISON, *more])
+        assert code == 0, err
+        assert shown_store.COMPARISON in out
+    for name in ("a.md", "a.html"):
+        code, _, err = command(home, ["export", shown_store.COMPARISON, "-o", name])
+        assert code in (0, 2) and err.count("\n") == (code == 2), err
+
+
 def test_a_frame_without_its_picture_s_row_is_named_in_an_export(tmp_path: Path) -> None:
     home = foreign_store.copied(tmp_path / "home")
     with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
