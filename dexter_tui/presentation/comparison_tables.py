@@ -110,8 +110,11 @@ def pictures_lines(page: Mapping[str, Any]) -> list[str]:
         lines[0] += f" (candidates of all classifiers; needed alone: {each})"
     if counts["prompts"]:
         lines.append(f"          {counts['prompts']} for the prompts of the searches")
-    kept = counts["claims"] + (counts["prompts"] or 0) - counts["drawn"]
-    lines.append(f"          {counts['drawn']} of these drawn for this comparison, {kept} reused")
+    if counts["drawn"] is not None:
+        kept = counts["claims"] + (counts["prompts"] or 0) - counts["drawn"]
+        lines.append(
+            f"          {counts['drawn']} of these drawn for this comparison, {kept} reused"
+        )
     if page["detector"] is None:
         lines.append("without an image-text model no claim can be confirmed")
     return lines

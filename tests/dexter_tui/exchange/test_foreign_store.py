@@ -147,6 +147,7 @@ def test_a_comparison_is_shown_without_a_damaged_member(tmp_path: Path, position
             "(SELECT id FROM member ORDER BY id LIMIT 1 OFFSET ?)",
             (position,),
         )
+        connection.execute("UPDATE comparison SET drawn = CAST('null' AS BLOB)")
     for more in ([], ["--json"]):
         code, out, err = command(home, ["compare", shown_store.COMPARISON, *more])
         assert code == 0, err
