@@ -18,6 +18,7 @@ import csv
 import hashlib
 import json
 import random
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ _FOLDERS = ("", "images", "img", "img_align_celeba", "img_align_celeba/img_align
 _DELIMITERS = ",;\t"
 _MOST_VALUES = 50  # of a column that can be a group
 _LISTED = 12  # columns in an error
+_DIGITS = 10  # of the number of a class, at most
 _HEAD = 100_000  # characters of a table's first line
 
 
@@ -203,7 +205,7 @@ def class_indices(
         name = (mapping or {}).get(value, value)
         if _plain(name) in known:
             found[value] = known[_plain(name)]
-        elif name.isdecimal() and int(name) < len(labels):
+        elif name.isdecimal() and len(name) < _DIGITS and int(name) < len(labels):
             found[value] = int(name)
         else:
             shown = ", ".join(labels[:_LISTED]) + (" …" if len(labels) > _LISTED else "")
@@ -211,7 +213,7 @@ def class_indices(
                 f"{name!r} is a label of the data, but not of the classifier ({shown})",
                 field="map",
                 value=name,
-                remedy=f"map it: --map '{value}=LABEL'",
+                remedy=f"map it: --map {shlex.quote(f'{value}=LABEL')}",
             )
     return found
 

@@ -70,7 +70,9 @@ def _picture(item: Item, side: int) -> Picture:
             return _square(image, side)
     except Image.DecompressionBombError:
         raise _Refused(Why.TOO_LARGE) from None
-    except (OSError, SyntaxError, ValueError, EOFError):
+    except _Refused:
+        raise
+    except Exception:  # a decoder may fail in any way on a broken file
         raise _Refused(Why.UNREADABLE) from None
 
 

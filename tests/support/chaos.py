@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from disturbed_jobs import Jobs
+from waiting import until
 
 from dexter.config import RunConfig
 from dexter_tui.jobs import control, launch, submit
@@ -49,7 +50,6 @@ SEEDS = 3  # different runs; the others repeat them
 JOBS = (Kind.REPORT, Kind.COMPARISON)  # the kinds of jobs among the victims
 JOB_EVERY = 12  # faults, at most one job at a time
 HOUR = 3600.0
-DYING_SECONDS = 60.0
 READ_ONLY = "disk read-only"
 # Some of the faults: `--of`.
 GROUPS = {
@@ -790,20 +790,16 @@ class Disk:
 
     def repair(self) -> None:
         """Check and mount it again; no file may be open, but for processes that are dying."""
-        deadline = time.monotonic() + DYING_SECONDS
-        while True:
-            try:
-                _run("umount", str(self.path))
-                break
-            except subprocess.CalledProcessError as error:
-                if time.monotonic() > deadline:
-                    raise Broken(f"the disk is in use: {error.stderr!r}") from error
-                time.sleep(0.1)
+        until(self._unmounts)
         code = subprocess.run(
             ["e2fsck", "-fy", str(self._image)], stdout=subprocess.DEVNULL, check=False
         ).returncode
         assert code in (0, 1), f"e2fsck ended with {code}"
         self._mount()
+
+    def _unmounts(self) -> bool:
+        command = ["umount", str(self.path)]
+        return not subprocess.run(command, capture_output=True, check=False).returncode
 
     def close(self) -> None:
         """Unmount it, at once or when the last process has left it."""

@@ -92,6 +92,11 @@ def debias(
             f"{output} is no .safetensors file", field="output", value=str(output),
             remedy="name one that ends in .safetensors",
         )  # fmt: skip
+    if output is not None and not output.parent.is_dir():
+        raise InputError(
+            f"{output.parent} is no folder", field="output", value=str(output),
+            remedy="make it first",
+        )  # fmt: skip
     network, found, classes, asked, origin, detector = open_sources(
         classifier,
         data,
@@ -194,14 +199,14 @@ def _layer(network: "Classifier", used: list[int]) -> "Layer":
 def _write(file: Path, layers: "dict[str, Layer]", labels: list[str], spec: str) -> None:
     import json
 
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {
         f"{name}.{part}": np.ascontiguousarray(getattr(layer, part), np.float32)
         for name, layer in layers.items()
         for part in ("weight", "bias")
     }
-    save_file(tensors, file, {"classifier": spec, "labels": json.dumps(labels)})
+    file.write_bytes(save(tensors, {"classifier": spec, "labels": json.dumps(labels)}))
 
 
 def _view(

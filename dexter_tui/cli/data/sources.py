@@ -1,5 +1,6 @@
 """The sources of the commands on labelled pictures: classifier, data, and concepts to look for."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -123,8 +124,8 @@ def _concepts(asked: str | None, classifier: str) -> tuple[list[Concept], str]:
             raise InputError(
                 "there is no screening of this classifier yet",
                 field="concepts",
-                remedy=f"run `dexter-tui screen --classifier {classifier} --class LABEL` first, or "
-                "name words",
+                remedy=f"run `dexter-tui screen --classifier {shlex.quote(classifier)} --class LABEL` "
+                "first, or name words",
             )
         return _of_screening(browse, screening, classifier)
     words = [word.strip() for word in asked.split(",") if word.strip()]

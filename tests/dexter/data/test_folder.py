@@ -115,8 +115,12 @@ def test_splits_labels_and_digest(tmp_path: Path) -> None:
     assert class_indices(["1", "0"], ["landbird", "waterbird"]) == {"1": 1, "0": 0}
     assert class_indices(["Not_Blond"], ["blond", "not blond"]) == {"Not_Blond": 1}
     assert class_indices(["-1"], ["blond", "not blond"], {"-1": "not blond"}) == {"-1": 1}
-    with pytest.raises(InputError, match=r"'-1' is a label of the data.*--map '-1=LABEL'"):
+    with pytest.raises(InputError, match=r"'-1' is a label of the data.*--map -1=LABEL"):
         class_indices(["-1"], ["blond", "not blond"])
+    with pytest.raises(InputError, match=r"--map ''\"'\"';touch x=LABEL'"):
+        class_indices(["';touch x"], ["blond"])
+    with pytest.raises(InputError, match="is a label of the data"):
+        class_indices(["9" * 5000], ["blond"])
 
 
 def wide_png(side: int) -> bytes:

@@ -95,6 +95,7 @@ def test_the_worst_group_rises_without_true_groups(
     ("more", "message"),
     [
         (["--concepts", "umbrella"], "pictures of the group"),
+        (["--concepts", "sea", "-o", "nowhere/a.safetensors"], "nowhere is no folder"),
         (["--concepts", "sea", "-o", "layers.pt"], "name one that ends in .safetensors"),
     ],
 )
