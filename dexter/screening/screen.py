@@ -13,9 +13,10 @@ a larger one continues the pictures of a smaller one.
 
 The family-wise error over all concepts, both directions, interactions and all looks is held by
 alpha spending (Lan and DeMets 1983, in the power family of Kim and DeMets 1987): look k may err
-with probability spent(t_k) - spent(t_(k-1)). A tenth of it is for interactions of the strongest few; the rest is
-shared evenly (Bonferroni) by the concepts that are not core to the class. The budget is fixed in
-advance; stopping earlier or drawing a concept less often only leaves alpha unspent.
+with probability spent(t_k) - spent(t_(k-1)). A tenth of it is for interactions of the strongest
+few; the rest is shared evenly (Bonferroni) by the concepts that are not core to the class. The
+budget is fixed in advance; stopping earlier or drawing a concept less often only leaves alpha
+unspent.
 """
 
 from __future__ import annotations

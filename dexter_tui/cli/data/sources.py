@@ -124,8 +124,8 @@ def _concepts(asked: str | None, classifier: str) -> tuple[list[Concept], str]:
             raise InputError(
                 "there is no screening of this classifier yet",
                 field="concepts",
-                remedy=f"run `dexter-tui screen --classifier {shlex.quote(classifier)} --class LABEL` "
-                "first, or name words",
+                remedy="name words, or screen it first: dexter-tui screen --classifier "
+                f"{shlex.quote(classifier)} --class LABEL",
             )
         return _of_screening(browse, screening, classifier)
     words = [word.strip() for word in asked.split(",") if word.strip()]
