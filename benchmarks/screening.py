@@ -1,11 +1,13 @@
 """The truth of a screening's findings: both fleets against known truth, and A/A tests.
 
-    python -m benchmarks.screening [--pictures 800 400 1600] [--parts trained gated aa]
+    python -m benchmarks.screening [--pictures 800 400 1600] [--parts trained gated confirmed aa]
 
 Units, truth and bootstraps are those of `benchmarks.bias`. Members of a task share one bank, drawn
 once; it is kept, so that a benchmark that was stopped continues. The gated fleet
 (`dexter.lab.gated`) looks at the same pictures: whatever was tuned was tuned on its even half, and
-the odd half is reported. An A/A test screens a classifier that cannot depend on anything.
+the odd half is reported. Confirmation tests each trained member's strongest findings on pairs, as
+the product does: members of a task are one screening, and all their claims one family. An A/A test
+screens a classifier that cannot depend on anything.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +27,18 @@ import numpy as np
 
 from benchmarks import bias
 from benchmarks.bias import Unit
+from benchmarks.sharing import of_lab
 from dexter import model_folders
 from dexter.generation.pictures import Pictures
 from dexter.lab import gated
 from dexter.lab.fleet import FLEET, MANIFEST, TASKS, families
 from dexter.lab.world import MARK, POSITIVE
+from dexter.reasoning.candidates import sayable_by
+from dexter.reasoning.claims import Candidate, Claim, Proportion
+from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.topic import Topic, World, load_world, make_topic
 from dexter.screening.concepts import Pool, lab_pool
+from dexter.screening.pairs import ConceptDetector, PoolLayout, paired
 from dexter.screening.screen import (
     Effect,
     Judged,
@@ -75,6 +84,8 @@ class Models:
     generator: Timed
     pictures: Pictures
     detector: Any
+    sayable: Callable[[str], bool]
+    """True for a word that the generator can encode."""
 
 
 def load() -> Models:
@@ -93,7 +104,8 @@ def load() -> Models:
     timed = Timed(generator)
     bank = StoreBank(Store.open(WORK.resolve()))
     pictures = Pictures(timed, generator.weights_hash, bank)  # type: ignore[arg-type]
-    return Models(world, lab_pool(world), timed, pictures, load_detector("lab"))
+    sayable = sayable_by(generator.tokenizer, world)
+    return Models(world, lab_pool(world), timed, pictures, load_detector("lab"), sayable)
 
 
 def topic_of(task: str, world: World) -> Topic:
@@ -338,6 +350,151 @@ def _nobody(images: Any) -> Any:
     raise AssertionError("every answer was kept")
 
 
+# --- confirmation ---------------------------------------------------------------------------------
+
+CANDIDATES = 6
+"""Findings of each member that are tested, as `ScreenSettings.candidates`."""
+
+
+class Confirmation:
+    """The paired tests of findings; the claims of a member are kept, and read on a restart."""
+
+    def __init__(self) -> None:
+        from dexter_tui.analysis.store_bank import StoreCache
+        from store import Store
+
+        self._journal = WORK / "claims.jsonl"
+        self._cache = StoreCache(Store.open(WORK.resolve()))
+        lines = self._journal.read_text().splitlines() if self._journal.exists() else []
+        self._kept = {
+            (row["member"], row["recipe"]): row["claims"] for row in map(json.loads, lines)
+        }
+
+    def of_task(self, task: Task, results: dict[str, Result]) -> dict[str, list[Claim]]:
+        """Return the claims about each member, corrected as one family."""
+        found: dict[str, list[Claim]] = {}
+        first: Witness | None = None
+        for name, result in results.items():
+            chosen = [
+                Candidate(effect.concept, effect.slot, 1 if effect.effect > 0 else -1)
+                for effect in result.findings[:CANDIDATES]
+            ]
+            weights = of_lab("generator", "image_text", f"classifiers/fleet/{name}")
+            recipe = " ".join([weights, *(f"{c.slot} {c.concept} {c.direction}" for c in chosen)])
+            if (name, recipe) not in self._kept:
+                claims, first = self._test(task, name, chosen, first)
+                rows = [claim.to_dict() | {"contexts": []} for claim in claims]
+                self._kept[name, recipe] = rows
+                with self._journal.open("a") as file:
+                    row = {"member": name, "recipe": recipe, "claims": rows}
+                    file.write(json.dumps(row, default=_plain) + "\n")
+                print(f"confirmation, {name}: {len(rows)} claims", flush=True)
+            found[name] = [_claim(row) for row in self._kept[name, recipe]]
+        flat = iter(corrected([claim for claims in found.values() for claim in claims]))
+        return {name: list(islice(flat, len(claims))) for name, claims in found.items()}
+
+    def _test(
+        self, task: Task, name: str, chosen: Sequence[Candidate], beside: Witness | None
+    ) -> tuple[list[Claim], Witness]:
+        from dexter.classifiers import load_classifier
+
+        models = task.models
+        detector = ConceptDetector(models.detector, models.pool)
+        classifier = load_classifier(f"lab:fleet/{name}")
+        witness = Witness(models.pictures, classifier, 0, detector, beside=beside)
+        topic = topic_of(task.name, models.world)
+        experiment = Experiment(witness, topic, placebo_cache=self._cache, known=models.sayable)
+        own = [paired(candidate, models.pool) for candidate in chosen]
+        found = experiment.test(own, PoolLayout(topic, models.pool)) if own else []
+        return [
+            replace(c, slot=asked.slot) for c, asked in zip(found, chosen, strict=True)
+        ], witness
+
+
+def _claim(row: dict[str, Any]) -> Claim:
+    rates = {k: row[k] and Proportion(**row[k]) for k in ("flips", "prior", "in_frames")}
+    return Claim(**(row | rates))
+
+
+def confirmed_fleet(
+    tasks: Sequence[Task], manifest: dict[str, Any], pictures: int
+) -> dict[str, Any]:
+    """What confirmation makes of the trained fleet's findings.
+
+    precision: true ones among what is confirmed and is true or false. between: confirmed, with an
+    effect that is neither. missed: positives that are not confirmed, and why.
+    """
+    confirmation = Confirmation()
+    units: dict[tuple[str, str], Unit] = {}
+    claims: dict[tuple[str, str], Claim] = {}
+    not_drawn, findings = [], 0
+    started = time.process_time()
+    for task in tasks:
+        results = finish(task.screening(pictures, task.state(pictures)), task.trained())
+        for name, result in results.items():
+            findings += len(result.findings)
+            not_drawn += [(name, e.concept) for e in result.effects if e.verdict == "not_drawn"]
+            for unit in units_of(name, result, manifest[name]["effects"], manifest[name]["core"]):
+                units[name, unit.family] = unit
+        for name, own in confirmation.of_task(task, results).items():
+            claims |= {(name, claim.concept): claim for claim in own}
+    confirmed = {key: claim for key, claim in claims.items() if claim.verdict == "confirmed"}
+    right = {k for k, c in confirmed.items() if k in units and units[k].effect * c.direction > 0}
+    true = {key for key in right if units[key].positive}
+    false = {k for k in confirmed if k not in units or units[k].negative} | (
+        {k for k in confirmed if k in units and units[k].positive} - right
+    )
+    positives = [key for key, unit in units.items() if unit.positive]
+    clean = [name for name in CLEAN if any(key[0] == name for key in confirmed)]
+
+    def why(key: tuple[str, str]) -> str:
+        if key not in claims:
+            return f"not tested: {units[key].why}"
+        claim = claims[key]
+        return f"{claim.reason or claim.verdict}: in pairs {claim.effect:+.2f}"
+
+    return {
+        "pictures": pictures,
+        "findings": findings,
+        "tested": len(claims),
+        "confirmed": len(confirmed),
+        "true": len(true),
+        "between": len(confirmed) - len(true) - len(false),
+        "false": [f"{c} of {n} ({confirmed[n, c].effect:+.2f})" for n, c in sorted(false)],
+        "precision": len(true) / max(1, len(true) + len(false)),
+        "recall": len(true) / len(positives),
+        "clean_with_a_confirmed": {name: [c for n, c in confirmed if n == name] for name in clean},
+        "missed": [
+            {"classifier": n, "family": c, "effect": units[n, c].effect, "why": why((n, c))}
+            for n, c in positives
+            if (n, c) not in true
+        ],
+        "not_drawn": {
+            "by_screening": len(not_drawn),
+            "positives": [f"{c} of {n}" for n, c in not_drawn if (n, c) in positives],
+            "by_pairs": [f"{c} of {n}" for (n, c), k in claims.items() if k.reason == "not_drawn"],
+        },
+        "verdicts": dict(Counter(c.reason or c.verdict for c in claims.values())),
+        "cpu_seconds": time.process_time() - started,
+        "claims": [
+            {
+                "classifier": n,
+                "family": c,
+                "truth": units[n, c].effect if (n, c) in units else None,
+                "effect": k.effect,
+                "low": k.low,
+                "high": k.high,
+                "pairs": k.pairs,
+                "detected": k.detected,
+                "placebo_threshold": k.placebo_threshold,
+                "verdict": k.verdict,
+                "reason": k.reason,
+            }
+            for (n, c), k in claims.items()
+        ],
+    }
+
+
 # --- A/A ------------------------------------------------------------------------------------------
 
 
@@ -410,7 +567,7 @@ def aa_tests(tests: int) -> dict[str, Any]:
     }
 
 
-PARTS = ("trained", "gated", "aa")
+PARTS = ("trained", "gated", "confirmed", "aa")
 
 
 def main() -> None:
@@ -445,6 +602,9 @@ def fleets(record: dict[str, Any], parts: Sequence[str], budgets: Sequence[int])
         if "gated" in parts:
             record.setdefault("gated", {})[str(pictures)] = gated_fleet(tasks, pictures)
             write(record)
+    if "confirmed" in parts:
+        record["confirmed"] = confirmed_fleet(tasks, manifest, Settings().pictures)
+        write(record)
 
 
 def write(record: dict[str, Any]) -> None:
@@ -482,6 +642,12 @@ def show(record: dict[str, Any]) -> None:
         print(f"{name}: {', '.join(numbers)}, {more}, {clean}")
         if "slope" in row:
             print(f"  slope {row['slope']:.3f}, r {row['r']:.3f} over {row['pairs']} effects")
+    if "confirmed" in record:
+        row = record["confirmed"]
+        print(
+            f"confirmed: {row['confirmed']} of {row['tested']} tested, precision "
+            f"{row['precision']:.3f}, recall {row['recall']:.3f}, false: {row['false'] or 'none'}"
+        )
     if "aa" in record:
         aa = record["aa"]
         print(f"A/A: {aa['false']} of {aa['tests']} screenings with a finding")
