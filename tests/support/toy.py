@@ -92,3 +92,6 @@ class Reader:
             [embeddings[:, pixel(word)] > 0.5 for word in concept.split()], axis=0
         )
         return found
+
+    def presence(self, concept: str, embeddings: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return self.sees(concept, embeddings).astype(np.float64)
