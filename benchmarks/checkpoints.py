@@ -87,7 +87,7 @@ def command(folder: Path, pictures: int) -> list[str]:
         sys.executable, "-m", "dexter_tui", "screen", "--watch", str(folder / "training"),
         "--class", "waterbird", "--arch", f"python:{folder / 'net.py'}:Net",
         "--labels", str(folder / "labels.txt"), "--normalization", "half",
-        "--pictures", str(pictures), "--device", "cpu",
+        "--generator", "lab", "--pictures", str(pictures), "--device", "cpu",
     ]  # fmt: skip
 
 
