@@ -94,4 +94,5 @@ class Reader:
         return found
 
     def presence(self, concept: str, embeddings: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return self.sees(concept, embeddings).astype(np.float64)
+        lit = [embeddings[:, pixel(word)] for word in concept.split()]
+        return np.min(lit, axis=0).astype(np.float64)
