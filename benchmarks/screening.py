@@ -32,7 +32,7 @@ from dexter import model_folders
 from dexter.generation.pictures import Pictures
 from dexter.lab import gated
 from dexter.lab.fleet import FLEET, MANIFEST, TASKS, families
-from dexter.lab.world import MARK, POSITIVE
+from dexter.lab.world import MARK, NEGATIVE, POSITIVE
 from dexter.reasoning.candidates import sayable_by
 from dexter.reasoning.claims import Candidate, Claim, Proportion
 from dexter.reasoning.evidence import Experiment, Witness, corrected
@@ -310,9 +310,11 @@ def gated_fleet(tasks: Sequence[Task], pictures: int) -> dict[str, Any]:
         kept = task.answers.read(screening.detector_key, requests)
         features = torch.from_numpy(np.stack([kept[r] for r in requests]))
         members = []
+        network = None
         for gate in gates:
+            network = gated.Gated(gate, beside=network)
             with torch.inference_mode():
-                logits = gated.Gated(gate).logits(features).double()
+                logits = network.logits(features).double()
             one = Member(gate.name, gate.name, _nobody)
             odds = (logits[:, 0] - logits[:, 1:].logsumexp(1)).float().numpy()[:, None]
             task.answers.keep(screening.key(one), requests, odds)
@@ -416,82 +418,112 @@ def _claim(row: dict[str, Any]) -> Claim:
     return Claim(**(row | rates))
 
 
-def confirmed_fleet(
-    tasks: Sequence[Task], manifest: dict[str, Any], pictures: int
+def confirmed_task(
+    task: Task, manifest: dict[str, Any], pictures: int, confirmation: Confirmation
 ) -> dict[str, Any]:
-    """What confirmation makes of the trained fleet's findings.
+    """What confirmation makes of the findings about a task's trained members.
+
+    claims: with the truth of each, None where the fleet does not ask.
+    """
+    started = time.process_time()
+    results = finish(task.screening(pictures, task.state(pictures)), task.trained())
+    units = [
+        unit
+        for name, result in results.items()
+        for unit in units_of(name, result, manifest[name]["effects"], manifest[name]["core"])
+    ]
+    truth = {(unit.classifier, unit.family): unit.effect for unit in units}
+    kept = (
+        *("direction", "effect", "low", "high", "p_corrected", "pairs", "detected"),
+        *("placebo_threshold", "verdict", "reason"),
+    )
+    claims = [
+        {
+            "classifier": name,
+            "family": claim.concept,
+            "truth": truth.get((name, claim.concept)),
+            **{field: getattr(claim, field) for field in kept},
+        }
+        for name, own in confirmation.of_task(task, results).items()
+        for claim in own
+    ]
+    return {
+        "members": len(results),
+        "findings": sum(len(result.findings) for result in results.values()),
+        "claims": claims,
+        "positives": [asdict(unit) for unit in units if unit.positive],
+        "not_drawn": [
+            (name, effect.concept)
+            for name, result in results.items()
+            for effect in result.effects
+            if effect.verdict == "not_drawn"
+        ],
+        "cpu_seconds": time.process_time() - started,
+    }
+
+
+def confirmed_measures(tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The measures of all tasks together.
 
     precision: true ones among what is confirmed and is true or false. between: confirmed, with an
     effect that is neither. missed: positives that are not confirmed, and why.
     """
-    confirmation = Confirmation()
-    units: dict[tuple[str, str], Unit] = {}
-    claims: dict[tuple[str, str], Claim] = {}
-    not_drawn, findings = [], 0
-    started = time.process_time()
-    for task in tasks:
-        results = finish(task.screening(pictures, task.state(pictures)), task.trained())
-        for name, result in results.items():
-            findings += len(result.findings)
-            not_drawn += [(name, e.concept) for e in result.effects if e.verdict == "not_drawn"]
-            for unit in units_of(name, result, manifest[name]["effects"], manifest[name]["core"]):
-                units[name, unit.family] = unit
-        for name, own in confirmation.of_task(task, results).items():
-            claims |= {(name, claim.concept): claim for claim in own}
-    confirmed = {key: claim for key, claim in claims.items() if claim.verdict == "confirmed"}
-    right = {k for k, c in confirmed.items() if k in units and units[k].effect * c.direction > 0}
-    true = {key for key in right if units[key].positive}
-    false = {k for k in confirmed if k not in units or units[k].negative} | (
-        {k for k in confirmed if k in units and units[k].positive} - right
-    )
-    positives = [key for key, unit in units.items() if unit.positive]
-    clean = [name for name in CLEAN if any(key[0] == name for key in confirmed)]
+    rows = [row for task in tasks.values() for row in task["claims"]]
+    positives = [Unit(**unit) for task in tasks.values() for unit in task["positives"]]
+    claims = {(row["classifier"], row["family"]): row for row in rows}
+    confirmed = [row for row in rows if row["verdict"] == "confirmed"]
 
-    def why(key: tuple[str, str]) -> str:
-        if key not in claims:
-            return f"not tested: {units[key].why}"
-        claim = claims[key]
-        return f"{claim.reason or claim.verdict}: in pairs {claim.effect:+.2f}"
+    def is_true(row: dict[str, Any]) -> bool:
+        truth = row["truth"]
+        return truth is not None and truth * row["direction"] >= POSITIVE
 
+    def is_between(row: dict[str, Any]) -> bool:
+        truth = row["truth"]
+        return truth is not None and NEGATIVE < abs(truth) < POSITIVE
+
+    def why(unit: Unit) -> str:
+        row = claims.get((unit.classifier, unit.family))
+        if row is None:
+            return f"not tested: {unit.why}"
+        return f"{row['reason'] or row['verdict']}: in pairs {row['effect']:+.2f}"
+
+    true = {(row["classifier"], row["family"]) for row in confirmed if is_true(row)}
+    false = [row for row in confirmed if not is_true(row) and not is_between(row)]
+    not_drawn = [tuple(one) for task in tasks.values() for one in task["not_drawn"]]
     return {
-        "pictures": pictures,
-        "findings": findings,
-        "tested": len(claims),
+        "tasks": list(tasks),
+        "findings": sum(task["findings"] for task in tasks.values()),
+        "tested": len(rows),
         "confirmed": len(confirmed),
         "true": len(true),
         "between": len(confirmed) - len(true) - len(false),
-        "false": [f"{c} of {n} ({confirmed[n, c].effect:+.2f})" for n, c in sorted(false)],
+        "false": [f"{r['family']} of {r['classifier']} ({r['effect']:+.2f})" for r in false],
         "precision": len(true) / max(1, len(true) + len(false)),
-        "recall": len(true) / len(positives),
-        "clean_with_a_confirmed": {name: [c for n, c in confirmed if n == name] for name in clean},
+        "positives": len(positives),
+        "recall": len(true) / max(1, len(positives)),
+        "confirmed_of_clean": [
+            f"{r['family']} of {r['classifier']} ({r['effect']:+.2f})"
+            for r in confirmed
+            if r["classifier"] in CLEAN
+        ],
         "missed": [
-            {"classifier": n, "family": c, "effect": units[n, c].effect, "why": why((n, c))}
-            for n, c in positives
-            if (n, c) not in true
+            f"{unit.family} of {unit.classifier} ({unit.effect:+.2f}): {why(unit)}"
+            for unit in positives
+            if (unit.classifier, unit.family) not in true
         ],
         "not_drawn": {
             "by_screening": len(not_drawn),
-            "positives": [f"{c} of {n}" for n, c in not_drawn if (n, c) in positives],
-            "by_pairs": [f"{c} of {n}" for (n, c), k in claims.items() if k.reason == "not_drawn"],
+            "positives_among_them": [
+                f"{unit.family} of {unit.classifier}"
+                for unit in positives
+                if (unit.classifier, unit.family) in not_drawn
+            ],
+            "by_pairs": [
+                f"{r['family']} of {r['classifier']}" for r in rows if r["reason"] == "not_drawn"
+            ],
         },
-        "verdicts": dict(Counter(c.reason or c.verdict for c in claims.values())),
-        "cpu_seconds": time.process_time() - started,
-        "claims": [
-            {
-                "classifier": n,
-                "family": c,
-                "truth": units[n, c].effect if (n, c) in units else None,
-                "effect": k.effect,
-                "low": k.low,
-                "high": k.high,
-                "pairs": k.pairs,
-                "detected": k.detected,
-                "placebo_threshold": k.placebo_threshold,
-                "verdict": k.verdict,
-                "reason": k.reason,
-            }
-            for (n, c), k in claims.items()
-        ],
+        "verdicts": dict(Counter(row["reason"] or row["verdict"] for row in rows)),
+        "cpu_seconds": sum(task["cpu_seconds"] for task in tasks.values()),
     }
 
 
@@ -574,6 +606,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.screening", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--pictures", type=int, nargs="+", default=[800, 400, 1600])
+    parser.add_argument(
+        "--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="tasks to confirm"
+    )
     parser.add_argument("--tests", type=int, default=TESTS, help="A/A tests")
     options = parser.parse_args()
     record = json.loads(TARGET.read_text()) if TARGET.exists() else {"trained": {}}
@@ -582,11 +617,13 @@ def main() -> None:
         record["aa"] = aa_tests(options.tests)
         write(record)
     if set(options.parts) - {"aa"}:
-        fleets(record, options.parts, options.pictures)
+        fleets(record, options.parts, options.pictures, options.tasks)
     show(record)
 
 
-def fleets(record: dict[str, Any], parts: Sequence[str], budgets: Sequence[int]) -> None:
+def fleets(
+    record: dict[str, Any], parts: Sequence[str], budgets: Sequence[int], only: Sequence[str]
+) -> None:
     """Measure the fleets, and write the record after each budget."""
     folder = model_folders.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
@@ -603,8 +640,13 @@ def fleets(record: dict[str, Any], parts: Sequence[str], budgets: Sequence[int])
             record.setdefault("gated", {})[str(pictures)] = gated_fleet(tasks, pictures)
             write(record)
     if "confirmed" in parts:
-        record["confirmed"] = confirmed_fleet(tasks, manifest, Settings().pictures)
-        write(record)
+        kept = record.setdefault("confirmed", {}).setdefault("by_task", {})
+        confirmation = Confirmation()
+        for task in tasks:
+            if task.name in only:
+                kept[task.name] = confirmed_task(task, manifest, Settings().pictures, confirmation)
+                record["confirmed"] |= confirmed_measures(kept)
+                write(record)
 
 
 def write(record: dict[str, Any]) -> None:
@@ -645,8 +687,9 @@ def show(record: dict[str, Any]) -> None:
     if "confirmed" in record:
         row = record["confirmed"]
         print(
-            f"confirmed: {row['confirmed']} of {row['tested']} tested, precision "
-            f"{row['precision']:.3f}, recall {row['recall']:.3f}, false: {row['false'] or 'none'}"
+            f"confirmed, {len(row['tasks'])} tasks: {row['confirmed']} of {row['tested']} tested, "
+            f"precision {row['precision']:.3f}, recall {row['recall']:.3f} of {row['positives']}, "
+            f"false: {row['false'] or 'none'}"
         )
     if "aa" in record:
         aa = record["aa"]
