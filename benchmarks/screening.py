@@ -1,6 +1,7 @@
 """The truth of a screening's findings: both fleets against known truth, and A/A tests.
 
-    python -m benchmarks.screening [--pictures 800 400 1600] [--parts trained gated confirmed aa]
+    python -m benchmarks.screening [--pictures 800 400 1600]
+        [--parts trained gated surrogate confirmed aa] [--tasks birds ...]
 
 Units, truth and bootstraps are those of `benchmarks.bias`. Members of a task share one bank, drawn
 once; it is kept, so that a benchmark that was stopped continues. The gated fleet
@@ -37,8 +38,9 @@ from dexter.reasoning.candidates import sayable_by
 from dexter.reasoning.claims import Candidate, Claim, Proportion
 from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.topic import Topic, World, load_world, make_topic
-from dexter.screening.concepts import Pool, lab_pool
+from dexter.screening.concepts import Concept, Pool, lab_pool
 from dexter.screening.pairs import ConceptDetector, PoolLayout, paired
+from dexter.screening.regression import Regression
 from dexter.screening.screen import (
     Effect,
     Judged,
@@ -352,6 +354,93 @@ def _nobody(images: Any) -> Any:
     raise AssertionError("every answer was kept")
 
 
+# --- words that were not drawn --------------------------------------------------------------------
+
+RIDGE = 0.03
+"""Of the surrogate; the best of 0.03, 0.1, 0.3 and 1 on the even half, by words."""
+
+
+def surrogate(tasks: Sequence[Task], pictures: int) -> dict[str, Any]:
+    """How well ridge regression of effects on text embeddings ranks wordings that it has not seen.
+
+    The effects are those of single wordings. Left out are one wording, its whole concept, or its
+    slot. rank_correlation: Spearman's, of predicted and measured effects, the mean over members.
+    own_in_top_5: how often a wording of a gate's concept is among the five largest predictions.
+    """
+    sums: dict[str, list[dict[str, list[float]]]] = {"tuned": [], "unseen": []}
+    every = gated.fleet()
+    chance = []
+    for task in tasks:
+        models = task.models
+        screening = task.screening(pictures, task.state(pictures))
+        cells = screening.cells()
+        single = [
+            Concept(word, slot, (word,), (word,))
+            for slot, words in models.pool.words.items()
+            for word in words
+        ]
+        regression = Regression(cells, models.pool, single)
+        words = regression.concepts
+        chance.append(5 / len(words))
+        texts = np.stack([_direction(models.detector, word.name) for word in words])
+        families = [models.pool.by_word[word.slot, word.name] for word in words]
+        groups: dict[str, Sequence[Any]] = {
+            "wording": list(range(len(words))),
+            "concept": families,
+            "slot": [word.slot for word in words],
+        }
+        for gate in (gate for gate in every if gate.task == task.name):
+            key = screening.key(Member(gate.name, gate.name, _nobody))
+            odds = task.answers.read(key, [cell.request for cell in cells])
+            p = 1 / (1 + np.exp(-np.array([odds[cell.request][0] for cell in cells], np.float64)))
+            effects = regression.means(p)
+            found: dict[str, list[float]] = {}
+            for name, group in groups.items():
+                guess = _left_out(texts @ texts.T, effects, group)
+                top = np.argsort(-np.abs(guess))[:5]
+                own = [family in gate.concepts for family in families]
+                hits = [float(at in top) for at in np.flatnonzero(own)] or [np.nan]
+                found[name] = [_rank_correlation(guess, effects), float(np.mean(hits))]
+            sums["tuned" if every.index(gate) % 2 == 0 else "unseen"].append(found)
+    return {"pictures": pictures, "ridge": RIDGE, "top_5_by_chance": float(np.mean(chance))} | {
+        half: {
+            name: dict(
+                zip(
+                    ("rank_correlation", "own_in_top_5"),
+                    np.nanmean([one[name] for one in found], axis=0).tolist(),
+                    strict=True,
+                )
+            )
+            for name in ("wording", "concept", "slot")
+        }
+        for half, found in sums.items()
+    }
+
+
+def _direction(detector: Any, word: str) -> Any:
+    """Return the direction, of length 1, in which a text embedding moves with a word."""
+    moved = detector.text(f"a picture of a {word}") - detector.text("a picture")
+    return moved / np.linalg.norm(moved)
+
+
+def _left_out(kernel: Any, effects: Any, groups: Sequence[Any]) -> Any:
+    """Predict each effect by kernel ridge regression on those of other groups."""
+    found = np.zeros(len(effects))
+    for group in set(groups):
+        out = np.array([other == group for other in groups])
+        rest, mean = ~out, effects[~out].mean()
+        kept = kernel[np.ix_(rest, rest)] + RIDGE * np.eye(int(rest.sum()))
+        weights = np.linalg.solve(kept, effects[rest] - mean)
+        found[out] = mean + kernel[np.ix_(out, rest)] @ weights
+    return found
+
+
+def _rank_correlation(one: Any, other: Any) -> float:
+    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
+    both: Any = np.corrcoef(ranks)
+    return float(both[0, 1])
+
+
 # --- confirmation ---------------------------------------------------------------------------------
 
 CANDIDATES = 6
@@ -599,7 +688,7 @@ def aa_tests(tests: int) -> dict[str, Any]:
     }
 
 
-PARTS = ("trained", "gated", "confirmed", "aa")
+PARTS = ("trained", "gated", "surrogate", "confirmed", "aa")
 
 
 def main() -> None:
@@ -639,6 +728,9 @@ def fleets(
         if "gated" in parts:
             record.setdefault("gated", {})[str(pictures)] = gated_fleet(tasks, pictures)
             write(record)
+    if "surrogate" in parts:  # reads the answers of the gated fleet
+        record["surrogate"] = surrogate(tasks, max(budgets))
+        write(record)
     if "confirmed" in parts:
         kept = record.setdefault("confirmed", {}).setdefault("by_task", {})
         confirmation = Confirmation()

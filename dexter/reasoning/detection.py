@@ -86,11 +86,12 @@ class ImageText:
 
     def fit(self, concept: str, embeddings: Embeddings) -> NDArray[np.float32]:
         """Return how much better a concept fits each picture than none does, (B,), by cosine."""
-        with_it, without = self._text(f"a picture of a {concept}"), self._text("a picture")
+        with_it, without = self.text(f"a picture of a {concept}"), self.text("a picture")
         better: NDArray[np.float32] = embeddings @ with_it - embeddings @ without
         return better
 
-    def _text(self, text: str) -> Embeddings:
+    def text(self, text: str) -> Embeddings:
+        """Return the embedding (D,) of a text."""
         import torch
 
         if text not in self._texts:
