@@ -3,7 +3,9 @@
     python -m benchmarks.checkpoints [--pictures 400]
 
 Trains the lab's birds-biased recipe and saves every 200 steps, while the watcher is killed after
-each checkpoint and started again. Prints the chart, and writes it to results/checkpoints.json.
+each checkpoint and started again. Then a watcher that nobody disturbs looks at the same files: its
+chart must be the same. (It sees the first alone, as the other did: that one plans the bank.) Prints
+the chart, and writes it to results/checkpoints.json.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,7 +87,7 @@ def command(folder: Path, pictures: int) -> list[str]:
         sys.executable, "-m", "dexter_tui", "screen", "--watch", str(folder / "training"),
         "--class", "waterbird", "--arch", f"python:{folder / 'net.py'}:Net",
         "--labels", str(folder / "labels.txt"), "--normalization", "half",
-        "--pictures", str(pictures), "--device", "cpu",
+        "--generator", "lab", "--pictures", str(pictures), "--device", "cpu",
     ]  # fmt: skip
 
 
@@ -95,6 +98,35 @@ def shown(home: Path) -> dict[str, Any] | None:
 
     listed = screenings.listed(Browse(home)) if (home / "store.sqlite").exists() else []
     return screenings.page(Browse(home), listed[0]["id"]) if listed else None
+
+
+def watch(
+    folder: Path, home: Path, pictures: int, training: subprocess.Popen[bytes] | None = None
+) -> tuple[dict[str, Any], int]:
+    """Watch until all checkpoints are screened; return the screening and the number of kills.
+
+    While a ``training`` runs, the watcher is killed after each checkpoint and started again.
+    """
+    env = {**os.environ, "DEXTER_HOME": str(home)}
+    killed, screened = 0, 0
+    watcher = subprocess.Popen(command(folder, pictures), env=env)
+    while True:
+        time.sleep(1)
+        page = shown(home)
+        done = sum(bool(member["findings"]) for member in page["members"]) if page else 0
+        saved = len(list((folder / "training").glob("*.safetensors")))
+        over = training is None or training.poll() is not None
+        if page and over and page["state"] == "done" and done == saved:
+            break
+        if training is not None and done > screened:
+            screened = done
+            watcher.send_signal(signal.SIGKILL)
+            watcher.wait()
+            killed += 1
+            watcher = subprocess.Popen(command(folder, pictures), env=env)
+    watcher.send_signal(signal.SIGINT)
+    watcher.wait()
+    return page, killed
 
 
 def main() -> int:
@@ -114,39 +146,29 @@ def main() -> int:
         (folder / "training").mkdir()
         (folder / "net.py").write_text(NET)
         (folder / "labels.txt").write_text("\n".join(BIRD_LABELS))
-        home = folder / "home"
-        env = {**os.environ, "DEXTER_HOME": str(home)}
         training = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.checkpoints", "--train", str(folder / "training")]
         )
-        killed, screened = 0, 0
-        watcher = subprocess.Popen(command(folder, options.pictures), env=env)
-        while True:
-            time.sleep(1)
-            page = shown(home)
-            done = sum(bool(member["findings"]) for member in page["members"]) if page else 0
-            if page and training.poll() is not None and page["state"] == "done":
-                waiting = len(list((folder / "training").glob("*.safetensors"))) - done
-                if not waiting:
-                    break
-            if done > screened:
-                screened = done
-                watcher.send_signal(signal.SIGKILL)
-                watcher.wait()
-                killed += 1
-                watcher = subprocess.Popen(command(folder, options.pictures), env=env)
-        watcher.send_signal(signal.SIGINT)
-        watcher.wait()
+        page, killed = watch(folder, folder / "home", options.pictures, training)
+        (folder / "training").rename(folder / "saved")
+        (folder / "training").mkdir()
+        for part in (page["members"][:1], page["members"][1:]):
+            for member in part:
+                file = Path(member["name"]).name
+                shutil.copy2(folder / "saved" / file, folder / "training" / file)
+            undisturbed, _ = watch(folder, folder / "undisturbed", options.pictures)
     found = {
         "pictures": page["pictures"],
         "drawn": page["drawn"],
         "watcher_killed": killed,
         "checkpoints": [member["name"] for member in page["members"]],
         "course": course(page),
+        "same_undisturbed": course(page) == course(undisturbed),
     }
     TARGET.write_text(json.dumps(found, indent=1) + "\n")
     print(f"{killed} kills; {page['drawn']} pictures drawn for {len(page['members'])} checkpoints")
-    return 0
+    print(f"the same chart without kills: {found['same_undisturbed']}")
+    return 0 if found["same_undisturbed"] else 1
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """The truth of a screening's findings: both fleets against known truth, and A/A tests.
 
-    python -m benchmarks.screening [--pictures 800 400 1600] [--parts trained gated aa]
+    python -m benchmarks.screening [--pictures 800 400 1600]
+        [--parts trained gated surrogate confirmed aa] [--tasks birds ...]
 
 Units, truth and bootstraps are those of `benchmarks.bias`. Members of a task share one bank, drawn
 once; it is kept, so that a benchmark that was stopped continues. The gated fleet
 (`dexter.lab.gated`) looks at the same pictures: whatever was tuned was tuned on its even half, and
-the odd half is reported. An A/A test screens a classifier that cannot depend on anything.
+the odd half is reported. Confirmation tests each trained member's strongest findings on pairs, as
+the product does: members of a task are one screening, and all their claims one family. An A/A test
+screens a classifier that cannot depend on anything.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +28,19 @@ import numpy as np
 
 from benchmarks import bias
 from benchmarks.bias import Unit
+from benchmarks.sharing import of_lab
 from dexter import model_folders
 from dexter.generation.pictures import Pictures
 from dexter.lab import gated
 from dexter.lab.fleet import FLEET, MANIFEST, TASKS, families
-from dexter.lab.world import MARK, POSITIVE
+from dexter.lab.world import MARK, NEGATIVE, POSITIVE
+from dexter.reasoning.candidates import sayable_by
+from dexter.reasoning.claims import Candidate, Claim, Proportion
+from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.topic import Topic, World, load_world, make_topic
-from dexter.screening.concepts import Pool, lab_pool
+from dexter.screening.concepts import Concept, Pool, lab_pool
+from dexter.screening.pairs import ConceptDetector, PoolLayout, paired
+from dexter.screening.regression import Regression
 from dexter.screening.screen import (
     Effect,
     Judged,
@@ -75,6 +86,8 @@ class Models:
     generator: Timed
     pictures: Pictures
     detector: Any
+    sayable: Callable[[str], bool]
+    """True for a word that the generator can encode."""
 
 
 def load() -> Models:
@@ -93,7 +106,8 @@ def load() -> Models:
     timed = Timed(generator)
     bank = StoreBank(Store.open(WORK.resolve()))
     pictures = Pictures(timed, generator.weights_hash, bank)  # type: ignore[arg-type]
-    return Models(world, lab_pool(world), timed, pictures, load_detector("lab"))
+    sayable = sayable_by(generator.tokenizer, world)
+    return Models(world, lab_pool(world), timed, pictures, load_detector("lab"), sayable)
 
 
 def topic_of(task: str, world: World) -> Topic:
@@ -298,9 +312,11 @@ def gated_fleet(tasks: Sequence[Task], pictures: int) -> dict[str, Any]:
         kept = task.answers.read(screening.detector_key, requests)
         features = torch.from_numpy(np.stack([kept[r] for r in requests]))
         members = []
+        network = None
         for gate in gates:
+            network = gated.Gated(gate, beside=network)
             with torch.inference_mode():
-                logits = gated.Gated(gate).logits(features).double()
+                logits = network.logits(features).double()
             one = Member(gate.name, gate.name, _nobody)
             odds = (logits[:, 0] - logits[:, 1:].logsumexp(1)).float().numpy()[:, None]
             task.answers.keep(screening.key(one), requests, odds)
@@ -336,6 +352,268 @@ def gated_fleet(tasks: Sequence[Task], pictures: int) -> dict[str, Any]:
 
 def _nobody(images: Any) -> Any:
     raise AssertionError("every answer was kept")
+
+
+# --- words that were not drawn --------------------------------------------------------------------
+
+RIDGE = 0.03
+"""Of the surrogate; the best of 0.03, 0.1, 0.3 and 1 on the even half, by words."""
+
+
+def surrogate(tasks: Sequence[Task], pictures: int) -> dict[str, Any]:
+    """How well ridge regression of effects on text embeddings ranks wordings that it has not seen.
+
+    The effects are those of single wordings. Left out are one wording, its whole concept, or its
+    slot. rank_correlation: Spearman's, of predicted and measured effects, the mean over members.
+    own_in_top_5: how often a wording of a gate's concept is among the five largest predictions.
+    """
+    sums: dict[str, list[dict[str, list[float]]]] = {"tuned": [], "unseen": []}
+    every = gated.fleet()
+    chance = []
+    for task in tasks:
+        models = task.models
+        screening = task.screening(pictures, task.state(pictures))
+        cells = screening.cells()
+        single = [
+            Concept(word, slot, (word,), (word,))
+            for slot, words in models.pool.words.items()
+            for word in words
+        ]
+        regression = Regression(cells, models.pool, single)
+        words = regression.concepts
+        chance.append(5 / len(words))
+        texts = np.stack([_direction(models.detector, word.name) for word in words])
+        families = [models.pool.by_word[word.slot, word.name] for word in words]
+        groups: dict[str, Sequence[Any]] = {
+            "wording": list(range(len(words))),
+            "concept": families,
+            "slot": [word.slot for word in words],
+        }
+        for gate in (gate for gate in every if gate.task == task.name):
+            key = screening.key(Member(gate.name, gate.name, _nobody))
+            odds = task.answers.read(key, [cell.request for cell in cells])
+            p = 1 / (1 + np.exp(-np.array([odds[cell.request][0] for cell in cells], np.float64)))
+            effects = regression.means(p)
+            found: dict[str, list[float]] = {}
+            for name, group in groups.items():
+                guess = _left_out(texts @ texts.T, effects, group)
+                top = np.argsort(-np.abs(guess))[:5]
+                own = [family in gate.concepts for family in families]
+                hits = [float(at in top) for at in np.flatnonzero(own)] or [np.nan]
+                found[name] = [_rank_correlation(guess, effects), float(np.mean(hits))]
+            sums["tuned" if every.index(gate) % 2 == 0 else "unseen"].append(found)
+    return {"pictures": pictures, "ridge": RIDGE, "top_5_by_chance": float(np.mean(chance))} | {
+        half: {
+            name: dict(
+                zip(
+                    ("rank_correlation", "own_in_top_5"),
+                    np.nanmean([one[name] for one in found], axis=0).tolist(),
+                    strict=True,
+                )
+            )
+            for name in ("wording", "concept", "slot")
+        }
+        for half, found in sums.items()
+    }
+
+
+def _direction(detector: Any, word: str) -> Any:
+    """Return the direction, of length 1, in which a text embedding moves with a word."""
+    moved = detector.text(f"a picture of a {word}") - detector.text("a picture")
+    return moved / np.linalg.norm(moved)
+
+
+def _left_out(kernel: Any, effects: Any, groups: Sequence[Any]) -> Any:
+    """Predict each effect by kernel ridge regression on those of other groups."""
+    found = np.zeros(len(effects))
+    for group in set(groups):
+        out = np.array([other == group for other in groups])
+        rest, mean = ~out, effects[~out].mean()
+        kept = kernel[np.ix_(rest, rest)] + RIDGE * np.eye(int(rest.sum()))
+        weights = np.linalg.solve(kept, effects[rest] - mean)
+        found[out] = mean + kernel[np.ix_(out, rest)] @ weights
+    return found
+
+
+def _rank_correlation(one: Any, other: Any) -> float:
+    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
+    both: Any = np.corrcoef(ranks)
+    return float(both[0, 1])
+
+
+# --- confirmation ---------------------------------------------------------------------------------
+
+CANDIDATES = 6
+"""Findings of each member that are tested, as `ScreenSettings.candidates`."""
+
+
+class Confirmation:
+    """The paired tests of findings; the claims of a member are kept, and read on a restart."""
+
+    def __init__(self) -> None:
+        from dexter_tui.analysis.store_bank import StoreCache
+        from store import Store
+
+        self._journal = WORK / "claims.jsonl"
+        self._cache = StoreCache(Store.open(WORK.resolve()))
+        lines = self._journal.read_text().splitlines() if self._journal.exists() else []
+        self._kept = {
+            (row["member"], row["recipe"]): row["claims"] for row in map(json.loads, lines)
+        }
+
+    def of_task(self, task: Task, results: dict[str, Result]) -> dict[str, list[Claim]]:
+        """Return the claims about each member, corrected as one family."""
+        found: dict[str, list[Claim]] = {}
+        first: Witness | None = None
+        for name, result in results.items():
+            chosen = [
+                Candidate(effect.concept, effect.slot, 1 if effect.effect > 0 else -1)
+                for effect in result.findings[:CANDIDATES]
+            ]
+            weights = of_lab("generator", "image_text", f"classifiers/fleet/{name}")
+            recipe = " ".join([weights, *(f"{c.slot} {c.concept} {c.direction}" for c in chosen)])
+            if (name, recipe) not in self._kept:
+                claims, first = self._test(task, name, chosen, first)
+                rows = [claim.to_dict() | {"contexts": []} for claim in claims]
+                self._kept[name, recipe] = rows
+                with self._journal.open("a") as file:
+                    row = {"member": name, "recipe": recipe, "claims": rows}
+                    file.write(json.dumps(row, default=_plain) + "\n")
+                print(f"confirmation, {name}: {len(rows)} claims", flush=True)
+            found[name] = [_claim(row) for row in self._kept[name, recipe]]
+        flat = iter(corrected([claim for claims in found.values() for claim in claims]))
+        return {name: list(islice(flat, len(claims))) for name, claims in found.items()}
+
+    def _test(
+        self, task: Task, name: str, chosen: Sequence[Candidate], beside: Witness | None
+    ) -> tuple[list[Claim], Witness]:
+        from dexter.classifiers import load_classifier
+
+        models = task.models
+        detector = ConceptDetector(models.detector, models.pool)
+        classifier = load_classifier(f"lab:fleet/{name}")
+        witness = Witness(models.pictures, classifier, 0, detector, beside=beside)
+        topic = topic_of(task.name, models.world)
+        experiment = Experiment(witness, topic, placebo_cache=self._cache, known=models.sayable)
+        own = [paired(candidate, models.pool) for candidate in chosen]
+        found = experiment.test(own, PoolLayout(topic, models.pool)) if own else []
+        return [
+            replace(c, slot=asked.slot) for c, asked in zip(found, chosen, strict=True)
+        ], witness
+
+
+def _claim(row: dict[str, Any]) -> Claim:
+    rates = {k: row[k] and Proportion(**row[k]) for k in ("flips", "prior", "in_frames")}
+    return Claim(**(row | rates))
+
+
+def confirmed_task(
+    task: Task, manifest: dict[str, Any], pictures: int, confirmation: Confirmation
+) -> dict[str, Any]:
+    """What confirmation makes of the findings about a task's trained members.
+
+    claims: with the truth of each, None where the fleet does not ask.
+    """
+    started = time.process_time()
+    results = finish(task.screening(pictures, task.state(pictures)), task.trained())
+    units = [
+        unit
+        for name, result in results.items()
+        for unit in units_of(name, result, manifest[name]["effects"], manifest[name]["core"])
+    ]
+    truth = {(unit.classifier, unit.family): unit.effect for unit in units}
+    kept = (
+        *("direction", "effect", "low", "high", "p_corrected", "pairs", "detected"),
+        *("placebo_threshold", "verdict", "reason"),
+    )
+    claims = [
+        {
+            "classifier": name,
+            "family": claim.concept,
+            "truth": truth.get((name, claim.concept)),
+            **{field: getattr(claim, field) for field in kept},
+        }
+        for name, own in confirmation.of_task(task, results).items()
+        for claim in own
+    ]
+    return {
+        "members": len(results),
+        "findings": sum(len(result.findings) for result in results.values()),
+        "claims": claims,
+        "positives": [asdict(unit) for unit in units if unit.positive],
+        "not_drawn": [
+            (name, effect.concept)
+            for name, result in results.items()
+            for effect in result.effects
+            if effect.verdict == "not_drawn"
+        ],
+        "cpu_seconds": time.process_time() - started,
+    }
+
+
+def confirmed_measures(tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The measures of all tasks together.
+
+    precision: true ones among what is confirmed and is true or false. between: confirmed, with an
+    effect that is neither. missed: positives that are not confirmed, and why.
+    """
+    rows = [row for task in tasks.values() for row in task["claims"]]
+    positives = [Unit(**unit) for task in tasks.values() for unit in task["positives"]]
+    claims = {(row["classifier"], row["family"]): row for row in rows}
+    confirmed = [row for row in rows if row["verdict"] == "confirmed"]
+
+    def is_true(row: dict[str, Any]) -> bool:
+        truth = row["truth"]
+        return truth is not None and truth * row["direction"] >= POSITIVE
+
+    def is_between(row: dict[str, Any]) -> bool:
+        truth = row["truth"]
+        return truth is not None and NEGATIVE < abs(truth) < POSITIVE
+
+    def why(unit: Unit) -> str:
+        row = claims.get((unit.classifier, unit.family))
+        if row is None:
+            return f"not tested: {unit.why}"
+        return f"{row['reason'] or row['verdict']}: in pairs {row['effect']:+.2f}"
+
+    true = {(row["classifier"], row["family"]) for row in confirmed if is_true(row)}
+    false = [row for row in confirmed if not is_true(row) and not is_between(row)]
+    not_drawn = [tuple(one) for task in tasks.values() for one in task["not_drawn"]]
+    return {
+        "tasks": list(tasks),
+        "findings": sum(task["findings"] for task in tasks.values()),
+        "tested": len(rows),
+        "confirmed": len(confirmed),
+        "true": len(true),
+        "between": len(confirmed) - len(true) - len(false),
+        "false": [f"{r['family']} of {r['classifier']} ({r['effect']:+.2f})" for r in false],
+        "precision": len(true) / max(1, len(true) + len(false)),
+        "positives": len(positives),
+        "recall": len(true) / max(1, len(positives)),
+        "confirmed_of_clean": [
+            f"{r['family']} of {r['classifier']} ({r['effect']:+.2f})"
+            for r in confirmed
+            if r["classifier"] in CLEAN
+        ],
+        "missed": [
+            f"{unit.family} of {unit.classifier} ({unit.effect:+.2f}): {why(unit)}"
+            for unit in positives
+            if (unit.classifier, unit.family) not in true
+        ],
+        "not_drawn": {
+            "by_screening": len(not_drawn),
+            "positives_among_them": [
+                f"{unit.family} of {unit.classifier}"
+                for unit in positives
+                if (unit.classifier, unit.family) in not_drawn
+            ],
+            "by_pairs": [
+                f"{r['family']} of {r['classifier']}" for r in rows if r["reason"] == "not_drawn"
+            ],
+        },
+        "verdicts": dict(Counter(row["reason"] or row["verdict"] for row in rows)),
+        "cpu_seconds": sum(task["cpu_seconds"] for task in tasks.values()),
+    }
 
 
 # --- A/A ------------------------------------------------------------------------------------------
@@ -410,13 +688,16 @@ def aa_tests(tests: int) -> dict[str, Any]:
     }
 
 
-PARTS = ("trained", "gated", "aa")
+PARTS = ("trained", "gated", "surrogate", "confirmed", "aa")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.screening", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--pictures", type=int, nargs="+", default=[800, 400, 1600])
+    parser.add_argument(
+        "--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="tasks to confirm"
+    )
     parser.add_argument("--tests", type=int, default=TESTS, help="A/A tests")
     options = parser.parse_args()
     record = json.loads(TARGET.read_text()) if TARGET.exists() else {"trained": {}}
@@ -425,11 +706,13 @@ def main() -> None:
         record["aa"] = aa_tests(options.tests)
         write(record)
     if set(options.parts) - {"aa"}:
-        fleets(record, options.parts, options.pictures)
+        fleets(record, options.parts, options.pictures, options.tasks)
     show(record)
 
 
-def fleets(record: dict[str, Any], parts: Sequence[str], budgets: Sequence[int]) -> None:
+def fleets(
+    record: dict[str, Any], parts: Sequence[str], budgets: Sequence[int], only: Sequence[str]
+) -> None:
     """Measure the fleets, and write the record after each budget."""
     folder = model_folders.find("lab", "classifiers", "fleet")
     manifest = json.loads((folder / MANIFEST).read_text())
@@ -445,6 +728,17 @@ def fleets(record: dict[str, Any], parts: Sequence[str], budgets: Sequence[int])
         if "gated" in parts:
             record.setdefault("gated", {})[str(pictures)] = gated_fleet(tasks, pictures)
             write(record)
+    if "surrogate" in parts:  # reads the answers of the gated fleet
+        record["surrogate"] = surrogate(tasks, max(budgets))
+        write(record)
+    if "confirmed" in parts:
+        kept = record.setdefault("confirmed", {}).setdefault("by_task", {})
+        confirmation = Confirmation()
+        for task in tasks:
+            if task.name in only:
+                kept[task.name] = confirmed_task(task, manifest, Settings().pictures, confirmation)
+                record["confirmed"] |= confirmed_measures(kept)
+                write(record)
 
 
 def write(record: dict[str, Any]) -> None:
@@ -482,6 +776,13 @@ def show(record: dict[str, Any]) -> None:
         print(f"{name}: {', '.join(numbers)}, {more}, {clean}")
         if "slope" in row:
             print(f"  slope {row['slope']:.3f}, r {row['r']:.3f} over {row['pairs']} effects")
+    if "confirmed" in record:
+        row = record["confirmed"]
+        print(
+            f"confirmed, {len(row['tasks'])} tasks: {row['confirmed']} of {row['tested']} tested, "
+            f"precision {row['precision']:.3f}, recall {row['recall']:.3f} of {row['positives']}, "
+            f"false: {row['false'] or 'none'}"
+        )
     if "aa" in record:
         aa = record["aa"]
         print(f"A/A: {aa['false']} of {aa['tests']} screenings with a finding")

@@ -100,17 +100,23 @@ def _words() -> Mapping[str, frozenset[str]]:
 
 
 class Gated(nn.Module):
-    """The network of a gate: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, 3)."""
+    """The network of a gate: pictures (B, 3, 64, 64) in [-1, 1] to logits (B, 3).
+
+    beside: another gate's network, whose image-text model it shares.
+    """
 
     texts: Tensor
 
-    def __init__(self, gate: Gate, root: Path | str | None = None) -> None:
+    def __init__(
+        self, gate: Gate, root: Path | str | None = None, beside: Gated | None = None
+    ) -> None:
         super().__init__()
         self._gate = gate
         self._own = list(gate.target_words)
         self._asked = [sorted(_words()[concept]) for concept in gate.concepts]
         words = list(dict.fromkeys([*self._own, *(w for asked in self._asked for w in asked)]))
-        self.clip, self.texts = _image_text(words, root)
+        self.image_text: tuple[Any, Any] = _load(root) if beside is None else beside.image_text
+        self.clip, self.texts = self.image_text[0], _texts(*self.image_text, words)
         self._place = {word: index for index, word in enumerate(words)}
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -143,7 +149,8 @@ class People(nn.Module):
 
     def __init__(self, root: Path | str | None = None) -> None:
         super().__init__()
-        self.clip, self.texts = _image_text(PEOPLE_LABELS, root)
+        image_text = _load(root)
+        self.clip, self.texts = image_text[0], _texts(*image_text, PEOPLE_LABELS)
 
     def forward(self, pictures: Tensor) -> Tensor:
         pooled = self.clip.vision_model(pictures).pooler_output
@@ -151,19 +158,23 @@ class People(nn.Module):
         return _shown_words(self.clip, self.texts, features)
 
 
-def _image_text(words: Sequence[str], root: Path | str | None) -> tuple[Any, nn.Buffer]:
-    """Return the lab's image-text model, and its features (W + 1, D) of words and of no word."""
+def _load(root: Path | str | None) -> tuple[Any, Any]:
+    """Return the lab's image-text model and its tokenizer."""
     from transformers import CLIPModel, CLIPProcessor
 
     folder = model_folders.find("lab", "image_text", root=root)
     clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
-    texts = CLIPProcessor.from_pretrained(folder).tokenizer
+    return clip, CLIPProcessor.from_pretrained(folder).tokenizer
+
+
+def _texts(clip: Any, tokenizer: Any, words: Sequence[str]) -> nn.Buffer:
+    """Return the model's features (W + 1, D) of words and of no word."""
     prompts = [*(f"a picture of a {word}" for word in words), "a picture"]
-    ids = texts(prompts, padding=True, return_tensors="pt")
+    ids = tokenizer(prompts, padding=True, return_tensors="pt")
     with torch.no_grad():
         pooled = clip.text_model(**ids).pooler_output
         features = nn.functional.normalize(clip.text_projection(pooled), dim=-1)
-    return clip, nn.Buffer(features)
+    return nn.Buffer(features)
 
 
 def _shown_words(clip: Any, texts: Tensor, features: Tensor) -> Tensor:

@@ -33,6 +33,9 @@ class Detector(Protocol):
     def sees(self, concept: str, embeddings: Embeddings) -> NDArray[np.bool_]:
         """Return True for each picture that shows the concept, (B,)."""
 
+    def presence(self, concept: str, embeddings: Embeddings) -> NDArray[np.float64]:
+        """Return the probability that each picture shows the concept, (B,); `sees` is above 1/2."""
+
 
 class ImageText:
     """A transformers CLIPModel with its processor."""
@@ -74,13 +77,21 @@ class ImageText:
         seen: NDArray[np.bool_] = self.fit(concept, embeddings) > 0
         return seen
 
+    def presence(self, concept: str, embeddings: Embeddings) -> NDArray[np.float64]:
+        # The softmax over the two texts, at the temperature that the model was trained with.
+        scale = float(self._model.logit_scale.exp())
+        fit = self.fit(concept, embeddings).astype(np.float64)
+        found: NDArray[np.float64] = 0.5 + 0.5 * np.tanh(scale / 2 * fit)
+        return found
+
     def fit(self, concept: str, embeddings: Embeddings) -> NDArray[np.float32]:
         """Return how much better a concept fits each picture than none does, (B,), by cosine."""
-        with_it, without = self._text(f"a picture of a {concept}"), self._text("a picture")
+        with_it, without = self.text(f"a picture of a {concept}"), self.text("a picture")
         better: NDArray[np.float32] = embeddings @ with_it - embeddings @ without
         return better
 
-    def _text(self, text: str) -> Embeddings:
+    def text(self, text: str) -> Embeddings:
+        """Return the embedding (D,) of a text."""
         import torch
 
         if text not in self._texts:

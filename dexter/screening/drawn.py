@@ -1,10 +1,13 @@
 """The bank's pictures as drawn, not as asked for, in the view of the image-text model.
 
 A generator that is asked for "old" also draws gray hair. How much of an effect goes through such a
-companion is computed from what was assigned at random alone: how much more often the companion is
-seen when the concept is asked (its shift), times the effect of the companion itself when *it* is
-asked, per time that it is drawn. Answers are never regressed on what was seen, which would blame
-one place for another of the same slot.
+companion is computed from what was assigned at random alone: how much more the companion is shown
+when the concept is asked (its shift), times the effect of the companion itself when *it* is asked,
+per time that it is drawn. Answers are never regressed on what was seen, which would blame one place
+for another of the same slot.
+
+How much a companion is shown is the model's probability, not its yes or no: a woman who looks less
+old than a man counts as less old, even where both pass for old.
 """
 
 from __future__ import annotations
@@ -17,21 +20,23 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from dexter.reasoning.detection import Detector, Embeddings
 from dexter.screening.concepts import SUBJECT, Concept, Pool
 from dexter.screening.design import Cell
 from dexter.screening.regression import Estimate, Floats, Regression
 
 DRAWN = 0.30
 """How much more often a concept must be seen when asked for, to count as drawn."""
-SHIFT = 0.10
-"""How much more or less often a companion must be seen to be one."""
+SHIFT = 0.05
+"""How much more or less a companion must be shown to be one. Of the two sides of one change (less
+"young", more "old") a high bar lets one pass and not the other."""
 SURE = 3.0
 """Standard errors by which a companion's shift must differ from 0."""
 
 
 @dataclass(frozen=True)
 class Companion:
-    """A concept of another slot that is drawn more or less often along with the one asked for.
+    """A concept of another slot that is shown more or less along with the one asked for.
 
     through: the part of the effect that goes through it; 0 where its own effect is unknown.
     """
@@ -65,8 +70,8 @@ def subjects(cells: Sequence[Cell]) -> list[Concept]:
 class Split:
     """Effects over some pictures, split into what goes through companions and the rest.
 
-    Rows and columns are the concepts of the whole regression. shift: how much more often a column
-    is seen where a row is asked for. through: change of a row's effect per effect of a column.
+    Rows and columns are the concepts of the whole regression. shift: how much more a column is
+    shown where a row is asked for. through: change of a row's effect per effect of a column.
     weights: the contrasts less what goes through companions, over all pictures.
     """
 
@@ -81,7 +86,7 @@ class Mediation:
 
     Args:
         regression: Of all concepts, those that are core to the class and the subjects included.
-        seen: Whether each picture shows each concept of the regression, (n, concepts).
+        shown: The probability that a picture shows a concept of the regression, (n, concepts).
         pool: The concepts' slots.
         parts: Regressions over some of the pictures, each with their indices.
     """
@@ -89,12 +94,12 @@ class Mediation:
     def __init__(
         self,
         regression: Regression,
-        seen: NDArray[np.bool_],
+        shown: Floats,
         pool: Pool,
         parts: Mapping[str, tuple[NDArray[np.int64], Regression]] = MappingProxyType({}),
     ) -> None:
         self.regression = regression
-        self._shown: Floats = seen.astype(np.float64)
+        self._shown = shown
         concepts = regression.concepts
         own = np.diag(regression.means(self._shown))
         exclusive = {s.name: s.exclusive for s in pool.slots} | {SUBJECT: True}
@@ -105,7 +110,7 @@ class Mediation:
         self._per_draw = np.where(known, scale / np.where(known, own, 1.0), 0.0)
         slots = np.array([c.slot for c in concepts])
         self._elsewhere = slots[:, None] != slots[None, :]
-        self.whole = self._split(np.arange(len(seen)), regression)
+        self.whole = self._split(np.arange(len(shown)), regression)
         self.parts = {name: self._split(*part) for name, part in parts.items()}
 
     def _split(self, at: NDArray[np.int64], regression: Regression) -> Split:
@@ -146,6 +151,12 @@ class Mediation:
             for m in np.flatnonzero(split.companions[index])
         ]
         return sorted(found, key=lambda c: (-abs(c.through), -abs(c.shift)))
+
+
+def presence(detector: Detector, looks: Sequence[str], embeddings: Embeddings) -> Floats:
+    """Return the probability that each picture shows one of these, (n,): that of the likeliest."""
+    found = np.max([detector.presence(look, embeddings) for look in looks], axis=0)
+    return np.asarray(found, dtype=np.float64)
 
 
 def drawing(

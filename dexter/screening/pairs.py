@@ -19,6 +19,7 @@ from dexter.reasoning.detection import Detector, Embeddings
 from dexter.reasoning.evidence import Pair
 from dexter.reasoning.topic import Topic
 from dexter.screening.concepts import SUBJECT, Concept, Pool, Slot
+from dexter.screening.drawn import presence
 from dexter.seeds import picture_seeds
 
 _KINDS = {"after": "background", "beside": "item", "end": "item", "medium": "item"}
@@ -139,3 +140,7 @@ class ConceptDetector:
             [self._detector.sees(look, embeddings) for look in looks], axis=0
         )
         return seen
+
+    def presence(self, concept: str, embeddings: Embeddings) -> NDArray[np.float64]:
+        """Return the probability that each picture shows the concept, (B,)."""
+        return presence(self._detector, self._looks.get(concept, (concept,)), embeddings)

@@ -36,7 +36,15 @@ from dexter.reasoning.topic import Topic
 from dexter.reasoning.topic import to_json as topic_json
 from dexter.screening.concepts import SUBJECT, Concept, Pool, usable
 from dexter.screening.design import MOST_PICTURES, SEEDS, Cell, Design, Round
-from dexter.screening.drawn import DRAWN, Companion, Drawing, Mediation, drawing, subjects
+from dexter.screening.drawn import (
+    DRAWN,
+    Companion,
+    Drawing,
+    Mediation,
+    drawing,
+    presence,
+    subjects,
+)
 from dexter.screening.regression import (
     Estimate,
     Floats,
@@ -51,9 +59,10 @@ if TYPE_CHECKING:
 
 Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "weak", "open"]
 """raises, lowers: a finding; the effect is at least the smallest that counts, and its interval lies
-beyond half of that. explained: such an effect, over all pictures or in one context, that goes
-through companions. not_drawn: the generator does not draw it, so nothing was tested. none: a narrow
-interval around a smaller effect. weak: a narrow interval that reaches too near to 0. open: too few
+beyond half of that; the same is true of what is left of it without companions. explained: such an
+effect, over all pictures or in one context, that goes through companions. not_drawn: the generator
+does not draw it, so nothing was tested. none: a narrow interval around a smaller effect. weak: a
+narrow interval that reaches too near to 0, or too little left without companions. open: too few
 pictures to decide."""
 
 _SURELY = 0.5
@@ -218,8 +227,9 @@ class Effect:
 
     @property
     def score(self) -> float:
-        """Return how much the screening says that the concept matters."""
-        return 0.0 if self.verdict in ("not_drawn", "explained") else abs(self.effect)
+        """Return how much the screening says that the concept matters: the effect, or what is left
+        of it without companions if that is less."""
+        return 0.0 if self.verdict == "not_drawn" else min(abs(self.effect), abs(self.direct))
 
 
 @dataclass(frozen=True)
@@ -474,7 +484,10 @@ class _View:
                 ],
                 axis=1,
             )
-            self._mediation = Mediation(self._all, seen, pool, self._parts)
+            shown = np.stack(
+                [presence(detector, c.looks, embeddings) for c in self._all.concepts], axis=1
+            )
+            self._mediation = Mediation(self._all, shown, pool, self._parts)
             inclusive = {slot.name for slot in pool.slots if not slot.exclusive}
             self._drawings = [
                 drawing(cells, concept, seen[:, index], exclusive=concept.slot not in inclusive)
@@ -588,6 +601,10 @@ class _View:
             explained_by = self._explained(on_p.effect, direct, companions)
             if explained_by:
                 verdict = "explained"
+            elif direct.effect * on_p.effect < 0 or not self._is_clear(
+                direct.effect, *direct.interval(self._alpha)
+            ):
+                verdict = "weak"
         shift = None if drawn is None else drawn.shift
         return Effect(
             concept.name,

@@ -92,3 +92,7 @@ class Reader:
             [embeddings[:, pixel(word)] > 0.5 for word in concept.split()], axis=0
         )
         return found
+
+    def presence(self, concept: str, embeddings: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        lit = [embeddings[:, pixel(word)] for word in concept.split()]
+        return np.min(lit, axis=0).astype(np.float64)

@@ -122,6 +122,29 @@ def test_an_effect_in_one_context_alone_is_explained_too():
     assert tall.verdict == "explained" and tall.explained_by == ["copper"]
 
 
+@pytest.mark.parametrize(("left", "verdict"), [(0.4, "explained"), (0.15, "weak")])
+def test_an_effect_of_something_shown_less_is_no_finding_though_it_is_still_seen(left, verdict):
+    """Asked for something tall, this painter draws a fainter sun, and the class needs the sun."""
+
+    class Painter(toy.Painter):
+        def pictures(self, texts, seeds, batch):
+            drawn = super().pictures(texts, seeds, batch)
+            for text, picture in zip(texts, drawn, strict=True):
+                if {"tall", "sun"} <= set(text.split()):
+                    picture = picture.copy()
+                    picture[:5] = picture[:5] * left
+                    picture[5:].reshape(-1)[toy.pixel("sun")] = 135  # of 255: seen, but less
+                yield picture
+
+    screening = make(MemoryBank(), painter=Painter({"sun": 0.85}, base=0.1, noise=0.02))
+    found = finish(screening, [member("toy", toy.classifier(), 0)]).results["toy"]
+    tall = effect(found, "tall")
+    assert tall.effect < tall.high < -0.05 and tall.verdict == verdict
+    assert next(c.concept for c in tall.companions) == "sun"
+    assert tall.score == abs(tall.direct) < abs(tall.effect)
+    assert effect(found, "sun").verdict == "raises"
+
+
 def test_within_a_slot_nothing_is_explained_away(result):
     assert all(companion.slot != e.slot for e in result.effects for companion in e.companions)
 
