@@ -176,11 +176,16 @@ def look(
 
 def scores(concept: Concept, looked: Looked, detector: ImageText) -> Floats:
     """Return how much better a concept fits each picture than what it is held against, (n,)."""
+    return scores_of(concept, looked.embeddings, detector)
+
+
+def scores_of(concept: Concept, embeddings: NDArray[np.float32], detector: ImageText) -> Floats:
+    """Return the same from embeddings (n, D)."""
 
     def best(names: Sequence[str]) -> Floats:
-        found: Floats = np.max(
-            [detector.fit(name, looked.embeddings) for name in names], axis=0
-        ).astype(np.float64)
+        found: Floats = np.max([detector.fit(name, embeddings) for name in names], axis=0).astype(
+            np.float64
+        )
         return found
 
     own = best(concept.looks)

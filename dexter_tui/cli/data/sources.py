@@ -8,6 +8,7 @@ import typer
 
 from dexter.classifiers import Classifier, full_spec
 from dexter.config import RunConfig, fields_of
+from dexter.data.concepts import concepts_of
 from dexter.data.folder import DataSet, class_indices, read_data
 from dexter.data.slices import Concept
 from dexter.device import select_device
@@ -154,11 +155,7 @@ def _newest(browse: Any, classifier: str) -> str | None:
 
 
 def _of_screening(browse: Any, screening_id: str, classifier: str) -> tuple[list[Concept], str]:
-    """Return the concepts that raise or lower the class of a screening, strongest first.
-
-    Those of a slot in which a picture shows one, such as its place, are held against the others
-    there, and those that work in the same direction make a slice together as well.
-    """
+    """Return the concepts that raise or lower the class of a screening, strongest first."""
     page = screenings.page(browse, screening_id)
     names = _names(classifier)
     members = [member for member in page["members"] if member["name"] in names]
@@ -169,27 +166,7 @@ def _of_screening(browse: Any, screening_id: str, classifier: str) -> tuple[list
             value=screening_id,
             remedy=f"its classifiers: {', '.join(page['classifiers'])}",
         )
-    pool = load_pool(page["pool"])
-    looks = {(one.slot, one.name): one.looks for one in pool.concepts}
-    exclusive = {slot.name for slot in pool.slots if slot.exclusive}
-    families: dict[tuple[str, str], list[str]] = {}
-    for finding in members[0]["findings"]:
-        place = finding["slot"], finding["concept"]
-        if finding["verdict"] in ("raises", "lowers") and not finding["core"] and place in looks:
-            families.setdefault((finding["slot"], finding["verdict"]), []).append(place[1])
-    found: dict[tuple[str, tuple[str, ...]], None] = {}
-    for (slot, _), family in families.items():
-        found[slot, tuple(family)] = None
-        for name in family:
-            found[slot, (name,)] = None
-    concepts = []
-    for slot, chosen in found:
-        others = [name for of, name in looks if of == slot and name not in chosen]
-        against = [look for name in others for look in looks[slot, name]]
-        own = tuple(look for name in chosen for look in looks[slot, name])
-        concepts.append(
-            Concept(", ".join(chosen), own, tuple(against) if slot in exclusive else ())
-        )
+    concepts = concepts_of(members[0]["findings"], load_pool(page["pool"]))
     if not concepts:
         raise InputError(
             f"screening {screening_id} found nothing that {classifier} depends on",
