@@ -44,7 +44,9 @@ class SlicesSettings(DataSettings):
         default=None, description="a column of true groups, which only judges the slices"
     )
     baselines: bool = Field(
-        default=False, description="add the slices of a mixture over embeddings and errors (Domino)"
+        default=False,
+        description="add the slices of a mixture over embeddings and errors (Domino), and of "
+        "frequent words",
     )
     patterns: bool = Field(
         default=False,

@@ -230,6 +230,23 @@ def find_slices(
     return sorted(found, key=lambda one: (one.gap_high >= 0, one.accuracy, one.name))
 
 
+def slice_by(
+    looked: Looked,
+    label: str,
+    of_class: NDArray[np.bool_],
+    name: str,
+    score: Floats,
+    *,
+    group: str | None = None,
+) -> Slice | None:
+    """Return the pictures of a class with a score above 0 as a slice; None if too few are."""
+    if not _sizes(of_class, score > 0):
+        return None
+    z = NormalDist().inv_cdf(1 - ERROR / 2)
+    concept = Concept(name, ())
+    return _slice(looked, label, of_class, concept, score, shows=True, z=z, group=group)
+
+
 def _sizes(of_class: NDArray[np.bool_], with_it: NDArray[np.bool_]) -> bool:
     both = int((of_class & with_it).sum()), int((of_class & ~with_it).sum())
     return min(both) >= LEAST

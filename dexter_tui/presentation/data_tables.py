@@ -122,6 +122,8 @@ def _slices_view(page: DataPage, result: SlicesResult, most: int | None) -> Rend
             parts += ["", judged_table(rows[:most])]
     if result.patterns:
         parts += ["", patterns_table(result)]
+        parts.append(plain("left out, reweighted: share of the gap between average and worst group "
+                           "that goes", "dim"))  # fmt: skip
     if len(shown) < len(result.slices):
         parts.append(plain(f"{len(result.slices) - len(shown)} more with --all", "dim"))
     return Group(*parts)
@@ -158,14 +160,15 @@ def judged_table(slices: Sequence[SliceRow]) -> Table:
 
 def patterns_table(result: SlicesResult) -> Table:
     """Return the conjunctions with most errors."""
-    table = _table("conjunction", "pictures", "support", "wrong", "responsibility")
+    table = _table("conjunction", "pictures", "support", "wrong", "left out", "reweighted")
     for one in result.patterns:
         table.add_row(
             plain(" and ".join(one.attributes)),
             str(one.pictures),
             f"{one.support:.1%}",
             f"{one.errors:.2f}",
-            "" if one.responsibility is None else f"{one.responsibility:.0%}",
+            "" if one.left_out is None else f"{one.left_out:.0%}",
+            "" if one.reweighted is None else f"{one.reweighted:.0%}",
         )
     return table
 

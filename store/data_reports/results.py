@@ -50,16 +50,17 @@ class SliceRow(_Part):
 class Pattern(_Part):
     """A conjunction of attributes with many errors.
 
-    support: share of the pictures. errors: share of them that are wrong. gap: difference of the
-    worst accuracy of a group from the average. responsibility: share of that gap that goes where
-    the pattern's pictures are left out; None where it was not measured.
+    support: share of the pictures. errors: share of them that are wrong. left_out, reweighted:
+    share of the gap between average and worst group that goes when the last layer is fitted again
+    without them, or with more of them; None where it was not measured.
     """
 
     attributes: list[Text] = Field(max_length=10)
     pictures: Count
     support: Unit
     errors: Unit
-    responsibility: float | None = None
+    left_out: float | None = None
+    reweighted: float | None = None
 
 
 class SlicesResult(_Part):

@@ -45,11 +45,13 @@ def _slices(result: SlicesResult) -> list[str]:
                 str(one.pictures),
                 f"{one.support:.1%}",
                 f"{one.errors:.2f}",
-                "" if one.responsibility is None else f"{one.responsibility:.0%}",
+                "" if one.left_out is None else f"{one.left_out:.0%}",
+                "" if one.reweighted is None else f"{one.reweighted:.0%}",
             ]
             for one in result.patterns
         ]
-        head = ["Conjunction", "Pictures", "Support", "Wrong", "Responsibility"]
+        head = ["Conjunction", "Pictures", "Support", "Wrong", "Gap falls if left out",
+                "If reweighted"]  # fmt: skip
         found += ["#### Conjunctions", table([head, *rows])]
     return found
 

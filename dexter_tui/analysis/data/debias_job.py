@@ -185,7 +185,6 @@ class DebiasJob:
         ]
         if self.settings.group is not None:
             methods.append((f"{Method.GROUP_DRO.value} with {_TRUE}", Method.GROUP_DRO, True))
-        test = self.splits["measured"]
         before = training.predicted(self.network, self.used, self._pixels("measured"))
         outcomes = [self._outcome("original", "", [before], true_groups=False)]
         course: list[dict[str, Any]] = []
@@ -201,15 +200,16 @@ class DebiasJob:
                 outcomes.append(own)
             if method is Method.GROUP_DRO and not true:
                 kept = self._weights_of(name)
-        del test
         self._keep_weights(kept)
         self.candidates = {Method.GROUP_DRO.value: kept}
         return {"outcomes": outcomes, "course": course, "main": Method.GROUP_DRO.value}
 
     def _choices(self, *, true: bool) -> dict[str, Ints]:
         split = self.splits["chosen on"]
+        if true and split.true is not None:
+            return {_TRUE: split.true}
         found = {_PSEUDO: split.groups, _CLASS: split.classes}
-        if (true or self.settings.select == "true-groups") and split.true is not None:
+        if self.settings.select == "true-groups" and split.true is not None:
             found[_TRUE] = split.true
         return found
 
@@ -251,10 +251,10 @@ class DebiasJob:
         }
         course = [
             {"method": name, "seed": seed, "step": step, "worst": worst}
-            for step, worst in trainer.course[_PSEUDO]
+            for step, worst in trainer.course[next(iter(choices))]
         ]
-        if seed == 0:
-            main = _CHOICES[self.settings.select]
+        main = _CHOICES[self.settings.select]
+        if seed == 0 and main in choices:
             self._write_tensors(f"{key}-weights", trainer.weights(main))
         found = {"predicted": predicted, "course": course}
         files.keep_value(key, found)

@@ -116,10 +116,10 @@ class Sources:
         from dexter.data.pictures import batches
 
         side = self.classifier.image_size
-        progress = self.desk.begin(f"copies of {name}")
-        progress.plan(len(looked.items))
 
         def write(file: Path) -> None:
+            progress = self.desk.begin(f"copies of {name}")
+            progress.plan(len(looked.items))
             shape = (len(looked.items), side, side, 3)
             held = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
             for places, pictures in batches(looked.items, side, Skipped(), batch=_BATCH):
