@@ -31,7 +31,7 @@ from store.journal import replay
 from store.locks import FileLock, is_locked, try_lock
 from store.states import ACTIVE, ENDED, Kind, State, is_job, sources
 from store.store import Store, new_id
-from store.tables import Job, Run, Slot, UtcTime, usable
+from store.tables import Job, Run, Slot, Study, UtcTime, usable
 
 Work = Run | Job
 _TABLES: tuple[Any, ...] = (Run, Job)
@@ -288,7 +288,7 @@ def queue(store: Store, *, devices: Collection[str] | None = None, due: bool = F
 
 def _in_line(table: Any, devices: Collection[str] | None, *, due: bool = True) -> list[Any]:
     """Return the conditions on queued rows of a table."""
-    conditions: list[Any] = [col(table.state) == State.QUEUED]
+    conditions: list[Any] = [col(table.state) == State.QUEUED, *_whole(table)]
     if due:
         time = now()
         conditions.append(
@@ -310,6 +310,11 @@ def _in_line(table: Any, devices: Collection[str] | None, *, due: bool = True) -
         )
         conditions.append(wish.in_(devices))
     return conditions
+
+
+def _whole(table: Any) -> list[Any]:
+    """Return the condition that nothing is missing which a row refers to, as in a damaged store."""
+    return [Run.study.has(Study.classifier.has())] if table is Run else []  # type: ignore[attr-defined]
 
 
 def active(store: Store, *, slot: str | None = None) -> list[Work]:
@@ -492,7 +497,9 @@ def reconcile(store: Store) -> list[str]:
         names = [
             name
             for table in _TABLES
-            for name in session.exec(select(table.id).where(col(table.state).in_(ACTIVE)))
+            for name in session.exec(
+                select(table.id).where(col(table.state).in_(ACTIVE), *_whole(table))
+            )
             if is_work(name)
         ]
         in_vain = _in_vain(session)

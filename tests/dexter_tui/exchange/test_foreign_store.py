@@ -21,8 +21,10 @@ from outside import Homes, fuzzed, show_everything, taken
 from piloting import dashboard, driven, press, text, until
 
 from dexter_tui.cli.entry import main
+from store import Store, run_queue
 from store.checking import decoding
 from store.reading import queries
+from store.tables import Job
 
 ALWAYS = (["runs"], ["runs", "--json"], ["status"], ["status", "--json"], ["compare"],
           ["compare", "--json"], ["queue", "list"], ["queue", "list", "--json"])  # fmt: skip
@@ -195,3 +197,16 @@ async def test_the_dashboard_shows_a_damaged_store(
             await press(pilot, "escape")
         assert not (home / "dashboard.log").exists()
     decoding.take_found()
+
+
+def test_work_of_a_run_whose_study_is_missing_is_left_alone(tmp_path: Path) -> None:
+    home = foreign_store.copied(tmp_path / "home")
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE study SET id = 'no' || id")
+    for arguments in ALWAYS:
+        assert command(home, arguments)[0] == 0
+    with Store.open(home) as store:
+        assert run_queue.reconcile(store) == []
+        claimed = run_queue.claim(store)
+        assert claimed is None or isinstance(claimed, Job)
+    assert "rows refer to missing rows" in command(home, ["doctor"])[1]
