@@ -48,6 +48,20 @@ def parameters(model: type[BaseModel], names: Collection[str]) -> list[inspect.P
     ]
 
 
+def accepts(
+    command: Callable[..., object], *flags: tuple[type[BaseModel], Collection[str]]
+) -> Callable[..., object]:
+    """Return a command whose ``**values`` are the flags of these fields of settings."""
+    own = inspect.signature(command)
+    command.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[
+            *(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD),
+            *(one for model, names in flags for one in parameters(model, names)),
+        ]
+    )
+    return command
+
+
 def given(values: Mapping[str, object], model: type[BaseModel] = RunConfig) -> dict[str, object]:
     """Return the values that the user passed, with ``@FILE`` replaced by the file's text.
 

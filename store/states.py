@@ -11,6 +11,8 @@ class Kind(StrEnum):
     PROBE = "probe"
     COMPARISON = "comparison"
     SCREENING = "screening"
+    SLICES = "slices"
+    DEBIAS = "debias"
 
 
 class NoteKind(StrEnum):

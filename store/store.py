@@ -41,6 +41,7 @@ from store.tables import (
     Artifact,
     Classifier,
     Comparison,
+    DataReport,
     Frame,
     Job,
     Prompt,
@@ -57,7 +58,7 @@ from store.tables import (
 
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"  # base32
 
-_Named = TypeVar("_Named", Run, Job, Study, Comparison, Screening)
+_Named = TypeVar("_Named", Run, Job, Study, Comparison, Screening, DataReport)
 
 
 class Store:
@@ -482,7 +483,7 @@ def _hash(value: object) -> str:
 
 
 def _noun(table: type[_Named]) -> str:
-    return table.__name__.lower()
+    return str(table.__tablename__).replace("_", " ")
 
 
 def new_id(session: Session, table: type[_Named], letter: str) -> str:

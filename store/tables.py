@@ -733,6 +733,27 @@ class Finding(Table, table=True):
     interactions: list[dict[str, Any]] | None = Field(sa_type=JSON, default=None)
 
 
+class DataReport(Table, table=True):
+    """What was found about a classifier on labelled pictures: its slices, or its debiasing."""
+
+    __tablename__ = "data_report"
+
+    id: str = Field(primary_key=True)
+    kind: str  # slices, debias
+    classifier_id: int = Field(foreign_key="classifier.id", index=True)
+    job_id: str | None = None  # the job that makes it
+    data: str  # the folder, file or setting
+    data_hash: str  # SHA-256 of its names, labels, splits and groups
+    request: dict[str, Any] = Field(sa_type=JSON)  # what was asked
+    result: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # see data_reports.results
+    created_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+    ended_at: datetime | None = Field(sa_type=UtcTime, default=None)
+
+    classifier: Classifier = Relationship(
+        sa_relationship_kwargs={"lazy": "joined", "innerjoin": True}
+    )
+
+
 class Placebo(Table, table=True):
     """The effect of a word that should have none, by context."""
 

@@ -140,6 +140,11 @@ class Classifier:
             return signs[:, None] * weight[0], signs * own[0]
         return weight, own
 
+    @property
+    def network(self) -> nn.Module:
+        """Return the network itself, without the preprocessing."""
+        return self._module
+
     def class_weight(self, index: int) -> Tensor | None:
         """Return the weights (F,) of a class in `last_layer`; None without one."""
         layer = self.last_layer()

@@ -8,6 +8,7 @@
                                               img_filename,y,split,place (WILDS' Waterbirds)
     FOLDER/list_attr_celeba.csv               CelebA, with list_eval_partition.csv beside it
     lab:SETTING                               scenes of the embedded lab
+    lab:birds-small                           the same with a planted bias, in three splits
 
 Nothing is decoded here, and nothing but names is kept of a picture.
 """
@@ -44,6 +45,7 @@ SPLITS = {
 }
 """The words and numbers that data sets use for their splits."""
 LAB_SCENES = 2000
+SMALL_BIRDS = "lab:birds-small"
 _FOLDERS = ("", "images", "img", "img_align_celeba", "img_align_celeba/img_align_celeba")
 _DELIMITERS = ",;\t"
 _MOST_VALUES = 50  # of a column that can be a group
@@ -152,8 +154,8 @@ def read_data(source: str, *, label: str | None = None, size: int = LAB_SCENES) 
     """Find the labelled pictures of a folder, a CSV file or a setting of the lab.
 
     ``label``: the column of the labels, where it is not one of `LABEL_COLUMNS`. ``size``: scenes of
-    the lab, half of them for each of validation and test. Raises InputError for anything that is
-    none of the forms above.
+    the lab, half of them for each of validation and test; of small birds, for each of the two, and
+    twice as many to train on. Raises InputError for anything that is none of the forms above.
     """
     if source.startswith("lab:"):
         return _scenes(source, size)
@@ -368,10 +370,17 @@ def _partition(path: Path) -> dict[str, str]:
 
 
 def _scenes(source: str, size: int) -> DataSet:
-    from dexter.lab.scenes import SceneDataset
+    from dexter.lab.scenes import SETTINGS, SceneDataset, small_birds
 
-    items = []
-    columns: list[str] = []
+    if source == SMALL_BIRDS:
+        labels, columns = SETTINGS["birds"].labels, list(SETTINGS["birds"].attributes)
+        items = [
+            Item(f"{source}/{split}/{at}", one, labels[one.label], split, dict(one.attributes))
+            for split, count in (("train", 2 * size), ("validation", size), ("test", size))
+            for at, one in enumerate(small_birds(split, count))  # type: ignore[arg-type]
+        ]
+        return DataSet(source, items, Skipped(), columns)
+    items, columns = [], []
     for split in ("validation", "test"):
         scenes = SceneDataset(source.partition(":")[2], split, size // 2)
         labels, columns = scenes.setting.labels, list(scenes.setting.attributes)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -279,27 +279,51 @@ def worst_group(layer: Layer, part: Part) -> float:
     return min(float(right[part.groups == group].mean()) for group in np.unique(part.groups))
 
 
-def measure(method: str, layers: Sequence[Layer], part: Part, *, true_groups: bool) -> Accuracy:
-    """Measure the layers of several seeds on a split."""
+def measure(
+    method: str,
+    layers: Sequence[Layer],
+    part: Part,
+    *,
+    true_groups: bool,
+    shares: Floats | None = None,
+) -> Accuracy:
+    """Measure the layers of several seeds on a split; ``shares`` as for `accuracy_of`."""
     right = np.array([layer.predicted(part.features) == part.classes for layer in layers])
-    groups, classes = np.unique(part.groups), np.unique(part.classes)
-    by_group = np.array([[one[part.groups == group].mean() for group in groups] for one in right])
-    by_class = np.array([[one[part.classes == label].mean() for label in classes] for one in right])
+    found = accuracy_of(method, right, part.classes, part.groups, shares=shares)
+    return replace(found, true_groups=true_groups)
+
+
+def accuracy_of(
+    method: str,
+    right: NDArray[np.bool_],
+    classes: Ints,
+    groups: Ints,
+    *,
+    shares: Floats | None = None,
+) -> Accuracy:
+    """Return the accuracy of several seeds, from whether each picture is right (seeds, n).
+
+    ``shares``: of each group, by which the average is weighted; by default those of the pictures.
+    """
+    found, labels = np.unique(groups), np.unique(classes)
+    by_group = np.array([[one[groups == group].mean() for group in found] for one in right])
+    by_class = np.array([[one[classes == label].mean() for label in labels] for one in right])
     worst = by_group.min(1)
-    size = int((part.groups == groups[int(by_group.mean(0).argmin())]).sum())
+    size = int((groups == found[int(by_group.mean(0).argmin())]).sum())
     low, high = wilson_interval(round(float(worst.mean()) * size), size)
+    weights = None if shares is None else shares[found] / shares[found].sum()
+    means = by_group.mean(0)
     return Accuracy(
         method=method,
-        average=float(right.mean()),
+        average=float(right.mean() if weights is None else weights @ means),
         worst=float(worst.mean()),
         low=low,
         high=high,
         least=float(worst.min()),
         most=float(worst.max()),
         worst_class=float(by_class.min(1).mean()),
-        by_group=tuple(map(float, by_group.mean(0))),
-        seeds=len(layers),
-        true_groups=true_groups,
+        by_group=tuple(map(float, means)),
+        seeds=len(right),
     )
 
 
@@ -318,19 +342,21 @@ def compare(
     *,
     seeds: int = 3,
     true_fit: Ints | None = None,
+    shares: Floats | None = None,
     report: Callable[[str], None] = lambda method: None,
 ) -> dict[str, tuple[Accuracy, Layer]]:
     """Fit each method on one split and measure it on another.
 
     ``seen``: whether the concept is seen in the pictures of ``fit``, (n,). ``test.groups`` are what
     all methods are measured by. ``true_fit``: true groups of ``fit``, for the bracket that DFR with
-    them would reach. ``report`` receives each method's name before it starts.
+    them would reach. ``shares``: see `accuracy_of`. ``report`` receives each method's name before
+    it starts.
     """
     true_groups = true_fit is not None
     found: dict[str, tuple[Accuracy, Layer]] = {}
 
     def add(method: str, layers: Sequence[Layer]) -> None:
-        accuracy = measure(method, layers, test, true_groups=true_groups)
+        accuracy = measure(method, layers, test, true_groups=true_groups, shares=shares)
         found[method] = accuracy, layers[0]
 
     add("original", [original])

@@ -176,11 +176,16 @@ def look(
 
 def scores(concept: Concept, looked: Looked, detector: ImageText) -> Floats:
     """Return how much better a concept fits each picture than what it is held against, (n,)."""
+    return scores_of(concept, looked.embeddings, detector)
+
+
+def scores_of(concept: Concept, embeddings: NDArray[np.float32], detector: ImageText) -> Floats:
+    """Return the same from embeddings (n, D)."""
 
     def best(names: Sequence[str]) -> Floats:
-        found: Floats = np.max(
-            [detector.fit(name, looked.embeddings) for name in names], axis=0
-        ).astype(np.float64)
+        found: Floats = np.max([detector.fit(name, embeddings) for name in names], axis=0).astype(
+            np.float64
+        )
         return found
 
     own = best(concept.looks)
@@ -223,6 +228,23 @@ def find_slices(
             _slice(looked, labels[target], of_class, concept, score, shows=shows, z=z, group=group)
         )
     return sorted(found, key=lambda one: (one.gap_high >= 0, one.accuracy, one.name))
+
+
+def slice_by(
+    looked: Looked,
+    label: str,
+    of_class: NDArray[np.bool_],
+    name: str,
+    score: Floats,
+    *,
+    group: str | None = None,
+) -> Slice | None:
+    """Return the pictures of a class with a score above 0 as a slice; None if too few are."""
+    if not _sizes(of_class, score > 0):
+        return None
+    z = NormalDist().inv_cdf(1 - ERROR / 2)
+    concept = Concept(name, ())
+    return _slice(looked, label, of_class, concept, score, shows=True, z=z, group=group)
 
 
 def _sizes(of_class: NDArray[np.bool_], with_it: NDArray[np.bool_]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import product
@@ -689,3 +689,24 @@ class SceneDataset(Sequence[Example]):
 
     def _group(self, label: int, values: Mapping[str, str]) -> str:
         return ", ".join([self.setting.labels[label], *values.values()])
+
+
+def small_birds(
+    split: Split, size: int, *, correlation: float = 0.95, seed: int = 0
+) -> Iterator[Example]:
+    """Yield birds of 0.3 to 0.6 of their size in odd colours, whose place is the easier cue.
+
+    ``correlation``: share of the birds at home, in training and validation; test is even.
+    """
+    even = split == "test"
+    scenes = SceneDataset(
+        "birds",
+        "test" if even else "train",
+        size,
+        correlation=None if even else correlation,
+        seed=2 * seed + (split == "validation"),
+    )
+    for at, one in enumerate(scenes):
+        rng = np.random.default_rng((seed, at, *split.encode()))
+        scale, hue = float(rng.uniform(0.3, 0.6)), float(rng.uniform(-0.5, 0.5))
+        yield replace(one, scene=replace(one.scene, scale=scale, hue=hue))

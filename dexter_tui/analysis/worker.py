@@ -10,6 +10,7 @@ from typing import Any
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.analysis import comparison_job, probe_job, report_job, screening_job
+from dexter_tui.analysis.data import debias_job, slices_job
 from dexter_tui.analysis.desk import Desk, error_parts
 from dexter_tui.formatting import clean
 from dexter_tui.jobs.recorder import log
@@ -24,6 +25,8 @@ JOBS: dict[Kind, Callable[[Desk], str | None]] = {
     Kind.PROBE: probe_job.work,
     Kind.COMPARISON: comparison_job.work,
     Kind.SCREENING: screening_job.work,
+    Kind.SLICES: slices_job.work,
+    Kind.DEBIAS: debias_job.work,
 }
 """What does a job of each kind; it returns a line for what failed, None if nothing did."""
 

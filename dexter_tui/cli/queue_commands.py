@@ -347,12 +347,17 @@ def _chosen(
 def _named(store: "Store", name: str, states: Any, verb: str) -> "list[Work]":
     """Return the named work; of what has jobs, those that are in one of the states."""
     from store import StoreError, comparison_records, run_queue, screening_records
+    from store.data_reports import records as data_records
     from store.states import is_job
 
     some: list[Work]
     if name.startswith("c"):
         of = comparison_records.comparison(store, name).id
         some = [*run_queue.jobs(store, comparison_id=of, states=states)]
+    elif name.startswith("d"):
+        report = data_records.data_report(store, name)
+        of = report.id
+        some = [job for job in run_queue.jobs(store, states=states) if job.id == report.job_id]
     elif name.startswith("x"):
         of = screening_records.screening(store, name).id
         some = [*run_queue.jobs(store, screening_id=of, states=states)]

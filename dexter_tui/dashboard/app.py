@@ -214,6 +214,16 @@ class DexterApp(App[None]):
 
         self.push_screen(NewScreeningScreen())
 
+    def open_data_report(self, report_id: str) -> None:
+        from dexter_tui.dashboard.screens.data_reports.page import DataReportScreen
+
+        self.push_screen(DataReportScreen(report_id))
+
+    def open_data_reports(self) -> None:
+        from dexter_tui.dashboard.screens.data_reports.listed import DataReportsScreen
+
+        self.push_screen(DataReportsScreen())
+
     def open_query(self) -> None:
         from dexter_tui.dashboard.screens.query import QueryScreen
 

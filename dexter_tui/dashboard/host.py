@@ -61,6 +61,12 @@ class Host(Protocol):
     def open_new_screening(self) -> None:
         """Open the form for a new screening."""
 
+    def open_data_report(self, report_id: str) -> None:
+        """Open the screen of a report on labelled pictures."""
+
+    def open_data_reports(self) -> None:
+        """Open the list of reports on labelled pictures."""
+
     def open_query(self) -> None:
         """Open the SQL editor."""
 

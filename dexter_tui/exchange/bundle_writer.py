@@ -147,7 +147,9 @@ def html_page(store: Store, names: Sequence[str]) -> bytes:
     from dexter_tui.exchange.html_page import page
 
     text, pictures = render(store, names, "frames", presets=presets())
-    plots = _plots(store, Chosen(store, [name for name in names if not name.startswith("x")]))
+    plots = _plots(
+        store, Chosen(store, [name for name in names if not name.startswith(("x", "d"))])
+    )
     if plots:
         images = "\n\n".join(f"![{name[:-4].replace('-', ' ')}](plots/{name})" for name in plots)
         text += f"\n## Plots\n\n{images}\n"

@@ -28,6 +28,8 @@ WORKERS = {
     Kind.PROBE: "dexter_tui.analysis.worker",
     Kind.COMPARISON: "dexter_tui.analysis.worker",
     Kind.SCREENING: "dexter_tui.analysis.worker",
+    Kind.SLICES: "dexter_tui.analysis.worker",
+    Kind.DEBIAS: "dexter_tui.analysis.worker",
 }
 """The module whose process does a kind of work; named, not imported: it lies above this room."""
 

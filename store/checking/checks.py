@@ -27,6 +27,7 @@ _TIMES = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 
 IDS = {kind: rf"{kind[0]}[a-z0-9]{{1,31}}" for kind in ("run", "study", "comparison", "job")}
 IDS["screening"] = r"x[a-z0-9]{1,31}"
+IDS["data_report"] = r"d[a-z0-9]{1,31}"
 _SHA256 = r"[0-9a-f]{64}"
 _FORMS = {
     "sha256": _SHA256,
@@ -86,6 +87,7 @@ _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("difference", "verdict"): ("differ", "alike", "open"),
     ("comparison", "state"): ("waiting", "running", "done", "failed"),
     ("screening", "state"): ("waiting", "done"),
+    ("data_report", "kind"): ("slices", "debias"),
     ("stage", "state"): ("waiting", "running", "done", "failed"),
 }
 # Lists of texts, with their longest number of items.

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from store import artifacts
+from store.data_reports import page as data_pages
 from store.errors import StoreError, explained
-from store.markdown import answer, comparison, screening
+from store.markdown import answer, comparison, data_report, screening
 from store.markdown.escaping import escape, table
 from store.markdown.forest import forest
 from store.markdown.study import blocks as study_blocks
@@ -78,14 +79,15 @@ def render(
 ) -> tuple[str, dict[str, bytes]]:
     """Return the report on what is named, and its pictures by name in `folder`."""
     screened = [screenings.page(Browse(store.home), name) for name in names if name.startswith("x")]
-    names = [name for name in names if not name.startswith("x")]
+    reports = [data_pages.page(Browse(store.home), name) for name in names if name.startswith("d")]
+    names = [name for name in names if not name.startswith(("x", "d"))]
     compared = [name for name in names if name.startswith("c")]
     pages = [comparisons.page(Browse(store.home), name) for name in compared]
     named = [name for name in names if name not in compared]
     studies = [member["study"] for page in pages for member in page["members"] if member["study"]]
     sections = _sections(store, [*named, *dict.fromkeys(studies)])
     page = _Page(store, folder, presets or {})
-    return page.render(sections, pages, screened), page.pictures
+    return page.render(sections, pages, screened, reports), page.pictures
 
 
 def _sections(store: Store, names: Sequence[str]) -> list[tuple[Study, list[Run]]]:
@@ -142,17 +144,24 @@ class _Page:
         sections: Sequence[tuple[Study, list[Run]]],
         pages: Sequence[Mapping[str, Any]] = (),
         screened: Sequence[Mapping[str, Any]] = (),
+        reports: Sequence[data_pages.DataPage] = (),
     ) -> str:
         if pages:
             title = comparison.title(pages[0])
         elif sections:
             title = _title(sections)
-        else:
+        elif screened:
             title = screening.title(screened)
-        blocks = [f"# {title}", *self._answer(sections, pages, screened), "## Appendix"]
+        else:
+            title = data_report.title(reports)
+        blocks = [f"# {title}"]
+        if pages or sections or screened:
+            blocks += [*self._answer(sections, pages, screened), "## Appendix"]
         blocks += ["### Method", METHOD] if pages or sections else []
         for one in screened:
             blocks += screening.blocks(one)
+        for report in reports:
+            blocks += data_report.blocks(report)
         for page in pages:
             blocks += self._comparison(page)
         if len(sections) > 1:

@@ -656,6 +656,10 @@ class Browse:
         """Return the newest job of a screening."""
         return self._newest_job("screening_id = ?", screening_id)
 
+    def job_of(self, job_id: str) -> JobRow | None:
+        """Return a job."""
+        return self._newest_job("id = ?", job_id)
+
     def _newest_job(self, which: str, value: str) -> JobRow | None:
         """Return a job; an active one whose lock no process holds is lost."""
         query = (

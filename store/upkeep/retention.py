@@ -14,6 +14,7 @@ from sqlmodel import col, select
 
 from store import comparison_records, run_queue, screening_records
 from store.clock import now
+from store.data_reports import records as data_records
 from store.errors import StoreError, explained
 from store.locks import try_lock
 from store.states import ACTIVE
@@ -55,6 +56,7 @@ class Doomed:
     """Studies that would have no run left, with their claims and reports."""
     comparisons: list[str]
     screenings: list[str]
+    data_reports: list[str]
     pictures: int
     """The number of pictures that nothing else names."""
     bytes: int
@@ -62,7 +64,8 @@ class Doomed:
     @property
     def count(self) -> int:
         """The number that a user types to confirm."""
-        return len(self.runs) + len(self.comparisons) + len(self.screenings)
+        others = len(self.comparisons) + len(self.screenings) + len(self.data_reports)
+        return len(self.runs) + others
 
     def line(self) -> str:
         """Return a one-line summary."""
@@ -71,6 +74,7 @@ class Doomed:
             (self.studies, "study", "studies"),
             (self.comparisons, "comparison", "comparisons"),
             (self.screenings, "screening", "screenings"),
+            (self.data_reports, "report on pictures", "reports on pictures"),
         )
         parts = [f"{len(own)} {one if len(own) == 1 else more}" for own, one, more in named if own]
         return f"{', '.join(parts)}, {self.pictures} pictures ({self.bytes / 1e6:.1f} MB)"
@@ -86,7 +90,14 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     studies: set[str] = set()
     comparisons: list[str] = []
     screenings: list[str] = []
+    reports: list[str] = []
     for name in names:
+        if name.startswith("d"):
+            report = data_records.data_report(store, name)
+            reports.append(report.id)
+            jobs = run_queue.jobs(store, states=ACTIVE)
+            _refuse_active([job for job in jobs if job.id == report.job_id])
+            continue
         if name.startswith("x"):
             screenings.append(screening_records.screening(store, name).id)
             _refuse_active(run_queue.jobs(store, screening_id=screenings[-1], states=ACTIVE))
@@ -130,6 +141,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
         sorted(studies),
         comparisons,
         screenings,
+        reports,
         len(shas),
         sum(size or 0 for size in sizes),
     )
@@ -137,7 +149,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
 
 def _refuse_active(jobs: Sequence[Job]) -> None:
     for job in jobs:
-        about = job.comparison_id or job.screening_id or job.study_id
+        about = job.comparison_id or job.screening_id or job.study_id or job.id
         raise StoreError(
             f"{about}: its {job.kind.value} {job.id} is {job.state.value}",
             remedy="cancel it first",
@@ -161,6 +173,8 @@ def delete(store: Store, what: Doomed) -> None:
             comparison_records.delete_comparison(store, comparison_id)
         for screening_id in what.screenings:
             screening_records.delete_screening(store, screening_id)
+        for report_id in what.data_reports:
+            data_records.delete(store, report_id)
         with store._write(durable=True) as session:
             shas = _only_here(session, what.runs)
             for part in _parts(what.runs):
@@ -236,6 +250,8 @@ def named(store: Store, name: str) -> str:
         return comparison_records.comparison(store, name).id
     if name.startswith("x"):
         return screening_records.screening(store, name).id
+    if name.startswith("d"):
+        return data_records.data_report(store, name).id
     return store.find(name).id
 
 

@@ -1,6 +1,5 @@
 """The command `screen`: it queues a screening, follows it, and shows what was found."""
 
-import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -33,15 +32,8 @@ _MODEL_FIELDS = [
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application's."""
-    own = inspect.signature(screen)
-    screen.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[
-            *(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-            *field_flags.parameters(ScreenSettings, SCREEN_FIELDS),
-            *field_flags.parameters(RunConfig, _MODEL_FIELDS),
-        ]
-    )
-    app.command()(screen)
+    flags = (ScreenSettings, SCREEN_FIELDS), (RunConfig, _MODEL_FIELDS)
+    app.command()(field_flags.accepts(screen, *flags))
 
 
 def screen(

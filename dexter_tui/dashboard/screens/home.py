@@ -565,6 +565,9 @@ class HomeScreen(DataScreen):
     def action_screenings(self) -> None:
         self.host.open_screenings()
 
+    def action_data_reports(self) -> None:
+        self.host.open_data_reports()
+
     def action_query(self) -> None:
         self.host.open_query()
 

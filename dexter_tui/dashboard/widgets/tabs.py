@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.console import RenderableType
 from rich.text import Span, Text
 from textual import events
 from textual.app import RenderResult
@@ -33,6 +34,17 @@ class TextPage(VerticalScroll, can_focus=True):
     def put(self, text: Text) -> None:
         """Show a text, unless it is the same."""
         self.query_one(WrappedText).put(text)
+
+
+class ViewPage(VerticalScroll, can_focus=True):
+    """A scrollable page of tables."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(Static(), id=id, classes="panel page")
+
+    def put(self, view: RenderableType) -> None:
+        """Show tables."""
+        self.query_one(Static).update(view)
 
 
 class TabBar(Widget):

@@ -34,9 +34,10 @@ def test_the_planted_slices_come_first_without_true_groups(
     cli: Callable[..., Any], home: Path, folder: Path
 ) -> None:
     command = ["slices", "--classifier", "lab:birds-biased", "--data", folder]
-    answer = cli(*command, "--concepts", "sea,umbrella", "--group", "place", "--json").json
+    page = cli(*command, "--concepts", "sea,umbrella", "--group", "place", "--json").json
+    answer = page["result"]
     assert answer["skipped"] == {"duplicate row": 1, "missing": 1}
-    assert answer["data"]["pictures"] == SIZE and len(answer["data"]["hash"]) == 64
+    assert answer["pictures"] == SIZE and len(page["data_hash"]) == 64
     hard = {one["name"]: one for one in answer["slices"] if one["gap_high"] < 0}
     assert set(hard) == {"waterbird without sea", "landbird with sea"}
     for one in hard.values():
@@ -44,10 +45,14 @@ def test_the_planted_slices_come_first_without_true_groups(
         assert one["judged"]["auroc"] > 0.8 and one["judged"]["precision_at"] >= 0.8
         assert len(one["examples"]) == 10
     assert hard["landbird with sea"]["judged"]["group"] == "place = water"
-    table = cli(*command, "--concepts", "sea", "--map", "waterbird=waterbird").out
-    assert "2 of 2 slices are surely harder than the rest of their class" in table
-    assert "true group" not in table
-    assert not (home / "store.sqlite").exists()
+    assert (
+        "2 of 3 slices are surely harder than the rest of their class"
+        in cli("slices", page["id"]).out
+    )
+    assert not list((home / "data_reports").iterdir())  # nothing is left of its work
+    assert page["id"] in cli("slices").out
+    cli("delete", page["id"], "--yes")
+    assert page["id"] not in cli("slices").out
 
 
 @pytest.mark.parametrize(
@@ -79,22 +84,26 @@ def test_the_worst_group_rises_without_true_groups(
     command = ["debias", "--classifier", "lab:birds-biased", "--data", folder]
     words = ["--concepts", "sea,lake", "--seeds", "1"]
     file = tmp_path / "layers.safetensors"
-    answer = cli(*command, *words, "--group", "place", "-o", file, "--json").json
-    worst = {one["method"]: one["worst"] for one in answer["methods"]}
+    page = cli(*command, *words, "--group", "place", "-o", file, "--json").json
+    answer = page["result"]
+    worst = {one["method"]: one["worst"] for one in answer["outcomes"]}
     assert worst["original"] < 0.3
     for method in ("DFR", "GroupDRO, last layer", "DFR with true groups"):  # of 20 pictures a group
         assert worst[method] > worst["original"] + 0.3
-    assert answer["measured_by"] == "place" and len(answer["groups"]) == 4
+    used = {one["method"] for one in answer["outcomes"] if one["true_groups"]}
+    assert used == {"DFR with true groups"}
+    assert answer["measured_by"] == "true groups: place" and len(answer["groups"]) == 4
     assert load_file(file)["DFR.weight"].shape[0] == 2
-    blind = cli(*command, *words, "--json").json
-    assert blind["groups"][1] == "waterbird with sea, lake"
-    assert "DFR with true groups" not in {one["method"] for one in blind["methods"]}
+    report = tmp_path / "report.md"
+    cli("export", page["id"], "-o", report)
+    assert "| DFR with true groups (**bracket**) |" in report.read_text()
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--concepts", "umbrella"], "pictures of the group"),
+        (["--concepts", "sea", "--select", "true-groups"], "name it with --group"),
+        (["--concepts", "sea", "--weights", "some"], "'some' is unknown"),
         (["--concepts", "sea", "-o", "nowhere/a.safetensors"], "nowhere is no folder"),
         (["--concepts", "sea", "-o", "layers.pt"], "name one that ends in .safetensors"),
     ],

@@ -1,0 +1,451 @@
+"""Debiasing by a screening's own words, against true groups, on small birds of the lab.
+
+    python -m benchmarks.data.debias [--seeds 3] [--steps 600]
+
+Birds of 0.3 to 0.6 of their size in odd colours, 95% of them at home, in training and validation;
+the test pictures are even. Nothing of a true group is in the words (a screening of the ERM
+classifier finds them), in the groups (the image-text model assigns them), or in the choice of
+weights (worst pseudo-group of the validation pictures); rows that use true groups are marked. Every
+method trains the same network from the same start, with the same steps and settings.
+
+Each part is kept below build/, so that a benchmark that was stopped continues. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexter.classifiers import Classifier, load_classifier
+from dexter.data import last_layer, training
+from dexter.data.concepts import concepts_of
+from dexter.data.folder import SMALL_BIRDS, read_data
+from dexter.data.pictures import batches
+from dexter.data.slices import scores_of
+from dexter.data.training import Labelled, Method, Settings, Trainer
+from dexter.stats import wilson_interval
+
+TARGET = Path("benchmarks/results/debias.json")
+WORK = Path("build/bench-debias")
+LABELS = ("waterbird", "landbird")
+WIDTHS = (16, 32, 48, 64)
+SETTINGS = Settings(steps=600, batch=32, rate=2e-3, checks=3)
+ACCURACIES = (0.8, 0.6, 0.9, 0.7)
+SCREENED = 400
+PLANTED = 0.75
+"""The bias is planted if the worst group of ERM is no better."""
+BY_PSEUDO, BY_CLASS, BY_TRUE = "pseudo-groups", "worst class", "true groups"
+SPLITS = ("train", "validation", "test")
+
+Ints = NDArray[np.int64]
+
+
+class Kept:
+    """Results by name, written after each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    def get(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what was kept, or make it; seconds are CPU time."""
+        if name not in self._found:
+            begun = time.process_time()
+            value = make()
+            seconds = time.process_time() - begun
+            self._found[name] = {"value": value, "cpu_seconds": round(seconds, 1)}
+            self._path.write_text(json.dumps(self._found))
+            print(f"{name}: {seconds:.0f} CPU s", flush=True)
+        return self._found[name]["value"]
+
+    @property
+    def seconds(self) -> float:
+        """Return the CPU seconds of all parts."""
+        return float(sum(one["cpu_seconds"] for one in self._found.values()))
+
+
+class Bench:
+    """The data, and what is computed from it once."""
+
+    def __init__(self, work: Path, size: int, settings: Settings) -> None:
+        from dexter.reasoning.detection import load_detector
+
+        self.work, self.settings = work, settings
+        work.mkdir(parents=True, exist_ok=True)
+        self.kept = Kept(work / "parts.json")
+        self.detector = load_detector("lab")
+        data = read_data(SMALL_BIRDS, size=size)
+        self.digest = data.digest()
+        self.pixels: dict[str, NDArray[np.uint8]] = {}
+        self.classes: dict[str, Ints] = {}
+        self.places: dict[str, Ints] = {}
+        self.embeddings: dict[str, NDArray[np.float32]] = {}
+        for split in SPLITS:
+            part = data.of_split(split)
+            self.classes[split] = np.array([LABELS.index(one.label) for one in part.items])
+            self.places[split] = np.array([one.groups["place"] == "land" for one in part.items]) * 1
+            file = work / f"{split}.npz"
+            if not file.exists():
+                drawn = [p for _, p in batches(part.items, 64, part.skipped)]
+                # Test pictures are only measured: nothing looks at what they show.
+                looked_at = [] if split == "test" else drawn
+                embedded = [self.detector.embed(one) for one in looked_at]
+                np.savez(
+                    file,
+                    pixels=np.concatenate(drawn),
+                    embeddings=np.concatenate(embedded or [np.empty((0, 1), np.float32)]),
+                )
+            kept = np.load(file)
+            self.pixels[split], self.embeddings[split] = kept["pixels"], kept["embeddings"]
+
+    def true(self, split: str) -> Ints:
+        """Return the true group of each picture."""
+        return 2 * self.classes[split] + self.places[split]
+
+    def flipped(self, split: str, accuracy: float, seed: int) -> Ints:
+        """Return true groups whose place is right for a share of the pictures, at random."""
+        rng = np.random.default_rng((seed, SPLITS.index(split), round(100 * accuracy)))
+        wrong = rng.random(len(self.places[split])) >= accuracy
+        return 2 * self.classes[split] + np.where(wrong, 1 - self.places[split], self.places[split])
+
+    def start(self, seed: int) -> Classifier:
+        """Return the network of a seed before any training."""
+        import torch
+
+        from dexter.lab import models
+
+        folder = self.work / f"start-{seed}"
+        if not folder.exists():
+            torch.manual_seed(seed)
+            save(folder, models.classifier(LABELS, WIDTHS))
+        return load_classifier(f"hf:{folder}")
+
+    def trained(self, name: str, seed: int, method: Method, groups: Mapping[str, Ints]) -> Any:
+        """Train by groups of both splits; return the accuracy by group for each choice.
+
+        ``groups``: of the splits. The weights of each choice are kept as a folder.
+        """
+
+        def make() -> Any:
+            choices = {BY_PSEUDO: groups["validation"], BY_CLASS: self.classes["validation"]}
+            if method is Method.ERM or name.endswith(BY_TRUE):
+                choices[BY_TRUE] = self.true("validation")
+            parts = {
+                split: Labelled(self.pixels[split], self.classes[split], groups[split])
+                for split in ("train", "validation")
+            }
+            trainer = Trainer(
+                self.start(seed), [0, 1], parts["train"], parts["validation"], method,
+                self.settings, seed=seed, choices=choices,
+            )  # fmt: skip
+            while not trainer.finished:
+                trainer.step()
+            found = {}
+            for choice in choices:
+                classifier = trainer.chosen(choice)
+                save(self.folder(name, seed, choice), classifier.network)
+                found[choice] = self.accuracy(
+                    training.predicted(classifier, [0, 1], self.pixels["test"])
+                )
+            return found
+
+        return self.kept.get(f"{name}, seed {seed}", make)
+
+    def folder(self, name: str, seed: int, choice: str) -> Path:
+        """Return the folder of a trained network."""
+        return self.work / "networks" / f"{name}-{seed}-{choice}".replace(" ", "_")
+
+    def accuracy(self, predicted: Ints) -> dict[str, Any]:
+        """Return the accuracy by true group of the test pictures, weighted by training groups."""
+        right = predicted == self.classes["test"]
+        of_test = self.true("test")
+        by_group = [float(right[of_test == group].mean()) for group in range(4)]
+        shares = np.bincount(self.true("train"), minlength=4) / len(self.true("train"))
+        classes = [float(right[self.classes["test"] == one].mean()) for one in (0, 1)]
+        return {
+            "by_group": by_group,
+            "worst": min(by_group),
+            "average": float(shares @ by_group),
+            "worst_class": min(classes),
+        }
+
+    # The product's own findings
+
+    def findings(self, folder: Path, key: str) -> dict[str, Any]:
+        """Screen a network on the bank, which is drawn once; return its findings and effects."""
+        return dict(self.kept.get(f"screening of {key}", lambda: self._screened(folder)))
+
+    def _screened(self, folder: Path) -> Any:
+        from dexter.generation.generator import load_generator
+        from dexter.generation.pictures import Pictures
+        from dexter.reasoning.topic import load_world, make_topic
+        from dexter.screening import screen
+        from dexter.screening.concepts import lab_pool
+        from dexter_tui.analysis.store_bank import StoreBank
+        from store import Store
+
+        world = load_world()
+        generator = load_generator("lab")
+        home = self.work / "home"
+        home.mkdir(exist_ok=True)
+        pictures = Pictures(
+            generator, generator.weights_hash, StoreBank(Store.open(home.resolve()))
+        )
+        state = self.work / "rounds.json"
+        before = json.loads(state.read_text()) if state.exists() else None
+        screening = screen.Screening(
+            lab_pool(world), make_topic(LABELS, 0, world=world), pictures, self.detector,
+            screen.Settings(pictures=SCREENED), screen.MemoryAnswers(), before,
+        )  # fmt: skip
+        own = screen.member("it", load_classifier(f"hf:{folder}"), 0)
+        result = None
+        for event in screening.run([own]):
+            if isinstance(event, screen.Judged) and event.finished:
+                result = event.results["it"]
+        assert result is not None
+        if before is None:
+            state.write_text(json.dumps(screening.state()))
+        ordered = [*result.findings, *(e for e in result.effects if e not in result.findings)]
+        names = ("slot", "concept", "verdict", "effect", "low", "high", "core")
+        return {
+            "pictures": result.pictures,
+            "mean": result.mean,
+            "effects": [{name: getattr(e, name) for name in names} for e in ordered],
+        }
+
+    def pseudo_groups(self, seed: int) -> tuple[str, dict[str, Ints], dict[str, NDArray[np.bool_]]]:
+        """Return the concept that the screening of an ERM network puts first, and its groups."""
+        from dexter.reasoning.topic import load_world
+        from dexter.screening.concepts import lab_pool
+
+        found = self.findings(self.folder("ERM", seed, BY_CLASS), f"ERM, seed {seed}")
+        [concept, *_] = concepts_of(found["effects"], lab_pool(load_world()))
+        fitted = SPLITS[:2]
+        seen = {
+            split: scores_of(concept, self.embeddings[split], self.detector) > 0 for split in fitted
+        }
+        groups = {
+            split: last_layer.pseudo_groups(self.classes[split], seen[split]) for split in fitted
+        }
+        return concept.name, groups, seen
+
+    def layers(self, seed: int, groups: Ints, seen: NDArray[np.bool_]) -> dict[str, Any]:
+        """Fit last layers of an ERM network to the validation pictures, which are biased."""
+
+        def make() -> dict[str, Any]:
+            network = load_classifier(f"hf:{self.folder('ERM', seed, BY_CLASS)}")
+            weight, bias = network.last_layer() or (None, None)
+            assert weight is not None and bias is not None
+            original = last_layer.Layer(weight.double().numpy(), bias.double().numpy())
+            parts = {}
+            for split, own in (("validation", groups), ("test", self.true("test"))):
+                features = training.features(network, self.pixels[split])
+                parts[split] = last_layer.Part(features, self.classes[split], own)
+            fit, test = parts["validation"], parts["test"]
+            direction = last_layer.direction_of(fit, seen)
+            true = replace(fit, groups=self.true("validation"))
+            fitted = {
+                "concept removed": last_layer.suppressed(original, fit, direction),
+                "concept removed, refitted": last_layer.removed(fit, direction, seed),
+                "refitted, no groups (control)": last_layer.refit(fit, seed),
+                "DFR, pseudo-groups": last_layer.reweighted(fit, seed),
+                f"DFR, {BY_TRUE}": last_layer.reweighted(true, seed),
+            }
+            return {
+                name: self.accuracy(one.predicted(test.features)) for name, one in fitted.items()
+            }
+
+        return dict(self.kept.get(f"last layers, seed {seed}", make))
+
+
+def save(folder: Path, network: Any) -> None:
+    """Write a network of the lab as a Hugging Face folder, float32."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "ConvNextImageProcessor",
+                "do_normalize": True,
+                "do_rescale": True,
+                "do_resize": True,
+                "crop_pct": 1.0,
+                "size": {"shortest_edge": 64},
+                "image_mean": [0.5] * 3,
+                "image_std": [0.5] * 3,
+            }
+        )
+    )
+
+
+def summary(runs: Sequence[Mapping[str, Any]], size: int) -> dict[str, Any]:
+    """Return means over seeds; Wilson's 95% interval of the worst group, for its pictures."""
+    worst = [one["worst"] for one in runs]
+    mean = float(np.mean(worst))
+    low, high = wilson_interval(round(mean * size), size)
+    return {
+        "worst": mean,
+        "worst_low": low,
+        "worst_high": high,
+        "seeds": worst,
+        "average": float(np.mean([one["average"] for one in runs])),
+        "worst_class": float(np.mean([one["worst_class"] for one in runs])),
+        "by_group": np.mean([one["by_group"] for one in runs], axis=0).tolist(),
+    }
+
+
+def effect_of(found: Mapping[str, Any], names: Sequence[str]) -> float:
+    """Return the sum of the sizes of a screening's effects of these concepts."""
+    return float(sum(abs(e["effect"]) for e in found["effects"] if e["concept"] in names))
+
+
+def measure(bench: Bench, seeds: int) -> dict[str, Any]:
+    """Run all methods; return the table, the curve and the screenings."""
+    runs: dict[str, dict[str, list[Any]]] = {}
+    concepts, agreement, before_after = [], [], []
+
+    def add(name: str, found: Mapping[str, Any]) -> None:
+        for choice, one in found.items():
+            runs.setdefault(name, {}).setdefault(choice, []).append(one)
+
+    true = {split: bench.true(split) for split in SPLITS}
+    for seed in range(seeds):
+        add("ERM", bench.trained("ERM", seed, Method.ERM, true))
+        name, groups, seen = bench.pseudo_groups(seed)
+        concepts.append(name)
+        water = bench.places["train"] == 0
+        share = float((seen["train"] == water).mean())
+        agreement.append(max(share, 1 - share))
+        for method in (Method.GROUP_DRO, Method.BALANCED):
+            key = f"{method.value}, {BY_PSEUDO}"
+            add(key, bench.trained(key, seed, method, groups))
+        key = f"{Method.GROUP_DRO.value}, {BY_TRUE}"
+        add(key, bench.trained(key, seed, Method.GROUP_DRO, true))
+        for name_of, one in bench.layers(seed, groups["validation"], seen["validation"]).items():
+            add(name_of, {BY_PSEUDO: one})
+        folders = {
+            "before": (bench.folder("ERM", seed, BY_CLASS), f"ERM, seed {seed}"),
+            "after": (
+                bench.folder(f"GroupDRO, {BY_PSEUDO}", seed, BY_PSEUDO),
+                f"GroupDRO, {BY_PSEUDO}, seed {seed}",
+            ),
+        }
+        names = [part.strip() for part in name.split(",")]
+        effects = {when: bench.findings(folder, key) for when, (folder, key) in folders.items()}
+        sizes = {when: effect_of(one, names) for when, one in effects.items()}
+        before_after.append(
+            {
+                "seed": seed,
+                "concepts": names,
+                **sizes,
+                "falls_by": 1 - sizes["after"] / sizes["before"],
+                "effects": {
+                    when: [e for e in one["effects"] if e["slot"] == "place"]
+                    for when, one in effects.items()
+                },
+            }
+        )
+    curve = []
+    for accuracy in ACCURACIES:
+        for seed in range(seeds):
+            flipped = {split: bench.flipped(split, accuracy, seed) for split in SPLITS}
+            key = f"GroupDRO, groups {accuracy:.0%} right"
+            add(key, bench.trained(key, seed, Method.GROUP_DRO, flipped))
+    size = int(np.bincount(bench.true("test")).min())
+    table = {
+        name: {choice: summary(of_choice, size) for choice, of_choice in own.items()}
+        for name, own in runs.items()
+    }
+    base = table["ERM"][BY_CLASS]
+    top = table[f"GroupDRO, {BY_TRUE}"][BY_TRUE]
+
+    def recovered(one: Mapping[str, Any]) -> float:
+        return float((one["worst"] - base["worst"]) / (top["worst"] - base["worst"]))
+
+    for accuracy in ACCURACIES:
+        one = table[f"GroupDRO, groups {accuracy:.0%} right"][BY_PSEUDO]
+        curve.append({"accuracy": accuracy, "worst": one["worst"], "seeds": one["seeds"],
+                      "recovered": recovered(one)})  # fmt: skip
+    curve.append({"accuracy": 1.0, "worst": top["worst"], "seeds": top["seeds"], "recovered": 1.0})
+    for own in table.values():
+        for one in own.values():
+            one["recovered"] = recovered(one)
+    return {
+        "planted": base["worst"] <= PLANTED,
+        "concepts": concepts,
+        "pseudo_groups_right": agreement,
+        "table": table,
+        "curve": curve,
+        "screened": before_after,
+    }
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Return the tables of the documents."""
+    lines = [
+        "| method | weights chosen by | worst group | seeds | average | worst class | recovered |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, own in found["table"].items():
+        if "right" in name:
+            continue
+        for choice, one in own.items():
+            shown = f"{choice}, **true groups used**" if choice == BY_TRUE else choice
+            marked = f"{name}" + (" (**bracket**)" if BY_TRUE in name else "")
+            lines.append(
+                f"| {marked} | {shown} | {one['worst']:.2f} [{one['worst_low']:.2f}, "
+                f"{one['worst_high']:.2f}] | {min(one['seeds']):.2f} to {max(one['seeds']):.2f} | "
+                f"{one['average']:.2f} | {one['worst_class']:.2f} | {one['recovered']:.0%} |"
+            )
+    lines += ["", "| groups right | worst group | seeds | recovered |", "|---|---|---|---|"]
+    for one in sorted(found["curve"], key=lambda one: -one["accuracy"]):
+        lines.append(
+            f"| {one['accuracy']:.0%} | {one['worst']:.2f} | {min(one['seeds']):.2f} to "
+            f"{max(one['seeds']):.2f} | {one['recovered']:.0%} |"
+        )
+    lines += ["", "| seed | concepts | effect before | after | falls by |", "|---|---|---|---|---|"]
+    for one in found["screened"]:
+        lines.append(
+            f"| {one['seed']} | {', '.join(one['concepts'])} | {one['before']:.2f} | "
+            f"{one['after']:.2f} | {one['falls_by']:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=SETTINGS.steps)
+    parser.add_argument("--size", type=int, default=2000)
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--target", type=Path, default=TARGET)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    settings = replace(SETTINGS, steps=asked.steps)
+    bench = Bench(asked.work, asked.size, settings)
+    found = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "data": {"name": SMALL_BIRDS, "size": asked.size, "hash": bench.digest},
+        "settings": vars(settings),
+        "network": {"widths": WIDTHS},
+        **measure(bench, asked.seeds),
+    }
+    found["cpu_seconds"] = bench.kept.seconds
+    asked.target.write_text(json.dumps(found, indent=1) + "\n")
+    print(markdown(found))
+
+
+if __name__ == "__main__":
+    main()

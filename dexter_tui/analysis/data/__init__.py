@@ -1,0 +1,1 @@
+"""The jobs on labelled pictures: slices and debiasing."""

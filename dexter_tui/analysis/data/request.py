@@ -1,0 +1,262 @@
+"""The request of a report on labelled pictures: checked without torch, then queued."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dexter.classifiers import full_spec
+from dexter.config import RunConfig, fields_of
+from dexter.data.settings import DataSettings, DebiasSettings, SlicesSettings
+from dexter.errors import InputError
+from dexter_tui import field_flags, paths
+from store.errors import StoreError
+from store.reading import screenings
+from store.reading.browse import Browse
+from store.states import Kind
+
+if TYPE_CHECKING:
+    from dexter.data.folder import DataSet
+    from dexter.data.slices import Concept
+    from dexter_tui.jobs.submit import Checked
+    from store import Store
+
+FIELDS = [
+    *(n for n in fields_of("classifier") if n not in ("classifier", "trust_pickle")),
+    "device",
+    "dtype",
+]
+"""The settings of a run that say how its classifier is loaded."""
+SETTINGS: Mapping[Kind, type[DataSettings]] = {
+    Kind.SLICES: SlicesSettings,
+    Kind.DEBIAS: DebiasSettings,
+}
+WORDS = "words of the command"
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """A report on labelled pictures as a user asks for it.
+
+    concepts: words with commas, or a screening; None for the newest screening of the classifier.
+    mapping: DATA=LABEL for labels of the data. values: settings of the classifier, as of a run.
+    agreed: the fields to whose code the user agrees; see `trust.agreed_by`.
+    """
+
+    kind: Kind
+    classifier: str
+    data: str
+    settings: DataSettings
+    concepts: str | None = None
+    mapping: Sequence[str] = ()
+    values: Mapping[str, object] = field(default_factory=dict)
+    agreed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked report, about to be queued. asked: its request as it is stored."""
+
+    kind: Kind
+    checked: "Checked"
+    data: "DataSet"
+    asked: dict[str, Any]
+
+
+class Queued(NamedTuple):
+    """A queued report."""
+
+    report_id: str
+    job_id: str
+
+
+def prepare(
+    request: DataRequest, home: Path, warn: Callable[[str], None] = lambda line: None
+) -> Prepared:
+    """Check a request; raise InputError, also where consent is missing, for what is wrong."""
+    from dexter.data.folder import class_indices, read_data
+    from dexter_tui.jobs import submit, trust
+
+    overrides = {**paths.settings(), **field_flags.given(request.values)}
+    known = {name: overrides[name] for name in (*FIELDS, "trust_pickle") if name in overrides}
+    config = RunConfig.from_preset("quick", classifier=request.classifier, class_name="0", **known)
+    trust.require([submit.with_full_paths(config)], request.agreed)
+    settings = request.settings
+    data = read_data(request.data, label=settings.label_column, size=settings.size)
+    group = getattr(settings, "group", None)
+    if group is not None and group not in data.columns:
+        raise InputError(
+            f"{group!r} is not a column of groups",
+            field="group",
+            value=group,
+            remedy=f"choose from {', '.join(data.columns)}" if data.columns else "omit it",
+        )
+    concepts, origin, screening = _concepts(home, request.concepts, request.classifier)
+    [checked] = submit.described([config], agreed=request.agreed, warn=warn, constant=True)
+    mapping = _mapping(request.mapping)
+    class_indices(data.labels, checked.info.labels, mapping)
+    _check_splits(request.kind, settings, data)
+    source = request.data
+    if not source.startswith("lab:"):
+        source = str(Path(source).expanduser().absolute())
+    asked = {
+        "data": source,
+        "mapping": mapping,
+        "concepts": [asdict(one) for one in concepts],
+        "origin": origin,
+        "screening": screening,
+        "settings": settings.model_dump(mode="json"),
+    }
+    return Prepared(request.kind, checked, data, asked)
+
+
+def _check_splits(kind: Kind, settings: DataSettings, data: "DataSet") -> None:
+    """Raise InputError for a split that is not there."""
+    if isinstance(settings, SlicesSettings):
+        data.of_split(settings.split)
+    elif isinstance(settings, DebiasSettings):
+        if settings.select == "true-groups" and settings.group is None:
+            raise InputError(
+                "choosing by true groups needs their column",
+                field="select",
+                remedy="name it with --group",
+            )
+        if any(item.split for item in data.items):
+            names = [fit_split(settings), settings.test_split]
+            names += [settings.choose_split] if settings.weights == "all" else []
+            for name in names:
+                data.of_split(name)
+
+
+def fit_split(settings: DebiasSettings) -> str:
+    """Return the split that is fitted."""
+    return settings.fit_split or ("train" if settings.weights == "all" else "validation")
+
+
+def outlook(prepared: Prepared) -> str:
+    """Return the expected work in a line."""
+    count = len(prepared.data.items)
+    line = f"{count:,} pictures of {prepared.data.name}"
+    if isinstance(settings := settings_of(prepared.kind, prepared.asked), DebiasSettings):
+        if settings.weights == "all":
+            methods = 3 + (settings.group is not None)
+            line += f"; {methods * settings.seeds} trainings of {settings.steps} steps"
+        else:
+            line += f"; last layers of {settings.seeds} seeds"
+    return line
+
+
+def settings_of(kind: Kind, asked: Mapping[str, Any]) -> DataSettings:
+    """Return the settings of a stored request; raise InputError for what is none."""
+    return SETTINGS[kind].from_values(dict(asked.get("settings") or {}))
+
+
+def request_report(store: "Store", prepared: Prepared) -> Queued:
+    """Queue a checked report."""
+    from dexter_tui.jobs import submit
+    from store import run_queue
+    from store.data_reports import records
+
+    info, config = prepared.checked.info, prepared.checked.config
+    submit.check_device(config.device)
+    classifier = store.ensure_classifier(info.spec, info.weights_hash, info.labels, info.image_size)
+    report_id = records.add(
+        store,
+        prepared.kind.value,
+        classifier_id=classifier,
+        data=prepared.data.name,
+        data_hash=prepared.data.digest(),
+        request=prepared.asked,
+    )
+    job_id = run_queue.add_job(
+        store,
+        prepared.kind,
+        {"data_report": report_id},
+        config=config.model_dump(mode="json"),
+        device=config.device,
+    )
+    records.set_job(store, report_id, job_id)
+    return Queued(report_id, job_id)
+
+
+def _mapping(pairs: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        value, equals, label = pair.partition("=")
+        if not equals or not value or not label:
+            raise InputError(
+                f"{pair!r} maps nothing", field="map", value=pair, remedy="write DATA=LABEL"
+            )
+        found[value.strip()] = label.strip()
+    return found
+
+
+def _concepts(
+    home: Path, asked: str | None, classifier: str
+) -> "tuple[list[Concept], str, str | None]":
+    """Return the concepts, a line that says where they are from, and the screening they are of."""
+    from dexter.data.slices import Concept
+
+    browse = Browse(home)
+    if asked is None:
+        screening = _newest(browse, classifier)
+        if screening is None:
+            raise InputError(
+                "there is no screening of this classifier yet",
+                field="concepts",
+                remedy="name words, or screen it first: dexter-tui screen --classifier "
+                f"{shlex.quote(classifier)} --class LABEL",
+            )
+        return _of_screening(browse, screening, classifier)
+    words = [word.strip() for word in asked.split(",") if word.strip()]
+    if len(words) == 1 and browse.state_of_schema() == "current":
+        try:
+            return _of_screening(browse, screenings.find(browse, words[0]), classifier)
+        except StoreError:
+            pass  # then it is a word
+    if not words:
+        raise InputError("names no words", field="concepts", value=asked, remedy="list words")
+    return [Concept(word, (word,)) for word in words], WORDS, None
+
+
+def _names(classifier: str) -> set[str]:
+    """Return the names under which a screening may list a classifier."""
+    return {classifier, full_spec(classifier)}
+
+
+def _newest(browse: Browse, classifier: str) -> str | None:
+    if browse.state_of_schema() != "current":
+        return None
+    for one in screenings.listed(browse):
+        if one["state"] == "done" and _names(classifier) & set(one["classifiers"]):
+            return str(one["id"])
+    return None
+
+
+def _of_screening(
+    browse: Browse, screening_id: str, classifier: str
+) -> "tuple[list[Concept], str, str | None]":
+    """Return the concepts that raise or lower the class of a screening, strongest first."""
+    from dexter.data.concepts import concepts_of
+    from dexter.screening.concepts import load_pool
+
+    page = screenings.page(browse, screening_id)
+    names = _names(classifier)
+    members = [member for member in page["members"] if member["name"] in names]
+    if not members:
+        raise InputError(
+            f"screening {screening_id} has no {classifier}",
+            field="concepts",
+            value=screening_id,
+            remedy=f"its classifiers: {', '.join(page['classifiers'])}",
+        )
+    concepts = concepts_of(members[0]["findings"], load_pool(page["pool"]))
+    if not concepts:
+        raise InputError(
+            f"screening {screening_id} found nothing that {classifier} depends on",
+            field="concepts",
+            value=screening_id,
+            remedy="name words to slice by: --concepts water,snow",
+        )
+    return concepts, f"screening {screening_id}, class {page['class_name']}", screening_id

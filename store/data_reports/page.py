@@ -1,0 +1,131 @@
+"""The reports on labelled pictures for screens, programs and exports, read without SQLAlchemy."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from store.checking import decoding
+from store.data_reports.results import RESULTS, DebiasResult, SlicesResult
+from store.errors import StoreError
+from store.reading.browse import PROCESS_GONE, Browse
+from store.states import ACTIVE, ENDED
+
+
+class _Row(NamedTuple):
+    """A report as it is stored."""
+
+    id: str
+    kind: str
+    data: str
+    data_hash: str
+    request: dict[str, Any]
+    result: dict[str, Any] | None
+    job_id: str | None
+    created_at: str
+    ended_at: str | None
+
+
+class DataPage(NamedTuple):
+    """A report with the state of its job.
+
+    state: waiting, running, done or failed. result: None until it is done.
+    """
+
+    id: str
+    kind: str
+    classifier: str
+    data: str
+    data_hash: str
+    request: dict[str, Any]
+    result: SlicesResult | DebiasResult | None
+    created_at: str
+    ended_at: str | None
+    state: str
+    stage: str | None
+    done: int
+    total: int
+    error: str | None
+    job: str | None
+
+    def json(self) -> dict[str, Any]:
+        """Return it as programs receive it."""
+        result = None if self.result is None else self.result.model_dump(mode="json")
+        return {**self._asdict(), "result": result}
+
+
+_COLUMNS = ", ".join(f"data_report.{name}" for name in _Row._fields)
+
+
+def listed(browse: Browse, kind: str | None = None, limit: int = 200) -> list[DataPage]:
+    """Return the reports, newest first; those that are damaged are left out."""
+    rows = browse.rows(
+        f"SELECT {_COLUMNS}, spec FROM data_report JOIN classifier "
+        "ON classifier.id = classifier_id WHERE kind = coalesce(?, kind) "
+        "ORDER BY data_report.created_at DESC, data_report.id LIMIT ?",
+        (kind, limit),
+    )
+    return _pages(browse, rows)
+
+
+def page(browse: Browse, name: str, kind: str | None = None) -> DataPage:
+    """Return the report of an id or unique prefix; raise StoreError if there is none."""
+    ids = browse.rows(
+        "SELECT id FROM data_report WHERE substr(id, 1, ?) = ? AND kind = coalesce(?, kind)",
+        (len(name), name, kind),
+    )
+    exact = [one for (one,) in ids if one == name] or [one for (one,) in ids]
+    if len(exact) != 1 or not name:
+        what = f"{name!r} is the prefix of several reports" if exact and name else f"no {name!r}"
+        raise StoreError(
+            f"{what} among the reports on labelled pictures",
+            value=name,
+            remedy=f"`dexter-tui {kind or 'slices'}` lists them",
+        )
+    rows = browse.rows(
+        f"SELECT {_COLUMNS}, spec FROM data_report JOIN classifier "
+        "ON classifier.id = classifier_id WHERE data_report.id = ?",
+        (exact[0],),
+    )
+    found = _pages(browse, rows)
+    if not found:
+        raise StoreError(
+            f"report {exact[0]} is damaged", value=exact[0], remedy="delete it and start it again"
+        )
+    return found[0]
+
+
+def _pages(browse: Browse, rows: Sequence[tuple[Any, ...]]) -> list[DataPage]:
+    specs = [decoding.decoded_cell("classifier", "spec", str, row[-1]) for row in rows]
+    found = []
+    for spec, raw in zip(specs, rows, strict=True):
+        for row in decoding.decoded("data_report", _Row, [raw[:-1]]):
+            own = _page(browse, row, spec)
+            if own is not None:
+                found.append(own)
+    return found
+
+
+def _page(browse: Browse, row: _Row, spec: str) -> DataPage | None:
+    result = None
+    if row.result is not None:
+        try:
+            result = RESULTS[row.kind].model_validate(row.result)
+        except (ValidationError, KeyError):
+            return None
+    job = None if row.job_id is None else browse.job_of(row.job_id)
+    state, stage, done, total, error = "done", None, 0, 0, None
+    if result is None and job is None:
+        state, error = "failed", PROCESS_GONE
+    elif result is None and job is not None:
+        stage, done, total = job.stage, job.done, job.total
+        if job.state in ACTIVE:
+            state = "running"
+        elif job.state in ENDED:
+            state, error = "failed", job.error or job.state.value
+        else:
+            state = "waiting"
+    return DataPage(
+        row.id, row.kind, spec, row.data, row.data_hash, row.request, result, row.created_at,
+        row.ended_at, state, stage, done, total, error, None if job is None else job.id,
+    )  # fmt: skip

@@ -1,0 +1,75 @@
+"""The writing of reports on labelled pictures, as functions of an open `Store`."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import col
+
+from store.clock import now
+from store.store import Store, new_id
+from store.tables import DataReport, Job, Note
+
+WEIGHTS = "weights.safetensors"
+"""The file of the weights that a debiasing found, in the folder of its report."""
+
+
+def add(
+    store: Store,
+    kind: str,
+    *,
+    classifier_id: int,
+    data: str,
+    data_hash: str,
+    request: Mapping[str, Any],
+) -> str:
+    """Keep what is asked; return the id of the report to come."""
+    with store._write(durable=True) as session:
+        row = DataReport(
+            id=new_id(session, DataReport, "d"),
+            kind=kind,
+            classifier_id=classifier_id,
+            data=data,
+            data_hash=data_hash,
+            request=dict(request),
+        )
+        session.add(row)
+        return row.id
+
+
+def set_job(store: Store, report_id: str, job_id: str) -> None:
+    """Record the job that makes a report."""
+    with store._write(durable=True) as session:
+        session.get_one(DataReport, report_id).job_id = job_id
+
+
+def data_report(store: Store, name: str) -> DataReport:
+    """Return the report of this id or unique prefix."""
+    with store._read() as session:
+        return store._find(session, DataReport, name)
+
+
+def finish(store: Store, report_id: str, result: Mapping[str, Any]) -> None:
+    """Write the result, and name it in the job."""
+    with store._write(durable=True) as session:
+        row = session.get_one(DataReport, report_id)
+        row.result, row.ended_at = dict(result), now()
+        if row.job_id is not None:
+            session.get_one(Job, row.job_id).result = {"data_report": report_id}
+
+
+def delete(store: Store, report_id: str) -> None:
+    """Forget a report, its job and its files."""
+    row = data_report(store, report_id)
+    with store._write(durable=True) as session:
+        session.exec(sa.delete(Job).where(col(Job.id) == row.job_id))
+        session.exec(sa.delete(Note).where(col(Note.of) == report_id))
+        session.exec(sa.delete(DataReport).where(col(DataReport.id) == report_id))
+    shutil.rmtree(folder(store.home, report_id), ignore_errors=True)
+
+
+def folder(home: Path, report_id: str) -> Path:
+    """Return where the files of a report are: of its work, and the weights that it found."""
+    return home / "data_reports" / report_id

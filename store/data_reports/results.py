@@ -1,0 +1,151 @@
+"""The content of a report on labelled pictures, as it is stored, checked and shown."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Text = Annotated[str, Field(max_length=1000)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+Change = Annotated[float, Field(ge=-1, le=1)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+
+_MOST = 10_000  # items of a list
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, frozen=True)
+
+
+class Judged(_Part):
+    """The agreement of a slice with a true group."""
+
+    group: Text
+    precision: Unit
+    recall: Unit
+    f1: Unit
+    auroc: Unit | None
+    precision_at: Unit
+
+
+class SliceRow(_Part):
+    """A slice of a class; gap: its accuracy minus that of the rest of the class."""
+
+    name: Text
+    label: Text
+    concept: Text
+    shows: bool
+    size: Count
+    accuracy: Unit
+    accuracy_low: Unit
+    accuracy_high: Unit
+    rest: Count
+    rest_accuracy: Unit
+    gap: Change
+    gap_low: Change
+    gap_high: Change
+    examples: list[Text] = Field(default_factory=list, max_length=100)
+    judged: Judged | None = None
+
+
+class Pattern(_Part):
+    """A conjunction of attributes with many errors.
+
+    support: share of the pictures. errors: share of them that are wrong. left_out, reweighted:
+    share of the gap between average and worst group that goes when the last layer is fitted again
+    without them, or with more of them; None where it was not measured.
+    """
+
+    attributes: list[Text] = Field(max_length=10)
+    pictures: Count
+    support: Unit
+    errors: Unit
+    left_out: float | None = None
+    reweighted: float | None = None
+
+
+class SlicesResult(_Part):
+    """The slices of a classifier; baselines: those of other methods, by name."""
+
+    recognised: Text = ""
+    labels: dict[Text, Text]
+    concepts: Text
+    image_text: Text
+    pixels: Text
+    pictures: Count
+    split: Text | None = None
+    skipped: dict[Text, Count] = Field(default_factory=dict)
+    skipped_first: list[tuple[Text, Text]] = Field(default_factory=list, max_length=200)
+    accuracy: Unit
+    true_groups: Text | None = None
+    slices: list[SliceRow] = Field(max_length=_MOST)
+    baselines: dict[Text, list[SliceRow]] = Field(default_factory=dict)
+    patterns: list[Pattern] = Field(default_factory=list, max_length=100)
+
+
+class Outcome(_Part):
+    """The accuracy of a method on the test pictures, over its seeds.
+
+    chosen_by: what chose its weights among those of one training. true_groups: they were used to
+    fit or choose, so that it is no result without them.
+    """
+
+    method: Text
+    chosen_by: Text = ""
+    true_groups: bool = False
+    worst: Unit
+    low: Unit
+    high: Unit
+    least: Unit
+    most: Unit
+    average: Unit
+    worst_class: Unit
+    by_group: list[Unit] = Field(max_length=1000)
+    seeds: Count
+
+
+class CoursePoint(_Part):
+    """The accuracy of the worst group of the validation pictures during a training."""
+
+    method: Text
+    seed: Count
+    step: Count
+    worst: Unit
+
+
+class Effect(_Part):
+    """The effect of a concept on p(class) in a screening, before and after debiasing."""
+
+    concept: Text
+    slot: Text
+    before: Change
+    before_low: Change
+    before_high: Change
+    after: Change
+    after_low: Change
+    after_high: Change
+
+
+class DebiasResult(_Part):
+    """The outcomes of debiasing, best known method named in ``main``."""
+
+    labels: list[Text] = Field(max_length=_MOST)
+    groups: list[Text] = Field(max_length=_MOST)
+    measured_by: Text
+    concept: Text
+    concepts: Text
+    image_text: Text
+    weights: Text
+    fitted: Count
+    tested: Count
+    skipped: dict[Text, Count] = Field(default_factory=dict)
+    outcomes: list[Outcome] = Field(max_length=1000)
+    main: Text = ""
+    course: list[CoursePoint] = Field(default_factory=list, max_length=100_000)
+    screened: Text = ""
+    effects: list[Effect] = Field(default_factory=list, max_length=1000)
+
+
+RESULTS: dict[str, type[SlicesResult] | type[DebiasResult]] = {
+    "slices": SlicesResult,
+    "debias": DebiasResult,
+}
