@@ -44,6 +44,10 @@ COMMANDS = {
         "data.debias_command",
         "Fit a classifier's last layer again, so that it relies less on a concept.",
     ),
+    "whatif": (
+        "explaining.whatif_command",
+        "Find the smallest change of words that flips a classifier's decision.",
+    ),
     "query": ("query_command", "Query the store in SQL, or search its texts."),
     "export": ("exchange_commands", "Write a report as Markdown or HTML, or a whole bundle."),
     "import": ("exchange_commands", "Import a bundle, or a run folder of the public DEXTER code."),
