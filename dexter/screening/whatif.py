@@ -375,8 +375,16 @@ class Fits(Protocol):
         """Return how much better a concept fits each picture than none does, (B,)."""
 
 
+class NotSeen(Exception):
+    """The image-text model sees none of the subjects; ``noun`` fits best, by ``fit``."""
+
+    def __init__(self, noun: str, fit: float) -> None:
+        self.noun, self.fit = noun, fit
+
+
 def described(picture: NDArray[np.uint8], pool: Pool, topic: Topic, detector: Fits) -> Scene:
-    """Return the words of a picture (H, W, 3), as the image-text model sees it.
+    """Return the words of a picture (H, W, 3), as the image-text model sees it; NotSeen for one
+    that shows none of the subjects.
 
     The noun is the one of the subjects of the class and its rivals that fits best. In a slot of
     which a picture shows one concept, the best that fits better than no word; elsewhere as many
@@ -391,6 +399,8 @@ def described(picture: NDArray[np.uint8], pool: Pool, topic: Topic, detector: Fi
         pool.split_subject(subject)[0] for subject in (*topic.subjects, *topic.rivals)
     )
     noun = max(nouns, key=fit)
+    if (best := fit(noun)) <= 0:
+        raise NotSeen(noun, best)
     said = {}
     for slot in pool.slots:
         if slot.only and noun.split()[-1] not in slot.only:

@@ -325,7 +325,7 @@ class _Work:
         from PIL import Image
 
         from dexter.generation.editing import Editor
-        from dexter.screening.whatif import NoStart, Question, described
+        from dexter.screening.whatif import NoStart, NotSeen, Question, described
         from dexter_tui.exchange.strip import Tile
 
         side = self.generator.image_size
@@ -338,7 +338,17 @@ class _Work:
                 remedy="omit it, or name lab, a folder or a hub id",
             )
         own = _array(small)
-        scene = described(own, self.pool, self.prepared.topic, self.detector)
+        try:
+            scene = described(own, self.pool, self.prepared.topic, self.detector)
+        except NotSeen as seen:
+            raise InputError(
+                f"the image-text model {self.detector.name} sees nothing in {image} that belongs "
+                f"to {self.prepared.topic.class_name} or its rivals: {seen.noun} fits best, by "
+                f"{-seen.fit:.2f} less than no word",
+                field="image",
+                value=image,
+                remedy="name a picture of the class or of a rival",
+            ) from None
         original, _ = self._witness(self.generator, self.key)
         p, predicted = original.classify(picture[None])
         decision = self.classifier.labels[int(predicted[0])]
