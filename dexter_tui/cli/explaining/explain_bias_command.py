@@ -217,7 +217,7 @@ def _of_data(data: str, prepared: "Prepared") -> _Labelled:
     """Read a user's data: its columns of people's attributes, the label as the context."""
     from dexter.data.folder import read_data
     from dexter.reasoning.claims import OWN, RIVALS
-    from dexter.screening.concepts import Concept, Pool, Slot
+    from dexter.screening.concepts import SUBJECT, Concept, Pool, Slot
     from dexter.screening.design import Cell
     from dexter.screening.people import ATTRIBUTES
 
@@ -245,6 +245,8 @@ def _of_data(data: str, prepared: "Prepared") -> _Labelled:
         }
         for slot, (value,) in said.items():
             values[slot][value] = None
+        # Effects are within labels: a class's people may differ in an attribute by themselves.
+        said[SUBJECT] = (item.label.strip().lower(),)
         own = item.label.strip().lower() == prepared.topic.class_name.lower()
         cells.append(Cell(item.name, at, OWN if own else RIVALS, said))
     named = {one.name: one for one in prepared.concepts.pool.concepts}
