@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from dexter.errors import InputError
 from dexter.generation.bank import Images, Request
 from dexter.generation.pictures import Pictures
-from dexter.reasoning.detection import Detector
+from dexter.reasoning.detection import Detector, Embeddings
 from dexter.reasoning.topic import Topic
 from dexter.reasoning.topic import to_json as topic_json
 from dexter.screening.concepts import SUBJECT, Concept, Pool, usable
@@ -431,11 +431,36 @@ class Screening:
     def _judge(self, members: Sequence[Member]) -> None:
         cells = self.cells()
         requests = [cell.request for cell in cells]
-        view = _View(self, cells)
+        embeddings = None
+        if self.detector is not None:
+            seen = self.answers.read(self.detector_key, requests)
+            embeddings = np.stack([seen[r] for r in requests])
+        view = _View(
+            self.settings,
+            self.pool,
+            self.topic,
+            cells,
+            [part.count for part in self.rounds],
+            self.detector,
+            embeddings,
+        )
         for m in members:
             known = self.answers.read(self.key(m), requests)
             odds = np.array([known[r][0] for r in requests], dtype=np.float64)
             self.results[m.name] = view.result(m.name, odds)
+
+
+def judge_labelled(
+    name: str, odds: Floats, cells: Sequence[Cell], pool: Pool, topic: Topic, settings: Settings
+) -> Result:
+    """Judge a classifier by its log-odds (n,) of pictures that came with labels.
+
+    The labels stand in for the words of prompts: ``said`` of each cell holds them by slot. They are
+    taken as they are, so nothing is said of what was drawn. Labels were not assigned at random: an
+    effect is one beside the other labels, and causal only where they are independent of the rest.
+    """
+    settings = replace(settings, pictures=len(cells))
+    return _View(settings, pool, topic, list(cells), [len(cells)]).result(name, odds)
 
 
 def _new(known: Mapping[Request, Any], chunk: Sequence[Request]) -> list[int]:
@@ -445,10 +470,19 @@ def _new(known: Mapping[Request, Any], chunk: Sequence[Request]) -> list[int]:
 class _View:
     """The parts that members share when they are judged: the regressions and what was drawn."""
 
-    def __init__(self, screening: Screening, cells: list[Cell]) -> None:
-        self._settings = settings = screening.settings
-        self._topic = screening.topic
-        pool, detector = screening.pool, screening.detector
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        topic: Topic,
+        cells: list[Cell],
+        rounds: Sequence[int],
+        detector: Detector | None = None,
+        embeddings: Embeddings | None = None,
+    ) -> None:
+        """Take the cells of all rounds, of these sizes, and what was seen in their pictures."""
+        self._settings = settings
+        self._topic = topic
         self._pool = pool
         nouns = subjects(cells)
         every = [*pool.concepts, *pool.kinds, *nouns]
@@ -458,13 +492,13 @@ class _View:
             for index, concept in enumerate(self._all.concepts)
             if concept.slot != SUBJECT or (concept not in nouns and _varies(concept, cells))
         ]
-        self._core = [_is_core(c, screening.topic) for c in self._all.concepts]
+        self._core = [_is_core(c, topic) for c in self._all.concepts]
         self._parts = {
             context: (at, Regression([cells[i] for i in at], pool, self._all.concepts))
             for context, at in by_context(cells).items()
         }
         family = max(1, sum(not self._core[index] for index in self._reported))
-        looks = np.cumsum([part.count for part in screening.rounds])
+        looks = np.cumsum(rounds)
         done = looks[-1] / settings.pictures
         before = looks[-2] / settings.pictures if len(looks) > 1 else 0.0
         share = spent(done, settings.alpha) - spent(before, settings.alpha)
@@ -473,10 +507,7 @@ class _View:
         self._plain_alpha = settings.alpha / family
         self._mediation: Mediation | None = None
         self._drawings: list[Drawing | None] = [None] * len(self._all.concepts)
-        if detector is not None:
-            requests = [cell.request for cell in cells]
-            known = screening.answers.read(screening.detector_key, requests)
-            embeddings = np.stack([known[r] for r in requests])
+        if detector is not None and embeddings is not None:
             seen = np.stack(
                 [
                     np.any([detector.sees(look, embeddings) for look in concept.looks], axis=0)

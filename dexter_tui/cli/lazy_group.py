@@ -44,6 +44,14 @@ COMMANDS = {
         "data.debias_command",
         "Fit a classifier's last layer again, so that it relies less on a concept.",
     ),
+    "whatif": (
+        "explaining.whatif_command",
+        "Find the smallest change of words that flips a classifier's decision.",
+    ),
+    "explain-bias": (
+        "explaining.explain_bias_command",
+        "Explain which attributes of people change a classifier's answers.",
+    ),
     "query": ("query_command", "Query the store in SQL, or search its texts."),
     "export": ("exchange_commands", "Write a report as Markdown or HTML, or a whole bundle."),
     "import": ("exchange_commands", "Import a bundle, or a run folder of the public DEXTER code."),

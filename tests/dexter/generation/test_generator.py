@@ -419,3 +419,21 @@ class TestRefusals:
             generator.sample(conditioning, [1, 2])
         with pytest.raises(ValueError, match="backprop_steps"):
             generator.sample(conditioning, [1, 2, 3], backprop_steps=0)
+
+
+def test_an_edit_is_a_function_of_picture_text_and_seed(generator):
+    [picture] = generator.pictures("a cat", [3], 1)
+    texts = ["a bird with sea", "a bird with snow"]
+    both = generator.edit(picture, texts, [1, 2], steps=8, start=4)
+    assert both.shape == (2, *picture.shape) and both.dtype == np.uint8
+    for row in range(2):
+        alone = generator.edit(picture, texts[row : row + 1], [row + 1], steps=8, start=4)
+        assert np.abs(alone[0].astype(int) - both[row]).max() <= 1  # rounding of a batch
+
+
+@pytest.mark.parametrize("scheduler", ["DDIM", "Euler", "EulerAncestral", "Heun", "UniPC"])
+def test_every_kind_of_scheduler_edits(generator, scheduler):
+    [picture] = generator.pictures("a cat", [3], 1)
+    own = load(scheduler=scheduler)
+    drawn = own.edit(picture, ["a bird"] * 2, [1, 1], steps=8, start=5)
+    assert np.array_equal(drawn[0], drawn[1])

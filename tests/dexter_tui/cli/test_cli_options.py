@@ -104,7 +104,7 @@ def test_config_init_keeps_what_is_there(cli: Any, home: Path) -> None:
     first = cli("config", "init", "--json").json
     assert first["kept"] == []
     names = {Path(path).name for path in first["written"]}
-    assert names == {"config.toml", "captions_sp.txt", "report_sp.txt"}
+    assert names == {"config.toml", "captions_sp.txt", "judge_sp.txt", "report_sp.txt"}
     mine = home / "sp_config" / "report_sp.txt"
     mine.write_text("mine")
     assert paths.system_prompt("report_sp.txt").read_text() == "mine"

@@ -1,0 +1,153 @@
+"""The commands `whatif` and `explain-bias`, on tiny models."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from dexter.lab.scenes import SceneDataset
+from store import Store
+from store.reading import screenings
+from store.reading.browse import Browse
+
+POOL = """
+picture: a picture of
+articles: a
+slots:
+  place: {position: beside, concepts: [sea, snow, forest]}
+  age: {position: before, concepts: [young, old]}
+  hair: {position: before, concepts: [red, blue]}
+"""
+NET = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    labels = ["cat", "dog"]
+    image_size = 32
+    mean = std = (0.5, 0.5, 0.5)
+    def __init__(self):
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+    def forward(self, pictures):
+        # Of the generator's pictures: it says "dog" for those that are redder than most.
+        red = pictures[:, 0].mean((1, 2)) - pictures[:, 2].mean((1, 2))
+        return torch.stack([-20 * red, 20 * red], 1)
+make = Net
+"""
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    path = tmp_path / "pool.yaml"
+    path.write_text(POOL)
+    return path
+
+
+@pytest.fixture
+def models(tmp_path: Path, words: Path) -> list[object]:
+    """Options that name a classifier of colours and a tiny generator."""
+    net = tmp_path / "net.py"
+    net.write_text(NET)
+    return [
+        "--classifier", f"python:{net}:make", "--generator", tiny.generator_folder(),
+        "--class", "cat", "--concepts", words, "--image-text", "none", "--device", "cpu",
+    ]  # fmt: skip
+
+
+def test_a_what_if_is_the_same_when_asked_again_and_is_exported(
+    cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
+) -> None:
+    first = cli("whatif", *models, "-o", tmp_path / "strip.md", "--json")
+    assert first.code == 0, first.err
+    answer = first.json
+    assert answer["concepts"].endswith("no screening of this class yet")
+    start, *changed = answer["steps"]
+    assert start["change"] is None and start["decision"] in ("cat", "dog")
+    assert len(changed) == len(answer["changes"]) <= 4
+    assert all(0 <= step["p"] <= 1 for step in answer["steps"])
+    assert answer["noises"] == 32 and answer["flipped"] == (
+        changed[-1]["decision"] != start["decision"] if changed else False
+    )
+    text = (tmp_path / "strip.md").read_text()
+    shown = list((tmp_path / "strip_files").iterdir())
+    assert shown and all(f"strip_files/{path.name}" in text for path in shown)
+
+    with Store.open(home) as store:
+        kept = Browse(store.home).rows("SELECT count(*) FROM picture")
+    again = cli("whatif", *models, "-o", tmp_path / "strip.png", "--json")
+    assert again.json == answer
+    with Store.open(home) as store:
+        assert Browse(store.home).rows("SELECT count(*) FROM picture") == kept
+    sheet = Image.open(io.BytesIO((tmp_path / "strip.png").read_bytes()))
+    assert sheet.width > 192 * len(answer["steps"])
+
+
+def test_a_what_if_refuses_in_a_line(
+    cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG nothing")
+    gray = tmp_path / "gray.png"
+    Image.fromarray(np.full((40, 40, 3), 99, np.uint8)).save(gray)
+    for more, part in (
+        (["--image", tmp_path / "no.png"], "is missing"),
+        (["--image", broken], "is unreadable"),
+        (["-o", "strip.pdf"], "ends in none of .md, .html, .png"),
+        (["-o", "nowhere/strip.png"], "nowhere is no folder"),
+    ):
+        outcome = cli("whatif", *models, *more)
+        assert outcome.code == 2, outcome.err
+        assert part in outcome.err.splitlines()[-1]
+    lab = cli("whatif", "--classifier", "lab:birds-biased", "--class", "waterbird",
+              "--image", gray)  # fmt: skip
+    assert lab.code == 2
+    assert "sees nothing in" in lab.err and "less than no word" in lab.err
+
+
+def test_a_bias_report_rests_on_a_screening_and_on_labels(
+    cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
+) -> None:
+    rows = ["file_name,label,Age,sex"]
+    for index, one in enumerate(SceneDataset("faces", "test", 40)):
+        Image.fromarray(one.picture).save(tmp_path / f"{index}.png")
+        rows.append(f"{index}.png,{'cat' if one.label else 'dog'},{['old', 'young'][one.label]},"
+                    f"{one.attributes['gender']}")  # fmt: skip
+    rows.append("gone.png,cat,old,male")
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    command = ["explain-bias", *models, "--pictures", "60", "--no-confirm", "--sts", "none"]
+    first = cli(*command, "--data", tmp_path, "-o", tmp_path / "bias.md", "--json")
+    assert first.code == 0, first.err
+    found = first.json
+    free, driven = found["data_free"], found["data_driven"]
+    assert {(one["attribute"], one["concept"]) for one in free["facts"]} == {
+        ("age", "young"), ("age", "old"), ("hair", "red"), ("hair", "blue")
+    }  # fmt: skip
+    assert {one["attribute"] for one in driven["facts"]} == {"age", "gender"}
+    assert free["attributes"]["gender"] == "untested" and found["skipped"] == {"missing": 1}
+    assert found["claims"]["claims"] <= 4 and found["sts"] is None and found["judge"] is None
+    text = (tmp_path / "bias.md").read_text()
+    assert free["text"].split(".")[0] in text and "## On labelled pictures" in text
+    # The screening is there: it is not made again.
+    again = cli(*command, "--data", "none")
+    assert f"screening {found['screening']} has the answer already" in again.err
+    assert free["text"].split(":")[0] in " ".join(again.out.split())
+    assert len(screenings.listed(Browse(home))) == 1
+
+
+def test_a_bias_report_refuses_in_a_line(
+    cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name,label,place\n0.png,cat,sea\n")
+    for more, part in (
+        (["--data", tmp_path], "has no column age, gender, skin, hair; it has place"),
+        (["--llm", "some/folder"], "a judge needs an endpoint"),
+        (["-o", "bias.png"], "ends in none of .md, .html, .json"),
+    ):
+        outcome = cli("explain-bias", *models, *more)
+        assert outcome.code == 2, outcome.err
+        assert part in outcome.err.splitlines()[-1]
