@@ -57,6 +57,11 @@ class DataScreen(Screen[None]):
         """The application."""
         return host_of(self)
 
+    @property
+    def is_asking(self) -> bool:
+        """True while what the last keys asked for is being read: keys that act on it wait."""
+        return False
+
     def wish(self) -> Any:
         """Return the input of `load` from the widgets; called on the event loop."""
         return None

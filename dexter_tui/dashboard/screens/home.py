@@ -179,6 +179,11 @@ class HomeScreen(DataScreen):
             self._listed,
         )
 
+    @property
+    def is_asking(self) -> bool:
+        shown = self._found is not None and self._found.listed.asked == self._asked()
+        return self._loading and not shown
+
     def _asked(self) -> tuple[str, str, bool]:
         return self._filter, self._order, self._reverse
 

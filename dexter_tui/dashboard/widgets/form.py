@@ -105,7 +105,7 @@ class Field(Input):
         else:
             super().replace(text, start, end)
 
-    async def on_key(self, event: events.Key) -> None:
+    def on_key(self, event: events.Key) -> None:
         if event.is_printable and self.choices:
             event.stop()
             event.prevent_default()
@@ -113,13 +113,6 @@ class Field(Input):
                 self.action_turn(1)
             elif matches := [v for v in self.choices if v.startswith(event.character or " ")]:
                 self._put(matches[0])
-        elif not event.is_printable:
-            active = self.screen.active_bindings.get(event.key)
-            if active is not None and active.enabled:
-                # Act now: a key that bubbles would act after the letters typed next.
-                event.stop()
-                event.prevent_default()
-                await self.app.run_action(active.binding.action, active.node)
 
     def on_paste(self, event: events.Paste) -> None:
         event.stop()
