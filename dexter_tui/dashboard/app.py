@@ -202,6 +202,11 @@ class DexterApp(App[None]):
 
         self.push_screen(ComparisonsScreen())
 
+    def open_start(self) -> None:
+        from dexter_tui.dashboard.screens.start.screen import StartScreen
+
+        self.push_screen(StartScreen())
+
     def open_new_run(self, settings: Mapping[str, Any] | None = None) -> None:
         from dexter_tui.dashboard.screens.new_run import NewRunScreen
 

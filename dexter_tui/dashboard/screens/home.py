@@ -486,7 +486,7 @@ class HomeScreen(DataScreen):
         return runs
 
     def action_new(self) -> None:
-        self.host.open_new_run()
+        self.host.open_start()
 
     def action_demo(self) -> None:
         def start() -> str:
@@ -622,7 +622,7 @@ class HomeScreen(DataScreen):
         else:
             keys = [
                 ("d", "run the demo: which of two classifiers uses the sea for a waterbird?"),
-                ("n", "start a run of your own"),
+                ("n", "audit a model of your own: three questions"),
                 *keys,
             ]
         if newest is not None:

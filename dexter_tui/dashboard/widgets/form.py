@@ -44,6 +44,7 @@ class Row:
     note: str = ""
     error: str = ""
     shown: bool = True
+    required: bool = False
 
 
 class Field(Input):
@@ -191,7 +192,8 @@ class _Rows(ScrollView, Lines, can_focus=False):
         names, room = self.columns
         style = palette.dim if row is not self._form.here else f"bold {palette.primary}"
         style = palette.bad if row.error else style
-        text = Text(no_wrap=True).append(f"{fit(row.title, names - 1):<{names}}", style)
+        title = f"{row.title} *" if row.required else row.title
+        text = Text(no_wrap=True).append(f"{fit(title, names - 1):<{names}}", style)
         value = Text(clean(row.value or row.placeholder), style="" if row.value else palette.dim)
         value.truncate(room - 1, overflow="ellipsis", pad=True)
         text.append_text(value)

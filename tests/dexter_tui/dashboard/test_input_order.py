@@ -50,8 +50,8 @@ async def test_a_form_gets_every_letter_in_its_row(home: Path, number: int) -> N
     async with dashboard(home).run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         at_once(
-            pilot, "n", *rows[0], "down", *rows[1], "down", "backspace", "down", "down", "down",
-            *rows[2], "up",
+            pilot, "n", "f4", *rows[0], "down", *rows[1], "down", "backspace", "down", "down",
+            "down", *rows[2], "up",
         )  # fmt: skip
         await settle(pilot)
         assert isinstance(pilot.app.screen, NewRunScreen)
