@@ -96,9 +96,9 @@ chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times
 accidents: setup ## lost files, ten times each, under runs of real workers
 	$(BIN)/python tests/support/chaos.py --tiny --of accidents --faults 0 --at-least 10 $(CHAOS)
 
-trials: setup ## upgrades killed before every statement; 1,000 readers; every refusal of a model by `run`
+trials: setup ## upgrades killed before every statement; 1,000 readers; every refusal of a model by `run`; fast typing
 	DEXTER_TRIALS=1 $(BIN)/python -m pytest tests/store/test_trials.py \
-		tests/dexter_tui/jobs/test_model_files.py
+		tests/dexter_tui/jobs/test_model_files.py tests/dexter_tui/dashboard/test_input_order.py
 
 bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes
 	$(BIN)/python -m benchmarks.ui

@@ -41,8 +41,8 @@ ROUND: tuple[bytes | tuple[int, int], ...] = (
     b"4", b"5", b"6", b"1", ESCAPE, ESCAPE, b"?", DOWN, ESCAPE, (200, 50), b"s", b"s", b"S", b"s",
     b"s", b"s", b"s", b"s", b"s", b"S", b"/", b"s", b"e", b"a", ENTER, b"G", b"g", ESCAPE,
     (1, 1), (120, 40), b":", b"select * from runs_summary", b"\x1b[15~", ESCAPE, b"c", ESCAPE,
-    b"n", b"birds", TAB, TAB, UP, ESCAPE, b" ", b" ", ESCAPE, b"\x1bOQ", b"\x1bOQ", b"\x1bOQ",
-    b"\x1bOQ", b"\x1bOQ", b"G", b"g",
+    b"n", b"\x1bOS", b"birds", TAB, TAB, UP, ESCAPE, b"y", b" ", b" ", ESCAPE, b"\x1bOQ",
+    b"\x1bOQ", b"\x1bOQ", b"\x1bOQ", b"\x1bOQ", b"G", b"g",
 )  # fmt: skip
 
 

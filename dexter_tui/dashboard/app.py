@@ -23,6 +23,7 @@ from textual.strip import Strip
 from dexter_tui.dashboard import operations, themes
 from dexter_tui.dashboard.actions import ACTIONS, bindings
 from dexter_tui.dashboard.cells import CACHED_CELLS, Pictures
+from dexter_tui.dashboard.input_order import InputOrder
 from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home import HomeScreen
@@ -88,6 +89,7 @@ class DexterApp(App[None]):
         self.palette = themes.palette(self.current_theme, no_colour=options.no_colour)
         self.set_class(options.ascii, "-ascii")
         ScrollBar.renderer = _PlainScrollBar if options.ascii else ScrollBarRender
+        self.input_order = InputOrder(self, super().on_event, self._is_answered)
         self._looked_at = 0.0
         self._keeping = False
         self._gone = False
@@ -96,6 +98,16 @@ class DexterApp(App[None]):
             self.set_keymap(options.keys)
         if not options.animate:
             self.animation_level = "none"
+
+    async def on_event(self, event: events.Event) -> None:
+        typed = isinstance(event, (events.InputEvent, events.Paste)) and not event.is_forwarded
+        if typed and self.is_running:
+            self.input_order.put(event)
+        else:
+            await super().on_event(event)
+
+    def _is_answered(self) -> bool:
+        return not (isinstance(self.screen, DataScreen) and self.screen.is_asking)
 
     def get_default_screen(self) -> Screen[None]:
         return HomeScreen()
@@ -147,6 +159,7 @@ class DexterApp(App[None]):
             self._keeping = False
 
     def on_unmount(self) -> None:
+        self.input_order.close()
         self.pictures.close()
 
     # Notices
@@ -188,6 +201,11 @@ class DexterApp(App[None]):
         from dexter_tui.dashboard.screens.compare import ComparisonsScreen
 
         self.push_screen(ComparisonsScreen())
+
+    def open_start(self) -> None:
+        from dexter_tui.dashboard.screens.start.screen import StartScreen
+
+        self.push_screen(StartScreen())
 
     def open_new_run(self, settings: Mapping[str, Any] | None = None) -> None:
         from dexter_tui.dashboard.screens.new_run import NewRunScreen

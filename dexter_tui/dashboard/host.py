@@ -46,6 +46,9 @@ class Host(Protocol):
     def open_comparisons(self) -> None:
         """Open the list of comparisons."""
 
+    def open_start(self) -> None:
+        """Open the guided start."""
+
     def open_new_run(self, settings: Mapping[str, Any] | None = None) -> None:
         """Open the form for new runs, filled in from `settings`."""
 

@@ -13,7 +13,7 @@ from dexter_tui.dashboard.app import DexterApp
 from dexter_tui.dashboard.options import Options
 
 SIZES = ((80, 24), (120, 40), (200, 50))
-PATIENCE = 300.0  # seconds
+PATIENCE = 150.0  # seconds
 
 
 def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -56,7 +56,9 @@ def _busy(pilot: Pilot[None]) -> bool:
         # What is typed is looked at a moment later.
         for name in ("_loading", "_rest_due", "_check_due"):
             working = working or bool(getattr(screen, name, None))
-    return working or pilot.app.pictures.busy  # type: ignore[attr-defined]
+    app = pilot.app
+    assert isinstance(app, DexterApp)
+    return working or app.pictures.busy or app.input_order.busy
 
 
 async def until(pilot: Pilot[None], what: Callable[[], object]) -> None:

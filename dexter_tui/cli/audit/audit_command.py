@@ -27,8 +27,8 @@ from dexter_tui.formatting import duration
 
 if TYPE_CHECKING:
     from dexter.reasoning.topic import Topic
+    from dexter_tui.analysis.audit_estimate import Outlook
     from dexter_tui.analysis.screening_request import Prepared, ScreenRequest
-    from dexter_tui.cli.audit.time_left import Outlook
     from dexter_tui.jobs.submit import Checked
     from store import Store
     from store.reading.card import VerdictCard
@@ -208,7 +208,7 @@ def _queue(
     """Print the estimate of the whole and of its stages, then queue them."""
     from dexter.planning.estimate import estimate
     from dexter_tui.analysis import screening_request
-    from dexter_tui.cli.audit.time_left import outlook, together
+    from dexter_tui.analysis.audit_estimate import outlook, together
     from dexter_tui.jobs import submit
 
     outlooks = [

@@ -57,6 +57,11 @@ class DataScreen(Screen[None]):
         """The application."""
         return host_of(self)
 
+    @property
+    def is_asking(self) -> bool:
+        """True while what the last keys asked for is being read: keys that act on it wait."""
+        return False
+
     def wish(self) -> Any:
         """Return the input of `load` from the widgets; called on the event loop."""
         return None
@@ -169,6 +174,19 @@ class DataScreen(Screen[None]):
             title, trusted = "Run this code on your machine?", "the author of each file"
         body = "\n".join(lines) + f"\n\nAgree only if you trust {trusted}."
         self.app.push_screen(Confirm(title, body), answer)
+
+    def confirm_discard(self, written: bool) -> None:
+        """Leave the screen; ask before if the user has written something in it."""
+        from dexter_tui.dashboard.screens.dialogs import Confirm
+
+        def answer(yes: bool | None) -> None:
+            if yes and self.is_current:
+                self.app.pop_screen()
+
+        if written:
+            self.app.push_screen(Confirm("Discard what you wrote?", "Nothing was started."), answer)
+        else:
+            self.app.pop_screen()
 
     def pointless(self, action: str) -> bool:
         """Return True if the action would be refused now, so that the key bar omits it."""

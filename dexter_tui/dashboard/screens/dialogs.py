@@ -69,10 +69,11 @@ class Write(ModalScreen[str | None]):
         super().__init__()
         self._title = title
         self._value = value
+        self._warned = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Text(clean(self._title), style="bold"))
+            yield Static(Text(clean(self._title), style="bold"), id="note-title")
             yield TextArea(self._value, id="note", tab_behavior="focus")
         yield KeyBar()
 
@@ -80,4 +81,10 @@ class Write(ModalScreen[str | None]):
         self.dismiss(self.query_one(TextArea).text)
 
     def action_back(self) -> None:
-        self.dismiss(None)
+        changed = self.query_one(TextArea).text != self._value
+        if changed and not self._warned:
+            self._warned = True
+            warning = "Not saved: ctrl+s saves, esc again discards"
+            self.query_one("#note-title", Static).update(Text(warning, style="bold"))
+        else:
+            self.dismiss(None)

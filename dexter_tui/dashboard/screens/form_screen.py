@@ -46,12 +46,15 @@ class FormScreen(DataScreen):
     TITLE = ""
     FIRST: tuple[str, ...] = ()
     """The rows that are always shown; while they are empty, they show no error"""
+    REQUIRED: tuple[str, ...] = ()
+    """The rows that must be filled in"""
 
     def __init__(self) -> None:
         super().__init__()
         self._check_due: Timer | None = None
         self._offers: dict[str, list[str]] = {}
         self._only_changed = False
+        self._began: dict[str, str] = {}  # the values at the start
 
     def rows(self) -> list[Row]:
         """Return the rows of the form."""
@@ -71,7 +74,12 @@ class FormScreen(DataScreen):
     def compose(self) -> ComposeResult:
         yield Static(Text(self.TITLE, style="bold"), id="title")
         with Horizontal(id="form-body"):
-            yield Form(self.rows(), id="form", classes="panel")
+            rows = self.rows()
+            for row in rows:
+                row.required = row.name in self.REQUIRED
+            form = Form(rows, id="form", classes="panel")
+            self._began = {row.name: row.value for row in form.rows}
+            yield form
             with Vertical(id="form-side", classes="panel"):
                 yield WrappedText(id="form-help")
                 yield WrappedText(id="form-choices")
@@ -79,7 +87,8 @@ class FormScreen(DataScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.query_one("#form").border_title = "Settings"
+        form = self.query_one("#form")
+        form.border_title, form.border_subtitle = "Settings", "* required"
         self.query_one("#form-side").border_title = "Help"
         self._show_help()
 
@@ -135,7 +144,8 @@ class FormScreen(DataScreen):
         offers = self.offers(row)
         choices = Text()
         for number, offer in enumerate(offers[:12]):
-            choices.append("tab " if number == 0 else "    ", f"bold {palette.accent}")
+            takes = number == 0 and bool(row.value)
+            choices.append("tab " if takes else "    ", f"bold {palette.accent}")
             choices.append(f"{clean(offer)}\n", "bold" if number == 0 else palette.dim)
         if len(offers) > 12:
             choices.append(f"    and {len(offers) - 12} more", palette.dim)
@@ -151,12 +161,14 @@ class FormScreen(DataScreen):
         return fuzzy(row.value, self._offers.get(row.name, []))
 
     def action_take(self) -> None:
+        """Complete what is written; where nothing is left to complete, go to the next row."""
         form = self.query_one(Form)
         form.read_field()
-        offers = self.offers(form.here)
+        offers = self.offers(form.here) if form.here.value else []
         if offers and offers[0] != form.here.value:
             form.put(offers[0])
-        form.action_row(1)
+        else:
+            form.action_row(1)
 
     def action_only_changed(self) -> None:
         self._only_changed = not self._only_changed
@@ -173,7 +185,9 @@ class FormScreen(DataScreen):
             self.app.pop_screen()
 
     def action_back(self) -> None:
-        self.app.pop_screen()
+        form = self.query_one(Form)
+        form.read_field()
+        self.confirm_discard(self._began != {row.name: row.value for row in form.rows})
 
 
 def setting_row(name: str, field: FieldInfo, value: str = "", default: str = "") -> Row:

@@ -20,6 +20,8 @@ _INTRODUCTIONS = {
     "classified as the target class.",
     "chart": "In a successful search, losses fall and p(class), the probability of the class, "
     "rises. Entropy falls as the search settles on words.",
+    "start": "An audit shows a model pictures in which many concepts vary, and tests the strongest "
+    "findings on pairs of pictures. Type an answer, or choose one with up and down.",
     "form": "Each setting is checked as you type; errors appear below it. Up and down change the "
     "setting.",
     "study": "A study is a classifier, a class and a set of settings. Claims are tested on picture "

@@ -179,6 +179,11 @@ class HomeScreen(DataScreen):
             self._listed,
         )
 
+    @property
+    def is_asking(self) -> bool:
+        shown = self._found is not None and self._found.listed.asked == self._asked()
+        return self._loading and not shown
+
     def _asked(self) -> tuple[str, str, bool]:
         return self._filter, self._order, self._reverse
 
@@ -481,7 +486,7 @@ class HomeScreen(DataScreen):
         return runs
 
     def action_new(self) -> None:
-        self.host.open_new_run()
+        self.host.open_start()
 
     def action_demo(self) -> None:
         def start() -> str:
@@ -620,7 +625,7 @@ class HomeScreen(DataScreen):
         else:
             keys = [
                 ("d", "run the demo: which of two classifiers uses the sea for a waterbird?"),
-                ("n", "start a run of your own"),
+                ("n", "audit a model of your own: three questions"),
                 *keys,
             ]
         if newest is not None:

@@ -35,6 +35,7 @@ class NewComparisonScreen(FormScreen):
 
     TITLE = "New comparison"
     FIRST = ("classifiers", "class_name", "run_missing", "concepts")
+    REQUIRED = ("classifiers",)
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()

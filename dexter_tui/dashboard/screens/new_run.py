@@ -29,6 +29,7 @@ class NewRunScreen(FormScreen):
 
     TITLE = "New runs"
     FIRST = (*_FIRST, "seeds", "preset")
+    REQUIRED = _FIRST
 
     def __init__(self, start: Mapping[str, Any] | None = None) -> None:
         super().__init__()

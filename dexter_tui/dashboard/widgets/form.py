@@ -44,6 +44,7 @@ class Row:
     note: str = ""
     error: str = ""
     shown: bool = True
+    required: bool = False
 
 
 class Field(Input):
@@ -105,7 +106,7 @@ class Field(Input):
         else:
             super().replace(text, start, end)
 
-    async def on_key(self, event: events.Key) -> None:
+    def on_key(self, event: events.Key) -> None:
         if event.is_printable and self.choices:
             event.stop()
             event.prevent_default()
@@ -113,13 +114,6 @@ class Field(Input):
                 self.action_turn(1)
             elif matches := [v for v in self.choices if v.startswith(event.character or " ")]:
                 self._put(matches[0])
-        elif not event.is_printable:
-            active = self.screen.active_bindings.get(event.key)
-            if active is not None and active.enabled:
-                # Act now: a key that bubbles would act after the letters typed next.
-                event.stop()
-                event.prevent_default()
-                await self.app.run_action(active.binding.action, active.node)
 
     def on_paste(self, event: events.Paste) -> None:
         event.stop()
@@ -198,7 +192,8 @@ class _Rows(ScrollView, Lines, can_focus=False):
         names, room = self.columns
         style = palette.dim if row is not self._form.here else f"bold {palette.primary}"
         style = palette.bad if row.error else style
-        text = Text(no_wrap=True).append(f"{fit(row.title, names - 1):<{names}}", style)
+        title = f"{row.title} *" if row.required else row.title
+        text = Text(no_wrap=True).append(f"{fit(title, names - 1):<{names}}", style)
         value = Text(clean(row.value or row.placeholder), style="" if row.value else palette.dim)
         value.truncate(room - 1, overflow="ellipsis", pad=True)
         text.append_text(value)

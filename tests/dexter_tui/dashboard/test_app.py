@@ -467,7 +467,9 @@ async def test_a_note_is_written_shown_and_taken_away(home: Path) -> None:
         await until(pilot, lambda: pilot.app.browse.note(DONE) == "ask\nBo")  # type: ignore[attr-defined]
         await press(pilot, "enter", "5")
         await until(pilot, lambda: "ask; Bo" in text(pilot))
-        await press(pilot, "N", "ctrl+a", "x", "escape")  # which keeps it as it was
+        await press(pilot, "N", "ctrl+a", "x", "escape")
+        assert "esc again discards" in text(pilot)
+        await press(pilot, "escape")  # which keeps it as it was
         assert pilot.app.browse.note(DONE) == "ask\nBo"  # type: ignore[attr-defined]
         await press(pilot, "s", "N", *"on the study", "ctrl+s")
         await until(pilot, lambda: pilot.app.browse.note(STUDY))  # type: ignore[attr-defined]
@@ -545,14 +547,19 @@ def test_a_line_in_one_style_has_it() -> None:
 async def test_the_form_checks_completes_and_estimates(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
-        await press(pilot, "n")
+        await press(pilot, "n", "f4")
         form = pilot.app.screen.query_one(Form)
+        assert "classifier *" in text(pilot)
         await press(pilot, *"bias")
         await until(pilot, lambda: "lab:birds-biased" in text(pilot))
-        await press(pilot, "tab")
+        await press(pilot, "tab")  # completes
+        assert form["classifier"].value == "lab:birds-biased" and form.here.name == "classifier"
+        await press(pilot, "tab")  # goes to the next
         assert form["classifier"].value == "lab:birds-biased"
-        await until(pilot, lambda: "tab waterbird" in text(pilot))
-        await press(pilot, *"landb", "tab")
+        await until(pilot, lambda: "waterbird" in text(pilot))
+        await press(pilot, *"landb")
+        await until(pilot, lambda: "tab landbird" in text(pilot))
+        await press(pilot, "tab", "tab")
         assert form["class_name"].value == "landbird"
         await until(pilot, lambda: "start 3 runs, up to" in text(pilot))
         await press(pilot, "backspace", "9")
@@ -569,6 +576,12 @@ async def test_the_form_checks_completes_and_estimates(home: Path) -> None:
         assert form["stop"].value == "hits"
         await press(pilot, "f3")  # only what differs
         assert "temperature" not in text(pilot) and "stop" in text(pilot)
+        await press(pilot, "escape")
+        assert "Discard what you wrote?" in text(pilot)
+        await press(pilot, "n")
+        assert form["stop"].value == "hits" and form.is_on_screen
+        await press(pilot, "escape", "y")
+        assert isinstance(pilot.app.screen, HomeScreen)
 
 
 @driven
@@ -588,7 +601,7 @@ async def test_a_run_starts_again_from_its_settings(home: Path) -> None:
 async def test_a_setting_is_edited_like_any_text_field(home: Path) -> None:
     async with dashboard(home).run_test(size=TMUX) as pilot:
         await settle(pilot)
-        await press(pilot, "n")
+        await press(pilot, "n", "f4")
         form = pilot.app.screen.query_one(Form)
         form.go_to("suffix")
         await press(pilot, *"abc", "shift+left", "shift+left", "x")  # replaces the selection
@@ -612,11 +625,11 @@ async def test_a_setting_is_edited_like_any_text_field(home: Path) -> None:
 async def test_keys_of_a_form_act_in_the_order_typed(home: Path) -> None:
     async with dashboard(home).run_test(size=WIDE) as pilot:
         await settle(pilot)
-        await press(pilot, "n")
+        await press(pilot, "n", "f4")
         form = pilot.app.screen.query_one(Form)
         form.go_to("seeds")
         await settle(pilot)
-        for key in ("5", "down", "d", "up", "up", *"duck", "up", *"bias", "tab", "9"):
+        for key in ("5", "down", "d", "up", "up", *"duck", "up", *"bias", "tab", "tab", "9"):
             pilot.app.post_message(events.Key(key, key if len(key) == 1 else None))
         await until(pilot, lambda: form["class_name"].value == "duck9")
         assert form["seeds"].value == "35"
@@ -628,7 +641,7 @@ async def test_keys_of_a_form_act_in_the_order_typed(home: Path) -> None:
 async def test_an_error_is_shown_whole_below_its_setting(home: Path) -> None:
     async with dashboard(home).run_test(size=TMUX) as pilot:
         await settle(pilot)
-        await press(pilot, "n", *"lab:birds-biased", "down", *"0")
+        await press(pilot, "n", "f4", *"lab:birds-biased", "down", *"0")
         form = pilot.app.screen.query_one(Form)
         form.go_to("pseudo_target")
         form.put("none")

@@ -31,6 +31,7 @@ class NewScreeningScreen(FormScreen):
 
     TITLE = "New screening"
     FIRST = ("classifier", "class_name", "concepts")
+    REQUIRED = ("classifier", "class_name")
 
     def rows(self) -> list[Row]:
         fields = ScreenSettings.model_fields
