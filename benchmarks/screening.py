@@ -361,7 +361,7 @@ RIDGE = 0.03
 
 
 def surrogate(tasks: Sequence[Task], pictures: int) -> dict[str, Any]:
-    """How well ridge regression of effects on text embeddings ranks wordings that it has not seen.
+    """Return how well ridge regression of effects on text embeddings ranks unseen wordings.
 
     The effects are those of single wordings. Left out are one wording, its whole concept, or its
     slot. rank_correlation: Spearman's, of predicted and measured effects, the mean over members.
@@ -510,7 +510,7 @@ def _claim(row: dict[str, Any]) -> Claim:
 def confirmed_task(
     task: Task, manifest: dict[str, Any], pictures: int, confirmation: Confirmation
 ) -> dict[str, Any]:
-    """What confirmation makes of the findings about a task's trained members.
+    """Return what confirmation makes of the findings about a task's trained members.
 
     claims: with the truth of each, None where the fleet does not ask.
     """
