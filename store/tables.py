@@ -734,7 +734,7 @@ class Finding(Table, table=True):
 
 
 class DataReport(Table, table=True):
-    """What was found about a classifier on labelled pictures: its slices, or its debiasing."""
+    """A report on a classifier and labelled pictures: its slices, or its debiasing."""
 
     __tablename__ = "data_report"
 

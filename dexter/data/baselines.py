@@ -158,7 +158,7 @@ def conjunctions(
         ],
         dtype=object,
     )
-    found = []
+    found: list[Conjunction] = []
     for row in _top(cells, ~looked.right):
         chosen = np.ones(len(cells), bool)
         names = []

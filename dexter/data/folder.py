@@ -8,7 +8,7 @@
                                               img_filename,y,split,place (WILDS' Waterbirds)
     FOLDER/list_attr_celeba.csv               CelebA, with list_eval_partition.csv beside it
     lab:SETTING                               scenes of the embedded lab
-    lab:birds-small                           the same with a planted bias, in three splits
+    lab:birds-small, lab:faces-old-men        the same with a planted bias, in three splits
 
 Nothing is decoded here, and nothing but names is kept of a picture.
 """
@@ -45,7 +45,6 @@ SPLITS = {
 }
 """The words and numbers that data sets use for their splits."""
 LAB_SCENES = 2000
-SMALL_BIRDS = "lab:birds-small"
 _FOLDERS = ("", "images", "img", "img_align_celeba", "img_align_celeba/img_align_celeba")
 _DELIMITERS = ",;\t"
 _MOST_VALUES = 50  # of a column that can be a group
@@ -154,8 +153,9 @@ def read_data(source: str, *, label: str | None = None, size: int = LAB_SCENES) 
     """Find the labelled pictures of a folder, a CSV file or a setting of the lab.
 
     ``label``: the column of the labels, where it is not one of `LABEL_COLUMNS`. ``size``: scenes of
-    the lab, half of them for each of validation and test; of small birds, for each of the two, and
-    twice as many to train on. Raises InputError for anything that is none of the forms above.
+    the lab, half of them for each of validation and test; where a bias is planted, for each of the
+    two, and twice as many to train on. Raises InputError for anything that is none of the forms
+    above.
     """
     if source.startswith("lab:"):
         return _scenes(source, size)
@@ -370,19 +370,22 @@ def _partition(path: Path) -> dict[str, str]:
 
 
 def _scenes(source: str, size: int) -> DataSet:
-    from dexter.lab.scenes import SETTINGS, SceneDataset, small_birds
+    from dexter.lab.scenes import PLANTED, SETTINGS, SceneDataset, Split
 
-    if source == SMALL_BIRDS:
-        labels, columns = SETTINGS["birds"].labels, list(SETTINGS["birds"].attributes)
+    name = source.partition(":")[2]
+    items, columns = [], []
+    if name in PLANTED:
+        setting, draw = PLANTED[name]
+        labels, columns = SETTINGS[setting].labels, list(SETTINGS[setting].attributes)
+        counts: Mapping[Split, int] = {"train": 2 * size, "validation": size, "test": size}
         items = [
             Item(f"{source}/{split}/{at}", one, labels[one.label], split, dict(one.attributes))
-            for split, count in (("train", 2 * size), ("validation", size), ("test", size))
-            for at, one in enumerate(small_birds(split, count))  # type: ignore[arg-type]
+            for split, count in counts.items()
+            for at, one in enumerate(draw(split, count))
         ]
         return DataSet(source, items, Skipped(), columns)
-    items, columns = [], []
     for split in ("validation", "test"):
-        scenes = SceneDataset(source.partition(":")[2], split, size // 2)
+        scenes = SceneDataset(name, split, size // 2)
         labels, columns = scenes.setting.labels, list(scenes.setting.attributes)
         items += [
             Item(f"{source}/{split}/{at}", one, labels[one.label], split, dict(one.attributes))

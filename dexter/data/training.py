@@ -1,4 +1,4 @@
-"""All weights of a classifier trained again on labelled pictures, with regard to groups.
+"""Trainings of all weights of a classifier on labelled pictures, with regard to groups.
 
     trainer = Trainer(classifier, [0, 1], fit, checks, Method.GROUP_DRO, Settings(), seed=0)
     while not trainer.finished:

@@ -508,6 +508,7 @@ def _sentence(
 # --- data sets ------------------------------------------------------------------------------------
 
 Split = Literal["train", "validation", "test"]
+_ENDLESS = 10**7  # scenes of a stream that is read as far as it is needed
 Fields = Mapping[str, tuple[object, ...]]
 """Field of `Scene` -> the values it may have."""
 
@@ -710,3 +711,29 @@ def small_birds(
         rng = np.random.default_rng((seed, at, *split.encode()))
         scale, hue = float(rng.uniform(0.3, 0.6)), float(rng.uniform(-0.5, 0.5))
         yield replace(one, scene=replace(one.scene, scale=scale, hue=hue))
+
+
+def old_men(
+    split: Split, size: int, *, correlation: float = 0.975, seed: int = 0
+) -> Iterator[Example]:
+    """Yield people, old or young, whose gender is the easier cue: the old are men.
+
+    ``correlation``: share of the old that are men and of the young that are women, in training and
+    validation; test is even.
+    """
+    scenes = SceneDataset("faces", "test" if split == "test" else "train", _ENDLESS,
+                          seed=2 * seed + (split == "validation"))  # fmt: skip
+    rng = np.random.default_rng((seed, *split.encode()))
+    rare = (1 - correlation) / correlation
+    for one in scenes:
+        usual = (one.attributes["gender"] == "male") == (scenes.setting.labels[one.label] == "old")
+        if split != "test" and not usual and rng.random() >= rare:
+            continue
+        yield one
+        size -= 1
+        if not size:
+            return
+
+
+PLANTED = {"birds-small": ("birds", small_birds), "faces-old-men": ("faces", old_men)}
+"""Data sets with a planted bias in the splits train and validation: setting, and what draws it."""

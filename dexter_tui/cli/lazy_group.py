@@ -42,7 +42,7 @@ COMMANDS = {
     ),
     "debias": (
         "data.debias_command",
-        "Fit a classifier's last layer again, so that it relies less on a concept.",
+        "Fit or train a classifier again, so that it relies less on a concept.",
     ),
     "whatif": (
         "explaining.whatif_command",

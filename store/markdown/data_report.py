@@ -24,8 +24,8 @@ def blocks(page: DataPage) -> list[str]:
         return [*found, "\n".join(facts), f"State: {escape(page.error or page.state)}"]
     skipped = [f"{count} {why}" for why, count in page.result.skipped.items()]
     facts += [f"- Skipped: {escape(', '.join(skipped))}"] if skipped else []
-    own = _slices if isinstance(page.result, SlicesResult) else _debias
-    return [*found, "\n".join(facts), *own(page.result)]  # type: ignore[operator]
+    own = _slices(page.result) if isinstance(page.result, SlicesResult) else _debias(page.result)
+    return [*found, "\n".join(facts), *own]
 
 
 def _slices(result: SlicesResult) -> list[str]:
@@ -39,7 +39,7 @@ def _slices(result: SlicesResult) -> list[str]:
     for name, rows in result.baselines.items():
         found += [f"#### {escape(name)}", _slices_table(rows)]
     if result.patterns:
-        rows = [
+        patterns = [
             [
                 escape(" and ".join(one.attributes)),
                 str(one.pictures),
@@ -52,7 +52,7 @@ def _slices(result: SlicesResult) -> list[str]:
         ]
         head = ["Conjunction", "Pictures", "Support", "Wrong", "Gap falls if left out",
                 "If reweighted"]  # fmt: skip
-        found += ["#### Conjunctions", table([head, *rows])]
+        found += ["#### Conjunctions", table([head, *patterns])]
     return found
 
 

@@ -74,7 +74,7 @@ class DebiasJob:
         pseudo = [f"{label} {side} {self.concept.name}" for label in self.labels for side in sides]
         for name, split in self.splits.items():
             if name != "measured" or self.settings.group is None:
-                own = Part(split.looked.features, split.classes, split.groups)
+                own = _part(split, split.groups)
                 last_layer.check_groups(own, pseudo, f"the part that is {name}")
         self.groups = pseudo
         if self.settings.group is not None:
@@ -86,7 +86,7 @@ class DebiasJob:
             ]
             for name, split in self.splits.items():
                 assert split.true is not None
-                own = Part(split.looked.features, split.classes, split.true)
+                own = _part(split, split.true)
                 last_layer.check_groups(own, self.groups, f"the part that is {name}")
         self.candidates: dict[str, Any] = {}
 
@@ -158,8 +158,8 @@ class DebiasJob:
         progress.plan(len(last_layer.FITS) + 2)
         found = last_layer.compare(
             original,
-            Part(fit.looked.features.astype(np.float64), fit.classes, fit.groups),
-            Part(test.looked.features.astype(np.float64), test.classes, self.measured),
+            _part(fit, fit.groups),
+            _part(test, self.measured),
             fit.seen,
             seeds=self.settings.seeds,
             true_fit=fit.true,
@@ -325,6 +325,10 @@ class DebiasJob:
             self.sources, self.sources.screening, self.used, before, after
         )
         return {"screened": name, "effects": effects} if effects else {}
+
+
+def _part(split: Split, groups: Ints) -> Part:
+    return Part(split.looked.features.astype(np.float64), split.classes, groups)
 
 
 def _tensors(layers: Mapping[str, Layer]) -> dict[str, "Tensor"]:

@@ -14,6 +14,7 @@ from dexter.reasoning.settings import ScreenSettings
 from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.data.sources import Sources
 from dexter_tui.analysis.screening_job import LazyGenerator
+from dexter_tui.jobs import trust
 from store import StoreError, screening_records
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def effects(
     config = RunConfig.model_validate(member.config).model_copy(
         update={"device": sources.config.device}
     )
+    trust.require([config])
     asked = ScreenSettings.from_values(row.settings)
     settings = asked.for_generator(config.generator)
     concepts = screening_request.stored_concepts(bank)

@@ -181,3 +181,24 @@ def test_what_is_no_data_is_a_line(tmp_path: Path) -> None:
         read_data(str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="no setting 'cats'"):
         read_data("lab:cats")
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [
+        ("birds-small", {("waterbird", "water"), ("landbird", "land")}),
+        ("faces-old-men", {("old", "male"), ("young", "female")}),
+    ],
+)
+def test_planted_data_are_even_where_they_are_measured(
+    name: str, usual: set[tuple[str, str]]
+) -> None:
+    data = read_data(f"lab:{name}", size=100)
+    column = "place" if name == "birds-small" else "gender"
+    share = {}
+    for split in ("train", "validation", "test"):
+        items = data.of_split(split).items
+        share[split] = np.mean([(one.label, one.groups[column]) in usual for one in items])
+    assert len(data.of_split("train").items) == 2 * len(data.of_split("test").items) == 200
+    assert min(share["train"], share["validation"]) > 0.9
+    assert 0.35 < share["test"] < 0.65

@@ -78,6 +78,21 @@ def test_the_fit_is_that_of_scikit_learn(strength: float, weight: list[float], b
     assert layer.bias[1] - layer.bias[0] + own @ mean == pytest.approx(bias, abs=2e-4)
 
 
+def test_groups_help_as_much_as_by_another_implementation() -> None:
+    """The numbers are of spuco 2.0.3 on these features, seeds 0 to 2: GroupDRO of a linear layer
+    (AdamW, rate and decay 0.01, 12 epochs, batch 64), and DFR with its own choice of C.
+
+    The worst group has about 240 pictures: 0.02 is one standard error.
+    """
+    spuco = {last_layer.group_dro: [0.8848, 0.8848, 0.8971],
+             last_layer.reweighted: [0.9053, 0.9012, 0.9053]}  # fmt: skip
+    fit, _ = planted(1000, 0.97, 0)
+    test, _ = planted(1000, 0.5, 1)
+    for fitted, theirs in spuco.items():
+        ours = [last_layer.worst_group(fitted(fit, seed), test) for seed in range(3)]
+        assert np.mean(ours) == pytest.approx(np.mean(theirs), abs=0.02)
+
+
 def test_three_classes_are_fitted_as_well() -> None:
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 3, 600)

@@ -26,6 +26,8 @@ from dexter_tui.exchange.bundle_writer import MANIFEST, RECORDS, manifest, write
 from dexter_tui.jobs import control, trust
 from dexter_tui.machine import devices
 from store import State, Store, comparison_records, run_queue, screening_records
+from store.data_reports import page as data_pages
+from store.data_reports import records as data_records
 from store.reading import screenings
 from store.reading.browse import Browse
 from store.states import Kind
@@ -117,6 +119,14 @@ def fill(home: Path, outside: Outside, states: tuple[str, ...]) -> None:
                 store, Kind.SCREENING, {}, config=outside.config("benign").model_dump(mode="json"),
                 device="cpu", screening_id=screening,
             )  # fmt: skip
+            asked = data_records.add(
+                store, "debias", classifier_id=row, data=str(home), data_hash="h", request={}
+            )
+            data_job = run_queue.add_job(
+                store, Kind.DEBIAS, {"data_report": asked}, config=values, device="cpu"
+            )
+            data_records.set_job(store, asked, data_job)
+            control.cancel(store, data_job)
             if "queued" not in states or spec != "python":  # a process for one is enough
                 control.cancel(store, job)
 
@@ -195,6 +205,16 @@ def screening_commands(home: Path, spec: str) -> list[list[str]]:
     ]
 
 
+def data_commands(home: Path, outside: Outside, spec: str) -> list[list[str]]:
+    """The commands that continue the debiasing of a spec; bundles hold none."""
+    return [
+        command
+        for one in data_pages.listed(Browse(home))
+        if one.classifier == outside.config(spec).classifier and one.job is not None
+        for command in (["retry", one.id], ["resume", one.job])
+    ]
+
+
 def states(home: Path) -> list[tuple[str, State]]:
     with Store.open(home) as store:
         return [(run.id, run.state) for run in store.runs()]
@@ -234,6 +254,7 @@ def test_no_command_loads_what_came_from_outside(
             ["compare", ids["study"], benign, "--concepts", "sea"],
             ["compare", benign, ids["study"], "--concepts", "sea", "--detach"],
             *screening_commands(home, spec),
+            *data_commands(home, outside, spec),
         ):
             assert_refused(cli(*command), outside)
     assert states(home) == before

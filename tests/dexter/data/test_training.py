@@ -1,0 +1,94 @@
+"""Trainings of all weights: stopped and continued, and GroupDRO against another implementation."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from dexter.classifiers import load_classifier
+from dexter.data import training
+from dexter.data.training import Labelled, Method, Settings, Trainer
+
+SETTINGS = Settings(steps=4, batch=4, checks=2, step_size=0.5)
+
+
+def pictures(n: int = 12) -> Labelled:
+    rng = np.random.default_rng(0)
+    classes = np.arange(n) % 2
+    groups = 2 * classes + (np.arange(n) % 4 > 1)
+    return Labelled(rng.integers(0, 256, (n, 64, 64, 3), np.uint8), classes, groups)
+
+
+def trainer(method: Method, seed: int = 0) -> Trainer:
+    part = pictures()
+    return Trainer(
+        load_classifier("lab:birds-biased"), [0, 1], part, part, method, SETTINGS,
+        seed=seed, choices={"groups": part.groups, "classes": part.classes},
+    )  # fmt: skip
+
+
+def finish(one: Trainer) -> dict[str, torch.Tensor]:
+    while not one.finished:
+        one.step()
+    return one.weights("groups")
+
+
+def test_a_stopped_training_ends_with_the_same_weights() -> None:
+    whole = trainer(Method.GROUP_DRO)
+    expected = finish(whole)
+    stopped = trainer(Method.GROUP_DRO)
+    for _ in range(3):
+        stopped.step()
+    file = io.BytesIO()
+    torch.save(stopped.state(), file)
+    file.seek(0)
+    continued = trainer(Method.GROUP_DRO)
+    continued.restore(torch.load(file, weights_only=True))
+    found = finish(continued)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert continued.course == whole.course and [s for s, _ in whole.course["groups"]] == [2, 4]
+    before = load_classifier("lab:birds-biased")
+    assert any(not torch.equal(found[n], t) for n, t in before.network.state_dict().items())
+    chosen = continued.chosen("groups")
+    looked = training.predicted(chosen, [0, 1], pictures().pictures)
+    assert looked.shape == (12,) and set(looked) <= {0, 1}
+
+
+def test_batches_are_even_over_groups_but_for_erm() -> None:
+    part = pictures()
+    rare = Labelled(part.pictures, part.classes, np.array([0] * 11 + [3]))
+    counts = {}
+    for method in Method:
+        one = Trainer(
+            load_classifier("lab:birds-biased"), [0, 1], rare, rare, method, SETTINGS,
+            seed=0, choices={"groups": rare.groups},
+        )  # fmt: skip
+        rng = np.random.default_rng(0)
+        drawn = np.concatenate([one._places(rng) for _ in range(100)])
+        counts[method] = float((drawn == 11).mean())
+    assert counts[Method.ERM] < 0.15
+    assert counts[Method.BALANCED] == pytest.approx(0.5, abs=0.08)
+    assert counts[Method.GROUP_DRO] == pytest.approx(0.5, abs=0.08)
+
+
+def test_group_dro_weights_losses_as_spuco_does() -> None:
+    """The numbers are of spuco 2.0.3: GroupWeightedLoss(num_groups=4, group_weight_lr=0.5)."""
+    one = trainer(Method.GROUP_DRO)
+    steps = [
+        ([0.9, 0.1, 1.7, 0.4, 0.3, 2.0], [0, 1, 2, 2, 3, 3], 0.8764808178,
+         [0.2576421499, 0.1727026850, 0.2777083814, 0.2919467986]),
+        ([0.2, 1.1, 0.6, 0.8, 1.9, 0.1], [0, 0, 1, 3, 3, 3], 0.6047940850,
+         [0.2675101459, 0.1748900563, 0.2083370984, 0.3492626250]),
+    ]  # fmt: skip
+    for losses, groups, expected, q in steps:
+        loss = one._robust(torch.tensor(losses), torch.tensor(groups))
+        assert float(loss) == pytest.approx(expected, abs=1e-6)
+        assert one.q.tolist() == pytest.approx(q, abs=1e-6)
+
+
+def test_memory_counts_weights_and_activations() -> None:
+    network = load_classifier("lab:birds-biased")
+    weights = sum(one.numel() * 4 for one in network.network.parameters())
+    small, large = (training.memory(network, Settings(batch=size)) for size in (2, 64))
+    assert 6 * weights < small < large
