@@ -115,7 +115,7 @@ def test_a_bias_report_rests_on_a_screening_and_on_labels(
     rows = ["file_name,label,Age,sex"]
     for index, one in enumerate(SceneDataset("faces", "test", 40)):
         Image.fromarray(one.picture).save(tmp_path / f"{index}.png")
-        rows.append(f"{index}.png,{'cat' if one.label else 'dog'},{['old', 'young'][one.label]},"
+        rows.append(f"{index}.png,{'cat' if index % 2 else 'dog'},{['old', 'young'][one.label]},"
                     f"{one.attributes['gender']}")  # fmt: skip
     rows.append("gone.png,cat,old,male")
     (tmp_path / "metadata.csv").write_text("\n".join(rows))
