@@ -108,8 +108,18 @@ def _annotation(name: str, field: FieldInfo) -> Any:
             options["metavar"] = {int: "N", float: "X"}.get(
                 kind, "A,B,…|@FILE" if _is_list(field) else "TEXT"
             )
+            if name == "classifier":
+                options["autocompletion"] = known_classifiers
         kind = str
     return Annotated[kind | None, typer.Option(spelling, **options)]
+
+
+def known_classifiers(incomplete: str) -> list[str]:
+    """Return the known classifiers, for the completion of the shell."""
+    from dexter.classifiers import list_classifiers
+    from dexter.model_folders import roots
+
+    return [info.spec for info in list_classifiers(roots()) if info.spec.startswith(incomplete)]
 
 
 def _help(field: FieldInfo) -> str:

@@ -6,9 +6,12 @@ from typing import Annotated
 import typer
 
 from dexter.errors import InputError
+from dexter_tui.cli.listing.completion import ids
 from dexter_tui.cli.output import Json, ask, open_store, print_json, print_lines, print_text
 
-Names = Annotated[list[str], typer.Argument(metavar="ID...", help="runs and studies")]
+Names = Annotated[
+    list[str], typer.Argument(metavar="ID...", autocompletion=ids, help="runs and studies")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +22,10 @@ def register(app: typer.Typer) -> None:
 
 def delete(
     names: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="runs, studies, comparisons and screenings")
+        list[str],
+        typer.Argument(
+            metavar="ID...", autocompletion=ids, help="runs, studies, comparisons and screenings"
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="answer the first question with yes")] = False,
     really: Annotated[
@@ -98,7 +104,10 @@ def tag(
 
 def note(
     name: Annotated[
-        str, typer.Argument(metavar="ID", help="a run, study, comparison or screening")
+        str,
+        typer.Argument(
+            metavar="ID", autocompletion=ids, help="a run, study, comparison or screening"
+        ),
     ],
     text: Annotated[
         str | None, typer.Argument(metavar="TEXT", help='the note; "" removes it')

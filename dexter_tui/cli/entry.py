@@ -14,7 +14,7 @@ import typer
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED, paths
 from dexter_tui.cli.lazy_group import PLAIN, LazyGroup
-from dexter_tui.cli.output import Json, print_text, say, say_damage
+from dexter_tui.cli.output import Json, print_json, print_text, say, say_damage
 from store.errors import StoreError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with `arguments`, by default this process's; return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in given
     try:
         for argument in given:
             _refuse_bytes("argument", argument)
@@ -36,21 +37,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _refuse_bytes(name, os.environ.get(name, ""))
         code = app(normalised(given), standalone_mode=False)
     except typer.TyperException as error:
-        say(error.format_message())
+        _refuse(error.format_message(), None, None, as_json=as_json)
         return error.exit_code
     except (InputError, StoreError) as error:
         from dexter_tui.field_flags import flag
 
-        say(error.sentence(flag))
+        _refuse(error.sentence(flag), error.field, error.remedy, error.problem, as_json=as_json)
         return EXIT_REFUSED
     except OSError as error:
-        say(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        line = f"{error.filename or 'input or output'}: {error.strerror or error}"
+        _refuse(line, None, None, as_json=as_json)
         return EXIT_REFUSED
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_FAILED
     finally:
         say_damage()
     return code if isinstance(code, int) else 0
+
+
+def _refuse(
+    line: str,
+    field: str | None,
+    remedy: str | None,
+    message: str | None = None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print a refusal: a line on standard error and, with --json, its parts on standard output."""
+    say(line)
+    if as_json:
+        parts = {"field": field, "message": message or line, "remedy": remedy}
+        print_json({"error": parts})
 
 
 def _refuse_bytes(what: str, text: str) -> None:
@@ -67,13 +84,36 @@ def _refuse_bytes(what: str, text: str) -> None:
 
 
 def normalised(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with hyphens in option names; `run` takes the reference's as well."""
-    hyphenated = [_hyphens(argument) for argument in arguments]
+    """Return the arguments as the parser takes them.
+
+    Option names get hyphens, --json before a command moves behind it, and `help` becomes --help.
+    `run` takes the reference's options as well.
+    """
+    hyphenated = _json_last([_hyphens(argument) for argument in arguments])
+    if hyphenated[:1] == ["help"]:
+        hyphenated = [*hyphenated[1:], "--help"]
     if hyphenated[:1] != ["run"]:
         return hyphenated
     from dexter_tui.exchange.reference_arguments import translated
 
     return translated(hyphenated, say)
+
+
+_VALUED = ("--images", "--theme", "--demo-devices")
+
+
+def _json_last(arguments: list[str]) -> list[str]:
+    """Move --json from before a command to the end of its arguments."""
+    at = 0
+    while at < len(arguments) and arguments[at].startswith("-"):
+        at += 2 if arguments[at] in _VALUED else 1
+    before, command = arguments[:at], arguments[at:]
+    if not command or "--json" not in before:
+        return arguments
+    before = [argument for argument in before if argument != "--json"]
+    end = command.index("--") if "--" in command else len(command)
+    extra = [] if "--json" in command[:end] else ["--json"]
+    return [*before, *command[:end], *extra, *command[end:]]
 
 
 def _hyphens(argument: str) -> str:
@@ -126,7 +166,7 @@ def default(
     if context.invoked_subcommand is not None:
         return
     if as_json or not all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
-        from dexter_tui.cli.run_commands import list_runs
+        from dexter_tui.cli.listing.runs_command import list_runs
 
         list_runs(as_json=as_json)
         return

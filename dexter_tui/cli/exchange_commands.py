@@ -7,8 +7,9 @@ import typer
 
 from dexter.errors import InputError
 from dexter_tui import paths
+from dexter_tui.cli.listing.completion import ids
 from dexter_tui.cli.output import Json, open_store, print_json, print_lines, print_text, say
-from dexter_tui.exchange.write import BY_SUFFIX, FORMS, write
+from dexter_tui.exchange.write import FORMS, form_of, write
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def export(
     names: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="runs, studies, comparisons and screenings")
+        list[str],
+        typer.Argument(
+            metavar="ID...",
+            help="runs, studies, comparisons and screenings",
+            autocompletion=ids,
+        ),
     ],
     output: Annotated[
         Path,
@@ -47,7 +53,7 @@ def export(
     from store import run_queue
 
     target = output.expanduser()
-    form = form or BY_SUFFIX.get(target.suffix.lower(), "bundle")
+    form = form or form_of(target)
     if form not in FORMS:
         raise InputError(
             f"{form!r} is not a form",

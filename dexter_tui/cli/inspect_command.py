@@ -38,7 +38,9 @@ def inspect(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="a file, folder, hub id or any value of `run --classifier`"
+            metavar="MODEL",
+            help="a file, folder, hub id or any value of `run --classifier`",
+            autocompletion=field_flags.known_classifiers,
         ),
     ],
     trust_code: TrustCode = False,

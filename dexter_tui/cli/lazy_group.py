@@ -26,7 +26,7 @@ COMMANDS = {
         "Show what is recognised about a classifier, with its answers to 16 pictures.",
     ),
     "resume": ("run_commands", "Resume runs and jobs that were paused or ended early."),
-    "runs": ("run_commands", "List the runs in the store, newest study first."),
+    "runs": ("listing.runs_command", "List the runs in the store, newest study first."),
     "show": ("run_commands", "Show one run, or a study with its runs."),
     "report": ("report_commands", "Caption a study's frames, test the claims, write the report."),
     "probe": ("report_commands", "Test one question of your own on a classifier."),

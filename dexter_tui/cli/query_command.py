@@ -75,6 +75,11 @@ def query(
         )
     if as_csv + as_json + as_markdown > 1:
         raise InputError("--csv, --json and --markdown exclude each other", remedy="give one")
+    if as_json and not schema and Browse(paths.home()).state_of_schema() == "none":
+        # A home without a store has no rows: scripts need not tell the two apart.
+        print_text(json_text(Answer([], [], None, 0.0)))
+        say(f"{paths.home()}: no store here yet")
+        return
     path = store_file()
     if schema:
         rows = [(name, column) for name, own in queries.schema(path).items() for column in own]

@@ -11,6 +11,7 @@ import typer
 from dexter.config import PRESETS
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, field_flags, formatting, paths
+from dexter_tui.cli.listing.completion import ids
 from dexter_tui.cli.output import (
     Json,
     TrustCode,
@@ -38,6 +39,7 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="ID...",
+        autocompletion=ids,
         help="runs, jobs, studies, comparisons or screenings: ids or unique prefixes",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The commands about runs: run, resume, runs, show, classifiers."""
+"""The commands about runs: run, resume, show, classifiers."""
 
 import inspect
 import sys
@@ -16,6 +16,8 @@ from dexter.model_folders import roots
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.cli import report_commands
+from dexter_tui.cli.listing.completion import ids
+from dexter_tui.cli.listing.run_help import RunCommand
 from dexter_tui.cli.output import (
     Detach,
     Json,
@@ -23,7 +25,6 @@ from dexter_tui.cli.output import (
     TrustEndpoint,
     TrustPickle,
     console_on,
-    has_store,
     open_store,
     print_json,
     print_lines,
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application's."""
-    for command in (run, resume, show, classifiers):
+    app.command(cls=RunCommand)(run)
+    for command in (resume, show, classifiers):
         app.command()(command)
-    app.command("runs")(list_runs)
 
 
 def classifiers_view(found: Sequence["ClassifierInfo"]) -> Table:
@@ -137,7 +138,10 @@ run.__signature__ = _own.replace(  # type: ignore[attr-defined]
 
 def resume(
     names: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="runs or jobs: ids or unique prefixes")
+        list[str],
+        typer.Argument(
+            metavar="ID...", help="runs or jobs: ids or unique prefixes", autocompletion=ids
+        ),
     ],
     jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
     detach: Detach = False,
@@ -208,60 +212,12 @@ def _work(
     return 0 if detach else team.exit_code()
 
 
-def list_runs(
-    study: Annotated[str | None, typer.Option(metavar="ID", help="only this study")] = None,
-    state: Annotated[
-        list[str] | None, typer.Option(help="only runs in this state; repeatable")
-    ] = None,
-    classifier: Annotated[
-        str | None, typer.Option(metavar="SPEC", help="only this classifier")
-    ] = None,
-    class_name: Annotated[str | None, typer.Option("--class", help="only this class")] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="only the newest N runs")
-    ] = None,
-    archived: Annotated[bool, typer.Option("--archived", help="archived runs as well")] = False,
-    as_json: Json = False,
-) -> None:
-    """List the runs in the store, newest study first."""
-    from dexter_tui.presentation import run_tables
-    from store import State, run_queue
-    from store.upkeep import retention
-
-    unknown = set(state or ()) - set(State)
-    if unknown:
-        name = unknown.pop()
-        raise InputError(
-            f"{name!r} is not a state",
-            field="state",
-            value=name,
-            remedy=f"choose from {', '.join(State)}",
-        )
-    if not has_store():
-        runs = []
-    else:
-        with open_store() as store:
-            run_queue.reconcile(store)
-            runs = store.runs(
-                study_id=store.study(study).id if study else None,
-                states=[State(name) for name in state] if state else None,
-                classifier=classifier,
-                class_name=class_name,
-                limit=limit,
-            )
-            hidden = set() if archived else retention.archived(store)
-            runs = [run for run in runs if run.id not in hidden]
-    if as_json:
-        print_json([run_tables.run_json(run) for run in runs])
-    elif runs:
-        print_view(run_tables.studies_view(runs))
-    else:
-        say("no runs; start one: dexter-tui run --classifier lab:birds-biased --class waterbird")
-
-
 def show(
     name: Annotated[
-        str, typer.Argument(metavar="ID", help="a run or study, by id or unique prefix")
+        str,
+        typer.Argument(
+            metavar="ID", help="a run or study, by id or unique prefix", autocompletion=ids
+        ),
     ],
     as_json: Json = False,
 ) -> None:

@@ -23,6 +23,7 @@ from textual.strip import Strip
 from dexter_tui.dashboard import operations, themes
 from dexter_tui.dashboard.actions import ACTIONS, bindings
 from dexter_tui.dashboard.cells import CACHED_CELLS, Pictures
+from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.input_order import InputOrder
 from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.screens.base import DataScreen
@@ -285,6 +286,22 @@ class DexterApp(App[None]):
         found = targets(self.screen)
         if found:
             self.push_screen(JumpScreen(found))
+
+    def action_copy(self) -> None:
+        """Copy the selection of the mouse, else what the focused widget or the screen offers."""
+        if selected := self.screen.get_selected_text():
+            self._copy(Copied("the selection", selected))
+            return
+        for node in (self.focused or self.screen).ancestors_with_self:
+            copied = getattr(node, "copied", None)
+            if copied is not None and (found := copied()) is not None:
+                self._copy(found)
+                return
+        self.inform("nothing to copy here: select text with the mouse")
+
+    def _copy(self, found: Copied) -> None:
+        self.copy_to_clipboard(found.text)
+        self.inform(f"copied {found.what}")
 
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
         self.inform(f"saved {self.save_screenshot(filename, path or str(self.home))}")

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
-from textual.geometry import Region, Size
+from textual.geometry import Offset, Region, Size
+from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -31,9 +32,14 @@ _ASCII_LEVELS = " .:-=+*#%@"
 
 
 class Lines(Widget):
-    """A widget that draws itself line by line, over the background of its style sheet."""
+    """A widget that draws itself line by line, over the background of its style sheet.
+
+    The mouse selects text in its visible lines; a selection ends when the widget scrolls.
+    """
 
     _ground = Style.null()
+    _drawing = False
+    _selected_at: Offset | None = None  # the scroll offset of the selection
 
     def line(self, y: int) -> Strip:
         """Return the visible line ``y``."""
@@ -41,13 +47,50 @@ class Lines(Widget):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         self._ground = self.rich_style  # the same for all lines, and slow to compute
-        return super().render_lines(crop)
+        self._drawing = True
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._drawing = False
 
     def render_line(self, y: int) -> Strip:
         # Not `Strip.apply_style`, which would cache a styled copy of every picture.
         line = self.line(y)
         strip = Strip(list(Segment.apply_style(line, self._ground)), line.cell_length)
-        return ascii_strip(strip) if self.app.has_class("-ascii") else strip
+        if self.app.has_class("-ascii"):
+            strip = ascii_strip(strip)
+        if not self._drawing:  # asked for the text at a position
+            return strip.apply_offsets(0, y)
+        selection = self.text_selection
+        if selection is not None and self._selected_at == self.scroll_offset:
+            span = selection.get_span(y)
+            if span is not None:
+                strip = self._marked(strip, *span)
+        return strip
+
+    def _marked(self, strip: Strip, start: int, end: int) -> Strip:
+        """Return a line with the selection of its characters ``start`` to ``end`` shown."""
+        text = strip.text
+        first = cell_len(text[:start])
+        last = strip.cell_length if end == -1 else cell_len(text[:end])
+        before, chosen, after = strip.divide([first, max(first, last), strip.cell_length])
+        style = Style(reverse=True)
+        parts = (before, Segment.apply_style(chosen, None, style), after)
+        return Strip([segment for part in parts for segment in part], strip.cell_length)
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        if self._selected_at is None or selection is None:
+            self._selected_at = None if selection is None else self.scroll_offset
+        self.refresh()
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """Return the selected text of the visible lines; None after the widget has scrolled."""
+        if self._selected_at != self.scroll_offset:
+            return None
+        lines = [self.line(y).text.rstrip() for y in range(self.size.height)]
+        while lines and not lines[-1]:
+            lines.pop()
+        return (selection.extract("\n".join(lines)), "\n") if lines else None
 
 
 def ascii_strip(strip: Strip) -> Strip:

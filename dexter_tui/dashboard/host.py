@@ -5,7 +5,7 @@ Screens and widgets know only this protocol; only the application imports screen
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from textual.message_pump import MessagePump
 
@@ -13,6 +13,14 @@ from dexter_tui.dashboard.cells import Pictures
 from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.themes import Palette, Signs
 from store.reading.browse import Browse, FrameRow
+
+
+class Copied(NamedTuple):
+    """What the key y copies: screens and focused widgets have a method `copied` that returns it."""
+
+    what: str
+    """Its name, for the notice"""
+    text: str
 
 
 class Host(Protocol):

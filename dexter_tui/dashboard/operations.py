@@ -216,14 +216,14 @@ def retry_job(home: Path, job_id: str) -> str:
     return f"{job_id} queued"
 
 
-def export(home: Path, names: Sequence[str], folder: Path) -> str:
-    """Write a Markdown report of runs, studies, comparisons or screenings into a folder."""
-    from dexter_tui.exchange.write import write
+def export(home: Path, names: Sequence[str], target: Path) -> str:
+    """Write runs, studies, comparisons or screenings in the form that the ending says."""
+    from dexter_tui.exchange.write import form_of, write
     from store import Store
 
-    target = folder / f"report-{'-'.join(names[:3])}.md"
+    form = form_of(target)
     with Store.open(home, read_only=True) as store:
-        return f"written: {write(store, list(names), target, 'markdown')}"
+        return f"written: {write(store, list(names), target, form)}"
 
 
 def upgrade(home: Path) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dexter.errors import InputError
+
 if TYPE_CHECKING:
     from store import Store
 
@@ -10,7 +12,26 @@ if TYPE_CHECKING:
 FORMS = ("markdown", "html", "bundle", "reference")
 
 
-BY_SUFFIX = {".md": "markdown", ".html": "html", ".htm": "html"}
+BY_SUFFIX = {
+    ".md": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".zip": "bundle",
+    "": "bundle",
+}
+
+
+def form_of(target: Path) -> str:
+    """Return the form of an export by its ending; raise InputError for an unknown ending."""
+    form = BY_SUFFIX.get(target.suffix.lower())
+    if form is None and not target.is_dir():
+        raise InputError(
+            f"{target.suffix} is no ending of an export",
+            field="output",
+            value=str(target),
+            remedy="choose .md, .html, .zip or a folder",
+        )
+    return form or "bundle"
 
 
 def write(store: "Store", names: list[str], target: Path, form: str) -> Path:

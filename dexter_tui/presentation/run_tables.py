@@ -13,6 +13,7 @@ from store.reading.origin import is_toy, origin
 
 if TYPE_CHECKING:
     from store import Store
+    from store.reading.browse import RunRow, StudyRow
     from store.tables import Run, Step, Study
 
 
@@ -94,7 +95,7 @@ def _time(value: Any) -> str | None:
     return None if value is None else value.isoformat()
 
 
-def score_text(run: "Run") -> str:
+def score_text(run: "Run | RunRow") -> str:
     """Return the activation score with its interval in percent."""
     if run.score_value is None:
         return ""
@@ -102,7 +103,7 @@ def score_text(run: "Run") -> str:
     return f"{run.score_value:.0%} [{run.score_low:.0%}–{run.score_high:.0%}]"
 
 
-def steps_text(run: "Run") -> str:
+def steps_text(run: "Run | RunRow") -> str:
     """Return the number of steps done and the limit."""
     return f"{run.steps_done}/{run.steps_total}" if run.steps_total else str(run.steps_done)
 
@@ -120,16 +121,22 @@ def answer_wanted(settings: Mapping[str, Any]) -> str:
 
 def study_title(study: "Study", preset: object = None) -> Text:
     """Return two lines on a study: id, classifier, class and template; generator and preset."""
-    template = searched(study.settings)
-    generator = study.settings.get("generator")
     spec = study.classifier.spec
+    return _title(study.id, spec, study.class_name, study.settings, preset)
+
+
+def _title(
+    study_id: str, spec: str, class_name: str, settings: Mapping[str, Any], preset: object
+) -> Text:
+    template = searched(settings)
+    generator = settings.get("generator")
     toy = is_toy(spec, str(generator))
     return Text.assemble(
-        (study.id, "bold"),
+        (study_id, "bold"),
         "  ",
         plain(spec),
         " · ",
-        plain(study.class_name, "bold"),
+        plain(class_name, "bold"),
         " · ",
         plain(template, "dim"),
         "\n  ",
@@ -137,7 +144,7 @@ def study_title(study: "Study", preset: object = None) -> Text:
     )
 
 
-def runs_table(runs: Iterable["Run"]) -> Table:
+def runs_table(runs: "Iterable[Run | RunRow]") -> Table:
     """Return a table of the runs of a study."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("  run", no_wrap=True, min_width=ID_WIDTH + 2)
@@ -170,6 +177,18 @@ def studies_view(runs: Iterable["Run"]) -> RenderableType:
         members = sorted(group, key=lambda run: (run.seed, run.created_at))
         title = study_title(members[0].study, members[0].config.get("preset"))
         parts += [title, runs_table(members), ""]
+    return Group(*parts[:-1])
+
+
+def listed_view(
+    studies: "Iterable[tuple[StudyRow, Sequence[RunRow]]]",
+) -> RenderableType:
+    """Return runs grouped by study."""
+    parts: list[RenderableType] = []
+    for study, runs in studies:
+        preset = runs[0].config.get("preset") if runs else None
+        title = _title(study.id, study.classifier, study.class_name, study.settings, preset)
+        parts += [title, runs_table(runs), ""]
     return Group(*parts[:-1])
 
 

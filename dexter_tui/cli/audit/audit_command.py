@@ -57,7 +57,12 @@ def register(app: typer.Typer) -> None:
 
 def audit(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="classifiers, as for `run --classifier`")
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="classifiers, as for `run --classifier`",
+            autocompletion=field_flags.known_classifiers,
+        ),
     ],
     *,
     class_name: Annotated[

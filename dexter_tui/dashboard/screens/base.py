@@ -243,8 +243,18 @@ class DataScreen(Screen[None]):
         self.do(check)
 
     def export(self, names: Sequence[str]) -> None:
-        """Write a Markdown report into the current folder."""
-        self.do(lambda: operations.export(self.host.home, names, Path.cwd()))
+        """Ask where to write a report; the ending of the file says in which form."""
+        from dexter_tui.dashboard.screens.dialogs import Ask
+
+        def answer(typed: str | None) -> None:
+            if typed and typed.strip():
+                target = Path(typed.strip()).expanduser().absolute()
+                self.do(lambda: operations.export(self.host.home, names, target))
+
+        what = names[0] if len(names) == 1 else f"{len(names)} items"
+        question = f"Export {what} to FILE.md, FILE.html, FILE.zip or a folder (bundle)"
+        default = Path.cwd() / f"report-{'-'.join(names[:3])}.md"
+        self.app.push_screen(Ask(question, str(default)), answer)
 
     def do(self, work: Callable[[], str | None], *, group: str = "do") -> None:
         """Run `work` in a thread; show the line that it returns, or its error.

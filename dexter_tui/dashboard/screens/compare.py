@@ -13,6 +13,7 @@ from textual.widgets.option_list import Option
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines, fit
+from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.claim_matrix import ClaimMatrix, Page, progress_text
@@ -265,6 +266,10 @@ class ComparisonsScreen(DataScreen):
             options.add_option(Option(text, id=one["id"]))
         options.highlighted = at if at is not None and at < len(data) else (0 if data else None)
         options.focus()
+
+    def copied(self) -> Copied | None:
+        name = self._selected()
+        return None if name is None else Copied(name, name)
 
     def _selected(self) -> str | None:
         options = self.query_one(OptionList)

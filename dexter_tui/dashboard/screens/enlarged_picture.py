@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
-from dexter_tui.dashboard.host import Host, host_of
+from dexter_tui.dashboard.host import Copied, Host, host_of
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.picture import Picture
@@ -50,6 +50,11 @@ class PictureScreen(Screen[None]):
 
     def action_back(self) -> None:
         self.app.pop_screen()
+
+    def copied(self) -> Copied | None:
+        frame = self._frames[self._index]
+        path = self.host.browse.picture(frame.sha256, small=False)
+        return Copied("the path of the picture", str(path))
 
     def action_turn(self, by: int) -> None:
         self._index = (self._index + by) % len(self._frames)

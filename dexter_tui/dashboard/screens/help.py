@@ -1,7 +1,7 @@
 """The help: keys of a screen and its focused widget, from the table of actions."""
 
-from rich.console import Group, RenderableType
-from rich.table import Table
+import textwrap
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -11,6 +11,9 @@ from textual.widgets import Static
 from dexter_tui.dashboard.actions import PLACES, bindings, of, sign
 from dexter_tui.dashboard.host import host_of
 from store.reading import filters
+
+_WIDTH = 82  # columns of the text
+_KEYS = 12  # columns of the keys
 
 _INTRODUCTIONS = {
     "home": "All studies, newest first, with their runs (one run per seed). A study finds out what "
@@ -54,28 +57,34 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog help"):
-            yield Static(self._content())
+            yield Static(id="help-text")
+
+    def on_resize(self) -> None:
+        # A text, and no table: the mouse can select it.
+        width = min(_WIDTH, max(self.size.width - 12, 30))
+        self.query_one("#help-text", Static).update(self._content(width))
 
     def action_back(self) -> None:
         self.dismiss()
 
-    def _content(self) -> Group:
+    def _content(self, width: int) -> Text:
         app = host_of(self)
         palette, ascii_only = app.palette, app.options.ascii
-        parts: list[RenderableType] = []
+        text = Text()
         for place in self._places:
-            parts.append(Text(PLACES[place], f"bold {palette.primary}"))
+            text.append(f"{PLACES[place]}\n", f"bold {palette.primary}")
             if introduction := _INTRODUCTIONS.get(place):
-                parts.append(Text(introduction, palette.dim))
-            keys_table = Table.grid(padding=(0, 2, 0, 0))
-            keys_table.add_column(justify="right", min_width=10, style=f"bold {palette.accent}")
+                text.append(f"{textwrap.fill(introduction, width)}\n", palette.dim)
             for action in of(place):
                 if action.id not in self._ids:
                     continue
                 keys = " ".join(sign(key, ascii_only=ascii_only) for key in action.keys.split(","))
-                keys_table.add_row(Text(keys), Text(action.help.replace("`", "")))
-            parts += [keys_table, ""]
+                text.append(f"{keys:>{_KEYS}}  ", f"bold {palette.accent}")
+                room = max(width - max(_KEYS, len(keys)) - 2, 20)
+                indent = "\n" + " " * (_KEYS + 2)
+                text.append(indent.join(textwrap.wrap(action.help.replace("`", ""), room)) + "\n")
+            text.append("\n")
         if "home" in self._places or "filter" in self._places:
-            parts.append(Text("Filter", f"bold {palette.primary}"))
-            parts += [Text((filters.__doc__ or "").split("\n\n")[1]), ""]
-        return Group(*parts, Text("esc closes the help", palette.dim))
+            text.append("Filter\n", f"bold {palette.primary}")
+            text.append((filters.__doc__ or "").split("\n\n")[1]).append("\n\n")
+        return text.append("esc closes the help", palette.dim)

@@ -14,6 +14,7 @@ from textual.widgets import Input, Static
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
+from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
 from dexter_tui.dashboard.themes import Palette
 from dexter_tui.dashboard.widgets.device_strip import DeviceStrip
@@ -45,7 +46,7 @@ _WELCOME_WIDTH = 100  # columns
 _WELCOME_CARDS = 3
 _NEED_RUNS = {
     "open", "filter", "sort", "reverse", "pause", "cancel", "retry", "prioritise", "tag", "note",
-    "archive", "delete", "export", "copy_id",
+    "archive", "delete", "export",
 }  # fmt: skip
 
 
@@ -576,11 +577,9 @@ class HomeScreen(DataScreen):
     def action_query(self) -> None:
         self.host.open_query()
 
-    def action_copy_id(self) -> None:
+    def copied(self) -> Copied | None:
         row = self.query_one(RunList).row_at_cursor
-        if row is not None:
-            self.app.copy_to_clipboard(row.id)
-            self.host.inform(f"copied {row.id}")
+        return None if row is None else Copied(row.id, row.id)
 
     def action_leave(self) -> None:
         self.app.exit()

@@ -16,7 +16,7 @@ from textual.widgets import TextArea
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, fit, strip_of
-from dexter_tui.dashboard.host import host_of
+from dexter_tui.dashboard.host import Copied, host_of
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.tabs import TextPage
@@ -223,6 +223,10 @@ class QueryScreen(DataScreen):
             return
         self._matches = (matches[at], matches, at)
         area.replace(matches[at], (row, column - len(part)), (row, column))
+
+    def copied(self) -> Copied | None:
+        sql = self.query_one("#sql", TextArea).text.strip()
+        return Copied("the query", sql) if sql else None
 
     def action_copy(self) -> None:
         answer = self.query_one(AnswerView).answer

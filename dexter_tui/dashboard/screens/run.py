@@ -19,6 +19,7 @@ from textual.widgets import ContentSwitcher, Static
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines, fit
+from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.base import entitle
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.chart import Axis, Chart, CursorWanted
@@ -563,6 +564,17 @@ class RunScreen(PagesScreen):
         frame = self.frame_at_cursor
         if frame is not None:
             self.host.open_picture(self.frames, self.frames.index(frame), self.labels)
+
+    def copied(self) -> Copied | None:
+        run, page = self.run_row, self.PAGES[self.page][0]
+        if run is None:
+            return None
+        if page == "frames" and (frame := self.frame_at_cursor) is not None:
+            path = self.host.browse.picture(frame.sha256, small=False)
+            return Copied("the path of the picture", str(path))
+        if page == "prompts" and run.prompt:
+            return Copied("the best prompt", run.prompt)
+        return Copied(run.id, run.id)
 
     def action_study(self) -> None:
         if self.run_row is not None:

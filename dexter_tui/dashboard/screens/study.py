@@ -14,8 +14,9 @@ from textual.widgets import ContentSwitcher, Markdown
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines, bar, fit
+from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
-from dexter_tui.dashboard.widgets.claim_list import ClaimList, claim_details
+from dexter_tui.dashboard.widgets.claim_list import ClaimList, claim_details, claim_markdown
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.run_list import RunList, template_text
 from dexter_tui.dashboard.widgets.summaries import (
@@ -84,6 +85,7 @@ class StudyScreen(PagesScreen):
     def __init__(self, study_id: str) -> None:
         super().__init__()
         self.study_id = study_id
+        self._report_text = ""
         self._study: StudyRow | None = None
         self._stages: list[StageRow] = []
         self._report_key: int | None = -1
@@ -313,7 +315,7 @@ class StudyScreen(PagesScreen):
         self.query_one("#report-hint").display = key is None
         if key == self._report_key or (key is not None and not data.report_text):
             return
-        self._report_key = key
+        self._report_key, self._report_text = key, data.report_text
         self.query_one("#report-text", Markdown).update(data.report_text)
         panel = self.query_one("#report", VerticalScroll)
         if data.report is not None:
@@ -333,6 +335,17 @@ class StudyScreen(PagesScreen):
         )
 
     @on(RunList.Opened)
+    def copied(self) -> Copied | None:
+        page = self.PAGES[self.page][0]
+        claim = self.query_one(ClaimList).selected
+        if page == "claims" and claim is not None:
+            return Copied(f"claim {claim.number}", claim_markdown(claim))
+        if page == "report" and self._report_text:
+            return Copied("the report", self._report_text)
+        if page == "overview" and (run := self.query_one(RunList).row_at_cursor) is not None:
+            return Copied(run.id, run.id)
+        return Copied(self.study_id, self.study_id)
+
     def action_open(self) -> None:
         runs = self.query_one(RunList)
         run = runs.rows.get(runs.selected or 0)

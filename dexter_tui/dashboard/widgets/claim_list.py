@@ -16,6 +16,7 @@ from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.formatting import clean
 from dexter_tui.presentation.verdicts import reason_text
+from store.markdown.escaping import escape
 from store.reading.browse import ClaimRow
 
 Row = TypeVar("Row")
@@ -173,6 +174,16 @@ def verdict(
         if claim.reason:
             reason = reason_text(claim.reason, claim.effect, claim.direction, short=short)
             text.append(f", {clean(reason)}", palette.dim)
+
+
+def claim_markdown(claim: ClaimRow) -> str:
+    """Return a claim as a line of Markdown, for a message to a colleague."""
+    verb = "raises" if claim.direction > 0 else "lowers"
+    line = f"**{escape(claim.concept)}** {verb} the probability of the class: {claim.verdict}"
+    if claim.pairs:
+        line += f", {claim.effect:+.2f} ({claim.low:+.2f} to {claim.high:+.2f})"
+        line += f" on {claim.pairs} pairs"
+    return line
 
 
 def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:

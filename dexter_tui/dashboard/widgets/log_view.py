@@ -1,6 +1,8 @@
 """The log of a run, followed as it grows."""
 
 import os
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, strip_of
+from dexter_tui.dashboard.host import Copied
 from dexter_tui.formatting import clean
 from store.artifacts import open_to_read
 
@@ -35,6 +38,21 @@ def tail(path: Path, lines: int | None = None) -> list[str]:
     return [line[:_MAX_LINE] for line in (found[-lines:] if lines is not None else found)]
 
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ")
+
+
+def localised(line: str) -> str:
+    """Return a line of a log with its time, which is in UTC, as local time with the zone."""
+    found = _TIME.match(line)
+    if found is None:
+        return line
+    try:
+        at = datetime.fromisoformat(found[0]).astimezone()
+    except ValueError:  # such as a month 13 in a log that someone edited
+        return line
+    return f"{at:%Y-%m-%d %H:%M:%S %Z}{line[found.end() :]}"
+
+
 class LogView(ScrollView, Lines, can_focus=True):
     """The lines of a log; follows the end while the end is visible."""
 
@@ -44,7 +62,7 @@ class LogView(ScrollView, Lines, can_focus=True):
         super().__init__(**options)
         self._lines: list[str] = []
         self._rows: list[str] = []
-        self._wrap = False
+        self._wrap = True
 
     def show_lines(self, lines: list[str]) -> None:
         """Show these lines."""
@@ -53,8 +71,13 @@ class LogView(ScrollView, Lines, can_focus=True):
         self._lines = lines
         self._lay_out()
 
+    def copied(self) -> Copied | None:
+        """Return the whole log."""
+        return Copied("the log", "\n".join(map(localised, self._lines))) if self._lines else None
+
     def action_wrap(self) -> None:
         self._wrap = not self._wrap
+        self.styles.overflow_x = "hidden" if self._wrap else "auto"
         self._lay_out()
 
     def on_resize(self) -> None:
@@ -63,7 +86,7 @@ class LogView(ScrollView, Lines, can_focus=True):
     def _lay_out(self) -> None:
         at_end = self.scroll_offset.y >= self.virtual_size.height - self.size.height - 1
         width = max(self.size.width, 1)
-        lines = [clean(line.expandtabs(4)) for line in self._lines]
+        lines = [clean(localised(line).expandtabs(4)) for line in self._lines]
         if self._wrap:
             self._rows = [
                 line[start : start + width]
@@ -103,6 +126,6 @@ class Tail(Lines):
     def line(self, y: int) -> Strip:
         width, height = self.size
         shown = self._tail[-height:]
-        text = Text(clean(shown[y]) if y < len(shown) else "")
+        text = Text(clean(localised(shown[y])) if y < len(shown) else "")
         text.truncate(width, overflow="ellipsis")
         return strip_of(text, width)

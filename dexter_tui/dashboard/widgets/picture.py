@@ -13,6 +13,7 @@ from dexter_tui.dashboard.cells import Lines, Pictures, columns_for, strip_of
 class Picture(Lines):
     """The picture ``sha256`` in half blocks; empty if there is none."""
 
+    ALLOW_SELECT = False
     sha256: reactive[str | None] = reactive(None, repaint=False)
 
     class Ready(Message):

@@ -287,10 +287,10 @@ def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> T
 
 
 def local_time(stored: str | None) -> str:
-    """Convert a time of the store to local time."""
+    """Convert a time of the store to local time, with its zone."""
     if stored is None:
         return ""
-    return f"{datetime.fromisoformat(stored).astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{datetime.fromisoformat(stored).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def settings_text(

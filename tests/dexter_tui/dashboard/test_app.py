@@ -518,8 +518,13 @@ async def test_a_report_is_exported_to_the_current_folder(
         await settle(pilot)
         await go_to(pilot, DONE)
         await press(pilot, "e")
+        assert "Export" in text(pilot) and "FILE.zip" in text(pilot)
+        await press(pilot, "enter")
         await until(pilot, lambda: "written:" in text(pilot))
+        await press(pilot, "e", "ctrl+u", *"x.pdf", "enter")
+        await until(pilot, lambda: noticed(pilot, ".pdf is no ending of an export"))
     assert "waterbird" in (tmp_path / f"report-{DONE}.md").read_text()
+    assert not (tmp_path / "x.pdf").exists()
 
 
 @driven

@@ -10,6 +10,7 @@ from textual.widgets.option_list import Option
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
+from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.formatting import clean, short_spec
@@ -71,6 +72,10 @@ class ScreeningsScreen(DataScreen):
             state = one["state"]
         text.append(f"  {clean(state)}", palette.dim)
         return text
+
+    def copied(self) -> Copied | None:
+        name = self._selected()
+        return None if name is None else Copied(name, name)
 
     def _selected(self) -> str | None:
         options = self.query_one(OptionList)

@@ -11,6 +11,7 @@ from textual.widgets import ContentSwitcher
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines, fit
+from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.base import entitle
 from dexter_tui.dashboard.screens.form_screen import as_text
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
@@ -199,6 +200,14 @@ class ScreeningScreen(PagesScreen):
         return text
 
     # Actions
+
+    def copied(self) -> Copied | None:
+        finding = self.query_one(EffectList).selected
+        if self.page == 0 and finding is not None:
+            low, high, effect = finding["low"], finding["high"], finding["effect"]
+            line = f"**{finding['concept']}** {finding['verdict']}: {effect:+.2f} "
+            return Copied("the finding", f"{line}({low:+.2f} to {high:+.2f})")
+        return Copied(self.screening_id, self.screening_id)
 
     def pointless(self, action: str) -> bool:
         state = self._page["state"] if self._page is not None else "done"
