@@ -111,7 +111,12 @@ def _page(browse: Browse, row: _Row, spec: str) -> DataPage | None:
     if row.result is not None:
         try:
             result = RESULTS[row.kind].model_validate(row.result)
-        except (ValidationError, KeyError):
+        except (ValidationError, KeyError) as error:
+            where = ""
+            if isinstance(error, ValidationError):
+                first = error.errors(include_url=False, include_input=False)[0]
+                where = ".".join(map(str, first["loc"])) + ": " + first["msg"]
+            decoding.note_line(f"damaged data_report {row.id}: result {where or row.kind}")
             return None
     job = None if row.job_id is None else browse.job_of(row.job_id)
     state, stage, done, total, error = "done", None, 0, 0, None

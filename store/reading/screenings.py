@@ -209,6 +209,10 @@ def _member(browse: Browse, row: _Member) -> dict[str, Any]:
         one["confirmation"] = claims.get((one["concept"], one["slot"]))
         findings.append(one)
     findings.sort(key=_rank)
+    if findings and None in (row.pictures, row.level, row.mean):
+        member["error"] = "damaged: findings without pictures, level or mean"
+        decoding.note_line(f"damaged screened {row.id}: findings without pictures, level or mean")
+        findings = []
     return member | {"findings": findings}
 
 

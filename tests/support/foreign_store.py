@@ -38,6 +38,8 @@ def _whole() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     home = shown_store.copy(folder / "home")
     shown_store.compare(home)
+    shown_store.screen(home)
+    shown_store.report_on_pictures(home)
     with Store.open(home) as store:
         retention.set_note(store, shown_store.DONE, "a note")
         store.toggle_tag([shown_store.DONE], "kept")

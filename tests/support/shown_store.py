@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from dexter.config import RunConfig
 from store import Store, comparison_records, screening_records
 from store.artifacts import digest
+from store.data_reports import records as data_records
 from store.tables import to_json
 
 DONE, LIVE, FAILED, QUEUED = "rdone0001", "rlive0001", "rfail0001", "rwait0001"
@@ -434,3 +435,51 @@ def _findings(connection: sqlite3.Connection, pictures: list[str]) -> None:
         "INSERT INTO report (study_id, author, markdown, created_at) VALUES (?, 'a person', ?, ?)",
         (STUDY, "## What it looks for\n\nIt takes **water** for a waterbird (claim 1).\n", TIME),
     )
+
+
+SLICES, DEBIASED = "dslices01", "ddebias01"
+
+
+def report_on_pictures(home: Path) -> None:
+    """Add the slices of a classifier on labelled pictures, and a debiasing."""
+    row = {
+        "name": "landbird with sea", "label": "landbird", "concept": "sea", "shows": True,
+        "size": 50, "accuracy": 0.2, "accuracy_low": 0.11, "accuracy_high": 0.33, "rest": 60,
+        "rest_accuracy": 0.95, "gap": -0.75, "gap_low": -0.9, "gap_high": -0.5,
+        "examples": ["0.png", "1.png"],
+        "judged": {"group": "place = water", "precision": 1.0, "recall": 0.9, "f1": 0.95,
+                   "auroc": 0.99, "precision_at": 1.0},
+    }  # fmt: skip
+    slices = {
+        "recognised": "a lab network", "labels": {"landbird": "landbird"}, "concepts": "words",
+        "image_text": "lab", "pixels": "f" * 64, "pictures": 110, "skipped": {"missing": 1},
+        "skipped_first": [["gone.png", "missing"]], "accuracy": 0.6, "true_groups": "place",
+        "slices": [row], "baselines": {"mixture": [row]},
+        "patterns": [{"attributes": ["landbird", "with sea"], "pictures": 50, "support": 0.45,
+                      "errors": 0.8, "left_out": None, "reweighted": 0.9}],
+    }  # fmt: skip
+    outcome = {"worst": 0.2, "low": 0.1, "high": 0.3, "least": 0.2, "most": 0.2, "average": 0.8,
+               "worst_class": 0.7, "by_group": [0.2, 0.9], "seeds": 3}  # fmt: skip
+    effect = {"concept": "water", "slot": "background", "before": 0.5, "before_low": 0.4,
+              "before_high": 0.6, "after": 0.02, "after_low": -0.05, "after_high": 0.1}  # fmt: skip
+    debiased = {
+        "labels": ["waterbird", "landbird"], "groups": ["with sea", "without sea"],
+        "measured_by": "pseudo-groups", "concept": "sea", "concepts": "words", "image_text": "lab",
+        "weights": "all", "fitted": 500, "tested": 500,
+        "outcomes": [{"method": "original", **outcome},
+                     {"method": "GroupDRO", **outcome, "worst": 0.8, "chosen_by": "pseudo-groups"}],
+        "main": "GroupDRO", "screened": "GroupDRO", "effects": [effect],
+        "course": [{"method": "GroupDRO", "seed": 0, "step": 200 * at, "worst": 0.2 * at}
+                   for at in range(1, 4)],
+    }  # fmt: skip
+    with Store.open(home) as store:
+        for kind, name, result in (("slices", SLICES, slices), ("debias", DEBIASED, debiased)):
+            made = data_records.add(
+                store, kind, classifier_id=1, data="lab:birds", data_hash="a" * 64,
+                request={"settings": {"group": "place"}},
+            )  # fmt: skip
+            data_records.finish(store, made, result)
+            with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+                connection.execute(
+                    "UPDATE data_report SET id = ?, created_at = ? WHERE id = ?", (name, TIME, made)
+                )

@@ -27,7 +27,8 @@ from store.reading import queries
 from store.tables import Job
 
 ALWAYS = (["runs"], ["runs", "--json"], ["status"], ["status", "--json"], ["compare"],
-          ["compare", "--json"], ["queue", "list"], ["queue", "list", "--json"])  # fmt: skip
+          ["compare", "--json"], ["queue", "list"], ["queue", "list", "--json"],
+          ["screen"], ["screen", "--json"], ["slices"], ["debias", "--json"])  # fmt: skip
 """Views that work with any damage."""
 OF_ONE = (
     *(["show", name, *more] for name in (shown_store.DONE, shown_store.LIVE, shown_store.STUDY,
@@ -37,7 +38,13 @@ OF_ONE = (
     *(["query", f"SELECT * FROM {name}"] for name in queries.VIEWS),
     ["cancel", shown_store.QUEUED], ["pause", shown_store.LIVE], ["queue", "clear"],
     ["note", shown_store.DONE],
+    *(["screen", name, *more] for name in (shown_store.SCREENING, shown_store.WATCHED)
+      for more in ((), ("--json",))),
+    *([kind, name, *more] for kind, name in (("slices", shown_store.SLICES),
+                                             ("debias", shown_store.DEBIASED))
+      for more in ((), ("--json",))),
     ["export", shown_store.STUDY, shown_store.COMPARISON, "-o", "a.md"],
+    ["export", shown_store.SCREENING, shown_store.SLICES, shown_store.DEBIASED, "-o", "a.md"],
 )  # fmt: skip
 """Views of an item, which may be damaged itself."""
 SLOW = (["export", shown_store.STUDY, shown_store.COMPARISON, "-o", "a.html"],
