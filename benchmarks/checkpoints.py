@@ -124,7 +124,7 @@ def watch(
             watcher.wait()
             killed += 1
             watcher = subprocess.Popen(command(folder, pictures), env=env)
-    watcher.send_signal(signal.SIGINT)
+    watcher.terminate()  # SIGINT is ignored by what a shell starts in the background
     watcher.wait()
     return page, killed
 
