@@ -341,7 +341,7 @@ def measure(bench: Bench, seeds: int, accuracies: Sequence[float]) -> dict[str, 
         key = f"{Method.GROUP_DRO.value}, {BY_TRUE}"
         add(key, bench.trained(key, seed, Method.GROUP_DRO, true))
         for name_of, one in bench.layers(seed, groups["validation"], seen["validation"]).items():
-            add(name_of, {BY_PSEUDO: one})
+            add(name_of, {BY_TRUE if name_of.endswith(BY_TRUE) else BY_PSEUDO: one})
         folders = {
             "before": (bench.folder("ERM", seed, BY_CLASS), f"ERM, seed {seed}"),
             "after": (
