@@ -58,7 +58,7 @@ def debias(
             remedy="make it first",
         )  # fmt: skip
     if name is None and classifier is None:
-        return reports.show_list(Kind.DEBIAS, as_json=as_json)
+        return reports.show_list(Kind.DEBIAS, data, as_json=as_json)
     if name is None:
         assert classifier is not None
         request = reports.read_request(

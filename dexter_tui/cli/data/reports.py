@@ -103,8 +103,10 @@ def show(name: str, kind: Kind, *, every: bool = False, as_json: bool = False) -
     return 0
 
 
-def show_list(kind: Kind, *, as_json: bool) -> int:
-    """List the stored reports of a kind."""
+def show_list(kind: Kind, data: str | None, *, as_json: bool) -> int:
+    """List the stored reports of a kind; raise InputError for ``data`` without a classifier."""
+    if data is not None:
+        raise InputError("is required", field="classifier", remedy="name one")
     from dexter_tui.presentation.data_tables import reports_view
     from store.data_reports import page as pages
     from store.reading.browse import Browse

@@ -43,7 +43,7 @@ def slices(
     if name is not None:
         return reports.show(name, Kind.SLICES, every=every, as_json=as_json)
     if classifier is None:
-        return reports.show_list(Kind.SLICES, as_json=as_json)
+        return reports.show_list(Kind.SLICES, data, as_json=as_json)
     request = reports.read_request(
         Kind.SLICES, classifier, data, concepts, mapping, values,
         trust_code=trust_code, trust_pickle=trust_pickle,
