@@ -8,6 +8,7 @@ by the package sliceline.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ _DIMENSIONS = 32
 _ROUNDS = 60
 _FLOOR = 1e-3  # of variances and rates
 _TOP = 5  # conjunctions
+_ASKED = 40  # of them, many of the same pictures
+_LEAST_GAP = 0.05  # between average and worst group, below which no share of it is given
 _MEASURED = 3  # of them, whose responsibility is measured
 _LONGEST = 3  # attributes in one
 
@@ -149,7 +152,8 @@ def conjunctions(
 
     Raises InputError without the package sliceline.
     """
-    seen = {one.name: scores(one, looked, detector) > 0 for one in concepts}
+    single = [one for one in concepts if len(one.looks) == 1] or list(concepts)
+    seen = {one.name: scores(one, looked, detector) > 0 for one in single}
     columns = ["class", *seen]
     cells = np.array(
         [
@@ -158,7 +162,8 @@ def conjunctions(
         ],
         dtype=object,
     )
-    found: list[Conjunction] = []
+    # Many have the same pictures, because an attribute adds nothing: the shortest names them.
+    shortest: dict[bytes, tuple[NDArray[np.bool_], tuple[str, ...]]] = {}
     for row in _top(cells, ~looked.right):
         chosen = np.ones(len(cells), bool)
         names = []
@@ -166,12 +171,17 @@ def conjunctions(
             if value is not None:
                 chosen &= cells[:, at] == value
                 names.append(str(value) if at == 0 else f"{value} {columns[at]}")
+        before = shortest.get(chosen.tobytes())
+        if before is None or len(names) < len(before[1]):
+            shortest[chosen.tobytes()] = chosen, tuple(names)
+    found: list[Conjunction] = []
+    for chosen, of_row in list(shortest.values())[:_TOP]:
         left_out = reweighted = None
         if len(found) < _MEASURED and concepts and looked.features.shape[1]:
-            left_out, reweighted = _responsibility(looked, seen[concepts[0].name], chosen)
+            left_out, reweighted = _responsibility(looked, next(iter(seen.values())), chosen)
         found.append(
             Conjunction(
-                tuple(names),
+                of_row,
                 int(chosen.sum()),
                 float(chosen.mean()),
                 float((~looked.right[chosen]).mean()),
@@ -182,16 +192,21 @@ def conjunctions(
     return found
 
 
-def _top(cells: NDArray[Any], errors: NDArray[np.bool_]) -> list[list[Any]]:
-    try:
-        from sliceline.slicefinder import Slicefinder
-    except ModuleNotFoundError:
+def require_sliceline() -> None:
+    """Raise InputError without the package sliceline, which is not loaded here."""
+    if importlib.util.find_spec("sliceline") is None:
         raise InputError(
             "conjunctions need the package sliceline, which is not installed",
             field="patterns",
             remedy="pip install 'dexter-tui[slices]'",
-        ) from None
-    finder = Slicefinder(alpha=0.95, k=_TOP, max_l=_LONGEST, min_sup=LEAST, verbose=False)
+        )
+
+
+def _top(cells: NDArray[Any], errors: NDArray[np.bool_]) -> list[list[Any]]:
+    require_sliceline()
+    from sliceline.slicefinder import Slicefinder
+
+    finder = Slicefinder(alpha=0.95, k=_ASKED, max_l=_LONGEST, min_sup=LEAST, verbose=False)
     finder.fit(cells, errors.astype(float))
     return [list(row) for row in finder.top_slices_]
 
@@ -216,7 +231,7 @@ def _responsibility(
         return float(right.mean()) - last_layer.worst_group(layer, measured)
 
     before = gap(fitted)
-    if before <= 0 or not len(inside) or len(np.unique(classes[rest])) < len(used):
+    if before < _LEAST_GAP or not len(inside) or len(np.unique(classes[rest])) < len(used):
         return None, None
     repeats = max(1, round(len(of_class) / len(inside)))
     more = np.concatenate([rest, np.tile(inside, repeats)])

@@ -18,6 +18,8 @@ from dexter_tui.analysis.data import screened_again
 from dexter_tui.analysis.data.request import WORDS, fit_split
 from dexter_tui.analysis.data.sources import Sources
 from dexter_tui.analysis.desk import Desk
+from dexter_tui.formatting import size
+from dexter_tui.jobs.recorder import log
 from store.data_reports import records
 
 if TYPE_CHECKING:
@@ -185,6 +187,8 @@ class DebiasJob:
         ]
         if self.settings.group is not None:
             methods.append((f"{Method.GROUP_DRO.value} with {_TRUE}", Method.GROUP_DRO, True))
+        needed = training.memory(self.network, self._training_settings, choices=3)
+        log(f"a training needs about {size(needed)} of memory beside what is loaded")
         before = training.predicted(self.network, self.used, self._pixels("measured"))
         outcomes = [self._outcome("original", "", [before], true_groups=False)]
         course: list[dict[str, Any]] = []
@@ -203,6 +207,11 @@ class DebiasJob:
         self._keep_weights(kept)
         self.candidates = {Method.GROUP_DRO.value: kept}
         return {"outcomes": outcomes, "course": course, "main": Method.GROUP_DRO.value}
+
+    @property
+    def _training_settings(self) -> training.Settings:
+        asked = self.settings
+        return training.Settings(steps=asked.steps, batch=asked.batch, rate=asked.rate)
 
     def _choices(self, *, true: bool) -> dict[str, Ints]:
         split = self.splits["chosen on"]
@@ -228,9 +237,7 @@ class DebiasJob:
             groups = split.true if true and split.true is not None else split.groups
             labelled[part] = Labelled(self._pixels(part), split.classes, groups)
         choices = self._choices(true=true)
-        settings = training.Settings(
-            steps=self.settings.steps, batch=self.settings.batch, rate=self.settings.rate
-        )
+        settings = self._training_settings
         trainer = Trainer(
             self.network, self.used, labelled["fitted"], labelled["chosen on"], method, settings,
             seed=seed, choices=choices,

@@ -112,9 +112,13 @@ def prepare(
 
 
 def _check_splits(kind: Kind, settings: DataSettings, data: "DataSet") -> None:
-    """Raise InputError for a split that is not there."""
+    """Raise InputError for a split or package that is not there."""
+    from dexter.data.baselines import require_sliceline
+
     if isinstance(settings, SlicesSettings):
         data.of_split(settings.split)
+        if settings.patterns:
+            require_sliceline()
     elif isinstance(settings, DebiasSettings):
         if settings.select == "true-groups" and settings.group is None:
             raise InputError(

@@ -51,7 +51,7 @@ def test_the_planted_slices_come_first_without_true_groups(
     )
     assert not list((home / "data_reports").iterdir())  # nothing is left of its work
     assert page["id"] in cli("slices").out
-    cli("delete", page["id"], "--yes")
+    cli("delete", page["id"], "--yes", "--really")
     assert page["id"] not in cli("slices").out
 
 
