@@ -3,7 +3,7 @@
     python -m benchmarks.data.debias [birds-small | faces-old-men] [--seeds 3]
 
 Birds of 0.3 to 0.6 of their size in odd colours, 95% of them at home; or people, old or young, of
-whom 97.5% of the old are men and of the young women; in training and validation. The test pictures
+whom 98.5% of the old are men and of the young women; in training and validation. The test pictures
 are even. Nothing of a true group is in the words (a screening of the ERM
 classifier finds them), in the groups (the image-text model assigns them), or in the choice of
 weights (worst pseudo-group of the validation pictures); rows that use true groups are marked. Every
