@@ -1,9 +1,10 @@
-"""Debiasing by a screening's own words, against true groups, on small birds of the lab.
+"""Debiasing by a screening's own words, against true groups, on planted data sets of the lab.
 
-    python -m benchmarks.data.debias [--seeds 3] [--accuracies 0.8 0.6]
+    python -m benchmarks.data.debias [birds-small | faces-old-men] [--seeds 3]
 
-Birds of 0.3 to 0.6 of their size in odd colours, 95% of them at home, in training and validation;
-the test pictures are even. Nothing of a true group is in the words (a screening of the ERM
+Birds of 0.3 to 0.6 of their size in odd colours, 95% of them at home; or people, old or young, of
+whom 98.5% of the old are men and of the young women; in training and validation. The test pictures
+are even. Nothing of a true group is in the words (a screening of the ERM
 classifier finds them), in the groups (the image-text model assigns them), or in the choice of
 weights (worst pseudo-group of the validation pictures); rows that use true groups are marked. Every
 method trains the same network from the same start, with the same steps and settings.
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +29,29 @@ from numpy.typing import NDArray
 from dexter.classifiers import Classifier, load_classifier
 from dexter.data import last_layer, training
 from dexter.data.concepts import concepts_of
-from dexter.data.folder import SMALL_BIRDS, read_data
+from dexter.data.folder import read_data
 from dexter.data.pictures import batches
 from dexter.data.slices import scores_of
 from dexter.data.training import Labelled, Method, Settings, Trainer
 from dexter.stats import wilson_interval
 
-TARGET = Path("benchmarks/results/debias.json")
-WORK = Path("build/bench-debias")
-LABELS = ("waterbird", "landbird")
+RESULTS = Path("benchmarks/results")
+WORK = Path("build")
+
+
+class Task(NamedTuple):
+    """A data set of the lab with a planted bias; column, second: the true group of 1."""
+
+    result: str
+    labels: tuple[str, str]
+    column: str
+    second: str
+
+
+TASKS = {
+    "birds-small": Task("debias.json", ("waterbird", "landbird"), "place", "land"),
+    "faces-old-men": Task("debias_people.json", ("old", "young"), "gender", "female"),
+}
 WIDTHS = (16, 32, 48, 64)
 SETTINGS = Settings(steps=600, batch=32, rate=2e-3, checks=3)
 ACCURACIES = (0.8, 0.6, 0.9, 0.7)
@@ -76,14 +91,14 @@ class Kept:
 class Bench:
     """The data, and what is computed from it once."""
 
-    def __init__(self, work: Path, size: int, settings: Settings) -> None:
+    def __init__(self, work: Path, name: str, size: int, settings: Settings) -> None:
         from dexter.reasoning.detection import load_detector
 
-        self.work, self.settings = work, settings
+        self.work, self.settings, self.task = work, settings, TASKS[name]
         work.mkdir(parents=True, exist_ok=True)
         self.kept = Kept(work / "parts.json")
         self.detector = load_detector("lab")
-        data = read_data(SMALL_BIRDS, size=size)
+        data = read_data(f"lab:{name}", size=size)
         self.digest = data.digest()
         self.pixels: dict[str, NDArray[np.uint8]] = {}
         self.classes: dict[str, Ints] = {}
@@ -91,8 +106,9 @@ class Bench:
         self.embeddings: dict[str, NDArray[np.float32]] = {}
         for split in SPLITS:
             part = data.of_split(split)
-            self.classes[split] = np.array([LABELS.index(one.label) for one in part.items])
-            self.places[split] = np.array([one.groups["place"] == "land" for one in part.items]) * 1
+            _, labels, column, second = self.task
+            self.classes[split] = np.array([labels.index(one.label) for one in part.items])
+            self.places[split] = np.array([one.groups[column] == second for one in part.items]) * 1
             file = work / f"{split}.npz"
             if not file.exists():
                 drawn = [p for _, p in batches(part.items, 64, part.skipped)]
@@ -126,7 +142,7 @@ class Bench:
         folder = self.work / f"start-{seed}"
         if not folder.exists():
             torch.manual_seed(seed)
-            save(folder, models.classifier(LABELS, WIDTHS))
+            save(folder, models.classifier(self.task.labels, WIDTHS))
         return load_classifier(f"hf:{folder}")
 
     def trained(self, name: str, seed: int, method: Method, groups: Mapping[str, Ints]) -> Any:
@@ -205,7 +221,7 @@ class Bench:
         state = self.work / "rounds.json"
         before = json.loads(state.read_text()) if state.exists() else None
         screening = screen.Screening(
-            lab_pool(world), make_topic(LABELS, 0, world=world), pictures, self.detector,
+            lab_pool(world), make_topic(self.task.labels, 0, world=world), pictures, self.detector,
             screen.Settings(pictures=SCREENED), screen.MemoryAnswers(), before,
         )  # fmt: skip
         own = screen.member("it", load_classifier(f"hf:{folder}"), 0)
@@ -332,8 +348,8 @@ def measure(bench: Bench, seeds: int, accuracies: Sequence[float]) -> dict[str, 
         add("ERM", bench.trained("ERM", seed, Method.ERM, true))
         name, groups, seen = bench.pseudo_groups(seed)
         concepts.append(name)
-        water = bench.places["train"] == 0
-        share = float((seen["train"] == water).mean())
+        first = bench.places["train"] == 0
+        share = float((seen["train"] == first).mean())
         agreement.append(max(share, 1 - share))
         for method in (Method.GROUP_DRO, Method.BALANCED):
             key = f"{method.value}, {BY_PSEUDO}"
@@ -428,25 +444,27 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", nargs="?", choices=TASKS, default="birds-small")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=SETTINGS.steps)
-    parser.add_argument("--accuracies", type=float, nargs="+", default=list(ACCURACIES))
+    parser.add_argument("--accuracies", type=float, nargs="*", default=list(ACCURACIES))
     parser.add_argument("--size", type=int, default=2000)
     parser.add_argument("--work", type=Path, default=WORK)
-    parser.add_argument("--target", type=Path, default=TARGET)
+    parser.add_argument("--target", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     settings = replace(SETTINGS, steps=asked.steps)
-    bench = Bench(asked.work, asked.size, settings)
+    bench = Bench(asked.work / f"bench-debias-{asked.task}", asked.task, asked.size, settings)
     found = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "data": {"name": SMALL_BIRDS, "size": asked.size, "hash": bench.digest},
+        "data": {"name": asked.task, "size": asked.size, "hash": bench.digest},
         "settings": vars(settings),
         "network": {"widths": WIDTHS},
         **measure(bench, asked.seeds, asked.accuracies),
     }
     found["cpu_seconds"] = bench.kept.seconds
-    asked.target.write_text(json.dumps(found, indent=1) + "\n")
+    target = asked.target or RESULTS / bench.task.result
+    target.write_text(json.dumps(found, indent=1) + "\n")
     print(markdown(found))
 
 

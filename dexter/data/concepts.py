@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dexter.data.slices import Concept
+from dexter.screening.concepts import SUBJECT
 
 if TYPE_CHECKING:
     from dexter.screening.concepts import Pool
@@ -17,10 +18,14 @@ def concepts_of(findings: Iterable[Mapping[str, Any]], pool: Pool) -> list[Conce
     ``findings``: with slot, concept, verdict and core, strongest first. Concepts of a slot of which
     a picture shows one, such as its place, are held against the others there, and those that work
     in the same direction make a concept together as well, before its parts: one word against "a
-    picture" sees far less (docs/debiasing.md).
+    picture" sees far less (docs/debiasing.md). So are kinds of subjects that were screened, such as
+    men and women.
     """
-    looks = {(one.slot, one.name): one.looks for one in pool.concepts}
-    exclusive = {slot.name for slot in pool.slots if slot.exclusive}
+    findings = list(findings)
+    screened = {(finding["slot"], finding["concept"]) for finding in findings}
+    kinds = [one for one in pool.kinds if (one.slot, one.name) in screened]
+    looks = {(one.slot, one.name): one.looks for one in (*pool.concepts, *kinds)}
+    exclusive = {SUBJECT, *(slot.name for slot in pool.slots if slot.exclusive)}
     families: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         place = finding["slot"], finding["concept"]
