@@ -297,7 +297,7 @@ def people_scenes(topic: Topic, count: int, seed: int = 0) -> list[tuple[Scene, 
     for index in range(count):
         context = (OWN, RIVALS)[index % 2]
         *words, noun = sides[context][int(rng.integers(len(sides[context])))]
-        fixed = {kinds[word]: word for word in words}
+        fixed: dict[str, Any] = {kinds[word]: word for word in words}
         scene = sample_scene(rng, subjects=(noun,), **fixed)
         said: dict[str, tuple[str, ...]] = {SUBJECT: (noun,), "background": (scene.background,)}
         if scene.items:

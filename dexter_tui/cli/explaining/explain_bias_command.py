@@ -548,7 +548,10 @@ def _write(found: Explanation, target: Path) -> None:
     if target.suffix.lower() == ".json":
         strip.write_page(json_text(found.to_json()) + "\n", {}, target)
         return
-    rows: Sequence[Sequence[str]] = [_columns(found), *(map(escape, row) for row in _rows(found))]
+    rows: Sequence[Sequence[str]] = [
+        _columns(found),
+        *([*map(escape, row)] for row in _rows(found)),
+    ]
     blocks = [
         f"# Bias of {escape(found.classifier)}: {escape(found.class_name)}",
         f"> **{escape(found.verdict)}**",

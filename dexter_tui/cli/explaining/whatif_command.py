@@ -415,7 +415,7 @@ class _Work:
         measured: Mapping[str, Any] | None = None,
     ) -> Strip:
         requests = [(step.prompt, answer.seed) for step in answer.steps]
-        pictures = {}
+        pictures: dict[Any, Any] = {}
         for chunk, images in witness.pictures.stream(requests):
             pictures.update(zip(chunk, images, strict=True))
         shown = [pictures[request] for request in requests]
