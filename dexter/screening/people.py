@@ -27,7 +27,7 @@ GENDERS = ("male", "female")
 """Kinds of subjects that say a gender, where a pool has no slot for it."""
 
 State = Literal["depends", "explained", "undecided", "not_drawn", "none", "core", "untested"]
-"""What is known of an attribute: depends: a concept of it raises or lowers the class. explained:
+"""The knowledge of an attribute: depends: a concept of it raises or lowers the class. explained:
 such an effect goes through another attribute. core: it belongs to the class."""
 
 
@@ -77,7 +77,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class BiasReport:
-    """What a classifier makes of the attributes of people. source: of the pictures."""
+    """A report on what a classifier makes of people's attributes. source: of the pictures."""
 
     class_name: str
     source: str

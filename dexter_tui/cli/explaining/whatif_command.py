@@ -318,7 +318,7 @@ class _Work:
         return self._strip(witness, question.answer(scene, seeds, hit))
 
     def of_picture(self, picture: Any, image: str) -> Strip:
-        """Return the what-if of a user's picture (H, W, 3); InputError for one that it cannot redraw.
+        """Return the what-if of a user's picture (H, W, 3); InputError for one not redrawn well.
 
         Weak edits come first; the first strength with which a change flips the decision counts.
         """
