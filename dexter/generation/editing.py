@@ -40,7 +40,7 @@ class Editor:
 
     @property
     def strength(self) -> float:
-        """Return the share of the diffusion that is done anew."""
+        """Return the share of the diffusion that is done again."""
         return 1 - self._start / STEPS
 
     def pictures(

@@ -27,7 +27,7 @@ GENDERS = ("male", "female")
 """Kinds of subjects that say a gender, where a pool has no slot for it."""
 
 State = Literal["depends", "explained", "undecided", "not_drawn", "none", "core", "untested"]
-"""What is known of an attribute: depends: a concept of it raises or lowers the class. explained:
+"""The knowledge of an attribute: depends: a concept of it raises or lowers the class. explained:
 such an effect goes through another attribute. core: it belongs to the class."""
 
 
@@ -77,7 +77,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class BiasReport:
-    """What a classifier makes of the attributes of people. source: of the pictures."""
+    """A report on what a classifier makes of people's attributes. source: of the pictures."""
 
     class_name: str
     source: str
@@ -297,7 +297,7 @@ def people_scenes(topic: Topic, count: int, seed: int = 0) -> list[tuple[Scene, 
     for index in range(count):
         context = (OWN, RIVALS)[index % 2]
         *words, noun = sides[context][int(rng.integers(len(sides[context])))]
-        fixed = {kinds[word]: word for word in words}
+        fixed: dict[str, Any] = {kinds[word]: word for word in words}
         scene = sample_scene(rng, subjects=(noun,), **fixed)
         said: dict[str, tuple[str, ...]] = {SUBJECT: (noun,), "background": (scene.background,)}
         if scene.items:

@@ -532,10 +532,19 @@ def _view(found: Explanation) -> Any:
     if found.driven is not None:
         parts += [plain(f"On {found.driven.source}: {found.driven.text}"), ""]
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    for column in _columns(found):
-        table.add_column(column, overflow="fold")
-    for row in _rows(found):
-        table.add_row(*(plain(cell) for cell in row))
+    columns = ["people", "verdict", "effect on p(class)"]
+    tested = any(one.confirmation for one in found.free.facts)
+    columns += ["pairs"] if tested else []
+    columns += ["labelled"] if found.driven is not None else []
+    columns += ["truth"] if found.planted is not None else []
+    for at, column in enumerate(columns):
+        table.add_column(column, no_wrap=at != 1, overflow="fold")
+    for attribute, concept, verdict, effect, pairs, *rest in _rows(found):
+        name = concept if attribute in ("gender", "age") else f"{concept} {attribute}"
+        # Intervals of the labelled pictures are in the exports: they do not fit a terminal.
+        short = [one.partition(" ")[0] for one in rest]
+        cells = [name, verdict, effect, *([pairs] if tested else []), *short]
+        table.add_row(*(plain(cell) for cell in cells))
     parts += [table, "", *(plain(line) for line in _lines(found)), plain(_limits(found), "dim")]
     return Group(*parts)
 
@@ -548,7 +557,10 @@ def _write(found: Explanation, target: Path) -> None:
     if target.suffix.lower() == ".json":
         strip.write_page(json_text(found.to_json()) + "\n", {}, target)
         return
-    rows: Sequence[Sequence[str]] = [_columns(found), *(map(escape, row) for row in _rows(found))]
+    rows: Sequence[Sequence[str]] = [
+        _columns(found),
+        *([*map(escape, row)] for row in _rows(found)),
+    ]
     blocks = [
         f"# Bias of {escape(found.classifier)}: {escape(found.class_name)}",
         f"> **{escape(found.verdict)}**",

@@ -1,11 +1,10 @@
-"""What the commands that explain rest on: a checked request, and a stored screening of it."""
+"""The base of the commands that explain: a checked request, and a stored screening of it."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexter.config import fields_of
-from dexter.errors import InputError
 from dexter.reasoning.settings import ScreenSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.cli.output import say
@@ -76,9 +75,3 @@ def newest(store: "Store", prepared: "Prepared", *, same_bank: bool) -> dict[str
             if found["name"] in names and found["findings"]:
                 return page | {"member": found}
     return None
-
-
-def refuse_without(prepared: "Prepared") -> None:
-    """Raise InputError for a class without subjects to draw."""
-    if not prepared.topic.subjects:
-        raise InputError("has no subject to draw", field="class_name")

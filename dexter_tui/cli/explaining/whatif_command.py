@@ -318,7 +318,7 @@ class _Work:
         return self._strip(witness, question.answer(scene, seeds, hit))
 
     def of_picture(self, picture: Any, image: str) -> Strip:
-        """Return the what-if of a user's picture (H, W, 3); InputError where it cannot be told.
+        """Return the what-if of a user's picture (H, W, 3); InputError for one not redrawn well.
 
         Weak edits come first; the first strength with which a change flips the decision counts.
         """
@@ -415,7 +415,7 @@ class _Work:
         measured: Mapping[str, Any] | None = None,
     ) -> Strip:
         requests = [(step.prompt, answer.seed) for step in answer.steps]
-        pictures = {}
+        pictures: dict[Any, Any] = {}
         for chunk, images in witness.pictures.stream(requests):
             pictures.update(zip(chunk, images, strict=True))
         shown = [pictures[request] for request in requests]

@@ -1,4 +1,4 @@
-"""What-ifs of a toy world in which each word's effect on the decision is known."""
+"""The what-ifs of a toy world in which each word's effect on the decision is known."""
 
 import numpy as np
 import pytest
