@@ -142,7 +142,9 @@ class StartScreen(DataScreen):
             from dexter.model_folders import roots
 
             self._known = [info.spec for info in list_classifiers(roots())]
+        from dexter.classifiers import needs_torch
         from dexter.planning.preflight import check_models
+        from dexter_tui.jobs import trust
         from dexter_tui.jobs.describe import describe
 
         model, class_name, generator = wish.answers
@@ -155,7 +157,9 @@ class StartScreen(DataScreen):
             downloads = check_models(config)
             if downloads and model not in self._agreed:
                 return Found(wish, download="\n".join(one.line() for one in downloads))
-            info = describe(config, constant=True)
+            # The files show the labels of many models at once; the plan tries all models.
+            slow = needs_torch(config.classifier)
+            info = describe(config, constant=True) if slow else trust.describe_here(config)
             line = _model_line(info)
             if wish.at == CLASS:
                 return Found(wish, offers.class_offers(class_name, info.labels), line)
