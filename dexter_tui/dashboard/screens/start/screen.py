@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MODEL, CLASS, GENERATOR, PLAN = range(4)
 _FIELDS = {"classifier": MODEL, "class_name": CLASS, "generator": GENERATOR}
-_NOTE = 34  # columns of the note beside an offer
+_NOTE = 34  # columns that the notes beside the offers have at least
 
 
 class Wish(NamedTuple):
@@ -67,8 +67,9 @@ class Choices(RowList[Offer]):
 
     def row(self, row: Offer, width: int) -> Text:
         palette = host_of(self).palette
-        room = max(width - len(row.note) - 4, width - _NOTE - 4, 10)
-        text = Text(f" {fit(clean(row.text), room):<{min(room, max(width - _NOTE - 4, 10))}}  ")
+        longest = max(len(clean(one.text)) for one in self.rows)
+        room = max(min(longest, width - _NOTE), 10)
+        text = Text(f" {fit(clean(row.text), max(room, width - len(row.note) - 4)):<{room}}  ")
         return text.append(clean(row.note), palette.dim)
 
     def put(self, rows: Sequence[Offer], hint: str) -> None:
