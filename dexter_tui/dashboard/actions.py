@@ -5,7 +5,8 @@
 
 # ruff: noqa: E501  (a table is read by its lines)
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
@@ -55,6 +56,7 @@ PLACES = {
     "effects": "Screening: effects",
     "data-reports": "Reports on pictures",
     "data-report": "Report on pictures",
+    "devices": "Devices",
     "query": "Query",
     "chart": "Charts and words",
     "gallery": "Frames",
@@ -91,6 +93,7 @@ ACTIONS = (
     Action("home", "screenings", "i", "Screenings", "List the screenings: concepts that raise or lower a class."),
     Action("home", "data_reports", "b", "Pictures", "List the slices and debiasings on labelled pictures.", shown=False),
     Action("home", "query", "colon", "Query", "Query the store with read-only SQL."),
+    Action("home", "devices", "m", "Devices", "Show the devices of this machine: load, memory, temperature, power, runs.", shown=False),
     Action("home", "sort", "s", "Sort", "Sort by study, time, state, classifier, class, score, steps or words."),
     Action("home", "reverse", "S", "Reverse", "Reverse the order.", shown=False),
     Action("home", "prioritise(1)", "plus,equals_sign", "Sooner", "Raise the priority of a queued run.", shown=False, changes=True),
@@ -184,6 +187,7 @@ ACTIONS = (
     Action("data-report", "cancel", "x", "Cancel", "Cancel the job; what it has done stays.", changes=True),
     Action("data-report", "retry", "R", "Retry", "Continue a failed or cancelled job.", shown=False, changes=True),
     Action("data-report", "export", "e", "Export", "Write a Markdown report.", shown=False),
+    Action("devices", "back", "escape,q,m", "Back", "Return to the previous screen."),
     Action("query", "run", "f5,ctrl+r", "Run", "Run the query.", priority=True),
     Action("query", "complete", "tab", "Complete", "Complete the word before the cursor; press again for the next match.", priority=True),
     Action("query", "history(-1)", "ctrl+up,f3", "Earlier", "Show the previous query.", priority=True),
@@ -262,6 +266,18 @@ def bindings(*places: str) -> list[BindingType]:
     ]
 
 
+def unknown_keys(assigned: Iterable[str]) -> list[str]:
+    """Return a line for each name of the table [keys] that is no action."""
+    known = [action.id for action in ACTIONS]
+    lines = []
+    for name in assigned:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "; docs/keys.md lists the names"
+            lines.append(f"config.toml, [keys]: {name} is no action{hint}")
+    return lines
+
+
 _KEY_SIGNS = {
     "question_mark": "?", "slash": "/", "colon": ":", "plus": "+", "minus": "-", "equals_sign": "=",
     "less_than_sign": "<", "greater_than_sign": ">", "comma": ",", "full_stop": ".",
@@ -293,6 +309,16 @@ def reference() -> str:
         "```toml",
         "[keys]",
         '"home.cancel" = "ctrl+x"',
+        "```",
+        "",
+        "The table `[dashboard]` of the same file has `theme`, `notify` (signals of the terminal when a run or job ends, beside",
+        "the notice on the screen: any of `bell`, `osc9`, `osc777`) and `on_finish` (a command that is then started, with",
+        "`DEXTER_ID` and `DEXTER_STATE` in its environment):",
+        "",
+        "```toml",
+        "[dashboard]",
+        'notify = "bell osc9"',
+        """on_finish = "sh -c 'echo $DEXTER_ID $DEXTER_STATE >> ~/ended.txt'\"""",
         "```",
     ]
     for place, title in PLACES.items():

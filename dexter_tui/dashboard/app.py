@@ -5,6 +5,7 @@ may be killed at any time. Threads do the slow work and never touch widgets; the
 whose handlers update the widgets.
 """
 
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import _lru_cache_wrapper, lru_cache, partial
@@ -20,8 +21,8 @@ from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.strip import Strip
 
-from dexter_tui.dashboard import operations, themes
-from dexter_tui.dashboard.actions import ACTIONS, bindings
+from dexter_tui.dashboard import finish_watch, operations, themes
+from dexter_tui.dashboard.actions import ACTIONS, bindings, sign, unknown_keys
 from dexter_tui.dashboard.cells import CACHED_CELLS, Pictures
 from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.input_order import InputOrder
@@ -93,6 +94,8 @@ class DexterApp(App[None]):
         self.input_order = InputOrder(self, super().on_event, self._is_answered)
         self._looked_at = 0.0
         self._keeping = False
+        self._watching = False
+        self._finish_watch = finish_watch.FinishWatch(self.browse)
         self._gone = False
         self._damaged: set[str] = set()  # lines on damaged rows that were shown
         if options.keys:
@@ -114,6 +117,8 @@ class DexterApp(App[None]):
         return HomeScreen()
 
     def on_mount(self) -> None:
+        for line in unknown_keys(self.options.keys):
+            self.complain(line)
         self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
         if not self.options.read_only and self.options.keep_seconds:
             self.set_interval(self.options.keep_seconds, self._keep_going)
@@ -136,14 +141,40 @@ class DexterApp(App[None]):
             )
         self._gone = gone
         overdue = time.monotonic() - self._looked_at > LIVENESS_SECONDS
-        if (self.browse.changed() or overdue) and isinstance(screen, DataScreen):
+        if self.browse.changed() or overdue:
             self._looked_at = time.monotonic()
-            screen.reload()
+            if isinstance(screen, DataScreen):
+                screen.reload()
+            if not self._watching and self.browse.path.exists():
+                self._watching = True
+                self.run_worker(self._look_for_ended, thread=True, group="watch")
         lines = [line for line in decoding.take_found() if line not in self._damaged]
         if lines:
             self._damaged.update(lines)
             more = f" ({len(lines) - 1} more)" if len(lines) > 1 else ""
             self.complain(f"{lines[0]}{more}")
+
+    def _look_for_ended(self) -> None:
+        """Report the runs and jobs that have ended since the last look."""
+        try:
+            if ended := self._finish_watch.ended():
+                self.call_from_thread(self._report_ended, ended)
+        except (StoreError, sqlite3.Error):
+            pass  # the screen reports it
+        finally:
+            self._watching = False
+
+    def _report_ended(self, ended: Sequence[finish_watch.Ended]) -> None:
+        line = finish_watch.sentence(ended)
+        self.inform(line)
+        if (signals := finish_watch.signals(self.options.notify, line)) and self._driver:
+            self._driver.write(signals)
+            self._driver.flush()
+        if self.options.on_finish:
+            try:
+                finish_watch.run_hook(self.options.on_finish, ended)
+            except (OSError, ValueError) as error:
+                self.complain(f"config.toml, [dashboard]: on_finish cannot be started: {error}")
 
     def _keep_going(self) -> None:
         """Replace runners that were killed, while runs wait."""
@@ -243,6 +274,11 @@ class DexterApp(App[None]):
 
         self.push_screen(DataReportsScreen())
 
+    def open_devices(self) -> None:
+        from dexter_tui.dashboard.screens.devices.page import DevicesScreen
+
+        self.push_screen(DevicesScreen())
+
     def open_query(self) -> None:
         from dexter_tui.dashboard.screens.query import QueryScreen
 
@@ -264,6 +300,8 @@ class DexterApp(App[None]):
         self.palette = themes.palette(self.current_theme, no_colour=self.options.no_colour)
         if self.is_running:
             for screen in self.screen_stack:
+                if isinstance(screen, DataScreen):
+                    screen.repaint()  # texts hold the colours that they were made with
                 screen.refresh(layout=True)
                 for widget in screen.walk_children():
                     widget.refresh()
@@ -316,7 +354,7 @@ class DexterApp(App[None]):
             if action.id in names and action.name != "command_palette":
                 key = action.keys.split(",")[0]
                 press = partial(self.call_later, self.simulate_key, key)
-                yield SystemCommand(action.label, action.help, press)
+                yield SystemCommand(action.label, f"{sign(key)}  {action.help}", press)
         for name in themes.ORDER:
             yield SystemCommand(
                 f"Theme: {name}", "Use this theme.", partial(setattr, self, "theme", name)

@@ -16,7 +16,7 @@ from store.reading.browse import Browse, FrameRow
 
 
 class Copied(NamedTuple):
-    """What the key y copies: screens and focused widgets have a method `copied` that returns it."""
+    """The text that the key y copies: screens and widgets return it from a method `copied`."""
 
     what: str
     """Its name, for the notice"""
@@ -77,6 +77,9 @@ class Host(Protocol):
 
     def open_data_reports(self) -> None:
         """Open the list of reports on labelled pictures."""
+
+    def open_devices(self) -> None:
+        """Open the screen of the devices."""
 
     def open_query(self) -> None:
         """Open the SQL editor."""

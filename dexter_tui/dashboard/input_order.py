@@ -6,6 +6,8 @@ Typed fast, or on a busy machine, keys would so land in another order or place.
 """
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from textual import events
@@ -18,6 +20,8 @@ DEADLINE = 10.0  # seconds for the effect of a key, after which the next one is 
 _LOOK = 0.05  # seconds between two looks at a widget that may be gone
 _QUIET = 2  # passes in a row through all queues in which neither screen nor focus changes
 
+PATIENCE = 3.0  # seconds, after which a key that leaves drops the keys that wait before it
+LEAVING = ("escape", "ctrl+q", "ctrl+c")
 _MOVES = (events.MouseMove, events.MouseScrollDown, events.MouseScrollUp)
 
 
@@ -27,8 +31,8 @@ class InputOrder:
     Args:
         app: The application.
         deliver: Handles an event as if it had just arrived; called on the application's queue.
-        answered: Return False while the screen still reads what an earlier key asked for. Only
-            keys that are no text wait for it.
+        answered: Return False while the screen still reads what an earlier key asked for. Keys
+            that are no text wait for it, with all behind them, until a key of `LEAVING`.
     """
 
     def __init__(
@@ -40,18 +44,20 @@ class InputOrder:
         self._app = app
         self._deliver = deliver
         self._answered = answered
-        self._waiting: asyncio.Queue[events.Event] = asyncio.Queue()
+        self._waiting: deque[events.Event] = deque()
+        self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._busy = False
 
     @property
     def busy(self) -> bool:
         """True while an event waits or takes effect."""
-        return self._busy or not self._waiting.empty()
+        return self._busy or bool(self._waiting)
 
     def put(self, event: events.Event) -> None:
         """Take an event that has just arrived."""
-        self._waiting.put_nowait(event)
+        self._waiting.append(event)
+        self._arrived.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="input")
 
@@ -62,19 +68,34 @@ class InputOrder:
 
     async def _run(self) -> None:
         while True:
-            event = await self._waiting.get()
+            while not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
             self._busy = True
             try:
+                event = self._waiting.popleft()
+                if isinstance(event, events.Key) and not self._is_text(event):
+                    event = await self._answer(event)
                 await asyncio.wait_for(self._take(event), DEADLINE)
             except TimeoutError:
                 pass  # a widget hangs: the next key may be the one that quits
             finally:
                 self._busy = False
 
+    async def _answer(self, event: events.Key) -> events.Event:
+        """Wait for what earlier keys asked for; return the key, or one behind it that leaves."""
+        begun = time.monotonic()
+        while event.key not in LEAVING and not self._answered() and self._app.is_running:
+            late = time.monotonic() - begun > PATIENCE
+            for at, later in enumerate(self._waiting if late else ()):
+                if isinstance(later, events.Key) and later.key in LEAVING:
+                    for _ in range(at + 1):
+                        self._waiting.popleft()
+                    return later
+            await asyncio.sleep(_LOOK / 5)
+        return event
+
     async def _take(self, event: events.Event) -> None:
-        if isinstance(event, events.Key) and not self._is_text(event):
-            while not self._answered() and self._app.is_running:
-                await asyncio.sleep(_LOOK / 5)
         await self._passed(self._app, lambda: self._deliver(event))
         if isinstance(event, _MOVES):
             return

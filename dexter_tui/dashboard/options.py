@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Images = Literal["auto", "blocks", "kitty", "sixel", "ascii", "off"]
+NOTICES = ("bell", "osc9", "osc777")
 IMAGES: tuple[Images, ...] = ("auto", "blocks", "kitty", "sixel", "ascii", "off")
 
 
@@ -24,6 +25,10 @@ class Options:
     theme: str = "dexter"
     keys: dict[str, str] = field(default_factory=dict)
     """Keys that replace the defaults, by the names of `dexter_tui.dashboard.actions`"""
+    notify: tuple[str, ...] = ()
+    """The signals of the terminal when a run or job ends: bell, osc9, osc777"""
+    on_finish: str = ""
+    """The command that is started when a run or job has ended"""
     animate: bool = True
     keep_seconds: float = 10.0
     """Seconds between two checks that runners exist; 0 disables them"""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dexter.errors import InputError
 from dexter_tui import paths
-from dexter_tui.dashboard.options import IMAGES, Options
+from dexter_tui.dashboard.options import IMAGES, NOTICES, Options
 from dexter_tui.machine import terminal
 
 
@@ -45,6 +45,8 @@ def start(
         no_colour=bool(os.environ.get("NO_COLOR")),
         theme=theme or str(settings.get("theme", terminal.theme_for(os.environ))),
         keys=keys,
+        notify=_notices(settings.get("notify", "")),
+        on_finish=str(settings.get("on_finish", "")),
     )
     app = DexterApp(paths.home(), options)
     if theme is not None and theme not in app.available_themes:
@@ -57,6 +59,19 @@ def start(
     app.run()
     if app.return_code:
         sys.exit(app.return_code)
+
+
+def _notices(given: object) -> tuple[str, ...]:
+    """Return the kinds of notice of config.toml; raise InputError for an unknown one."""
+    kinds = tuple(map(str, given)) if isinstance(given, list) else tuple(str(given).split())
+    for kind in kinds:
+        if kind not in NOTICES:
+            raise InputError(
+                f"config.toml, [dashboard]: notify does not know {kind!r}",
+                value=kind,
+                remedy=f"choose from {', '.join(NOTICES)}",
+            )
+    return kinds
 
 
 def _check_store(home: Path, *, read_only: bool) -> None:

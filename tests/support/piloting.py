@@ -13,7 +13,7 @@ from dexter_tui.dashboard.app import DexterApp
 from dexter_tui.dashboard.options import Options
 
 SIZES = ((80, 24), (120, 40), (200, 50))
-PATIENCE = 40.0  # seconds
+PATIENCE = 300.0  # seconds
 
 
 def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""What the shell completes: ids of the store and names of classifiers; silent on any failure."""
+"""The completion of the shell: ids of the store and names of classifiers, silent on failures."""
 
 from contextlib import suppress
 

@@ -74,6 +74,10 @@ class DataScreen(Screen[None]):
         """Show the data in the widgets."""
         raise NotImplementedError
 
+    def repaint(self) -> None:
+        """Show the data again, in the colours of another theme."""
+        self.reload()
+
     def reload(self) -> None:
         """Load and show again, now or after the current load."""
         if self._loading:

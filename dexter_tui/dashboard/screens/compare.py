@@ -67,6 +67,10 @@ class CompareScreen(PagesScreen):
     def load(self, wish: object) -> Page:
         return comparisons.page(self.host.browse, self.comparison_id)
 
+    def repaint(self) -> None:
+        self._page = None
+        self.reload()
+
     def show(self, data: Page) -> None:
         if data == self._page:
             return
@@ -240,6 +244,10 @@ class ComparisonsScreen(DataScreen):
 
     def load(self, wish: object) -> list[dict[str, Any]]:
         return comparisons.listed(self.host.browse)
+
+    def repaint(self) -> None:
+        self._listed = None
+        self.reload()
 
     def show(self, data: list[dict[str, Any]]) -> None:
         palette = self.host.palette

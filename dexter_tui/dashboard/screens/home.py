@@ -41,9 +41,10 @@ TAIL_LINES = 40
 LIST_SECONDS = 2.0  # between two reads of a list that changes while runs are active
 FIRST_RUNS = 300  # shown at once after a change of the filter
 REST_SECONDS = 0.3  # pause in typing after which the rest of the list is read
-# Actions that need a run.
 _WELCOME_WIDTH = 100  # columns
 _WELCOME_CARDS = 3
+_LOWEST = 20  # lines of a narrow terminal that has room for the list and the details
+# Actions that need a run.
 _NEED_RUNS = {
     "open", "filter", "sort", "reverse", "pause", "cancel", "retry", "prioritise", "tag", "note",
     "archive", "delete", "export",
@@ -166,6 +167,10 @@ class HomeScreen(DataScreen):
             yield Static(id="welcome-text")
         yield DeviceStrip(id="devices")
         yield KeyBar()
+
+    def on_resize(self) -> None:
+        # A few lines are the list's: without one, there is nothing to preview.
+        self.query_one("#detail").set_class(self.size.height < _LOWEST, "-no-room")
 
     # Reading
 
@@ -573,6 +578,9 @@ class HomeScreen(DataScreen):
 
     def action_data_reports(self) -> None:
         self.host.open_data_reports()
+
+    def action_devices(self) -> None:
+        self.host.open_devices()
 
     def action_query(self) -> None:
         self.host.open_query()

@@ -1,4 +1,4 @@
-"""What scripts and shells rely on: JSON in any place, refusals as JSON, completion, help."""
+"""The interface for scripts and shells: JSON in any place, refusals as JSON, completion, help."""
 
 import json
 import shutil

@@ -20,8 +20,8 @@ from textual import events
 from textual.pilot import Pilot
 from textual.strip import Strip
 
-from dexter_tui.dashboard import actions, themes
-from dexter_tui.dashboard.cells import strip_of
+from dexter_tui.dashboard import actions, finish_watch, themes
+from dexter_tui.dashboard.cells import TextLines, strip_of
 from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 from dexter_tui.dashboard.screens.form_screen import fuzzy
 from dexter_tui.dashboard.screens.help import HelpScreen
@@ -926,3 +926,66 @@ async def test_a_home_that_is_deleted_is_reported_and_not_made_again(home: Path)
         await until(pilot, lambda: noticed(pilot, "was moved or removed"))
         await until(pilot, lambda: not listed(pilot))
     assert not home.exists()
+
+
+# Devices and notices
+
+
+@driven
+async def test_eight_devices_have_a_line_each_at_80_columns(home: Path) -> None:
+    async with dashboard(home, demo_devices=8).run_test(size=TMUX) as pilot:
+        await settle(pilot)
+        await press(pilot, "m")
+        await until(pilot, lambda: "GPU7" in text(pilot))
+        lines = [line for line in text(pilot).splitlines() if "GPU" in line and "°C" in line]
+        assert len(lines) == 8 and all(" W " in line and "%" in line for line in lines)
+        assert "simulated" in text(pilot)
+        await press(pilot, "m")
+        assert isinstance(pilot.app.screen, HomeScreen)
+
+
+@driven
+async def test_the_end_of_a_run_is_told_and_starts_the_users_command(
+    home: Path, tmp_path: Path
+) -> None:
+    hook = f"""sh -c 'echo $DEXTER_ID $DEXTER_STATE >> "{tmp_path}/ended"'"""
+    app = dashboard(home, on_finish=hook, notify=("bell", "osc9"))
+    async with app.run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await until(pilot, lambda: app._finish_watch._unfinished is not None)
+        await go_to(pilot, QUEUED)
+        await press(pilot, "x", "y")
+        await until(pilot, lambda: noticed(pilot, f"{QUEUED} cancelled"))
+        await until(pilot, (tmp_path / "ended").exists)
+        await until(pilot, (tmp_path / "ended").read_text)
+    assert (tmp_path / "ended").read_text() == f"{QUEUED} cancelled\n"
+
+
+def test_notices_are_short_and_harmless() -> None:
+    ended = [(f"r{k}", "succeeded" if k else "failed") for k in range(5)]
+    assert finish_watch.sentence(ended) == "5 runs and jobs ended: 1 failed, 4 succeeded"
+    assert finish_watch.signals(["bell"], "x") == "\a"
+    assert finish_watch.signals(["osc9"], "a\x1b;b") == "\x1b]9;dexter-tui: a�,b\x1b\\"
+
+
+@driven
+async def test_a_misspelt_key_name_is_told(home: Path) -> None:
+    async with dashboard(home, keys={"home.cancle": "ctrl+x"}).run_test(size=WIDE) as pilot:
+        await settle(pilot)
+        assert noticed(pilot, "home.cancle is no action; did you mean home.cancel?")
+
+
+@driven
+async def test_a_small_terminal_shows_the_list_and_another_theme_all_its_colours(
+    home: Path,
+) -> None:
+    async with dashboard(home).run_test(size=(60, 15)) as pilot:
+        await settle(pilot)
+        shown = text(pilot)
+        assert all(run in shown for run in (LIVE, QUEUED, DONE, FAILED))
+        await press(pilot, "f2")
+        palette = themes.palette(pilot.app.current_theme)
+        strip = pilot.app.screen.query_one("#title", TextLines).line(0)
+        assert strip._segments[1].style is not None
+        colours = {s.style.color.name for s in strip if s.style and s.style.color}
+        assert palette.primary in colours

@@ -38,6 +38,10 @@ class ScreeningsScreen(DataScreen):
     def load(self, wish: object) -> list[dict[str, Any]]:
         return screenings.listed(self.host.browse)
 
+    def repaint(self) -> None:
+        self._listed = None
+        self.reload()
+
     def show(self, data: list[dict[str, Any]]) -> None:
         palette = self.host.palette
         title = Text("Screenings", f"bold {palette.primary}")

@@ -71,6 +71,10 @@ class ScreeningScreen(PagesScreen):
         page = screenings.page(self.host.browse, self.screening_id)
         return page | {"cards": card.of_screening(self.host.browse, self.screening_id)}
 
+    def repaint(self) -> None:
+        self._page = None
+        self.reload()
+
     def show(self, data: Page) -> None:
         if data == self._page:
             return

@@ -55,7 +55,9 @@ def model_offers(text: str, known: Sequence[str]) -> list[Offer]:
 def class_offers(text: str, labels: Sequence[str]) -> list[Offer]:
     """Return the labels that match a text, best first, with their indices."""
     index = {label: str(at) for at, label in reversed(list(enumerate(labels)))}
-    found = [Offer(label, f"class {index[label]}") for label in fuzzy(text, list(index))]
+    found = [
+        Offer(label, f"class {index[label]}") for label in fuzzy(text, list(dict.fromkeys(labels)))
+    ]
     if text.strip().isdecimal() and int(text) < len(labels):
         found.insert(0, Offer(labels[int(text)], f"class {int(text)}"))
     return found or [Offer(text.strip(), "as typed")]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MODEL, CLASS, GENERATOR, PLAN = range(4)
 _FIELDS = {"classifier": MODEL, "class_name": CLASS, "generator": GENERATOR}
-_NOTE = 34  # columns of the note beside an offer
+_NOTE = 34  # columns that the notes beside the offers have at least
 
 
 class Wish(NamedTuple):
@@ -67,8 +67,9 @@ class Choices(RowList[Offer]):
 
     def row(self, row: Offer, width: int) -> Text:
         palette = host_of(self).palette
-        room = max(width - len(row.note) - 4, width - _NOTE - 4, 10)
-        text = Text(f" {fit(clean(row.text), room):<{min(room, max(width - _NOTE - 4, 10))}}  ")
+        longest = max(len(clean(one.text)) for one in self.rows)
+        room = max(min(longest, width - _NOTE), 10)
+        text = Text(f" {fit(clean(row.text), max(room, width - len(row.note) - 4)):<{room}}  ")
         return text.append(clean(row.note), palette.dim)
 
     def put(self, rows: Sequence[Offer], hint: str) -> None:
@@ -142,7 +143,9 @@ class StartScreen(DataScreen):
             from dexter.model_folders import roots
 
             self._known = [info.spec for info in list_classifiers(roots())]
+        from dexter.classifiers import needs_torch
         from dexter.planning.preflight import check_models
+        from dexter_tui.jobs import trust
         from dexter_tui.jobs.describe import describe
 
         model, class_name, generator = wish.answers
@@ -155,7 +158,9 @@ class StartScreen(DataScreen):
             downloads = check_models(config)
             if downloads and model not in self._agreed:
                 return Found(wish, download="\n".join(one.line() for one in downloads))
-            info = describe(config, constant=True)
+            # The files show the labels of many models at once; the plan tries all models.
+            slow = needs_torch(config.classifier)
+            info = describe(config, constant=True) if slow else trust.describe_here(config)
             line = _model_line(info)
             if wish.at == CLASS:
                 return Found(wish, offers.class_offers(class_name, info.labels), line)

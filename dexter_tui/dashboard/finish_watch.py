@@ -1,0 +1,81 @@
+"""The notices at the end of runs and jobs: on the screen, by the terminal, by a command."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable, Sequence
+
+from dexter_tui.formatting import clean
+from store.reading.browse import Browse
+from store.states import ENDED
+
+MOST_NAMED = 3
+"""Works that a notice names; more are counted."""
+_MOST = 2_000
+"""Works that are watched at a time, the oldest first."""
+
+Ended = tuple[str, str]
+"""The id of a run or job, and its state"""
+
+
+class FinishWatch:
+    """Remembers the unfinished runs and jobs; usable from one thread at a time."""
+
+    def __init__(self, browse: Browse) -> None:
+        self._browse = browse
+        self._unfinished: set[str] | None = None
+
+    def ended(self) -> list[Ended]:
+        """Return what has ended since the last call; nothing at the first."""
+        marks = ", ".join("?" * len(ENDED))
+        states = [state.value for state in ENDED]
+        parts = [f"SELECT id FROM {t} WHERE state NOT IN ({marks})" for t in ("run", "job")]
+        rows = self._browse.rows(
+            f"{' UNION ALL '.join(parts)} ORDER BY 1 LIMIT {_MOST}", [*states, *states]
+        )
+        before, self._unfinished = self._unfinished, {str(name) for (name,) in rows}
+        gone = sorted((before or set()) - self._unfinished)[:_MOST]
+        found: list[Ended] = []
+        for name in gone:
+            for table in ("run", "job"):
+                rows = self._browse.rows(f"SELECT id, state FROM {table} WHERE id = ?", (name,))
+                found += [(str(key), str(state)) for key, state in rows]
+        return found
+
+
+def sentence(ended: Sequence[Ended]) -> str:
+    """Return what ended as one line."""
+    if len(ended) <= MOST_NAMED:
+        return ", ".join(f"{name} {state}" for name, state in ended)
+    counts = {state: sum(own == state for _, own in ended) for _, state in ended}
+    return f"{len(ended)} runs and jobs ended: " + ", ".join(
+        f"{count} {state}" for state, count in counts.items()
+    )
+
+
+def signals(kinds: Iterable[str], line: str) -> str:
+    """Return the control sequences of some kinds of notice: bell, osc9 and osc777."""
+    text = clean(line).replace(";", ",")
+    known = {
+        "bell": "\a",
+        "osc9": f"\x1b]9;dexter-tui: {text}\x1b\\",
+        "osc777": f"\x1b]777;notify;dexter-tui;{text}\x1b\\",
+    }
+    return "".join(known.get(kind, "") for kind in kinds)
+
+
+def run_hook(command: str, ended: Sequence[Ended]) -> None:
+    """Start the user's command for each, with DEXTER_ID and DEXTER_STATE in its environment.
+
+    Raises OSError or ValueError for a command that cannot be started.
+    """
+    words = shlex.split(command)
+    for name, state in ended:
+        subprocess.Popen(
+            words,
+            env={**os.environ, "DEXTER_ID": name, "DEXTER_STATE": state},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
