@@ -111,10 +111,10 @@ def _page(browse: Browse, row: _Row, spec: str) -> DataPage | None:
     if row.result is not None:
         try:
             result = RESULTS[row.kind].model_validate(row.result)
-        except (ValidationError, KeyError) as error:
+        except (ValidationError, KeyError) as refused:
             where = ""
-            if isinstance(error, ValidationError):
-                first = error.errors(include_url=False, include_input=False)[0]
+            if isinstance(refused, ValidationError):
+                first = refused.errors(include_url=False, include_input=False)[0]
                 where = ".".join(map(str, first["loc"])) + ": " + first["msg"]
             decoding.note_line(f"damaged data_report {row.id}: result {where or row.kind}")
             return None
