@@ -334,8 +334,10 @@ def falls(seed: int, effects: Mapping[str, Mapping[str, Any]], names: Sequence[s
     return found
 
 
-def measure(bench: Bench, seeds: int, accuracies: Sequence[float]) -> dict[str, Any]:
-    """Run all methods; return the table, the curve and the screenings."""
+def measure(
+    bench: Bench, seeds: int, accuracies: Sequence[float], curve_seeds: int
+) -> dict[str, Any]:
+    """Run all methods; return the table, the curve (of fewer seeds) and the screenings."""
     runs: dict[str, dict[str, list[Any]]] = {}
     concepts, agreement, before_after = [], [], []
 
@@ -370,7 +372,7 @@ def measure(bench: Bench, seeds: int, accuracies: Sequence[float]) -> dict[str, 
         before_after += falls(seed, effects, names)
     curve = []
     for accuracy in accuracies:
-        for seed in range(seeds):
+        for seed in range(curve_seeds):
             flipped = {split: bench.flipped(split, accuracy, seed) for split in SPLITS}
             key = f"GroupDRO, groups {accuracy:.0%} right"
             add(key, bench.trained(key, seed, Method.GROUP_DRO, flipped))
@@ -447,6 +449,7 @@ def main() -> None:
     parser.add_argument("task", nargs="?", choices=TASKS, default="birds-small")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=SETTINGS.steps)
+    parser.add_argument("--curve-seeds", type=int)
     parser.add_argument("--accuracies", type=float, nargs="*", default=list(ACCURACIES))
     parser.add_argument("--size", type=int, default=2000)
     parser.add_argument("--work", type=Path, default=WORK)
@@ -460,7 +463,7 @@ def main() -> None:
         "data": {"name": asked.task, "size": asked.size, "hash": bench.digest},
         "settings": vars(settings),
         "network": {"widths": WIDTHS},
-        **measure(bench, asked.seeds, asked.accuracies),
+        **measure(bench, asked.seeds, asked.accuracies, asked.curve_seeds or asked.seeds),
     }
     found["cpu_seconds"] = bench.kept.seconds
     target = asked.target or RESULTS / bench.task.result
