@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-black-boxes bench-checkpoints bench-explain-bias calibration gpu-check bench-store chaos chaos-jobs accidents trials help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-slices bench-black-boxes bench-checkpoints bench-explain-bias calibration gpu-check bench-store chaos chaos-jobs accidents trials help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -66,6 +66,10 @@ bench-screening: setup ## how often a screening's findings are true: both fleets
 
 bench-debias: setup ## groups from a screening's own words against true groups, on small birds (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data.debias
+
+bench-slices: setup ## slices by words, by errors and by frequency on five classifiers
+	$(PIP) install -q -c constraints.txt -e '.[slices]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data.slices
 
 bench-black-boxes: setup ## an ONNX file and a server against the same networks with gradients (an hour)
 	$(PIP) install -q -c constraints.txt onnx onnxscript

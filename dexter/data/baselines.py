@@ -152,7 +152,7 @@ def conjunctions(
 
     Raises InputError without the package sliceline.
     """
-    single = [one for one in concepts if len(one.looks) == 1] or list(concepts)
+    single = [one for one in concepts if ", " not in one.name] or list(concepts)
     seen = {one.name: scores(one, looked, detector) > 0 for one in single}
     columns = ["class", *seen]
     cells = np.array(
