@@ -239,6 +239,7 @@ class Form(Container):
         self._at = next(k for k, row in enumerate(rows) if row.name)
         self._lines = _Rows(self.rows)
         self._field = Field()
+        self._loaded = False  # until then, the editor is empty and says nothing about its row
 
     def compose(self) -> ComposeResult:
         yield self._lines
@@ -246,6 +247,7 @@ class Form(Container):
 
     def on_mount(self) -> None:
         self._field.load(self.here)
+        self._loaded = True
 
     @property
     def here(self) -> Row:
@@ -307,6 +309,6 @@ class Form(Container):
     @on(Input.Changed)
     def read_field(self) -> None:
         """Take the text of the editor, which reports changes with a delay."""
-        if self.here.value != self._field.value:
+        if self._loaded and self.here.value != self._field.value:
             self.here.value = self._field.value
             self.post_message(self.Changed())
