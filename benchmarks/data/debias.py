@@ -3,7 +3,7 @@
     python -m benchmarks.data.debias [birds-small | faces-old-men] [--seeds 3]
 
 Birds of 0.3 to 0.6 of their size in odd colours, 95% of them at home; or people, old or young, of
-whom 98.5% of the old are men and of the young women; in training and validation. The test pictures
+whom 97.5% of the old are men and of the young women; in training and validation. The test pictures
 are even. Nothing of a true group is in the words (a screening of the ERM
 classifier finds them), in the groups (the image-text model assigns them), or in the choice of
 weights (worst pseudo-group of the validation pictures); rows that use true groups are marked. Every
@@ -240,13 +240,21 @@ class Bench:
             "effects": [{name: getattr(e, name) for name in names} for e in ordered],
         }
 
-    def pseudo_groups(self, seed: int) -> tuple[str, dict[str, Ints], dict[str, NDArray[np.bool_]]]:
-        """Return the concept that the screening of an ERM network puts first, and its groups."""
+    def pseudo_groups(
+        self, seed: int
+    ) -> tuple[str, dict[str, Ints], dict[str, NDArray[np.bool_]]] | None:
+        """Return the concept that the screening of an ERM network puts first, and its groups.
+
+        None if it finds no concept.
+        """
         from dexter.reasoning.topic import load_world
         from dexter.screening.concepts import lab_pool
 
         found = self.findings(self.folder("ERM", seed, BY_CLASS), f"ERM, seed {seed}")
-        [concept, *_] = concepts_of(found["effects"], lab_pool(load_world()))
+        concepts = concepts_of(found["effects"], lab_pool(load_world()))
+        if not concepts:
+            return None
+        concept = concepts[0]
         fitted = SPLITS[:2]
         seen = {
             split: scores_of(concept, self.embeddings[split], self.detector) > 0 for split in fitted
@@ -347,8 +355,18 @@ def measure(
 
     true = {split: bench.true(split) for split in SPLITS}
     for seed in range(seeds):
-        add("ERM", bench.trained("ERM", seed, Method.ERM, true))
-        name, groups, seen = bench.pseudo_groups(seed)
+        erm = bench.trained("ERM", seed, Method.ERM, true)
+        add("ERM", erm)
+        key = f"{Method.GROUP_DRO.value}, {BY_TRUE}"
+        add(key, bench.trained(key, seed, Method.GROUP_DRO, true))
+        proposed = bench.pseudo_groups(seed)
+        if proposed is None:  # then nothing is done
+            concepts.append("")
+            for method in (Method.GROUP_DRO, Method.BALANCED):
+                kept = dict.fromkeys((BY_PSEUDO, BY_CLASS), erm[BY_CLASS])
+                add(f"{method.value}, {BY_PSEUDO}", kept)
+            continue
+        name, groups, seen = proposed
         concepts.append(name)
         first = bench.places["train"] == 0
         share = float((seen["train"] == first).mean())
@@ -356,8 +374,6 @@ def measure(
         for method in (Method.GROUP_DRO, Method.BALANCED):
             key = f"{method.value}, {BY_PSEUDO}"
             add(key, bench.trained(key, seed, method, groups))
-        key = f"{Method.GROUP_DRO.value}, {BY_TRUE}"
-        add(key, bench.trained(key, seed, Method.GROUP_DRO, true))
         for name_of, one in bench.layers(seed, groups["validation"], seen["validation"]).items():
             add(name_of, {BY_TRUE if name_of.endswith(BY_TRUE) else BY_PSEUDO: one})
         folders = {

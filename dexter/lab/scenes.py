@@ -714,7 +714,7 @@ def small_birds(
 
 
 def old_men(
-    split: Split, size: int, *, correlation: float = 0.985, seed: int = 0
+    split: Split, size: int, *, correlation: float = 0.975, seed: int = 0
 ) -> Iterator[Example]:
     """Yield people, old or young, whose gender is the easier cue: the old are men.
 
