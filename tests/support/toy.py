@@ -95,4 +95,5 @@ class Reader:
 
     def presence(self, concept: str, embeddings: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         lit = [embeddings[:, pixel(word)] for word in concept.split()]
-        return np.min(lit, axis=0).astype(np.float64)
+        found: np.ndarray[Any, Any] = np.min(lit, axis=0).astype(np.float64)
+        return found

@@ -1,5 +1,7 @@
 """The what-ifs of a toy world in which each word's effect on the decision is known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import toy
@@ -43,7 +45,7 @@ TOPIC = Topic("cat", ("cat",), ("dog",), frozenset({"gray"}), frozenset({"cat", 
 
 
 def question(effects, *, base=0.7, noise=0.02, undrawable=(), effects_known=None, bank=None):
-    painter = toy.Painter(effects, frozenset(undrawable), base=base, noise=noise)
+    painter: Any = toy.Painter(effects, frozenset(undrawable), base=base, noise=noise)
     pictures = Pictures(painter, "toy", bank or MemoryBank())
     changes = possible_changes(POOL, TOPIC, effects_known)
     made = Question(Witness(pictures, toy.classifier(), 0), POOL, changes, toy.Reader())
@@ -116,15 +118,17 @@ def test_concepts_of_the_class_are_left_alone():
 
 
 def test_a_scene_takes_changes_that_fit_it():
-    cat = Scene.of("cat", POOL)
-    assert (
-        cat.changed(Change("blond", "hair", "blond"), POOL).prompt(POOL) == "a photo of a blond cat"
-    )
+    blond = Scene.of("cat", POOL).changed(Change("blond", "hair", "blond"), POOL)
+    assert blond is not None and blond.prompt(POOL) == "a photo of a blond cat"
     assert Scene.of("dog", POOL).changed(Change("blond", "hair", "blond"), POOL) is None
     full = Scene("cat", {"beside": ("ball", "sun"), "place": ("sea",)})
     assert full.changed(Change("gift", "beside", "gift"), POOL) is None
-    assert full.changed(Change("ball", "beside", None), POOL).said["beside"] == ("sun",)
-    assert full.changed(Change("wood", "place", "wood"), POOL).said["place"] == ("wood",)
+    for change, slot, said in (
+        (Change("ball", "beside", None), "beside", ("sun",)),
+        (Change("wood", "place", "wood"), "place", ("wood",)),
+    ):
+        scene = full.changed(change, POOL)
+        assert scene is not None and scene.said[slot] == said
     assert full.changed(Change("gift", "beside", None), POOL) is None
 
 
