@@ -141,6 +141,10 @@ class Chaos:
             for work in self.work(State.LOST):
                 self.by_hand.add(work.id)
                 control.retry(self.store, work.id)
+            for work in self.work(State.PAUSED):
+                if work.error_line and work.error_line.startswith("rebuilt from its journal"):
+                    self.by_hand.add(work.id)
+                    control.resume(self.store, work.id)
             control.ensure_runners(self.store, again=True)
         for child in self.children[:]:
             if child.poll() is not None:

@@ -347,8 +347,10 @@ async def test_the_form_for_a_comparison_completes_and_says_what_is_wrong(tmp_pa
         await settle(pilot)
         await press(pilot, "c", "n")
         form = pilot.app.screen.query_one(Form)
-        await until(pilot, lambda: "tab lab:birds-balanced" in text(pilot))
-        await press(pilot, *"biased", "tab")
+        await until(pilot, lambda: "lab:birds-balanced" in text(pilot))
+        await press(pilot, *"biased")
+        await until(pilot, lambda: "tab lab:birds-biased" in text(pilot))
+        await press(pilot, "tab")
         form.go_to("classifiers")
         await press(pilot, *", balanc", "tab")
         assert form["classifiers"].value == "lab:birds-biased, lab:birds-balanced"

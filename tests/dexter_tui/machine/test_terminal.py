@@ -147,7 +147,7 @@ def test_late_answers_press_no_key_in_the_dashboard_itself(tmp_path: Path) -> No
     fake.wait_for(b"This store has no runs yet")
     assert len(fake.asked) == 2
     fake.type(b"n")
-    fake.wait_for(b"New runs")
+    fake.wait_for(b"Which model")
     # The answers hold a question mark, which would have opened the help.
     assert b"All studies, newest first" not in fake.output
     fake.close()
