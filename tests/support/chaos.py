@@ -700,6 +700,8 @@ class Chaos:
         self.check()
         if left := [t.what for t in health.examine(self.store, repair=True) if not t.repaired]:
             raise Broken(f"the doctor cannot repair {left}")
+        # It restores runs whose rows a power cut tore off; a person resumes them.
+        self.until(self.all_ended, "runs that the doctor restored do not end")
         self.reckon(truth, found, report)
 
     def reckon(
