@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 
 from dexter_tui.formatting import clean
+from store.checking.checks import is_work
 from store.reading.browse import Browse
 from store.states import ENDED
 
@@ -39,7 +40,8 @@ class FinishWatch:
         for name in gone:
             for table in ("run", "job"):
                 rows = self._browse.rows(f"SELECT id, state FROM {table} WHERE id = ?", (name,))
-                found += [(str(key), str(state)) for key, state in rows]
+                # A store may be from elsewhere; ids go to the terminal and to the user's command.
+                found += [(key, str(state)) for key, state in rows if is_work(key)]
         return found
 
 
