@@ -165,7 +165,9 @@ def default(
         os.environ["DEXTER_DEMO_DEVICES"] = str(demo_devices)
     if context.invoked_subcommand is not None:
         return
-    if as_json or not all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr)):
+    in_terminal = all(f.isatty() for f in (sys.stdin, sys.stdout, sys.stderr))
+    in_browser = "TEXTUAL_DRIVER" in os.environ  # `serve` carries it
+    if as_json or not (in_terminal or in_browser):
         from dexter_tui.cli.listing.runs_command import list_runs
 
         list_runs(as_json=as_json)

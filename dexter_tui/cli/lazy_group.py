@@ -52,6 +52,7 @@ COMMANDS = {
         "explaining.explain_bias_command",
         "Explain which attributes of people change a classifier's answers.",
     ),
+    "serve": ("serve.command", "Serve the dashboard to a browser."),
     "query": ("query_command", "Query the store in SQL, or search its texts."),
     "export": ("exchange_commands", "Write a report as Markdown or HTML, or a whole bundle."),
     "import": ("exchange_commands", "Import a bundle, or a run folder of the public DEXTER code."),

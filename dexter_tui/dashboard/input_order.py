@@ -55,7 +55,9 @@ class InputOrder:
         return self._busy or bool(self._waiting)
 
     def put(self, event: events.Event) -> None:
-        """Take an event that has just arrived."""
+        """Take an event that has just arrived; drop it when closed."""
+        if self._task is not None and self._task.done():
+            return
         self._waiting.append(event)
         self._arrived.set()
         if self._task is None:
@@ -63,6 +65,7 @@ class InputOrder:
 
     def close(self) -> None:
         """Drop what waits."""
+        self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
 

@@ -43,22 +43,31 @@ def dashboard(home: Path, **options: Any) -> DexterApp:
 
 async def settle(pilot: Pilot[None]) -> None:
     """Wait until nothing is being read or drawn any more."""
+    deadline = time.monotonic() + PATIENCE
     for _ in range(2):
         await pilot.pause()
-        while _busy(pilot):
+        while busy := _busy(pilot):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"busy for {PATIENCE} s: {busy}\n{text(pilot)}")
             await asyncio.sleep(0.01)
     await pilot.pause()
 
 
-def _busy(pilot: Pilot[None]) -> bool:
-    working = any(worker.is_running for worker in pilot.app.workers)
-    for screen in pilot.app.screen_stack:
-        # What is typed is looked at a moment later.
-        for name in ("_loading", "_rest_due", "_check_due"):
-            working = working or bool(getattr(screen, name, None))
+def _busy(pilot: Pilot[None]) -> list[str]:
+    """Return what is still at work."""
     app = pilot.app
     assert isinstance(app, DexterApp)
-    return working or app.pictures.busy or app.input_order.busy
+    at_work = [str(worker) for worker in app.workers if worker.is_running]
+    for screen in app.screen_stack:
+        # What is typed is looked at a moment later.
+        for name in ("_loading", "_rest_due", "_check_due"):
+            if getattr(screen, name, None):
+                at_work.append(f"{type(screen).__name__}.{name}")
+    if app.pictures.busy:
+        at_work.append("pictures")
+    if app.input_order.busy:
+        at_work.append("input")
+    return at_work
 
 
 async def until(pilot: Pilot[None], what: Callable[[], object]) -> None:
