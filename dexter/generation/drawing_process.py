@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 
 import numpy as np
 
@@ -13,27 +14,39 @@ from dexter.config import RunConfig
 from dexter.generation.bank import Images, Request
 
 SMALL = 2**31  # bytes a process may take at its peak; the lab takes 1.4 GB by estimate
+MANY = 128  # pictures asked for until the process is started: its start costs about as much
 
 
 class Helper:
-    """A process that draws with a run's generator.
+    """A process that draws with a run's generator, started once it pays.
 
     It ends with `close`, or when this process dies. `lost`: it died before.
     """
 
     def __init__(self, config: RunConfig) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs, config.model_dump_json()), daemon=True
-        )
-        self._process.start()
-        theirs.close()
+        self._config = config
+        self._process: SpawnProcess | None = None
+        self._asked = 0
         self._ready = False
         self.lost = False
 
-    def ready(self) -> bool:
-        """Return whether it has loaded its model and waits for work."""
+    def start(self) -> None:
+        """Start the process, which then loads its model."""
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, self._config.model_dump_json()), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def ready(self, asked: int) -> bool:
+        """Return whether it waits for work; start it once `MANY` pictures were asked for."""
+        self._asked += asked
+        if self._process is None:
+            if self._asked >= MANY:
+                self.start()
+            return False
         try:
             if not self._ready and not self.lost and self._connection.poll():
                 self._ready = bool(self._connection.recv())
@@ -60,6 +73,8 @@ class Helper:
 
     def close(self) -> None:
         """End the process."""
+        if self._process is None:
+            return
         self._connection.close()
         self._process.terminate()
         self._process.join()

@@ -94,7 +94,7 @@ class Pictures:
         """Draw pictures, half of them with the helper if it is idle."""
         helper = self.helper
         half = (len(requests) + 1) // 2
-        if helper is None or len(requests) < 2 or not helper.ready():
+        if helper is None or len(requests) < 2 or not helper.ready(len(requests)):
             return self._draw_here(requests)
         if not helper.begin(requests[half:], self._batch):
             return self._draw_here(requests)

@@ -48,8 +48,6 @@ class Bench:
             config = config.model_copy(update={"device": settings.device})
         trust.require([config])
         device = select_device(config.device)
-        # Started first, so that it loads its models while this process loads its own.
-        self.helper = Helper(config) if helps(config, device) else None
         models = trust.load_models(config)
         self.store = store
         self.labels = models.classifier.labels
@@ -70,15 +68,15 @@ class Bench:
             self.key,
             StoreBank(store, job_id),
             batch=estimate(config, device=models.device).picture_batch,
-            helper=self.helper,
+            helper=Helper(config) if helps(config, device) else None,
         )
         self.witness = Witness(self.pictures, models.classifier, class_index, self.detector)
         self.sayable = sayable_by(models.generator.tokenizer, self.world)
 
     def close(self) -> None:
         """Let go of the memory, here and in the helper."""
-        if self.helper is not None:
-            self.helper.close()
+        if self.pictures.helper is not None:
+            self.pictures.helper.close()
 
     def topic(self, core: Sequence[str], confused: Sequence[str] = ()) -> Topic:
         from dexter.reasoning.topic import make_topic

@@ -28,13 +28,10 @@ from store.tables import Screened
 
 if TYPE_CHECKING:
     from dexter.classifiers import Classifier
-    from dexter.generation.drawing_process import Helper
     from dexter.generation.generator import Generator
     from dexter.reasoning.detection import Detector
     from dexter.screening.design import Round
     from dexter.screening.screen import Member, Result
-
-MANY = 64  # missing pictures for which a second drawing process pays
 
 
 def work(desk: Desk) -> None:
@@ -79,6 +76,7 @@ class ScreeningJob:
         import torch
 
         from dexter.device import select_device
+        from dexter.generation.drawing_process import Helper, helps
         from dexter.generation.pictures import Pictures
         from dexter.planning.estimate import estimate
         from dexter_tui.analysis.store_bank import StoreAnswers, StoreBank
@@ -132,9 +130,9 @@ class ScreeningJob:
             bank.generator,
             StoreBank(store, desk.job.id),
             batch=estimate(config, device=self.device).picture_batch,
+            helper=Helper(config) if helps(config, self.device) else None,
         )
         self.answers = StoreAnswers(store)
-        self.helper: Helper | None = None
         self._loaded: dict[int, Classifier] = {}
         self._looked: dict[int, tuple[float, int]] = {}
         self._drawn = 0  # that are recorded
@@ -142,8 +140,8 @@ class ScreeningJob:
 
     def close(self) -> None:
         """Let go of the memory, here and in the helper."""
-        if self.helper is not None:
-            self.helper.close()
+        if self.pictures.helper is not None:
+            self.pictures.helper.close()
 
     def _detector(self, *, may_lack: bool) -> "Detector | None":
         from dexter.reasoning.detection import load_detector
@@ -194,7 +192,6 @@ class ScreeningJob:
                 progress.plan(event.missing)
                 self.pictures.on_picture = progress.add
                 log(f"round {event.index + 1}: {event.missing} of {event.pictures} pictures")
-                self._help(event.missing)
             elif isinstance(event, Looked):
                 self._count()
             elif isinstance(event, Judged):
@@ -241,14 +238,6 @@ class ScreeningJob:
             return odds
 
         return replace(found, classify=classify)
-
-    def _help(self, missing: int) -> None:
-        """Have a second process draw where that pays."""
-        from dexter.generation.drawing_process import Helper, helps
-
-        if self.helper is None and missing >= MANY and helps(self.config, self.device):
-            self.helper = Helper(self.config)
-            self.pictures.helper = self.helper
 
     def _keep(self, rows: Sequence[Screened], results: "Mapping[str, Result]") -> None:
         found = {}

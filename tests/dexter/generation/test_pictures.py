@@ -12,7 +12,7 @@ import toy
 
 from dexter.config import RunConfig
 from dexter.generation.bank import MemoryBank, Request
-from dexter.generation.drawing_process import Helper, helps
+from dexter.generation.drawing_process import MANY, Helper, helps
 from dexter.generation.generator import Generator, load_generator
 from dexter.generation.options import GeneratorOptions
 from dexter.generation.pictures import Pictures
@@ -106,9 +106,13 @@ def test_two_processes_draw_what_one_does_and_one_goes_on_without_the_other(
 ) -> None:
     helper = Helper(config())
     try:
+        assert not helper.ready(MANY - 1)  # so few are not worth a process
+        assert helper._process is None
+        assert not helper.ready(1)
+        assert helper._process is not None
         assert helper._connection.poll(600)
         together = seen(Pictures(generator, "key", helper=helper), REQUESTS)
-        assert helper.ready()
+        assert helper.ready(0)
         assert not helper.lost
         for request, image in together.items():
             # Rounding may fall the other way in a batch of another size.
