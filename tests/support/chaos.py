@@ -93,6 +93,7 @@ class Chaos:
         self.harmless: Counter[str] = Counter()
         self.cancelled: set[str] = set()
         self.by_hand: set[str] = set()
+        self.paused: str | None = None  # what a person has paused and means to resume
         self.skipped: dict[str, str] = {}
         self.long_locks = 2
         self.long_stops = 3
@@ -142,7 +143,8 @@ class Chaos:
                 self.by_hand.add(work.id)
                 control.retry(self.store, work.id)
             for work in self.work(State.PAUSED):
-                if work.error_line and work.error_line.startswith("rebuilt from its journal"):
+                # Rebuilt from its journal, paused again by a power cut, or resumed in vain before.
+                if work.id != self.paused:
                     self.by_hand.add(work.id)
                     control.resume(self.store, work.id)
             control.ensure_runners(self.store, again=True)
@@ -343,21 +345,29 @@ class Chaos:
         act = self.rng.choice(["pause", "cancel", "first"])
         with contextlib.suppress(StoreError):  # it ended before
             if act == "pause":
-                control.pause(self.store, run.id)
-                self.until(lambda: self.state(run.id) is not State.PAUSING, "not paused")
-                if self.state(run.id) is State.PAUSED:
-                    # A process frees the run just after it has written that it paused.
-                    self.until(
-                        lambda: not run_queue.is_alive(self.store, run.id),
-                        "paused, but alive",
-                        TRUTH_LOOKS,
-                    )
-                    control.resume(self.store, run.id)
+                self.pause(run.id)
             elif act == "cancel":
                 self.cancelled.add(run.id)
                 control.cancel(self.store, run.id)
             else:
                 control.set_priority(self.store, run.id, self.rng.randrange(5))
+
+    def pause(self, name: str) -> None:
+        """Pause a run and resume it."""
+        self.paused = name
+        try:
+            control.pause(self.store, name)
+            self.until(lambda: self.state(name) is not State.PAUSING, "not paused")
+            if self.state(name) is State.PAUSED:
+                # A process frees the run just after it has written that it paused.
+                self.until(
+                    lambda: not run_queue.is_alive(self.store, name),
+                    "paused, but alive",
+                    TRUTH_LOOKS,
+                )
+                control.resume(self.store, name)
+        finally:
+            self.paused = None
 
     def state(self, name: str) -> State:
         return run_queue.find(self.store, name).state

@@ -11,7 +11,7 @@ from pathlib import Path
 
 def test_every_kind_of_fault_once_loses_nothing(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "support" / "chaos.py"
-    options = {"faults": 0, "at-least": 1, "slots": 2, "long-locks": 0, "seed": 7}
+    options = {"faults": 0, "at-least": 1, "slots": 2, "long-locks": 0, "seed": 7, "limit": 800}
     flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     result = subprocess.run(
         [sys.executable, str(script), "--tiny", "--runs-only", "--of", "processes", *flags],
