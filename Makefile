@@ -33,11 +33,11 @@ test: setup lint ## all checks and tests; what shares a home stays together
 
 test-llm: setup ## captions and reports from real servers of language models on this machine
 	$(PIP) install -q -c constraints.txt -e '.[llm]'
-	$(BIN)/python -m pytest tests/llm
+	$(BIN)/python -m pytest --timeout 0 tests/llm
 
 fuzz: setup ## 2,000 changed bundles, run folders, sweeps, replies, checkpoints, stores (20 minutes)
 	$(BIN)/python -m pytest -n 2 tests/dexter_tui/exchange/test_outside.py \
-		tests/dexter_tui/exchange/test_foreign_store.py --hypothesis-profile=fuzz
+		tests/dexter_tui/exchange/test_foreign_store.py --hypothesis-profile=fuzz --timeout 0
 
 lint: setup ## ruff, mypy, import contracts
 	$(BIN)/ruff check .
@@ -101,7 +101,7 @@ accidents: setup ## lost files, ten times each, under runs of real workers
 	$(BIN)/python tests/support/chaos.py --tiny --of accidents --faults 0 --at-least 10 $(CHAOS)
 
 trials: setup ## upgrades killed before every statement; 1,000 readers; every refusal of a model by `run`; fast typing
-	DEXTER_TRIALS=1 $(BIN)/python -m pytest tests/store/test_trials.py \
+	DEXTER_TRIALS=1 $(BIN)/python -m pytest --timeout 0 tests/store/test_trials.py \
 		tests/dexter_tui/jobs/test_model_files.py tests/dexter_tui/dashboard/test_input_order.py
 
 bench-ui: setup ## what the dashboard costs: CPU to its first paint, memory, answers to keys, bytes
