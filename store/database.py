@@ -3,6 +3,9 @@
 WAL lets readers read while one writes. Every write transaction is BEGIN IMMEDIATE: a deferred
 transaction that reads first fails at once, whatever the timeout, if another process wrote before
 its own first write.
+
+Nothing but SQLite may open the file in a process that has a connection to it: closing any other
+descriptor frees the locks of that connection, and another process may then take its log away.
 """
 
 import contextlib
