@@ -28,7 +28,7 @@ from dexter_tui.jobs.status import describe
 from dexter_tui.jobs.sweeps import read_sweeps, sweep_configs
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from store import Store
     from store.run_queue import Work
@@ -167,7 +167,7 @@ def list_queue(as_json: Json = False) -> None:
                 [{**job_tables.any_json(work), "priority": work.priority} for work in queued]
             )
         elif queued:
-            print_view(queue_table(queued))
+            print_view(queue_view(queued))
         else:
             say("nothing is queued; `dexter-tui queue add` takes the flags of `run`")
 
@@ -392,12 +392,12 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json(answer)
         return
-    print_view(slots_table(answer["slots"]))
+    print_view(slots_view(answer["slots"]))
     waiting = [
         work for work in answer["jobs"] if work["slot"] is None or work["state"] not in ACTIVE
     ]
     if waiting:
-        print_view(work_table(waiting[:SHOWN]))
+        print_view(work_view(waiting[:SHOWN]))
         if len(waiting) > SHOWN:
             say(f"and {len(waiting) - SHOWN} more; `dexter-tui queue list` shows all")
     print_text(
@@ -429,14 +429,17 @@ def start(
         print_lines(started or ["nothing to start"])
 
 
-def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
-    """Return a table of the slots."""
+def slots_view(slots: Sequence[Mapping[str, Any]]) -> "Group":
+    """Return a table of the slots and, below it, what keeps them from working."""
+    from rich.console import Group
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    for name in ("slot", "device", "kind", "id", "state", "progress", "sign"):
-        table.add_column(name, no_wrap=True, min_width=formatting.ID_WIDTH if name == "id" else 0)
-    table.add_column("", ratio=1)
+    for name in ("slot", "device", "work", "state"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("progress", no_wrap=True, ratio=1, overflow="ellipsis")
+    table.add_column("sign", no_wrap=True)
+    notes = []
     for slot in slots:
         run, job = slot["run"], slot["job"]
         work = run or job
@@ -444,77 +447,72 @@ def slots_table(slots: Sequence[Mapping[str, Any]]) -> "Table":
         if run and run["steps_total"]:
             progress = f"{run['steps']}/{run['steps_total']}"
         elif job and job["stage"]:
-            progress = f"{job['stage']} {job['done']}/{job['total']}"
-        idle = "idle" if slot["runner"] else "off"
+            progress = f"{job['done']}/{job['total']} {job['stage']}"
         sign = slot["seconds_since_sign"]
-        note = slot["note"] or ""
-        if slot["silent"]:
-            note = "no sign for longer than it promised"
         table.add_row(
             formatting.plain(slot["name"]),
             formatting.plain(slot["device"]),
-            job["kind"] if job else "run" if run else "",
-            work["id"] if work else "",
-            work["state"] if work else idle,
+            f"{job['kind'] if job else 'run'} {work['id']}" if work else "",
+            work["state"] if work else "idle" if slot["runner"] else "off",
             formatting.plain(progress),
             "" if sign is None else f"{formatting.duration(sign)} ago",
-            formatting.plain(note, "yellow"),
         )
-    return table
+        note = "no sign for longer than it promised" if slot["silent"] else slot["note"]
+        if note:
+            notes.append(formatting.plain(f"{slot['name']}: {note}", "yellow"))
+    return Group(table, *notes)
 
 
-def work_table(works: Sequence[Mapping[str, Any]]) -> "Table":
-    """Return a table of runs and jobs that wait."""
+def work_view(works: Sequence[Mapping[str, Any]]) -> "Group":
+    """Return a table of runs and jobs that wait and, below it, what went wrong with them."""
+    from rich.console import Group
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    for name in ("kind", "id", "of", "state", "priority"):
-        table.add_column(
-            name, no_wrap=True, min_width=formatting.ID_WIDTH if name in ("kind", "id") else None
-        )
-    table.add_column("", ratio=1)
+    for name in ("work", "state", "priority"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("of", no_wrap=True, ratio=1, overflow="ellipsis")
+    errors = []
     for work in works:
         table.add_row(
-            work["kind"],
-            work["id"],
-            work["of"] or "",
-            work["state"],
-            str(work["priority"]),
-            formatting.plain(work["error"] or "", "yellow"),
+            f"{work['kind']} {work['id']}", work["state"], str(work["priority"]), work["of"] or ""
         )
-    return table
+        if work["error"]:
+            errors.append(formatting.plain(f"{work['id']}: {work['error']}", "yellow"))
+    return Group(table, *errors)
 
 
-def queue_table(queued: "Sequence[Work]") -> "Table":
-    """Return a table of the queued runs and jobs."""
+def queue_view(queued: "Sequence[Work]") -> "Group":
+    """Return a table of the queued runs and jobs and, below it, why some of them wait."""
+    from rich.console import Group
     from rich.table import Table
 
     from store.clock import now
     from store.tables import Run
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
-    for name in ("kind", "id", "priority", "seed", "classifier", "class"):
-        table.add_column(
-            name, no_wrap=True, min_width=formatting.ID_WIDTH if name in ("kind", "id") else None
-        )
-    table.add_column("", ratio=1)
+    for name in ("work", "priority", "seed"):
+        table.add_column(name, no_wrap=True)
+    for name in ("classifier", "class"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    notes = []
     for work in queued:
-        note = work.error_line or ""
-        if work.not_before is not None and work.not_before > now():
-            note += f" (again in {(work.not_before - now()).total_seconds():.0f} s)"
         config = work.config or {}
         run = work if isinstance(work, Run) else None
         spec = run.study.classifier.spec if run else config.get("classifier", "")
         table.add_row(
-            work.kind.value,
-            work.id,
+            f"{work.kind.value} {work.id}",
             str(work.priority),
             str(run.seed) if run else "",
             formatting.plain(formatting.short_spec(spec)),
             formatting.plain(run.study.class_name if run else config.get("class_name", "")),
-            formatting.plain(note, "yellow"),
         )
-    return table
+        note = work.error_line or ""
+        if work.not_before is not None and work.not_before > now():
+            note += f" (again in {(work.not_before - now()).total_seconds():.0f} s)"
+        if note:
+            notes.append(formatting.plain(f"{work.id}: {note.strip()}", "yellow"))
+    return Group(table, *notes)
 
 
 def _answer(store: "Store", ids: Sequence[str], *, as_json: bool) -> None:
