@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-slices bench-black-boxes bench-checkpoints bench-explain-bias calibration gpu-check bench-store chaos chaos-jobs accidents trials help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens screen-pictures check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-slices bench-black-boxes bench-checkpoints bench-explain-bias calibration gpu-check bench-store chaos chaos-jobs accidents trials help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -116,6 +116,9 @@ bench-query: setup ## how long queries, search and the compare screen take on 10
 screens: setup ## the text of every screen (tests/screens) and docs/keys.md
 	PYTHONPATH=tests/support $(BIN)/python tests/dexter_tui/dashboard/test_app_screens.py
 	$(BIN)/python -m dexter_tui.dashboard.actions > docs/keys.md
+
+screen-pictures: setup ## build/screens: every screen at four sizes in four styles, of the store in DEXTER_HOME
+	PYTHONPATH=tests/support $(BIN)/python tests/support/screen_pictures.py build/screens
 
 check-page: setup ## PAGE=report.html in headless Chromium (needs chromium, node, npm): axe-core, widths, requests
 	npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core puppeteer-core
