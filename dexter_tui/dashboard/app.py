@@ -215,7 +215,7 @@ class DexterApp(App[None]):
     # Screens are loaded when they are opened, so that the first paint does not wait for them
 
     def open_run(self, run_id: str) -> None:
-        from dexter_tui.dashboard.screens.run import RunScreen
+        from dexter_tui.dashboard.screens.run.screen import RunScreen
 
         self.push_screen(RunScreen(run_id))
 

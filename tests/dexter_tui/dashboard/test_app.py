@@ -27,7 +27,7 @@ from dexter_tui.dashboard.screens.form_screen import fuzzy
 from dexter_tui.dashboard.screens.help import HelpScreen
 from dexter_tui.dashboard.screens.home import FIRST_RUNS, HomeScreen
 from dexter_tui.dashboard.screens.new_run import NewRunScreen
-from dexter_tui.dashboard.screens.run import RunScreen
+from dexter_tui.dashboard.screens.run.screen import RunScreen
 from dexter_tui.dashboard.screens.study import StudyScreen
 from dexter_tui.dashboard.widgets.chart import Chart
 from dexter_tui.dashboard.widgets.form import Form
@@ -232,7 +232,7 @@ async def test_all_pages_of_a_run_follow_one_cursor(home: Path) -> None:
         tile = run.query_one(Gallery).selected
         assert tile is not None and tile.step == 25
         await press(pilot, "left")  # another tile moves the cursor
-        assert run.cursor == 20
+        assert run.cursor.at == 20
         await press(pilot, "1", "plus")
         assert "of 11–30" in text(pilot)
         await press(pilot, "0", "end")
@@ -247,15 +247,15 @@ async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -
         await press(pilot, "enter")
         run = pilot.app.screen
         assert isinstance(run, RunScreen)
-        assert "live" in text(pilot) and run.cursor == 25
+        assert "live" in text(pilot) and run.cursor.at == 25
         step = {"losses": {"total": 0.1}, "words": ["a", "b"], "target_probability": 0.5}
         with Store.open(home) as store:
             recorded.record_steps(store, LIVE, [{**step, "step": 26}])
-            await until(pilot, lambda: run.cursor == 26)
+            await until(pilot, lambda: run.cursor.at == 26)
             await press(pilot, "left")
             recorded.record_steps(store, LIVE, [{**step, "step": 27}])
-            await until(pilot, lambda: run.numbers[-1] == 27)
-        assert run.cursor == 25
+            await until(pilot, lambda: run.cursor.numbers[-1] == 27)
+        assert run.cursor.at == 25
 
 
 @driven
@@ -295,9 +295,9 @@ async def test_a_finished_run_can_be_replayed(home: Path) -> None:
         run = pilot.app.screen
         assert isinstance(run, RunScreen)
         assert "replay 1/s" in text(pilot)
-        assert run.cursor < 40
+        assert run.cursor.at < 40
         await press(pilot, *["greater_than_sign"] * 6)
-        await until(pilot, lambda: run.cursor == 40)
+        await until(pilot, lambda: run.cursor.at == 40)
         assert "replay" not in text(pilot).splitlines()[1]
 
 

@@ -124,7 +124,7 @@ def test_nothing_is_asked_where_it_would_not_matter(wanted: str) -> None:
 @pytest.mark.parametrize("kind", ["kitty", "sixel"])
 def test_no_byte_is_written_by_importing_what_shows_pictures(kind: str) -> None:
     script = (
-        "import dexter_tui.dashboard.app, dexter_tui.dashboard.screens.run\n"
+        "import dexter_tui.dashboard.app, dexter_tui.dashboard.screens.run.screen\n"
         "import dexter_tui.dashboard.screens.compare\n"
         "from dexter_tui.dashboard.screens.enlarged_picture import hires\n"
         "from dexter_tui.machine.terminal_images import _block_image\n"
