@@ -295,6 +295,8 @@ class Step(Table, table=True):
     pseudo_targets: list[str | None] | None = Field(sa_type=JSON, default=None)
     best_words: list[str] | None = Field(sa_type=JSON, default=None)
     best_loss: float | None = None
+    word_probabilities: list[dict[str, float]] | None = Field(sa_type=JSON, default=None)
+    """The most probable words of each slot, with their probabilities; None before version 0011."""
     entropy: float | None = None  # nats, mean of the slots
     temperature: float | None = None
     seconds: float | None = None

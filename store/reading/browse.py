@@ -135,6 +135,8 @@ class StepRow(NamedTuple):
     entropy: float | None
     temperature: float | None
     seconds: float | None
+    word_probabilities: list[dict[str, float]] | None
+    """The most probable words of each slot; None in runs of older versions"""
 
 
 class FrameRow(NamedTuple):
@@ -304,7 +306,7 @@ _FROM = (
 )
 _STEP_COLUMNS = (
     "step, losses, target_probability, predicted_class, words, pseudo_targets, best_words, "
-    "best_loss, entropy, temperature, seconds"
+    "best_loss, entropy, temperature, seconds, word_probabilities"
 )
 _FRAME_COLUMNS = "id, kind, step, seed, prompt, predicted_class, target_probability, hit, sha256"
 
