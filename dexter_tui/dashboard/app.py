@@ -29,6 +29,7 @@ from dexter_tui.dashboard.input_order import InputOrder
 from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home import HomeScreen
+from dexter_tui.dashboard.widgets.run_list import RunList
 from dexter_tui.formatting import clean
 from store.artifacts import open_log
 from store.checking import decoding
@@ -217,7 +218,9 @@ class DexterApp(App[None]):
     def open_run(self, run_id: str) -> None:
         from dexter_tui.dashboard.screens.run.screen import RunScreen
 
-        self.push_screen(RunScreen(run_id))
+        home = next((one for one in self.screen_stack if isinstance(one, HomeScreen)), None)
+        marked = home.query_one(RunList).marked if home is not None else ()
+        self.push_screen(RunScreen(run_id, sorted(key for key in marked if key > 0)))
 
     def open_study(self, study_id: str) -> None:
         from dexter_tui.dashboard.screens.study import StudyScreen

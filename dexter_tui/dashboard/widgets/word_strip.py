@@ -1,98 +1,209 @@
-"""The words over the steps: for each slot, the best word and the tried word."""
+"""The words over the steps as a heat map: a row for each word, its probability as colour."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from rich.text import Text
 from textual import events
+from textual.color import Color
 from textual.strip import Strip
 
-from dexter_tui.dashboard.cells import Lines, fit
+from dexter_tui.dashboard.cells import Lines, fit, strip_of
 from dexter_tui.dashboard.host import host_of
-from dexter_tui.dashboard.widgets.chart import GUTTER, Axis, CursorWanted, index_at
+from dexter_tui.dashboard.widgets.chart import Axis, CursorWanted, index_at, step_line
 from dexter_tui.formatting import clean
 from store.reading.browse import StepRow
 
+WINDOW = 10
+"""Steps whose words are counted where a run of an older version has no probabilities"""
+_LEVELS = 8  # of a colour
+_LEAST_ROWS, _MOST_ROWS = 3, 16  # words of a position
+_MOST_LABEL = 16  # columns
+_VALUE = 6  # columns of the probability at the cursor
+_STEPS_PER_CELL = 4  # that are averaged
 
-class Ribbons(Lines):
-    """The best and the tried words of each slot, on the axis of the charts."""
+
+class _Row(NamedTuple):
+    kind: Literal["title", "word", "axis", "legend"]
+    slot: int = 0
+    word: str = ""
+
+
+class WordStrip(Lines):
+    """The probabilities of the words of each position, the words tried and the best ones."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._steps: Sequence[StepRow] = ()
         self._numbers: list[int] = []
         self._axis = Axis(1, 1, 1)
-        self._colours: dict[str, int] = {}
+        self._sums: list[Counter[str]] = []
+        self._counted = 0
+        self._rows: list[_Row] = []
+        self._label = 0
+        self._shown: object = None
 
-    def show(self, steps: Sequence[StepRow], axis: Axis) -> None:
-        """Show the words of these steps on an axis."""
-        if (len(steps), axis) == (len(self._numbers), self._axis):
+    def show(self, steps: Sequence[StepRow], axis: Axis, room: int) -> None:
+        """Show the words of these steps on an axis, in about ``room`` lines."""
+        shown = (len(steps), steps[-1:], axis, room)
+        if shown == self._shown:
             return
-        self._steps, self._axis = steps, axis
-        new = steps[len(self._numbers) :]
-        self._numbers = [step.step for step in steps]
-        for step in new:
-            for word in step.best_words:
-                self._colours.setdefault(word, len(self._colours))
-        slots = len(steps[-1].best_words or steps[-1].words) if steps else 0
-        self.styles.height = max(slots * 3, 1)
+        replaced = len(steps) < self._counted or steps[: self._counted] != self._steps
+        if replaced:
+            self._sums, self._counted = [], 0
+        self._shown, self._axis = shown, axis
+        self._steps, self._numbers = list(steps), [step.step for step in steps]
+        self._count()
+        self._rows = self._layout(room)
+        self._label = max(
+            (cell_len(clean(row.word)) for row in self._rows if row.kind == "word"), default=0
+        )
+        self._label = min(max(self._label, len("step")), _MOST_LABEL) + 1
+        self.styles.height = max(len(self._rows), 1)
         self.refresh()
 
+    def _count(self) -> None:
+        """Add up the probabilities of the words of each position."""
+        for index in range(self._counted, len(self._steps)):
+            slots = len(self._steps[index].words)
+            self._sums += [Counter() for _ in range(len(self._sums), slots)]
+            for slot in range(slots):
+                step = self._steps[index]
+                if step.word_probabilities is not None:
+                    self._sums[slot].update(_at(step.word_probabilities, slot) or {})
+                else:
+                    self._sums[slot][step.words[slot]] += 1
+        self._counted = len(self._steps)
+
+    def _layout(self, room: int) -> list[_Row]:
+        slots = len(self._sums)
+        if not slots:
+            return []
+        count = max(_LEAST_ROWS, min((room - 2) // slots - 1, _MOST_ROWS))
+        rows = []
+        for slot, sums in enumerate(self._sums):
+            best = _at(self._steps[-1].best_words or [], slot)
+            words = [word for word, _ in sums.most_common(count)]
+            if best and best not in words:
+                words[-1:] = [best]
+            rows += [_Row("title", slot), *(_Row("word", slot, word) for word in words)]
+        return [*rows, _Row("axis"), _Row("legend")]
+
+    @property
+    def _is_plain(self) -> bool:
+        """True where signs of several densities stand for colours."""
+        app = host_of(self)
+        return app.options.ascii or app.options.no_colour or not app.palette.ground
+
     def line(self, y: int) -> Strip:
-        width = self.size.width
-        app = host_of(self)
-        plot, (slot, row) = width - GUTTER, divmod(y, 3)
-        if not self._steps or row == 2 or plot < 4:
-            text = "No steps yet." if not self._steps and y == 0 else ""
-            return Strip([Segment(f"{text:<{width}}", Style.parse(app.palette.dim))], width)
-        name = f"{slot + 1} best" if row == 0 else "  tried"
-        label = Segment(f"{name:<{GUTTER}}", Style.parse(app.palette.dim))
-        words = [self._word(self._axis.step(x, plot), slot, best=row == 0) for x in range(plot)]
-        segments, x = [label], 0
-        cursor = self._axis.column(self._axis.cursor, plot)
-        while x < plot:
-            end = x
-            while end < plot and words[end] == words[x]:
-                end += 1
-            segments += self._span(words[x], end - x, cursor - x, best=row == 0)
-            x = end
-        return Strip(segments, width)
+        width, palette = self.size.width, host_of(self).palette
+        if not self._rows or y >= len(self._rows):
+            return strip_of(Text("" if self._rows or y else "No steps yet.", palette.dim), width)
+        row, across = self._rows[y], width - self._label - _VALUE
+        if across < 4:
+            return Strip.blank(width)
+        if row.kind == "title":
+            text = Text(f"position {row.slot + 1}", "bold")
+            heading = f"step {self._axis.cursor}"
+            text.append(heading.rjust(width - len(text)), palette.dim)
+            return strip_of(text, width)
+        if row.kind == "axis":
+            line = f"{'step':<{self._label}}{step_line(self._axis, across)}"
+            return strip_of(Text(line, palette.dim), width)
+        if row.kind == "legend":
+            return strip_of(self._legend(), width)
+        return self._word_line(row, across)
 
-    def _word(self, step: int, slot: int, *, best: bool) -> str | None:
-        index = index_at(self._numbers, step)
-        if index is None:
-            return None
-        found = self._steps[index].best_words if best else self._steps[index].words
-        return found[slot] if slot < len(found) else None
+    def _word_line(self, row: _Row, across: int) -> Strip:
+        palette, signs = host_of(self).palette, host_of(self).signs
+        index = index_at(self._numbers, self._axis.cursor)
+        best = _at(self._steps[index].best_words or [], row.slot) if index is not None else None
+        label = fit(clean(row.word), self._label - 1, signs.ellipsis).ljust(self._label)
+        style = f"bold {palette.accent}" if row.word == best else palette.text
+        segments = [Segment(label, Style.parse(style))]
+        at = self._axis.column(self._axis.cursor, across)
+        for x, indices in enumerate(self._columns(across)):
+            segments.append(self._cell(row, indices, cursor=x == at))
+        value = "" if index is None else f"{self._probability(index, row):{_VALUE}.2f}"
+        segments.append(Segment(value.rjust(_VALUE), Style.parse(palette.dim)))
+        return Strip(Segment.simplify(segments), self.size.width)
 
-    def _span(self, word: str | None, width: int, cursor: int, *, best: bool) -> list[Segment]:
-        app = host_of(self)
+    def _columns(self, across: int) -> Iterator[tuple[range, bool]]:
+        """Return the indices of the steps of each column, and whether it begins their first."""
+        last = self._numbers[-1]
+        for x in range(across):
+            step = self._axis.step(x, across)
+            if step > last or step < self._numbers[0]:
+                yield range(0), False
+                continue
+            upper = self._axis.step(x + 1, across) - 1 if x + 1 < across else step
+            first, end = index_at(self._numbers, step), index_at(self._numbers, max(upper, step))
+            assert first is not None and end is not None
+            yield range(first, end + 1), self._axis.column(self._numbers[first], across) == x
+
+    def _cell(self, row: _Row, column: tuple[range, bool], *, cursor: bool) -> Segment:
+        app, (indices, begins) = host_of(self), column
         palette = app.palette
-        if word is None:
-            return [Segment(" " * width)]
-        index = self._colours.get(word)
-        colour = palette.series[index % len(palette.series)] if index is not None else palette.dim
-        text = fit(clean(word), max(width - 1, 0), "")
-        if best:
-            line = app.signs.horizontal
-            shown = f"{text} ".ljust(width, line)[:width] if width > 2 else line * width
-            style = Style.parse(f"bold {colour}")
-        else:
-            shown = f"{text:<{width}}"[:width] if width > 3 else app.signs.dot * width
-            style = Style.parse(colour)
-        if 0 <= cursor < width:
-            under = style + Style(reverse=True)
-            return [
-                Segment(shown[:cursor], style),
-                Segment(shown[cursor], under),
-                Segment(shown[cursor + 1 :], style),
-            ]
-        return [Segment(shown, style)]
+        if not indices:
+            sign = app.signs.vertical if cursor else " "
+            return Segment(sign, Style.parse(palette.accent))
+        sampled = indices[:: max(len(indices) // _STEPS_PER_CELL, 1)]
+        mean = sum(self._probability(index, row) for index in sampled) / len(sampled)
+        tried = begins and any(_at(self._steps[k].words, row.slot) == row.word for k in indices)
+        is_best = _at(self._steps[indices[-1]].best_words or [], row.slot) == row.word
+        mark = app.signs.tried if tried else app.signs.best if is_best else None
+        if self._is_plain:
+            sign = mark or app.signs.shades[round(mean * (len(app.signs.shades) - 1))]
+            style = f"bold {palette.accent}" if mark or cursor else palette.primary
+            return Segment(app.signs.vertical if cursor and sign == " " else sign,
+                           Style.parse(style))  # fmt: skip
+        ground = shade(mean, palette.ground, palette.primary)
+        ink = palette.accent if cursor else palette.text if mean < 0.5 else palette.ground
+        sign = mark or (app.signs.vertical if cursor else " ")
+        return Segment(sign, Style.parse(f"{ink} on {ground}"))
+
+    def _probability(self, index: int, row: _Row) -> float:
+        """Return the probability of a word at a step, or its share of the words tried of late."""
+        step = self._steps[index]
+        if step.word_probabilities is not None:
+            return (_at(step.word_probabilities, row.slot) or {}).get(row.word, 0.0)
+        late = self._steps[max(index + 1 - WINDOW, 0) : index + 1]
+        return sum(_at(one.words, row.slot) == row.word for one in late) / len(late)
+
+    def _legend(self) -> Text:
+        app = host_of(self)
+        palette, signs = app.palette, app.signs
+        recorded = any(step.word_probabilities is not None for step in self._steps)
+        name = "probability" if recorded else f"share of the last {WINDOW} tries"
+        text = Text(f"{name} 0 ", palette.dim)
+        for level in range(_LEVELS + 1):
+            share = level / _LEVELS
+            if self._is_plain:
+                sign = signs.shades[round(share * (len(signs.shades) - 1))]
+                text.append(sign, palette.primary)
+            else:
+                text.append(" ", f"on {shade(share, palette.ground, palette.primary)}")
+        text.append(" 1", palette.dim)
+        for sign, meaning in ((signs.tried, "tried"), (signs.best, "best so far")):
+            text.append(f"   {sign} ", palette.text).append(meaning, palette.dim)
+        return text
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
-        if offset is not None and offset.x >= GUTTER:
-            self.post_message(
-                CursorWanted(self._axis.step(offset.x - GUTTER, self.size.width - GUTTER))
-            )
+        across = self.size.width - self._label - _VALUE
+        if offset is not None and 0 <= offset.x - self._label < across:
+            self.post_message(CursorWanted(self._axis.step(offset.x - self._label, across)))
+
+
+def shade(share: float, ground: str, full: str) -> str:
+    """Return the colour of a share between those of 0 and 1, in steps."""
+    level = round(max(0.0, min(share, 1.0)) * _LEVELS) / _LEVELS
+    return Color.parse(ground).blend(Color.parse(full), level).hex6
+
+
+def _at(values: Sequence[Any], slot: int) -> Any:
+    return values[slot] if slot < len(values) else None

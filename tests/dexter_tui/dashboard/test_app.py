@@ -227,7 +227,10 @@ async def test_all_pages_of_a_run_follow_one_cursor(home: Path) -> None:
         assert "search sample of step 25" in shown  # the last one before
         assert "0.66" in shown  # p(class) there
         await press(pilot, "2")
-        assert "tried" in text(pilot) and "step 28" in text(pilot)
+        shown = text(pilot)
+        assert "tried" in shown and "step 28" in shown
+        assert re.search(r"^│ water .* 0\.70 ", shown, re.M)  # 28 / 40
+        assert re.search(r"^│ sea .* 0\.90 ", shown, re.M)
         await press(pilot, "3")
         tile = run.query_one(Gallery).selected
         assert tile is not None and tile.step == 25
@@ -237,6 +240,12 @@ async def test_all_pages_of_a_run_follow_one_cursor(home: Path) -> None:
         assert "of 11–30" in text(pilot)
         await press(pilot, "0", "end")
         assert "step 40 of 1–40" in text(pilot)
+        legend = pilot.app.screen.query_one("#legend", TextLines)
+        assert not legend.display
+        await press(pilot, "o", "m")
+        await until(pilot, lambda: "seed 1" in text(pilot).splitlines()[2])
+        assert "smoothing 0.6" in text(pilot)
+        assert legend.display
 
 
 @driven
@@ -263,7 +272,13 @@ async def test_a_logarithmic_scale_leaves_losses_below_0_to_be_seen(home: Path) 
     with Store.open(home) as store:
         step = {"words": ["a", "b"], "best_words": ["a", "b"]}
         rows = [
-            {**step, "step": k, "losses": {"total": 100.0 / k}, "best_loss": 3.0 - k}
+            {
+                **step,
+                "step": k,
+                "losses": {"total": 100.0 / k},
+                "best_loss": 3.0 - k,
+                "entropy": 3 / k,
+            }
             for k in range(1, 26)
         ]
         recorded.record_steps(store, LIVE, rows)
@@ -273,17 +288,20 @@ async def test_a_logarithmic_scale_leaves_losses_below_0_to_be_seen(home: Path) 
         await press(pilot, "enter")
 
         def curves() -> dict[str, list[str]]:
-            charts = pilot.app.screen.query(Chart)
             return {
-                str(chart.border_title): [chart.line(y).text for y in range(chart.size.height)]
-                for chart in charts
+                re.sub(r"\[.*?\]", "", str(chart.border_title)): [
+                    chart.line(y).text for y in range(chart.size.height)
+                ]
+                for chart in pilot.app.screen.query(Chart)
             }
 
         before = curves()
+        assert [title.split()[0] for title in before] == ["p(class)", "loss", "entropy"]
         await press(pilot, "g")
         after = curves()
-        assert after["loss"] != before["loss"]
-        assert after["best loss"] == before["best loss"]
+        assert after["entropy"] != before["entropy"]
+        [loss] = [title for title in before if title.startswith("loss")]
+        assert after[loss] == before[loss]  # the best loss is below 0, and shares the chart
 
 
 @driven

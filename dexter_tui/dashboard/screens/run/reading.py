@@ -1,32 +1,42 @@
 """The data of the screen of a run, read in a thread."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from dexter_tui.dashboard.screens.run.history import Known, Part
 from dexter_tui.dashboard.widgets.log_view import tail
 from store.errors import StoreError
-from store.reading.browse import Browse, FrameRow, PromptRow, RunRow, StepRow, WordGainRow
+from store.reading.browse import Browse, FrameRow, PromptRow, RunRow, WordGainRow
 from store.reading.diverse import diverse, small_file
 from store.states import ENDED
 
 _BEST_FRAMES = 8  # that differ, at the front of a finished run's gallery
 
 
-class Wish(NamedTuple):
-    """The data that the screen already has."""
+MOST_BESIDE = 6
+"""Runs in the charts beside the run itself: more colours cannot be told apart"""
+Beside = Literal["alone", "seeds", "marked"]
+"""The runs in the charts: this one, all seeds of its study, or those marked in the list"""
 
-    after: int
-    attempt: int
+
+class Wish(NamedTuple):
+    """The data that the screen wants, and the steps that it already has, by run."""
+
+    known: Mapping[str, Known]
     page: str
+    beside: Beside
+    marked: Sequence[int]
 
 
 class Found(NamedTuple):
     """The data of the run."""
 
-    run: RunRow | None
+    own: Part | None
     labels: list[str]
-    steps: list[StepRow]
-    after: int
+    beside: list[Part]
+    left_out: int
+    """Runs that are not in the charts, because they are too many"""
     frames: list[FrameRow]
     prompts: list[PromptRow]
     gains: list[WordGainRow]
@@ -39,20 +49,37 @@ def read(browse: Browse, run_id: str, wish: Wish) -> Found:
     run = browse.runs([key]).get(key) if key is not None else None
     if run is None:
         return Found(None, [], [], 0, [], [], [], None)
-    # A new attempt resumes from a checkpoint and replaces later steps.
-    after = wish.after if run.attempt == wish.attempt else 0
+    others = _beside(browse, run, wish)
     study = browse.find(run.study_id)
     labels = browse.studies([-study])[-study].labels if study is not None else []
     return Found(
-        run,
+        _part(browse, run, wish),
         labels,
-        browse.steps(run.id, after=after),
-        after,
+        [_part(browse, one, wish) for one in others[:MOST_BESIDE]],
+        max(len(others) - MOST_BESIDE, 0),
         _ordered(browse, run, browse.frames(run.id)),
         browse.prompts(run.id) if wish.page == "prompts" else [],
         browse.word_gains(run.id) if wish.page == "prompts" else [],
         tail(browse.log(run.id)) if wish.page == "log" else None,
     )
+
+
+def _part(browse: Browse, run: RunRow, wish: Wish) -> Part:
+    known = wish.known.get(run.id, Known())
+    # A new attempt resumes from a checkpoint and replaces later steps.
+    after = known.step if run.attempt == known.attempt else 0
+    return Part(run, after, browse.steps(run.id, after=after))
+
+
+def _beside(browse: Browse, run: RunRow, wish: Wish) -> list[RunRow]:
+    """Return the other runs in the charts."""
+    if wish.page != "charts" or wish.beside == "alone":
+        return []
+    if wish.beside == "seeds":
+        runs = browse.study_runs(run.study_id)
+    else:
+        runs = list(browse.runs(wish.marked).values())
+    return [one for one in runs if one.id != run.id and one.steps_done]
 
 
 def _ordered(browse: Browse, run: RunRow, frames: list[FrameRow]) -> list[FrameRow]:

@@ -5,6 +5,7 @@ chosen number of steps per second.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -19,17 +20,18 @@ from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.run.charts import ChartsPage
 from dexter_tui.dashboard.screens.run.cursor import Cursor
+from dexter_tui.dashboard.screens.run.history import History
 from dexter_tui.dashboard.screens.run.inspector import Inspector, numbers_text
 from dexter_tui.dashboard.screens.run.reading import Found, Wish, read
 from dexter_tui.dashboard.screens.run.replay import Replay
 from dexter_tui.dashboard.screens.run.steps_page import StepsPage
 from dexter_tui.dashboard.screens.run.texts import config_text, gains_text, prompts_text
+from dexter_tui.dashboard.screens.run.words import WordsPage
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.chart import CursorWanted
 from dexter_tui.dashboard.widgets.gallery import Gallery
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.log_view import LogView
-from dexter_tui.dashboard.widgets.ribbons import Ribbons
 from dexter_tui.dashboard.widgets.summaries import fitted, origin_text, state_parts, words_table
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
@@ -50,15 +52,18 @@ class RunScreen(PagesScreen):
         ("log", "Log"),
     )
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, marked: Sequence[int] = ()) -> None:
+        """Show a run; `marked` are the keys of the runs that may be charted with it."""
         super().__init__()
         self.run_id = run_id
         self.run_row: RunRow | None = None
-        self.steps: list[StepRow] = []
+        self._marked = marked
+        self._histories = {run_id: History()}
+        self._charted: list[str] = [run_id]
+        self._left_out = 0
         self.frames: list[FrameRow] = []
         self.labels: list[str] = []
         self.cursor = Cursor()
-        self._log = False
         self._replay = Replay(self, self._play)
 
     def compose(self) -> ComposeResult:
@@ -66,10 +71,8 @@ class RunScreen(PagesScreen):
         yield TabBar(id="tabs")
         with Horizontal(id="run-body"):
             with ContentSwitcher(id="pages", initial="charts"):
-                yield ChartsPage(id="charts")
-                with StepsPage(id="words", classes="panel page"):
-                    yield Ribbons(id="ribbons")
-                    yield TextLines(id="words-here")
+                yield ChartsPage(bool(self._marked), id="charts")
+                yield WordsPage(id="words", classes="panel page")
                 yield Gallery(id="frames", classes="panel page")
                 yield TextPage(id="prompts", text_id="prompts-text")
                 yield TextPage(id="config", text_id="config-text")
@@ -84,26 +87,26 @@ class RunScreen(PagesScreen):
     # Reading
 
     def wish(self) -> Wish:
-        after = self.steps[-1].step if self.steps else 0
-        attempt = self.run_row.attempt if self.run_row else 0
-        return Wish(after, attempt, self.PAGES[self.page][0])
+        known = {run_id: history.known for run_id, history in self._histories.items()}
+        beside = self.query_one(ChartsPage).beside
+        return Wish(known, self.PAGES[self.page][0], beside, self._marked)
 
     def load(self, wish: Wish) -> Found:
         return read(self.host.browse, self.run_id, wish)
 
     def show(self, data: Found) -> None:
-        if data.run is None:
+        if data.own is None:
             self.leave(f"run {self.run_id} was deleted")
             return
-        self.run_row, self.labels, self.frames = data.run, data.labels, data.frames
-        if data.after == 0:
-            self.steps = data.steps
-        else:
-            self.steps += [step for step in data.steps if step.step > self.steps[-1].step]
-        running = data.run.state not in ENDED
+        run = self.run_row = data.own.run
+        self.labels, self.frames, self._left_out = data.labels, data.frames, data.left_out
+        for part in (data.own, *data.beside):
+            self._histories.setdefault(part.run.id, History()).add(part)
+        self._charted = [self.run_id, *(part.run.id for part in data.beside)]
+        running = run.state not in ENDED
         self.cursor.show(
             [step.step for step in self.steps],
-            data.run.steps_total if running else None,
+            run.steps_total if running else None,
             follow=not self._replay.is_running,
         )
         page, palette = self.PAGES[self.page][0], self.host.palette
@@ -112,14 +115,13 @@ class RunScreen(PagesScreen):
             text.append_text(gains_text(data.gains, palette, self.host.signs))
             self.query_one("#prompts", TextPage).put(text)
         if page == "config":
-            text = config_text(data.run, self.host.browse, palette)
+            text = config_text(run, self.host.browse, palette)
             self.query_one("#config", TextPage).put(text)
         if data.log is not None:
             self.query_one(LogView).show_lines(data.log)
         self.query_one(Gallery).show(self.frames)
         if self.cursor.following:
             self._select_tile()
-        self.query_one(ChartsPage).make(self.steps)
         self._show_title()
         self.draw()
         self.refresh_bindings()
@@ -149,16 +151,15 @@ class RunScreen(PagesScreen):
         self._put("#title", text)
 
     def on_resize(self) -> None:
-        self.query_one(ChartsPage).make(self.steps)
         self._show_title()
+        self.draw()
 
     def draw(self) -> None:
         """Draw the visible page and the panel beside it at the cursor."""
         axis, page = self.cursor.axis, self.PAGES[self.page][0]
         if page == "charts":
-            self.query_one(ChartsPage).show(self.steps, axis, log=self._log)
-        elif page == "words":
-            self.query_one(Ribbons).show(self.steps, axis)
+            charted = [self._histories[run_id] for run_id in self._charted]
+            self.query_one(ChartsPage).show(charted, axis, self._left_out)
         self._show_cursor()
         self.draw_tabs()
 
@@ -167,8 +168,8 @@ class RunScreen(PagesScreen):
         step = self.step_at_cursor
         if run is None:
             return
-        inspector, below = self.query_one(Inspector), self.query_one("#words-here")
-        width = max(inspector.text_width or below.size.width, 40)
+        inspector, page = self.query_one(Inspector), self.query_one(WordsPage)
+        width = max(inspector.text_width or page.size.width, 40)
         shown = run if self._at_end else run._replace(words=[])
         words = words_table(shown, step, width, self.host.palette)
         if step is not None:
@@ -176,7 +177,7 @@ class RunScreen(PagesScreen):
         title = f"Step {self.cursor.at}" if step else "No steps yet"
         inspector.show(title, self.frame_at_cursor, self.labels, words)
         if self.PAGES[self.page][0] == "words":
-            self._put("#words-here", words)
+            page.show(self.steps, self.cursor.axis, words)
 
     def _put(self, selector: str, text: Text) -> None:
         self.query_one(selector, TextLines).put(text)
@@ -188,8 +189,8 @@ class RunScreen(PagesScreen):
             text.append(f"replay {self._replay.speed}/s  ", palette.accent)
         elif self.cursor.following and self.run_row and self.run_row.state not in ENDED:
             text.append("live  ", palette.active)
-        if self._log:
-            text.append("log  ", palette.accent)
+        if state := self.query_one(ChartsPage).state:
+            text.append(f"{state}  ", palette.accent)
         if self.cursor.numbers:
             axis = self.cursor.axis
             text.append(f"step {axis.cursor}", "bold")
@@ -197,6 +198,11 @@ class RunScreen(PagesScreen):
                 window = f" of {axis.first}{self.host.signs.dash}{axis.last} "
                 text.append(window, palette.dim)
         return text
+
+    @property
+    def steps(self) -> list[StepRow]:
+        """The steps of the run so far."""
+        return self._histories[self.run_id].steps
 
     @property
     def step_at_cursor(self) -> StepRow | None:
@@ -269,9 +275,9 @@ class RunScreen(PagesScreen):
         self.cursor.zoom(message.by)
         self.draw()
 
-    @on(StepsPage.LogScale)
-    def _log_scale(self) -> None:
-        self._log = not self._log
+    @on(ChartsPage.Changed)
+    def _charts_changed(self) -> None:
+        self.reload()
         self.draw()
 
     # Replay

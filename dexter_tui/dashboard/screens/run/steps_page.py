@@ -9,7 +9,7 @@ from dexter_tui.dashboard.actions import bindings
 class StepsPage(VerticalScroll, can_focus=True, inherit_bindings=False):
     """A page along the steps: left, right, home and end move the cursor."""
 
-    BINDINGS = bindings("chart")
+    BINDINGS = bindings("steps")
 
     class Zoom(Message):
         """The request to show fewer (2) or more (-2) steps, or all (0)."""
@@ -17,12 +17,6 @@ class StepsPage(VerticalScroll, can_focus=True, inherit_bindings=False):
         def __init__(self, by: int) -> None:
             super().__init__()
             self.by = by
-
-    class LogScale(Message):
-        """The request to switch between a linear and a logarithmic scale."""
-
-    def action_log_scale(self) -> None:
-        self.post_message(self.LogScale())
 
     def action_zoom(self, by: int) -> None:
         self.post_message(self.Zoom(by))
