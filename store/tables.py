@@ -412,6 +412,10 @@ class Slot(Table, table=True):
     note: str | None = None  # why it waits, or gave up
     # It gave up: its workers cannot even start.
     broken: bool = Field(sa_type=_Boolean, default=False)
+    # The run or job that it works on or starts a worker for, and what is done for it now, in a few
+    # words such as "loading generator, 2 of 3"; None while its own progress says enough.
+    work_id: str | None = None
+    activity: str | None = None
 
 
 class Report(Table, table=True):

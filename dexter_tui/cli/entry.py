@@ -144,7 +144,7 @@ def default(
     read_only: Annotated[bool, typer.Option("--read-only", help="open read-only")] = False,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="draw in ASCII alone")] = False,
     theme: Annotated[
-        str | None, typer.Option(metavar="NAME", help="colour theme; F2 cycles through them")
+        str | None, typer.Option(metavar="NAME", help="colour theme; F2 shows them all")
     ] = None,
     demo_devices: Annotated[
         int, typer.Option(min=0, max=16, metavar="N", help="show N simulated GPUs")

@@ -5,8 +5,7 @@
 
 # ruff: noqa: E501  (a table is read by its lines)
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
@@ -69,6 +68,7 @@ PLACES = {
     "picture": "Enlarged picture",
     "dialog": "Confirmation",
     "ask": "Text entry",
+    "choose": "Choice",
     "note": "Notes",
     "page-help": "Help",
 }
@@ -78,7 +78,7 @@ ACTIONS = (
     Action("app", "command_palette", "ctrl+p", "Palette", "Find an action by name."),
     Action("app", "jump", "ctrl+o", "Jump", "Label each panel with a letter; press it to go there.", shown=False),
     Action("app", "copy", "y", "Copy", "Copy the text selected with the mouse, else what the cursor is on: an id, prompt, path, claim or log.", shown=False),
-    Action("app", "next_theme", "f2", "Theme", "Switch to the next theme.", shown=False),
+    Action("app", "choose_theme", "f2", "Theme", "Choose a theme, with a preview; it is remembered.", shown=False),
     Action("app", "screenshot", "f12", "Screenshot", "Save the screen as an SVG file.", shown=False),
     Action("app", "quit_app", "ctrl+q", "Quit", "Quit; runs continue.", shown=False),
     # Home
@@ -191,10 +191,10 @@ ACTIONS = (
     Action("devices", "back", "escape,q,m", "Back", "Return to the previous screen."),
     Action("query", "run", "f5,ctrl+r", "Run", "Run the query.", priority=True),
     Action("query", "complete", "tab", "Complete", "Complete the word before the cursor; press again for the next match.", priority=True),
-    Action("query", "history(-1)", "ctrl+up,f3", "Earlier", "Show the previous query.", priority=True),
-    Action("query", "history(1)", "ctrl+down,f4", "Later", "Show the next query.", shown=False, priority=True),
+    Action("query", "history(-1)", "f3,ctrl+up", "Earlier", "Show the previous query.", priority=True),
+    Action("query", "history(1)", "f4,ctrl+down", "Later", "Show the next query.", shown=False, priority=True),
     Action("query", "copy", "f6", "Copy", "Copy the result to the clipboard as CSV.", priority=True),
-    Action("query", "back", "escape", "Back", "Return to the previous screen.", priority=True),
+    Action("query", "back", "escape", "Back", "Return to the previous screen; the draft is kept.", priority=True),
     Action("chart", "log_scale", "g", "Log", "Switch charts of positive numbers between a linear and a logarithmic scale."),
     Action("chart", "smooth", "m", "Smooth", "Show moving averages: lightly smoothed, strongly smoothed, or none."),
     Action("chart", "beside", "o", "Seeds", "Chart the other seeds of the study with the run, the runs marked in the list, or the run alone."),
@@ -211,7 +211,8 @@ ACTIONS = (
     Action("gallery", "move(0, 1)", "down,j", "Down", "Select the picture below.", shown=False),
     Action("gallery", "resize(1)", "plus,equals_sign", "Larger", "Enlarge the tiles.", shown=False),
     Action("gallery", "resize(-1)", "minus", "Smaller", "Shrink the tiles.", shown=False),
-    Action("log", "wrap", "w", "Wrap", "Wrap long lines, or not.", shown=False),
+    Action("log", "level", "f", "Level", "Show all lines, warnings and errors, or errors alone."),
+    Action("log", "wrap", "w", "Wrap", "Wrap long lines, or not."),
     # Guided start
     Action("answer", "submit", "enter", "Next", "Take the answer at the cursor and go to the next question."),
     Action("start", "take", "enter", "Start", "Start the audit.", changes=True),
@@ -238,6 +239,7 @@ ACTIONS = (
     Action("picture", "turn(-1)", "left,h", "Previous", "Show the previous picture."),
     Action("picture", "turn(1)", "right,l", "Next", "Show the next picture."),
     Action("ask", "back", "escape", "Back", "Close without any change."),
+    Action("choose", "back", "escape,q", "Back", "Close without any change."),
     Action("note", "save", "ctrl+s", "Save", "Save the note; an empty note is removed.", priority=True),
     Action("note", "back", "escape", "Back", "Close without saving.", priority=True),
     Action("page-help", "app.copy", "y", "Copy", "Copy the text selected with the mouse.", shown=False),
@@ -267,18 +269,6 @@ def bindings(*places: str) -> list[BindingType]:
         for place in places
         for action in of(place)
     ]
-
-
-def unknown_keys(assigned: Iterable[str]) -> list[str]:
-    """Return a line for each name of the table [keys] that is no action."""
-    known = [action.id for action in ACTIONS]
-    lines = []
-    for name in assigned:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; docs/keys.md lists the names"
-            lines.append(f"config.toml, [keys]: {name} is no action{hint}")
-    return lines
 
 
 _KEY_SIGNS = {

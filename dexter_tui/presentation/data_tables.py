@@ -33,7 +33,8 @@ def outcome_line(page: DataPage) -> str:
             return f"worst group {first.worst:.2f}"
         return f"worst group {first.worst:.2f} to {best.worst:.2f} by {best.method}"
     if page.state == "running":
-        return f"{page.stage or 'begins'} {page.done}/{page.total}"
+        count = f" {page.done}/{page.total}" if page.total else ""
+        return f"{page.stage or 'begins'}{count}"
     return f"{page.state}: {page.error}" if page.error else page.state
 
 

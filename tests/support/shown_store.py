@@ -73,7 +73,10 @@ def fill(home: Path) -> Path:
     folder = home / "runs" / DONE
     folder.mkdir()
     (folder / "log").write_text(
-        "".join(f"2026-03-01 12:00:{k:02}Z  step {k}: loss {5 / (k + 1):.4f}\n" for k in range(40))
+        "2026-03-01 11:59:59Z [warning] the checkpoint belongs to other settings: not used\n"
+        + "".join(
+            f"2026-03-01 12:00:{k:02}Z  step {k}: loss {5 / (k + 1):.4f}\n" for k in range(40)
+        )
     )
     return home
 

@@ -12,6 +12,7 @@ import typer
 
 from dexter.errors import InputError
 from dexter_tui import EXIT_FOUND, paths
+from dexter_tui.cli.listing import completion
 from dexter_tui.cli.output import Json, open_store, print_json, print_lines, say
 from store.reading import card
 from store.reading.browse import Browse
@@ -106,7 +107,9 @@ def check(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="ID", help="a finished comparison or study  [default: the newest comparison]"
+            metavar="ID",
+            help="a finished comparison or study  [default: the newest comparison]",
+            autocompletion=completion.compared,
         ),
     ] = None,
     *,

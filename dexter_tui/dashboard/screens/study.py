@@ -192,13 +192,17 @@ class StudyScreen(PagesScreen):
     def tabs_right(self) -> Text:
         palette = self.host.palette
         left = {} if self.has_class("-narrow") else self._left()
-        for stage in self._stages:
+        for at, stage in enumerate(self._stages, 1):
             if stage.state == "running":
-                return Text(f"{stage.name} {stage_progress(stage, left)}", style=palette.active)
+                # The time left is that of the stage: those that follow are not known yet.
+                number = f"stage {at} of {len(self._stages)}, {stage.name} "
+                return Text(f"{number}{stage_progress(stage, left)}", style=palette.active)
             if stage.state == "failed" and not self._made:
                 return Text(f"{stage.name} failed", style=palette.bad)
-        state = self._job.state.value if self._made and self._job else ""
-        return Text(f"report: {state}" if state else "", style=palette.active)
+        if not self._made or self._job is None:
+            return Text()
+        state = clean(self._job.activity or self._job.state.value)
+        return Text(f"report: {state}", style=palette.active)
 
     def _left(self) -> dict[str, float]:
         """Estimate the seconds left of the running stage, from its pace since it was first seen."""

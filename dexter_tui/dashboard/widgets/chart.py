@@ -26,6 +26,7 @@ SIGNS = "*o+x#@%"
 """The characters of curves where there are no braille dots, or no colours to tell them apart"""
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of the dots of a braille cell, by column and row"""
+_MOST_LABELS = 8  # at the left of a chart
 _TICK_COLUMNS = 12  # between two numbers of the axis of steps
 
 
@@ -75,7 +76,7 @@ class Chart(Lines):
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(**options)
-        self._name = name
+        self._heading = name
         self.border_title = name
         self._curves: Sequence[Curve] = ()
         self._range: Sequence[Curve] = ()
@@ -109,7 +110,7 @@ class Chart(Lines):
 
     def _entitle(self, *, legend: bool) -> None:
         """Write the names of the curves above them, and their values at the cursor below."""
-        title, values = Text(self._name), Text()
+        title, values = Text(self._heading), Text()
         for curve in self._curves:
             colour = ink(host_of(self).palette, curve.colour)
             if legend:
@@ -269,7 +270,7 @@ def _plot(
 
 def _labels(low: float, span: float, height: int, down: int, *, log: bool) -> dict[int, str]:
     """Return round numbers by the row that they stand at."""
-    most = max((height + 1) // 2, 2)
+    most = min(max((height + 1) // 2, 2), _MOST_LABELS)
     found = (log_ticks if log else ticks)(low, low + span, most)
     if len(found) < 2:  # such as 1.31 to 1.32 on a logarithmic scale
         found = [low, low + span]

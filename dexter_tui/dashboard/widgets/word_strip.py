@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -25,6 +25,9 @@ _LEAST_ROWS, _MOST_ROWS = 3, 16  # words of a position
 _MOST_LABEL = 16  # columns
 _VALUE = 6  # columns of the probability at the cursor
 _STEPS_PER_CELL = 4  # that are averaged
+
+
+_Item = TypeVar("_Item")
 
 
 class _Row(NamedTuple):
@@ -205,5 +208,5 @@ def shade(share: float, ground: str, full: str) -> str:
     return Color.parse(ground).blend(Color.parse(full), level).hex6
 
 
-def _at(values: Sequence[Any], slot: int) -> Any:
+def _at(values: Sequence[_Item], slot: int) -> _Item | None:
     return values[slot] if slot < len(values) else None

@@ -22,6 +22,8 @@ from textual.strip import Strip
 
 from dexter_tui.dashboard import actions, finish_watch, themes
 from dexter_tui.dashboard.cells import TextLines, strip_of
+from dexter_tui.dashboard.options import misspelt
+from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 from dexter_tui.dashboard.screens.form_screen import fuzzy
 from dexter_tui.dashboard.screens.help import HelpScreen
@@ -32,6 +34,7 @@ from dexter_tui.dashboard.screens.study import StudyScreen
 from dexter_tui.dashboard.widgets.chart import Chart
 from dexter_tui.dashboard.widgets.form import Form
 from dexter_tui.dashboard.widgets.gallery import Gallery
+from dexter_tui.dashboard.widgets.log_view import LogView
 from dexter_tui.dashboard.widgets.run_list import RunList
 from store import State, Store
 from store.locks import FileLock
@@ -332,6 +335,14 @@ async def test_prompts_settings_and_log_of_a_run(home: Path) -> None:
         assert re.search(r"\* template +a picture of a bird", text(pilot))  # it differs
         await press(pilot, "6")
         assert "step 39: loss 0.1250" in text(pilot)
+        await press(pilot, "f")
+        assert "Warnings and errors, 1 of 41 lines" in text(pilot)
+        assert "[warning] the checkpoint belongs" in text(pilot)
+        await press(pilot, "f", "f")
+        log = pilot.app.screen.query_one(LogView)
+        assert log.search_lines()[1].endswith("step 0: loss 5.0000")
+        log.go_to_line(1)
+        await until(pilot, lambda: "step 0: loss 5.0000" in text(pilot))
 
 
 @driven
@@ -721,6 +732,10 @@ async def test_the_palette_finds_actions(home: Path) -> None:
         await until(pilot, lambda: "Reverse the order." in text(pilot))
         await press(pilot, "enter")
         await until(pilot, lambda: "grouped by study, reversed" in text(pilot))
+        await press(pilot, "ctrl+p")
+        await until(pilot, lambda: re.search(r"Reverse +S\n", text(pilot)))
+        lines = [line.strip() for line in text(pilot).splitlines()]
+        assert lines.index("Reverse   S") < lines.index("Open   enter")  # the latest first
 
 
 @driven
@@ -769,8 +784,11 @@ async def test_every_theme_draws_every_screen(home: Path, theme: str) -> None:
         await go_to(pilot, DONE)
         await press(pilot, "enter", "2", "s", "2")
         assert "confirmed" in text(pilot)
-        await press(pilot, "f2")
-        assert pilot.app.theme != theme
+        await press(pilot, "f2", "down" if theme != themes.ORDER[-1] else "up")
+        chosen = pilot.app.theme
+        assert chosen != theme  # shown before it is taken
+        await press(pilot, "escape")
+        assert pilot.app.theme == theme
 
 
 @driven
@@ -778,7 +796,12 @@ async def test_ascii_shows_nothing_else(home: Path) -> None:
     async with dashboard(home, ascii=True).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
-        for keys in ((), ("enter",), ("2",), ("3",), ("s",), ("2",), ("question_mark",)):
+        screens = (
+            (), ("enter",), ("2",), ("3",), ("s",), ("2",), ("question_mark",),
+            ("escape", "ctrl+p"), ("escape", "f2"), ("escape", "escape", "escape", "n"),
+            ("f4",), ("escape", "colon"),
+        )  # fmt: skip
+        for keys in screens:
             await press(pilot, *keys)
             assert text(pilot).isascii(), re.findall(r"[^\x00-\x7f]", text(pilot))
 
@@ -979,6 +1002,24 @@ async def test_the_end_of_a_run_is_told_and_starts_the_users_command(
     assert (tmp_path / "ended").read_text() == f"{QUEUED} cancelled\n"
 
 
+def test_the_users_command_runs_a_few_times_at_once(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    waits = f"""until [ -e '{gate}' ]; do sleep 0.05; done; touch '{tmp_path}/'$DEXTER_ID"""
+    hooks = finish_watch.Hooks(f'sh -c "{waits}"')
+    hooks.add([(f"r{k}", "succeeded") for k in range(10)])
+    hooks.start()
+    hooks.start()
+    assert len(hooks._running) == finish_watch.MOST_HOOKS
+    gate.touch()
+    while len(list(tmp_path.glob("r*"))) < 10:
+        hooks.start()
+        hooks._running[0].wait()
+    hooks = finish_watch.Hooks("no-such-command")
+    hooks.add([("r0", "failed")])
+    with pytest.raises(OSError, match="no-such-command"):
+        hooks.start()
+
+
 def test_notices_are_short_and_harmless() -> None:
     ended = [(f"r{k}", "succeeded" if k else "failed") for k in range(5)]
     assert finish_watch.sentence(ended) == "5 runs and jobs ended: 1 failed, 4 succeeded"
@@ -988,9 +1029,17 @@ def test_notices_are_short_and_harmless() -> None:
 
 @driven
 async def test_a_misspelt_key_name_is_told(home: Path) -> None:
-    async with dashboard(home, keys={"home.cancle": "ctrl+x"}).run_test(size=WIDE) as pilot:
+    settings = {"keys": {"home.cancle": "ctrl+x"}, "dashbord": {}, "run": {"sedes": 1}}
+    lines = misspelt({**settings, "dashboard": {"colour": "red", "theme": "dexter"}})
+    assert lines == [
+        "config.toml, [keys]: home.cancle is no action; did you mean home.cancel?",
+        "config.toml: [dashbord] is no table of dexter-tui; did you mean dashboard?",
+        "config.toml, [run]: sedes is no setting; did you mean seed?",
+        "config.toml, [dashboard]: colour is no setting; choose from theme, notify, on_finish",
+    ]
+    async with dashboard(home, misspelt=tuple(lines)).run_test(size=WIDE) as pilot:
         await settle(pilot)
-        assert noticed(pilot, "home.cancle is no action; did you mean home.cancel?")
+        assert all(noticed(pilot, line) for line in lines)
 
 
 @driven
@@ -1001,7 +1050,8 @@ async def test_a_small_terminal_shows_the_list_and_another_theme_all_its_colours
         await settle(pilot)
         shown = text(pilot)
         assert all(run in shown for run in (LIVE, QUEUED, DONE, FAILED))
-        await press(pilot, "f2")
+        await press(pilot, "f2", "down", "enter")
+        assert Remembered(home).theme == pilot.app.theme == "dexter-light"
         palette = themes.palette(pilot.app.current_theme)
         strip = pilot.app.screen.query_one("#title", TextLines).line(0)
         assert strip._segments[1].style is not None

@@ -115,7 +115,7 @@ class ChartsPage(StepsPage):
         }
 
     def _curve(self, history: History, name: str, label: str, colour: int) -> Curve:
-        get = self._numbers(history).get(name, lambda step: None)
+        get = self._numbers(history).get(name, _missing)
         values = [get(step) for step in history.steps]
         if weight := SMOOTHING[self._smoothing]:
             values = values if name == "best loss" else smoothed(values, weight)
@@ -172,6 +172,10 @@ class ChartsPage(StepsPage):
         if left_out:
             lines.append(Text(f"{left_out} more are not drawn", palette.dim))
         legend.put(Text("\n").join(lines))
+
+
+def _missing(step: StepRow) -> None:
+    return None
 
 
 def _loss(name: str) -> _Get:

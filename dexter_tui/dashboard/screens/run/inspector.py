@@ -10,9 +10,12 @@ from textual.widgets import Static
 from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.screens.base import entitle
+from dexter_tui.dashboard.screens.run.charts import tried_loss
+from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.picture import Picture
-from dexter_tui.dashboard.widgets.summaries import frame_caption
-from store.reading.browse import FrameRow, StepRow
+from dexter_tui.dashboard.widgets.summaries import frame_caption, wrapped
+from dexter_tui.formatting import clean
+from store.reading.browse import FrameRow, RunRow, StepRow
 
 
 class Inspector(Vertical):
@@ -24,6 +27,10 @@ class Inspector(Vertical):
         yield Picture(host_of(self).pictures, id="at-cursor")
         yield Static(id="at-cursor-caption")
         yield TextLines(id="at-cursor-words")
+
+    def repaint(self) -> None:
+        """Write the caption again at the next `show`: the theme has changed."""
+        self._captioned = None
 
     @property
     def text_width(self) -> int:
@@ -44,17 +51,38 @@ class Inspector(Vertical):
         self.query_one("#at-cursor-words", TextLines).put(text)
 
 
-def numbers_text(step: StepRow, dim: str) -> Text:
-    """List the numbers of a step."""
-    text = Text()
+def step_title(step: StepRow | None) -> str:
+    """Return the title of the panel at a step."""
+    return f"Step {step.step}" if step is not None else "No steps yet"
+
+
+def numbers_text(step: StepRow, run: RunRow, palette: Palette) -> Text:
+    """List the numbers of a step, which are means over its pictures."""
+    text = Text(f"All pictures of step {step.step}\n", palette.dim)
     for name, value in {
-        "p(class)": step.target_probability,
-        "loss": step.losses.get("total"),
+        "mean p(class)": step.target_probability,
+        "loss tried": tried_loss(step, run),
         "best loss": step.best_loss,
         "entropy": step.entropy,
         "temperature": step.temperature,
         "seconds": step.seconds,
     }.items():
         if value is not None:
-            text.append(f"{name:<14}", dim).append(f"{value:.4g}\n")
+            text.append(f"{name:<15}", palette.dim).append(f"{value:.4g}\n", palette.text)
+    return text
+
+
+def result_text(run: RunRow, width: int, palette: Palette, signs: Signs) -> Text:
+    """Describe the result of a run: its words and how often they lead to the class."""
+    text = Text()
+    text.append("words   ", palette.dim)
+    text.append(f"{clean(', '.join(run.words))}\n", f"bold {palette.accent}")
+    if run.score_value is None:
+        return text
+    text.append("score   ", palette.dim).append(f"{run.score_value:.0%}", palette.good)
+    if run.score_low is not None and run.score_high is not None:
+        text.append(f" [{100 * run.score_low:.0f}{signs.dash}{100 * run.score_high:.0f}]")
+    meaning = f"of {run.score_n} fresh pictures of the best prompt, this share is classified as "
+    for line in wrapped(Text(f"{meaning}{clean(run.class_name)}", palette.dim), width):
+        text.append("\n").append_text(line)
     return text

@@ -21,7 +21,12 @@ from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.run.charts import ChartsPage
 from dexter_tui.dashboard.screens.run.cursor import Cursor
 from dexter_tui.dashboard.screens.run.history import History
-from dexter_tui.dashboard.screens.run.inspector import Inspector, numbers_text
+from dexter_tui.dashboard.screens.run.inspector import (
+    Inspector,
+    numbers_text,
+    result_text,
+    step_title,
+)
 from dexter_tui.dashboard.screens.run.reading import Found, Wish, read
 from dexter_tui.dashboard.screens.run.replay import Replay
 from dexter_tui.dashboard.screens.run.steps_page import StepsPage
@@ -119,12 +124,17 @@ class RunScreen(PagesScreen):
             self.query_one("#config", TextPage).put(text)
         if data.log is not None:
             self.query_one(LogView).show_lines(data.log)
-        self.query_one(Gallery).show(self.frames)
-        if self.cursor.following:
+        self.query_one(Gallery).show(data.groups)
+        if self.cursor.following and running:
             self._select_tile()
         self._show_title()
         self.draw()
         self.refresh_bindings()
+
+    def repaint(self) -> None:
+        self.query_one(ChartsPage).repaint()
+        self.query_one(Inspector).repaint()
+        super().repaint()
 
     def page_changed(self) -> None:
         self.reload()
@@ -145,6 +155,8 @@ class RunScreen(PagesScreen):
             (7, origin_text(run.classifier, run.config, run.config.get("preset"), palette)),
             *state_parts(run, palette, signs),
         ]
+        if run.activity:
+            parts.append((9, Text(clean(run.activity), palette.active)))
         text = fitted(parts, self.query_one("#title").size.width or self.size.width)
         if run.error:
             text.append(f"  {clean(run.error)}", palette.bad)
@@ -164,20 +176,29 @@ class RunScreen(PagesScreen):
         self.draw_tabs()
 
     def _show_cursor(self) -> None:
-        run = self.run_row
-        step = self.step_at_cursor
+        run, step = self.run_row, self.step_at_cursor
         if run is None:
             return
         inspector, page = self.query_one(Inspector), self.query_one(WordsPage)
         width = max(inspector.text_width or page.size.width, 40)
-        shown = run if self._at_end else run._replace(words=[])
-        words = words_table(shown, step, width, self.host.palette)
-        if step is not None:
-            words.append("\n\n").append_text(numbers_text(step, self.host.palette.dim))
-        title = f"Step {self.cursor.at}" if step else "No steps yet"
-        inspector.show(title, self.frame_at_cursor, self.labels, words)
+        frame = self.frame_at_cursor
+        if frame is not None and frame.kind == "frame":
+            title = "Result" if frame in self.frames else self.query_one(Gallery).title
+            here = result_text(run, width, self.host.palette, self.host.signs)
+            inspector.show(title, frame, self.labels, here if frame in self.frames else Text())
+        else:
+            inspector.show(step_title(step), frame, self.labels, self._step_text(width))
         if self.PAGES[self.page][0] == "words":
-            page.show(self.steps, self.cursor.axis, words)
+            page.show(self.steps, self.cursor.axis, self._step_text(width))
+
+    def _step_text(self, width: int) -> Text:
+        """Return the words and numbers of the step at the cursor."""
+        run, step, palette = self.run_row, self.step_at_cursor, self.host.palette
+        if run is None or step is None:
+            return Text("No steps yet.", palette.dim)
+        # The words of the result, which were compared after the last step, are no step's.
+        words = words_table(run._replace(words=[]), step, width, palette)
+        return words.append("\n\n").append_text(numbers_text(step, run, palette))
 
     def _put(self, selector: str, text: Text) -> None:
         self.query_one(selector, TextLines).put(text)
@@ -212,13 +233,15 @@ class RunScreen(PagesScreen):
 
     @property
     def frame_at_cursor(self) -> FrameRow | None:
-        """The picture selected on the page of frames; elsewhere that of the cursor's step.
-
-        At the end of a finished run this is its best frame.
-        """
+        """The picture selected on the page of frames; elsewhere that of the cursor's step."""
         gallery = self.query_one(Gallery)
         if self.PAGES[self.page][0] == "frames" and gallery.selected is not None:
             return gallery.selected
+        return self._frame_of_step
+
+    @property
+    def _frame_of_step(self) -> FrameRow | None:
+        """The best result at the end of a finished run, else the newest search sample."""
         if self._at_end and self.frames and self.frames[0].kind == "frame":
             return self.frames[0]
         previews = [f for f in self.frames if f.kind == "preview" and f.step <= self.cursor.at]
@@ -238,13 +261,8 @@ class RunScreen(PagesScreen):
         self.draw()
 
     def _select_tile(self) -> None:
-        tiles = [
-            k for k, f in enumerate(self.frames) if f.kind == "preview" and f.step <= self.cursor.at
-        ]
-        if self._at_end and self.frames and self.frames[0].kind == "frame":
-            self.query_one(Gallery).select(0)
-        elif tiles:
-            self.query_one(Gallery).select(tiles[-1])
+        if (frame := self._frame_of_step) is not None:
+            self.query_one(Gallery).select(frame)
 
     def action_step(self, by: int) -> None:
         self._replay.stop()
@@ -309,8 +327,15 @@ class RunScreen(PagesScreen):
 
     def action_enlarge(self) -> None:
         frame = self.frame_at_cursor
-        if frame is not None:
-            self.host.open_picture(self.frames, self.frames.index(frame), self.labels)
+        if frame is None:
+            return
+        gallery = self.query_one(Gallery)
+        frames = gallery.frames if frame in gallery.frames else self.frames
+
+        def turned(frame: FrameRow) -> None:
+            gallery.select(frame, notify=True)
+
+        self.host.open_picture(frames, frames.index(frame), self.labels, turned)
 
     def copied(self) -> Copied | None:
         run, page = self.run_row, self.PAGES[self.page][0]

@@ -104,7 +104,8 @@ class ScreeningScreen(PagesScreen):
         if page["state"] == "failed":
             return Text(f"{fit(clean(page['error']), 50)} ", style=palette.bad)
         stage = clean(page["stage"] or "waiting")
-        return Text(f"{stage} {page['done']}/{page['total']} ", style=palette.active)
+        count = f"{page['done']}/{page['total']} " if page["total"] else ""
+        return Text(f"{stage} {count}", style=palette.active)
 
     def _show_member(self) -> None:
         page, effects = self._page, self.query_one(EffectList)
