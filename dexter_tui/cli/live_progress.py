@@ -71,7 +71,7 @@ def watch(
                     console.print(line, markup=False, highlight=False)
             time.sleep(POLL_SECONDS)
         if not screen:
-            lines.show(team.work(), {})
+            lines.show(team.work())
 
 
 def follow(store: Store, job_id: str, *, detach: bool = False) -> int:
@@ -111,6 +111,9 @@ def _interrupts() -> Iterator[_Presses]:
         signal.signal(signal.SIGINT, before)
 
 
+_NONE: Mapping[str, str] = {}
+
+
 class Lines:
     """Plain lines: each change of state, each note of a job, and now and then the progress."""
 
@@ -122,7 +125,7 @@ class Lines:
         self._notes: dict[str, int] = {}
         self._begun: dict[str, tuple[float, int]] = {}  # first progress in the stage of a job
 
-    def show(self, works: Sequence[Work], activities: Mapping[str, str]) -> None:
+    def show(self, works: Sequence[Work], activities: Mapping[str, str] = _NONE) -> None:
         """Print what is new; `activities` says what slots do now, by the id of the work."""
         for work in works:
             if isinstance(work, Job):

@@ -132,7 +132,7 @@ class RunRow(NamedTuple):
             return None
         steps = 0 if self.words_are_final else max(self.steps_total - self.steps_done, 0)
         config = self.config
-        pictures = 0 if self.words_are_final else COMPARED_PICTURES
+        pictures: float = 0 if self.words_are_final else COMPARED_PICTURES
         if self.score_value is None:
             pictures += _number(config.get("score_images"))
         pictures += max((self.frames_wanted or 0) - (self.frames_hit or 0), 0)

@@ -45,11 +45,11 @@ class Dependence:
     @property
     def line(self) -> str:
         """The dependence in a sentence."""
-        before = "not confirmed" if self.baseline is None else f"{self.baseline:+.2f}"
+        before = "not confirmed" if self.baseline is None else f"{self.baseline:+z.2f}"
         verb = "relies on" if self.effect > 0 else "loses confidence with"
         return (
-            f"{self.classifier} {verb} {self.concept} for {self.class_name}: {self.effect:+.2f} "
-            f"[{self.low:+.2f}, {self.high:+.2f}], baseline {before}"
+            f"{self.classifier} {verb} {self.concept} for {self.class_name}: {self.effect:+z.2f} "
+            f"[{self.low:+z.2f}, {self.high:+z.2f}], baseline {before}"
         )
 
 

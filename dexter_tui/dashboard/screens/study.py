@@ -297,8 +297,8 @@ class StudyScreen(PagesScreen):
                 full, empty = bar(abs(value), 12, signs.bar)
                 text.append(full, palette.good if value > 0 else palette.bad)
                 text.append(empty, palette.faint)
-                text.append(f" {value:+.2f}", "bold").append(
-                    f" [{low:+.2f}, {high:+.2f}]\n", palette.dim
+                text.append(f" {value:+z.2f}", "bold").append(
+                    f" [{low:+z.2f}, {high:+z.2f}]\n", palette.dim
                 )
             text.append("\n")
         if data.scores:

@@ -58,7 +58,7 @@ class Gallery(ScrollView, Lines, can_focus=True):
         self.index = 0
         self._groups: Sequence[Group] = ()
         self._rows: list[_Row] = []
-        self._laid_out = Size()
+        self._laid_out = (0, 0)
         self._wanted: int | None = None  # tiles in a row; None: chosen by the size of the screen
 
     @property
@@ -115,9 +115,14 @@ class Gallery(ScrollView, Lines, can_focus=True):
             self.post_message(self.Selected(self.frames[index]))
 
     def action_resize(self, by: int) -> None:
-        most = max((self.size.width + _GAP) // (_LEAST + _GAP), 1)
+        most = max((self._room + _GAP) // (_LEAST + _GAP), 1)
         self._wanted = max(1, min(self._across - by, most))
         self._lay_out()
+
+    @property
+    def _room(self) -> int:
+        """The columns beside a scroll bar."""
+        return self.scrollable_content_region.width
 
     @property
     def _across(self) -> int:
@@ -133,7 +138,7 @@ class Gallery(ScrollView, Lines, can_focus=True):
         return across
 
     def _width(self, across: int) -> int:
-        return max((self.size.width + _GAP) // across - _GAP, 4)
+        return max((self._room + _GAP) // across - _GAP, 4)
 
     @property
     def _tile(self) -> int:
@@ -148,7 +153,7 @@ class Gallery(ScrollView, Lines, can_focus=True):
         return max(bisect_right([row.first for row in self._rows], index) - 1, 0)
 
     def _lay_out(self) -> None:
-        self._laid_out = self.size
+        self._laid_out = (self._room, self.size.height)
         rows, top, first = list[_Row](), 0, 0
         for group in self._groups:
             if not group.frames:
@@ -161,16 +166,16 @@ class Gallery(ScrollView, Lines, can_focus=True):
                 top += self._tile_height
             first += len(group.frames)
         self._rows = rows
-        self.virtual_size = Size(self.size.width, top)
+        self.virtual_size = Size(self._room, top)
         self.refresh()
 
     def on_resize(self) -> None:
         self._lay_out()
 
     def line(self, y: int) -> Strip:
-        palette, width = host_of(self).palette, self.size.width
-        if self.size != self._laid_out:  # a scroll bar has come or gone
-            self._laid_out = self.size
+        palette, width = host_of(self).palette, self._room
+        if (self._room, self.size.height) != self._laid_out:  # a scroll bar has come or gone
+            self._laid_out = (self._room, self.size.height)
             self.call_later(self._lay_out)
         if not self.frames:
             text = "No pictures yet." if y == 0 else ""

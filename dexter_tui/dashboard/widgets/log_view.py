@@ -123,7 +123,7 @@ class LogView(ScrollView, Lines, can_focus=True):
 
     def _lay_out(self) -> None:
         at_end = self.scroll_offset.y >= self.virtual_size.height - self.size.height - 1
-        self._width = width = max(self.size.width, 1)
+        self._width = width = max(self.scrollable_content_region.width, 1)
         if self._wrap:
             self._rows = [
                 (at, line[start : start + width])
@@ -140,13 +140,13 @@ class LogView(ScrollView, Lines, can_focus=True):
 
     def line(self, y: int) -> Strip:
         x, top = self.scroll_offset
-        width, palette = self.size.width, host_of(self).palette
+        width, palette = self.scrollable_content_region.width, host_of(self).palette
         if self._wrap and width != self._width:  # a scroll bar has come or gone
             self._width = width
             self.call_later(self._lay_out)
         if not self._lines and y == 0:
-            text = "No such lines." if self._all else "No log yet."
-            return strip_of(Text(text, palette.dim), width)
+            empty = "No such lines." if self._all else "No log yet."
+            return strip_of(Text(empty, palette.dim), width)
         if top + y >= len(self._rows):
             return Strip.blank(width)
         at, shown = self._rows[top + y]

@@ -45,6 +45,8 @@ class WordStrip(Lines):
         self._numbers: list[int] = []
         self._axis = Axis(1, 1, 1)
         self._sums: list[Counter[str]] = []
+        self._visible: list[set[str]] = []
+        """The words of each position that leave a trace: tried, best, or probable"""
         self._counted = 0
         self._rows: list[_Row] = []
         self._label = 0
@@ -57,7 +59,7 @@ class WordStrip(Lines):
             return
         replaced = len(steps) < self._counted or steps[: self._counted] != self._steps
         if replaced:
-            self._sums, self._counted = [], 0
+            self._sums, self._visible, self._counted = [], [], 0
         self._shown, self._axis = shown, axis
         self._steps, self._numbers = list(steps), [step.step for step in steps]
         self._count()
@@ -72,14 +74,21 @@ class WordStrip(Lines):
     def _count(self) -> None:
         """Add up the probabilities of the words of each position."""
         for index in range(self._counted, len(self._steps)):
-            slots = len(self._steps[index].words)
-            self._sums += [Counter() for _ in range(len(self._sums), slots)]
-            for slot in range(slots):
-                step = self._steps[index]
+            step = self._steps[index]
+            for slot, tried in enumerate(step.words):
+                if slot == len(self._sums):
+                    self._sums.append(Counter())
+                    self._visible.append(set())
+                best = _at(step.best_words or [], slot)
+                probable = {tried: 1.0}
                 if step.word_probabilities is not None:
-                    self._sums[slot].update(_at(step.word_probabilities, slot) or {})
-                else:
-                    self._sums[slot][step.words[slot]] += 1
+                    probable = _at(step.word_probabilities, slot) or {}
+                self._sums[slot].update(probable)
+                self._sums[slot].update({one: 0 for one in (tried, best) if one})
+                self._visible[slot].update(one for one in (tried, best) if one)
+                self._visible[slot].update(
+                    word for word, p in probable.items() if p * _LEVELS >= 0.5
+                )
         self._counted = len(self._steps)
 
     def _layout(self, room: int) -> list[_Row]:
@@ -90,7 +99,8 @@ class WordStrip(Lines):
         rows = []
         for slot, sums in enumerate(self._sums):
             best = _at(self._steps[-1].best_words or [], slot)
-            words = [word for word, _ in sums.most_common(count)]
+            words = [word for word, _ in sums.most_common() if word in self._visible[slot]]
+            words = words[:count]
             if best and best not in words:
                 words[-1:] = [best]
             rows += [_Row("title", slot), *(_Row("word", slot, word) for word in words)]

@@ -50,7 +50,7 @@ def gains_text(gains: Sequence[WordGainRow], palette: Palette, signs: Signs) -> 
         text.append(f"{fit(clean(gain.word), 14):<14} ", f"bold {colour}")
         interval = (gain.low, gain.gain, gain.high)
         interval_bar(text, interval, (first, last), _BAR, colour, palette, signs)
-        text.append(f" {gain.gain:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})".ljust(26))
+        text.append(f" {gain.gain:+z.2f} ({gain.low:+z.2f} to {gain.high:+z.2f})".ljust(26))
         text.append(f"{gain.pictures:>8}\n", palette.dim)
     return text
 
