@@ -191,12 +191,14 @@ class StudyScreen(PagesScreen):
 
     def tabs_right(self) -> Text:
         palette = self.host.palette
-        left = {} if self.has_class("-narrow") else self._left()
+        narrow = self.has_class("-narrow")
+        left = {} if narrow else self._left()
         for at, stage in enumerate(self._stages, 1):
             if stage.state == "running":
-                # The time left is that of the stage: those that follow are not known yet.
-                number = f"stage {at} of {len(self._stages)}, {stage.name} "
-                return Text(f"{number}{stage_progress(stage, left)}", style=palette.active)
+                # The time left is that of the stage: what the next ones have to do is not known.
+                number = "" if narrow else f"stage {at} of {len(self._stages)}, "
+                shown = f"{number}{stage.name} {stage_progress(stage, left)}"
+                return Text(shown, style=palette.active)
             if stage.state == "failed" and not self._made:
                 return Text(f"{stage.name} failed", style=palette.bad)
         if not self._made or self._job is None:

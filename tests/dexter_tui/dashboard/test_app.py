@@ -36,7 +36,7 @@ from dexter_tui.dashboard.widgets.form import Form
 from dexter_tui.dashboard.widgets.gallery import Gallery
 from dexter_tui.dashboard.widgets.log_view import LogView
 from dexter_tui.dashboard.widgets.run_list import RunList
-from store import State, Store
+from store import State, Store, run_queue
 from store.locks import FileLock
 
 TMUX = (80, 24)
@@ -125,7 +125,7 @@ async def test_home_shows_studies_runs_and_the_selected_run_as_it_stands(home: P
         for part in (
             "1 running", "1 queued", "1 failed",  # the counts
             "birds-balanced → waterbird",  # a study
-            "25/60", "1:10",  # 35 steps of 2 s
+            "25/60", "1:18",  # 35 steps of 2 s, and the pictures that follow
             "● running", "loss", "p(class)", "entropy",  # the selected run
             "best so far", "tried", "target", "search sample of", "step 25", "landbird",
             "84%", "71–92", "water, sea",  # a finished one in the list
@@ -267,7 +267,10 @@ async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -
             await press(pilot, "left")
             recorded.record_steps(store, LIVE, [{**step, "step": 27}])
             await until(pilot, lambda: run.cursor.numbers[-1] == 27)
-        assert run.cursor.at == 25
+            assert run.cursor.at == 25
+            # With what its slot does, where that says more than its steps.
+            run_queue.set_activity(store, "cpu-0", LIVE, "scoring the best prompt", device="cpu")
+            await until(pilot, lambda: "scoring the best prompt" in text(pilot).splitlines()[0])
 
 
 @driven
@@ -362,13 +365,22 @@ async def test_one_picture_can_be_enlarged_and_turned(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
-        await press(pilot, "enter", "3", "enter")
+        await press(pilot, "enter", "3")
+        run = pilot.app.screen
+        shown = text(pilot)
+        assert "Results of seed 0: 8 of 8 classified as the class" in shown
+        assert "Result ─" in shown and "mean p(class)" not in shown  # one p(class) at a time
+        await press(pilot, "enter")
         assert isinstance(pilot.app.screen, PictureScreen)
         assert "1 of 16" in text(pilot)
         assert text(pilot).count("▀") > 20
         await press(pilot, "right")
         assert "2 of 16" in text(pilot)
-        await press(pilot, "escape", "escape")
+        await press(pilot, "escape")
+        assert run.query_one(Gallery).index == 1
+        await press(pilot, *["down"] * 3)
+        assert "mean p(class)" in text(pilot)  # of the step of a search sample
+        await press(pilot, "escape")
         assert isinstance(pilot.app.screen, HomeScreen)
 
 
