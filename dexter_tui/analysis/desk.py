@@ -54,7 +54,7 @@ class Desk:
         self._heed = heed
         self._steps = 0  # of the stages before
         self._progress: Progress | None = None
-        self._loading = False
+        self._loading = True  # the worker has said that the job starts
 
     def loading(self, what: str | None) -> None:
         """Show observers the model that is loaded now; None: the progress says enough."""
@@ -72,7 +72,7 @@ class Desk:
 
         def write(done: int, total: int) -> None:
             also(done, total)
-            if total and self._loading:
+            if self._loading and (total or stage != "models"):
                 self.loading(None)
             state = run_queue.update_job(
                 self.store,

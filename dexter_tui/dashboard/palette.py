@@ -12,7 +12,7 @@ from dexter_tui.dashboard.host import Host
 
 
 class Actions(Provider):
-    """All enabled actions of the screen."""
+    """The enabled actions of the screen."""
 
     async def discover(self) -> Hits:
         for action in self._actions():

@@ -1,4 +1,4 @@
-"""What the dashboard remembers from one start to the next: the theme and the latest actions."""
+"""The memory of the dashboard from one start to the next: the theme and the latest actions."""
 
 import json
 from contextlib import suppress

@@ -23,7 +23,7 @@ from dexter_tui.dashboard.themes import Palette
 
 GUTTER = 8  # cells for the numbers to the left of a curve
 SIGNS = "*o+x#@%"
-"""The characters of curves where there are no braille dots, or no colours to tell them apart"""
+"""The characters of curves where there are no braille dots, or no colours"""
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of the dots of a braille cell, by column and row"""
 _MOST_LABELS = 8  # at the left of a chart
@@ -208,7 +208,7 @@ class _Plot(NamedTuple):
 
 
 def _mark(curve: Curve) -> tuple[object, ...]:
-    """Return what tells two states of a curve apart, without comparing all of its values."""
+    """Return a mark that differs between states of a curve, without comparing all of its values."""
     return (curve.label, curve.colour, len(curve.steps), curve.steps[-1:], curve.values[-1:],
             curve.values[:1], curve.values[len(curve.values) // 2 :][:1])  # fmt: skip
 

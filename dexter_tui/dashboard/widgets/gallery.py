@@ -102,7 +102,15 @@ class Gallery(ScrollView, Lines, can_focus=True):
         if index == self.index or not self.frames:
             return
         self.index = index
-        at = self._row_of(index)
+        self._scroll_to_cursor()
+        self.refresh()
+        if notify:
+            self.post_message(self.Selected(self.frames[index]))
+
+    def _scroll_to_cursor(self) -> None:
+        if not self._rows:
+            return
+        at = self._row_of(self.index)
         top, bottom = self._rows[at].top, self._rows[at].top + self._tile_height
         if at and self._rows[at - 1].title:
             top -= 1  # the heading of the first row
@@ -110,9 +118,6 @@ class Gallery(ScrollView, Lines, can_focus=True):
             self.scroll_to(y=top, animate=False, force=True)
         elif bottom > self.scroll_offset.y + self.size.height:
             self.scroll_to(y=bottom - self.size.height, animate=False, force=True)
-        self.refresh()
-        if notify:
-            self.post_message(self.Selected(self.frames[index]))
 
     def action_resize(self, by: int) -> None:
         most = max((self._room + _GAP) // (_LEAST + _GAP), 1)
@@ -167,6 +172,7 @@ class Gallery(ScrollView, Lines, can_focus=True):
             first += len(group.frames)
         self._rows = rows
         self.virtual_size = Size(self._room, top)
+        self.call_after_refresh(self._scroll_to_cursor)
         self.refresh()
 
     def on_resize(self) -> None:

@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 
 class History:
-    """All steps of a run so far."""
+    """The steps of a run so far."""
 
     def __init__(self) -> None:
         self.run: RunRow | None = None
@@ -29,7 +29,7 @@ class History:
 
     @property
     def known(self) -> Known:
-        """What need not be read again."""
+        """The part that need not be read again."""
         if self.run is None or not self.steps:
             return Known()
         return Known(self.run.attempt, self.steps[-1].step)

@@ -13,7 +13,7 @@ from dexter_tui.dashboard.screens.base import entitle
 from dexter_tui.dashboard.screens.run.charts import tried_loss
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.picture import Picture
-from dexter_tui.dashboard.widgets.summaries import frame_caption, wrapped
+from dexter_tui.dashboard.widgets.summaries import frame_caption, words_table, wrapped
 from dexter_tui.formatting import clean
 from store.reading.browse import FrameRow, RunRow, StepRow
 
@@ -51,14 +51,13 @@ class Inspector(Vertical):
         self.query_one("#at-cursor-words", TextLines).put(text)
 
 
-def step_title(step: StepRow | None) -> str:
-    """Return the title of the panel at a step."""
-    return f"Step {step.step}" if step is not None else "No steps yet"
-
-
-def numbers_text(step: StepRow, run: RunRow, palette: Palette) -> Text:
-    """List the numbers of a step, which are means over its pictures."""
-    text = Text(f"All pictures of step {step.step}\n", palette.dim)
+def step_text(run: RunRow, step: StepRow | None, width: int, palette: Palette) -> Text:
+    """List the words and the numbers of a step; the latter are means over its pictures."""
+    if step is None:
+        return Text("No steps yet.", palette.dim)
+    # The words of the result, which were compared after the last step, are no step's.
+    text = words_table(run._replace(words=[]), step, width, palette)
+    text.append(f"\n\nAll pictures of step {step.step}\n", palette.dim)
     for name, value in {
         "mean p(class)": step.target_probability,
         "loss tried": tried_loss(step, run),

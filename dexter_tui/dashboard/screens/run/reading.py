@@ -18,7 +18,7 @@ _BEST_FRAMES = 8  # that differ, at the front of a finished run's gallery
 MOST_SEEDS = 12
 """Other seeds whose results are in the gallery"""
 MOST_BESIDE = 6
-"""Runs in the charts beside the run itself: more colours cannot be told apart"""
+"""Runs in the charts beside the run itself: more colours look alike"""
 Beside = Literal["alone", "seeds", "marked"]
 """The runs in the charts: this one, all seeds of its study, or those marked in the list"""
 

@@ -21,25 +21,18 @@ from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.run.charts import ChartsPage
 from dexter_tui.dashboard.screens.run.cursor import Cursor
 from dexter_tui.dashboard.screens.run.history import History
-from dexter_tui.dashboard.screens.run.inspector import (
-    Inspector,
-    numbers_text,
-    result_text,
-    step_title,
-)
+from dexter_tui.dashboard.screens.run.inspector import Inspector, result_text, step_text
 from dexter_tui.dashboard.screens.run.reading import Found, Wish, read
 from dexter_tui.dashboard.screens.run.replay import Replay
 from dexter_tui.dashboard.screens.run.steps_page import StepsPage
-from dexter_tui.dashboard.screens.run.texts import config_text, gains_text, prompts_text
+from dexter_tui.dashboard.screens.run.texts import config_text, gains_text, prompts_text, title_text
 from dexter_tui.dashboard.screens.run.words import WordsPage
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.chart import CursorWanted
 from dexter_tui.dashboard.widgets.gallery import Gallery
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.log_view import LogView
-from dexter_tui.dashboard.widgets.summaries import fitted, origin_text, state_parts, words_table
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
-from dexter_tui.formatting import clean, short_spec
 from store.reading.browse import FrameRow, RunRow, StepRow
 from store.states import AGAIN, ENDED
 
@@ -146,20 +139,8 @@ class RunScreen(PagesScreen):
         run, palette, signs = self.run_row, self.host.palette, self.host.signs
         if run is None:
             return
-        target = Text(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
-        target.append(clean(run.class_name), f"bold {palette.accent}")
-        parts = [
-            (10, Text(clean(run.id), f"bold {palette.primary}")),
-            (9, target),
-            (6, Text(f"seed {run.seed}", palette.dim)),
-            (7, origin_text(run.classifier, run.config, run.config.get("preset"), palette)),
-            *state_parts(run, palette, signs),
-        ]
-        if run.activity:
-            parts.append((9, Text(clean(run.activity), palette.active)))
-        text = fitted(parts, self.query_one("#title").size.width or self.size.width)
-        if run.error:
-            text.append(f"  {clean(run.error)}", palette.bad)
+        width = self.query_one("#title").size.width or self.size.width
+        text = title_text(run, width, palette, signs)
         self._put("#title", text)
 
     def on_resize(self) -> None:
@@ -176,29 +157,24 @@ class RunScreen(PagesScreen):
         self.draw_tabs()
 
     def _show_cursor(self) -> None:
-        run, step = self.run_row, self.step_at_cursor
+        run, page, palette = self.run_row, self.PAGES[self.page][0], self.host.palette
         if run is None:
             return
-        inspector, page = self.query_one(Inspector), self.query_one(WordsPage)
-        width = max(inspector.text_width or page.size.width, 40)
-        frame = self.frame_at_cursor
+        inspector, words = self.query_one(Inspector), self.query_one(WordsPage)
+        width = max(inspector.text_width or words.size.width, 40)
+        frame, step = self.frame_at_cursor, self.step_at(self.cursor.at)
         if frame is not None and frame.kind == "frame":
-            title = "Result" if frame in self.frames else self.query_one(Gallery).title
-            here = result_text(run, width, self.host.palette, self.host.signs)
-            inspector.show(title, frame, self.labels, here if frame in self.frames else Text())
+            own = frame in self.frames
+            title = "Result" if own else self.query_one(Gallery).title
+            here = result_text(run, width, palette, self.host.signs) if own else Text()
         else:
-            inspector.show(step_title(step), frame, self.labels, self._step_text(width))
-        if self.PAGES[self.page][0] == "words":
-            page.show(self.steps, self.cursor.axis, self._step_text(width))
-
-    def _step_text(self, width: int) -> Text:
-        """Return the words and numbers of the step at the cursor."""
-        run, step, palette = self.run_row, self.step_at_cursor, self.host.palette
-        if run is None or step is None:
-            return Text("No steps yet.", palette.dim)
-        # The words of the result, which were compared after the last step, are no step's.
-        words = words_table(run._replace(words=[]), step, width, palette)
-        return words.append("\n\n").append_text(numbers_text(step, run, palette))
+            # On the page of frames the numbers are those of the selected picture's step.
+            shown = self.step_at(frame.step) if frame is not None and page == "frames" else step
+            title = f"Step {shown.step}" if shown is not None else "No steps yet"
+            here = step_text(run, shown, width, palette)
+        inspector.show(title, frame, self.labels, here)
+        if page == "words":
+            words.show(self.steps, self.cursor.axis, step_text(run, step, width, palette))
 
     def _put(self, selector: str, text: Text) -> None:
         self.query_one(selector, TextLines).put(text)
@@ -225,10 +201,9 @@ class RunScreen(PagesScreen):
         """The steps of the run so far."""
         return self._histories[self.run_id].steps
 
-    @property
-    def step_at_cursor(self) -> StepRow | None:
-        """The step at the cursor."""
-        at = bisect_right(self.cursor.numbers, self.cursor.at)
+    def step_at(self, number: int) -> StepRow | None:
+        """Return the last step up to a number."""
+        at = bisect_right(self.cursor.numbers, number)
         return self.steps[at - 1] if at else None
 
     @property

@@ -1,4 +1,4 @@
-"""The pages of text of a run: its prompts, the words that drive its result, and its settings."""
+"""The texts of a run: its title, prompts, the words that drive its result, and its settings."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,36 @@ from rich.text import Text
 from dexter_tui.dashboard.cells import fit
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.claim_list import interval_bar
-from dexter_tui.dashboard.widgets.summaries import local_time, settings_text
-from dexter_tui.formatting import clean, short_path, size
+from dexter_tui.dashboard.widgets.summaries import (
+    fitted,
+    local_time,
+    origin_text,
+    settings_text,
+    state_parts,
+)
+from dexter_tui.formatting import clean, short_path, short_spec, size
 from store.reading.browse import Browse, PromptRow, RunRow, WordGainRow
 
 _BAR = 16  # columns of an interval bar
+
+
+def title_text(run: RunRow, width: int, palette: Palette, signs: Signs) -> Text:
+    """Return a run in one line: what it explains, and how far it is."""
+    target = Text(f"{short_spec(run.classifier)} {signs.arrow} ", palette.dim)
+    target.append(clean(run.class_name), f"bold {palette.accent}")
+    parts = [
+        (10, Text(clean(run.id), f"bold {palette.primary}")),
+        (9, target),
+        (6, Text(f"seed {run.seed}", palette.dim)),
+        (7, origin_text(run.classifier, run.config, run.config.get("preset"), palette)),
+        *state_parts(run, palette, signs),
+    ]
+    if run.activity:
+        parts.append((9, Text(clean(run.activity), palette.active)))
+    text = fitted(parts, width)
+    if run.error:
+        text.append(f"  {clean(run.error)}", palette.bad)
+    return text
 
 
 def prompts_text(prompts: Sequence[PromptRow], palette: Palette) -> Text:
