@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,18 +25,28 @@ class Models(NamedTuple):
     device: str
 
 
-def load_models(config: RunConfig, *, root: Path | str | None = None) -> Models:
-    """Load the models of ``config``, the lab's from ``root``; raise InputError."""
+def load_models(
+    config: RunConfig,
+    *,
+    root: Path | str | None = None,
+    loading: Callable[[str], None] = lambda what: None,
+) -> Models:
+    """Load the models of ``config``, the lab's from ``root``; raise InputError.
+
+    ``loading`` is called before each, with such as "generator, 2 of 3".
+    """
     from dexter.generation.generator import generator_of
     from dexter.search.prompt import load_masked_lm
 
     device = select_device(config.device)
     options = config.options(ClassifierOptions, device=device, root=root)
+    loading("classifier, 1 of 3")
     classifier = load_classifier(config.classifier, options)
+    loading("generator, 2 of 3")
     generator = generator_of(config, device, root=root)
-    return Models(
-        classifier, generator, load_masked_lm(config.masked_lm, device=device, root=root), device
-    )
+    loading("masked LM, 3 of 3")
+    masked_lm = load_masked_lm(config.masked_lm, device=device, root=root)
+    return Models(classifier, generator, masked_lm, device)
 
 
 def model_settings(config: RunConfig) -> dict[str, Any]:

@@ -25,6 +25,16 @@ STATE_STYLES = {
 ID_WIDTH = 10  # of a column of ids, which are never cut
 
 
+LOG_LEVELS = ("info", "warning", "error")
+_LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ (\[(?:warning|error)\])? ")
+
+
+def log_level(line: str) -> str:
+    """Return the level of a line of a log; output of libraries, without a time, is a warning."""
+    found = _LOG_LINE.match(line)
+    return "warning" if found is None else (found[1] or "[info]")[1:-1]
+
+
 def clean(text: object) -> str:
     """Replace the control characters of untrusted text, which a terminal would obey."""
     line = str(text)

@@ -74,15 +74,21 @@ def packaged_prompts() -> list[Path]:
 
 def settings(table: str = "run") -> dict[str, object]:
     """Return a table of the user's config.toml; ``[run]`` holds defaults of flags."""
+    values = all_settings().get(table, {})
+    if not isinstance(values, dict):
+        path = home() / SETTINGS_FILE
+        raise InputError(f"{path}: {table!r} is not a table", remedy=f"write [{table}]")
+    return values
+
+
+def all_settings() -> dict[str, object]:
+    """Return the user's config.toml; raise InputError for one that cannot be read."""
     path = home() / SETTINGS_FILE
     if not path.exists():
         return {}
     try:
-        values = tomllib.loads(read_text(path)).get(table, {})
+        return tomllib.loads(read_text(path))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read: {error}", remedy="correct or remove the file"
         ) from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: {table!r} is not a table", remedy=f"write [{table}]")
-    return values

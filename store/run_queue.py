@@ -619,6 +619,32 @@ def set_slot(
         )
 
 
+def set_activity(
+    store: Store, slot: str, work_id: str, activity: str | None, *, device: str | None = None
+) -> None:
+    """Say what a slot does for a run or job now; None: its progress says enough.
+
+    `device` describes a slot that may have had no runner yet.
+    """
+    values = {"work_id": work_id, "activity": activity, "updated_at": now()}
+    with store._write() as session:
+        if device is not None:
+            own = {"name": slot, "device": device, "pid": os.getpid(), "boot_id": boot_id()}
+            new = insert(Slot).values(**own, **values, broken=False)
+            session.exec(new.on_conflict_do_update(index_elements=["name"], set_=values))
+        else:
+            session.exec(sa.update(Slot).where(col(Slot.name) == slot).values(**values))
+
+
+def activities(store: Store) -> dict[str, str]:
+    """Return what slots do now, by the id of the run or job."""
+    return {
+        slot.work_id: slot.activity
+        for slot in slots(store)
+        if slot.work_id is not None and slot.activity is not None
+    }
+
+
 def slots(store: Store) -> list[Slot]:
     """Return the slots that ever had a runner, by name."""
     with store._read() as session:

@@ -295,6 +295,8 @@ class Step(Table, table=True):
     pseudo_targets: list[str | None] | None = Field(sa_type=JSON, default=None)
     best_words: list[str] | None = Field(sa_type=JSON, default=None)
     best_loss: float | None = None
+    word_probabilities: list[dict[str, float]] | None = Field(sa_type=JSON, default=None)
+    """The most probable words of each slot, with their probabilities; None before version 0011."""
     entropy: float | None = None  # nats, mean of the slots
     temperature: float | None = None
     seconds: float | None = None
@@ -410,6 +412,10 @@ class Slot(Table, table=True):
     note: str | None = None  # why it waits, or gave up
     # It gave up: its workers cannot even start.
     broken: bool = Field(sa_type=_Boolean, default=False)
+    # The run or job that it works on or starts a worker for, and what is done for it now, in a few
+    # words such as "loading generator, 2 of 3"; None while its own progress says enough.
+    work_id: str | None = None
+    activity: str | None = None
 
 
 class Report(Table, table=True):

@@ -49,7 +49,15 @@ LIGHT = imports(
     "dexter_tui.cli.live_progress",
     *(
         f"dexter_tui.dashboard.screens.{name}"
-        for name in ("home", "run", "study", "new_run", "enlarged_picture", "help", "dialogs")
+        for name in (
+            "home",
+            "run.screen",
+            "study",
+            "new_run",
+            "enlarged_picture",
+            "help",
+            "dialogs",
+        )
     ),
 )
 

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 FINAL_TUPLES = 6
 FINAL_PICTURES = 16
 
+MOST_PROBABLE = 8
+"""Words per mask whose probability a step records."""
 ADVANTAGE_LIMIT = 2.0
 BASELINE_DECAY = 0.9
 
@@ -77,6 +79,8 @@ class Step:
     """The tuple with the lowest shrunk running mean loss so far."""
     best_loss: float
     """The mean loss of ``best_words``, not shrunk."""
+    word_probabilities: tuple[dict[str, float], ...]
+    """The `MOST_PROBABLE` most probable words of each mask, with their probabilities."""
     entropy: float
     """The entropy of the distribution of words, in nats, averaged over the masks."""
     temperature: float
@@ -327,11 +331,21 @@ class Optimization(Iterator[Step]):
             pseudo_targets=tuple(None if word is None else vocabulary[word] for word in targets),
             best_words=self._prompt.words(best),
             best_loss=self._history.mean(best)[0],
+            word_probabilities=self._most_probable(p),
             entropy=entropy,
             temperature=temperature,
             image=pictures.first,
             seed=config.seed if isinstance(seeds[0], Noise) else seeds[0],
             seconds=time.perf_counter() - start,
+        )
+
+    def _most_probable(self, p: Tensor) -> tuple[dict[str, float], ...]:
+        """Return the most probable words of each mask from p (M, V)."""
+        words = self._prompt.vocabulary.words
+        top = p.float().topk(min(MOST_PROBABLE, p.shape[-1]))
+        return tuple(
+            {words[index]: round(value, 4) for index, value in zip(*mask, strict=True)}
+            for mask in zip(top.indices.tolist(), top.values.tolist(), strict=True)
         )
 
     def _evaluate(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dexter.config import RunConfig, fields_of
@@ -26,10 +26,12 @@ class Bench:
         *,
         job_id: str | None = None,
         may_lack_detector: bool = False,
+        loading: Callable[[str], None] = lambda what: None,
     ) -> None:
         """Load the models. With `may_lack_detector`, `lacking` says why there is no detector.
 
         `job_id`: of the job that draws, so that no other draws the same pictures meanwhile.
+        `loading` is called before each model, as in `dexter.models.load_models`.
         """
         import torch
 
@@ -48,7 +50,7 @@ class Bench:
             config = config.model_copy(update={"device": settings.device})
         trust.require([config])
         device = select_device(config.device)
-        models = trust.load_models(config)
+        models = trust.load_models(config, loading)
         self.store = store
         self.labels = models.classifier.labels
         self.class_index = class_index

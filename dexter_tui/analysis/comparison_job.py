@@ -102,6 +102,7 @@ class ComparisonJob:
             self.members[0].class_index,
             self.settings,
             job_id=self.desk.job.id,
+            loading=self.desk.loading,
             may_lack_detector=self.may_lack_detector,
         )
         if bench.lacking is not None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,14 @@ class Desk:
         self._heed = heed
         self._steps = 0  # of the stages before
         self._progress: Progress | None = None
+        self._loading = True  # the worker has said that the job starts
+
+    def loading(self, what: str | None) -> None:
+        """Show observers the model that is loaded now; None: the progress says enough."""
+        self._loading = what is not None
+        activity = f"loading {what}" if what else None
+        with suppress(StoreError):  # no loss
+            run_queue.set_activity(self.store, self.job.slot or "", self.job.id, activity)
 
     def begin(
         self, stage: str, also: Callable[[int, int], None] = lambda done, total: None
@@ -63,6 +72,8 @@ class Desk:
 
         def write(done: int, total: int) -> None:
             also(done, total)
+            if self._loading and (total or stage != "models"):
+                self.loading(None)
             state = run_queue.update_job(
                 self.store,
                 self.job.id,

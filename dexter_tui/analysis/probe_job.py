@@ -21,7 +21,9 @@ def work(desk: Desk) -> None:
     settings = ReportSettings.from_values(asked["settings"]).for_generator(config.generator)
     settings = settings.model_copy(update={"device": desk.device})
     desk.begin("models")
-    bench = Bench(store, config, asked["class_index"], settings, job_id=desk.job.id)
+    bench = Bench(
+        store, config, asked["class_index"], settings, job_id=desk.job.id, loading=desk.loading
+    )
     try:
         _answer(desk, bench, settings, asked["text"], asked["against"])
     finally:

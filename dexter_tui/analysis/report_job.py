@@ -86,6 +86,7 @@ class StudyReport:
                 self.study.class_index,
                 self.settings,
                 job_id=self.desk.job.id,
+                loading=self.desk.loading,
             )
             claims = self._claims(bench, captions, frames, progress)
         with self._stage("attribution") as progress:

@@ -69,7 +69,7 @@ class AnalysisWorker(Worker):
                 outcome = failed
                 remedy = f"`dexter-tui retry {work.id}` continues from there"
                 self._fail(work, {"problem": failed, "remedy": remedy})
-        log(outcome)
+        log(outcome, "error" if code else "info")
         return code
 
     def _start(self, job: Job) -> None:

@@ -12,6 +12,7 @@ from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.comparison_request import Request, request_comparison
+from dexter_tui.cli.listing import completion
 from dexter_tui.cli.output import (
     TrustCode,
     TrustEndpoint,
@@ -47,6 +48,7 @@ def compare(
             metavar="NAME...",
             help="two to eight classifiers, as for `run --classifier`, or studies; or the id of "
             "a stored comparison; none: the stored comparisons",
+            autocompletion=completion.comparable,
         ),
     ] = None,
     *,

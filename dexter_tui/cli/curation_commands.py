@@ -64,7 +64,9 @@ def _ask(question: str, wanted: str, *, given: bool, flag: str) -> None:
     if given:
         return
     if not sys.stdin.isatty():
-        raise InputError(f"{question} There is no terminal to ask on", remedy=f"pass {flag}")
+        raise InputError(
+            f"{question.rstrip('?')}: there is no terminal to ask on", remedy=f"pass {flag}"
+        )
     if ask(f"{question} [{wanted}/n]").lower() != wanted:
         raise InputError("nothing was deleted")
 

@@ -86,10 +86,13 @@ def _refuse_bytes(what: str, text: str) -> None:
 def normalised(arguments: Sequence[str]) -> list[str]:
     """Return the arguments as the parser takes them.
 
-    Option names get hyphens, --json before a command moves behind it, and `help` becomes --help.
+    Option names get hyphens, --json before a command moves behind it, and `help` and `version`
+    become options.
     `run` takes the reference's options as well.
     """
     hyphenated = _json_last([_hyphens(argument) for argument in arguments])
+    if hyphenated == ["version"]:
+        return ["--version"]
     if hyphenated[:1] == ["help"]:
         hyphenated = [*hyphenated[1:], "--help"]
     if hyphenated[:1] != ["run"]:
@@ -144,7 +147,7 @@ def default(
     read_only: Annotated[bool, typer.Option("--read-only", help="open read-only")] = False,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="draw in ASCII alone")] = False,
     theme: Annotated[
-        str | None, typer.Option(metavar="NAME", help="colour theme; F2 cycles through them")
+        str | None, typer.Option(metavar="NAME", help="colour theme; F2 shows them all")
     ] = None,
     demo_devices: Annotated[
         int, typer.Option(min=0, max=16, metavar="N", help="show N simulated GPUs")

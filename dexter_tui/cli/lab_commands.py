@@ -262,7 +262,7 @@ def _effects(effects: Mapping[str, float]) -> Text:
 
 def _effect(effect: float) -> Text:
     style = "bold" if abs(effect) >= world.POSITIVE else ""
-    return Text(f"{effect:+.2f}".replace("-", "−"), style)
+    return Text(f"{effect:+z.2f}".replace("-", "−"), style)
 
 
 def _member_json(member: FleetMember) -> dict[str, Any]:

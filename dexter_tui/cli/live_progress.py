@@ -20,7 +20,7 @@ from dexter_tui.jobs.team import Team
 from dexter_tui.machine import terminal_images
 from dexter_tui.presentation.job_tables import note_line
 from dexter_tui.presentation.run_tables import score_text, seconds_left, steps_text, study_title
-from store import ENDED, State, Store
+from store import ENDED, State, Store, run_queue
 from store.artifacts import open_picture
 from store.run_queue import Work
 from store.states import ACTIVE
@@ -64,7 +64,7 @@ def watch(
             if screen:
                 live.update(screen.render(team.runs()), refresh=True)
             else:
-                lines.show(team.work())
+                lines.show(team.work(), run_queue.activities(team.store))
                 line = whole(team.work())
                 if line and time.monotonic() - whole_at >= LINE_SECONDS:
                     whole_at = time.monotonic()
@@ -111,6 +111,9 @@ def _interrupts() -> Iterator[_Presses]:
         signal.signal(signal.SIGINT, before)
 
 
+_NONE: Mapping[str, str] = {}
+
+
 class Lines:
     """Plain lines: each change of state, each note of a job, and now and then the progress."""
 
@@ -122,12 +125,14 @@ class Lines:
         self._notes: dict[str, int] = {}
         self._begun: dict[str, tuple[float, int]] = {}  # first progress in the stage of a job
 
-    def show(self, works: Sequence[Work]) -> None:
-        """Print what is new."""
+    def show(self, works: Sequence[Work], activities: Mapping[str, str] = _NONE) -> None:
+        """Print what is new; `activities` says what slots do now, by the id of the work."""
         for work in works:
             if isinstance(work, Job):
                 self._show_notes(work)
-            state = work.state if isinstance(work, Run) else (work.state, work.stage)
+            activity = activities.get(work.id)
+            stage = None if isinstance(work, Run) else work.stage
+            state = (work.state, stage, activity)
             changed = self._states.get(work.id) != state
             if changed:
                 self._begun.pop(work.id, None)
@@ -138,6 +143,8 @@ class Lines:
                 self._states[work.id] = state
                 self._shown_at[work.id] = time.monotonic()
                 parts = _run_parts(work) if isinstance(work, Run) else self._job_parts(work)
+                if activity:
+                    parts.insert(1, activity)
                 self._print("  ".join(clean(part) for part in parts if part))
 
     def _show_notes(self, job: Job) -> None:
@@ -178,9 +185,11 @@ class Screen:
         self._console = console
         self._picture: RenderableType = ""
         self._picture_at = 0.0
+        self._activities: Mapping[str, str] = {}
 
     def render(self, runs: Sequence[Run]) -> RenderableType:
         """Return the view of the runs as they stand."""
+        self._activities = run_queue.activities(self._store)
         title = study_title(runs[0].study, runs[0].config.get("preset"))
         parts: list[RenderableType] = []
         for line in title.split("\n"):
@@ -213,10 +222,11 @@ class Screen:
         steps = self._store.steps(run.id, after=run.steps_done - PACE_STEPS)
         last = steps[-1] if steps else None
         state = Text(run.state.value, style=STATE_STYLES.get(run.state.value, ""))
+        activity = self._activities.get(run.id) or ""
         loss = f"{last.losses['total']:.3f}" if last else ""
         p = f"{last.target_probability:.2f}" if last and last.target_probability is not None else ""
         words = run.words or (last and last.best_words) or []
-        text = plain(run.error, "red") if run.error else plain(", ".join(words))
+        text = plain(run.error, "red") if run.error else plain(", ".join(words) or activity)
         left = ""
         if run.state is State.RUNNING and run.words:
             state = Text("drawing", style="cyan")

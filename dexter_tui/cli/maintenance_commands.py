@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dexter.config import RunConfig, fields_of
+from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import EXIT_FAILED, field_flags, paths
 from dexter_tui.cli.output import (
@@ -161,12 +162,29 @@ def doctor(
     if rebuild:
         findings += rebuild_store(paths.home(), progress=show_progress)
     findings += diagnose(paths.home())
+    findings += _check_settings()
     findings += check_store(paths.home(), repair=repair, progress=show_progress)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
         print_view(findings_view(findings))
     return EXIT_FAILED if any(finding.status == "error" for finding in findings) else 0
+
+
+def _check_settings() -> "list[Finding]":
+    """Return findings on config.toml, if there is one."""
+    from dexter_tui.dashboard.options import misspelt
+    from dexter_tui.machine.doctor import Finding
+
+    try:
+        settings = paths.all_settings()
+    except InputError as error:
+        return [Finding("config.toml", "error", error.problem, error.remedy or "")]
+    found = [line.removeprefix("config.toml").lstrip(",: ") for line in misspelt(settings)]
+    if found:
+        return [Finding("config.toml", "warning", line, "correct the name") for line in found]
+    path = paths.home() / paths.SETTINGS_FILE
+    return [Finding("config.toml", "ok", str(path))] if settings else []
 
 
 def gc(

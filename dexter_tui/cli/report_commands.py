@@ -11,6 +11,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.study_request import request_probe, request_report
+from dexter_tui.cli.listing import completion
 from dexter_tui.cli.output import (
     TrustCode,
     TrustEndpoint,
@@ -64,7 +65,12 @@ def settings_of(values: Mapping[str, object], names: Collection[str]) -> ReportS
 
 
 def report(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="its id or a unique prefix")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="its id or a unique prefix", autocompletion=completion.studies
+        ),
+    ],
     *,
     detach: Annotated[
         bool, typer.Option("--detach", help="queue it, and do not wait for it")

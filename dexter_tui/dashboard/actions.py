@@ -5,8 +5,7 @@
 
 # ruff: noqa: E501  (a table is read by its lines)
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
@@ -58,7 +57,8 @@ PLACES = {
     "data-report": "Report on pictures",
     "devices": "Devices",
     "query": "Query",
-    "chart": "Charts and words",
+    "chart": "Charts",
+    "steps": "Charts and words",
     "gallery": "Frames",
     "log": "Log",
     "start": "New audit",
@@ -68,6 +68,7 @@ PLACES = {
     "picture": "Enlarged picture",
     "dialog": "Confirmation",
     "ask": "Text entry",
+    "choose": "Choice",
     "note": "Notes",
     "page-help": "Help",
 }
@@ -77,7 +78,7 @@ ACTIONS = (
     Action("app", "command_palette", "ctrl+p", "Palette", "Find an action by name."),
     Action("app", "jump", "ctrl+o", "Jump", "Label each panel with a letter; press it to go there.", shown=False),
     Action("app", "copy", "y", "Copy", "Copy the text selected with the mouse, else what the cursor is on: an id, prompt, path, claim or log.", shown=False),
-    Action("app", "next_theme", "f2", "Theme", "Switch to the next theme.", shown=False),
+    Action("app", "choose_theme", "f2", "Theme", "Choose a theme, with a preview; it is remembered.", shown=False),
     Action("app", "screenshot", "f12", "Screenshot", "Save the screen as an SVG file.", shown=False),
     Action("app", "quit_app", "ctrl+q", "Quit", "Quit; runs continue.", shown=False),
     # Home
@@ -190,25 +191,28 @@ ACTIONS = (
     Action("devices", "back", "escape,q,m", "Back", "Return to the previous screen."),
     Action("query", "run", "f5,ctrl+r", "Run", "Run the query.", priority=True),
     Action("query", "complete", "tab", "Complete", "Complete the word before the cursor; press again for the next match.", priority=True),
-    Action("query", "history(-1)", "ctrl+up,f3", "Earlier", "Show the previous query.", priority=True),
-    Action("query", "history(1)", "ctrl+down,f4", "Later", "Show the next query.", shown=False, priority=True),
+    Action("query", "history(-1)", "f3,ctrl+up", "Earlier", "Show the previous query.", priority=True),
+    Action("query", "history(1)", "f4,ctrl+down", "Later", "Show the next query.", shown=False, priority=True),
     Action("query", "copy", "f6", "Copy", "Copy the result to the clipboard as CSV.", priority=True),
-    Action("query", "back", "escape", "Back", "Return to the previous screen.", priority=True),
-    Action("chart", "log_scale", "g", "Log scale", "Switch positive losses between a linear and a logarithmic scale."),
-    Action("chart", "zoom(2)", "plus,equals_sign", "Zoom in", "Show half as many steps around the cursor.", shown=False),
-    Action("chart", "zoom(-2)", "minus", "Zoom out", "Show twice as many steps.", shown=False),
-    Action("chart", "zoom(0)", "0", "All steps", "Show all steps.", shown=False),
-    Action("chart", "scroll_up", "up,k", "Up", "Scroll up.", shown=False),
-    Action("chart", "scroll_down", "down,j", "Down", "Scroll down.", shown=False),
-    Action("chart", "page_up", "pageup", "Page up", "Scroll up one page.", shown=False),
-    Action("chart", "page_down", "pagedown", "Page down", "Scroll down one page.", shown=False),
+    Action("query", "back", "escape", "Back", "Return to the previous screen; the draft is kept.", priority=True),
+    Action("chart", "log_scale", "g", "Log", "Switch charts of positive numbers between a linear and a logarithmic scale."),
+    Action("chart", "smooth", "m", "Smooth", "Show moving averages: lightly smoothed, strongly smoothed, or none."),
+    Action("chart", "beside", "o", "Seeds", "Chart the other seeds of the study with the run, the runs marked in the list, or the run alone."),
+    Action("steps", "zoom(2)", "plus,equals_sign", "Zoom", "Show half as many steps around the cursor."),
+    Action("steps", "zoom(-2)", "minus", "Zoom out", "Show twice as many steps.", shown=False),
+    Action("steps", "zoom(0)", "0", "All steps", "Show all steps.", shown=False),
+    Action("steps", "scroll_up", "up,k", "Up", "Scroll up.", shown=False),
+    Action("steps", "scroll_down", "down,j", "Down", "Scroll down.", shown=False),
+    Action("steps", "page_up", "pageup", "Page up", "Scroll up one page.", shown=False),
+    Action("steps", "page_down", "pagedown", "Page down", "Scroll down one page.", shown=False),
     Action("gallery", "move(-1, 0)", "left,h", "Left", "Select the picture to the left.", shown=False),
     Action("gallery", "move(1, 0)", "right,l", "Right", "Select the picture to the right.", shown=False),
     Action("gallery", "move(0, -1)", "up,k", "Up", "Select the picture above.", shown=False),
     Action("gallery", "move(0, 1)", "down,j", "Down", "Select the picture below.", shown=False),
     Action("gallery", "resize(1)", "plus,equals_sign", "Larger", "Enlarge the tiles.", shown=False),
     Action("gallery", "resize(-1)", "minus", "Smaller", "Shrink the tiles.", shown=False),
-    Action("log", "wrap", "w", "Wrap", "Wrap long lines, or not.", shown=False),
+    Action("log", "level", "f", "Level", "Show all lines, warnings and errors, or errors alone."),
+    Action("log", "wrap", "w", "Wrap", "Wrap long lines, or not."),
     # Guided start
     Action("answer", "submit", "enter", "Next", "Take the answer at the cursor and go to the next question."),
     Action("start", "take", "enter", "Start", "Start the audit.", changes=True),
@@ -235,6 +239,7 @@ ACTIONS = (
     Action("picture", "turn(-1)", "left,h", "Previous", "Show the previous picture."),
     Action("picture", "turn(1)", "right,l", "Next", "Show the next picture."),
     Action("ask", "back", "escape", "Back", "Close without any change."),
+    Action("choose", "back", "escape,q", "Back", "Close without any change."),
     Action("note", "save", "ctrl+s", "Save", "Save the note; an empty note is removed.", priority=True),
     Action("note", "back", "escape", "Back", "Close without saving.", priority=True),
     Action("page-help", "app.copy", "y", "Copy", "Copy the text selected with the mouse.", shown=False),
@@ -264,18 +269,6 @@ def bindings(*places: str) -> list[BindingType]:
         for place in places
         for action in of(place)
     ]
-
-
-def unknown_keys(assigned: Iterable[str]) -> list[str]:
-    """Return a line for each name of the table [keys] that is no action."""
-    known = [action.id for action in ACTIONS]
-    lines = []
-    for name in assigned:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; docs/keys.md lists the names"
-            lines.append(f"config.toml, [keys]: {name} is no action{hint}")
-    return lines
 
 
 _KEY_SIGNS = {
@@ -313,7 +306,8 @@ def reference() -> str:
         "",
         "The table `[dashboard]` of the same file has `theme`, `notify` (signals of the terminal when a run or job ends, beside",
         "the notice on the screen: any of `bell`, `osc9`, `osc777`) and `on_finish` (a command that is then started, with",
-        "`DEXTER_ID` and `DEXTER_STATE` in its environment):",
+        "`DEXTER_ID` and `DEXTER_STATE` in its environment, at most 4 at a time). A theme that is chosen in the dashboard is",
+        "remembered in `dashboard.json`, and used where neither `--theme` nor `config.toml` names one:",
         "",
         "```toml",
         "[dashboard]",

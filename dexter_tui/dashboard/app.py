@@ -7,14 +7,14 @@ whose handlers update the widgets.
 
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from functools import _lru_cache_wrapper, lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import _lru_cache_wrapper, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import events
 from textual._styles_cache import StylesCache
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import BindingType
 from textual.filter import NoColor
 from textual.screen import Screen
@@ -22,13 +22,16 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.strip import Strip
 
 from dexter_tui.dashboard import finish_watch, operations, themes
-from dexter_tui.dashboard.actions import ACTIONS, bindings, sign, unknown_keys
-from dexter_tui.dashboard.cells import CACHED_CELLS, Pictures
+from dexter_tui.dashboard.actions import bindings
+from dexter_tui.dashboard.cells import CACHED_CELLS, AsciiFilter, Pictures
 from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.input_order import InputOrder
 from dexter_tui.dashboard.options import Options
+from dexter_tui.dashboard.palette import Actions
+from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home import HomeScreen
+from dexter_tui.dashboard.widgets.run_list import RunList
 from dexter_tui.formatting import clean
 from store.artifacts import open_log
 from store.checking import decoding
@@ -67,6 +70,7 @@ class DexterApp(App[None]):
     TITLE = "dexter-tui"
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
     COMMAND_PALETTE_BINDING = ""  # the registry of actions has it
+    COMMANDS: ClassVar[set[Any]] = {Actions}
     NOTIFICATION_TIMEOUT = 6
 
     def __init__(self, home: Path, options: Options = Options()) -> None:  # noqa: B008
@@ -78,6 +82,8 @@ class DexterApp(App[None]):
             # Replaces Textual's own filter, which sends greys as 24-bit colours.
             self.no_color = True
             self._filters = [NoColor()]
+        if options.ascii:
+            self._filters.append(AsciiFilter())
         mode = {"off": "off", "ascii": "ascii"}.get(options.images, "blocks")
         self.pictures = Pictures(
             self._picture,
@@ -87,6 +93,7 @@ class DexterApp(App[None]):
         self.signs = themes.ASCII if options.ascii else themes.UNICODE
         for theme in themes.THEMES:
             self.register_theme(theme)
+        self.remembered = Remembered(home, writes=not options.read_only)
         self.theme = options.theme if options.theme in self.available_themes else "dexter"
         self.palette = themes.palette(self.current_theme, no_colour=options.no_colour)
         self.set_class(options.ascii, "-ascii")
@@ -95,8 +102,10 @@ class DexterApp(App[None]):
         self._looked_at = 0.0
         self._keeping = False
         self._watching = False
+        self._hooks = finish_watch.Hooks(options.on_finish) if options.on_finish else None
         self._finish_watch = finish_watch.FinishWatch(self.browse)
         self._gone = False
+        self.query_draft = ""
         self._damaged: set[str] = set()  # lines on damaged rows that were shown
         if options.keys:
             self.set_keymap(options.keys)
@@ -117,7 +126,7 @@ class DexterApp(App[None]):
         return HomeScreen()
 
     def on_mount(self) -> None:
-        for line in unknown_keys(self.options.keys):
+        for line in self.options.misspelt:
             self.complain(line)
         self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
         if not self.options.read_only and self.options.keep_seconds:
@@ -133,6 +142,7 @@ class DexterApp(App[None]):
         self.pictures.room = max(CACHED_CELLS, event.size.area)
 
     def _tick(self) -> None:
+        self._start_hooks()
         screen = self.screen
         gone = self.browse.is_gone()
         if gone and not self._gone:
@@ -170,11 +180,17 @@ class DexterApp(App[None]):
         if (signals := finish_watch.signals(self.options.notify, line)) and self._driver:
             self._driver.write(signals)
             self._driver.flush()
-        if self.options.on_finish:
-            try:
-                finish_watch.run_hook(self.options.on_finish, ended)
-            except (OSError, ValueError) as error:
-                self.complain(f"config.toml, [dashboard]: on_finish cannot be started: {error}")
+        if self._hooks is not None:
+            self._hooks.add(ended)
+            self._start_hooks()
+
+    def _start_hooks(self) -> None:
+        if self._hooks is None:
+            return
+        try:
+            self._hooks.start()
+        except (OSError, ValueError) as error:
+            self.complain(f"config.toml, [dashboard]: on_finish cannot be started: {error}")
 
     def _keep_going(self) -> None:
         """Replace runners that were killed, while runs wait."""
@@ -215,9 +231,11 @@ class DexterApp(App[None]):
     # Screens are loaded when they are opened, so that the first paint does not wait for them
 
     def open_run(self, run_id: str) -> None:
-        from dexter_tui.dashboard.screens.run import RunScreen
+        from dexter_tui.dashboard.screens.run.screen import RunScreen
 
-        self.push_screen(RunScreen(run_id))
+        home = next((one for one in self.screen_stack if isinstance(one, HomeScreen)), None)
+        marked = home.query_one(RunList).marked if home is not None else ()
+        self.push_screen(RunScreen(run_id, sorted(key for key in marked if key > 0)))
 
     def open_study(self, study_id: str) -> None:
         from dexter_tui.dashboard.screens.study import StudyScreen
@@ -284,10 +302,16 @@ class DexterApp(App[None]):
 
         self.push_screen(QueryScreen())
 
-    def open_picture(self, frames: Sequence[FrameRow], at: int, labels: Sequence[str]) -> None:
+    def open_picture(
+        self,
+        frames: Sequence[FrameRow],
+        at: int,
+        labels: Sequence[str],
+        turned: Callable[[FrameRow], None],
+    ) -> None:
         from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 
-        self.push_screen(PictureScreen(frames, at, labels))
+        self.push_screen(PictureScreen(frames, at, labels, turned))
 
     def open_pairs(self, claim_id: int, concept: str, classifier: str, class_name: str) -> None:
         from dexter_tui.dashboard.screens.enlarged_picture import PairsScreen
@@ -300,17 +324,33 @@ class DexterApp(App[None]):
         self.palette = themes.palette(self.current_theme, no_colour=self.options.no_colour)
         if self.is_running:
             for screen in self.screen_stack:
-                if isinstance(screen, DataScreen):
-                    screen.repaint()  # texts hold the colours that they were made with
+                # Texts hold the colours that they were made with.
+                if (repaint := getattr(screen, "repaint", None)) is not None:
+                    repaint()
                 screen.refresh(layout=True)
                 for widget in screen.walk_children():
                     widget.refresh()
 
-    def action_next_theme(self) -> None:
-        order = themes.ORDER
-        at = order.index(self.theme) if self.theme in order else -1
-        self.theme = order[(at + 1) % len(order)]
-        self.inform(f"theme {self.theme}")
+    def action_choose_theme(self) -> None:
+        """Let the user choose a theme, each shown as the cursor is on it."""
+        from dexter_tui.dashboard.screens.dialogs import Choose
+
+        before = self.theme
+
+        def show(name: str) -> None:
+            self.theme = name
+
+        def answer(name: str | None) -> None:
+            self.theme = before if name is None else name
+            if name is not None:
+                self.remembered.keep_theme(name)
+                fixed = self.options.theme_from
+                until = f"; the next start takes that of {fixed}" if fixed else ", remembered"
+                self.inform(f"theme {name}{until}")
+
+        others = [name for name in self.available_themes if name not in themes.ORDER]
+        names = (*themes.ORDER, *sorted(others))
+        self.push_screen(Choose("Theme", names, before, show), answer)
 
     def action_help(self) -> None:
         from dexter_tui.dashboard.screens.help import HelpScreen
@@ -346,16 +386,3 @@ class DexterApp(App[None]):
 
     def action_quit_app(self) -> None:
         self.exit()
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Return all enabled actions of the screen, and the themes."""
-        names = {active.binding.id for active in screen.active_bindings.values() if active.enabled}
-        for action in ACTIONS:
-            if action.id in names and action.name != "command_palette":
-                key = action.keys.split(",")[0]
-                press = partial(self.call_later, self.simulate_key, key)
-                yield SystemCommand(action.label, f"{sign(key)}  {action.help}", press)
-        for name in themes.ORDER:
-            yield SystemCommand(
-                f"Theme: {name}", "Use this theme.", partial(setattr, self, "theme", name)
-            )

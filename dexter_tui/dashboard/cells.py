@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
+from textual.color import Color as TextualColor
+from textual.filter import LineFilter
 from textual.geometry import Offset, Region, Size
 from textual.selection import Selection
 from textual.strip import Strip
@@ -57,8 +59,6 @@ class Lines(Widget):
         # Not `Strip.apply_style`, which would cache a styled copy of every picture.
         line = self.line(y)
         strip = Strip(list(Segment.apply_style(line, self._ground)), line.cell_length)
-        if self.app.has_class("-ascii"):
-            strip = ascii_strip(strip)
         if not self._drawing:  # asked for the text at a position
             return strip.apply_offsets(0, y)
         selection = self.text_selection
@@ -107,7 +107,24 @@ def ascii_strip(strip: Strip) -> Strip:
     return Strip(plain, strip.cell_length)
 
 
-_PLAIN = {"…": "~", "–": "-", "—": "-", "·": ".", "’": "'", "°": "'", "→": ">"}
+_PLAIN = {
+    **dict.fromkeys("─━═╌╍┄┅╸╺▔–—", "-"),
+    **dict.fromkeys("│┃║▏▎▍▌▋▊▉▐▕╎╏", "|"),
+    **dict.fromkeys("╭╮╯╰┌┐└┘├┤┬┴┼╔╗╚╝✓", "+"),
+    **dict.fromkeys("▁▂", "_"),
+    **dict.fromkeys("▃▄▅▆▇█▀⣿", "#"),
+    **dict.fromkeys("•●◍", "*"),
+    **{"…": "~", "·": ".", "’": "'", "“": '"', "”": '"', "°": "'", "→": ">", "←": "<"},
+    **{"↑": "^", "↓": "v", "⇧": "^", "▶": ">", "▼": "v", "✗": "x", "×": "x", "≤": "<", "≥": ">"},
+    **{"−": "-", "±": "~", "🔎": " ", "⭘": "o", "○": "o", "◌": ".", "\N{NO-BREAK SPACE}": " "},
+}
+
+
+class AsciiFilter(LineFilter):
+    """Draws everything in ASCII, also the widgets and borders of Textual."""
+
+    def apply(self, segments: list[Segment], background: TextualColor) -> list[Segment]:
+        return list(ascii_strip(Strip(segments)))
 
 
 class TextLines(Lines):

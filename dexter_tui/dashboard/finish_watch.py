@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from dexter_tui.formatting import clean
@@ -12,6 +13,8 @@ from store.states import ENDED
 
 MOST_NAMED = 3
 """Works that a notice names; more are counted."""
+MOST_HOOKS = 4
+"""Commands of the user that run at a time"""
 _MOST = 2_000
 """Works that are watched at a time, the oldest first."""
 
@@ -66,18 +69,39 @@ def signals(kinds: Iterable[str], line: str) -> str:
     return "".join(known.get(kind, "") for kind in kinds)
 
 
-def run_hook(command: str, ended: Sequence[Ended]) -> None:
-    """Start the user's command for each, with DEXTER_ID and DEXTER_STATE in its environment.
+class Hooks:
+    """Starts the user's command for each end, a few at a time."""
 
-    Raises OSError or ValueError for a command that cannot be started.
-    """
-    words = shlex.split(command)
-    for name, state in ended:
-        subprocess.Popen(
-            words,
-            env={**os.environ, "DEXTER_ID": name, "DEXTER_STATE": state},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._waiting: deque[Ended] = deque()
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def add(self, ended: Iterable[Ended]) -> None:
+        """Remember ends; `start` runs the command for them."""
+        self._waiting.extend(ended)
+
+    def start(self) -> None:
+        """Start the command for those that wait, with DEXTER_ID and DEXTER_STATE set.
+
+        Raises OSError or ValueError for a command that cannot be started; none waits then.
+        """
+        self._running = [process for process in self._running if process.poll() is None]
+        while self._waiting and len(self._running) < MOST_HOOKS:
+            name, state = self._waiting.popleft()
+            try:
+                self._running.append(_start(shlex.split(self._command), name, state))
+            except (OSError, ValueError):
+                self._waiting.clear()
+                raise
+
+
+def _start(words: Sequence[str], name: str, state: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        words,
+        env={**os.environ, "DEXTER_ID": name, "DEXTER_STATE": state},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

@@ -3,7 +3,7 @@
 Screens and widgets know only this protocol; only the application imports screens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -11,6 +11,7 @@ from textual.message_pump import MessagePump
 
 from dexter_tui.dashboard.cells import Pictures
 from dexter_tui.dashboard.options import Options
+from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.themes import Palette, Signs
 from store.reading.browse import Browse, FrameRow
 
@@ -32,6 +33,9 @@ class Host(Protocol):
     pictures: Pictures
     palette: Palette
     signs: Signs
+    remembered: Remembered
+    query_draft: str
+    """The text in the SQL editor when it was last left"""
 
     def inform(self, line: str) -> None:
         """Show a notice."""
@@ -84,8 +88,14 @@ class Host(Protocol):
     def open_query(self) -> None:
         """Open the SQL editor."""
 
-    def open_picture(self, frames: Sequence[FrameRow], at: int, labels: Sequence[str]) -> None:
-        """Show one of the frames enlarged."""
+    def open_picture(
+        self,
+        frames: Sequence[FrameRow],
+        at: int,
+        labels: Sequence[str],
+        turned: Callable[[FrameRow], None],
+    ) -> None:
+        """Show one of the frames enlarged; call `turned` with each one that is then turned to."""
 
     def open_pairs(self, claim_id: int, concept: str, classifier: str, class_name: str) -> None:
         """Show the picture pairs behind a claim."""

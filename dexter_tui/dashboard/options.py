@@ -1,7 +1,11 @@
 """The options of the dashboard."""
 
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from dexter_tui.dashboard.actions import ACTIONS
 
 Images = Literal["auto", "blocks", "kitty", "sixel", "ascii", "off"]
 NOTICES = ("bell", "osc9", "osc777")
@@ -23,6 +27,10 @@ class Options:
     ascii: bool = False
     no_colour: bool = False
     theme: str = "dexter"
+    theme_from: str = ""
+    """Where the theme is set for every start, --theme or config.toml; else a chosen one stays"""
+    misspelt: tuple[str, ...] = ()
+    """Lines on names of config.toml that mean nothing"""
     keys: dict[str, str] = field(default_factory=dict)
     """Keys that replace the defaults, by the names of `dexter_tui.dashboard.actions`"""
     notify: tuple[str, ...] = ()
@@ -32,3 +40,40 @@ class Options:
     animate: bool = True
     keep_seconds: float = 10.0
     """Seconds between two checks that runners exist; 0 disables them"""
+
+
+SETTINGS = ("theme", "notify", "on_finish")
+"""The names of the table [dashboard] of config.toml"""
+
+
+def misspelt(settings: Mapping[str, object]) -> list[str]:
+    """Return a line for each name of config.toml that means nothing."""
+    from dexter.config import RunConfig
+
+    known = {
+        "run": tuple(RunConfig.model_fields),
+        "dashboard": SETTINGS,
+        "keys": tuple(action.id for action in ACTIONS),
+    }
+    lines = []
+    for table, values in settings.items():
+        if table not in known:
+            hint = _nearest(table, tuple(known), "the tables are [run], [dashboard] and [keys]")
+            lines.append(f"config.toml: [{table}] is no table of dexter-tui; {hint}")
+            continue
+        others = {
+            "run": "dexter-tui run --help lists the settings",
+            "dashboard": f"choose from {', '.join(SETTINGS)}",
+            "keys": "docs/keys.md lists the actions",
+        }[table]
+        for name in values if isinstance(values, dict) else ():
+            if name not in known[table]:
+                what = "action" if table == "keys" else "setting"
+                hint = _nearest(name, known[table], others)
+                lines.append(f"config.toml, [{table}]: {name} is no {what}; {hint}")
+    return lines
+
+
+def _nearest(name: str, known: tuple[str, ...], otherwise: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else otherwise

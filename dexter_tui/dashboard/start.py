@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dexter.errors import InputError
 from dexter_tui import paths
-from dexter_tui.dashboard.options import IMAGES, NOTICES, Options
+from dexter_tui.dashboard.options import IMAGES, NOTICES, Options, misspelt
 from dexter_tui.machine import terminal
 
 
@@ -28,13 +28,20 @@ def start(
             value=images,
             remedy=f"choose from {', '.join(IMAGES)}",
         )
+    if os.environ.get("TERM") == "dumb":
+        raise InputError(
+            "TERM=dumb: this terminal cannot show the dashboard",
+            remedy="use `dexter-tui runs` and `dexter-tui show`, or set TERM to its type",
+        )
     settings = paths.settings("dashboard")
     keys = {name: str(value) for name, value in paths.settings("keys").items()}
     # Probe before Textual reads the terminal: a late reply would arrive as key presses.
     graphics = terminal.probe(mode)
     _check_store(paths.home(), read_only=read_only)
     from dexter_tui.dashboard.app import DexterApp
+    from dexter_tui.dashboard.remembered import Remembered
 
+    chosen = Remembered(paths.home()).theme
     options = Options(
         images=mode,
         enlarged=graphics,
@@ -43,7 +50,9 @@ def start(
         demo_devices=demo_devices,
         ascii=ascii_only or not terminal.speaks_utf8(os.environ),
         no_colour=bool(os.environ.get("NO_COLOR")),
-        theme=theme or str(settings.get("theme", terminal.theme_for(os.environ))),
+        theme=theme or str(settings.get("theme") or chosen or terminal.theme_for(os.environ)),
+        theme_from="--theme" if theme else "config.toml" if settings.get("theme") else "",
+        misspelt=tuple(misspelt(paths.all_settings())),
         keys=keys,
         notify=_notices(settings.get("notify", "")),
         on_finish=str(settings.get("on_finish", "")),

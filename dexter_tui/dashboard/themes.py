@@ -79,6 +79,8 @@ class Palette:
     """Background of the selected line"""
     faint: str
     """Style of lines and empty bars"""
+    ground: str = ""
+    """The background, as a colour to blend with; empty where colours cannot be blended"""
 
     def state(self, state: str) -> str:
         """Return the style of a run's state."""
@@ -120,6 +122,7 @@ def palette(theme: Theme, *, no_colour: bool = False) -> Palette:
         series=_SERIES.get(theme.name, _SERIES_DARK),
         cursor=f"on {_mix(theme.primary, background, 0.7)}",
         faint=_mix(foreground, background, 0.75),
+        ground=background,
     )
 
 
@@ -145,6 +148,10 @@ class Signs:
     vertical: str
     horizontal: str
     dash: str
+    shades: str
+    """Characters of increasing density"""
+    tried: str
+    best: str
 
 
 UNICODE = Signs(
@@ -161,6 +168,9 @@ UNICODE = Signs(
     vertical="│",
     horizontal="─",
     dash="–",
+    shades=" ░▒▓█",
+    tried="•",
+    best="━",
 )  # fmt: skip
 ASCII = Signs(
     states={
@@ -176,4 +186,7 @@ ASCII = Signs(
     vertical="|",
     horizontal="-",
     dash="-",
+    shades=" .:%#",
+    tried="o",
+    best="=",
 )  # fmt: skip

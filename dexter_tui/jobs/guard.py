@@ -39,7 +39,7 @@ def _watch(store: Store, slot: FileLock) -> None:
 def _keep(lock: FileLock) -> None:
     try:
         if lock.keep():
-            log(f"{lock.path} was deleted: locked again")
+            log(f"{lock.path} was deleted: locked again", "warning")
     except BlockingIOError:
         _end(f"{lock.path} was deleted, and another process has it: process {os.getpid()} ends")
     except OSError:
@@ -48,5 +48,5 @@ def _keep(lock: FileLock) -> None:
 
 def _end(line: str) -> None:
     """End the process at once, also where it computes: nothing that it finds can be recorded."""
-    log(line)
+    log(line, "error")
     os._exit(EXIT_FAILED)

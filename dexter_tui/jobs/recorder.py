@@ -23,9 +23,13 @@ WAITING_BYTES = 256 * 2**20  # of pictures that wait for room on the disk; then 
 END_PATIENCE = 60.0  # seconds that a run that ended waits for the store to hear of it
 
 
-def log(line: str) -> None:
-    """Write a line with the time to this process's log; a full disk swallows it."""
-    data = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {clean(line)}\n".encode()
+def log(line: str, level: str = "info") -> None:
+    """Write a line with the time to this process's log; a full disk swallows it.
+
+    `level` is one of `formatting.LOG_LEVELS`.
+    """
+    mark = "" if level == "info" else f"[{level}]"
+    data = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {mark} {clean(line)}\n".encode()
     with suppress(OSError):
         os.write(1, data)  # past Python's buffer, which would fail again with each line
 
@@ -150,7 +154,7 @@ class Recorder:
             try:
                 written = self._journal.append(ready)
             except Disturbed as found:
-                log(f"{self._journal.path}: {found}; writing it again from the store")
+                log(f"{self._journal.path}: {found}; writing it again from the store", "warning")
                 run_records.rewrite(self._store, self._run_id, self._journal, self._unstored)
                 accident = {"kind": "accident", "what": found.accident.value}
                 written = self._journal.append([accident, *ready])
@@ -176,7 +180,7 @@ class Recorder:
     def _tell(self, error: Exception) -> None:
         if str(error) != self._trouble:
             self._trouble = str(error)
-            log(f"going on; will be written later: {error}")
+            log(f"going on; will be written later: {error}", "warning")
 
     def settle(self, stopped: Callable[[], bool]) -> None:
         """Wait until all is in the journal and, for a while, until the store has it.

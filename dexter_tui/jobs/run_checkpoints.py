@@ -64,14 +64,14 @@ class Checkpoints:
                 saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 step = saved["state"]["step"]
                 if saved["config_hash"] != self._config_hash:
-                    log(f"{path} belongs to other settings: not used")
+                    log(f"{path} belongs to other settings: not used", "warning")
                 elif step > steps or saved.get("entries", 0) > entries:
-                    log(f"{path}: its step {step} is ahead of the record: removed")
+                    log(f"{path}: its step {step} is ahead of the record: removed", "warning")
                     path.unlink()
                 else:
                     return saved
             except _UNREADABLE as error:
-                log(f"{path} cannot be read ({type(error).__name__}): not used")
+                log(f"{path} cannot be read ({type(error).__name__}): not used", "warning")
         return None
 
     def save(self, state: dict[str, Any], entries: int) -> None:
@@ -121,4 +121,4 @@ class Saving:
             with self._recorder.counted():
                 self._checkpoints.save(self._search.state_dict(), self._recorder.entries)
         except StoreError as error:
-            log(f"going on without a new checkpoint: {error}")
+            log(f"going on without a new checkpoint: {error}", "warning")

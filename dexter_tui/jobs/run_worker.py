@@ -8,7 +8,7 @@ import gc
 import io
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -118,7 +118,7 @@ class RunWorker(Worker):
         else:
             outcome, code = "succeeded", 0
         recorder.settle(lambda: self.terminated)
-        log(outcome)
+        log(outcome, "error" if code else "info")
         return code
 
     def _out_of_memory(self, run: Run, recorder: Recorder, error: torch.OutOfMemoryError) -> str:
@@ -143,7 +143,7 @@ class RunWorker(Worker):
         recorder.flush(LOAD_PROMISE)
         log("loading the models")
         config = RunConfig.model_validate(run.config)
-        models = self._load(config)
+        models = self._load(config, lambda what: self.tell(run, f"loading {what}"))
         if not self.slot.on_cuda:
             recomputes = estimate(config, device="cpu").gradient_checkpointing != "none"
             below = LARGE_PIECE if recomputes else ALL_PIECES
@@ -156,6 +156,7 @@ class RunWorker(Worker):
         )
         checkpoints = Checkpoints(self.store.run_folder(run.id), run)
         checkpoints.load(search, recorder)
+        self.tell(run, None)
         recorder.state(State.RUNNING)
         recorder.fields(
             device=models.device,
@@ -197,14 +198,15 @@ class RunWorker(Worker):
                 raise
         # The last checkpoint: what follows is done again as a whole if it is interrupted.
         saving.save(LOAD_PROMISE)
+        self.tell(run, "comparing the best prompts")
         spent = time.process_time() - began
         log(f"the search took {spent:.2f} s of CPU, {recorder.seconds:.3f} s of it to record it")
-        self._conclude(run.id, config, models, search, recorder)
+        self._conclude(run, config, models, search, recorder)
         recorder.state(State.SUCCEEDED, seconds=(run.seconds or 0) + time.monotonic() - started)
 
     def _conclude(
         self,
-        run_id: str,
+        run: Run,
         config: RunConfig,
         models: Models,
         search: Optimization,
@@ -232,7 +234,8 @@ class RunWorker(Worker):
             ]
         )
         recorder.flush(LOAD_PROMISE)
-        self.check(run_id)
+        self.tell(run, f"scoring the best prompt on {config.score_images} pictures")
+        self.check(run.id)
         batch = search.picture_batch
         subject = (models.generator, models.classifier, search.class_index, result.prompt)
         score = activation_score(
@@ -245,6 +248,7 @@ class RunWorker(Worker):
             score_n=score.n,
             score_hits=score.hits,
         )
+        self.tell(run, "drawing frames of the best prompt")
         hits = tried = 0
         for frame in draw_frames(
             *subject,
@@ -268,18 +272,18 @@ class RunWorker(Worker):
             if recorder.due():
                 recorder.fields(frames_hit=hits, frames_tried=tried)
                 recorder.flush(LOAD_PROMISE)
-                self.check(run_id)
-                self._wait_for_room(run_id, recorder)
+                self.check(run.id)
+                self._wait_for_room(run.id, recorder)
         recorder.fields(frames_hit=hits, frames_tried=tried)
 
     def _wait_for_room(self, run_id: str, recorder: Recorder) -> None:
         while recorder.crowded():
-            log("too many pictures wait for room on the disk")
+            log("too many pictures wait for room on the disk", "warning")
             time.sleep(5)
             recorder.flush(LOAD_PROMISE)
             self.check(run_id)
 
-    def _load(self, config: RunConfig) -> Models:
+    def _load(self, config: RunConfig, loading: Callable[[str], None]) -> Models:
         """Return the models of ``config``; those of the last run if they are the same."""
         placed = self._placed(config)
         wanted = model_settings(placed)
@@ -287,7 +291,7 @@ class RunWorker(Worker):
         if self._models is None or self._models_of != wanted:
             self._models = None
             gc.unfreeze()
-            self._models = trust.load_models(placed)
+            self._models = trust.load_models(placed, loading)
             self._models_of = wanted
             # What is loaded stays: looking through it for garbage takes longer than many writes.
             gc.collect()

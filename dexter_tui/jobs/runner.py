@@ -111,7 +111,7 @@ class Runner:
                     self._watched.sign_at = time.monotonic()
                 if str(error) != trouble:
                     trouble = str(error)
-                    log(f"trying again: {error}")
+                    log(f"trying again: {error}", "warning")
             if self._failed_starts >= STARTS:
                 return self._give_up()
             time.sleep(POLL_SECONDS)
@@ -139,6 +139,7 @@ class Runner:
         if self._describe(lacking) and self.slot.on_gpu and lacking is not None:
             control.ensure_runners(self.store)  # perhaps another card has room
         if lacking is None:
+            run_queue.set_activity(self.store, self.slot.name, due[0].id, "loading torch")
             self._worker = launch.start(
                 self.store, launch.WORKERS[due[0].kind], self.slot.name, self.slot.environment()
             )
@@ -156,7 +157,7 @@ class Runner:
         took = run_queue.has_taken(self.store, self.slot.name, worker.pid)
         self._failed_starts = 0 if took or not worker.returncode else self._failed_starts + 1
         if worker.returncode:
-            log(f"the worker ended with {worker.returncode}")
+            log(f"the worker ended with {worker.returncode}", "error")
 
     def _give_up(self) -> int:
         path = launch.slot_log(self.store, self.slot.name)

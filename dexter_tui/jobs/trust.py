@@ -15,7 +15,7 @@ before it asks an endpoint; nothing else in this package loads the models of a r
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -277,11 +277,14 @@ def admitted(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"trust_pickle": trusted})
 
 
-def load_models(config: RunConfig) -> "Models":
-    """Load the models of a run; raise InputError, also where consent is missing."""
+def load_models(config: RunConfig, loading: Callable[[str], None] = lambda what: None) -> "Models":
+    """Load the models of a run; raise InputError, also where consent is missing.
+
+    `loading` is called before each, as in `dexter.models.load_models`.
+    """
     from dexter import models
 
-    return models.load_models(admitted(config))
+    return models.load_models(admitted(config), loading=loading)
 
 
 def load_classifier(config: RunConfig, device: str) -> "Classifier":

@@ -104,11 +104,17 @@ class Worker(ABC):
         try:
             return self.do(work)
         except (StoreError, OSError) as error:  # nothing can be written: it is queued again
-            log(f"given up for now: {error}")
+            log(f"given up for now: {error}", "error")
             self.stopping = True
             return EXIT_FAILED
         finally:
+            self.tell(work, None)
             run_queue.release(self.store, work.id)
+
+    def tell(self, work: Work, activity: str | None) -> None:
+        """Show observers what is done for the work now; None: its progress says enough."""
+        with suppress(StoreError):  # no loss
+            run_queue.set_activity(self.store, self.slot.name, work.id, activity)
 
     def check(self, name: str) -> None:
         """Raise Stopped if a user or a signal asked for an end."""
@@ -137,7 +143,7 @@ def main(make: type[Worker], slot_name: str) -> int:
     try:
         return _work_through(make, slot_name)
     except StoreError as error:  # the runner tries again when the store can be used
-        log(str(error))
+        log(str(error), "error")
         return 0
 
 
@@ -160,6 +166,7 @@ def _work_through(make: type[Worker], name: str) -> int:
                     f"{work.kind.value} {work.id}, attempt {work.attempt}, "
                     f"process {os.getpid()}, {name}"
                 )
+                worker.tell(work, "starting")
                 codes.add(worker.work(work))
             worker.keep_runner()
     return EXIT_FAILED if EXIT_FAILED in codes else max(codes, default=0)
@@ -168,7 +175,7 @@ def _work_through(make: type[Worker], name: str) -> int:
 def log_trace() -> None:
     """Log where the exception that is handled came from."""
     for line in traceback.format_exc().splitlines():
-        log(line)
+        log(line, "error")
 
 
 def redirect_output(path: Path) -> None:

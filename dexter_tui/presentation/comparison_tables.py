@@ -182,8 +182,8 @@ def claim_cell(claim: Mapping[str, Any] | None) -> Text:
         )
     if not claim["pairs"]:
         return Text(verdict, style=style)
-    text = Text(f"{claim['effect']:+.2f} ", style=style)
-    text.append(f"[{claim['low']:+.2f}, {claim['high']:+.2f}]\n", "dim")
+    text = Text(f"{claim['effect']:+z.2f} ", style=style)
+    text.append(f"[{claim['low']:+z.2f}, {claim['high']:+z.2f}]\n", "dim")
     text.append(verdict, style)
     return text
 
@@ -202,7 +202,7 @@ def differences_table(differences: Sequence[Mapping[str, Any]], short: Mapping[s
         table.add_row(
             plain(one["concept"], "bold"),
             plain(f"{short[one['a']]} − {short[one['b']]}"),
-            f"{one['effect']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]",
+            f"{one['effect']:+z.2f} [{one['low']:+z.2f}, {one['high']:+z.2f}]",
             p,
             verdict,
         )

@@ -33,7 +33,8 @@ def outcome_line(page: DataPage) -> str:
             return f"worst group {first.worst:.2f}"
         return f"worst group {first.worst:.2f} to {best.worst:.2f} by {best.method}"
     if page.state == "running":
-        return f"{page.stage or 'begins'} {page.done}/{page.total}"
+        count = f" {page.done}/{page.total}" if page.total else ""
+        return f"{page.stage or 'begins'}{count}"
     return f"{page.state}: {page.error}" if page.error else page.state
 
 
@@ -138,7 +139,7 @@ def slices_table(slices: Sequence[SliceRow]) -> Table:
             plain(one.name, "bold" if one.gap_high < 0 else ""),
             str(one.size),
             f"{one.accuracy:.2f}",
-            f"{one.gap:+.2f} [{one.gap_low:+.2f}, {one.gap_high:+.2f}]",
+            f"{one.gap:+z.2f} [{one.gap_low:+z.2f}, {one.gap_high:+z.2f}]",
         )
     return table
 
@@ -223,8 +224,8 @@ def effects_table(result: DebiasResult) -> Table:
     for one in result.effects:
         table.add_row(
             plain(f"{one.concept} ({one.slot})"),
-            f"{one.before:+.2f} [{one.before_low:+.2f}, {one.before_high:+.2f}]",
-            f"{one.after:+.2f} [{one.after_low:+.2f}, {one.after_high:+.2f}]",
+            f"{one.before:+z.2f} [{one.before_low:+z.2f}, {one.before_high:+z.2f}]",
+            f"{one.after:+z.2f} [{one.after_low:+z.2f}, {one.after_high:+z.2f}]",
             fall(one.before, one.after),
         )
     return table

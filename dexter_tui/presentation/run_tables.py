@@ -272,7 +272,7 @@ def gains_table(gains: Sequence[dict[str, Any]]) -> Table:
     table.add_column("pictures", justify="right")
     table.add_column("")
     for gain in gains:
-        interval = f"{gain['gain']:+.2f} ({gain['low']:+.2f} to {gain['high']:+.2f})"
+        interval = f"{gain['gain']:+z.2f} ({gain['low']:+z.2f} to {gain['high']:+z.2f})"
         driver = "driver" if gain["low"] > 0 else ""
         table.add_row(plain(gain["word"]), interval, str(gain["pictures"]), driver)
     return table

@@ -112,13 +112,13 @@ def findings_table(findings: Sequence[Mapping[str, Any]]) -> Table:
         if one["explained_by"]:
             name.append("\n").append_text(plain(f"  by {', '.join(one['explained_by'])}", "yellow"))
         for beside in one["interactions"]:
-            more = f"  beside {beside['concept']} {beside['effect']:+.2f}"
+            more = f"  beside {beside['concept']} {beside['effect']:+z.2f}"
             name.append("\n").append_text(plain(more, "dim"))
         drawn = "" if one["drawn"] is None else _percent(one["drawn"]["asked"])
         row: list[RenderableType] = [
             name,
             plain(WORDS.get(one["verdict"], one["verdict"]), style),
-            f"{one['effect']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]",
+            f"{one['effect']:+z.2f} [{one['low']:+z.2f}, {one['high']:+z.2f}]",
             plain(bar(one), style),
             drawn,
         ]
@@ -141,7 +141,7 @@ def confirmation_text(finding: Mapping[str, Any]) -> Text:
         reason = reason_text(claim["reason"], claim["effect"], claim["direction"], short=True)
         text.append(f", {clean(reason)}")
     if claim["pairs"]:
-        text.append(f" {claim['effect']:+.2f}", "dim")
+        text.append(f" {claim['effect']:+z.2f}", "dim")
     return text
 
 
@@ -233,8 +233,8 @@ def course_table(page: Mapping[str, Any]) -> RenderableType:
         table.add_row(
             Text.assemble(plain(one["concept"], "bold"), plain(f" ({one['slot']})", "dim")),
             plain(sparkline([p and p["effect"] for p in points])),
-            f"{known[0]['effect']:+.2f}",
-            plain(f"{last['effect']:+.2f}", STYLES.get(last["verdict"], "")),
+            f"{known[0]['effect']:+z.2f}",
+            plain(f"{last['effect']:+z.2f}", STYLES.get(last["verdict"], "")),
             plain(since),
         )
     names = [member["name"] for member in members]

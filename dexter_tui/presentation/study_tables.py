@@ -119,7 +119,7 @@ def effect_text(claim: ClaimRow) -> str:
     """Return the effect with its interval."""
     if not claim.pairs:
         return "not measured"
-    return f"{claim.effect:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]"
+    return f"{claim.effect:+z.2f} [{claim.low:+z.2f}, {claim.high:+z.2f}]"
 
 
 def report_view(body: Mapping[str, Any]) -> "RenderableType":
@@ -177,7 +177,7 @@ def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    from dexter_tui.formatting import plain
+    from dexter_tui.formatting import clean, plain
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -186,13 +186,16 @@ def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
     if answer["reason"]:
         reason = reason_text(answer["reason"], answer["effect"], answer["direction"])
         verdict.append(f", {reason}")
+    elif answer["verdict"] == "confirmed":
+        does = "raises" if answer["direction"] > 0 else "lowers"
+        verdict.append(f": the concept {does} the probability of {clean(answer['class_name'])}")
     grid.add_row("with concept", plain(answer["treated"]))
     grid.add_row("without", plain(answer["control"]))
     grid.add_row("verdict", verdict)
     grid.add_row(
         "effect",
         plain(
-            f"{answer['effect']:+.3f} [{answer['low']:+.3f}, {answer['high']:+.3f}] on "
+            f"{answer['effect']:+z.3f} [{answer['low']:+z.3f}, {answer['high']:+z.3f}] on "
             f"p({answer['class_name']}), {answer['pairs']} pairs, "
             f"p-value {answer['p_corrected']:.2g}"
         ),
@@ -202,7 +205,7 @@ def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
     if answer["detected"] is not None:
         grid.add_row(
             "drawn",
-            plain(f"detection rate {100 * answer['detected']:+.0f} points with the concept"),
+            plain(f"detection rate {100 * answer['detected']:+z.0f} points with the concept"),
         )
     if answer["placebo_threshold"] is not None:
         grid.add_row("placebo level", plain(f"{answer['placebo_threshold']:.3f}"))

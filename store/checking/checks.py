@@ -228,6 +228,16 @@ def _check_number(where: str, value: object, limits: tuple[float, float]) -> Non
         refuse(f"{where}: {value} is out of range")
 
 
+def _check_probabilities(values: object) -> None:
+    if not isinstance(values, list):
+        refuse("step.word_probabilities: not a list")
+    for words in values:
+        if not isinstance(words, dict):
+            refuse("step.word_probabilities: not probabilities by word")
+        for value in words.values():
+            _check_number("step.word_probabilities", value, _UNIT)
+
+
 def _check_numbers(where: str, values: object) -> None:
     if not isinstance(values, dict):
         refuse(f"{where}: not numbers by name")
@@ -426,6 +436,7 @@ def _check_watch(values: object) -> None:
 _SHAPES: dict[tuple[str, str], Callable[[object], None]] = {
     ("tag", "name"): _check_name_of_tag,
     ("classifier", "labels"): _check_labels,
+    ("step", "word_probabilities"): _check_probabilities,
     ("step", "losses"): lambda losses: _check_numbers("step.losses", losses),
     ("run", "word_gains"): _check_gains,
     ("run", "seed_ranges"): _check_ranges,

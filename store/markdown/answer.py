@@ -96,7 +96,7 @@ def _pair_blocks(card: VerdictCard, pairs: Pairs, show: Show) -> list[str]:
 def _where(one: Finding) -> str:
     """Return where a finding holds: its effect in pictures of the class, and of its rivals."""
     names = {"class": "in pictures of the class", "rivals": "of its rivals"}
-    shown = [f"{names[name]} {effect:+.2f}" for name, effect in one.contexts if name in names]
+    shown = [f"{names[name]} {effect:+z.2f}" for name, effect in one.contexts if name in names]
     return f" ({', '.join(shown)})" if shown else ""
 
 

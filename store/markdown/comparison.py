@@ -100,7 +100,7 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> str:
                 escape(one["concept"]),
                 escape(one["a"]),
                 escape(one["b"]),
-                f"{one['effect']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})",
+                f"{one['effect']:+z.2f} ({one['low']:+z.2f} to {one['high']:+z.2f})",
                 "< 0.001" if p < 0.001 else f"{p:.2g}",
                 str(one["pairs"]),
                 escape(verdict),

@@ -66,7 +66,7 @@ def _slices_table(slices: Sequence[SliceRow]) -> str:
             escape(one.name),
             str(one.size),
             f"{one.accuracy:.2f}",
-            f"{one.gap:+.2f} ({one.gap_low:+.2f} to {one.gap_high:+.2f})",
+            f"{one.gap:+z.2f} ({one.gap_low:+z.2f} to {one.gap_high:+z.2f})",
         ]
         if judged and one.judged is not None:
             auroc = "" if one.judged.auroc is None else f"{one.judged.auroc:.2f}"
@@ -104,8 +104,8 @@ def _debias(result: DebiasResult) -> list[str]:
         rows = [
             [
                 escape(f"{one.concept} ({one.slot})"),
-                f"{one.before:+.2f} ({one.before_low:+.2f} to {one.before_high:+.2f})",
-                f"{one.after:+.2f} ({one.after_low:+.2f} to {one.after_high:+.2f})",
+                f"{one.before:+z.2f} ({one.before_low:+z.2f} to {one.before_high:+z.2f})",
+                f"{one.after:+z.2f} ({one.after_low:+z.2f} to {one.after_high:+z.2f})",
             ]
             for one in result.effects
         ]

@@ -57,7 +57,7 @@ def summary(cards: Sequence[VerdictCard]) -> str:
     parts = [
         f"{printable(concept)}: "
         + ", ".join(
-            f"{printable(cards[number].classifier)} {one.effect:+.2f}" for number, one in found
+            f"{printable(cards[number].classifier)} {one.effect:+z.2f}" for number, one in found
         )
         for concept, found in _concepts(cards)
     ]
@@ -86,7 +86,7 @@ def _row(y: int, label: str, number: int, one: Finding) -> list[str]:
         _text(4, y + 4, label),
         f'<path class="{colour} line" d="M{_x(one.low)} {y}H{_x(one.high)}"/>',
         f'<circle class="{colour}" cx="{_x(one.effect)}" cy="{y}" r="5"/>',
-        _text(_RIGHT + 12, y + 4, f"{one.effect:+.2f}"),
+        _text(_RIGHT + 12, y + 4, f"{one.effect:+z.2f}"),
     ]
 
 

@@ -103,7 +103,7 @@ def _beside(one: Mapping[str, Any]) -> str:
 
 
 def _interval(one: Mapping[str, Any]) -> str:
-    return f"{one['effect']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
+    return f"{one['effect']:+z.2f} ({one['low']:+z.2f} to {one['high']:+z.2f})"
 
 
 def _confirmation(claim: Mapping[str, Any] | None) -> str:
@@ -137,6 +137,6 @@ def _course(page: Mapping[str, Any]) -> str:
     ]
     for key in sorted(ever):
         rows.append(
-            [escape(key[0]), *(f"{own[key]:+.2f}" if key in own else "" for own in effects)]
+            [escape(key[0]), *(f"{own[key]:+z.2f}" if key in own else "" for own in effects)]
         )
     return table(rows) if ever else "No checkpoint has a finding."

@@ -98,7 +98,7 @@ def claims_table(claims: Sequence[Claim]) -> str:
                 str(claim.number),
                 escape(claim.concept) + (" (core)" if claim.core else ""),
                 escape(verdict),
-                f"{claim.effect:+.2f} ({claim.low:+.2f} to {claim.high:+.2f})",
+                f"{claim.effect:+z.2f} ({claim.low:+z.2f} to {claim.high:+z.2f})",
                 "< 0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.2g}",
                 str(claim.pairs),
                 f"{claim.flips / claim.pairs:.0%}" if claim.pairs else "",
@@ -131,7 +131,7 @@ def _pairs(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -
                 )
             elif context.pairs:
                 contexts.append(
-                    f"{context.context}: {context.effect or 0:+.2f} on {context.pairs} pairs such "
+                    f"{context.context}: {context.effect or 0:+z.2f} on {context.pairs} pairs such "
                     f"as “{context.control_prompts[0]}” and “{context.treated_prompts[0]}”, "
                     f"seeds {context.seeds[0]} to {context.seeds[-1]}"
                 )
@@ -149,9 +149,9 @@ def attribution_text(words: Sequence[Attribution]) -> str:
         rows += [
             [
                 escape(word.word),
-                f"{word.leave_one_out:+.2f} "
-                f"({word.leave_one_out_low:+.2f} to {word.leave_one_out_high:+.2f})",
-                f"{word.weight:+.2f} ({word.low:+.2f} to {word.high:+.2f})",
+                f"{word.leave_one_out:+z.2f} "
+                f"({word.leave_one_out_low:+z.2f} to {word.leave_one_out_high:+z.2f})",
+                f"{word.weight:+z.2f} ({word.low:+z.2f} to {word.high:+z.2f})",
             ]
             for word in own
         ]

@@ -22,6 +22,10 @@ from store.states import ACTIVE, State
 
 _MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
 _PACE_STEPS = 20  # the last steps, from which the remaining time is estimated
+COMPARED_PICTURES = 96
+"""Pictures of the final comparison of prompts (`dexter.search.optimize`)"""
+_SHARE_OF_DRAWING = 0.4  # of the time of a step, as drawing alone needs no gradients
+_START_SECONDS = 60.0  # in which a runner takes its lock
 _MAX_VARIABLES = 500  # row ids asked for at a time
 _BATCH = 5_000  # keys read between two calls of `wanted`
 PROCESS_GONE = "its process ended unexpectedly"
@@ -104,6 +108,10 @@ class RunRow(NamedTuple):
     priority: int
     config_json: str
     seconds_per_step: float | None = None
+    words_are_final: bool = True
+    """False while an active run has words of its search alone"""
+    activity: str | None = None
+    """What is done for a run that takes no steps now, such as "loading generator, 2 of 3"."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -115,10 +123,25 @@ class RunRow(NamedTuple):
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate the time to the step limit from the pace of the last steps; None if unknown."""
+        """Estimate the time to the end from the pace of the last steps; None if unknown.
+
+        It includes the pictures that follow the search: to compare the best prompts, to score the
+        best one, and the frames.
+        """
         if self.state is not State.RUNNING or not self.steps_total or not self.seconds_per_step:
             return None
-        return max(self.steps_total - self.steps_done, 0) * self.seconds_per_step
+        steps = 0 if self.words_are_final else max(self.steps_total - self.steps_done, 0)
+        config = self.config
+        pictures: float = 0 if self.words_are_final else COMPARED_PICTURES
+        if self.score_value is None:
+            pictures += _number(config.get("score_images"))
+        pictures += max((self.frames_wanted or 0) - (self.frames_hit or 0), 0)
+        per_picture = _SHARE_OF_DRAWING / max(_number(config.get("batch")), 1)
+        return (steps + pictures * per_picture) * self.seconds_per_step
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) else 0
 
 
 class StepRow(NamedTuple):
@@ -135,6 +158,8 @@ class StepRow(NamedTuple):
     entropy: float | None
     temperature: float | None
     seconds: float | None
+    word_probabilities: list[dict[str, float]] | None
+    """The most probable words of each slot; None in runs of older versions"""
 
 
 class FrameRow(NamedTuple):
@@ -237,6 +262,8 @@ class JobRow(NamedTuple):
     done: int
     total: int
     error: str | None
+    activity: str | None = None
+    """What is done for it before its first stage, such as "loading generator, 2 of 3"."""
 
 
 class _JobRow(NamedTuple):
@@ -291,6 +318,7 @@ class ReportRow(NamedTuple):
     created_at: str
 
 
+_AT_WORK = (*ACTIVE, State.QUEUED)
 _RUN_COLUMNS = (
     "run.rowid, run.id, run.study_id, run.seed, run.state, classifier.spec, study.class_name, "
     "run.created_at, run.started_at, run.ended_at, run.heartbeat_at, run.device, run.attempt, "
@@ -304,7 +332,7 @@ _FROM = (
 )
 _STEP_COLUMNS = (
     "step, losses, target_probability, predicted_class, words, pseudo_targets, best_words, "
-    "best_loss, entropy, temperature, seconds"
+    "best_loss, entropy, temperature, seconds, word_probabilities"
 )
 _FRAME_COLUMNS = "id, kind, step, seed, prompt, predicted_class, target_probability, hit, sha256"
 
@@ -413,7 +441,32 @@ class Browse:
         for row in self._in(f"SELECT {_RUN_COLUMNS} FROM {_FROM} WHERE run.rowid IN", keys):
             for run in decoding.decoded("run", RunRow, [row]):
                 found[run.key] = self._alive(run) if run.state in ACTIVE else run
+        at_work = {key: run for key, run in found.items() if run.state in _AT_WORK}
+        activities = self._activities() if at_work else {}
+        for key, run in at_work.items():
+            if run.id in activities:
+                found[key] = run._replace(activity=activities[run.id])
         return found
+
+    def _activities(self) -> dict[str, str]:
+        """Return what slots do now, by the id of the run or job.
+
+        Those of a slot without a runner or worker count for a while: its runner may be starting.
+        """
+        rows = self.rows(
+            "SELECT name, work_id, activity, "
+            "(julianday('now') - julianday(updated_at)) * 86400 < ? "
+            "FROM slot WHERE activity IS NOT NULL",
+            (_START_SECONDS,),
+        )
+        locks = self.home / "locks"
+        return {
+            str(work_id): str(activity)
+            for name, work_id, activity, is_new in rows
+            if is_new
+            or is_locked(locks / f"runner-{name}.lock")
+            or is_locked(locks / f"slot-{name}.lock")
+        }
 
     def studies(self, keys: Iterable[int]) -> dict[int, StudyRow]:
         """Return the studies with these keys."""
@@ -672,7 +725,7 @@ class Browse:
                 return None
             job = JobRow(*found[0][:-1], error=(found[0].error or {}).get("problem"))
             if job.state not in ACTIVE or is_locked(self.home / "locks" / f"job-{job.id}.lock"):
-                return job
+                return job._replace(activity=self._activities().get(job.id))
             # A process frees the lock after it has written the end, so look again.
         return job._replace(state=State.LOST, error=PROCESS_GONE)
 
@@ -734,7 +787,9 @@ class Browse:
         if not words and rows:
             words = decoding.decoded_cell("step", "best_words", list[str] | None, rows[0][1]) or []
         return run._replace(
-            seconds_per_step=sum(paces) / len(paces) if paces else None, words=words
+            seconds_per_step=sum(paces) / len(paces) if paces else None,
+            words=words,
+            words_are_final=bool(run.words),
         )
 
     @staticmethod

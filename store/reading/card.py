@@ -80,7 +80,7 @@ class Finding:
     @property
     def interval(self) -> str:
         """The effect with its interval."""
-        return f"{self.effect:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+        return f"{self.effect:+z.2f} [{self.low:+z.2f}, {self.high:+z.2f}]"
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ def _list(
         if reasons and one.reason:
             parts.append((f" ({_REASONS.get(one.reason, one.reason)})", "plain"))
         elif effects and one.pairs:
-            parts.append((f" {one.effect:+.2f}", "plain"))
+            parts.append((f" {one.effect:+z.2f}", "plain"))
     if len(findings) > _NAMED:
         parts.append((f" and {len(findings) - _NAMED} more", "plain"))
     return [Line(kind, tuple(parts))]

@@ -251,7 +251,8 @@ def _read_job(browse: Browse, one: dict[str, Any]) -> None:
         return
     job = browse.comparison_job(one["id"])
     if job is not None:
-        one |= {"stage": job.stage, "done": job.done, "total": job.total, "error": job.error}
+        one |= {"stage": job.activity or job.stage, "error": job.error}
+        one |= {"done": job.done, "total": job.total}
         one["state"] = "waiting"
         if job.state in ACTIVE:
             one["state"] = "running"

@@ -232,7 +232,7 @@ def _read_job(browse: Browse, one: dict[str, Any]) -> None:
     if job is None:
         one["state"], one["error"] = "failed", PROCESS_GONE
         return
-    one |= {"stage": job.stage, "done": job.done, "total": job.total}
+    one |= {"stage": job.activity or job.stage, "done": job.done, "total": job.total}
     if job.state in ACTIVE:
         one["state"] = "running"
     elif job.state in ENDED:

@@ -73,7 +73,10 @@ def fill(home: Path) -> Path:
     folder = home / "runs" / DONE
     folder.mkdir()
     (folder / "log").write_text(
-        "".join(f"2026-03-01 12:00:{k:02}Z  step {k}: loss {5 / (k + 1):.4f}\n" for k in range(40))
+        "2026-03-01 11:59:59Z [warning] the checkpoint belongs to other settings: not used\n"
+        + "".join(
+            f"2026-03-01 12:00:{k:02}Z  step {k}: loss {5 / (k + 1):.4f}\n" for k in range(40)
+        )
     )
     return home
 
@@ -347,8 +350,8 @@ def _run(
     )  # fmt: skip
     connection.executemany(
         "INSERT INTO step (run_id, step, losses, target_probability, predicted_class, hits, words, "
-        "pseudo_targets, best_words, best_loss, entropy, temperature, seconds) "
-        "VALUES (?, ?, ?, ?, 0, 1, ?, ?, ?, ?, ?, 1.0, 2.0)",
+        "pseudo_targets, best_words, best_loss, entropy, temperature, seconds, word_probabilities) "
+        "VALUES (?, ?, ?, ?, 0, 1, ?, ?, ?, ?, ?, 1.0, 2.0, ?)",
         [
             (
                 run_id, k,
@@ -358,6 +361,8 @@ def _run(
                 json.dumps([WORDS[k // 10 % 5], None]),
                 json.dumps([WORDS[min(k // 9, 4)], WORDS[min(k // 13, 4)]]),
                 4 / k, 3.2 - k / 20,
+                json.dumps([{"water": k / 40, "tree": 1 - k / 40}, {"sea": 0.9}])
+                if run_id == DONE else None,
             )
             for k in range(1, steps + 1)
         ],

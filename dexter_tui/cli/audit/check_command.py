@@ -12,6 +12,7 @@ import typer
 
 from dexter.errors import InputError
 from dexter_tui import EXIT_FOUND, paths
+from dexter_tui.cli.listing import completion
 from dexter_tui.cli.output import Json, open_store, print_json, print_lines, say
 from store.reading import card
 from store.reading.browse import Browse
@@ -44,11 +45,11 @@ class Dependence:
     @property
     def line(self) -> str:
         """The dependence in a sentence."""
-        before = "not confirmed" if self.baseline is None else f"{self.baseline:+.2f}"
+        before = "not confirmed" if self.baseline is None else f"{self.baseline:+z.2f}"
         verb = "relies on" if self.effect > 0 else "loses confidence with"
         return (
-            f"{self.classifier} {verb} {self.concept} for {self.class_name}: {self.effect:+.2f} "
-            f"[{self.low:+.2f}, {self.high:+.2f}], baseline {before}"
+            f"{self.classifier} {verb} {self.concept} for {self.class_name}: {self.effect:+z.2f} "
+            f"[{self.low:+z.2f}, {self.high:+z.2f}], baseline {before}"
         )
 
 
@@ -106,7 +107,9 @@ def check(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="ID", help="a finished comparison or study  [default: the newest comparison]"
+            metavar="ID",
+            help="a finished comparison or study  [default: the newest comparison]",
+            autocompletion=completion.compared,
         ),
     ] = None,
     *,

@@ -10,11 +10,17 @@ from dexter.errors import InputError
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.data import request as data_request
 from dexter_tui.analysis.data.request import FIELDS, SETTINGS, DataRequest
+from dexter_tui.cli.listing import completion
 from dexter_tui.cli.live_progress import follow
 from dexter_tui.cli.output import has_store, open_store, print_json, print_text, print_view, say
 from store.states import Kind
 
-Id = Annotated[str | None, typer.Argument(metavar="[ID]", help="a stored report to show")]
+Id = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ID]", help="a stored report to show", autocompletion=completion.data_reports
+    ),
+]
 ClassifierSpec = Annotated[
     str | None, typer.Option("--classifier", metavar="TEXT", help="as for `run`")
 ]

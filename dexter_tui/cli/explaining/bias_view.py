@@ -24,11 +24,11 @@ def _rows(found: "Explanation") -> list[list[str]]:
                 one.attribute,
                 one.concept,
                 _verdict(one),
-                f"{one.effect:+.2f} [{one.low:+.2f}, {one.high:+.2f}]",
+                f"{one.effect:+z.2f} [{one.low:+z.2f}, {one.high:+z.2f}]",
                 one.confirmation or "",
                 *([] if found.driven is None else ["" if other is None else
-                  f"{other.effect:+.2f} [{other.low:+.2f}, {other.high:+.2f}]"]),
-                *([] if found.planted is None else ["" if planted is None else f"{planted:+.2f}"]),
+                  f"{other.effect:+z.2f} [{other.low:+z.2f}, {other.high:+z.2f}]"]),
+                *([] if found.planted is None else ["" if planted is None else f"{planted:+z.2f}"]),
             ]
         )  # fmt: skip
     return rows

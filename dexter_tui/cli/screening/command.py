@@ -11,6 +11,7 @@ from dexter.reasoning.settings import SCREEN_FIELDS, ScreenSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.screening_request import ScreenRequest
+from dexter_tui.cli.listing import completion
 from dexter_tui.cli.output import (
     Detach,
     Json,
@@ -39,7 +40,11 @@ def register(app: typer.Typer) -> None:
 def screen(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="a stored screening to show"),
+        typer.Argument(
+            metavar="[ID]",
+            help="a stored screening to show",
+            autocompletion=completion.screenings,
+        ),
     ] = None,
     *,
     classifier: Annotated[

@@ -1,10 +1,12 @@
 """The dialogs: confirmation, a line of text, a note."""
 
+from collections.abc import Callable, Sequence
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Input, OptionList, Static, TextArea
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.widgets.keybar import KeyBar
@@ -55,6 +57,40 @@ class Ask(ModalScreen[str | None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)
+
+    def action_back(self) -> None:
+        self.dismiss(None)
+
+
+class Choose(ModalScreen[str | None]):
+    """A list of names; `show` is called with each that the cursor moves to."""
+
+    BINDINGS = bindings("choose")
+
+    def __init__(
+        self, question: str, names: Sequence[str], chosen: str, show: Callable[[str], None]
+    ) -> None:
+        super().__init__()
+        self._question = question
+        self._names = names
+        self._chosen = chosen
+        self._preview = show
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog choice"):
+            yield Static(Text(clean(self._question), style="bold"))
+            yield OptionList(*self._names, markup=False, compact=True)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        if self._chosen in self._names:
+            self.query_one(OptionList).highlighted = self._names.index(self._chosen)
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        self._preview(self._names[event.option_index])
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._names[event.option_index])
 
     def action_back(self) -> None:
         self.dismiss(None)

@@ -1,6 +1,6 @@
 """Pictures in the whole terminal: one enlarged, or the pairs behind a claim."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -8,7 +8,6 @@ from textual.app import ComposeResult
 from textual.containers import Center, Horizontal, Vertical
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Static
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
@@ -28,8 +27,15 @@ class PictureScreen(Screen[None]):
 
     BINDINGS = bindings("picture")
 
-    def __init__(self, frames: Sequence[FrameRow], index: int, labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        frames: Sequence[FrameRow],
+        index: int,
+        labels: Sequence[str],
+        turned: Callable[[FrameRow], None],
+    ) -> None:
         super().__init__()
+        self._turned = turned
         self._frames = frames
         self._index = index
         self._labels = labels
@@ -42,10 +48,14 @@ class PictureScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="large"), Center():
             yield self._widget()
-        yield Static(id="large-caption")
+        yield TextLines(id="large-caption")
         yield KeyBar()
 
     def on_mount(self) -> None:
+        self._show()
+
+    def repaint(self) -> None:
+        """Show the picture again, in the colours of another theme."""
         self._show()
 
     def action_back(self) -> None:
@@ -58,6 +68,7 @@ class PictureScreen(Screen[None]):
 
     def action_turn(self, by: int) -> None:
         self._index = (self._index + by) % len(self._frames)
+        self._turned(self._frames[self._index])
         self._show()
 
     def _widget(self) -> Widget:
@@ -68,7 +79,7 @@ class PictureScreen(Screen[None]):
         return Picture(self.host.pictures, id="large-picture")
 
     def on_resize(self) -> None:
-        self._fit()
+        self._show()
 
     def _fit(self) -> None:
         """Fit the picture, a square, into the screen."""
@@ -91,10 +102,15 @@ class PictureScreen(Screen[None]):
                 picture.image = open_picture(self.host.browse.picture(frame.sha256, small=False))
             except (StoreError, OSError) as error:
                 self.host.complain(str(error))
-        lines = frame_caption(frame, self._labels, self.host.palette).split("\n")
-        caption = Text("  ", justify="center").join(line for line in lines if line)
-        caption.append(f"   {self._index + 1} of {len(self._frames)}", self.host.palette.dim)
-        self.query_one("#large-caption", Static).update(caption)
+        found = frame_caption(frame, self._labels, self.host.palette).split("\n")
+        source, seed, prompt, predicted, p = [line for line in found if line]
+        count = Text(f"{self._index + 1} of {len(self._frames)}", "bold")
+        lines = [Text("   ").join([count, source, seed]), Text("   ").join([predicted, p]), prompt]
+        width = self.size.width - 4
+        for line in lines:
+            line.truncate(width, overflow="ellipsis")
+            line.pad_left(max((width - len(line)) // 2, 0))
+        self.query_one("#large-caption", TextLines).put(Text("\n").join(lines))
 
 
 class PairsScreen(DataScreen):

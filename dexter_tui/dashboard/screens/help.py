@@ -19,8 +19,9 @@ _INTRODUCTIONS = {
     "home": "All studies, newest first, with their runs (one run per seed). A study finds out what "
     "a classifier looks for in a class.",
     "run": "All pages share a cursor over the steps. A finished run can be replayed.",
-    "gallery": "Previews of the search, then frames of the final prompt. A tick marks pictures "
-    "classified as the target class.",
+    "gallery": "The results: pictures of the best prompt, of this seed and others of the study. "
+    "Then the samples of the search. A tick marks pictures classified as the class.",
+    "log": "Times are local. Output of libraries counts as warnings.",
     "chart": "In a successful search, losses fall and p(class), the probability of the class, "
     "rises. Entropy falls as the search settles on words.",
     "start": "An audit shows a model pictures in which many concepts vary, and tests the strongest "

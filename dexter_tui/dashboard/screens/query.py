@@ -102,7 +102,8 @@ class QueryScreen(DataScreen):
     def compose(self) -> ComposeResult:
         with Horizontal(id="query-body"):
             with Vertical(id="query-left"):
-                area = TextArea(id="sql", classes="panel", tab_behavior="focus")
+                draft = self.host.query_draft
+                area = TextArea(draft, id="sql", classes="panel", tab_behavior="focus")
                 area.border_title = "SQL"
                 yield area
                 answer = AnswerView(id="answer", classes="panel")
@@ -112,6 +113,10 @@ class QueryScreen(DataScreen):
             schema.border_title = "Views and tables"
             yield schema
         yield KeyBar()
+
+    def on_mount(self) -> None:
+        area = self.query_one("#sql", TextArea)
+        area.move_cursor(area.document.end)
 
     @property
     def _file(self) -> Path:
@@ -238,4 +243,5 @@ class QueryScreen(DataScreen):
         self.host.inform(f"copied {len(answer.rows):,} rows")
 
     def action_back(self) -> None:
+        self.host.query_draft = self.query_one("#sql", TextArea).text
         self.app.pop_screen()

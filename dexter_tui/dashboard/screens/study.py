@@ -191,14 +191,20 @@ class StudyScreen(PagesScreen):
 
     def tabs_right(self) -> Text:
         palette = self.host.palette
-        left = {} if self.has_class("-narrow") else self._left()
-        for stage in self._stages:
+        narrow = self.has_class("-narrow")
+        left = {} if narrow else self._left()
+        for at, stage in enumerate(self._stages, 1):
             if stage.state == "running":
-                return Text(f"{stage.name} {stage_progress(stage, left)}", style=palette.active)
+                # The time left is that of the stage: what the next ones have to do is not known.
+                number = "" if narrow else f"stage {at} of {len(self._stages)}, "
+                shown = f"{number}{stage.name} {stage_progress(stage, left)}"
+                return Text(shown, style=palette.active)
             if stage.state == "failed" and not self._made:
                 return Text(f"{stage.name} failed", style=palette.bad)
-        state = self._job.state.value if self._made and self._job else ""
-        return Text(f"report: {state}" if state else "", style=palette.active)
+        if not self._made or self._job is None:
+            return Text()
+        state = clean(self._job.activity or self._job.state.value)
+        return Text(f"report: {state}", style=palette.active)
 
     def _left(self) -> dict[str, float]:
         """Estimate the seconds left of the running stage, from its pace since it was first seen."""
@@ -293,8 +299,8 @@ class StudyScreen(PagesScreen):
                 full, empty = bar(abs(value), 12, signs.bar)
                 text.append(full, palette.good if value > 0 else palette.bad)
                 text.append(empty, palette.faint)
-                text.append(f" {value:+.2f}", "bold").append(
-                    f" [{low:+.2f}, {high:+.2f}]\n", palette.dim
+                text.append(f" {value:+z.2f}", "bold").append(
+                    f" [{low:+z.2f}, {high:+z.2f}]\n", palette.dim
                 )
             text.append("\n")
         if data.scores:

@@ -115,7 +115,7 @@ class ClaimList(RowList[ClaimRow]):
         text.append(f"{row.number:>3} ", palette.dim)
         text.append(f"{fit(clean(row.concept), 16):<16} ", "bold")
         effect_bar(text, row, _bar_width(width), palette, signs)
-        text.append(f" {row.effect:+.2f}  " if row.pairs else "   -    ")
+        text.append(f" {row.effect:+z.2f}  " if row.pairs else "   -    ")
         p = "<0.001" if row.p_corrected < 0.001 else f"{row.p_corrected:.3f}"
         text.append(f" {p:<7}  ", palette.dim)
         verdict(text, row, palette, signs, short=width < 130)
@@ -181,7 +181,7 @@ def claim_markdown(claim: ClaimRow) -> str:
     verb = "raises" if claim.direction > 0 else "lowers"
     line = f"**{escape(claim.concept)}** {verb} the probability of the class: {claim.verdict}"
     if claim.pairs:
-        line += f", {claim.effect:+.2f} ({claim.low:+.2f} to {claim.high:+.2f})"
+        line += f", {claim.effect:+z.2f} ({claim.low:+z.2f} to {claim.high:+z.2f})"
         line += f" on {claim.pairs} pairs"
     return line
 
@@ -201,13 +201,13 @@ def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:
     if claim.pairs:
         fact(
             "effect on p(class)",
-            f"{claim.effect:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}], {claim.pairs} pairs",
+            f"{claim.effect:+z.3f} [{claim.low:+z.3f}, {claim.high:+z.3f}], {claim.pairs} pairs",
         )
         fact("prediction flipped", f"in {claim.flips} of {claim.pairs} pairs")
     placebo = "unknown" if claim.placebo_threshold is None else f"{claim.placebo_threshold:.3f}"
     fact("threshold", f"{claim.min_effect:.2f} and the placebo level ({placebo})")
     if claim.detected is not None:
-        fact("drawn", f"detection rate {100 * claim.detected:+.0f} points with the word")
+        fact("drawn", f"detection rate {100 * claim.detected:+z.0f} points with the word")
     if claim.prior is not None:
         frames = "" if claim.in_frames is None else f", in {claim.in_frames:.0%} of hit frames"
         more = "; over-represented" if claim.over_represented else ""
@@ -216,7 +216,7 @@ def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:
         if row.saturated or row.effect is None:
             summary = f"left out: p(class) is already {row.control_mean:.2f} without the word"
         else:
-            summary = f"{row.effect:+.3f} [{row.low:+.3f}, {row.high:+.3f}], {row.pairs} pairs"
+            summary = f"{row.effect:+z.3f} [{row.low:+z.3f}, {row.high:+z.3f}], {row.pairs} pairs"
             summary += f", from p(class) {row.control_mean:.2f}"
         fact(f"context: {clean(row.context)}", summary)
     for name, found in claim.sources.items():

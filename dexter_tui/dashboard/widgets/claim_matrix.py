@@ -164,8 +164,8 @@ class ClaimMatrix(ScrollView, Lines, can_focus=True):
             }.get(claim["verdict"], (palette.warn, "?"))
             text.append(f"{sign} ", style)
             if claim["pairs"]:
-                text.append(f"{claim['effect']:+.2f}", f"bold {style}")
-                interval = f" {claim['low']:+.2f}{signs.dash}{claim['high']:+.2f}"
+                text.append(f"{claim['effect']:+z.2f}", f"bold {style}")
+                interval = f" {claim['low']:+z.2f}{signs.dash}{claim['high']:+z.2f}"
                 text.append(fit(interval, _CELL - 7), palette.dim)
             else:
                 text.append("saturated", palette.dim)

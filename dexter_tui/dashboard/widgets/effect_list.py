@@ -45,7 +45,7 @@ class EffectList(RowList[Finding]):
         interval = row["low"], row["effect"], row["high"]
         colour = _colour(row, palette)
         interval_bar(text, interval, (-1, 1), _bar_width(width), colour, palette, signs)
-        text.append(f" {row['effect']:+.2f}  ")
+        text.append(f" {row['effect']:+z.2f}  ")
         text.append(f"{WORDS.get(row['verdict'], clean(row['verdict'])):<13} ", colour)
         drawn = row["drawn"]
         share = "" if drawn is None or drawn["asked"] is None else f"{drawn['asked']:.0%}"
@@ -84,7 +84,7 @@ def effect_details(finding: Finding, palette: Palette, signs: Signs) -> Text:
         text.append(f"{name:<20}", palette.dim).append(f"{value}\n")
 
     def interval(one: Mapping[str, Any]) -> str:
-        return f"{one['effect']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+        return f"{one['effect']:+z.3f} [{one['low']:+z.3f}, {one['high']:+z.3f}]"
 
     fact("effect on p(class)", f"{interval(finding)}, {finding['pictures']} pictures")
     fact("on log-odds", interval(finding["log_odds"]))
@@ -97,9 +97,9 @@ def effect_details(finding: Finding, palette: Palette, signs: Signs) -> Text:
         otherwise = "" if drawn["otherwise"] is None else f", else in {drawn['otherwise']:.0%}"
         fact("drawn", f"in {drawn['asked']:.0%} of the pictures that ask for it{otherwise}")
     if finding["companions"]:
-        fact("without companions", f"{finding['direct']:+.3f}")
+        fact("without companions", f"{finding['direct']:+z.3f}")
         along = [
-            f"{clean(one['concept'])} ({one['shift']:+.0%}, {one['through']:+.2f} of the effect)"
+            f"{clean(one['concept'])} ({one['shift']:+.0%}, {one['through']:+z.2f} of the effect)"
             for one in finding["companions"][:4]
         ]
         fact("drawn along", ", ".join(along))

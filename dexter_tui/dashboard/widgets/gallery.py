@@ -1,7 +1,8 @@
-"""The gallery of pictures in tiles; only visible tiles are rendered."""
+"""The gallery of pictures in tiles, in groups with headings; only visible tiles are rendered."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.text import Text
 from textual import events
@@ -15,12 +16,29 @@ from dexter_tui.dashboard.cells import Lines, strip_of
 from dexter_tui.dashboard.host import host_of
 from store.reading.browse import FrameRow
 
-WIDTHS = (12, 16, 24, 32, 48)  # cells across a tile's picture
+_LEAST, _SMALL = 8, 16  # cells across a picture: at least, and where two rows need not be visible
+_USUAL_ACROSS, _USUAL_DOWN = 3, 2  # tiles that are visible at least, if they are not small
 _GAP = 2
 
 
+class Group(NamedTuple):
+    """Pictures below a heading."""
+
+    title: str
+    frames: Sequence[FrameRow]
+
+
+class _Row(NamedTuple):
+    """A heading, or a row of tiles: the pictures from ``first`` on."""
+
+    top: int
+    first: int
+    tiles: int
+    title: str
+
+
 class Gallery(ScrollView, Lines, can_focus=True):
-    """The frames and previews of a run, with a cursor."""
+    """The pictures of a run, with a cursor."""
 
     BINDINGS = bindings("gallery")
 
@@ -36,75 +54,144 @@ class Gallery(ScrollView, Lines, can_focus=True):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.frames: Sequence[FrameRow] = ()
+        self.frames: list[FrameRow] = []
         self.index = 0
-        self._size_index = 1
+        self._groups: Sequence[Group] = ()
+        self._rows: list[_Row] = []
+        self._laid_out = (0, 0)
+        self._wanted: int | None = None  # tiles in a row; None: chosen by the size of the screen
 
     @property
     def selected(self) -> FrameRow | None:
         """The picture at the cursor."""
         return self.frames[self.index] if self.index < len(self.frames) else None
 
-    def show(self, frames: Sequence[FrameRow]) -> None:
-        """Show these pictures."""
-        if frames != self.frames:
-            self.frames = frames
-            self.index = min(self.index, max(len(frames) - 1, 0))
+    @property
+    def title(self) -> str:
+        """The heading above the picture at the cursor."""
+        at = self._row_of(self.index)
+        titles = [row.title for row in self._rows[: at + 1] if row.title]
+        return titles[-1] if titles else ""
+
+    def show(self, groups: Sequence[Group]) -> None:
+        """Show these pictures; the cursor stays on its picture."""
+        if groups != self._groups:
+            before = self.selected
+            self._groups = groups
+            self.frames = [frame for group in groups for frame in group.frames]
+            self.index = self.frames.index(before) if before in self.frames else 0
             self._lay_out()
 
-    def select(self, index: int, *, notify: bool = False) -> None:
+    def select(self, frame: FrameRow, *, notify: bool = False) -> None:
         """Move the cursor to a picture and scroll to it."""
+        if frame in self.frames:
+            self._move_to(self.frames.index(frame), notify=notify)
+
+    def action_move(self, right: int, down: int) -> None:
+        index = self.index + right
+        if down and self._rows:
+            rows = [row for row in self._rows if row.tiles]
+            here = rows.index(self._rows[self._row_of(self.index)])
+            row = rows[max(0, min(here + down, len(rows) - 1))]
+            column = self.index - rows[here].first
+            index = row.first + min(column, row.tiles - 1)
+        self._move_to(index, notify=True)
+
+    def _move_to(self, index: int, *, notify: bool) -> None:
         index = max(0, min(index, len(self.frames) - 1))
         if index == self.index or not self.frames:
             return
         self.index = index
-        row = index // self._across
-        top, height = row * self._tile_height, self._tile_height
-        if top < self.scroll_offset.y:
-            self.scroll_to(y=top, animate=False, force=True)
-        elif top + height > self.scroll_offset.y + self.size.height:
-            self.scroll_to(y=top + height - self.size.height, animate=False, force=True)
+        self._scroll_to_cursor()
         self.refresh()
         if notify:
             self.post_message(self.Selected(self.frames[index]))
 
-    def action_move(self, right: int, down: int) -> None:
-        self.select(self.index + right + down * self._across, notify=True)
+    def _scroll_to_cursor(self) -> None:
+        if not self._rows:
+            return
+        at = self._row_of(self.index)
+        top, bottom = self._rows[at].top, self._rows[at].top + self._tile_height
+        if at and self._rows[at - 1].title:
+            top -= 1  # the heading of the first row
+        if top < self.scroll_offset.y:
+            self.scroll_to(y=top, animate=False, force=True)
+        elif bottom > self.scroll_offset.y + self.size.height:
+            self.scroll_to(y=bottom - self.size.height, animate=False, force=True)
 
     def action_resize(self, by: int) -> None:
-        self._size_index = max(0, min(self._size_index + by, len(WIDTHS) - 1))
+        most = max((self._room + _GAP) // (_LEAST + _GAP), 1)
+        self._wanted = max(1, min(self._across - by, most))
         self._lay_out()
 
     @property
+    def _room(self) -> int:
+        """The columns beside a scroll bar."""
+        return self.scrollable_content_region.width
+
+    @property
+    def _across(self) -> int:
+        """The number of tiles in a row; together they are as wide as the page."""
+        if self._wanted is not None:
+            return self._wanted
+        across = _USUAL_ACROSS
+        while (
+            self.size.height // (self._width(across) // 2 + 2) < _USUAL_DOWN
+            and self._width(across + 1) >= _SMALL
+        ):
+            across += 1
+        return across
+
+    def _width(self, across: int) -> int:
+        return max((self._room + _GAP) // across - _GAP, 4)
+
+    @property
     def _tile(self) -> int:
-        return min(WIDTHS[self._size_index], max(self.size.width - _GAP, 4))
+        return self._width(self._across)
 
     @property
     def _tile_height(self) -> int:
         return self._tile // 2 + 2
 
-    @property
-    def _across(self) -> int:
-        return max((self.size.width + _GAP) // (self._tile + _GAP), 1)
+    def _row_of(self, index: int) -> int:
+        """Return the index of the row of tiles that holds a picture."""
+        return max(bisect_right([row.first for row in self._rows], index) - 1, 0)
 
     def _lay_out(self) -> None:
-        rows = -(-len(self.frames) // self._across)
-        self.virtual_size = Size(self.size.width, rows * self._tile_height)
+        self._laid_out = (self._room, self.size.height)
+        rows, top, first = list[_Row](), 0, 0
+        for group in self._groups:
+            if not group.frames:
+                continue
+            rows.append(_Row(top, first, 0, group.title))
+            top += 1
+            for start in range(0, len(group.frames), self._across):
+                count = min(self._across, len(group.frames) - start)
+                rows.append(_Row(top, first + start, count, ""))
+                top += self._tile_height
+            first += len(group.frames)
+        self._rows = rows
+        self.virtual_size = Size(self._room, top)
+        self.call_after_refresh(self._scroll_to_cursor)
         self.refresh()
 
     def on_resize(self) -> None:
         self._lay_out()
 
     def line(self, y: int) -> Strip:
-        app = host_of(self)
-        width = self.size.width
-        row, line = divmod(self.scroll_offset.y + y, self._tile_height)
-        first = row * self._across
+        palette, width = host_of(self).palette, self._room
+        if (self._room, self.size.height) != self._laid_out:  # a scroll bar has come or gone
+            self._laid_out = (self._room, self.size.height)
+            self.call_later(self._lay_out)
         if not self.frames:
             text = "No pictures yet." if y == 0 else ""
-            return strip_of(Text(text, style=app.palette.dim), width)
+            return strip_of(Text(text, style=palette.dim), width)
+        at = bisect_right([row.top for row in self._rows], self.scroll_offset.y + y) - 1
+        row, line = self._rows[at], self.scroll_offset.y + y - self._rows[at].top
+        if row.title:
+            return strip_of(Text(row.title, f"bold {palette.primary}"), width)
         parts = []
-        for index in range(first, min(first + self._across, len(self.frames))):
+        for index in range(row.first, row.first + row.tiles):
             frame = self.frames[index]
             if line < self._tile // 2:
                 parts.append(self._picture_line(frame, line))
@@ -127,12 +214,12 @@ class Gallery(ScrollView, Lines, can_focus=True):
     def _caption(self, frame: FrameRow, *, selected: bool) -> Strip:
         app = host_of(self)
         palette, signs = app.palette, app.signs
-        name = f"sample {frame.step}" if frame.kind == "preview" else "frame"
         text = Text(no_wrap=True)
         text.append(signs.states["succeeded" if frame.hit else "cancelled"] + " ",
                     palette.good if frame.hit else palette.warn)  # fmt: skip
         text.append(f"{frame.target_probability:.2f} ")
-        text.append(name, palette.dim)
+        if frame.kind == "preview":
+            text.append(f"step {frame.step}", palette.dim)
         ground = palette.cursor if selected else ""
         return strip_of(text, self._tile, ground)
 
@@ -144,9 +231,9 @@ class Gallery(ScrollView, Lines, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
-        if offset is None:
+        if offset is None or not self._rows:
             return
+        at = bisect_right([row.top for row in self._rows], self.scroll_offset.y + offset.y) - 1
         column = offset.x // (self._tile + _GAP)
-        row = (self.scroll_offset.y + offset.y) // self._tile_height
-        if column < self._across:
-            self.select(row * self._across + column, notify=True)
+        if column < self._rows[at].tiles:
+            self._move_to(self._rows[at].first + column, notify=True)

@@ -13,8 +13,8 @@ from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, strip_of
-from dexter_tui.dashboard.host import Copied
-from dexter_tui.formatting import clean
+from dexter_tui.dashboard.host import Copied, host_of
+from dexter_tui.formatting import LOG_LEVELS, clean, log_level
 from store.artifacts import open_to_read
 
 MOST_BYTES = 1_000_000
@@ -60,54 +60,99 @@ class LogView(ScrollView, Lines, can_focus=True):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._lines: list[str] = []
-        self._rows: list[str] = []
+        self._all: list[str] = []
+        self._lines: list[tuple[str, str]] = []
+        """The lines of the chosen levels as they are shown, each with its level"""
+        self._rows: list[tuple[int, str]] = []
+        """The lines, wrapped, each with the index of its line"""
         self._wrap = True
+        self._width = 0  # that the lines are wrapped at
+        self._level = 0  # the least level that is shown
+        self._found: int | None = None  # the line that was searched for
 
     def show_lines(self, lines: list[str]) -> None:
         """Show these lines."""
-        if lines == self._lines:
+        if lines == self._all:
             return
-        self._lines = lines
-        self._lay_out()
+        self._all = lines
+        self._choose()
+
+    def search_lines(self) -> list[str]:
+        """Return the lines that are shown, unwrapped: those of the chosen levels."""
+        return [line for line, _ in self._lines]
+
+    def go_to_line(self, n: int) -> None:
+        """Scroll to line ``n`` of `search_lines` and highlight it."""
+        self._found = n
+        row = next((at for at, (line, _) in enumerate(self._rows) if line == n), None)
+        if row is not None and not 0 <= row - self.scroll_offset.y < self.size.height:
+            self.scroll_to(y=max(row - self.size.height // 2, 0), animate=False, force=True)
+        self.refresh()
 
     def copied(self) -> Copied | None:
-        """Return the whole log."""
-        return Copied("the log", "\n".join(map(localised, self._lines))) if self._lines else None
+        """Return the lines that are shown."""
+        return Copied("the log", "\n".join(self.search_lines())) if self._lines else None
 
     def action_wrap(self) -> None:
         self._wrap = not self._wrap
         self.styles.overflow_x = "hidden" if self._wrap else "auto"
         self._lay_out()
 
+    def action_level(self) -> None:
+        self._level = (self._level + 1) % len(LOG_LEVELS)
+        self._found = None
+        self._choose()
+
     def on_resize(self) -> None:
+        self._lay_out()
+
+    def _choose(self) -> None:
+        """Take the lines of the chosen levels."""
+        found = [(line, log_level(line)) for line in self._all]
+        self._lines = [
+            (clean(localised(line).expandtabs(4)), level)
+            for line, level in found
+            if LOG_LEVELS.index(level) >= self._level
+        ]
+        shown = ("", "Warnings and errors", "Errors")[self._level]
+        count = f"{len(self._lines)} of {len(found)} lines"
+        title = f"{shown}, {count}" if shown else ""
+        if self.border_title != title:
+            self.border_title = title
         self._lay_out()
 
     def _lay_out(self) -> None:
         at_end = self.scroll_offset.y >= self.virtual_size.height - self.size.height - 1
-        width = max(self.size.width, 1)
-        lines = [clean(localised(line).expandtabs(4)) for line in self._lines]
+        self._width = width = max(self.scrollable_content_region.width, 1)
         if self._wrap:
             self._rows = [
-                line[start : start + width]
-                for line in lines
+                (at, line[start : start + width])
+                for at, (line, _) in enumerate(self._lines)
                 for start in range(0, max(len(line), 1), width)
             ]
-            self.virtual_size = Size(width, len(self._rows))
         else:
-            self._rows = lines
-            self.virtual_size = Size(max(map(len, lines), default=0), len(lines))
+            self._rows = [(at, line) for at, (line, _) in enumerate(self._lines)]
+        longest = max((len(line) for _, line in self._rows), default=0)
+        self.virtual_size = Size(width if self._wrap else longest, len(self._rows))
         if at_end:
             self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)
         self.refresh()
 
     def line(self, y: int) -> Strip:
         x, top = self.scroll_offset
-        row = top + y
-        width = self.size.width
-        if row >= len(self._rows):
+        width, palette = self.scrollable_content_region.width, host_of(self).palette
+        if self._wrap and width != self._width:  # a scroll bar has come or gone
+            self._width = width
+            self.call_later(self._lay_out)
+        if not self._lines and y == 0:
+            empty = "No such lines." if self._all else "No log yet."
+            return strip_of(Text(empty, palette.dim), width)
+        if top + y >= len(self._rows):
             return Strip.blank(width)
-        return strip_of(Text(self._rows[row][x : x + width]), width)
+        at, shown = self._rows[top + y]
+        colours = {"warning": palette.warn, "error": palette.bad}
+        text = Text(shown[x : x + width], colours.get(self._lines[at][1], ""))
+        return strip_of(text, width, palette.cursor if at == self._found else "")
 
 
 class Tail(Lines):

@@ -17,7 +17,7 @@ from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.generation.generator import load_generator, to_uint8
 from dexter.generation.options import GeneratorOptions
-from dexter.search.optimize import Optimization, optimize
+from dexter.search.optimize import MOST_PROBABLE, Optimization, optimize
 from dexter.search.prompt import load_masked_lm
 from dexter.seeds import picture_seeds
 
@@ -83,6 +83,10 @@ def test_a_step_names_every_term(models):
     assert 0 <= step.hits <= 3
     assert 0 < step.entropy <= math.log(40)
     assert len(step.words) == len(step.best_words) == len(step.pseudo_targets) == 2
+    for probabilities in step.word_probabilities:
+        shown = list(probabilities.values())
+        assert len(shown) == MOST_PROBABLE and shown == sorted(shown, reverse=True)
+        assert 0 < sum(shown) <= 1.001
     assert step.seconds > 0
 
 

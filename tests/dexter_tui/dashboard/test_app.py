@@ -22,18 +22,21 @@ from textual.strip import Strip
 
 from dexter_tui.dashboard import actions, finish_watch, themes
 from dexter_tui.dashboard.cells import TextLines, strip_of
+from dexter_tui.dashboard.options import misspelt
+from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 from dexter_tui.dashboard.screens.form_screen import fuzzy
 from dexter_tui.dashboard.screens.help import HelpScreen
 from dexter_tui.dashboard.screens.home import FIRST_RUNS, HomeScreen
 from dexter_tui.dashboard.screens.new_run import NewRunScreen
-from dexter_tui.dashboard.screens.run import RunScreen
+from dexter_tui.dashboard.screens.run.screen import RunScreen
 from dexter_tui.dashboard.screens.study import StudyScreen
 from dexter_tui.dashboard.widgets.chart import Chart
 from dexter_tui.dashboard.widgets.form import Form
 from dexter_tui.dashboard.widgets.gallery import Gallery
+from dexter_tui.dashboard.widgets.log_view import LogView
 from dexter_tui.dashboard.widgets.run_list import RunList
-from store import State, Store
+from store import State, Store, run_queue
 from store.locks import FileLock
 
 TMUX = (80, 24)
@@ -122,7 +125,7 @@ async def test_home_shows_studies_runs_and_the_selected_run_as_it_stands(home: P
         for part in (
             "1 running", "1 queued", "1 failed",  # the counts
             "birds-balanced → waterbird",  # a study
-            "25/60", "1:10",  # 35 steps of 2 s
+            "25/60", "1:18",  # 35 steps of 2 s, and the pictures that follow
             "● running", "loss", "p(class)", "entropy",  # the selected run
             "best so far", "tried", "target", "search sample of", "step 25", "landbird",
             "84%", "71–92", "water, sea",  # a finished one in the list
@@ -227,16 +230,25 @@ async def test_all_pages_of_a_run_follow_one_cursor(home: Path) -> None:
         assert "search sample of step 25" in shown  # the last one before
         assert "0.66" in shown  # p(class) there
         await press(pilot, "2")
-        assert "tried" in text(pilot) and "step 28" in text(pilot)
+        shown = text(pilot)
+        assert "tried" in shown and "step 28" in shown
+        assert re.search(r"^│ water .* 0\.70 ", shown, re.M)  # 28 / 40
+        assert re.search(r"^│ sea .* 0\.90 ", shown, re.M)
         await press(pilot, "3")
         tile = run.query_one(Gallery).selected
         assert tile is not None and tile.step == 25
         await press(pilot, "left")  # another tile moves the cursor
-        assert run.cursor == 20
+        assert run.cursor.at == 20
         await press(pilot, "1", "plus")
         assert "of 11–30" in text(pilot)
         await press(pilot, "0", "end")
         assert "step 40 of 1–40" in text(pilot)
+        legend = pilot.app.screen.query_one("#legend", TextLines)
+        assert not legend.display
+        await press(pilot, "o", "m")
+        await until(pilot, lambda: "seed 1" in text(pilot).splitlines()[2])
+        assert "smoothing 0.6" in text(pilot)
+        assert legend.display
 
 
 @driven
@@ -247,15 +259,18 @@ async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -
         await press(pilot, "enter")
         run = pilot.app.screen
         assert isinstance(run, RunScreen)
-        assert "live" in text(pilot) and run.cursor == 25
+        assert "live" in text(pilot) and run.cursor.at == 25
         step = {"losses": {"total": 0.1}, "words": ["a", "b"], "target_probability": 0.5}
         with Store.open(home) as store:
             recorded.record_steps(store, LIVE, [{**step, "step": 26}])
-            await until(pilot, lambda: run.cursor == 26)
+            await until(pilot, lambda: run.cursor.at == 26)
             await press(pilot, "left")
             recorded.record_steps(store, LIVE, [{**step, "step": 27}])
-            await until(pilot, lambda: run.numbers[-1] == 27)
-        assert run.cursor == 25
+            await until(pilot, lambda: run.cursor.numbers[-1] == 27)
+            assert run.cursor.at == 25
+            # With what its slot does, where that says more than its steps.
+            run_queue.set_activity(store, "cpu-0", LIVE, "scoring the best prompt", device="cpu")
+            await until(pilot, lambda: "scoring the best prompt" in text(pilot).splitlines()[0])
 
 
 @driven
@@ -263,7 +278,13 @@ async def test_a_logarithmic_scale_leaves_losses_below_0_to_be_seen(home: Path) 
     with Store.open(home) as store:
         step = {"words": ["a", "b"], "best_words": ["a", "b"]}
         rows = [
-            {**step, "step": k, "losses": {"total": 100.0 / k}, "best_loss": 3.0 - k}
+            {
+                **step,
+                "step": k,
+                "losses": {"total": 100.0 / k},
+                "best_loss": 3.0 - k,
+                "entropy": 3 / k,
+            }
             for k in range(1, 26)
         ]
         recorded.record_steps(store, LIVE, rows)
@@ -273,17 +294,20 @@ async def test_a_logarithmic_scale_leaves_losses_below_0_to_be_seen(home: Path) 
         await press(pilot, "enter")
 
         def curves() -> dict[str, list[str]]:
-            charts = pilot.app.screen.query(Chart)
             return {
-                str(chart.border_title): [chart.line(y).text for y in range(chart.size.height)]
-                for chart in charts
+                re.sub(r"\[.*?\]", "", str(chart.border_title)): [
+                    chart.line(y).text for y in range(chart.size.height)
+                ]
+                for chart in pilot.app.screen.query(Chart)
             }
 
         before = curves()
+        assert [title.split()[0] for title in before] == ["p(class)", "loss", "entropy"]
         await press(pilot, "g")
         after = curves()
-        assert after["loss"] != before["loss"]
-        assert after["best loss"] == before["best loss"]
+        assert after["entropy"] != before["entropy"]
+        [loss] = [title for title in before if title.startswith("loss")]
+        assert after[loss] == before[loss]  # the best loss is below 0, and shares the chart
 
 
 @driven
@@ -295,9 +319,9 @@ async def test_a_finished_run_can_be_replayed(home: Path) -> None:
         run = pilot.app.screen
         assert isinstance(run, RunScreen)
         assert "replay 1/s" in text(pilot)
-        assert run.cursor < 40
+        assert run.cursor.at < 40
         await press(pilot, *["greater_than_sign"] * 6)
-        await until(pilot, lambda: run.cursor == 40)
+        await until(pilot, lambda: run.cursor.at == 40)
         assert "replay" not in text(pilot).splitlines()[1]
 
 
@@ -314,6 +338,14 @@ async def test_prompts_settings_and_log_of_a_run(home: Path) -> None:
         assert re.search(r"\* template +a picture of a bird", text(pilot))  # it differs
         await press(pilot, "6")
         assert "step 39: loss 0.1250" in text(pilot)
+        await press(pilot, "f")
+        assert "Warnings and errors, 1 of 41 lines" in text(pilot)
+        assert "[warning] the checkpoint belongs" in text(pilot)
+        await press(pilot, "f", "f")
+        log = pilot.app.screen.query_one(LogView)
+        assert log.search_lines()[1].endswith("step 0: loss 5.0000")
+        log.go_to_line(1)
+        await until(pilot, lambda: "step 0: loss 5.0000" in text(pilot))
 
 
 @driven
@@ -333,13 +365,22 @@ async def test_one_picture_can_be_enlarged_and_turned(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
-        await press(pilot, "enter", "3", "enter")
+        await press(pilot, "enter", "3")
+        run = pilot.app.screen
+        shown = text(pilot)
+        assert "Results of seed 0: 8 of 8 classified as the class" in shown
+        assert "Result ─" in shown and "mean p(class)" not in shown  # one p(class) at a time
+        await press(pilot, "enter")
         assert isinstance(pilot.app.screen, PictureScreen)
         assert "1 of 16" in text(pilot)
         assert text(pilot).count("▀") > 20
         await press(pilot, "right")
         assert "2 of 16" in text(pilot)
-        await press(pilot, "escape", "escape")
+        await press(pilot, "escape")
+        assert run.query_one(Gallery).index == 1
+        await press(pilot, *["down"] * 3)
+        assert "mean p(class)" in text(pilot)  # of the step of a search sample
+        await press(pilot, "escape")
         assert isinstance(pilot.app.screen, HomeScreen)
 
 
@@ -703,6 +744,10 @@ async def test_the_palette_finds_actions(home: Path) -> None:
         await until(pilot, lambda: "Reverse the order." in text(pilot))
         await press(pilot, "enter")
         await until(pilot, lambda: "grouped by study, reversed" in text(pilot))
+        await press(pilot, "ctrl+p")
+        await until(pilot, lambda: re.search(r"Reverse +S\n", text(pilot)))
+        lines = [line.strip() for line in text(pilot).splitlines()]
+        assert lines.index("Reverse   S") < lines.index("Open   enter")  # the latest first
 
 
 @driven
@@ -751,8 +796,11 @@ async def test_every_theme_draws_every_screen(home: Path, theme: str) -> None:
         await go_to(pilot, DONE)
         await press(pilot, "enter", "2", "s", "2")
         assert "confirmed" in text(pilot)
-        await press(pilot, "f2")
-        assert pilot.app.theme != theme
+        await press(pilot, "f2", "down" if theme != themes.ORDER[-1] else "up")
+        chosen = pilot.app.theme
+        assert chosen != theme  # shown before it is taken
+        await press(pilot, "escape")
+        assert pilot.app.theme == theme
 
 
 @driven
@@ -760,7 +808,12 @@ async def test_ascii_shows_nothing_else(home: Path) -> None:
     async with dashboard(home, ascii=True).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
-        for keys in ((), ("enter",), ("2",), ("3",), ("s",), ("2",), ("question_mark",)):
+        screens = (
+            (), ("enter",), ("2",), ("3",), ("s",), ("2",), ("question_mark",),
+            ("escape", "ctrl+p"), ("escape", "f2"), ("escape", "escape", "escape", "n"),
+            ("f4",), ("escape", "colon"),
+        )  # fmt: skip
+        for keys in screens:
             await press(pilot, *keys)
             assert text(pilot).isascii(), re.findall(r"[^\x00-\x7f]", text(pilot))
 
@@ -961,6 +1014,24 @@ async def test_the_end_of_a_run_is_told_and_starts_the_users_command(
     assert (tmp_path / "ended").read_text() == f"{QUEUED} cancelled\n"
 
 
+def test_the_users_command_runs_a_few_times_at_once(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    waits = f"""until [ -e '{gate}' ]; do sleep 0.05; done; touch '{tmp_path}/'$DEXTER_ID"""
+    hooks = finish_watch.Hooks(f'sh -c "{waits}"')
+    hooks.add([(f"r{k}", "succeeded") for k in range(10)])
+    hooks.start()
+    hooks.start()
+    assert len(hooks._running) == finish_watch.MOST_HOOKS
+    gate.touch()
+    while len(list(tmp_path.glob("r*"))) < 10:
+        hooks.start()
+        hooks._running[0].wait()
+    hooks = finish_watch.Hooks("no-such-command")
+    hooks.add([("r0", "failed")])
+    with pytest.raises(OSError, match="no-such-command"):
+        hooks.start()
+
+
 def test_notices_are_short_and_harmless() -> None:
     ended = [(f"r{k}", "succeeded" if k else "failed") for k in range(5)]
     assert finish_watch.sentence(ended) == "5 runs and jobs ended: 1 failed, 4 succeeded"
@@ -970,9 +1041,17 @@ def test_notices_are_short_and_harmless() -> None:
 
 @driven
 async def test_a_misspelt_key_name_is_told(home: Path) -> None:
-    async with dashboard(home, keys={"home.cancle": "ctrl+x"}).run_test(size=WIDE) as pilot:
+    settings = {"keys": {"home.cancle": "ctrl+x"}, "dashbord": {}, "run": {"sedes": 1}}
+    lines = misspelt({**settings, "dashboard": {"colour": "red", "theme": "dexter"}})
+    assert lines == [
+        "config.toml, [keys]: home.cancle is no action; did you mean home.cancel?",
+        "config.toml: [dashbord] is no table of dexter-tui; did you mean dashboard?",
+        "config.toml, [run]: sedes is no setting; did you mean seed?",
+        "config.toml, [dashboard]: colour is no setting; choose from theme, notify, on_finish",
+    ]
+    async with dashboard(home, misspelt=tuple(lines)).run_test(size=WIDE) as pilot:
         await settle(pilot)
-        assert noticed(pilot, "home.cancle is no action; did you mean home.cancel?")
+        assert all(noticed(pilot, line) for line in lines)
 
 
 @driven
@@ -983,7 +1062,8 @@ async def test_a_small_terminal_shows_the_list_and_another_theme_all_its_colours
         await settle(pilot)
         shown = text(pilot)
         assert all(run in shown for run in (LIVE, QUEUED, DONE, FAILED))
-        await press(pilot, "f2")
+        await press(pilot, "f2", "down", "enter")
+        assert Remembered(home).theme == pilot.app.theme == "dexter-light"
         palette = themes.palette(pilot.app.current_theme)
         strip = pilot.app.screen.query_one("#title", TextLines).line(0)
         assert strip._segments[1].style is not None

@@ -77,7 +77,7 @@ async def test_y_copies_what_the_cursor_is_on(home: Path) -> None:
         await press(pilot, "3", "y")
         assert Path(pilot.app.clipboard).is_file()
         await press(pilot, "6", "y")
-        assert pilot.app.clipboard.count("\n") == 39 and "step 39: loss" in pilot.app.clipboard
+        assert pilot.app.clipboard.count("\n") == 40 and "step 39: loss" in pilot.app.clipboard
         await press(pilot, "s", "2", "y")
         assert pilot.app.clipboard == (
             "**water** raises the probability of the class: confirmed, "

@@ -422,3 +422,10 @@ def test_refused(quiet, store, cli, tmp_path, arguments, names):
     for name in names:
         assert name in line, line
     assert {row.id: row.state for row in store.runs()} == before
+
+
+def test_the_pictures_after_a_search_are_those_in_its_estimate() -> None:
+    from dexter.search import optimize
+    from store.reading import browse
+
+    assert browse.COMPARED_PICTURES == optimize.FINAL_TUPLES * optimize.FINAL_PICTURES

@@ -104,7 +104,8 @@ class ScreeningScreen(PagesScreen):
         if page["state"] == "failed":
             return Text(f"{fit(clean(page['error']), 50)} ", style=palette.bad)
         stage = clean(page["stage"] or "waiting")
-        return Text(f"{stage} {page['done']}/{page['total']} ", style=palette.active)
+        count = f"{page['done']}/{page['total']} " if page["total"] else ""
+        return Text(f"{stage} {count}", style=palette.active)
 
     def _show_member(self) -> None:
         page, effects = self._page, self.query_one(EffectList)
@@ -171,7 +172,7 @@ class ScreeningScreen(PagesScreen):
             effects = [point and point["effect"] for point in one["points"]]
             known = [effect for effect in effects if effect is not None]
             text.append(f"{clean(one['concept'])} ", "bold")
-            text.append(f"({clean(one['slot'])})  {known[0]:+.2f} to {known[-1]:+.2f}\n")
+            text.append(f"({clean(one['slot'])})  {known[0]:+z.2f} to {known[-1]:+z.2f}\n")
             rows, low, high = draw(
                 range(len(members)), effects, axis, width, _CHART_ROWS, log=False,
                 ascii_only=self.host.options.ascii,
@@ -209,8 +210,8 @@ class ScreeningScreen(PagesScreen):
         finding = self.query_one(EffectList).selected
         if self.page == 0 and finding is not None:
             low, high, effect = finding["low"], finding["high"], finding["effect"]
-            line = f"**{finding['concept']}** {finding['verdict']}: {effect:+.2f} "
-            return Copied("the finding", f"{line}({low:+.2f} to {high:+.2f})")
+            line = f"**{finding['concept']}** {finding['verdict']}: {effect:+z.2f} "
+            return Copied("the finding", f"{line}({low:+z.2f} to {high:+z.2f})")
         return Copied(self.screening_id, self.screening_id)
 
     def pointless(self, action: str) -> bool:
