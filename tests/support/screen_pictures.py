@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import resvg_py
 from piloting import dashboard, press, settle
@@ -19,7 +20,7 @@ from dexter_tui import paths
 from dexter_tui.dashboard.app import DexterApp
 
 SIZES = ((60, 15), (80, 24), (120, 40), (200, 50))
-STYLES = {
+STYLES: dict[str, dict[str, Any]] = {
     "dark": {"theme": "dexter"},
     "light": {"theme": "dexter-light"},
     "ascii": {"theme": "dexter", "ascii": True, "images": "ascii"},
