@@ -28,7 +28,7 @@ from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.input_order import InputOrder
 from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.screens.base import DataScreen
-from dexter_tui.dashboard.screens.home import HomeScreen
+from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.formatting import clean
 from store.artifacts import open_log
 from store.checking import decoding

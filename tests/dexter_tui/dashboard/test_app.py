@@ -25,7 +25,8 @@ from dexter_tui.dashboard.cells import TextLines, strip_of
 from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 from dexter_tui.dashboard.screens.form_screen import fuzzy
 from dexter_tui.dashboard.screens.help import HelpScreen
-from dexter_tui.dashboard.screens.home import FIRST_RUNS, HomeScreen
+from dexter_tui.dashboard.screens.home.reading import FIRST_RUNS
+from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.screens.new_run import NewRunScreen
 from dexter_tui.dashboard.screens.run import RunScreen
 from dexter_tui.dashboard.screens.study import StudyScreen
