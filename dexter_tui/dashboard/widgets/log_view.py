@@ -71,6 +71,17 @@ class LogView(ScrollView, Lines, can_focus=True):
         self._lines = lines
         self._lay_out()
 
+    def search_lines(self) -> list[str]:
+        """Return the lines as they are shown, before they are wrapped."""
+        return [clean(localised(line).expandtabs(4)) for line in self._lines]
+
+    def go_to_line(self, number: int) -> None:
+        """Scroll to a line."""
+        width = max(self.size.width, 1)
+        before = self.search_lines()[:number]
+        rows = sum(-(-len(line) // width) or 1 for line in before) if self._wrap else number
+        self.scroll_to(y=max(rows - self.size.height // 2, 0), animate=False, force=True)
+
     def copied(self) -> Copied | None:
         """Return the whole log."""
         return Copied("the log", "\n".join(map(localised, self._lines))) if self._lines else None
