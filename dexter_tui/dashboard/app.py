@@ -5,9 +5,11 @@ may be killed at any time. Threads do the slow work and never touch widgets; the
 whose handlers update the widgets.
 """
 
+import ctypes
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import _lru_cache_wrapper, lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +29,7 @@ from dexter_tui.dashboard.cells import CACHED_CELLS, Pictures
 from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.input_order import InputOrder
 from dexter_tui.dashboard.options import Options
+from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.formatting import clean
@@ -39,6 +42,7 @@ TICK = 0.5  # seconds between checks of the store
 SLOW_TICK = 2.0  # with --low-bandwidth
 # Reload at least this often: a killed worker leaves no trace in the store.
 LIVENESS_SECONDS = 5.0
+_M_ARENA_MAX = -8  # of malloc.h
 
 
 # Textual 8.2 caches colours per widget instance, which keeps the last 1,000 widgets alive. Keyed by
@@ -51,6 +55,12 @@ if isinstance(
     cached := getattr(vars(Strip).get("render_ansi"), "__func__", None), _lru_cache_wrapper
 ):
     Strip.render_ansi = classmethod(lru_cache(1024)(cached.__wrapped__))  # type: ignore
+
+
+# The C library keeps freed memory for each thread that has allocated; two such pools are enough
+# for threads that read the store in turn.
+with suppress(OSError, AttributeError):  # another C library
+    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 class _PlainScrollBar(ScrollBarRender):
@@ -74,6 +84,7 @@ class DexterApp(App[None]):
         self.home = home
         self.options = options
         self.browse = Browse(home)
+        self.remembered = Remembered(home, read_only=options.read_only, complain=self.complain)
         if options.no_colour:
             # Replaces Textual's own filter, which sends greys as 24-bit colours.
             self.no_color = True
@@ -244,10 +255,12 @@ class DexterApp(App[None]):
 
         self.push_screen(NewRunScreen(settings))
 
-    def open_new_comparison(self, study_ids: Sequence[str]) -> None:
+    def open_new_comparison(
+        self, study_ids: Sequence[str], started: Callable[[], None] = lambda: None
+    ) -> None:
         from dexter_tui.dashboard.screens.new_comparison import NewComparisonScreen
 
-        self.push_screen(NewComparisonScreen(study_ids))
+        self.push_screen(NewComparisonScreen(study_ids, started))
 
     def open_screening(self, screening_id: str) -> None:
         from dexter_tui.dashboard.screens.screening.page import ScreeningScreen
@@ -355,6 +368,8 @@ class DexterApp(App[None]):
                 key = action.keys.split(",")[0]
                 press = partial(self.call_later, self.simulate_key, key)
                 yield SystemCommand(action.label, f"{sign(key)}  {action.help}", press)
+        if isinstance(screen, DataScreen):
+            yield from screen.more_commands()
         for name in themes.ORDER:
             yield SystemCommand(
                 f"Theme: {name}", "Use this theme.", partial(setattr, self, "theme", name)

@@ -3,7 +3,7 @@
 Screens and widgets know only this protocol; only the application imports screens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -11,6 +11,7 @@ from textual.message_pump import MessagePump
 
 from dexter_tui.dashboard.cells import Pictures
 from dexter_tui.dashboard.options import Options
+from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.themes import Palette, Signs
 from store.reading.browse import Browse, FrameRow
 
@@ -32,6 +33,7 @@ class Host(Protocol):
     pictures: Pictures
     palette: Palette
     signs: Signs
+    remembered: Remembered
 
     def inform(self, line: str) -> None:
         """Show a notice."""
@@ -60,8 +62,10 @@ class Host(Protocol):
     def open_new_run(self, settings: Mapping[str, Any] | None = None) -> None:
         """Open the form for new runs, filled in from `settings`."""
 
-    def open_new_comparison(self, study_ids: Sequence[str]) -> None:
-        """Open the form for a new comparison of these studies."""
+    def open_new_comparison(
+        self, study_ids: Sequence[str], started: Callable[[], None] = lambda: None
+    ) -> None:
+        """Open the form for a new comparison of studies; its start calls ``started``."""
 
     def open_screening(self, screening_id: str) -> None:
         """Open the screen of a screening."""

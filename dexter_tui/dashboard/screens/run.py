@@ -102,7 +102,7 @@ def _run(widget: VerticalScroll) -> "RunScreen":
 class RunScreen(PagesScreen):
     """The screen of a run."""
 
-    BINDINGS = bindings("run", "pages")
+    BINDINGS = bindings("search", "run", "pages")
     PAGES: ClassVar = (
         ("charts", "Charts"),
         ("words", "Words"),

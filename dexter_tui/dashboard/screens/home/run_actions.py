@@ -80,8 +80,12 @@ class RunActions(DataScreen):
     def action_compare(self) -> None:
         keys = self.runs.marked
         studies = {run.study_id for run in self.host.browse.runs(k for k in keys if k > 0).values()}
-        studies |= {s.id for s in self.host.browse.studies(-k for k in keys if k < 0).values()}
-        if len(studies) < 2 or self.host.options.read_only:
+        if not studies or self.host.options.read_only:
             self.host.open_comparisons()
+        elif len(studies) == 1:
+            self.host.complain(
+                f"the marked runs belong to one study, {studies.pop()}: "
+                "mark runs of another study, too"
+            )
         else:
-            self.host.open_new_comparison(sorted(studies))
+            self.host.open_new_comparison(sorted(studies), self.list_again)

@@ -4,24 +4,25 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, Vertical
-from textual.message import Message
 from textual.timer import Timer
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.host import Copied
+from dexter_tui.dashboard.screens.home import view
+from dexter_tui.dashboard.screens.home.choosers import ColumnsDialog
 from dexter_tui.dashboard.screens.home.detail import Detail
+from dexter_tui.dashboard.screens.home.filtering import Filtering, FilterInput
 from dexter_tui.dashboard.screens.home.reading import Asked, Found, Listed, Wish, read
-from dexter_tui.dashboard.screens.home.run_actions import RunActions
 from dexter_tui.dashboard.screens.home.welcome import welcome
 from dexter_tui.dashboard.widgets.device_strip import DeviceStrip
 from dexter_tui.dashboard.widgets.keybar import KeyBar
+from dexter_tui.dashboard.widgets.run_columns import Layout
 from dexter_tui.dashboard.widgets.run_list import RunList
 from dexter_tui.formatting import clean, short_path
 from store.reading.browse import ORDERS, RunRow
-from store.reading.filters import FilterError, compile_filter
 from store.states import AGAIN, ENDED, State
 
 REST_SECONDS = 0.3  # pause in typing after which the rest of the list is read
@@ -29,37 +30,20 @@ _LOWEST = 20  # lines of a narrow terminal that has room for the list and the de
 # Actions that need a run.
 _NEED_RUNS = {
     "open", "filter", "sort", "reverse", "pause", "cancel", "retry", "prioritise", "tag", "note",
-    "archive", "delete", "export",
+    "archive", "delete", "export", "filters", "columns",
 }  # fmt: skip
 
 
-class FilterInput(Input):
-    """The filter; errors appear below as you type."""
-
-    BINDINGS = bindings("filter")
-
-    class Left(Message):
-        """The request to focus the list."""
-
-    def action_accept(self) -> None:
-        self.post_message(self.Left())
-
-    def action_drop(self) -> None:
-        self.value = ""
-        self.post_message(self.Left())
-
-
-class HomeScreen(RunActions):
+class HomeScreen(Filtering):
     """The list of runs, with details, devices and keys."""
 
-    BINDINGS = bindings("home")
+    BINDINGS = bindings("search", "home")
     AUTO_FOCUS = "#runs"
 
     def __init__(self) -> None:
         super().__init__()
         self._order = "study"
         self._reverse = False
-        self._filter = ""
         self._listed: Listed | None = None
         self._rest_due: Timer | None = None
         self._found: Found | None = None
@@ -82,6 +66,10 @@ class HomeScreen(RunActions):
         yield DeviceStrip(id="devices")
         yield KeyBar()
 
+    def on_mount(self) -> None:
+        self.runs.columns = view.layout(self.host.remembered)
+        self._order, self._reverse = view.order(self.host.remembered)
+
     def on_resize(self) -> None:
         # A few lines are the list's: without one, there is nothing to preview.
         self.query_one(Detail).set_class(self.size.height < _LOWEST, "-no-room")
@@ -97,6 +85,8 @@ class HomeScreen(RunActions):
             runs.selected,
             runs.size.height,
             self._listed,
+            runs.losses if runs.shows_losses else None,
+            self.query_one(Detail).tiles,
         )
 
     @property
@@ -105,7 +95,7 @@ class HomeScreen(RunActions):
         return self._loading and not shown
 
     def _asked(self) -> Asked:
-        return self._filter, self._order, self._reverse
+        return self.filter, self._order, self._reverse
 
     def load(self, wish: Wish) -> Found:
         return read(self.host.browse, wish, lambda: wish.asked == self._asked())
@@ -120,8 +110,8 @@ class HomeScreen(RunActions):
         if total and self.focused is None:  # the list was hidden until now
             self.call_after_refresh(runs.focus)
         if total == 0:
-            text = welcome(self.host, data.newest, self.size.width)
-            self.query_one("#welcome-text", Static).update(text)
+            shown = welcome(self.host, data.newest, self.size.width)
+            self.query_one("#welcome-text", Static).update(shown)
         if data.listed is not self._listed:
             self._listed = data.listed
             if self._rest_due is not None:
@@ -129,14 +119,14 @@ class HomeScreen(RunActions):
                 self._rest_due = None
             text, order, reverse = data.listed.asked
             found = data.listed.found
-            runs.show_keys(found.keys, grouped=order == "study")
+            runs.show_keys(found.keys, order, reverse=reverse)
             if found.whole:
                 runs.border_subtitle = _count_text(
                     found.runs, total if text or found.runs < total else None, order, reverse
                 )
             else:
                 self._rest_due = self.set_timer(REST_SECONDS, self._rest)
-        runs.show_rows(data.rows, data.studies, data.tags)
+        runs.show_rows(data.rows, data.studies, data.tags, data.losses)
         self._show_title(data.counts)
         self._show_detail(data)
         self.refresh_bindings()
@@ -162,12 +152,13 @@ class HomeScreen(RunActions):
     def _show_detail(self, data: Found) -> None:
         runs, detail, key = self.runs, self.query_one(Detail), self.runs.selected
         if key is None:
-            detail.show_nothing(
-                "No run matches the filter; press esc to clear it."
-                if self._filter
-                else "All runs are archived; the filter tag:archived shows them."
-            )
-        elif data.item is None or key != data.item.key:
+            hint = "All runs are archived; the filter tag:archived shows them."
+            if self.filter:
+                hint = f"no match for {clean(self.filter)}; press esc to clear the filter"
+            detail.show_nothing(hint if data.listed.found.whole else "searching ...")
+        elif data.item is None:
+            return  # it follows with the rest of the list
+        elif key != data.item.key:
             self.reload()  # the cursor has moved
         elif key < 0 and (study := runs.studies.get(-key)) is not None:
             detail.show_study(study, data.item)
@@ -204,57 +195,32 @@ class HomeScreen(RunActions):
 
     def action_sort(self) -> None:
         orders = list(ORDERS)
-        self._order = orders[(orders.index(self._order) + 1) % len(orders)]
-        self.reload()
+        self._sort(orders[(orders.index(self._order) + 1) % len(orders)], self._reverse)
 
     def action_reverse(self) -> None:
-        self._reverse = not self._reverse
+        self._sort(self._order, not self._reverse)
+
+    def _sort(self, order: str, reverse: bool) -> None:
+        self._order, self._reverse = order, reverse
+        view.put_order(self.host.remembered, order, reverse=reverse)
         self.reload()
 
-    # Filter
+    def _sort_by(self, order: str) -> None:
+        """Sort by a column; reverse the list if it is sorted by it."""
+        self._sort(order, order == self._order and not self._reverse)
 
-    def action_filter(self) -> None:
-        box = self.query_one("#filter", FilterInput)
-        box.add_class("-open")
-        # The error line stays while the filter is open: a list that moves by a line is redrawn.
-        self.query_one("#filter-error").add_class("-open")
-        box.focus()
+    @on(RunList.Sorted)
+    def _title_clicked(self, message: RunList.Sorted) -> None:
+        self._sort_by(message.order)
 
-    @on(Input.Changed, "#filter")
-    def _typed(self) -> None:
-        # Without delay: text typed during a read causes one more read.
-        self._apply_filter()
-
-    def _apply_filter(self) -> None:
-        text = self.query_one("#filter", FilterInput).value
-        error = self.query_one("#filter-error", Static)
-        try:
-            compile_filter(text)
-        except FilterError as refused:
-            error.update(clean(refused))
-            return
-        error.update("")
-        if text != self._filter:
-            self._filter = text
+    def action_columns(self) -> None:
+        def change(chosen: Layout) -> None:
+            self.runs.columns = chosen
+            self.runs.refresh()
+            view.put_layout(self.host.remembered, chosen)
             self.reload()
 
-    @on(FilterInput.Left)
-    def _leave_filter(self) -> None:
-        self._apply_filter()
-        box = self.query_one("#filter", FilterInput)
-        box.set_class(bool(box.value), "-open")
-        error = self.query_one("#filter-error", Static)
-        error.set_class(bool(box.value and error.content), "-open")
-        self.runs.focus()
-
-    def action_clear(self) -> None:
-        runs = self.runs
-        if runs.marked:
-            runs.marked = set()
-            runs.refresh()
-        elif self._filter:
-            self.query_one("#filter", FilterInput).value = ""
-            self._leave_filter()
+        self.app.push_screen(ColumnsDialog(self.runs.columns, change, self._sort_by))
 
     def action_new(self) -> None:
         self.host.open_start()
@@ -312,6 +278,10 @@ class HomeScreen(RunActions):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "demo" and not self.has_class("-empty"):
+            return False
+        if action in ("next_match", "previous_match"):
+            return bool(self.filter)
+        if action in ("search", "end_search"):  # the filter serves instead
             return False
         if self.has_class("-empty") and action in _NEED_RUNS:
             return False

@@ -1,0 +1,61 @@
+"""What the dashboard remembers of its use: ``dashboard.json`` in the home folder.
+
+Settings that a user writes are in config.toml; this file is only written by the dashboard.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from store.artifacts import open_to_read, write_atomic
+from store.json_numbers import finite
+
+FILE = "dashboard.json"
+
+
+class Remembered:
+    """Values by name, written at once; with --read-only they last until the dashboard ends.
+
+    ``complain`` reports a file that cannot be read or written.
+    """
+
+    def __init__(self, home: Path, *, read_only: bool, complain: Callable[[str], object]) -> None:
+        self._path = home / FILE
+        self._read_only = read_only
+        self._complain = complain
+        self._values: dict[str, Any] | None = None
+
+    def get(self, name: str) -> Any:
+        """Return a value as it was written, or None; the caller checks what it holds."""
+        if self._values is None:
+            self._values = self._read()
+        return self._values.get(name)
+
+    def put(self, name: str, value: Any) -> None:
+        """Remember a value that JSON can hold."""
+        if self.get(name) == value:
+            return
+        if self._read_only:
+            self._values = {**(self._values or {}), name: value}
+            return
+        self._values = {**self._read(), name: value}  # another dashboard may have written, too
+        if not self._path.parent.is_dir():
+            return
+        try:
+            write_atomic(self._path, json.dumps(finite(self._values), indent=1).encode())
+        except OSError as error:
+            self._complain(f"{self._path} cannot be written: {error.strerror or error}")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with open_to_read(self._path) as file:
+                found = json.load(file)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict):
+            return found
+        self._complain(f"{self._path} cannot be read; the next change replaces it")
+        return {}
