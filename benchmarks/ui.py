@@ -8,6 +8,7 @@ times are of the wall clock and grow with whatever else the machine does.
 """
 
 import argparse
+import asyncio
 import io
 import random
 import statistics
@@ -22,11 +23,17 @@ import big_store
 import recorded
 from fake_terminal import FakeTerminal
 from PIL import Image
+from piloting import dashboard as dashboard_here
+from piloting import press, settle
+from textual import events
 
 from benchmarks import REPOSITORY
+from dexter_tui.dashboard.screens.home.reading import Asked, Found
+from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from store import State, Store, run_queue
 
 PAINTED = b"Palette"
+LETTERS = {":": "colon", "~": "tilde", ">": "greater_than_sign", " ": "space", ".": "full_stop"}
 PREVIEW_SECONDS = 2.8  # so that five minutes see more than a hundred changes
 
 
@@ -117,6 +124,44 @@ def answers(home: Path) -> None:
         print(f"no answer: {str(error)[:200]}")
     finally:
         terminal.close()
+
+
+async def letters(home: Path) -> None:
+    """CPU of this process from a letter of the filter to the runs on the screen."""
+    app = dashboard_here(home)
+    spent: list[float] = []
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        shown: list[float] = []
+        screen = app.screen
+        assert isinstance(screen, HomeScreen)
+        show = screen.show
+
+        def watched(data: Found) -> None:
+            show(data)
+            if data.listed.asked == asked(screen):
+                screen.call_after_refresh(lambda: shown.append(time.process_time()))
+
+        screen.show = watched  # type: ignore[method-assign]
+        await press(pilot, "slash")
+        for text in ("sea", "words~lake", "state:failed", "score>0.5", "lake or sea"):
+            for letter in text:
+                before = asked(screen)
+                shown.clear()
+                began = time.process_time()
+                app.post_message(events.Key(LETTERS.get(letter, letter), letter))
+                await settle(pilot)
+                if asked(screen) != before:  # else it is a mistake until the next letter
+                    spent.append(1000 * (shown[0] - began))
+            await press(pilot, "ctrl+u")
+    said = f"{statistics.median(spent):.0f} ms"
+    say(f"a letter in the filter, {len(spent)} letters: CPU, median", said, "< 50 ms")
+    say("the same, worst", f"{max(spent):.0f} ms", "")
+
+
+def asked(screen: HomeScreen) -> Asked:
+    """The filter and order that the list is asked for."""
+    return screen.wish().asked
 
 
 def step_row(step: int) -> dict[str, Any]:
@@ -213,7 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--only", choices=["paint", "keys", "bytes"])
+    parser.add_argument("--only", choices=["paint", "keys", "letters", "bytes"])
     options = parser.parse_args()
     big = REPOSITORY / "build" / "bench-ui" / f"{options.runs}"
     if options.only != "bytes" and not (big / "made").exists():
@@ -231,6 +276,8 @@ def main() -> None:
         say("memory then", f"{memory / 1e6:.0f} MB", "< 150 MB")
     if options.only in (None, "keys"):
         answers(big)
+    if options.only in (None, "letters"):
+        asyncio.run(letters(big))
     if options.only in (None, "bytes"):
         bytes_on_the_line(options.minutes)
 

@@ -5,9 +5,11 @@ may be killed at any time. Threads do the slow work and never touch widgets; the
 whose handlers update the widgets.
 """
 
+import ctypes
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import _lru_cache_wrapper, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +32,7 @@ from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.palette import Actions
 from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.screens.base import DataScreen
-from dexter_tui.dashboard.screens.home import HomeScreen
+from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.widgets.run_list import RunList
 from dexter_tui.formatting import clean
 from store.artifacts import open_log
@@ -42,6 +44,7 @@ TICK = 0.5  # seconds between checks of the store
 SLOW_TICK = 2.0  # with --low-bandwidth
 # Reload at least this often: a killed worker leaves no trace in the store.
 LIVENESS_SECONDS = 5.0
+_M_ARENA_MAX = -8  # of malloc.h
 
 
 # Textual 8.2 caches colours per widget instance, which keeps the last 1,000 widgets alive. Keyed by
@@ -54,6 +57,12 @@ if isinstance(
     cached := getattr(vars(Strip).get("render_ansi"), "__func__", None), _lru_cache_wrapper
 ):
     Strip.render_ansi = classmethod(lru_cache(1024)(cached.__wrapped__))  # type: ignore
+
+
+# The C library keeps freed memory for each thread that has allocated; two such pools are enough
+# for threads that read the store in turn.
+with suppress(OSError, AttributeError):  # another C library
+    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 class _PlainScrollBar(ScrollBarRender):
@@ -78,6 +87,7 @@ class DexterApp(App[None]):
         self.home = home
         self.options = options
         self.browse = Browse(home)
+        self.remembered = Remembered(home, read_only=options.read_only, complain=self.complain)
         if options.no_colour:
             # Replaces Textual's own filter, which sends greys as 24-bit colours.
             self.no_color = True
@@ -93,7 +103,6 @@ class DexterApp(App[None]):
         self.signs = themes.ASCII if options.ascii else themes.UNICODE
         for theme in themes.THEMES:
             self.register_theme(theme)
-        self.remembered = Remembered(home, writes=not options.read_only)
         self.theme = options.theme if options.theme in self.available_themes else "dexter"
         self.palette = themes.palette(self.current_theme, no_colour=options.no_colour)
         self.set_class(options.ascii, "-ascii")
@@ -262,10 +271,12 @@ class DexterApp(App[None]):
 
         self.push_screen(NewRunScreen(settings))
 
-    def open_new_comparison(self, study_ids: Sequence[str]) -> None:
+    def open_new_comparison(
+        self, study_ids: Sequence[str], started: Callable[[], None] = lambda: None
+    ) -> None:
         from dexter_tui.dashboard.screens.new_comparison import NewComparisonScreen
 
-        self.push_screen(NewComparisonScreen(study_ids))
+        self.push_screen(NewComparisonScreen(study_ids, started))
 
     def open_screening(self, screening_id: str) -> None:
         from dexter_tui.dashboard.screens.screening.page import ScreeningScreen
@@ -343,7 +354,7 @@ class DexterApp(App[None]):
         def answer(name: str | None) -> None:
             self.theme = before if name is None else name
             if name is not None:
-                self.remembered.keep_theme(name)
+                self.remembered.put("theme", name)
                 fixed = self.options.theme_from
                 until = f"; the next start takes that of {fixed}" if fixed else ", remembered"
                 self.inform(f"theme {name}{until}")

@@ -41,6 +41,7 @@ class Lines(Widget):
 
     _ground = Style.null()
     _drawing = False
+    _pattern: re.Pattern[str] | None = None  # what is searched for
     _selected_at: Offset | None = None  # the scroll offset of the selection
 
     def line(self, y: int) -> Strip:
@@ -59,6 +60,9 @@ class Lines(Widget):
         # Not `Strip.apply_style`, which would cache a styled copy of every picture.
         line = self.line(y)
         strip = Strip(list(Segment.apply_style(line, self._ground)), line.cell_length)
+        if self._pattern is not None:
+            for match in self._pattern.finditer(strip.text):
+                strip = self._marked(strip, *match.span())
         if not self._drawing:  # asked for the text at a position
             return strip.apply_offsets(0, y)
         selection = self.text_selection
@@ -68,8 +72,14 @@ class Lines(Widget):
                 strip = self._marked(strip, *span)
         return strip
 
+    def search_for(self, pattern: re.Pattern[str] | None) -> None:
+        """Mark the matches of a pattern in every line; None ends it."""
+        if pattern != self._pattern:
+            self._pattern = pattern
+            self.refresh()
+
     def _marked(self, strip: Strip, start: int, end: int) -> Strip:
-        """Return a line with the selection of its characters ``start`` to ``end`` shown."""
+        """Return a line with its characters ``start`` to ``end`` shown in reverse."""
         text = strip.text
         first = cell_len(text[:start])
         last = strip.cell_length if end == -1 else cell_len(text[:end])
@@ -91,6 +101,12 @@ class Lines(Widget):
         while lines and not lines[-1]:
             lines.pop()
         return (selection.extract("\n".join(lines)), "\n") if lines else None
+
+
+def search_pattern(*words: str) -> re.Pattern[str] | None:
+    """Return a pattern that finds the words in any case; None without words."""
+    some = [re.escape(word) for word in words if word]
+    return re.compile("|".join(some), re.IGNORECASE) if some else None
 
 
 def ascii_strip(strip: Strip) -> Strip:
@@ -115,7 +131,19 @@ _PLAIN = {
     **dict.fromkeys("▃▄▅▆▇█▀⣿", "#"),
     **dict.fromkeys("•●◍", "*"),
     **{"…": "~", "·": ".", "’": "'", "“": '"', "”": '"', "°": "'", "→": ">", "←": "<"},
-    **{"↑": "^", "↓": "v", "⇧": "^", "▶": ">", "▼": "v", "✗": "x", "×": "x", "≤": "<", "≥": ">"},
+    **{
+        "↑": "^",
+        "↓": "v",
+        "⇧": "^",
+        "▶": ">",
+        "▼": "v",
+        "▾": "v",
+        "▴": "^",
+        "✗": "x",
+        "×": "x",
+        "≤": "<",
+        "≥": ">",
+    },
     **{"−": "-", "±": "~", "🔎": " ", "⭘": "o", "○": "o", "◌": ".", "\N{NO-BREAK SPACE}": " "},
 }
 
@@ -138,7 +166,7 @@ class TextLines(Lines):
         """Show this text; redraw only the changed lines."""
         before, self._text = self._text, list(text.split("\n"))
         if len(before) != len(self._text):
-            self.refresh(layout=True)
+            self.refresh(layout=self.styles.is_auto_height)  # a layout redraws the whole screen
             return
         width = self.size.width
         for y, (old, new) in enumerate(zip(before, self._text, strict=True)):

@@ -64,8 +64,10 @@ class Host(Protocol):
     def open_new_run(self, settings: Mapping[str, Any] | None = None) -> None:
         """Open the form for new runs, filled in from `settings`."""
 
-    def open_new_comparison(self, study_ids: Sequence[str]) -> None:
-        """Open the form for a new comparison of these studies."""
+    def open_new_comparison(
+        self, study_ids: Sequence[str], started: Callable[[], None] = lambda: None
+    ) -> None:
+        """Open the form for a new comparison of studies; its start calls ``started``."""
 
     def open_screening(self, screening_id: str) -> None:
         """Open the screen of a screening."""

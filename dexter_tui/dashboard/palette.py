@@ -1,14 +1,16 @@
 """The command palette: the actions of the screen with their keys, the latest ones first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import cast
 
 from rich.text import Text
+from textual.app import SystemCommand
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from dexter_tui.dashboard.actions import ACTIONS, Action, sign
 from dexter_tui.dashboard.host import Host
+from dexter_tui.dashboard.screens.base import DataScreen
 
 
 class Actions(Provider):
@@ -22,6 +24,8 @@ class Actions(Provider):
                 text=action.label,
                 help=action.help,
             )
+        for command in self._more():
+            yield DiscoveryHit(command.title, command.callback, help=command.help)
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
@@ -35,6 +39,15 @@ class Actions(Provider):
                     text=action.label,
                     help=action.help,
                 )
+
+        for command in self._more():
+            if (score := matcher.match(command.title)) > 0:
+                yield Hit(score, matcher.highlight(command.title), command.callback,
+                          help=command.help)  # fmt: skip
+
+    def _more(self) -> Iterable[SystemCommand]:
+        """Return what the screen offers besides its actions."""
+        return self.screen.more_commands() if isinstance(self.screen, DataScreen) else ()
 
     def _actions(self) -> list[Action]:
         """Return the enabled actions of the screen, the latest taken first."""

@@ -1,47 +1,85 @@
-"""The memory of the dashboard from one start to the next: the theme and the latest actions."""
+"""What the dashboard remembers of its use: ``dashboard.json`` in the home folder.
+
+Settings that a user writes are in config.toml; this file is only written by the dashboard.
+"""
 
 import json
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from store.artifacts import place_atomic
+from store.artifacts import open_to_read, write_atomic
+from store.json_numbers import finite
 
 FILE = "dashboard.json"
 MOST_RECENT = 8
 
 
 class Remembered:
-    """The file DEXTER_HOME/dashboard.json; one that is missing or damaged counts as empty."""
+    """Values by name, written at once; with --read-only they last until the dashboard ends.
 
-    def __init__(self, home: Path, *, writes: bool = True) -> None:
+    ``complain`` reports a file that cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        read_only: bool = False,
+        complain: Callable[[str], object] = lambda line: None,
+    ) -> None:
         self._path = home / FILE
-        self._writes = writes
-        self.theme: str | None = None
-        self.recent: list[str] = []
-        """The ids of the actions taken from the palette, the latest first"""
-        with suppress(OSError, ValueError, AttributeError):
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-            theme, recent = found.get("theme"), found.get("recent")
-            self.theme = theme if isinstance(theme, str) else None
-            self.recent = [str(one) for one in recent or ()][:MOST_RECENT]
+        self._read_only = read_only
+        self._complain = complain
+        self._values: dict[str, Any] | None = None
 
-    def keep_theme(self, name: str) -> None:
-        """Remember the theme for the next start."""
-        self.theme = name
-        self._write()
+    def get(self, name: str) -> Any:
+        """Return a value as it was written, or None; the caller checks what it holds."""
+        if self._values is None:
+            self._values = self._read()
+        return self._values.get(name)
+
+    def put(self, name: str, value: Any) -> None:
+        """Remember a value that JSON can hold."""
+        if self.get(name) == value:
+            return
+        if self._read_only:
+            self._values = {**(self._values or {}), name: value}
+            return
+        self._values = {**self._read(), name: value}  # another dashboard may have written, too
+        if not self._path.parent.is_dir():
+            return
+        try:
+            write_atomic(self._path, json.dumps(finite(self._values), indent=1).encode())
+        except OSError as error:
+            self._complain(f"{self._path} cannot be written: {error.strerror or error}")
+
+    @property
+    def theme(self) -> str | None:
+        """The theme that was chosen last."""
+        found = self.get("theme")
+        return found if isinstance(found, str) else None
+
+    @property
+    def recent(self) -> list[str]:
+        """The ids of the actions taken from the palette, the latest first."""
+        found = self.get("recent")
+        return [str(one) for one in found][:MOST_RECENT] if isinstance(found, list) else []
 
     def add_recent(self, action: str) -> None:
         """Remember an action as the latest."""
         others = [one for one in self.recent if one != action]
-        self.recent = [action, *others][:MOST_RECENT]
-        self._write()
+        self.put("recent", [action, *others][:MOST_RECENT])
 
-    def _write(self) -> None:
-        if self._writes and self._path.parent.is_dir():
-            text = json.dumps({"theme": self.theme, "recent": self.recent})
-            with suppress(OSError):  # a read-only or full disk: no loss
-                place_atomic(self._path, lambda path: _write(path, text))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    def _read(self) -> dict[str, Any]:
+        try:
+            with open_to_read(self._path) as file:
+                found = json.load(file)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict):
+            return found
+        self._complain(f"{self._path} cannot be read; the next change replaces it")
+        return {}

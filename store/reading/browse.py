@@ -7,6 +7,7 @@ Plain `sqlite3`, without SQLAlchemy, so that the dashboard starts quickly and a 
 
 import sqlite3
 import threading
+import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -27,7 +28,7 @@ COMPARED_PICTURES = 96
 _SHARE_OF_DRAWING = 0.4  # of the time of a step, as drawing alone needs no gradients
 _START_SECONDS = 60.0  # in which a runner takes its lock
 _MAX_VARIABLES = 500  # row ids asked for at a time
-_BATCH = 5_000  # keys read between two calls of `wanted`
+_OPERATIONS = 5_000  # of SQLite between two calls of `wanted`
 PROCESS_GONE = "its process ended unexpectedly"
 
 # The orders of a list. "study" groups runs by study, newest study first.
@@ -40,6 +41,8 @@ ORDERS = {
     "score": "run.score_value DESC NULLS LAST, run.rowid",
     "steps": "run.steps_done DESC, run.rowid",
     "words": "run.words NULLS LAST, run.rowid",
+    "seed": "run.seed, run.rowid",
+    "duration": "run.seconds DESC NULLS LAST, run.rowid",
 }
 
 
@@ -72,6 +75,10 @@ class StudyRow(NamedTuple):
     confirmed: int = 0
     stage: "StageRow | None" = None
     """The stage of the report that is running."""
+    finding: str | None = None
+    """The confirmed concept with the largest effect that is not part of the class."""
+    effect: float | None = None
+    """Its effect."""
 
 
 class RunRow(NamedTuple):
@@ -400,12 +407,13 @@ class Browse:
         *,
         reverse: bool = False,
         most: int | None = None,
+        seconds: float | None = None,
         wanted: Callable[[], bool] = lambda: True,
     ) -> Keys:
         """Return the runs that match the filter; archived runs only if it asks for tags.
 
-        Returns at most ``most`` runs, and stops early once ``wanted`` returns False: 100,000 keys
-        take 0.1 s. Raises FilterError.
+        Returns at most ``most`` runs, and stops early after so many ``seconds`` of CPU or once
+        ``wanted`` returns False: 100,000 keys take 0.2 s. Raises FilterError.
         """
         condition = compile_filter(text)
         by = ORDERS[order]
@@ -420,20 +428,32 @@ class Browse:
         sql += f" ORDER BY {by} LIMIT ?"
         keys, runs, last = array("q"), 0, 0
         add = keys.append
+        stopped, end = False, None if seconds is None else time.thread_time() + seconds
+
+        def stop() -> bool:
+            nonlocal stopped
+            stopped = not wanted() or (end is not None and time.thread_time() > end)
+            return stopped
+
         with explained(self.path):
             if (connection := self._connection()) is None:
                 return Keys(keys, 0, True)
-            rows = connection.execute(sql, (*condition.parameters, -1 if most is None else most))
-            while batch := rows.fetchmany(_BATCH):
-                for key, study in batch:
+            connection.set_progress_handler(stop, _OPERATIONS)
+            try:
+                for key, study in connection.execute(
+                    sql, (*condition.parameters, -1 if most is None else most)
+                ):
                     if study != last:
                         add(-study)
                         last = study
                     add(key)
-                runs += len(batch)
-                if not wanted():
-                    return Keys(keys, runs, False)
-        return Keys(keys, runs, runs != most)
+                    runs += 1
+            except sqlite3.OperationalError:
+                if not stopped:
+                    raise
+            finally:
+                connection.set_progress_handler(None, 0)
+        return Keys(keys, runs, not stopped and runs != most)
 
     def runs(self, keys: Iterable[int]) -> dict[int, RunRow]:
         """Return the runs with these keys; deleted runs are left out."""
@@ -488,6 +508,16 @@ class Browse:
                 " GROUP BY study_id",
             )
         }
+        # SQLite takes the other columns from the row with the maximum.
+        findings = {
+            study_id: (concept, effect)
+            for study_id, concept, effect, _ in self._in(
+                "SELECT study_id, concept, effect, max(abs(effect)) FROM claim "
+                "WHERE verdict = 'confirmed' AND NOT core AND study_id IN",
+                [name for name, (_, confirmed) in claims.items() if confirmed],
+                " GROUP BY study_id",
+            )
+        }
         running = self._in(
             "SELECT study_id FROM stage WHERE state = 'running' AND study_id IN", ids
         )
@@ -501,9 +531,10 @@ class Browse:
         for values in studies:
             name = values["id"]
             count, confirmed = claims.get(name, (0, 0))
+            finding, effect = findings.get(name, (None, None))
             found[values["key"]] = StudyRow(
                 **values, states=self.counts(name), claims=count, confirmed=confirmed,
-                stage=stages.get(name),
+                stage=stages.get(name), finding=finding, effect=effect,
             )  # fmt: skip
         return found
 
@@ -579,6 +610,16 @@ class Browse:
             rows = self.rows(sql, (run_id, after))
         return decoding.decoded("step", StepRow, rows)
 
+    def losses(self, run_id: str, steps: int, points: int) -> list[float]:
+        """Return the total loss at some of the steps 1 to ``steps``, spread evenly."""
+        some = sorted({1 + k * (steps - 1) // max(points - 1, 1) for k in range(points)})
+        rows = self.rows(
+            "SELECT CASE WHEN json_valid(losses) THEN json_extract(losses, '$.total') END "
+            f"FROM step WHERE run_id = ? AND step IN ({','.join('?' * len(some))}) ORDER BY step",
+            (run_id, *some),
+        )
+        return [float(loss) for (loss,) in rows if isinstance(loss, int | float)]
+
     def frames(self, run_id: str, kind: str | None = None) -> list[FrameRow]:
         """Return the pictures of a run, in order; ``kind`` is "preview" or "frame"."""
         sql, values = f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ?", [run_id]
@@ -596,14 +637,14 @@ class Browse:
         )
         return next(iter(decoding.decoded("frame", FrameRow, rows)), None)
 
-    def best_frame(self, run_id: str) -> FrameRow | None:
-        """Return the frame of a run that hits the class with the highest probability."""
+    def best_frames(self, run_id: str, limit: int = 1) -> list[FrameRow]:
+        """Return the frames of a run that hit the class, highest probability first."""
         rows = self.rows(
             f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ? AND kind = 'frame' AND hit "
-            "ORDER BY target_probability DESC, id LIMIT 1",
-            (run_id,),
+            "ORDER BY target_probability DESC, id LIMIT ?",
+            (run_id, limit),
         )
-        return next(iter(decoding.decoded("frame", FrameRow, rows)), None)
+        return decoding.decoded("frame", FrameRow, rows)
 
     def prompts(self, run_id: str, limit: int = 200) -> list[PromptRow]:
         """Return the prompts of a run, best first."""

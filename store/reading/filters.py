@@ -79,6 +79,17 @@ def compile_filter(text: str, now: Callable[[], datetime] | None = None) -> Cond
     return _join(" OR ", [_join(" AND ", group) for group in either])
 
 
+def searched_words(text: str) -> list[str]:
+    """Return the words that a filter looks for in texts, to mark them where they are shown."""
+    found = []
+    for token in _TOKEN.findall(text):
+        match = _TERM.fullmatch(token)
+        word = match[3] if match is not None and match[2] == "~" else token
+        if (match is None or match[2] == "~") and token[0] not in "-!" and token.lower() != "or":
+            found.append(word.replace('"', ""))
+    return found
+
+
 def _join(operator: str, parts: list[Condition]) -> Condition:
     sql = operator.join(f"({part.sql})" for part in parts)
     return Condition(sql, tuple(value for part in parts for value in part.parameters))

@@ -1,20 +1,21 @@
 """The base of the screens: reading the store in a thread, reporting errors, shared dialogs."""
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textual.app import SystemCommand
 from textual.css.query import NoMatches
 from textual.message import Message
-from textual.screen import Screen
 from textual.widget import Widget
 
 from dexter.errors import InputError
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import ACTIONS
 from dexter_tui.dashboard.host import Host, host_of
+from dexter_tui.dashboard.screens.search import Searching
 from dexter_tui.formatting import clean
 from store.errors import StoreError
 from store.reading.browse import RunRow
@@ -31,7 +32,7 @@ def entitle(widget: Widget, title: str) -> None:
         widget.border_title = title
 
 
-class DataScreen(Screen[None]):
+class DataScreen(Searching):
     """A screen that shows data: `load` reads it in a thread, `show` displays it on the event loop.
 
     Requests during a `load` cause one more `load` after it.
@@ -77,6 +78,10 @@ class DataScreen(Screen[None]):
     def repaint(self) -> None:
         """Show the data again, in the colours of another theme."""
         self.reload()
+
+    def more_commands(self) -> Iterable[SystemCommand]:
+        """Return commands of the palette that are no keys."""
+        return ()
 
     def reload(self) -> None:
         """Load and show again, now or after the current load."""
@@ -135,7 +140,9 @@ class DataScreen(Screen[None]):
             self.reload()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return not (self.host.options.read_only and action in _CHANGES)
+        if self.host.options.read_only and action in _CHANGES:
+            return False
+        return super().check_action(action, parameters)
 
     def confirm_cancel(self, runs: Sequence[RunRow]) -> None:
         """Ask, then cancel runs."""

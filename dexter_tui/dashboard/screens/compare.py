@@ -1,24 +1,24 @@
 """The screens of comparisons: the list, and one comparison."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from rich.console import Group
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import ContentSwitcher, OptionList
-from textual.widgets.option_list import Option
+from textual.widgets import ContentSwitcher
 
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import TextLines, fit
-from dexter_tui.dashboard.host import Copied
-from dexter_tui.dashboard.screens.base import DataScreen, entitle
-from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
+from dexter_tui.dashboard.cells import TextLines
+from dexter_tui.dashboard.screens.base import entitle
+from dexter_tui.dashboard.screens.list_screen import Line, ListScreen
+from dexter_tui.dashboard.screens.tabbed_screen import JobScreen, Work, progress_line
 from dexter_tui.dashboard.widgets.claim_matrix import ClaimMatrix, Page, progress_text
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
+from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage, rendered
 from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation import comparison_tables, verdicts
 from store.reading import comparisons
@@ -26,10 +26,10 @@ from store.reading import comparisons
 _SHOWN = ("all", "differ", "agree")
 
 
-class CompareScreen(PagesScreen):
+class CompareScreen(JobScreen):
     """The screen of a comparison."""
 
-    BINDINGS = bindings("compare", "pages")
+    BINDINGS = bindings("search", "compare", "pages")
     PAGES: ClassVar = (
         ("matrix-page", "Claims"),
         ("differences-page", "Differences"),
@@ -95,15 +95,13 @@ class CompareScreen(PagesScreen):
             self._written.add(name)
             self.query_one(f"#{name}", TextPage).put(self._text(self._page, name))
 
-    def tabs_right(self) -> Text:
-        palette = self.host.palette
-        if self._page is None or self._page["state"] == "done":
-            return Text()
-        if self._page["state"] == "failed":
-            return Text(f"{fit(clean(self._page['error']), 50)} ", style=palette.bad)
-        progress = self._page["progress"]
-        stage = clean(progress["stage"] or "waiting")
-        return Text(f"{stage} {progress['done']}/{progress['total']} ", style=palette.active)
+    @property
+    def work(self) -> Work | None:
+        page = self._page
+        if page is None:
+            return None
+        line = progress_line({**page["progress"], "state": page["state"], "error": page["error"]})
+        return Work(None, page["state"], line)
 
     @on(ClaimMatrix.Moved)
     def _show_cell(self) -> None:
@@ -126,7 +124,7 @@ class CompareScreen(PagesScreen):
             )
 
     def pointless(self, action: str) -> bool:
-        return action in ("shown", "baseline") and self.page > 0
+        return super().pointless(action) or (action in ("shown", "baseline") and self.page > 0)
 
     def action_shown(self) -> None:
         matrix = self.query_one(ClaimMatrix)
@@ -182,18 +180,7 @@ class CompareScreen(PagesScreen):
                 parts += comparison_tables.report_parts(own["reports"])
             else:
                 parts += comparison_tables.setting_lines(own["configuration"])
-        return _as_text(parts, max(self.size.width - 5, 40))
-
-
-def _as_text(parts: Sequence[Any], width: int) -> Text:
-    """Render Rich objects as styled text."""
-    from rich.console import Console, Group
-
-    console = Console(width=width, color_system=None, force_terminal=False, legacy_windows=False)
-    text = Text()
-    for segment in console.render(Group(*parts)):
-        text.append(segment.text, segment.style)
-    return text
+        return rendered(Group(*parts), max(self.size.width - 5, 40))
 
 
 def _details(claim: Mapping[str, Any], page: Page, palette: Any) -> Text:
@@ -226,79 +213,25 @@ def _details(claim: Mapping[str, Any], page: Page, palette: Any) -> Text:
     return text
 
 
-class ComparisonsScreen(DataScreen):
-    """The list of comparisons, newest first."""
+class ComparisonsScreen(ListScreen[dict[str, Any]]):
+    """The list of comparisons."""
 
-    BINDINGS = bindings("comparisons")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._listed: list[dict[str, Any]] | None = None
-
-    def compose(self) -> ComposeResult:
-        yield TextLines(id="title")
-        listed = OptionList(id="comparison-list", classes="panel", markup=False)
-        listed.border_title, listed.border_subtitle = "Comparisons", "enter: open"
-        yield listed
-        yield KeyBar()
+    BINDINGS = bindings("search", "comparisons")
+    TITLE = "Comparisons"
+    NONE = "No comparisons yet. Press n to start one."
 
     def load(self, wish: object) -> list[dict[str, Any]]:
         return comparisons.listed(self.host.browse)
 
-    def repaint(self) -> None:
-        self._listed = None
-        self.reload()
+    def item_line(self, item: dict[str, Any]) -> Line:
+        names = ", ".join(short_spec(name) for name in item["classifiers"])
+        count = item["differ"]
+        differing = "1 concept differs" if count == 1 else f"{count} concepts differ"
+        outcome = differing if item["state"] == "done" else item["state"]
+        return Line(item["id"], item["created_at"], names, ", ".join(item["classes"]), outcome)
 
-    def show(self, data: list[dict[str, Any]]) -> None:
-        palette = self.host.palette
-        title = Text("Comparisons", f"bold {palette.primary}")
-        if not data:
-            title.append("   none yet; press n to start one", palette.dim)
-        self.query_one("#title", TextLines).put(title)
-        if data == self._listed:
-            return
-        self._listed = data
-        options = self.query_one(OptionList)
-        at = options.highlighted
-        options.clear_options()
-        for one in data:
-            text = Text(no_wrap=True, overflow="ellipsis")
-            text.append(f"{clean(one['id'])}  ", palette.dim)
-            text.append(", ".join(short_spec(name) for name in one["classifiers"]), "bold")
-            text.append(f"  {clean(', '.join(one['classes']))}", palette.accent)
-            differing = (
-                "1 concept differs" if one["differ"] == 1 else f"{one['differ']} concepts differ"
-            )
-            state = differing if one["state"] == "done" else one["state"]
-            text.append(f"  {clean(state)}", palette.dim)
-            options.add_option(Option(text, id=one["id"]))
-        options.highlighted = at if at is not None and at < len(data) else (0 if data else None)
-        options.focus()
-
-    def copied(self) -> Copied | None:
-        name = self._selected()
-        return None if name is None else Copied(name, name)
-
-    def _selected(self) -> str | None:
-        options = self.query_one(OptionList)
-        at = options.highlighted
-        return None if at is None else options.get_option_at_index(at).id
+    def open_item(self, name: str) -> None:
+        self.host.open_comparison(name)
 
     def action_new(self) -> None:
         self.host.open_new_comparison([])
-
-    def action_note(self) -> None:
-        if (name := self._selected()) is not None:
-            self.edit_note(name)
-
-    def action_delete(self) -> None:
-        if (name := self._selected()) is not None:
-            self.confirm_delete([name])
-
-    @on(OptionList.OptionSelected)
-    def _open(self, event: OptionList.OptionSelected) -> None:
-        if event.option.id:
-            self.host.open_comparison(event.option.id)
-
-    def action_back(self) -> None:
-        self.app.pop_screen()

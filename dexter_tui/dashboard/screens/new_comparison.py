@@ -1,6 +1,6 @@
 """The form for a new comparison, with the settings of `dexter-tui compare`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.text import Text
 
@@ -37,9 +37,11 @@ class NewComparisonScreen(FormScreen):
     FIRST = ("classifiers", "class_name", "run_missing", "concepts")
     REQUIRED = ("classifiers",)
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], started: Callable[[], None] = lambda: None) -> None:
+        """names: classifiers or studies; started: called when the comparison is queued."""
         super().__init__()
         self._names = names
+        self._started = started
 
     def rows(self) -> list[Row]:
         fields = CompareSettings.model_fields
@@ -110,6 +112,7 @@ class NewComparisonScreen(FormScreen):
             return
 
         def show(comparison_id: str) -> None:
+            self._started()
             self.leave_form()
             self.host.open_comparison(comparison_id)
 

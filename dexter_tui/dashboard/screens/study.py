@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.widgets import ContentSwitcher, Markdown
 
 from dexter_tui.dashboard import operations
@@ -26,7 +26,7 @@ from dexter_tui.dashboard.widgets.summaries import (
     stages_text,
     study_facts,
 )
-from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
+from dexter_tui.dashboard.widgets.tabs import SearchedPage, TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
 from store.reading import card
 from store.reading.browse import (
@@ -72,7 +72,7 @@ class Found(NamedTuple):
 class StudyScreen(PagesScreen):
     """The screen of a study."""
 
-    BINDINGS = bindings("study", "pages")
+    BINDINGS = bindings("search", "study", "pages")
     PAGES: ClassVar = (
         ("overview", "Runs"),
         ("claims", "Claims"),
@@ -112,7 +112,7 @@ class StudyScreen(PagesScreen):
                 yield details
             yield TextPage(id="captions", text_id="captions-text")
             yield TextPage(id="words", text_id="words-text")
-            with VerticalScroll(id="report", classes="panel page"):
+            with SearchedPage(id="report", classes="panel page"):
                 yield TextLines(id="report-hint")
                 yield Markdown(id="report-text", open_links=False)
             yield TextPage(id="study-config", text_id="study-config-text")
@@ -161,7 +161,7 @@ class StudyScreen(PagesScreen):
         runs = self.query_one(RunList)
         keys = array("q", (run.key for run in data.runs))
         if keys != runs.keys:
-            runs.show_keys(keys, grouped=True)
+            runs.show_keys(keys, "study", reverse=False)
         runs.show_rows({run.key: run for run in data.runs}, {}, data.tags)
         title = Text(no_wrap=True, overflow="ellipsis")
         title.append(f"Study {clean(data.study.id)}", f"bold {palette.primary}")
@@ -323,7 +323,7 @@ class StudyScreen(PagesScreen):
             return
         self._report_key, self._report_text = key, data.report_text
         self.query_one("#report-text", Markdown).update(data.report_text)
-        panel = self.query_one("#report", VerticalScroll)
+        panel = self.query_one("#report", SearchedPage)
         if data.report is not None:
             panel.border_subtitle = f"{_author(data.report)}, {local_time(data.report.created_at)}"
 

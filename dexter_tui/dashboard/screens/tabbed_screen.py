@@ -1,13 +1,23 @@
 """The base of screens with pages in tabs."""
 
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 
+from dexter_tui.dashboard import operations
+from dexter_tui.dashboard.cells import fit
 from dexter_tui.dashboard.screens.base import DataScreen
+from dexter_tui.dashboard.themes import Palette
+from dexter_tui.dashboard.widgets.chart import Axis, draw
 from dexter_tui.dashboard.widgets.tabs import TabBar
+from dexter_tui.formatting import clean
+
+_ROOM = 50  # characters of the progress in the tab bar
+_CHART_ROWS = 4
 
 
 class PagesScreen(DataScreen):
@@ -24,6 +34,7 @@ class PagesScreen(DataScreen):
     def action_tab(self, number: int) -> None:
         if not 1 <= number <= len(self.PAGES):
             return
+        self.end_search()
         self.page = number - 1
         name = self.PAGES[self.page][0]
         self.query_one("#pages", ContentSwitcher).current = name
@@ -62,3 +73,77 @@ class PagesScreen(DataScreen):
         """Draw the tab bar."""
         titles = [title for _, title in self.PAGES]
         self.query_one(TabBar).show(titles, self.page, self.tabs_right())
+
+
+class Work(NamedTuple):
+    """The work behind a page: a screening, a comparison or a report on pictures."""
+
+    job: str | None
+    state: str
+    """Either waiting, running, done or failed"""
+    line: str
+    """The progress or the error"""
+
+
+class JobScreen(PagesScreen):
+    """The pages of what a job found; the job can be cancelled and queued again."""
+
+    @property
+    def work(self) -> Work | None:
+        """The state of the job; None until it is read."""
+        raise NotImplementedError
+
+    def tabs_right(self) -> Text:
+        work, palette = self.work, self.host.palette
+        if work is None or work.state == "done":
+            return Text()
+        style = palette.bad if work.state == "failed" else palette.active
+        return Text(f"{fit(clean(work.line), _ROOM)} ", style=style)
+
+    def pointless(self, action: str) -> bool:
+        state = self.work.state if self.work is not None else "done"
+        if action == "cancel":
+            return state not in ("running", "waiting")
+        return action == "retry" and state != "failed"
+
+    def action_cancel(self) -> None:
+        self._change("cancel", operations.cancel_job)
+
+    def action_retry(self) -> None:
+        self._change("retry", operations.retry_job)
+
+    def _change(self, action: str, change: Callable[[Path, str], str]) -> None:
+        if self.work is not None and (job := self.work.job) and not self.pointless(action):
+            self.do(lambda: change(self.host.home, job))
+
+
+def progress_line(page: Mapping[str, Any]) -> str:
+    """Return the progress or the error of a screening or comparison."""
+    if page["state"] == "failed":
+        return str(page["error"])
+    return f"{page['stage'] or 'waiting'} {page['done']}/{page['total']}"
+
+
+def course_text(
+    courses: Iterable[tuple[Text, Sequence[float | None]]],
+    steps: Sequence[int],
+    width: int,
+    palette: Palette,
+    *,
+    ascii_only: bool,
+    form: str = "+.2f",
+) -> Text:
+    """Draw a value over the steps for each title; ``form`` is the format of its numbers."""
+    text = Text()
+    axis = Axis(steps[0], max(steps[-1], steps[0] + 1), steps[0])
+    for title, values in courses:
+        known = [value for value in values if value is not None]
+        text.append_text(title).append(f"  {known[0]:{form}} to {known[-1]:{form}}\n")
+        rows, low, high = draw(
+            steps, values, axis, width, _CHART_ROWS, log=False, ascii_only=ascii_only
+        )
+        for number, row in enumerate(rows):
+            label = high if number == 0 else low if number == len(rows) - 1 else ""
+            text.append(f"{label:>7} ", palette.dim).append(f"{row}\n", palette.accent)
+        text.append("\n")
+    return text

@@ -29,7 +29,7 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
         """The cursor moved to another row."""
 
     class Opened(Message):
-        """The user asked for the picture pairs behind the row."""
+        """The user asked for what is behind the row."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -58,8 +58,22 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
             self.virtual_size = Size(self.size.width, len(rows) + 1)
             self.refresh()
 
+    def search_lines(self) -> list[str]:
+        """Return the lines of the rows."""
+        return [self.row(row, self.size.width).plain for row in self.rows]
+
+    def go_to_line(self, number: int) -> None:
+        """Move the cursor to a row."""
+        self._go(number)
+
     def action_cursor(self, by: int) -> None:
         self._go(self.index + by)
+
+    def action_page(self, by: int) -> None:
+        self._go(self.index + by * max(self.size.height - 2, 1))
+
+    def action_ends(self, end: int) -> None:
+        self._go(len(self.rows) - 1 if end else 0)
 
     def action_open(self) -> None:
         self.post_message(self.Opened())
@@ -79,6 +93,8 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
         offset = event.get_content_offset(self)
         if offset is not None and offset.y > 0:
             self._go(self.scroll_offset.y + offset.y - 1)
+            if event.chain == 2:
+                self.post_message(self.Opened())
 
     def on_resize(self) -> None:
         self.virtual_size = Size(self.size.width, len(self.rows) + 1)

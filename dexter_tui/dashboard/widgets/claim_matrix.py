@@ -84,6 +84,14 @@ class ClaimMatrix(ScrollView, Lines, can_focus=True):
         self.virtual_size = Size(width, len(self.rows) + 1)
         self.refresh()
 
+    def search_lines(self) -> list[str]:
+        """Return the concepts, each with its class."""
+        return [f"{class_name}: {concept}" for class_name, concept in self.rows]
+
+    def go_to_line(self, number: int) -> None:
+        """Move the cursor to a row."""
+        self.action_move(0, number - self.row)
+
     def action_move(self, right: int, down: int) -> None:
         if not self.rows:
             return

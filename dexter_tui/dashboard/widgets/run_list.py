@@ -8,14 +8,16 @@ from rich.text import Text
 from textual import events
 from textual.geometry import Region, Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dexter.config import TEMPLATES
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import Lines, bar, fit, strip_of
+from dexter_tui.dashboard.cells import Lines, fit, strip_of
 from dexter_tui.dashboard.host import Host, host_of
-from dexter_tui.formatting import clean, duration, short_spec
+from dexter_tui.dashboard.widgets.run_columns import FIRST, Column, Layout, Sheet, placed, title
+from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation.run_tables import searched
 from store.reading.browse import RunRow, StudyRow
 from store.states import State
@@ -31,6 +33,8 @@ class RunList(ScrollView, Lines, can_focus=True):
     """
 
     BINDINGS = bindings("list")
+    # Without a layout of the whole screen, which each letter of the filter would cause.
+    virtual_size = Reactive(Size(0, 0), layout=False)
 
     class Wanted(Message):
         """The request to load rows that became visible."""
@@ -41,17 +45,37 @@ class RunList(ScrollView, Lines, can_focus=True):
     class Opened(Message):
         """The user double-clicked a row."""
 
+    class Sorted(Message):
+        """The user clicked the title of a column."""
+
+        def __init__(self, order: str) -> None:
+            super().__init__()
+            self.order = order
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.keys: array[int] = array("q")
         self.index = 0
-        self.grouped = True
+        self.order = "study"
+        self.reverse = False
+        self.columns = Layout()
+        self.losses: dict[int, tuple[int, list[float]]] = {}
         self.marked: set[int] = set()
         self.rows: dict[int, RunRow] = {}
         self.studies: dict[int, StudyRow] = {}
         self.tags: dict[str, list[str]] = {}
 
     # Data
+
+    @property
+    def grouped(self) -> bool:
+        """True if the runs follow their study."""
+        return self.order == "study"
+
+    @property
+    def shows_losses(self) -> bool:
+        """True if the column of losses is shown."""
+        return any(column.name == "loss" for column, _ in self._columns())
 
     @property
     def selected(self) -> int | None:
@@ -69,13 +93,14 @@ class RunList(ScrollView, Lines, can_focus=True):
         top = self.scroll_offset.y
         return around(self.keys, top, top + self.size.height)
 
-    def show_keys(self, keys: "array[int]", *, grouped: bool) -> None:
+    def show_keys(self, keys: "array[int]", order: str, *, reverse: bool) -> None:
         """Show a list; the cursor stays on its run if the list has it."""
         before, top, index = self.keys, self.scroll_offset.y, self.index
         self.index = place(self.selected, keys, index)
-        same = (grouped, self.index) == (self.grouped, index)
-        self.keys, self.grouped = keys, grouped
+        same = (order, reverse, self.index) == (self.order, self.reverse, index)
+        self.keys, self.order, self.reverse = keys, order, reverse
         self.virtual_size = Size(self.size.width, len(keys) + 1)
+        self._scroll_update(self.virtual_size)
         self._follow()
         if not same or self.scroll_offset.y != top:
             self.refresh()
@@ -89,11 +114,16 @@ class RunList(ScrollView, Lines, can_focus=True):
         rows: Mapping[int, RunRow],
         studies: Mapping[int, StudyRow],
         tags: Mapping[str, list[str]],
+        losses: Mapping[int, tuple[int, list[float]]] = {},
     ) -> None:
-        """Show the data of visible rows; only changed rows are redrawn."""
+        """Show the data of visible rows; only changed rows are redrawn.
+
+        losses: of a run by its key, with the number of steps for which they were read.
+        """
         if len(self.rows) > 20 * _MARGIN:
             self.rows.clear()
             self.studies.clear()
+            self.losses.clear()
         top = self.scroll_offset.y
         for y, key in enumerate(self.keys[top : top + self.size.height]):
             run, study = rows.get(key), studies.get(-key)
@@ -104,14 +134,28 @@ class RunList(ScrollView, Lines, can_focus=True):
                 )
                 or (study is not None and study != self.studies.get(-key))
                 or (run is not None and tags.get(run.id) != self.tags.get(run.id))
+                or losses.get(key, (0, ()))[1] != self.losses.get(key, (0, ()))[1]
             ):
                 self._refresh_row(top + y)
         self.rows.update(rows)
         self.studies.update(studies)
         self.tags = dict(tags)
+        self.losses.update(losses)
 
     def _refresh_row(self, row: int) -> None:
         self.refresh(Region(0, row - self.scroll_offset.y + 1, self.size.width, 1))
+
+    def search_lines(self) -> list[str]:
+        """Return the lines of the rows; those that were not read yet are empty."""
+        width = self.size.width
+        return [
+            (self._study(-key, width) if key < 0 else self._run(key, width)).plain
+            for key in self.keys
+        ]
+
+    def go_to_line(self, number: int) -> None:
+        """Move the cursor to a row."""
+        self.move(number)
 
     def chosen(self) -> list[int]:
         """Return the keys of the marked runs, or the key at the cursor."""
@@ -173,6 +217,12 @@ class RunList(ScrollView, Lines, can_focus=True):
                 self.move(row)
                 if event.chain == 2:
                     self.post_message(self.Opened())
+        elif offset is not None:
+            start = FIRST
+            for column, width in self._columns():
+                if start <= offset.x <= start + width and column.order is not None:
+                    self.post_message(self.Sorted(column.order))
+                start += width + 1
 
     def on_resize(self) -> None:
         self.virtual_size = Size(self.size.width, len(self.keys) + 1)
@@ -195,7 +245,7 @@ class RunList(ScrollView, Lines, can_focus=True):
     def line(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
-            return strip_of(self._heading(width), width, self._host.palette.dim)
+            return strip_of(self._heading(), width, self._host.palette.dim)
         row = self.scroll_offset.y + y - 1
         if row >= len(self.keys):
             return Strip.blank(width)
@@ -207,9 +257,16 @@ class RunList(ScrollView, Lines, can_focus=True):
             style = f"{style} dim" if "reverse" in style else style
         return strip_of(text, width, style)
 
-    def _heading(self, width: int) -> Text:
-        names = "" if self.grouped or width < 90 else f"{'classifier':<16} {'class':<12} "
-        return Text(f"     {'run':<9} {names}seed {'progress or score':<18} {'left, CI':<9}words")
+    def _columns(self) -> list[tuple[Column, int]]:
+        width = self.size.width
+        return placed(self.columns, width, grouped=self.grouped, order=self.order)
+
+    def _heading(self) -> Text:
+        text = Text(" " * FIRST)
+        for column, width in self._columns():
+            shown = title(column, width, self.order, reverse=self.reverse)
+            text.append(f"{shown:<{width}} ")
+        return text
 
     def _study(self, key: int, width: int) -> Text:
         palette, signs = self._host.palette, self._host.signs
@@ -230,6 +287,8 @@ class RunList(ScrollView, Lines, can_focus=True):
             stage = study.stage
             text.append(f" report: {stage.name} {stage.done}/{stage.total} ", palette.active)
         elif study.claims:
+            if study.finding is not None and study.effect is not None:
+                text.append(f" {fit(clean(study.finding), 16)} {study.effect:+.2f} ", palette.bad)
             text.append(f" {study.confirmed} of {study.claims} claims confirmed ", palette.good)
         if len(text) < width - 12:
             template = clean(template_text(study.settings))
@@ -242,57 +301,22 @@ class RunList(ScrollView, Lines, can_focus=True):
         text = Text().append(signs.mark if key in self.marked else " ", palette.accent)
         if run is None:
             return text.append(f"   {signs.dot}", palette.dim)
-        style = palette.state(run.state)
-        text.append("  ")
-        text.append(signs.states[run.state], style)
-        text.append(
-            f" {clean(run.id):<9} ", "" if run.state is not State.CANCELLED else palette.dim
-        )
-        if not self.grouped and width >= 90:
-            text.append(f"{fit(short_spec(run.classifier), 16):<16} ")
-            text.append(f"{fit(clean(run.class_name), 12):<12} ", palette.accent)
-        text.append(f"{run.seed:>4} ", palette.dim)
-        self._progress(text, run)
-        if run.error and run.state is not State.QUEUED:
-            shown, style = clean(run.error), palette.bad
-        else:
-            shown, style = ", ".join(map(clean, run.words)), ""
-        tags = " ".join(f"#{tag}" for tag in self.tags.get(run.id, ()))
-        room = width - len(text) - (len(tags) + 1 if tags else 0)
-        text.append(fit(shown, max(room, 0), signs.ellipsis), style)
+        text.append(" ").append(signs.states[run.state], palette.state(run.state)).append(" ")
+        tags = clean(" ".join(f"#{tag}" for tag in self.tags.get(run.id, ())))
+        sheet = Sheet(palette, signs, {key: self.losses.get(key, (0, ()))[1]})
+        end = FIRST
+        for column, columns in self._columns():
+            room = columns
+            if column.name == "words" and tags:
+                tags = fit(tags, max(columns // 2, 0), signs.ellipsis)
+                room = max(columns - len(tags) - 1, 0)
+            column.cell(text, run, room, sheet)
+            end += columns + 1
+            if column.name != "words":
+                text.pad_right(max(end - text.cell_len, 0))
         if tags:
-            text.append(f" {clean(tags)}", palette.primary)
+            text.append(f" {tags}", palette.primary)
         return text
-
-    def _progress(self, text: Text, run: RunRow) -> None:
-        """Append the progress or the score of a run, in 28 cells."""
-        palette, signs = self._host.palette, self._host.signs
-        steps = f"{run.steps_done}/{run.steps_total}" if run.steps_total else ""
-        left = ""
-        if run.state is State.SUCCEEDED and run.score_value is not None:
-            full, empty = bar(run.score_value, 8, signs.bar)
-            text.append(full, palette.good).append(empty, palette.faint)
-            text.append(f" {run.score_value:>4.0%}    ")
-            if run.score_low is not None and run.score_high is not None:
-                left = f"{100 * run.score_low:.0f}{signs.dash}{100 * run.score_high:.0f}"
-            text.append(f" {left:<10}", palette.dim)
-            return
-        if run.state is State.RUNNING and run.frames_tried is not None and run.frames_wanted:
-            share, steps = (run.frames_hit or 0) / run.frames_wanted, "frames"
-            left = f"{run.frames_hit}/{run.frames_wanted}"
-        else:
-            share = run.steps_done / run.steps_total if run.steps_total else 0.0
-            if run.seconds_left is not None:
-                left = duration(run.seconds_left)
-        if run.state in (State.QUEUED, State.STARTING):
-            text.append(f"{run.state.value:<28}", palette.state(run.state))
-            return
-        full, empty = bar(share, 8, signs.bar)
-        text.append(full, palette.state(run.state)).append(empty, palette.faint)
-        text.append(f" {fit(steps, 9):<9}", palette.dim)
-        if run.state is not State.RUNNING:
-            left = run.state.value
-        text.append(f"{left:<9} ", palette.state(run.state) if left == run.state.value else "")
 
 
 def place(selected: int | None, keys: "array[int]", index: int) -> int:

@@ -293,6 +293,16 @@ def local_time(stored: str | None) -> str:
     return f"{datetime.fromisoformat(stored).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
+def local_minute(stored: str | None) -> str:
+    """Convert a time of the store to a local minute; without a time, the title of such a column."""
+    if stored is None:
+        return f"created ({datetime.now().astimezone():%Z})"
+    try:
+        return f"{datetime.fromisoformat(stored).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:  # a damaged row
+        return ""
+
+
 def settings_text(
     config: dict[str, Any], preset: dict[str, Any], palette: Palette, facts: dict[str, str]
 ) -> Text:

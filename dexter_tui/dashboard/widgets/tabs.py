@@ -1,12 +1,14 @@
-"""A tab bar and a page of text."""
+"""A tab bar and pages of text."""
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.text import Span, Text
 from textual import events
 from textual.app import RenderResult
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -25,7 +27,76 @@ class WrappedText(Static):
             self.update(text)
 
 
-class TextPage(VerticalScroll, can_focus=True):
+class _Found(NamedTuple):
+    """A line of a page: its widget, and its number in it."""
+
+    widget: Static
+    number: int
+
+
+class SearchedPage(VerticalScroll, can_focus=True):
+    """A scrollable page of texts, such as Markdown, that can be searched."""
+
+    def __init__(self, *children: Widget, **options: Any) -> None:
+        super().__init__(*children, **options)
+        self._pattern: re.Pattern[str] | None = None
+        self._places: list[_Found] = []
+        self._marked: dict[Static, tuple[Content, Content]] = {}
+        """The contents without and with marks"""
+
+    def search_lines(self) -> list[str]:
+        """Return the lines of the texts."""
+        self._places, lines = [], []
+        for widget in self._texts():
+            for number, line in enumerate(_content(widget).plain.split("\n")):
+                self._places.append(_Found(widget, number))
+                lines.append(line)
+        return lines
+
+    def go_to_line(self, number: int) -> None:
+        """Scroll to a line."""
+        widget, inner = self._places[number]
+        before = _content(widget).split("\n", allow_blank=True)[:inner]
+        width = max(widget.content_size.width, 1)
+        wraps = widget.styles.text_wrap != "nowrap"
+        rows = sum(line.get_height({}, width) if wraps else 1 for line in before)
+        y = widget.virtual_region.y + rows
+        for node in widget.ancestors:
+            if node is self:
+                break
+            y += node.virtual_region.y if isinstance(node, Widget) else 0
+        if not self.scroll_offset.y <= y < self.scroll_offset.y + self.size.height:
+            self.scroll_to(y=max(y - self.size.height // 3, 0), animate=False, force=True)
+
+    def search_for(self, pattern: re.Pattern[str] | None) -> None:
+        """Mark the matches of a pattern; None ends it."""
+        self._pattern = pattern
+        for widget, (plain, marked) in self._marked.items():
+            if widget.content is marked:
+                widget.update(plain)
+        self._marked = {}
+        for widget in self._texts() if pattern is not None else ():
+            plain = _content(widget)
+            if pattern is not None and pattern.search(plain.plain):
+                marked = plain.highlight_regex(pattern, style="reverse")
+                self._marked[widget] = (plain, marked)
+                widget.update(marked)
+
+    def mark_again(self) -> None:
+        """Mark the matches in a text that has changed."""
+        if self._pattern is not None:
+            self.search_for(self._pattern)
+
+    def _texts(self) -> list[Static]:
+        return [one for one in self.walk_children(Static) if isinstance(one.visual, Content)]
+
+
+def _content(widget: Static) -> Content:
+    content = widget.visual
+    return content if isinstance(content, Content) else Content()
+
+
+class TextPage(SearchedPage):
     """A scrollable text."""
 
     def __init__(self, *, id: str, text_id: str) -> None:
@@ -34,17 +105,16 @@ class TextPage(VerticalScroll, can_focus=True):
     def put(self, text: Text) -> None:
         """Show a text, unless it is the same."""
         self.query_one(WrappedText).put(text)
+        self.mark_again()
 
 
-class ViewPage(VerticalScroll, can_focus=True):
-    """A scrollable page of tables."""
-
-    def __init__(self, *, id: str) -> None:
-        super().__init__(Static(), id=id, classes="panel page")
-
-    def put(self, view: RenderableType) -> None:
-        """Show tables."""
-        self.query_one(Static).update(view)
+def rendered(view: RenderableType, width: int) -> Text:
+    """Return tables as styled text of a width."""
+    console = Console(width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    text = Text()
+    for segment in console.render(view):
+        text.append(segment.text, segment.style)
+    return text
 
 
 class TabBar(Widget):

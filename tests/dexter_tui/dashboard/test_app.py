@@ -27,7 +27,8 @@ from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 from dexter_tui.dashboard.screens.form_screen import fuzzy
 from dexter_tui.dashboard.screens.help import HelpScreen
-from dexter_tui.dashboard.screens.home import FIRST_RUNS, HomeScreen
+from dexter_tui.dashboard.screens.home.reading import FIRST_RUNS
+from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.screens.new_run import NewRunScreen
 from dexter_tui.dashboard.screens.run.screen import RunScreen
 from dexter_tui.dashboard.screens.study import StudyScreen
@@ -155,9 +156,9 @@ async def test_a_long_list_is_filtered_at_once_and_counted_when_one_stops_typing
     sizes = []
     show_keys = RunList.show_keys
 
-    def watched(self: RunList, keys: "array[int]", *, grouped: bool) -> None:
+    def watched(self: RunList, keys: "array[int]", order: str, *, reverse: bool) -> None:
         sizes.append(len(keys))
-        show_keys(self, keys, grouped=grouped)
+        show_keys(self, keys, order, reverse=reverse)
 
     monkeypatch.setattr(RunList, "show_keys", watched)
     app = dashboard(tmp_path)
@@ -728,8 +729,9 @@ async def test_help_shows_the_keys_of_the_screen_and_the_focused_widget(home: Pa
         await settle(pilot)
         await press(pilot, "question_mark")
         assert isinstance(pilot.app.screen, HelpScreen)
-        shown = text(pilot)
-        assert "List of runs" in shown and "Open the selected run or study." in shown
+        assert "Open the selected run or study." in text(pilot)
+        await press(pilot, "pagedown")
+        assert "List of runs" in text(pilot)
         await press(pilot, "escape")
         await go_to(pilot, DONE)
         await press(pilot, "enter", "question_mark")

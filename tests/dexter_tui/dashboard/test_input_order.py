@@ -15,7 +15,7 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
-from dexter_tui.dashboard.screens.home import HomeScreen
+from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.screens.new_run import NewRunScreen
 from dexter_tui.dashboard.widgets.form import Form
 from store.reading.browse import Browse

@@ -10,7 +10,7 @@ from textual import events
 from textual.pilot import Pilot
 
 from dexter_tui.analysis import screening_request
-from dexter_tui.dashboard.screens.home import HomeScreen
+from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.screens.new_run import NewRunScreen
 from dexter_tui.dashboard.screens.screening.page import ScreeningScreen
 from dexter_tui.dashboard.screens.start.offers import (

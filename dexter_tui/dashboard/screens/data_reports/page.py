@@ -4,27 +4,23 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import ContentSwitcher
 
-from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import TextLines, fit
+from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.screens.form_screen import as_text
-from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
-from dexter_tui.dashboard.widgets.chart import Axis, draw
+from dexter_tui.dashboard.screens.tabbed_screen import JobScreen, Work, course_text
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage, ViewPage
+from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage, rendered
 from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation.data_tables import outcome_line, page_facts, report_view
 from store.data_reports import page as pages
 from store.data_reports.page import DataPage
 from store.data_reports.results import DebiasResult
 
-_CHART_ROWS = 4
 
-
-class DataReportScreen(PagesScreen):
+class DataReportScreen(JobScreen):
     """The screen of a report on labelled pictures."""
 
-    BINDINGS = bindings("data-report", "pages")
+    BINDINGS = bindings("search", "data-report", "pages")
     PAGES = (
         ("data-report-page", "Report"),
         ("data-course", "Course"),
@@ -40,7 +36,7 @@ class DataReportScreen(PagesScreen):
         yield TextLines(id="title")
         yield TabBar(id="tabs")
         with ContentSwitcher(id="pages", initial="data-report-page"):
-            yield ViewPage(id="data-report-page")
+            yield TextPage(id="data-report-page", text_id="data-report-text")
             yield TextPage(id="data-course", text_id="data-course-text")
             yield TextPage(id="data-facts", text_id="data-facts-text")
         yield KeyBar()
@@ -62,17 +58,16 @@ class DataReportScreen(PagesScreen):
         title.append(f"  {short_spec(data.classifier)} ", palette.dim)
         title.append(f"{self.host.signs.arrow} {clean(data.data)}", palette.accent)
         self.query_one("#title", TextLines).put(title)
-        self.query_one(ViewPage).put(report_view(data, every=True))
+        report = rendered(report_view(data, every=True), max(self.size.width - 5, 40))
+        self.query_one("#data-report-page", TextPage).put(report)
         self.query_one("#data-course", TextPage).put(self._course(data))
         self.query_one("#data-facts", TextPage).put(self._facts(data))
         self.draw_tabs()
 
-    def tabs_right(self) -> Text:
-        palette, page = self.host.palette, self._page
-        if page is None or page.state == "done":
-            return Text()
-        style = palette.bad if page.state == "failed" else palette.active
-        return Text(f"{fit(clean(outcome_line(page)), 50)} ", style=style)
+    @property
+    def work(self) -> Work | None:
+        page = self._page
+        return None if page is None else Work(page.job, page.state, outcome_line(page))
 
     def _course(self, page: DataPage) -> Text:
         """Draw the accuracy of the worst group over the steps, the mean of the seeds."""
@@ -84,22 +79,16 @@ class DataReportScreen(PagesScreen):
         for point in result.course:
             values.setdefault(point.method, {}).setdefault(point.step, []).append(point.worst)
         steps = sorted({point.step for point in result.course})
-        axis = Axis(steps[0], max(steps[-1], steps[0] + 1), steps[0])
+        courses = [
+            (
+                Text(clean(method), "bold"),
+                [sum(own[step]) / len(own[step]) if step in own else None for step in steps],
+            )
+            for method, own in values.items()
+        ]
         width = max(min(self.size.width - 20, 100), 20)
-        text = Text()
-        for method, own in values.items():
-            means = [sum(own[step]) / len(own[step]) if step in own else None for step in steps]
-            known = [mean for mean in means if mean is not None]
-            text.append(f"{clean(method)} ", "bold")
-            text.append(f"  {known[0]:.2f} to {known[-1]:.2f}\n")
-            rows, low, high = draw(
-                steps, means, axis, width, _CHART_ROWS, log=False,
-                ascii_only=self.host.options.ascii,
-            )  # fmt: skip
-            for number, row in enumerate(rows):
-                label = high if number == 0 else low if number == len(rows) - 1 else ""
-                text.append(f"{label:>7} ", palette.dim).append(f"{row}\n", palette.accent)
-            text.append("\n")
+        ascii_only = self.host.options.ascii
+        text = course_text(courses, steps, width, palette, ascii_only=ascii_only, form=".2f")
         text.append(
             f"worst pseudo-group of the validation pictures, step {steps[0]} to {steps[-1]}",
             palette.dim,
@@ -118,22 +107,6 @@ class DataReportScreen(PagesScreen):
                 text.append(f"\n{clean(str(name))}: ", palette.dim)
                 text.append(clean(as_text(value)))
         return text
-
-    # Actions
-
-    def pointless(self, action: str) -> bool:
-        state = self._page.state if self._page is not None else "done"
-        if action == "cancel":
-            return state not in ("running", "waiting")
-        return action == "retry" and state != "failed"
-
-    def action_cancel(self) -> None:
-        if self._page is not None and (job := self._page.job) and not self.pointless("cancel"):
-            self.do(lambda: operations.cancel_job(self.host.home, job))
-
-    def action_retry(self) -> None:
-        if self._page is not None and (job := self._page.job) and not self.pointless("retry"):
-            self.do(lambda: operations.retry_job(self.host.home, job))
 
     def action_export(self) -> None:
         self.export([self.report_id])

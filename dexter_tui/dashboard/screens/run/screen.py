@@ -40,7 +40,7 @@ from store.states import AGAIN, ENDED
 class RunScreen(PagesScreen):
     """The screen of a run."""
 
-    BINDINGS = bindings("run", "pages")
+    BINDINGS = bindings("search", "run", "pages")
     PAGES: ClassVar = (
         ("charts", "Charts"),
         ("words", "Words"),

@@ -8,14 +8,17 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import ContentSwitcher
 
-from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import TextLines, fit
+from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.base import entitle
 from dexter_tui.dashboard.screens.form_screen import as_text
-from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
-from dexter_tui.dashboard.widgets.chart import Axis, draw
+from dexter_tui.dashboard.screens.tabbed_screen import (
+    JobScreen,
+    Work,
+    course_text,
+    progress_line,
+)
 from dexter_tui.dashboard.widgets.effect_list import EffectList, effect_details
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.summaries import card_text
@@ -27,13 +30,12 @@ from store.reading.card import VerdictCard
 
 Page = dict[str, Any]
 _EFFECTS = ("raises", "lowers", "explained")
-_CHART_ROWS = 4
 
 
-class ScreeningScreen(PagesScreen):
+class ScreeningScreen(JobScreen):
     """The screen of a screening."""
 
-    BINDINGS = bindings("screening", "pages")
+    BINDINGS = bindings("search", "screening", "pages")
     PAGES: ClassVar = (
         ("effects-page", "Effects"),
         ("course-page", "Checkpoints"),
@@ -97,15 +99,10 @@ class ScreeningScreen(PagesScreen):
         self.query_one("#screening-facts", TextPage).put(self._facts(data))
         self.draw_tabs()
 
-    def tabs_right(self) -> Text:
-        palette, page = self.host.palette, self._page
-        if page is None or page["state"] == "done":
-            return Text()
-        if page["state"] == "failed":
-            return Text(f"{fit(clean(page['error']), 50)} ", style=palette.bad)
-        stage = clean(page["stage"] or "waiting")
-        count = f"{page['done']}/{page['total']} " if page["total"] else ""
-        return Text(f"{stage} {count}", style=palette.active)
+    @property
+    def work(self) -> Work | None:
+        page = self._page
+        return None if page is None else Work(page["job"], page["state"], progress_line(page))
 
     def _show_member(self) -> None:
         page, effects = self._page, self.query_one(EffectList)
@@ -164,23 +161,18 @@ class ScreeningScreen(PagesScreen):
         members = page["members"]
         if len(members) < 2:
             return Text("Checkpoints of a watched folder: dexter-tui screen --watch", palette.dim)
-        text = Text()
-        width = max(min(self.size.width - 20, 100), 20)
         names = [clean(member["name"]) for member in members]
-        axis = Axis(0, len(members) - 1, 0)
-        for one in course(page):
-            effects = [point and point["effect"] for point in one["points"]]
-            known = [effect for effect in effects if effect is not None]
-            text.append(f"{clean(one['concept'])} ", "bold")
-            text.append(f"({clean(one['slot'])})  {known[0]:+z.2f} to {known[-1]:+z.2f}\n")
-            rows, low, high = draw(
-                range(len(members)), effects, axis, width, _CHART_ROWS, log=False,
-                ascii_only=self.host.options.ascii,
-            )  # fmt: skip
-            for number, row in enumerate(rows):
-                label = high if number == 0 else low if number == len(rows) - 1 else ""
-                text.append(f"{label:>7} ", palette.dim).append(f"{row}\n", palette.accent)
-            text.append("\n")
+        courses = [
+            (
+                Text(clean(one["concept"]), "bold").append(f" ({clean(one['slot'])})", "not bold"),
+                [point and point["effect"] for point in one["points"]],
+            )
+            for one in course(page)
+        ]
+        width = max(min(self.size.width - 20, 100), 20)
+        text = course_text(
+            courses, range(len(members)), width, palette, ascii_only=self.host.options.ascii
+        )
         text.append(f"{names[0]} to {names[-1]}, {len(names)} checkpoints", palette.dim)
         return text
 
@@ -215,24 +207,11 @@ class ScreeningScreen(PagesScreen):
         return Copied(self.screening_id, self.screening_id)
 
     def pointless(self, action: str) -> bool:
-        state = self._page["state"] if self._page is not None else "done"
-        if action == "cancel":
-            return state not in ("running", "waiting")
-        if action == "retry":
-            return state != "failed"
-        return action == "shown" and self.page > 0
+        return super().pointless(action) or (action == "shown" and self.page > 0)
 
     def action_shown(self) -> None:
         self._only_effects = not self._only_effects
         self._show_member()
-
-    def action_cancel(self) -> None:
-        if self._page is not None and (job := self._page["job"]) and not self.pointless("cancel"):
-            self.do(lambda: operations.cancel_job(self.host.home, job))
-
-    def action_retry(self) -> None:
-        if self._page is not None and (job := self._page["job"]) and not self.pointless("retry"):
-            self.do(lambda: operations.retry_job(self.host.home, job))
 
     def action_export(self) -> None:
         self.export([self.screening_id])

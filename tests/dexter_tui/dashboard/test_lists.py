@@ -1,0 +1,158 @@
+"""Lists: their columns, order, saved filters and search."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import shown_store
+from piloting import dashboard, driven, press, settle, text, until
+from shown_store import DONE, FAILED, LIVE, QUEUED
+from textual.pilot import Pilot
+
+from dexter_tui.dashboard.remembered import FILE
+from dexter_tui.dashboard.screens.home.screen import HomeScreen
+from dexter_tui.dashboard.widgets.run_list import RunList
+from store.locks import FileLock
+
+WIDE = (120, 40)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = shown_store.copy(tmp_path / "home")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    with FileLock(path / "locks" / f"run-{LIVE}.lock", wait=False):
+        yield path
+
+
+def listed(pilot: Pilot[None]) -> list[str]:
+    runs = pilot.app.screen.query_one(RunList)
+    return [runs.rows[key].id for key in runs.keys if key > 0]
+
+
+def heading(pilot: Pilot[None]) -> str:
+    return pilot.app.screen.query_one(RunList).line(0).text
+
+
+async def click_title(pilot: Pilot[None], title: str) -> None:
+    x = heading(pilot).index(title)
+    await pilot.click(RunList, offset=(x + 2, 1))
+    await settle(pilot)
+
+
+@driven
+async def test_columns_order_and_filters_are_chosen_and_remembered(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        assert all(name in heading(pilot) for name in ("time", "loss", "created (", "words"))
+        assert "water +0.41  2 of 4 claims confirmed" in text(pilot)
+        row = next(line for line in text(pilot).splitlines() if DONE in line)
+        assert "84% 71–92" in row and "1:33" in row and "2026-03-01" in row and "▁" in row
+        await click_title(pilot, "progress or score")
+        assert "sorted by score" in text(pilot) and listed(pilot)[0] == DONE
+        await click_title(pilot, "progress or score")
+        assert "sorted by score, reversed" in text(pilot) and "▴progress" in heading(pilot)
+        # Sorted by score, the loss and the seed are hidden, and the id is wider.
+        await press(pilot, "C", "right", "right", "down", "down", "down", "space")
+        await press(pilot, "down", "down", "down", "enter", "escape")
+        assert "loss" not in heading(pilot) and "seed" not in heading(pilot)
+        assert "run         classifier" in heading(pilot)
+        await press(pilot, "slash", *"state", "colon", *"failed", "enter", "f", "s", *"bad ones")
+        await press(pilot, "enter", "escape", "escape")
+        assert len(listed(pilot)) == 4
+    assert json.loads((home / FILE).read_text())["filters"] == {"bad ones": "state:failed"}
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        assert "sorted by score, reversed" in text(pilot) and "loss" not in heading(pilot)
+        await press(pilot, "f", "enter")
+        assert listed(pilot) == [FAILED]
+        await press(pilot, "escape", "ctrl+p", *"bad ones")
+        await until(pilot, lambda: "Filter: bad ones" in text(pilot))
+        await press(pilot, "enter")
+        await until(pilot, lambda: listed(pilot) == [FAILED])
+        await press(pilot, "f", "D", "escape", "C", "r", "escape")
+        assert "loss" in heading(pilot)
+    assert json.loads((home / FILE).read_text())["filters"] == {}
+
+
+@driven
+async def test_what_cannot_be_remembered_is_reported(home: Path) -> None:
+    (home / FILE).write_text("[")
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        assert any("cannot be read" in notice.message for notice in pilot.app._notifications)
+        assert "grouped by study" in text(pilot)
+        (home / FILE).write_text('{"columns": {"hidden": 7, "widths": {"run": -1}}, "sort": [1]}')
+        await press(pilot, "s")
+    assert json.loads((home / FILE).read_text())["sort"] == {"by": "created", "reverse": False}
+
+
+@driven
+async def test_a_read_only_dashboard_writes_nothing(home: Path) -> None:
+    async with dashboard(home, read_only=True).run_test(size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "s")
+        assert "sorted by created" in text(pilot)
+    assert not (home / FILE).exists()
+
+
+@driven
+async def test_every_list_and_text_is_searched_with_the_same_keys(home: Path) -> None:
+    shown_store.compare(home)
+    shown_store.screen(home)
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+
+        async def search(found: str, times: int, *words: str) -> None:
+            """Search, and go on to the last match."""
+            await press(pilot, "slash", *words, "enter", *["n"] * (times - 1))
+            assert f"{times} of {times}" in text(pilot) and found in text(pilot)
+
+        await press(pilot, "i")
+        await search(shown_store.WATCHED, 2, *"BIRD")
+        await press(pilot, "n", "N", "slash", "ctrl+u", *"xy")
+        assert "no match for xy" in text(pilot)
+        await press(pilot, "escape")
+        assert "no match" not in text(pilot) and "Screenings" in text(pilot)
+        await press(pilot, "N")  # the key of the screen, again
+        assert "Note on" in text(pilot)
+        await press(pilot, "escape", "escape", "c", "enter")
+        await search("tree", 1, *"tre")
+        await press(pilot, "escape", "escape", "escape", *["down"] * 4, "enter", "5")
+        await search("lab:birds-biased", 1, *"biased")
+        await press(pilot, "6")
+        await search("step 39", 11, *"step 3")
+        await press(pilot, "s", "2")
+        await search("3. tree lowers", 1, *"tree")
+        await press(pilot, "5")
+        await search("It takes water", 1, *"takes")
+
+
+@driven
+async def test_at_home_the_filter_is_the_search(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash", *"birds", "enter", "n", "n")
+        runs = pilot.app.screen.query_one(RunList)
+        assert "2 of 4" in text(pilot) and runs.row_at_cursor is not None
+        assert runs.row_at_cursor.id == QUEUED
+        await press(pilot, "N", "N")
+        assert "4 of 4" in text(pilot) and runs.row_at_cursor.id == FAILED
+        await press(pilot, "escape", "n")
+        assert not isinstance(pilot.app.screen, HomeScreen)  # new, again
+
+
+@driven
+async def test_marked_runs_of_one_study_are_not_compared(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "end", "space", "up", "space", "c")
+        assert isinstance(pilot.app.screen, HomeScreen)
+        assert any("belong to one study" in notice.message for notice in pilot.app._notifications)
+        await press(pilot, "home", "down", "space", "c")
+        assert "sbal00001, sbias0001" in text(pilot)
+        screen = pilot.app.screen
+        screen._started()  # type: ignore[attr-defined]  # a real start needs models
+        await press(pilot, "escape", "y")
+        assert not pilot.app.screen.query_one(RunList).marked
