@@ -628,6 +628,12 @@ def set_activity(
     """
     values = {"work_id": work_id, "activity": activity, "updated_at": now()}
     with store._write() as session:
+        # Runners of several slots may have been started for the first in line.
+        session.exec(
+            sa.update(Slot)
+            .where(col(Slot.work_id) == work_id, col(Slot.name) != slot)
+            .values(activity=None)
+        )
         if device is not None:
             own = {"name": slot, "device": device, "pid": os.getpid(), "boot_id": boot_id()}
             new = insert(Slot).values(**own, **values, broken=False)

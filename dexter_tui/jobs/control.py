@@ -165,7 +165,9 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
         for slot in without + free[: max(need, 0)]:
             _started[store.home, slot.name] = launch.start_runner(store, slot.name)
             started.append(slot.name)
-        for slot, work in zip(free[: max(need, 0)], waiting, strict=False):
+        known = {row.work_id for row in rows.values() if row.activity is not None}
+        new = [work for work in waiting if work.id not in known]
+        for slot, work in zip(free[: max(need, 0)], new, strict=False):
             with suppress(StoreError):  # no loss: observers hear of it a little later
                 run_queue.set_activity(
                     store, slot.name, work.id, "starting worker", device=slot.device.uuid

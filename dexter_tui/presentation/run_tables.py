@@ -279,11 +279,20 @@ def gains_table(gains: Sequence[dict[str, Any]]) -> Table:
 
 
 def seconds_left(run: "Run", steps: Sequence["Step"]) -> float | None:
-    """Estimate the time to the step limit from recent steps; None without any."""
+    """Estimate the time to the end of a run from recent steps; None without any."""
     paces = [step.seconds for step in steps[-20:] if step.seconds is not None]
     if not paces or not run.steps_total:
         return None
-    return (run.steps_total - run.steps_done) * sum(paces) / len(paces)
+    from store.reading.browse import steps_to_end
+
+    steps_left = steps_to_end(
+        run.steps_total - run.steps_done,
+        run.config,
+        compared=bool(run.words),
+        scored=run.score_value is not None,
+        frames=(run.frames_wanted or 0) - (run.frames_hit or 0),
+    )
+    return steps_left * sum(paces) / len(paces)
 
 
 def presets() -> dict[str, dict[str, Any]]:

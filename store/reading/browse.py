@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,21 +130,31 @@ class RunRow(NamedTuple):
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate the time to the end from the pace of the last steps; None if unknown.
-
-        It includes the pictures that follow the search: to compare the best prompts, to score the
-        best one, and the frames.
-        """
+        """Estimate the time to the end from the pace of the last steps; None if unknown."""
         if self.state is not State.RUNNING or not self.steps_total or not self.seconds_per_step:
             return None
-        steps = 0 if self.words_are_final else max(self.steps_total - self.steps_done, 0)
-        config = self.config
-        pictures: float = 0 if self.words_are_final else COMPARED_PICTURES
-        if self.score_value is None:
-            pictures += _number(config.get("score_images"))
-        pictures += max((self.frames_wanted or 0) - (self.frames_hit or 0), 0)
-        per_picture = _SHARE_OF_DRAWING / max(_number(config.get("batch")), 1)
-        return (steps + pictures * per_picture) * self.seconds_per_step
+        left = self.steps_total - self.steps_done
+        return self.seconds_per_step * steps_to_end(
+            0 if self.words_are_final else left,
+            self.config,
+            compared=self.words_are_final,
+            scored=self.score_value is not None,
+            frames=(self.frames_wanted or 0) - (self.frames_hit or 0),
+        )
+
+
+def steps_to_end(
+    steps: int, config: Mapping[str, Any], *, compared: bool, scored: bool, frames: int
+) -> float:
+    """Return what a run has to do, in steps.
+
+    The pictures that follow the search count as parts of a step: those that compare the best
+    prompts and score the best one, and its frames.
+    """
+    pictures = 0.0 if compared else COMPARED_PICTURES
+    pictures += 0 if scored else _number(config.get("score_images"))
+    pictures += max(frames, 0)
+    return max(steps, 0) + pictures * _SHARE_OF_DRAWING / max(_number(config.get("batch")), 1)
 
 
 def _number(value: object) -> float:

@@ -270,8 +270,12 @@ async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -
             await until(pilot, lambda: run.cursor.numbers[-1] == 27)
             assert run.cursor.at == 25
             # With what its slot does, where that says more than its steps.
+            run_queue.set_activity(store, "cpu-1", LIVE, "starting worker", device="cpu")
             run_queue.set_activity(store, "cpu-0", LIVE, "scoring the best prompt", device="cpu")
             await until(pilot, lambda: "scoring the best prompt" in text(pilot).splitlines()[0])
+            run_queue.set_activity(store, "cpu-0", LIVE, None)
+            await until(pilot, lambda: "best prompt" not in text(pilot).splitlines()[0])
+            assert "starting" not in text(pilot).splitlines()[0]
 
 
 @driven
