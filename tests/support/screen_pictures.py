@@ -32,7 +32,7 @@ WALKS = (
     ("ctrl+p|palette",),
     ("down enter|run-charts", "2|run-words", "3|run-frames", "z|enlarged", "escape 4|run-prompts",
      "5|run-config", "6|run-log"),
-    ("s|study-runs", "2|study-claims", "3|study-captions", "4|study-words", "5|study-report"),
+    ("enter|study-runs", "2|study-claims", "3|study-captions", "4|study-words", "5|study-report"),
     ("c|comparisons", "enter|compare-claims", "2|compare-differences", "4|compare-prompts"),
     ("i|screenings", "enter|screening-effects", "3|screening-facts"),
     ("b|data-reports", "enter|data-report"),
