@@ -120,7 +120,9 @@ class HomeScreen(Filtering):
             text, order, reverse = data.listed.asked
             found = data.listed.found
             runs.show_keys(found.keys, order, reverse=reverse)
-            if found.whole:
+            if found.whole and self.stepping and found.runs:
+                self.show_match()
+            elif found.whole:
                 runs.border_subtitle = _count_text(
                     found.runs, total if text or found.runs < total else None, order, reverse
                 )
