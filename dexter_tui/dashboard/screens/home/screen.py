@@ -11,6 +11,7 @@ from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.host import Copied
+from dexter_tui.dashboard.run_columns import Layout
 from dexter_tui.dashboard.screens.home import view
 from dexter_tui.dashboard.screens.home.choosers import ColumnsDialog
 from dexter_tui.dashboard.screens.home.detail import Detail
@@ -19,7 +20,6 @@ from dexter_tui.dashboard.screens.home.reading import Asked, Found, Listed, Wish
 from dexter_tui.dashboard.screens.home.welcome import welcome
 from dexter_tui.dashboard.widgets.device_strip import DeviceStrip
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.run_columns import Layout
 from dexter_tui.dashboard.widgets.run_list import RunList
 from dexter_tui.formatting import clean, short_path
 from store.reading.browse import ORDERS, RunRow
