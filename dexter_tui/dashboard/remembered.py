@@ -1,4 +1,4 @@
-"""What the dashboard remembers of its use: ``dashboard.json`` in the home folder.
+"""The memory of the dashboard of its use: ``dashboard.json`` in the home folder.
 
 Settings that a user writes are in config.toml; this file is only written by the dashboard.
 """

@@ -422,7 +422,7 @@ class Browse:
     ) -> Keys:
         """Return the runs that match the filter; archived runs only if it asks for tags.
 
-        Returns at most ``most`` runs, and stops early after so many ``seconds`` of CPU or once
+        Returns at most ``most`` runs, and stops early after ``seconds`` of CPU time or once
         ``wanted`` returns False: 100,000 keys take 0.2 s. Raises FilterError.
         """
         condition = compile_filter(text)

@@ -15,7 +15,7 @@ from dexter.errors import InputError
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import ACTIONS
 from dexter_tui.dashboard.host import Host, host_of
-from dexter_tui.dashboard.screens.search import Searching
+from dexter_tui.dashboard.search import Searching
 from dexter_tui.formatting import clean
 from store.errors import StoreError
 from store.reading.browse import RunRow

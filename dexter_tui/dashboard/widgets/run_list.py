@@ -16,7 +16,7 @@ from dexter.config import TEMPLATES
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, fit, strip_of
 from dexter_tui.dashboard.host import Host, host_of
-from dexter_tui.dashboard.widgets.run_columns import FIRST, Column, Layout, Sheet, placed, title
+from dexter_tui.dashboard.run_columns import FIRST, Column, Layout, Sheet, placed, title
 from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation.run_tables import searched
 from store.reading.browse import RunRow, StudyRow

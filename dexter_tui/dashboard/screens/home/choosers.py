@@ -12,10 +12,10 @@ from textual.screen import ModalScreen
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import fit
 from dexter_tui.dashboard.host import host_of
+from dexter_tui.dashboard.run_columns import COLUMNS, NARROWEST, WIDEST, Column, Layout
 from dexter_tui.dashboard.screens.home import view
 from dexter_tui.dashboard.widgets.claim_list import RowList
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.run_columns import COLUMNS, NARROWEST, WIDEST, Column, Layout
 from dexter_tui.formatting import clean
 
 

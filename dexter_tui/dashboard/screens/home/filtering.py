@@ -42,6 +42,7 @@ class Filtering(RunActions):
     """A screen with a filter above its list."""
 
     filter = ""
+    stepping = False  # True once n or N was pressed for the filter
 
     def action_filter(self) -> None:
         box = self.query_one("#filter", FilterInput)
@@ -73,13 +74,22 @@ class Filtering(RunActions):
 
     def _go_to_match(self, by: int) -> None:
         """Go to the next or previous run that the filter shows."""
-        runs, keys = self.runs, self.runs.keys
-        matches = [at for at, key in enumerate(keys) if key > 0]
+        runs, matches = self.runs, self._matches()
         if matches:
             here = bisect.bisect_left(matches, runs.index + (by > 0)) - (by < 0)
-            here %= len(matches)
-            runs.move(matches[here])
-            runs.border_subtitle = f"{here + 1:,} of {len(matches):,}"
+            runs.move(matches[here % len(matches)])
+            self.stepping = True
+            self.show_match()
+
+    def show_match(self) -> None:
+        """Show which match the cursor is on, such as 3 of 12."""
+        matches = self._matches()
+        here = bisect.bisect_right(matches, self.runs.index)
+        self.runs.border_subtitle = f"{max(here, 1):,} of {len(matches):,}"
+
+    def _matches(self) -> list[int]:
+        """Return the rows of the runs."""
+        return [at for at, key in enumerate(self.runs.keys) if key > 0]
 
     @on(Input.Changed, "#filter")
     def _typed(self) -> None:
@@ -96,6 +106,7 @@ class Filtering(RunActions):
         self._show_error("")
         if text != self.filter:
             self.filter = text
+            self.stepping = False
             self.runs.search_for(search_pattern(*searched_words(text)))
             self.reload()
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from dexter_tui.dashboard.run_columns import LOSS_POINTS
 from dexter_tui.dashboard.widgets.log_view import tail
-from dexter_tui.dashboard.widgets.run_columns import LOSS_POINTS
 from dexter_tui.dashboard.widgets.run_list import around, place
 from store.reading import card, screenings
 from store.reading.browse import Browse, FrameRow, Keys, RunRow, StepRow, StudyRow

@@ -15,7 +15,7 @@ class RunActions(DataScreen):
         return self.query_one(RunList)
 
     def list_again(self) -> None:
-        """Read the list anew, without marks."""
+        """Read the list again, without marks."""
         raise NotImplementedError
 
     def _chosen(self) -> list[RunRow]:

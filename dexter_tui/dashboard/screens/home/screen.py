@@ -11,6 +11,7 @@ from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.host import Copied
+from dexter_tui.dashboard.run_columns import Layout
 from dexter_tui.dashboard.screens.home import view
 from dexter_tui.dashboard.screens.home.choosers import ColumnsDialog
 from dexter_tui.dashboard.screens.home.detail import Detail
@@ -19,7 +20,6 @@ from dexter_tui.dashboard.screens.home.reading import Asked, Found, Listed, Wish
 from dexter_tui.dashboard.screens.home.welcome import welcome
 from dexter_tui.dashboard.widgets.device_strip import DeviceStrip
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.run_columns import Layout
 from dexter_tui.dashboard.widgets.run_list import RunList
 from dexter_tui.formatting import clean, short_path
 from store.reading.browse import ORDERS, RunRow
@@ -120,7 +120,9 @@ class HomeScreen(Filtering):
             text, order, reverse = data.listed.asked
             found = data.listed.found
             runs.show_keys(found.keys, order, reverse=reverse)
-            if found.whole:
+            if found.whole and self.stepping and found.runs:
+                self.show_match()
+            elif found.whole:
                 runs.border_subtitle = _count_text(
                     found.runs, total if text or found.runs < total else None, order, reverse
                 )

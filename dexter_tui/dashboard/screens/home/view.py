@@ -3,7 +3,7 @@
 from typing import Any
 
 from dexter_tui.dashboard.remembered import Remembered
-from dexter_tui.dashboard.widgets.run_columns import COLUMNS, NARROWEST, WIDEST, Layout
+from dexter_tui.dashboard.run_columns import COLUMNS, NARROWEST, WIDEST, Layout
 from store.reading.browse import ORDERS
 
 _NAMES = frozenset(column.name for column in COLUMNS)

@@ -21,7 +21,7 @@ NARROWEST, WIDEST = 4, 60
 
 
 class Sheet(NamedTuple):
-    """What cells need beside their run."""
+    """The context of a cell, beside its run."""
 
     palette: Palette
     signs: Signs
