@@ -29,10 +29,10 @@ from dexter_tui.dashboard.cells import CACHED_CELLS, AsciiFilter, Pictures
 from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.input_order import InputOrder
 from dexter_tui.dashboard.options import Options
-from dexter_tui.dashboard.palette import Actions
 from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
+from dexter_tui.dashboard.screens.palette import Actions
 from dexter_tui.dashboard.widgets.run_list import RunList
 from dexter_tui.formatting import clean
 from store.artifacts import open_log

@@ -1,4 +1,4 @@
-"""The memory of the dashboard of its use: ``dashboard.json`` in the home folder.
+"""The memory of the dashboard from one start to the next: ``dashboard.json`` in the home folder.
 
 Settings that a user writes are in config.toml; this file is only written by the dashboard.
 """
