@@ -58,7 +58,7 @@ class EffectList(RowList[Finding]):
 
 
 def _bar_width(width: int) -> int:
-    return max(min(width - 64, 61), 15)
+    return max(min(width - 64, 61), 11)
 
 
 def _colour(finding: Finding, palette: Palette) -> str:
