@@ -44,7 +44,7 @@ ROUND: tuple[bytes | tuple[int, int], ...] = (
     b"C", b" ", b" ", ESCAPE,
     (1, 1), (120, 40), b":", b"select * from runs_summary", b"\x1b[15~", ESCAPE, b"c", ESCAPE,
     b"n", b"\x1bOS", b"birds", TAB, TAB, UP, ESCAPE, b"y", b" ", b" ", ESCAPE, b"\x1bOQ",
-    b"\x1bOQ", b"\x1bOQ", b"\x1bOQ", b"\x1bOQ", b"G", b"g",
+    DOWN, DOWN, UP, ESCAPE, b"G", b"g",
 )  # fmt: skip
 
 
