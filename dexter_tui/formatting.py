@@ -120,3 +120,8 @@ def short_spec(spec: str) -> str:
         file, _, function = address.rpartition(":")
         return f"{file.rsplit('/', 1)[-1]}:{function}"
     return (address if colon else text).rstrip("/").rsplit("/", 1)[-1]
+
+
+def stage_line(stage: str, done: int, total: int) -> str:
+    """Return a stage with its progress, where that is counted: "pictures 3/40", "models"."""
+    return f"{stage} {done}/{total}" if total else stage

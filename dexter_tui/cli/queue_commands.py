@@ -447,7 +447,7 @@ def slots_view(slots: Sequence[Mapping[str, Any]]) -> "Group":
         if run and run["steps_total"]:
             progress = f"{run['steps']}/{run['steps_total']}"
         elif job and job["stage"]:
-            progress = f"{job['done']}/{job['total']} {job['stage']}"
+            progress = formatting.stage_line(job["stage"], job["done"], job["total"])
         sign = slot["seconds_since_sign"]
         table.add_row(
             formatting.plain(slot["name"]),

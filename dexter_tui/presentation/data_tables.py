@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from dexter_tui.formatting import plain, short_spec
+from dexter_tui.formatting import plain, short_spec, stage_line
 from store.data_reports.page import DataPage
 from store.data_reports.results import DebiasResult, Outcome, SliceRow, SlicesResult
 
@@ -33,8 +33,7 @@ def outcome_line(page: DataPage) -> str:
             return f"worst group {first.worst:.2f}"
         return f"worst group {first.worst:.2f} to {best.worst:.2f} by {best.method}"
     if page.state == "running":
-        count = f" {page.done}/{page.total}" if page.total else ""
-        return f"{page.stage or 'begins'}{count}"
+        return stage_line(page.stage or "starting", page.done, page.total)
     return f"{page.state}: {page.error}" if page.error else page.state
 
 

@@ -14,7 +14,7 @@ from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.themes import Palette
 from dexter_tui.dashboard.widgets.chart import Axis, draw
 from dexter_tui.dashboard.widgets.tabs import TabBar
-from dexter_tui.formatting import clean
+from dexter_tui.formatting import clean, stage_line
 
 _ROOM = 50  # characters of the progress in the tab bar
 _CHART_ROWS = 4
@@ -121,7 +121,7 @@ def progress_line(page: Mapping[str, Any]) -> str:
     """Return the progress or the error of a screening or comparison."""
     if page["state"] == "failed":
         return str(page["error"])
-    return f"{page['stage'] or 'waiting'} {page['done']}/{page['total']}"
+    return stage_line(page["stage"] or "waiting", page["done"], page["total"])
 
 
 def course_text(

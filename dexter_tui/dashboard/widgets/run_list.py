@@ -17,7 +17,7 @@ from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, fit, strip_of
 from dexter_tui.dashboard.host import Host, host_of
 from dexter_tui.dashboard.run_columns import FIRST, Column, Layout, Sheet, placed, title
-from dexter_tui.formatting import clean, short_spec
+from dexter_tui.formatting import clean, short_spec, stage_line
 from dexter_tui.presentation.run_tables import searched
 from store.reading.browse import RunRow, StudyRow
 from store.states import State
@@ -285,7 +285,9 @@ class RunList(ScrollView, Lines, can_focus=True):
                 text.append(f"{signs.states[state]}{count} ", palette.state(state))
         if study.stage is not None:
             stage = study.stage
-            text.append(f" report: {stage.name} {stage.done}/{stage.total} ", palette.active)
+            text.append(
+                f" report: {stage_line(stage.name, stage.done, stage.total)} ", palette.active
+            )
         elif study.claims:
             if study.finding is not None and study.effect is not None:
                 text.append(f" {fit(clean(study.finding), 16)} {study.effect:+.2f} ", palette.bad)

@@ -90,7 +90,7 @@ def test_the_live_view_fits_the_terminal(store: Store, count: int, width: int, h
     assert len(lines) < height
     assert max(map(len, lines)) <= width
     assert "30/60" in text
-    assert "1:00" in text  # left: 30 steps of 2 s
+    assert "2:20" in text  # left: 30 steps of 2 s, and the pictures after the search
     assert "[bold red]" in text  # shown, not obeyed
     if height >= 24:
         assert "▀" in text or "\x1b[48;" in text

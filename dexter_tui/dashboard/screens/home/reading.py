@@ -7,6 +7,7 @@ from typing import NamedTuple
 from dexter_tui.dashboard.run_columns import LOSS_POINTS
 from dexter_tui.dashboard.widgets.log_view import tail
 from dexter_tui.dashboard.widgets.run_list import around, place
+from dexter_tui.formatting import stage_line
 from store.reading import card, screenings
 from store.reading.browse import Browse, FrameRow, Keys, RunRow, StepRow, StudyRow
 from store.reading.card import VerdictCard
@@ -192,7 +193,9 @@ def _newest_screening(browse: Browse) -> NewestScreening | None:
         return None
     [one] = found
     if one["state"] == "running":
-        line = f"screening {one['id']}: {one['stage'] or 'begins'} {one['done']}/{one['total']}"
+        line = f"screening {one['id']}: " + stage_line(
+            one["stage"] or "starting", one["done"], one["total"]
+        )
     else:
         line = f"screening {one['id']}: {one['state']}"
     cards = card.of_screening(browse, one["id"]) if one["state"] == "done" else []

@@ -4,7 +4,7 @@ from typing import Any
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.screens.list_screen import Line, ListScreen
-from dexter_tui.formatting import short_spec
+from dexter_tui.formatting import short_spec, stage_line
 from store.reading import screenings
 
 _NAMES = 4
@@ -26,7 +26,7 @@ class ScreeningsScreen(ListScreen[dict[str, Any]]):
         subject = ", ".join(short_spec(name) for name in names[:_NAMES]) + more
         outcome = f"{item['raises']} raise it, {item['lowers']} lower it"
         if item["state"] == "running":
-            outcome = f"{item['stage'] or 'starting'} {item['done']}/{item['total']}"
+            outcome = stage_line(item["stage"] or "starting", item["done"], item["total"])
         elif item["state"] != "done":
             outcome = item["state"]
         if item["watch"]:
