@@ -13,6 +13,7 @@ from store.json_numbers import finite
 
 FILE = "dashboard.json"
 MOST_RECENT = 8
+MOST_BYTES = 2**20  # of the file, which may come with a home from elsewhere
 
 
 class Remembered:
@@ -74,7 +75,8 @@ class Remembered:
     def _read(self) -> dict[str, Any]:
         try:
             with open_to_read(self._path) as file:
-                found = json.load(file)
+                text = file.read(MOST_BYTES + 1)
+            found = json.loads(text) if len(text) <= MOST_BYTES else None
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError):

@@ -39,7 +39,6 @@ class Actions(Provider):
                     text=action.label,
                     help=action.help,
                 )
-
         for command in self._more():
             if (score := matcher.match(command.title)) > 0:
                 yield Hit(score, matcher.highlight(command.title), command.callback,

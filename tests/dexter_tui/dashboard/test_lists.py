@@ -76,9 +76,10 @@ async def test_columns_order_and_filters_are_chosen_and_remembered(home: Path) -
     assert json.loads((home / FILE).read_text())["filters"] == {}
 
 
+@pytest.mark.parametrize("there", ["[", f'{{"theme": "{"x" * 2**20}"}}'], ids=["torn", "large"])
 @driven
-async def test_what_cannot_be_remembered_is_reported(home: Path) -> None:
-    (home / FILE).write_text("[")
+async def test_what_cannot_be_remembered_is_reported(home: Path, there: str) -> None:
+    (home / FILE).write_text(there)
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         assert any("cannot be read" in notice.message for notice in pilot.app._notifications)
