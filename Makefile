@@ -91,7 +91,7 @@ bench-step: setup ## what a step costs, on the lab and at Stable Diffusion's siz
 bench-store: setup ## writes into the store while others write; 100 runs on 4 slots, each exactly once
 	$(BIN)/python -m benchmarks.store
 
-chaos: setup ## 1,000 random faults over real runs, reports and comparisons; CHAOS='--faults 100' for fewer
+chaos: setup ## 1,000 random faults over real runs and jobs of three kinds; CHAOS='--faults 100' for fewer
 	$(BIN)/python tests/support/chaos.py $(CHAOS)
 
 chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times at random moments

@@ -1,4 +1,4 @@
-"""Random faults over real runs, reports and comparisons.
+"""Random faults over real runs, reports, comparisons and screenings.
 
     python tests/support/chaos.py [--faults 1000] [--seed N] [--tiny]
 
@@ -47,7 +47,7 @@ from store.upkeep import health, journals
 
 TRUTH_LOOKS = 100
 SEEDS = 3  # different runs; the others repeat them
-JOBS = (Kind.REPORT, Kind.COMPARISON)  # the kinds of jobs among the victims
+JOBS = (Kind.REPORT, Kind.COMPARISON, Kind.SCREENING)  # the kinds of jobs among the victims
 JOB_EVERY = 12  # faults, at most one job at a time
 HOUR = 3600.0
 READ_ONLY = "disk read-only"
@@ -176,7 +176,7 @@ class Chaos:
         return found
 
     def ask_for_a_job(self) -> None:
-        """Queue a report or a comparison, if none has still to end."""
+        """Queue the next kind of job, if none has still to end."""
         if self.jobs is not None and all(job.state in ENDED for job in self.work_of_jobs()):
             self.jobs.forget_pictures()
             with contextlib.suppress(StoreError):
@@ -959,7 +959,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=3 * HOUR, help="seconds, then it gives up")
     parser.add_argument("--long-stops", type=int, default=3, help="of a worker, 90 s each")
     parser.add_argument("--of", choices=GROUPS, help="only these faults")
-    parser.add_argument("--runs-only", action="store_true", help="no reports and comparisons")
+    parser.add_argument("--runs-only", action="store_true", help="no reports, comparisons and screenings")
     parser.add_argument("--tiny", action="store_true", help="models of random weights")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
