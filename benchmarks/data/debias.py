@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from dexter.classifiers import Classifier, load_classifier
 from dexter.data import last_layer, training
-from dexter.data.concepts import concepts_of
+from dexter.data.concepts import concepts_of, hardest_first
 from dexter.data.folder import read_data
 from dexter.data.pictures import batches
 from dexter.data.slices import scores_of
@@ -243,18 +243,32 @@ class Bench:
     def pseudo_groups(
         self, seed: int
     ) -> tuple[str, dict[str, Ints], dict[str, NDArray[np.bool_]]] | None:
-        """Return the concept that the screening of an ERM network puts first, and its groups.
+        """Return the concept to balance by, of those that the screening of an ERM network found.
 
-        None if it finds no concept.
+        None if it finds none that divides the classes.
         """
         from dexter.reasoning.topic import load_world
         from dexter.screening.concepts import lab_pool
 
-        found = self.findings(self.folder("ERM", seed, BY_CLASS), f"ERM, seed {seed}")
+        folder, judged_on = self.folder("ERM", seed, BY_CLASS), "validation"
+        found = self.findings(folder, f"ERM, seed {seed}")
         concepts = concepts_of(found["effects"], lab_pool(load_world()))
-        if not concepts:
+        predicted = self.kept.get(
+            f"answers of ERM, seed {seed}",
+            lambda: training.predicted(
+                load_classifier(f"hf:{folder}"), [0, 1], self.pixels[judged_on]
+            ).tolist(),
+        )
+        classes = self.classes[judged_on]
+        of_each = [
+            scores_of(one, self.embeddings[judged_on], self.detector) > 0 for one in concepts
+        ]
+        considered = hardest_first(concepts, of_each, classes, np.array(predicted) == classes)
+        if not considered:
             return None
-        concept = concepts[0]
+        for one in considered:
+            print(f"  {one.concept.name}: worst {one.accuracy:.3f} of {one.pictures} pictures")
+        concept = considered[0].concept
         fitted = SPLITS[:2]
         seen = {
             split: scores_of(concept, self.embeddings[split], self.detector) > 0 for split in fitted

@@ -125,14 +125,26 @@ class Effect(_Part):
     after_high: Change
 
 
+class Considered(_Part):
+    """A concept that the pictures could be balanced by; worst: accuracy of its worst group."""
+
+    concept: Text
+    worst: Unit
+    pictures: Count
+
+
 class DebiasResult(_Part):
-    """The outcomes of debiasing, best known method named in ``main``."""
+    """The outcomes of debiasing, best known method named in ``main``.
+
+    concept: the one that the pictures were balanced by, the first of ``considered``.
+    """
 
     labels: list[Text] = Field(max_length=_MOST)
     groups: list[Text] = Field(max_length=_MOST)
     measured_by: Text
     concept: Text
     concepts: Text
+    considered: list[Considered] = Field(default_factory=list, max_length=1000)
     image_text: Text
     weights: Text
     fitted: Count

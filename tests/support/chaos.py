@@ -959,7 +959,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=3 * HOUR, help="seconds, then it gives up")
     parser.add_argument("--long-stops", type=int, default=3, help="of a worker, 90 s each")
     parser.add_argument("--of", choices=GROUPS, help="only these faults")
-    parser.add_argument("--runs-only", action="store_true", help="no reports, comparisons and screenings")
+    parser.add_argument("--runs-only", action="store_true", help="no jobs but runs")
     parser.add_argument("--tiny", action="store_true", help="models of random weights")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)

@@ -1,7 +1,7 @@
 """The debiasing of a classifier on labelled pictures, and the same screening of what came out."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexter.data import last_layer, training
+from dexter.data.concepts import Considered, hardest_first
 from dexter.data.last_layer import Layer, Part
 from dexter.data.settings import DebiasSettings
 from dexter.data.slices import Concept, Looked, scores
 from dexter.data.training import Labelled, Method, Trainer
 from dexter.errors import InputError
 from dexter_tui.analysis.data import screened_again
-from dexter_tui.analysis.data.request import WORDS, fit_split
+from dexter_tui.analysis.data.request import fit_split
 from dexter_tui.analysis.data.sources import Sources
 from dexter_tui.analysis.desk import Desk
 from dexter_tui.formatting import size
@@ -63,7 +64,6 @@ class DebiasJob:
             raise _refusal(self.network.spec, "answers labels one by one")
         self.used = sorted(set(sources.classes.values()))
         self.labels = [self.network.labels[at] for at in self.used]
-        self.concept = self._concept()
         fit, test = sources.data.halves(fit_split(self.settings), self.settings.test_split)
         parts = {"fitted": fit, "measured": test}
         if self.settings.weights == "all":
@@ -71,11 +71,14 @@ class DebiasJob:
                 parts["chosen on"] = sources.data.of_split(self.settings.choose_split)
             else:
                 parts["fitted"], parts["chosen on"] = fit.halves("", "")
-        self.splits = {name: self._split(name, part) for name, part in parts.items()}
+        looked = {name: sources.looked(part, name) for name, part in parts.items()}
+        self.considered = self._considered(looked)
+        self.concept = self.considered[0].concept if self.considered else sources.concepts[0]
+        self.splits = {name: self._split(name, own) for name, own in looked.items()}
         sides = ("without", "with")
         pseudo = [f"{label} {side} {self.concept.name}" for label in self.labels for side in sides]
         for name, split in self.splits.items():
-            if name != "measured" or self.settings.group is None:
+            if name != "measured" or self._by_pseudo:
                 own = _part(split, split.groups)
                 last_layer.check_groups(own, pseudo, f"the part that is {name}")
         self.groups = pseudo
@@ -92,22 +95,41 @@ class DebiasJob:
                 last_layer.check_groups(own, self.groups, f"the part that is {name}")
         self.candidates: dict[str, Any] = {}
 
-    def _concept(self) -> Concept:
-        """Return what the groups are made of: all words together, or what a screening put first."""
-        concepts = self.sources.concepts
-        if self.sources.origin != WORDS:
-            return concepts[0]
-        looks = tuple(look for one in concepts for look in one.looks)
-        return Concept(", ".join(one.name for one in concepts), looks)
+    def _considered(self, looked: Mapping[str, Looked]) -> list[Considered]:
+        """Return the concepts that the pictures can be balanced by, the best reason first."""
+        judged_on = looked.get("chosen on", looked["fitted"])
+        needed = [own for name, own in looked.items() if name != "measured" or self._by_pseudo]
+        concepts = [one for one in self.sources.concepts if all(map(self._divides(one), needed))]
+        seen = [self._seen(one, judged_on) for one in concepts]
+        return hardest_first(concepts, seen, self._classes(judged_on), judged_on.right)
+
+    def _divides(self, concept: Concept) -> Callable[[Looked], bool]:
+        """Return whether a concept divides each class of a split into parts of enough pictures."""
+
+        def divides(looked: Looked) -> bool:
+            groups = last_layer.pseudo_groups(self._classes(looked), self._seen(concept, looked))
+            sizes = np.bincount(groups, minlength=2 * len(self.used))
+            return int(sizes.min()) >= last_layer.LEAST
+
+        return divides
+
+    @property
+    def _by_pseudo(self) -> bool:
+        return self.settings.group is None
+
+    def _seen(self, concept: Concept, looked: Looked) -> NDArray[np.bool_]:
+        seen: NDArray[np.bool_] = scores(concept, looked, self.sources.detector) > 0
+        return seen
+
+    def _classes(self, looked: Looked) -> Ints:
+        return np.array([self.used.index(target) for target in looked.targets])
 
     def _values(self) -> list[str]:
         group = self.settings.group or ""
         return sorted({item.groups.get(group, "") for item in self.sources.data.items})
 
-    def _split(self, name: str, part: Any) -> Split:
-        looked = self.sources.looked(part, name)
-        seen = scores(self.concept, looked, self.sources.detector) > 0
-        classes = np.array([self.used.index(target) for target in looked.targets])
+    def _split(self, name: str, looked: Looked) -> Split:
+        seen, classes = self._seen(self.concept, looked), self._classes(looked)
         true = None
         if self.settings.group is not None:
             values = self._values()
@@ -139,6 +161,10 @@ class DebiasJob:
             "measured_by": f"true groups: {group}" if group else "pseudo-groups",
             "concept": self.concept.name,
             "concepts": self.sources.origin,
+            "considered": [
+                {"concept": one.concept.name, "worst": one.accuracy, "pictures": one.pictures}
+                for one in self.considered
+            ],
             "image_text": self.sources.detector.name,
             "weights": self.settings.weights,
             "fitted": len(self.splits["fitted"].classes),

@@ -92,7 +92,9 @@ def prepare(
             value=group,
             remedy=f"choose from {', '.join(data.columns)}" if data.columns else "omit it",
         )
-    concepts, origin, screening = _concepts(home, request.concepts, request.classifier)
+    concepts, origin, screening = _concepts(
+        home, request.concepts, request.classifier, settings.image_text
+    )
     [checked] = submit.described([config], agreed=request.agreed, warn=warn, constant=True)
     mapping = _mapping(request.mapping)
     class_indices(data.labels, checked.info.labels, mapping)
@@ -197,10 +199,11 @@ def _mapping(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _concepts(
-    home: Path, asked: str | None, classifier: str
+    home: Path, asked: str | None, classifier: str, image_text: str
 ) -> "tuple[list[Concept], str, str | None]":
     """Return the concepts, a line that says where they are from, and the screening they are of."""
-    from dexter.data.slices import Concept
+    from dexter.data.concepts import concepts_of_words
+    from dexter.screening.concepts import LAB, SHIPPED, load_pool
 
     browse = Browse(home)
     if asked is None:
@@ -221,7 +224,8 @@ def _concepts(
             pass  # then it is a word
     if not words:
         raise InputError("names no words", field="concepts", value=asked, remedy="list words")
-    return [Concept(word, (word,)) for word in words], WORDS, None
+    pool = load_pool(LAB if image_text == LAB else SHIPPED)
+    return concepts_of_words(words, pool), WORDS, None
 
 
 def _names(classifier: str) -> set[str]:
@@ -241,7 +245,7 @@ def _newest(browse: Browse, classifier: str) -> str | None:
 def _of_screening(
     browse: Browse, screening_id: str, classifier: str
 ) -> "tuple[list[Concept], str, str | None]":
-    """Return the concepts that raise or lower the class of a screening, strongest first."""
+    """Return the concepts that a screening found to matter to its class, strongest first."""
     from dexter.data.concepts import concepts_of
     from dexter.screening.concepts import load_pool
 
