@@ -64,14 +64,17 @@ def concepts_of(findings: Iterable[Mapping[str, Any]], pool: Pool) -> list[Conce
 def concepts_of_words(words: Sequence[str], pool: Pool) -> list[Concept]:
     """Return words of a user as questions to pictures.
 
-    Words of an exclusive slot of ``pool`` are held against its other concepts, all others against
-    "a picture". Words of one slot make a concept together as well, before its parts.
+    Words of an exclusive slot of ``pool`` are held against its other concepts, kinds of subjects
+    against the others that are named, all others against "a picture". Words of one slot make a
+    concept together as well, before its parts.
     """
     looks = _looks(pool)
     of_word = {
         word: next((place for place, own in looks.items() if word in (place[1], *own)), None)
         for word in words
     }
+    named = {*of_word.values()}
+    looks = {place: own for place, own in looks.items() if place[0] != SUBJECT or place in named}
     slots = {place[0] if place else None for place in of_word.values()}
     families: list[tuple[str, ...]] = [(word,) for word in of_word]
     if len(of_word) > 1 and len(slots) == 1 and None not in slots:

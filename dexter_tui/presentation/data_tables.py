@@ -73,6 +73,7 @@ def page_facts(page: DataPage) -> list[tuple[str, str]]:
         how = "all weights trained" if result.weights == "all" else "last layer fitted"
         found += [
             ("concept", f"{result.concept} ({result.concepts}), as seen by {result.image_text}"),
+            ("chosen from", result.chosen_from),
             ("classes", ", ".join(result.labels)),
             ("pictures", f"{result.fitted:,} fitted, {result.tested:,} measured; {how}"),
             ("skipped", skipped),

@@ -10,6 +10,7 @@ Change = Annotated[float, Field(ge=-1, le=1)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 
 _MOST = 10_000  # items of a list
+_CHOICES = 4  # concepts that a line names
 
 
 class _Part(BaseModel):
@@ -155,6 +156,17 @@ class DebiasResult(_Part):
     course: list[CoursePoint] = Field(default_factory=list, max_length=100_000)
     screened: Text = ""
     effects: list[Effect] = Field(default_factory=list, max_length=1000)
+
+    @property
+    def chosen_from(self) -> str:
+        """Return the concepts that were considered in a line; empty if there was no choice."""
+        if len(self.considered) < 2:
+            return ""
+        shown = self.considered[:_CHOICES]
+        names = [f"{one.concept} {one.worst:.2f} of {one.pictures:,}" for one in shown]
+        more = len(self.considered) - len(shown)
+        names += [f"{more} more"] if more else []
+        return f"{'; '.join(names)} (accuracy before, of the worst group's pictures)"
 
 
 RESULTS: dict[str, type[SlicesResult] | type[DebiasResult]] = {

@@ -81,6 +81,7 @@ def _debias(result: DebiasResult) -> list[str]:
     facts = [
         f"- Concept: {escape(result.concept)} ({escape(result.concepts)}), as seen by "
         f"{escape(result.image_text)}",
+        *([f"- Chosen from {escape(result.chosen_from)}"] if result.chosen_from else []),
         f"- {result.fitted} pictures fitted, {result.tested} measured; {how}",
         f"- Measured by {escape(result.measured_by)}; the average is weighted by the groups of the "
         "fitted pictures",

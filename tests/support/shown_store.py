@@ -470,6 +470,8 @@ def report_on_pictures(home: Path) -> None:
     debiased = {
         "labels": ["waterbird", "landbird"], "groups": ["with sea", "without sea"],
         "measured_by": "pseudo-groups", "concept": "sea", "concepts": "words", "image_text": "lab",
+        "considered": [{"concept": "sea", "worst": 0.2, "pictures": 50},
+                       {"concept": "umbrella", "worst": 0.9, "pictures": 20}],
         "weights": "all", "fitted": 500, "tested": 500,
         "outcomes": [{"method": "original", **outcome},
                      {"method": "GroupDRO", **outcome, "worst": 0.8, "chosen_by": "pseudo-groups"}],
