@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -13,6 +16,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import TextArea
+from textual.widgets.text_area import TextAreaTheme
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, fit, strip_of
@@ -41,12 +45,22 @@ class AnswerView(ScrollView, Lines, can_focus=True):
         self.answer: queries.Answer | None = None
         self._widths: list[int] = []
         self._message = Text()
+        self._lines: Sequence[Text] = ()
 
     def show_message(self, message: Text) -> None:
         """Show a message in place of a result."""
         self.answer, self._message = None, message
-        self.virtual_size = Size(self.size.width, len(message.plain.splitlines()))
+        self._wrap()
+
+    def _wrap(self) -> None:
+        width = max(self.scrollable_content_region.width, 1)
+        self._lines = list(self._message.wrap(Console(width=width), width))
+        self.virtual_size = Size(width, len(self._lines))
         self.refresh()
+
+    def on_resize(self) -> None:
+        if self.answer is None:
+            self._wrap()
 
     def show(self, answer: queries.Answer) -> None:
         """Show a result."""
@@ -61,9 +75,8 @@ class AnswerView(ScrollView, Lines, can_focus=True):
     def line(self, y: int) -> Strip:
         palette, width = host_of(self).palette, self.size.width
         if self.answer is None:
-            lines = self._message.split("\n")
             at = self.scroll_offset.y + y
-            return strip_of(lines[at] if at < len(lines) else Text(), width)
+            return strip_of(self._lines[at] if at < len(self._lines) else Text(), width)
         row = self.scroll_offset.y + y - 1
         if y == 0:
             values, style = list(self.answer.columns), palette.dim
@@ -85,6 +98,38 @@ def _shown(value: object) -> str:
     return clean(shown(value).replace("\n", " "))
 
 
+class SqlArea(TextArea):
+    """The editor of the query, with the tokens in the colours of the theme."""
+
+    def __init__(self, text: str, **options: Any) -> None:
+        super().__init__(text, language="sql", tab_behavior="focus", **options)
+        self.border_title = "SQL"
+
+    def on_mount(self) -> None:
+        self.paint()
+
+    def paint(self) -> None:
+        """Take the colours of the present theme."""
+        palette = host_of(self).palette
+        styles = {
+            "keyword": f"bold {palette.primary}",
+            "operator": palette.dim,
+            "type": palette.accent,
+            "function.call": palette.active,
+            "string": palette.good,
+            "number": palette.warn,
+            "float": palette.warn,
+            "boolean": palette.warn,
+            "comment": palette.dim,
+        }
+        styles |= dict.fromkeys(("keyword.operator", "conditional", "attribute"), styles["keyword"])
+        syntax = {token: Style.parse(style) for token, style in styles.items()}
+        # A theme is looked up by its name, and set only if that changes.
+        name = f"sql-{self.app.theme}"
+        self.register_theme(TextAreaTheme(name, syntax_styles=syntax))
+        self.theme = name
+
+
 class QueryScreen(DataScreen):
     """The screen of the SQL editor."""
 
@@ -103,9 +148,7 @@ class QueryScreen(DataScreen):
         with Horizontal(id="query-body"):
             with Vertical(id="query-left"):
                 draft = self.host.query_draft
-                area = TextArea(draft, id="sql", classes="panel", tab_behavior="focus")
-                area.border_title = "SQL"
-                yield area
+                yield SqlArea(draft, id="sql", classes="panel")
                 answer = AnswerView(id="answer", classes="panel")
                 answer.border_title = "Result"
                 yield answer
@@ -148,8 +191,12 @@ class QueryScreen(DataScreen):
             examples = Text("Examples; press F3 to load one into the editor\n\n", palette.dim)
             for number, (title, sql) in enumerate(queries.EXAMPLES, 1):
                 examples.append(f"{number:>2}  {title}\n", "bold")
-                examples.append(f"    {sql}\n", palette.dim)
+                examples.append(f"{sql}\n", palette.dim)
             self.query_one(AnswerView).show_message(examples)
+
+    def repaint(self) -> None:
+        self.query_one(SqlArea).paint()
+        super().repaint()
 
     # Keys
 
