@@ -143,11 +143,12 @@ def study_facts(
         if count := study.states.get(state):
             text.append(f"{signs.states[state]} {count} {state.value}  ", palette.state(state))
     text.append("\n\n")
+    seeds = len({run.seed for run in runs})
     for word, count in word_counts(runs)[:8]:
-        full, empty = bar(count / max(len(runs), 1), 8, signs.bar)
+        full, empty = bar(count / max(seeds, 1), 8, signs.bar)
         text.append(full, palette.accent).append(empty, palette.faint)
         text.append(f" {fit(clean(word), max(width - 28, 8))}", "bold")
-        text.append(f"  {count} of {len(runs)} seeds\n", palette.dim)
+        text.append(f"  {count} of {seeds} seeds\n", palette.dim)
     return text
 
 
@@ -259,11 +260,13 @@ def stage_progress(stage: StageRow, left: Mapping[str, float]) -> str:
 
 def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
     """Count the seeds that found each word, most frequent first."""
-    counts: dict[str, int] = {}
-    for run in runs:
-        for word in dict.fromkeys(run.words):
-            counts[word] = counts.get(word, 0) + 1
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    found: dict[str, set[int]] = {}
+    for run in runs:  # an imported study may repeat seeds
+        for word in run.words:
+            found.setdefault(word, set()).add(run.seed)
+    return sorted(
+        ((w, len(seeds)) for w, seeds in found.items()), key=lambda one: (-one[1], one[0])
+    )
 
 
 def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> Text:
