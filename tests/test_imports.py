@@ -92,6 +92,12 @@ asyncio.run(paint())
     assert not (HEAVY | DATABASE) & loaded
 
 
+def test_the_dashboard_opens_pictures_without_numpy(tmp_path: Path) -> None:
+    code = "from dexter_tui.dashboard.start import import_pillow; import_pillow(); import PIL.Image"
+    [loaded] = loaded_by(code, tmp_path=tmp_path).values()
+    assert "numpy" not in loaded and "numpy.typing" not in loaded
+
+
 def test_the_engine_knows_no_database_and_no_terminal(tmp_path: Path) -> None:
     names = ("search.optimize", "generation.generator", "search.score", "classifiers.hf")
     code = "; ".join(f"import dexter.{name}" for name in names)

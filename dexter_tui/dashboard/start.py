@@ -38,6 +38,7 @@ def start(
     # Probe before Textual reads the terminal: a late reply would arrive as key presses.
     graphics = terminal.probe(mode)
     _check_store(paths.home(), read_only=read_only)
+    import_pillow()
     from dexter_tui.dashboard.app import DexterApp
     from dexter_tui.dashboard.remembered import Remembered
 
@@ -68,6 +69,17 @@ def start(
     app.run()
     if app.return_code:
         sys.exit(app.return_code)
+
+
+def import_pillow() -> None:
+    """Import Pillow without numpy, which Pillow 10 imports for the name of a type alone: 11 MB."""
+    absent = "numpy.typing" not in sys.modules
+    if absent:
+        sys.modules["numpy.typing"] = None  # type: ignore[assignment]
+    import PIL.Image  # noqa: F401
+
+    if absent:
+        del sys.modules["numpy.typing"]
 
 
 def _notices(given: object) -> tuple[str, ...]:
