@@ -6,11 +6,10 @@ Plain `sqlite3`, without SQLAlchemy, so that the dashboard starts quickly and a 
 """
 
 import sqlite3
-import threading
 import time
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -365,7 +364,7 @@ class Browse:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.path = home / "store.sqlite"
-        self._connections = threading.local()
+        self._idle: list[tuple[int, sqlite3.Connection]] = []  # with the generation of its file
         self._watch: sqlite3.Connection | None = None
         self._seen = (-1, -1)
         self._was_there = self.path.is_file()
@@ -445,8 +444,8 @@ class Browse:
             stopped = not wanted() or (end is not None and time.thread_time() > end)
             return stopped
 
-        with explained(self.path):
-            if (connection := self._connection()) is None:
+        with explained(self.path), self._lent() as connection:
+            if connection is None:
                 return Keys(keys, 0, True)
             connection.set_progress_handler(stop, _OPERATIONS)
             try:
@@ -806,8 +805,7 @@ class Browse:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query; none if there is no store yet."""
-        with explained(self.path):
-            connection = self._connection()
+        with explained(self.path), self._lent() as connection:
             return list(connection.execute(sql, tuple(parameters))) if connection else []
 
     # Internals
@@ -858,15 +856,27 @@ class Browse:
             rows += self.rows(f"{sql} ({','.join('?' * len(part))}){end}", part)
         return rows
 
-    def _connection(self) -> sqlite3.Connection | None:
-        """Return this thread's connection; None if there is no store yet."""
-        if getattr(self._connections, "of", None) != self._generation:
-            if not self.path.exists():
-                return None
-            self._connections.connection = connect_read_only(self.path)
-            self._connections.of = self._generation
-        connection: sqlite3.Connection = self._connections.connection
-        return connection
+    @contextmanager
+    def _lent(self) -> Iterator[sqlite3.Connection | None]:
+        """Lend a connection that nobody else uses; None if there is no store yet.
+
+        The one that was used last comes first: each thread's own would keep a page cache of 2 MB.
+        """
+        generation = self._generation
+        connection: sqlite3.Connection | None = None
+        while self._idle and connection is None:
+            with suppress(IndexError):  # another thread took the last one
+                of, connection = self._idle.pop()
+                if of != generation:
+                    connection.close()
+                    connection = None
+        if connection is None and self.path.exists():
+            connection = connect_read_only(self.path)
+        try:
+            yield connection
+        finally:
+            if connection is not None:
+                self._idle.append((generation, connection))
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
