@@ -214,6 +214,8 @@ ACTIONS = (
     Action("effects", "turn(-1)", "left,h", "Previous", "Show the previous classifier."),
     Action("effects", "turn(1)", "right,l", "Next", "Show the next classifier."),
     Action("data-reports", "back", "escape,q", "Back", "Return to the previous screen."),
+    Action("data-reports", "new('slices')", "n", "Slices", "Find slices: choose the classifier, the labelled pictures and the concepts.", changes=True),
+    Action("data-reports", "new('debias')", "d", "Debias", "Debias a classifier: choose it, the labelled pictures and the concepts.", changes=True),
     Action("data-reports", "note", "N", "Note", "Edit the note on the report.", changes=True),
     Action("data-reports", "delete", "D", "Delete", "Delete the report and its weights; asks twice.", changes=True),
     Action("data-report", "cancel", "x", "Cancel", "Cancel the job; what it has done stays.", changes=True),

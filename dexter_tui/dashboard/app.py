@@ -39,6 +39,7 @@ from store.artifacts import open_log
 from store.checking import decoding
 from store.errors import StoreError
 from store.reading.browse import Browse, FrameRow
+from store.states import Kind
 
 TICK = 0.5  # seconds between checks of the store
 SLOW_TICK = 2.0  # with --low-bandwidth
@@ -297,6 +298,11 @@ class DexterApp(App[None]):
         from dexter_tui.dashboard.screens.data_reports.page import DataReportScreen
 
         self.push_screen(DataReportScreen(report_id))
+
+    def open_new_data_report(self, kind: Kind) -> None:
+        from dexter_tui.dashboard.screens.data_reports.new import NewDataReportScreen
+
+        self.push_screen(NewDataReportScreen(kind))
 
     def open_data_reports(self) -> None:
         from dexter_tui.dashboard.screens.data_reports.listed import DataReportsScreen

@@ -14,6 +14,7 @@ from dexter_tui.dashboard.options import Options
 from dexter_tui.dashboard.remembered import Remembered
 from dexter_tui.dashboard.themes import Palette, Signs
 from store.reading.browse import Browse, FrameRow
+from store.states import Kind
 
 
 class Copied(NamedTuple):
@@ -80,6 +81,9 @@ class Host(Protocol):
 
     def open_data_report(self, report_id: str) -> None:
         """Open the screen of a report on labelled pictures."""
+
+    def open_new_data_report(self, kind: Kind) -> None:
+        """Open the form for slices or a debiasing."""
 
     def open_data_reports(self) -> None:
         """Open the list of reports on labelled pictures."""

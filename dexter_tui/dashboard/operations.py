@@ -4,6 +4,9 @@ Call these from threads: each opens the store itself. The first call loads SQLAl
 start of the dashboard.
 """
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +19,7 @@ from store.states import AGAIN, ENDED, State
 
 if TYPE_CHECKING:
     from dexter_tui.analysis.comparison_request import Request, Requested
+    from dexter_tui.analysis.data.request import DataRequest
     from dexter_tui.analysis.screening_request import ScreenRequest
     from store import Store
     from store.upkeep.retention import Doomed
@@ -193,6 +197,19 @@ def screen(home: Path, request: "ScreenRequest") -> str:
     return found.screening_id
 
 
+def report_on_pictures(home: Path, request: "DataRequest") -> str:
+    """Queue slices or a debiasing, and start it if a slot is free; return the report's id."""
+    from dexter_tui.analysis.data import request as data_request
+    from dexter_tui.jobs import control
+    from store import Store
+
+    prepared = data_request.prepare(request, home)
+    with Store.open(home) as store:
+        found = data_request.request_report(store, prepared)
+        control.ensure_runners(store, again=True)
+    return found.report_id
+
+
 def cancel_job(home: Path, job_id: str) -> str:
     """Cancel a job at its next step."""
     from dexter_tui.jobs import control
@@ -217,13 +234,28 @@ def retry_job(home: Path, job_id: str) -> str:
 
 
 def export(home: Path, names: Sequence[str], target: Path) -> str:
-    """Write runs, studies, comparisons or screenings in the form that the ending says."""
-    from dexter_tui.exchange.write import form_of, write
-    from store import Store
+    """Write runs, studies, comparisons or screenings in the form that the ending says.
 
-    form = form_of(target)
-    with Store.open(home, read_only=True) as store:
-        return f"written: {write(store, list(names), target, form)}"
+    By the command of that name: what draws plots takes 40 MB, which the dashboard would not get
+    rid of.
+    """
+    from dexter_tui.jobs import launch
+
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "dexter_tui", "export", "--json", "-o", str(target), *names],
+        env={**launch.worker_environment(), "DEXTER_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise StoreError(done.stderr.strip().rpartition("\n")[2] or "the export failed") from None
+    if refusal := answer.get("error"):
+        raise StoreError(refusal["message"], remedy=refusal["remedy"])
+    return f"written: {answer['path']}"
 
 
 def upgrade(home: Path) -> None:

@@ -56,6 +56,11 @@ class FormScreen(DataScreen):
         self._only_changed = False
         self._began: dict[str, str] = {}  # the values at the start
 
+    @property
+    def heading(self) -> str:
+        """Return the title of the form."""
+        return self.TITLE
+
     def rows(self) -> list[Row]:
         """Return the rows of the form."""
         raise NotImplementedError
@@ -72,7 +77,7 @@ class FormScreen(DataScreen):
         """React to a changed value, before it is checked."""
 
     def compose(self) -> ComposeResult:
-        yield Static(Text(self.TITLE, style="bold"), id="title")
+        yield Static(Text(self.heading, style="bold"), id="title")
         with Horizontal(id="form-body"):
             rows = self.rows()
             for row in rows:

@@ -11,9 +11,13 @@ from shown_store import DONE, FAILED, LIVE, QUEUED
 from textual.pilot import Pilot
 
 from dexter_tui.dashboard.remembered import FILE
+from dexter_tui.dashboard.screens.data_reports.page import DataReportScreen
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.widgets.run_list import RunList
+from store import Store, run_queue
+from store.data_reports import records as data_records
 from store.locks import FileLock
+from store.states import Kind
 
 WIDE = (120, 40)
 
@@ -157,3 +161,30 @@ async def test_marked_runs_of_one_study_are_not_compared(home: Path) -> None:
         screen._started()  # type: ignore[attr-defined]  # a real start needs models
         await press(pilot, "escape", "y")
         assert not pilot.app.screen.query_one(RunList).marked
+
+
+@driven
+async def test_slices_and_a_debiasing_are_started_from_a_form(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEXTER_CPU_SLOTS", "1")
+    with FileLock(home / "locks" / "runner-cpu-0.lock", wait=False):  # nothing is worked on
+        async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+            await settle(pilot)
+            await press(pilot, "b", "n")
+            assert "New slices" in text(pilot)
+            await until(pilot, lambda: "To start, fill in “classifier”" in text(pilot))
+            await pilot.press(*"lab:birds-biased", "down", *"lab:birds")
+            await until(pilot, lambda: "there is no screening of this classifier" in text(pilot))
+            await pilot.press("down", *"sea,lake")
+            await until(pilot, lambda: "start (2,000 pictures of lab:birds)" in text(pilot))
+            await press(pilot, "ctrl+s")
+            await until(pilot, lambda: isinstance(pilot.app.screen, DataReportScreen))
+            await press(pilot, "escape", "d")
+            assert "New debiasing" in text(pilot) and "choose split" in text(pilot)
+            await pilot.press(*"lab:birds-biased", "down", *"nowhere")
+            await until(pilot, lambda: "nowhere is no folder" in text(pilot))
+    with Store.open(home, read_only=True) as store:
+        [job] = [one for one in run_queue.jobs(store) if one.kind is Kind.SLICES]
+        row = data_records.data_report(store, str(job.request["data_report"]))
+    assert [one["name"] for one in row.request["concepts"]] == ["sea, lake", "sea", "lake"]

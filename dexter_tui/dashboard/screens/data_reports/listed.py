@@ -6,6 +6,7 @@ from dexter_tui.formatting import short_spec
 from dexter_tui.presentation.data_tables import outcome_line
 from store.data_reports import page as pages
 from store.data_reports.page import DataPage
+from store.states import Kind
 
 
 class DataReportsScreen(ListScreen[DataPage]):
@@ -14,7 +15,7 @@ class DataReportsScreen(ListScreen[DataPage]):
     BINDINGS = bindings("search", "data-reports")
     TITLE = "Slices and debiasing"
     TITLES = ("classifier", "data")
-    NONE = "No reports yet. Start one on the command line: dexter-tui slices, dexter-tui debias"
+    NONE = "No reports yet. Press n for slices, d to debias a classifier."
 
     def load(self, wish: object) -> list[DataPage]:
         return pages.listed(self.host.browse)
@@ -25,3 +26,6 @@ class DataReportsScreen(ListScreen[DataPage]):
 
     def open_item(self, name: str) -> None:
         self.host.open_data_report(name)
+
+    def action_new(self, kind: str) -> None:
+        self.host.open_new_data_report(Kind(kind))
