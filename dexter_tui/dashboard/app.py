@@ -6,7 +6,10 @@ whose handlers update the widgets.
 """
 
 import ctypes
+import os
+import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -64,6 +67,14 @@ if isinstance(
 # for threads that read the store in turn.
 with suppress(OSError, AttributeError):  # another C library
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+def _is_terminal() -> bool:
+    """Return whether the input is a terminal that exists."""
+    try:
+        return sys.__stdin__ is not None and os.isatty(sys.__stdin__.fileno())
+    except (OSError, ValueError):
+        return False
 
 
 class _PlainScrollBar(ScrollBarRender):
@@ -138,6 +149,7 @@ class DexterApp(App[None]):
     def on_mount(self) -> None:
         for line in self.options.misspelt:
             self.complain(line)
+        self._in_terminal = not self.is_headless and _is_terminal()
         self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
         if not self.options.read_only and self.options.keep_seconds:
             self.set_interval(self.options.keep_seconds, self._keep_going)
@@ -152,6 +164,11 @@ class DexterApp(App[None]):
         self.pictures.room = max(CACHED_CELLS, event.size.area)
 
     def _tick(self) -> None:
+        if self._in_terminal and not _is_terminal():
+            # Its window is closed, and the signal of that is ignored, as under nohup: Textual would
+            # read the end of the input for ever.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGHUP)
         self._start_hooks()
         screen = self.screen
         gone = self.browse.is_gone()

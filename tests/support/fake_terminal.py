@@ -97,6 +97,13 @@ class FakeTerminal:
         found = re.search(r"VmRSS:\s+(\d+)", status)
         return int(found[1]) * 1024 if found else 0
 
+    def hang_up(self) -> int:
+        """Close the window; return the exit code of the process once it has ended."""
+        os.close(self._line)
+        _, status = os.waitpid(self.pid, 0)
+        self._answers_due.put(None)
+        return os.waitstatus_to_exitcode(status)
+
     def close(self) -> int:
         """End it; its exit code, or minus the signal."""
         with suppress(ProcessLookupError):

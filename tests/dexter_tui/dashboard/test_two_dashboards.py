@@ -1,7 +1,8 @@
-"""Two dashboards at once on one home, each a process of its own on a terminal of its own."""
+"""Dashboards as processes on terminals of their own: two at once on a home; a closed window."""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import shown_store
+from fake_terminal import FakeTerminal
 from waiting import until
 
 from dexter_tui.jobs import control
@@ -62,3 +64,13 @@ def test_two_dashboards_on_one_home_show_each_other_s_changes(tmp_path: Path) ->
     finally:
         for terminal in terminals:
             terminal.close()
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_it_ends_with_its_window_even_if_it_ignores_the_hang_up(tmp_path: Path, deaf: bool) -> None:
+    ignore = "trap '' HUP; " if deaf else ""
+    command = f"{ignore}exec {sys.executable} -m dexter_tui"
+    home = {"DEXTER_HOME": str(tmp_path / "home")}
+    terminal = FakeTerminal(["sh", "-c", command], env=home)
+    terminal.wait_for(b"Palette")
+    assert terminal.hang_up() == -signal.SIGHUP
