@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers.sql import SqlLexer
+from pygments.token import Token
 from rich.console import Console
-from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -16,7 +17,6 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import TextArea
-from textual.widgets.text_area import TextAreaTheme
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, fit, strip_of
@@ -99,35 +99,27 @@ def _shown(value: object) -> str:
 
 
 class SqlArea(TextArea):
-    """The editor of the query, with the tokens in the colours of the theme."""
+    """The editor of the query, with its tokens in colours."""
 
     def __init__(self, text: str, **options: Any) -> None:
-        super().__init__(text, language="sql", tab_behavior="focus", **options)
+        # The style of the line of the cursor would cover the colours.
+        super().__init__(text, tab_behavior="focus", highlight_cursor_line=False, **options)
         self.border_title = "SQL"
+        self._lexer = SqlLexer()
 
-    def on_mount(self) -> None:
-        self.paint()
-
-    def paint(self) -> None:
-        """Take the colours of the present theme."""
-        palette = host_of(self).palette
+    def get_line(self, line_index: int) -> Text:
+        line, palette = super().get_line(line_index), host_of(self).palette
         styles = {
-            "keyword": f"bold {palette.primary}",
-            "operator": palette.dim,
-            "type": palette.accent,
-            "function.call": palette.active,
-            "string": palette.good,
-            "number": palette.warn,
-            "float": palette.warn,
-            "boolean": palette.warn,
-            "comment": palette.dim,
+            Token.Keyword: f"bold {palette.primary}",
+            Token.Literal.String: palette.good,
+            Token.Literal.Number: palette.warn,
+            Token.Comment: palette.dim,
         }
-        styles |= dict.fromkeys(("keyword.operator", "conditional", "attribute"), styles["keyword"])
-        syntax = {token: Style.parse(style) for token, style in styles.items()}
-        # A theme is looked up by its name, and set only if that changes.
-        name = f"sql-{self.app.theme}"
-        self.register_theme(TextAreaTheme(name, syntax_styles=syntax))
-        self.theme = name
+        for start, token, value in self._lexer.get_tokens_unprocessed(line.plain):
+            for kind, style in styles.items():
+                if token in kind:
+                    line.stylize(style, start, start + len(value))
+        return line
 
 
 class QueryScreen(DataScreen):
@@ -195,7 +187,7 @@ class QueryScreen(DataScreen):
             self.query_one(AnswerView).show_message(examples)
 
     def repaint(self) -> None:
-        self.query_one(SqlArea).paint()
+        self.query_one(SqlArea).notify_style_update()
         super().repaint()
 
     # Keys
