@@ -26,14 +26,11 @@ TARGET = Path(__file__).parent.parent / "results" / "methods.json"
 
 def main() -> None:
     """Measure what is missing, and print the table."""
-    import torch
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--again", nargs="+", choices=PARTS, default=[])
     parser.add_argument("--target", type=Path, default=TARGET)
     asked = parser.parse_args()
-    torch.set_num_threads(1)
     kept: dict[str, Any] = json.loads(asked.target.read_text()) if asked.target.exists() else {}
     for name in asked.parts:
         if name in kept and name not in asked.again:

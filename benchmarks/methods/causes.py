@@ -49,7 +49,7 @@ def measure() -> list[Row]:
     return [
         Row(
             "necessity and sufficiency",
-            "rank correlation of PNS and |effect|",
+            "rank correlation of PNS and the size of the effect",
             rank_correlation(sizes, shares),
             low,
             high,

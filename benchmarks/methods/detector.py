@@ -1,6 +1,7 @@
 """The generator as a detector, against the truth of scenes and beside the image-text model."""
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,7 @@ def measure() -> list[Row]:
     for kind in ("place", "item"):
         at = np.flatnonzero(kinds == kind)
         right = (answers == truth)[at].astype(np.float64)
-        low, high = bootstrap(
-            [asked[i][0] for i in at], lambda rows, r=right: float(r[rows].mean())
-        )
+        low, high = bootstrap([asked[i][0] for i in at], partial(_share, right))
         agree = float((answers == model)[at].mean())
         of_text = float((model == truth)[at].mean())
         rows.append(
@@ -60,6 +59,10 @@ def measure() -> list[Row]:
             )
         )
     return rows
+
+
+def _share(right: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
+    return float(right[rows].mean())
 
 
 def _asked() -> tuple[NDArray[np.uint8], list[tuple[int, str, str, bool]]]:

@@ -143,9 +143,8 @@ class TextMap:
             process, widened = self._of(known=not unseen)
             mean, variance = process.mean_of(point[None], np.ones(1))
             half = _Z * widened * math.sqrt(variance + process.noise / pictures)
-            found.append(
-                Guess(*(self._odds(value) for value in (mean, mean - half, mean + half)), unseen)
-            )
+            low, high = self._odds(mean - half), self._odds(mean + half)
+            found.append(Guess(self._odds(mean), low, high, unseen))
         return found
 
     def change(

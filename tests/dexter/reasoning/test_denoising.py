@@ -48,6 +48,7 @@ def test_errors_are_those_of_the_scheduler_s_own_restoration(generator, pictures
 
 def test_a_concept_is_seen_where_its_text_restores_better(generator, pictures):
     detector = detector_of("generator", lambda: generator, device="cpu")
+    assert isinstance(detector, Denoising)
     embeddings = detector.embed(pictures)
     latents = generator.encode_pictures(pictures)
     assert embeddings.shape == (5, latents[0].numel())
