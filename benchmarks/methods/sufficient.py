@@ -41,6 +41,10 @@ def measure() -> list[Row]:
             seeds=SEEDS,
             subsets=16,
         )
+        if found is None:
+            right.append(carrier is None)
+            said.append(f"{spec}: no picture of the prompt has the class")
+            continue
         if carrier is None:
             right.append(not found.faithful)
         else:

@@ -146,6 +146,12 @@ def _between(groups: Sequence[Sequence[float]]) -> float | None:
     return math.sqrt(max(0.0, (across - within) / size))
 
 
+def short_lines(found: Causation) -> list[tuple[str, str]]:
+    """Return it as named values, the three shares in one."""
+    shares = f"{found.pn.text}; sufficiency {found.ps.text}; both {found.pns.text}"
+    return [("necessity", shares), *lines(found)[3:]]
+
+
 def lines(found: Causation) -> list[tuple[str, str]]:
     """Return it as named values, for tables of one claim."""
     rows = [

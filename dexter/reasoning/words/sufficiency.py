@@ -120,8 +120,10 @@ def sufficiency(
     *,
     seeds: int,
     subsets: int,
-) -> Sufficiency:
+) -> Sufficiency | None:
     """Find the smallest sufficient set of M ``words`` between M + 1 ``pieces`` of a prompt.
+
+    None where no picture of the prompt is classified as the class: there is no score to keep.
 
     Args:
         witness: The classifier and its pictures.
@@ -130,6 +132,8 @@ def sufficiency(
         subsets: The maximum number of word subsets, as in the attribution.
     """
     chosen = _smallest(witness, pieces, words, seeds=seeds, subsets=subsets)
+    if chosen is None:
+        return None
     noise = picture_seeds("score", 0, CONTROL_PICTURES)
     every = tuple([True] * len(words))
     texts = {
@@ -156,8 +160,11 @@ def sufficiency(
 
 def _smallest(
     witness: Witness, pieces: Sequence[str], words: Sequence[str], *, seeds: int, subsets: int
-) -> tuple[bool, ...]:
-    """Return the smallest sufficient subset; of several, the one with the highest score."""
+) -> tuple[bool, ...] | None:
+    """Return the smallest sufficient subset; of several, the one with the highest score.
+
+    None where the score of all words is 0.
+    """
     kept = word_subsets(len(words), subsets)
     noise = picture_seeds("evidence", FIRST_SEED, seeds)
     requests = [
@@ -167,6 +174,8 @@ def _smallest(
     hits = [float(witness.hits(own).mean()) for own in requests]
     means = [float(witness.probabilities(own).mean()) for own in requests]
     least = KEPT * hits[kept.index((True,) * len(words))]
+    if not least:
+        return None
     enough = [at for at in range(len(kept)) if hits[at] >= least]
     return kept[min(enough, key=lambda at: (sum(kept[at]), -hits[at], -means[at]))]
 

@@ -18,7 +18,7 @@ from dexter_tui.formatting import clean
 from dexter_tui.presentation.verdicts import reason_text
 from store.markdown.escaping import escape
 from store.reading.browse import ClaimRow
-from store.reading.causation import causation, lines
+from store.reading.causation import causation, short_lines
 
 Row = TypeVar("Row")
 
@@ -237,7 +237,7 @@ def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:
             summary += f", from p(class) {row.control_mean:.2f}"
         fact(f"context: {clean(row.context)}", summary)
     causes = causation(claim.evidence, claim.direction)
-    for name, value in [] if causes is None else lines(causes):
+    for name, value in [] if causes is None else short_lines(causes):
         fact(name, value)
     for name, found in claim.sources.items():
         if found:

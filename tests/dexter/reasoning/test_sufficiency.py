@@ -14,10 +14,18 @@ PIECES = ("a picture of a ", " with ", " and ", "")
 WORDS = ("sea", "ball", "hat")
 
 
-def found(effects: dict[str, float], *, base: float = 0.3, pool: list[str] = POOL) -> Sufficiency:
+def sought(
+    effects: dict[str, float], *, base: float = 0.3, pool: list[str] = POOL
+) -> Sufficiency | None:
     painter: Any = toy.Painter(effects, base=base, noise=0.02)
     witness = Witness(Pictures(painter, "toy"), toy.classifier(), 0)
     return sufficiency(witness, PIECES, WORDS, pool, seeds=4, subsets=16)
+
+
+def found(effects: dict[str, float], *, base: float = 0.3, pool: list[str] = POOL) -> Sufficiency:
+    one = sought(effects, base=base, pool=pool)
+    assert one is not None
+    return one
 
 
 def test_the_word_that_carries_the_score_is_enough_and_needed() -> None:
@@ -48,6 +56,10 @@ def test_words_that_random_words_match_are_unfaithful() -> None:
     bare = found({}, base=0.8)
     assert bare.words == () and bare.faithful is False and bare.controls == []
     assert "no word is needed" in bare.sentences("cat")[-1]
+
+
+def test_without_a_score_there_is_nothing_to_keep() -> None:
+    assert sought({}) is None
 
 
 def test_with_few_random_words_nothing_is_decided() -> None:
