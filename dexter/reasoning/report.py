@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dexter.config import Direction
 from dexter.reasoning.chat import Answer, Endpoint
 from dexter.reasoning.claims import OWN, SATURATED_LOW, Claim, Proportion, in_words
 from dexter.stats import LEVEL
+
+if TYPE_CHECKING:
+    from dexter.reasoning.words.sufficiency import Sufficiency
 
 Mark = Literal["stated", "cited", "unverified", "contradicted"]
 """stated: a fact about the study. cited: cites claims and agrees with them. unverified: cites no
@@ -69,6 +72,7 @@ class Facts:
     captioner: str | None = None
     notes: tuple[str, ...] = ()
     direction: Direction = "raise"
+    words: Sufficiency | None = None
 
     @property
     def hits(self) -> str:
@@ -106,6 +110,7 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
     biases = [(n, c) for n, c in confirmed if c.is_bias]
     sections = [
         Section("Key features", _or(_key_features(facts, confirmed), "No concept was confirmed.")),
+        *_words(facts),
         Section("Context", _or(_context(facts, confirmed), "No context was confirmed.")),
         Section(
             "Over-represented elements",
@@ -150,6 +155,13 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
         Section("Limits", limits(facts, claims)),
     ]
     return Report(title(facts), method(facts, claims), sections)
+
+
+def _words(facts: Facts) -> list[Section]:
+    if facts.words is None:
+        return []
+    said = [Sentence(text) for text in facts.words.sentences(facts.class_name)]
+    return [Section("Sufficient words", said)]
 
 
 def _or(sentences: list[Sentence], otherwise: str) -> list[Sentence]:
@@ -400,9 +412,8 @@ def checked_report(facts: Facts, claims: Sequence[Claim], text: str) -> Report:
                 total += 1
     if sentences:
         sections.append(Section(heading, sentences))
-    return Report(
-        title(facts), method(facts, claims), [*sections, Section("Limits", limits(facts, claims))]
-    )
+    sections += [*_words(facts), Section("Limits", limits(facts, claims))]
+    return Report(title(facts), method(facts, claims), sections)
 
 
 def _plain(text: str) -> str:

@@ -55,8 +55,8 @@ class ReportSettings(BaseModel):
         default="auto",
         min_length=1,
         description="image-text model (CLIP) that checks whether concepts were drawn: lab, none, a "
-        "folder, a hub id, or auto (the lab's for the lab's generator, else "
-        "openai/clip-vit-base-patch32)",
+        "folder, a hub id, generator (the generator's own denoising error, slow), or auto (the "
+        "lab's for the lab's generator, else openai/clip-vit-base-patch32)",
     )
     captions: int = Field(
         default=48, ge=0, le=10_000, description="number of frames of the class to caption"

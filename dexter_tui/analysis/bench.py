@@ -40,7 +40,7 @@ class Bench:
         from dexter.generation.pictures import Pictures
         from dexter.planning.estimate import estimate
         from dexter.reasoning.candidates import sayable_by
-        from dexter.reasoning.detection import load_detector
+        from dexter.reasoning.denoising import detector_of
         from dexter.reasoning.evidence import Witness
         from dexter.reasoning.topic import load_world
         from dexter_tui.analysis.store_bank import StoreBank
@@ -60,7 +60,9 @@ class Bench:
         self.lacking: InputError | None = None
         if settings.image_text != "none":
             try:
-                self.detector = load_detector(settings.image_text, device=models.device)
+                self.detector = detector_of(
+                    settings.image_text, lambda: models.generator, device=models.device
+                )
             except InputError as error:
                 if not may_lack_detector:
                     raise

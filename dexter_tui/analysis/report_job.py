@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
@@ -30,6 +30,9 @@ from dexter_tui.jobs.worker import Stopped, log_trace
 from store import State, Store, StoreError, study_records
 from store.states import NoteKind
 from store.tables import Frame, Run
+
+if TYPE_CHECKING:
+    from dexter.reasoning.words.sufficiency import Sufficiency
 
 MAX_PROMPT = 100_000  # bytes of a system prompt
 BEST_PROMPTS = 3  # scored again, beside the captions
@@ -89,12 +92,13 @@ class StudyReport:
                 loading=self.desk.loading,
             )
             claims = self._claims(bench, captions, frames, progress)
+        words: Sufficiency | None = None
         with self._stage("attribution") as progress:
             if bench is not None:
-                self._attribution(bench, progress)
+                words = self._attribution(bench, progress)
         with self._stage("scores") as progress:
             if bench is not None:
-                self._scores(bench, claims, captions, progress)
+                self._scores(bench, claims, captions, words, progress)
         tested = bench is not None and not self._has_failed("claims")
         generator = self.config.generator
         detector = None if bench is None or bench.detector is None else bench.detector.name
@@ -115,6 +119,7 @@ class StudyReport:
                     captioner=self.captioner,
                     notes=tuple(notes),
                     direction=self.config.direction,
+                    words=words,
                 )
                 self._report(facts, claims, captions, progress)
 
@@ -274,22 +279,23 @@ class StudyReport:
 
     # Attribution and scores
 
-    def _attribution(self, bench: "Bench", progress: Progress) -> None:
-        from dexter.reasoning.attribution import attribute
+    def _attribution(self, bench: "Bench", progress: Progress) -> "Sufficiency | None":
+        """Keep the effects of the best prompt's words; return those that are enough for it.
+
+        None without words, and for a search that lowers the class: a score measures the class.
+        """
+        from dexter.reasoning.words.attribution import attribute
+        from dexter.reasoning.words.sufficiency import control_pool, sufficiency
         from dexter.search.prompt import template_pieces
 
         best = self.runs[0]
         if not best.words:
-            return
+            return None
         progress.plan(self.settings.attribution_subsets * self.settings.attribution_seeds)
         bench.pictures.on_picture = progress.add
-        found = attribute(
-            bench.witness,
-            template_pieces(self.config.template_text, self.config.suffix),
-            best.words,
-            seeds=self.settings.attribution_seeds,
-            subsets=self.settings.attribution_subsets,
-        )
+        pieces = template_pieces(self.config.template_text, self.config.suffix)
+        seeds, subsets = self.settings.attribution_seeds, self.settings.attribution_subsets
+        found = attribute(bench.witness, pieces, best.words, seeds=seeds, subsets=subsets)
         shared = {
             "prompt": found.prompt,
             "r2": found.r2,
@@ -301,12 +307,17 @@ class StudyReport:
         study_records.set_attribution(
             self.store, best.id, [{**asdict(word), **shared} for word in found.words]
         )
+        if self.config.direction == "lower":
+            return None
+        pool = control_pool(best.words, bench.topic(self.settings.core), bench.sayable)
+        return sufficiency(bench.witness, pieces, best.words, pool, seeds=seeds, subsets=subsets)
 
     def _scores(
         self,
         bench: "Bench",
         claims: Sequence[Claim],
         captions: Sequence[tuple[str, str]],
+        words: "Sufficiency | None",
         progress: Progress,
     ) -> None:
         from dexter.reasoning.topic import ARTICLE, first_name
@@ -340,6 +351,18 @@ class StudyReport:
                     "high": high,
                     "n": len(seeds),
                     "hits": hits,
+                }
+            )
+        for kind, text, score in [] if words is None else words.rows():
+            rows.append(
+                {
+                    "kind": kind,
+                    "text": text,
+                    "value": score.value,
+                    "low": score.low,
+                    "high": score.high,
+                    "n": score.n,
+                    "hits": score.hits,
                 }
             )
         study_records.replace_scores(self.store, self.study.id, rows)

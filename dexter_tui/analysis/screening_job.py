@@ -144,12 +144,14 @@ class ScreeningJob:
             self.pictures.helper.close()
 
     def _detector(self, *, may_lack: bool) -> "Detector | None":
-        from dexter.reasoning.detection import load_detector
+        from dexter.reasoning.denoising import detector_of
 
         if self.settings.image_text == "none":
             return None
         try:
-            return load_detector(self.settings.image_text, device=self.device)
+            return detector_of(
+                self.settings.image_text, lambda: self.generator.loaded, device=self.device
+            )
         except InputError as error:
             if not may_lack:
                 raise

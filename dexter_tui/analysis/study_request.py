@@ -88,7 +88,7 @@ def with_full_paths(settings: _Settings) -> _Settings:
     models = () if settings.base_url else ("vlm", "llm")  # else names that an endpoint knows
     for name in (*models, "image_text", "key_file"):
         value = getattr(settings, name)
-        if value in (None, "auto", "none", "lab"):
+        if value in (None, "auto", "none", "lab", "generator"):
             continue
         path = Path(value).expanduser()
         if path.exists():

@@ -30,6 +30,10 @@ COMMANDS = {
     "show": ("run_commands", "Show one run, or a study with its runs."),
     "report": ("report_commands", "Caption a study's frames, test the claims, write the report."),
     "probe": ("report_commands", "Test one question of your own on a classifier."),
+    "ask": (
+        "explaining.ask_command",
+        "Guess a classifier's answer to words of your own, without drawing.",
+    ),
     "compare": ("compare_command", "Test the same claims on several classifiers."),
     "check": (
         "audit.check_command",

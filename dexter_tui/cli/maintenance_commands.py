@@ -100,7 +100,8 @@ def fetch(
     more = [
         (name, spec)
         for name in _REPORTERS
-        if (spec := getattr(reporters, name)) not in ("lab", "none") and not remote_name(spec)
+        if (spec := getattr(reporters, name)) not in ("lab", "none", "generator")
+        and not remote_name(spec)
     ]
     fetched = fetch_models(config, more)
     if config.classifier.startswith(("torchvision:", "timm:")):  # which download as they load

@@ -162,9 +162,11 @@ def probe(
         result = store.job(job_id).result
         if code or result is None:
             return code
-        answer = study_tables.probe_json(*study_records.probe(store, result["probe"]))
+        asked, claim = study_records.probe(store, result["probe"])
+        pairs = study_records.evidence(store, [claim.id])[claim.id]
+        answer = study_tables.probe_json(asked, claim, pairs)
     if as_json:
         print_json(answer)
     else:
-        print_view(study_tables.probe_view(answer))
+        print_view(study_tables.probe_view(answer, pairs))
     return 0

@@ -5,22 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 from dexter_tui.presentation.verdicts import VERDICT_STYLES, reason_text
 from store import Store, study_records
+from store.reading.causation import causation, lines
 from store.tables import Claim as ClaimRow
-from store.tables import Probe, Study
+from store.tables import Evidence, Probe, Study
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def claim_json(claim: ClaimRow) -> dict[str, Any]:
-    """Return a claim as JSON."""
+def claim_json(claim: ClaimRow, pairs: Sequence[Evidence]) -> dict[str, Any]:
+    """Return a claim as JSON, with necessity and sufficiency over its pairs."""
     values: dict[str, Any] = claim.model_dump(mode="json", exclude={"study_id", "probe_id"})
+    found = causation(pairs, claim.direction)
+    values["causation"] = None if found is None else found.json()
     values["flip_rate"] = claim.flips / claim.pairs if claim.pairs else None
     values["bias"] = claim.verdict == "confirmed" and not claim.core
     return values
 
 
-def probe_json(probe: Probe, claim: ClaimRow) -> dict[str, Any]:
+def probe_json(probe: Probe, claim: ClaimRow, pairs: Sequence[Evidence]) -> dict[str, Any]:
     """Return a probe as JSON with its claim."""
     return {
         "question": probe.question,
@@ -28,7 +31,7 @@ def probe_json(probe: Probe, claim: ClaimRow) -> dict[str, Any]:
         "class_name": probe.class_name,
         "control": probe.control,
         "treated": probe.treated,
-        **claim_json(claim),
+        **claim_json(claim, pairs),
     }
 
 
@@ -38,6 +41,8 @@ def study_json(store: Store, study: Study) -> dict[str, Any]:
     from store.reading.browse import Browse
 
     found = card.of_study(Browse(store.home), study.id)
+    claims = study_records.claims(store, study.id)
+    pairs = study_records.evidence(store, [claim.id for claim in claims])
     return {
         "card": None if found is None else found.to_json(),
         "stages": [_row(stage) for stage in study_records.stages(store, study.id)],
@@ -51,7 +56,7 @@ def study_json(store: Store, study: Study) -> dict[str, Any]:
             }
             for row in study_records.captions(store, study.id)
         ],
-        "claims": [claim_json(claim) for claim in study_records.claims(store, study.id)],
+        "claims": [claim_json(claim, pairs[claim.id]) for claim in claims],
         "attribution": [
             row.model_dump(mode="json") for row in study_records.attribution(store, study.id)
         ],
@@ -172,7 +177,7 @@ def study_view(
     return Group(*parts)
 
 
-def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
+def probe_view(answer: Mapping[str, Any], pairs: Sequence[Evidence]) -> "RenderableType":
     """Return the result of a probe in a few lines."""
     from rich.table import Table
     from rich.text import Text
@@ -202,6 +207,9 @@ def probe_view(answer: Mapping[str, Any]) -> "RenderableType":
     )
     if answer["flip_rate"] is not None:
         grid.add_row("prediction", plain(f"flipped in {answer['flip_rate']:.0%} of the pairs"))
+    found = causation(pairs, answer["direction"])
+    for name, value in [] if found is None else lines(found):
+        grid.add_row(name, plain(value))
     if answer["detected"] is not None:
         grid.add_row(
             "drawn",

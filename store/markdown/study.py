@@ -8,6 +8,7 @@ from typing import Any
 
 from store import study_records
 from store.markdown.escaping import escape, fenced, line, printable, table
+from store.reading.causation import causation, lines
 from store.store import Store
 from store.tables import Attribution, Claim, Evidence, Report, Score, Study
 
@@ -25,6 +26,7 @@ def blocks(store: Store, study: Study) -> list[str]:
     if claims:
         details = study_records.evidence(store, [claim.id for claim in claims])
         found += ["#### Claims", claims_table(claims), _pairs(claims, details)]
+        found += _causes(claims, details)
     words = study_records.attribution(store, study.id)
     if words:
         found += ["#### Word attribution", attribution_text(words)]
@@ -138,6 +140,28 @@ def _pairs(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -
         parts = [part for part in (origin, *contexts) if part]
         lines.append(f"{claim.number}. {line(claim.concept)}: {escape('; '.join(parts))}")
     return "\n".join(lines)
+
+
+def _causes(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -> list[str]:
+    """Return the blocks on necessity and sufficiency; empty without pairs."""
+    rows = [
+        ["claim", "concept", "necessity (PN)", "sufficiency (PS)", "both (PNS)", "over prompts"]
+    ]
+    for claim in claims:
+        found = causation(details.get(claim.id, ()), claim.direction)
+        if found is not None:
+            cells = [value for _, value in lines(found)]
+            rows.append(
+                [str(claim.number), escape(claim.concept), *cells, *[""] * (4 - len(cells))]
+            )
+    if len(rows) == 1:
+        return []
+    return [
+        table(rows),
+        "The decision counts as the class where p(class) is at least 0.50. PN is the share of the "
+        "pictures with the concept and the decision that lose it without the concept. PS is the "
+        "share of the pictures without both that get the decision with the concept.",
+    ]
 
 
 def attribution_text(words: Sequence[Attribution]) -> str:

@@ -226,6 +226,9 @@ class EvidenceRow(NamedTuple):
     effect: float | None
     low: float | None
     high: float | None
+    control_prompts: list[str]
+    control: list[float]
+    treated: list[float]
 
 
 class ClaimRow(NamedTuple):

@@ -18,6 +18,7 @@ from dexter_tui.formatting import clean
 from dexter_tui.presentation.verdicts import reason_text
 from store.markdown.escaping import escape
 from store.reading.browse import ClaimRow
+from store.reading.causation import causation, short_lines
 
 Row = TypeVar("Row")
 
@@ -235,6 +236,9 @@ def claim_details(claim: ClaimRow, palette: Palette, signs: Signs) -> Text:
             summary = f"{row.effect:+z.3f} [{row.low:+z.3f}, {row.high:+z.3f}], {row.pairs} pairs"
             summary += f", from p(class) {row.control_mean:.2f}"
         fact(f"context: {clean(row.context)}", summary)
+    causes = causation(claim.evidence, claim.direction)
+    for name, value in [] if causes is None else short_lines(causes):
+        fact(name, value)
     for name, found in claim.sources.items():
         if found:
             fact(f"source: {clean(name)}", ", ".join(clean(item)[:12] for item in found[:6]))

@@ -1,6 +1,7 @@
 """The commands `whatif` and `explain-bias`, on tiny models."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,75 @@ def test_a_bias_report_refuses_in_a_line(
         outcome = cli("explain-bias", *models, *more)
         assert outcome.code == 2, outcome.err
         assert part in outcome.err.splitlines()[-1]
+
+
+def screened(home: Path, models: list[object], tmp_path: Path) -> None:
+    """Screen in this process what the options name."""
+    from dexter.reasoning.settings import ScreenSettings
+    from dexter_tui.analysis import screening_job, screening_request
+    from dexter_tui.analysis.desk import Desk
+
+    options = dict(zip(map(str, models[::2]), map(str, models[1::2]), strict=True))
+    settings = ScreenSettings(
+        pictures=80, confirm=False, image_text=str(tiny.image_text_folder()), device="cpu"
+    )
+    request = screening_request.ScreenRequest(
+        [options["--classifier"]],
+        options["--class"],
+        settings,
+        options["--concepts"],
+        {"generator": options["--generator"]},
+        frozenset({"classifier"}),
+    )
+    home.mkdir(exist_ok=True)
+    prepared = screening_request.prepare(request, home)
+    with Store.open(home) as store:
+        queued = screening_request.request_screening(store, prepared)
+        desk = Desk(store, store.job(queued.job_id), "cpu", heed=lambda state: None)
+        screening_job.work(desk)
+
+
+def test_questions_are_answered_from_a_screening_without_drawing(
+    cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
+) -> None:
+    command = ["ask", *models[:-4], "--image-text", tiny.image_text_folder(), "--device", "cpu"]
+    early = cli(*command, "a cat with sea")
+    assert early.code == 2 and "no store here yet" in early.err
+    screened(home, models, tmp_path)
+
+    def pictures() -> Any:
+        return Browse(home).rows("SELECT count(*) FROM picture")
+
+    before = pictures()
+    questions = ["a young cat with sea", "a cat with zebra", "snow"]
+    found = cli(*command, *questions, "--unit", 0, "-o", tmp_path / "answers.md", "--json")
+    assert found.code == 0, found.err
+    assert pictures() == before == [(80,)]
+    answer = found.json
+    sea, zebra, snow = answer["answers"]
+    assert sea["prompt"] == "a picture of a young cat with sea" and sea["control"] == "a young cat"
+    assert sea["change"]["low"] < sea["change"]["log_odds"] < sea["change"]["high"]
+    assert zebra["unseen"] == ["zebra"] and sea["unseen"] == []
+    assert snow["control"] is None and snow["change"] is None
+    assert all(one["low"] < one["p"] < one["high"] for one in answer["answers"])
+    assert answer["pictures"] == 80 and answer["left_out"]["words"] >= 5
+    assert [one["unit"] for one in answer["units"]] == [0]
+    text = (tmp_path / "answers.md").read_text()
+    assert "a young cat with sea" in text and "- unit 0: " in text
+    # What was learned is the same in another process, and shown in a terminal.
+    again = cli(*command, *questions, "-o", tmp_path / "answers.json")
+    assert again.code == 0 and "a cat with zebra" in again.out
+    shown = json.loads((tmp_path / "answers.json").read_text())
+    assert shown["answers"] == answer["answers"]
+
+    for more, part in (
+        ([], "nothing is asked"),
+        (["snow", "--unit", 10_000], "has units 0 to"),
+        (["snow", "-o", "answers.png"], "ends in none of .md, .html, .json"),
+        (["snow", "--class", "dog"], "no finished screening of dog"),
+        (["snow", "--image-text", "none"], "must name a model that reads texts"),
+        (["snow", "--image-text", "generator"], "only in its own pictures"),
+    ):
+        outcome = cli(*command, *more)
+        assert outcome.code == 2, outcome.err
+        assert part in outcome.err

@@ -65,7 +65,7 @@ def attribute(
     seeds: number of pictures per subset. subsets: maximum number of word subsets.
     """
     count = len(words)
-    kept = _subsets(count, subsets)
+    kept = word_subsets(count, subsets)
     prompts = [prompt_without(pieces, words, subset) for subset in kept]
     noise = picture_seeds("evidence", FIRST_SEED, seeds)
     witness.look([(prompt, seed) for prompt in prompts for seed in noise])
@@ -107,7 +107,7 @@ def attribute(
     )
 
 
-def _subsets(count: int, most: int) -> list[tuple[bool, ...]]:
+def word_subsets(count: int, most: int) -> list[tuple[bool, ...]]:
     """Return the kept words of each subset: all, all but one each, then random ones to ``most``."""
     needed = [(True,) * count]
     needed += [tuple(i != word for i in range(count)) for word in range(count)]

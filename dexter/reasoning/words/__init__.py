@@ -1,0 +1,1 @@
+"""The words of a prompt: how much each adds, and which of them are enough."""

@@ -1,0 +1,79 @@
+"""The answers to questions in free words, in a terminal and as Markdown, HTML and JSON."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dexter_tui.analysis.explaining.ask import Answered, Answers, Named
+
+
+def view(found: "Answers") -> Any:
+    """Return the answers for a terminal."""
+    from rich.console import Group
+    from rich.table import Table
+
+    from dexter_tui.formatting import plain
+
+    parts: list[Any] = []
+    if found.answered:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+        for name in _columns(found):
+            table.add_column(name, no_wrap=name != "question", overflow="fold")
+        for one in found.answered:
+            table.add_row(*(plain(cell) for cell in _cells(one)))
+        parts += [table, ""]
+    parts += [plain(_unit_line(one)) for one in found.named]
+    parts += [""] if found.named else []
+    parts.append(plain(found.basis, "dim"))
+    if found.answered:
+        parts.append(plain("`dexter-tui probe` tests a question on pictures.", "dim"))
+    return Group(*parts)
+
+
+def _columns(found: "Answers") -> list[str]:
+    return ["question", f"p({found.class_name})", f"{found.level:.0%} interval", "change", "unseen"]
+
+
+def _cells(one: "Answered") -> list[str]:
+    low, high = one.guess.interval
+    change = ""
+    if one.change is not None:
+        value, least, most = one.change
+        change = f"{value:+z.1f} [{least:+z.1f}, {most:+z.1f}] log-odds against {one.control}"
+    return [
+        one.question,
+        f"{one.guess.p:.2f}",
+        f"{low:.2f} to {high:.2f}",
+        change,
+        ", ".join(one.guess.unseen),
+    ]
+
+
+def _unit_line(one: "Named") -> str:
+    if not one.words:
+        return f"unit {one.unit}: no concept of the pool names it"
+    names = [f"{word} {value:+.1f} [{low:+.1f}, {high:+.1f}]" for word, value, low, high in
+             one.words]  # fmt: skip
+    return f"unit {one.unit}: {', '.join(names)}"
+
+
+def write(found: "Answers", target: Path) -> None:
+    """Write the answers as Markdown, HTML or JSON."""
+    from dexter_tui.exchange import strip
+    from store.markdown.escaping import escape, line, table
+
+    if target.suffix.lower() == ".json":
+        from dexter_tui.formatting import json_text
+
+        strip.write_page(json_text(found.to_json()) + "\n", {}, target)
+        return
+    parts = [f"# Questions to {escape(found.classifier)} about {escape(found.class_name)}"]
+    if found.answered:
+        rows = [list(map(escape, _columns(found)))]
+        rows += [[escape(cell) for cell in _cells(one)] for one in found.answered]
+        parts.append(table(rows))
+    if found.named:
+        parts.append("\n".join(f"- {line(_unit_line(one))}" for one in found.named))
+        parts.append("Effects on units are in standard deviations over the pictures.")
+    parts.append(escape(found.basis))
+    strip.write_page("\n\n".join(parts) + "\n", {}, target)
