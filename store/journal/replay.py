@@ -171,7 +171,16 @@ def queued_entry(run: Run, study: Study, classifier: Classifier) -> Entry:
         "at": now().isoformat(),
         "run": run.model_dump(
             mode="json",
-            include={"id", "study_id", "seed", "config", "config_hash", "created_at", "priority"},
+            include={
+                "id",
+                "study_id",
+                "seed",
+                "config",
+                "config_hash",
+                "created_at",
+                "priority",
+                "place",
+            },
         ),
         "study": study.model_dump(mode="json", exclude={"classifier_id"}),
         "classifier": classifier.model_dump(mode="json", exclude={"id"}),
