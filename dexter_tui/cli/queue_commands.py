@@ -527,6 +527,9 @@ def queue_view(queued: "Sequence[Work]") -> "Group":
     for name in ("classifier", "class"):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     notes = []
+    away = any(isinstance(work, Run) and work.place for work in queued)
+    if away:
+        table.add_column("place", no_wrap=True)
     for work in queued:
         config = work.config or {}
         run = work if isinstance(work, Run) else None
@@ -537,6 +540,7 @@ def queue_view(queued: "Sequence[Work]") -> "Group":
             str(run.seed) if run else "",
             formatting.plain(formatting.short_spec(spec)),
             formatting.plain(run.study.class_name if run else config.get("class_name", "")),
+            *([formatting.plain((run and run.place) or "here")] if away else []),
         )
         note = work.error_line or ""
         if work.not_before is not None and work.not_before > now():

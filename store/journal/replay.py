@@ -139,6 +139,8 @@ def _start(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> 
         "attempt": sa.func.max(col(Run.attempt), entry["attempt"]),
         "started_at": sa.func.coalesce(col(Run.started_at), at),
     }
+    if "version" in entry:  # of an attempt at another place: all that is known of where it is
+        values["host"] = entry["host"]
     if rebuilding:
         values["state"] = State.STARTING
         values |= {name: entry[name] for name in ("pid", "boot_id", "host", "slot")}

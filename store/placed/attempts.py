@@ -63,8 +63,9 @@ def close(store: Store, attempt: Attempt, outcome: Outcome, reason: str) -> Run:
     state, its job was cancelled at the place or refused there, or its attempts get no further.
     """
     with store._write(durable=True) as session:
-        row = session.get_one(Attempt, (attempt.run_id, attempt.attempt))
-        row.outcome, row.reason, row.ended_at = outcome, reason, now()
+        row = session.get(Attempt, (attempt.run_id, attempt.attempt))
+        if row is not None:  # a rebuilt store has no attempts
+            row.outcome, row.reason, row.ended_at = outcome, reason, now()
         run = session.get_one(Run, attempt.run_id)
         if run.state in ACTIVE and run.attempt == attempt.attempt:
             _settle(run, outcome, reason)

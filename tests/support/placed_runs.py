@@ -115,17 +115,17 @@ def lines(folder: RunFolder, attempt: int) -> Iterator[bytes]:
     yield from folder.attempt(attempt).journal.read_bytes().splitlines(keepends=True)
 
 
-def local_run(store: Store, seed: int = 1) -> str:
+def local_run(store: Store, upto: int = 20) -> str:
     """Record the same run as a worker of this machine does; return its id."""
     from dexter_tui.jobs.recorder import Recorder
 
     classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
     study = store.ensure_study(classifier, "a", 0, {"template": "a [MASK]"})
-    run_id = recorded.add_run(store, study, seed, {"steps": 20, "device": "cpu"})
+    run_id = recorded.add_run(store, study, 1, {"steps": 20, "device": "cpu"})
     run = recorded.claim(store, ids={run_id})
     recorder = Recorder(store, run)
     recorder.start(run)
-    record(recorder)
+    record(recorder, upto)
     return run_id
 
 
