@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens screen-pictures check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-slices bench-black-boxes bench-checkpoints bench-explain-bias bench-methods calibration gpu-check bench-store chaos chaos-jobs accidents trials help
+.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens screen-pictures check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-slices bench-black-boxes bench-checkpoints bench-explain-bias bench-methods calibration gpu-check bench-store chaos chaos-jobs accidents trials help cluster-test
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -102,6 +102,9 @@ chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times
 
 accidents: setup ## lost files, ten times each, under runs of real workers
 	$(BIN)/python tests/support/chaos.py --tiny --of accidents --faults 0 --at-least 10 $(CHAOS)
+
+cluster-test: setup ## runs on a real Slurm and over SSH, started on this machine (needs root, slurm-wlm, munge, sshd, rsync)
+	$(BIN)/python -m pytest --timeout 0 tests/cluster
 
 trials: setup ## upgrades killed before every statement; 1,000 readers; every refusal of a model by `run`; fast typing
 	DEXTER_TRIALS=1 $(BIN)/python -m pytest --timeout 0 tests/store/test_trials.py \

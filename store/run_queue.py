@@ -31,7 +31,7 @@ from store.journal import replay
 from store.locks import FileLock, is_locked, try_lock
 from store.states import ACTIVE, ENDED, Kind, State, is_job, sources
 from store.store import Store, new_id
-from store.tables import Job, Run, Slot, Study, UtcTime, usable
+from store.tables import Attempt, Job, Run, Slot, Study, UtcTime, usable
 
 Work = Run | Job
 _TABLES: tuple[Any, ...] = (Run, Job)
@@ -184,24 +184,27 @@ def claim(
     ids: Collection[str] | None = None,
     devices: Collection[str] | None = None,
     slot: str | None = None,
+    place: str | None = None,
     fits: Callable[[Kind, Mapping[str, Any] | None], bool] | None = None,
 ) -> Work | None:
     """Make the first in line (of these) "starting" for this process; None if nothing is due.
 
-    `devices` are the devices asked for that `slot` accepts. `fits` is asked about the kind and the
-    configuration of the first in line; if it does not fit, nothing is claimed.
+    `devices` are the devices asked for that `slot` accepts. With `place`, the first of that place
+    is claimed, and its attempt recorded (`store.tables.Attempt`). `fits` is asked about the kind
+    and the configuration of the first in line; if it does not fit, nothing is claimed.
     This process holds the lock until `set_state` or `finish` ends the work, it calls `release`,
     or dies.
     """
     lines = []
-    for table, kind in ((Run, sa.literal(Kind.RUN.value)), (Job, sa.cast(Job.kind, sa.String))):
+    kinds = ((Run, sa.literal(Kind.RUN.value)), (Job, sa.cast(Job.kind, sa.String)))
+    for table, kind in kinds if place is None else kinds[:1]:
         line = sa.select(
             col(table.id),
             kind.label("kind"),
             col(table.config),
             col(table.priority).label("priority"),
             col(table.created_at).label("created_at"),
-        ).where(*_in_line(table, devices))
+        ).where(*_in_line(table, devices), *_at(table, place))
         lines.append(line if ids is None else line.where(col(table.id).in_(ids)))
     queued = sa.union_all(*lines).order_by(sa.text("priority DESC, created_at, id"))
     deadline = time.monotonic() + _LOCK_PATIENCE
@@ -209,7 +212,7 @@ def claim(
         lock: FileLock | None = None
         held = []
         try:
-            with store._write() as session:
+            with store._write(durable=place is not None) as session:
                 for name, kind, config, *_ in session.execute(queued):
                     if not is_work(name):
                         continue
@@ -218,6 +221,8 @@ def claim(
                         held.append(name)
                     elif fits is None or fits(_kind(kind), _config(config)):
                         work = _claim(session, name, slot)
+                        if place is not None:
+                            _send_away(session, work, place)
                         break
                     else:
                         lock.release()
@@ -274,15 +279,26 @@ def _claim(session: Session, name: str, slot: str | None) -> Work:
     return work
 
 
+def _send_away(session: Session, work: Work, place: str) -> None:
+    """Record the attempt of a run that was claimed for a place; no process here works on it."""
+    session.add(Attempt(run_id=work.id, attempt=work.attempt, place=place))
+    work.pid = work.boot_id = work.host = None
+    session.flush()
+
+
 def queue(store: Store, *, devices: Collection[str] | None = None, due: bool = False) -> list[Work]:
     """Return what is queued, in the order in which it will be taken.
 
-    `devices` as in `claim`; `due` leaves out what waits after a crash or for runs.
+    `devices` as in `claim`, for what waits for this machine; `due` leaves out what waits after a
+    crash or for runs.
     """
     found: list[Work] = []
     with store._read() as session:
         for table in _TABLES:
-            found += usable(session.exec(select(table).where(*_in_line(table, devices, due=due))))
+            conditions = _in_line(table, devices, due=due)
+            if devices is not None:
+                conditions += _at(table, None)
+            found += usable(session.exec(select(table).where(*conditions)))
     return sorted(found, key=lambda work: (-work.priority, work.created_at, work.id))
 
 
@@ -310,6 +326,13 @@ def _in_line(table: Any, devices: Collection[str] | None, *, due: bool = True) -
         )
         conditions.append(wish.in_(devices))
     return conditions
+
+
+def _at(table: Any, place: str | None) -> list[Any]:
+    """Return the condition on the place of queued rows; None: this machine."""
+    if table is Job:  # they run here
+        return []
+    return [col(Run.place).is_(None) if place is None else col(Run.place) == place]
 
 
 def _whole(table: Any) -> list[Any]:
@@ -479,8 +502,16 @@ def times_retaken(store: Store, name: str) -> int:
 
 
 def is_alive(store: Store, name: str) -> bool:
-    """Return whether a process works on a run or job."""
+    """Return whether a process of this machine works on a run or job, or keeps its record."""
     return is_locked(lock_path(store, name))
+
+
+def is_away(work: Work) -> bool:
+    """Return whether active work is at another place, whose keeper settles it.
+
+    No lock of this machine says whether its worker lives.
+    """
+    return isinstance(work, Run) and work.place is not None and work.state in ACTIVE
 
 
 def reconcile(store: Store) -> list[str]:
@@ -498,7 +529,9 @@ def reconcile(store: Store) -> list[str]:
             name
             for table in _TABLES
             for name in session.exec(
-                select(table.id).where(col(table.state).in_(ACTIVE), *_whole(table))
+                select(table.id).where(
+                    col(table.state).in_(ACTIVE), *_whole(table), *_at(table, None)
+                )
             )
             if is_work(name)
         ]
@@ -511,7 +544,7 @@ def reconcile(store: Store) -> list[str]:
         # Within a write transaction nothing can be claimed or ended.
         with store._write() as session:
             work: Work = session.get_one(_table_of(name), name)
-            if work.state not in ACTIVE or is_alive(store, name):
+            if work.state not in ACTIVE or is_away(work) or is_alive(store, name):
                 continue
             if isinstance(work, Run) and journal is not None:
                 new = journal.following(work.journal_entries)
@@ -519,7 +552,7 @@ def reconcile(store: Store) -> list[str]:
                     replay.apply(session, name, new)
                 session.refresh(work)
             if work.state in ACTIVE:
-                _settle(work)
+                settle(work)
                 settled.append(name)
     if in_vain:
         with store._write() as session:
@@ -551,8 +584,8 @@ def _in_vain(session: Session) -> dict[str, str]:
     return found
 
 
-def _settle(work: Work) -> None:
-    """Decide what becomes of active work whose process is gone."""
+def settle(work: Work, what: str | None = None) -> None:
+    """Decide what becomes of active work whose process is gone; `what` happened to it."""
     if work.state is State.PAUSING:
         work.state = State.PAUSED
         return
@@ -560,7 +593,7 @@ def _settle(work: Work) -> None:
         work.state, work.ended_at = State.CANCELLED, work.heartbeat_at
         return
     rebooted = work.boot_id is not None and work.boot_id != boot_id()
-    what = "the machine was restarted" if rebooted else "its process was killed"
+    what = what or ("the machine was restarted" if rebooted else "its process was killed")
     if work.steps_done > work.progress:
         work.fruitless = 0
     elif not rebooted:
@@ -643,12 +676,15 @@ def set_activity(
 
 
 def activities(store: Store) -> dict[str, str]:
-    """Return what slots do now, by the id of the run or job."""
-    return {
+    """Return what slots and places do now, by the id of the run or job."""
+    here = {
         slot.work_id: slot.activity
         for slot in slots(store)
         if slot.work_id is not None and slot.activity is not None
     }
+    with store._read() as session:
+        open_ = usable(session.exec(select(Attempt).where(col(Attempt.ended_at).is_(None))))
+    return here | {one.run_id: f"{one.place}: {one.seen or 'submitting'}" for one in open_}
 
 
 def slots(store: Store) -> list[Slot]:

@@ -24,6 +24,18 @@ class NoteKind(StrEnum):
     NO_DETECTOR = "no_detector"  # error: no claim can be confirmed
 
 
+class Outcome(StrEnum):
+    """The end of an attempt away from this machine (`store.tables.Attempt`)."""
+
+    FINISHED = "finished"  # its worker ended the run, or followed a request
+    PREEMPTED = "preempted"  # the place took its machine back: no failure
+    CANCELLED = "cancelled"  # its job was cancelled at the place, not here
+    GONE = "gone"  # no job, no sign of life, no end
+    WITHDRAWN = "withdrawn"  # no worker had begun, and none can
+    REFUSED = "refused"  # the place did not accept the job
+    QUARANTINED = "quarantined"  # its records cannot be believed
+
+
 class State(StrEnum):
     """The state of a run or job; see `TRANSITIONS`."""
 

@@ -163,8 +163,12 @@ class Store:
         runs: Sequence[tuple[int, Mapping[str, Any]]],
         *,
         priority: int = 0,
+        place: str | None = None,
     ) -> list[str]:
-        """Queue runs, each a seed and a config, in this order; their ids."""
+        """Queue runs, each a seed and a config, in this order; their ids.
+
+        `place`: where they are to run; None for this machine.
+        """
         with self._write(durable=True) as session:
             study = session.get(Study, study_id)
             if study is None:
@@ -178,6 +182,7 @@ class Store:
                     config=dict(config),
                     config_hash=_hash(config),
                     priority=priority,
+                    place=place,
                 )
                 session.add(run)
                 rows.append(run)

@@ -21,7 +21,7 @@ from store.checking import decoding
 from store.clock import now
 from store.errors import StoreError
 from store.json_numbers import finite
-from store.states import Kind, State
+from store.states import Kind, Outcome, State
 
 _Rows = TypeVar("_Rows")
 
@@ -215,6 +215,7 @@ class Run(Table, table=True):
     host: str | None = None
     device: str | None = None
     slot: str | None = None  # the device slot that took it last
+    place: str | None = None  # where it runs, a name in config.toml; None: this machine
     attempt: int = 0
     progress: int = 0  # the most steps that were done before this attempt
     fruitless: int = 0  # attempts in a row that died without going beyond `progress`
@@ -273,6 +274,34 @@ class Run(Table, table=True):
     def words_worth_testing(self) -> list[str]:
         """The words that carry, then the rest of the best prompt."""
         return list(dict.fromkeys([*self.words_that_carry, *(self.words or ())]))
+
+
+class Attempt(Table, table=True):
+    """An attempt of a run at a place away from this machine, from the intent to its end.
+
+    The row is written before anything is submitted. Only the attempt that `Run.attempt` numbers is
+    believed; what earlier ones still write is left where it is, and counted.
+    """
+
+    run_id: str = Field(primary_key=True, foreign_key="run.id")
+    attempt: int = Field(primary_key=True)
+    place: str
+    intended_at: datetime = Field(sa_type=UtcTime, default_factory=now)
+    # The number of its first entry in the run's journal; None until its order is written.
+    first_entry: int | None = None
+    handle: str | None = None  # the place's own name of the job, once it is known
+    submitted_at: datetime | None = Field(sa_type=UtcTime, default=None)
+    seen: str | None = None  # the state of the job in the place's words,
+    seen_at: datetime | None = Field(sa_type=UtcTime, default=None)  # when they were said
+    ended_at: datetime | None = Field(sa_type=UtcTime, default=None)
+    outcome: Outcome | None = Field(sa_type=_Enum(Outcome), default=None)
+    reason: str | None = None
+    quarantined: int = 0  # entries that it wrote and that were not taken
+
+    @property
+    def name(self) -> str:
+        """The name of its job at the place."""
+        return f"dexter-{self.run_id}-{self.attempt}"
 
 
 class Tag(Table, table=True):

@@ -175,6 +175,7 @@ def doctor(
 def _check_settings() -> "list[Finding]":
     """Return findings on config.toml, if there is one."""
     from dexter_tui.dashboard.options import misspelt
+    from dexter_tui.jobs.placement import places
     from dexter_tui.machine.doctor import Finding
 
     try:
@@ -184,6 +185,10 @@ def _check_settings() -> "list[Finding]":
     found = [line.removeprefix("config.toml").lstrip(",: ") for line in misspelt(settings)]
     if found:
         return [Finding("config.toml", "warning", line, "correct the name") for line in found]
+    try:
+        places.places()
+    except InputError as error:
+        return [Finding("config.toml", "error", error.problem, error.remedy or "")]
     path = paths.home() / paths.SETTINGS_FILE
     return [Finding("config.toml", "ok", str(path))] if settings else []
 

@@ -28,6 +28,13 @@ Detach = Annotated[
     bool, typer.Option("--detach", help="queue and start the job without waiting for it")
 ]
 
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on", metavar="PLACE", help="a place of config.toml to run at  [default: this machine]"
+    ),
+]
+
 TrustCode = Annotated[
     bool,
     typer.Option("--trust-code", help="run code that a record or file names as a classifier"),

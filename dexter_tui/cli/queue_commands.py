@@ -14,6 +14,7 @@ from dexter_tui import EXIT_FAILED, field_flags, formatting, paths
 from dexter_tui.cli.listing.completion import ids
 from dexter_tui.cli.output import (
     Json,
+    On,
     TrustCode,
     TrustEndpoint,
     TrustPickle,
@@ -29,6 +30,7 @@ from dexter_tui.jobs.sweeps import read_sweeps, sweep_configs
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
     from store import Store
     from store.run_queue import Work
@@ -92,6 +94,7 @@ def add(
         ),
     ] = None,
     priority: Annotated[int, typer.Option(metavar="N", help="more goes first")] = 0,
+    on: On = None,
     trust_code: TrustCode = False,
     trust_endpoint: TrustEndpoint = False,
     as_json: Json = False,
@@ -103,8 +106,11 @@ def add(
     names needs --trust-code or --trust-pickle, and a server --trust-endpoint.
     """
     from dexter_tui.jobs import control, submit, trust
+    from dexter_tui.jobs.placement import places
     from store import Store
 
+    if on is not None:
+        places.place(on)
     own: dict[str, object] = {
         "classifier": classifier,
         "class_name": class_name,
@@ -118,12 +124,14 @@ def add(
     configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
     agreed = trust.agreed_by(given, code=trust_code, endpoint=trust_endpoint)
     warnings: list[str] = []
-    checked = submit.check(configs, paths.home(), warn=warnings.append, agreed=agreed)
+    checked = submit.check(
+        configs, paths.home(), warn=warnings.append, agreed=agreed, elsewhere=on is not None
+    )
     _warn_of_logout()
     with Store.open(paths.home()) as store:
         for line in warnings:
             say(line)
-        run_ids = submit.add(store, checked, priority)
+        run_ids = submit.add(store, checked, priority, place=on)
         control.ensure_runners(store, again=True)
         _answer(store, run_ids, as_json=as_json)
 
@@ -393,6 +401,8 @@ def status(as_json: Json = False) -> None:
         print_json(answer)
         return
     print_view(slots_view(answer["slots"]))
+    if answer["places"]:
+        print_view(places_view(answer["places"]))
     waiting = [
         work for work in answer["jobs"] if work["slot"] is None or work["state"] not in ACTIVE
     ]
@@ -463,6 +473,27 @@ def slots_view(slots: Sequence[Mapping[str, Any]]) -> "Group":
     return Group(table, *notes)
 
 
+def places_view(attempts: Sequence[Mapping[str, Any]]) -> "Table":
+    """Return a table of the attempts at other places, with the age of what is known of them."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    for name in ("place", "run", "attempt"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("state there", no_wrap=True, ratio=1, overflow="ellipsis")
+    table.add_column("seen", no_wrap=True)
+    for one in attempts:
+        age = one["seconds_since_seen"]
+        table.add_row(
+            formatting.plain(one["place"]),
+            one["run"],
+            str(one["attempt"]),
+            formatting.plain(one["state"]),
+            "never" if age is None else f"{formatting.duration(age)} ago",
+        )
+    return table
+
+
 def work_view(works: Sequence[Mapping[str, Any]]) -> "Group":
     """Return a table of runs and jobs that wait and, below it, what went wrong with them."""
     from rich.console import Group
@@ -496,6 +527,9 @@ def queue_view(queued: "Sequence[Work]") -> "Group":
     for name in ("classifier", "class"):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     notes = []
+    away = any(isinstance(work, Run) and work.place for work in queued)
+    if away:
+        table.add_column("place", no_wrap=True)
     for work in queued:
         config = work.config or {}
         run = work if isinstance(work, Run) else None
@@ -506,6 +540,7 @@ def queue_view(queued: "Sequence[Work]") -> "Group":
             str(run.seed) if run else "",
             formatting.plain(formatting.short_spec(spec)),
             formatting.plain(run.study.class_name if run else config.get("class_name", "")),
+            *([formatting.plain((run and run.place) or "here")] if away else []),
         )
         note = work.error_line or ""
         if work.not_before is not None and work.not_before > now():

@@ -21,6 +21,7 @@ from dexter_tui.cli.listing.run_help import RunCommand
 from dexter_tui.cli.output import (
     Detach,
     Json,
+    On,
     TrustCode,
     TrustEndpoint,
     TrustPickle,
@@ -79,6 +80,7 @@ def run(
             help="runs at the same time  [default: one per CPU core or GPU]",
         ),
     ] = None,
+    on: On = None,
     detach: Detach = False,
     report: Annotated[
         bool,
@@ -95,7 +97,10 @@ def run(
     Prints the study's id. Ctrl-C cancels the runs; a lost connection does not.
     """
     from dexter_tui.jobs import submit, trust
+    from dexter_tui.jobs.placement import places
 
+    if on is not None:
+        places.place(on)
     if seeds is not None and seed is not None:
         raise InputError("--seeds and --seed exclude each other", field="seeds", remedy="give one")
     numbers = [seed or 0] if seeds is None else range(seeds)
@@ -104,11 +109,13 @@ def run(
     values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
     configs = field_flags.configs(preset, numbers, values)
     warnings: list[str] = []
-    checked = submit.check(configs, paths.home(), warn=warnings.append, agreed=agreed)
+    checked = submit.check(
+        configs, paths.home(), warn=warnings.append, agreed=agreed, elsewhere=on is not None
+    )
     with open_store(create=True) as store:
         for line in warnings:
             say(line)
-        run_ids = submit.add(store, checked)
+        run_ids = submit.add(store, checked, place=on)
         say(submit.expectation(store, checked[0].config, store.run(run_ids[0]).study_id))
         if not report:
             return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
@@ -156,6 +163,7 @@ def resume(
     """
     from dexter_tui.jobs import control, submit, trust
     from store import State, run_queue
+    from store.tables import Run
 
     with open_store() as store:
         run_queue.reconcile(store)
@@ -169,6 +177,8 @@ def resume(
         trust.require([one for work in works for one in control.settings_of(store, work)], agreed)
         if works[0].config is not None:
             config = RunConfig.model_validate(works[0].config)
+            if isinstance(works[0], Run) and works[0].place is not None:  # no device of ours
+                config = config.model_copy(update={"device": "cpu"})
             for finding in submit.check_machine(config, paths.home()):
                 say(f"{finding.detail}; {finding.remedy}")
         for found in works:

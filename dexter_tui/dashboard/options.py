@@ -57,8 +57,11 @@ def misspelt(settings: Mapping[str, object]) -> list[str]:
     }
     lines = []
     for table, values in settings.items():
+        if table == "places":
+            continue  # checked as a whole by `dexter_tui.jobs.placement.places`
         if table not in known:
-            hint = _nearest(table, tuple(known), "the tables are [run], [dashboard] and [keys]")
+            tables = (*known, "places")
+            hint = _nearest(table, tables, "the tables are [run], [places], [dashboard] and [keys]")
             lines.append(f"config.toml: [{table}] is no table of dexter-tui; {hint}")
             continue
         others = {

@@ -124,6 +124,8 @@ _started: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
 def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False) -> list[str]:
     """Start runners on free slots, as many as the queue calls for; return the slots' names.
 
+    Places of queued or active runs get their keepers.
+
     Cheap to call now and then: a runner that was killed is replaced, also where nothing waits and
     only its worker is left, and a stopped one is continued.
     `jobs`: the number of CPU slots, and the most GPUs to use. `again`: also try slots whose
@@ -132,11 +134,18 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
     for key, process in list(_started.items()):
         if process.poll() is not None:
             del _started[key]
-    waiting = run_queue.queue(store)
-    if not waiting and not run_queue.active(store):
+    waiting, active = run_queue.queue(store), run_queue.active(store)
+    if not waiting and not active:
         return []
     rows = {row.name: row for row in run_queue.slots(store)}
     started = []
+    for place in sorted({w.place for w in waiting + active if isinstance(w, Run) and w.place}):
+        slot, row = keeper_slot(place), rows.get(keeper_slot(place))
+        may_start = again or row is None or not row.broken
+        if may_start and (store.home, slot) not in _started and not runner_alive(store, slot):
+            _started[store.home, slot] = launch.start_keeper(store, slot)
+            started.append(slot)
+    waiting = [work for work in waiting if isinstance(work, Job) or work.place is None]
     by_accepts: dict[frozenset[str], list[devices.Slot]] = {}
     for slot in devices.slots(cpu_slots=jobs):
         by_accepts.setdefault(slot.accepts if not slot.on_gpu else frozenset({"gpu"}), []).append(
@@ -173,6 +182,11 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
                     store, slot.name, work.id, "starting worker", device=slot.device.uuid
                 )
     return started
+
+
+def keeper_slot(place: str) -> str:
+    """Return the name of a place's keeper among those of device slots, for its lock and log."""
+    return f"place-{place}"
 
 
 def hand_over(store: Store, variable: str) -> None:

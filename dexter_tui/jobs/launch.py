@@ -72,6 +72,11 @@ def start_runner(store: Store, slot: str) -> subprocess.Popen[bytes]:
     return start(store, "dexter_tui.jobs.runner", slot)
 
 
+def start_keeper(store: Store, slot: str) -> subprocess.Popen[bytes]:
+    """Start the keeper of a place (`control.keeper_slot`). It ends at once if there is one."""
+    return start(store, "dexter_tui.jobs.placement.keeper", slot)
+
+
 def start(
     store: Store, module: str, slot: str, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:

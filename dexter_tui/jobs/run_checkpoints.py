@@ -10,7 +10,7 @@ import torch
 
 from dexter.search.optimize import Optimization, Step
 from dexter_tui.jobs.control import CHECKPOINTS
-from dexter_tui.jobs.recorder import Recorder, log
+from dexter_tui.jobs.recorder import JournalRecorder, log
 from store import StoreError
 from store.artifacts import write_atomic
 from store.errors import explained
@@ -35,7 +35,7 @@ class Checkpoints:
         self._config_hash = run.config_hash
         self._reduced = run.reduced
 
-    def load(self, search: Optimization, recorder: Recorder) -> None:
+    def load(self, search: Optimization, recorder: JournalRecorder) -> None:
         """Have the search go on from the newest state that is not ahead of the record.
 
         Without one it begins at its start. A file that is damaged, or of another configuration,
@@ -98,7 +98,9 @@ class Checkpoints:
 class Saving:
     """The schedule of checkpoints: none is written before the records that it rests on."""
 
-    def __init__(self, recorder: Recorder, checkpoints: Checkpoints, search: Optimization) -> None:
+    def __init__(
+        self, recorder: JournalRecorder, checkpoints: Checkpoints, search: Optimization
+    ) -> None:
         self._recorder = recorder
         self._checkpoints = checkpoints
         self._search = search
@@ -109,7 +111,7 @@ class Saving:
         return step.step % EVERY_STEPS == 0 or time.monotonic() - self._saved_at >= EVERY_SECONDS
 
     def save(self, promise: float) -> None:
-        """Write what waits, then a checkpoint; `promise` as in `Recorder.flush`.
+        """Write what waits, then a checkpoint; `promise` as in `JournalRecorder.flush`.
 
         In this order, because a resumed run goes on behind its checkpoint: no step before that
         may be missing. What cannot be written is left for the next time.

@@ -8,8 +8,10 @@ import gc
 import io
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ from dexter.seeds import seed_range
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.launch import log_file
-from dexter_tui.jobs.recorder import Recorder, log
+from dexter_tui.jobs.recorder import JournalRecorder, Recorder, log
 from dexter_tui.jobs.run_checkpoints import Checkpoints, Saving
 from dexter_tui.jobs.worker import (
     FULL,
@@ -53,54 +55,49 @@ PROMISE_SECONDS = 30.0
 PROMISE_STEPS = 20
 
 
-class RunWorker(Worker):
-    """A worker that does runs, and keeps the models of its last run."""
+class RunProcess(ABC):
+    """A process that does runs, one at a time, and keeps the models of its last run."""
 
-    KINDS = frozenset({Kind.RUN})
-    PATIENCE = STORE_PATIENCE
+    on_cuda: bool
+    """Whether it computes on a GPU."""
+    stopping: bool
+    """Whether it takes nothing further."""
+    terminated: bool
+    """Whether a signal asked for its end."""
 
-    def __init__(self, store: Store, slot: devices.Slot) -> None:
-        super().__init__(store, slot)
+    def __init__(self) -> None:
         self._models: Models | None = None
         self._models_of: dict[str, Any] | None = None
 
-    def fits(self, config: Mapping[str, Any] | None) -> bool:
-        """On a GPU, leave other models to a new process, whose runner looks for room first."""
-        if self._models is None or not self.slot.on_gpu:
-            return True
-        return model_settings(self._placed(RunConfig.model_validate(config))) == self._models_of
+    @abstractmethod
+    def folder_of(self, run: Run) -> Path:
+        """Return the folder of the run's checkpoints."""
 
-    def do(self, work: Work) -> int:
-        assert isinstance(work, Run)
-        recorder = self._recorder(work)
-        if recorder is None:
-            return 0
-        recorder.start(work)
-        return self._work(work, recorder)
+    @abstractmethod
+    def log_of(self, run: Run) -> Path:
+        """Return the file with the output of this process."""
 
-    def _recorder(self, run: Run) -> Recorder | None:
-        """Return what records the run; None if its journal says that it ended already."""
-        deadline = time.monotonic() + START_PATIENCE
-        while True:
-            try:
-                recorder = Recorder(self.store, run)
-                if self.store.run(run.id).state in (State.SUCCEEDED, State.FAILED):
-                    log("it had ended; the store had not heard of it")
-                    return None
-                return recorder
-            except StoreError:
-                if time.monotonic() > deadline or self.stopping:
-                    raise
-                time.sleep(1)
+    @abstractmethod
+    def tell(self, work: Work, activity: str | None) -> None:
+        """Show observers what is done for the run now; None: its progress says enough."""
 
-    def _work(self, run: Run, recorder: Recorder) -> int:
+    @abstractmethod
+    def check(self, name: str) -> None:
+        """Raise Stopped if a user or a signal asked for an end."""
+
+    def record_stop(self, recorder: JournalRecorder, stopped: Stopped) -> None:
+        """Record that the run was left before its end."""
+        recorder.state(stopped.state)
+
+    def carry_out(self, run: Run, recorder: JournalRecorder) -> int:
+        """Do a run and record its end; return the exit code."""
         code = EXIT_FAILED
         try:
             self._run(run, recorder)
         except Stopped as stopped:
             # Pausing ends the process, so that its memory is free for others.
             self.stopping = self.stopping or stopped.state is not State.CANCELLED
-            recorder.state(stopped.state)
+            self.record_stop(recorder, stopped)
             outcome, code = stopped.state.value, 0
         except (InputError, StoreError) as error:
             recorder.state(State.FAILED, error=str(error), stop_reason=REFUSED)
@@ -113,7 +110,7 @@ class RunWorker(Worker):
                 raise  # a full disk is no fault of the run: it is queued again
             log_trace()
             first = (str(error).strip().splitlines() or [""])[0]
-            outcome = f"{type(error).__name__}: {first} (see {log_file(self.store, run.id)})"
+            outcome = f"{type(error).__name__}: {first} (see {self.log_of(run)})"
             recorder.state(State.FAILED, error=outcome)
         else:
             outcome, code = "succeeded", 0
@@ -121,7 +118,9 @@ class RunWorker(Worker):
         log(outcome, "error" if code else "info")
         return code
 
-    def _out_of_memory(self, run: Run, recorder: Recorder, error: torch.OutOfMemoryError) -> str:
+    def _out_of_memory(
+        self, run: Run, recorder: JournalRecorder, error: torch.OutOfMemoryError
+    ) -> str:
         """Once, the run goes on with fewer pictures at a time, in a new process."""
         self.stopping = True
         first = (str(error).strip().splitlines() or [""])[0]
@@ -139,12 +138,12 @@ class RunWorker(Worker):
             recorder.state(State.QUEUED, error=line, reduced=True)
         return line
 
-    def _run(self, run: Run, recorder: Recorder) -> None:
+    def _run(self, run: Run, recorder: JournalRecorder) -> None:
         recorder.flush(LOAD_PROMISE)
         log("loading the models")
         config = RunConfig.model_validate(run.config)
         models = self._load(config, lambda what: self.tell(run, f"loading {what}"))
-        if not self.slot.on_cuda:
+        if not self.on_cuda:
             recomputes = estimate(config, device="cpu").gradient_checkpointing != "none"
             below = LARGE_PIECE if recomputes else ALL_PIECES
             keep_freed_memory(0 if run.reduced else below)  # 0: once ran out of memory
@@ -154,7 +153,7 @@ class RunWorker(Worker):
             generator=models.generator,
             masked_lm=models.masked_lm,
         )
-        checkpoints = Checkpoints(self.store.run_folder(run.id), run)
+        checkpoints = Checkpoints(self.folder_of(run), run)
         checkpoints.load(search, recorder)
         self.tell(run, None)
         recorder.state(State.RUNNING)
@@ -210,7 +209,7 @@ class RunWorker(Worker):
         config: RunConfig,
         models: Models,
         search: Optimization,
-        recorder: Recorder,
+        recorder: JournalRecorder,
     ) -> None:
         """Score the best prompt and draw its frames, on noise that no search has seen."""
         result = search.result
@@ -276,7 +275,7 @@ class RunWorker(Worker):
                 self._wait_for_room(run.id, recorder)
         recorder.fields(frames_hit=hits, frames_tried=tried)
 
-    def _wait_for_room(self, run_id: str, recorder: Recorder) -> None:
+    def _wait_for_room(self, run_id: str, recorder: JournalRecorder) -> None:
         while recorder.crowded():
             log("too many pictures wait for room on the disk", "warning")
             time.sleep(5)
@@ -300,10 +299,59 @@ class RunWorker(Worker):
 
     def _placed(self, config: RunConfig) -> RunConfig:
         """Place the models on this slot's device, the only one that this process sees."""
-        return config.model_copy(update={"device": "cuda" if self.slot.on_cuda else "cpu"})
+        return config.model_copy(update={"device": "cuda" if self.on_cuda else "cpu"})
 
 
-def _record_preview(recorder: Recorder, config: RunConfig, step: Step, class_index: int) -> None:
+class RunWorker(Worker, RunProcess):
+    """A worker of a device slot that does runs."""
+
+    KINDS = frozenset({Kind.RUN})
+    PATIENCE = STORE_PATIENCE
+
+    def __init__(self, store: Store, slot: devices.Slot) -> None:
+        Worker.__init__(self, store, slot)
+        RunProcess.__init__(self)
+        self.on_cuda = slot.on_cuda
+
+    def folder_of(self, run: Run) -> Path:
+        return self.store.run_folder(run.id)
+
+    def log_of(self, run: Run) -> Path:
+        return log_file(self.store, run.id)
+
+    def fits(self, config: Mapping[str, Any] | None) -> bool:
+        """On a GPU, leave other models to a new process, whose runner looks for room first."""
+        if self._models is None or not self.slot.on_gpu:
+            return True
+        return model_settings(self._placed(RunConfig.model_validate(config))) == self._models_of
+
+    def do(self, work: Work) -> int:
+        assert isinstance(work, Run)
+        recorder = self._recorder(work)
+        if recorder is None:
+            return 0
+        recorder.start(work)
+        return self.carry_out(work, recorder)
+
+    def _recorder(self, run: Run) -> Recorder | None:
+        """Return what records the run; None if its journal says that it ended already."""
+        deadline = time.monotonic() + START_PATIENCE
+        while True:
+            try:
+                recorder = Recorder(self.store, run)
+                if self.store.run(run.id).state in (State.SUCCEEDED, State.FAILED):
+                    log("it had ended; the store had not heard of it")
+                    return None
+                return recorder
+            except StoreError:
+                if time.monotonic() > deadline or self.stopping:
+                    raise
+                time.sleep(1)
+
+
+def _record_preview(
+    recorder: JournalRecorder, config: RunConfig, step: Step, class_index: int
+) -> None:
     pieces = template_pieces(config.template_text, config.suffix)
     text = "".join(a + b for a, b in zip(pieces, (*step.words, ""), strict=True))
     recorder.frame(

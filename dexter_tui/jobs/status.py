@@ -1,4 +1,4 @@
-"""The status of slots and queue, for `status --json`."""
+"""The status of slots, places and queue, for `status --json`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,12 +7,13 @@ if TYPE_CHECKING:
 
 
 def describe(store: "Store") -> dict[str, Any]:
-    """Return the slots, and the work of all kinds that has not ended."""
+    """Return the slots, the attempts at places, and the work of all kinds that has not ended."""
     from dexter_tui.jobs import control
     from dexter_tui.machine import devices
     from dexter_tui.presentation import job_tables, run_tables
     from store import State, run_queue
     from store.clock import now
+    from store.placed import attempts
     from store.tables import Job, Run
 
     run_queue.reconcile(store)
@@ -43,11 +44,25 @@ def describe(store: "Store") -> dict[str, Any]:
                 "note": row.note if row is not None and (runner or row.broken) else None,
             }
         )
+    away = [
+        {
+            "run": one.run_id,
+            "attempt": one.attempt,
+            "place": one.place,
+            "job": one.handle,
+            "state": one.seen or "submitting",
+            "seconds_since_seen": None
+            if one.seen_at is None
+            else max((now() - one.seen_at).total_seconds(), 0.0),
+        }
+        for one in attempts.open_attempts(store)
+    ]
     left = run_queue.left(store)
     queue = run_queue.queue(store)
     due = run_queue.queue(store, due=True)
     return {
         "slots": slots,
+        "places": away,
         "queued": len(queue),
         "waiting": len(queue) - len(due),
         "paused": sum(work.state is State.PAUSED for work in left),

@@ -133,19 +133,22 @@ def check(
     warn: Callable[[str], None] = lambda line: None,
     agreed: Collection[str] = (),
     search: bool = True,
+    elsewhere: bool = False,
 ) -> list[Checked]:
     """Check the configurations without torch. InputError for one that cannot be run.
 
     Warnings go to `warn`, a line each. `agreed`: the fields to whose code the user agrees, see
     `trust.agreed_by`. `search`: whether the work is a search, which tries the prompt and refuses a
-    constant classifier; other work only draws and looks.
+    constant classifier; other work only draws and looks. `elsewhere`: whether it will run at
+    another place, whose devices and memory are not checked.
     """
     full = [with_full_paths(config) for config in configs]
     trust.require(full, agreed)
-    check_machine_for(full, home, warn=warn)
+    check_machine_for(full, home, warn=warn, elsewhere=elsewhere)
     checked = described(full, agreed=agreed, warn=warn, prompt=search, constant=not search)
     require_generator(one.config for one in checked)
-    for config in {_key(one.config, _STUDY): one.config for one in checked}.values():
+    memory = {} if elsewhere else {_key(one.config, _STUDY): one.config for one in checked}
+    for config in memory.values():
         check_memory(config if search else config.by_scores())
     if search:
         for spec in dict.fromkeys(
@@ -194,10 +197,16 @@ def check_machine_for(
     home: Path,
     *,
     warn: Callable[[str], None] = lambda line: None,
+    elsewhere: bool = False,
 ) -> None:
-    """Check that this machine can run each study. InputError if not; `warn` gets warnings."""
+    """Check that this machine can run each study. InputError if not; `warn` gets warnings.
+
+    `elsewhere`: whether they will run at another place, and on no device of this machine.
+    """
     lines: dict[str, None] = {}
     for config in {_key(config, _STUDY): config for config in configs}.values():
+        if elsewhere:
+            config = config.model_copy(update={"device": "cpu"})
         check_device(config.device)
         for finding in check_machine(config, home):
             lines[f"{finding.detail}; {finding.remedy}"] = None
@@ -246,6 +255,7 @@ def _add_study(
     index: int,
     *,
     priority: int = 0,
+    place: str | None = None,
 ) -> list[str]:
     """Write the study of class ``index`` and its runs, one a configuration; return their ids."""
     classifier = store.ensure_classifier(info.spec, info.weights_hash, info.labels, info.image_size)
@@ -256,11 +266,16 @@ def _add_study(
         settings["recognised"] = info.recognised
     study = store.ensure_study(classifier, info.labels[index], index, settings)
     runs = [(config.seed, config.model_dump(mode="json")) for config in configs]
-    return store.add_runs(study, runs, priority=priority)
+    return store.add_runs(study, runs, priority=priority, place=place)
 
 
-def add(store: Store, checked: Sequence[Checked], priority: int = 0) -> list[str]:
-    """Queue a run for each checked configuration, study by study; return their ids."""
+def add(
+    store: Store, checked: Sequence[Checked], priority: int = 0, *, place: str | None = None
+) -> list[str]:
+    """Queue a run for each checked configuration, study by study; return their ids.
+
+    `place`: a place of config.toml at which they are to run; None for this machine.
+    """
     studies: dict[str, list[int]] = {}
     for number, one in enumerate(checked):
         studies.setdefault(one.study, []).append(number)
@@ -268,7 +283,7 @@ def add(store: Store, checked: Sequence[Checked], priority: int = 0) -> list[str
     for numbers in studies.values():
         _, info, index = checked[numbers[0]]
         of_study = [checked[number].config for number in numbers]
-        ids = _add_study(store, of_study, info, index, priority=priority)
+        ids = _add_study(store, of_study, info, index, priority=priority, place=place)
         run_ids.update(zip(numbers, ids, strict=True))
     return [run_ids[number] for number in range(len(checked))]
 

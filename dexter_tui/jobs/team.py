@@ -81,10 +81,14 @@ class Team:
         """Return why no slot will take the work: all gave up since we began."""
         notes = {row.name: row for row in run_queue.slots(self.store)}
         note = None
-        fitting = [s for s in devices.slots(cpu_slots=self.jobs) if work.wish in s.accepts]
-        for slot in fitting:
-            row = notes.get(slot.name)
-            if control.runner_alive(self.store, slot.name):
+        if isinstance(work, Run) and work.place is not None:
+            fitting = [control.keeper_slot(work.place)]
+        else:
+            slots = devices.slots(cpu_slots=self.jobs)
+            fitting = [slot.name for slot in slots if work.wish in slot.accepts]
+        for name in fitting:
+            row = notes.get(name)
+            if control.runner_alive(self.store, name):
                 return None
             if row is not None and row.broken and row.updated_at >= self._begun:
                 note = row.note

@@ -14,7 +14,7 @@ from store.reading.origin import is_toy, origin
 if TYPE_CHECKING:
     from store import Store
     from store.reading.browse import RunRow, StudyRow
-    from store.tables import Run, Step, Study
+    from store.tables import Attempt, Run, Step, Study
 
 
 def run_json(run: "Run") -> dict[str, Any]:
@@ -61,7 +61,11 @@ def run_json(run: "Run") -> dict[str, Any]:
 
 def run_details_json(store: "Store", run: "Run") -> dict[str, Any]:
     """Return a run as JSON with all its records."""
+    from store.placed import attempts
+
     return run_json(run) | {
+        "place": run.place,
+        "attempts": [_columns(one) for one in attempts.attempts_of(store, run.id)],
         "config": run.config,
         "seed_ranges": run.seed_ranges,
         "history": [_columns(step) for step in store.steps(run.id)],
@@ -194,6 +198,8 @@ def listed_view(
 
 def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     """Return the facts about a run."""
+    from store.placed import attempts
+
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
@@ -222,6 +228,8 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     )
     fact("recognised", run.study.settings.get("recognised"))
     fact("device", run.device)
+    for one in attempts.attempts_of(store, run.id):
+        fact(f"attempt {one.attempt}", attempt_line(one))
     fact("time", run.seconds and f"{run.seconds:.0f} s, attempt {run.attempt}")
     fact("files", store.run_folder(run.id))
     prompts = store.prompts(run.id)[:5]
@@ -234,6 +242,17 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     if pictures:
         parts += ["", frames_strip(store, run)]
     return Group(*parts)
+
+
+def attempt_line(attempt: "Attempt") -> str:
+    """Return what became of an attempt at another place, or what is known of it now."""
+    if attempt.outcome is None:
+        line = attempt.seen or "submitting"
+    else:
+        line = attempt.outcome.value + (f" ({attempt.reason})" if attempt.reason else "")
+    count = attempt.quarantined
+    left = f"; {count} {'entry' if count == 1 else 'entries'} not taken" if count else ""
+    return f"at {attempt.place}: {line}{left}"
 
 
 def frames_strip(store: "Store", run: "Run", count: int = 4, columns: int = 18) -> RenderableType:

@@ -80,6 +80,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     **_each("pid", (1, 2**22)),
     **_each("journal_entries place", _COUNT),
 }
+# A list of seeds, and the names of places at which runs are done.
+_NO_NUMBERS = {("evidence", "seeds"), ("run", "place"), ("attempt", "place")}
 _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("frame", "kind"): ("preview", "frame"),
     ("claim", "direction"): (1, -1),
@@ -127,7 +129,7 @@ def check_cell(kind: str, name: str, value: object) -> None:
         _check_settings(where, value)
     if value is None:
         return
-    if name in _RANGES and (kind, name) != ("evidence", "seeds"):  # which are lists
+    if name in _RANGES and (kind, name) not in _NO_NUMBERS:
         _check_number(where, value, _RANGES[name])
     if (kind, name) in _CHOICES and value not in _CHOICES[kind, name]:
         refuse(f"{where}: {str(value)[:40]!r} is unknown")

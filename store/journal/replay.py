@@ -139,6 +139,8 @@ def _start(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> 
         "attempt": sa.func.max(col(Run.attempt), entry["attempt"]),
         "started_at": sa.func.coalesce(col(Run.started_at), at),
     }
+    if "version" in entry:  # of an attempt at another place: all that is known of where it is
+        values["host"] = entry["host"]
     if rebuilding:
         values["state"] = State.STARTING
         values |= {name: entry[name] for name in ("pid", "boot_id", "host", "slot")}
@@ -171,7 +173,16 @@ def queued_entry(run: Run, study: Study, classifier: Classifier) -> Entry:
         "at": now().isoformat(),
         "run": run.model_dump(
             mode="json",
-            include={"id", "study_id", "seed", "config", "config_hash", "created_at", "priority"},
+            include={
+                "id",
+                "study_id",
+                "seed",
+                "config",
+                "config_hash",
+                "created_at",
+                "priority",
+                "place",
+            },
         ),
         "study": study.model_dump(mode="json", exclude={"classifier_id"}),
         "classifier": classifier.model_dump(mode="json", exclude={"id"}),

@@ -7,6 +7,7 @@ Each line is an entry: a JSON object with its number "n", its "kind", the time "
 
     run      the run as it was queued, with its study and classifier (n = 0)
     start    an attempt: attempt, pid, boot_id, host, slot
+    stopped  why: the `Interruption` that ended an attempt away from the store
     fields   columns of the run with new values
     steps    rows: columns of `Step`
     prompts  rows: columns of `Prompt`, best first
@@ -34,6 +35,13 @@ Entry = dict[str, Any]
 NAME = "journal.jsonl"
 # The kinds of entries that contain a whole run.
 WHOLE = ("run", "rows")
+
+
+class Interruption(StrEnum):
+    """A signal that ended an attempt away from the store, behind its last checkpoint."""
+
+    TIME_LIMIT = "time_limit"
+    TERMINATED = "terminated"
 
 
 class Accident(StrEnum):
@@ -126,7 +134,7 @@ class Journal:
                 data = file.read()
         except (FileNotFoundError, NotPlain):
             return Inspected([], Fault.MISSING)
-        found = [_entry(line) for line in data.splitlines(keepends=True)]
+        found = [parse_line(line) for line in data.splitlines(keepends=True)]
         torn = None in found[:-1]  # only the last line may be torn: its write was interrupted
         entries = [entry for entry in found if entry is not None]
         numbers = [entry["n"] for entry in entries]
@@ -219,7 +227,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _entry(line: bytes) -> Entry | None:
+def parse_line(line: bytes) -> Entry | None:
     """Return the entry of a line; None for a line that is torn."""
     try:
         entry = json.loads(line)
@@ -236,7 +244,7 @@ def _parse(data: bytes) -> tuple[list[Entry], int]:
     entries: list[Entry] = []
     whole = 0
     for line in data.splitlines(keepends=True):
-        entry = _entry(line)
+        entry = parse_line(line)
         if entry is None:
             break
         entries.append(entry)

@@ -491,8 +491,9 @@ class Browse:
             "FROM slot WHERE activity IS NOT NULL",
             (_START_SECONDS,),
         )
+        away = self.rows("SELECT run_id, place, seen FROM attempt WHERE ended_at IS NULL")
         locks = self.home / "locks"
-        return {
+        return {str(run_id): f"{place}: {seen or 'submitting'}" for run_id, place, seen in away} | {
             str(work_id): str(activity)
             for name, work_id, activity, is_new in rows
             if is_new
@@ -818,15 +819,17 @@ class Browse:
         lock = self.home / "locks" / f"run-{run.id}.lock"
         if not is_locked(lock):
             # A process writes the final state before it frees the lock, so read the state again.
-            [(state,)] = self.rows("SELECT state FROM run WHERE rowid = ?", (run.key,)) or [(None,)]
-            if state == run.state:
+            found = self.rows("SELECT state, place FROM run WHERE rowid = ?", (run.key,))
+            [(state, place)] = found or [(None, None)]
+            if state == run.state and place is None:
                 return run._replace(
                     state=State.LOST,
                     error=run.error or f"{PROCESS_GONE}; the run can be resumed",
                 )
             if state is None:
                 return run
-            return run._replace(state=decoding.decoded_cell("run", "state", State, state))
+            if state != run.state:
+                return run._replace(state=decoding.decoded_cell("run", "state", State, state))
         rows = self.rows(
             "SELECT seconds, best_words FROM step WHERE run_id = ? ORDER BY step DESC LIMIT ?",
             (run.id, _PACE_STEPS),

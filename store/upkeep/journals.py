@@ -39,12 +39,18 @@ def examine(store: Store, repair: bool, progress: Progress) -> Iterator[Trouble]
 def _processes(store: Store, repair: bool) -> Iterator[Trouble]:
     """Check that the process of active work lives and has its lock."""
     found = list(run_queue.active(store))
-    dead = [work for work in found if not run_queue.is_alive(store, work.id)]
+    dead = [
+        work
+        for work in found
+        if not run_queue.is_away(work) and not run_queue.is_alive(store, work.id)
+    ]
     if dead and repair:
         run_queue.reconcile(store)
     for work in found:
         called = f"{work.kind.value if is_job(work.id) else 'run'} {work.id}"
         lock = run_queue.lock_path(store, work.id)
+        if run_queue.is_away(work):
+            continue  # its keeper looks after it
         if work in dead:
             what = f"{called} is active, but its process is gone"
             yield Trouble("dead run", what, repair)

@@ -22,6 +22,7 @@ from store.store import Store
 from store.study_records import _delete_claims
 from store.tables import (
     Artifact,
+    Attempt,
     Attribution,
     Caption,
     Claim,
@@ -43,7 +44,7 @@ from store.tables import (
 ARCHIVED = "archived"
 _MANY = 500  # ids in one statement
 _NOTE_LENGTH = 10_000  # characters
-_OF_RUN: tuple[Any, ...] = (Step, Prompt, Frame, Tag, Attribution)
+_OF_RUN: tuple[Any, ...] = (Step, Prompt, Frame, Tag, Attribution, Attempt)
 _OF_STUDY: tuple[Any, ...] = (Report, Score, Stage, Job)
 
 
@@ -113,7 +114,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
         else:
             runs[found.id] = found
     for run in runs.values():
-        if run_queue.is_alive(store, run.id):
+        if run_queue.is_alive(store, run.id) or run_queue.is_away(run):
             raise _running(run.id)
     with store._read() as session:
         for study_id in {run.study_id for run in runs.values()}:

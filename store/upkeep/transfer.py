@@ -59,7 +59,7 @@ from store.tables import (
 MAX_PIXELS = 2**24  # of an imported picture: 112 MB while it is decoded and made small
 EXAMPLES = 4  # pairs of pictures exported with each claim
 # Columns of a run that are useful only on the machine that it ran on.
-_OF_MACHINE = {"study", "pid", "boot_id", "slot", "promise", "not_before", "heartbeat_at",
+_OF_MACHINE = {"study", "pid", "boot_id", "slot", "place", "promise", "not_before", "heartbeat_at",
                "journal_entries"}  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines, bar, fit, sparkline
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.formatting import clean
+from dexter_tui.formatting import clean, duration
 from store.states import ACTIVE
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class DevicesScreen(DataScreen):
     def __init__(self) -> None:
         super().__init__()
         self._ring: Ring | None = None
+        self._away: list[tuple[str, str, int, str, float | None]] = []
 
     def compose(self) -> ComposeResult:
         yield TextLines(id="title")
@@ -68,6 +69,7 @@ class DevicesScreen(DataScreen):
             self._ring = devices.Ring([*([cards] if cards else []), devices.CpuTelemetry()])
             self._ring.read()
             self._ring.start()
+        self._away = self._attempts()
         work: dict[str, list[str]] = {}
         for work_id, device in self._work():
             work.setdefault(device, []).append(work_id)
@@ -95,6 +97,18 @@ class DevicesScreen(DataScreen):
         ]
         rows = browse.rows(f"{' UNION ALL '.join(parts)} ORDER BY 1", [*states, *states])
         return [(str(work_id), str(device)) for work_id, device in rows]
+
+    def _attempts(self) -> list[tuple[str, str, int, str, float | None]]:
+        """Return the attempts at other places: place, run, attempt, state there, its age in s."""
+        browse = self.host.browse
+        if not browse.path.exists():
+            return []
+        rows = browse.rows(
+            "SELECT place, run_id, attempt, coalesce(seen, 'submitting'), "
+            "(julianday('now') - julianday(seen_at)) * 86400 "
+            "FROM attempt WHERE ended_at IS NULL ORDER BY place, intended_at"
+        )
+        return [(str(a), str(b), int(c), str(d), e) for a, b, c, d, e in rows]
 
     def show(self, data: list[Row]) -> None:
         palette, signs = self.host.palette, self.host.signs
@@ -137,6 +151,10 @@ class DevicesScreen(DataScreen):
             if row.reading.processes:
                 own = ", ".join(map(str, row.reading.processes))
                 text.append(f"\nprocesses on GPU{row.device.index}: {own}", palette.dim)
+        for place, run_id, attempt, state, age in self._away:
+            seen = "never seen" if age is None else f"seen {duration(max(age, 0.0))} ago"
+            line = f"{clean(place)}  {run_id}, attempt {attempt}  {clean(state)}, {seen}"
+            text.append(f"\n{fit(line, max(width, 20))}", palette.dim)
         table.put(text)
 
     def action_back(self) -> None:

@@ -1,0 +1,83 @@
+"""The places of config.toml at which runs can be done: tables ``[places.NAME]``."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dexter.errors import InputError
+from dexter_tui import paths
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
+
+
+class Place(BaseModel):
+    """A place, as the user describes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: Literal["slurm", "ssh"]
+    folder: Path
+    """The folder for orders and attempts: shared with the nodes (slurm), or on the box (ssh)"""
+    python: str = sys.executable
+    """The Python there, with dexter-tui installed"""
+    limit: int = Field(default=20, ge=1, le=10_000)
+    """The most runs submitted at a time; on a box of ssh, one per GPU"""
+    # slurm
+    partition: str | None = None
+    account: str | None = None
+    gres: str | None = None
+    time: str | None = None
+    flags: tuple[str, ...] = ()
+    """Further flags of sbatch"""
+    # ssh
+    host: str | None = None
+    gpus: int = Field(default=0, ge=0, le=64)
+    """The number of GPUs of the box, of which each run gets one; 0 for runs on its CPU"""
+
+
+def places() -> dict[str, Place]:
+    """Return the places of config.toml by name; raise InputError for one that is unusable."""
+    return {name: _place(name, values) for name, values in paths.settings("places").items()}
+
+
+def place(name: str) -> Place:
+    """Return the place with this name; raise InputError if there is none."""
+    found = paths.settings("places")
+    if name not in found:
+        raise InputError(
+            f"config.toml has no place {name!r}",
+            field="on",
+            value=name,
+            remedy=f"choose from {', '.join(found)}" if found else f"add a table [places.{name}]",
+        )
+    return _place(name, found[name])
+
+
+def _place(name: str, values: object) -> Place:
+    table = f"config.toml, [places.{name}]"
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{table}: {name!r} cannot be a name",
+            remedy="use up to 31 of a-z, 0-9, - and _",
+        )
+    if not isinstance(values, dict):
+        raise InputError(f"{table} is not a table", remedy=f"write [places.{name}]")
+    try:
+        found = Place.model_validate({**values, "name": name})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        setting = ".".join(map(str, fault["loc"]))
+        raise InputError(
+            f"{table}: {setting}: {fault['msg']}", remedy="docs/scaling.md lists the settings"
+        ) from None
+    if not found.folder.is_absolute():
+        raise InputError(f"{table}: folder must be a full path", value=str(found.folder))
+    if found.kind == "ssh":
+        if not found.host:
+            raise InputError(f"{table}: host is required", remedy='add host = "NAME"')
+        return found.model_copy(update={"limit": max(found.gpus, 1)})
+    return found

@@ -1,0 +1,152 @@
+"""Does an attempt of a run at a place: ``python -m dexter_tui.jobs.placement.worker FOLDER T``
+
+FOLDER is that of the run (`dexter_tui.jobs.placement.files`). The process opens no store. It ends
+when its order asks for that, and by itself when the order names a later attempt.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from dexter.errors import InputError
+from dexter_tui import EXIT_FAILED
+from dexter_tui.jobs.placement.attempt_recorder import AttemptRecorder
+from dexter_tui.jobs.placement.files import BEAT_SECONDS, VERSION, Ask, Heartbeat, Order, RunFolder
+from dexter_tui.jobs.recorder import JournalRecorder, log
+from dexter_tui.jobs.run_worker import RunProcess
+from dexter_tui.jobs.worker import Stopped
+from store import State
+from store.journal.run_journal import Interruption
+from store.run_queue import Work
+from store.tables import REFUSED, Run
+
+
+class PlacedWorker(RunProcess):
+    """The process of one attempt."""
+
+    def __init__(self, run: RunFolder, order: Order) -> None:
+        super().__init__()
+        self.order = order
+        self.run = run
+        self.folder = run.attempt(order.attempt)
+        self.stopping = self.terminated = False
+        self.on_cuda = torch.cuda.is_available() and order.run["config"].get("device") != "cpu"
+        self._interrupted: Interruption | None = None
+        self._activity: str | None = "starting"
+
+    def folder_of(self, run: Run) -> Path:
+        return self.folder.path
+
+    def log_of(self, run: Run) -> Path:
+        return self.folder.log
+
+    def tell(self, work: Work, activity: str | None) -> None:
+        self._activity = activity
+
+    def interrupt(self, number: int, _frame: object) -> None:
+        """Note a signal: USR1 says to look at the order, or that the time limit is near."""
+        self.terminated = True
+        limit = number == signal.SIGUSR1
+        self._interrupted = Interruption.TIME_LIMIT if limit else Interruption.TERMINATED
+
+    def check(self, name: str) -> None:
+        self.heed(self._read_order())
+        if self._interrupted is not None:
+            raise Stopped(State.QUEUED)
+
+    def _read_order(self) -> Ask:
+        """Return what is asked for; end the process if it is superseded."""
+        order = self.run.order()
+        if order is None:  # the folder is away for a while
+            return Ask.RUN
+        if order.attempt != self.order.attempt:
+            log(f"superseded by attempt {order.attempt}: this process ends", "warning")
+            os._exit(0)
+        return order.ask
+
+    def heed(self, ask: Ask) -> None:
+        """Raise Stopped if the order asks for an end."""
+        if ask is Ask.PAUSE:
+            raise Stopped(State.PAUSED)
+        if ask is Ask.CANCEL:
+            raise Stopped(State.CANCELLED)
+
+    def record_stop(self, recorder: JournalRecorder, stopped: Stopped) -> None:
+        assert isinstance(recorder, AttemptRecorder)
+        if stopped.state is State.QUEUED and self._interrupted is not None:
+            recorder.stopped(self._interrupted)  # what becomes of the run is not for its worker
+        else:
+            recorder.state(stopped.state)
+
+    def work(self) -> int:
+        """Do the attempt; return the exit code."""
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            signal.signal(number, self.interrupt)
+        run = Run(**{**self.order.run, "attempt": self.order.attempt})
+        recorder = AttemptRecorder(self.folder, self.order)
+        recorder.begin()
+        threading.Thread(target=self._beat, args=(recorder,), daemon=True).start()
+        log(f"run {run.id}, attempt {run.attempt}, process {os.getpid()} on {socket.gethostname()}")
+        wish = run.wish
+        try:
+            self.heed(self.order.ask)
+            if wish.startswith("cuda") and not self.on_cuda:
+                raise InputError(
+                    f"{socket.gethostname()} has no {wish} that torch can use",
+                    field="device",
+                    value=wish,
+                    remedy="check gres of the place in config.toml",
+                )
+        except Stopped as stopped:
+            recorder.state(stopped.state)
+        except InputError as error:
+            recorder.state(State.FAILED, error=str(error), stop_reason=REFUSED)
+        else:
+            return self.carry_out(run, recorder)
+        recorder.settle(lambda: False)
+        return 0
+
+    def _beat(self, recorder: AttemptRecorder) -> None:
+        """Give signs of life; end the process if it is superseded, or hangs."""
+        count = 0
+        while True:
+            self._read_order()
+            if recorder.hangs():  # a later attempt continues from where it was
+                log("no entry for longer than was promised: this process ends", "error")
+                os._exit(EXIT_FAILED)
+            count += 1
+            with suppress(OSError):  # a folder that is away for a while
+                self.folder.beat(Heartbeat(count, self._activity))
+            time.sleep(BEAT_SECONDS)
+
+
+def main(path: Path, attempt: int) -> int:
+    """Do an attempt if it is the current one and nobody else has it; return the exit code."""
+    run = RunFolder(path.parent.parent, path.name)
+    order = run.order()
+    if order is None:
+        log(f"{path}: no order that can be read", "error")
+        return EXIT_FAILED
+    if order.version != VERSION:
+        log(f"{path}: an order of version {order.version}; this program follows {VERSION}", "error")
+        return EXIT_FAILED
+    if order.attempt != attempt:
+        log(f"attempt {attempt} is superseded by attempt {order.attempt}: nothing to do")
+        return 0
+    folder = run.attempt(attempt)
+    if not folder.claim():
+        log(f"attempt {attempt} was begun by another process: nothing to do")
+        return 0
+    return PlacedWorker(run, order).work()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
