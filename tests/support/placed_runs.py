@@ -9,6 +9,7 @@ from small_pictures import noise
 
 from dexter_tui.jobs.placement.attempt_recorder import AttemptRecorder
 from dexter_tui.jobs.placement.files import Order, RunFolder
+from dexter_tui.jobs.recorder import JournalRecorder, Recorder
 from store import State, Store
 from store.journal.run_journal import Journal
 
@@ -32,11 +33,10 @@ def write_attempt(folder: RunFolder, order: Order, upto: int = 20, *, end: bool 
     record(recorder, upto, end=end)
 
 
-def record(recorder: object, upto: int = 20, *, end: bool = True) -> None:
+def record(recorder: JournalRecorder, upto: int = 20, *, end: bool = True) -> None:
     """Record a run of 20 steps with any recorder that has begun, or begins here."""
     if isinstance(recorder, AttemptRecorder):
         recorder.begin()
-    assert hasattr(recorder, "state")
     recorder.state(State.RUNNING)
     recorder.fields(device="cpu", steps_total=20, seed_ranges={"score": [1, 5]})
     for number in range(1, upto + 1):
@@ -54,9 +54,9 @@ def record(recorder: object, upto: int = 20, *, end: bool = True) -> None:
     assert recorder.flush(30.0)
 
 
-def frame(recorder: object, seed: int, kind: str = "preview") -> None:
+def frame(recorder: JournalRecorder, seed: int, kind: str = "preview") -> None:
     """Record a picture."""
-    recorder.frame(  # type: ignore[attr-defined]
+    recorder.frame(
         noise(seed),
         kind=kind,
         step=seed if kind == "preview" else 0,
@@ -116,8 +116,6 @@ def lines(folder: RunFolder, attempt: int) -> Iterator[bytes]:
 
 def local_run(store: Store, upto: int = 20) -> str:
     """Record the same run as a worker of this machine does; return its id."""
-    from dexter_tui.jobs.recorder import Recorder
-
     classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
     study = store.ensure_study(classifier, "a", 0, {"template": "a [MASK]"})
     run_id = recorded.add_run(store, study, 1, {"steps": 20, "device": "cpu"})

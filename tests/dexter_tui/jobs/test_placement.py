@@ -18,6 +18,7 @@ from placed_runs import PLACE, FeignedSlurm
 from dexter.errors import InputError
 from dexter_tui.jobs import control
 from dexter_tui.jobs.placement import engine, ingester, keeper, places
+from dexter_tui.jobs.placement.attempt_recorder import AttemptRecorder
 from dexter_tui.jobs.placement.files import Ask, RunFolder
 from dexter_tui.jobs.placement.ingester import Ingester, Quarantined
 from dexter_tui.jobs.placement.keeper import Keeper
@@ -469,12 +470,12 @@ def test_without_an_answer_states_stay_and_a_line_says_so(
     keeping.tick()
     assert note(store) is None
     monkeypatch.setattr(keeper, "PROMISE", 0.0)
-    monkeypatch.setattr(engine, "COMMAND_SECONDS", 0.3)
     match trouble:
         case "missing":
             slurm.lose("squeue")
         case "hanging":
             slurm.say("squeue", "", hang=True)
+            monkeypatch.setattr(engine, "COMMAND_SECONDS", 0.3)
         case "failing":
             slurm.say("squeue", "", code=1)
         case "garbage":
@@ -490,6 +491,7 @@ def test_without_an_answer_states_stay_and_a_line_says_so(
     assert states(store, run.id) == before
     keeping.tick()
     assert len(slurm.calls("sbatch")) == 1  # what waits is not submitted without a look-up
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 60.0)
     slurm.say("squeue", listed(run.id))
     keeping.tick()
     assert note(store) is None
@@ -540,7 +542,7 @@ def test_a_time_limit_is_a_preemption_and_no_failure(
     assert order is not None
     attempt = folder.attempt(1)
     assert attempt.claim()
-    recorder = placed_runs.AttemptRecorder(attempt, order)
+    recorder = AttemptRecorder(attempt, order)
     placed_runs.record(recorder, 10, end=False)
     recorder.stopped(Interruption.TIME_LIMIT)
     assert recorder.flush(30.0)
