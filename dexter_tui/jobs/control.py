@@ -140,11 +140,12 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
     rows = {row.name: row for row in run_queue.slots(store)}
     started = []
     for place in sorted({w.place for w in waiting + active if isinstance(w, Run) and w.place}):
-        slot, row = keeper_slot(place), rows.get(keeper_slot(place))
+        name = keeper_slot(place)
+        row = rows.get(name)
         may_start = again or row is None or not row.broken
-        if may_start and (store.home, slot) not in _started and not runner_alive(store, slot):
-            _started[store.home, slot] = launch.start_keeper(store, slot)
-            started.append(slot)
+        if may_start and (store.home, name) not in _started and not runner_alive(store, name):
+            _started[store.home, name] = launch.start_keeper(store, name)
+            started.append(name)
     waiting = [work for work in waiting if isinstance(work, Job) or work.place is None]
     by_accepts: dict[frozenset[str], list[devices.Slot]] = {}
     for slot in devices.slots(cpu_slots=jobs):

@@ -1,7 +1,6 @@
 """Runs at a place: attempts as their workers write them, and a place whose commands are feigned."""
 
-import os
-import stat
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from small_pictures import noise
 
 from dexter_tui.jobs.placement.attempt_recorder import AttemptRecorder
 from dexter_tui.jobs.placement.files import Order, RunFolder
+from dexter_tui.jobs.recorder import JournalRecorder, Recorder
 from store import State, Store
 from store.journal.run_journal import Journal
 
@@ -33,11 +33,10 @@ def write_attempt(folder: RunFolder, order: Order, upto: int = 20, *, end: bool 
     record(recorder, upto, end=end)
 
 
-def record(recorder: object, upto: int = 20, *, end: bool = True) -> None:
+def record(recorder: JournalRecorder, upto: int = 20, *, end: bool = True) -> None:
     """Record a run of 20 steps with any recorder that has begun, or begins here."""
     if isinstance(recorder, AttemptRecorder):
         recorder.begin()
-    assert hasattr(recorder, "state")
     recorder.state(State.RUNNING)
     recorder.fields(device="cpu", steps_total=20, seed_ranges={"score": [1, 5]})
     for number in range(1, upto + 1):
@@ -55,9 +54,9 @@ def record(recorder: object, upto: int = 20, *, end: bool = True) -> None:
     assert recorder.flush(30.0)
 
 
-def frame(recorder: object, seed: int, kind: str = "preview") -> None:
+def frame(recorder: JournalRecorder, seed: int, kind: str = "preview") -> None:
     """Record a picture."""
-    recorder.frame(  # type: ignore[attr-defined]
+    recorder.frame(
         noise(seed),
         kind=kind,
         step=seed if kind == "preview" else 0,
@@ -75,7 +74,9 @@ class FeignedSlurm:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        self.path = f"{folder}:{os.environ['PATH']}"
+        self.path = str(folder)  # a Slurm of this machine is not found
+        for name in ("cat", "sleep"):
+            (folder / name).symlink_to(str(shutil.which(name)))
         self.say("squeue", "")
         self.say("sbatch", "7")
         self.say("scontrol", "JobState=COMPLETED ExitCode=0:0")
@@ -92,10 +93,8 @@ class FeignedSlurm:
         )
 
     def lose(self, name: str) -> None:
-        """Remove a command. One of the machine's own is hidden."""
-        path = self.folder / name
-        path.write_text("not a program\n")
-        path.chmod(stat.S_IRUSR)
+        """Remove a command."""
+        (self.folder / name).unlink()
 
     def calls(self, name: str) -> list[str]:
         """Return the arguments of the calls of a command."""
@@ -117,8 +116,6 @@ def lines(folder: RunFolder, attempt: int) -> Iterator[bytes]:
 
 def local_run(store: Store, upto: int = 20) -> str:
     """Record the same run as a worker of this machine does; return its id."""
-    from dexter_tui.jobs.recorder import Recorder
-
     classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
     study = store.ensure_study(classifier, "a", 0, {"template": "a [MASK]"})
     run_id = recorded.add_run(store, study, 1, {"steps": 20, "device": "cpu"})

@@ -226,6 +226,13 @@ class Asking:
 
         activations = self._activations()
         width = activations.shape[1]
+        if not width:
+            raise InputError(
+                f"{self.member.info.spec} has no units: no linear layer leads to its logits",
+                field="unit",
+                value=units[0],
+                remedy="ask in words alone",
+            )
         for unit in units:
             if not 0 <= unit < width:
                 raise InputError(

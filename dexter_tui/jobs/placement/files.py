@@ -57,7 +57,7 @@ class Order(BaseModel):
 class Heartbeat(NamedTuple):
     """A sign of life; it differs from the one before."""
 
-    count: int
+    number: int
     activity: str | None
 
 
@@ -99,7 +99,7 @@ class AttemptFolder:
             with open_to_read(self._heartbeat) as file:
                 found = json.loads(file.read(10_000))
             activity = found["activity"]
-            return Heartbeat(int(found["count"]), None if activity is None else str(activity))
+            return Heartbeat(int(found["number"]), None if activity is None else str(activity))
         except (OSError, ValueError, LookupError, TypeError):
             return None
 

@@ -9,7 +9,6 @@ the store; that of the worker is kept as "worker_at".
 
 import os
 import time
-from typing import Any
 
 from dexter_tui.jobs.placement.files import PROMISE, VERSION, AttemptFolder, Heartbeat
 from dexter_tui.jobs.recorder import log
@@ -68,7 +67,7 @@ class Ingester:
 
     @property
     def activity(self) -> str | None:
-        """What the worker does, in its words."""
+        """Return the activity of the worker, in its words; None if none is known."""
         return None if self._heartbeat is None else self._heartbeat.activity
 
     @property
@@ -246,8 +245,9 @@ def count_beyond(folder: AttemptFolder, attempt: int, bound: int) -> int:
     """Return the number of an attempt's entries that were not taken: those from `bound` on."""
     try:
         with open_to_read(folder.journal) as file:
-            entries: list[Any] = [parse_line(line) for line in file]
+            entries = [parse_line(line) for line in file]
     except OSError:
         return 0
-    own = [one for one in entries if one is not None and one.get("attempt") == attempt]
-    return sum(one["n"] >= bound for one in own) + (len(entries) - len(own))
+    return sum(
+        entry is None or entry.get("attempt") != attempt or entry["n"] >= bound for entry in entries
+    )

@@ -210,6 +210,7 @@ class Keeper:
         try:
             kept.ingester.take()
         except Quarantined as reason:
+            self._ask(kept, Ask.CANCEL)  # nothing further of its worker is wanted
             self._close(kept, Outcome.QUARANTINED, f"quarantined: {reason}")
             return
         if kept.ingester.ended:
@@ -267,15 +268,18 @@ class Keeper:
         ask = _ASKS.get(kept.run.state, Ask.RUN)
         if ask is kept.asked:
             return
+        self._ask(kept, ask)
+        self._list_at = 0.0
+        if kept.attempt.handle is not None:
+            self.engine.nudge(kept.attempt.handle)
+
+    def _ask(self, kept: Kept, ask: Ask) -> None:
         order = kept.folder.order()
         if order is None:
             raise OSError(f"{kept.folder.path}: the order cannot be read")
         kept.folder.write_order(order.model_copy(update={"ask": ask}))
         self.engine.push(kept.folder)
         kept.asked = ask
-        self._list_at = 0.0
-        if kept.attempt.handle is not None:
-            self.engine.nudge(kept.attempt.handle)
 
     def _place(self, kept: Kept, job: Seen | None) -> None:
         """Have a worker placed, if the place has no job of this name."""
@@ -294,10 +298,10 @@ class Keeper:
 
     def _submit(self, kept: Kept) -> None:
         attempt = kept.attempt
-        kept.tried_at = time.monotonic()  # a job may exist from now on
         try:
             handle = self.engine.submit(attempt.name, kept.folder, attempt.attempt)
         except PlacementError as error:
+            kept.tried_at = time.monotonic()
             log(f"{attempt.name}: {error}", "warning")
             if len(kept.refusals) < len(RETRY_SECONDS):
                 kept.pause = RETRY_SECONDS[len(kept.refusals)]

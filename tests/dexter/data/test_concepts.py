@@ -90,7 +90,7 @@ CLASSES = np.repeat([0, 1], 100)
 
 
 def divided(first: int, second: int) -> np.ndarray:
-    """Return a concept that the first so many pictures of either class show."""
+    """Return whether each picture shows a concept: the first of each class do."""
     place = np.arange(200) % 100
     shown: np.ndarray = np.where(CLASSES == 0, place < first, place < second)
     return shown

@@ -33,11 +33,12 @@ class Net(nn.Module):
     mean = std = (0.5, 0.5, 0.5)
     def __init__(self):
         super().__init__()
-        self.nothing = nn.Parameter(torch.zeros(1))
+        self.head = nn.Linear(1, 2, bias=False)
+        self.head.weight.data = torch.tensor([[-20.0], [20.0]])
     def forward(self, pictures):
         # Of the generator's pictures: it says "dog" for those that are redder than most.
         red = pictures[:, 0].mean((1, 2)) - pictures[:, 2].mean((1, 2))
-        return torch.stack([-20 * red, 20 * red], 1)
+        return self.head(red[:, None])
 make = Net
 """
 
