@@ -604,12 +604,12 @@ def test_places_that_cannot_be_used_are_refused(home: Path) -> None:
     (home / "config.toml").write_text(
         '[places.good]\nkind = "slurm"\nfolder = "/shared"\n'
         '[places.bad]\nkind = "slurm"\nfolder = "/shared"\npartitoin = "gpu"\n'
-        '[places.box]\nkind = "ssh"\nfolder = "/data/dexter"\n'
+        '[places.box]\nkind = "slurm"\nfolder = "dexter"\n'
     )
     assert places.place("good").limit == 20
     with pytest.raises(InputError, match="choose from good, bad, box"):
         places.place("other")
     with pytest.raises(InputError, match=r"\[places.bad\]: partitoin: Extra inputs"):
         places.place("bad")
-    with pytest.raises(InputError, match=r"\[places.box\]: host is required"):
+    with pytest.raises(InputError, match=r"\[places.box\]: folder must be a full path"):
         places.place("box")
