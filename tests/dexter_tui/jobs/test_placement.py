@@ -36,6 +36,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeignedSlurm:
     feigned = FeignedSlurm(tmp_path / "bin")
     monkeypatch.setenv("PATH", feigned.path)
     monkeypatch.setattr(keeper, "LIST_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 600.0)  # on a busy machine, too
     monkeypatch.setattr(keeper, "RETRY_SECONDS", (0.0, 0.0, 0.0))
     return feigned
 
@@ -491,7 +492,7 @@ def test_without_an_answer_states_stay_and_a_line_says_so(
     assert states(store, run.id) == before
     keeping.tick()
     assert len(slurm.calls("sbatch")) == 1  # what waits is not submitted without a look-up
-    monkeypatch.setattr(engine, "COMMAND_SECONDS", 60.0)
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 600.0)
     slurm.say("squeue", listed(run.id))
     keeping.tick()
     assert note(store) is None
