@@ -823,7 +823,9 @@ class Score(Table, table=True):
     """The share of fresh pictures of a text that are taken for the class, with a 95% interval."""
 
     study_id: str = Field(foreign_key="study.id", primary_key=True)
-    kind: str = Field(primary_key=True)  # class name, class name + concepts, prompt, caption
+    # class name, class name + concepts, prompt, caption; smallest sufficient words, without them,
+    # random control (of several texts)
+    kind: str = Field(primary_key=True)
     text: str = Field(primary_key=True)
     value: float
     low: float

@@ -18,7 +18,7 @@ NOISES = 4
 
 @dataclass(frozen=True)
 class Collected:
-    """What was seen in the pictures of a task.
+    """The answers to the pictures of a task, and their embeddings.
 
     prompts, probes: the texts of the bank's pictures, and of the probes. said: of each probe
     (subject, word), the word "" for the subject alone. texts, probe_texts: embeddings of texts;

@@ -412,7 +412,8 @@ def checked_report(facts: Facts, claims: Sequence[Claim], text: str) -> Report:
                 total += 1
     if sentences:
         sections.append(Section(heading, sentences))
-    sections += [*_words(facts), Section("Limits", limits(facts, claims))]
+    said = [sentence for section in _words(facts) for sentence in section.sentences]
+    sections.append(Section("Limits", [*limits(facts, claims), *said]))
     return Report(title(facts), method(facts, claims), sections)
 
 

@@ -78,7 +78,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class Trial:
-    """How well words are guessed from prompts that do not name them.
+    """The quality of guesses of words from prompts that do not name them.
 
     words: the number of words left out, one at a time. rank_correlation: Spearman's, over the
     words, of guessed and measured mean answers to the prompts that name them; None with fewer than
@@ -136,7 +136,7 @@ class TextMap:
     def ask(
         self, embeddings: Floats, texts: Sequence[str], *, pictures: int = PROBED
     ) -> list[Guess]:
-        """Guess the mean answers to so many pictures of texts, given their embeddings (m, D)."""
+        """Guess the mean answers to a number of pictures of texts, with embeddings (m, D)."""
         found = []
         for point, text in zip(self._points(embeddings), texts, strict=True):
             unseen = self.unseen(text)

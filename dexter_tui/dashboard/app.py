@@ -49,7 +49,6 @@ SLOW_TICK = 2.0  # with --low-bandwidth
 # Reload at least this often: a killed worker leaves no trace in the store.
 LIVENESS_SECONDS = 5.0
 _M_ARENA_MAX = -8  # of malloc.h
-TRIM_SECONDS = 60.0
 
 
 # Textual 8.2 caches colours per widget instance, which keeps the last 1,000 widgets alive. Keyed by
@@ -68,12 +67,6 @@ if isinstance(
 # for threads that read the store in turn.
 with suppress(OSError, AttributeError):  # another C library
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
-
-
-def _return_memory() -> None:
-    """Return what is free between the pieces in use; the C library keeps it by itself."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _is_terminal() -> bool:
@@ -157,7 +150,6 @@ class DexterApp(App[None]):
         for line in self.options.misspelt:
             self.complain(line)
         self._in_terminal = not self.is_headless and _is_terminal()
-        self.set_interval(TRIM_SECONDS, _return_memory)
         self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
         if not self.options.read_only and self.options.keep_seconds:
             self.set_interval(self.options.keep_seconds, self._keep_going)

@@ -135,18 +135,6 @@ class Cluster:
         )
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    def kill_node(self) -> None:
-        """Kill slurmd and the step daemons of its jobs, but not the jobs."""
-        self._processes.pop("slurmd").kill()
-        for pid in self._own("slurmstepd"):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def kill_controller(self) -> None:
-        process = self._processes.pop("slurmctld")
-        process.kill()
-        process.wait()
-
     def _own(self, name: str) -> list[int]:
         """Return the processes of a program that were started by this cluster."""
         mark = f"SLURM_CONF={self.folder}".encode()

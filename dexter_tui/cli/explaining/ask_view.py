@@ -18,7 +18,8 @@ def view(found: "Answers") -> Any:
     if found.answered:
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
         for name in _columns(found):
-            table.add_column(name, no_wrap=name != "question", overflow="fold")
+            wraps = name in ("question", "change")
+            table.add_column(name, no_wrap=not wraps, overflow="fold", min_width=16 * wraps)
         for one in found.answered:
             table.add_row(*(plain(cell) for cell in _cells(one)))
         parts += [table, ""]
@@ -26,6 +27,7 @@ def view(found: "Answers") -> Any:
     parts += [""] if found.named else []
     parts.append(plain(found.basis, "dim"))
     if found.answered:
+        parts.append(plain("The change is in log-odds.", "dim"))
         parts.append(plain("`dexter-tui probe` tests a question on pictures.", "dim"))
     return Group(*parts)
 
@@ -39,7 +41,7 @@ def _cells(one: "Answered") -> list[str]:
     change = ""
     if one.change is not None:
         value, least, most = one.change
-        change = f"{value:+z.1f} [{least:+z.1f}, {most:+z.1f}] log-odds against {one.control}"
+        change = f"{value:+z.1f} [{least:+z.1f}, {most:+z.1f}] against {one.control}"
     return [
         one.question,
         f"{one.guess.p:.2f}",
@@ -71,7 +73,7 @@ def write(found: "Answers", target: Path) -> None:
     if found.answered:
         rows = [list(map(escape, _columns(found)))]
         rows += [[escape(cell) for cell in _cells(one)] for one in found.answered]
-        parts.append(table(rows))
+        parts += [table(rows), "The change is in log-odds."]
     if found.named:
         parts.append("\n".join(f"- {line(_unit_line(one))}" for one in found.named))
         parts.append("Effects on units are in standard deviations over the pictures.")

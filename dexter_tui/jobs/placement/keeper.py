@@ -27,7 +27,6 @@ from dexter_tui.jobs.placement.engine import (
 from dexter_tui.jobs.placement.files import PROMISE, Ask, AttemptFolder, Order, RunFolder
 from dexter_tui.jobs.placement.ingester import Ingester, Quarantined, count_beyond
 from dexter_tui.jobs.placement.slurm import Slurm
-from dexter_tui.jobs.placement.ssh import Ssh
 from dexter_tui.jobs.recorder import log
 from dexter_tui.paths import home
 from store import ACTIVE, State, Store, StoreError, run_queue, run_records
@@ -66,14 +65,10 @@ def main(slot: str) -> int:
                     log(str(error), "error")
                     run_queue.set_slot(store, slot, "elsewhere", note=str(error), broken=True)
                     return EXIT_REFUSED
-                keeper = Keeper(store, place, _engine(store, place))
+                keeper = Keeper(store, place, Slurm(place))
                 keeper.work()
             if keeper.ending or not waiting(store, name):
                 return 0
-
-
-def _engine(store: Store, place: places.Place) -> Engine:
-    return Slurm(place) if place.kind == "slurm" else Ssh(place, store.home)
 
 
 def waiting(store: Store, place: str) -> bool:

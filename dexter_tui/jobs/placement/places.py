@@ -19,24 +19,19 @@ class Place(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    kind: Literal["slurm", "ssh"]
+    kind: Literal["slurm"]
     folder: Path
-    """The folder for orders and attempts: shared with the nodes (slurm), or on the box (ssh)"""
+    """The folder for orders and attempts, shared with the nodes"""
     python: str = sys.executable
     """The Python there, with dexter-tui installed"""
     limit: int = Field(default=20, ge=1, le=10_000)
-    """The most runs submitted at a time; on a box of ssh, one per GPU"""
-    # slurm
+    """The most runs submitted at a time"""
     partition: str | None = None
     account: str | None = None
     gres: str | None = None
     time: str | None = None
     flags: tuple[str, ...] = ()
     """Further flags of sbatch"""
-    # ssh
-    host: str | None = None
-    gpus: int = Field(default=0, ge=0, le=64)
-    """The number of GPUs of the box, of which each run gets one; 0 for runs on its CPU"""
 
 
 def places() -> dict[str, Place]:
@@ -76,8 +71,4 @@ def _place(name: str, values: object) -> Place:
         ) from None
     if not found.folder.is_absolute():
         raise InputError(f"{table}: folder must be a full path", value=str(found.folder))
-    if found.kind == "ssh":
-        if not found.host:
-            raise InputError(f"{table}: host is required", remedy='add host = "NAME"')
-        return found.model_copy(update={"limit": max(found.gpus, 1)})
     return found

@@ -219,8 +219,6 @@ def test_questions_are_answered_from_a_screening_without_drawing(
         (["snow", "--unit", 10_000], "has units 0 to"),
         (["snow", "-o", "answers.png"], "ends in none of .md, .html, .json"),
         (["snow", "--class", "dog"], "no finished screening of dog"),
-        (["snow", "--image-text", "none"], "must name a model that reads texts"),
-        (["snow", "--image-text", "generator"], "only in its own pictures"),
     ):
         outcome = cli(*command, *more)
         assert outcome.code == 2, outcome.err

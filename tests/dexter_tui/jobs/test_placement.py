@@ -36,6 +36,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeignedSlurm:
     feigned = FeignedSlurm(tmp_path / "bin")
     monkeypatch.setenv("PATH", feigned.path)
     monkeypatch.setattr(keeper, "LIST_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 600.0)  # on a busy machine, too
     monkeypatch.setattr(keeper, "RETRY_SECONDS", (0.0, 0.0, 0.0))
     return feigned
 
@@ -491,7 +492,7 @@ def test_without_an_answer_states_stay_and_a_line_says_so(
     assert states(store, run.id) == before
     keeping.tick()
     assert len(slurm.calls("sbatch")) == 1  # what waits is not submitted without a look-up
-    monkeypatch.setattr(engine, "COMMAND_SECONDS", 60.0)
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 600.0)
     slurm.say("squeue", listed(run.id))
     keeping.tick()
     assert note(store) is None
@@ -604,12 +605,12 @@ def test_places_that_cannot_be_used_are_refused(home: Path) -> None:
     (home / "config.toml").write_text(
         '[places.good]\nkind = "slurm"\nfolder = "/shared"\n'
         '[places.bad]\nkind = "slurm"\nfolder = "/shared"\npartitoin = "gpu"\n'
-        '[places.box]\nkind = "ssh"\nfolder = "/data/dexter"\n'
+        '[places.box]\nkind = "slurm"\nfolder = "dexter"\n'
     )
     assert places.place("good").limit == 20
     with pytest.raises(InputError, match="choose from good, bad, box"):
         places.place("other")
     with pytest.raises(InputError, match=r"\[places.bad\]: partitoin: Extra inputs"):
         places.place("bad")
-    with pytest.raises(InputError, match=r"\[places.box\]: host is required"):
+    with pytest.raises(InputError, match=r"\[places.box\]: folder must be a full path"):
         places.place("box")
