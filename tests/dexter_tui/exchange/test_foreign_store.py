@@ -15,7 +15,7 @@ from typing import Any
 import foreign_store
 import pytest
 import shown_store
-from hypothesis import given
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from outside import Homes, fuzzed, show_everything, taken
 from piloting import dashboard, driven, press, text, until
@@ -47,6 +47,8 @@ OF_ONE = (
     ["export", shown_store.SCREENING, shown_store.SLICES, shown_store.DEBIASED, "-o", "a.md"],
 )  # fmt: skip
 """Views of an item, which may be damaged itself."""
+PARTS = 4
+"""The parts of the examples over stores, which are slow: for several processes."""
 SLOW = (["export", shown_store.STUDY, shown_store.COMPARISON, "-o", "a.html"],
         ["export", shown_store.STUDY, shown_store.COMPARISON, "-o", "a.zip"])  # fmt: skip
 """Exports with plots."""
@@ -66,9 +68,15 @@ def command(home: Path, arguments: list[str]) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
-@fuzzed
-@given(st.data())
-def test_any_store(data: st.DataObject) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_any_store(part: int) -> None:
+    """A share of the examples, each with its own."""
+    assert settings.default is not None
+    share = settings(fuzzed, max_examples=settings.default.max_examples // PARTS)
+    seed(part)(share(given(st.data())(_any_store)))()
+
+
+def _any_store(data: st.DataObject) -> None:
     with Homes() as homes:
         home = foreign_store.copied(homes.folder / "home")
         wanted = data.draw(st.lists(foreign_store.changes(), min_size=1, max_size=3))
