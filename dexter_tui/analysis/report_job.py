@@ -285,13 +285,15 @@ class StudyReport:
         None without words, and for a search that lowers the class: a score measures the class.
         """
         from dexter.reasoning.words.attribution import attribute
-        from dexter.reasoning.words.sufficiency import control_pool, sufficiency
+        from dexter.reasoning.words.sufficiency import MOST_PICTURES, control_pool, sufficiency
         from dexter.search.prompt import template_pieces
 
         best = self.runs[0]
         if not best.words:
             return None
-        progress.plan(self.settings.attribution_subsets * self.settings.attribution_seeds)
+        controls = self.config.direction != "lower"
+        count = self.settings.attribution_subsets * self.settings.attribution_seeds
+        progress.plan(count + (MOST_PICTURES if controls else 0))
         bench.pictures.on_picture = progress.add
         pieces = template_pieces(self.config.template_text, self.config.suffix)
         seeds, subsets = self.settings.attribution_seeds, self.settings.attribution_subsets
@@ -307,7 +309,7 @@ class StudyReport:
         study_records.set_attribution(
             self.store, best.id, [{**asdict(word), **shared} for word in found.words]
         )
-        if self.config.direction == "lower":
+        if not controls:
             return None
         pool = control_pool(best.words, bench.topic(self.settings.core), bench.sayable)
         return sufficiency(bench.witness, pieces, best.words, pool, seeds=seeds, subsets=subsets)

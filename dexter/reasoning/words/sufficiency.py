@@ -33,6 +33,8 @@ KEPT = 0.9
 """Share of the score of all words that a sufficient set keeps."""
 CONTROLS = 19
 CONTROL_PICTURES = 16
+MOST_PICTURES = (CONTROLS + 3) * CONTROL_PICTURES
+"""Pictures that are drawn at most, beside those of the attribution."""
 
 
 @dataclass(frozen=True)
