@@ -242,7 +242,16 @@ def export(home: Path, names: Sequence[str], target: Path) -> str:
     from dexter_tui.jobs import launch
 
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "dexter_tui", "export", "--json", "-o", str(target), *names],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "dexter_tui",
+            "export",
+            "--json",
+            f"--output={target}",
+            *names,
+        ],
         env={**launch.worker_environment(), "DEXTER_HOME": str(home)},
         stdin=subprocess.DEVNULL,
         capture_output=True,

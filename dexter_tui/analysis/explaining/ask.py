@@ -1,5 +1,6 @@
 """Questions in free words that are answered from a screening's pictures, without drawing."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -138,7 +139,8 @@ class Asking:
                 f"no finished screening of {name} by {spec}",
                 field="classifier",
                 value=spec,
-                remedy=f"run `dexter-tui screen --classifier {spec} --class {name}` first",
+                remedy="screen it first: dexter-tui screen --classifier "
+                f"{shlex.quote(spec)} --class {shlex.quote(name)}",
             )
         self.page = page
         self.device = select_device(self.member.config.device)

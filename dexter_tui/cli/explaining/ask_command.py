@@ -1,6 +1,5 @@
 """The command `ask`: questions in free words, answered without drawing."""
 
-import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -28,15 +27,7 @@ _SUFFIXES = (".md", ".html", ".json")
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application's."""
-    own = inspect.signature(ask)
-    ask.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[
-            *(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-            *field_flags.parameters(ScreenSettings, _SETTINGS),
-            *field_flags.parameters(RunConfig, MODEL_FIELDS),
-        ]
-    )
-    app.command()(ask)
+    app.command()(field_flags.accepts(ask, (ScreenSettings, _SETTINGS), (RunConfig, MODEL_FIELDS)))
 
 
 def ask(

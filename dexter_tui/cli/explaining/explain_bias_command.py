@@ -1,6 +1,5 @@
 """The command `explain-bias`: what a classifier makes of people's attributes, in words."""
 
-import inspect
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,16 +33,8 @@ _SUFFIXES = (".md", ".html", ".json")
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application's."""
-    own = inspect.signature(explain_bias)
-    explain_bias.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[
-            *(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-            *field_flags.parameters(ScreenSettings, SCREEN_FIELDS),
-            *field_flags.parameters(ReportSettings, _JUDGE),
-            *field_flags.parameters(RunConfig, MODEL_FIELDS),
-        ]
-    )
-    app.command("explain-bias")(explain_bias)
+    fields = (ScreenSettings, SCREEN_FIELDS), (ReportSettings, _JUDGE), (RunConfig, MODEL_FIELDS)
+    app.command("explain-bias")(field_flags.accepts(explain_bias, *fields))
 
 
 def explain_bias(

@@ -1,6 +1,5 @@
 """The command `whatif`: the smallest change of words that flips a classifier's decision."""
 
-import inspect
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -27,15 +26,9 @@ _SETTINGS = ("image_text",)
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application's."""
-    own = inspect.signature(whatif)
-    whatif.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[
-            *(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-            *field_flags.parameters(ScreenSettings, _SETTINGS),
-            *field_flags.parameters(RunConfig, MODEL_FIELDS),
-        ]
+    app.command()(
+        field_flags.accepts(whatif, (ScreenSettings, _SETTINGS), (RunConfig, MODEL_FIELDS))
     )
-    app.command()(whatif)
 
 
 def whatif(

@@ -82,14 +82,6 @@ class Engine(Protocol):
         """See to it that no worker begins an attempt; return False if one has begun it."""
         ...
 
-    def push(self, run: RunFolder) -> None:
-        """Bring the order and the current attempt's checkpoints from this machine's copy."""
-        ...
-
-    def pull(self, run: RunFolder, attempt: int) -> None:
-        """Bring what an attempt wrote to this machine's copy."""
-        ...
-
 
 def ask(command: Sequence[str], *, given: str = "") -> str:
     """Run a command of an engine; return its output.

@@ -105,7 +105,7 @@ class AttemptFolder:
 
 
 class RunFolder:
-    """The folder of a run at a place, or its copy on this machine."""
+    """The folder of a run at a place."""
 
     def __init__(self, root: Path, run_id: str) -> None:
         self.path = root / "runs" / run_id

@@ -30,7 +30,7 @@ from dexter_tui.jobs.placement.slurm import Slurm
 from dexter_tui.jobs.recorder import log
 from dexter_tui.paths import home
 from store import ACTIVE, State, Store, StoreError, run_queue, run_records
-from store.artifacts import write_atomic
+from store.artifacts import NotPlain, open_to_read, write_atomic
 from store.clock import now
 from store.journal.run_journal import Interruption
 from store.locks import try_lock
@@ -201,7 +201,6 @@ class Keeper:
         if kept.ingester is None:
             self._order(kept)
         assert kept.ingester is not None
-        self.engine.pull(kept.folder, kept.attempt.attempt)
         try:
             kept.ingester.take()
         except Quarantined as reason:
@@ -239,9 +238,10 @@ class Keeper:
                 first = attempt.first_entry
             folder = kept.files
             for name in CHECKPOINTS:
-                source = self.store.run_folder(run.id) / name
-                if source.exists():
-                    write_atomic(folder.path / name, source.read_bytes())
+                with suppress(FileNotFoundError, NotPlain):
+                    with open_to_read(self.store.run_folder(run.id) / name) as file:
+                        data = file.read()
+                    write_atomic(folder.path / name, data)
             columns = {"id", "study_id", "seed", "config", "config_hash", "reduced", "seconds"}
             order = Order(
                 attempt=attempt.attempt,
@@ -251,7 +251,6 @@ class Keeper:
                 log_from=log_file.stat().st_size if log_file.exists() else 0,
             )
             kept.folder.write_order(order)
-            self.engine.push(kept.folder)
             if attempt.first_entry is None:
                 attempts.update(self.store, attempt, first_entry=first)
         kept.asked = order.ask
@@ -273,7 +272,6 @@ class Keeper:
         if order is None:
             raise OSError(f"{kept.folder.path}: the order cannot be read")
         kept.folder.write_order(order.model_copy(update={"ask": ask}))
-        self.engine.push(kept.folder)
         kept.asked = ask
 
     def _place(self, kept: Kept, job: Seen | None) -> None:
@@ -356,8 +354,9 @@ class Keeper:
     def _close(self, kept: Kept, outcome: Outcome, reason: str) -> None:
         """End an attempt: keep its place for the next one, and settle its run."""
         for name in CHECKPOINTS if outcome is not Outcome.QUARANTINED else ():
-            with suppress(FileNotFoundError):
-                data = (kept.files.path / name).read_bytes()
+            with suppress(FileNotFoundError, NotPlain):  # a link may name any file of this machine
+                with open_to_read(kept.files.path / name) as file:
+                    data = file.read()
                 write_atomic(self.store.run_folder(kept.run.id) / name, data)
         self._count_quarantined(kept)
         run = attempts.close(self.store, kept.attempt, outcome, reason)

@@ -117,9 +117,3 @@ class Slurm:
 
     def withdraw(self, run: RunFolder, attempt: int) -> bool:
         return run.attempt(attempt).claim()
-
-    def push(self, run: RunFolder) -> None:
-        """Do nothing: the folder is shared."""
-
-    def pull(self, run: RunFolder, attempt: int) -> None:
-        """Do nothing: the folder is shared."""
