@@ -64,9 +64,16 @@ class Desk:
             run_queue.set_activity(self.store, self.job.slot or "", self.job.id, activity)
 
     def begin(
-        self, stage: str, also: Callable[[int, int], None] = lambda done, total: None
+        self,
+        stage: str,
+        also: Callable[[int, int], None] = lambda done, total: None,
+        later: int = 0,
     ) -> Progress:
-        """Begin a stage; `also` is called with each progress that is written."""
+        """Begin a stage; `also` is called with each progress that is written.
+
+        The job's total includes `later`, the most that later stages have to do, so that the pace
+        of this stage tells when the job ends.
+        """
         if self._progress is not None:
             self._steps += self._progress.done + 1
 
@@ -79,7 +86,7 @@ class Desk:
                 self.job.id,
                 stage=stage,
                 done=done,
-                total=total,
+                total=total + later if total else 0,
                 steps_done=self._steps + done,
                 promise=LOAD_PROMISE,
             )

@@ -82,7 +82,8 @@ class StudyReport:
             captions = self._captions(frames, progress)
         bench: Bench | None = None
         claims: list[Claim] = []
-        with self._stage("claims") as progress:
+        attribution, scores = self._attribution_pictures(), self._score_pictures()
+        with self._stage("claims", later=attribution + scores) as progress:
             bench = Bench(
                 self.store,
                 self.config,
@@ -93,7 +94,7 @@ class StudyReport:
             )
             claims = self._claims(bench, captions, frames, progress)
         words: Sufficiency | None = None
-        with self._stage("attribution") as progress:
+        with self._stage("attribution", later=scores) as progress:
             if bench is not None:
                 words = self._attribution(bench, progress)
         with self._stage("scores") as progress:
@@ -137,8 +138,22 @@ class StudyReport:
             if stage.state == "failed" and stage.name != "report"
         ]
 
+    def _attribution_pictures(self) -> int:
+        """The most pictures that the attribution draws."""
+        from dexter.reasoning.words.sufficiency import MOST_PICTURES
+
+        if not self.runs[0].words:
+            return 0
+        lowers = self.config.direction == "lower"
+        count = self.settings.attribution_subsets * self.settings.attribution_seeds
+        return count + (0 if lowers else MOST_PICTURES)
+
+    def _score_pictures(self) -> int:
+        """The most pictures that the scores need: the name, alone and with concepts, and texts."""
+        return (2 + BEST_PROMPTS + self.settings.score_captions) * self.settings.score_images
+
     @contextmanager
-    def _stage(self, name: str) -> Iterator[Progress]:
+    def _stage(self, name: str, later: int = 0) -> Iterator[Progress]:
         def write(state: str, done: int, total: int, error: str | None = None) -> None:
             study_records.set_stage(
                 self.store, self.study.id, name, state, done=done, total=total, error=error
@@ -146,7 +161,9 @@ class StudyReport:
 
         write("running", 0, 0)
         log(f"{name}: begins")
-        progress = self.desk.begin(name, also=lambda done, total: write("running", done, total))
+        progress = self.desk.begin(
+            name, also=lambda done, total: write("running", done, total), later=later
+        )
 
         def fail(line: str) -> None:
             self.failed.append(f"{name}: {line}")
@@ -285,15 +302,14 @@ class StudyReport:
         None without words, and for a search that lowers the class: a score measures the class.
         """
         from dexter.reasoning.words.attribution import attribute
-        from dexter.reasoning.words.sufficiency import MOST_PICTURES, control_pool, sufficiency
+        from dexter.reasoning.words.sufficiency import control_pool, sufficiency
         from dexter.search.prompt import template_pieces
 
         best = self.runs[0]
         if not best.words:
             return None
         controls = self.config.direction != "lower"
-        count = self.settings.attribution_subsets * self.settings.attribution_seeds
-        progress.plan(count + (MOST_PICTURES if controls else 0))
+        progress.plan(self._attribution_pictures())
         bench.pictures.on_picture = progress.add
         pieces = template_pieces(self.config.template_text, self.config.suffix)
         seeds, subsets = self.settings.attribution_seeds, self.settings.attribution_subsets

@@ -195,7 +195,6 @@ class StudyScreen(PagesScreen):
         left = {} if narrow else self._left()
         for at, stage in enumerate(self._stages, 1):
             if stage.state == "running":
-                # The time left is that of the stage: what the next ones have to do is not known.
                 number = "" if narrow else f"stage {at} of {len(self._stages)}, "
                 shown = f"{number}{stage.name} {stage_progress(stage, left)}"
                 return Text(shown, style=palette.active)
@@ -207,14 +206,19 @@ class StudyScreen(PagesScreen):
         return Text(f"report: {state}", style=palette.active)
 
     def _left(self) -> dict[str, float]:
-        """Estimate the seconds left of the running stage, from its pace since it was first seen."""
+        """Estimate the seconds left of the report by the pace of its stage since it was first seen.
+
+        The job's total includes what later stages have to do at the most. For captions it does
+        not: their pace says nothing about pictures.
+        """
         for stage in self._stages:
             if stage.state == "running":
                 now = time.monotonic()
                 since, first = self._seen.setdefault(stage.name, (now, stage.done))
                 if stage.done > first:
                     pace = (now - since) / (stage.done - first)
-                    return {stage.name: pace * (stage.total - stage.done)}
+                    total = max(stage.total, self._job.total if self._job else 0)
+                    return {stage.name: pace * (total - stage.done)}
             else:
                 self._seen.pop(stage.name, None)
         return {}

@@ -231,7 +231,7 @@ _STAGES = {
 def stages_text(
     stages: Sequence[StageRow], left: Mapping[str, float], palette: Palette, signs: Signs
 ) -> Text:
-    """Return the progress of a report; ``left`` holds the seconds left of stages, where known."""
+    """Return the progress of a report; ``left`` holds its seconds left, by the running stage."""
     text = Text()
     for stage in stages:
         state, style = {
@@ -253,9 +253,14 @@ def stages_text(
 
 
 def stage_progress(stage: StageRow, left: Mapping[str, float]) -> str:
-    """Return the progress of a stage, such as "640/1800, 0:25 left"."""
+    """Return the progress of a stage, such as "640/1800, at most 0:25 left in all"."""
     count = f"{stage.done}/{stage.total}" if stage.total else "starting"
-    return f"{count}, {duration(left[stage.name])} left" if stage.name in left else count
+    if stage.name not in left:
+        return count
+    seconds = duration(left[stage.name])
+    if stage.name == "captions":
+        return f"{count}, {seconds} left, then claims"
+    return f"{count}, at most {seconds} left in all"
 
 
 def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
