@@ -24,7 +24,9 @@ def delete(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID...", autocompletion=ids, help="runs, studies, comparisons and screenings"
+            metavar="ID...",
+            autocompletion=ids,
+            help="runs, studies, comparisons, screenings, reports on labelled pictures",
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="answer the first question with yes")] = False,

@@ -23,7 +23,7 @@ def export(
         list[str],
         typer.Argument(
             metavar="ID...",
-            help="runs, studies, comparisons and screenings",
+            help="runs, studies, comparisons, screenings, reports on labelled pictures",
             autocompletion=ids,
         ),
     ],

@@ -1,4 +1,5 @@
-"""The bundles: all data of runs, studies, comparisons and screenings in a folder or .zip.
+"""The bundles: all data of runs, studies, comparisons, screenings and reports on labelled pictures
+in a folder or .zip.
 
 report.md           the report, with relative links to pictures
 frames/ thumbnails/ all pictures of the runs and behind the claims
@@ -33,7 +34,8 @@ from store.errors import explained
 from store.markdown.escaping import fenced
 from store.markdown.report import render
 from store.reading import queries
-from store.tables import Run, Screening, to_json
+from store.states import Kind
+from store.tables import DataReport, Run, Screening, to_json
 from store.upkeep.transfer import Chosen, gather
 
 MANIFEST = "manifest.sha256"
@@ -82,6 +84,7 @@ def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
         }
         | {one.id: {"settings": one.settings} for one in chosen.comparisons.values()}
         | {one.id: {"settings": one.settings} for one in chosen.screenings.values()}
+        | {one.id: one.request for one in chosen.data_reports.values()}
     )
     files["environment.json"] = _json(environment())
     files["commands.md"] = commands(store, chosen).encode()
@@ -243,6 +246,8 @@ def commands(store: Store, chosen: Chosen) -> str:
         lines.append(_compare_command(store, comparison.id, comparison.settings))
     for screening in chosen.screenings.values():
         lines.append(_screen_command(store, screening))
+    for asked in chosen.data_reports.values():
+        lines.append(_data_command(asked))
     text = "\n".join(lines)
     return f"# Commands that reproduce these results\n\n{fenced(text, 'sh')}\n"
 
@@ -302,6 +307,24 @@ def _screen_command(store: Store, screening: Screening) -> str:
     for name in SCREEN_FIELDS:
         value, default = screening.settings.get(name), ScreenSettings.model_fields[name].default
         if value != (list(default) if isinstance(default, tuple) else default):
+            given += _flag(name, value)
+    return command(given)
+
+
+def _data_command(report: DataReport) -> str:
+    from dexter_tui.analysis.data.request import SETTINGS, WORDS
+
+    asked = report.request
+    names = [word for one in asked["concepts"] for word in one["name"].split(", ")]
+    words = ",".join(dict.fromkeys(names))  # those of one slot stand together as well
+    given = ["dexter-tui", report.kind, *_option("classifier", report.classifier.spec)]
+    given += _option("data", asked["data"])
+    given += _option("concepts", words if asked["origin"] == WORDS else str(asked["screening"]))
+    for theirs, ours in asked["mapping"].items():
+        given += _option("map", f"{theirs}={ours}")
+    for name, setting in SETTINGS[Kind(report.kind)].model_fields.items():
+        value = asked["settings"].get(name)
+        if value != setting.default:
             given += _flag(name, value)
     return command(given)
 

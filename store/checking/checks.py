@@ -42,7 +42,7 @@ KINDS = frozenset(
         r"\w+",
         "classifier study run tag step prompt frame attribution score stage report claim "
         "comparison member difference activation disagreement note artifact caption picture "
-        "bank screening screened finding",
+        "bank screening screened finding data_report",
     )
 )
 _LONG = {("report", "markdown"), ("note", "text"), ("bank", "pool_text")}
@@ -156,7 +156,8 @@ def _check_parts(kind: str, record: Record) -> None:
     if kind == "artifact" and record.get("mime") not in (None, *SUFFIXES):
         refuse(f"artifact.mime: {str(record['mime'])[:40]!r} is unknown")
     needed = {"tag": ("name",), "step": ("losses",), "classifier": ("labels",),
-              "claim": ("sources", "contexts")}  # fmt: skip
+              "claim": ("sources", "contexts"),
+              "data_report": ("request", "result")}  # fmt: skip
     for name in needed.get(kind, ()):
         if record.get(name) is None:
             refuse(f"{kind}.{name}: missing")
@@ -435,6 +436,20 @@ def _check_watch(values: object) -> None:
     _check_words("screening.watch", [folder], 1, holes=False)
 
 
+def _check_asked(values: object) -> None:
+    """Check the request of a report on labelled pictures."""
+    where = "data_report.request"
+    if not isinstance(values, dict):
+        refuse(f"{where}: not an object")
+    screening = [] if values.get("screening") is None else [values["screening"]]
+    mapping = values.get("mapping")
+    if not isinstance(mapping, dict) or not isinstance(values.get("settings"), dict):
+        refuse(f"{where}: has no mapping or settings")
+    names = [one.get("name") for one in _objects(where, values.get("concepts"))]
+    texts = [values.get("data"), values.get("origin"), *screening, *mapping.values(), *names]
+    _check_words(where, texts, MAX_ITEMS, holes=False)
+
+
 _SHAPES: dict[tuple[str, str], Callable[[object], None]] = {
     ("tag", "name"): _check_name_of_tag,
     ("classifier", "labels"): _check_labels,
@@ -458,6 +473,7 @@ _SHAPES: dict[tuple[str, str], Callable[[object], None]] = {
     ("bank", "topic"): _check_topic,
     ("bank", "rounds"): _check_rounds,
     ("screening", "watch"): _check_watch,
+    ("data_report", "request"): _check_asked,
 }
 
 

@@ -1,9 +1,11 @@
-"""The transfer of runs, studies, comparisons and screenings between stores, as plain records.
+"""The transfer of runs, studies, comparisons, screenings and reports on labelled pictures between
+stores, as plain records.
 
 Records use no row number of their store, and their order does not depend on the store: exporting,
 importing into an empty store and exporting again gives the same records. Pictures are named by
 their hash; their files accompany the records. Of the bank of a screening, the plan and example
-pictures are transferred: a generator with the same weights draws the others again.
+pictures are transferred: a generator with the same weights draws the others again. Of a report on
+labelled pictures, its result is transferred, without the pictures and the weights that it found.
 """
 
 import itertools
@@ -17,6 +19,8 @@ from sqlmodel import Session, col, select
 
 from store import artifacts, comparison_records, run_records, screening_records
 from store.checking.checks import Record
+from store.data_reports import records as data_records
+from store.data_reports.results import RESULTS
 from store.errors import StoreError
 from store.journal import replay
 from store.reading import comparisons
@@ -32,6 +36,7 @@ from store.tables import (
     Claim,
     Classifier,
     Comparison,
+    DataReport,
     Difference,
     Disagreement,
     Evidence,
@@ -64,8 +69,8 @@ _OF_MACHINE = {"study", "pid", "boot_id", "slot", "place", "promise", "not_befor
 
 
 class Chosen:
-    """The studies, with the requested runs, the comparisons and the screenings that names refer
-    to."""
+    """The items that names refer to: studies with the requested runs, comparisons, screenings and
+    reports on labelled pictures."""
 
     def __init__(self, store: Store, names: Sequence[str]) -> None:
         self.studies: dict[str, Study] = {}
@@ -74,16 +79,18 @@ class Chosen:
         """Studies requested as a whole: with claims, reports and other findings."""
         self.comparisons: dict[str, Comparison] = {}
         self.screenings: dict[str, Screening] = {}
+        self.data_reports: dict[str, DataReport] = {}
         for name in names:
             if name.startswith("x"):
                 screening = screening_records.screening(store, name)
                 if screening.state != "done":
-                    raise StoreError(
-                        f"screening {screening.id} is not finished",
-                        value=name,
-                        remedy="wait for it, or name a FILE.md or FILE.html",
-                    )
+                    raise _unfinished(f"screening {screening.id}", name)
                 self.screenings[screening.id] = screening
+            elif name.startswith("d"):
+                report = data_records.data_report(store, name)
+                if report.result is None:
+                    raise _unfinished(f"report {report.id}", name)
+                self.data_reports[report.id] = report
             elif name.startswith("c"):
                 found = comparison_records.comparison(store, name)
                 self.comparisons[found.id] = found
@@ -106,6 +113,14 @@ class Chosen:
         """Return the requested runs of a study, by seed."""
         own = [run for run in self.runs.values() if run.study_id == study_id]
         return sorted(own, key=lambda run: (run.seed, run.created_at, run.id))
+
+
+def _unfinished(what: str, name: str) -> StoreError:
+    return StoreError(
+        f"{what} is not finished",
+        value=name,
+        remedy="wait for it, or name a FILE.md or FILE.html",
+    )
 
 
 # Export
@@ -135,7 +150,13 @@ def gather(store: Store, chosen: Chosen) -> tuple[list[Record], dict[str, bytes]
             records.append(_record("bank", session.get_one(Bank, key), {"pace"}))
         for screening in sorted(chosen.screenings.values(), key=lambda one: one.id):
             records += _screening(session, screening)
-        ids = [*chosen.studies, *chosen.runs, *chosen.comparisons, *chosen.screenings]
+        for report in sorted(chosen.data_reports.values(), key=lambda one: one.id):
+            records.append(
+                _record("data_report", report, {"classifier_id", "classifier", "job_id"})
+                | {"classifier": classifier_key(report.classifier)}
+            )
+        ids = [*chosen.studies, *chosen.runs, *chosen.comparisons, *chosen.screenings,
+               *chosen.data_reports]  # fmt: skip
         for note in _all(session, select(Note).where(col(Note.of).in_(ids)).order_by(Note.of)):
             records.append(_record("note", note))
         shas = sorted({r["sha256"] for r in records if r["record"] == "frame"})
@@ -178,6 +199,7 @@ def _classifiers(session: Session, chosen: Chosen) -> list[Classifier]:
     for screening in chosen.screenings:
         for screened in _all(session, select(Screened).where(Screened.screening_id == screening)):
             own.append(screened.classifier)
+    own += [report.classifier for report in chosen.data_reports.values()]
     found = {classifier_key(classifier): classifier for classifier in own}
     return [found[key] for key in sorted(found)]
 
@@ -362,7 +384,7 @@ class Restored:
 
     def __init__(self) -> None:
         self.added: list[str] = []
-        """Ids of imported runs, studies, comparisons and screenings."""
+        """Ids of what was imported."""
         self.known: list[str] = []
         """Ids of those that the store already had, which are unchanged."""
         self.notes: list[str] = []
@@ -487,6 +509,8 @@ class _Writer:
             self.session.exec(insert(Bank).values(**values).on_conflict_do_nothing())
         for record in self.by_kind.get("screening", ()):
             self._screening(record)
+        for record in self.by_kind.get("data_report", ()):
+            self._data_report(record)
         added = set(self.result.added)
         for record in self.by_kind.get("note", ()):
             if record["of"] in added:
@@ -631,6 +655,17 @@ class _Writer:
         self.session.add(row)
         self.session.flush()
         return row.id
+
+    def _data_report(self, record: Record) -> None:
+        values = {**record, "classifier_id": self.classifiers[record["classifier"]]}
+        report: DataReport = validated_row(DataReport, values)
+        if self.session.get(DataReport, report.id) is not None:
+            self.result.known.append(report.id)
+            return
+        RESULTS[report.kind].model_validate(report.result)
+        self.session.add(report)
+        self.session.flush()
+        self.result.added.append(report.id)
 
     def _of(self, comparison_id: str, kind: str) -> list[Record]:
         return [r for r in self.by_kind.get(kind, ()) if r["comparison_id"] == comparison_id]

@@ -21,12 +21,19 @@ from dexter.errors import InputError
 from dexter_tui.dashboard.themes import THEMES, UNICODE, palette
 from dexter_tui.dashboard.widgets import summaries
 from dexter_tui.exchange.write import write
-from dexter_tui.presentation import comparison_tables, run_tables, study_tables
+from dexter_tui.presentation import (
+    comparison_tables,
+    data_tables,
+    run_tables,
+    screening_tables,
+    study_tables,
+)
 from dexter_tui.presentation.run_tables import presets
 from store import Store, StoreError
+from store.data_reports import page as data_pages
 from store.json_numbers import finite
 from store.markdown.report import render
-from store.reading import card, comparisons, queries
+from store.reading import card, comparisons, queries, screenings
 from store.reading.browse import Browse
 from store.upkeep.transfer import Chosen, gather
 
@@ -149,12 +156,15 @@ class Homes:
 
 @cache
 def records() -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """The records of a small store with a comparison, and their pictures by file name."""
+    """The records of a small store with all that a bundle holds, and its pictures by file name."""
     with Homes() as homes:
         home = shown_store.copy(homes.folder / "shown")
-        found = shown_store.compare(home)
+        found = [shown_store.compare(home), shown_store.SLICES, shown_store.DEBIASED]
+        shown_store.screen(home)
+        shown_store.report_on_pictures(home)
         with Store.open(home) as store:
-            some, pictures = gather(store, Chosen(store, [found]))
+            found += [one["id"] for one in screenings.listed(Browse(home))]
+            some, pictures = gather(store, Chosen(store, found))
     kept = [r for r in some if not (r["record"] == "step" and r["step"] > 2)]
     kept = [r for r in kept if not (r["record"] == "frame" and r["seed"] > 1)]
     shown = {r["sha256"] for r in kept if r["record"] in ("frame", "picture")}
@@ -198,12 +208,23 @@ def show_everything(home: Path, *, exports: bool) -> None:
             for claim in page["claims"]:
                 comparisons.pairs(browse, int(claim["id"]))
         console.print(comparison_tables.comparisons_view(comparisons.listed(browse)))
+        for one in screenings.listed(browse):
+            page = screenings.page(browse, one["id"])
+            answers.append(page)
+            console.print(screening_tables.screening_view(page))
+        console.print(screening_tables.screenings_view(screenings.listed(browse)))
+        for report in data_pages.listed(browse):
+            answers.append(report.json())
+            console.print(data_tables.report_view(report, every=True))
+        console.print(data_tables.reports_view(data_pages.listed(browse)))
         for name in queries.VIEWS:
             queries.ask(home / "store.sqlite", f"SELECT * FROM {name}")
         text = json.dumps(finite(answers), allow_nan=False)
         text.encode()
         names = [study.id for study in store.studies()]
         names += [one["id"] for one in comparisons.listed(browse)]
+        names += [one["id"] for one in screenings.listed(browse) if one["state"] == "done"]
+        names += [report.id for report in data_pages.listed(browse)]
         if not names:
             return
         render(store, names, "frames", presets=presets())

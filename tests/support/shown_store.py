@@ -483,7 +483,9 @@ def report_on_pictures(home: Path) -> None:
         for kind, name, result in (("slices", SLICES, slices), ("debias", DEBIASED, debiased)):
             made = data_records.add(
                 store, kind, classifier_id=1, data="lab:birds", data_hash="a" * 64,
-                request={"settings": {"group": "place"}},
+                request={"data": "lab:birds", "mapping": {}, "screening": None,
+                         "origin": "words of the command", "concepts": [{"name": "sea"}],
+                         "settings": {"group": "place"}},
             )  # fmt: skip
             data_records.finish(store, made, result)
             with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:

@@ -125,6 +125,33 @@ def test_screenings_come_back_the_same_from_an_empty_store(
     assert cli("import", tmp_path / "one.zip", "--json").json["known"] == names
 
 
+def test_reports_on_labelled_pictures_come_back_the_same_from_an_empty_store(
+    home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown_store.report_on_pictures(home)
+    names = {shown_store.SLICES: "slices", shown_store.DEBIASED: "debias"}
+
+    def pages() -> list[Any]:
+        return [cli(kind, name, "--json").json for name, kind in names.items()]
+
+    shown = pages()
+    assert cli("export", *names, "-o", tmp_path / "one.zip").code == 0
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "other"))
+    assert cli("import", tmp_path / "one.zip", "--json").json["added"] == sorted(names)
+    assert pages() == shown
+    assert cli("export", *names, "-o", tmp_path / "two.zip").code == 0
+    with zipfile.ZipFile(tmp_path / "one.zip") as one, zipfile.ZipFile(tmp_path / "two.zip") as two:
+        assert [name for name in one.namelist() if one.read(name) != two.read(name)] == []
+        said = one.read("commands.md").decode()
+    command = "--classifier lab:birds-biased --data lab:birds --concepts sea --group place"
+    assert f"dexter-tui slices {command}" in said
+    assert f"dexter-tui debias {command}" in said
+    assert cli("import", tmp_path / "one.zip", "--json").json["known"] == sorted(names)
+    # The weights stay where they were found.
+    answer = cli("debias", shown_store.DEBIASED, "--output", tmp_path / "weights.safetensors")
+    assert answer.code == 2 and "cannot be copied" in answer.err
+
+
 def test_a_screening_that_is_not_finished_is_in_no_bundle(
     home: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
