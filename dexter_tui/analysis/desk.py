@@ -71,8 +71,8 @@ class Desk:
     ) -> Progress:
         """Begin a stage; `also` is called with each progress that is written.
 
-        The job's total includes `later`, the most that later stages have to do, so that the pace
-        of this stage tells when the job ends.
+        The job's total includes `later`, the most that later stages have to do, so that the end of
+        the job can be estimated from the pace of this stage.
         """
         if self._progress is not None:
             self._steps += self._progress.done + 1

@@ -312,17 +312,18 @@ def _screen_command(store: Store, screening: Screening) -> str:
 
 
 def _data_command(report: DataReport) -> str:
-    from dexter_tui.analysis.data.request import SETTINGS, WORDS
+    from dexter.data.settings import DebiasSettings, SlicesSettings
 
     asked = report.request
     names = [word for one in asked["concepts"] for word in one["name"].split(", ")]
     words = ",".join(dict.fromkeys(names))  # those of one slot stand together as well
     given = ["dexter-tui", report.kind, *_option("classifier", report.classifier.spec)]
     given += _option("data", asked["data"])
-    given += _option("concepts", words if asked["origin"] == WORDS else str(asked["screening"]))
+    given += _option("concepts", asked["screening"] or words)
     for theirs, ours in asked["mapping"].items():
         given += _option("map", f"{theirs}={ours}")
-    for name, setting in SETTINGS[Kind(report.kind)].model_fields.items():
+    settings = DebiasSettings if report.kind == Kind.DEBIAS else SlicesSettings
+    for name, setting in settings.model_fields.items():
         value = asked["settings"].get(name)
         if value != setting.default:
             given += _flag(name, value)
