@@ -1,5 +1,7 @@
 """The cost of the dashboard: CPU to its first paint, memory, answers to keys, bytes on the line.
 
+It also measures the time to the first word about what was started.
+
     python -m benchmarks.ui [--runs 100000] [--minutes 5]
 
 Real processes in pseudo-terminals of 120 x 40 cells. The large store is made once, in bulk, below
@@ -12,6 +14,7 @@ import asyncio
 import io
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -21,6 +24,7 @@ from typing import Any
 
 import big_store
 import recorded
+import shown_store
 from fake_terminal import FakeTerminal
 from PIL import Image
 from piloting import dashboard as dashboard_here
@@ -224,6 +228,51 @@ class LiveRun(threading.Thread):
         self.join()
 
 
+DOWN, TAB, F4, SAVE = b"\x1b[B", b"\t", b"\x1bOS", b"\x13"
+MODEL, CLASS = b"lab:birds-biased", b"waterbird"
+STARTS: tuple[tuple[str, tuple[tuple[bytes, bytes], ...], bytes], ...] = (
+    # What is started, keys and what each makes appear, and the key that starts it.
+    ("an audit", ((b"n", b"Which model"), (MODEL + b"\r", b"Which class"),
+                  (CLASS + b"\r", b"Which generator"), (b"\r", b" starts")), b"\r"),
+    ("runs", ((b"n", b"Which model"), (F4, b"New runs"), (MODEL, b"birds-biased"),
+              (TAB + CLASS, CLASS)), SAVE),
+    ("a report", ((b"jjj", b"sbias0001"), (b"\r", b"Claims")), b"w"),
+    ("slices", ((b"b", b"No reports yet"), (b"n", b"New slices"), (MODEL, b"birds-biased"),
+                (TAB + b"lab:birds", b"lab:birds"), (TAB + b"sea", b"sea"), (TAB, b"Settings")),
+     SAVE),
+)  # fmt: skip
+FEEDBACK = rb"starting|queueing|checking|loading|queued"
+
+
+def starts(load: int) -> None:
+    """The wall time from each key that starts something to the first word about it."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(load)]
+    try:
+        for name, keys, key in STARTS:
+            with tempfile.TemporaryDirectory() as folder:
+                home = shown_store.copy(Path(folder) / "home")
+                terminal = dashboard(home)
+                try:
+                    terminal.wait_for(PAINTED)
+                    for typed, answer in keys:
+                        since = len(terminal.output)
+                        terminal.type(typed)
+                        terminal.wait_for(answer, since=since)
+                    time.sleep(2)  # an estimate is made beside it
+                    since = len(terminal.output)
+                    terminal.type(key)
+                    seconds = terminal.wait_for(FEEDBACK, since=since)
+                    wanted = "<= 3 s" if load else "<= 1 s"
+                    beside = f", beside {load} busy processes" if load else ""
+                    say(f"{name}: time to the first word{beside}", f"{seconds:.2f} s", wanted)
+                finally:
+                    terminal.close()
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
 def bytes_on_the_line(minutes: float) -> None:
     """Watching one live run, and nothing at all."""
     for flags, wanted in (((), "< 8000"), (("--low-bandwidth",), "< 1500")):
@@ -258,10 +307,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--only", choices=["paint", "keys", "letters", "bytes"])
+    parser.add_argument("--only", choices=["paint", "keys", "letters", "starts", "bytes"])
     options = parser.parse_args()
     big = REPOSITORY / "build" / "bench-ui" / f"{options.runs}"
-    if options.only != "bytes" and not (big / "made").exists():
+    if options.only not in ("starts", "bytes") and not (big / "made").exists():
         print(f"making a store of {options.runs:,} runs below {big}", flush=True)
         big.mkdir(parents=True)
         big_store.make(big, options.runs)
@@ -278,6 +327,9 @@ def main() -> None:
         answers(big)
     if options.only in (None, "letters"):
         asyncio.run(letters(big))
+    if options.only in (None, "starts"):
+        starts(load=0)
+        starts(load=10)
     if options.only in (None, "bytes"):
         bytes_on_the_line(options.minutes)
 

@@ -48,15 +48,17 @@ class LazyGenerator:
     """A generator that is loaded for the first picture; `generation.generator.Generator` as far as
     `Pictures` needs it."""
 
-    def __init__(self, config: RunConfig, device: str) -> None:
+    def __init__(self, config: RunConfig, device: str, loading: Callable[[str], None]) -> None:
         self._config = config
         self._device = device
+        self._loading = loading
 
     @cached_property
     def loaded(self) -> "Generator":
         """The generator."""
         from dexter.generation.generator import generator_of
 
+        self._loading("generator")
         return generator_of(self._config, self._device)
 
     @property
@@ -119,7 +121,7 @@ class ScreeningJob:
             )
         self.config = config
         self.device = select_device(config.device)
-        self.generator = LazyGenerator(config, self.device)
+        self.generator = LazyGenerator(config, self.device, desk.loading)
         if bank.generator is None:
             found = generator_key(config, self.generator.loaded.weights_hash)
             screening_records.set_generator(store, bank.key, found)
@@ -148,6 +150,7 @@ class ScreeningJob:
 
         if self.settings.image_text == "none":
             return None
+        self.desk.loading("image-text model")
         try:
             return detector_of(
                 self.settings.image_text, lambda: self.generator.loaded, device=self.device
@@ -162,6 +165,7 @@ class ScreeningJob:
     def _classifier(self, member: Screened) -> "Classifier":
         """Load a classifier once."""
         if member.id not in self._loaded:
+            self.desk.loading("classifier")
             self._loaded[member.id] = trust.load_classifier(self.configs[member.id], self.device)
         return self._loaded[member.id]
 

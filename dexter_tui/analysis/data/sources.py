@@ -52,6 +52,7 @@ class Sources:
         )
         desk.begin("models")
         self.device = select_device(self.config.device)
+        desk.loading("classifier")
         self.classifier = trust.load_classifier(self.config, self.device)
         self.data = read_data(
             str(asked.get("data")), label=self.settings.label_column, size=self.settings.size
@@ -66,6 +67,7 @@ class Sources:
         self.classes = class_indices(
             self.data.labels, self.classifier.labels, asked.get("mapping") or {}
         )
+        desk.loading("image-text model")
         self.detector = load_detector(self.settings.image_text, device=self.device)
 
     def looked(self, part: DataSet, name: str) -> Looked:
