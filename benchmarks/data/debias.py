@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexter.classifiers import Classifier, load_classifier
-from dexter.data import last_layer, training
+from dexter.data import environments, last_layer, training
 from dexter.data.concepts import concepts_of, hardest_first
 from dexter.data.folder import read_data
 from dexter.data.pictures import batches
@@ -59,6 +59,7 @@ SCREENED = 400
 PLANTED = 0.75
 """The bias is planted if the worst group of ERM is no better."""
 BY_PSEUDO, BY_CLASS, BY_TRUE = "pseudo-groups", "worst class", "true groups"
+BY_INFERRED = "inferred environments"
 SPLITS = ("train", "validation", "test")
 
 Ints = NDArray[np.int64]
@@ -152,11 +153,14 @@ class Bench:
         """
 
         def make() -> Any:
-            choices = {BY_PSEUDO: groups["validation"], BY_CLASS: self.classes["validation"]}
+            classes = self.classes["validation"]
             if name == Method.ERM.value:  # there are no pseudo-groups before it was screened
-                choices = {BY_CLASS: choices[BY_CLASS], BY_TRUE: self.true("validation")}
+                choices = {BY_CLASS: classes, BY_TRUE: self.true("validation")}
             elif name.endswith(BY_TRUE):
                 choices = {BY_TRUE: self.true("validation")}
+            else:
+                choices = {BY_PSEUDO: groups["validation"], BY_CLASS: classes,
+                           BY_INFERRED: 2 * classes + self.environments(seed)}  # fmt: skip
             parts = {
                 split: Labelled(self.pixels[split], self.classes[split], groups[split])
                 for split in ("train", "validation")
@@ -177,6 +181,12 @@ class Bench:
             return found
 
         return self.kept.get(f"{name}, seed {seed}", make)
+
+    def environments(self, seed: int) -> NDArray[np.bool_]:
+        """Return the environments of the validation pictures by the answers of ERM."""
+        erm = load_classifier(f"hf:{self.folder('ERM', seed, BY_CLASS)}")
+        logits = training.logits(erm, [0, 1], self.pixels["validation"])
+        return environments.infer(logits, self.classes["validation"])
 
     def folder(self, name: str, seed: int, choice: str) -> Path:
         """Return the folder of a trained network."""
@@ -377,7 +387,7 @@ def measure(
         if proposed is None:  # then nothing is done
             concepts.append("")
             for method in (Method.GROUP_DRO, Method.BALANCED):
-                kept = dict.fromkeys((BY_PSEUDO, BY_CLASS), erm[BY_CLASS])
+                kept = dict.fromkeys((BY_PSEUDO, BY_CLASS, BY_INFERRED), erm[BY_CLASS])
                 add(f"{method.value}, {BY_PSEUDO}", kept)
             continue
         name, groups, seen = proposed

@@ -1,13 +1,13 @@
-"""Slices by a screening's words, by errors and by frequency, against true groups of the lab.
+"""Slices by words of a screening and of searches, by errors and by frequency, on the lab.
 
     pip install 'dexter-tui[slices]'
     python -m benchmarks.data.slices [--size 2000] [--pictures 400]
 
 Five classifiers with a planted dependence, on scenes of the lab in which class and attribute are
-independent. The words of the slices come from a screening; only the mixture sees errors; true
-groups only judge. Of each method the worst slice of each class is judged: does it find the group of
-the class with the lowest accuracy? Below, the conjunctions that hold most errors. Writes
-results/slices.json.
+independent. The words of the slices come from a screening, or from 4 searches a class as in the
+paper; only the mixture sees errors; true groups only judge. Of each method the worst slice of each
+class is judged: does it find the group of the class with the lowest accuracy? Below, the
+conjunctions that hold most errors. Writes results/slices.json.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dexter.classifiers import Classifier, load_classifier
 from dexter.data import baselines, slices
 from dexter.data.concepts import concepts_of
 from dexter.data.folder import class_indices, read_data
+from dexter.data.searches import prototypes, search_config
 from dexter.data.slices import Looked, Slice
 
 TARGET = Path("benchmarks/results/slices.json")
@@ -37,7 +38,13 @@ MEMBERS = (
     ("lab:fleet/old-dark-95-vit", "old", "lab:faces", "skin"),
     ("lab:fleet/old-male-100", "old", "lab:faces", "gender"),
 )
-METHODS = OURS, ERRORS, FREQUENCY = "words of a screening", "errors (mixture)", "frequent words"
+METHODS = OURS, SEARCHED, ERRORS, FREQUENCY = (
+    "words of a screening",
+    "words of searches (paper)",
+    "errors (mixture)",
+    "frequent words",
+)
+SEARCHES = 4
 CHANCE = {"auroc": 0.5, "f1": 0.0, "precision_at": 0.0}
 """Of a class without a slice, or whose slice fits another group."""
 
@@ -70,6 +77,33 @@ def screened(classifier: Classifier, label: str, pictures: int) -> list[dict[str
     return [{name: getattr(e, name) for name in names} for e in ordered]
 
 
+def searched(classifier: Classifier, targets: Iterable[int]) -> dict[str, list[str]]:
+    """Return the words of searches of each class."""
+    from dexter.config import RunConfig
+    from dexter.generation.generator import load_generator
+    from dexter.reasoning.topic import load_world, make_topic
+    from dexter.search.optimize import optimize
+    from dexter.search.prompt import load_masked_lm
+
+    generator, masked_lm = load_generator("lab"), load_masked_lm("lab")
+    config = RunConfig.from_preset("quick", classifier=classifier.spec, class_name="0")
+    words: dict[str, list[str]] = {}
+    for target in targets:
+        topic = make_topic(classifier.labels, target, world=load_world())
+        own = words.setdefault(topic.class_name, [])
+        while len(own) < SEARCHES:
+            search = optimize(
+                search_config(config, topic, own),
+                classifier=classifier,
+                generator=generator,
+                masked_lm=masked_lm,
+            )
+            for _ in search:
+                pass
+            own.append(search.result.words[0])
+    return words
+
+
 def hardest(looked: Looked, target: int, column: str) -> str:
     """Return the true group of a class with the lowest accuracy, as judges name it."""
     of_class = np.flatnonzero(looked.targets == target)
@@ -97,7 +131,7 @@ def measure(size: int, pictures: int) -> dict[str, Any]:
     pool = lab_pool(load_world())
     detector = load_detector("lab")
     rows: list[dict[str, Any]] = []
-    patterns = {}
+    patterns, of_searches = {}, {}
     for spec, label, source, column in MEMBERS:
         begun = time.process_time()
         classifier = load_classifier(spec)
@@ -107,11 +141,15 @@ def measure(size: int, pictures: int) -> dict[str, Any]:
         classes = class_indices(data.labels, labels)
         looked = slices.look(data, classes, classifier, detector)
         looks = dict.fromkeys(look for one in pool.concepts for look in one.looks)
-        words = [look for look in looks if look not in labels]
+        frequent = [look for look in looks if look not in labels]
+        drawing = time.process_time()
+        words = searched(classifier, sorted(set(classes.values())))
+        drawing = time.process_time() - drawing
         found = {
             OURS: slices.find_slices(looked, concepts, labels, detector, group=column),
+            SEARCHED: slices.find_slices(looked, prototypes(words), labels, detector, group=column),
             ERRORS: baselines.mixture_slices(looked, labels, group=column),
-            FREQUENCY: baselines.frequent_slices(looked, words, labels, detector, group=column),
+            FREQUENCY: baselines.frequent_slices(looked, frequent, labels, detector, group=column),
         }
         for target in sorted(set(classes.values())):
             group = hardest(looked, target, column)
@@ -124,9 +162,10 @@ def measure(size: int, pictures: int) -> dict[str, Any]:
         if concepts:
             known = baselines.conjunctions(looked, concepts, labels, detector)
             patterns[spec] = [asdict(one) for one in known[:3]]
+        of_searches[spec] = {"words": words, "cpu_seconds": round(drawing)}
         seconds = time.process_time() - begun
-        print(f"{spec}: {[c.name for c in concepts]}, {seconds:.0f} CPU s", flush=True)
-    return {"slices": rows, "conjunctions": patterns}
+        print(f"{spec}: {[c.name for c in concepts]}, {words}, {seconds:.0f} CPU s", flush=True)
+    return {"slices": rows, "searches": of_searches, "conjunctions": patterns}
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -145,8 +184,9 @@ def markdown(found: dict[str, Any]) -> str:
         lines.append(f"| {method} | {' | '.join(means)} | {fits} of {len(own)} |")
     lines += [
         "",
-        "| classifier | class | hardest group | slice by words | AUROC, F1 | errors | frequency |",
-        "|---|---|---|---|---|---|---|",
+        "| classifier | class | hardest group | slice by words | AUROC, F1 | searches | errors "
+        "| frequency |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for (spec, label), by in by_place.items():
         cells = [f"{by[m]['auroc']:.2f}, {by[m]['f1']:.2f}" for m in METHODS]

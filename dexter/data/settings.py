@@ -23,6 +23,13 @@ class DataSettings(BaseModel):
         min_length=1,
         description="image-text model that sees concepts: lab, a folder or a hub id of a CLIP",
     )
+    searches: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="single-mask searches a class, each without the words before it; their words "
+        "take the place of a screening's (paper: 4)",
+    )
     size: int = Field(
         default=LAB_SCENES, ge=40, le=100_000, description="scenes of each split, of the lab's data"
     )
@@ -80,8 +87,9 @@ class DebiasSettings(DataSettings):
     )
     batch: int = Field(default=32, ge=2, le=1024, description="pictures of a step")
     rate: float = Field(default=1e-3, gt=0, le=1, description="peak of the learning rate")
-    select: Literal["pseudo-groups", "worst-class", "true-groups"] = Field(
+    select: Literal["pseudo-groups", "worst-class", "environments", "true-groups"] = Field(
         default="pseudo-groups",
         description="what chooses among the weights of a training: the worst accuracy of a "
-        "pseudo-group, of a class, or of a true group, which is marked in every table",
+        "pseudo-group, of a class, of an inferred environment of a class, or of a true group, "
+        "which is marked in every table",
     )

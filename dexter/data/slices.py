@@ -42,11 +42,14 @@ class Concept:
 
     against: names of the other concepts of an exclusive slot, such as other places; the picture
     shows the concept if one of ``looks`` fits better than each of them. Empty: better than none.
+    prototype: the mean over ``looks`` is held against that over ``against``, in place of the best
+    of each; see `dexter.data.searches`.
     """
 
     name: str
     looks: tuple[str, ...]
     against: tuple[str, ...] = ()
+    prototype: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,14 +185,13 @@ def scores(concept: Concept, looked: Looked, detector: ImageText) -> Floats:
 def scores_of(concept: Concept, embeddings: NDArray[np.float32], detector: ImageText) -> Floats:
     """Return the same from embeddings (n, D)."""
 
-    def best(names: Sequence[str]) -> Floats:
-        found: Floats = np.max([detector.fit(name, embeddings) for name in names], axis=0).astype(
-            np.float64
-        )
+    def fit(names: Sequence[str]) -> Floats:
+        of_each = np.array([detector.fit(name, embeddings) for name in names], np.float64)
+        found: Floats = of_each.mean(0) if concept.prototype else of_each.max(0)
         return found
 
-    own = best(concept.looks)
-    return own - best(concept.against) if concept.against else own
+    own = fit(concept.looks)
+    return own - fit(concept.against) if concept.against else own
 
 
 def find_slices(

@@ -237,14 +237,20 @@ class Trainer:
 
 def predicted(classifier: Classifier, used: Sequence[int], pictures: Pixels) -> Ints:
     """Return which of the classes ``used`` each picture is, from 0, (n,)."""
+    found: Ints = logits(classifier, used, pictures).argmax(1)
+    return found
+
+
+def logits(classifier: Classifier, used: Sequence[int], pictures: Pixels) -> NDArray[np.float64]:
+    """Return the logits of the classes ``used``, (n, C)."""
     import torch
 
-    found = []
     with torch.inference_mode():
-        for at in range(0, len(pictures), _LOOK):
-            logits = classifier(as_tensor(pictures[at : at + _LOOK])).logits
-            found.append(logits[:, list(used)].argmax(1).cpu().numpy())
-    return np.concatenate(found)
+        found = [
+            classifier(as_tensor(pictures[at : at + _LOOK])).logits[:, list(used)].cpu().double()
+            for at in range(0, len(pictures), _LOOK)
+        ]
+    return torch.cat(found).numpy()
 
 
 def features(classifier: Classifier, pictures: Pixels) -> NDArray[np.float64]:

@@ -1,14 +1,14 @@
 """The debiasing of a classifier on labelled pictures, and the same screening of what came out."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dexter.data import last_layer, training
+from dexter.data import environments, last_layer, training
 from dexter.data.concepts import Considered, hardest_first
 from dexter.data.last_layer import Layer, Part
 from dexter.data.settings import DebiasSettings
@@ -17,7 +17,7 @@ from dexter.data.training import Labelled, Method, Trainer
 from dexter.errors import InputError
 from dexter_tui.analysis.data import screened_again
 from dexter_tui.analysis.data.request import fit_split
-from dexter_tui.analysis.data.sources import Sources
+from dexter_tui.analysis.data.sources import SAVE_STEPS, Sources
 from dexter_tui.analysis.desk import Desk
 from dexter_tui.formatting import size
 from dexter_tui.jobs.recorder import log
@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PSEUDO, _CLASS, _TRUE = "pseudo-groups", "worst class", "true groups"
-_CHOICES = {"pseudo-groups": _PSEUDO, "worst-class": _CLASS, "true-groups": _TRUE}
-_SAVE_STEPS = 25
+_INFERRED = "inferred environments"
+_CHOICES = {
+    "pseudo-groups": _PSEUDO,
+    "worst-class": _CLASS,
+    "environments": _INFERRED,
+    "true-groups": _TRUE,
+}
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -213,7 +218,7 @@ class DebiasJob:
         ]
         if self.settings.group is not None:
             methods.append((f"{Method.GROUP_DRO.value} with {_TRUE}", Method.GROUP_DRO, True))
-        needed = training.memory(self.network, self._training_settings, choices=3)
+        needed = training.memory(self.network, self._training_settings, choices=4)
         log(f"a training needs about {size(needed)} of memory beside what is loaded")
         before = training.predicted(self.network, self.used, self._pixels("measured"))
         outcomes = [self._outcome("original", "", [before], true_groups=False)]
@@ -243,10 +248,20 @@ class DebiasJob:
         split = self.splits["chosen on"]
         if true and split.true is not None:
             return {_TRUE: split.true}
-        found = {_PSEUDO: split.groups, _CLASS: split.classes}
+        found = {
+            _PSEUDO: split.groups,
+            _CLASS: split.classes,
+            _INFERRED: 2 * split.classes + self._environments,
+        }
         if self.settings.select == "true-groups" and split.true is not None:
             found[_TRUE] = split.true
         return found
+
+    @cached_property
+    def _environments(self) -> NDArray[np.bool_]:
+        """Return the environments of the pictures that weights are chosen on, by the original."""
+        answers = training.logits(self.network, self.used, self._pixels("chosen on"))
+        return environments.infer(answers, self.splits["chosen on"].classes)
 
     def _pixels(self, name: str) -> NDArray[np.uint8]:
         return self.sources.pixels(self.splits[name].looked, name)
@@ -268,14 +283,14 @@ class DebiasJob:
             self.network, self.used, labelled["fitted"], labelled["chosen on"], method, settings,
             seed=seed, choices=choices,
         )  # fmt: skip
-        self._restore(trainer, key)
+        files.restore("training.pt", key, trainer.restore)
         progress = self.sources.desk.begin(f"{name}, seed {seed}")
         progress.plan(settings.steps)
         progress.add(trainer.done)
         while not trainer.finished:
             trainer.step()
-            if trainer.done % _SAVE_STEPS == 0 or trainer.done in trainer.looks:
-                self._save(trainer, key)
+            if trainer.done % SAVE_STEPS == 0 or trainer.done in trainer.looks:
+                files.keep_state("training.pt", key, trainer.state())
             progress.add(1)
         test = self._pixels("measured")
         predicted = {
@@ -292,29 +307,6 @@ class DebiasJob:
         found = {"predicted": predicted, "course": course}
         files.keep_value(key, found)
         return found
-
-    def _save(self, trainer: Trainer, key: str) -> None:
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save({"key": key, **trainer.state()}, buffer)
-        self.sources.files.write("training.pt", buffer.getvalue())
-
-    def _restore(self, trainer: Trainer, key: str) -> None:
-        """Continue a training from its checkpoint; one of another, or a torn one, is left."""
-        import pickle
-
-        import torch
-
-        data = self.sources.files.read("training.pt")
-        if data is None:
-            return
-        try:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            if state["key"] == key:
-                trainer.restore(state)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError):
-            return
 
     def _weights_of(self, name: str) -> dict[str, "Tensor"]:
         from safetensors.torch import load

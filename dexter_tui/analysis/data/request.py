@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 
 FIELDS = [
     *(n for n in fields_of("classifier") if n not in ("classifier", "trust_pickle")),
+    "generator",
+    "masked_lm",
     "device",
     "dtype",
 ]
-"""The settings of a run that say how its classifier is loaded."""
+"""The settings of a run that say how its classifier, and the models of its searches, are loaded."""
 SETTINGS: Mapping[Kind, type[DataSettings]] = {
     Kind.SLICES: SlicesSettings,
     Kind.DEBIAS: DebiasSettings,
 }
 WORDS = "words of the command"
+SEARCHES = "words of searches"
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,20 @@ def prepare(
             value=group,
             remedy=f"choose from {', '.join(data.columns)}" if data.columns else "omit it",
         )
-    concepts, origin, screening = _concepts(
-        home, request.concepts, request.classifier, settings.image_text
-    )
+    if settings.searches and request.concepts:
+        raise InputError(
+            "the words come from --searches or from --concepts, not from both",
+            field="concepts",
+            value=request.concepts,
+            remedy="omit one",
+        )
+    concepts: list[Concept] = []  # of searches, the job finds them
+    origin: str = SEARCHES
+    screening: str | None = None
+    if not settings.searches:
+        concepts, origin, screening = _concepts(
+            home, request.concepts, request.classifier, settings.image_text
+        )
     [checked] = submit.described([config], agreed=request.agreed, warn=warn, constant=True)
     mapping = _mapping(request.mapping)
     class_indices(data.labels, checked.info.labels, mapping)
@@ -144,7 +158,10 @@ def outlook(prepared: Prepared) -> str:
     """Return the expected work in a line."""
     count = len(prepared.data.items)
     line = f"{count:,} pictures of {prepared.data.name}"
-    if isinstance(settings := settings_of(prepared.kind, prepared.asked), DebiasSettings):
+    settings = settings_of(prepared.kind, prepared.asked)
+    if settings.searches:
+        line += f"; {len(prepared.data.labels) * settings.searches} searches"
+    if isinstance(settings, DebiasSettings):
         if settings.weights == "all":
             methods = 3 + (settings.group is not None)
             line += f"; {methods * settings.seeds} trainings of {settings.steps} steps"

@@ -111,7 +111,7 @@ def effects(
     rounds = screening_request.within(bank.rounds, budget)
     count = sum(part.count for part in rounds)
     pictures = Pictures(
-        LazyGenerator(config, sources.device),  # type: ignore[arg-type]
+        LazyGenerator(config, sources.device, sources.desk.loading),  # type: ignore[arg-type]
         bank.generator,
         StoreBank(store, sources.desk.job.id),
         batch=_BATCH,

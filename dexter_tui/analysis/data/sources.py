@@ -2,8 +2,10 @@
 
 import io
 import json
+import pickle
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,10 @@ from numpy.typing import NDArray
 
 from dexter.config import RunConfig
 from dexter.data.folder import DataSet, class_indices, read_data
+from dexter.data.searches import prototypes, search_config
 from dexter.data.slices import Concept, Looked, look
 from dexter.errors import InputError
+from dexter.reasoning.topic import Topic, World, load_world, make_topic
 from dexter_tui.analysis.data.request import settings_of
 from dexter_tui.analysis.desk import Desk
 from dexter_tui.jobs import trust
@@ -23,7 +27,9 @@ from store.errors import explained
 
 if TYPE_CHECKING:
     from dexter.data.settings import DataSettings
+    from dexter.models import Models
 
+SAVE_STEPS = 25  # between the states of a search or training that are kept
 _BATCH = 64
 
 
@@ -69,6 +75,47 @@ class Sources:
         )
         desk.loading("image-text model")
         self.detector = load_detector(self.settings.image_text, device=self.device)
+        if self.settings.searches:
+            self.concepts = self._searched()
+
+    def _searched(self) -> list[Concept]:
+        """Search the words of each class, from where an attempt before was stopped."""
+        words: dict[str, list[str]] = self.files.value("words") or {}
+        models: Models | None = None
+        labels = self.classifier.labels
+        world = load_world() if self.config.generator == "lab" else World()
+        for index in sorted(set(self.classes.values())):
+            topic, label = make_topic(labels, index, world=world), labels[index]
+            own = words.setdefault(label, [])
+            while len(own) < self.settings.searches:
+                models = models or trust.load_models(self.config, self.desk.loading)
+                own.append(self._search(models, topic, own))
+                self.files.keep_value("words", words)
+        self.origin = "; ".join(
+            f"searches of {label}: {', '.join(own)}" for label, own in words.items()
+        )
+        return prototypes(words)
+
+    def _search(self, models: "Models", topic: Topic, earlier: Sequence[str]) -> str:
+        """Return the word that the next search of a class finds."""
+        from dexter.search.optimize import optimize
+
+        config = search_config(self.config, topic, earlier)
+        key = f"{topic.class_name} {len(earlier)}"
+        search = optimize(
+            config,
+            classifier=models.classifier,
+            generator=models.generator,
+            masked_lm=models.masked_lm,
+        )
+        self.files.restore("search.pt", key, search.load_state_dict)
+        progress = self.desk.begin(f"search {len(earlier) + 1} of {topic.class_name}")
+        progress.plan(config.steps)
+        for step in search:
+            progress.add(step.step - progress.done)
+            if step.step % SAVE_STEPS == 0:
+                self.files.keep_state("search.pt", key, search.state_dict())
+        return search.result.words[0]
 
     def looked(self, part: DataSet, name: str) -> Looked:
         """Return how classifier and image-text model see a split, looked at once.
@@ -186,6 +233,32 @@ class Files:
                 artifacts.place_atomic(file, write)
         found: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
         return found
+
+    def restore(self, name: str, key: str, restore: Callable[[dict[str, Any]], None]) -> None:
+        """Continue from the state that was kept with this key.
+
+        One of another key, and one that is torn or cannot be used, is left.
+        """
+        import torch
+
+        data = self.read(name)
+        if data is None:
+            return
+        with suppress(
+            InputError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError,
+            ValueError,
+        ):  # fmt: skip
+            kept = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            if kept["key"] == key:
+                restore(kept["state"])
+
+    def keep_state(self, name: str, key: str, state: Mapping[str, Any]) -> None:
+        """Keep a state, in the place of the one before."""
+        import torch
+
+        buffer = io.BytesIO()
+        torch.save({"key": key, "state": dict(state)}, buffer)
+        self.write(name, buffer.getvalue())
 
     def value(self, name: str) -> Any:
         """Return a JSON value that was kept; None for what is missing or cannot be read."""

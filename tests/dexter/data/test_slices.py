@@ -1,7 +1,9 @@
 """Slices of a biased classifier's errors, found with words alone."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from dexter.data.slices import auroc
+from dexter.data.searches import prototypes
+from dexter.data.slices import auroc, scores_of
 from dexter.lab.scenes import SceneDataset
+from dexter.reasoning.detection import load_detector
+from dexter.reasoning.topic import load_world
 
 SIZE = 160
 
@@ -55,9 +60,42 @@ def test_the_planted_slices_come_first_without_true_groups(
     assert page["id"] not in cli("slices").out
 
 
+def test_words_of_searches_divide_a_class_by_the_nearer_prototype(
+    cli: Callable[..., Any], home: Path, folder: Path
+) -> None:
+    command = ["slices", "--classifier", "lab:birds-biased", "--data", folder, "--searches", "1"]
+    answer = cli(*command, "--group", "place", "--json").json["result"]
+    words = re.fullmatch("searches of waterbird: (.+); searches of landbird: (.+)",
+                         answer["concepts"])  # fmt: skip
+    assert words is not None
+    kinds = {word for own in load_world().subjects.values() for word in own}
+    assert not kinds & set(words.groups())
+    # One question divides both classes.
+    names = {f"{label} {side} {words[1]}" for label in ("waterbird", "landbird")
+             for side in ("with", "without")}  # fmt: skip
+    assert len(answer["slices"]) == 2 and {one["name"] for one in answer["slices"]} <= names
+    assert not list((home / "data_reports").iterdir())
+
+
+def test_a_prototype_is_the_mean_of_its_words() -> None:
+    [concept] = prototypes({"waterbird": ["sea", "lake"], "landbird": ["forest"]})
+    assert (concept.looks, concept.against) == (("sea", "lake"), ("forest",))
+    assert len(prototypes({"a": ["x"], "b": ["y"], "c": ["z", "w"]})) == 3
+    detector = load_detector("lab")
+    pictures = np.stack([one.picture for one in SceneDataset("birds", "test", 8)])
+    embeddings = detector.embed(pictures)
+    sea, lake, forest = (detector.fit(word, embeddings) for word in ("sea", "lake", "forest"))
+    found = scores_of(concept, embeddings, detector)
+    np.testing.assert_allclose(found, (sea + lake) / 2 - forest, atol=1e-6)
+    best = scores_of(replace(concept, prototype=False), embeddings, detector)
+    np.testing.assert_allclose(best, np.maximum(sea, lake) - forest, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["--concepts", "sea", "--searches", "4"], "not from both"),
+        (["--searches", "21"], "must be at most 20"),
         ([], "there is no screening of this classifier yet"),
         (["--concepts", ","], "names no words"),
         (

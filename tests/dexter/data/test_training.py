@@ -5,9 +5,11 @@ import io
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from dexter.classifiers import load_classifier
 from dexter.data import training
+from dexter.data.environments import infer
 from dexter.data.training import Labelled, Method, Settings, Trainer
 
 SETTINGS = Settings(steps=4, batch=4, checks=2, step_size=0.5)
@@ -92,3 +94,27 @@ def test_memory_counts_weights_and_activations() -> None:
     weights = sum(one.numel() * 4 for one in network.network.parameters())
     small, large = (training.memory(network, Settings(batch=size)) for size in (2, 64))
     assert 6 * weights < small < large
+
+
+def test_environments_divide_pictures_by_the_slope_of_their_loss() -> None:
+    rng = np.random.default_rng(0)
+    logits, classes = rng.normal(size=(60, 3)) * 3, rng.integers(3, size=60)
+    found = infer(logits, classes)
+
+    def loss(scale: float) -> NDArray[np.float64]:
+        scaled = scale * logits
+        sums: NDArray[np.float64] = np.log(np.exp(scaled).sum(1))
+        return sums - scaled[np.arange(60), classes]
+
+    slopes = (loss(1 + 1e-6) - loss(1 - 1e-6)) / 2e-6
+
+    def aim(first: NDArray[np.bool_]) -> float:
+        return float((first * slopes).mean() ** 2 + (~first * slopes).mean() ** 2)
+
+    # No division near it, and none at random, has a larger aim.
+    near = [found ^ (np.arange(60) == at) for at in range(60)]
+    others = [rng.random(60) < 0.5 for _ in range(500)]
+    assert aim(found) >= max(map(aim, near + others)) - 1e-9
+    # Of two classes, the errors are one environment.
+    two, right = logits[:, :2], logits[:, :2].argmax(1)
+    assert infer(two, 1 - right).all() and not infer(two, right).any()
