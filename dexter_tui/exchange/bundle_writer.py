@@ -319,7 +319,8 @@ def _data_command(report: DataReport) -> str:
     words = ",".join(dict.fromkeys(names))  # those of one slot stand together as well
     given = ["dexter-tui", report.kind, *_option("classifier", report.classifier.spec)]
     given += _option("data", asked["data"])
-    given += _option("concepts", asked["screening"] or words)
+    if asked["screening"] or words:  # else of searches, a setting
+        given += _option("concepts", asked["screening"] or words)
     for theirs, ours in asked["mapping"].items():
         given += _option("map", f"{theirs}={ours}")
     settings = DebiasSettings if report.kind == Kind.DEBIAS else SlicesSettings
