@@ -19,17 +19,17 @@ OWN, RIVALS = "class", "rivals"
 """The contexts of pairs: subjects of the class, and subjects of its rivals."""
 
 REASONS: dict[Reason, str] = {
-    "not_drawn": "the generator did not draw it",
-    "too_few_pairs": "too few pairs",
-    "no_better_than_placebo": "no better than placebos",
-    "saturated": "the pictures without it leave no room for an effect",
+    "not_drawn": "not drawn by the generator",
+    "too_few_pairs": "interval too wide",
+    "no_better_than_placebo": "no larger than a placebo",
+    "saturated": "no room for an effect",
 }
 
 
 def in_words(reason: str, effect: float, direction: int) -> str:
     """Return a reason for readers; an effect of the opposite sign is not compared to placebos."""
     if reason == "no_better_than_placebo" and effect * direction < 0:
-        return "the effect has the opposite sign"
+        return "opposite sign"
     return REASONS.get(cast(Reason, reason), reason)
 
 

@@ -13,8 +13,8 @@ from dexter_tui.presentation.verdicts import (
     DIFFERENCE_STYLES,
     DIFFERENCES,
     VERDICT_STYLES,
-    reason_text,
 )
+from store.reading.reasons import in_words
 
 _COLUMNS = 4  # of classifiers, before letters replace their names
 _NO_WRAP = ("difference (95% CI)", "p-value", "comparison")
@@ -177,9 +177,7 @@ def claim_cell(claim: Mapping[str, Any] | None) -> Text:
     style = VERDICT_STYLES.get(claim["verdict"], "")
     verdict = clean(claim["verdict"])
     if claim["reason"]:
-        verdict = clean(
-            reason_text(claim["reason"], claim["effect"], claim["direction"], short=True)
-        )
+        verdict = clean(in_words(claim["reason"], claim["effect"], claim["direction"]))
     if not claim["pairs"]:
         return Text(verdict, style=style)
     text = Text(f"{claim['effect']:+z.2f} ", style=style)
@@ -197,7 +195,7 @@ def differences_table(differences: Sequence[Mapping[str, Any]], short: Mapping[s
         word = DIFFERENCES.get(one["verdict"], clean(one["verdict"]))
         verdict = Text(word, style=DIFFERENCE_STYLES.get(one["verdict"], ""))
         if one["reason"]:
-            verdict.append(f", {clean(reason_text(one['reason'], 0, 0, short=True))}")
+            verdict.append(f", {clean(in_words(one['reason'], 0, 0))}")
         p = "<0.001" if one["p_corrected"] < 0.001 else f"{one['p_corrected']:.2g}"
         table.add_row(
             plain(one["concept"], "bold"),

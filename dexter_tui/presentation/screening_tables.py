@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dexter_tui.formatting import ID_WIDTH, clean, plain
-from dexter_tui.presentation.verdicts import VERDICT_STYLES, reason_text
+from dexter_tui.presentation.verdicts import VERDICT_STYLES
+from store.reading.reasons import in_words
 
 WORDS = {
     "raises": "raises",
@@ -138,7 +139,7 @@ def confirmation_text(finding: Mapping[str, Any]) -> Text:
         return plain("not tested", "dim")
     text = plain(claim["verdict"], VERDICT_STYLES.get(claim["verdict"], ""))
     if claim["reason"]:
-        reason = reason_text(claim["reason"], claim["effect"], claim["direction"], short=True)
+        reason = in_words(claim["reason"], claim["effect"], claim["direction"])
         text.append(f", {clean(reason)}")
     if claim["pairs"]:
         text.append(f" {claim['effect']:+z.2f}", "dim")

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dexter_tui.presentation.verdicts import VERDICT_STYLES, reason_text
+from dexter_tui.presentation.verdicts import VERDICT_STYLES
 from store import Store, study_records
 from store.reading.causation import causation, lines
+from store.reading.reasons import in_words
 from store.tables import Claim as ClaimRow
 from store.tables import Evidence, Probe, Study
 
@@ -104,7 +105,7 @@ def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
         if claim.verdict == "confirmed":
             verdict.append(" (core)" if claim.core else " (bias)", style="")
         if claim.reason:
-            verdict.append(f", {reason_text(claim.reason, claim.effect, claim.direction)}")
+            verdict.append(f", {in_words(claim.reason, claim.effect, claim.direction)}")
         drawn = ""
         if claim.detected_control is not None and claim.detected_treated is not None:
             drawn = f"{claim.detected_control:.0%} → {claim.detected_treated:.0%}"
@@ -189,7 +190,7 @@ def probe_view(answer: Mapping[str, Any], pairs: Sequence[Evidence]) -> "Rendera
     grid.add_column()
     verdict = Text(answer["verdict"], style=VERDICT_STYLES.get(answer["verdict"], ""))
     if answer["reason"]:
-        reason = reason_text(answer["reason"], answer["effect"], answer["direction"])
+        reason = in_words(answer["reason"], answer["effect"], answer["direction"])
         verdict.append(f", {reason}")
     elif answer["verdict"] == "confirmed":
         does = "raises" if answer["direction"] > 0 else "lowers"

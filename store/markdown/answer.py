@@ -123,7 +123,7 @@ def _cell(one: Finding | None) -> str:
         return "not tested"
     verdict = str(one.verdict)
     if one.reason:
-        verdict += f", {one.reason.replace('_', ' ')}"
+        verdict += f", {one.why}"
     return f"{one.interval}<br>{escape(verdict)}" if one.pairs else escape(verdict)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from store.markdown.escaping import escape, line, table
+from store.reading.reasons import in_words
 
 Show = Callable[[str, int], str]
 """Returns the Markdown of a picture of the bank, by prompt and seed; "" if it is gone."""
@@ -94,7 +95,7 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> str:
         p = one["p_corrected"]
         verdict = str(one["verdict"])
         if one["reason"]:
-            verdict += f", {one['reason'].replace('_', ' ')}"
+            verdict += f", {in_words(one['reason'], 0, 0)}"
         rows.append(
             [
                 escape(one["concept"]),

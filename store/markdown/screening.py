@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from store.markdown.escaping import escape, table
+from store.reading.reasons import in_words
 
 METHOD = """\
 A screening shows every classifier the same bank of pictures, whose prompts vary many concepts at
@@ -111,7 +112,7 @@ def _confirmation(claim: Mapping[str, Any] | None) -> str:
         return "not tested"
     verdict = str(claim["verdict"])
     if claim["reason"]:
-        verdict += f", {str(claim['reason']).replace('_', ' ')}"
+        verdict += f", {in_words(claim['reason'], claim['effect'], claim['direction'])}"
     lines = [escape(verdict), *([_interval(claim)] if claim["pairs"] else [])]
     if share := claim["predictiveness"]:
         lines.append(

@@ -9,6 +9,7 @@ from typing import Any
 from store import study_records
 from store.markdown.escaping import escape, fenced, line, printable, table
 from store.reading.causation import causation, lines
+from store.reading.reasons import in_words
 from store.store import Store
 from store.tables import Attribution, Claim, Evidence, Report, Score, Study
 
@@ -94,7 +95,9 @@ def claims_table(claims: Sequence[Claim]) -> str:
         ]
     ]
     for claim in claims:
-        verdict = claim.verdict + (f": {claim.reason.replace('_', ' ')}" if claim.reason else "")
+        verdict = str(claim.verdict)
+        if claim.reason:
+            verdict += f", {in_words(claim.reason, claim.effect, claim.direction)}"
         rows.append(
             [
                 str(claim.number),

@@ -14,6 +14,7 @@ from store.checking.decoding import decoded, decoded_cell
 from store.reading import comparisons, screenings
 from store.reading.browse import Browse
 from store.reading.origin import is_of_lab, is_toy, origin
+from store.reading.reasons import in_words
 from store.reading.sensitivity import LOOKS, MIN_EFFECT, detectable, detectable_by_screening
 
 Kind = Literal[
@@ -25,19 +26,6 @@ _NAMED = 6  # concepts listed in a line
 _PROPOSED = ("raises", "lowers")  # verdicts of a screening
 _SAME = 1e-6  # effects on p below which all answers are the same
 _RARE = 1e-4  # a probability that says nothing about the other classes
-_REASONS = {
-    "not_drawn": "not drawn by the generator",
-    "too_few_pairs": "interval too wide",
-    "no_better_than_placebo": "no larger than a placebo",
-    "saturated": "no room for an effect",
-    "raises": "proposed, not tested on pairs",
-    "lowers": "proposed, not tested on pairs",
-    "explained": "explained by what is drawn along with it",
-    "weak": "weak",
-    "open": "too few pictures",
-}
-
-
 Style = Literal["plain", "concept", "command"]
 
 
@@ -72,10 +60,17 @@ class Finding:
     core: bool
     verdict: str
     reason: str | None
+    direction: int = 0
+    """The direction that was claimed, +1 or -1; 0 for a finding without a claim"""
     sensitivity: float | None = None
     """The smallest effect that the test would have found with 95% probability"""
     contexts: tuple[tuple[str, float], ...] = ()
     """The effect in each context: pictures of the class ("class") and of its rivals ("rivals")"""
+
+    @property
+    def why(self) -> str:
+        """The reason in words; empty without one."""
+        return in_words(self.reason, self.effect, self.direction) if self.reason else ""
 
     @property
     def interval(self) -> str:
@@ -313,7 +308,7 @@ def _list(
         parts.append((", " if number else "", "plain"))
         parts.append((one.concept, "concept"))
         if reasons and one.reason:
-            parts.append((f" ({_REASONS.get(one.reason, one.reason)})", "plain"))
+            parts.append((f" ({one.why})", "plain"))
         elif effects and one.pairs:
             parts.append((f" {one.effect:+z.2f}", "plain"))
     if len(findings) > _NAMED:
@@ -340,6 +335,7 @@ class _Claim(NamedTuple):
     core: bool
     verdict: str
     reason: str | None
+    direction: int
     min_effect: float
     placebo_threshold: float | None
 
@@ -590,6 +586,7 @@ def _finding(tested: _Tested, looks: Sequence[int] | None, family: int) -> Findi
         core=claim.core,
         verdict=claim.verdict,
         reason=claim.reason,
+        direction=claim.direction,
         sensitivity=_sensitivity(tested, looks, family),
         contexts=tuple(
             (one.context, one.effect) for one in tested.contexts if one.effect is not None

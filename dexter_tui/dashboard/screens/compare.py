@@ -22,6 +22,7 @@ from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage, rendered
 from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation import comparison_tables, verdicts
 from store.reading import comparisons
+from store.reading.reasons import in_words
 
 _SHOWN = ("all", "differ", "agree")
 
@@ -190,7 +191,7 @@ def _details(claim: Mapping[str, Any], page: Page, palette: Any) -> Text:
     text.append(f" {verb} p({clean(claim['class_name'])}) of {clean(claim['classifier'])}: ")
     text.append(clean(claim["verdict"]), "bold")
     if claim["reason"]:
-        reason = verdicts.reason_text(claim["reason"], claim["effect"], claim["direction"])
+        reason = in_words(claim["reason"], claim["effect"], claim["direction"])
         text.append(f", {clean(reason)}", "bold")
     text.append("\n")
     if claim["pairs"]:

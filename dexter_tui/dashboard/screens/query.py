@@ -224,7 +224,8 @@ class QueryScreen(DataScreen):
         self._pending = False
         view = self.query_one(AnswerView)
         view.show(answer)
-        title = f"Result: {len(answer.rows):,} rows, {1000 * answer.seconds:.0f} ms"
+        rows = "1 row" if len(answer.rows) == 1 else f"{len(answer.rows):,} rows"
+        title = f"Result: {rows}, {1000 * answer.seconds:.0f} ms"
         entitle(view, title + (f"; {answer.cut}" if answer.cut else ""))
 
     def _remember(self, sql: str) -> None:

@@ -15,10 +15,10 @@ from dexter_tui.dashboard.cells import Lines, fit, strip_of
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.formatting import clean
-from dexter_tui.presentation.verdicts import reason_text
 from store.markdown.escaping import escape
 from store.reading.browse import ClaimRow
 from store.reading.causation import causation, short_lines
+from store.reading.reasons import in_words
 
 Row = TypeVar("Row")
 
@@ -135,7 +135,7 @@ class ClaimList(RowList[ClaimRow]):
         text.append(f" {row.effect:+z.2f}  " if row.pairs else "   -    ")
         p = "<0.001" if row.p_corrected < 0.001 else f"{row.p_corrected:.3f}"
         text.append(f" {p:<7}  ", palette.dim)
-        verdict(text, row, palette, signs, short=width < 130)
+        verdict(text, row, palette, signs)
         return text
 
 
@@ -177,9 +177,7 @@ def interval_bar(
         text.append(cell, style)
 
 
-def verdict(
-    text: Text, claim: ClaimRow, palette: Palette, signs: Signs, *, short: bool = False
-) -> None:
+def verdict(text: Text, claim: ClaimRow, palette: Palette, signs: Signs) -> None:
     """Append the verdict and its reason."""
     if claim.verdict == "confirmed":
         text.append(f"{signs.states['succeeded']} confirmed", palette.good)
@@ -189,7 +187,7 @@ def verdict(
     else:
         text.append("? inconclusive", palette.warn)
         if claim.reason:
-            reason = reason_text(claim.reason, claim.effect, claim.direction, short=short)
+            reason = in_words(claim.reason, claim.effect, claim.direction)
             text.append(f", {clean(reason)}", palette.dim)
 
 

@@ -4,13 +4,15 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import shown_store
 
 from dexter import stats
-from store.reading import card
+from dexter.reasoning import claims
+from store.reading import card, reasons
 from store.reading.browse import Browse
 from store.reading.card import VerdictCard
 from store.reading.origin import origin
@@ -152,3 +154,11 @@ def test_more_pairs_and_less_spread_find_smaller_effects() -> None:
         for half in (0.12, 0.03)
     )
     assert wide is not None and narrow is not None and narrow < wide
+
+
+@pytest.mark.parametrize("reason", get_args(claims.Reason))
+@pytest.mark.parametrize("effect", [-0.2, 0.0, 0.2])
+def test_engine_and_store_say_reasons_alike(reason: str, effect: float) -> None:
+    for direction in (1, -1):
+        said = claims.in_words(reason, effect, direction)
+        assert reasons.in_words(reason, effect, direction) == said and "_" not in said

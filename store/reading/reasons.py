@@ -1,0 +1,22 @@
+"""The reasons why a concept is undecided, in the words of all tables, cards and reports."""
+
+REASONS = {
+    "not_drawn": "not drawn by the generator",
+    "too_few_pairs": "interval too wide",
+    "no_better_than_placebo": "no larger than a placebo",
+    "saturated": "no room for an effect",
+    "raises": "proposed, not tested on pairs",
+    "lowers": "proposed, not tested on pairs",
+    "explained": "explained by what is drawn along with it",
+    "weak": "weak",
+    "open": "too few pictures",
+}
+"""Of claims (see `dexter.reasoning.claims`, which has the same words), then of screenings."""
+OPPOSITE = "opposite sign"
+
+
+def in_words(reason: str, effect: float, direction: int) -> str:
+    """Return a reason for readers; an effect of the opposite sign is not compared to placebos."""
+    if reason == "no_better_than_placebo" and effect * direction < 0:
+        return OPPOSITE
+    return REASONS.get(reason, reason)
