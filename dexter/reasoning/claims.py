@@ -19,7 +19,7 @@ OWN, RIVALS = "class", "rivals"
 """The contexts of pairs: subjects of the class, and subjects of its rivals."""
 
 REASONS: dict[Reason, str] = {
-    "not_drawn": "not drawn by the generator",
+    "not_drawn": "not drawn",
     "too_few_pairs": "interval too wide",
     "no_better_than_placebo": "no larger than a placebo",
     "saturated": "no room for an effect",

@@ -1,7 +1,7 @@
 """The reasons why a concept is undecided, in the words of all tables, cards and reports."""
 
 REASONS = {
-    "not_drawn": "not drawn by the generator",
+    "not_drawn": "not drawn",
     "too_few_pairs": "interval too wide",
     "no_better_than_placebo": "no larger than a placebo",
     "saturated": "no room for an effect",

@@ -168,7 +168,7 @@ def test_the_report_from_the_evidence_cites_every_claim_and_agrees_with_itself()
     assert "Bias: lab:birds-biased depends on “sea” [1], “desert” [5]" in bias
     assert "No bias: it depends on “swan”, which belongs to the class [4]" in bias
     assert "forest" in by_title["Tested and refuted"].sentences[0].text
-    assert "not drawn by the generator" in by_title["Inconclusive"].sentences[0].text
+    assert "not drawn" in by_title["Inconclusive"].sentences[0].text
 
 
 @pytest.mark.parametrize(
