@@ -176,8 +176,8 @@ def _effect(claim: Claim) -> str:
     """Return the measured change, such as "+0.63 (+0.51 to +0.74), p-value 0.0018, 64 pairs"."""
     if not claim.pairs:
         return "no pairs"
-    interval = f"{claim.low:+.2f} to {claim.high:+.2f}"
-    return f"{claim.effect:+.2f} ({interval}), {_certainty(claim)}"
+    interval = f"{claim.low:+z.2f} to {claim.high:+z.2f}"
+    return f"{claim.effect:+z.2f} ({interval}), {_certainty(claim)}"
 
 
 def _size(claim: Claim) -> str:

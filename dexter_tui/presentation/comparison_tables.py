@@ -224,7 +224,7 @@ def cross_matrix(activations: Sequence[Mapping[str, Any]], short: Mapping[str, s
 
 
 def report_parts(sections: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    """Return the reports section by section, with the changes against the first report."""
+    """Return the reports section by section; what the first report says as well is dim."""
     parts: list[RenderableType] = []
     for section in sections:
         texts = list(section["texts"].values())
@@ -235,24 +235,13 @@ def report_parts(sections: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
             parts += [Padding(plain(sentence), (0, 0, 0, 4)) for sentence in texts[0]]
             continue
         parts.append(plain(section["section"], "underline"))
+        first = section["texts"][section["against"]]
         for name, sentences in section["texts"].items():
-            parts.append(plain(f"  {name}", "dim"))
-            if name == section["against"]:
-                parts += [Padding(plain(sentence), (0, 0, 0, 4)) for sentence in sentences]
-            else:
-                parts.append(Padding(changes_text(section["changes"][name]), (0, 0, 0, 4)))
+            parts.append(plain(f"  {name}", "bold"))
+            for sentence in sentences:
+                common = name != section["against"] and sentence in first
+                parts.append(Padding(plain(sentence, "dim" if common else ""), (0, 0, 0, 4)))
     return parts
-
-
-def changes_text(changes: Sequence[Sequence[str]]) -> Text:
-    """Return the common words, and the words that only one report has, marked."""
-    text = Text()
-    styles = {"=": "", "-": "red strike", "+": "green"}
-    for sign, words in changes:
-        shown = clean(words)
-        shown = {"-": f"[-{shown}-]", "+": f"{{+{shown}+}}"}.get(sign, shown)
-        text.append(shown + " ", styles[sign])
-    return text
 
 
 def comparisons_view(found: Sequence[Mapping[str, Any]]) -> Table:

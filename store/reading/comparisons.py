@@ -3,7 +3,6 @@
 `page` returns a whole comparison as plain values; `compare --json` prints the same.
 """
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -495,7 +494,7 @@ def _configuration(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
 def _reports(
     browse: Browse, members: Sequence[Mapping[str, Any]], baseline: str | None
 ) -> list[dict[str, Any]]:
-    """Return the reports section by section, with changes relative to the baseline or the first.
+    """Return the reports section by section, to be read against the baseline or the first.
 
     Each study contributes its newest checked report, or the report on its claims here.
     """
@@ -515,18 +514,12 @@ def _reports(
         )
         for title in titles:
             texts = {name: _section(body, title) for name, body in bodies.items()}
-            changes = {
-                name: word_changes(" ".join(texts[first]), " ".join(text))
-                for name, text in texts.items()
-                if name != first
-            }
             found.append(
                 {
                     "class_name": class_name,
                     "section": title,
                     "texts": texts,
                     "against": first,
-                    "changes": changes,
                 }
             )
     return found
@@ -550,21 +543,6 @@ def _section(body: Mapping[str, Any], title: str) -> list[str]:
         if str(section["title"]) == title
         for sentence in section["sentences"]
     ]
-
-
-def word_changes(before: str, after: str) -> list[list[str]]:
-    """Compare two texts: lists ["=", words of both], ["-", of the first], ["+", of the second]."""
-    a, b = before.split(), after.split()
-    found: list[list[str]] = []
-    for tag, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if tag == "equal":
-            found.append(["=", " ".join(a[i:j])])
-            continue
-        if j > i:
-            found.append(["-", " ".join(a[i:j])])
-        if m > k:
-            found.append(["+", " ".join(b[k:m])])
-    return found
 
 
 # Pictures

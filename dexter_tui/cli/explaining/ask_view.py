@@ -54,7 +54,7 @@ def _cells(one: "Answered") -> list[str]:
 def _unit_line(one: "Named") -> str:
     if not one.words:
         return f"unit {one.unit}: no concept of the pool names it"
-    names = [f"{word} {value:+.1f} [{low:+.1f}, {high:+.1f}]" for word, value, low, high in
+    names = [f"{word} {value:+z.1f} [{low:+z.1f}, {high:+z.1f}]" for word, value, low, high in
              one.words]  # fmt: skip
     return f"unit {one.unit}: {', '.join(names)}"
 

@@ -196,7 +196,7 @@ def _details(claim: Mapping[str, Any], page: Page, palette: Any) -> Text:
     text.append("\n")
     if claim["pairs"]:
         text.append(
-            f"{claim['effect']:+.3f} [{claim['low']:+.3f}, {claim['high']:+.3f}], "
+            f"{claim['effect']:+z.3f} [{claim['low']:+z.3f}, {claim['high']:+z.3f}], "
             f"p-value {claim['p_corrected']:.2g}"
         )
         placebo = claim["placebo_threshold"]
@@ -207,7 +207,7 @@ def _details(claim: Mapping[str, Any], page: Page, palette: Any) -> Text:
             claim["classifier"] in (one["a"], one["b"])
         ):
             text.append(
-                f"\n{one['effect']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]  ", palette.dim
+                f"\n{one['effect']:+z.2f} [{one['low']:+z.2f}, {one['high']:+z.2f}]  ", palette.dim
             )
             text.append(f"{short_spec(one['a'])} − {short_spec(one['b'])}: ")
             text.append(verdicts.DIFFERENCES.get(one["verdict"], clean(one["verdict"])))

@@ -199,7 +199,7 @@ class PairsScreen(DataScreen):
         picture = self.query_one("#difference-picture", Picture)
         picture.sha256 = f"{before['tile']}-{after['tile']}" if both else None
         caption = Text("difference of the pictures")
-        caption.append(f"\nchange {after['p'] - before['p']:+.3f}", "bold")
+        caption.append(f"\nchange {after['p'] - before['p']:+z.3f}", "bold")
         self.query_one("#difference-caption", TextLines).put(caption)
 
 

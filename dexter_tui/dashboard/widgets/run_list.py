@@ -290,7 +290,7 @@ class RunList(ScrollView, Lines, can_focus=True):
             )
         elif study.claims:
             if study.finding is not None and study.effect is not None:
-                text.append(f" {fit(clean(study.finding), 16)} {study.effect:+.2f} ", palette.bad)
+                text.append(f" {fit(clean(study.finding), 16)} {study.effect:+z.2f} ", palette.bad)
             text.append(f" {study.confirmed} of {study.claims} claims confirmed ", palette.good)
         if len(text) < width - 12:
             template = clean(template_text(study.settings))
