@@ -18,8 +18,9 @@ from dexter_tui import paths
 
 # --class reads better than --class-name, but `class` is a keyword of Python.
 SPELLING = {"class_name": "--class"}
-# Not options of one run: `run` has its own --preset and --seed, beside --seeds.
-NOT_FLAGS = fields_of("run")
+# `run` has its own --preset and --seed, beside --seeds.
+RUN_FLAGS = RunConfig.model_fields.keys() - fields_of("run")
+"""The fields that are options of a run."""
 
 
 def flag(field: str) -> str:
@@ -29,13 +30,8 @@ def flag(field: str) -> str:
     return SPELLING.get(field, "--" + field.replace("_", "-"))
 
 
-def run_parameters() -> list[inspect.Parameter]:
+def _parameters(model: type[BaseModel], names: Collection[str]) -> list[inspect.Parameter]:
     """Return a keyword parameter for each field, None where the user does not pass the flag."""
-    return parameters(RunConfig, RunConfig.model_fields.keys() - NOT_FLAGS)
-
-
-def parameters(model: type[BaseModel], names: Collection[str]) -> list[inspect.Parameter]:
-    """Return such parameters for some fields of any settings."""
     return [
         inspect.Parameter(
             name,
@@ -51,12 +47,20 @@ def parameters(model: type[BaseModel], names: Collection[str]) -> list[inspect.P
 def accepts(
     command: Callable[..., object], *flags: tuple[type[BaseModel], Collection[str]]
 ) -> Callable[..., object]:
-    """Return a command whose ``**values`` are the flags of these fields of settings."""
+    """Return a command whose ``**values`` are the flags of these fields of settings.
+
+    A field that the command has as a parameter of its own stays as it is there.
+    """
     own = inspect.signature(command)
     command.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[
             *(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-            *(one for model, names in flags for one in parameters(model, names)),
+            *(
+                one
+                for model, names in flags
+                for one in _parameters(model, names)
+                if one.name not in own.parameters
+            ),
         ]
     )
     return command
@@ -180,7 +184,7 @@ def template() -> str:
         '# preset = "default"',
     ]
     for name, field in RunConfig.model_fields.items():
-        if name not in NOT_FLAGS:
+        if name in RUN_FLAGS:
             value = "" if field.is_required() else field.default
             shown = json.dumps(value if value is not None else "", ensure_ascii=False)
             lines += ["", f"# {_help(field)}", f"# {name} = {shown}"]

@@ -1,6 +1,5 @@
 """The command `compare`: it queues a comparison, follows it, and shows what was found."""
 
-import inspect
 import sys
 from collections.abc import Mapping
 from typing import Annotated
@@ -26,19 +25,8 @@ from dexter_tui.cli.output import (
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application's."""
-    own = inspect.signature(compare)
-    compare.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[
-            *(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-            *field_flags.parameters(CompareSettings, FIELDS),
-            *(
-                p
-                for p in field_flags.run_parameters()
-                if p.name not in ("classifier", "class_name")
-            ),
-        ]
-    )
-    app.command()(compare)
+    of_run = field_flags.RUN_FLAGS - {"classifier", "class_name"}
+    app.command()(field_flags.accepts(compare, (CompareSettings, FIELDS), (RunConfig, of_run)))
 
 
 def compare(

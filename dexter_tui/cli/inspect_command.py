@@ -1,6 +1,5 @@
 """The command `inspect`: what is recognised about a model, and its answers to 16 pictures."""
 
-import inspect as signatures
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,14 +75,7 @@ def inspect(
         print_view(_view(found, pictures=sys.stdout.isatty()))
 
 
-# Typer reads the signature: our own flags, and one for each field that a model is loaded with.
-_own = signatures.signature(inspect)
-inspect.__signature__ = _own.replace(  # type: ignore[attr-defined]
-    parameters=[
-        *(p for p in _own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-        *field_flags.parameters(RunConfig, _FIELDS),
-    ]
-)
+field_flags.accepts(inspect, (RunConfig, _FIELDS))
 
 
 def _look(config: RunConfig) -> "Inspection":

@@ -1,6 +1,5 @@
 """The commands for the store and the machine: fetch, config, doctor, gc, backup."""
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -40,14 +39,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application's."""
     app.add_typer(config_app, name="config")
     config_app.command("init")(config_init)
-    own = inspect.signature(fetch).parameters.values()
-    fetch.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            *(p for p in own if p.kind is not p.VAR_KEYWORD),
-            *field_flags.parameters(RunConfig, _LOADED),
-            *field_flags.parameters(ReportSettings, _REPORTERS),
-        ]
-    )
+    field_flags.accepts(fetch, (RunConfig, _LOADED), (ReportSettings, _REPORTERS))
     for command in (fetch, doctor, gc, backup):
         app.command()(command)
 

@@ -76,7 +76,7 @@ def open_store(*, create: bool = False) -> "Store":
 
     home = paths.home()
     if not create and not has_store():
-        raise InputError(f"{home}: no store here yet", remedy="start a run, or set DEXTER_HOME")
+        raise InputError(f"{home}: no store here yet", remedy="start a run or a screening, or set DEXTER_HOME")
     return Store.open(home)
 
 

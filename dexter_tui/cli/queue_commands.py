@@ -1,14 +1,13 @@
 """The commands about the queue and the work on the slots."""
 
 import difflib
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dexter.config import PRESETS
+from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, field_flags, formatting, paths
 from dexter_tui.cli.listing.completion import ids
@@ -151,14 +150,7 @@ def _sweeps(file: Path, own: Collection[str]) -> list[dict[str, object]]:
     return sweeps
 
 
-_own = inspect.signature(add)
-add.__signature__ = _own.replace(  # type: ignore[attr-defined]
-    parameters=[
-        *(p for p in _own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-        *(p for p in field_flags.run_parameters() if p.name not in _own.parameters),
-    ]
-)
-queue_app.command()(add)
+queue_app.command()(field_flags.accepts(add, (RunConfig, field_flags.RUN_FLAGS)))
 
 
 @queue_app.command("list")

@@ -1,9 +1,8 @@
 """The commands `report` and `probe`: they queue a job, follow it, and print what it found."""
 
-import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,25 +36,9 @@ RUN_FIELDS = {"vlm", "llm", "base_url", "key_file", "core", "concepts"}
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application's."""
-    _add_parameters(
-        report, field_flags.parameters(ReportSettings, set(ReportSettings.model_fields))
-    )
-    _add_parameters(
-        probe,
-        [
-            *field_flags.parameters(RunConfig, _MODEL_FIELDS),
-            *field_flags.parameters(ReportSettings, _PROBE_FIELDS),
-        ],
-    )
-    app.command()(report)
-    app.command()(probe)
-
-
-def _add_parameters(command: Callable[..., Any], more: list[inspect.Parameter]) -> None:
-    own = inspect.signature(command)
-    command.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[*(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD), *more]
-    )
+    app.command()(field_flags.accepts(report, (ReportSettings, ReportSettings.model_fields)))
+    flags = (RunConfig, _MODEL_FIELDS), (ReportSettings, _PROBE_FIELDS)
+    app.command()(field_flags.accepts(probe, *flags))
 
 
 def settings_of(values: Mapping[str, object], names: Collection[str]) -> ReportSettings:

@@ -1,6 +1,5 @@
 """The commands about runs: run, resume, show, classifiers."""
 
-import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -132,14 +131,8 @@ def run(
         return report_commands.make_report(store, study, settings, as_json=as_json, agreed=agreed)
 
 
-# Typer reads the signature: our own flags, and one for each field of RunConfig.
-_own = inspect.signature(run)
-run.__signature__ = _own.replace(  # type: ignore[attr-defined]
-    parameters=[
-        *(p for p in _own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-        *field_flags.run_parameters(),
-        *field_flags.parameters(ReportSettings, report_commands.RUN_FIELDS),
-    ]
+field_flags.accepts(
+    run, (RunConfig, field_flags.RUN_FLAGS), (ReportSettings, report_commands.RUN_FIELDS)
 )
 
 

@@ -1,6 +1,5 @@
 """The command `audit`: from models to a verdict on each class, and a report to send."""
 
-import inspect
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
@@ -44,15 +43,8 @@ _SETTINGS = [name for name in SCREEN_FIELDS if name != "confirm"]
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application's."""
-    own = inspect.signature(audit)
-    audit.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[
-            *(p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD),
-            *field_flags.parameters(ScreenSettings, _SETTINGS),
-            *field_flags.parameters(RunConfig, _MODEL_FIELDS),
-        ]
-    )
-    app.command()(audit)
+    flags = (ScreenSettings, _SETTINGS), (RunConfig, _MODEL_FIELDS)
+    app.command()(field_flags.accepts(audit, *flags))
 
 
 def audit(

@@ -5,7 +5,7 @@ from typer.core import TyperCommand
 
 from dexter.config import RunConfig, group_of
 from dexter.reasoning.settings import ReportSettings
-from dexter_tui.field_flags import NOT_FLAGS
+from dexter_tui.field_flags import RUN_FLAGS
 
 _FIRST = ("classifier", "class_name", "generator", "preset", "seeds")
 _REQUIRED = ("classifier", "class_name")
@@ -26,7 +26,7 @@ class RunCommand(TyperCommand):
             option, line = record
             if name in _FIRST:
                 group = "Most used"
-            elif name in fields and name not in NOT_FLAGS:
+            elif name in fields and name in RUN_FLAGS:
                 group = group_of(name)
                 group = group[0].upper() + group[1:]
             elif name in ReportSettings.model_fields:

@@ -43,7 +43,7 @@ class NewRunScreen(FormScreen):
         rows.append(Row("seeds", "seeds", self._seeds(), note=_SEEDS_NOTE))
         rows.append(Row("preset", "preset", self._preset, values=list(PRESETS)))
         for group in dict.fromkeys(map(group_of, fields)):
-            names = set(fields_of(group)) - {*_FIRST, *field_flags.NOT_FLAGS}
+            names = (set(fields_of(group)) & field_flags.RUN_FLAGS) - set(_FIRST)
             if names:
                 rows += [Row("", ""), Row("", group[0].upper() + group[1:])]
             rows += [
