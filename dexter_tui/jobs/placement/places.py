@@ -26,6 +26,8 @@ class Place(BaseModel):
     """The Python there, with dexter-tui installed"""
     limit: int = Field(default=20, ge=1, le=10_000)
     """The most runs submitted at a time"""
+    pack: int = Field(default=1, ge=1, le=1000)
+    """The most runs that one job does, one after another"""
     partition: str | None = None
     account: str | None = None
     gres: str | None = None
