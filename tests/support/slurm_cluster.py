@@ -111,6 +111,23 @@ class Cluster:
     def start_node(self) -> None:
         self._start("slurmd", "-D", "-N", self.host)
 
+    def kill_node(self) -> None:
+        """Kill the node's daemon and those that watch its jobs; the jobs' processes go on."""
+        self._processes["slurmd"].kill()
+        self._processes["slurmd"].wait()
+        for pid in self._own("slurmstepd"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def lists(self, job: str | None) -> bool:
+        """Return whether Slurm has a job in its queue."""
+        return job in self.ask("squeue", "-h", "-o", "%i").split()
+
+    def jobs_named(self, name: str) -> int:
+        """Return the number of jobs that Slurm ever had under a name."""
+        jobs = self.ask("scontrol", "--oneliner", "show", "jobs").splitlines()
+        return sum(f"JobName={name} " in line for line in jobs)
+
     def _start(self, name: str, *options: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as out:
             path = shutil.which(name, path=self.environment["PATH"])

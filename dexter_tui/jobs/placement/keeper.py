@@ -92,6 +92,8 @@ class Kept:
         """The name of the job that does it among others; None: a job of its own"""
         self.tried_at = time.monotonic()
         """Since when its job may be known to the place"""
+        self.missed_at: float | None = None
+        """Since when the place does not say how its job ended"""
         self.pause = 0.0
         self.refusals: list[str] = []
 
@@ -160,13 +162,15 @@ class Keeper:
                 if kept.ingester is not None:
                     kept.ingester.excuse()
             self._excused = True
-        for kept in [] if away else list(self._kept.values()):
-            if self._kept.get(kept.run.id) is not kept:
-                continue  # closed with the others in its job
-            try:
-                self._tend(kept)
-            except (PlacementError, StoreError, OSError) as error:
-                troubles.append(f"run {kept.run.id}: {error}")
+        # All orders first: those of a pack are submitted together.
+        for tend in [] if away else [self._order, self._tend]:
+            for kept in list(self._kept.values()):
+                if self._kept.get(kept.run.id) is not kept:
+                    continue  # closed with the others in its job
+                try:
+                    tend(kept)
+                except (PlacementError, StoreError, OSError) as error:
+                    troubles.append(f"run {kept.run.id}: {error}")
         refusals = [kept.refusals[-1] for kept in self._kept.values() if kept.refusals]
         known = [] if self._trouble is None else [self._trouble]
         with suppress(StoreError):
@@ -239,10 +243,9 @@ class Keeper:
     # One attempt
 
     def _tend(self, kept: Kept) -> None:
-        kept.run = run = self.store.run(kept.run.id)
         if kept.ingester is None:
-            self._order(kept)
-        assert kept.ingester is not None
+            return  # its order could not be written yet
+        kept.run = run = self.store.run(kept.run.id)
         try:
             kept.ingester.take()
         except Quarantined as reason:
@@ -274,6 +277,8 @@ class Keeper:
 
     def _order(self, kept: Kept) -> None:
         """Write the order of an attempt, unless an earlier keeper did."""
+        if kept.ingester is not None:
+            return
         attempt, run = kept.attempt, kept.run
         order = kept.folder.order()
         log_file = self.store.run_folder(run.id) / "log"
@@ -371,13 +376,9 @@ class Keeper:
         for one in self._kept.values():
             if one is kept or one.job != kept.job:
                 continue
-            if one.ingester is None:
-                try:
-                    self._order(one)
-                except (StoreError, OSError):  # it gets a job of its own when that is possible
-                    one.job = None
-                    continue
-            if one.attempt.handle is None and one.asked is Ask.RUN and not one.files.is_claimed():
+            if one.ingester is None:  # it gets a job of its own when its order can be written
+                one.job = None
+            elif one.attempt.handle is None and one.asked is Ask.RUN and not one.files.is_claimed():
                 found.append(one)
         return found
 
@@ -407,7 +408,7 @@ class Keeper:
         begun = kept.files.is_claimed()
         if begun and ingester.stopped is None and ingester.silence <= PROMISE:
             return  # a worker that the place has lost may be alive
-        end = self._end_of(attempt)
+        end = self._end_of(kept)
         if not begun and not self.engine.withdraw(kept.folder, attempt.attempt):
             return  # it has begun just now
         if not begun and kept.asked is not Ask.RUN:
@@ -423,12 +424,17 @@ class Keeper:
             line = "" if end is None else f" ({end.line})"
             self._close(kept, Outcome.GONE, f"{what}{line}")
 
-    def _end_of(self, attempt: Attempt) -> End | None:
-        if attempt.handle is None:
+    def _end_of(self, kept: Kept) -> End | None:
+        """Return how a job ended; None if that is unknown, or the place gave no answer for long."""
+        if kept.attempt.handle is None:
             return None
-        with suppress(PlacementError):
-            return self.engine.end_of(attempt.handle)
-        return None
+        try:
+            return self.engine.end_of(kept.attempt.handle)
+        except PlacementError:
+            kept.missed_at = kept.missed_at or time.monotonic()
+            if time.monotonic() - kept.missed_at <= PROMISE:
+                raise
+            return None
 
     def _close(self, kept: Kept, outcome: Outcome, reason: str) -> None:
         """End an attempt: keep its place for the next one, and settle its run."""
