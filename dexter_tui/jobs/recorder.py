@@ -93,7 +93,7 @@ class JournalRecorder(ABC):
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Record a step: columns of `Step`."""
-        last = self._waiting[-1] if self._waiting else {"kind": None}
+        last: dict[str, Any] = self._waiting[-1] if self._waiting else {"kind": None}
         if last["kind"] == "steps" and "at" not in last:  # with a time, it may be written already
             last["rows"].append(dict(row))
         else:

@@ -132,9 +132,11 @@ class Cluster:
         with (self.folder / f"{name}.out").open("ab") as out:
             path = shutil.which(name, path=self.environment["PATH"])
             assert path is not None
+            own = {**os.environ, **self.environment}
+            own.pop("DEXTER_HOME", None)  # it outlives the test
             self._processes[name] = subprocess.Popen(
                 [path, *options],
-                env={**os.environ, **self.environment},
+                env=own,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
