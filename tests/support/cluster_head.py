@@ -32,8 +32,8 @@ class Head:
 
     def place(self, **settings: object) -> None:
         """Describe the one place of the home; `settings` as in config.toml."""
-        values = {"kind": "slurm", "folder": f"{self.folder}/shared", "gres": "gpu:1",
-                  "time": "50", **settings}  # fmt: skip
+        own = {"kind": "slurm", "gres": "gpu:1", "time": "50"} if "kind" not in settings else {}
+        values = {"folder": f"{self.folder}/shared", **own, **settings}
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
         text = "\n".join([f"[places.{self.place_name}]", *lines, ""])
         (self.store.home / "config.toml").write_text(text)

@@ -60,7 +60,8 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "Slurm's programs are started as root"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback on which nothing listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -80,9 +81,7 @@ class Cluster:
         for name in ("state", "spool"):
             (folder / name).mkdir()
         # CPUs that are not there: the daemon is to believe the file.
-        text = _CONF.format(
-            folder=folder, host=self.host, controller=_free_port(), node=_free_port()
-        )
+        text = _CONF.format(folder=folder, host=self.host, controller=free_port(), node=free_port())
         (folder / "slurm.conf").write_text(text + "SlurmdParameters=config_overrides\n")
         devices = []
         for number in range(2):

@@ -8,6 +8,7 @@ killed at any point: the next one continues from the rows of `store.tables.Attem
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
@@ -26,6 +27,7 @@ from dexter_tui.jobs.placement.engine import (
 )
 from dexter_tui.jobs.placement.files import PROMISE, Ask, AttemptFolder, Order, RunFolder
 from dexter_tui.jobs.placement.ingester import Ingester, Quarantined, count_beyond
+from dexter_tui.jobs.placement.ray import Ray
 from dexter_tui.jobs.placement.slurm import Slurm
 from dexter_tui.jobs.recorder import log
 from dexter_tui.paths import home
@@ -43,6 +45,7 @@ LIST_SECONDS = 5.0
 IDLE_SECONDS = 15.0
 RETRY_SECONDS = (10.0, 30.0, 90.0)
 """The pauses after submissions that the place refused, before the run fails."""
+ENGINES: dict[str, Callable[[places.Place], Engine]] = {"slurm": Slurm, "ray": Ray}
 _ASKS = {State.PAUSING: Ask.PAUSE, State.CANCELLING: Ask.CANCEL}
 
 
@@ -65,7 +68,7 @@ def main(slot: str) -> int:
                     log(str(error), "error")
                     run_queue.set_slot(store, slot, "elsewhere", note=str(error), broken=True)
                     return EXIT_REFUSED
-                keeper = Keeper(store, place, Slurm(place))
+                keeper = Keeper(store, place, ENGINES[place.kind](place))
                 keeper.work()
             if keeper.ending or not waiting(store, name):
                 return 0
