@@ -89,12 +89,18 @@ class RayCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _kill(self, is_wanted: Callable[[bytes], bool]) -> None:
-        mark = f"{MARK}={self.folder}".encode()
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                marked = mark in (entry / "environ").read_bytes().split(b"\0")
-                if marked and is_wanted((entry / "cmdline").read_bytes()):
+                if self._has(entry) and is_wanted((entry / "cmdline").read_bytes()):
                     os.kill(int(entry.name), signal.SIGKILL)
+
+    def _has(self, process: Path) -> bool:
+        """Return whether a process is of this cluster; some overwrite their environment."""
+        mark = f"{MARK}={self.folder}".encode()
+        if mark in (process / "environ").read_bytes().split(b"\0"):
+            return True
+        files = [str(file.readlink()) for file in (process / "fd").iterdir()]
+        return any(file.startswith(f"{self.folder}/") for file in files)
 
 
 @contextmanager

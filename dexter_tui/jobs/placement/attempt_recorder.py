@@ -29,7 +29,7 @@ class AttemptRecorder(JournalRecorder):
         self.entries_found = order.first_entry - 1
         self._folder = folder
         self._order = order
-        self._flush_at, self._promise = time.monotonic(), LOAD_PROMISE
+        self._promise = LOAD_PROMISE
 
     def steps_recorded(self) -> int:
         return self._order.steps
@@ -77,12 +77,12 @@ class AttemptRecorder(JournalRecorder):
             os._exit(EXIT_FAILED)
 
     def flush(self, promise: float | None = None) -> bool:
-        self._flush_at, self._promise = time.monotonic(), promise or LOAD_PROMISE
+        self._promise = promise or LOAD_PROMISE
         return super().flush(promise)
 
     def _publish(self, written: Sequence[Entry], promise: float | None) -> None:
         pass  # the journal is all that others see
 
     def hangs(self) -> bool:
-        """Return whether the run recorded nothing, written or not, for longer than promised."""
-        return time.monotonic() - self._flush_at > 1.5 * self._promise
+        """Return whether the run tried to write nothing for longer than it promised."""
+        return time.monotonic() - self._flushed_at > 1.5 * self._promise
