@@ -31,7 +31,7 @@ down_revision = "{HEAD}"
 
 
 def upgrade():
-    op.add_column("attempt", sa.Column("of_tomorrow", sa.String()))
+    op.create_table("tomorrow", sa.Column("id", sa.Integer(), primary_key=True))
 """
 
 

@@ -117,6 +117,7 @@ class Cluster:
         for pid in self._own("slurmstepd"):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        until(lambda: not self._own("slurmstepd"))
 
     def lists(self, job: str | None) -> bool:
         """Return whether Slurm has a job in its queue."""
