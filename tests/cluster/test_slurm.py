@@ -13,6 +13,7 @@ from slurm_cluster import Cluster
 from waiting import until
 
 from dexter_tui.cli.entry import main
+from dexter_tui.jobs import control
 from store import State
 from store.states import Outcome
 
@@ -139,3 +140,26 @@ def test_a_held_job_is_shown_as_held_and_runs_when_it_is_released(
     head.ends(run_id)
     assert head.outcomes(run_id) == [Outcome.FINISHED]
     assert head.is_undisturbed(run_id)
+
+
+def test_a_pause_and_a_time_limit_in_a_job_of_several_runs(head: Head, cluster: Cluster) -> None:
+    head.place(pack=3, limit=3)
+    head.gate.close(15)
+    runs = head.add(3)
+    head.until(lambda: head.store.run(runs[0]).steps_done >= 10)
+    control.pause(head.store, runs[1])
+    assert head.ends(runs[1]).outcome is Outcome.WITHDRAWN
+    [attempt] = head.attempts(runs[2])
+    assert attempt.handle == head.attempts(runs[0])[0].handle
+    cluster.ask("scontrol", "update", f"JobId={attempt.handle}", "TimeLimit=2")
+    head.slowly(lambda: head.attempts(runs[0])[0].outcome)
+    head.gate.open()
+    assert head.ends(runs[2]).reason == "its job ended before its turn"
+    for run_id in (runs[0], runs[2]):
+        head.ends(run_id, 2)
+        assert head.store.run(run_id).state is State.SUCCEEDED
+    assert head.outcomes(runs[0]) == [Outcome.PREEMPTED, Outcome.FINISHED]
+    assert head.is_undisturbed(runs[0])
+    assert head.attempts(runs[0])[1].handle == head.attempts(runs[2])[1].handle
+    assert head.store.run(runs[1]).state is State.PAUSED
+    assert [head.store.run(run_id).fruitless for run_id in runs] == [0, 0, 0]
