@@ -47,8 +47,8 @@ def test_runs_of_a_ray_whose_head_is_killed_are_done_once(head: Head, ray: RayCl
 def test_a_run_at_a_ray_is_paused_and_resumed(head: Head) -> None:
     run_id = head.hold()
     control.pause(head.store, run_id)
-    head.gate.close(1)
-    assert head.ends(run_id).outcome is Outcome.FINISHED
+    head.slowly(lambda: head.attempts(run_id)[0].outcome)
+    assert head.outcomes(run_id) == [Outcome.FINISHED]
     assert head.store.run(run_id).state is State.PAUSED
     head.gate.open()
     control.resume(head.store, run_id)
