@@ -174,6 +174,7 @@ def prepare(path: Path, lock: Path) -> None:
     A store of an older version is first copied to `store.<revision>.<time>.backup.sqlite`.
     """
     if is_current(path):
+        _use_wal(path)
         return
     with FileLock(lock, wait=True):
         if is_current(path):
@@ -185,6 +186,13 @@ def prepare(path: Path, lock: Path) -> None:
             is_current(path)  # an older store may have been altered as well
         else:
             _create(path)
+
+
+def _use_wal(path: Path) -> None:
+    """Switch a restored backup to WAL: VACUUM wrote it in the other mode, where readers block."""
+    with contextlib.closing(connect(path, "rw")) as connection:
+        with contextlib.suppress(sqlite3.OperationalError):  # in use, or read-only
+            connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _create(path: Path) -> None:

@@ -70,7 +70,7 @@ class JournalRecorder(ABC):
     def _publish(self, written: Sequence[Entry], promise: float | None) -> None:
         """Have observers see what was written to the journal, and a sign of life."""
 
-    def _append(self, entries: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    def _append(self, entries: Sequence[dict[str, Any]]) -> list[Entry]:
         return self._journal.append(entries)
 
     @property
@@ -93,8 +93,9 @@ class JournalRecorder(ABC):
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Record a step: columns of `Step`."""
-        if self._waiting and self._waiting[-1]["kind"] == "steps":
-            self._waiting[-1]["rows"].append(dict(row))
+        last: dict[str, Any] = self._waiting[-1] if self._waiting else {"kind": None}
+        if last["kind"] == "steps" and "at" not in last:  # with a time, it may be written already
+            last["rows"].append(dict(row))
         else:
             self._add("steps", rows=[dict(row)])
 
@@ -197,7 +198,7 @@ class Recorder(JournalRecorder):
             self._add("accident", what=Accident.LOCK_DELETED.value)
         return super()._write_journal()
 
-    def _append(self, entries: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    def _append(self, entries: Sequence[dict[str, Any]]) -> list[Entry]:
         try:
             return self._journal.append(entries)
         except Disturbed as found:

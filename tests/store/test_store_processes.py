@@ -330,6 +330,20 @@ def test_a_backup_that_fails_or_is_killed_leaves_nothing_under_its_name(tmp_path
     children.join()
 
 
+def test_a_reader_of_a_restored_backup_blocks_no_writer(tmp_path):
+    with Store.open(tmp_path / "old") as store:
+        run = new_run(store)
+        copy = health.back_up(store, tmp_path / "copy.sqlite")
+    home = tmp_path / "restored"
+    home.mkdir()
+    copy.rename(home / "store.sqlite")
+    with Store.open(home, patience=0.1) as store, closing(sqlite3.connect(store.path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM run").fetchall()
+        recorded.record_steps(store, run, steps(1, 2))
+        assert len(store.steps(run)) == 2
+
+
 def fill_a_fresh_home(send, home):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     try:

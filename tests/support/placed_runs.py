@@ -1,7 +1,9 @@
 """Runs at a place: attempts as their workers write them, and a place whose commands are feigned."""
 
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import recorded
@@ -33,8 +35,17 @@ def write_attempt(folder: RunFolder, order: Order, upto: int = 20, *, end: bool 
     record(recorder, upto, end=end)
 
 
-def record(recorder: JournalRecorder, upto: int = 20, *, end: bool = True) -> None:
-    """Record a run of 20 steps with any recorder that has begun, or begins here."""
+def record(
+    recorder: JournalRecorder,
+    upto: int = 20,
+    *,
+    end: bool = True,
+    flush: Callable[[int], None] | None = None,
+) -> None:
+    """Record a run of 20 steps with any recorder that has begun, or begins here.
+
+    `flush` is called behind every other step with its number.
+    """
     if isinstance(recorder, AttemptRecorder):
         recorder.begin()
     recorder.state(State.RUNNING)
@@ -43,7 +54,9 @@ def record(recorder: JournalRecorder, upto: int = 20, *, end: bool = True) -> No
         recorder.step({"step": number, "losses": {"total": 1 / number}, "words": ["sea", "owl"]})
         if number % 5 == 0:
             frame(recorder, number)
-        if number % 2 == 0:
+        if number % 2 == 0 and flush is not None:
+            flush(number)
+        elif number % 2 == 0:
             assert recorder.flush(30.0)
     if end:
         prompt = {"words": ["sea"], "text": "a sea", "mean_loss": 0.5, "pictures": 16}
@@ -107,6 +120,23 @@ class FeignedSlurm:
         new.write_text(text)
         new.chmod(0o700)
         new.replace(path)
+
+
+def results(store: Store, run_id: str, *, without: Collection[str] = ()) -> object:
+    """Return all rows of a run but its times, its name and where it ran."""
+    own = {"run_id", "id", "created_at", "study_id", *without}
+    with closing(sqlite3.connect(store.path)) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = {
+            table: sorted(
+                tuple((key, value) for key, value in dict(row).items() if key not in own)
+                for row in connection.execute(f"SELECT * FROM {table} WHERE run_id = ?", (run_id,))
+            )
+            for table in ("step", "prompt", "frame")
+        }
+    run = store.run(run_id)
+    names = {"state", "words", "prompt", "steps_done", "seconds", "device", "seed_ranges", "error"}
+    return rows, {name: getattr(run, name) for name in sorted({*names, *SCORE} - {*without})}
 
 
 def lines(folder: RunFolder, attempt: int) -> Iterator[bytes]:

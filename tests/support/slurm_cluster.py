@@ -60,7 +60,8 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "Slurm's programs are started as root"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback on which nothing listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -80,9 +81,7 @@ class Cluster:
         for name in ("state", "spool"):
             (folder / name).mkdir()
         # CPUs that are not there: the daemon is to believe the file.
-        text = _CONF.format(
-            folder=folder, host=self.host, controller=_free_port(), node=_free_port()
-        )
+        text = _CONF.format(folder=folder, host=self.host, controller=free_port(), node=free_port())
         (folder / "slurm.conf").write_text(text + "SlurmdParameters=config_overrides\n")
         devices = []
         for number in range(2):
@@ -111,13 +110,33 @@ class Cluster:
     def start_node(self) -> None:
         self._start("slurmd", "-D", "-N", self.host)
 
+    def kill_node(self) -> None:
+        """Kill the node's daemon and those that watch its jobs; the jobs' processes go on."""
+        self._processes["slurmd"].kill()
+        self._processes["slurmd"].wait()
+        for pid in self._own("slurmstepd"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: not self._own("slurmstepd"))
+
+    def lists(self, job: str | None) -> bool:
+        """Return whether Slurm has a job in its queue."""
+        return job in self.ask("squeue", "-h", "-o", "%i").split()
+
+    def jobs_named(self, name: str) -> int:
+        """Return the number of jobs that Slurm ever had under a name."""
+        jobs = self.ask("scontrol", "--oneliner", "show", "jobs").splitlines()
+        return sum(f"JobName={name} " in line for line in jobs)
+
     def _start(self, name: str, *options: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as out:
             path = shutil.which(name, path=self.environment["PATH"])
             assert path is not None
+            own = {**os.environ, **self.environment}
+            own.pop("DEXTER_HOME", None)  # it outlives the test
             self._processes[name] = subprocess.Popen(
                 [path, *options],
-                env={**os.environ, **self.environment},
+                env=own,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -1,10 +1,11 @@
 """Records an attempt of a run in its folder at a place, for the ingester to take."""
 
+import errno
 import io
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -14,7 +15,7 @@ from dexter_tui.jobs.placement.files import VERSION, AttemptFolder, Order
 from dexter_tui.jobs.recorder import JournalRecorder, log
 from dexter_tui.jobs.worker import LOAD_PROMISE
 from store.artifacts import digest, write_atomic
-from store.clock import boot_id
+from store.clock import boot_id, now
 from store.journal.run_journal import Disturbed, Entry, Interruption, Journal
 
 
@@ -28,7 +29,7 @@ class AttemptRecorder(JournalRecorder):
         self.entries_found = order.first_entry - 1
         self._folder = folder
         self._order = order
-        self._published_at, self._promise = time.monotonic(), LOAD_PROMISE
+        self._promise = LOAD_PROMISE
 
     def steps_recorded(self) -> int:
         return self._order.steps
@@ -60,17 +61,28 @@ class AttemptRecorder(JournalRecorder):
         return {"sha256": sha256, "mime": "image/png", "size": len(picture), "width": width,
                 "height": height}  # fmt: skip
 
-    def _append(self, entries: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    def _append(self, entries: Sequence[dict[str, Any]]) -> list[Entry]:
+        # What a write that failed has left may be taken already: it is repeated byte by byte.
+        for entry in entries:
+            entry.setdefault("at", now().isoformat())
         try:
             return super()._append(entries)
         except Disturbed as found:
+            if not self._folder.path.is_dir():
+                raise FileNotFoundError(
+                    errno.ENOENT, "the folder is away", str(self._folder.path)
+                ) from None
             # Another process wrote here. A later attempt goes on from the last checkpoint.
             log(f"{self._journal.path}: {found}: this process ends", "error")
             os._exit(EXIT_FAILED)
 
+    def flush(self, promise: float | None = None) -> bool:
+        self._promise = promise or LOAD_PROMISE
+        return super().flush(promise)
+
     def _publish(self, written: Sequence[Entry], promise: float | None) -> None:
-        self._published_at, self._promise = time.monotonic(), promise or LOAD_PROMISE
+        pass  # the journal is all that others see
 
     def hangs(self) -> bool:
-        """Return whether nothing was recorded for longer than was promised."""
-        return time.monotonic() - self._published_at > 1.5 * self._promise
+        """Return whether the run tried to write nothing for longer than it promised."""
+        return time.monotonic() - self._flushed_at > 1.5 * self._promise

@@ -4,14 +4,17 @@
     FOLDER/runs/RUN/attempt-T/claim        made by the one process that works on the attempt
                               journal.jsonl, artifacts/SHA256, checkpoint.pt
                               heartbeat.json, log
+                              pack.json              the attempts that follow it in its job
 
-The keeper beside the store writes the order and, for attempts that no worker may begin any more,
-the claim. All else is written by the worker.
+The keeper beside the store writes the order, the pack and, for attempts that no worker may begin
+any more, the claim. All else is written by the worker.
 """
 
 import json
 import os
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,6 +55,8 @@ class Order(BaseModel):
     """The step up to which every step is recorded"""
     log_from: int
     """The size in bytes of the run's log before the attempt"""
+    job: str | None = None
+    """The name of the job that does it among others; None: a job of its own"""
 
 
 class Heartbeat(NamedTuple):
@@ -70,6 +75,11 @@ class AttemptFolder:
         self.log = path / "log"
         self._claim = path / "claim"
         self._heartbeat = path / "heartbeat.json"
+        self._pack = path / "pack.json"
+
+    def make(self) -> None:
+        """Make the folder; raise OSError if that fails."""
+        (self.path / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def artifact(self, sha256: str) -> Path:
         """Return the file of an artifact."""
@@ -81,13 +91,30 @@ class AttemptFolder:
             descriptor = open_plain(self._claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except FileExistsError:
             return False
-        with os.fdopen(descriptor, "w") as file:
+        # That it exists is what counts: its content is for people, and may find no room.
+        with suppress(OSError), os.fdopen(descriptor, "w") as file:
             json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
         return True
 
     def is_claimed(self) -> bool:
         """Return whether a process has the attempt, or had it."""
         return self._claim.exists()
+
+    def write_pack(self, pack: Sequence[tuple[str, int]]) -> None:
+        """Write which attempts, by run and number, follow this one in its job."""
+        write_atomic(self._pack, json.dumps(pack).encode())
+
+    def is_first(self) -> bool:
+        """Return whether a job that does several attempts begins with this one."""
+        return self._pack.exists()
+
+    def pack(self) -> list[tuple[str, int]]:
+        """Return the attempts that follow in its job; none if they cannot be read."""
+        try:
+            with open_to_read(self._pack) as file:
+                return [(str(run), int(attempt)) for run, attempt in json.loads(file.read())]
+        except (OSError, ValueError, TypeError):
+            return []
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """Give a sign of life; raise OSError if that fails."""
@@ -112,10 +139,8 @@ class RunFolder:
         self._order = self.path / "order.json"
 
     def attempt(self, number: int) -> AttemptFolder:
-        """Return the folder of an attempt, made if need be; raise OSError if that fails."""
-        folder = AttemptFolder(self.path / f"attempt-{number}")
-        (folder.path / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
+        """Return the folder of an attempt."""
+        return AttemptFolder(self.path / f"attempt-{number}")
 
     def order(self) -> Order | None:
         """Return the order; None if it cannot be read now."""

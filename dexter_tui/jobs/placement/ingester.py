@@ -75,6 +75,10 @@ class Ingester:
         """The seconds for which the worker gave no new sign of life, by this machine's clock."""
         return time.monotonic() - self._sign_at
 
+    def excuse(self) -> None:
+        """Count silence and what is missing from now on: nothing could be seen until now."""
+        self._sign_at, self._waits = time.monotonic(), None
+
     def take(self) -> None:
         """Take what is new. Raises Quarantined, StoreError and OSError."""
         self._take_log()
@@ -154,6 +158,11 @@ class Ingester:
         if entry.get("attempt") != self._run.attempt:
             return None  # `count_beyond` counts it
         number = entry["n"]
+        # Looked at again by each keeper: the one that took it may have been of another version.
+        if number == self._first and (entry["kind"] != "start" or entry.get("version") != VERSION):
+            raise Quarantined(
+                f"its journal is of another version of dexter-tui ({entry.get('version')})"
+            )
         content = digest(line)
         if self._lines.setdefault(number, content) != content:
             raise Quarantined(f"its journal has two entries {number}")
@@ -163,10 +172,6 @@ class Ingester:
             raise _Waits(f"entry {expected}")
         if entry["kind"] not in _KINDS:
             raise Quarantined(f"entry {number} is of no kind that a worker writes")
-        if number == self._first and (entry["kind"] != "start" or entry.get("version") != VERSION):
-            raise Quarantined(
-                f"its journal is of another version of dexter-tui ({entry.get('version')})"
-            )
         if entry["kind"] == "state" and entry.get("to") not in _MOVES:
             raise Quarantined(f"entry {number} is no state that a worker records")
         if entry["kind"] == "stopped" and entry.get("why") not in list(Interruption):

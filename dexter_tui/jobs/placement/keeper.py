@@ -8,6 +8,7 @@ killed at any point: the next one continues from the rows of `store.tables.Attem
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
@@ -26,6 +27,7 @@ from dexter_tui.jobs.placement.engine import (
 )
 from dexter_tui.jobs.placement.files import PROMISE, Ask, AttemptFolder, Order, RunFolder
 from dexter_tui.jobs.placement.ingester import Ingester, Quarantined, count_beyond
+from dexter_tui.jobs.placement.ray import Ray
 from dexter_tui.jobs.placement.slurm import Slurm
 from dexter_tui.jobs.recorder import log
 from dexter_tui.paths import home
@@ -43,6 +45,7 @@ LIST_SECONDS = 5.0
 IDLE_SECONDS = 15.0
 RETRY_SECONDS = (10.0, 30.0, 90.0)
 """The pauses after submissions that the place refused, before the run fails."""
+ENGINES: dict[str, Callable[[places.Place], Engine]] = {"slurm": Slurm, "ray": Ray}
 _ASKS = {State.PAUSING: Ask.PAUSE, State.CANCELLING: Ask.CANCEL}
 
 
@@ -65,7 +68,7 @@ def main(slot: str) -> int:
                     log(str(error), "error")
                     run_queue.set_slot(store, slot, "elsewhere", note=str(error), broken=True)
                     return EXIT_REFUSED
-                keeper = Keeper(store, place, Slurm(place))
+                keeper = Keeper(store, place, ENGINES[place.kind](place))
                 keeper.work()
             if keeper.ending or not waiting(store, name):
                 return 0
@@ -86,8 +89,14 @@ class Kept:
         self.folder = folder
         self.ingester: Ingester | None = None
         self.asked = Ask.RUN
+        self.nudged = True
+        """Whether its job was nudged since the last request"""
+        self.job: str | None = None
+        """The name of the job that does it among others; None: a job of its own"""
         self.tried_at = time.monotonic()
         """Since when its job may be known to the place"""
+        self.missed_at: float | None = None
+        """Since when the place does not say how its job ended"""
         self.pause = 0.0
         self.refusals: list[str] = []
 
@@ -95,6 +104,11 @@ class Kept:
     def files(self) -> AttemptFolder:
         """The folder of the attempt."""
         return self.folder.attempt(self.attempt.attempt)
+
+    @property
+    def job_name(self) -> str:
+        """The name of its job at the place."""
+        return self.job or self.attempt.name
 
 
 class Keeper:
@@ -113,6 +127,7 @@ class Keeper:
         self._trouble: str | None = None
         """The failure of the last listing"""
         self._note: str | None = ""
+        self._excused = True
 
     def work(self) -> None:
         """Loop until nothing is left to do."""
@@ -132,18 +147,33 @@ class Keeper:
     def tick(self) -> bool:
         """Do what is to be done now; return whether there is anything to stay for."""
         troubles = []
+        away = False
         try:
-            self._adopt()
-            self._claim()
+            new = self._adopt()
+            away = self._is_away()
+            self._pack(new if away else [*new, *self._claim()])
             if self._kept and time.monotonic() >= self._list_at:
                 self._list()
         except (StoreError, OSError) as error:
             troubles.append(str(error))
-        for kept in list(self._kept.values()):
-            try:
-                self._tend(kept)
-            except (PlacementError, StoreError, OSError) as error:
-                troubles.append(f"run {kept.run.id}: {error}")
+        if away:
+            folder = self.engine.root / "runs"
+            troubles.append(f"{folder} is not there: runs wait (if it was deleted, make it)")
+            self._excused = False
+        elif not self._excused:
+            for kept in self._kept.values():
+                if kept.ingester is not None:
+                    kept.ingester.excuse()
+            self._excused = True
+        # All orders first: those of a pack are submitted together.
+        for tend in [] if away else [self._order, self._tend]:
+            for kept in list(self._kept.values()):
+                if self._kept.get(kept.run.id) is not kept:
+                    continue  # closed with the others in its job
+                try:
+                    tend(kept)
+                except (PlacementError, StoreError, OSError) as error:
+                    troubles.append(f"run {kept.run.id}: {error}")
         refusals = [kept.refusals[-1] for kept in self._kept.values() if kept.refusals]
         known = [] if self._trouble is None else [self._trouble]
         with suppress(StoreError):
@@ -153,8 +183,14 @@ class Keeper:
 
     # What is kept
 
-    def _adopt(self) -> None:
-        """Continue what an earlier keeper left."""
+    def _is_away(self) -> bool:
+        """Return whether the folder is gone, which holds orders; nothing follows for any run."""
+        ordered = any(kept.attempt.first_entry is not None for kept in self._kept.values())
+        return ordered and not (self.engine.root / "runs").is_dir()
+
+    def _adopt(self) -> list[Kept]:
+        """Continue what an earlier keeper left; return the attempts that have no order yet."""
+        found = []
         for attempt in attempts.open_attempts(self.store, self.place.name):
             if attempt.run_id in self._kept:
                 continue
@@ -162,20 +198,33 @@ class Keeper:
             if run.attempt != attempt.attempt:
                 attempts.close(self.store, attempt, Outcome.GONE, "superseded")
             elif attempts.adopt(self.store, run.id):
-                self._keep(run, attempt)
+                found.append(self._keep(run, attempt))
+        return [kept for kept in found if kept.attempt.first_entry is None]
 
-    def _claim(self) -> None:
-        """Claim what is queued for the place, as far as its limit allows."""
+    def _claim(self) -> list[Kept]:
+        """Claim what is queued for the place, as far as its limit allows; return that."""
+        found: list[Kept] = []
+        if self.place.limit - len(self._kept) < min(self.place.pack, self.place.limit):
+            return found  # until there is room for a whole pack
         while len(self._kept) < self.place.limit and self._trouble is None:
             run = run_queue.claim(self.store, place=self.place.name)
             if not isinstance(run, Run):
-                return
-            self._keep(run, attempts.attempts_of(self.store, run.id)[-1])
+                break
+            found.append(self._keep(run, attempts.attempts_of(self.store, run.id)[-1]))
             log(f"run {run.id}: attempt {run.attempt}")
+        return found
 
-    def _keep(self, run: Run, attempt: Attempt) -> None:
-        self._kept[run.id] = Kept(run, attempt, RunFolder(self.engine.root, run.id))
+    def _keep(self, run: Run, attempt: Attempt) -> Kept:
+        kept = self._kept[run.id] = Kept(run, attempt, RunFolder(self.engine.root, run.id))
         self._list_at = 0.0
+        return kept
+
+    def _pack(self, new: list[Kept]) -> None:
+        """Name the jobs of attempts that have no order yet: one for each pack."""
+        size = self.place.pack
+        for first in range(0, len(new) if size > 1 else 0, size):
+            for kept in new[first : first + size]:
+                kept.job = new[first].attempt.name
 
     # The engine
 
@@ -197,10 +246,9 @@ class Keeper:
     # One attempt
 
     def _tend(self, kept: Kept) -> None:
-        kept.run = run = self.store.run(kept.run.id)
         if kept.ingester is None:
-            self._order(kept)
-        assert kept.ingester is not None
+            return  # its order could not be written yet
+        kept.run = run = self.store.run(kept.run.id)
         try:
             kept.ingester.take()
         except Quarantined as reason:
@@ -217,16 +265,23 @@ class Keeper:
             self._close(kept, Outcome.FINISHED, f"the run is {run.state.value}")
             return
         self._follow(kept)
-        job = self._jobs.get(kept.attempt.name)
+        if kept.job is not None and kept.asked is not Ask.RUN and self._withdraw(kept):
+            return  # the others in its job are begun without it
+        job = self._jobs.get(kept.job_name)
         if kept.attempt.handle is None:
             self._place(kept, job)
         elif job is not None:
             self._see(kept, job)
+            if not kept.nudged and kept.job is None:  # a job of several goes on with the others
+                self.engine.nudge(kept.attempt.handle)
+            kept.nudged = True
         elif self._is_listed_since(kept.tried_at):
             self._miss(kept)
 
     def _order(self, kept: Kept) -> None:
         """Write the order of an attempt, unless an earlier keeper did."""
+        if kept.ingester is not None:
+            return
         attempt, run = kept.attempt, kept.run
         order = kept.folder.order()
         log_file = self.store.run_folder(run.id) / "log"
@@ -237,6 +292,7 @@ class Keeper:
             else:
                 first = attempt.first_entry
             folder = kept.files
+            folder.make()
             for name in CHECKPOINTS:
                 with suppress(FileNotFoundError, NotPlain):
                     with open_to_read(self.store.run_folder(run.id) / name) as file:
@@ -249,11 +305,13 @@ class Keeper:
                 first_entry=first,
                 steps=_steps_recorded(self.store, run.id),
                 log_from=log_file.stat().st_size if log_file.exists() else 0,
+                job=kept.job,
             )
             kept.folder.write_order(order)
             if attempt.first_entry is None:
                 attempts.update(self.store, attempt, first_entry=first)
-        kept.asked = order.ask
+        kept.asked, kept.job = order.ask, order.job
+        kept.nudged = order.ask is Ask.RUN
         assert attempt.first_entry is not None
         kept.ingester = Ingester(self.store, run, kept.files, attempt.first_entry, order.log_from)
 
@@ -264,8 +322,7 @@ class Keeper:
             return
         self._ask(kept, ask)
         self._list_at = 0.0
-        if kept.attempt.handle is not None:
-            self.engine.nudge(kept.attempt.handle)
+        kept.nudged = False
 
     def _ask(self, kept: Kept, ask: Ask) -> None:
         order = kept.folder.order()
@@ -284,27 +341,49 @@ class Keeper:
         elif kept.files.is_claimed():
             self._miss(kept)  # its job was received, and is gone
         elif kept.asked is not Ask.RUN:
-            if self.engine.withdraw(kept.folder, kept.attempt.attempt):
-                self._close(kept, Outcome.WITHDRAWN, "no worker had begun it")
+            self._withdraw(kept)
         else:
             self._submit(kept)
 
+    def _withdraw(self, kept: Kept) -> bool:
+        """Close an attempt that no worker has begun; return whether that was possible."""
+        if not self.engine.withdraw(kept.folder, kept.attempt.attempt):
+            return False
+        self._close(kept, Outcome.WITHDRAWN, "no worker had begun it")
+        return True
+
     def _submit(self, kept: Kept) -> None:
-        attempt = kept.attempt
+        pack = [kept] if kept.job is None else [kept, *self._others(kept)]
+        if kept.job is not None:
+            kept.files.write_pack([(one.run.id, one.attempt.attempt) for one in pack[1:]])
         try:
-            handle = self.engine.submit(attempt.name, kept.folder, attempt.attempt)
+            handle = self.engine.submit(kept.job_name, kept.folder, kept.attempt.attempt)
         except PlacementError as error:
-            kept.tried_at = time.monotonic()
-            log(f"{attempt.name}: {error}", "warning")
-            if len(kept.refusals) < len(RETRY_SECONDS):
-                kept.pause = RETRY_SECONDS[len(kept.refusals)]
-                kept.refusals.append(str(error))
-            elif self.engine.withdraw(kept.folder, attempt.attempt):
-                self._close(kept, Outcome.REFUSED, f"not accepted at {attempt.place}: {error}")
+            log(f"{kept.job_name}: {error}", "warning")
+            refusals = [*kept.refusals, str(error)]
+            for one in pack:
+                one.tried_at = time.monotonic()
+                if len(refusals) <= len(RETRY_SECONDS):
+                    one.pause, one.refusals = RETRY_SECONDS[len(refusals) - 1], refusals
+                elif self.engine.withdraw(one.folder, one.attempt.attempt):
+                    place = self.place.name
+                    self._close(one, Outcome.REFUSED, f"not accepted at {place}: {error}")
             return
-        kept.refusals.clear()
-        kept.tried_at = time.monotonic()
-        self._received(kept, handle)
+        for one in pack:
+            one.tried_at, one.refusals = time.monotonic(), []
+            self._received(one, handle)
+
+    def _others(self, kept: Kept) -> list[Kept]:
+        """Return the attempts that are to follow one in its job."""
+        found = []
+        for one in self._kept.values():
+            if one is kept or one.job != kept.job:
+                continue
+            if one.ingester is None:  # it gets a job of its own when its order can be written
+                one.job = None
+            elif one.attempt.handle is None and one.asked is Ask.RUN and not one.files.is_claimed():
+                found.append(one)
+        return found
 
     def _received(self, kept: Kept, handle: str) -> None:
         attempts.update(self.store, kept.attempt, handle=handle, submitted_at=now())
@@ -316,6 +395,8 @@ class Keeper:
         line = job.line
         if job.phase is Phase.RUNNING and kept.ingester.activity:
             line = f"{kept.ingester.activity} ({job.line})"
+        elif job.phase is Phase.RUNNING and kept.job is not None and not kept.files.is_claimed():
+            line = f"waits for its turn ({job.line})"
         old = kept.attempt.seen_at
         stale = self._listed is not None and (
             old is None or (self._listed - old).total_seconds() > 30
@@ -330,13 +411,15 @@ class Keeper:
         begun = kept.files.is_claimed()
         if begun and ingester.stopped is None and ingester.silence <= PROMISE:
             return  # a worker that the place has lost may be alive
-        end = self._end_of(attempt)
+        end = self._end_of(kept)
         if not begun and not self.engine.withdraw(kept.folder, attempt.attempt):
             return  # it has begun just now
         if not begun and kept.asked is not Ask.RUN:
             self._close(kept, Outcome.WITHDRAWN, "no worker had begun it")
         elif end is not None and end.cause is Cause.CANCELLED:
             self._close(kept, Outcome.CANCELLED, f"cancelled at {attempt.place}: {end.line}")
+        elif not begun and kept.job is not None and not kept.files.is_first():
+            self._close(kept, Outcome.WITHDRAWN, "its job ended before its turn")
         elif end is not None and end.cause is Cause.PREEMPTED:
             self._close(kept, Outcome.PREEMPTED, f"preempted: {end.line}")
         else:
@@ -344,12 +427,17 @@ class Keeper:
             line = "" if end is None else f" ({end.line})"
             self._close(kept, Outcome.GONE, f"{what}{line}")
 
-    def _end_of(self, attempt: Attempt) -> End | None:
-        if attempt.handle is None:
+    def _end_of(self, kept: Kept) -> End | None:
+        """Return how a job ended; None if that is unknown, or the place gave no answer for long."""
+        if kept.attempt.handle is None:
             return None
-        with suppress(PlacementError):
-            return self.engine.end_of(attempt.handle)
-        return None
+        try:
+            return self.engine.end_of(kept.attempt.handle)
+        except PlacementError:
+            kept.missed_at = kept.missed_at or time.monotonic()
+            if time.monotonic() - kept.missed_at <= PROMISE:
+                raise
+            return None
 
     def _close(self, kept: Kept, outcome: Outcome, reason: str) -> None:
         """End an attempt: keep its place for the next one, and settle its run."""

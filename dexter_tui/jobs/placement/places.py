@@ -19,19 +19,25 @@ class Place(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    kind: Literal["slurm"]
+    kind: Literal["slurm", "ray"]
     folder: Path
     """The folder for orders and attempts, shared with the nodes"""
     python: str = sys.executable
     """The Python there, with dexter-tui installed"""
     limit: int = Field(default=20, ge=1, le=10_000)
     """The most runs submitted at a time"""
+    pack: int = Field(default=1, ge=1, le=1000)
+    """The most runs that one job does, one after another"""
     partition: str | None = None
     account: str | None = None
     gres: str | None = None
     time: str | None = None
     flags: tuple[str, ...] = ()
     """Further flags of sbatch"""
+    address: str = "http://127.0.0.1:8265"
+    """The address of a Ray cluster's dashboard"""
+    gpus: float = Field(default=1, ge=0)
+    """The GPUs of a job of Ray"""
 
 
 def places() -> dict[str, Place]:
@@ -69,6 +75,10 @@ def _place(name: str, values: object) -> Place:
         raise InputError(
             f"{table}: {setting}: {fault['msg']}", remedy="docs/scaling.md lists the settings"
         ) from None
+    if not found.address.startswith(("http://", "https://")):
+        raise InputError(
+            f"{table}: address must begin with http:// or https://", value=found.address
+        )
     if not found.folder.is_absolute():
         raise InputError(f"{table}: folder must be a full path", value=str(found.folder))
     return found

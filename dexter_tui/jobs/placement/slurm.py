@@ -110,7 +110,7 @@ class Slurm:
         answer = ask(["scontrol", "--oneliner", "show", "job", handle])
         state = re.search(r"\bJobState=([A-Z_]+)", answer)
         if state is None or state[1] not in _ENDED:
-            return None
+            raise PlacementError(f"scontrol printed {answer[:80]!r}, and no state of an ended job")
         code = re.search(r"\bExitCode=(\d+:\d+)", answer)
         line = f"job {handle} ended as {state[1]}" + (f", exit code {code[1]}" if code else "")
         return End(_ENDED[state[1]], line)

@@ -1,7 +1,8 @@
 """Does an attempt of a run at a place: ``python -m dexter_tui.jobs.placement.worker FOLDER T``
 
-FOLDER is that of the run (`dexter_tui.jobs.placement.files`). The process opens no store. It ends
-when its order asks for that, and by itself when the order names a later attempt.
+FOLDER is that of the run (`dexter_tui.jobs.placement.files`). The process opens no store. It leaves
+an attempt when the order asks for that, and ends when the order names a later attempt. Then it does
+the attempts of other runs that its job was given, if any, with the models that it has.
 """
 
 import os
@@ -10,36 +11,49 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED
 from dexter_tui.jobs.placement.attempt_recorder import AttemptRecorder
-from dexter_tui.jobs.placement.files import BEAT_SECONDS, VERSION, Ask, Heartbeat, Order, RunFolder
+from dexter_tui.jobs.placement.files import (
+    BEAT_SECONDS,
+    PROMISE,
+    VERSION,
+    Ask,
+    Heartbeat,
+    Order,
+    RunFolder,
+)
 from dexter_tui.jobs.recorder import JournalRecorder, log
 from dexter_tui.jobs.run_worker import RunProcess
-from dexter_tui.jobs.worker import Stopped
+from dexter_tui.jobs.worker import Stopped, redirect_output
 from store import State
 from store.journal.run_journal import Interruption
 from store.run_queue import Work
 from store.tables import REFUSED, Run
 
+Answer = TypeVar("Answer")
+
 
 class PlacedWorker(RunProcess):
-    """The process of one attempt."""
+    """The process of one attempt, or of several that follow each other."""
 
-    def __init__(self, run: RunFolder, order: Order) -> None:
+    order: Order
+    """The order for the attempt that it does now"""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.order = order
-        self.run = run
-        self.folder = run.attempt(order.attempt)
         self.stopping = self.terminated = False
-        self.on_cuda = torch.cuda.is_available() and order.run["config"].get("device") != "cpu"
         self._interrupted: Interruption | None = None
-        self._activity: str | None = "starting"
+        self._activity: str | None = None
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            signal.signal(number, self.interrupt)
 
     def folder_of(self, run: Run) -> Path:
         return self.folder.path
@@ -84,15 +98,26 @@ class PlacedWorker(RunProcess):
             recorder.stopped(self._interrupted)  # what becomes of the run is not for its worker
         else:
             recorder.state(stopped.state)
+            self.stopping = False  # what follows in its job was not asked to pause
 
-    def work(self) -> int:
-        """Do the attempt; return the exit code."""
-        for number in (signal.SIGUSR1, signal.SIGTERM):
-            signal.signal(number, self.interrupt)
-        run = Run(**{**self.order.run, "attempt": self.order.attempt})
-        recorder = AttemptRecorder(self.folder, self.order)
+    def work(self, folder: RunFolder, order: Order) -> int:
+        """Do an attempt that this process has claimed; return the exit code."""
+        self.run, self.order, self.folder = folder, order, folder.attempt(order.attempt)
+        self.on_cuda = torch.cuda.is_available() and order.run["config"].get("device") != "cpu"
+        self._activity = "starting"
+        recorder = AttemptRecorder(self.folder, order)
         recorder.begin()
-        threading.Thread(target=self._beat, args=(recorder,), daemon=True).start()
+        done = threading.Event()
+        beats = threading.Thread(target=self._beat, args=(recorder, done), daemon=True)
+        beats.start()
+        try:
+            return self._work(recorder)
+        finally:
+            done.set()
+            beats.join()
+
+    def _work(self, recorder: AttemptRecorder) -> int:
+        run = Run(**{**self.order.run, "attempt": self.order.attempt})
         log(f"run {run.id}, attempt {run.attempt}, process {os.getpid()} on {socket.gethostname()}")
         wish = run.wish
         try:
@@ -113,10 +138,10 @@ class PlacedWorker(RunProcess):
         recorder.settle(lambda: False)
         return 0
 
-    def _beat(self, recorder: AttemptRecorder) -> None:
+    def _beat(self, recorder: AttemptRecorder, done: threading.Event) -> None:
         """Give signs of life; end the process if it is superseded, or hangs."""
         count = 0
-        while True:
+        while not done.is_set():
             self._read_order()
             if recorder.hangs():  # a later attempt continues from where it was
                 log("no entry for longer than was promised: this process ends", "error")
@@ -124,27 +149,60 @@ class PlacedWorker(RunProcess):
             count += 1
             with suppress(OSError):  # a folder that is away for a while
                 self.folder.beat(Heartbeat(count, self._activity))
-            time.sleep(BEAT_SECONDS)
+            done.wait(BEAT_SECONDS)
 
 
 def main(path: Path, attempt: int) -> int:
+    """Do an attempt and those that follow it in its job; return the worst exit code."""
+    worker = PlacedWorker()
+    first = RunFolder(path.parent.parent, path.name)
+    codes = [_do(worker, first, attempt)]
+    for run_id, number in first.attempt(attempt).pack():
+        if worker.stopping or worker.terminated:
+            break
+        run = RunFolder(path.parent.parent, run_id)
+        with suppress(OSError):
+            redirect_output(run.attempt(number).log)
+        codes.append(_do(worker, run, number))
+    return max(codes)
+
+
+def _do(worker: PlacedWorker, run: RunFolder, attempt: int) -> int:
     """Do an attempt if it is the current one and nobody else has it; return the exit code."""
-    run = RunFolder(path.parent.parent, path.name)
-    order = run.order()
-    if order is None:
-        log(f"{path}: no order that can be read", "error")
+    try:
+        order = _patiently(run.order)
+        if order is None:
+            raise FileNotFoundError(f"{run.path}: no order that can be read")
+        if order.version != VERSION:
+            log(f"{run.path}: an order of version {order.version}, not {VERSION}", "error")
+            return EXIT_FAILED
+        if order.attempt != attempt:
+            log(f"attempt {attempt} is superseded by attempt {order.attempt}: nothing to do")
+            return 0
+        if not _patiently(run.attempt(attempt).claim):
+            log(f"attempt {attempt} was begun by another process: nothing to do")
+            return 0
+    except OSError as error:
+        log(str(error), "error")
         return EXIT_FAILED
-    if order.version != VERSION:
-        log(f"{path}: an order of version {order.version}; this program follows {VERSION}", "error")
-        return EXIT_FAILED
-    if order.attempt != attempt:
-        log(f"attempt {attempt} is superseded by attempt {order.attempt}: nothing to do")
-        return 0
-    folder = run.attempt(attempt)
-    if not folder.claim():
-        log(f"attempt {attempt} was begun by another process: nothing to do")
-        return 0
-    return PlacedWorker(run, order).work()
+    return worker.work(run, order)
+
+
+def _patiently(ask: Callable[[], Answer]) -> Answer:
+    """Return an answer, also of a folder that is away for a while, or shows late what is new.
+
+    After `PROMISE` seconds, return None if that is the answer, or raise OSError.
+    """
+    deadline = time.monotonic() + PROMISE
+    while True:
+        late = time.monotonic() > deadline
+        try:
+            if (answer := ask()) is not None or late:
+                return answer
+        except OSError:
+            if late:
+                raise
+        time.sleep(1)
 
 
 if __name__ == "__main__":

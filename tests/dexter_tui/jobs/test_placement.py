@@ -1,19 +1,19 @@
 """Runs at other places: what is taken in, what is not, and nothing twice or lost."""
 
+import errno
+import itertools
 import json
 import os
 import random
 import shutil
 import signal
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import placed_runs
 import pytest
 import sqlalchemy as sa
-from placed_runs import PLACE, FeignedSlurm
+from placed_runs import PLACE, FeignedSlurm, results
 
 from dexter.errors import InputError
 from dexter_tui.jobs import control
@@ -81,23 +81,6 @@ def listed(run_id: str, attempt: int = 1, state: str = "RUNNING", reason: str = 
 def note(store: Store) -> str | None:
     [row] = [row for row in run_queue.slots(store) if row.name == control.keeper_slot(PLACE)]
     return row.note
-
-
-def results(store: Store, run_id: str) -> object:
-    """Return all rows of a run but its times, its name and where it ran."""
-    own = {"run_id", "id", "created_at", "study_id"}
-    with closing(sqlite3.connect(store.path)) as connection:
-        connection.row_factory = sqlite3.Row
-        rows = {
-            table: sorted(
-                tuple((key, value) for key, value in dict(row).items() if key not in own)
-                for row in connection.execute(f"SELECT * FROM {table} WHERE run_id = ?", (run_id,))
-            )
-            for table in ("step", "prompt", "frame")
-        }
-    run = store.run(run_id)
-    names = ("state", "words", "prompt", "steps_done", "seconds", "device", "seed_ranges", "error")
-    return rows, {name: getattr(run, name) for name in (*names, *placed_runs.SCORE)}
 
 
 def states(store: Store, run_id: str) -> object:
@@ -229,8 +212,12 @@ def test_an_ingester_killed_anywhere_takes_everything_once(
                 os._exit(3)
         killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     journal.write_bytes(whole)
-    make().tick()
-    assert results(store, run.id) == results(store, local)
+    assert attempts.adopt(store, run.id)
+    for _ in range(2):  # the second finds nothing new
+        taking = Ingester(store, run, folder.attempt(1), order.first_entry, order.log_from)
+        taking.take()
+        assert taking.ended
+        assert results(store, run.id) == results(store, local)
     entries = Journal(store.home / "runs" / run.id).read()
     assert [entry["n"] for entry in entries] == list(range(len(entries)))
     assert len(entries) == 1 + whole.count(b"\n")
@@ -257,6 +244,94 @@ def test_duplicated_lines_and_those_of_another_attempt_change_nothing(
     [attempt] = attempts.attempts_of(store, run.id)
     assert attempt.outcome is Outcome.FINISHED
     assert attempt.quarantined == len(mixed) // 3 + 2
+
+
+def test_a_torn_last_line_is_not_taken_and_the_next_attempt_replaces_it(
+    store: Store, tmp_path: Path, make: Callable[[], Keeper], slurm: FeignedSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    local = placed_runs.local_run(store)
+    run = begin(store, tmp_path, make, slurm)
+    folder = order_of(tmp_path, run.id)
+    order = folder.order()
+    assert order is not None
+    placed_runs.write_attempt(folder, order, upto=10, end=False)
+    journal = folder.attempt(1).journal
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-20])
+    keeping = make()
+    keeping.tick()
+    assert store.run(run.id).journal_entries == whole.count(b"\n") - 1
+    slurm.say("squeue", "")
+    monkeypatch.setattr(keeper, "PROMISE", 0.0)
+    keeping.tick()
+    assert attempts.attempts_of(store, run.id)[0].outcome is Outcome.GONE
+    keeping.tick()
+    journal.write_bytes(whole)  # it comes too late
+    monkeypatch.setattr(keeper, "PROMISE", 60.0)
+    slurm.say("squeue", listed(run.id, 2))
+    second = folder.order()
+    assert second is not None
+    placed_runs.write_attempt(folder, second)
+    keeping.tick()
+    assert [one.quarantined for one in attempts.attempts_of(store, run.id)] == [1, 0]
+    assert results(store, run.id) == results(store, local)
+
+
+def test_a_torn_line_before_others_is_waited_for_and_then_given_up(
+    store: Store, tmp_path: Path, make: Callable[[], Keeper], slurm: FeignedSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run = begin(store, tmp_path, make, slurm)
+    folder = order_of(tmp_path, run.id)
+    order = folder.order()
+    assert order is not None
+    placed_runs.write_attempt(folder, order)
+    found = list(placed_runs.lines(folder, 1))
+    found[4] = found[4][:30] + b"\n"
+    folder.attempt(1).journal.write_bytes(b"".join(found))
+    keeping = make()
+    keeping.tick()
+    assert store.run(run.id).journal_entries == order.first_entry + 3
+    monkeypatch.setattr(ingester, "PROMISE", 0.0)
+    keeping.tick()
+    assert "quarantined: its journal lacks a line" in (store.run(run.id).error or "")
+    assert store.run(run.id).state is State.QUEUED
+
+
+def test_what_a_full_disk_cut_off_is_written_again_as_it_was(
+    store: Store, tmp_path: Path, make: Callable[[], Keeper], slurm: FeignedSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Lines before the cut may have been taken when the worker writes again."""
+    local = placed_runs.local_run(store)
+    run = begin(store, tmp_path, make, slurm)
+    folder = order_of(tmp_path, run.id)
+    order = folder.order()
+    assert order is not None
+    assert folder.attempt(1).claim()
+    recorder = AttemptRecorder(folder.attempt(1), order)
+    keeping = make()
+    keeping.tick()
+    write, missing = os.write, itertools.cycle([10, 0])  # bytes
+
+    def cut(descriptor: int, data: bytes) -> int:
+        write(descriptor, data[: len(data) - next(missing)])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(number: int) -> None:
+        if number % 4 == 0:
+            assert recorder.flush(30.0)
+            return
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "write", cut)
+            assert not recorder.flush(30.0)
+        keeping.tick()
+
+    placed_runs.record(recorder, flush=flush)
+    keeping.tick()
+    assert attempts.attempts_of(store, run.id)[0].outcome is Outcome.FINISHED
+    assert results(store, run.id) == results(store, local)
 
 
 @pytest.mark.parametrize("damage", ["two", "version", "kind", "state", "value", "columns"])
@@ -614,3 +689,234 @@ def test_places_that_cannot_be_used_are_refused(home: Path) -> None:
         places.place("bad")
     with pytest.raises(InputError, match=r"\[places.box\]: folder must be a full path"):
         places.place("box")
+
+
+# Commands that fail
+
+
+def spoil(slurm: FeignedSlurm, name: str, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a command fail in one way."""
+    match trouble:
+        case "missing":
+            slurm.lose(name)
+        case "hanging":
+            slurm.say(name, "", hang=True)
+            monkeypatch.setattr(engine, "COMMAND_SECONDS", 0.3)
+        case "failing":
+            slurm.say(name, "", code=1)
+        case "garbage":
+            slurm.say(name, "<html>")
+        case "columns":
+            slurm.say(name, "JOBID STATE\n7 CD")
+
+
+@pytest.mark.parametrize("trouble", ["missing", "hanging", "failing", "garbage", "columns"])
+def test_a_submission_without_an_answer_is_looked_up_and_tried_again(
+    trouble: str, store: Store, make: Callable[[], Keeper], slurm: FeignedSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run_id = placed_runs.new_run(store)
+    keeping = make()
+    spoil(slurm, "sbatch", trouble, monkeypatch)
+    keeping.tick()
+    assert (note(store) or "").startswith("sbatch")
+    assert store.run(run_id).state is State.STARTING
+    assert attempts.attempts_of(store, run_id)[0].handle is None
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 600.0)
+    slurm.say("sbatch", "7")
+    slurm.say("squeue", listed(run_id) if trouble == "hanging" else "")
+    calls = len(slurm.calls("sbatch"))
+    keeping.tick()
+    assert attempts.attempts_of(store, run_id)[0].handle == "7"
+    assert len(slurm.calls("sbatch")) == calls + (trouble != "hanging")
+
+
+@pytest.mark.parametrize("trouble", ["missing", "hanging", "failing", "garbage", "columns"])
+def test_an_end_is_not_decided_while_it_cannot_be_asked_for(
+    trouble: str, store: Store, tmp_path: Path, make: Callable[[], Keeper], slurm: FeignedSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run = begin(store, tmp_path, make, slurm)
+    keeping = make()
+    keeping.tick()
+    slurm.say("squeue", "")
+    spoil(slurm, "scontrol", trouble, monkeypatch)
+    before = states(store, run.id)
+    keeping.tick()
+    assert (note(store) or "").startswith(f"run {run.id}: scontrol")
+    assert states(store, run.id) == before
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 600.0)
+    slurm.say("scontrol", "JobState=CANCELLED ExitCode=0:15")
+    keeping.tick()
+    assert attempts.attempts_of(store, run.id)[0].outcome is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize("trouble", ["missing", "hanging", "failing"])
+def test_a_request_is_repeated_until_it_is_passed_on(
+    trouble: str, store: Store, tmp_path: Path, make: Callable[[], Keeper], slurm: FeignedSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run = begin(store, tmp_path, make, slurm)
+    control.pause(store, run.id)
+    spoil(slurm, "scancel", trouble, monkeypatch)
+    keeping = make()
+    keeping.tick()
+    assert (note(store) or "").startswith(f"run {run.id}: scancel")
+    assert store.run(run.id).state is State.PAUSING
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 600.0)
+    slurm.say("scancel", "")
+    make().tick()  # also by the next keeper
+    assert slurm.calls("scancel")[-1] == "--batch --signal=USR1 7"
+    assert note(store) is None
+
+
+# Folders that are away
+
+
+def test_nothing_is_decided_while_the_folder_is_away(
+    store: Store, tmp_path: Path, make: Callable[[], Keeper], slurm: FeignedSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    local = placed_runs.local_run(store)
+    run = begin(store, tmp_path, make, slurm)
+    folder = order_of(tmp_path, run.id)
+    order = folder.order()
+    assert order is not None
+    attempt = folder.attempt(1)
+    assert attempt.claim()
+    recorder = AttemptRecorder(attempt, order)
+    keeping = make()
+    keeping.tick()
+    waiting = placed_runs.new_run(store, 1)
+    slurm.say("squeue", "")
+    shared, away = tmp_path / "shared", tmp_path / "away"
+
+    def flush(number: int) -> None:
+        if number == 10:
+            shared.rename(away)
+            shared.mkdir()
+        if not 10 <= number < 16:
+            assert recorder.flush(30.0)
+            return
+        assert not recorder.flush(30.0)
+        monkeypatch.setattr(keeper, "PROMISE", 0.0)
+        before = states(store, run.id)
+        make().tick()
+        keeping.tick()
+        assert states(store, run.id) == before
+        assert "is not there: runs wait" in (note(store) or "")
+        assert store.run(waiting).state is State.QUEUED
+        assert list(shared.iterdir()) == []
+        monkeypatch.setattr(keeper, "PROMISE", 60.0)
+        if number == 14:
+            shared.rmdir()
+            away.rename(shared)
+
+    placed_runs.record(recorder, flush=flush)
+    make().tick()
+    assert attempts.attempts_of(store, run.id)[0].outcome is Outcome.FINISHED
+    assert results(store, run.id) == results(store, local)
+
+
+# Several runs in one job
+
+
+@pytest.fixture
+def pack(
+    store: Store, tmp_path: Path, slurm: FeignedSlurm, make: Callable[[], Keeper]
+) -> tuple[Callable[[], Keeper], list[str]]:
+    """Three runs for a place whose jobs do three each, and what makes its keepers."""
+
+    def make_packing() -> Keeper:
+        keeping = make()
+        keeping.place = keeping.place.model_copy(update={"pack": 3, "limit": 4})
+        return keeping
+
+    return make_packing, [placed_runs.new_run(store, seed) for seed in range(5)]
+
+
+def test_a_job_does_several_runs(
+    store: Store, tmp_path: Path, slurm: FeignedSlurm,
+    pack: tuple[Callable[[], Keeper], list[str]],
+) -> None:  # fmt: skip
+    make, runs = pack
+    keeping = make()
+    keeping.tick()
+    [first, second] = slurm.calls("sbatch")
+    assert f"--job-name=dexter-{runs[0]}-1" in first and f"--job-name=dexter-{runs[3]}-1" in second
+    assert order_of(tmp_path, runs[0]).attempt(1).pack() == [(runs[1], 1), (runs[2], 1)]
+    assert order_of(tmp_path, runs[3]).attempt(1).pack() == []
+    assert store.run(runs[4]).state is State.QUEUED
+    slurm.say("squeue", listed(runs[0]) + listed(runs[3]).replace("7", "8", 1))
+    for run_id in runs[:2]:
+        order = order_of(tmp_path, run_id).order()
+        assert order is not None
+        placed_runs.write_attempt(order_of(tmp_path, run_id), order)
+    keeping.tick()
+    assert [store.run(run_id).state for run_id in runs[:2]] == [State.SUCCEEDED] * 2
+    assert store.run(runs[4]).state is State.QUEUED  # until there is room for three
+    [third] = attempts.attempts_of(store, runs[2])
+    assert (third.handle, third.seen) == ("7", "waits for its turn (running, job 7)")
+    # A run leaves its job without a signal to the one that the job does now.
+    control.pause(store, runs[2])
+    keeping.tick()
+    assert store.run(runs[2]).state is State.PAUSED
+    assert not slurm.calls("scancel")
+    assert not order_of(tmp_path, runs[2]).attempt(1).claim()  # its worker cannot begin it
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_runs_whose_job_ended_before_their_turn_are_queued_again(
+    begun: bool, store: Store, tmp_path: Path, slurm: FeignedSlurm,
+    pack: tuple[Callable[[], Keeper], list[str]], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    make, runs = pack
+    make().tick()
+    slurm.say("squeue", "")
+    slurm.say("scontrol", "JobState=FAILED ExitCode=1:0")
+    if begun:
+        order = order_of(tmp_path, runs[0]).order()
+        assert order is not None
+        placed_runs.write_attempt(order_of(tmp_path, runs[0]), order, end=False)
+        monkeypatch.setattr(keeper, "PROMISE", 0.0)
+        make().tick()
+    make().tick()
+    ends = [attempts.attempts_of(store, run_id)[0].outcome for run_id in runs[:3]]
+    assert ends == [Outcome.GONE, Outcome.WITHDRAWN, Outcome.WITHDRAWN]
+    # Only the run with which a job failed to begin counts that as an attempt in vain.
+    assert [store.run(run_id).fruitless for run_id in runs[:3]] == [0 if begun else 1, 0, 0]
+
+
+@pytest.mark.parametrize("received", [True, False])
+def test_a_keeper_killed_while_it_submits_several(
+    received: bool, store: Store, tmp_path: Path, slurm: FeignedSlurm,
+    pack: tuple[Callable[[], Keeper], list[str]], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    make, runs = pack
+    keeping = make()
+
+    def killed(*arguments: object) -> str:
+        raise Killed
+
+    monkeypatch.setattr(keeping.engine, "submit", killed)
+    with pytest.raises(Killed):
+        keeping.tick()
+    if received:
+        slurm.say("squeue", listed(runs[0]))
+    make().tick()
+    names = [call.split("--job-name=")[1].split()[0] for call in slurm.calls("sbatch")]
+    assert names.count(f"dexter-{runs[0]}-1") == (not received)
+    assert {attempts.attempts_of(store, run_id)[0].handle for run_id in runs[:3]} == {"7"}
+    assert [len(attempts.attempts_of(store, run_id)) for run_id in runs[:4]] == [1] * 4
+
+
+def test_a_refused_pack_fails_all_of_its_runs(
+    store: Store, slurm: FeignedSlurm, pack: tuple[Callable[[], Keeper], list[str]]
+) -> None:
+    make, runs = pack
+    slurm.say("sbatch", "", code=1)
+    keeping = make()
+    for _ in range(4):
+        keeping.tick()
+    assert [store.run(run_id).state for run_id in runs[:4]] == [State.FAILED] * 4
+    assert len(slurm.calls("sbatch")) == 2 * 4
