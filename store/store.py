@@ -24,6 +24,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from store import artifacts
+from store.checking import file_systems
 from store.clock import now
 from store.database import (
     PATIENCE,
@@ -87,6 +88,8 @@ class Store:
         home = home.absolute()
         path = home / "store.sqlite"
         with explained(path):
+            if (refusal := file_systems.refusal(home)) is not None:
+                raise refusal
             if read_only:
                 if not is_current(path):
                     raise StoreError(f"{path}: no store of this version yet; start a run first")
