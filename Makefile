@@ -103,7 +103,7 @@ chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times
 accidents: setup ## lost files, ten times each, under runs of real workers
 	$(BIN)/python tests/support/chaos.py --tiny --of accidents --faults 0 --at-least 10 $(CHAOS)
 
-cluster-test: setup ## a run on a real Slurm, started on this machine (needs root, slurm-wlm, munge)
+cluster-test: setup ## runs on a real Slurm and at a box over a real SSH, started here (root; slurm-wlm, munge, openssh-server)
 	$(BIN)/python -m pytest --timeout 0 tests/cluster
 
 trials: setup ## upgrades killed before every statement; 1,000 readers; every refusal of a model by `run`; fast typing

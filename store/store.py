@@ -5,6 +5,7 @@
     home/thumbnails/ab/         pictures made small, by the hash of the original
     home/runs/<run>/            journal, log and checkpoints of a run
     home/studies/               what was found about studies, once more (store.journal.study_file)
+    home/places/<place>/        what is fetched from a machine over SSH (dexter_tui.jobs.placement)
     home/locks/                 locks of those who work on runs, jobs and slots (store.run_queue)
 
 The queue is in `store.run_queue`, what workers record of runs in `store.run_records`.
