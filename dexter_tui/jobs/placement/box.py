@@ -56,6 +56,12 @@ def gpu_lock(root: Path, gpu: str) -> Path:
     return root / "locks" / f"gpu-{gpu or 'none'}.lock"
 
 
+def made(folder: AttemptFolder) -> AttemptFolder:
+    """Return the folder of an attempt, made if need be."""
+    (folder.path / "artifacts").mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 # Serving
 
 
@@ -87,7 +93,7 @@ class Server:
             return {"error": f"{error.filename or self._root}: {error.strerror or error}"}, []
 
     def _folder(self, request: dict[str, Any]) -> AttemptFolder:
-        return RunFolder(self._root, request["run"]).attempt(request["attempt"])
+        return made(RunFolder(self._root, request["run"]).attempt(request["attempt"]))
 
     def sync(self, request: dict[str, Any], files: list[bytes]) -> Message:
         """Take orders that changed; list the jobs; send what attempts wrote."""

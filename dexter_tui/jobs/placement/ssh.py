@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from dexter_tui.formatting import clean
 from dexter_tui.jobs.control import CHECKPOINTS
 from dexter_tui.jobs.placement import engine, machines
-from dexter_tui.jobs.placement.box import CHECKPOINT, GPU_SECONDS, MAX_FILE, MAX_HEARTBEAT
+from dexter_tui.jobs.placement.box import CHECKPOINT, GPU_SECONDS, MAX_FILE, MAX_HEARTBEAT, made
 from dexter_tui.jobs.placement.engine import End, Phase, PlacementError, Seen
 from dexter_tui.jobs.placement.files import AttemptFolder, RunFolder
 from dexter_tui.jobs.placement.machines import Machine
@@ -148,7 +148,7 @@ class Ssh:
         self._checkpoints: dict[tuple[str, int], list[int]] = {}
         self._read_at: datetime | None = None
         self._history: dict[str, list[float | None]] = {}
-        mirror.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (mirror / "runs").mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def jobs(self) -> dict[str, Seen]:
         under_way = self._under_way()
@@ -205,7 +205,7 @@ class Ssh:
         withdrawn = answer.get("withdrawn")
         if not isinstance(withdrawn, bool):
             raise PlacementError(f"{self._box.host}: what it sent is no answer")
-        run.attempt(attempt).claim()  # it has one there, whoever made it
+        made(run.attempt(attempt)).claim()  # it has one there, whoever made it
         return withdrawn
 
     # Asking
@@ -243,7 +243,7 @@ class Ssh:
         for number in range(1, current + 1):
             if number < current and not (run.path / f"attempt-{number}").is_dir():
                 continue
-            folder = run.attempt(number)
+            folder = made(run.attempt(number))
             found.append(
                 {
                     "run": run_id,
@@ -259,7 +259,7 @@ class Ssh:
     # Taking
 
     def _folder(self, one: _File | _Job) -> AttemptFolder:
-        return RunFolder(self.root, one.run).attempt(one.attempt)
+        return made(RunFolder(self.root, one.run).attempt(one.attempt))
 
     def _take(self, file: _File, content: bytes) -> None:
         """Bring a file, or a part of one, into the mirror."""
