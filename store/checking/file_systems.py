@@ -4,7 +4,6 @@ The tables (`store.sqlite` with its log) and `locks/` have to be local. `artifac
 the other folders may be links to a file system on a network.
 """
 
-import getpass
 import os
 import re
 from pathlib import Path
@@ -75,7 +74,7 @@ def refusal(home: Path, mounts: Path | None = None) -> StoreError | None:
                 f"{home} is on a network file system ({kind}), where the locks of store.sqlite are "
                 "unsafe",
                 value=str(home),
-                remedy="set DEXTER_HOME to a folder on a local disk, such as /var/tmp/"
-                f"{getpass.getuser()}/dexter-tui, in which artifacts and runs may be links",
+                remedy="set DEXTER_HOME to a folder on a local disk, such as "
+                f"/var/tmp/dexter-tui-{os.getuid()}, in which artifacts and runs may be links",
             )
     return None

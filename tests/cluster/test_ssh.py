@@ -95,6 +95,7 @@ def check(store: Store, run_id: str, here: dict[str, object], *outcomes: Outcome
 
 
 def at_step(store: Store, run_id: str, step: int) -> bool:
+    control.ensure_runners(store)
     run = store.run(run_id)
     assert run.state is not State.FAILED, run.error
     return run.steps_done >= step
@@ -132,7 +133,7 @@ def test_pause_and_resume(store: Store, box: SshBox, gate: Gate, here: dict[str,
     until(lambda: is_in(store, run_id, State.PAUSED))
     until(lambda: f"{run_id}/1" not in box.workers())
     assert store.run(run_id).steps_done < STEPS
-    control.resume(store, run_id)
+    control.resume(store, run_id, agreed=trust.CODE)
     check(store, run_id, here, Outcome.FINISHED, Outcome.FINISHED)
 
 
@@ -180,7 +181,6 @@ def test_a_killed_keeper_starts_nothing_twice(
     # As if it was killed before it could record what it had started.
     [attempt] = attempts.attempts_of(store, run_id)
     attempts.update(store, attempt, handle=None, submitted_at=None)
-    control.ensure_runners(store, again=True)
     until(lambda: at_step(store, run_id, SAVED))
     assert box.workers()[f"{run_id}/1"] == worker
     gate.open()

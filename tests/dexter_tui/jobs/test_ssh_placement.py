@@ -22,8 +22,10 @@ from dexter_tui.jobs.placement import box, engine, keeper, machines, places
 from dexter_tui.jobs.placement.files import Ask, RunFolder
 from dexter_tui.jobs.placement.keeper import Keeper
 from dexter_tui.jobs.placement.wire import GREETING, MAX_FILES
+from dexter_tui.machine.nvidia_smi import COMMAND, parse
 from dexter_tui.paths import PACKAGED
 from store import State, Store, run_queue
+from store.clock import now
 from store.locks import FileLock, is_locked
 from store.placed import attempts
 from store.states import Outcome
@@ -149,6 +151,28 @@ def test_what_an_attempt_writes_is_fetched_and_taken(
     until(lambda: not far.is_at(run_id))  # claimed by another: it does not wait for its GPU
     [machine] = machines.read(store.home)
     assert (machine.place, machine.work) == (PLACE, {"0": "other", "1": "other"})
+
+
+def test_the_gpus_of_the_box_are_read_over_the_connection(
+    store: Store, far: Far, make: Callable[[], Keeper]
+) -> None:
+    printed = Path(__file__).parents[2] / "data" / "nvidia_smi_8.csv"
+    program = far.bin / "nvidia-smi"
+    program.write_text(f'#!/bin/sh\n[ "$*" = "{" ".join(COMMAND[1:])}" ] && cat {printed}\n')
+    program.chmod(0o755)
+    placed_runs.new_run(store)
+    keeping = make()
+    before = now()
+    keeping.tick()
+    keeping.tick()  # within seconds: nvidia-smi is not asked again
+    [machine] = machines.read(store.home)
+    assert machine.gpus == printed.read_text() and before <= machine.at <= now()
+    found = parse(machine.gpus)
+    assert machine.history == {device.uuid: [one.utilisation] for device, one in found}
+    assert [device.index for device, _ in found] == [*range(8)]
+    program.unlink()
+    make().tick()
+    assert machines.read(store.home)[0].gpus is None
 
 
 def test_a_long_journal_comes_in_parts(
