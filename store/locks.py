@@ -65,6 +65,15 @@ class FileLock:
             self.retaken += 1
             return True
 
+    def inheritable(self) -> int:
+        """Have programs that this process starts or becomes hold the lock; return the descriptor.
+
+        They hold it until they end, whether this process releases it or not.
+        """
+        assert self._descriptor is not None
+        os.set_inheritable(self._descriptor, True)
+        return self._descriptor
+
     def release(self) -> None:
         """Free the lock; a second call does nothing."""
         with self._mutex:

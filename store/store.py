@@ -5,6 +5,7 @@
     home/thumbnails/ab/         pictures made small, by the hash of the original
     home/runs/<run>/            journal, log and checkpoints of a run
     home/studies/               what was found about studies, once more (store.journal.study_file)
+    home/places/<place>/        what is fetched from a machine over SSH (dexter_tui.jobs.placement)
     home/locks/                 locks of those who work on runs, jobs and slots (store.run_queue)
 
 The queue is in `store.run_queue`, what workers record of runs in `store.run_records`.
@@ -24,6 +25,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from store import artifacts
+from store.checking import file_systems
 from store.clock import now
 from store.database import (
     PATIENCE,
@@ -87,6 +89,8 @@ class Store:
         home = home.absolute()
         path = home / "store.sqlite"
         with explained(path):
+            if (refusal := file_systems.refusal(home)) is not None:
+                raise refusal
             if read_only:
                 if not is_current(path):
                     raise StoreError(f"{path}: no store of this version yet; start a run first")

@@ -397,8 +397,11 @@ class Fetched:
     field: str
     hub_id: str
     folder: Path
+    """The snapshot, named by its commit"""
     files: int
     size: int
+    names: tuple[str, ...]
+    """The paths of its files within the folder"""
 
     def line(self) -> str:
         """Describe it in one line."""
@@ -436,5 +439,7 @@ def fetch_models(
                 value=one.hub_id,
                 remedy="run the command again: what is there is kept",
             ) from error
-        fetched.append(Fetched(one.field, one.hub_id, Path(folder), len(one.files), one.size))
+        fetched.append(
+            Fetched(one.field, one.hub_id, Path(folder), len(one.files), one.size, tuple(one.files))
+        )
     return fetched

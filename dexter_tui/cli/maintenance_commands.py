@@ -1,6 +1,6 @@
 """The commands for the store and the machine: fetch, config, doctor, gc, backup."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +67,10 @@ _REPORTERS = ("vlm", "llm", "image_text")
 
 def fetch(
     *,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="the models of a sweep, as for `queue add`"),
+    ] = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
     **values: object,
@@ -74,37 +78,51 @@ def fetch(
     """Download the models of a run, for a machine without network.
 
     They go to the cache of the Hugging Face hub (HF_HOME), which can be copied to another machine.
-    Takes the settings of `run`, and the models of a report.
+    Takes the settings of `run`, or a file of `queue add`, and the models of a report. Prints the
+    list of models; --json names their files.
     """
-    from dexter.planning.preflight import fetch_models
+    from dexter.planning.preflight import Fetched, fetch_models
     from dexter.reasoning.settings import remote_name
     from dexter_tui.jobs import trust
     from dexter_tui.jobs.describe import describe
 
-    of_run = {name: value for name, value in values.items() if name in _LOADED}
-    # Only files are fetched, so that neither a class nor a classifier must be given.
-    required = {"classifier": "lab:birds-biased", "class_name": "0"}
-    given = {**required, **paths.settings(), **field_flags.given(of_run)}
-    config = RunConfig.from_preset(str(given.pop("preset", "default")), **given)
-    reporters = ReportSettings.from_values(
-        {name: values[name] for name in _REPORTERS if values.get(name) is not None}
-    ).for_generator(config.generator)
-    more = [
-        (name, spec)
-        for name in _REPORTERS
-        if (spec := getattr(reporters, name)) not in ("lab", "none", "generator")
-        and not remote_name(spec)
-    ]
-    fetched = fetch_models(config, more)
-    if config.classifier.startswith(("torchvision:", "timm:")):  # which download as they load
-        trust.require([config], trust.agreed_by(of_run, code=trust_code))
-        describe(config)
+    of_run = field_flags.given({name: value for name, value in values.items() if name in _LOADED})
+    of_report = {name: values[name] for name in _REPORTERS if values.get(name) is not None}
+    fetched: dict[tuple[str, str, tuple[str, ...]], Fetched] = {}
+    for config in _configs(file, of_run):
+        reporters = ReportSettings.from_values(of_report).for_generator(config.generator)
+        more = [
+            (name, spec)
+            for name in _REPORTERS
+            if (spec := getattr(reporters, name)) not in ("lab", "none", "generator")
+            and not remote_name(spec)
+        ]
+        found = fetch_models(config, more)
+        fetched |= {(one.field, one.hub_id, one.names): one for one in found}
+        if config.classifier.startswith(("torchvision:", "timm:")):  # which download as they load
+            trust.require([config], trust.agreed_by(of_run, code=trust_code))
+            describe(config)
     if as_json:
-        print_json([asdict(one) | {"folder": str(one.folder)} for one in fetched])
+        print_json([asdict(one) | {"folder": str(one.folder)} for one in fetched.values()])
     elif fetched:
-        print_lines([one.line() for one in fetched])
+        print_lines([one.line() for one in fetched.values()])
     else:
         say("nothing to fetch from the hub: all models are local")
+
+
+def _configs(file: Path | None, of_run: Mapping[str, object]) -> list[RunConfig]:
+    """Return a configuration for each set of models."""
+    from dexter_tui.jobs.sweeps import checked_sweeps, sweep_configs
+
+    if file is None:
+        # Only files are fetched, so that neither a class nor a classifier must be given.
+        required = {"classifier": "lab:birds-biased", "class_name": "0"}
+        given = {**required, **paths.settings(), **of_run}
+        return [RunConfig.from_preset(str(given.pop("preset", "default")), **given)]
+    known = {*RunConfig.model_fields, "preset", "seeds"}
+    sweeps = [{**sweep, **of_run} for sweep in checked_sweeps(file, known)]
+    configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
+    return list({config.model_dump_json(include={*_LOADED}): config for config in configs}.values())
 
 
 def config_init(

@@ -73,10 +73,15 @@ def has_store() -> bool:
 def open_store(*, create: bool = False) -> "Store":
     """Open the store of DEXTER_HOME; raise InputError if there is none and `create` is false."""
     from store import Store
+    from store.checking import file_systems
 
     home = paths.home()
+    if (refusal := file_systems.refusal(home)) is not None:
+        raise refusal
     if not create and not has_store():
-        raise InputError(f"{home}: no store here yet", remedy="start a run or a screening, or set DEXTER_HOME")
+        raise InputError(
+            f"{home}: no store here yet", remedy="start a run or a screening, or set DEXTER_HOME"
+        )
     return Store.open(home)
 
 

@@ -1,7 +1,6 @@
 """The commands about the queue and the work on the slots."""
 
-import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +24,7 @@ from dexter_tui.cli.output import (
     say,
 )
 from dexter_tui.jobs.status import describe
-from dexter_tui.jobs.sweeps import read_sweeps, sweep_configs
+from dexter_tui.jobs.sweeps import checked_sweeps, sweep_configs
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -119,7 +118,9 @@ def add(
         **values,
     }
     given = {name: value for name, value in own.items() if value is not None}
-    sweeps = [given] if file is None else [{**sweep, **given} for sweep in _sweeps(file, own)]
+    sweeps = (
+        [given] if file is None else [{**sweep, **given} for sweep in checked_sweeps(file, own)]
+    )
     configs = [config for sweep in sweeps for config in sweep_configs(sweep)]
     agreed = trust.agreed_by(given, code=trust_code, endpoint=trust_endpoint)
     warnings: list[str] = []
@@ -133,21 +134,6 @@ def add(
         run_ids = submit.add(store, checked, priority, place=on)
         control.ensure_runners(store, again=True)
         _answer(store, run_ids, as_json=as_json)
-
-
-def _sweeps(file: Path, own: Collection[str]) -> list[dict[str, object]]:
-    """Return the sweeps of a file; InputError for a name that is no setting."""
-    sweeps = read_sweeps(file)
-    for name in dict.fromkeys(name for sweep in sweeps for name in sweep):
-        if name not in own:
-            near = difflib.get_close_matches(name, [*own, "class"], n=1)
-            raise InputError(
-                f"{name!r} in {file} is not a setting",
-                field="file",
-                value=name,
-                remedy=f"did you mean {near[0]!r}?" if near else "see `dexter-tui run --help`",
-            )
-    return sweeps
 
 
 queue_app.command()(field_flags.accepts(add, (RunConfig, field_flags.RUN_FLAGS)))

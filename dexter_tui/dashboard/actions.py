@@ -99,7 +99,7 @@ ACTIONS = (
     Action("home", "screenings", "i", "Screenings", "List the screenings: concepts that raise or lower a class."),
     Action("home", "data_reports", "b", "Pictures", "List the slices and debiasings on labelled pictures.", shown=False),
     Action("home", "query", "colon", "Query", "Query the store with read-only SQL."),
-    Action("home", "devices", "m", "Devices", "Show the devices of this machine: load, memory, temperature, power, runs.", shown=False),
+    Action("home", "devices", "m", "Devices", "Show devices here and at places: load, memory, temperature, power, runs.", shown=False),
     Action("home", "sort", "s", "Sort", "Sort by the next column; a click on a title sorts by it."),
     Action("home", "filters", "f", "Filters", "Choose a saved filter, or save the current one."),
     Action("home", "columns", "C", "Columns", "Choose columns, their widths and the order."),

@@ -86,7 +86,7 @@ def start(
         path.unlink()
     with open_log(path) as log:
         return subprocess.Popen(
-            [*_scope(), sys.executable, "-P", "-m", module, slot],
+            [*scope(), sys.executable, "-P", "-m", module, slot],
             env={**worker_environment(), **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -117,7 +117,7 @@ def _kills_user_processes() -> bool:
 
 
 @cache
-def _scope() -> tuple[str, ...]:
+def scope() -> tuple[str, ...]:
     """Return the prefix for a unit of the user's service manager, which lingering spares."""
     if not _kills_user_processes() or not shutil.which("systemd-run"):
         return ()

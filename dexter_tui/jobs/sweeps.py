@@ -1,7 +1,8 @@
 """Sweeps: one set of settings with lists becomes many configurations."""
 
+import difflib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,18 @@ def read_sweeps(path: Path) -> list[dict[str, object]]:
         }
         for sweep in sweeps
     ]
+
+
+def checked_sweeps(file: Path, own: Collection[str]) -> list[dict[str, object]]:
+    """Return the sweeps of a file; InputError for a name that is none of `own` settings."""
+    sweeps = read_sweeps(file)
+    for name in dict.fromkeys(name for sweep in sweeps for name in sweep):
+        if name not in own:
+            near = difflib.get_close_matches(name, [*own, "class"], n=1)
+            raise InputError(
+                f"{name!r} in {file} is not a setting",
+                field="file",
+                value=name,
+                remedy=f"did you mean {near[0]!r}?" if near else "see `dexter-tui run --help`",
+            )
+    return sweeps

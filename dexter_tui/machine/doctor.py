@@ -16,15 +16,10 @@ from urllib.parse import urlsplit
 from dexter.errors import InputError
 from dexter.model_folders import find
 from dexter_tui.formatting import command, size
+from store.checking import file_systems
 
 Status = Literal["ok", "note", "warning", "error"]
 
-# Locks and shared memory of SQLite's WAL mode do not work across clients of these.
-NETWORK_FILE_SYSTEMS = re.compile(
-    r"nfs\d?|cifs|smb\d?|smbfs|lustre|beegfs|gpfs|ceph|glusterfs|afs|9p"
-    r"|fuse\.(sshfs|glusterfs|ceph.*|s3fs|gcsfuse|rclone)"
-)
-MOUNTS = Path("/proc/self/mounts")
 MIN_HOME_BYTES = 500 * 2**20
 MIN_CACHE_BYTES = 8 * 2**30  # one Stable Diffusion 1.x pipeline, twice over
 NETWORK_TIMEOUT = 2.0  # seconds
@@ -86,6 +81,8 @@ def check_store(
     from store import Store, StoreError
     from store.upkeep.health import examine
 
+    if file_systems.refusal(home) is not None:
+        return []  # `check_home` has it
     if not (home / "store.sqlite").exists():
         runs = len(list((home / "runs").glob("*/journal.jsonl")))
         if runs:
@@ -163,36 +160,14 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def file_system(path: Path, mounts: Path = MOUNTS) -> str:
-    """Return the type of the file system of ``path``, or "unknown"."""
-    path = _existing(path.absolute()).resolve()
-    longest, kind = -1, "unknown"
-    try:
-        lines = mounts.read_text(errors="replace").splitlines()
-    except OSError:
-        return kind
-    for line in lines:
-        _, point, this_kind, *_ = line.split(" ")
-        point = point.replace("\\040", " ")
-        if path.is_relative_to(point) and len(point) >= longest:
-            longest, kind = len(point), this_kind
-    return kind
-
-
-def check_home(home: Path, mounts: Path = MOUNTS) -> Finding:
+def check_home(home: Path, mounts: Path | None = None) -> Finding:
     """Check that the home is a writable folder on a local disk."""
     if home.exists() and not home.is_dir():
         return Finding(
             "home", "error", f"{home} is a file", "name a folder with DEXTER_HOME, or remove it"
         )
-    kind = file_system(home, mounts)
-    if NETWORK_FILE_SYSTEMS.fullmatch(kind):
-        return Finding(
-            "home",
-            "error",
-            f"{home} is on a network file system ({kind}), where the locks of the store are unsafe",
-            "set DEXTER_HOME=/local/disk/dexter-tui, a folder on a local disk",
-        )
+    if (refusal := file_systems.refusal(home, mounts)) is not None:
+        return Finding("home", "error", refusal.problem, refusal.remedy or "")
     if not os.access(_existing(home), os.W_OK | os.X_OK):
         return Finding(
             "home",
@@ -200,7 +175,7 @@ def check_home(home: Path, mounts: Path = MOUNTS) -> Finding:
             f"{home} is not writable",
             "make it writable for this user, or name another folder with DEXTER_HOME",
         )
-    return Finding("home", "ok", f"{home} ({kind})")
+    return Finding("home", "ok", f"{home} ({file_systems.file_system(home, mounts)})")
 
 
 def check_space(home: Path) -> Finding:

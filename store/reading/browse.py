@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from store.checking import decoding
+from store.checking import decoding, file_systems
 from store.checking.schema import check_schema, objects_of
 from store.errors import StoreError, explained
 from store.locks import is_locked
@@ -376,8 +376,10 @@ class Browse:
     def state_of_schema(self) -> str:
         """Return none (no store yet), old (must be upgraded), current or new (newer program).
 
-        Raises StoreError for an altered store.
+        Raises StoreError for an altered store, and for one on a network file system.
         """
+        if (refusal := file_systems.refusal(self.home)) is not None:
+            raise refusal
         if not self.path.exists() or self.path.stat().st_size == 0:
             return "none"
         with explained(self.path), closing(connect_read_only(self.path)) as connection:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlmodel import select
 
+from store.checking import file_systems
 from store.clock import now
 from store.errors import StoreError
 from store.journal import study_file
@@ -44,6 +45,8 @@ def rebuild(home: Path, *, progress: Progress = silent) -> Rebuilt:
     restored. The files may come from elsewhere: those that fail the checks of an import are left
     out.
     """
+    if (refusal := file_systems.refusal(home)) is not None:
+        raise refusal
     path = home / "store.sqlite"
     moved = None
     if path.exists() and any(damage(path)):

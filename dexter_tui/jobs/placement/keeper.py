@@ -16,7 +16,7 @@ from dexter.errors import InputError
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.jobs import control, guard
 from dexter_tui.jobs.control import CHECKPOINTS
-from dexter_tui.jobs.placement import places
+from dexter_tui.jobs.placement import machines, places
 from dexter_tui.jobs.placement.engine import (
     Cause,
     End,
@@ -29,6 +29,7 @@ from dexter_tui.jobs.placement.files import PROMISE, Ask, AttemptFolder, Order, 
 from dexter_tui.jobs.placement.ingester import Ingester, Quarantined, count_beyond
 from dexter_tui.jobs.placement.ray import Ray
 from dexter_tui.jobs.placement.slurm import Slurm
+from dexter_tui.jobs.placement.ssh import Ssh
 from dexter_tui.jobs.recorder import log
 from dexter_tui.paths import home
 from store import ACTIVE, State, Store, StoreError, run_queue, run_records
@@ -68,10 +69,21 @@ def main(slot: str) -> int:
                     log(str(error), "error")
                     run_queue.set_slot(store, slot, "elsewhere", note=str(error), broken=True)
                     return EXIT_REFUSED
-                keeper = Keeper(store, place, ENGINES[place.kind](place))
+                keeper = Keeper(store, place, engine_of(store, place))
                 keeper.work()
             if keeper.ending or not waiting(store, name):
                 return 0
+
+
+def engine_of(store: Store, place: places.Place | places.Box) -> Engine:
+    """Return the engine for a place."""
+    if isinstance(place, places.Box):
+
+        def under_way() -> list[tuple[str, int]]:
+            return [(a.run_id, a.attempt) for a in attempts.open_attempts(store, place.name)]
+
+        return Ssh(place, machines.folder(store.home, place.name), under_way)
+    return ENGINES[place.kind](place)
 
 
 def waiting(store: Store, place: str) -> bool:
@@ -114,7 +126,7 @@ class Kept:
 class Keeper:
     """The keeper of one place."""
 
-    def __init__(self, store: Store, place: places.Place, engine: Engine) -> None:
+    def __init__(self, store: Store, place: places.Place | places.Box, engine: Engine) -> None:
         self.store = store
         self.place = place
         self.engine = engine

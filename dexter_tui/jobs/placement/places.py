@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,12 +40,43 @@ class Place(BaseModel):
     """The GPUs of a job of Ray"""
 
 
-def places() -> dict[str, Place]:
+class Box(BaseModel):
+    """A machine that is reached over SSH, as the user describes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: Literal["ssh"]
+    host: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:%-]*$")
+    """A host, user@host or the alias of ~/.ssh/config"""
+    folder: Path
+    """The folder there for orders and attempts"""
+    python: str = "python3"
+    """The Python there, with dexter-tui installed"""
+    gpus: tuple[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", coerce_numbers_to_str=True)], ...
+    ] = ()
+    """The GPUs to use, by number or UUID; none: one run at a time, on the CPU"""
+    flags: tuple[str, ...] = ()
+    """Further flags of ssh"""
+
+    @property
+    def limit(self) -> int:
+        """The most runs at a time."""
+        return max(len(self.gpus), 1)
+
+    @property
+    def pack(self) -> int:
+        """The most runs that one process does: each GPU has its own."""
+        return 1
+
+
+def places() -> dict[str, Place | Box]:
     """Return the places of config.toml by name; raise InputError for one that is unusable."""
     return {name: _place(name, values) for name, values in paths.settings("places").items()}
 
 
-def place(name: str) -> Place:
+def place(name: str) -> Place | Box:
     """Return the place with this name; raise InputError if there is none."""
     found = paths.settings("places")
     if name not in found:
@@ -58,7 +89,7 @@ def place(name: str) -> Place:
     return _place(name, found[name])
 
 
-def _place(name: str, values: object) -> Place:
+def _place(name: str, values: object) -> Place | Box:
     table = f"config.toml, [places.{name}]"
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -68,14 +99,15 @@ def _place(name: str, values: object) -> Place:
     if not isinstance(values, dict):
         raise InputError(f"{table} is not a table", remedy=f"write [places.{name}]")
     try:
-        found = Place.model_validate({**values, "name": name})
+        kind: type[Place | Box] = Box if values.get("kind") == "ssh" else Place
+        found = kind.model_validate({**values, "name": name})
     except ValidationError as error:
         fault = error.errors()[0]
         setting = ".".join(map(str, fault["loc"]))
         raise InputError(
             f"{table}: {setting}: {fault['msg']}", remedy="docs/scaling.md lists the settings"
         ) from None
-    if not found.address.startswith(("http://", "https://")):
+    if isinstance(found, Place) and not found.address.startswith(("http://", "https://")):
         raise InputError(
             f"{table}: address must begin with http:// or https://", value=found.address
         )

@@ -127,7 +127,7 @@ class PlacedWorker(RunProcess):
                     f"{socket.gethostname()} has no {wish} that torch can use",
                     field="device",
                     value=wish,
-                    remedy="check gres of the place in config.toml",
+                    remedy="check gres or gpus of the place in config.toml",
                 )
         except Stopped as stopped:
             recorder.state(stopped.state)

@@ -118,6 +118,29 @@ def test_it_fetches_what_an_offline_run_needs(hub, tmp_path):
     assert offline.stdout.strip() == "[]"
 
 
+def test_it_fetches_the_models_of_a_sweep_and_lists_their_files(hub, tmp_path):
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(
+        "- classifier: [lab:birds-biased, lab:birds-balanced]\n  class: [waterbird, landbird]\n"
+        "  seeds: 3\n  generator: some/pipeline\n"
+        "- classifier: lab:birds-biased\n  class: waterbird\n  masked-lm: some/lm\n"
+    )
+    given = ("fetch", "--file", str(sweep), "--image-text", "none")
+    fetched = command(tmp_path, *given, "--json", HF_ENDPOINT=hub)
+    assert fetched.returncode == 0, fetched.stderr
+    found = {one["hub_id"]: one for one in json.loads(fetched.stdout)}
+    assert found.keys() == {"some/pipeline", "some/lm"}
+    for one in found.values():
+        assert Path(one["folder"]).name == COMMIT
+        assert len(one["names"]) == one["files"] > 2
+        assert all((Path(one["folder"]) / name).is_file() for name in one["names"])
+    lines = command(tmp_path, *given, HF_ENDPOINT=hub).stdout.splitlines()
+    assert len(lines) == 2 and all(one in " ".join(lines) for one in found)
+    sweep.write_text("classifier: lab:birds-biased\nclass: waterbird\nmasked-ml: some/lm\n")
+    refused = command(tmp_path, *given, HF_ENDPOINT=hub)
+    assert refused.returncode == 2 and "did you mean" in refused.stderr
+
+
 def test_what_is_not_there_is_refused_in_a_line(hub, tmp_path):
     refused = command(tmp_path, "fetch", "--masked-lm", "other/none", HF_ENDPOINT=hub)
     assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1

@@ -14,35 +14,10 @@ from dexter_tui.machine.doctor import Driver, Gpu
 GB = 10**9
 
 
-def mounts(tmp_path: Path, kind: str) -> Path:
-    (tmp_path / "far away").mkdir()
-    file = tmp_path / "mounts"
-    file.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path}/far\\040away {kind} rw 0 0\n")
-    return file
-
-
-@pytest.mark.parametrize("kind", ["nfs", "nfs4", "lustre", "cifs", "fuse.sshfs", "beegfs"])
-def test_a_home_on_a_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
-    home = tmp_path / "far away" / "home"
-    finding = doctor.check_home(home, mounts(tmp_path, kind))
-    assert (finding.status, kind in finding.detail) == ("error", True)
-    assert "DEXTER_HOME=" in finding.remedy
-    assert doctor.check_home(tmp_path / "near", tmp_path / "mounts").status == "ok"
-
-
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs", "overlay", "fuse.fuse-overlayfs"])
-def test_a_local_home_is_fine(tmp_path: Path, kind: str) -> None:
-    assert doctor.check_home(tmp_path / "far away", mounts(tmp_path, kind)).status == "ok"
-
-
 def test_a_file_as_home(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     assert doctor.check_home(tmp_path / "home").status == "error"
     assert doctor.check_home(tmp_path / "home" / "below").status == "error"
-
-
-def test_the_kernels_own_table_of_mounts_is_understood() -> None:
-    assert doctor.file_system(Path("/proc/self")) == "proc"
 
 
 @pytest.mark.parametrize(
