@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods import ask, bound, causes, detector, sufficient
+from benchmarks.methods import ask, bound, causes, core, detector, sufficient
 from benchmarks.methods.rows import Row, table
 
 PARTS: dict[str, Callable[[], Sequence[Row]]] = {
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[], Sequence[Row]]] = {
     "sufficient": sufficient.measure,
     "detector": detector.measure,
     "bound": bound.measure,
+    "core": core.measure,
 }
 TARGET = Path(__file__).parent.parent / "results" / "methods.json"
 

@@ -75,6 +75,8 @@ class Facts:
     words: Sufficiency | None = None
     embeddings: bool = False
     """True for a search for embeddings in place of words."""
+    core: str = ""
+    """A sentence on the words that belong to the class by default."""
     bound: tuple[str, ...] = ()
     """Sentences on the share of the best embeddings' score that words reach."""
 
@@ -297,6 +299,7 @@ def limits(facts: Facts, claims: Sequence[Claim]) -> list[Sentence]:
         ),
         *([Sentence(unrecognised)] if unrecognised else []),
         Sentence(detection),
+        *([Sentence(facts.core)] if facts.core else []),
         *(Sentence(note) for note in facts.notes),
     ]
 

@@ -104,7 +104,9 @@ class StudyReport:
         tested = bench is not None and not self._has_failed("claims")
         generator = self.config.generator
         detector = None if bench is None or bench.detector is None else bench.detector.name
+        core = ""
         if bench is not None:
+            core = bench.topic(self.settings.core).defaults()
             bench.close()
         bench = None  # a writer may need the memory; an endpoint must not hold the GPU
         _free_memory()
@@ -123,6 +125,7 @@ class StudyReport:
                     notes=tuple(notes),
                     direction=self.config.direction,
                     words=words,
+                    core=core,
                     embeddings=self.config.search == "continuous",
                     bound=() if bounded is None else tuple(bounded.lines()),
                 )
