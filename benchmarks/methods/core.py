@@ -86,6 +86,6 @@ def _lab() -> list[tuple[str, str, bool, bool, bool]]:
         by_wordnet = make_topic(labels, index, world=World())
         without = make_topic(labels, index, world=World(), core=[""])
         for word in world.words():
-            answers = (one.is_core(word) for one in (by_wordnet, without, by_hand))
-            asked.append((label, word, *answers))
+            found, today = by_wordnet.is_core(word), without.is_core(word)
+            asked.append((label, word, found, today, by_hand.is_core(word)))
     return asked

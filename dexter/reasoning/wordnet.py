@@ -155,11 +155,15 @@ def _key(name: str) -> str:
     return "_".join(name.lower().split())
 
 
+def folder() -> Path:
+    """Return the folder of the database."""
+    return Path(os.environ.get(VARIABLE) or FOLDER)
+
+
 @cache
-def load_wordnet(folder: Path | None = None) -> WordNet | None:
+def load_wordnet() -> WordNet | None:
     """Return the installed WordNet; None where there is none."""
-    place = folder or Path(os.environ.get(VARIABLE) or FOLDER)
     try:
-        return WordNet(place)
+        return WordNet(folder())
     except (OSError, ValueError, IndexError):
         return None

@@ -106,6 +106,18 @@ def test_a_topic_shows_them_and_core_words_of_the_user_replace_them(database):
     assert not topic.names & {"feather", "plume"}  # they can still be tested
 
 
+def test_the_command_lists_them_or_says_what_to_install(database, cli, monkeypatch):
+    found = cli("concepts", "duck", "--json").json
+    assert found["core"][0] == "duck" and found["related"] == ["goose"]
+    assert "feather" in cli("concepts", "duck").out
+    refused = cli("concepts", "quux")
+    assert refused.code == 2 and "no noun 'quux'" in refused.err
+    monkeypatch.setenv(VARIABLE, str(database / "none"))
+    load_wordnet.cache_clear()
+    refused = cli("concepts", "duck")
+    assert refused.code == 2 and "wordnet-base" in refused.err
+
+
 def test_without_a_database_the_class_name_alone_is_core(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
     load_wordnet.cache_clear()
