@@ -14,6 +14,8 @@ from dexter.stats import wilson_interval
 
 CLASSIFIERS = 20
 PICTURES = 100
+RANDOM = 20
+"""Pictures of random words."""
 PRESET = "quick"
 
 
@@ -140,14 +142,11 @@ def _one(name: str, models: list[Any]) -> Bounded:
     vocabulary = by_words._prompt.vocabulary
     drawn = [
         by_words._prompt.text(rng.choice(len(vocabulary), len(found.words), replace=False).tolist())
-        for _ in range(PICTURES)
+        for _ in range(RANDOM)
     ]
-    hits, seeds = 0, picture_seeds("score", 0, PICTURES)
-    for at in range(0, PICTURES, 20):
-        with torch.no_grad():
-            conditioning = generator.encode_text(drawn[at : at + 20])
-            images = generator.sample(conditioning, seeds[at : at + 20])
-            hits += int((classifier(images).predicted(0) == 0).sum())
+    with torch.no_grad():
+        images = generator.sample(generator.encode_text(drawn), picture_seeds("score", 0, RANDOM))
+        hits = int((classifier(images).predicted(0) == 0).sum())
     return Bounded(
         name,
         list(found.words),
@@ -155,7 +154,7 @@ def _one(name: str, models: list[Any]) -> Bounded:
         score(found.prompt),
         score(bound.conditioning),
         score(started.text),
-        hits / PICTURES,
+        hits / RANDOM,
         seconds,
         bound_seconds,
     )

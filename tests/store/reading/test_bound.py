@@ -1,37 +1,13 @@
 """The bound of a study by embeddings, in every view of it."""
 
 import recorded
-from report_study import add_study, config
+from report_study import add_embeddings, add_study
 
 from dexter_tui.presentation.study_tables import study_json
-from store import State, Store, run_queue
+from store import Store
 from store.markdown.report import render
 from store.reading.bound import bound
 from store.reading.browse import Browse
-
-
-def add_embeddings(store: Store, like: str, **changes: object) -> str:
-    """Record a finished search for embeddings beside a study; return its study's id."""
-    settings = config().model_copy(update={"search": "continuous", **changes})
-    study = store.ensure_study(
-        store.study(like).classifier_id, "waterbird", 0, settings.study_settings()
-    )
-    run = recorded.add_run(store, study, 0, settings.model_dump(mode="json"))
-    run_queue.claim(store, ids=[run])
-    run_queue.set_state(store, run, State.RUNNING)
-    run_queue.finish_run(
-        store,
-        run,
-        State.SUCCEEDED,
-        words=["≈lake", "≈red"],
-        prompt="a picture of a bird with ≈lake and ≈red",
-        score_value=0.8,
-        score_low=0.5,
-        score_high=0.9,
-        score_n=10,
-        score_hits=8,
-    )
-    return study
 
 
 def test_a_study_of_words_is_bounded_by_one_of_embeddings(home):
