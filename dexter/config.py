@@ -46,7 +46,7 @@ Direction = Literal["raise", "lower"]
 """The change of the class that a search looks for."""
 
 _LATER_FIELDS = ("direction", "input_size", "mean", "std", "multi_label", "positive_class",
-                 "threshold")  # fmt: skip
+                 "threshold", "search")  # fmt: skip
 """Fields that were added when studies had been recorded. The default means what it was before."""
 
 Group = Literal[
@@ -206,6 +206,11 @@ class RunConfig(BaseModel):
     suffix: str = _prompt(
         default="",
         description="text appended to the prompt for the generator only, such as ', photo'",
+    )
+    search: Literal["words", "continuous"] = _prompt(
+        default="words",
+        description="what fills the masks: words, or continuous, embeddings that need not be words "
+        "(DiffExplainer), a bound on what words can reach",
     )
     words: tuple[str, ...] | None = _prompt(
         default=None,
@@ -624,6 +629,8 @@ class RunConfig(BaseModel):
         Without a score function the other prompts would be of little use. With one, an eighth
         carries straight-through's small share, at a third of the cost of all.
         """
+        if self.search == "continuous":
+            return self.batch
         if self.straight_through == 0:
             return 0
         if self.n_grad is not None:
@@ -639,8 +646,16 @@ class RunConfig(BaseModel):
     def by_scores(self) -> RunConfig:
         """Return the settings of a search that asks for no gradient, by the score function alone.
 
-        For a classifier without gradients; the paper's settings have no score function.
+        For a classifier without gradients; the paper's settings have no score function. Raises
+        InputError for a search for embeddings, which needs them.
         """
+        if self.search == "continuous":
+            raise InputError(
+                f"continuous needs gradients, which {self.classifier} does not give",
+                field="search",
+                value=self.search,
+                remedy="search words",
+            )
         found = {"straight_through": 0.0, "score_function": self.score_function or 1.0}
         return self.model_copy(update={**found, "n_grad": None})
 

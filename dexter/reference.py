@@ -16,7 +16,8 @@ from dexter.config import RunConfig
 from dexter.device import select_device
 from dexter.generation.generator import Generator, generator_of
 from dexter.reference_options import classifier_settings
-from dexter.search.optimize import Optimization, optimize
+from dexter.search.loop import Search
+from dexter.search.optimize import optimize
 from dexter.search.prompt import load_masked_lm
 from dexter.search.score import draw_frames
 
@@ -60,7 +61,7 @@ class DEXTER:
 
     def _write_frames(
         self,
-        search: Optimization,
+        search: Search,
         classifier: Classifier,
         generator: Generator,
         prompt: str,

@@ -272,8 +272,15 @@ class Run(Table, table=True):
 
     @property
     def words_worth_testing(self) -> list[str]:
-        """The words that carry, then the rest of the best prompt."""
+        """The words that carry, then the rest of the best prompt; none of embeddings."""
+        if self.text_prompt is None:
+            return []
         return list(dict.fromkeys([*self.words_that_carry, *(self.words or ())]))
+
+    @property
+    def text_prompt(self) -> str | None:
+        """The best prompt, if it is a text; None of embeddings that are named by near words."""
+        return None if self.config.get("search") == "continuous" else self.prompt
 
 
 class Attempt(Table, table=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ["WNSEARCHDIR"] = os.devnull  # no WordNet, whether or not this machine has one
 
 import atexit
 import json

@@ -1,4 +1,4 @@
-"""The table of methods: `python -m benchmarks.methods [--parts ask causes detector sufficient]`.
+"""The table of methods: `python -m benchmarks.methods [--parts ask causes detector ...]`.
 
 A part that was measured is kept in `benchmarks/results/methods.json` and is not measured again
 unless it is named with --again; the pictures lie in `build/bench-methods`.
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods import ask, causes, detector, sufficient
+from benchmarks.methods import ask, bound, causes, core, detector, sufficient
 from benchmarks.methods.rows import Row, table
 
 PARTS: dict[str, Callable[[], Sequence[Row]]] = {
@@ -20,6 +20,8 @@ PARTS: dict[str, Callable[[], Sequence[Row]]] = {
     "causes": causes.measure,
     "sufficient": sufficient.measure,
     "detector": detector.measure,
+    "bound": bound.measure,
+    "core": core.measure,
 }
 TARGET = Path(__file__).parent.parent / "results" / "methods.json"
 

@@ -303,11 +303,11 @@ class Generator:
     def denoising_errors(
         self, latents: Tensor, text: str, times: Sequence[float], seeds: Sequence[int]
     ) -> Tensor:
-        """Return how badly a text helps to restore noised latents (B, C, h, w), as (B, K).
+        """Return how badly a text helps to restore noised latents (B, C, h, w), as (B, K, h, w).
 
         Each of K noises, a time in (0, 1) and a seed, is added to all latents alike. The error is
-        the mean squared difference between the latents and those that the UNet predicts from the
-        noised ones under the text, without guidance.
+        the squared difference between the latents and those that the UNet predicts from the noised
+        ones under the text, without guidance, averaged over the channels.
         """
         errors = []
         conditioning = self.encode_text([text]).to(self.device, self.dtype)
@@ -329,7 +329,7 @@ class Generator:
                     restored = signal * noised - spread * predicted
                 case _:
                     restored = predicted
-            errors.append((restored - clean).square().mean((1, 2, 3)))
+            errors.append((restored - clean).square().mean(1))
         return torch.stack(errors, 1)
 
     @torch.no_grad()

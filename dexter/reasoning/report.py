@@ -73,6 +73,12 @@ class Facts:
     notes: tuple[str, ...] = ()
     direction: Direction = "raise"
     words: Sufficiency | None = None
+    embeddings: bool = False
+    """True for a search for embeddings in place of words."""
+    core: str = ""
+    """A sentence on the words that belong to the class by default."""
+    bound: tuple[str, ...] = ()
+    """Sentences on the share of the best embeddings' score that words reach."""
 
     @property
     def hits(self) -> str:
@@ -89,9 +95,13 @@ def title(facts: Facts) -> str:
 
 def method(facts: Facts, claims: Sequence[Claim]) -> list[str]:
     """Return two lines: the sources of the concepts and the test."""
+    sources = [f"the words of {_count(facts.seeds, 'searched prompt')}"]
+    if facts.embeddings:
+        sources = []  # no words were found
+    if facts.captions or facts.embeddings:
+        sources.append(f"{_count(facts.captions, 'caption')} of frames")
     return [
-        f"The concepts come from the words of {_count(facts.seeds, 'searched prompt')}"
-        + (f" and {_count(facts.captions, 'caption')} of frames." if facts.captions else "."),
+        f"The concepts come from {' and '.join(sources)}.",
         "Each concept was tested on 32, 64 or 128 pairs of pictures that differ only in the "
         f"concept and share their noise; intervals are at {LEVEL:.1%}, p-values are corrected for "
         f"{_count(len(claims), 'claim')} and 3 looks.",
@@ -111,6 +121,7 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
     sections = [
         Section("Key features", _or(_key_features(facts, confirmed), "No concept was confirmed.")),
         *_words(facts),
+        *([Section("Bound", [Sentence(text) for text in facts.bound])] if facts.bound else []),
         Section("Context", _or(_context(facts, confirmed), "No context was confirmed.")),
         Section(
             "Over-represented elements",
@@ -288,6 +299,7 @@ def limits(facts: Facts, claims: Sequence[Claim]) -> list[Sentence]:
         ),
         *([Sentence(unrecognised)] if unrecognised else []),
         Sentence(detection),
+        *([Sentence(facts.core)] if facts.core else []),
         *(Sentence(note) for note in facts.notes),
     ]
 
@@ -413,6 +425,7 @@ def checked_report(facts: Facts, claims: Sequence[Claim], text: str) -> Report:
     if sentences:
         sections.append(Section(heading, sentences))
     said = [sentence for section in _words(facts) for sentence in section.sentences]
+    said += map(Sentence, facts.bound)
     sections.append(Section("Limits", [*limits(facts, claims), *said]))
     return Report(title(facts), method(facts, claims), sections)
 

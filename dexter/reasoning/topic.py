@@ -14,6 +14,7 @@ from typing import Any
 
 from dexter import model_folders
 from dexter.errors import InputError
+from dexter.reasoning.wordnet import load_wordnet
 
 Slot = str
 """The part of a picture that a word describes: "subject", "background", "item", or the name of an
@@ -33,6 +34,8 @@ _THINGS = """
     pumpkin carrot onion cheese pretzel teapot spoon kettle stapler thimble dice kite
 """
 PLACEBO_WORDS = tuple(_THINGS.split())
+
+_SHOWN = 24  # concepts of WordNet in a sentence
 
 _BETWEEN = """
     with at on in near under by beside behind over above below inside among and against
@@ -120,10 +123,24 @@ class Topic:
     core: frozenset[str]
     names: frozenset[str]
     world: World
+    by_wordnet: tuple[str, ...] = ()
+    """The core concepts that WordNet names, where neither a manifest nor the user names any."""
 
     def is_core(self, concept: str) -> bool:
-        """Return True if a word of the concept belongs to the class."""
-        return any(word in self.core for word in concept.lower().split())
+        """Return True if the concept or a word of it belongs to the class."""
+        own = concept.lower()
+        return own in self.core or any(word in self.core for word in own.split())
+
+    def defaults(self) -> str:
+        """Return a sentence that shows the core concepts by WordNet; "" without any."""
+        if not self.by_wordnet:
+            return ""
+        more = len(self.by_wordnet) - _SHOWN
+        return (
+            f"By WordNet these belong to {first_name(self.class_name)}, unless --core names "
+            f"others: {', '.join(self.by_wordnet[:_SHOWN])}"
+            + (f" and {more} more." if more > 0 else ".")
+        )
 
     def base_prompts(self) -> list[str]:
         """Return the prompts of the class's subjects, without any concept."""
@@ -143,7 +160,8 @@ def make_topic(
     """Return the topic of a class.
 
     ``confused``: other labels predicted for its pictures; they are the first rivals if no manifest
-    names rivals. ``core``: more words that belong to the class. ``multi_label``: the labels do not
+    names rivals. ``core``: more words that belong to the class; without any, and without a
+    manifest, WordNet names them if it is installed. ``multi_label``: the labels do not
     exclude each other, so that a picture of the class can show what another label names.
 
     The label "other" means everything that no other label names, so the subjects of the
@@ -168,13 +186,17 @@ def make_topic(
     if not against:
         against = tuple(first_name(name) for name in others[:rivals])
         excluded += () if multi_label else against
+    core = tuple(core)
+    wordnet = None if core or world.families else load_wordnet()
+    around = None if wordnet is None else wordnet.concepts(label)
+    by_wordnet = () if around is None else around.core
     own = [*core, *world.core.get(label, ()), *words_of(first_name(label))]
     own += subjects if label == OTHER else ()
     return Topic(
         class_name=label,
         subjects=tuple(subjects),
         rivals=tuple(against),
-        core=frozenset(form for word in own for form in word_forms(word)),
+        core=frozenset(form for word in (*own, *by_wordnet) for form in word_forms(word)),
         names=frozenset(
             form
             for name in [*names, *subjects, *excluded, *own]
@@ -182,6 +204,7 @@ def make_topic(
             for form in word_forms(word)
         ),
         world=world,
+        by_wordnet=by_wordnet,
     )
 
 

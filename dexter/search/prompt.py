@@ -251,13 +251,23 @@ class PromptModel:
             embedded = embedded.index_put((b, position), mixture - value, accumulate=True)
         return embedded, lengths
 
+    def embeddings_of(self, vectors: Tensor) -> Tensor:
+        """Return token embeddings (L, D) of the template with vectors (M, D) in place of words."""
+        parts = [self._embedding(torch.tensor(self._piece_ids[0], dtype=torch.int64))]
+        for vector, ids in zip(vectors, self._piece_ids[1:], strict=True):
+            parts += [vector[None], self._embedding(torch.tensor(ids, dtype=torch.int64))]
+        return torch.cat(parts)
+
     def words(self, indices: Tensor | Sequence[int]) -> tuple[str, ...]:
         """Return the words of a prompt, (M,) indices."""
         return tuple(self.vocabulary.words[int(i)] for i in indices)
 
     def text(self, indices: Tensor | Sequence[int]) -> str:
         """Return a prompt, (M,) indices, as the text for the generator."""
-        words = self.words(indices)
+        return self.text_of(self.words(indices))
+
+    def text_of(self, words: Sequence[str]) -> str:
+        """Return the prompt with M words."""
         return self._pieces[0] + "".join(
             word + piece for word, piece in zip(words, self._pieces[1:], strict=True)
         )

@@ -53,7 +53,7 @@ def activation_score(
     generator: Generator,
     classifiers: Classifier,
     class_index: int,
-    prompt: str,
+    prompt: str | torch.Tensor,
     *,
     n: int = ...,
     batch: int = ...,
@@ -64,7 +64,7 @@ def activation_score(
     generator: Generator,
     classifiers: Sequence[Classifier],
     class_index: int | Sequence[int],
-    prompt: str,
+    prompt: str | torch.Tensor,
     *,
     n: int = ...,
     batch: int = ...,
@@ -74,7 +74,7 @@ def activation_score(
     generator: Generator,
     classifiers: Classifier | Sequence[Classifier],
     class_index: int | Sequence[int],
-    prompt: str,
+    prompt: str | torch.Tensor,
     *,
     n: int = 100,
     batch: int = 8,
@@ -110,7 +110,7 @@ def draw_frames(
     generator: Generator,
     classifier: Classifier,
     class_index: int,
-    prompt: str,
+    prompt: str | torch.Tensor,
     *,
     wanted: int = 50,
     tries: int = 200,
@@ -140,13 +140,16 @@ def draw_frames(
 
 
 def draw_pictures(
-    generator: Generator, prompt: str, seeds: list[int], batch: int
+    generator: Generator, prompt: str | torch.Tensor, seeds: list[int], batch: int
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:
-    """Yield a prompt's pictures (B, 3, H, W) in batches, with their seeds; no gradient."""
+    """Yield a prompt's pictures (B, 3, H, W) in batches, with their seeds; no gradient.
+
+    ``prompt`` is a text, or the conditioning (1, T, C) of one that is none.
+    """
     for at in range(0, len(seeds), batch):
         chunk = seeds[at : at + batch]
         # Not around the yield: the caller's code would run without gradients too.
         with torch.no_grad():
-            conditioning = generator.encode_text([prompt]).expand(len(chunk), -1, -1)
-            images = generator.sample(conditioning, chunk)
+            one = generator.encode_text([prompt]) if isinstance(prompt, str) else prompt
+            images = generator.sample(one.expand(len(chunk), -1, -1), chunk)
         yield images, chunk

@@ -162,7 +162,7 @@ class ComparisonJob:
             return None
         runs = self.store.runs(study_id=member.study_id, states=[State.SUCCEEDED])
         scored = sorted(runs, key=lambda run: (-(run.score_value or 0.0), run.seed))
-        return next((run.prompt for run in scored if run.prompt), None)
+        return next((run.text_prompt for run in scored if run.text_prompt), None)
 
     # What is seen
 

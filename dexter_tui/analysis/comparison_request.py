@@ -123,6 +123,7 @@ def _side(
         fits = (
             run.study.classifier.weights_hash == checked.info.weights_hash
             and settings.get("direction", "raise") == checked.config.direction
+            and settings.get("search", "words") == checked.config.search
             and all(settings.get(k) == v for k, v in overrides.items())
         )
         if fits:

@@ -28,6 +28,8 @@ from dexter_tui.jobs import trust
 from dexter_tui.jobs.recorder import log
 from dexter_tui.jobs.worker import Stopped, log_trace
 from store import State, Store, StoreError, study_records
+from store.reading.bound import bound
+from store.reading.browse import Browse
 from store.states import NoteKind
 from store.tables import Frame, Run
 
@@ -103,13 +105,16 @@ class StudyReport:
         tested = bench is not None and not self._has_failed("claims")
         generator = self.config.generator
         detector = None if bench is None or bench.detector is None else bench.detector.name
+        core = ""
         if bench is not None:
+            core = bench.topic(self.settings.core).defaults()
             bench.close()
         bench = None  # a writer may need the memory; an endpoint must not hold the GPU
         _free_memory()
         with self._stage("report") as progress:
             if tested:
                 notes = self._notes()
+                bounded = bound(Browse(self.store.home), self.study.id)
                 facts = Facts(
                     classifier=self.study.classifier.spec,
                     class_name=self.study.class_name,
@@ -121,6 +126,9 @@ class StudyReport:
                     notes=tuple(notes),
                     direction=self.config.direction,
                     words=words,
+                    core=core,
+                    embeddings=self.config.search == "continuous",
+                    bound=() if bounded is None else tuple(bounded.lines()),
                 )
                 self._report(facts, claims, captions, progress)
 
@@ -299,14 +307,15 @@ class StudyReport:
     def _attribution(self, bench: "Bench", progress: Progress) -> "Sufficiency | None":
         """Keep the effects of the best prompt's words; return those that are enough for it.
 
-        None without words, and for a search that lowers the class: a score measures the class.
+        None without words or for embeddings, and for a search that lowers the class: a score
+        measures the class.
         """
         from dexter.reasoning.words.attribution import attribute
         from dexter.reasoning.words.sufficiency import control_pool, sufficiency
         from dexter.search.prompt import template_pieces
 
         best = self.runs[0]
-        if not best.words:
+        if not best.words or best.text_prompt is None:
             return None
         controls = self.config.direction != "lower"
         progress.plan(self._attribution_pictures())
@@ -347,7 +356,9 @@ class StudyReport:
         texts = [("class name", name)]
         if confirmed:
             texts.append(("class name + concepts", f"{name} with {' and '.join(confirmed)}"))
-        texts += [("prompt", run.prompt) for run in self.runs[:BEST_PROMPTS] if run.prompt]
+        texts += [
+            ("prompt", run.text_prompt) for run in self.runs[:BEST_PROMPTS] if run.text_prompt
+        ]
         distinct = dict.fromkeys(text for _, text in captions)
         texts += [("caption", text) for text in list(distinct)[: self.settings.score_captions]]
         texts = list(dict.fromkeys(texts))

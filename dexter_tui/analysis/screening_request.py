@@ -213,6 +213,8 @@ def prepare_all(
     prepared = []
     for request, pool, own in zip(requests, concepts, configs, strict=True):
         prepared.append(_prepared(request, pool, checked[: len(own)], home))
+        if core := prepared[-1].topic.defaults():
+            warn(core)
         checked = checked[len(own) :]
     return prepared
 

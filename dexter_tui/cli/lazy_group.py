@@ -34,6 +34,10 @@ COMMANDS = {
         "explaining.ask_command",
         "Guess a classifier's answer to words of your own, without drawing.",
     ),
+    "concepts": (
+        "listing.concepts_command",
+        "List WordNet's concepts around a class, and which belong to it.",
+    ),
     "compare": ("compare_command", "Test the same claims on several classifiers."),
     "check": (
         "audit.check_command",

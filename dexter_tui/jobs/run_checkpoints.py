@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dexter.search.optimize import Optimization, Step
+from dexter.search.loop import Search, Step
 from dexter_tui.jobs.control import CHECKPOINTS
 from dexter_tui.jobs.recorder import JournalRecorder, log
 from store import StoreError
@@ -35,7 +35,7 @@ class Checkpoints:
         self._config_hash = run.config_hash
         self._reduced = run.reduced
 
-    def load(self, search: Optimization, recorder: JournalRecorder) -> None:
+    def load(self, search: Search, recorder: JournalRecorder) -> None:
         """Have the search go on from the newest state that is not ahead of the record.
 
         Without one it begins at its start. A file that is damaged, or of another configuration,
@@ -98,9 +98,7 @@ class Checkpoints:
 class Saving:
     """The schedule of checkpoints: none is written before the records that it rests on."""
 
-    def __init__(
-        self, recorder: JournalRecorder, checkpoints: Checkpoints, search: Optimization
-    ) -> None:
+    def __init__(self, recorder: JournalRecorder, checkpoints: Checkpoints, search: Search) -> None:
         self._recorder = recorder
         self._checkpoints = checkpoints
         self._search = search

@@ -24,8 +24,9 @@ from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
 from dexter.errors import InputError
 from dexter.models import Models, model_settings
 from dexter.planning.estimate import estimate
+from dexter.search.loop import Search, Step
 from dexter.search.objective import is_hit
-from dexter.search.optimize import Optimization, Step, optimize
+from dexter.search.optimize import optimize
 from dexter.search.prompt import template_pieces
 from dexter.search.score import activation_score, draw_frames
 from dexter.seeds import seed_range
@@ -208,7 +209,7 @@ class RunProcess(ABC):
         run: Run,
         config: RunConfig,
         models: Models,
-        search: Optimization,
+        search: Search,
         recorder: JournalRecorder,
     ) -> None:
         """Score the best prompt and draw its frames, on noise that no search has seen."""
@@ -236,7 +237,8 @@ class RunProcess(ABC):
         self.tell(run, f"scoring the best prompt on {config.score_images} pictures")
         self.check(run.id)
         batch = search.picture_batch
-        subject = (models.generator, models.classifier, search.class_index, result.prompt)
+        drawn = result.prompt if result.conditioning is None else result.conditioning
+        subject = (models.generator, models.classifier, search.class_index, drawn)
         score = activation_score(
             *subject, n=config.score_images, batch=batch, direction=config.direction
         )

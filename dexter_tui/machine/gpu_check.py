@@ -37,7 +37,8 @@ from dexter.generation.generator import Generator
 from dexter.loading import one_line
 from dexter.models import load_models
 from dexter.planning.estimate import estimate
-from dexter.search.optimize import Step, optimize
+from dexter.search.loop import Step
+from dexter.search.optimize import optimize
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.machine import devices
 from dexter_tui.machine.doctor import check_driver, read_driver, torch_cuda

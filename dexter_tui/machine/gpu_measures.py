@@ -24,7 +24,8 @@ from dexter.config import RunConfig
 from dexter.loading import one_line
 from dexter.models import Models
 from dexter.planning.estimate import estimate
-from dexter.search.optimize import Step, optimize
+from dexter.search.loop import Step
+from dexter.search.optimize import optimize
 from dexter_tui.machine.random_models import SD14, SMALL, random_models
 
 MODULE = "dexter_tui.machine.gpu_measures"

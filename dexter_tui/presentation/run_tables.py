@@ -34,6 +34,7 @@ def run_json(run: "Run") -> dict[str, Any]:
         "classifier": run.study.classifier.spec,
         "class_name": run.study.class_name,
         "direction": run.config.get("direction", "raise"),
+        "search": run.config.get("search", "words"),
         "seed": run.seed,
         "words": run.words or [],
         "prompt": run.prompt,
@@ -113,9 +114,12 @@ def steps_text(run: "Run | RunRow") -> str:
 
 
 def searched(settings: Mapping[str, Any]) -> str:
-    """Return the template of a search, and that it lowers the class if it does."""
+    """Return the template of a search, and that it lowers the class or is for embeddings."""
     template = str(settings.get("template", ""))
-    return f"words that lower it: {template}" if settings.get("direction") == "lower" else template
+    what = "embeddings" if settings.get("search") == "continuous" else "words"
+    if settings.get("direction") == "lower":
+        return f"{what} that lower it: {template}"
+    return template if what == "words" else f"{what}: {template}"
 
 
 def answer_wanted(settings: Mapping[str, Any]) -> str:

@@ -39,13 +39,16 @@ def probe_json(probe: Probe, claim: ClaimRow, pairs: Sequence[Evidence]) -> dict
 def study_json(store: Store, study: Study) -> dict[str, Any]:
     """Return the findings of a study as JSON, to add to its runs."""
     from store.reading import card
+    from store.reading.bound import bound
     from store.reading.browse import Browse
 
-    found = card.of_study(Browse(store.home), study.id)
+    browse = Browse(store.home)
+    found, bounded = card.of_study(browse, study.id), bound(browse, study.id)
     claims = study_records.claims(store, study.id)
     pairs = study_records.evidence(store, [claim.id for claim in claims])
     return {
         "card": None if found is None else found.to_json(),
+        "bound": None if bounded is None else bounded.json(),
         "stages": [_row(stage) for stage in study_records.stages(store, study.id)],
         "captions": [
             {
@@ -155,14 +158,19 @@ def study_view(
     """Return the findings of a study: the verdict card, the claims and the newest report."""
     from rich.console import Group
 
+    from dexter_tui.formatting import plain
     from dexter_tui.presentation.card_view import card_view
     from store.reading import card
+    from store.reading.bound import bound
     from store.reading.browse import Browse
 
     browse = Browse(store.home)
     found = card.of_study(browse, study.id)
     assert found is not None
     parts: list[RenderableType] = [card_view(found, browse if pictures else None)]
+    bounded = bound(browse, study.id)
+    if bounded is not None:
+        parts += ["", *(plain(one) for one in bounded.lines())]
     reports = [report for report in store.reports(study.id) if report.body is not None]
     claims = study_records.claims(store, study.id)
     if claims:
@@ -171,8 +179,6 @@ def study_view(
         parts += ["", report_view(reports[0].body)]
     failed = [stage for stage in study_records.stages(store, study.id) if stage.state == "failed"]
     if failed:
-        from dexter_tui.formatting import plain
-
         parts.append("")
         parts += [plain(f"{stage.name} failed: {stage.error}", "red") for stage in failed]
     return Group(*parts)

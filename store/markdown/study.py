@@ -8,6 +8,8 @@ from typing import Any
 
 from store import study_records
 from store.markdown.escaping import escape, fenced, line, printable, table
+from store.reading.bound import bound
+from store.reading.browse import Browse
 from store.reading.causation import causation, lines
 from store.reading.reasons import in_words
 from store.store import Store
@@ -31,6 +33,9 @@ def blocks(store: Store, study: Study) -> list[str]:
     words = study_records.attribution(store, study.id)
     if words:
         found += ["#### Word attribution", attribution_text(words)]
+    bounded = bound(Browse(store.home), study.id)
+    if bounded is not None:
+        found += ["#### Bound", "\n".join(f"- {line(one)}" for one in bounded.lines())]
     scores = study_records.scores(store, study.id)
     if scores:
         found += ["#### Activation scores of texts", scores_table(scores)]

@@ -72,6 +72,30 @@ def add_study(home: Path) -> str:
         return study
 
 
+def add_embeddings(store: Store, like: str, **changes: object) -> str:
+    """Record a finished search for embeddings beside a study; return its study's id."""
+    settings = config().model_copy(update={"search": "continuous", **changes})
+    study = store.ensure_study(
+        store.study(like).classifier_id, "waterbird", 0, settings.study_settings()
+    )
+    run = recorded.add_run(store, study, 0, settings.model_dump(mode="json"))
+    run_queue.claim(store, ids=[run])
+    run_queue.set_state(store, run, State.RUNNING)
+    run_queue.finish_run(
+        store,
+        run,
+        State.SUCCEEDED,
+        words=["≈lake", "≈red"],
+        prompt="a picture of a bird with ≈lake and ≈red",
+        score_value=0.8,
+        score_low=0.5,
+        score_high=0.9,
+        score_n=10,
+        score_hits=8,
+    )
+    return study
+
+
 def options(**changes: object) -> list[str]:
     """Flags of a small report, some of them changed."""
     values: dict[str, object] = {

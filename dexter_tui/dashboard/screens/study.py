@@ -29,6 +29,7 @@ from dexter_tui.dashboard.widgets.summaries import (
 from dexter_tui.dashboard.widgets.tabs import SearchedPage, TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
 from store.reading import card
+from store.reading.bound import Bound, bound
 from store.reading.browse import (
     AttributionRow,
     CaptionRow,
@@ -67,6 +68,7 @@ class Found(NamedTuple):
     report_text: str
     job: JobRow | None = None
     card: VerdictCard | None = None
+    bound: Bound | None = None
 
 
 class StudyScreen(PagesScreen):
@@ -150,6 +152,7 @@ class StudyScreen(PagesScreen):
             _markdown(report) if wish and report and report.id != self._report_key else "",
             browse.report_job(study.id),
             card.of_study(browse, study.id),
+            bound(browse, study.id),
         )
 
     def show(self, data: Found) -> None:
@@ -288,9 +291,12 @@ class StudyScreen(PagesScreen):
 
     def _words(self, data: Found) -> Text:
         palette, signs = self.host.palette, self.host.signs
-        if not data.attribution and not data.scores:
+        if not data.attribution and not data.scores and not data.bound:
             return self._hint("words")
         text = Text()
+        if data.bound:
+            text.append("Words beside embeddings\n", f"bold {palette.primary}")
+            text.append("\n".join(map(clean, data.bound.lines())) + "\n\n")
         if data.attribution:
             text.append("Words that drive the result\n", f"bold {palette.primary}")
             text.append(

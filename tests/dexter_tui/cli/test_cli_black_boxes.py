@@ -83,6 +83,15 @@ def test_a_search_goes_by_scores_alone_and_its_words_are_reported(
     assert "no gradient" in (tmp_path / "report.md").read_text()
 
 
+def test_a_search_for_embeddings_is_refused(
+    cli: Callable[..., Any], boxes: dict[str, list[str]]
+) -> None:
+    outcome = cli("run", *boxes["onnx"], "--search", "continuous", "--detach")
+    assert outcome.code == 2
+    assert outcome.err.strip().count("\n") == 0
+    assert "continuous needs gradients" in outcome.err and "search words" in outcome.err
+
+
 def test_a_question_is_answered_by_a_servers_scores(
     cli: Callable[..., Any], boxes: dict[str, list[str]]
 ) -> None:

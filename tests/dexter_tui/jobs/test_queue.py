@@ -135,6 +135,24 @@ def test_a_paused_run_has_no_process_and_goes_on_bit_for_bit(store, gate, begin_
     assert (again.words, again.score_value) == (whole.words, whole.score_value)
 
 
+def test_a_killed_search_for_embeddings_goes_on_bit_for_bit(store, gate):
+    [whole] = begin(store, config(classifier=gate.classifier, search="continuous"))
+    assert ended(store, whole).state is State.SUCCEEDED
+    first = store.run(whole)
+    gate.close(3)  # behind the steps that try words
+    run = recorded.add_run(store, first.study_id, first.seed, first.config)
+    control.ensure_runners(store, again=True)
+    begun = until(store, lambda: (row := store.run(run)).steps_done >= 12 and row)
+    os.kill(begun.pid, signal.SIGKILL)
+    gate.open()
+    until(store, lambda: control.ensure_runners(store) or store.run(run).attempt == 2)
+    again = ended(store, run)
+    assert again.state is State.SUCCEEDED
+    assert numbers(store, run) == numbers(store, whole)
+    assert (again.words, again.score_value) == (first.words, first.score_value)
+    assert [row.text for row in store.prompts(run)] == [row.text for row in store.prompts(whole)]
+
+
 def test_whoever_dies_or_is_sent_away_the_run_goes_on(store, gate, begin_gated, undisturbed):
     run = begin_gated(11)
     first = until(store, lambda: (row := store.run(run)).steps_done >= 3 and row)
@@ -425,7 +443,8 @@ def test_refused(quiet, store, cli, tmp_path, arguments, names):
 
 
 def test_the_pictures_after_a_search_are_those_in_its_estimate() -> None:
-    from dexter.search import optimize
+    from dexter.search.loop import FINAL_PICTURES
+    from dexter.search.optimize import FINAL_TUPLES
     from store.reading import browse
 
-    assert browse.COMPARED_PICTURES == optimize.FINAL_TUPLES * optimize.FINAL_PICTURES
+    assert browse.COMPARED_PICTURES == FINAL_TUPLES * FINAL_PICTURES
