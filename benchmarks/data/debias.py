@@ -497,7 +497,8 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     settings = replace(SETTINGS, steps=asked.steps)
-    bench = Bench(asked.work / f"bench-debias-{asked.task}", asked.task, asked.size, settings)
+    work = asked.work / f"bench-debias-{asked.task}-{asked.size}-{asked.steps}"
+    bench = Bench(work, asked.task, asked.size, settings)
     found = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "data": {"name": asked.task, "size": asked.size, "hash": bench.digest},
