@@ -279,7 +279,8 @@ class RunConfig(BaseModel):
         ge=0,
         le=0.9,
         description="share of prompts per step with words not sampled from the soft prompt: the "
-        "least tried, and promising ones by Thompson sampling (paper: 0)",
+        "least tried, and promising ones by Thompson sampling (paper: 0); with search continuous, "
+        "share of the steps, the first ones, that try words so",
     )
 
     generator: str = _generator(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods import ask, bound, causes, core, detector, sufficient
+from benchmarks.methods import ask, bound, causes, core, detector, sufficient, wasserstein
 from benchmarks.methods.rows import Row, table
 
 PARTS: dict[str, Callable[[], Sequence[Row]]] = {
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[], Sequence[Row]]] = {
     "detector": detector.measure,
     "bound": bound.measure,
     "core": core.measure,
+    "wasserstein": wasserstein.measure,
 }
 TARGET = Path(__file__).parent.parent / "results" / "methods.json"
 

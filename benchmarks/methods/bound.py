@@ -2,7 +2,8 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ PICTURES = 100
 RANDOM = 20
 """Pictures of random words."""
 PRESET = "quick"
+SEEDS = 3
 
 
 @dataclass(frozen=True)
 class Bounded:
     """A classifier: scores, and CPU seconds of either search.
 
+    bounds: of the embeddings of seed 0; of further seeds as long as all are below the words.
     started: the best words that the search for embeddings started from. random: words drawn at
     random for each picture.
     """
@@ -31,17 +34,23 @@ class Bounded:
     words: list[str]
     near: list[str]
     score: float
-    bound: float
+    bounds: list[float]
     started: float
     random: float
     seconds: float
     bound_seconds: float
+
+    @property
+    def bound(self) -> float:
+        """Return the score of the best embeddings."""
+        return max(self.bounds)
 
 
 def measure() -> list[Row]:
     """Return the rows on the bound and on the words' share of it."""
     found = _all()
     holds = sum(one.bound >= one.score for one in found)
+    at_once = sum(one.bounds[0] >= one.score for one in found)
     low, high = wilson_interval(holds, len(found))
     begins = sum(one.started >= one.score for one in found)
     shares = np.array([one.score / one.bound if one.bound else np.nan for one in found])
@@ -63,8 +72,9 @@ def measure() -> list[Row]:
             "the words that the embeddings start from",
             begins / len(found),
             seconds,
-            f"preset {PRESET}, seed 0, {PICTURES} pictures on the same noise; words take "
-            f"{of_words:.0f} CPU s. No setting was tuned on these classifiers",
+            f"preset {PRESET}, {PICTURES} pictures on the same noise. Words have seed 0; "
+            f"embeddings have seed 0, which alone holds on {at_once}, and up to {SEEDS - 1} more "
+            f"where they score less than the words; words take {of_words:.0f} CPU s",
         ),
         Row(
             "words beside the bound",
@@ -95,48 +105,74 @@ def _all() -> list[Bounded]:
     journal = WORK / "bound.jsonl"
     rows = journal.read_text().splitlines() if journal.exists() else []
     kept = {one.name: one for one in (Bounded(**json.loads(row)) for row in rows)}
-    models: list[Any] = []
     for name in chosen:
-        if name not in kept:
-            kept[name] = _one(name, models)
+        while name not in kept or _goes_on(kept[name]):
+            kept[name] = _again(kept[name]) if name in kept else _one(name)
             with journal.open("a") as file:
                 file.write(json.dumps(asdict(kept[name])) + "\n")
             print(kept[name], flush=True)
     return [kept[name] for name in chosen]
 
 
-def _one(name: str, models: list[Any]) -> Bounded:
+def _goes_on(one: Bounded) -> bool:
+    return one.bound < one.score and len(one.bounds) < SEEDS
+
+
+@cache
+def _models() -> tuple[Any, Any]:
+    import torch
+
+    from dexter.generation.generator import load_generator
+    from dexter.search.prompt import load_masked_lm
+
+    torch.set_num_threads(1)
+    return load_generator("lab"), load_masked_lm("lab")
+
+
+def _searched(name: str, kind: str, seed: int = 0) -> tuple[Any, float]:
+    """Return a search that ended, and its CPU seconds."""
+    from dexter.classifiers import load_classifier
+    from dexter.search.optimize import optimize
+
+    generator, masked_lm = _models()
+    classifier = load_classifier(f"lab:fleet/{name}")
+    begun = time.process_time()
+    config = question(name, seed, PRESET, search=kind)
+    search = optimize(config, classifier=classifier, generator=generator, masked_lm=masked_lm)
+    for _ in search:
+        pass
+    assert search.result
+    return search, time.process_time() - begun
+
+
+def _score(name: str, prompt: Any) -> float:
+    from dexter.classifiers import load_classifier
+    from dexter.search.score import activation_score
+
+    generator, _ = _models()
+    classifier = load_classifier(f"lab:fleet/{name}")
+    return activation_score(generator, classifier, 0, prompt, n=PICTURES, batch=20).value
+
+
+def _again(one: Bounded) -> Bounded:
+    """Search with the next seed; keep the words that are near the best."""
+    search, seconds = _searched(one.name, "continuous", len(one.bounds))
+    reached = _score(one.name, search.result.conditioning)
+    near = list(search.result.words) if reached > one.bound else one.near
+    total = one.bound_seconds + seconds
+    return replace(one, bounds=[*one.bounds, reached], near=near, bound_seconds=total)
+
+
+def _one(name: str) -> Bounded:
     import torch
 
     from dexter.classifiers import load_classifier
-    from dexter.generation.generator import load_generator
-    from dexter.search.loop import Search
-    from dexter.search.optimize import optimize
-    from dexter.search.prompt import load_masked_lm
-    from dexter.search.score import activation_score
     from dexter.seeds import picture_seeds
 
-    torch.set_num_threads(1)
-    if not models:
-        models += [load_generator("lab"), load_masked_lm("lab")]
-    generator, masked_lm = models
-    classifier = load_classifier(f"lab:fleet/{name}")
-
-    def searched(kind: str) -> tuple[Search, float]:
-        begun = time.process_time()
-        config = question(name, 0, PRESET, search=kind)
-        search = optimize(config, classifier=classifier, generator=generator, masked_lm=masked_lm)
-        for _ in search:
-            pass
-        assert search.result
-        return search, time.process_time() - begun
-
-    def score(prompt: Any) -> float:
-        return activation_score(generator, classifier, 0, prompt, n=PICTURES, batch=20).value
-
-    by_words, seconds = searched("words")
-    by_embeddings, bound_seconds = searched("continuous")
+    by_words, seconds = _searched(name, "words")
+    by_embeddings, bound_seconds = _searched(name, "continuous")
     found, bound = by_words.result, by_embeddings.result
+    generator, _ = _models()
     started = next(one for one in bound.prompts if not any("≈" in word for word in one.words))
     rng = np.random.default_rng(0)
     vocabulary = by_words._prompt.vocabulary
@@ -146,14 +182,15 @@ def _one(name: str, models: list[Any]) -> Bounded:
     ]
     with torch.no_grad():
         images = generator.sample(generator.encode_text(drawn), picture_seeds("score", 0, RANDOM))
+        classifier = load_classifier(f"lab:fleet/{name}")
         hits = int((classifier(images).predicted(0) == 0).sum())
     return Bounded(
         name,
         list(found.words),
         list(bound.words),
-        score(found.prompt),
-        score(bound.conditioning),
-        score(started.text),
+        _score(name, found.prompt),
+        [_score(name, bound.conditioning)],
+        _score(name, started.text),
         hits / RANDOM,
         seconds,
         bound_seconds,
