@@ -62,7 +62,7 @@ def measure() -> list[Row]:
     worst = ", ".join(f"{one.name} {one.score:.2f}/{one.bound:.2f}" for one in _lowest(found))
     return [
         Row(
-            "bound by embeddings",
+            "bound by embeddings, up to two seeds",
             "share of classifiers whose embeddings score at least as high as their words",
             holds / len(found),
             low,
