@@ -190,9 +190,11 @@ def prepare(path: Path, lock: Path) -> None:
 
 def _use_wal(path: Path) -> None:
     """Switch a restored backup to WAL: VACUUM wrote it in the other mode, where readers block."""
-    with contextlib.closing(connect(path, "rw")) as connection:
-        with contextlib.suppress(sqlite3.OperationalError):  # in use, or read-only
-            connection.execute("PRAGMA journal_mode=WAL")
+    with (
+        contextlib.closing(connect(path, "rw")) as connection,
+        contextlib.suppress(sqlite3.OperationalError),  # in use, or read-only
+    ):
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _create(path: Path) -> None:
