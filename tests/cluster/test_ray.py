@@ -32,7 +32,7 @@ def test_runs_of_a_ray_whose_head_is_killed_are_done_once(head: Head, ray: RayCl
     begun = head.add() + head.add()
     head.slowly(lambda: all(head.store.run(run_id).steps_done >= 10 for run_id in begun))
     [waiting] = head.add()
-    head.slowly(lambda: "pending" in (head.attempts(waiting)[0].seen or ""))
+    head.slowly(lambda: "pending" in head.seen(waiting))
     ray.kill_head()
     head.slowly(lambda: "states as of" in (head.note() or ""))
     assert [head.store.run(run_id).attempt for run_id in (*begun, waiting)] == [1, 1, 1]
