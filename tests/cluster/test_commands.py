@@ -58,13 +58,13 @@ def commands(head: Head, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> C
 
 def states(head: Head, run_id: str) -> object:
     run = head.store.run(run_id)
-    rows = [(one.outcome, one.handle, one.seen) for one in head.attempts(run_id)]
+    rows = [(one.outcome, one.handle) for one in head.attempts(run_id)]
     return run.state, run.attempt, rows
 
 
 def test_a_listing_without_sense_changes_no_state(head: Head, commands: Commands) -> None:
     run_id = head.hold()
-    head.slowly(lambda: head.attempts(run_id)[0].seen)
+    head.slowly(lambda: head.seen(run_id))
     before = states(head, run_id)
     older = f"exec {commands.real['squeue']} -h -o '%i %j %t %M'"
     for script, line in (
@@ -109,7 +109,7 @@ def test_a_request_that_cannot_be_passed_on_is_repeated(
 ) -> None:
     head.place(flags=["--hold"])
     [run_id] = head.add()
-    head.until(lambda: head.attempts(run_id) and head.attempts(run_id)[0].seen)
+    head.until(lambda: head.seen(run_id))
     commands.replace("scancel", script)
     control.pause(head.store, run_id)
     head.until(lambda: "scancel" in (head.note() or ""))
@@ -125,7 +125,7 @@ def test_an_end_that_cannot_be_asked_for_is_waited_for(
 ) -> None:
     head.place(flags=["--hold"])
     [run_id] = head.add()
-    head.until(lambda: head.attempts(run_id) and head.attempts(run_id)[0].seen)
+    head.until(lambda: head.seen(run_id))
     commands.replace("scontrol", script)
     before = states(head, run_id)
     cluster.ask("scancel", str(head.attempts(run_id)[0].handle))

@@ -131,7 +131,7 @@ def test_a_held_job_is_shown_as_held_and_runs_when_it_is_released(
 ) -> None:
     head.place(flags=["--hold"])
     [run_id] = head.add()
-    head.until(lambda: [one for one in head.attempts(run_id) if "JobHeld" in (one.seen or "")])
+    head.until(lambda: "JobHeld" in head.seen(run_id))
     [attempt] = head.attempts(run_id)
     assert f"pending (JobHeldUser), job {attempt.handle}" in shown("show", run_id)
     assert "pending (JobHeldUser)" in shown("status")

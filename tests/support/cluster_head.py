@@ -86,6 +86,10 @@ class Head:
         """Return the attempts of a run, oldest first."""
         return attempts.attempts_of(self.store, run_id)
 
+    def seen(self, run_id: str) -> str:
+        """Return what the place says of the job of a run's last attempt; "" if nothing yet."""
+        return next((one.seen or "" for one in reversed(self.attempts(run_id))), "")
+
     def ends(self, run_id: str, attempt: int = 1) -> Attempt:
         """Wait for the end of an attempt; return it."""
 

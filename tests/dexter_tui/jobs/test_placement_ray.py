@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, code: int, data: bytes) -> None:
         self.server.hangs.wait()
-        self.send_response(code)
-        self.end_headers()
-        self.wfile.write(data if self.server.raw is None else self.server.raw)
+        with suppress(ConnectionError):  # it was not waited for
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(data if self.server.raw is None else self.server.raw)
 
     def log_message(self, *arguments: object) -> None:
         pass
