@@ -205,7 +205,7 @@ class Ssh:
         withdrawn = answer.get("withdrawn")
         if not isinstance(withdrawn, bool):
             raise PlacementError(f"{self._box.host}: what it sent is no answer")
-        made(run.attempt(attempt)).claim()  # it has one there, whoever made it
+        made(run.attempt(attempt)).claim()  # there is one there in any case
         return withdrawn
 
     # Asking
