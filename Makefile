@@ -103,7 +103,7 @@ chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times
 accidents: setup ## lost files, ten times each, under runs of real workers
 	$(BIN)/python tests/support/chaos.py --tiny --of accidents --faults 0 --at-least 10 $(CHAOS)
 
-cluster-test: setup ## a quarter of an hour of failures on a real Slurm and Ray, started here (root, slurm-wlm, munge)
+cluster-test: setup ## half an hour of failures on a real Slurm and Ray, started here (root, slurm-wlm, munge)
 	$(PIP) install -q -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest --timeout 0 tests/cluster
 
