@@ -34,7 +34,7 @@ class Place(BaseModel):
     time: str | None = None
     flags: tuple[str, ...] = ()
     """Further flags of sbatch"""
-    address: str = "http://127.0.0.1:8265"
+    address: str = Field(default="http://127.0.0.1:8265", pattern=r"^https?://")
     """The address of a Ray cluster's dashboard"""
     gpus: float = Field(default=1, ge=0)
     """The GPUs of a job of Ray"""
@@ -107,10 +107,6 @@ def _place(name: str, values: object) -> Place | Box:
         raise InputError(
             f"{table}: {setting}: {fault['msg']}", remedy="docs/scaling.md lists the settings"
         ) from None
-    if isinstance(found, Place) and not found.address.startswith(("http://", "https://")):
-        raise InputError(
-            f"{table}: address must begin with http:// or https://", value=found.address
-        )
     if not found.folder.is_absolute():
         raise InputError(f"{table}: folder must be a full path", value=str(found.folder))
     return found

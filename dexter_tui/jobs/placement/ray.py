@@ -19,6 +19,7 @@ from dexter_tui.jobs.placement.slurm import script
 
 _PHASES = {"PENDING": Phase.PENDING, "RUNNING": Phase.RUNNING}
 _ENDED = {"STOPPED": Cause.CANCELLED, "SUCCEEDED": Cause.ENDED, "FAILED": Cause.ENDED}
+_MAX_ANSWER = 2**26  # bytes; a longer one is cut, and is no JSON
 # The user's variables that a worker gets, which Ray records: no others.
 _EXPORTED = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "XDG_CACHE_HOME", "XDG_STATE_HOME")
 
@@ -83,7 +84,7 @@ class Ray:
         request = Request(url, data, {"Content-Type": "application/json"})
         try:
             with urlopen(request, timeout=engine.COMMAND_SECONDS) as answer:
-                return json.load(answer)
+                return json.loads(answer.read(_MAX_ANSWER))
         except HTTPError as error:
             line = (error.read(10_000).decode(errors="replace").strip().splitlines() or [""])[-1]
             raise PlacementError(f"{url}: {error.code}: {line[:300]}") from None
