@@ -15,6 +15,7 @@ from waiting import until
 
 from dexter.config import RunConfig
 from dexter_tui.jobs import control, submit, trust
+from dexter_tui.jobs.placement.files import Ask
 from dexter_tui.jobs.status import describe
 from dexter_tui.machine import devices
 from store import State, Store, run_queue
@@ -129,6 +130,7 @@ def test_pause_and_resume(store: Store, box: SshBox, gate: Gate, here: dict[str,
     run_id = add(store, gate)
     until(lambda: at_step(store, run_id, SAVED))
     control.pause(store, run_id)
+    until(lambda: (order := box.run(run_id).order()) is not None and order.ask is Ask.PAUSE)
     gate.open()
     until(lambda: is_in(store, run_id, State.PAUSED))
     until(lambda: f"{run_id}/1" not in box.workers())

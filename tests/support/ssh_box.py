@@ -15,6 +15,7 @@ from pathlib import Path
 
 from waiting import until
 
+from dexter_tui.jobs.placement.files import RunFolder
 from dexter_tui.paths import PACKAGED
 
 _PROGRAMS = ("sshd", "ssh", "ssh-keygen")
@@ -81,6 +82,10 @@ class SshBox:
         exports = " ".join(f"{name}='{value}'" for name, value in values.items())
         (folder / "python").write_text(_PYTHON.format(exports=exports, python=sys.executable))
         (folder / "python").chmod(0o755)
+
+    def run(self, run_id: str) -> RunFolder:
+        """Return the folder of a run there."""
+        return RunFolder(self.folder / "dexter", run_id)
 
     def table(self, name: str, *settings: str) -> str:
         """Return the table of config.toml for this box."""
