@@ -86,7 +86,7 @@ async def test_y_copies_what_the_cursor_is_on(home: Path) -> None:
         await press(pilot, "5", "y")
         assert "It takes **water** for a waterbird" in pilot.app.clipboard
         await press(pilot, "escape", "escape", "colon", "f3", "f5")
-        await until(pilot, lambda: "rows, " in text(pilot))
+        await until(pilot, lambda: "row, " in text(pilot))
         await press(pilot, "tab")
         pilot.app.screen.query_one("#answer").focus()
         await press(pilot, "y")
