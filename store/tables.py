@@ -273,14 +273,19 @@ class Run(Table, table=True):
     @property
     def words_worth_testing(self) -> list[str]:
         """The words that carry, then the rest of the best prompt; none of embeddings."""
-        if self.text_prompt is None:
+        if self.is_of_embeddings:
             return []
         return list(dict.fromkeys([*self.words_that_carry, *(self.words or ())]))
 
     @property
     def text_prompt(self) -> str | None:
         """The best prompt, if it is a text; None of embeddings that are named by near words."""
-        return None if self.config.get("search") == "continuous" else self.prompt
+        return None if self.is_of_embeddings else self.prompt
+
+    @property
+    def is_of_embeddings(self) -> bool:
+        """Return whether the run searched for embeddings in place of words."""
+        return self.config.get("search") == "continuous"
 
 
 class Attempt(Table, table=True):

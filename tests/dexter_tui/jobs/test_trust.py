@@ -119,8 +119,12 @@ def fill(home: Path, outside: Outside, states: tuple[str, ...]) -> None:
                 store, Kind.SCREENING, {}, config=outside.config("benign").model_dump(mode="json"),
                 device="cpu", screening_id=screening,
             )  # fmt: skip
+            request: dict[str, Any] = {
+                "data": str(home), "mapping": {}, "concepts": [], "settings": {},
+                "screening": None, "origin": "words of the command",
+            }  # fmt: skip
             asked = data_records.add(
-                store, "debias", classifier_id=row, data=str(home), data_hash="h", request={}
+                store, "debias", classifier_id=row, data=str(home), data_hash="h", request=request
             )
             data_job = run_queue.add_job(
                 store, Kind.DEBIAS, {"data_report": asked}, config=values, device="cpu"
