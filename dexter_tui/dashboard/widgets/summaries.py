@@ -253,14 +253,14 @@ def stages_text(
 
 
 def stage_progress(stage: StageRow, left: Mapping[str, float]) -> str:
-    """Return the progress of a stage, such as "640/1800, at most 0:25 left in all"."""
+    """Return the progress of a stage, such as "640/1800, about 0:25 left in all"."""
     count = f"{stage.done}/{stage.total}" if stage.total else "starting"
     if stage.name not in left:
         return count
     seconds = duration(left[stage.name])
     if stage.name == "captions":
         return f"{count}, {seconds} left, then claims"
-    return f"{count}, at most {seconds} left in all"
+    return f"{count}, about {seconds} left in all"
 
 
 def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from dexter.errors import InputError
 from dexter_tui import paths
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
+_KINDS = ("slurm", "ray", "ssh")
 
 
 class Place(BaseModel):
@@ -98,6 +99,11 @@ def _place(name: str, values: object) -> Place | Box:
         )
     if not isinstance(values, dict):
         raise InputError(f"{table} is not a table", remedy=f"write [places.{name}]")
+    if values.get("kind") not in _KINDS:
+        raise InputError(
+            f"{table}: kind {str(values.get('kind'))[:40]!r} is unknown",
+            remedy=f"choose from {', '.join(_KINDS)}",
+        )
     try:
         kind: type[Place | Box] = Box if values.get("kind") == "ssh" else Place
         found = kind.model_validate({**values, "name": name})

@@ -454,7 +454,7 @@ async def test_a_report_under_way_is_shown_where_there_is_no_report_yet(home: Pa
         with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
             connection.execute("UPDATE stage SET done = 1691 WHERE state = 'running'")
             connection.execute("UPDATE job SET done = 1691, total = 10000000 WHERE id = 'jreport2'")
-        hours = r"claims\s+1691/1792, at most \d+:\d\d:\d\d left in all"
+        hours = r"claims\s+1691/1792, about \d+:\d\d:\d\d left in all"
         await until(pilot, lambda: re.search(hours, text(pilot)) is not None)
         lock.release()  # as when its process is killed
         await until(pilot, lambda: "The report did not finish." in text(pilot))

@@ -681,14 +681,17 @@ def test_places_that_cannot_be_used_are_refused(home: Path) -> None:
         '[places.good]\nkind = "slurm"\nfolder = "/shared"\n'
         '[places.bad]\nkind = "slurm"\nfolder = "/shared"\npartitoin = "gpu"\n'
         '[places.box]\nkind = "slurm"\nfolder = "dexter"\n'
+        '[places.odd]\nkind = "slrum"\nfolder = "/shared"\n'
     )
     assert places.place("good").limit == 20
-    with pytest.raises(InputError, match="choose from good, bad, box"):
+    with pytest.raises(InputError, match="choose from good, bad, box, odd"):
         places.place("other")
     with pytest.raises(InputError, match=r"\[places.bad\]: partitoin: Extra inputs"):
         places.place("bad")
     with pytest.raises(InputError, match=r"\[places.box\]: folder must be a full path"):
         places.place("box")
+    with pytest.raises(InputError, match=r"\[places.odd\]: kind 'slrum' is unknown.*ray, ssh"):
+        places.place("odd")
 
 
 # Commands that fail
