@@ -64,7 +64,7 @@ def states(head: Head, run_id: str) -> object:
 
 def test_a_listing_without_sense_changes_no_state(head: Head, commands: Commands) -> None:
     run_id = head.hold()
-    head.slowly(lambda: head.seen(run_id))
+    head.until(lambda: head.seen(run_id))
     before = states(head, run_id)
     older = f"exec {commands.real['squeue']} -h -o '%i %j %t %M'"
     for script, line in (
@@ -75,11 +75,11 @@ def test_a_listing_without_sense_changes_no_state(head: Head, commands: Commands
         ("exec /bin/sleep 600", "squeue gave no answer in 20 s"),
     ):
         commands.replace("squeue", script)
-        head.slowly(lambda line=line: (head.note() or "").startswith(line))
+        head.until(lambda line=line: (head.note() or "").startswith(line))
         assert "; states as of " in (head.note() or "")
         assert states(head, run_id) == before
         commands.restore("squeue")
-        head.slowly(lambda: head.note() is None)
+        head.until(lambda: head.note() is None)
     head.gate.open()
     head.ends(run_id)
     assert head.outcomes(run_id) == [Outcome.FINISHED]

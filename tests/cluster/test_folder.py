@@ -57,9 +57,9 @@ def wait(head: Head, run_id: str) -> int:
     Returns the step up to which it is recorded.
     """
     begun = time.monotonic()
-    head.slowly(lambda: time.monotonic() > begun + 5)  # for what was on its way
+    head.until(lambda: time.monotonic() > begun + 5)  # for what was on its way
     recorded = head.store.run(run_id).steps_done
-    head.slowly(lambda: time.monotonic() > begun + SECONDS)
+    head.until(lambda: time.monotonic() > begun + SECONDS)
     run = head.store.run(run_id)
     assert (run.state, run.attempt, run.steps_done) == (State.RUNNING, 1, recorded)
     assert head.outcomes(run_id) == [None]
@@ -76,29 +76,29 @@ def test_runs_wait_for_a_folder_that_is_full_read_only_or_gone(
 
     fill(shared / "filler")
     [other] = head.add()  # its order finds no room
-    head.slowly(lambda: "No space left on device" in (head.note() or ""))
+    head.until(lambda: "No space left on device" in (head.note() or ""))
     recorded = wait(head, run_id)
     assert head.attempts(other)[0].handle is None
     (shared / "filler").unlink()
-    head.slowly(goes_on)
-    head.slowly(lambda: head.attempts(other)[0].handle)
+    head.until(goes_on)
+    head.until(lambda: head.attempts(other)[0].handle)
     control.cancel(head.store, other)
-    head.slowly(lambda: head.attempts(other)[0].outcome)
+    head.until(lambda: head.attempts(other)[0].outcome)
 
     mount("--bind", shared, shared)
     mount("-o", "remount,bind,ro", shared)
     recorded = wait(head, run_id)
     unmount(shared)
-    head.slowly(goes_on)
+    head.until(goes_on)
 
     mount("-t", "tmpfs", "tmpfs", shared)  # empty, as a folder on which nothing is mounted
-    head.slowly(lambda: "is not there: runs wait" in (head.note() or ""))
+    head.until(lambda: "is not there: runs wait" in (head.note() or ""))
     [late] = head.add()
     recorded = wait(head, run_id)
     assert head.store.run(late).state is State.QUEUED
     assert list(shared.iterdir()) == []
     unmount(shared)
-    head.slowly(goes_on)
+    head.until(goes_on)
     control.cancel(head.store, late)
 
     head.gate.open()

@@ -30,14 +30,14 @@ def head(head: Head, ray: RayCluster) -> Head:
 
 
 def test_runs_of_a_ray_whose_head_is_killed_are_done_once(head: Head, ray: RayCluster) -> None:
-    head.gate.close(15)
+    head.close()
     begun = head.add() + head.add()
-    head.slowly(lambda: all(head.store.run(run_id).steps_done >= 10 for run_id in begun))
+    head.until(lambda: all(head.store.run(run_id).steps_done >= 10 for run_id in begun))
     [waiting] = head.add()
-    head.slowly(lambda: "pending" in head.seen(waiting))
+    head.until(lambda: "pending" in head.seen(waiting))
     ray.kill_head()
     os.kill(head.worker(begun[0]), signal.SIGKILL)
-    head.slowly(lambda: "states as of" in (head.note() or ""))
+    head.until(lambda: "states as of" in (head.note() or ""))
     assert [head.store.run(run_id).attempt for run_id in (*begun, waiting)] == [1, 1, 1]
     ray.start()
     head.gate.open()
@@ -53,7 +53,7 @@ def test_runs_of_a_ray_whose_head_is_killed_are_done_once(head: Head, ray: RayCl
 def test_a_run_at_a_ray_is_paused_and_resumed(head: Head) -> None:
     run_id = head.hold()
     control.pause(head.store, run_id)
-    head.slowly(lambda: head.attempts(run_id)[0].outcome)
+    head.until(lambda: head.attempts(run_id)[0].outcome)
     assert head.outcomes(run_id) == [Outcome.FINISHED]
     assert head.store.run(run_id).state is State.PAUSED
     head.gate.open()

@@ -60,7 +60,7 @@ def test_a_worker_outlives_the_daemons_of_its_node(head: Head, cluster: Cluster)
     [attempt] = head.attempts(run_id)
     cluster.kill_node()
     cluster.start_node()
-    head.slowly(lambda: not cluster.lists(attempt.handle))
+    head.until(lambda: not cluster.lists(attempt.handle))
     head.gate.open()
     head.ends(run_id)
     assert head.outcomes(run_id) == [Outcome.FINISHED]
@@ -114,7 +114,7 @@ def test_a_time_limit_is_a_preemption_and_the_run_continues(
     [attempt] = head.attempts(run_id)
     assert attempt.handle is not None
     cluster.ask("scontrol", "update", f"JobId={attempt.handle}", "TimeLimit=2")
-    head.slowly(lambda: head.attempts(run_id)[0].outcome)
+    head.until(lambda: head.attempts(run_id)[0].outcome)
     assert head.outcomes(run_id)[0] is Outcome.PREEMPTED
     line = "at cluster: preempted (preempted: its time limit was near)"
     assert line in shown("show", run_id)
@@ -144,7 +144,7 @@ def test_a_held_job_is_shown_as_held_and_runs_when_it_is_released(
 
 def test_a_pause_and_a_time_limit_in_a_job_of_several_runs(head: Head, cluster: Cluster) -> None:
     head.place(pack=3, limit=3)
-    head.gate.close(15)
+    head.close()
     runs = head.add(3)
     head.until(lambda: head.store.run(runs[0]).steps_done >= 10)
     control.pause(head.store, runs[1])
@@ -152,7 +152,7 @@ def test_a_pause_and_a_time_limit_in_a_job_of_several_runs(head: Head, cluster: 
     [attempt] = head.attempts(runs[2])
     assert attempt.handle == head.attempts(runs[0])[0].handle
     cluster.ask("scontrol", "update", f"JobId={attempt.handle}", "TimeLimit=2")
-    head.slowly(lambda: head.attempts(runs[0])[0].outcome)
+    head.until(lambda: head.attempts(runs[0])[0].outcome)
     head.gate.open()
     assert head.ends(runs[2]).reason == "its job ended before its turn"
     for run_id in (runs[0], runs[2]):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import short_run
 import ssh_box
+from cluster_head import SLOWLY
 from gate import Gate
 from run_results import results
 from ssh_box import SshBox
@@ -110,7 +111,7 @@ def note(store: Store) -> str:
 def test_runs_at_the_box_one_on_a_gpu(
     store: Store, box: SshBox, gate: Gate, here: dict[str, object]
 ) -> None:
-    gate.close(HELD)
+    gate.close(HELD, every=SLOWLY)
     first, second, third = (add(store, gate) for _ in range(3))
     until(lambda: at_step(store, first, SAVED) and at_step(store, second, SAVED))
     used = {}
@@ -126,7 +127,7 @@ def test_runs_at_the_box_one_on_a_gpu(
 
 
 def test_pause_and_resume(store: Store, box: SshBox, gate: Gate, here: dict[str, object]) -> None:
-    gate.close(HELD)
+    gate.close(HELD, every=SLOWLY)
     run_id = add(store, gate)
     until(lambda: at_step(store, run_id, SAVED))
     control.pause(store, run_id)
@@ -142,7 +143,7 @@ def test_pause_and_resume(store: Store, box: SshBox, gate: Gate, here: dict[str,
 def test_a_dropped_connection_changes_no_state(
     store: Store, box: SshBox, gate: Gate, here: dict[str, object]
 ) -> None:
-    gate.close(HELD)
+    gate.close(HELD, every=SLOWLY)
     run_id = add(store, gate)
     until(lambda: at_step(store, run_id, SAVED))
     box.drop()
@@ -160,7 +161,7 @@ def test_a_dropped_connection_changes_no_state(
 def test_a_killed_worker_is_replaced_from_its_checkpoint(
     store: Store, box: SshBox, gate: Gate, here: dict[str, object]
 ) -> None:
-    gate.close(HELD)
+    gate.close(HELD, every=SLOWLY)
     run_id = add(store, gate)
     until(lambda: at_step(store, run_id, SAVED))
     os.kill(box.workers()[f"{run_id}/1"], signal.SIGKILL)
@@ -173,7 +174,7 @@ def test_a_killed_worker_is_replaced_from_its_checkpoint(
 def test_a_killed_keeper_starts_nothing_twice(
     store: Store, box: SshBox, gate: Gate, here: dict[str, object]
 ) -> None:
-    gate.close(HELD)
+    gate.close(HELD, every=SLOWLY)
     run_id = add(store, gate)
     until(lambda: f"{run_id}/1" in box.workers())
     keeper = holder(run_queue.runner_lock(store, control.keeper_slot(PLACE)))

@@ -87,7 +87,7 @@ def test_a_worker_of_the_older_version_continues_where_its_journal_is_the_same(
 ) -> None:
     run_id = head.hold()
     upgrade(VERSION)
-    head.slowly(lambda: revision(head) == NEXT, until)
+    until(lambda: revision(head) == NEXT)
     head.gate.open()
     until(lambda: head.outcomes(run_id) == [Outcome.FINISHED])
     assert head.is_undisturbed(run_id)
@@ -99,7 +99,7 @@ def test_a_worker_of_another_journal_is_refused_and_its_run_continues(
     run_id = head.hold()
     recorded = head.store.run(run_id).steps_done
     upgrade(VERSION + 1)
-    head.slowly(lambda: head.outcomes(run_id)[0] is Outcome.QUARANTINED, until)
+    until(lambda: head.outcomes(run_id)[0] is Outcome.QUARANTINED)
     assert revision(head) == NEXT
     assert "of another version of dexter-tui" in (head.attempts(run_id)[0].reason or "")
     assert head.store.run(run_id).steps_done >= recorded  # what was taken stays

@@ -1,8 +1,7 @@
 """A home beside a cluster: its places, and the runs that it has there."""
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from store.states import Outcome
 from store.tables import Attempt, Run
 
 STEPS = 80
+SLOWLY = 8  # seconds a step; after 45 s without one, a worker takes it that it hangs
 
 
 class Head:
@@ -53,9 +53,13 @@ class Head:
         control.ensure_runners(self.store, again=True)
         return added
 
+    def close(self, steps: int = 15) -> None:
+        """Have runs go so far, and then so slowly that none ends, and none seems to hang."""
+        self.gate.close(steps, every=SLOWLY)
+
     def hold(self, steps: int = 15) -> str:
         """Begin the first run again, and hold it when this number of steps is done."""
-        self.gate.close(steps)
+        self.close(steps)
         [run_id] = self.add()
         self.until(lambda: self.store.run(run_id).steps_done >= steps // 10 * 10)
         return run_id
@@ -68,19 +72,6 @@ class Head:
             return condition()
 
         return until(met)
-
-    def slowly(self, condition: Any, wait: Callable[[Any], Any] | None = None) -> Any:
-        """Wait for a condition while a held run does a step every 8 s, and so does not hang."""
-        stepped = time.monotonic()
-
-        def met() -> Any:
-            nonlocal stepped
-            if time.monotonic() > stepped + 8:
-                stepped = time.monotonic()
-                self.gate.close(1)
-            return condition()
-
-        return (wait or self.until)(met)
 
     def attempts(self, run_id: str) -> list[Attempt]:
         """Return the attempts of a run, oldest first."""

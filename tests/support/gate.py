@@ -1,6 +1,7 @@
 """A classifier that holds its run where a test says."""
 
 import itertools
+import math
 from pathlib import Path
 
 import tiny
@@ -21,7 +22,10 @@ passed = {}
 
 def hold(model, arguments):
     if arguments[0].requires_grad:  # once a step
+        begun = time.monotonic()
         while (gate := GATE.read_text().split()) and passed.get(gate[0], 0) >= int(gate[1]):
+            if time.monotonic() > begun + float(gate[2]):
+                break
             time.sleep(0.01)
         if gate:
             passed[gate[0]] = passed.get(gate[0], 0) + 1
@@ -42,9 +46,9 @@ class Gate:
     def classifier(self) -> str:
         return f"python:{self._code}:make"
 
-    def close(self, steps: int) -> None:
-        """Let every process do this number of steps from now on."""
-        self._write(f"{next(self._names)} {steps}")
+    def close(self, steps: int, every: float = math.inf) -> None:
+        """Let every process do this number of steps from now on, then one in `every` seconds."""
+        self._write(f"{next(self._names)} {steps} {every}")
 
     def open(self) -> None:
         self._write("")
