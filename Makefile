@@ -105,7 +105,7 @@ accidents: setup ## lost files, ten times each, under runs of real workers
 
 cluster-test: setup ## failures on a real Slurm, Ray and SSH, started here: half an hour (root; slurm-wlm, munge, openssh-server)
 	$(PIP) install -q -c constraints.txt -e '.[ray]'
-	$(BIN)/python -m pytest --timeout 0 tests/cluster
+	$(BIN)/python -m pytest --timeout 0 tests/cluster tests/dexter_tui/jobs/test_placement.py
 
 trials: setup ## upgrades killed before every statement; 1,000 readers; every refusal of a model by `run`; fast typing
 	DEXTER_TRIALS=1 $(BIN)/python -m pytest --timeout 0 tests/store/test_trials.py \

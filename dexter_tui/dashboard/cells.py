@@ -1,6 +1,7 @@
 """Text and pictures as lines of terminal cells (strips)."""
 
 import re
+import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,7 +12,8 @@ from threading import Lock
 from typing import Any
 
 from rich.cells import cell_len
-from rich.color import Color
+from rich.color import Color, ColorType
+from rich.color_triplet import ColorTriplet
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
@@ -29,7 +31,7 @@ _CONSOLE = Console(
 )
 
 _SGR = re.compile(r"\x1b\[([0-9;]*)m")
-CACHED_CELLS = 6_000  # 6 MB: nearly every cell of a picture has a style of its own
+CACHED_CELLS = 6_000  # 4 MB: nearly every cell of a picture has a style of its own
 _ASCII_LEVELS = " .:-=+*#%@"
 
 
@@ -58,8 +60,9 @@ class Lines(Widget):
 
     def render_line(self, y: int) -> Strip:
         # Not `Strip.apply_style`, which would cache a styled copy of every picture.
-        line = self.line(y)
-        strip = Strip(list(Segment.apply_style(line, self._ground)), line.cell_length)
+        line, ground = self.line(y), self._ground
+        over = [part if _covers(part.style) else _over(part, ground) for part in line]
+        strip = Strip(over, line.cell_length)
         if self._pattern is not None:
             for match in self._pattern.finditer(strip.text):
                 strip = self._marked(strip, *match.span())
@@ -101,6 +104,15 @@ class Lines(Widget):
         while lines and not lines[-1]:
             lines.pop()
         return (selection.extract("\n".join(lines)), "\n") if lines else None
+
+
+def _covers(style: Style | None) -> bool:
+    """Return whether nothing of a style below this one is seen, as in a cell of a picture."""
+    return style is not None and style.color is not None and style.bgcolor is not None
+
+
+def _over(part: Segment, ground: Style) -> Segment:
+    return Segment(part.text, ground if part.style is None else ground + part.style)
 
 
 def search_pattern(*words: str) -> re.Pattern[str] | None:
@@ -232,36 +244,40 @@ def sparkline(values: Sequence[float | None], width: int, levels: str) -> str:
 
 
 def strips_from_ansi(text: str) -> list[Strip]:
-    """Convert lines with colour sequences, as term-image writes them, to strips."""
+    """Convert lines with sequences for colours alone, as term-image writes them, to strips."""
     return [_ansi_line(line) for line in text.split("\n")]
 
 
 def _ansi_line(line: str) -> Strip:
-    segments, style, at = [], Style.null(), 0
+    segments: list[Segment] = []
+    ink = ground = None
+    at = 0
+
+    def add(text: str) -> None:
+        # Interned: a one-character string beyond Latin-1 is otherwise made anew for each cell.
+        if text:
+            segments.append(Segment(sys.intern(text), Style.from_color(ink, ground)))
+
     for match in _SGR.finditer(line):
-        if match.start() > at:
-            segments.append(Segment(line[at : match.start()], style))
-        style = _sgr(style, match[1])
+        add(line[at : match.start()])
         at = match.end()
-    if at < len(line):
-        segments.append(Segment(line[at:], style))
+        what, *codes = match[1].split(";")
+        if what == "38":
+            ink = _colour(codes)
+        elif what == "48":
+            ground = _colour(codes)
+        else:
+            ink = ground = None
+    add(line[at:])
     return Strip(segments)
 
 
-def _sgr(style: Style, codes: str) -> Style:
-    numbers = [int(code or 0) for code in codes.split(";")]
-    while numbers:
-        code, *rest = numbers
-        if code in (38, 48) and rest[:1] == [2] and len(rest) >= 4:
-            colour, numbers = Color.from_rgb(*rest[1:4]), rest[4:]
-        elif code in (38, 48) and rest[:1] == [5] and len(rest) >= 2:
-            colour, numbers = Color.from_ansi(rest[1]), rest[2:]
-        else:
-            style, numbers = Style.null() if code == 0 else style, rest
-            continue
-        ink = code == 38
-        style += Style(color=colour) if ink else Style(bgcolor=colour)
-    return style
+def _colour(codes: list[str]) -> Color:
+    kind, *numbers = codes
+    if kind == "5":
+        return Color.from_ansi(int(numbers[0]))
+    # Without a name, which nothing reads, and which is as large as the colour.
+    return Color("", ColorType.TRUECOLOR, triplet=ColorTriplet(*map(int, numbers)))
 
 
 def columns_for(width: int, height: int) -> int:

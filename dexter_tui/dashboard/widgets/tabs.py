@@ -3,6 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Span, Text
 from textual import events
@@ -13,6 +14,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dexter_tui.dashboard.host import host_of
+
+_LABEL = re.compile(r" *\S.*? {2,}(?=\S)")
 
 
 class WrappedText(Static):
@@ -97,15 +100,44 @@ def _content(widget: Static) -> Content:
 
 
 class TextPage(SearchedPage):
-    """A scrollable text."""
+    """A scrollable text; what does not fit beside a label continues below its value."""
 
     def __init__(self, *, id: str, text_id: str) -> None:
-        super().__init__(WrappedText(id=text_id), id=id, classes="panel page")
+        self._shown = WrappedText(id=text_id)
+        self._text = Text()
+        super().__init__(self._shown, id=id, classes="panel page")
 
     def put(self, text: Text) -> None:
         """Show a text, unless it is the same."""
-        self.query_one(WrappedText).put(text)
+        self._text = text
+        self._lay_out()
+
+    def on_resize(self) -> None:
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        wraps = self._shown.styles.text_wrap != "nowrap"
+        width = self._shown.content_size.width
+        self._shown.put(_hanging(self._text, width) if wraps else self._text)
         self.mark_again()
+
+
+def _hanging(text: Text, width: int) -> Text:
+    """Break the lines with a label that are too long, and indent the rest to their value."""
+    lines = []
+    for line in text.split("\n", allow_blank=True):
+        label = _LABEL.match(line.plain)
+        indent = cell_len(label[0]) if label else 0
+        if label is None or indent > width // 2 or line.cell_len <= width:
+            lines.append(line)
+            continue
+        console = Console(width=width - indent)
+        first, *rest = line[label.end() :].wrap(console, width - indent)
+        lines.append(line[: label.end()].append_text(first))
+        lines += [Text(" " * indent).append_text(one) for one in rest]
+    joined = Text("\n").join(lines)
+    joined.style = text.style
+    return joined
 
 
 def rendered(view: RenderableType, width: int) -> Text:
