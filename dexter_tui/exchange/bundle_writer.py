@@ -247,7 +247,8 @@ def commands(store: Store, chosen: Chosen) -> str:
     for screening in chosen.screenings.values():
         lines.append(_screen_command(store, screening))
     for asked in chosen.data_reports.values():
-        lines.append(_data_command(asked))
+        explains = asked.kind in (Kind.WHATIF, Kind.EXPLAIN_BIAS)
+        lines.append(_explain_command(asked) if explains else _data_command(asked))
     text = "\n".join(lines)
     return f"# Commands that reproduce these results\n\n{fenced(text, 'sh')}\n"
 
@@ -327,6 +328,27 @@ def _data_command(report: DataReport) -> str:
     for name, setting in settings.model_fields.items():
         value = asked["settings"].get(name)
         if value != setting.default:
+            given += _flag(name, value)
+    return command(given)
+
+
+def _explain_command(report: DataReport) -> str:
+    from dexter.reasoning.settings import SCREEN_FIELDS, ScreenSettings
+
+    asked = report.request
+    given = ["dexter-tui", report.kind, *_option("classifier", report.classifier.spec)]
+    given += _option("class_name", asked["class_name"])
+    if asked.get("pool_text") is not None:
+        given += _option("concepts", asked["pool"])
+    for name in ("image", "data"):
+        if report.kind == Kind.EXPLAIN_BIAS or name == "image":
+            given += _flag(name, asked.get(name))
+    for name, value in asked["models"].items():
+        given += _flag(name, value)
+    names = SCREEN_FIELDS if report.kind == Kind.EXPLAIN_BIAS else ("image_text",)
+    for name in names:
+        value, default = asked["settings"].get(name), ScreenSettings.model_fields[name].default
+        if value != (list(default) if isinstance(default, tuple) else default):
             given += _flag(name, value)
     return command(given)
 

@@ -89,7 +89,7 @@ _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("difference", "verdict"): ("differ", "alike", "open"),
     ("comparison", "state"): ("waiting", "running", "done", "failed"),
     ("screening", "state"): ("waiting", "done"),
-    ("data_report", "kind"): ("slices", "debias"),
+    ("data_report", "kind"): ("slices", "debias", "whatif", "explain-bias"),
     ("stage", "state"): ("waiting", "running", "done", "failed"),
 }
 # Lists of texts, with their longest number of items.
@@ -437,16 +437,24 @@ def _check_watch(values: object) -> None:
 
 
 def _check_asked(values: object) -> None:
-    """Check the request of a report on labelled pictures."""
+    """Check the request of a report on pictures."""
     where = "data_report.request"
     if not isinstance(values, dict):
         refuse(f"{where}: not an object")
-    screening = [] if values.get("screening") is None else [values["screening"]]
-    mapping = values.get("mapping")
+    explains = "class_name" in values
+    mapping = {} if explains else values.get("mapping")
     if not isinstance(mapping, dict) or not isinstance(values.get("settings"), dict):
         refuse(f"{where}: has no mapping or settings")
-    names = [one.get("name") for one in _objects(where, values.get("concepts"))]
-    texts = [values.get("data"), values.get("origin"), *screening, *mapping.values(), *names]
+    texts = [*mapping.values()]
+    if explains:
+        if not isinstance(values.get("models"), dict):
+            refuse(f"{where}: has no models")
+        texts += [values["class_name"], values.get("pool")]
+    else:
+        texts += [one.get("name") for one in _objects(where, values.get("concepts"))]
+        texts += [values.get("data"), values.get("origin")]
+    optional = ("screening", "image") + (("data", "sts") if explains else ())
+    texts += [values[name] for name in optional if values.get(name) is not None]
     _check_words(where, texts, MAX_ITEMS, holes=False)
 
 
