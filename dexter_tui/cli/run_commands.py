@@ -140,7 +140,9 @@ def resume(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID...", help="runs or jobs: ids or unique prefixes", autocompletion=ids
+            metavar="ID...",
+            help="runs, jobs or reports on pictures: ids or unique prefixes",
+            autocompletion=ids,
         ),
     ],
     jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
@@ -160,7 +162,7 @@ def resume(
 
     with open_store() as store:
         run_queue.reconcile(store)
-        works = [run_queue.find(store, name) for name in names]
+        works = [run_queue.find(store, _work_of(store, name)) for name in names]
         for found in works:
             if found.state not in control.RESUMABLE | {State.QUEUED}:
                 raise InputError(
@@ -179,6 +181,15 @@ def resume(
                 control.resume(store, found.id, agreed=agreed)
         ids = list(dict.fromkeys(found.id for found in works))
         return _work(store, ids, jobs, as_json=as_json, detach=detach)
+
+
+def _work_of(store: "Store", name: str) -> str:
+    """Return the name of a run or job; of a report on pictures, the id of its job."""
+    from store.data_reports import records
+
+    if not name.startswith("d"):
+        return name
+    return records.data_report(store, name).job_id or name
 
 
 def _work(

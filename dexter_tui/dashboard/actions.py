@@ -97,7 +97,7 @@ ACTIONS = (
     Action("home", "preview", "v", "Preview", "Load the newest preview (with --low-bandwidth)."),
     Action("home", "compare", "c", "Compare", "Compare the marked studies, or list all comparisons."),
     Action("home", "screenings", "i", "Screenings", "List the screenings: concepts that raise or lower a class."),
-    Action("home", "data_reports", "b", "Pictures", "List the slices and debiasings on labelled pictures.", shown=False),
+    Action("home", "data_reports", "b", "Pictures", "List the slices, debiasings, what-ifs and bias explanations.", shown=False),
     Action("home", "query", "colon", "Query", "Query the store with read-only SQL."),
     Action("home", "devices", "m", "Devices", "Show devices here and at places: load, memory, temperature, power, runs.", shown=False),
     Action("home", "sort", "s", "Sort", "Sort by the next column; a click on a title sorts by it."),
