@@ -45,7 +45,12 @@ KINDS = frozenset(
         "bank screening screened finding data_report",
     )
 )
-_LONG = {("report", "markdown"), ("note", "text"), ("bank", "pool_text")}
+_LONG = {
+    ("report", "markdown"),
+    ("note", "text"),
+    ("bank", "pool_text"),
+    ("data_report", "request"),
+}
 
 _COUNT = (0, 10**9)
 _SIDE = (1, 2**15)  # pixels

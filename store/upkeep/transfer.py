@@ -331,7 +331,7 @@ def _tiles(
             generator = generators[record["comparison_id"]] or ""
             wanted[generator, record["prompt"], record["seed"]] = None
         elif record["record"] == "data_report" and record["kind"] == Kind.WHATIF:
-            wanted |= dict.fromkeys(WhatIfResult.model_validate(record["result"]).requests)
+            wanted |= dict.fromkeys(_strip_of(record))
     browse = Browse(store.home)
     for generator, prompt, seed in sorted(wanted):
         row = session.get(Picture, (generator, prompt, seed))
@@ -349,6 +349,18 @@ def _tiles(
             },
             data,
         )
+
+
+def _strip_of(record: Record) -> list[tuple[str, str, int]]:
+    """Return generator, prompt and seed of the pictures of a what-if."""
+    try:
+        return WhatIfResult.model_validate(record["result"]).requests
+    except ValidationError:
+        raise StoreError(
+            f"report {record['id']} is damaged",
+            value=str(record["id"]),
+            remedy="delete it and start it again",
+        ) from None
 
 
 def example_requests(contexts: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
