@@ -217,7 +217,7 @@ ACTIONS = (
     Action("data-reports", "new('slices')", "n", "Slices", "Find slices: choose the classifier, the labelled pictures and the concepts.", changes=True),
     Action("data-reports", "new('debias')", "d", "Debias", "Debias a classifier: choose it, the labelled pictures and the concepts.", changes=True),
     Action("data-reports", "note", "N", "Note", "Edit the note on the report.", changes=True),
-    Action("data-reports", "delete", "D", "Delete", "Delete the report and its weights; asks twice.", changes=True),
+    Action("data-reports", "delete", "D", "Delete", "Delete the report and its files; asks twice.", changes=True),
     Action("data-report", "cancel", "x", "Cancel", "Cancel the job; what it has done stays.", changes=True),
     Action("data-report", "retry", "R", "Retry", "Continue a failed or cancelled job.", shown=False, changes=True),
     Action("data-report", "export", "e", "Export", "Write a Markdown report.", shown=False),

@@ -1,5 +1,5 @@
-"""The bundles: all data of runs, studies, comparisons, screenings and reports on labelled pictures
-in a folder or .zip.
+"""The bundles: all data of runs, studies, comparisons, screenings and reports on pictures in a
+folder or .zip.
 
 report.md           the report, with relative links to pictures
 frames/ thumbnails/ all pictures of the runs and behind the claims

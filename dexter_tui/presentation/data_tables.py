@@ -16,7 +16,7 @@ SHOWN = 12  # slices in the table; --all lists the others
 
 def reports_view(pages: Sequence[DataPage]) -> Table:
     """Return the list of stored reports."""
-    table = _table("id", "classifier", "data", "outcome", left=range(4))
+    table = _table("id", "classifier", "data or class", "outcome", left=range(4))
     for page in pages:
         table.add_row(page.id, plain(short_spec(page.classifier)), plain(page.data),
                       plain(outcome_line(page)))  # fmt: skip
@@ -35,7 +35,7 @@ def outcome_line(page: DataPage) -> str:
             return f"worst group {first.worst:.2f}"
         return f"worst group {first.worst:.2f} to {best.worst:.2f} by {best.method}"
     if isinstance(result, WhatIfResult | BiasResult):
-        return result.verdict
+        return result.outcome
     if page.state == "running":
         return stage_line(page.stage or "starting", page.done, page.total)
     return f"{page.state}: {page.error}" if page.error else page.state

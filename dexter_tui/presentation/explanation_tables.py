@@ -1,4 +1,4 @@
-"""What-ifs and bias explanations, for people."""
+"""The tables of what-ifs and bias explanations, for people."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

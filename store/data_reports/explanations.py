@@ -78,7 +78,7 @@ class Strength(Part):
 
 
 class Measured(Part):
-    """What was measured of a user's own picture; all unset for a picture that was drawn."""
+    """The measurements of a user's own picture; all unset for a picture that was drawn."""
 
     p: Probability | None = None
     decision: Text = ""
@@ -121,6 +121,15 @@ class WhatIfResult(Part):
         before, after = self.steps[0].decision, self.steps[-1].decision
         count = "1 change flips" if len(names) == 1 else f"{len(names)} changes flip"
         return f"{count} {before} to {after}: {words}."
+
+    @property
+    def outcome(self) -> str:
+        """Return the answer in a few words."""
+        words = ", ".join(one.name for one in self.changes)
+        if not self.flipped:
+            return f"no flip; nearest: {words}" if words else "no flip"
+        flip = f"{self.steps[0].decision} to {self.steps[-1].decision} by {words}"
+        return flip if self.is_drawn else f"{flip}, which is not drawn"
 
     @property
     def is_drawn(self) -> bool:
@@ -255,7 +264,7 @@ class BiasRow(Part):
 
 
 class BiasResult(Part):
-    """What a classifier makes of people's attributes, and how far two reports on it agree.
+    """The effects of people's attributes on a classifier, and how far two reports on them agree.
 
     planted: the measured effects of a classifier of the lab's fleet. skipped: labelled pictures
     left out, by reason.
@@ -276,6 +285,12 @@ class BiasResult(Part):
     def verdict(self) -> str:
         """Return the first sentence of the report."""
         return self.data_free.sentences[0]
+
+    @property
+    def outcome(self) -> str:
+        """Return the answer in a few words."""
+        found = [name for name, state in self.data_free.attributes.items() if state == "depends"]
+        return f"depends on {', '.join(found)}" if found else "no dependence found"
 
     @property
     def rows(self) -> list[BiasRow]:

@@ -72,7 +72,7 @@ _OF_MACHINE = {"study", "pid", "boot_id", "slot", "place", "promise", "not_befor
 
 class Chosen:
     """The items that names refer to: studies with the requested runs, comparisons, screenings and
-    reports on labelled pictures."""
+    reports on pictures."""
 
     def __init__(self, store: Store, names: Sequence[str]) -> None:
         self.studies: dict[str, Study] = {}

@@ -50,10 +50,12 @@ class Net(nn.Module):
 make = Net
 
 def hold(begun):
+    if not sys.argv[0].endswith("worker.py"):
+        return
     # Of the process: this module is loaded again with each classifier.
     calls = int(os.environ.get("HELD_CALLS", 0)) + 1
     os.environ["HELD_CALLS"] = str(calls)
-    while sys.argv[0].endswith("worker.py") and (mode := GATE.read_text()) != "open":
+    while (mode := GATE.read_text()) != "open":
         if mode == "slow" and time.monotonic() > begun + 0.6:
             return
         if mode != "slow" and calls <= int(mode):
@@ -92,7 +94,7 @@ class HeldNet:
         self._set("slow")
 
     def hold(self, calls: int) -> None:
-        """Hold each worker after so many batches of pictures."""
+        """Hold each worker after this number of batches of pictures."""
         self._set(str(calls))
 
     def _set(self, mode: str) -> None:
@@ -101,7 +103,7 @@ class HeldNet:
         new.replace(self._file.with_suffix(".gate"))
 
     def held(self, calls: int, *, but: int = 0) -> int:
-        """Wait for a worker that is held after so many batches; return its process id."""
+        """Wait for a worker held after this number of batches; return its process id."""
 
         def pid() -> int | None:
             file = self._file.with_suffix(".held")

@@ -443,6 +443,7 @@ def _findings(connection: sqlite3.Connection, pictures: list[str]) -> None:
 
 
 SLICES, DEBIASED, WHATIF, BIAS = "dslices01", "ddebias01", "dwhatif01", "dbias0001"
+REPORTS = (SLICES, DEBIASED, WHATIF, BIAS)
 
 
 def report_on_pictures(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""What-ifs and bias explanations as jobs: killed, paused and cancelled, with the same numbers."""
+"""The jobs of what-ifs and bias explanations, killed, paused and cancelled: the same numbers."""
 
 import itertools
 from collections.abc import Callable

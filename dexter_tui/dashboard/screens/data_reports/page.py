@@ -7,10 +7,10 @@ from textual.widgets import ContentSwitcher
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
+from dexter_tui.dashboard.screens.data_reports.strip import PictureStrip
 from dexter_tui.dashboard.screens.form_screen import as_text
 from dexter_tui.dashboard.screens.tabbed_screen import JobScreen, Work, course_text
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.picture_strip import PictureStrip
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage, rendered
 from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation.data_tables import outcome_line, page_facts, report_view

@@ -1,4 +1,4 @@
-"""Pictures in a row, each with two lines under it."""
+"""The strip of a what-if: pictures in a row, each with two lines under it."""
 
 from collections.abc import Sequence
 from typing import Any
