@@ -130,7 +130,7 @@ def undisturbed(home: Path, cli: Any, *command: object) -> dict[str, Any]:
     """Return what a command finds whose job is done in this process."""
     home.mkdir(exist_ok=True)
     Store.open(home).close()
-    with FileLock(home / "locks" / "runner-cpu-0.lock", wait=False):
+    with FileLock(home / "locks" / "runner-cpu-0.lock", wait=True):
         asked = cli(*command, "--detach", "--json")
         assert asked.code == 0, asked.err
         with Store.open(home) as store:
