@@ -60,10 +60,12 @@ def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
     records, pictures = gather(store, chosen)
     text, shown = render(store, names, "frames", presets=presets())
     files = {f"frames/{name}": data for name, data in {**pictures, **shown}.items()}
-    for name in pictures:
-        small = store.thumbnail_path(Path(name).stem)
-        if small.suffix == ".jpg" and small.exists():
-            files[f"thumbnails/{small.name}"] = small.read_bytes()
+    # Of the pictures of runs: those of the bank become files of their own when they are imported.
+    for record in records:
+        if record["record"] == "artifact":
+            small = store.thumbnail_path(record["sha256"])
+            if small.suffix == ".jpg" and small.exists():
+                files[f"thumbnails/{small.name}"] = small.read_bytes()
     plots = _plots(store, chosen)
     files |= {f"plots/{name}": data for name, data in plots.items()}
     if plots:

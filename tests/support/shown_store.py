@@ -286,6 +286,13 @@ def _picture(number: int) -> bytes:
     return buffer.getvalue()
 
 
+def _enlarged(data: bytes) -> bytes:
+    """The picture as the bank keeps it, with 256 pixels a side."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(data)).resize((256, 256)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def _sheet() -> bytes:
     """The first four pictures as tiles of a sheet."""
     sheet = Image.new("RGB", (128, 128))
@@ -498,12 +505,13 @@ def report_on_pictures(home: Path) -> None:
     )
     with Store.open(home) as store:
         sheet = store.put_artifact(_sheet(), "image/png")
+        large = store.put_artifact(_enlarged(_picture(0)), "image/png")
         with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
             connection.executemany(
                 "INSERT INTO picture (generator, prompt, seed, sha256, place, side) "
-                "VALUES (?, ?, ?, ?, ?, 64)",
-                [(own, "your picture", 0, sheet, 0), (bank, BASE, 7, sheet, 1),
-                 (bank, f"{BASE} with room", 7, sheet, 2)],
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                [(own, "your picture", 0, large, 0, 256), (bank, BASE, 7, sheet, 1, 64),
+                 (bank, f"{BASE} with room", 7, sheet, 2, 64)],
             )  # fmt: skip
         for kind, name, data, data_hash, asked, result in reports:
             made = data_records.add(
