@@ -54,8 +54,10 @@ class BiasJob:
         """The sentence encoder; None without one."""
         from dexter.reasoning.agreement import load_sentences
 
-        self.desk.loading("sentence encoder")
-        return load_sentences(str(self.of.asked.get("sts")))
+        spec = str(self.of.asked.get("sts"))
+        if spec != "none":
+            self.desk.loading("sentence encoder")
+        return load_sentences(spec)
 
     def result(self) -> dict[str, Any]:
         """Return the reports and how far they agree, as `store.data_reports.BiasResult`."""

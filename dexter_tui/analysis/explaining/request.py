@@ -175,7 +175,8 @@ def request_bias(store: "Store", prepared: Prepared, say: Say) -> Queued:
     page = newest(store, screen, same_bank=True)
     wanted = screen.settings.pictures or screening_request.PICTURES
     if prepared.judge:
-        hand_over_key(store, ReportSettings.from_values(prepared.judge))
+        judge = ReportSettings.from_values(prepared.judge)
+        hand_over_key(store, judge.for_generator(screen.config.generator))
     if page is not None and (page["settings"].get("pictures") or 0) >= wanted:
         say(f"screening {page['id']} has the answer already")
         return _queue(store, prepared, page["id"], page["member"]["name"])
