@@ -162,16 +162,16 @@ def test_reports_on_pictures_come_back_the_same_from_an_empty_store(
     assert len(shown_in) == 3
     assert cli("export", shown_store.WHATIF, "-o", tmp_path / "page.html").code == 0
     assert (tmp_path / "page.html").read_text().count("data:image/png") == 3
+    assert cli("import", tmp_path / "one.zip", "--json").json["known"] == sorted(names)
+    # The weights stay where they were found.
+    answer = cli("debias", shown_store.DEBIASED, "--output", tmp_path / "weights.safetensors")
+    assert answer.code == 2 and "cannot be copied" in answer.err
     # With the what-if goes the user's picture, but not what the bank has of the generator.
     assert cli("delete", shown_store.WHATIF, "--yes", "--really").code == 0
     rows = "SELECT prompt FROM picture WHERE seed IN (0, 7)"
     assert {name for (name,) in Browse(tmp_path / "other").rows(rows)} == {
         shown_store.BASE, f"{shown_store.BASE} with room"
     }  # fmt: skip
-    assert cli("import", tmp_path / "one.zip", "--json").json["known"] == sorted(names)
-    # The weights stay where they were found.
-    answer = cli("debias", shown_store.DEBIASED, "--output", tmp_path / "weights.safetensors")
-    assert answer.code == 2 and "cannot be copied" in answer.err
 
 
 def test_a_screening_that_is_not_finished_is_in_no_bundle(
