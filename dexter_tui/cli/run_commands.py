@@ -189,7 +189,10 @@ def _work_of(store: "Store", name: str) -> str:
 
     if not name.startswith("d"):
         return name
-    return records.data_report(store, name).job_id or name
+    report = records.data_report(store, name)
+    if report.job_id is None:
+        raise InputError(f"{report.id} was imported: nothing to resume", value=report.id)
+    return report.job_id
 
 
 def _work(

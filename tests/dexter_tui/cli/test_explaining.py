@@ -70,10 +70,18 @@ def test_a_what_if_refuses_in_a_line(
         (["--image", broken], "is unreadable"),
         (["-o", "strip.pdf"], "ends in none of .md, .html, .png"),
         (["-o", "nowhere/strip.png"], "nowhere is no folder"),
+        (["-o", "strip.png", "--detach"], "omit --detach"),
     ):
         outcome = cli("whatif", *models, *more)
         assert outcome.code == 2, outcome.err
         assert part in outcome.err.splitlines()[-1]
+    for command, part in (
+        (["whatif", "--class", "cat"], "--classifier: is required"),
+        (["explain-bias", "--data", "none"], "--classifier: is required"),
+        (["whatif", *models[:2]], "--class: is required"),
+    ):
+        outcome = cli(*command)
+        assert outcome.code == 2 and part in outcome.err
     lab = cli("whatif", "--classifier", "lab:birds-biased", "--class", "waterbird",
               "--image", gray)  # fmt: skip
     assert lab.code == 2
