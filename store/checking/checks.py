@@ -87,6 +87,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 # A list of seeds, and the names of places at which runs are done.
 _NO_NUMBERS = {("evidence", "seeds"), ("run", "place"), ("attempt", "place")}
+_ABOUT_CLASS = ("whatif", "explain-bias")
+"""The kinds of reports on pictures that ask about a class instead of labelled data."""
 _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("frame", "kind"): ("preview", "frame"),
     ("claim", "direction"): (1, -1),
@@ -94,7 +96,7 @@ _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("difference", "verdict"): ("differ", "alike", "open"),
     ("comparison", "state"): ("waiting", "running", "done", "failed"),
     ("screening", "state"): ("waiting", "done"),
-    ("data_report", "kind"): ("slices", "debias", "whatif", "explain-bias"),
+    ("data_report", "kind"): ("slices", "debias", *_ABOUT_CLASS),
     ("stage", "state"): ("waiting", "running", "done", "failed"),
 }
 # Lists of texts, with their longest number of items.
@@ -184,6 +186,11 @@ def check_row(kind: str, row: Mapping[str, Any]) -> dict[str, str]:
             _check_context(row)
         except StoreError as error:
             return {"context": error.problem}
+    if kind == "data_report" and {"kind", "request"} <= row.keys():
+        request = row["request"]
+        about_class = isinstance(request, dict) and "class_name" in request
+        if about_class != (row["kind"] in _ABOUT_CLASS):
+            return {"request": f"data_report.request: not one of {row['kind']}"}
     return {}
 
 
@@ -446,7 +453,7 @@ def _check_asked(values: object) -> None:
     where = "data_report.request"
     if not isinstance(values, dict):
         refuse(f"{where}: not an object")
-    explains = "class_name" in values
+    explains = "class_name" in values  # see `check_row`
     mapping = {} if explains else values.get("mapping")
     if not isinstance(mapping, dict) or not isinstance(values.get("settings"), dict):
         refuse(f"{where}: has no mapping or settings")

@@ -119,11 +119,16 @@ def fill(home: Path, outside: Outside, states: tuple[str, ...]) -> None:
                 store, Kind.SCREENING, {}, config=outside.config("benign").model_dump(mode="json"),
                 device="cpu", screening_id=screening,
             )  # fmt: skip
-            request: dict[str, Any] = {
+            on_data: dict[str, Any] = {
                 "data": str(home), "mapping": {}, "concepts": [], "settings": {},
                 "screening": None, "origin": "words of the command",
             }  # fmt: skip
-            for kind in (Kind.DEBIAS, Kind.WHATIF):
+            about_class: dict[str, Any] = {
+                "class_name": "waterbird", "class_index": 0, "data": None, "image": None,
+                "pool": "lab", "pool_text": None, "pool_hash": "h", "screening": None,
+                "member": None, "models": {}, "settings": {},
+            }  # fmt: skip
+            for kind, request in ((Kind.DEBIAS, on_data), (Kind.WHATIF, about_class)):
                 asked = data_records.add(
                     store, kind, classifier_id=row, data=str(home), data_hash="h", request=request
                 )
