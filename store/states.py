@@ -13,6 +13,8 @@ class Kind(StrEnum):
     SCREENING = "screening"
     SLICES = "slices"
     DEBIAS = "debias"
+    WHATIF = "whatif"
+    EXPLAIN_BIAS = "explain-bias"
 
 
 class NoteKind(StrEnum):

@@ -781,16 +781,19 @@ class Finding(Table, table=True):
 
 
 class DataReport(Table, table=True):
-    """A report on a classifier and labelled pictures: its slices, or its debiasing."""
+    """A report on a classifier and pictures: its slices or debiasing on labelled ones, a what-if
+    or a bias explanation."""
 
     __tablename__ = "data_report"
 
     id: str = Field(primary_key=True)
-    kind: str  # slices, debias
+    kind: str  # slices, debias, whatif, explain-bias
     classifier_id: int = Field(foreign_key="classifier.id", index=True)
     job_id: str | None = None  # the job that makes it
-    data: str  # the folder, file or setting
-    data_hash: str  # SHA-256 of its names, labels, splits and groups
+    data: str  # the folder, file or setting; of explanations, class and pictures
+    data_hash: (
+        str  # SHA-256 of its names, labels, splits and groups, of a user's picture, or a bank
+    )
     request: dict[str, Any] = Field(sa_type=JSON)  # what was asked
     result: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # see data_reports.results
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)

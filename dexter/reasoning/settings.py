@@ -193,3 +193,6 @@ SCREEN_FIELDS = (
     "placebos",
 )
 """The fields of ScreenSettings that a screening reads."""
+
+JUDGE_FIELDS = ("llm", "base_url", "key_file", "timeout", "tries")
+"""The fields of ReportSettings that say which language model rates reports."""

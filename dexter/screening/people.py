@@ -169,6 +169,7 @@ class BiasReport:
             "attributes": {name: self.state(name) for name in ATTRIBUTES},
             "facts": [asdict(one) for one in self.facts],
             "text": self.text,
+            "sentences": self.sentences,
         }
 
 

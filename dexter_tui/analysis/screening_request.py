@@ -132,15 +132,16 @@ def load_concepts(source: str | None, generator: str) -> Concepts:
 
 def stored_concepts(bank: "Bank") -> Concepts:
     """Return the pool of a bank; InputError if this version ships another of its name."""
+    return stored_pool(bank.pool, bank.pool_text, bank.pool_hash)
+
+
+def stored_pool(name: str, text: str | None, digest: str) -> Concepts:
+    """Return a pool by its name, or its text if it is a user's; InputError if its hash differs."""
     from dexter.screening.concepts import load_pool, parse_pool
 
-    own = bank.pool_text
-    found = Concepts(load_pool(bank.pool) if own is None else parse_pool(own, bank.pool), own)
-    if found.digest != bank.pool_hash:
-        raise InputError(
-            f"the pool {bank.pool} has changed since this bank was begun",
-            remedy="start another screening",
-        )
+    found = Concepts(load_pool(name) if text is None else parse_pool(text, name), text)
+    if found.digest != digest:
+        raise InputError(f"the pool {name} has changed since it was used", remedy="start again")
     return found
 
 

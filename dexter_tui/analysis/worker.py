@@ -12,6 +12,7 @@ from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.analysis import comparison_job, probe_job, report_job, screening_job
 from dexter_tui.analysis.data import debias_job, slices_job
 from dexter_tui.analysis.desk import Desk, error_parts
+from dexter_tui.analysis.explaining import bias_job, whatif_job
 from dexter_tui.formatting import clean
 from dexter_tui.jobs.recorder import log
 from dexter_tui.jobs.worker import FULL, LOAD_PROMISE, Stopped, Worker, log_trace, main
@@ -27,6 +28,8 @@ JOBS: dict[Kind, Callable[[Desk], str | None]] = {
     Kind.SCREENING: screening_job.work,
     Kind.SLICES: slices_job.work,
     Kind.DEBIAS: debias_job.work,
+    Kind.WHATIF: whatif_job.work,
+    Kind.EXPLAIN_BIAS: bias_job.work,
 }
 """What does a job of each kind; it returns a line for what failed, None if nothing did."""
 

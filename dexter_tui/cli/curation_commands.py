@@ -26,7 +26,7 @@ def delete(
         typer.Argument(
             metavar="ID...",
             autocompletion=ids,
-            help="runs, studies, comparisons, screenings, reports on labelled pictures",
+            help="runs, studies, comparisons, screenings, reports on pictures",
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="answer the first question with yes")] = False,

@@ -23,7 +23,7 @@ def export(
         list[str],
         typer.Argument(
             metavar="ID...",
-            help="runs, studies, comparisons, screenings, reports on labelled pictures",
+            help="runs, studies, comparisons, screenings, reports on pictures",
             autocompletion=ids,
         ),
     ],

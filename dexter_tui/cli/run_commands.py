@@ -140,7 +140,9 @@ def resume(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID...", help="runs or jobs: ids or unique prefixes", autocompletion=ids
+            metavar="ID...",
+            help="runs, jobs or reports on pictures: ids or unique prefixes",
+            autocompletion=ids,
         ),
     ],
     jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
@@ -160,7 +162,7 @@ def resume(
 
     with open_store() as store:
         run_queue.reconcile(store)
-        works = [run_queue.find(store, name) for name in names]
+        works = [run_queue.find(store, _work_of(store, name)) for name in names]
         for found in works:
             if found.state not in control.RESUMABLE | {State.QUEUED}:
                 raise InputError(
@@ -179,6 +181,18 @@ def resume(
                 control.resume(store, found.id, agreed=agreed)
         ids = list(dict.fromkeys(found.id for found in works))
         return _work(store, ids, jobs, as_json=as_json, detach=detach)
+
+
+def _work_of(store: "Store", name: str) -> str:
+    """Return the name of a run or job; of a report on pictures, the id of its job."""
+    from store.data_reports import records
+
+    if not name.startswith("d"):
+        return name
+    report = records.data_report(store, name)
+    if report.job_id is None:
+        raise InputError(f"{report.id} was imported: nothing to resume", value=report.id)
+    return report.job_id
 
 
 def _work(

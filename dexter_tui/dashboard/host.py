@@ -80,13 +80,13 @@ class Host(Protocol):
         """Open the form for a new screening."""
 
     def open_data_report(self, report_id: str) -> None:
-        """Open the screen of a report on labelled pictures."""
+        """Open the screen of a report on pictures."""
 
     def open_new_data_report(self, kind: Kind) -> None:
         """Open the form for slices or a debiasing."""
 
     def open_data_reports(self) -> None:
-        """Open the list of reports on labelled pictures."""
+        """Open the list of reports on pictures."""
 
     def open_devices(self) -> None:
         """Open the screen of the devices."""

@@ -1,5 +1,5 @@
-"""The bundles: all data of runs, studies, comparisons, screenings and reports on labelled pictures
-in a folder or .zip.
+"""The bundles: all data of runs, studies, comparisons, screenings and reports on pictures in a
+folder or .zip.
 
 report.md           the report, with relative links to pictures
 frames/ thumbnails/ all pictures of the runs and behind the claims
@@ -60,10 +60,12 @@ def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
     records, pictures = gather(store, chosen)
     text, shown = render(store, names, "frames", presets=presets())
     files = {f"frames/{name}": data for name, data in {**pictures, **shown}.items()}
-    for name in pictures:
-        small = store.thumbnail_path(Path(name).stem)
-        if small.suffix == ".jpg" and small.exists():
-            files[f"thumbnails/{small.name}"] = small.read_bytes()
+    # Of the pictures of runs: those of the bank become files of their own when they are imported.
+    for record in records:
+        if record["record"] == "artifact":
+            small = store.thumbnail_path(record["sha256"])
+            if small.suffix == ".jpg" and small.exists():
+                files[f"thumbnails/{small.name}"] = small.read_bytes()
     plots = _plots(store, chosen)
     files |= {f"plots/{name}": data for name, data in plots.items()}
     if plots:
@@ -247,7 +249,8 @@ def commands(store: Store, chosen: Chosen) -> str:
     for screening in chosen.screenings.values():
         lines.append(_screen_command(store, screening))
     for asked in chosen.data_reports.values():
-        lines.append(_data_command(asked))
+        explains = asked.kind in (Kind.WHATIF, Kind.EXPLAIN_BIAS)
+        lines.append(_explain_command(asked) if explains else _data_command(asked))
     text = "\n".join(lines)
     return f"# Commands that reproduce these results\n\n{fenced(text, 'sh')}\n"
 
@@ -327,6 +330,27 @@ def _data_command(report: DataReport) -> str:
     for name, setting in settings.model_fields.items():
         value = asked["settings"].get(name)
         if value != setting.default:
+            given += _flag(name, value)
+    return command(given)
+
+
+def _explain_command(report: DataReport) -> str:
+    from dexter.reasoning.settings import SCREEN_FIELDS, ScreenSettings
+
+    asked = report.request
+    given = ["dexter-tui", report.kind, *_option("classifier", report.classifier.spec)]
+    given += _option("class_name", asked["class_name"])
+    if asked.get("pool_text") is not None:
+        given += _option("concepts", asked["pool"])
+    for name in ("image", "data"):
+        if report.kind == Kind.EXPLAIN_BIAS or name == "image":
+            given += _flag(name, asked.get(name))
+    for name, value in asked["models"].items():
+        given += _flag(name, value)
+    names = SCREEN_FIELDS if report.kind == Kind.EXPLAIN_BIAS else ("image_text",)
+    for name in names:
+        value, default = asked["settings"].get(name), ScreenSettings.model_fields[name].default
+        if value != (list(default) if isinstance(default, tuple) else default):
             given += _flag(name, value)
     return command(given)
 

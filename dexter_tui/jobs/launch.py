@@ -30,6 +30,8 @@ WORKERS = {
     Kind.SCREENING: "dexter_tui.analysis.worker",
     Kind.SLICES: "dexter_tui.analysis.worker",
     Kind.DEBIAS: "dexter_tui.analysis.worker",
+    Kind.WHATIF: "dexter_tui.analysis.worker",
+    Kind.EXPLAIN_BIAS: "dexter_tui.analysis.worker",
 }
 """The module whose process does a kind of work; named, not imported: it lies above this room."""
 

@@ -1,4 +1,4 @@
-"""The reports on labelled pictures, for people."""
+"""The reports on pictures, for people."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,6 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from dexter_tui.formatting import plain, short_spec, stage_line
+from dexter_tui.presentation.explanation_tables import bias_view, whatif_view
+from store.data_reports.explanations import BiasResult, WhatIfResult
 from store.data_reports.page import DataPage
 from store.data_reports.results import DebiasResult, Outcome, SliceRow, SlicesResult
 
@@ -14,7 +16,7 @@ SHOWN = 12  # slices in the table; --all lists the others
 
 def reports_view(pages: Sequence[DataPage]) -> Table:
     """Return the list of stored reports."""
-    table = _table("id", "classifier", "data", "outcome", left=range(4))
+    table = _table("id", "classifier", "data or class", "outcome", left=range(4))
     for page in pages:
         table.add_row(page.id, plain(short_spec(page.classifier)), plain(page.data),
                       plain(outcome_line(page)))  # fmt: skip
@@ -32,6 +34,8 @@ def outcome_line(page: DataPage) -> str:
         if best is None:
             return f"worst group {first.worst:.2f}"
         return f"worst group {first.worst:.2f} to {best.worst:.2f} by {best.method}"
+    if isinstance(result, WhatIfResult | BiasResult):
+        return result.outcome
     if page.state == "running":
         return stage_line(page.stage or "starting", page.done, page.total)
     return f"{page.state}: {page.error}" if page.error else page.state
@@ -42,8 +46,14 @@ def main_outcome(result: DebiasResult) -> Outcome | None:
     return next((one for one in result.outcomes if one.method == result.main), None)
 
 
-def report_view(page: DataPage, *, every: bool = False) -> RenderableType:
-    """Return a report."""
+def report_view(
+    page: DataPage, *, every: bool = False, strip: RenderableType | None = None
+) -> RenderableType:
+    """Return a report; ``strip``: the pictures of a what-if."""
+    if isinstance(page.result, WhatIfResult):
+        return whatif_view(page.result, strip)
+    if isinstance(page.result, BiasResult):
+        return bias_view(page.result)
     if isinstance(page.result, SlicesResult):
         return _slices_view(page, page.result, None if every else SHOWN)
     if isinstance(page.result, DebiasResult):
@@ -57,8 +67,23 @@ def page_facts(page: DataPage) -> list[tuple[str, str]]:
     result = page.result
     if result is None:
         return found
+    if isinstance(result, WhatIfResult):
+        found += [
+            ("generator", f"{result.generator}, noise {result.seed}"),
+            ("concepts", result.concepts),
+            ("your picture", result.of_picture),
+        ]
+        return [(name, value) for name, value in found if value]
     skipped = ", ".join(f"{count} {why}" for why, count in result.skipped.items())
-    if isinstance(result, SlicesResult):
+    if isinstance(result, BiasResult):
+        driven = result.data_driven
+        found += [
+            ("generator", result.generator),
+            ("without data", f"{result.data_free.source}, screening {result.screening}"),
+            ("labelled", "" if driven is None else driven.source),
+            ("skipped", skipped),
+        ]
+    elif isinstance(result, SlicesResult):
         first = "; ".join(name for name, _ in result.skipped_first[:3])
         judged = any(one.judged for one in result.slices)
         found += [

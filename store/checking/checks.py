@@ -45,7 +45,12 @@ KINDS = frozenset(
         "bank screening screened finding data_report",
     )
 )
-_LONG = {("report", "markdown"), ("note", "text"), ("bank", "pool_text")}
+_LONG = {
+    ("report", "markdown"),
+    ("note", "text"),
+    ("bank", "pool_text"),
+    ("data_report", "request"),
+}
 
 _COUNT = (0, 10**9)
 _SIDE = (1, 2**15)  # pixels
@@ -82,6 +87,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 # A list of seeds, and the names of places at which runs are done.
 _NO_NUMBERS = {("evidence", "seeds"), ("run", "place"), ("attempt", "place")}
+_ABOUT_CLASS = ("whatif", "explain-bias")
+"""The kinds of reports on pictures that ask about a class instead of labelled data."""
 _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("frame", "kind"): ("preview", "frame"),
     ("claim", "direction"): (1, -1),
@@ -89,7 +96,7 @@ _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("difference", "verdict"): ("differ", "alike", "open"),
     ("comparison", "state"): ("waiting", "running", "done", "failed"),
     ("screening", "state"): ("waiting", "done"),
-    ("data_report", "kind"): ("slices", "debias"),
+    ("data_report", "kind"): ("slices", "debias", *_ABOUT_CLASS),
     ("stage", "state"): ("waiting", "running", "done", "failed"),
 }
 # Lists of texts, with their longest number of items.
@@ -179,6 +186,11 @@ def check_row(kind: str, row: Mapping[str, Any]) -> dict[str, str]:
             _check_context(row)
         except StoreError as error:
             return {"context": error.problem}
+    if kind == "data_report" and {"kind", "request"} <= row.keys():
+        request = row["request"]
+        about_class = isinstance(request, dict) and "class_name" in request
+        if about_class != (row["kind"] in _ABOUT_CLASS):
+            return {"request": f"data_report.request: not one of {row['kind']}"}
     return {}
 
 
@@ -437,16 +449,24 @@ def _check_watch(values: object) -> None:
 
 
 def _check_asked(values: object) -> None:
-    """Check the request of a report on labelled pictures."""
+    """Check the request of a report on pictures."""
     where = "data_report.request"
     if not isinstance(values, dict):
         refuse(f"{where}: not an object")
-    screening = [] if values.get("screening") is None else [values["screening"]]
-    mapping = values.get("mapping")
+    explains = "class_name" in values  # see `check_row`
+    mapping = {} if explains else values.get("mapping")
     if not isinstance(mapping, dict) or not isinstance(values.get("settings"), dict):
         refuse(f"{where}: has no mapping or settings")
-    names = [one.get("name") for one in _objects(where, values.get("concepts"))]
-    texts = [values.get("data"), values.get("origin"), *screening, *mapping.values(), *names]
+    texts = [*mapping.values()]
+    if explains:
+        if not isinstance(values.get("models"), dict):
+            refuse(f"{where}: has no models")
+        texts += [values["class_name"], values.get("pool")]
+    else:
+        texts += [one.get("name") for one in _objects(where, values.get("concepts"))]
+        texts += [values.get("data"), values.get("origin")]
+    optional = ("screening", "image") + (("data", "sts") if explains else ())
+    texts += [values[name] for name in optional if values.get(name) is not None]
     _check_words(where, texts, MAX_ITEMS, holes=False)
 
 

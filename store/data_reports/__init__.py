@@ -1,1 +1,1 @@
-"""Reports on labelled pictures: what they hold, how they are written, and how they are read."""
+"""Reports on pictures: what they hold, how they are written, and how they are read."""

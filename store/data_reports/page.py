@@ -1,4 +1,4 @@
-"""The reports on labelled pictures for screens, programs and exports, read without SQLAlchemy."""
+"""The reports on pictures for screens, programs and exports, read without SQLAlchemy."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from store.checking import decoding
-from store.data_reports.results import RESULTS, DebiasResult, SlicesResult
+from store.data_reports.explanations import BiasResult, WhatIfResult
+from store.data_reports.results import RESULTS, Result
 from store.errors import StoreError
 from store.reading.browse import PROCESS_GONE, Browse
 from store.states import ACTIVE, ENDED
@@ -38,7 +39,7 @@ class DataPage(NamedTuple):
     data: str
     data_hash: str
     request: dict[str, Any]
-    result: SlicesResult | DebiasResult | None
+    result: Result | None
     created_at: str
     ended_at: str | None
     state: str
@@ -49,9 +50,13 @@ class DataPage(NamedTuple):
     job: str | None
 
     def json(self) -> dict[str, Any]:
-        """Return it as programs receive it."""
+        """Return it as programs receive it; the result of an explanation stands beside the rest."""
+        found = self._asdict()
+        if isinstance(self.result, WhatIfResult | BiasResult):
+            del found["result"]
+            return found | self.result.model_dump(mode="json", exclude_unset=True)
         result = None if self.result is None else self.result.model_dump(mode="json")
-        return {**self._asdict(), "result": result}
+        return found | {"result": result}
 
 
 _COLUMNS = ", ".join(f"data_report.{name}" for name in _Row._fields)
@@ -78,7 +83,7 @@ def page(browse: Browse, name: str, kind: str | None = None) -> DataPage:
     if len(exact) != 1 or not name:
         what = f"{name!r} is the prefix of several reports" if exact and name else f"no {name!r}"
         raise StoreError(
-            f"{what} among the reports on labelled pictures",
+            f"{what} among the reports on pictures",
             value=name,
             remedy=f"`dexter-tui {kind or 'slices'}` lists them",
         )

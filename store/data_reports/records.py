@@ -1,4 +1,4 @@
-"""The writing of reports on labelled pictures, as functions of an open `Store`."""
+"""The writing of reports on pictures, as functions of an open `Store`."""
 
 import shutil
 from collections.abc import Mapping
@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import col
+from sqlmodel import col, select
 
 from store.clock import now
+from store.data_reports.explanations import own_picture
 from store.store import Store, new_id
-from store.tables import DataReport, Job, Note
+from store.tables import DataReport, Job, Note, Picture
 
 WEIGHTS = "weights.safetensors"
 """The file of the weights that a debiasing found, in the folder of its report."""
@@ -61,9 +62,17 @@ def finish(store: Store, report_id: str, result: Mapping[str, Any]) -> None:
 
 
 def delete(store: Store, report_id: str) -> None:
-    """Forget a report, its job and its files."""
+    """Forget a report, its job and its files; of a what-if, also the user's picture in the bank."""
     row = data_report(store, report_id)
     with store._write(durable=True) as session:
+        same = select(DataReport.id).where(
+            DataReport.data_hash == row.data_hash, DataReport.id != report_id
+        )
+        if session.exec(same).first() is None:
+            own = dict(
+                zip(("generator", "prompt", "seed"), own_picture(row.data_hash), strict=True)
+            )
+            session.exec(sa.delete(Picture).filter_by(**own))
         session.exec(sa.delete(Job).where(col(Job.id) == row.job_id))
         session.exec(sa.delete(Note).where(col(Note.of) == report_id))
         session.exec(sa.delete(DataReport).where(col(DataReport.id) == report_id))

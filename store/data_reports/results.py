@@ -1,23 +1,15 @@
-"""The content of a report on labelled pictures, as it is stored, checked and shown."""
+"""The content of a report on pictures, as it is stored, checked and shown."""
 
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field
-
-Text = Annotated[str, Field(max_length=1000)]
-Unit = Annotated[float, Field(ge=0, le=1)]
-Change = Annotated[float, Field(ge=-1, le=1)]
-Count = Annotated[int, Field(ge=0, le=10**9)]
+from store.data_reports.explanations import BiasResult, WhatIfResult
+from store.data_reports.parts import Change, Count, Part, Text, Unit
 
 _MOST = 10_000  # items of a list
 _CHOICES = 4  # concepts that a line names
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, frozen=True)
-
-
-class Judged(_Part):
+class Judged(Part):
     """The agreement of a slice with a true group."""
 
     group: Text
@@ -28,7 +20,7 @@ class Judged(_Part):
     precision_at: Unit
 
 
-class SliceRow(_Part):
+class SliceRow(Part):
     """A slice of a class; gap: its accuracy minus that of the rest of the class."""
 
     name: Text
@@ -48,7 +40,7 @@ class SliceRow(_Part):
     judged: Judged | None = None
 
 
-class Pattern(_Part):
+class Pattern(Part):
     """A conjunction of attributes with many errors.
 
     support: share of the pictures. errors: share of them that are wrong. left_out, reweighted:
@@ -64,7 +56,7 @@ class Pattern(_Part):
     reweighted: float | None = None
 
 
-class SlicesResult(_Part):
+class SlicesResult(Part):
     """The slices of a classifier; baselines: those of other methods, by name."""
 
     recognised: Text = ""
@@ -83,7 +75,7 @@ class SlicesResult(_Part):
     patterns: list[Pattern] = Field(default_factory=list, max_length=100)
 
 
-class Outcome(_Part):
+class Outcome(Part):
     """The accuracy of a method on the test pictures, over its seeds.
 
     chosen_by: what chose its weights among those of one training. true_groups: they were used to
@@ -104,7 +96,7 @@ class Outcome(_Part):
     seeds: Count
 
 
-class CoursePoint(_Part):
+class CoursePoint(Part):
     """The accuracy of the worst group of the validation pictures during a training."""
 
     method: Text
@@ -113,7 +105,7 @@ class CoursePoint(_Part):
     worst: Unit
 
 
-class Effect(_Part):
+class Effect(Part):
     """The effect of a concept on p(class) in a screening, before and after debiasing."""
 
     concept: Text
@@ -126,7 +118,7 @@ class Effect(_Part):
     after_high: Change
 
 
-class Considered(_Part):
+class Considered(Part):
     """A concept that the pictures could be balanced by; worst: accuracy of its worst group."""
 
     concept: Text
@@ -134,7 +126,7 @@ class Considered(_Part):
     pictures: Count
 
 
-class DebiasResult(_Part):
+class DebiasResult(Part):
     """The outcomes of debiasing, best known method named in ``main``.
 
     concept: the one that the pictures were balanced by, the first of ``considered``.
@@ -169,7 +161,17 @@ class DebiasResult(_Part):
         return f"{'; '.join(names)} (accuracy before, of the worst group's pictures)"
 
 
-RESULTS: dict[str, type[SlicesResult] | type[DebiasResult]] = {
+Result = SlicesResult | DebiasResult | WhatIfResult | BiasResult
+RESULTS: dict[str, type[Result]] = {
     "slices": SlicesResult,
     "debias": DebiasResult,
+    "whatif": WhatIfResult,
+    "explain-bias": BiasResult,
 }
+TITLES = {
+    "slices": "Slices",
+    "debias": "Debiasing",
+    "whatif": "What-if",
+    "explain-bias": "Bias explanation",
+}
+"""The names of the kinds, as headings."""

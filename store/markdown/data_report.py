@@ -1,27 +1,43 @@
-"""The Markdown of a report on labelled pictures; all names and texts in it are data."""
+"""The Markdown of a report on pictures; all names and texts in it are data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from store.data_reports.explanations import BiasResult, WhatIfResult
 from store.data_reports.page import DataPage
-from store.data_reports.results import DebiasResult, SliceRow, SlicesResult
+from store.data_reports.results import TITLES, DebiasResult, SliceRow, SlicesResult
+from store.markdown import explanation
 from store.markdown.escaping import escape, table
+
+EXPLAINING = ("whatif", "explain-bias")
+"""The kinds that are about a class, not about data."""
 
 
 def title(pages: Sequence[DataPage]) -> str:
-    """Return the title of reports on labelled pictures."""
-    names = dict.fromkeys(f"{page.kind} of {page.classifier} on {page.data}" for page in pages)
+    """Return the title of reports on pictures."""
+    names = dict.fromkeys(
+        f"{TITLES[page.kind]} of {page.classifier}, {page.data}"
+        if page.kind in EXPLAINING
+        else f"{page.kind} of {page.classifier} on {page.data}"
+        for page in pages
+    )
     return escape("; ".join(names))
 
 
-def blocks(page: DataPage) -> list[str]:
-    """Return the blocks of a report."""
+def blocks(page: DataPage, show: Callable[[tuple[str, str, int]], str]) -> list[str]:
+    """Return the blocks of a report; ``show`` gives a picture of the bank as Markdown."""
     facts = [
         f"- Classifier: {escape(page.classifier)}",
         f"- Pictures: {escape(page.data)}, hash {escape(page.data_hash[:16])}",
     ]
-    found = [f"### {escape(page.kind.capitalize())} {escape(page.id)}"]
+    if page.kind in EXPLAINING:
+        facts[1] = f"- About: {escape(page.data)}"
+    found = [f"### {escape(TITLES[page.kind])} {escape(page.id)}"]
     if page.result is None:
         return [*found, "\n".join(facts), f"State: {escape(page.error or page.state)}"]
+    if isinstance(page.result, WhatIfResult):
+        return [*found, "\n".join(facts), *explanation.whatif(page.result, show)]
+    if isinstance(page.result, BiasResult):
+        return [*found, "\n".join(facts), *explanation.bias(page.result)]
     skipped = [f"{count} {why}" for why, count in page.result.skipped.items()]
     facts += [f"- Skipped: {escape(', '.join(skipped))}"] if skipped else []
     own = _slices(page.result) if isinstance(page.result, SlicesResult) else _debias(page.result)

@@ -161,7 +161,7 @@ class _Page:
         for one in screened:
             blocks += screening.blocks(one)
         for report in reports:
-            blocks += data_report.blocks(report)
+            blocks += data_report.blocks(report, self._of_bank)
         for page in pages:
             blocks += self._comparison(page)
         if len(sections) > 1:
@@ -203,10 +203,13 @@ class _Page:
 
     def _comparison(self, page: Mapping[str, Any]) -> list[str]:
         def show(prompt: str, seed: int) -> str:
-            place = comparisons.tile(self.browse, page["generator"], prompt, seed)
-            return self._tile(place, prompt)
+            return self._of_bank((page["generator"], prompt, seed))
 
         return comparison.blocks(page, show)
+
+    def _of_bank(self, request: tuple[str, str, int]) -> str:
+        """Return the Markdown of a picture by generator, prompt and seed; "" if it is gone."""
+        return self._tile(comparisons.tile(self.browse, *request), request[1])
 
     def _tile(self, place: str | None, prompt: str) -> str:
         """Return the Markdown of a picture of the bank; "" if it is gone."""

@@ -1,11 +1,12 @@
-"""The transfer of runs, studies, comparisons, screenings and reports on labelled pictures between
-stores, as plain records.
+"""The transfer of runs, studies, comparisons, screenings and reports on pictures between stores, as
+plain records.
 
 Records use no row number of their store, and their order does not depend on the store: exporting,
 importing into an empty store and exporting again gives the same records. Pictures are named by
 their hash; their files accompany the records. Of the bank of a screening, the plan and example
 pictures are transferred: a generator with the same weights draws the others again. Of a report on
-labelled pictures, its result is transferred, without the pictures and the weights that it found.
+labelled pictures, its result is transferred, without the pictures and the weights that it found; of
+a what-if, also the pictures of its strip.
 """
 
 import itertools
@@ -20,12 +21,13 @@ from sqlmodel import Session, col, select
 from store import artifacts, comparison_records, run_records, screening_records
 from store.checking.checks import Record
 from store.data_reports import records as data_records
+from store.data_reports.explanations import WhatIfResult
 from store.data_reports.results import RESULTS
 from store.errors import StoreError
 from store.journal import replay
 from store.reading import comparisons
 from store.reading.browse import Browse
-from store.states import ENDED, State
+from store.states import ENDED, Kind, State
 from store.store import Store
 from store.tables import (
     Activation,
@@ -70,7 +72,7 @@ _OF_MACHINE = {"study", "pid", "boot_id", "slot", "place", "promise", "not_befor
 
 class Chosen:
     """The items that names refer to: studies with the requested runs, comparisons, screenings and
-    reports on labelled pictures."""
+    reports on pictures."""
 
     def __init__(self, store: Store, names: Sequence[str]) -> None:
         self.studies: dict[str, Study] = {}
@@ -317,7 +319,8 @@ _OF_TWO = (
 def _tiles(
     session: Session, store: Store, records: Sequence[Record]
 ) -> Iterable[tuple[Record, bytes]]:
-    """Yield example pictures of the bank for claims and disagreements, as records and files."""
+    """Yield pictures of the bank as records and files: examples of claims and disagreements, and
+    strips of what-ifs."""
     wanted: dict[tuple[str, str, int], None] = {}
     generators = {r["id"]: r["generator"] for r in records if r["record"] == "comparison"}
     for record in records:
@@ -327,6 +330,8 @@ def _tiles(
         elif record["record"] == "disagreement":
             generator = generators[record["comparison_id"]] or ""
             wanted[generator, record["prompt"], record["seed"]] = None
+        elif record["record"] == "data_report" and record["kind"] == Kind.WHATIF:
+            wanted |= dict.fromkeys(_strip_of(record))
     browse = Browse(store.home)
     for generator, prompt, seed in sorted(wanted):
         row = session.get(Picture, (generator, prompt, seed))
@@ -344,6 +349,18 @@ def _tiles(
             },
             data,
         )
+
+
+def _strip_of(record: Record) -> list[tuple[str, str, int]]:
+    """Return generator, prompt and seed of the pictures of a what-if."""
+    try:
+        return WhatIfResult.model_validate(record["result"]).requests
+    except ValidationError:
+        raise StoreError(
+            f"report {record['id']} is damaged",
+            value=str(record["id"]),
+            remedy="delete it and start it again",
+        ) from None
 
 
 def example_requests(contexts: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:

@@ -159,7 +159,8 @@ def records() -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """The records of a small store with all that a bundle holds, and its pictures by file name."""
     with Homes() as homes:
         home = shown_store.copy(homes.folder / "shown")
-        found = [shown_store.compare(home), shown_store.SLICES, shown_store.DEBIASED]
+        found = [shown_store.compare(home), shown_store.SLICES, shown_store.DEBIASED,
+                 shown_store.WHATIF, shown_store.BIAS]  # fmt: skip
         shown_store.screen(home)
         shown_store.report_on_pictures(home)
         with Store.open(home) as store:

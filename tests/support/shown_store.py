@@ -286,6 +286,13 @@ def _picture(number: int) -> bytes:
     return buffer.getvalue()
 
 
+def _enlarged(data: bytes) -> bytes:
+    """The picture as the bank keeps it, with 256 pixels a side."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(data)).resize((256, 256)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def _sheet() -> bytes:
     """The first four pictures as tiles of a sheet."""
     sheet = Image.new("RGB", (128, 128))
@@ -442,11 +449,13 @@ def _findings(connection: sqlite3.Connection, pictures: list[str]) -> None:
     )
 
 
-SLICES, DEBIASED = "dslices01", "ddebias01"
+SLICES, DEBIASED, WHATIF, BIAS = "dslices01", "ddebias01", "dwhatif01", "dbias0001"
+REPORTS = (SLICES, DEBIASED, WHATIF, BIAS)
 
 
 def report_on_pictures(home: Path) -> None:
-    """Add the slices of a classifier on labelled pictures, and a debiasing."""
+    """Add slices of a classifier, a debiasing, a what-if of a user's picture, and a bias
+    explanation."""
     row = {
         "name": "landbird with sea", "label": "landbird", "concept": "sea", "shows": True,
         "size": 50, "accuracy": 0.2, "accuracy_low": 0.11, "accuracy_high": 0.33, "rest": 60,
@@ -479,16 +488,75 @@ def report_on_pictures(home: Path) -> None:
         "course": [{"method": "GroupDRO", "seed": 0, "step": 200 * at, "worst": 0.2 * at}
                    for at in range(1, 4)],
     }  # fmt: skip
+    on_data = {"data": "lab:birds", "mapping": {}, "screening": None,
+               "origin": "words of the command", "concepts": [{"name": "sea"}],
+               "settings": {"group": "place"}}  # fmt: skip
+    about = {"class_name": "waterbird", "class_index": 0, "screening": None, "member": None,
+             "pool": "lab", "pool_text": None, "pool_hash": "h", "models": {"device": "cpu"},
+             "settings": {"image_text": "auto"}}  # fmt: skip
+    of_picture = about | {"data": "duck.png", "image": "/home/user/duck.png"}
+    of_people = about | {"data": "lab:people", "sts": "auto"}
+    own, bank = "b" * 64, "edits of it"
+    reports = (
+        ("slices", SLICES, "lab:birds", "a" * 64, on_data, slices),
+        ("debias", DEBIASED, "lab:birds", "a" * 64, on_data, debiased),
+        ("whatif", WHATIF, "class waterbird, duck.png", own, of_picture, _whatif(own, bank)),
+        ("explain-bias", BIAS, "class waterbird, lab:people", "c" * 64, of_people, _bias()),
+    )
     with Store.open(home) as store:
-        for kind, name, result in (("slices", SLICES, slices), ("debias", DEBIASED, debiased)):
-            made = data_records.add(
-                store, kind, classifier_id=1, data="lab:birds", data_hash="a" * 64,
-                request={"data": "lab:birds", "mapping": {}, "screening": None,
-                         "origin": "words of the command", "concepts": [{"name": "sea"}],
-                         "settings": {"group": "place"}},
+        sheet = store.put_artifact(_sheet(), "image/png")
+        large = store.put_artifact(_enlarged(_picture(0)), "image/png")
+        with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+            connection.executemany(
+                "INSERT INTO picture (generator, prompt, seed, sha256, place, side) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                [(own, "your picture", 0, large, 0, 256), (bank, BASE, 7, sheet, 1, 64),
+                 (bank, f"{BASE} with room", 7, sheet, 2, 64)],
             )  # fmt: skip
+        for kind, name, data, data_hash, asked, result in reports:
+            made = data_records.add(
+                store, kind, classifier_id=1, data=data, data_hash=data_hash, request=asked
+            )
             data_records.finish(store, made, result)
             with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
                 connection.execute(
                     "UPDATE data_report SET id = ?, created_at = ? WHERE id = ?", (name, TIME, made)
                 )
+
+
+def _whatif(own: str, bank: str) -> dict[str, Any]:
+    share = {"hits": 9, "n": 10, "low": 0.6, "high": 0.98, "value": 0.9}
+    change = {"concept": "room", "slot": "background", "word": "room"}
+    start = {"prompt": BASE, "change": None, "p": 0.9, "hit": True, "decision": "waterbird",
+             "flips": {**share, "hits": 0, "value": 0.0}, "mean": 0.8, "seen": None}  # fmt: skip
+    end = {"prompt": f"{BASE} with room", "change": change, "p": 0.1, "hit": False,
+           "decision": "landbird", "flips": share, "mean": 0.2, "seen": share}  # fmt: skip
+    measured = {"p": 0.7, "decision": "waterbird", "described": BASE,
+                "strengths": [{"strength": 0.5, "kept": False, "held": 3, "noises": 12},
+                              {"strength": 0.75, "kept": True, "flipped": True,
+                               "drawn": True}]}  # fmt: skip
+    return {
+        "class_name": "waterbird", "generator": "lab", "image": "duck.png", "measured": measured,
+        "concepts": "screening xshown001", "flipped": True, "changes": [change],
+        "steps": [start, end], "seed": 7, "noises": 32, "kept": 10, "bank": bank, "own": own,
+    }  # fmt: skip
+
+
+def _bias() -> dict[str, Any]:
+    fact = {"attribute": "gender", "concept": "male", "verdict": "raises", "effect": 0.4,
+            "low": 0.3, "high": 0.5, "core": False, "explained_by": [],
+            "confirmation": "confirmed"}  # fmt: skip
+    skin = {**fact, "attribute": "skin", "concept": "dark", "verdict": "explained",
+            "explained_by": ["male"], "confirmation": None}  # fmt: skip
+    side = {"source": "800 pictures by lab", "biased": True, "score": 0.4,
+            "attributes": {"gender": "depends", "skin": "explained"}, "facts": [fact, skin],
+            "text": "It depends on gender. Skin tone does not.",
+            "sentences": ["It depends on gender.", "Skin tone does not."]}  # fmt: skip
+    return {
+        "class_name": "waterbird", "generator": "lab", "screening": "xshown001",
+        "data_free": side, "data_driven": side | {"source": "2,000 scenes"},
+        "skipped": {"missing": 1}, "planted": {"male": 0.41},
+        "claims": {"both": 1, "claims": 1, "reference": 1, "precision": 1.0, "recall": 1.0},
+        "sts": {"model": "MiniLM", "similarity": 0.96, "floor": 0.86},
+        "judge": {"model": "judge", "consistency": 4.5, "ratings": 20, "error": None},
+    }  # fmt: skip

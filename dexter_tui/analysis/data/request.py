@@ -177,27 +177,55 @@ def settings_of(kind: Kind, asked: Mapping[str, Any]) -> DataSettings:
 
 def request_report(store: "Store", prepared: Prepared) -> Queued:
     """Queue a checked report."""
+    return queue_report(
+        store,
+        prepared.kind,
+        prepared.checked,
+        data=prepared.data.name,
+        data_hash=prepared.data.digest(),
+        asked=prepared.asked,
+    )
+
+
+def queue_report(
+    store: "Store",
+    kind: Kind,
+    checked: "Checked",
+    *,
+    data: str,
+    data_hash: str,
+    asked: Mapping[str, Any],
+    judge: Mapping[str, Any] | None = None,
+    screening_id: str | None = None,
+) -> Queued:
+    """Record a report on pictures and queue its job.
+
+    data, data_hash, asked: columns of `store.tables.DataReport`. judge: settings of an endpoint,
+    which needs consent when the job is queued again. screening_id: of a screening that the job
+    makes first.
+    """
     from dexter_tui.jobs import submit
     from store import run_queue
     from store.data_reports import records
 
-    info, config = prepared.checked.info, prepared.checked.config
+    info, config = checked.info, checked.config
     submit.check_device(config.device)
     classifier = store.ensure_classifier(info.spec, info.weights_hash, info.labels, info.image_size)
     report_id = records.add(
         store,
-        prepared.kind.value,
+        kind.value,
         classifier_id=classifier,
-        data=prepared.data.name,
-        data_hash=prepared.data.digest(),
-        request=prepared.asked,
+        data=data,
+        data_hash=data_hash,
+        request=asked,
     )
     job_id = run_queue.add_job(
         store,
-        prepared.kind,
-        {"data_report": report_id},
+        kind,
+        {"data_report": report_id, **(judge or {})},
         config=config.model_dump(mode="json"),
         device=config.device,
+        screening_id=screening_id,
     )
     records.set_job(store, report_id, job_id)
     return Queued(report_id, job_id)

@@ -1,1 +1,1 @@
-"""The commands that look at labelled pictures of the user."""
+"""The commands that look at labelled pictures of the user, and what all reports share."""

@@ -1,7 +1,10 @@
-"""The common part of the commands on labelled pictures: options, queue, list and export."""
+"""The common part of the commands that report on pictures: options, queue, list and files."""
 
+import shutil
+import sys
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,11 +12,26 @@ from dexter.data.settings import DataSettings
 from dexter.errors import InputError
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.data import request as data_request
-from dexter_tui.analysis.data.request import FIELDS, SETTINGS, DataRequest
+from dexter_tui.analysis.data.request import FIELDS, SETTINGS, DataRequest, Queued
 from dexter_tui.cli.listing import completion
 from dexter_tui.cli.live_progress import follow
 from dexter_tui.cli.output import has_store, open_store, print_json, print_text, print_view, say
+from store.errors import StoreError
 from store.states import Kind
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from store import Store
+    from store.data_reports.page import DataPage
+    from store.reading.browse import Browse
+
+_EXAMPLES = {
+    Kind.SLICES: "--classifier lab:birds-biased --data lab:birds",
+    Kind.DEBIAS: "--classifier lab:birds-biased --data lab:birds",
+    Kind.WHATIF: "--classifier lab:birds-biased --class waterbird",
+    Kind.EXPLAIN_BIAS: "--classifier lab:fleet/old-male-100 --class old",
+}
 
 Id = Annotated[
     str | None,
@@ -85,33 +103,97 @@ def make(request: DataRequest, *, detach: bool, as_json: bool) -> tuple[str, int
         run_queue.reconcile(store)
         say(data_request.outlook(prepared))
         queued = data_request.request_report(store, prepared)
-        code = follow(store, queued.job_id, detach=detach)
+        code = followed(store, queued, detach=detach, as_json=as_json)
+    return queued.report_id, code
+
+
+def followed(store: "Store", queued: Queued, *, detach: bool, as_json: bool) -> int:
+    """Follow the job of a report, or print its id and leave it; return the exit code."""
+    code = follow(store, queued.job_id, detach=detach)
     if detach:
         if as_json:
             print_json({"id": queued.report_id, "job": queued.job_id})
         else:
             print_text(queued.report_id)
-    return queued.report_id, code
+    return code
 
 
-def show(name: str, kind: Kind, *, every: bool = False, as_json: bool = False) -> int:
-    """Show a stored report."""
+def check_output(output: Path | None, suffixes: Sequence[str], *, detach: bool) -> None:
+    """Raise InputError for a file that cannot be written, before the work for it begins."""
+    from dexter_tui.exchange import strip
+
+    if output is None:
+        return
+    strip.check_target(output, suffixes)
+    if detach:
+        raise InputError(
+            "is written at the end of the work",
+            field="output",
+            value=str(output),
+            remedy="omit --detach, or export the report later",
+        )
+
+
+def show(
+    name: str,
+    kind: Kind,
+    *,
+    every: bool = False,
+    output: Path | None = None,
+    as_json: bool = False,
+) -> int:
+    """Show a stored report, and write it to a file."""
     from dexter_tui.presentation.data_tables import report_view
     from store.data_reports import page as pages
     from store.reading.browse import Browse
 
     open_store().close()
-    page = pages.page(Browse(paths.home()), name, kind.value)
+    browse = Browse(paths.home())
+    page = pages.page(browse, name, kind.value)
+    if output is not None:
+        _write(browse, page, output)
     if as_json:
         print_json(page.json())
-    else:
-        print_view(report_view(page, every=every))
+        return 0
+    print_view(report_view(page, every=every, strip=_strip(browse, page)))
+    if output is not None:
+        print_text(output)
     return 0
 
 
-def show_list(kind: Kind, data: str | None, *, as_json: bool) -> int:
-    """List the stored reports of a kind; raise InputError for ``data`` without a classifier."""
-    if data is not None:
+def _strip(browse: "Browse", page: "DataPage") -> "RenderableType | None":
+    """Return the pictures of a what-if for a terminal; None for others and for no terminal."""
+    from dexter_tui.presentation.explanation_tables import strip_view
+    from store.data_reports.explanations import WhatIfResult
+    from store.data_reports.pictures import strip
+
+    if not isinstance(page.result, WhatIfResult) or not sys.stdout.isatty():
+        return None
+    return strip_view(strip(browse, page.result), shutil.get_terminal_size().columns)
+
+
+def _write(browse: "Browse", page: "DataPage", output: Path) -> None:
+    """Write a report by the ending of the file."""
+    from dexter_tui.exchange import strip, write
+    from dexter_tui.formatting import json_text
+    from store.data_reports.explanations import WhatIfResult
+    from store.data_reports.pictures import strip as strip_of
+
+    match output.suffix.lower():
+        case ".json":
+            strip.write_file((json_text(page.json()) + "\n").encode(), output)
+        case ".png":
+            if not isinstance(page.result, WhatIfResult):
+                raise StoreError(f"report {page.id} is not finished", remedy="wait for its end")
+            strip.write_file(strip.png(strip_of(browse, page.result)), output)
+        case _:
+            with open_store() as store:
+                write.write(store, [page.id], output, write.form_of(output))
+
+
+def show_list(kind: Kind, given: object, *, as_json: bool) -> int:
+    """List the stored reports of a kind; raise InputError for ``given`` without a classifier."""
+    if given is not None:
         raise InputError("is required", field="classifier", remedy="name one")
     from dexter_tui.presentation.data_tables import reports_view
     from store.data_reports import page as pages
@@ -125,5 +207,5 @@ def show_list(kind: Kind, data: str | None, *, as_json: bool) -> int:
     elif found:
         print_view(reports_view(found))
     else:
-        say(f"no reports; dexter-tui {kind.value} --classifier lab:birds-biased --data lab:birds")
+        say(f"no reports; dexter-tui {kind.value} {_EXAMPLES[kind]}")
     return 0

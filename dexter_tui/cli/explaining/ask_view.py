@@ -67,7 +67,7 @@ def write(found: "Answers", target: Path) -> None:
     if target.suffix.lower() == ".json":
         from dexter_tui.formatting import json_text
 
-        strip.write_page(json_text(found.to_json()) + "\n", {}, target)
+        strip.write_page(json_text(found.to_json()) + "\n", target)
         return
     parts = [f"# Questions to {escape(found.classifier)} about {escape(found.class_name)}"]
     if found.answered:
@@ -78,4 +78,4 @@ def write(found: "Answers", target: Path) -> None:
         parts.append("\n".join(f"- {line(_unit_line(one))}" for one in found.named))
         parts.append("Effects on units are in standard deviations over the pictures.")
     parts.append(escape(found.basis))
-    strip.write_page("\n\n".join(parts) + "\n", {}, target)
+    strip.write_page("\n\n".join(parts) + "\n", target)

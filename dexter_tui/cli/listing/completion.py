@@ -27,7 +27,7 @@ def screenings(incomplete: str) -> list[str]:
 
 
 def data_reports(incomplete: str) -> list[str]:
-    """Return the ids of reports on labelled pictures."""
+    """Return the ids of reports on pictures."""
     return _ids(incomplete, "data_report")
 
 

@@ -36,8 +36,9 @@ _INTRODUCTIONS = {
     "at once. A further classifier on the same concepts draws nothing.",
     "effects": "Each effect with its interval on a scale from -1 to 1. An effect that is explained "
     "goes through other concepts that are drawn along.",
-    "data-reports": "What slices and debias found on labelled pictures. Start one on the command "
-    "line, such as dexter-tui debias --classifier lab:birds-biased --data lab:birds.",
+    "data-reports": "What slices and debias found on labelled pictures, what-ifs and bias "
+    "explanations. Press n or d for the first two; start the others on the command line, such as "
+    "dexter-tui whatif --classifier lab:birds-biased --class waterbird.",
     "matrix": "All classifiers see the same pictures. A tick means confirmed, a cross refuted; "
     "each with effect and interval.",
 }

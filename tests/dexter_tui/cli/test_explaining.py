@@ -9,59 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from held_net import HeldNet, numbers, undisturbed
 from PIL import Image
 
 from dexter.lab.scenes import SceneDataset
+from dexter_tui.machine import devices
 from store import Store
 from store.reading import screenings
 from store.reading.browse import Browse
 
-POOL = """
-picture: a picture of
-articles: a
-slots:
-  place: {position: beside, concepts: [sea, snow, forest]}
-  age: {position: before, concepts: [young, old]}
-  hair: {position: before, concepts: [red, blue]}
-"""
-NET = """
-import torch
-from torch import nn
-class Net(nn.Module):
-    labels = ["cat", "dog"]
-    image_size = 32
-    mean = std = (0.5, 0.5, 0.5)
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(1, 2, bias=False)
-        self.head.weight.data = torch.tensor([[-20.0], [20.0]])
-    def forward(self, pictures):
-        # Of the generator's pictures: it says "dog" for those that are redder than most.
-        red = pictures[:, 0].mean((1, 2)) - pictures[:, 2].mean((1, 2))
-        return self.head(red[:, None])
-make = Net
-"""
-
 
 @pytest.fixture
-def words(tmp_path: Path) -> Path:
-    path = tmp_path / "pool.yaml"
-    path.write_text(POOL)
-    return path
-
-
-@pytest.fixture
-def models(tmp_path: Path, words: Path) -> list[object]:
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Options that name a classifier of colours and a tiny generator."""
-    net = tmp_path / "net.py"
-    net.write_text(NET)
-    return [
-        "--classifier", f"python:{net}:make", "--generator", tiny.generator_folder(),
-        "--class", "cat", "--concepts", words, "--image-text", "none", "--device", "cpu",
-    ]  # fmt: skip
+    monkeypatch.setenv(devices.CPU_SLOTS, "1")
+    return HeldNet(tmp_path).options
 
 
-def test_a_what_if_is_the_same_when_asked_again_and_is_exported(
+def test_a_what_if_is_kept_and_exported(
     cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
 ) -> None:
     first = cli("whatif", *models, "-o", tmp_path / "strip.md", "--json")
@@ -79,14 +44,18 @@ def test_a_what_if_is_the_same_when_asked_again_and_is_exported(
     shown = list((tmp_path / "strip_files").iterdir())
     assert shown and all(f"strip_files/{path.name}" in text for path in shown)
 
-    with Store.open(home) as store:
-        kept = Browse(store.home).rows("SELECT count(*) FROM picture")
-    again = cli("whatif", *models, "-o", tmp_path / "strip.png", "--json")
+    name = answer["id"]
+    assert cli("whatif", "--json").json == [answer]
+    again = cli("whatif", name, "-o", tmp_path / "strip.png", "--json")
     assert again.json == answer
-    with Store.open(home) as store:
-        assert Browse(store.home).rows("SELECT count(*) FROM picture") == kept
     sheet = Image.open(io.BytesIO((tmp_path / "strip.png").read_bytes()))
     assert sheet.width > 192 * len(answer["steps"])
+    assert cli("export", name, "-o", tmp_path / "again.md").code == 0
+    assert (tmp_path / "again.md").read_text().replace("again_files", "strip_files") == text
+    # Another one draws nothing more.
+    kept = Browse(home).rows("SELECT count(*) FROM picture")
+    assert undisturbed(home, cli, "whatif", *models) == numbers(home, name)
+    assert Browse(home).rows("SELECT count(*) FROM picture") == kept
 
 
 def test_a_what_if_refuses_in_a_line(
@@ -101,10 +70,18 @@ def test_a_what_if_refuses_in_a_line(
         (["--image", broken], "is unreadable"),
         (["-o", "strip.pdf"], "ends in none of .md, .html, .png"),
         (["-o", "nowhere/strip.png"], "nowhere is no folder"),
+        (["-o", "strip.png", "--detach"], "omit --detach"),
     ):
         outcome = cli("whatif", *models, *more)
         assert outcome.code == 2, outcome.err
         assert part in outcome.err.splitlines()[-1]
+    for command, part in (
+        (["whatif", "--class", "cat"], "--classifier: is required"),
+        (["explain-bias", "--data", "none"], "--classifier: is required"),
+        (["whatif", *models[:2]], "--class: is required"),
+    ):
+        outcome = cli(*command)
+        assert outcome.code == 2 and part in outcome.err
     lab = cli("whatif", "--classifier", "lab:birds-biased", "--class", "waterbird",
               "--image", gray)  # fmt: skip
     assert lab.code == 2

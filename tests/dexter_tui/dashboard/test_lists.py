@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from dexter_tui.dashboard.remembered import FILE
 from dexter_tui.dashboard.screens.data_reports.page import DataReportScreen
+from dexter_tui.dashboard.screens.data_reports.strip import PictureStrip
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.widgets.run_list import RunList
 from store import Store, run_queue
@@ -161,6 +162,35 @@ async def test_marked_runs_of_one_study_are_not_compared(home: Path) -> None:
         screen._started()  # type: ignore[attr-defined]  # a real start needs models
         await press(pilot, "escape", "y")
         assert not pilot.app.screen.query_one(RunList).marked
+
+
+@driven
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+async def test_what_ifs_and_bias_explanations_are_listed_and_shown(
+    home: Path, size: tuple[int, int]
+) -> None:
+    shown_store.report_on_pictures(home)
+    async with dashboard(home, images="blocks").run_test(size=size) as pilot:
+        await settle(pilot)
+        await press(pilot, "b")
+        assert "whatif: waterbird to" in text(pilot)
+        assert "explain-bias: depends" in text(pilot)
+        await press(pilot, *["down"] * ROWS[shown_store.WHATIF], "enter")
+        strip = pilot.app.screen.query_one(PictureStrip)
+        lines = text(pilot).split("\n")[strip.region.y : strip.region.bottom]
+        for caption in ("your picture", "as redrawn", "room", "p 0.10: landbird"):
+            assert caption in "\n".join(lines[-2:])
+        assert len(lines) >= 8 and sum("▀" in line for line in lines) >= 3
+        assert "1 change flips waterbird to landbird: room." in text(pilot)
+        await press(pilot, "3")
+        assert "redrawn at strength 0.75" in text(pilot)
+        await press(pilot, "escape", "home", *["down"] * ROWS[shown_store.BIAS], "enter")
+        assert not pilot.app.screen.query_one(PictureStrip).size.height
+        assert "It depends on gender." in text(pilot) and "dark skin" in text(pilot)
+
+
+ROWS = {name: place for place, name in enumerate(sorted(shown_store.REPORTS))}
+"""Where the list has reports of one time."""
 
 
 @driven

@@ -22,6 +22,7 @@ from shown_store import DONE, FAILED, STUDY
 
 from dexter_tui.exchange import bundle_reader
 from store import Store, StoreError, artifacts, comparison_records, study_records
+from store.reading.browse import Browse
 from store.upkeep import retention
 from store.upkeep.transfer import Chosen, gather
 
@@ -125,11 +126,16 @@ def test_screenings_come_back_the_same_from_an_empty_store(
     assert cli("import", tmp_path / "one.zip", "--json").json["known"] == names
 
 
-def test_reports_on_labelled_pictures_come_back_the_same_from_an_empty_store(
+def test_reports_on_pictures_come_back_the_same_from_an_empty_store(
     home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown_store.report_on_pictures(home)
-    names = {shown_store.SLICES: "slices", shown_store.DEBIASED: "debias"}
+    names = {
+        shown_store.SLICES: "slices",
+        shown_store.DEBIASED: "debias",
+        shown_store.WHATIF: "whatif",
+        shown_store.BIAS: "explain-bias",
+    }
 
     def pages() -> list[Any]:
         return [cli(kind, name, "--json").json for name, kind in names.items()]
@@ -146,10 +152,26 @@ def test_reports_on_labelled_pictures_come_back_the_same_from_an_empty_store(
     command = "--classifier lab:birds-biased --data lab:birds --concepts sea --group place"
     assert f"dexter-tui slices {command}" in said
     assert f"dexter-tui debias {command}" in said
+    about = "--classifier lab:birds-biased --class waterbird"
+    assert f"dexter-tui whatif {about} --image /home/user/duck.png --device cpu" in said
+    assert f"dexter-tui explain-bias {about} --data lab:people --device cpu" in said
+    # The strip of the what-if is there: the user's picture, and two redrawn ones.
+    page, files = tmp_path / "page.md", tmp_path / "page_files"
+    assert cli("export", shown_store.WHATIF, "-o", page).code == 0
+    shown_in = [file for file in files.iterdir() if f"page_files/{file.name}" in page.read_text()]
+    assert len(shown_in) == 3
+    assert cli("export", shown_store.WHATIF, "-o", tmp_path / "page.html").code == 0
+    assert (tmp_path / "page.html").read_text().count("data:image/png") == 3
     assert cli("import", tmp_path / "one.zip", "--json").json["known"] == sorted(names)
     # The weights stay where they were found.
     answer = cli("debias", shown_store.DEBIASED, "--output", tmp_path / "weights.safetensors")
     assert answer.code == 2 and "cannot be copied" in answer.err
+    # With the what-if goes the user's picture, but not what the bank has of the generator.
+    assert cli("delete", shown_store.WHATIF, "--yes", "--really").code == 0
+    rows = "SELECT prompt FROM picture WHERE seed IN (0, 7)"
+    assert {name for (name,) in Browse(tmp_path / "other").rows(rows)} == {
+        shown_store.BASE, f"{shown_store.BASE} with room"
+    }  # fmt: skip
 
 
 def test_a_screening_that_is_not_finished_is_in_no_bundle(

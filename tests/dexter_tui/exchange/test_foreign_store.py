@@ -28,7 +28,8 @@ from store.tables import Job
 
 ALWAYS = (["runs"], ["runs", "--json"], ["status"], ["status", "--json"], ["compare"],
           ["compare", "--json"], ["queue", "list"], ["queue", "list", "--json"],
-          ["screen"], ["screen", "--json"], ["slices"], ["debias", "--json"])  # fmt: skip
+          ["screen"], ["screen", "--json"], ["slices"], ["debias", "--json"], ["whatif"],
+          ["explain-bias", "--json"])  # fmt: skip
 """Views that work with any damage."""
 OF_ONE = (
     *(["show", name, *more] for name in (shown_store.DONE, shown_store.LIVE, shown_store.STUDY,
@@ -41,10 +42,13 @@ OF_ONE = (
     *(["screen", name, *more] for name in (shown_store.SCREENING, shown_store.WATCHED)
       for more in ((), ("--json",))),
     *([kind, name, *more] for kind, name in (("slices", shown_store.SLICES),
-                                             ("debias", shown_store.DEBIASED))
+                                             ("debias", shown_store.DEBIASED),
+                                             ("whatif", shown_store.WHATIF),
+                                             ("explain-bias", shown_store.BIAS))
       for more in ((), ("--json",))),
     ["export", shown_store.STUDY, shown_store.COMPARISON, "-o", "a.md"],
     ["export", shown_store.SCREENING, shown_store.SLICES, shown_store.DEBIASED, "-o", "a.md"],
+    ["export", shown_store.WHATIF, shown_store.BIAS, "-o", "a.md"],
 )  # fmt: skip
 """Views of an item, which may be damaged itself."""
 PARTS = 4

@@ -119,18 +119,24 @@ def fill(home: Path, outside: Outside, states: tuple[str, ...]) -> None:
                 store, Kind.SCREENING, {}, config=outside.config("benign").model_dump(mode="json"),
                 device="cpu", screening_id=screening,
             )  # fmt: skip
-            request: dict[str, Any] = {
+            on_data: dict[str, Any] = {
                 "data": str(home), "mapping": {}, "concepts": [], "settings": {},
                 "screening": None, "origin": "words of the command",
             }  # fmt: skip
-            asked = data_records.add(
-                store, "debias", classifier_id=row, data=str(home), data_hash="h", request=request
-            )
-            data_job = run_queue.add_job(
-                store, Kind.DEBIAS, {"data_report": asked}, config=values, device="cpu"
-            )
-            data_records.set_job(store, asked, data_job)
-            control.cancel(store, data_job)
+            about_class: dict[str, Any] = {
+                "class_name": "waterbird", "class_index": 0, "data": None, "image": None,
+                "pool": "lab", "pool_text": None, "pool_hash": "h", "screening": None,
+                "member": None, "models": {}, "settings": {},
+            }  # fmt: skip
+            for kind, request in ((Kind.DEBIAS, on_data), (Kind.WHATIF, about_class)):
+                asked = data_records.add(
+                    store, kind, classifier_id=row, data=str(home), data_hash="h", request=request
+                )
+                data_job = run_queue.add_job(
+                    store, kind, {"data_report": asked}, config=values, device="cpu"
+                )
+                data_records.set_job(store, asked, data_job)
+                control.cancel(store, data_job)
             if "queued" not in states or spec != "python":  # a process for one is enough
                 control.cancel(store, job)
 
@@ -210,12 +216,12 @@ def screening_commands(home: Path, spec: str) -> list[list[str]]:
 
 
 def data_commands(home: Path, outside: Outside, spec: str) -> list[list[str]]:
-    """The commands that continue the debiasing of a spec; bundles hold none."""
+    """The commands that continue the reports on pictures of a spec; bundles hold none."""
     return [
         command
         for one in data_pages.listed(Browse(home))
         if one.classifier == outside.config(spec).classifier and one.job is not None
-        for command in (["retry", one.id], ["resume", one.job])
+        for command in (["retry", one.id], ["resume", one.id], ["resume", one.job])
     ]
 
 

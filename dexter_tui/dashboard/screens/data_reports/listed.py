@@ -1,4 +1,4 @@
-"""The list of reports on labelled pictures."""
+"""The list of reports on pictures."""
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.screens.list_screen import Line, ListScreen
@@ -10,11 +10,11 @@ from store.states import Kind
 
 
 class DataReportsScreen(ListScreen[DataPage]):
-    """The list of reports on labelled pictures."""
+    """The list of reports on pictures."""
 
     BINDINGS = bindings("search", "data-reports")
-    TITLE = "Slices and debiasing"
-    TITLES = ("classifier", "data")
+    TITLE = "Reports on pictures"
+    TITLES = ("classifier", "data or class")
     NONE = "No reports yet. Press n for slices, d to debias a classifier."
 
     def load(self, wish: object) -> list[DataPage]:

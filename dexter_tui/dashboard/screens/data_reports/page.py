@@ -1,11 +1,13 @@
-"""The screen of a report on labelled pictures: its tables, course of trainings, facts."""
+"""The screen of a report on pictures: its strip and tables, course of trainings, facts."""
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.widgets import ContentSwitcher
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import TextLines
+from dexter_tui.dashboard.screens.data_reports.strip import PictureStrip
 from dexter_tui.dashboard.screens.form_screen import as_text
 from dexter_tui.dashboard.screens.tabbed_screen import JobScreen, Work, course_text
 from dexter_tui.dashboard.widgets.keybar import KeyBar
@@ -13,12 +15,15 @@ from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage, rendered
 from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation.data_tables import outcome_line, page_facts, report_view
 from store.data_reports import page as pages
+from store.data_reports import pictures
+from store.data_reports.explanations import WhatIfResult
 from store.data_reports.page import DataPage
-from store.data_reports.results import DebiasResult
+from store.data_reports.pictures import Tile
+from store.data_reports.results import TITLES, DebiasResult
 
 
 class DataReportScreen(JobScreen):
-    """The screen of a report on labelled pictures."""
+    """The screen of a report on pictures."""
 
     BINDINGS = bindings("search", "data-report", "pages")
     PAGES = (
@@ -36,7 +41,9 @@ class DataReportScreen(JobScreen):
         yield TextLines(id="title")
         yield TabBar(id="tabs")
         with ContentSwitcher(id="pages", initial="data-report-page"):
-            yield TextPage(id="data-report-page", text_id="data-report-text")
+            with Vertical(id="data-report-page"):
+                yield PictureStrip(id="data-strip")
+                yield TextPage(id="data-report", text_id="data-report-text")
             yield TextPage(id="data-course", text_id="data-course-text")
             yield TextPage(id="data-facts", text_id="data-facts-text")
         yield KeyBar()
@@ -45,21 +52,27 @@ class DataReportScreen(JobScreen):
         self.draw_tabs()
         self.focus_page()
 
-    def load(self, wish: object) -> DataPage:
-        return pages.page(self.host.browse, self.report_id)
+    def load(self, wish: object) -> tuple[DataPage, list[Tile]]:
+        page = pages.page(self.host.browse, self.report_id)
+        result = page.result
+        if isinstance(result, WhatIfResult):
+            return page, pictures.tiles(self.host.browse, result)
+        return page, []
 
-    def show(self, data: DataPage) -> None:
+    def show(self, shown: tuple[DataPage, list[Tile]]) -> None:
+        data, tiles = shown
+        self.query_one(PictureStrip).show(tiles)
         if data == self._page:
             return
         self._page = data
         palette = self.host.palette
         title = Text(no_wrap=True, overflow="ellipsis")
-        title.append(f"{clean(data.kind).capitalize()} {clean(data.id)}", f"bold {palette.primary}")
+        title.append(f"{TITLES[data.kind]} {clean(data.id)}", f"bold {palette.primary}")
         title.append(f"  {short_spec(data.classifier)} ", palette.dim)
         title.append(f"{self.host.signs.arrow} {clean(data.data)}", palette.accent)
         self.query_one("#title", TextLines).put(title)
         report = rendered(report_view(data, every=True), max(self.size.width - 5, 40))
-        self.query_one("#data-report-page", TextPage).put(report)
+        self.query_one("#data-report", TextPage).put(report)
         self.query_one("#data-course", TextPage).put(self._course(data))
         self.query_one("#data-facts", TextPage).put(self._facts(data))
         self.draw_tabs()

