@@ -254,7 +254,7 @@ def _ansi_line(line: str) -> Strip:
     at = 0
 
     def add(text: str) -> None:
-        # Interned: a one-character string beyond Latin-1 is otherwise made anew for each cell.
+        # Interned: each cell would have a copy of its own of a character beyond Latin-1.
         if text:
             segments.append(Segment(sys.intern(text), Style.from_color(ink, ground)))
 
