@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Text = Annotated[str, Field(max_length=1000)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Change = Annotated[float, Field(ge=-1, le=1)]
+Share = Annotated[float, Field(le=1)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 
 _MOST = 10_000  # items of a list
@@ -114,7 +115,11 @@ class CoursePoint(_Part):
 
 
 class Effect(_Part):
-    """The effect of a concept on p(class) in a screening, before and after debiasing."""
+    """The effect of a concept on p(class) in a screening, before and after debiasing.
+
+    falls: share of its size by which it fell, with a 95% interval of the pictures that answered
+    before and after; None in old reports, and where the effect before may be 0.
+    """
 
     concept: Text
     slot: Text
@@ -124,6 +129,16 @@ class Effect(_Part):
     after: Change
     after_low: Change
     after_high: Change
+    falls: Share | None = None
+    falls_low: Share | None = None
+    falls_high: Share | None = None
+
+    @property
+    def fall(self) -> str:
+        """Return by how much the effect fell, as text; empty if it is not known."""
+        if self.falls is None or self.falls_low is None or self.falls_high is None:
+            return ""
+        return f"{self.falls:.0%} [{self.falls_low:.0%}, {self.falls_high:.0%}]"
 
 
 class Considered(_Part):
