@@ -18,7 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +55,8 @@ TASKS = {
 WIDTHS = (16, 32, 48, 64)
 SETTINGS = Settings(steps=600, batch=32, rate=2e-3, checks=3)
 ACCURACIES = (0.8, 0.6, 0.9, 0.7)
-SCREENED = 400
+SCREENED, AGAIN = 400, 1600
+"""Pictures of the screening that finds concepts, and of the one before and after."""
 PLANTED = 0.75
 """The bias is planted if the worst group of ERM is no better."""
 BY_PSEUDO, BY_CLASS, BY_TRUE = "pseudo-groups", "worst class", "true groups"
@@ -94,11 +95,13 @@ class Bench:
 
     def __init__(self, work: Path, name: str, size: int, settings: Settings) -> None:
         from dexter.reasoning.detection import load_detector
+        from dexter.screening.screen import MemoryAnswers
 
         self.work, self.settings, self.task = work, settings, TASKS[name]
         work.mkdir(parents=True, exist_ok=True)
         self.kept = Kept(work / "parts.json")
         self.detector = load_detector("lab")
+        self.answers = MemoryAnswers()
         data = read_data(f"lab:{name}", size=size)
         self.digest = data.digest()
         self.pixels: dict[str, NDArray[np.uint8]] = {}
@@ -208,11 +211,22 @@ class Bench:
 
     # The product's own findings
 
-    def findings(self, folder: Path, key: str) -> dict[str, Any]:
-        """Screen a network on the bank, which is drawn once; return its findings and effects."""
-        return dict(self.kept.get(f"screening of {key}", lambda: self._screened(folder)))
+    def findings(self, seed: int) -> dict[str, Any]:
+        """Screen an ERM network on the bank, which is drawn once."""
 
-    def _screened(self, folder: Path) -> Any:
+        def make() -> Any:
+            erm = self.folder("ERM", seed, BY_CLASS)
+            return self._screened({"ERM": erm}, SCREENED, SCREENED // 2)["results"]["ERM"]
+
+        return dict(self.kept.get(f"screening of ERM, seed {seed}", make))
+
+    def screened_again(self, seed: int, folders: Mapping[str, Path]) -> dict[str, Any]:
+        """Screen networks by name, ERM first, on a larger bank."""
+        key = f"screening of {' and '.join(folders)}, seed {seed}"
+        return dict(self.kept.get(key, lambda: self._screened(folders, AGAIN, AGAIN)))
+
+    def _screened(self, folders: Mapping[str, Path], budget: int, first: int) -> Any:
+        """Return the effects of each network, and by how much they fell from the first to each."""
         from dexter.generation.generator import load_generator
         from dexter.generation.pictures import Pictures
         from dexter.reasoning.topic import load_world, make_topic
@@ -228,27 +242,37 @@ class Bench:
         pictures = Pictures(
             generator, generator.weights_hash, StoreBank(Store.open(home.resolve()))
         )
-        state = self.work / "rounds.json"
+        state = self.work / f"rounds-{budget}.json"
         before = json.loads(state.read_text()) if state.exists() else None
         screening = screen.Screening(
             lab_pool(world), make_topic(self.task.labels, 0, world=world), pictures, self.detector,
-            screen.Settings(pictures=SCREENED), screen.MemoryAnswers(), before,
+            screen.Settings(pictures=budget, first=first), self.answers, before,
         )  # fmt: skip
-        own = screen.member("it", load_classifier(f"hf:{folder}"), 0)
-        result = None
-        for event in screening.run([own]):
-            if isinstance(event, screen.Judged) and event.finished:
-                result = event.results["it"]
-        assert result is not None
+        members = [
+            screen.member(name, load_classifier(f"hf:{folder}"), 0)
+            for name, folder in folders.items()
+        ]
+        for _ in screening.run(members):
+            pass
         if before is None:
             state.write_text(json.dumps(screening.state()))
-        ordered = [*result.findings, *(e for e in result.effects if e not in result.findings)]
-        names = ("slot", "concept", "verdict", "effect", "low", "high", "core")
-        return {
-            "pictures": result.pictures,
-            "mean": result.mean,
-            "effects": [{name: getattr(e, name) for name in names} for e in ordered],
+        names = ("slot", "concept", "verdict", "effect", "low", "high", "core", "direct")
+        results = {}
+        for name, result in screening.results.items():
+            ordered = [*result.findings, *(e for e in result.effects if e not in result.findings)]
+            results[name] = {
+                "pictures": result.pictures,
+                "mean": result.mean,
+                "effects": [{name: getattr(e, name) for name in names} for e in ordered],
+            }
+        falls = {
+            one.name: {
+                concept: asdict(fall)
+                for (_, concept), fall in screening.falls(members[0], one).items()
+            }
+            for one in members[1:]
         }
+        return {"results": results, "falls": falls}
 
     def pseudo_groups(
         self, seed: int
@@ -261,7 +285,7 @@ class Bench:
         from dexter.screening.concepts import lab_pool
 
         folder, judged_on = self.folder("ERM", seed, BY_CLASS), "validation"
-        found = self.findings(folder, f"ERM, seed {seed}")
+        found = self.findings(seed)
         concepts = concepts_of(found["effects"], lab_pool(load_world()))
         predicted = self.kept.get(
             f"answers of ERM, seed {seed}",
@@ -353,17 +377,24 @@ def summary(runs: Sequence[Mapping[str, Any]], size: int) -> dict[str, Any]:
     }
 
 
-def falls(seed: int, effects: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Return the effects of these concepts before and after; falls_by: of the size, 1 at most."""
-    found = []
-    for name in names:
-        one = {
-            when: next(e for e in own["effects"] if e["concept"] == name)
-            for when, own in effects.items()
+def fallen(seed: int, names: Sequence[str], again: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the effects of these concepts on ERM, and on the others with their falls."""
+    first, *others = again["results"]
+    effects = {
+        method: {one["concept"]: one for one in again["results"][method]["effects"]}
+        for method in again["results"]
+    }
+    return [
+        {
+            "seed": seed,
+            "method": method,
+            "before": effects[first][name],
+            "after": effects[method][name],
+            "falls": again["falls"][method].get(name),
         }
-        before, after = (one[when]["effect"] for when in ("before", "after"))
-        found.append({"seed": seed, **one, "falls_by": 1 - abs(after) / abs(before)})
-    return found
+        for name in names
+        for method in others
+    ]
 
 
 def measure(
@@ -401,15 +432,14 @@ def measure(
         for name_of, one in bench.layers(seed, groups["validation"], seen["validation"]).items():
             add(name_of, {BY_TRUE if name_of.endswith(BY_TRUE) else BY_PSEUDO: one})
         folders = {
-            "before": (bench.folder("ERM", seed, BY_CLASS), f"ERM, seed {seed}"),
-            "after": (
-                bench.folder(f"GroupDRO, {BY_PSEUDO}", seed, BY_PSEUDO),
-                f"GroupDRO, {BY_PSEUDO}, seed {seed}",
-            ),
+            "ERM": bench.folder("ERM", seed, BY_CLASS),
+            **{
+                f"GroupDRO, {groups_of}": bench.folder(f"GroupDRO, {groups_of}", seed, groups_of)
+                for groups_of in (BY_PSEUDO, BY_TRUE)
+            },
         }
         names = [part.strip() for part in name.split(",")]
-        effects = {when: bench.findings(folder, key) for when, (folder, key) in folders.items()}
-        before_after += falls(seed, effects, names)
+        before_after += fallen(seed, names, bench.screened_again(seed, folders))
     curve = []
     for accuracy in accuracies:
         for seed in range(curve_seeds):
@@ -468,15 +498,23 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"| {one['accuracy']:.0%} | {one['worst']:.2f} | {min(one['seeds']):.2f} to "
             f"{max(one['seeds']):.2f} | {one['recovered']:.0%} |"
         )
-    lines += ["", "| seed | concept | effect before | after | falls by |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| seed | concept | effect on ERM | groups of GroupDRO | effect after | falls by |",
+        "|---|---|---|---|---|---|",
+    ]
     for one in found["screened"]:
         before, after = (
             f"{e['effect']:+.2f} [{e['low']:+.2f}, {e['high']:+.2f}], {e['verdict']}"
             for e in (one["before"], one["after"])
         )
+        groups = one["method"].removeprefix("GroupDRO, ")
+        marked = f"{groups} (**bracket**)" if groups == BY_TRUE else groups
+        fall = one["falls"]
+        shown = f"{fall['by']:.0%} [{fall['low']:.0%}, {fall['high']:.0%}]" if fall else ""
         lines.append(
-            f"| {one['seed']} | {one['before']['concept']} | {before} | {after} | "
-            f"{one['falls_by']:.0%} |"
+            f"| {one['seed']} | {one['before']['concept']} | {before} | {marked} | {after} | "
+            f"{shown} |"
         )
     return "\n".join(lines)
 

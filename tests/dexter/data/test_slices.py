@@ -137,6 +137,29 @@ def test_the_worst_group_rises_without_true_groups(
     assert "| DFR with true groups (**bracket**) |" in report.read_text()
 
 
+def test_a_screening_of_own_words_is_answered_again_after_debiasing(
+    cli: Callable[..., Any], home: Path, folder: Path, tmp_path: Path
+) -> None:
+    words = tmp_path / "places.yaml"
+    places = "{water: at sea, wood: in a forest, room: in a room}"
+    words.write_text(f"slots:\n  place: {{position: after, concepts: {places}}}\n")
+    classifier = ["--classifier", "lab:birds-biased"]
+    screen = ["screen", *classifier, "--class", "waterbird", "--concepts", words]
+    assert cli(*screen, "--pictures", "60", "--no-confirm").code == 0
+    words.unlink()  # the screening keeps it
+    page = cli("debias", *classifier, "--data", folder, "--seeds", "1", "--json").json
+    result = page["result"]
+    assert result["concept"] == "water" and result["screened"] == "DFR"
+    [water] = [one for one in result["effects"] if one["concept"] == "water"]
+    assert water["before"] > 0.4 and abs(water["after"]) < 0.5 * water["before"]
+    assert water["falls"] == pytest.approx(1 - abs(water["after"] / water["before"]), abs=1e-9)
+    assert 0.2 < water["falls_low"] < water["falls"] < water["falls_high"] <= 1
+    report = tmp_path / "report.md"
+    cli("export", page["id"], "-o", report)
+    shown = f"{water['falls']:.0%} [{water['falls_low']:.0%}, {water['falls_high']:.0%}]"
+    assert shown in cli("debias", page["id"]).out and shown in report.read_text()
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
