@@ -33,6 +33,7 @@ from dexter.data.folder import read_data
 from dexter.data.pictures import batches
 from dexter.data.slices import scores_of
 from dexter.data.training import Labelled, Method, Settings, Trainer
+from dexter.lab.scenes import PLANTED
 from dexter.stats import wilson_interval
 
 RESULTS = Path("benchmarks/results")
@@ -57,10 +58,12 @@ SETTINGS = Settings(steps=600, batch=32, rate=2e-3, checks=3)
 ACCURACIES = (0.8, 0.6, 0.9, 0.7)
 SCREENED, AGAIN = 400, 1600
 """Pictures of the screening that finds concepts, and of the one before and after."""
-PLANTED = 0.75
+WORST = 0.75
 """The bias is planted if the worst group of ERM is no better."""
 BY_PSEUDO, BY_CLASS, BY_TRUE = "pseudo-groups", "worst class", "true groups"
 BY_INFERRED = "inferred environments"
+EVEN = "ERM on even pictures"
+"""Shows what the bank says of a classifier without the bias."""
 SPLITS = ("train", "validation", "test")
 
 Ints = NDArray[np.int64]
@@ -97,7 +100,7 @@ class Bench:
         from dexter.reasoning.detection import load_detector
         from dexter.screening.screen import MemoryAnswers
 
-        self.work, self.settings, self.task = work, settings, TASKS[name]
+        self.work, self.settings, self.name, self.task = work, settings, name, TASKS[name]
         work.mkdir(parents=True, exist_ok=True)
         self.kept = Kept(work / "parts.json")
         self.detector = load_detector("lab")
@@ -184,6 +187,29 @@ class Bench:
             return found
 
         return self.kept.get(f"{name}, seed {seed}", make)
+
+    def unbiased(self, seed: int) -> Path:
+        """Train by ERM on as many even pictures; return the folder of the network."""
+        folder = self.folder(EVEN, seed, BY_CLASS)
+
+        def make() -> None:
+            _, draw = PLANTED[self.name]
+            parts = {}
+            for split in ("train", "validation"):
+                drawn = list(draw(split, len(self.classes[split]), correlation=0.5))
+                classes = np.array([one.label for one in drawn])
+                pictures = np.stack([one.picture for one in drawn])
+                parts[split] = Labelled(pictures, classes, classes)
+            trainer = Trainer(
+                self.start(seed), [0, 1], parts["train"], parts["validation"], Method.ERM,
+                self.settings, seed=seed, choices={BY_CLASS: parts["validation"].classes},
+            )  # fmt: skip
+            while not trainer.finished:
+                trainer.step()
+            save(folder, trainer.chosen(BY_CLASS).network)
+
+        self.kept.get(f"{EVEN}, seed {seed}", make)
+        return folder
 
     def environments(self, seed: int) -> NDArray[np.bool_]:
         """Return the environments of the validation pictures by the answers of ERM."""
@@ -377,6 +403,11 @@ def summary(runs: Sequence[Mapping[str, Any]], size: int) -> dict[str, Any]:
     }
 
 
+def parts_of(concept: str) -> list[str]:
+    """Return the names of a concept's parts; none if it was not found."""
+    return concept.split(", ") if concept else []
+
+
 def fallen(seed: int, names: Sequence[str], again: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the effects of these concepts on ERM, and on the others with their falls."""
     first, *others = again["results"]
@@ -431,21 +462,22 @@ def measure(
             add(key, bench.trained(key, seed, method, groups))
         for name_of, one in bench.layers(seed, groups["validation"], seen["validation"]).items():
             add(name_of, {BY_TRUE if name_of.endswith(BY_TRUE) else BY_PSEUDO: one})
-        folders = {
-            "ERM": bench.folder("ERM", seed, BY_CLASS),
-            **{
-                f"GroupDRO, {groups_of}": bench.folder(f"GroupDRO, {groups_of}", seed, groups_of)
-                for groups_of in (BY_PSEUDO, BY_TRUE)
-            },
-        }
-        names = [part.strip() for part in name.split(",")]
-        before_after += fallen(seed, names, bench.screened_again(seed, folders))
+        folders = {"ERM": bench.folder("ERM", seed, BY_CLASS)}
+        for method, by in (
+            (Method.GROUP_DRO, BY_PSEUDO), (Method.GROUP_DRO, BY_TRUE), (Method.BALANCED, BY_PSEUDO)
+        ):  # fmt: skip
+            trained = f"{method.value}, {by}"
+            folders[trained] = bench.folder(trained, seed, by)
+        before_after += fallen(seed, parts_of(name), bench.screened_again(seed, folders))
     curve = []
     for accuracy in accuracies:
         for seed in range(curve_seeds):
             flipped = {split: bench.flipped(split, accuracy, seed) for split in SPLITS}
             key = f"GroupDRO, groups {accuracy:.0%} right"
             add(key, bench.trained(key, seed, Method.GROUP_DRO, flipped))
+    for seed, name in enumerate(concepts):
+        folders = {"ERM": bench.folder("ERM", seed, BY_CLASS), EVEN: bench.unbiased(seed)}
+        before_after += fallen(seed, parts_of(name), bench.screened_again(seed, folders))
     size = int(np.bincount(bench.true("test")).min())
     table = {
         name: {choice: summary(of_choice, size) for choice, of_choice in own.items()}
@@ -466,7 +498,7 @@ def measure(
         for one in own.values():
             one["recovered"] = recovered(one)
     return {
-        "planted": base["worst"] <= PLANTED,
+        "planted": base["worst"] <= WORST,
         "concepts": concepts,
         "pseudo_groups_right": agreement,
         "table": table,
@@ -500,16 +532,15 @@ def markdown(found: Mapping[str, Any]) -> str:
         )
     lines += [
         "",
-        "| seed | concept | effect on ERM | groups of GroupDRO | effect after | falls by |",
+        "| seed | concept | effect on ERM | method | effect after | falls by |",
         "|---|---|---|---|---|---|",
     ]
-    for one in found["screened"]:
+    for one in sorted(found["screened"], key=lambda one: one["seed"]):
         before, after = (
             f"{e['effect']:+.2f} [{e['low']:+.2f}, {e['high']:+.2f}], {e['verdict']}"
             for e in (one["before"], one["after"])
         )
-        groups = one["method"].removeprefix("GroupDRO, ")
-        marked = f"{groups} (**bracket**)" if groups == BY_TRUE else groups
+        marked = one["method"] + (" (**bracket**)" if BY_TRUE in one["method"] else "")
         fall = one["falls"]
         shown = f"{fall['by']:.0%} [{fall['low']:.0%}, {fall['high']:.0%}]" if fall else ""
         lines.append(
