@@ -116,28 +116,7 @@ def test_a_faulty_question_is_a_line(
     assert message in outcome.err
 
 
-def test_the_worst_group_rises_without_true_groups(
-    cli: Callable[..., Any], home: Path, folder: Path, tmp_path: Path
-) -> None:
-    command = ["debias", "--classifier", "lab:birds-biased", "--data", folder]
-    words = ["--concepts", "sea,lake", "--seeds", "1"]
-    file = tmp_path / "layers.safetensors"
-    page = cli(*command, *words, "--group", "place", "-o", file, "--json").json
-    answer = page["result"]
-    worst = {one["method"]: one["worst"] for one in answer["outcomes"]}
-    assert worst["original"] < 0.3
-    for method in ("DFR", "GroupDRO, last layer", "DFR with true groups"):  # of 20 pictures a group
-        assert worst[method] > worst["original"] + 0.3
-    used = {one["method"] for one in answer["outcomes"] if one["true_groups"]}
-    assert used == {"DFR with true groups"}
-    assert answer["measured_by"] == "true groups: place" and len(answer["groups"]) == 4
-    assert load_file(file)["DFR.weight"].shape[0] == 2
-    report = tmp_path / "report.md"
-    cli("export", page["id"], "-o", report)
-    assert "| DFR with true groups (**bracket**) |" in report.read_text()
-
-
-def test_a_screening_of_own_words_is_answered_again_after_debiasing(
+def test_the_worst_group_rises_and_the_dependence_falls_without_true_groups(
     cli: Callable[..., Any], home: Path, folder: Path, tmp_path: Path
 ) -> None:
     words = tmp_path / "places.yaml"
@@ -147,15 +126,26 @@ def test_a_screening_of_own_words_is_answered_again_after_debiasing(
     screen = ["screen", *classifier, "--class", "waterbird", "--concepts", words]
     assert cli(*screen, "--pictures", "60", "--no-confirm").code == 0
     words.unlink()  # the screening keeps it
-    page = cli("debias", *classifier, "--data", folder, "--seeds", "1", "--json").json
-    result = page["result"]
-    assert result["concept"] == "water" and result["screened"] == "DFR"
-    [water] = [one for one in result["effects"] if one["concept"] == "water"]
+    file = tmp_path / "layers.safetensors"
+    command = ["debias", *classifier, "--data", folder, "--seeds", "1", "--group", "place"]
+    page = cli(*command, "-o", file, "--json").json
+    answer = page["result"]
+    worst = {one["method"]: one["worst"] for one in answer["outcomes"]}
+    assert worst["original"] < 0.3
+    for method in ("DFR", "GroupDRO, last layer", "DFR with true groups"):  # of 20 pictures a group
+        assert worst[method] > worst["original"] + 0.3
+    used = {one["method"] for one in answer["outcomes"] if one["true_groups"]}
+    assert used == {"DFR with true groups"}
+    assert answer["measured_by"] == "true groups: place" and len(answer["groups"]) == 4
+    assert load_file(file)["DFR.weight"].shape[0] == 2
+    assert answer["concept"] == "water" and answer["screened"] == "DFR"
+    [water] = [one for one in answer["effects"] if one["concept"] == "water"]
     assert water["before"] > 0.4 and abs(water["after"]) < 0.5 * water["before"]
     assert water["falls"] == pytest.approx(1 - abs(water["after"] / water["before"]), abs=1e-9)
     assert 0.2 < water["falls_low"] < water["falls"] < water["falls_high"] <= 1
     report = tmp_path / "report.md"
     cli("export", page["id"], "-o", report)
+    assert "| DFR with true groups (**bracket**) |" in report.read_text()
     shown = f"{water['falls']:.0%} [{water['falls_low']:.0%}, {water['falls_high']:.0%}]"
     assert shown in cli("debias", page["id"]).out and shown in report.read_text()
 
