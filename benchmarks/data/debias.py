@@ -18,7 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from dexter.data.folder import read_data
 from dexter.data.pictures import batches
 from dexter.data.slices import scores_of
 from dexter.data.training import Labelled, Method, Settings, Trainer
+from dexter.lab.scenes import PLANTED
 from dexter.stats import wilson_interval
 
 RESULTS = Path("benchmarks/results")
@@ -55,11 +56,14 @@ TASKS = {
 WIDTHS = (16, 32, 48, 64)
 SETTINGS = Settings(steps=600, batch=32, rate=2e-3, checks=3)
 ACCURACIES = (0.8, 0.6, 0.9, 0.7)
-SCREENED = 400
-PLANTED = 0.75
+SCREENED, AGAIN = 400, 1600
+"""Pictures of the screening that finds concepts, and of the one before and after."""
+WORST = 0.75
 """The bias is planted if the worst group of ERM is no better."""
 BY_PSEUDO, BY_CLASS, BY_TRUE = "pseudo-groups", "worst class", "true groups"
 BY_INFERRED = "inferred environments"
+EVEN = "ERM on even pictures"
+"""Shows what the bank says of a classifier without the bias."""
 SPLITS = ("train", "validation", "test")
 
 Ints = NDArray[np.int64]
@@ -94,11 +98,13 @@ class Bench:
 
     def __init__(self, work: Path, name: str, size: int, settings: Settings) -> None:
         from dexter.reasoning.detection import load_detector
+        from dexter.screening.screen import MemoryAnswers
 
-        self.work, self.settings, self.task = work, settings, TASKS[name]
+        self.work, self.settings, self.name, self.task = work, settings, name, TASKS[name]
         work.mkdir(parents=True, exist_ok=True)
         self.kept = Kept(work / "parts.json")
         self.detector = load_detector("lab")
+        self.answers = MemoryAnswers()
         data = read_data(f"lab:{name}", size=size)
         self.digest = data.digest()
         self.pixels: dict[str, NDArray[np.uint8]] = {}
@@ -182,6 +188,29 @@ class Bench:
 
         return self.kept.get(f"{name}, seed {seed}", make)
 
+    def unbiased(self, seed: int) -> Path:
+        """Train by ERM on as many even pictures; return the folder of the network."""
+        folder = self.folder(EVEN, seed, BY_CLASS)
+
+        def make() -> None:
+            _, draw = PLANTED[self.name]
+            parts = {}
+            for split in ("train", "validation"):
+                drawn = list(draw(split, len(self.classes[split]), correlation=0.5))
+                classes = np.array([one.label for one in drawn])
+                pictures = np.stack([one.picture for one in drawn])
+                parts[split] = Labelled(pictures, classes, classes)
+            trainer = Trainer(
+                self.start(seed), [0, 1], parts["train"], parts["validation"], Method.ERM,
+                self.settings, seed=seed, choices={BY_CLASS: parts["validation"].classes},
+            )  # fmt: skip
+            while not trainer.finished:
+                trainer.step()
+            save(folder, trainer.chosen(BY_CLASS).network)
+
+        self.kept.get(f"{EVEN}, seed {seed}", make)
+        return folder
+
     def environments(self, seed: int) -> NDArray[np.bool_]:
         """Return the environments of the validation pictures by the answers of ERM."""
         erm = load_classifier(f"hf:{self.folder('ERM', seed, BY_CLASS)}")
@@ -208,11 +237,22 @@ class Bench:
 
     # The product's own findings
 
-    def findings(self, folder: Path, key: str) -> dict[str, Any]:
-        """Screen a network on the bank, which is drawn once; return its findings and effects."""
-        return dict(self.kept.get(f"screening of {key}", lambda: self._screened(folder)))
+    def findings(self, seed: int) -> dict[str, Any]:
+        """Screen an ERM network on the bank, which is drawn once."""
 
-    def _screened(self, folder: Path) -> Any:
+        def make() -> Any:
+            erm = self.folder("ERM", seed, BY_CLASS)
+            return self._screened({"ERM": erm}, SCREENED, SCREENED // 2)["results"]["ERM"]
+
+        return dict(self.kept.get(f"screening of ERM, seed {seed}", make))
+
+    def screened_again(self, seed: int, folders: Mapping[str, Path]) -> dict[str, Any]:
+        """Screen networks by name, ERM first, on a larger bank."""
+        key = f"screening of {' and '.join(folders)}, seed {seed}"
+        return dict(self.kept.get(key, lambda: self._screened(folders, AGAIN, AGAIN)))
+
+    def _screened(self, folders: Mapping[str, Path], budget: int, first: int) -> Any:
+        """Return the effects of each network, and by how much they fell from the first to each."""
         from dexter.generation.generator import load_generator
         from dexter.generation.pictures import Pictures
         from dexter.reasoning.topic import load_world, make_topic
@@ -228,27 +268,37 @@ class Bench:
         pictures = Pictures(
             generator, generator.weights_hash, StoreBank(Store.open(home.resolve()))
         )
-        state = self.work / "rounds.json"
+        state = self.work / f"rounds-{budget}.json"
         before = json.loads(state.read_text()) if state.exists() else None
         screening = screen.Screening(
             lab_pool(world), make_topic(self.task.labels, 0, world=world), pictures, self.detector,
-            screen.Settings(pictures=SCREENED), screen.MemoryAnswers(), before,
+            screen.Settings(pictures=budget, first=first), self.answers, before,
         )  # fmt: skip
-        own = screen.member("it", load_classifier(f"hf:{folder}"), 0)
-        result = None
-        for event in screening.run([own]):
-            if isinstance(event, screen.Judged) and event.finished:
-                result = event.results["it"]
-        assert result is not None
+        members = [
+            screen.member(name, load_classifier(f"hf:{folder}"), 0)
+            for name, folder in folders.items()
+        ]
+        for _ in screening.run(members):
+            pass
         if before is None:
             state.write_text(json.dumps(screening.state()))
-        ordered = [*result.findings, *(e for e in result.effects if e not in result.findings)]
-        names = ("slot", "concept", "verdict", "effect", "low", "high", "core")
-        return {
-            "pictures": result.pictures,
-            "mean": result.mean,
-            "effects": [{name: getattr(e, name) for name in names} for e in ordered],
+        names = ("slot", "concept", "verdict", "effect", "low", "high", "core", "direct")
+        results = {}
+        for name, result in screening.results.items():
+            ordered = [*result.findings, *(e for e in result.effects if e not in result.findings)]
+            results[name] = {
+                "pictures": result.pictures,
+                "mean": result.mean,
+                "effects": [{name: getattr(e, name) for name in names} for e in ordered],
+            }
+        falls = {
+            one.name: {
+                concept: asdict(fall)
+                for (_, concept), fall in screening.falls(members[0], one).items()
+            }
+            for one in members[1:]
         }
+        return {"results": results, "falls": falls}
 
     def pseudo_groups(
         self, seed: int
@@ -261,7 +311,7 @@ class Bench:
         from dexter.screening.concepts import lab_pool
 
         folder, judged_on = self.folder("ERM", seed, BY_CLASS), "validation"
-        found = self.findings(folder, f"ERM, seed {seed}")
+        found = self.findings(seed)
         concepts = concepts_of(found["effects"], lab_pool(load_world()))
         predicted = self.kept.get(
             f"answers of ERM, seed {seed}",
@@ -353,17 +403,29 @@ def summary(runs: Sequence[Mapping[str, Any]], size: int) -> dict[str, Any]:
     }
 
 
-def falls(seed: int, effects: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Return the effects of these concepts before and after; falls_by: of the size, 1 at most."""
-    found = []
-    for name in names:
-        one = {
-            when: next(e for e in own["effects"] if e["concept"] == name)
-            for when, own in effects.items()
+def parts_of(concept: str) -> list[str]:
+    """Return the names of a concept's parts; none if it was not found."""
+    return concept.split(", ") if concept else []
+
+
+def fallen(seed: int, names: Sequence[str], again: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the effects of these concepts on ERM, and on the others with their falls."""
+    first, *others = again["results"]
+    effects = {
+        method: {one["concept"]: one for one in again["results"][method]["effects"]}
+        for method in again["results"]
+    }
+    return [
+        {
+            "seed": seed,
+            "method": method,
+            "before": effects[first][name],
+            "after": effects[method][name],
+            "falls": again["falls"][method].get(name),
         }
-        before, after = (one[when]["effect"] for when in ("before", "after"))
-        found.append({"seed": seed, **one, "falls_by": 1 - abs(after) / abs(before)})
-    return found
+        for name in names
+        for method in others
+    ]
 
 
 def measure(
@@ -400,22 +462,22 @@ def measure(
             add(key, bench.trained(key, seed, method, groups))
         for name_of, one in bench.layers(seed, groups["validation"], seen["validation"]).items():
             add(name_of, {BY_TRUE if name_of.endswith(BY_TRUE) else BY_PSEUDO: one})
-        folders = {
-            "before": (bench.folder("ERM", seed, BY_CLASS), f"ERM, seed {seed}"),
-            "after": (
-                bench.folder(f"GroupDRO, {BY_PSEUDO}", seed, BY_PSEUDO),
-                f"GroupDRO, {BY_PSEUDO}, seed {seed}",
-            ),
-        }
-        names = [part.strip() for part in name.split(",")]
-        effects = {when: bench.findings(folder, key) for when, (folder, key) in folders.items()}
-        before_after += falls(seed, effects, names)
+        folders = {"ERM": bench.folder("ERM", seed, BY_CLASS)}
+        for method, by in (
+            (Method.GROUP_DRO, BY_PSEUDO), (Method.GROUP_DRO, BY_TRUE), (Method.BALANCED, BY_PSEUDO)
+        ):  # fmt: skip
+            trained = f"{method.value}, {by}"
+            folders[trained] = bench.folder(trained, seed, by)
+        before_after += fallen(seed, parts_of(name), bench.screened_again(seed, folders))
     curve = []
     for accuracy in accuracies:
         for seed in range(curve_seeds):
             flipped = {split: bench.flipped(split, accuracy, seed) for split in SPLITS}
             key = f"GroupDRO, groups {accuracy:.0%} right"
             add(key, bench.trained(key, seed, Method.GROUP_DRO, flipped))
+    for seed, name in enumerate(concepts):
+        folders = {"ERM": bench.folder("ERM", seed, BY_CLASS), EVEN: bench.unbiased(seed)}
+        before_after += fallen(seed, parts_of(name), bench.screened_again(seed, folders))
     size = int(np.bincount(bench.true("test")).min())
     table = {
         name: {choice: summary(of_choice, size) for choice, of_choice in own.items()}
@@ -436,7 +498,7 @@ def measure(
         for one in own.values():
             one["recovered"] = recovered(one)
     return {
-        "planted": base["worst"] <= PLANTED,
+        "planted": base["worst"] <= WORST,
         "concepts": concepts,
         "pseudo_groups_right": agreement,
         "table": table,
@@ -468,15 +530,22 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"| {one['accuracy']:.0%} | {one['worst']:.2f} | {min(one['seeds']):.2f} to "
             f"{max(one['seeds']):.2f} | {one['recovered']:.0%} |"
         )
-    lines += ["", "| seed | concept | effect before | after | falls by |", "|---|---|---|---|---|"]
-    for one in found["screened"]:
+    lines += [
+        "",
+        "| seed | concept | effect on ERM | method | effect after | falls by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in sorted(found["screened"], key=lambda one: one["seed"]):
         before, after = (
             f"{e['effect']:+.2f} [{e['low']:+.2f}, {e['high']:+.2f}], {e['verdict']}"
             for e in (one["before"], one["after"])
         )
+        marked = one["method"] + (" (**bracket**)" if BY_TRUE in one["method"] else "")
+        fall = one["falls"]
+        shown = f"{fall['by']:.0%} [{fall['low']:.0%}, {fall['high']:.0%}]" if fall else ""
         lines.append(
-            f"| {one['seed']} | {one['before']['concept']} | {before} | {after} | "
-            f"{one['falls_by']:.0%} |"
+            f"| {one['seed']} | {one['before']['concept']} | {before} | {marked} | {after} | "
+            f"{shown} |"
         )
     return "\n".join(lines)
 

@@ -63,6 +63,18 @@ class Estimate:
         return max(-1.0, self.effect - width), min(1.0, self.effect + width)
 
 
+@dataclass(frozen=True)
+class Fall:
+    """The share of its size by which an effect fell, with a 95% interval.
+
+    by: 1 less the size of the effect after per size of the effect before; below 0 if it grew.
+    """
+
+    by: float
+    low: float
+    high: float
+
+
 class Regression:
     """The contrasts of all concepts over a set of cells, for any number of answers.
 
@@ -136,6 +148,27 @@ class Regression:
             for effect, error, n in zip(weights @ answers, errors, self._pictures, strict=True)
         ]
 
+    def falls(self, before: Floats, after: Floats, alpha: float = 0.05) -> list[Fall | None]:
+        """Return by how much each effect fell from the answers before (n,) to those after (n,).
+
+        None where the effect before may be 0. The interval is of the ratio of the two effects
+        (Fieller 1954). Both are of the same pictures, so that the noise that they share cancels.
+        """
+        square = t_quantile(1 - alpha / 2, self.freedom) ** 2
+        one, other = (self._residuals(answers) / self._leverage for answers in (before, after))
+        squares = self.weights**2
+        pairs = zip(
+            self.weights @ before, self.weights @ after,
+            square * (squares @ one**2), square * (squares @ other**2),
+            square * (squares @ (one * other)), strict=True,
+        )  # fmt: skip
+        clear = (low > 0 or high < 0 for low, high in
+                 (estimate.interval(alpha) for estimate in self.estimate(before)))  # fmt: skip
+        return [
+            _fall(*map(float, pair)) if sure else None
+            for pair, sure in zip(pairs, clear, strict=True)
+        ]
+
     def interaction(self, answers: Floats, first: int, second: int) -> Estimate | None:
         """Estimate how much larger the effect of the concept at ``first`` is beside that at
         ``second``; None where too few pictures name both, or one alone.
@@ -168,6 +201,21 @@ class Regression:
         """Return the effects alone, for answers (n,) or (n, k)."""
         found: Floats = self.weights @ answers
         return found
+
+
+def _fall(
+    before: float, after: float, square_before: float, square_after: float, product: float
+) -> Fall:
+    """Return by how much an effect fell that is clearly not 0 before.
+
+    square_before, square_after, product: variances and covariance, times the squared quantile.
+    """
+    # The ratios r with (after - r before)^2 <= its variance.
+    first, second = before**2 - square_before, before * after - product
+    root = math.sqrt(max(0.0, second**2 - first * (after**2 - square_after)))
+    ends = (second - root) / first, (second + root) / first
+    least = 0.0 if ends[0] <= 0 <= ends[1] else min(map(abs, ends))
+    return Fall(1 - abs(after / before), 1 - max(map(abs, ends)), 1 - least)
 
 
 def log_odds(p: Floats) -> Floats:

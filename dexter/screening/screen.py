@@ -47,6 +47,7 @@ from dexter.screening.drawn import (
 )
 from dexter.screening.regression import (
     Estimate,
+    Fall,
     Floats,
     Regression,
     by_context,
@@ -328,6 +329,7 @@ class Screening:
         self._concepts = usable(self.pool, self.topic)
         self.rounds: list[Round] = []
         self.results: dict[str, Result] = {}
+        self._view: _View | None = None
         if self.state_before is not None:
             if self.state_before.get("identity") != self.identity():
                 raise InputError(
@@ -377,6 +379,14 @@ class Screening:
             yield Judged(index - 1, total, results, open_, finished)
             if finished:
                 return
+
+    def falls(self, before: Member, after: Member) -> dict[tuple[str, str], Fall]:
+        """Return by how much each effect, by slot and concept, fell from one member to another.
+
+        Both were screened. Effects that may be 0 before are left out.
+        """
+        assert self._view is not None
+        return self._view.falls(*(self._odds(one) for one in (before, after)))
 
     def _next(self, members: Sequence[Member]) -> Round:
         """Plan a round that doubles the pictures, most of them for what is open."""
@@ -435,7 +445,7 @@ class Screening:
         if self.detector is not None:
             seen = self.answers.read(self.detector_key, requests)
             embeddings = np.stack([seen[r] for r in requests])
-        view = _View(
+        self._view = _View(
             self.settings,
             self.pool,
             self.topic,
@@ -445,9 +455,13 @@ class Screening:
             embeddings,
         )
         for m in members:
-            known = self.answers.read(self.key(m), requests)
-            odds = np.array([known[r][0] for r in requests], dtype=np.float64)
-            self.results[m.name] = view.result(m.name, odds)
+            self.results[m.name] = self._view.result(m.name, self._odds(m))
+
+    def _odds(self, member: Member) -> Floats:
+        """Return the log-odds of the class in all cells, (n,)."""
+        requests = [cell.request for cell in self.cells()]
+        known = self.answers.read(self.key(member), requests)
+        return np.array([known[r][0] for r in requests], dtype=np.float64)
 
 
 def judge_labelled(
@@ -527,7 +541,7 @@ class _View:
 
     def result(self, name: str, odds: Floats) -> Result:
         """Judge one classifier by its log-odds of the class (n,)."""
-        p = 1 / (1 + np.exp(-odds))
+        p = _probabilities(odds)
         odds = log_odds(p)
         on_p, on_odds = self._all.estimate(p), self._all.estimate(odds)
         mediation = self._mediation
@@ -555,6 +569,16 @@ class _View:
                 ]
         found = self._with_interactions(found, effects, p, odds)
         return Result(name, len(p), 1 - self._alpha, float(p.mean()), found)
+
+    def falls(self, before: Floats, after: Floats) -> dict[tuple[str, str], Fall]:
+        """Return the falls of the effects that are reported, from log-odds (n,) to others (n,)."""
+        found = self._all.falls(_probabilities(before), _probabilities(after))
+        concepts = self._all.concepts
+        return {
+            (concepts[i].slot, concepts[i].name): fall
+            for i in self._reported
+            if (fall := found[i]) is not None
+        }
 
     def _with_interactions(
         self, found: list[Effect], effects: Floats, p: Floats, odds: Floats
@@ -707,6 +731,11 @@ class _View:
         sign = np.sign(effect)
         most = max((c.through * sign for c in companions), default=0.0)
         return [c.concept for c in companions if c.through * sign >= 0.5 * most > 0]
+
+
+def _probabilities(odds: Floats) -> Floats:
+    found: Floats = 1 / (1 + np.exp(-odds))
+    return found
 
 
 def _varies(kind: Concept, cells: Sequence[Cell]) -> bool:

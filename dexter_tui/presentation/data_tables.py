@@ -251,11 +251,6 @@ def effects_table(result: DebiasResult) -> Table:
             plain(f"{one.concept} ({one.slot})"),
             f"{one.before:+z.2f} [{one.before_low:+z.2f}, {one.before_high:+z.2f}]",
             f"{one.after:+z.2f} [{one.after_low:+z.2f}, {one.after_high:+z.2f}]",
-            fall(one.before, one.after),
+            one.fall,
         )
     return table
-
-
-def fall(before: float, after: float) -> str:
-    """Return by how much of its size an effect fell."""
-    return f"{1 - abs(after) / abs(before):.0%}" if before else ""

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from store.data_reports.explanations import BiasResult, WhatIfResult
-from store.data_reports.parts import Change, Count, Part, Text, Unit
+from store.data_reports.parts import Change, Count, Part, Share, Text, Unit
 
 _MOST = 10_000  # items of a list
 _CHOICES = 4  # concepts that a line names
@@ -106,7 +106,11 @@ class CoursePoint(Part):
 
 
 class Effect(Part):
-    """The effect of a concept on p(class) in a screening, before and after debiasing."""
+    """The effect of a concept on p(class) in a screening, before and after debiasing.
+
+    falls: share of its size by which it fell, with a 95% interval of the pictures that answered
+    before and after; None in old reports, and where the effect before may be 0.
+    """
 
     concept: Text
     slot: Text
@@ -116,6 +120,16 @@ class Effect(Part):
     after: Change
     after_low: Change
     after_high: Change
+    falls: Share | None = None
+    falls_low: Share | None = None
+    falls_high: Share | None = None
+
+    @property
+    def fall(self) -> str:
+        """Return by how much the effect fell, as text; empty if it is not known."""
+        if self.falls is None or self.falls_low is None or self.falls_high is None:
+            return ""
+        return f"{self.falls:.0%} [{self.falls_low:.0%}, {self.falls_high:.0%}]"
 
 
 class Considered(Part):

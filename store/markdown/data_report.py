@@ -123,9 +123,10 @@ def _debias(result: DebiasResult) -> list[str]:
                 escape(f"{one.concept} ({one.slot})"),
                 f"{one.before:+z.2f} ({one.before_low:+z.2f} to {one.before_high:+z.2f})",
                 f"{one.after:+z.2f} ({one.after_low:+z.2f} to {one.after_high:+z.2f})",
+                one.fall,
             ]
             for one in result.effects
         ]
-        head = ["Screened again", "Before", f"After {escape(result.screened)}"]
+        head = ["Screened again", "Before", f"After {escape(result.screened)}", "Falls by"]
         found += ["#### The same screening", table([head, *rows])]
     return found

@@ -475,7 +475,8 @@ def report_on_pictures(home: Path) -> None:
     outcome = {"worst": 0.2, "low": 0.1, "high": 0.3, "least": 0.2, "most": 0.2, "average": 0.8,
                "worst_class": 0.7, "by_group": [0.2, 0.9], "seeds": 3}  # fmt: skip
     effect = {"concept": "water", "slot": "background", "before": 0.5, "before_low": 0.4,
-              "before_high": 0.6, "after": 0.02, "after_low": -0.05, "after_high": 0.1}  # fmt: skip
+              "before_high": 0.6, "after": 0.02, "after_low": -0.05, "after_high": 0.1,
+              "falls": 0.96, "falls_low": 0.84, "falls_high": 1.0}  # fmt: skip
     debiased = {
         "labels": ["waterbird", "landbird"], "groups": ["with sea", "without sea"],
         "measured_by": "pseudo-groups", "concept": "sea", "concepts": "words", "image_text": "lab",

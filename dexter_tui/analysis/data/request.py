@@ -292,7 +292,8 @@ def _of_screening(
 ) -> "tuple[list[Concept], str, str | None]":
     """Return the concepts that a screening found to matter to its class, strongest first."""
     from dexter.data.concepts import concepts_of
-    from dexter.screening.concepts import load_pool
+    from dexter_tui.analysis.screening_request import stored_concepts
+    from store import Store, screening_records
 
     page = screenings.page(browse, screening_id)
     names = _names(classifier)
@@ -304,7 +305,10 @@ def _of_screening(
             value=screening_id,
             remedy=f"its classifiers: {', '.join(page['classifiers'])}",
         )
-    concepts = concepts_of(members[0]["findings"], load_pool(page["pool"]))
+    with Store.open(browse.home) as store:
+        bank = screening_records.bank(store, page["bank"])
+    assert bank is not None
+    concepts = concepts_of(members[0]["findings"], stored_concepts(bank).pool)
     if not concepts:
         raise InputError(
             f"screening {screening_id} found nothing that {classifier} depends on",

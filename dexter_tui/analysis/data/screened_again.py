@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dexter.classifiers import Classifier
+    from dexter.screening.regression import Fall
+    from dexter.screening.screen import Effect
 
 Logits = Callable[[Images], "Tensor"]
 """Pictures (B, H, W, 3) to logits (B, K) of the classes of the data."""
@@ -74,7 +76,7 @@ def effects(
     before: tuple[str, Logits],
     after: tuple[str, Logits],
 ) -> list[dict[str, Any]]:
-    """Return the effect of each concept that raised or lowered the class, before and after.
+    """Return the effect of each concept that could be balanced, before and after, and its fall.
 
     Both look at the pictures that the screening drew, with answers limited to the classes of the
     data. Empty where the screening is gone, or of a class that the data lacks.
@@ -133,18 +135,25 @@ def effects(
     for event in screening.run(members):
         if isinstance(event, Judged) and event.finished:
             results = event.results
-    found = {when: {(e.slot, e.concept): e for e in results[when].effects} for when in results}
-    rows = []
-    for effect in results["before"].findings:
-        later = found["after"][effect.slot, effect.concept]
-        rows.append(
-            {"concept": effect.concept, "slot": effect.slot}
-            | {name: _clipped(value) for name, value in (
-                ("before", effect.effect), ("before_low", effect.low), ("before_high", effect.high),
-                ("after", later.effect), ("after_low", later.low), ("after_high", later.high),
-            )}
-        )  # fmt: skip
-    return rows
+    after_by_place = {(one.slot, one.concept): one for one in results["after"].effects}
+    falls = screening.falls(*members)
+    explained = [one for one in results["before"].effects if one.verdict == "explained"]
+    found = [*results["before"].findings, *(one for one in explained if not one.core)]
+    places = [(one.slot, one.concept) for one in found]
+    return [
+        _changed(one, after_by_place[place], falls.get(place))
+        for one, place in zip(found, places, strict=True)
+    ]
+
+
+def _changed(before: "Effect", after: "Effect", fall: "Fall | None") -> dict[str, Any]:
+    found: dict[str, Any] = {"concept": before.concept, "slot": before.slot}
+    for name, effect in (("before", before), ("after", after)):
+        found[name] = _clipped(effect.effect)
+        found[f"{name}_low"], found[f"{name}_high"] = _clipped(effect.low), _clipped(effect.high)
+    if fall is not None:
+        found |= {"falls": fall.by, "falls_low": fall.low, "falls_high": fall.high}
+    return found
 
 
 def _clipped(value: float) -> float:

@@ -116,13 +116,19 @@ def test_a_faulty_question_is_a_line(
     assert message in outcome.err
 
 
-def test_the_worst_group_rises_without_true_groups(
+def test_the_worst_group_rises_and_the_dependence_falls_without_true_groups(
     cli: Callable[..., Any], home: Path, folder: Path, tmp_path: Path
 ) -> None:
-    command = ["debias", "--classifier", "lab:birds-biased", "--data", folder]
-    words = ["--concepts", "sea,lake", "--seeds", "1"]
+    words = tmp_path / "places.yaml"
+    places = "{water: at sea, wood: in a forest, room: in a room}"
+    words.write_text(f"slots:\n  place: {{position: after, concepts: {places}}}\n")
+    classifier = ["--classifier", "lab:birds-biased"]
+    screen = ["screen", *classifier, "--class", "waterbird", "--concepts", words]
+    assert cli(*screen, "--pictures", "60", "--no-confirm").code == 0
+    words.unlink()  # the screening keeps it
     file = tmp_path / "layers.safetensors"
-    page = cli(*command, *words, "--group", "place", "-o", file, "--json").json
+    command = ["debias", *classifier, "--data", folder, "--seeds", "1", "--group", "place"]
+    page = cli(*command, "-o", file, "--json").json
     answer = page["result"]
     worst = {one["method"]: one["worst"] for one in answer["outcomes"]}
     assert worst["original"] < 0.3
@@ -132,9 +138,16 @@ def test_the_worst_group_rises_without_true_groups(
     assert used == {"DFR with true groups"}
     assert answer["measured_by"] == "true groups: place" and len(answer["groups"]) == 4
     assert load_file(file)["DFR.weight"].shape[0] == 2
+    assert answer["concept"] == "water" and answer["screened"] == "DFR"
+    [water] = [one for one in answer["effects"] if one["concept"] == "water"]
+    assert water["before"] > 0.4 and abs(water["after"]) < 0.5 * water["before"]
+    assert water["falls"] == pytest.approx(1 - abs(water["after"] / water["before"]), abs=1e-9)
+    assert 0.2 < water["falls_low"] < water["falls"] < water["falls_high"] <= 1
     report = tmp_path / "report.md"
     cli("export", page["id"], "-o", report)
     assert "| DFR with true groups (**bracket**) |" in report.read_text()
+    shown = f"{water['falls']:.0%} [{water['falls_low']:.0%}, {water['falls_high']:.0%}]"
+    assert shown in cli("debias", page["id"]).out and shown in report.read_text()
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,31 @@ class TestRegression:
             covered += low <= 0.2 <= high
         assert covered >= 82
 
+    def test_falls_cover_the_truth_and_cancel_what_pictures_share(self):
+        found = cells(300)
+        regression = Regression(found, POOL, POOL.concepts)
+        at = [c.name for c in regression.concepts].index("sea")
+        covered, widths, apart = 0, [], []
+        for seed in range(100):
+            # The pictures differ for both by the same, and by a little more for each.
+            shared = answers(found, {}, noise=0.2, seed=seed)
+            before = shared + answers(found, {"at sea": 0.4}, noise=0.05, seed=1000 + seed)
+            after = shared + answers(found, {"at sea": 0.1}, noise=0.05, seed=2000 + seed)
+            other = answers(found, {"at sea": 0.1}, noise=0.2, seed=3000 + seed)
+            fall = regression.falls(before, after)[at]
+            unpaired = regression.falls(before, other)[at]
+            assert fall is not None and unpaired is not None
+            assert fall.low <= fall.by <= fall.high
+            covered += fall.low <= 0.75 <= fall.high
+            widths.append(fall.high - fall.low)
+            apart.append(unpaired.high - unpaired.low)
+        assert covered >= 90
+        assert np.mean(widths) < 0.9 * np.mean(apart)
+        # An effect that grew falls by less than nothing; of one that may be 0 nothing is said.
+        grown = regression.falls(before, answers(found, {"at sea": 0.8}))[at]
+        assert grown is not None and grown.by < -0.5
+        assert regression.falls(np.full(300, 0.5), after) == [None] * len(regression.concepts)
+
     def test_rare_answers_do_not_pass_for_effects(self):
         # With HC3 alone a third of such screenings has an interval that excludes 0.
         found = cells(200)
