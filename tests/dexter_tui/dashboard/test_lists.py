@@ -173,8 +173,8 @@ async def test_what_ifs_and_bias_explanations_are_listed_and_shown(
     async with dashboard(home, images="blocks").run_test(size=size) as pilot:
         await settle(pilot)
         await press(pilot, "b")
-        assert "whatif: waterbird to" in text(pilot)
-        assert "explain-bias: depends" in text(pilot)
+        assert "what-if: waterbird to" in text(pilot)
+        assert "bias explanation: depends" in text(pilot)
         await press(pilot, *["down"] * ROWS[shown_store.WHATIF], "enter")
         strip = pilot.app.screen.query_one(PictureStrip)
         lines = text(pilot).split("\n")[strip.region.y : strip.region.bottom]

@@ -5,6 +5,7 @@ from dexter_tui.dashboard.screens.list_screen import Line, ListScreen
 from dexter_tui.formatting import short_spec
 from dexter_tui.presentation.data_tables import outcome_line
 from store.data_reports import page as pages
+from store.data_reports import results
 from store.data_reports.page import DataPage
 from store.states import Kind
 
@@ -21,7 +22,7 @@ class DataReportsScreen(ListScreen[DataPage]):
         return pages.listed(self.host.browse)
 
     def item_line(self, item: DataPage) -> Line:
-        outcome = f"{item.kind}: {outcome_line(item)}"
+        outcome = f"{results.TITLES[item.kind].lower()}: {outcome_line(item)}"
         return Line(item.id, item.created_at, short_spec(item.classifier), item.data, outcome)
 
     def open_item(self, name: str) -> None:
