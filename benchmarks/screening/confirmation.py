@@ -6,6 +6,7 @@ screening, and all their claims one family.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from dexter.reasoning.claims import Candidate, Claim, Proportion
 from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.screening.pairs import ConceptDetector, PoolLayout, paired
 from dexter.screening.screen import Result
+from dexter.stats import LOOKS
 
 CANDIDATES = 6
 """Findings of each member that are tested, as `ScreenSettings.candidates`."""
@@ -46,15 +48,20 @@ class Confirmation:
         """Return the claims about each member, corrected as one family."""
         found: dict[str, list[Claim]] = {}
         first: Witness | None = None
+        pool = task.models.pool
+        layout = PoolLayout(topic_of(task.name, task.models.world), pool)
         for name, result in results.items():
             chosen = [
                 Candidate(effect.concept, effect.slot, 1 if effect.effect > 0 else -1)
                 for effect in result.findings[:CANDIDATES]
             ]
+            own = [paired(candidate, pool) for candidate in chosen]
             weights = of_lab("generator", "image_text", f"classifiers/fleet/{name}")
-            recipe = " ".join([weights, *(f"{c.slot} {c.concept} {c.direction}" for c in chosen)])
+            pairs = [layout.pairs(one.concept, one.slot, LOOKS[-1]) for one in own]
+            recipe = hashlib.sha256(f"{weights} {chosen} {pairs}".encode()).hexdigest()
             if (name, recipe) not in self._kept:
-                claims, first = self._test(task, name, chosen, first)
+                claims, first = self._test(task, name, own, layout, first)
+                claims = [replace(c, slot=e.slot) for c, e in zip(claims, chosen, strict=True)]
                 rows = [claim.to_dict() | {"contexts": []} for claim in claims]
                 self._kept[name, recipe] = rows
                 with self._journal.open("a") as file:
@@ -66,7 +73,12 @@ class Confirmation:
         return {name: list(islice(flat, len(claims))) for name, claims in found.items()}
 
     def _test(
-        self, task: Task, name: str, chosen: Sequence[Candidate], beside: Witness | None
+        self,
+        task: Task,
+        name: str,
+        own: Sequence[Candidate],
+        layout: PoolLayout,
+        beside: Witness | None,
     ) -> tuple[list[Claim], Witness]:
         from dexter.classifiers import load_classifier
 
@@ -76,11 +88,7 @@ class Confirmation:
         witness = Witness(models.pictures, classifier, 0, detector, beside=beside)
         topic = topic_of(task.name, models.world)
         experiment = Experiment(witness, topic, placebo_cache=self._cache, known=models.sayable)
-        own = [paired(candidate, models.pool) for candidate in chosen]
-        found = experiment.test(own, PoolLayout(topic, models.pool)) if own else []
-        return [
-            replace(c, slot=asked.slot) for c, asked in zip(found, chosen, strict=True)
-        ], witness
+        return experiment.test(own, layout) if own else [], witness
 
 
 def _claim(row: dict[str, Any]) -> Claim:
