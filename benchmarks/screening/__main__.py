@@ -117,12 +117,12 @@ def show(record: dict[str, Any]) -> None:
         if "slope" in row:
             print(f"  slope {row['slope']:.3f}, r {row['r']:.3f} over {row['pairs']} effects")
     if "confirmed" in record:
-        row = record["confirmed"]
-        print(
-            f"confirmed, {len(row['tasks'])} tasks: {row['confirmed']} of {row['tested']} tested, "
-            f"precision {row['precision']:.3f}, recall {row['recall']:.3f} of {row['positives']}, "
-            f"false: {row['false'] or 'none'}"
-        )
+        for name, row in {"all": record["confirmed"], **record["confirmed"]["halves"]}.items():
+            print(
+                f"confirmed, {name}, {len(row['tasks'])} tasks: {row['confirmed']} of "
+                f"{row['tested']} tested, precision {row['precision']:.3f}, recall "
+                f"{row['recall']:.3f} of {row['positives']}, false: {row['false'] or 'none'}"
+            )
     if "aa" in record:
         aa = record["aa"]
         print(f"A/A: {aa['false']} of {aa['tests']} screenings with a finding")

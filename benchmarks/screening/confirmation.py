@@ -28,6 +28,8 @@ from dexter.stats import LOOKS
 
 CANDIDATES = 6
 """Findings of each member that are tested, as `ScreenSettings.candidates`."""
+TUNED = ("birds", "pets", "farm", "cars", "blond")
+"""The tasks, with 35 of the 70 positives, on which the choice of control pictures was made."""
 
 
 class Confirmation:
@@ -141,7 +143,22 @@ def confirmed_task(
 
 
 def confirmed_measures(tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The measures of all tasks together.
+    """Return the measures of all tasks together, and the main ones of both halves."""
+    main = ("tasks", "tested", "confirmed", "true", "between", "false", "precision", "recall")
+    halves: dict[str, dict[str, dict[str, Any]]] = {"tuned": {}, "unseen": {}}
+    for name, task in tasks.items():
+        halves["tuned" if name in TUNED else "unseen"][name] = task
+    return _measures(tasks) | {
+        "halves": {
+            half: {name: of_half[name] for name in (*main, "positives")}
+            for half, own in halves.items()
+            for of_half in [_measures(own)]
+        }
+    }
+
+
+def _measures(tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the measures of some tasks.
 
     precision: true ones among what is confirmed and is true or false. between: confirmed, with an
     effect that is neither. missed: positives that are not confirmed, and why.

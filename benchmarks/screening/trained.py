@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from benchmarks.bias import Unit
@@ -43,7 +42,6 @@ def trained_fleet(tasks: Sequence[Task], manifest: dict[str, Any], pictures: int
         }
         if "blond-clean" in results
         else {},
-        "units": [asdict(unit) for unit in units],
     }
 
 
