@@ -1,4 +1,4 @@
-"""The parts that benchmarks share: processes side by side, the hash of the lab's weights."""
+"""The parts that benchmarks share: processes side by side, the lab's weights, plain JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
+from typing import Any
 
 from dexter import model_folders
 from dexter.loading import hash_files
@@ -33,3 +34,8 @@ def of_lab(*models: str) -> str:
     return hash_files(
         (path.name, path) for folder in folders for path in sorted(folder.rglob("*.safetensors"))
     )
+
+
+def plain(value: Any) -> Any:
+    """Return a value that is no JSON as one that is: NumPy's scalars as numbers, others as text."""
+    return value.item() if hasattr(value, "item") else str(value)

@@ -64,7 +64,7 @@ def collected(task: str) -> Collected:
 def _collect(task: str) -> dict[str, Any]:
     import time
 
-    from benchmarks.screening import topic_of
+    from benchmarks.screening.tasks import topic_of
     from dexter.classifiers import load_classifier
     from dexter.generation.generator import load_generator
     from dexter.generation.pictures import Pictures

@@ -28,7 +28,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import bias, screening
+from benchmarks import bias
+from benchmarks.screening import tasks
 from dexter import model_folders, stats
 from dexter.lab import fleet, gated
 from dexter.lab.scenes import Scene, render
@@ -95,11 +96,11 @@ Logits = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 class Task:
     """A task's classifiers, seen on generated pictures and on scenes."""
 
-    def __init__(self, name: str, models: screening.Models, pictures: int, scenes: int) -> None:
+    def __init__(self, name: str, models: tasks.Models, pictures: int, scenes: int) -> None:
         self.name = name
         self.models = models
-        self.inner = screening.Task(name, models, MemoryAnswers())
-        self.topic = screening.topic_of(name, models.world)
+        self.inner = tasks.Task(name, models, MemoryAnswers())
+        self.topic = tasks.topic_of(name, models.world)
         self.pictures = pictures
         self.scenes = scenes
         self.core = list(fleet.TASKS[name].core)
@@ -131,7 +132,7 @@ class Task:
     def _free(self, trained: Sequence[Member]) -> dict[str, Result]:
         """Screen the trained fleet, then the gated one on the same pictures."""
         one = self.inner.screening(self.pictures)
-        results = screening.finish(one, trained)
+        results = tasks.finish(one, trained)
         self.inner.kept.write_text(json.dumps(one.state()))
         requests = [cell.request for cell in one.cells()]
         kept = self.inner.answers.read(one.detector_key, requests)
@@ -143,7 +144,7 @@ class Task:
             self.inner.answers.keep(one.key(member), requests, rows)
             members.append(member)
         state = self.inner.state(len(requests))
-        return results | screening.finish(self.inner.screening(len(requests), state), members)
+        return results | tasks.finish(self.inner.screening(len(requests), state), members)
 
     def _on_scenes(
         self, trained: Sequence[Member], scenes: Sequence[Scene]
@@ -300,7 +301,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=2000, help="labelled scenes of each task")
     options = parser.parse_args()
     started = time.process_time()
-    models = screening.load()
+    models = tasks.load()
     manifest = json.loads(
         (model_folders.find("lab", "classifiers", "fleet") / fleet.MANIFEST).read_text()
     )

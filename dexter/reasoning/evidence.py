@@ -2,7 +2,7 @@
 
 Both sides of a pair have the same seed, so start noise and scheduler noise are identical. The seeds
 are from a range that no search has seen. Pairs alternate between two contexts, subjects of the
-class and subjects of its rivals. All concepts share the control pictures.
+class and subjects of its rivals. All concepts of a study share the control pictures.
 """
 
 from __future__ import annotations
@@ -64,9 +64,6 @@ class Layout(Protocol):
     def pairs(self, concept: str, slot: Slot, count: int) -> list[Pair]:
         """Return the first ``count`` pairs; a larger count extends a smaller one."""
 
-    def controls(self) -> dict[str, list[Request]]:
-        """Return all control pictures by context; they show if a context is saturated."""
-
 
 class TopicLayout:
     """A layout that alternates between the subjects of a class and those of its rivals."""
@@ -87,12 +84,6 @@ class TopicLayout:
                 subject = subjects[i // 2 % len(subjects)]
                 treated = treated_prompt(subject, concept, slot)
                 found.append(Pair(context, (control_prompt(subject), seed), (treated, seed)))
-        return found
-
-    def controls(self) -> dict[str, list[Request]]:
-        found: dict[str, list[Request]] = {OWN: [], RIVALS: []}
-        for pair in self.pairs("", "item", len(self._seeds)):
-            found[pair.context].append(pair.control)
         return found
 
 
@@ -120,9 +111,6 @@ class PromptLayout:
 
     def pairs(self, concept: str, slot: Slot, count: int) -> list[Pair]:
         return self._pairs[:count]
-
-    def controls(self) -> dict[str, list[Request]]:
-        return {"as asked": [pair.control for pair in self._pairs]}
 
 
 class PlaceboCache(Protocol):
@@ -171,10 +159,13 @@ class Witness:
             {} if beside is None else beside._embedding
         )
 
+    def new(self, requests: Sequence[Request]) -> list[Request]:
+        """Return the pictures not seen before, each once."""
+        return [r for r in dict.fromkeys(requests) if r not in self._probability]
+
     def look(self, requests: Sequence[Request]) -> None:
         """Draw and classify the pictures not seen before."""
-        new = [r for r in requests if r not in self._probability]
-        for chunk, images in self.pictures.stream(new):
+        for chunk, images in self.pictures.stream(self.new(requests)):
             p, predicted = self.classify(images)
             for row, request in enumerate(chunk):
                 self._probability[request] = float(p[row])
@@ -247,13 +238,13 @@ class Experiment:
         layout = layout or TopicLayout(self.topic)
         trials = [_Trial(self, layout, candidate) for candidate in candidates]
         thresholds = self._thresholds(candidates)
-        controls = [r for requests in layout.controls().values() for r in requests]
         for look in self.looks:
             undecided = [trial for trial in trials if not trial.decided]
-            self.on_plan(sum(trial.most_left(look) for trial in undecided))
+            controls = self.witness.new([r for trial in undecided for r in trial.controls])
+            self.on_plan(len(controls) + sum(trial.most_left(look) for trial in undecided))
             if undecided:
-                requests = [r for trial in undecided for r in trial.requests(look)]
-                self.witness.look([*controls, *requests])
+                self.witness.look(controls)
+                self.witness.look([r for trial in undecided for r in trial.requests(look)])
             for trial in undecided:
                 trial.look(
                     look, thresholds[trial.candidate.slot, trial.candidate.concept], len(trials)
@@ -266,8 +257,7 @@ class Experiment:
         pairs = [p for c in candidates for p in layout.pairs(c.concept, c.slot, self.looks[-1])]
         for slot, word in self._placebos(candidates)[1]:
             pairs += layout.pairs(word, slot, self.placebo_pairs)
-        controls = [r for requests in layout.controls().values() for r in requests]
-        return list(dict.fromkeys([*controls, *(r for p in pairs for r in (p.control, p.treated))]))
+        return list(dict.fromkeys(r for p in pairs for r in (p.control, p.treated)))
 
     def changes(self, candidate: Candidate) -> NDArray[np.float64]:
         """Return the change of the target's probability in every pair of the last look."""
@@ -384,9 +374,15 @@ class _Trial:
         self.candidate = candidate
         self.decided = False
         self.claim: Claim
+        self._every = layout.pairs(candidate.concept, candidate.slot, stats.LOOKS[-1])
+
+    @property
+    def controls(self) -> list[Request]:
+        """Return all control pictures, which show if a context is saturated."""
+        return [pair.control for pair in self._every]
 
     def most_left(self, look: int) -> int:
-        """Return the maximum number of pictures to draw from this look on."""
+        """Return the maximum number of treated pictures to draw from this look on."""
         return stats.LOOKS[-1] - (look // 2 if look > stats.LOOKS[0] else 0)
 
     def requests(self, look: int) -> list[Request]:
@@ -400,16 +396,17 @@ class _Trial:
 
     def _saturated(self, direction: int) -> set[str]:
         """Return the contexts whose control pictures leave no room for an effect."""
-        controls = self.layout.controls()
-        self.experiment.witness.look([r for requests in controls.values() for r in requests])
+        self.experiment.witness.look(self.controls)
         return {context for context, mean in self._control_means().items()
                 if is_saturated(mean, direction)}  # fmt: skip
 
     def _control_means(self) -> dict[str, float]:
+        controls: dict[str, list[Request]] = {}
+        for pair in self._every:
+            controls.setdefault(pair.context, []).append(pair.control)
         return {
             context: float(self.experiment.witness.probabilities(requests).mean())
-            for context, requests in self.layout.controls().items()
-            if requests
+            for context, requests in controls.items()
         }
 
     def look(

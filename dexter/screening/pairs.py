@@ -1,7 +1,9 @@
 """Pairs of pictures that test a screening's finding: a prompt with the concept and without.
 
-They are worded by the grammar of the concept pool, over all wordings of the concept, and their
-noise is of the range for evidence, which no screening sees.
+In an exclusive slot the prompt without it names another concept of the slot, as the screening's
+effect is this place against the other places named. Pairs are worded by the grammar of the concept
+pool, over all wordings of the concept, and their noise is of the range for evidence, which no
+screening sees.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexter import stats
-from dexter.generation.bank import Images, Request
+from dexter.generation.bank import Images
 from dexter.reasoning.claims import OWN, RIVALS, Candidate
 from dexter.reasoning.detection import Detector, Embeddings
 from dexter.reasoning.evidence import Pair
@@ -85,7 +87,7 @@ class PoolLayout:
         """Return the first ``count`` pairs, fewer where a context has no subject for them."""
         found = []
         asked = self._concepts[slot, concept]
-        words = [w for w in asked.words if not set(w.split()) & self._topic.names] or asked.words
+        words = [w for w in asked.words if self._is_free(w)] or asked.words
         for i, seed in enumerate(self._seeds[:count]):
             context = (OWN, RIVALS)[i % 2]
             subjects = [one for one in self._subjects[context] if self._can_have(asked, *one)]
@@ -93,18 +95,27 @@ class PoolLayout:
                 noun, said = subjects[i // 2 % len(subjects)]
                 word = words[i // 2 // len(subjects) % len(words)]
                 treated = self._treated(asked, noun, said, word)
-                found.append(Pair(context, (self._control(noun, said), seed), (treated, seed)))
+                control = self._prompt(noun, said | self._instead(asked, i // 2))
+                found.append(Pair(context, (control, seed), (treated, seed)))
         return found
 
-    def controls(self) -> dict[str, list[Request]]:
-        """Return all control pictures by context."""
-        found: dict[str, list[Request]] = {OWN: [], RIVALS: []}
-        for i, seed in enumerate(self._seeds):
-            context = (OWN, RIVALS)[i % 2]
-            subjects = self._subjects[context]
-            if subjects:
-                found[context].append((self._control(*subjects[i // 2 % len(subjects)]), seed))
-        return found
+    def _instead(self, asked: Concept, index: int) -> dict[str, str]:
+        """Return what the control of a context's pair at ``index`` names in place of the concept:
+        in an exclusive slot another wording, all equally often, elsewhere nothing.
+
+        Concepts of a slot share most controls: each takes the first wording that is not its own.
+        """
+        if asked.slot == SUBJECT or not pool_slots(self._pool)[asked.slot].exclusive:
+            return {}
+        words = [word for word in self._pool.words[asked.slot] if self._is_free(word)]
+        turn, first = divmod(index, max(1, len(words)))
+        order = np.roll(np.random.default_rng(turn).permutation(len(words)), -first)
+        other = next((words[at] for at in order if words[at] not in asked.words), None)
+        return {} if other is None else {asked.slot: other}
+
+    def _is_free(self, word: str) -> bool:
+        """Return True for a wording that does not name the class."""
+        return not set(word.split()) & self._topic.names
 
     def _can_have(self, concept: Concept, noun: str, said: dict[str, str]) -> bool:
         if concept.slot == SUBJECT:
@@ -112,13 +123,13 @@ class PoolLayout:
         slot = pool_slots(self._pool)[concept.slot]
         return slot.name not in said and (not slot.only or noun.split()[-1] in slot.only)
 
-    def _control(self, noun: str, said: dict[str, str]) -> str:
+    def _prompt(self, noun: str, said: dict[str, str]) -> str:
         return self._pool.prompt(noun, {slot: (word,) for slot, word in said.items()})
 
     def _treated(self, concept: Concept, noun: str, said: dict[str, str], word: str) -> str:
         if concept.slot == SUBJECT:
-            return self._control(" ".join([*noun.split()[:-1], word]), said)
-        return self._control(noun, {**said, concept.slot: word})
+            return self._prompt(" ".join([*noun.split()[:-1], word]), said)
+        return self._prompt(noun, {**said, concept.slot: word})
 
 
 class ConceptDetector:

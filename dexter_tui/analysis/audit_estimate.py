@@ -56,8 +56,9 @@ def outlook(store: "Store", prepared: "Prepared", *, searched: bool = False) -> 
 
     of_screening = screening_request.outlook(store, prepared)
     settings = prepared.settings
-    # The words of a search are often of another slot, which has placebos of its own.
-    shared = settings.placebos * PLACEBO_PAIRS * (2 if searched else 1) + LOOKS[-1]
+    # The words of a search are often of another slot, which has placebos of its own. Controls are
+    # of plain prompts, and of prompts that name another concept of an exclusive slot.
+    shared = settings.placebos * PLACEBO_PAIRS * (2 if searched else 1) + 2 * LOOKS[-1]
     most = len(prepared.members) * settings.candidates * (2 if searched else 1)
     claims = (most + 1) // 2
     confirmation = shared + claims * LOOKS[0]

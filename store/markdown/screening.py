@@ -13,8 +13,9 @@ of p(class), with an interval that holds for all concepts and looks together. A 
 generator does not draw was not tested. An effect is explained by what else was drawn along with the
 concept. Beside another concept, an effect is larger or smaller by the difference given. Findings
 are proposals from these pictures; those that were then tested on pairs of pictures with fresh noise
-say so. The order of fresh prompts is right where, of two prompts that vary freely, the one that the
-claim says scores higher does."""
+say so. A place is compared with the other places, in the bank and in pairs, and so are the values
+of every slot of which a picture shows one. The order of fresh prompts is right where, of two
+prompts that vary freely, the one that the claim says scores higher does."""
 
 _LISTED = {
     "not_drawn": "Not drawn",

@@ -72,6 +72,39 @@ def test_a_word_of_a_search_stands_for_a_concept_of_the_pool_or_becomes_one():
     assert layout.pairs("kayak", kayak.slot, 1)[0].control[0] == "a picture of a man"
 
 
+def test_pairs_compare_a_concept_of_an_exclusive_slot_with_the_others():
+    pool = parse_pool(
+        GOOD.replace("beach: at the beach", "beach: at the beach\n      sky:"), "mine"
+    )
+    topic = Topic("man", ("man",), ("ape",), frozenset(), frozenset({"man"}), World())
+    layout = PoolLayout(topic, pool)
+    pairs = {name: layout.pairs(name, "background", 128) for name in ("beach", "sky", "wood")}
+
+    def places(name: str, context: str) -> Counter[str]:
+        texts = [pair.control[0] for pair in pairs[name] if pair.context == context]
+        return Counter(text.removeprefix("a picture of ").split(maxsplit=2)[2] for text in texts)
+
+    for name, own in {"beach": {"at the beach"}, "sky": {"sky"}}.items():
+        for context in ("class", "rivals"):
+            found = places(name, context)
+            assert found.keys() == {"at the beach", "sky", "in a wood", "among trees"} - own
+            assert min(found.values()) >= 0.8 * 64 / 3
+    assert all(pair.control[1] == pair.treated[1] for pair in pairs["beach"])
+    assert pairs["beach"][:20] == layout.pairs("beach", "background", 20)
+    shared = {p.control for p in pairs["beach"]} & {p.control for p in pairs["sky"]}
+    assert len(shared) >= 128 / 2
+
+
+def test_a_place_alone_in_its_slot_is_compared_with_none():
+    pool = parse_pool(GOOD.replace("      wood: [in a wood, among trees]\n", ""), "mine")
+    topic = Topic("man", ("man",), ("ape",), frozenset(), frozenset({"man"}), World())
+    [pair] = PoolLayout(topic, pool).pairs("beach", "background", 1)
+    assert (pair.control[0], pair.treated[0]) == (
+        "a picture of a man",
+        "a picture of a man at the beach",
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "line", "problem"),
     [

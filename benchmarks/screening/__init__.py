@@ -1,0 +1,1 @@
+"""The truth of a screening's findings: both fleets against known truth, and A/A tests."""
