@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_screening
 from PIL import Image
 
 from dexter.lab.scenes import SceneDataset
@@ -16,49 +17,17 @@ from store import Store
 from store.reading import screenings
 from store.reading.browse import Browse
 
-POOL = """
-picture: a picture of
-articles: a
-slots:
-  place: {position: beside, concepts: [sea, snow, forest]}
-  age: {position: before, concepts: [young, old]}
-  hair: {position: before, concepts: [red, blue]}
-"""
-NET = """
-import torch
-from torch import nn
-class Net(nn.Module):
-    labels = ["cat", "dog"]
-    image_size = 32
-    mean = std = (0.5, 0.5, 0.5)
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(1, 2, bias=False)
-        self.head.weight.data = torch.tensor([[-20.0], [20.0]])
-    def forward(self, pictures):
-        # Of the generator's pictures: it says "dog" for those that are redder than most.
-        red = pictures[:, 0].mean((1, 2)) - pictures[:, 2].mean((1, 2))
-        return self.head(red[:, None])
-make = Net
-"""
+
+@pytest.fixture
+def options(tmp_path: Path) -> dict[str, object]:
+    return tiny_screening.options(tmp_path)
 
 
 @pytest.fixture
-def words(tmp_path: Path) -> Path:
-    path = tmp_path / "pool.yaml"
-    path.write_text(POOL)
-    return path
-
-
-@pytest.fixture
-def models(tmp_path: Path, words: Path) -> list[object]:
+def models(options: dict[str, object]) -> list[object]:
     """Options that name a classifier of colours and a tiny generator."""
-    net = tmp_path / "net.py"
-    net.write_text(NET)
-    return [
-        "--classifier", f"python:{net}:make", "--generator", tiny.generator_folder(),
-        "--class", "cat", "--concepts", words, "--image-text", "none", "--device", "cpu",
-    ]  # fmt: skip
+    named = [part for pair in options.items() for part in pair]
+    return [*named, "--image-text", "none", "--device", "cpu"]
 
 
 def test_a_what_if_is_the_same_when_asked_again_and_is_exported(
@@ -155,39 +124,17 @@ def test_a_bias_report_refuses_in_a_line(
         assert part in outcome.err.splitlines()[-1]
 
 
-def screened(home: Path, models: list[object], tmp_path: Path) -> None:
-    """Screen in this process what the options name."""
-    from dexter.reasoning.settings import ScreenSettings
-    from dexter_tui.analysis import screening_job, screening_request
-    from dexter_tui.analysis.desk import Desk
-
-    options = dict(zip(map(str, models[::2]), map(str, models[1::2]), strict=True))
-    settings = ScreenSettings(
-        pictures=80, confirm=False, image_text=str(tiny.image_text_folder()), device="cpu"
-    )
-    request = screening_request.ScreenRequest(
-        [options["--classifier"]],
-        options["--class"],
-        settings,
-        options["--concepts"],
-        {"generator": options["--generator"]},
-        frozenset({"classifier"}),
-    )
-    home.mkdir(exist_ok=True)
-    prepared = screening_request.prepare(request, home)
-    with Store.open(home) as store:
-        queued = screening_request.request_screening(store, prepared)
-        desk = Desk(store, store.job(queued.job_id), "cpu", heed=lambda state: None)
-        screening_job.work(desk)
-
-
 def test_questions_are_answered_from_a_screening_without_drawing(
-    cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
+    cli: Callable[..., Any],
+    home: Path,
+    options: dict[str, object],
+    models: list[object],
+    tmp_path: Path,
 ) -> None:
     command = ["ask", *models[:-4], "--image-text", tiny.image_text_folder(), "--device", "cpu"]
     early = cli(*command, "a cat with sea")
     assert early.code == 2 and "no store here yet" in early.err
-    screened(home, models, tmp_path)
+    tiny_screening.screen(home, options)
 
     def pictures() -> Any:
         return Browse(home).rows("SELECT count(*) FROM picture")
@@ -216,6 +163,7 @@ def test_questions_are_answered_from_a_screening_without_drawing(
 
     for more, part in (
         ([], "nothing is asked"),
+        (["with a"], "names nothing that a picture can show"),
         (["snow", "--unit", 10_000], "has units 0 to"),
         (["snow", "-o", "answers.png"], "ends in none of .md, .html, .json"),
         (["snow", "--class", "dog"], "no finished screening of dog"),
