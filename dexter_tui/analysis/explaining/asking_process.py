@@ -71,6 +71,7 @@ class AskingProcess:
     def close(self) -> None:
         """End the process."""
         self._process.kill()
+        self._process.wait()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -32,6 +32,9 @@ Probes = dict[str, tuple[JobRow | None, ClaimRow | None]]
 
 _EXAMPLE = 'a text, such as "a duck at night", or "unit 12"'
 
+_WAITING = "waiting for the answer"
+_WIDE = 100  # cells of a list with room for what a text is compared with
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -57,7 +60,7 @@ class QuestionList(RowList[Asked]):
     """A list with a line per question, newest first."""
 
     def header(self, width: int) -> Text:
-        titles = f" {'question':<{_question_width(width)}} 0{'p(class)':^{_bar_width(width) - 2}}1"
+        titles = f" {'question':<{_question_width(width)}} 0{'p':^{_bar_width(width) - 2}}1"
         return Text(f"{titles}    p  90% interval  change in log-odds", host_of(self).palette.dim)
 
     def row(self, row: Asked, width: int) -> Text:
@@ -71,7 +74,7 @@ class QuestionList(RowList[Asked]):
         if row.refusal is not None:
             text.append(clean(row.refusal), palette.bad)
         elif answer is None:
-            text.append("is being answered", palette.dim)
+            text.append(_WAITING, palette.dim)
         elif "unit" in answer:
             text.append(clean(unit_text(answer)))
         else:
@@ -80,7 +83,9 @@ class QuestionList(RowList[Asked]):
             interval_bar(text, interval, (0, 1), bar, palette.accent, palette, app.signs)
             text.append(f" {answer['p']:.2f}  {answer['low']:.2f} to {answer['high']:.2f}  ")
             if row.job is None:
-                text.append(clean(change_text(answer)), palette.dim)
+                change = change_text(answer)
+                change = change if width >= _WIDE else change.partition(" against ")[0]
+                text.append(clean(change), palette.dim)
             else:
                 text.append_text(_probe_text(row, palette, app.signs))
         return text
@@ -114,7 +119,8 @@ def _marked(text: Text, answer: Mapping[str, Any] | None, palette: Palette) -> T
 
 def answer_details(row: Asked, class_name: str, palette: Palette, signs: Signs) -> Text:
     """Return all that is known of an answer."""
-    text = Text(f"{clean(row.question)}\n", f"bold {palette.accent}")
+    text = Text()
+    text.append(f"{clean(row.question)}\n", f"bold {palette.accent}")
 
     def fact(name: str, value: str, style: str = "") -> None:
         text.append(f"{name:<20}", palette.dim).append(f"{clean(value)}\n", style)
@@ -122,7 +128,7 @@ def answer_details(row: Asked, class_name: str, palette: Palette, signs: Signs) 
     if row.refusal is not None:
         return text.append(f"{clean(row.refusal)}\n", palette.bad)
     if row.answer is None:
-        return text.append("is being answered\n", palette.dim)
+        return text.append(f"{_WAITING}\n", palette.dim)
     answer = row.answer
     if "unit" in answer:
         fact("concepts", unit_text(answer))
