@@ -218,6 +218,7 @@ ACTIONS = (
     Action("effects", "turn(1)", "right,l", "Next", "Show the next classifier."),
     Action("question", "submit", "enter", "Ask", "Guess the answer to the text, or name the unit."),
     Action("questions", "probe", "f5", "Probe", "Test the selected question on pictures; the result appears beside its answer.", changes=True),
+    Action("questions", "app.copy", "f6", "Copy", "Copy the selected answer."),
     Action("questions", "cursor(-1)", "up", "Newer", "Select the answer above.", shown=False),
     Action("questions", "cursor(1)", "down", "Older", "Select the answer below.", shown=False),
     Action("questions", "page(-1)", "pageup", "Page up", "Go up one page.", shown=False),

@@ -60,6 +60,8 @@ async def test_questions_are_answered_and_probed_beside_a_screening(
         assert "no word of it is in the pool" in text(pilot)
         assert "no subject to compare with" in text(pilot)
         assert "Guessed from 80 pictures" in text(pilot)
+        await press(pilot, "f6")
+        assert "no word of it is in the pool" in pilot.app.clipboard
 
         await press(pilot, "down")
         with FileLock(home / "locks" / "runner-cpu-0.lock", wait=False):  # nothing is worked on

@@ -56,8 +56,8 @@ class Asked:
         return self.answer is None and self.refusal is None
 
 
-class QuestionList(RowList[Asked]):
-    """A list with a line per question, newest first."""
+class QuestionList(RowList[Asked], can_focus=False):
+    """A list with a line per question, newest first; the keys stay with the box above it."""
 
     def header(self, width: int) -> Text:
         titles = f" {'question':<{_question_width(width)}} 0{'p':^{_bar_width(width) - 2}}1"
