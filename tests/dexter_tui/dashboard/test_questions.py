@@ -76,7 +76,7 @@ async def test_questions_are_answered_and_probed_beside_a_screening(
                     claim=shown_store.claim("sea", 0.31, "confirmed"),
                 )  # fmt: skip
             await until(pilot, lambda: "on pictures: +0.31" in text(pilot))
-        assert "[+0.25, +0.37], 128 pairs" in text(pilot)
+        assert "+0.31 [+0.25, +0.37], 128 pairs of pictures" in text(pilot)
 
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, ScreeningScreen)

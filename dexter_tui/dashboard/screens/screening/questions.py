@@ -141,13 +141,15 @@ def answer_details(row: Asked, class_name: str, palette: Palette, signs: Signs) 
         fact("unseen", "no word of it is in the pool; the guess is weak", palette.warn)
     elif unseen:
         fact("unseen", f"{', '.join(unseen)}; the guess is weak", palette.warn)
-    if row.job is not None:
-        text.append(f"{'effect on p(class)':<20}", palette.dim)
+    if row.claim is not None:
         claim = row.claim
-        if claim is not None and claim.pairs:
-            interval = f"[{claim.low:+z.2f}, {claim.high:+z.2f}]"
-            text.append(f"{interval}, {claim.pairs} pairs ")
-        text.append_text(_probe_text(row, palette, signs)).append("\n")
+        measured = f"{claim.effect:+z.2f} [{claim.low:+z.2f}, {claim.high:+z.2f}], "
+        text.append(f"{'effect on p(class)':<20}", palette.dim)
+        text.append(f"{measured if claim.pairs else ''}{claim.pairs} pairs of pictures: ")
+        verdict(text, claim, palette, signs)
+        text.append("\n")
+    elif row.job is not None:
+        fact("probe", row.progress)
     return text
 
 
