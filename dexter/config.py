@@ -46,7 +46,7 @@ Direction = Literal["raise", "lower"]
 """The change of the class that a search looks for."""
 
 _LATER_FIELDS = ("direction", "input_size", "mean", "std", "multi_label", "positive_class",
-                 "threshold", "search")  # fmt: skip
+                 "threshold", "search", "embeddings")  # fmt: skip
 """Fields that were added when studies had been recorded. The default means what it was before."""
 
 Group = Literal[
@@ -211,6 +211,11 @@ class RunConfig(BaseModel):
         default="words",
         description="what fills the masks: words, or continuous, embeddings that need not be words "
         "(DiffExplainer), a bound on what words can reach",
+    )
+    embeddings: Literal["input", "output"] = _prompt(
+        default="input",
+        description="what search continuous moves: the input of the text encoder at the masks, or "
+        "all of its output",
     )
     words: tuple[str, ...] | None = _prompt(
         default=None,

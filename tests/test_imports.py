@@ -54,6 +54,7 @@ LIGHT = imports(
             "run.screen",
             "study",
             "new_run",
+            "screening.questions",
             "enlarged_picture",
             "help",
             "dialogs",

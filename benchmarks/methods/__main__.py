@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[], Sequence[Row]]] = {
     "sufficient": sufficient.measure,
     "detector": detector.measure,
     "bound": bound.measure,
+    "output": bound.measure_output,
     "core": core.measure,
     "wasserstein": wasserstein.measure,
 }

@@ -2,9 +2,10 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -51,9 +52,12 @@ class Bounded:
         return max(self.bounds)
 
 
+Kept = TypeVar("Kept", Bounded, "AtOutput")
+
+
 def measure() -> list[Row]:
     """Return the rows on the bound and on the words' share of it."""
-    found = _all()
+    found = _kept("bound.jsonl", Bounded, _one)
     holds = sum(one.bound >= one.score for one in found)
     at_once = sum(one.bounds[0] >= one.scores[0] for one in found)
     low, high = wilson_interval(holds, len(found))
@@ -96,25 +100,71 @@ def measure() -> list[Row]:
     ]
 
 
+@dataclass(frozen=True)
+class AtOutput:
+    """A classifier: the scores of embeddings of the input and of the output, of seed 0, and the
+    CPU seconds of the latter's search."""
+
+    name: str
+    input: float
+    output: float
+    seconds: float
+
+
+def measure_output() -> list[Row]:
+    """Return the row on embeddings of the text encoder's output beside those of its input."""
+    found = _kept("output.jsonl", AtOutput, _at_output)
+    higher = [one for one in found if one.output > one.input]
+    holds = sum(one.output >= one.input for one in found)
+    low, high = wilson_interval(holds, len(found))
+    gains = np.array([one.output - one.input for one in found])
+    ends = bootstrap([one.name for one in found], lambda rows: float(gains[rows].mean()))
+    named = ", ".join(f"{one.name} {one.input:.2f} to {one.output:.2f}" for one in higher)
+    return [
+        Row(
+            "bound by embeddings of the output",
+            "share of classifiers whose embeddings of the output score at least as high as those "
+            "of the input",
+            holds / len(found),
+            low,
+            high,
+            len(found),
+            "classifiers",
+            "a coin: either may be higher",
+            0.5,
+            sum(one.seconds for one in found),
+            f"preset {PRESET}, {PICTURES} pictures on the same noise, one search of either; mean "
+            f"gain {gains.mean():+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]; higher: {named}",
+        )
+    ]
+
+
+def _at_output(name: str) -> AtOutput:
+    by_input, _ = _searched(name, "continuous")
+    by_output, seconds = _searched(name, "continuous", embeddings="output")
+    reached = _score(name, by_input.result.conditioning)
+    return AtOutput(name, reached, _score(name, by_output.result.conditioning), seconds)
+
+
 def _lowest(found: list[Bounded]) -> list[Bounded]:
     return sorted(found, key=lambda one: one.score - one.bound)[:4]
 
 
-def _all() -> list[Bounded]:
+def _kept(file: str, kind: type[Kept], one: Callable[[str], Kept]) -> list[Kept]:
     """Return the answers on each classifier; those that the journal has are not searched again."""
     from dexter.lab.fleet import FLEET
 
     names = list(FLEET)
     chosen = [names[at * len(names) // CLASSIFIERS] for at in range(CLASSIFIERS)]
     WORK.mkdir(parents=True, exist_ok=True)
-    journal = WORK / "bound.jsonl"
+    journal = WORK / file
     rows = journal.read_text().splitlines() if journal.exists() else []
-    kept = {one.name: one for one in (Bounded(**json.loads(row)) for row in rows)}
+    kept = {row["name"]: kind(**row) for row in map(json.loads, rows)}
     for name in chosen:
         if name not in kept:
-            kept[name] = _one(name)
-            with journal.open("a") as file:
-                file.write(json.dumps(asdict(kept[name])) + "\n")
+            kept[name] = one(name)
+            with journal.open("a") as lines:
+                lines.write(json.dumps(asdict(kept[name])) + "\n")
             print(kept[name], flush=True)
     return [kept[name] for name in chosen]
 
@@ -130,7 +180,7 @@ def _models() -> tuple[Any, Any]:
     return load_generator("lab"), load_masked_lm("lab")
 
 
-def _searched(name: str, kind: str, seed: int = 0) -> tuple[Any, float]:
+def _searched(name: str, kind: str, seed: int = 0, **settings: Any) -> tuple[Any, float]:
     """Return a search that ended, and its CPU seconds."""
     from dexter.classifiers import load_classifier
     from dexter.search.optimize import optimize
@@ -138,7 +188,7 @@ def _searched(name: str, kind: str, seed: int = 0) -> tuple[Any, float]:
     generator, masked_lm = _models()
     classifier = load_classifier(f"lab:fleet/{name}")
     begun = time.process_time()
-    config = question(name, seed, PRESET, search=kind)
+    config = question(name, seed, PRESET, search=kind, **settings)
     search = optimize(config, classifier=classifier, generator=generator, masked_lm=masked_lm)
     for _ in search:
         pass

@@ -11,6 +11,13 @@ good place only, so the first steps (the share ``explore``) try tuples of words,
 words does, and the vectors start at the best one. The answer is the best of the averaged vectors,
 their nearest words and the words that were tried, on fresh pictures: where the search fails, the
 bound is that of the words. Each vector stands for one token, as do the words that it starts from.
+
+With ``embeddings`` "output", the whole conditioning c (T, C) that the encoder returns is optimised,
+
+    c* = argmin_c  E_noise L(classifier(generator(c, noise))),
+
+from that of the best words, in standard deviations of its entries around their mean over T. No
+template and no words remain in it, so the words of such an answer are those that it starts from.
 """
 
 from __future__ import annotations
@@ -74,9 +81,13 @@ class Continuous(Search):
         self._table = generator.token_embedding(vocabulary.token_ids[self._words, 0])
         self._centre = self._table.mean(0)
         self._spread = float((self._table - self._centre).square().mean().sqrt()) or 1.0
-        masks = self._prompt.masks
-        self._vectors = nn.Parameter(self._table.new_zeros(masks, self._table.shape[1]))
-        """(M, D), float32, in standard deviations of the table around its mean."""
+        self._at_output = config.embeddings == "output"
+        self._started: Words = (0,) * self._prompt.masks
+        """The words that the vectors start from."""
+        embedded = self._table[list(self._started)]
+        first = self._encode(embedded)[0] if self._at_output else embedded
+        self._vectors = nn.Parameter(torch.zeros_like(first, dtype=self._table.dtype))
+        """(M, D) or, at the output, (T, C); float32, in standard deviations around the centre."""
         self._average = torch.zeros_like(self._vectors)
         self._loss = 0.0
         """The running mean loss of the vectors."""
@@ -96,6 +107,7 @@ class Continuous(Search):
             "vectors": self._vectors.detach().cpu().clone(),
             "average": self._average.cpu().clone(),
             "loss": self._loss,
+            "started": self._started,
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
             "tried": self._tried.state_dict(),
         }
@@ -106,6 +118,7 @@ class Continuous(Search):
             self._vectors.copy_(state["vectors"])
             self._average.copy_(state["average"])
         self._loss = state["loss"]
+        self._start_from(tuple(state.get("started", self._started)))
         self._optimizer.load_state_dict(state["optimizer"])
         self._tried.load_state_dict(state["tried"])
 
@@ -164,22 +177,31 @@ class Continuous(Search):
     @torch.no_grad()
     def _start(self) -> None:
         best = self._tried.best()[0]
-        self._vectors.copy_((self._table[list(best)] - self._centre) / self._spread)
+        self._start_from(best)
+        if not self._at_output:
+            self._vectors.copy_((self._table[list(best)] - self._centre) / self._spread)
         self._average.copy_(self._vectors)
         self._loss = self._tried.mean(best)[0]
+
+    @torch.no_grad()
+    def _start_from(self, words: Words) -> None:
+        self._started = words
+        if self._at_output:
+            self._centre = self._encode(self._table[list(words)])[0].to(self._table.dtype)
+            around = self._centre - self._centre.mean(0)
+            self._spread = float(around.square().mean().sqrt()) or 1.0
 
     def _descend(self, seeds: Any) -> Pictures:
         """Draw B pictures of the vectors and move these down the gradient of the mean loss."""
         count = self.config.batch
-        embedded = self._embedded(self._vectors)
         parts = []
         self._optimizer.zero_grad()
         for rows in chunks(0, count, self._plan.micro_batch):
             size = len(seeds[rows])
-            conditioning = self._encode(embedded).expand(size, -1, -1)
+            conditioning = self._conditioning(self._vectors).expand(size, -1, -1)
             part = self._classify(conditioning, seeds[rows])
             loss = self._objective.total(part.losses).sum() / count
-            loss.backward(inputs=[self._vectors], retain_graph=True)  # type: ignore[no-untyped-call]
+            loss.backward(inputs=[self._vectors])  # type: ignore[no-untyped-call]
             parts.append(part.detach())
         self._optimizer.step()
         pictures = join(parts)
@@ -189,9 +211,10 @@ class Continuous(Search):
         self._loss = _KEPT * self._loss + (1 - _KEPT) * total
         return pictures
 
-    def _embedded(self, vectors: Tensor) -> Tensor:
-        """Return token embeddings (M, D) of vectors (M, D)."""
-        return self._centre + self._spread * vectors
+    def _conditioning(self, vectors: Tensor) -> Tensor:
+        """Return the conditioning (1, T, C) of vectors."""
+        placed = self._centre + self._spread * vectors
+        return placed[None] if self._at_output else self._encode(placed)
 
     def _encode(self, embedded: Tensor) -> Tensor:
         """Return the conditioning (1, T, C) of the template with token embeddings (M, D)."""
@@ -202,7 +225,10 @@ class Continuous(Search):
         return self._prompt.words([self._words[word] for word in words])
 
     def _nearest(self, vectors: Tensor) -> Words:
-        """Return the word with the largest cosine at each mask, around the table's mean."""
+        """Return the word with the largest cosine at each mask, around the table's mean; at the
+        output, the words that the vectors start from."""
+        if self._at_output:
+            return self._started
         table = nn.functional.normalize(self._table - self._centre, dim=-1)
         found: list[int] = (vectors.detach() @ table.T).argmax(-1).tolist()
         return tuple(found)
@@ -217,12 +243,14 @@ class Continuous(Search):
         tried: list[tuple[tuple[str, ...], Tensor]] = []
         if self._step > self._trials:
             tuples.append(self._nearest(self._average))
-            tried.append((self._near(self._average), self._embedded(self._average)))
-        tried += [(self._named(words), self._table[list(words)]) for words in dict.fromkeys(tuples)]
+            tried.append((self._near(self._average), self._conditioning(self._average)))
+        tried += [
+            (self._named(words), self._encode(self._table[list(words)]))
+            for words in dict.fromkeys(tuples)
+        ]
         seeds = self._fresh_seeds(FINAL_PICTURES)
         compared = []
-        for named, embedded in tried:
-            conditioning = self._encode(embedded)
+        for named, conditioning in tried:
             losses = [
                 self._objective.total(
                     self._classify(

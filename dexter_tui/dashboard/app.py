@@ -325,6 +325,13 @@ class DexterApp(App[None]):
 
         self.push_screen(NewScreeningScreen())
 
+    def open_questions(
+        self, screening_id: str, member: int, classifier: str, class_name: str
+    ) -> None:
+        from dexter_tui.dashboard.screens.screening.questions import QuestionsScreen
+
+        self.push_screen(QuestionsScreen(screening_id, member, classifier, class_name))
+
     def open_data_report(self, report_id: str) -> None:
         from dexter_tui.dashboard.screens.data_reports.page import DataReportScreen
 

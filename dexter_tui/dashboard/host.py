@@ -79,6 +79,11 @@ class Host(Protocol):
     def open_new_screening(self) -> None:
         """Open the form for a new screening."""
 
+    def open_questions(
+        self, screening_id: str, member: int, classifier: str, class_name: str
+    ) -> None:
+        """Open the screen of questions about a classifier of a screening, counted from 0."""
+
     def open_data_report(self, report_id: str) -> None:
         """Open the screen of a report on pictures."""
 

@@ -197,6 +197,25 @@ def screen(home: Path, request: "ScreenRequest") -> str:
     return found.screening_id
 
 
+def probe(home: Path, screening_id: str, member: int, text: str) -> str:
+    """Queue the test of a text on a screened classifier, counted from 0; return the job's id."""
+    from dexter.reasoning.settings import ReportSettings
+    from dexter_tui.analysis.explaining.screened import prepared_of
+    from dexter_tui.jobs import control, submit
+    from store import Store
+
+    with Store.open(home) as store:
+        prepared = prepared_of(store, screening_id, member)
+        [checked] = submit.check([prepared.config], home, search=False)
+        own = prepared.settings.model_dump(include=set(ReportSettings.model_fields))
+        settings = ReportSettings.from_values(own)
+        job_id = study_request.request_probe(
+            store, text, against=None, checked=checked, settings=settings
+        )
+        control.ensure_runners(store, again=True)
+    return job_id
+
+
 def report_on_pictures(home: Path, request: "DataRequest") -> str:
     """Queue slices or a debiasing, and start it if a slot is free; return the report's id."""
     from dexter_tui.analysis.data import request as data_request

@@ -117,6 +117,8 @@ def searched(settings: Mapping[str, Any]) -> str:
     """Return the template of a search, and that it lowers the class or is for embeddings."""
     template = str(settings.get("template", ""))
     what = "embeddings" if settings.get("search") == "continuous" else "words"
+    if what == "embeddings" and settings.get("embeddings") == "output":
+        what = "embeddings of the output"
     if settings.get("direction") == "lower":
         return f"{what} that lower it: {template}"
     return template if what == "words" else f"{what}: {template}"

@@ -23,7 +23,10 @@ _EVALUATION = (
 
 @dataclass(frozen=True)
 class Reached:
-    """The score of the best run of a study, with its 95% interval over n pictures."""
+    """The score of the best run of a study, with its 95% interval over n pictures.
+
+    embeddings: "input" or "output" of the text encoder, or None for words.
+    """
 
     study: str
     run: str
@@ -33,11 +36,13 @@ class Reached:
     low: float
     high: float
     n: int
+    embeddings: str | None
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The best words and the best embeddings; the words of the latter are their nearest."""
+    """The best words and the best embeddings; the words of the latter are their nearest, or those
+    that they started from."""
 
     words: Reached
     embeddings: Reached
@@ -57,9 +62,12 @@ class Bound:
         ]
         if share is not None and share > 1:
             found[0] = "The words score higher than the embeddings that were found: no bound."
+        words = "these words are the nearest"
+        if self.embeddings.embeddings == "output":
+            words = "of the text encoder's output, which started from these words"
         found += [
             f"Words: {_said(self.words)}.",
-            f"Embeddings: {_said(self.embeddings)}; these words are the nearest.",
+            f"Embeddings: {_said(self.embeddings)}; {words}.",
         ]
         return found
 
@@ -81,12 +89,12 @@ def bound(browse: Browse, study_id: str) -> Bound | None:
     own = None if key is None else browse.studies([-key]).get(-key)
     if own is None:
         return None
-    kind = "coalesce(json_extract({}.settings, '$.search'), 'words')"
+    searched = "coalesce(json_extract({}.settings, '$.search'), 'words')"
     others = browse.rows(
         "SELECT other.rowid FROM study JOIN study AS other ON "
         "other.classifier_id = study.classifier_id AND other.class_index = study.class_index "
         "WHERE study.id = ? AND json_valid(study.settings) AND json_valid(other.settings) "
-        f"AND {kind.format('other')} != {kind.format('study')}",
+        f"AND {searched.format('other')} != {searched.format('study')}",
         (study_id,),
     )
     if not others:
@@ -94,10 +102,12 @@ def bound(browse: Browse, study_id: str) -> Bound | None:
     sides: dict[bool, list[Reached]] = {True: [], False: []}
     for study in (own, *browse.studies([row[0] for row in others]).values()):
         if all(study.settings.get(name) == own.settings.get(name) for name in _EVALUATION):
-            sides[study.settings.get("search") == CONTINUOUS] += [
+            embeddings = study.settings.get("search") == CONTINUOUS
+            kind = str(study.settings.get("embeddings", "input")) if embeddings else None
+            sides[embeddings] += [
                 found
                 for run in browse.study_runs(study.id)
-                if (found := _reached(study.id, run)) is not None
+                if (found := _reached(study.id, run, kind)) is not None
             ]
     if not sides[True] or not sides[False]:
         return None
@@ -105,7 +115,7 @@ def bound(browse: Browse, study_id: str) -> Bound | None:
     return Bound(best[False], best[True])
 
 
-def _reached(study_id: str, run: RunRow) -> Reached | None:
+def _reached(study_id: str, run: RunRow, embeddings: str | None) -> Reached | None:
     if run.score_value is None or run.score_low is None or run.score_high is None:
         return None
     return Reached(
@@ -117,4 +127,5 @@ def _reached(study_id: str, run: RunRow) -> Reached | None:
         run.score_low,
         run.score_high,
         run.score_n or 0,
+        embeddings,
     )

@@ -687,10 +687,15 @@ class Browse:
 
     def claims(self, study_id: str) -> list[ClaimRow]:
         """Return the claims of a study, by number, each with its evidence."""
-        rows = self.rows(
-            f"SELECT {', '.join(_CLAIM_COLUMNS)} FROM claim WHERE study_id = ? ORDER BY number",
-            (study_id,),
-        )
+        return self._claims("study_id = ? ORDER BY number", study_id)
+
+    def probed(self, job_id: str) -> ClaimRow | None:
+        """Return the claim that a probe has tested; None as long as its job has no result."""
+        own = "SELECT json_extract(result, '$.probe') FROM job WHERE id = ?"
+        return next(iter(self._claims(f"probe_id = ({own})", job_id)), None)
+
+    def _claims(self, which: str, value: str) -> list[ClaimRow]:
+        rows = self.rows(f"SELECT {', '.join(_CLAIM_COLUMNS)} FROM claim WHERE {which}", (value,))
         some = (decoding.decoded_values("claim", ClaimRow, row) for row in rows)
         claims = [values for values in some if values is not None]
         evidence: dict[int, list[EvidenceRow]] = {}

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import tiny
+import tiny_screening
 from waiting import until
 
 from dexter_tui.analysis.desk import Desk
@@ -15,39 +15,15 @@ from store.data_reports import page as pages
 from store.locks import FileLock
 from store.reading.browse import Browse
 
-POOL = """
-picture: a picture of
-articles: a
-slots:
-  place: {position: beside, concepts: [sea, snow, forest]}
-  age: {position: before, concepts: [young, old]}
-  hair: {position: before, concepts: [red, blue]}
-"""
-NET = """
+NET = (
+    tiny_screening.NET.replace("pictures):\n", "pictures):\n        hold(time.monotonic())\n")
+    + """
 import os
 import sys
 import time
 from pathlib import Path
 
-import torch
-from torch import nn
-
 GATE = Path(__file__).with_suffix(".gate")
-
-class Net(nn.Module):
-    labels = ["cat", "dog"]
-    image_size = 32
-    mean = std = (0.5, 0.5, 0.5)
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(1, 2, bias=False)
-        self.head.weight.data = torch.tensor([[-20.0], [20.0]])
-    def forward(self, pictures):
-        hold(time.monotonic())
-        # Of the generator's pictures: it says "dog" for those that are redder than most.
-        red = pictures[:, 0].mean((1, 2)) - pictures[:, 2].mean((1, 2))
-        return self.head(red[:, None])
-make = Net
 
 def hold(begun):
     if not sys.argv[0].endswith("worker.py"):
@@ -65,25 +41,22 @@ def hold(begun):
         held.with_suffix(".new").replace(held)
         time.sleep(0.01)
 """
+)
 
 
 class HeldNet:
     """The classifier, with what commands need to ask about it."""
 
     def __init__(self, folder: Path) -> None:
+        named = tiny_screening.options(folder)
+        self.options = [
+            *(part for pair in named.items() for part in pair),
+            *("--image-text", "none", "--device", "cpu"),
+        ]
+        """The options that name it, a tiny generator, a class and concepts."""
         self._file = folder / "net.py"
         self._file.write_text(NET)
-        self._pool = folder / "pool.yaml"
-        self._pool.write_text(POOL)
         self.open()
-
-    @property
-    def options(self) -> list[object]:
-        """The options that name it, a tiny generator, a class and concepts."""
-        return [
-            "--classifier", f"python:{self._file}:make", "--generator", tiny.generator_folder(),
-            "--class", "cat", "--concepts", self._pool, "--image-text", "none", "--device", "cpu",
-        ]  # fmt: skip
 
     def open(self) -> None:
         """Let workers go."""

@@ -119,11 +119,11 @@ def compare(home: Path) -> str:
             made,
             members={key: {"pictures": 896, "report": None} for key in (biased, balanced)},
             claims={
-                biased: [_claim("water", 0.42, "confirmed", pairs=2),
-                         _claim("duck", 0.31, "confirmed"), _claim("tree", -0.03, "refuted"),
-                         _claim("sand", 0.09, "inconclusive")],
-                balanced: [_claim("water", 0.02, "refuted"), _claim("duck", 0.35, "confirmed"),
-                           _claim("tree", 0.01, "refuted"), _claim("sand", 0.04, "refuted")],
+                biased: [claim("water", 0.42, "confirmed", pairs=2),
+                         claim("duck", 0.31, "confirmed"), claim("tree", -0.03, "refuted"),
+                         claim("sand", 0.09, "inconclusive")],
+                balanced: [claim("water", 0.02, "refuted"), claim("duck", 0.35, "confirmed"),
+                           claim("tree", 0.01, "refuted"), claim("sand", 0.04, "refuted")],
             },
             differences=[
                 {"a_id": biased, "b_id": balanced, "concept": concept, "effect": effect,
@@ -203,8 +203,8 @@ def screen(home: Path) -> None:
                 first = min(results)
                 order = {"hits": 38, "n": 40, "low": 0.835, "high": 0.986}
                 claims = [
-                    {**_claim("water", 0.42, "confirmed"), "predictiveness": order},
-                    _claim("snow", -0.2, "inconclusive"),
+                    {**claim("water", 0.42, "confirmed"), "predictiveness": order},
+                    claim("snow", -0.2, "inconclusive"),
                 ]
                 screening_records.record_claims(store, made, {first: claims})
             name = WATCHED if watch else SCREENING
@@ -255,7 +255,7 @@ def _effect(
     }  # fmt: skip
 
 
-def _claim(concept: str, effect: float, verdict: str, *, pairs: int = 0) -> dict[str, Any]:
+def claim(concept: str, effect: float, verdict: str, *, pairs: int = 0) -> dict[str, Any]:
     contexts = [
         {
             "context": "class", "saturated": False, "control_mean": 0.4, "pairs": pairs,

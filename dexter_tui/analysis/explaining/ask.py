@@ -4,10 +4,12 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dexter.errors import InputError
 from dexter_tui.analysis.explaining.screened import newest
+from store import screening_records
 
 if TYPE_CHECKING:
     from dexter.reasoning.detection import ImageText
@@ -23,9 +25,14 @@ _SUBJECTS = 4
 
 @dataclass(frozen=True)
 class Answered:
-    """A question and its guess. change: of the log-odds against the control, with its interval."""
+    """A question and its guess.
+
+    names: the words that stand for something in the picture. change: of the log-odds against the
+    control, with its interval.
+    """
 
     question: str
+    names: tuple[str, ...]
     prompt: str
     guess: "Guess"
     control: str | None
@@ -42,6 +49,7 @@ class Answered:
             "high": high,
             "log_odds": self.guess.odds,
             "unseen": list(self.guess.unseen),
+            "names": list(self.names),
             "control": self.control,
             "change": None
             if self.change is None
@@ -113,40 +121,62 @@ class Answers:
         }
 
 
+def page_of(store: "Store", prepared: "Prepared") -> dict[str, Any]:
+    """Return the page of the newest finished screening of a request of one classifier.
+
+    Raises InputError if there is none.
+    """
+    page = newest(store, prepared, same_bank=False)
+    if page is None:
+        name, spec = prepared.topic.class_name, prepared.members[0].info.spec
+        raise InputError(
+            f"no finished screening of {name} by {spec}",
+            field="classifier",
+            value=spec,
+            remedy="screen it first: dexter-tui screen --classifier "
+            f"{shlex.quote(spec)} --class {shlex.quote(name)}",
+        )
+    return page
+
+
 class Asking:
     """A map learned on the pictures of a screening, around an image-text model.
 
     Args:
         store: Holds the screenings and what their models saw.
         prepared: The checked request, of one classifier.
+        page: Of the screening; see `store.reading.screenings.page`.
         say: Called with a line for the user.
     """
 
-    def __init__(self, store: "Store", prepared: "Prepared", *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: "Store",
+        prepared: "Prepared",
+        page: dict[str, Any],
+        *,
+        say: Callable[[str], None],
+    ) -> None:
+        [self.member] = prepared.members
+        self.store, self.prepared, self.page = store, prepared, page
+        key = f"{page['generator']}/{self.member.info.weights_hash}/{self.member.class_index}"
+        own = screening_records.all_answers(store, key)
+        if not own:
+            raise InputError(
+                f"{self.member.info.spec} has no answers in screening {page['id']}",
+                field="classifier",
+                value=self.member.info.spec,
+                remedy="wait until it has been screened, or screen it again",
+            )
+        say("loading the image-text model")
         import numpy as np
         import torch
 
         from dexter.device import select_device
-        from store import screening_records
 
         torch.set_num_threads(1)
-        [self.member] = prepared.members
-        self.store, self.prepared = store, prepared
-        page = newest(store, prepared, same_bank=False)
-        name, spec = prepared.topic.class_name, self.member.info.spec
-        if page is None or page["generator"] is None:
-            raise InputError(
-                f"no finished screening of {name} by {spec}",
-                field="classifier",
-                value=spec,
-                remedy="screen it first: dexter-tui screen --classifier "
-                f"{shlex.quote(spec)} --class {shlex.quote(name)}",
-            )
-        self.page = page
         self.device = select_device(self.member.config.device)
         self.detector = self._detector()
-        key = f"{page['generator']}/{self.member.info.weights_hash}/{self.member.class_index}"
-        own = screening_records.all_answers(store, key)
         seen = screening_records.all_answers(store, f"{page['generator']}/{self.detector.name}")
         self.requests = [request for request in own if request in seen]
         if not self.requests:
@@ -206,7 +236,15 @@ class Asking:
 
     def _answer(self, question: str) -> Answered:
         from dexter.reasoning.topic import split_question
+        from dexter.screening.text_map import words_of
 
+        names = tuple(words_of(question))
+        if not names:
+            raise InputError(
+                f"{question!r} names nothing that a picture can show",
+                value=question,
+                remedy='say what to draw, such as "a duck at night"',
+            )
         prompt = self._prompt(question)
         embedding = self._text(prompt)
         [guess] = self.learned.ask(embedding[None], [question])
@@ -215,7 +253,7 @@ class Asking:
         if control and concept:
             base = self._text(self._prompt(control))
             change = self.learned.change(embedding[None], base[None], known=not guess.unseen)
-        return Answered(question, prompt, guess, control or None, change)
+        return Answered(question, names, prompt, guess, control or None, change)
 
     def _prompt(self, text: str) -> str:
         opening = self.prepared.concepts.pool.picture
@@ -226,7 +264,7 @@ class Asking:
     def _named(self, units: Sequence[int]) -> list[Named]:
         import numpy as np
 
-        activations = self._activations()
+        activations = self._activations
         width = activations.shape[1]
         if not width:
             raise InputError(
@@ -243,7 +281,6 @@ class Asking:
                     value=unit,
                     remedy="name one of them",
                 )
-        words = self._words()
         found = []
         for unit in units:
             own = activations[:, unit]
@@ -253,12 +290,13 @@ class Asking:
             learned = self._learn((own - own.mean()) / own.std())
             effects = [
                 (word, *learned.change(np.stack(texts), np.stack(controls), known=True))
-                for word, (texts, controls) in words.items()
+                for word, (texts, controls) in self._words.items()
             ]
             clear = sorted((one for one in effects if one[2] > 0), key=lambda one: -one[1])
             found.append(Named(unit, clear[:_NAMES]))
         return found
 
+    @cached_property
     def _words(self) -> dict[str, tuple[list[Any], list[Any]]]:
         """Return each concept's texts and their controls, on subjects of class and rivals."""
         pool, topic = self.prepared.concepts.pool, self.prepared.topic
@@ -279,6 +317,7 @@ class Asking:
                 found[concept.name] = texts, [self._text(pool.prompt(noun, {})) for noun in fit]
         return found
 
+    @cached_property
     def _activations(self) -> Any:
         """Return the classifier's features of the pictures, (n, F)."""
         import numpy as np
@@ -288,6 +327,13 @@ class Asking:
         from dexter_tui.jobs import trust
 
         classifier = trust.load_classifier(self.member.config, self.device)
+        if classifier.weights_hash != self.member.info.weights_hash:
+            raise InputError(
+                f"the weights of {self.member.info.spec} have changed since it was screened",
+                field="classifier",
+                value=self.member.info.spec,
+                remedy="screen it again",
+            )
         rows: dict[tuple[str, int], Any] = {}
         for chunk, images in StoreBank(self.store).read(self.page["generator"], self.requests):
             with torch.inference_mode():

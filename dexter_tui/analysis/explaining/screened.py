@@ -2,6 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from dexter.classifiers import ClassifierInfo
+from dexter.config import RunConfig
+from dexter.reasoning.settings import ScreenSettings
+from store import StoreError, screening_records
 from store.reading import screenings
 from store.reading.browse import Browse
 
@@ -31,3 +35,37 @@ def newest(store: "Store", prepared: "Prepared", *, same_bank: bool) -> dict[str
             if found["name"] in names and found["findings"]:
                 return page | {"member": found}
     return None
+
+
+def prepared_of(store: "Store", screening_id: str, number: int) -> "Prepared":
+    """Return a stored screening as the request of one of its classifiers, counted from 0.
+
+    Nothing is loaded: the classifier may be gone.
+    """
+    from dexter_tui.analysis import screening_request
+    from dexter_tui.jobs.submit import Checked
+
+    row = screening_records.screening(store, screening_id)
+    bank = screening_records.bank(store, row.bank_key)
+    if bank is None:
+        raise StoreError(f"the bank of screening {row.id} is gone", remedy="screen again")
+    settings = ScreenSettings.from_values(row.settings)
+    members = screening_records.screened(store, row.id)
+    configs = [RunConfig.model_validate(member.config) for member in members]
+    topic = screening_request.topic_of(
+        [
+            (member.classifier.labels, member.class_index, config)
+            for member, config in zip(members, configs, strict=True)
+        ],
+        settings,
+    )
+    member, stored = members[number], members[number].classifier
+    info = ClassifierInfo(stored.spec, stored.labels, stored.image_size, stored.weights_hash)
+    return screening_request.Prepared(
+        [Checked(configs[number], info, member.class_index)],
+        [member.name],
+        topic,
+        screening_request.stored_concepts(bank),
+        settings,
+        row.bank_key,
+    )

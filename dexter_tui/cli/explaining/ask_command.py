@@ -62,7 +62,7 @@ def ask(
     A map from texts to the classifier's answers is learned on the pictures of the newest screening
     of the classifier and the class. `dexter-tui probe` tests a question on pictures.
     """
-    from dexter_tui.analysis.explaining.ask import Asking
+    from dexter_tui.analysis.explaining.ask import Asking, page_of
     from dexter_tui.cli.explaining import ask_view
     from dexter_tui.exchange import strip
     from dexter_tui.jobs import trust
@@ -80,7 +80,8 @@ def ask(
     )
     prepared = prepared_of(request)
     with open_store() as store:
-        found = Asking(store, prepared, say=say).answers(questions or [], unit or [])
+        asking = Asking(store, prepared, page_of(store, prepared), say=say)
+        found = asking.answers(questions or [], unit or [])
     if output is not None:
         ask_view.write(found, output)
     if as_json:

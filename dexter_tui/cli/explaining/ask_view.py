@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dexter_tui.presentation.guesses import change_text, unit_text
+
 if TYPE_CHECKING:
     from dexter_tui.analysis.explaining.ask import Answered, Answers, Named
 
@@ -38,25 +40,17 @@ def _columns(found: "Answers") -> list[str]:
 
 def _cells(one: "Answered") -> list[str]:
     low, high = one.guess.interval
-    change = ""
-    if one.change is not None:
-        value, least, most = one.change
-        change = f"{value:+z.1f} [{least:+z.1f}, {most:+z.1f}] against {one.control}"
     return [
         one.question,
         f"{one.guess.p:.2f}",
         f"{low:.2f} to {high:.2f}",
-        change,
+        change_text(one.to_json()),
         ", ".join(one.guess.unseen),
     ]
 
 
 def _unit_line(one: "Named") -> str:
-    if not one.words:
-        return f"unit {one.unit}: no concept of the pool names it"
-    names = [f"{word} {value:+z.1f} [{low:+z.1f}, {high:+z.1f}]" for word, value, low, high in
-             one.words]  # fmt: skip
-    return f"unit {one.unit}: {', '.join(names)}"
+    return f"unit {one.unit}: {unit_text(one.to_json())}"
 
 
 def write(found: "Answers", target: Path) -> None:

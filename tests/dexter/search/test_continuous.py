@@ -16,13 +16,15 @@ from dexter.search.prompt import load_masked_lm
 from dexter.search.score import activation_score
 
 
-def test_vectors_at_words_draw_what_their_text_draws():
+@pytest.mark.parametrize("embeddings", ["input", "output"])
+def test_vectors_at_words_draw_what_their_text_draws(embeddings):
     config = RunConfig.from_preset(
         "quick",
         classifier="hf:tiny",
         class_name="waterbird",
         template="a picture of a bird with [MASK] and [MASK]",
         search="continuous",
+        embeddings=embeddings,
         steps=2,
         batch=2,
     )
@@ -36,7 +38,9 @@ def test_vectors_at_words_draw_what_their_text_draws():
         load_masked_lm(str(tiny.masked_lm_folder())),
     )
     words = [search._words.index(search._prompt.vocabulary.words.index(w)) for w in ("sea", "boat")]
-    found = search._encode(search._table[words])
+    search._tried.update(tuple(words), 0.0)
+    search._start()
+    found = search._conditioning(search._vectors)
     expected = generator.encode_text(["a picture of a bird with sea and boat"])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 

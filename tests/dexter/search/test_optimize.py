@@ -112,6 +112,7 @@ def test_a_steps_image_can_be_made_again_from_its_words_and_the_search_noise(mod
         {"preset": "paper", "n_features": 3},
         {"class_loss": "bounded", "temperature": 2.0, "temperature_end": 0.5},
         {"search": "continuous"},
+        {"search": "continuous", "embeddings": "output", "explore": 0.25},
     ],
 )
 def test_a_resumed_run_repeats_the_rest_bit_for_bit(models, overrides):

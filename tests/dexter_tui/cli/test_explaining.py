@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_screening
 from held_net import HeldNet, numbers, undisturbed
 from PIL import Image
 
 from dexter.lab.scenes import SceneDataset
 from dexter_tui.machine import devices
-from store import Store
 from store.reading import screenings
 from store.reading.browse import Browse
 
@@ -132,39 +132,17 @@ def test_a_bias_report_refuses_in_a_line(
         assert part in outcome.err.splitlines()[-1]
 
 
-def screened(home: Path, models: list[object], tmp_path: Path) -> None:
-    """Screen in this process what the options name."""
-    from dexter.reasoning.settings import ScreenSettings
-    from dexter_tui.analysis import screening_job, screening_request
-    from dexter_tui.analysis.desk import Desk
-
-    options = dict(zip(map(str, models[::2]), map(str, models[1::2]), strict=True))
-    settings = ScreenSettings(
-        pictures=80, confirm=False, image_text=str(tiny.image_text_folder()), device="cpu"
-    )
-    request = screening_request.ScreenRequest(
-        [options["--classifier"]],
-        options["--class"],
-        settings,
-        options["--concepts"],
-        {"generator": options["--generator"]},
-        frozenset({"classifier"}),
-    )
-    home.mkdir(exist_ok=True)
-    prepared = screening_request.prepare(request, home)
-    with Store.open(home) as store:
-        queued = screening_request.request_screening(store, prepared)
-        desk = Desk(store, store.job(queued.job_id), "cpu", heed=lambda state: None)
-        screening_job.work(desk)
-
-
 def test_questions_are_answered_from_a_screening_without_drawing(
-    cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
+    cli: Callable[..., Any],
+    home: Path,
+    tmp_path: Path,
 ) -> None:
-    command = ["ask", *models[:-4], "--image-text", tiny.image_text_folder(), "--device", "cpu"]
+    options = tiny_screening.options(tmp_path)
+    named = [part for pair in options.items() for part in pair]
+    command = ["ask", *named, "--image-text", tiny.image_text_folder(), "--device", "cpu"]
     early = cli(*command, "a cat with sea")
     assert early.code == 2 and "no store here yet" in early.err
-    screened(home, models, tmp_path)
+    tiny_screening.screen(home, options)
 
     def pictures() -> Any:
         return Browse(home).rows("SELECT count(*) FROM picture")
@@ -193,6 +171,7 @@ def test_questions_are_answered_from_a_screening_without_drawing(
 
     for more, part in (
         ([], "nothing is asked"),
+        (["with a"], "names nothing that a picture can show"),
         (["snow", "--unit", 10_000], "has units 0 to"),
         (["snow", "-o", "answers.png"], "ends in none of .md, .html, .json"),
         (["snow", "--class", "dog"], "no finished screening of dog"),

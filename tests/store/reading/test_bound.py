@@ -40,3 +40,11 @@ def test_a_bound_below_the_words_says_that_it_is_none(home):
         recorded.update_run(store, run.id, score_value=0.1)
     found = bound(Browse(home), words)
     assert found is not None and "no bound" in found.lines()[0]
+
+
+def test_embeddings_of_the_output_name_the_words_that_they_started_from(home):
+    words = add_study(home)
+    with Store.open(home) as store:
+        add_embeddings(store, words, embeddings="output")
+    found = bound(Browse(home), words)
+    assert found is not None and "which started from these words" in found.lines()[-1]

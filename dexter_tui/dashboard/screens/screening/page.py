@@ -213,5 +213,14 @@ class ScreeningScreen(JobScreen):
         self._only_effects = not self._only_effects
         self._show_member()
 
+    def action_ask(self) -> None:
+        if (page := self._page) is None or not page["members"]:
+            return
+        member = page["members"][self._member]
+        if not member["findings"]:
+            self.host.complain(f"{member['name']} has no answers yet: nothing to learn from")
+            return
+        self.host.open_questions(page["id"], self._member, member["name"], page["class_name"])
+
     def action_export(self) -> None:
         self.export([self.screening_id])
