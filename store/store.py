@@ -81,10 +81,18 @@ class Store:
         self._locks: dict[str, FileLock] = {}
 
     @classmethod
-    def open(cls, home: Path, *, read_only: bool = False, patience: float = PATIENCE) -> Self:
+    def open(
+        cls,
+        home: Path,
+        *,
+        read_only: bool = False,
+        make: bool = True,
+        patience: float = PATIENCE,
+    ) -> Self:
         """Open the store, made or upgraded if need be; StoreError if it cannot be used.
 
-        `patience`: how many seconds a write waits for other processes that write.
+        make: false where one is expected, which may have been moved away.
+        patience: how many seconds a write waits for other processes that write.
         """
         home = home.absolute()
         path = home / "store.sqlite"
@@ -95,6 +103,8 @@ class Store:
                 if not is_current(path):
                     raise StoreError(f"{path}: no store of this version yet; start a run first")
             else:
+                if not make and not path.exists():
+                    raise StoreError(f"{path}: was moved or removed; put it back")
                 _make_folders(home)
                 prepare(path, home / "locks" / "upgrade.lock")
         return cls(home, read_only=read_only, patience=patience)

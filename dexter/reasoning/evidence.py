@@ -257,7 +257,8 @@ class Experiment:
         pairs = [p for c in candidates for p in layout.pairs(c.concept, c.slot, self.looks[-1])]
         for slot, word in self._placebos(candidates)[1]:
             pairs += layout.pairs(word, slot, self.placebo_pairs)
-        return list(dict.fromkeys(r for p in pairs for r in (p.control, p.treated)))
+        controls = [r for c in candidates for r in _Trial(self, layout, c).controls]
+        return list(dict.fromkeys([*controls, *(r for p in pairs for r in (p.control, p.treated))]))
 
     def changes(self, candidate: Candidate) -> NDArray[np.float64]:
         """Return the change of the target's probability in every pair of the last look."""

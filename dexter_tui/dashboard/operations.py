@@ -93,7 +93,7 @@ def keep_going(home: Path) -> None:
     from dexter_tui.jobs import control
     from store import Store, run_queue
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         run_queue.reconcile(store)
         control.ensure_runners(store)
 

@@ -40,7 +40,10 @@ class Line:
             os.set_blocking(target, False)
 
     def send(self, header: Mapping[str, Any], files: Sequence[bytes] = ()) -> None:
-        """Send a message; raise Broken if nobody takes it."""
+        """Send a message; raise Broken if nobody takes it.
+
+        If the other side has ended, `receive` returns what it said before, or raises Broken.
+        """
         line = json.dumps({**header, "sizes": [len(file) for file in files]}).encode() + b"\n"
         for data in (line, *files):
             left = memoryview(data)
@@ -50,6 +53,8 @@ class Line:
                     left = left[os.write(self._target, left) :]
                 except BlockingIOError:
                     continue
+                except BrokenPipeError:
+                    return
                 except OSError as error:
                     raise Broken(error.strerror or "closed") from None
 
