@@ -30,7 +30,7 @@ from textual.strip import Strip
 
 from dexter_tui.dashboard import finish_watch, operations, themes
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import CACHED_CELLS, AsciiFilter, Pictures
+from dexter_tui.dashboard.cells import AsciiFilter, Pictures
 from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.input_order import InputOrder
 from dexter_tui.dashboard.options import Options
@@ -175,7 +175,7 @@ class DexterApp(App[None]):
         return tiles.picture(self.browse, name, small=small)
 
     def on_resize(self, event: events.Resize) -> None:
-        self.pictures.room = max(CACHED_CELLS, event.size.area)
+        self.pictures.fit(event.size.area)
 
     def _tick(self) -> None:
         if self._in_terminal and not _is_terminal():

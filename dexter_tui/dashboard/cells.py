@@ -31,7 +31,7 @@ _CONSOLE = Console(
 )
 
 _SGR = re.compile(r"\x1b\[([0-9;]*)m")
-CACHED_CELLS = 6_000  # 4 MB: nearly every cell of a picture has a style of its own
+CACHED_CELLS = 3_000  # 2 MB: nearly every cell of a picture has a style of its own
 _ASCII_LEVELS = " .:-=+*#%@"
 
 
@@ -298,8 +298,7 @@ class Pictures:
         defect: Callable[[str], object] = lambda trace: None,
     ) -> None:
         self.mode = mode
-        self.room = CACHED_CELLS
-        """Cells to keep; fewer than the visible cells would cause endless rendering"""
+        self._room = CACHED_CELLS
         self._defect = defect
         self._path = path
         self._lock = Lock()
@@ -337,6 +336,17 @@ class Pictures:
         """True while a picture is being rendered."""
         return bool(self._wanted)
 
+    def fit(self, visible: int) -> None:
+        """Keep this number of cells at least: fewer than are visible would be rendered for ever."""
+        with self._lock:
+            self._room = max(CACHED_CELLS, visible)
+            self._drop()
+
+    def _drop(self) -> None:
+        while self._cells > self._room and len(self._kept) > 1:
+            _, old = self._kept.popitem(last=False)
+            self._cells -= sum(strip.cell_length for strip in old)
+
     def close(self) -> None:
         """Stop rendering."""
         if self._pool is not None:
@@ -352,9 +362,7 @@ class Pictures:
         with self._lock:
             self._kept[key] = strips
             self._cells += sum(strip.cell_length for strip in strips)
-            while self._cells > self.room and len(self._kept) > 1:
-                _, old = self._kept.popitem(last=False)
-                self._cells -= sum(strip.cell_length for strip in old)
+            self._drop()
             waiting = self._wanted.pop(key, [])
         for ready in waiting:
             ready()
