@@ -38,6 +38,14 @@ def bank(store: Store, key: str) -> Bank | None:
         return session.get(Bank, key)
 
 
+def bank_of(store: Store, screening_id: str) -> Bank:
+    """Return the bank of a screening; StoreError if it is gone."""
+    found = bank(store, screening(store, screening_id).bank_key)
+    if found is None:
+        raise StoreError(f"the bank of screening {screening_id} is gone", remedy="screen again")
+    return found
+
+
 def set_generator(store: Store, key: str, generator: str) -> None:
     """Record the key of a bank's pictures; StoreError if it has pictures of other weights."""
     with store._write() as session:

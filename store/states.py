@@ -17,6 +17,10 @@ class Kind(StrEnum):
     EXPLAIN_BIAS = "explain-bias"
 
 
+EXPLAINING = (Kind.WHATIF, Kind.EXPLAIN_BIAS)
+"""The kinds of reports on pictures that ask about a class, not about labelled data."""
+
+
 class NoteKind(StrEnum):
     """The kind of a note that a job leaves; beside it, its parts."""
 

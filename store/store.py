@@ -104,7 +104,7 @@ class Store:
                     raise StoreError(f"{path}: no store of this version yet; start a run first")
             else:
                 if not make and not path.exists():
-                    raise StoreError(f"{path}: was moved or removed; put it back")
+                    raise _gone(path)
                 _make_folders(home)
                 prepare(path, home / "locks" / "upgrade.lock")
         return cls(home, read_only=read_only, patience=patience)
@@ -454,7 +454,7 @@ class Store:
         """Leave a file that was moved away, for the one that lies in its place now."""
         found = _identity(self.path)
         if found is None:
-            raise StoreError(f"{self.path}: was moved or removed; put it back")
+            raise _gone(self.path)
         if found != self._file:
             for engine in (self._reader, self._writer, self._durable):
                 if engine is not None:
@@ -472,6 +472,10 @@ class Store:
             session.begin(),
         ):
             yield session
+
+
+def _gone(path: Path) -> StoreError:
+    return StoreError(f"{path}: was moved or removed; put it back")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

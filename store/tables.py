@@ -791,9 +791,7 @@ class DataReport(Table, table=True):
     classifier_id: int = Field(foreign_key="classifier.id", index=True)
     job_id: str | None = None  # the job that makes it
     data: str  # the folder, file or setting; of explanations, class and pictures
-    data_hash: (
-        str  # SHA-256 of its names, labels, splits and groups, of a user's picture, or a bank
-    )
+    data_hash: str  # SHA-256 of names, labels, splits and groups, or of a user's picture, or a bank
     request: dict[str, Any] = Field(sa_type=JSON)  # what was asked
     result: dict[str, Any] | None = Field(sa_type=JSON, default=None)  # see data_reports.results
     created_at: datetime = Field(sa_type=UtcTime, default_factory=now)

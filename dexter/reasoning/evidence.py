@@ -257,7 +257,8 @@ class Experiment:
         pairs = [p for c in candidates for p in layout.pairs(c.concept, c.slot, self.looks[-1])]
         for slot, word in self._placebos(candidates)[1]:
             pairs += layout.pairs(word, slot, self.placebo_pairs)
-        controls = [r for c in candidates for r in _Trial(self, layout, c).controls]
+        every = [p for c in candidates for p in layout.pairs(c.concept, c.slot, stats.LOOKS[-1])]
+        controls = [pair.control for pair in every]
         return list(dict.fromkeys([*controls, *(r for p in pairs for r in (p.control, p.treated))]))
 
     def changes(self, candidate: Candidate) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from dexter_tui.analysis.screening_watch import is_unchanged
 from dexter_tui.formatting import clean
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.recorder import log
-from store import StoreError, screening_records
+from store import screening_records
 from store.clock import now
 from store.states import NoteKind
 from store.tables import Screened
@@ -88,9 +88,7 @@ class ScreeningJob:
         self.desk = desk
         self.store = store = desk.store
         self.row = screening_records.screening(store, desk.job.screening_id)
-        bank = screening_records.bank(store, self.row.bank_key)
-        if bank is None:
-            raise StoreError(f"the bank of screening {self.row.id} is gone")
+        bank = screening_records.bank_of(store, self.row.id)
         self.members = screening_records.screened(store, self.row.id)
         self.configs = {
             member.id: RunConfig.model_validate(member.config) for member in self.members
@@ -188,8 +186,7 @@ class ScreeningJob:
             self.answers,
             agree=self._agree,
         )
-        bank = screening_records.bank(self.store, self.row.bank_key)
-        assert bank is not None
+        bank = screening_records.bank_of(self.store, self.row.id)
         screening.rounds = screening_request.within(bank.rounds, settings.pictures)
         members = [self._member(member) for member in new]
         for event in screening.run(members):

@@ -149,7 +149,8 @@ class DexterApp(App[None]):
     def pop_screen(self) -> AwaitComplete:
         """Close a screen, and collect its widgets soon.
 
-        They refer to each other, and Python's own collection comes when they are a fourth of all.
+        They refer to each other, so that only a collection frees them, and Python waits with it
+        until a quarter of all objects is new.
         """
         closed = super().pop_screen()
         self.set_timer(COLLECT_SECONDS, gc.collect)

@@ -34,7 +34,7 @@ from store.errors import explained
 from store.markdown.escaping import fenced
 from store.markdown.report import render
 from store.reading import queries
-from store.states import Kind
+from store.states import EXPLAINING, Kind
 from store.tables import DataReport, Run, Screening, to_json
 from store.upkeep.transfer import Chosen, gather
 
@@ -249,7 +249,7 @@ def commands(store: Store, chosen: Chosen) -> str:
     for screening in chosen.screenings.values():
         lines.append(_screen_command(store, screening))
     for asked in chosen.data_reports.values():
-        explains = asked.kind in (Kind.WHATIF, Kind.EXPLAIN_BIAS)
+        explains = asked.kind in EXPLAINING
         lines.append(_explain_command(asked) if explains else _data_command(asked))
     text = "\n".join(lines)
     return f"# Commands that reproduce these results\n\n{fenced(text, 'sh')}\n"

@@ -10,7 +10,7 @@ from rich.text import Text
 from dexter_tui.formatting import plain
 
 if TYPE_CHECKING:
-    from store.data_reports.explanations import BiasResult, BiasRow, Share, WhatIfResult
+    from store.data_reports.explanations import BiasResult, BiasRow, WhatIfResult
     from store.data_reports.pictures import Shown
 
 _PICTURE = (6, 24)  # cells across a picture, least and most
@@ -45,18 +45,14 @@ def whatif_view(result: "WhatIfResult", strip: RenderableType | None = None) -> 
             plain(step.name),
             f"{step.p:.2f}",
             plain(step.decision),
-            _count(step.flips),
-            _count(step.seen),
+            str(step.flips or ""),
+            str(step.seen or ""),
             plain(step.prompt, "dim"),
         )
     parts += [table, "", plain(f"concepts from {result.concepts}", "dim")]
     if result.of_picture:
         parts.append(plain(result.of_picture, "dim"))
     return Group(*parts)
-
-
-def _count(found: "Share | None") -> str:
-    return "" if found is None else f"{found.hits} of {found.n}"
 
 
 def bias_view(result: "BiasResult") -> RenderableType:

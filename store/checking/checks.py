@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from store.artifacts import SUFFIXES
 from store.errors import StoreError
-from store.states import NoteKind
+from store.states import EXPLAINING, NoteKind
 
 Record = dict[str, Any]
 
@@ -87,8 +87,6 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 # A list of seeds, and the names of places at which runs are done.
 _NO_NUMBERS = {("evidence", "seeds"), ("run", "place"), ("attempt", "place")}
-_ABOUT_CLASS = ("whatif", "explain-bias")
-"""The kinds of reports on pictures that ask about a class instead of labelled data."""
 _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("frame", "kind"): ("preview", "frame"),
     ("claim", "direction"): (1, -1),
@@ -96,7 +94,7 @@ _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("difference", "verdict"): ("differ", "alike", "open"),
     ("comparison", "state"): ("waiting", "running", "done", "failed"),
     ("screening", "state"): ("waiting", "done"),
-    ("data_report", "kind"): ("slices", "debias", *_ABOUT_CLASS),
+    ("data_report", "kind"): ("slices", "debias", *EXPLAINING),
     ("stage", "state"): ("waiting", "running", "done", "failed"),
 }
 # Lists of texts, with their longest number of items.
@@ -189,7 +187,7 @@ def check_row(kind: str, row: Mapping[str, Any]) -> dict[str, str]:
     if kind == "data_report" and {"kind", "request"} <= row.keys():
         request = row["request"]
         about_class = isinstance(request, dict) and "class_name" in request
-        if about_class != (row["kind"] in _ABOUT_CLASS):
+        if about_class != (row["kind"] in EXPLAINING):
             return {"request": f"data_report.request: not one of {row['kind']}"}
     return {}
 

@@ -26,6 +26,9 @@ class Share(Part):
     high: Unit
     value: Unit
 
+    def __str__(self) -> str:
+        return f"{self.hits} of {self.n}"
+
 
 class WordChange(Part):
     """A change of one concept. word: its wording; None takes the concept away."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Text = Annotated[str, Field(max_length=1000)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Change = Annotated[float, Field(ge=-1, le=1)]
-Share = Annotated[float, Field(le=1)]
+Fall = Annotated[float, Field(le=1)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 
 

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from store.data_reports.explanations import BiasResult, WhatIfResult
-from store.data_reports.parts import Change, Count, Part, Share, Text, Unit
+from store.data_reports.parts import Change, Count, Fall, Part, Text, Unit
 
 _MOST = 10_000  # items of a list
 _CHOICES = 4  # concepts that a line names
@@ -120,9 +120,9 @@ class Effect(Part):
     after: Change
     after_low: Change
     after_high: Change
-    falls: Share | None = None
-    falls_low: Share | None = None
-    falls_high: Share | None = None
+    falls: Fall | None = None
+    falls_low: Fall | None = None
+    falls_high: Fall | None = None
 
     @property
     def fall(self) -> str:

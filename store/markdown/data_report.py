@@ -7,9 +7,7 @@ from store.data_reports.page import DataPage
 from store.data_reports.results import TITLES, DebiasResult, SliceRow, SlicesResult
 from store.markdown import explanation
 from store.markdown.escaping import escape, table
-
-EXPLAINING = ("whatif", "explain-bias")
-"""The kinds that are about a class, not about data."""
+from store.states import EXPLAINING
 
 
 def title(pages: Sequence[DataPage]) -> str:

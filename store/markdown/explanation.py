@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from store.data_reports.explanations import BiasFact, BiasResult, Share, WhatIfResult
+from store.data_reports.explanations import BiasFact, BiasResult, WhatIfResult
 from store.markdown.escaping import escape, table
 
 
@@ -23,8 +23,8 @@ def whatif(result: WhatIfResult, show: Callable[[tuple[str, str, int]], str]) ->
                 escape(step.name),
                 f"{step.p:.2f}",
                 escape(step.decision),
-                _count(flips) + interval,
-                _count(step.seen),
+                str(flips or "") + interval,
+                str(step.seen or ""),
                 f"{step.mean:.2f}",
                 escape(step.prompt),
             ]
@@ -42,10 +42,6 @@ def whatif(result: WhatIfResult, show: Callable[[tuple[str, str, int]], str]) ->
         "The pictures of the strip share their noise and differ in the words alone. The change "
         "was searched on 4 noises and checked on others.",
     ]
-
-
-def _count(found: Share | None) -> str:
-    return "" if found is None else f"{found.hits} of {found.n}"
 
 
 def bias(result: BiasResult) -> list[str]:

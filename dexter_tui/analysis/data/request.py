@@ -305,9 +305,8 @@ def _of_screening(
             value=screening_id,
             remedy=f"its classifiers: {', '.join(page['classifiers'])}",
         )
-    with Store.open(browse.home) as store:
-        bank = screening_records.bank(store, page["bank"])
-    assert bank is not None
+    with Store.open(browse.home, read_only=True) as store:
+        bank = screening_records.bank_of(store, page["id"])
     concepts = concepts_of(members[0]["findings"], stored_concepts(bank).pool)
     if not concepts:
         raise InputError(

@@ -107,7 +107,7 @@ def _serve(screening_id: str, member: int) -> None:
 
     home = paths.home()
     try:
-        with Store.open(home) as store:
+        with Store.open(home, make=False) as store:
             page = screenings.page(Browse(home), screening_id)
             prepared = prepared_of(store, screening_id, member)
             asking = Asking(store, prepared, page, say=lambda line: say(doing=line))

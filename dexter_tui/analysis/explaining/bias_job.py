@@ -182,8 +182,6 @@ def _judged(settings: ReportSettings, free: "BiasReport", driven: "BiasReport") 
 
 def _planted(spec: str, class_index: int, free: "BiasReport") -> dict[str, float] | None:
     """Return the measured effects of a classifier of the lab's fleet; None for any other."""
-    import json
-
     from dexter import model_folders
 
     name = spec.removeprefix("lab:fleet/")

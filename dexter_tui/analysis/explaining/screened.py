@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
 from dexter.reasoning.settings import ScreenSettings
-from store import StoreError, screening_records
+from store import screening_records
 from store.reading import screenings
 from store.reading.browse import Browse
 
@@ -46,9 +46,7 @@ def prepared_of(store: "Store", screening_id: str, number: int) -> "Prepared":
     from dexter_tui.jobs.submit import Checked
 
     row = screening_records.screening(store, screening_id)
-    bank = screening_records.bank(store, row.bank_key)
-    if bank is None:
-        raise StoreError(f"the bank of screening {row.id} is gone", remedy="screen again")
+    bank = screening_records.bank_of(store, row.id)
     settings = ScreenSettings.from_values(row.settings)
     members = screening_records.screened(store, row.id)
     configs = [RunConfig.model_validate(member.config) for member in members]

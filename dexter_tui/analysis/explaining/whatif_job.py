@@ -77,8 +77,7 @@ class WhatIfJob:
         page = self.of.screened()
         if page is None or page["generator"] != self.key:
             return own, f"the pool {own.name}; no screening of this class yet", None
-        bank = screening_records.bank(self.desk.store, page["bank"])
-        assert bank is not None
+        bank = screening_records.bank_of(self.desk.store, page["id"])
         pool = screening_request.stored_concepts(bank).pool
         effects = {
             (one["slot"], one["concept"]): float(one["effect"])
