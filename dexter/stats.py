@@ -207,7 +207,7 @@ def swap_threshold(
     aside, so the threshold does not shrink to what is left: where every swap matters, nothing
     stands out. (In simulations of 6 normal levels the effect of a concept that does not matter
     exceeds the threshold in 7% of cases, and not in 5%: the test is approximate for few levels.)
-    A side effect of one concept alone cannot be told from an effect here: that
+    A side effect of one concept alone looks like an effect here: that
     something else was drawn along with the concept is for the image-text model to see.
 
     ``tested``: level of the concept under test; ``own``: those of the other concepts of its slot.
