@@ -68,8 +68,17 @@ if isinstance(
 
 # The C library keeps freed memory for each thread that has allocated; two such pools are enough
 # for threads that read the store in turn.
+_TRIM: Callable[[int], int] | None = None
 with suppress(OSError, AttributeError):  # another C library
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+    _TRIM = ctypes.CDLL(None).malloc_trim
+
+
+def _collect() -> None:
+    """Free objects that refer to each other, and give free memory back to the system."""
+    gc.collect()
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def _is_terminal() -> bool:
@@ -124,6 +133,7 @@ class DexterApp(App[None]):
         ScrollBar.renderer = _PlainScrollBar if options.ascii else ScrollBarRender
         self.input_order = InputOrder(self, super().on_event, self._is_answered)
         self._looked_at = 0.0
+        self._keeper = operations.Keeper(home)
         self._keeping = False
         self._watching = False
         self._hooks = finish_watch.Hooks(options.on_finish) if options.on_finish else None
@@ -153,7 +163,7 @@ class DexterApp(App[None]):
         until a quarter of all objects is new.
         """
         closed = super().pop_screen()
-        self.set_timer(COLLECT_SECONDS, gc.collect)
+        self.set_timer(COLLECT_SECONDS, _collect)
         return closed
 
     def get_default_screen(self) -> Screen[None]:
@@ -242,7 +252,7 @@ class DexterApp(App[None]):
 
     def _keep(self) -> None:
         try:
-            operations.keep_going(self.home)
+            self._keeper.keep_going()
         except (StoreError, OSError) as error:
             self.call_from_thread(self.complain, str(error))
         finally:
@@ -251,6 +261,8 @@ class DexterApp(App[None]):
     def on_unmount(self) -> None:
         self.input_order.close()
         self.pictures.close()
+        if not self._keeping:  # else the end of the process closes it
+            self._keeper.close()
 
     # Notices
 

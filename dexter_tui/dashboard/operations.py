@@ -88,14 +88,38 @@ def demo(home: Path) -> str:
     return screen(home, ScreenRequest(DEMO, DEMO_CLASS, ScreenSettings()))
 
 
-def keep_going(home: Path) -> None:
-    """Requeue work whose process died, and replace runners that ended."""
-    from dexter_tui.jobs import control
-    from store import Store, run_queue
+class Keeper:
+    """Keeps work going, now and then, from one thread at a time.
 
-    with Store.open(home, make=False) as store:
-        run_queue.reconcile(store)
-        control.ensure_runners(store)
+    It keeps the store open in between: SQLAlchemy makes thousands of objects for one that is
+    opened, which refer to each other, so that only a collection frees them.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._store: Store | None = None
+
+    def keep_going(self) -> None:
+        """Requeue work whose process died, and replace runners that ended."""
+        from dexter_tui.jobs import control
+        from store import Store, run_queue
+        from store.database import is_current
+
+        try:
+            if self._store is None or not is_current(self._store.path):  # of another version now
+                self.close()
+                self._store = Store.open(self._home, make=False)
+            run_queue.reconcile(self._store)
+            control.ensure_runners(self._store)
+        except (StoreError, OSError):
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the store until it is needed again."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
 
 def report(home: Path, study_id: str) -> str:
