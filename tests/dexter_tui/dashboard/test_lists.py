@@ -182,11 +182,15 @@ async def test_what_ifs_and_bias_explanations_are_listed_and_shown(
             assert caption in "\n".join(lines[-2:])
         assert len(lines) >= 8 and sum("▀" in line for line in lines) >= 3
         assert "1 change flips waterbird to landbird: room." in text(pilot)
-        await press(pilot, "3")
+        assert "2 Facts" in text(pilot) and "Course" not in text(pilot)
+        await press(pilot, "2")
         assert "redrawn at strength 0.75" in text(pilot)
         await press(pilot, "escape", "home", *["down"] * ROWS[shown_store.BIAS], "enter")
         assert not pilot.app.screen.query_one(PictureStrip).size.height
         assert "It depends on gender." in text(pilot) and "dark skin" in text(pilot)
+        assert "Course" not in text(pilot)
+        await press(pilot, "escape", "home", *["down"] * ROWS[shown_store.DEBIASED], "enter", "2")
+        assert "worst pseudo-group of the validation pictures" in text(pilot)
 
 
 ROWS = {name: place for place, name in enumerate(sorted(shown_store.REPORTS))}
