@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from dexter.data.read_once import ReadOnce
 from rich.text import Text
 
 from dexter.errors import InputError
@@ -43,6 +44,7 @@ class NewDataReportScreen(FormScreen):
     def __init__(self, kind: Kind) -> None:
         """kind: slices or a debiasing."""
         super().__init__()
+        self._read = ReadOnce()
         self._kind = kind
         self._fields = SETTINGS[kind].model_fields
 
@@ -84,7 +86,7 @@ class NewDataReportScreen(FormScreen):
             offers["data"] = [f"lab:{name}" for name in (*SETTINGS, *PLANTED)]
             offers["concepts"] = [str(one["id"]) for one in screenings.listed(self.host.browse)]
         try:
-            prepared = prepare(self._request(wish), self.host.home)
+            prepared = prepare(self._request(wish), self.host.home, read=self._read)
             offers["group"] = list(prepared.data.columns)
         except ConsentNeeded as error:
             return Checked(f"after a question: {error.needs[0].line}", offers)
