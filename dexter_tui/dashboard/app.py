@@ -44,7 +44,7 @@ from store.artifacts import open_log
 from store.checking import decoding
 from store.errors import StoreError
 from store.reading.browse import Browse, FrameRow
-from store.states import Kind
+from store.states import EXPLAINING, Kind
 
 TICK = 0.5  # seconds between checks of the store
 SLOW_TICK = 2.0  # with --low-bandwidth
@@ -352,8 +352,10 @@ class DexterApp(App[None]):
 
     def open_new_data_report(self, kind: Kind) -> None:
         from dexter_tui.dashboard.screens.data_reports.new import NewDataReportScreen
+        from dexter_tui.dashboard.screens.data_reports.new_explanation import NewExplanationScreen
 
-        self.push_screen(NewDataReportScreen(kind))
+        explains = kind in EXPLAINING
+        self.push_screen(NewExplanationScreen(kind) if explains else NewDataReportScreen(kind))
 
     def open_data_reports(self) -> None:
         from dexter_tui.dashboard.screens.data_reports.listed import DataReportsScreen

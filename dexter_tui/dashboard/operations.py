@@ -20,6 +20,7 @@ from store.states import AGAIN, ENDED, State
 if TYPE_CHECKING:
     from dexter_tui.analysis.comparison_request import Request, Requested
     from dexter_tui.analysis.data.request import DataRequest
+    from dexter_tui.analysis.explaining.request import ExplainRequest
     from dexter_tui.analysis.screening_request import ScreenRequest
     from store import Store
     from store.upkeep.retention import Doomed
@@ -249,6 +250,21 @@ def report_on_pictures(home: Path, request: "DataRequest") -> str:
     prepared = data_request.prepare(request, home)
     with Store.open(home, make=False) as store:
         found = data_request.request_report(store, prepared)
+        control.ensure_runners(store, again=True)
+    return found.report_id
+
+
+def explain(home: Path, request: "ExplainRequest") -> str:
+    """Queue a what-if or a bias explanation, and start it if a slot is free; return the report's
+    id."""
+    from dexter_tui.analysis.explaining import request as explaining
+    from dexter_tui.jobs import control
+    from store import Store, run_queue
+
+    prepared = explaining.prepare(request, home)
+    with Store.open(home, make=False) as store:
+        run_queue.reconcile(store)
+        found = explaining.request_explanation(store, prepared)
         control.ensure_runners(store, again=True)
     return found.report_id
 

@@ -1,12 +1,10 @@
 """The form for slices or a debiasing, with the settings of `dexter-tui slices` and `debias`."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
-from dexter.data.read_once import ReadOnce
 from rich.text import Text
 
+from dexter.data.read_once import ReadOnce
 from dexter.errors import InputError
 from dexter_tui import field_flags
 from dexter_tui.analysis.data.request import SETTINGS, DataRequest, outlook, prepare
@@ -15,6 +13,7 @@ from dexter_tui.dashboard.screens.form_screen import (
     Checked,
     FormScreen,
     as_text,
+    paths_from,
     setting_row,
 )
 from dexter_tui.dashboard.widgets.form import Form, Row
@@ -44,8 +43,8 @@ class NewDataReportScreen(FormScreen):
     def __init__(self, kind: Kind) -> None:
         """kind: slices or a debiasing."""
         super().__init__()
-        self._read = ReadOnce()
         self._kind = kind
+        self._read = ReadOnce()
         self._fields = SETTINGS[kind].model_fields
 
     def rows(self) -> list[Row]:
@@ -69,7 +68,7 @@ class NewDataReportScreen(FormScreen):
 
     def offers(self, row: Row) -> list[str]:
         if row.name == "data" and row.value.startswith(("/", ".", "~")):
-            return _paths(row.value)
+            return paths_from(row.value, (".csv",))
         return super().offers(row)
 
     def load(self, wish: dict[str, str]) -> Checked:
@@ -127,18 +126,3 @@ class NewDataReportScreen(FormScreen):
 
         self.host.inform("checking the settings")
         self.do(start, group="start")
-
-
-def _paths(text: str) -> list[str]:
-    """Return the folders and CSV files that a begun path may become."""
-    parent = text.rpartition("/")[0]
-    try:
-        entries = list(os.scandir(Path(f"{parent}/").expanduser()))
-        names = [
-            f"{parent}/{one.name}" + ("/" if one.is_dir() else "")
-            for one in entries
-            if not one.name.startswith(".") and (one.is_dir() or one.name.endswith(".csv"))
-        ]
-    except (OSError, RuntimeError, ValueError):
-        return []
-    return [name for name in sorted(names) if name.startswith(text)]
