@@ -51,6 +51,7 @@ SLOW_TICK = 2.0  # with --low-bandwidth
 # Reload at least this often: a killed worker leaves no trace in the store.
 LIVENESS_SECONDS = 5.0
 COLLECT_SECONDS = 0.5  # after a screen was closed: no key waits for it
+COLLECT_AFTER = 4  # collections of younger objects, each of which comes after some 8,000 new ones
 _M_ARENA_MAX = -8  # of malloc.h
 
 
@@ -194,6 +195,9 @@ class DexterApp(App[None]):
             # read the end of the input for ever.
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             signal.raise_signal(signal.SIGHUP)
+        # Python itself waits until a quarter of all objects is new: 6 MB.
+        if gc.get_count()[2] >= COLLECT_AFTER and not self.input_order.busy:
+            _collect()
         self._start_hooks()
         screen = self.screen
         gone = self.browse.is_gone()
