@@ -89,6 +89,17 @@ def torch_dtype(name: str) -> "torch.dtype":
     return dtype
 
 
+def mixed_precision() -> "torch.autocast":
+    """Return a context in which a CPU computes products in bfloat16, if it has instructions for it.
+
+    For training: there it takes a third of the time. Parameters and gradients stay in float32.
+    """
+    import torch
+
+    has_it = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_it)
+
+
 ALL_PIECES = None
 LARGE_PIECE = 32 * 2**20
 """glibc's largest threshold between pieces of the heap and pieces with a mapping of their own."""

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dexter.device import ALL_PIECES, keep_freed_memory
+from dexter.device import ALL_PIECES, keep_freed_memory, mixed_precision
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ def _work(
     barrier: Barrier,
 ) -> None:
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     keep_freed_memory(ALL_PIECES)
     task = make_task(**arguments)
     # A resumed training sees new scenes: the seed depends on its start.
@@ -167,7 +168,8 @@ def _work(
             return
         for group in optimizer.param_groups:
             group["lr"] = task.rate(seen, seen - fresh)
-        loss = task.loss(module, rng, share)
+        with mixed_precision():
+            loss = task.loss(module, rng, share)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         _share(parameters, gradients, rank, barrier)
@@ -211,7 +213,7 @@ def _share(parameters: list[nn.Parameter], gradients: Tensor, rank: int, barrier
         out=gradients[rank],
     )
     barrier.wait()
-    mean = gradients.mean(0)
+    mean = sum(gradients[1:], gradients[0]) / len(gradients)  # faster than gradients.mean(0)
     barrier.wait()  # no worker writes new gradients before all have read these
     start = 0
     for p in parameters:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dexter import parallel
+from dexter.device import mixed_precision
 from dexter.lab import models, world
 from dexter.lab.classifiers import augment, pixels
 from dexter.lab.scenes import Scene, sample_scene
@@ -76,8 +77,10 @@ def train_evaluator(
             sample_scene(rng, subjects=world.TAUGHT, item_counts=(0.2, 0.3, 0.3, 0.2))
             for _ in range(batch)
         ]
-        logits = network(augment(pixels(scenes), rng) * 2 - 1).logits
-        loss = scene_loss(logits, scenes)
+        images = augment(pixels(scenes), rng) * 2 - 1
+        with mixed_precision():
+            logits = network(images).logits
+        loss = scene_loss(logits.float(), scenes)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
