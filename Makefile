@@ -28,8 +28,9 @@ demo: setup ## which of two bird classifiers uses the sea? offline, in some minu
 	@$(BIN)/dexter-tui audit lab:birds-biased lab:birds-balanced --class waterbird -o demo
 
 # Four processes on two cores: a third of the time, a test waits for processes that it started.
+# They share compiled packages and tests, even where PYTHONDONTWRITEBYTECODE is set.
 test: setup lint ## all checks and tests; what shares a home stays together
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile
 
 test-llm: setup ## captions and reports from real servers of language models on this machine
 	$(PIP) install -q -c constraints.txt -e '.[llm]'

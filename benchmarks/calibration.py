@@ -18,7 +18,7 @@ import numpy as np
 from dexter import stats
 from dexter.generation.bank import Request
 from dexter.reasoning.claims import Candidate
-from dexter.reasoning.evidence import Experiment, Pair, PromptLayout, Witness
+from dexter.reasoning.evidence import Experiment, Layout, Pair, PromptLayout, Witness
 from dexter.reasoning.topic import Slot
 from dexter.seeds import picture_seeds
 
@@ -42,7 +42,7 @@ def aa_tests(experiment: Experiment, prompt: str, tests: int) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Planted:
+class _Planted(Layout):
     """Pairs of which only a share has the concept on its treated side."""
 
     control: str

@@ -8,8 +8,9 @@ class and subjects of its rivals. All concepts of a study share the control pict
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -64,8 +65,16 @@ class Layout(Protocol):
     def pairs(self, concept: str, slot: Slot, count: int) -> list[Pair]:
         """Return the first ``count`` pairs; a larger count extends a smaller one."""
 
+    def swaps(self, concept: str, slot: Slot, count: int) -> list[list[tuple[Slot, str]]]:
+        """Return what takes the concept's place in the control pictures, at most ``count`` a slot.
 
-class TopicLayout:
+        The other concepts of its exclusive slot come first, those of other exclusive slots follow
+        if the first are few. By default none: a concept is added and takes no other's place.
+        """
+        return []
+
+
+class TopicLayout(Layout):
     """A layout that alternates between the subjects of a class and those of its rivals."""
 
     def __init__(self, topic: Topic, *, first_seed: int = 0) -> None:
@@ -87,7 +96,7 @@ class TopicLayout:
         return found
 
 
-class PromptLayout:
+class PromptLayout(Layout):
     """A layout of two given prompts; both sides have the same seeds by default."""
 
     def __init__(
@@ -114,7 +123,7 @@ class PromptLayout:
 
 
 class PlaceboCache(Protocol):
-    """A cache of measured placebo effects, by word and context."""
+    """A cache of measured placebo effects, or levels of a slot's concepts, by word and context."""
 
     def read(self, key: str) -> dict[str, dict[str, float]]:
         """Return the effects under this key: word -> context -> mean effect."""
@@ -237,7 +246,7 @@ class Experiment:
         """
         layout = layout or TopicLayout(self.topic)
         trials = [_Trial(self, layout, candidate) for candidate in candidates]
-        thresholds = self._thresholds(candidates)
+        thresholds = self._thresholds(candidates, layout)
         for look in self.looks:
             undecided = [trial for trial in trials if not trial.decided]
             controls = self.witness.new([r for trial in undecided for r in trial.controls])
@@ -255,7 +264,7 @@ class Experiment:
         """Return the pictures that `test` needs if no claim is decided early, each once."""
         layout = TopicLayout(self.topic)
         pairs = [p for c in candidates for p in layout.pairs(c.concept, c.slot, self.looks[-1])]
-        for slot, word in self._placebos(candidates)[1]:
+        for slot, word in self._placebos(candidates, candidates)[1]:
             pairs += layout.pairs(word, slot, self.placebo_pairs)
         every = [p for c in candidates for p in layout.pairs(c.concept, c.slot, stats.LOOKS[-1])]
         controls = [pair.control for pair in every]
@@ -267,34 +276,67 @@ class Experiment:
         return _differences(self.witness, pairs)
 
     def _thresholds(
-        self, candidates: Sequence[Candidate]
+        self, candidates: Sequence[Candidate], layout: Layout
     ) -> dict[tuple[Slot, str], Callable[[Sequence[str]], float | None]]:
-        """Return each candidate's placebo threshold as a function of the contexts that count."""
-        words, needed = self._placebos(candidates)
+        """Return each candidate's placebo threshold as a function of the contexts that count.
+
+        A placebo changes a prompt as the candidate's pairs do: a concept that takes the place of
+        another is compared with other swaps, one that is added with other words that are.
+        """
+        if not self.placebos:
+            return {(c.slot, c.concept): lambda contexts: 0.0 for c in candidates}
+        swapped = {(c.slot, c.concept): self._swaps(c, layout) for c in candidates}
+        asked = {key: None for key, slots in swapped.items() if slots}
+        asked |= {other: None for slots in swapped.values() for own in slots for other in own}
+        levels = self._levels(asked, layout)
+        words, needed = self._placebos([c for c in candidates if not swapped[c.slot, c.concept]],
+                                       candidates)  # fmt: skip
         effects = self.placebo_effects(needed)
 
-        def threshold(key: tuple[Slot, str]) -> Callable[[Sequence[str]], float | None]:
-            of_words = [effects[placebo] for placebo in words[key]]
+        def of_swaps(key: tuple[Slot, str], contexts: Sequence[str]) -> float | None:
+            own, *elsewhere = ([_mean(levels[other], contexts) for other in slot if levels[other]]
+                               for slot in swapped[key])  # fmt: skip
+            tested = _mean(levels[key], contexts) if levels[key] else 0.0
+            return stats.swap_threshold(tested, own, elsewhere)
 
-            def of_contexts(contexts: Sequence[str]) -> float | None:
-                # The context of a probe has no placebos: use those of all contexts.
-                means = [
-                    [effect[c] for c in contexts if c in effect] or list(effect.values())
-                    for effect in of_words
-                ]
-                if not self.placebos:
-                    return 0.0
-                return stats.placebo_threshold([float(np.mean(m)) for m in means if m])
+        def of_words(key: tuple[Slot, str], contexts: Sequence[str]) -> float | None:
+            found = [
+                _mean(effects[placebo], contexts) for placebo in words[key] if effects[placebo]
+            ]
+            return stats.placebo_threshold(found)
 
-            return of_contexts
+        return {key: partial(of_swaps if swapped[key] else of_words, key) for key in swapped}
 
-        return {key: threshold(key) for key in words}
+    def _swaps(self, candidate: Candidate, layout: Layout) -> list[list[tuple[Slot, str]]]:
+        """Return the swaps that the candidate is compared with, without words of the class."""
+        slots = layout.swaps(candidate.concept, candidate.slot, self.placebos)
+        found = [[other for other in slot if not self.topic.is_core(other[1])] for slot in slots]
+        return found if any(len(slot) >= stats.FEWEST_LEVELS for slot in found) else []
+
+    def _levels(
+        self, concepts: Iterable[tuple[Slot, str]], layout: Layout
+    ) -> dict[tuple[Slot, str], dict[str, float]]:
+        """Return the mean probability of each concept's treated pictures, by context."""
+        pairs = {own: layout.pairs(own[1], own[0], self.placebo_pairs) for own in concepts}
+
+        def pictures(own: list[Pair]) -> list[Request]:
+            return [pair.treated for pair in own]
+
+        def key(own: tuple[Slot, str]) -> str:
+            return self._key("levels", *(f"{text} {seed}" for text, seed in pictures(pairs[own])))
+
+        return self._measured(
+            pairs, key, pictures, lambda own: self.witness.probabilities(pictures(own))
+        )
 
     def _placebos(
-        self, candidates: Sequence[Candidate]
+        self, candidates: Sequence[Candidate], family: Sequence[Candidate]
     ) -> tuple[dict[tuple[Slot, str], list[tuple[Slot, str]]], list[tuple[Slot, str]]]:
-        """Return the placebos of each candidate, and all placebos with their slots, each once."""
-        taken = frozenset(c.concept for c in candidates)
+        """Return the placebo words of candidates, and all of them with their slots, each once.
+
+        None of them is in the family of candidates.
+        """
+        taken = frozenset(c.concept for c in family)
         words = {
             (c.slot, c.concept): placebo_words(
                 c, self.topic, taken, count=self.placebos, known=self.known
@@ -307,47 +349,67 @@ class Experiment:
         self, words: Sequence[tuple[Slot, str]]
     ) -> dict[tuple[Slot, str], dict[str, float]]:
         """Return each word's mean effect by context, over the first pairs of the topic."""
-        cache = self.placebo_cache or MemoryCache()
         layout = TopicLayout(self.topic)
+        pairs = {own: layout.pairs(own[1], own[0], self.placebo_pairs) for own in words}
+        return self._measured(
+            pairs,
+            lambda own: self._placebo_key(own[0]),
+            lambda own: [request for pair in own for request in (pair.control, pair.treated)],
+            lambda own: _differences(self.witness, own),
+        )
+
+    def _measured(
+        self,
+        pairs: Mapping[tuple[Slot, str], list[Pair]],
+        key: Callable[[tuple[Slot, str]], str],
+        requests: Callable[[list[Pair]], list[Request]],
+        values: Callable[[list[Pair]], NDArray[np.float64]],
+    ) -> dict[tuple[Slot, str], dict[str, float]]:
+        """Return the mean of values by context for each slot and word, from the cache if there."""
+        cache = self.placebo_cache or MemoryCache()
         found: dict[tuple[Slot, str], dict[str, float]] = {}
-        pairs: dict[tuple[Slot, str], list[Pair]] = {}
-        for slot, word in words:
-            known = cache.read(self._placebo_key(slot)).get(word)
+        new: list[tuple[Slot, str]] = []
+        for own in pairs:
+            known = cache.read(key(own)).get(own[1])
             if known is None:
-                pairs[slot, word] = layout.pairs(word, slot, self.placebo_pairs)
+                new.append(own)
             else:
-                found[slot, word] = known
-        self.on_plan(sum(len(p) for p in pairs.values()))
+                found[own] = known
+        self.on_plan(len(self.witness.new([r for own in new for r in requests(pairs[own])])))
         # Several words at once, so that pictures are drawn in full batches.
-        for at in range(0, len(pairs), 4):
-            some = dict(list(pairs.items())[at : at + 4])
-            self.witness.look(
-                [r for of_word in some.values() for p in of_word for r in (p.control, p.treated)]
-            )
-            for (slot, word), of_word in some.items():
-                effects = {}
+        for at in range(0, len(new), 4):
+            some = new[at : at + 4]
+            self.witness.look([r for own in some for r in requests(pairs[own])])
+            for own in some:
+                means = {}
                 for context in (OWN, RIVALS):
-                    own = [p for p in of_word if p.context == context]
-                    if own:
-                        effects[context] = float(_differences(self.witness, own).mean())
-                cache.keep(self._placebo_key(slot), word, effects, len(of_word))
-                found[slot, word] = effects
+                    kept = [pair for pair in pairs[own] if pair.context == context]
+                    if kept:
+                        means[context] = float(values(kept).mean())
+                cache.keep(key(own), own[1], means, len(pairs[own]))
+                found[own] = means
         return found
 
     def _placebo_key(self, slot: Slot) -> str:
         """Return a digest of generator, base prompts, classifier and class."""
-        parts = [
-            self.witness.pictures.key,
-            self.witness.classifier.weights_hash,
-            self.witness.classifier.spec,
-            str(self.witness.class_index),
+        return self._key(
             slot,
             str(self.placebo_pairs),
             *map(control_prompt, self.topic.subjects),
             "against",
             *map(control_prompt, self.topic.rivals),
+        )
+
+    def _key(self, *parts: str) -> str:
+        """Return a digest of generator, classifier, class and these parts."""
+        every = [
+            self.witness.pictures.key,
+            self.witness.classifier.weights_hash,
+            self.witness.classifier.spec,
+            str(self.witness.class_index),
+            *parts,
         ]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return hashlib.sha256("\0".join(every).encode()).hexdigest()
 
     def prior(self, concept: str) -> Proportion | None:
         """Return the concept's detection rate in pictures of the class's base prompts."""
@@ -535,6 +597,12 @@ def _final(claim: Claim, p_corrected: float, min_effect: float) -> Claim:
 def _differences(witness: Witness, pairs: Sequence[Pair]) -> NDArray[np.float64]:
     treated = witness.probabilities([pair.treated for pair in pairs])
     return treated - witness.probabilities([pair.control for pair in pairs])
+
+
+def _mean(by_context: Mapping[str, float], contexts: Sequence[str]) -> float:
+    """Return the mean over these contexts; over all for a context without placebos (a probe's)."""
+    return float(np.mean([by_context[c] for c in contexts if c in by_context]
+                         or list(by_context.values())))  # fmt: skip
 
 
 def _proportion(hits: int, n: int) -> Proportion:

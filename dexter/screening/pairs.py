@@ -1,9 +1,9 @@
 """Pairs of pictures that test a screening's finding: a prompt with the concept and without.
 
 In an exclusive slot the prompt without it names another concept of the slot, as the screening's
-effect is this place against the other places named. Pairs are worded by the grammar of the concept
-pool, over all wordings of the concept, and their noise is of the range for evidence, which no
-screening sees.
+effect is this place against the other places named. Its placebos are swaps of the slot's other
+concepts. Pairs are worded by the grammar of the concept pool, over all wordings of the concept, and
+their noise is of the range for evidence, which no screening sees.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dexter import stats
 from dexter.generation.bank import Images
 from dexter.reasoning.claims import OWN, RIVALS, Candidate
 from dexter.reasoning.detection import Detector, Embeddings
-from dexter.reasoning.evidence import Pair
+from dexter.reasoning.evidence import Layout, Pair
 from dexter.reasoning.topic import Topic
 from dexter.screening.concepts import SUBJECT, Concept, Pool, Slot
 from dexter.screening.drawn import presence
@@ -27,6 +27,8 @@ from dexter.seeds import picture_seeds
 _KINDS = {"after": "background", "beside": "item", "end": "item", "medium": "item"}
 _BESIDE = Slot("with", exclusive=False, position="beside")
 """The slot of words that a pool lacks."""
+_ENOUGH = 5
+"""Other concepts of a slot that show by themselves how much a swap does."""
 
 
 def paired(candidate: Candidate, pool: Pool) -> Candidate:
@@ -66,9 +68,9 @@ def _slot_of_evidence(pool: Pool, name: str) -> str:
     return _KINDS.get(pool_slots(pool)[name].position, name)
 
 
-class PoolLayout:
-    """A `dexter.reasoning.evidence.Layout`: alternates between the subjects of a class and those of
-    its rivals, and takes turns with their wordings."""
+class PoolLayout(Layout):
+    """A layout that alternates between the subjects of a class and those of its rivals, and takes
+    turns with their wordings."""
 
     def __init__(self, topic: Topic, pool: Pool) -> None:
         self._topic = topic
@@ -98,6 +100,30 @@ class PoolLayout:
                 control = self._prompt(noun, said | self._instead(asked, i // 2))
                 found.append(Pair(context, (control, seed), (treated, seed)))
         return found
+
+    def swaps(self, concept: str, slot: str, count: int) -> list[list[tuple[str, str]]]:
+        """Return the other concepts of an exclusive slot; where they are fewer than 5, so that one
+        or two that matter would leave too few, also those of the other exclusive slots."""
+        asked = self._concepts[slot, concept]
+        exclusive = [own.name for own in self._pool.slots if own.exclusive]
+        if asked.slot not in (SUBJECT, *exclusive):
+            return []
+        own = self._others(asked, asked.slot)[:count]
+        elsewhere = [self._others(asked, name) for name in exclusive if name != asked.slot]
+        return [own, *([] if len(own) >= _ENOUGH else (other[:count] for other in elsewhere))]
+
+    def _others(self, asked: Concept, slot: str) -> list[tuple[str, str]]:
+        """Return the concepts of a slot that a subject can have, but for the one asked for."""
+        named = _slot_of_evidence(self._pool, slot)
+        nouns = [one for subjects in self._subjects.values() for one in subjects]
+        return [
+            (named, other.name)
+            for other in self._pool.concepts
+            if other.slot == slot
+            and other is not asked
+            and all(map(self._is_free, other.words))
+            and any(self._can_have(other, *one) for one in nouns)
+        ]
 
     def _instead(self, asked: Concept, index: int) -> dict[str, str]:
         """Return what the control of a context's pair at ``index`` names in place of the concept:

@@ -166,7 +166,8 @@ def bank_key(config: RunConfig, concepts: Concepts, topic: "Topic", seed: int, h
     from dexter.planning.identity import identities
     from dexter_tui.analysis.bench import digest
 
-    models = identities(config, cache=home / "hashes.json")
+    # A home that is not there yet, or was removed, is not made for a cache.
+    models = identities(config, cache=home / "hashes.json" if home.is_dir() else None)
     parts = [
         {name: models.get(name) for name in fields_of("generator", model=True)},
         config.model_dump(mode="json", include=set(fields_of(picture=True))),

@@ -65,8 +65,8 @@ def query(
     """Query the store in SQL, or search its texts.
 
     The store is opened read-only. The views studies_summary, runs_summary, best_prompts,
-    word_gains, claims_all, comparisons_all, screenings_all, steps_wide and frames_all, and the
-    search index `search`, keep their columns from version to version.
+    word_gains, claims_all, comparisons_all, screenings_all, data_reports_all, steps_wide and
+    frames_all, and the search index `search`, keep their columns from version to version.
     """
     if sum((sql is not None, search is not None, schema)) != 1:
         raise InputError(

@@ -44,13 +44,14 @@ from store.artifacts import open_log
 from store.checking import decoding
 from store.errors import StoreError
 from store.reading.browse import Browse, FrameRow
-from store.states import Kind
+from store.states import EXPLAINING, Kind
 
 TICK = 0.5  # seconds between checks of the store
 SLOW_TICK = 2.0  # with --low-bandwidth
 # Reload at least this often: a killed worker leaves no trace in the store.
 LIVENESS_SECONDS = 5.0
 COLLECT_SECONDS = 0.5  # after a screen was closed: no key waits for it
+COLLECT_AFTER = 4  # collections of younger objects, each of which comes after some 8,000 new ones
 _M_ARENA_MAX = -8  # of malloc.h
 
 
@@ -68,8 +69,17 @@ if isinstance(
 
 # The C library keeps freed memory for each thread that has allocated; two such pools are enough
 # for threads that read the store in turn.
+_TRIM: Callable[[int], int] | None = None
 with suppress(OSError, AttributeError):  # another C library
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+    _TRIM = ctypes.CDLL(None).malloc_trim
+
+
+def _collect() -> None:
+    """Free objects that refer to each other, and give free memory back to the system."""
+    gc.collect()
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def _is_terminal() -> bool:
@@ -124,6 +134,7 @@ class DexterApp(App[None]):
         ScrollBar.renderer = _PlainScrollBar if options.ascii else ScrollBarRender
         self.input_order = InputOrder(self, super().on_event, self._is_answered)
         self._looked_at = 0.0
+        self._keeper = operations.Keeper(home)
         self._keeping = False
         self._watching = False
         self._hooks = finish_watch.Hooks(options.on_finish) if options.on_finish else None
@@ -153,7 +164,7 @@ class DexterApp(App[None]):
         until a quarter of all objects is new.
         """
         closed = super().pop_screen()
-        self.set_timer(COLLECT_SECONDS, gc.collect)
+        self.set_timer(COLLECT_SECONDS, _collect)
         return closed
 
     def get_default_screen(self) -> Screen[None]:
@@ -184,6 +195,9 @@ class DexterApp(App[None]):
             # read the end of the input for ever.
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             signal.raise_signal(signal.SIGHUP)
+        # Python itself waits until a quarter of all objects is new: 6 MB.
+        if gc.get_count()[2] >= COLLECT_AFTER and not self.input_order.busy:
+            _collect()
         self._start_hooks()
         screen = self.screen
         gone = self.browse.is_gone()
@@ -242,7 +256,7 @@ class DexterApp(App[None]):
 
     def _keep(self) -> None:
         try:
-            operations.keep_going(self.home)
+            self._keeper.keep_going()
         except (StoreError, OSError) as error:
             self.call_from_thread(self.complain, str(error))
         finally:
@@ -251,6 +265,8 @@ class DexterApp(App[None]):
     def on_unmount(self) -> None:
         self.input_order.close()
         self.pictures.close()
+        if not self._keeping:  # else the end of the process closes it
+            self._keeper.close()
 
     # Notices
 
@@ -340,8 +356,10 @@ class DexterApp(App[None]):
 
     def open_new_data_report(self, kind: Kind) -> None:
         from dexter_tui.dashboard.screens.data_reports.new import NewDataReportScreen
+        from dexter_tui.dashboard.screens.data_reports.new_explanation import NewExplanationScreen
 
-        self.push_screen(NewDataReportScreen(kind))
+        explains = kind in EXPLAINING
+        self.push_screen(NewExplanationScreen(kind) if explains else NewDataReportScreen(kind))
 
     def open_data_reports(self) -> None:
         from dexter_tui.dashboard.screens.data_reports.listed import DataReportsScreen

@@ -1,7 +1,7 @@
 """The changes that the dashboard makes through `dexter_tui.jobs`; each returns a line to show.
 
-Call these from threads: each opens the store itself. The first call loads SQLAlchemy, not the
-start of the dashboard.
+Call these from threads: each opens the store itself, which the start has made; a home that was
+removed since then stays removed. The first call loads SQLAlchemy, not the start of the dashboard.
 """
 
 import json
@@ -20,6 +20,7 @@ from store.states import AGAIN, ENDED, State
 if TYPE_CHECKING:
     from dexter_tui.analysis.comparison_request import Request, Requested
     from dexter_tui.analysis.data.request import DataRequest
+    from dexter_tui.analysis.explaining.request import ExplainRequest
     from dexter_tui.analysis.screening_request import ScreenRequest
     from store import Store
     from store.upkeep.retention import Doomed
@@ -70,7 +71,7 @@ def enqueue(home: Path, configs: Sequence[RunConfig]) -> list[str]:
     from dexter_tui.jobs import control, submit
     from store import Store
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         run_ids = submit.enqueue(store, configs)
         control.ensure_runners(store, again=True)
     return run_ids
@@ -88,14 +89,38 @@ def demo(home: Path) -> str:
     return screen(home, ScreenRequest(DEMO, DEMO_CLASS, ScreenSettings()))
 
 
-def keep_going(home: Path) -> None:
-    """Requeue work whose process died, and replace runners that ended."""
-    from dexter_tui.jobs import control
-    from store import Store, run_queue
+class Keeper:
+    """Keeps work going, now and then, from one thread at a time.
 
-    with Store.open(home, make=False) as store:
-        run_queue.reconcile(store)
-        control.ensure_runners(store)
+    It keeps the store open in between: SQLAlchemy makes thousands of objects for one that is
+    opened, which refer to each other, so that only a collection frees them.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._store: Store | None = None
+
+    def keep_going(self) -> None:
+        """Requeue work whose process died, and replace runners that ended."""
+        from dexter_tui.jobs import control
+        from store import Store, run_queue
+        from store.database import is_current
+
+        try:
+            if self._store is None or not is_current(self._store.path):  # of another version now
+                self.close()
+                self._store = Store.open(self._home, make=False)
+            run_queue.reconcile(self._store)
+            control.ensure_runners(self._store)
+        except (StoreError, OSError):
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the store until it is needed again."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
 
 def report(home: Path, study_id: str) -> str:
@@ -104,7 +129,7 @@ def report(home: Path, study_id: str) -> str:
     from dexter_tui.jobs import control
     from store import Store, run_queue
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         run_queue.reconcile(store)
         job_id = study_request.request_report(store, study_id, ReportSettings())
         control.ensure_runners(store, again=True)
@@ -115,7 +140,7 @@ def tag(home: Path, runs: Sequence[RunRow], name: str) -> str:
     """Add a tag to the runs; if all have it, remove it."""
     from store import Store
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         added = store.toggle_tag([run.id for run in runs], name)
     return f"{_runs(len(runs))} {'tagged' if added else 'no longer tagged'} {name}"
 
@@ -125,7 +150,7 @@ def archive(home: Path, names: Sequence[str]) -> str:
     from store import Store
     from store.upkeep import retention
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         ids = set(retention.run_ids(store, names))
         back = ids <= retention.archived(store)
         retention.set_tag(store, sorted(ids), retention.ARCHIVED, given=not back)
@@ -139,7 +164,7 @@ def doomed(home: Path, names: Sequence[str]) -> "Doomed":
     from store import Store, run_queue
     from store.upkeep import retention
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         run_queue.reconcile(store)
         return retention.doomed(store, names)
 
@@ -149,7 +174,7 @@ def delete(home: Path, what: "Doomed") -> str:
     from store import Store
     from store.upkeep import retention
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         retention.delete(store, what)
     return f"deleted {what.line()}"
 
@@ -159,7 +184,7 @@ def set_note(home: Path, name: str, text: str) -> str:
     from store import Store
     from store.upkeep import retention
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         retention.set_note(store, name, text)
     return "note saved" if text.strip() else "note removed"
 
@@ -169,7 +194,7 @@ def compare(home: Path, request: "Request") -> "Requested":
     from dexter_tui.jobs import control
     from store import Store
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         found = comparison_request.request_comparison(store, request)
         control.ensure_runners(store, again=True)
     return found
@@ -179,7 +204,7 @@ def set_baseline(home: Path, comparison_id: str, name: str | None) -> str:
     """Compare all members with one of them, or each with each."""
     from store import Store, comparison_records
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         comparison_records.set_baseline(store, comparison_id, name)
     return "no baseline" if name is None else f"baseline: {name}"
 
@@ -191,7 +216,7 @@ def screen(home: Path, request: "ScreenRequest") -> str:
     from store import Store
 
     prepared = screening_request.prepare(request, home)
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         found = screening_request.request_screening(store, prepared)
         control.ensure_runners(store, again=True)
     return found.screening_id
@@ -204,7 +229,7 @@ def probe(home: Path, screening_id: str, member: int, text: str) -> str:
     from dexter_tui.jobs import control, submit
     from store import Store
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         prepared = prepared_of(store, screening_id, member)
         [checked] = submit.check([prepared.config], home, search=False)
         own = prepared.settings.model_dump(include=set(ReportSettings.model_fields))
@@ -223,8 +248,23 @@ def report_on_pictures(home: Path, request: "DataRequest") -> str:
     from store import Store
 
     prepared = data_request.prepare(request, home)
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         found = data_request.request_report(store, prepared)
+        control.ensure_runners(store, again=True)
+    return found.report_id
+
+
+def explain(home: Path, request: "ExplainRequest") -> str:
+    """Queue a what-if or a bias explanation, and start it if a slot is free; return the report's
+    id."""
+    from dexter_tui.analysis.explaining import request as explaining
+    from dexter_tui.jobs import control
+    from store import Store, run_queue
+
+    prepared = explaining.prepare(request, home)
+    with Store.open(home, make=False) as store:
+        run_queue.reconcile(store)
+        found = explaining.request_explanation(store, prepared)
         control.ensure_runners(store, again=True)
     return found.report_id
 
@@ -234,7 +274,7 @@ def cancel_job(home: Path, job_id: str) -> str:
     from dexter_tui.jobs import control
     from store import Store, run_queue
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         run_queue.reconcile(store)
         control.cancel(store, job_id)
     return f"{job_id} cancelled"
@@ -245,7 +285,7 @@ def retry_job(home: Path, job_id: str) -> str:
     from dexter_tui.jobs import control
     from store import Store, run_queue
 
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         run_queue.reconcile(store)
         control.retry(store, job_id)
         control.ensure_runners(store, again=True)
@@ -306,7 +346,7 @@ def _each(
     from store import Store, run_queue
 
     done, refused = 0, StoreError("no selected run is in a state that allows this")
-    with Store.open(home) as store:
+    with Store.open(home, make=False) as store:
         run_queue.reconcile(store)
         if start:
             works = [run_queue.find(store, run.id) for run in runs]

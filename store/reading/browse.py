@@ -28,6 +28,7 @@ _SHARE_OF_DRAWING = 0.4  # of the time of a step, as drawing alone needs no grad
 _START_SECONDS = 60.0  # in which a runner takes its lock
 _MAX_VARIABLES = 500  # row ids asked for at a time
 _OPERATIONS = 5_000  # of SQLite between two calls of `wanted`
+_MOST_IDLE = 2  # connections that are kept for later
 PROCESS_GONE = "its process ended unexpectedly"
 
 # The orders of a list. "study" groups runs by study, newest study first.
@@ -873,7 +874,8 @@ class Browse:
     def _lent(self) -> Iterator[sqlite3.Connection | None]:
         """Lend a connection that nobody else uses; None if there is no store yet.
 
-        The one that was used last comes first: each thread's own would keep a page cache of 2 MB.
+        The one that was used last comes first, and few are kept: each thread's own would keep a
+        page cache of 2 MB.
         """
         generation = self._generation
         connection: sqlite3.Connection | None = None
@@ -888,8 +890,10 @@ class Browse:
         try:
             yield connection
         finally:
-            if connection is not None:
+            if connection is not None and len(self._idle) < _MOST_IDLE:
                 self._idle.append((generation, connection))
+            elif connection is not None:
+                connection.close()
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:

@@ -35,6 +35,7 @@ VIEWS = (
     "claims_all",
     "comparisons_all",
     "screenings_all",
+    "data_reports_all",
     "steps_wide",
     "frames_all",
 )

@@ -18,6 +18,8 @@ from dexter.stats import (
     newcombe_interval,
     placebo_threshold,
     sign_flip_p,
+    swap_threshold,
+    t_quantile,
     wilson_interval,
 )
 
@@ -159,3 +161,45 @@ def test_the_placebos_threshold() -> None:
     assert placebo_threshold([-0.2] * 20) == pytest.approx(0.2)
     ramp = [(-1) ** k * k / 19 for k in range(20)]
     assert placebo_threshold(ramp) == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(
+    ("probability", "freedom", "quantile"),
+    [
+        (0.975, 1, 12.706),
+        (0.975, 2, 4.303),
+        (0.975, 3, 3.182),
+        (0.995, 4, 4.604),
+        (0.975, 9, 2.262),
+    ],
+)
+def test_quantiles_are_those_of_student(probability: float, freedom: int, quantile: float) -> None:
+    assert t_quantile(probability, freedom) == pytest.approx(quantile, abs=1e-3)
+
+
+def test_a_swap_must_exceed_what_the_other_levels_of_its_slot_predict() -> None:
+    others = [0.30, 0.34, 0.28, 0.32, 0.36]
+    interval = 2.776 * np.std(others, ddof=1) * math.sqrt(1 + 1 / 5)
+    assert swap_threshold(0.31, others) == pytest.approx(interval, abs=1e-4)
+    # Whatever the concept under test does, it does not raise the bar for itself.
+    assert swap_threshold(0.9, others) == pytest.approx(interval, abs=1e-4)
+
+
+def test_levels_that_are_effects_are_no_placebos() -> None:
+    quiet = [0.50, 0.52, 0.49]
+    one, two = swap_threshold(0.2, [0.9, 0.51, *quiet]), swap_threshold(0.2, [0.2, 0.51, *quiet])
+    assert one is not None
+    assert two is not None
+    assert max(one, two) < 0.1
+    # Where every swap matters none of them stands out.
+    wide = swap_threshold(0.2, [0.9, 0.1, 0.35, 0.7, 0.5])
+    assert wide is not None
+    assert wide > 0.5
+
+
+def test_few_levels_borrow_from_other_slots() -> None:
+    assert swap_threshold(0.5, [0.9]) is None
+    assert swap_threshold(0.5, [0.1, 0.9]) is None
+    borrowed = swap_threshold(0.5, [0.1, 0.9], [[0.4, 0.42, 0.38, 0.41], [0.2, 0.8]])
+    spread = float(np.std([0.4, 0.42, 0.38, 0.41], ddof=1))
+    assert borrowed == pytest.approx(3.182 * spread * math.sqrt(1 + 1 / 2), abs=1e-4)

@@ -75,9 +75,15 @@ class Queued(NamedTuple):
 
 
 def prepare(
-    request: DataRequest, home: Path, warn: Callable[[str], None] = lambda line: None
+    request: DataRequest,
+    home: Path,
+    warn: Callable[[str], None] = lambda line: None,
+    read: "Callable[..., DataSet] | None" = None,
 ) -> Prepared:
-    """Check a request; raise InputError, also where consent is missing, for what is wrong."""
+    """Check a request; raise InputError, also where consent is missing, for what is wrong.
+
+    read: reads the data, as `read_data` does.
+    """
     from dexter.data.folder import class_indices, read_data
     from dexter_tui.jobs import submit, trust
 
@@ -86,7 +92,7 @@ def prepare(
     config = RunConfig.from_preset("quick", classifier=request.classifier, class_name="0", **known)
     trust.require([submit.with_full_paths(config)], request.agreed)
     settings = request.settings
-    data = read_data(request.data, label=settings.label_column, size=settings.size)
+    data = (read or read_data)(request.data, label=settings.label_column, size=settings.size)
     group = getattr(settings, "group", None)
     if group is not None and group not in data.columns:
         raise InputError(

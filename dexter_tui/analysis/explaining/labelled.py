@@ -1,11 +1,13 @@
 """The labelled pictures that a bias report is compared with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dexter.errors import InputError
 
 if TYPE_CHECKING:
+    from dexter.data.folder import DataSet
     from dexter.reasoning.topic import Topic
     from dexter.screening.concepts import Pool
 
@@ -32,8 +34,17 @@ class Labelled:
     digest: str = ""
 
     @classmethod
-    def find(cls, data: str, topic: "Topic", pool: "Pool") -> "Labelled | None":
-        """Find the pictures; None for "none". InputError for data without labels of people."""
+    def find(
+        cls,
+        data: str,
+        topic: "Topic",
+        pool: "Pool",
+        read: "Callable[..., DataSet] | None" = None,
+    ) -> "Labelled | None":
+        """Find the pictures; None for "none". InputError for data without labels of people.
+
+        read: reads a user's data, as `read_data` does.
+        """
         from dexter.screening.people import people_scenes
 
         if data == "none":
@@ -46,10 +57,12 @@ class Labelled:
                 [scene for scene, _ in found],
                 pool,
             )
-        return _of_data(data, topic, pool)
+        return _of_data(data, topic, pool, read)
 
 
-def _of_data(data: str, topic: "Topic", pool: "Pool") -> Labelled:
+def _of_data(
+    data: str, topic: "Topic", pool: "Pool", read: "Callable[..., DataSet] | None"
+) -> Labelled:
     """Read a user's data: its columns of people's attributes, the label as the context."""
     from dexter.data.folder import read_data
     from dexter.reasoning.claims import OWN, RIVALS
@@ -57,7 +70,7 @@ def _of_data(data: str, topic: "Topic", pool: "Pool") -> Labelled:
     from dexter.screening.design import Cell
     from dexter.screening.people import ATTRIBUTES
 
-    found = read_data(data)
+    found = (read or read_data)(data)
     columns = {
         name: slot
         for name in found.columns

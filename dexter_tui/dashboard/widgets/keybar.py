@@ -12,6 +12,11 @@ from dexter_tui.dashboard.host import host_of
 _RANK: dict[str | None, int] = {action.id: k for k, action in enumerate(ACTIONS)}
 
 
+def _place(binding: Binding) -> str:
+    """Return the place of a key in the table of actions."""
+    return (binding.id or "").partition(".")[0]
+
+
 class KeyBar(Widget):
     """The keys of the screen and its focused widget, as many as fit; clickable."""
 
@@ -51,10 +56,11 @@ class KeyBar(Widget):
             or len(sign(b.key)) > 1
         ]  # fmt: skip
         pointless = getattr(self.screen, "pointless", lambda action: False)
-        # The focused widget first, then its parents; in each, the order of the table.
-        places_of = list(dict.fromkeys((b.id or "").partition(".")[0] for b in shown))
+        # The focused widget first, then its parents; in each, the order of the table. The search,
+        # which many screens have, comes after what a screen alone has.
+        places_of = list(dict.fromkeys(map(_place, shown)))
         shown.sort(
-            key=lambda b: (places_of.index((b.id or "").partition(".")[0]), _RANK.get(b.id, 0))
+            key=lambda b: (_place(b) == "search", places_of.index(_place(b)), _RANK.get(b.id, 0))
         )
         unique: dict[str, Binding] = {}
         for b in shown:

@@ -46,6 +46,8 @@ COLUMNS = {
     "verdict effect low high log_odds log_odds_low log_odds_high drawn drawn_otherwise direct "
     "explained_by core pictures confirmation paired_effect paired_low paired_high p_corrected "
     "reason created_at",
+    "data_reports_all": "report_id kind classifier weights_hash class_name data state measure "
+    "subject value low high value_before found pictures created_at ended_at",
     "steps_wide": "run_id study_id classifier class_name seed step loss class_loss masked_lm_loss "
     "losses target_probability predicted_class hits words best_words best_loss entropy "
     "temperature seconds",
@@ -223,6 +225,29 @@ def test_full_text_search_follows_what_is_written(home: Path, cli: Callable[...,
     assert cli("query", "--search", "()").code == 2
 
 
+def test_a_report_on_pictures_is_a_row_with_the_numbers_of_its_answer(
+    home: Path, cli: Callable[..., Any]
+) -> None:
+    shown_store.report_on_pictures(home)
+    columns = ("measure", "subject", "value", "low", "high", "value_before", "found", "pictures")
+    sql = f"SELECT kind, state, class_name, {', '.join(columns)} FROM data_reports_all"
+    found = {row.pop("kind"): row for row in rows(cli, sql)}
+    assert {row["state"] for row in found.values()} == {"done"}
+    assert {kind: tuple(row[name] for name in columns) for kind, row in found.items()} == {
+        "slices": ("accuracy gap", "landbird with sea", -0.75, -0.9, -0.5, None, 1, 50),
+        "debias": ("worst group accuracy", "GroupDRO", 0.8, 0.1, 0.3, 0.2, None, 500),
+        "whatif": ("share of flips", "room", 0.9, 0.6, 0.98, None, 1, 10),
+        "explain-bias": ("effect", "male", 0.4, 0.3, 0.5, None, 1, None),
+    }
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE data_report SET result = '{' WHERE kind = 'slices'")
+        connection.execute("UPDATE data_report SET result = 'null' WHERE kind = 'whatif'")
+    kept = {row["kind"]: (row["value"], row["found"]) for row in rows(
+        cli, "SELECT kind, value, found FROM data_reports_all"
+    )}  # fmt: skip
+    assert kept["slices"] == kept["whatif"] == (None, None) and kept["debias"] == (0.8, None)
+
+
 def test_views_are_as_documented_after_each_migration(tmp_path: Path) -> None:
     config = Config()
     config.set_main_option("script_location", "store:migrations")
@@ -236,7 +261,11 @@ def test_views_are_as_documented_after_each_migration(tmp_path: Path) -> None:
             continue
         with closing(sqlite3.connect(path)) as connection:
             for view, columns in COLUMNS.items():
-                since = {"word_gains": "0006", "screenings_all": "0008"}.get(view, "")
+                since = {
+                    "word_gains": "0006",
+                    "screenings_all": "0008",
+                    "data_reports_all": "0013",
+                }.get(view, "")
                 if script.revision < since:
                     continue
                 found = [

@@ -990,6 +990,8 @@ async def test_a_home_that_is_deleted_is_reported_and_not_made_again(home: Path)
         shutil.rmtree(home)
         await until(pilot, lambda: noticed(pilot, "was moved or removed"))
         await until(pilot, lambda: not listed(pilot))
+        await press(pilot, "d")
+        await until(pilot, lambda: noticed(pilot, "store.sqlite: was moved or removed"))
     assert not home.exists()
 
 

@@ -18,7 +18,7 @@ from dexter_tui.dashboard.widgets.run_list import RunList
 from store import Store, run_queue
 from store.data_reports import records as data_records
 from store.locks import FileLock
-from store.states import Kind
+from store.states import EXPLAINING, Kind
 
 WIDE = (120, 40)
 
@@ -175,6 +175,8 @@ async def test_what_ifs_and_bias_explanations_are_listed_and_shown(
         await press(pilot, "b")
         assert "what-if: waterbird to" in text(pilot)
         assert "bias explanation: depends" in text(pilot)
+        bar = text(pilot).splitlines()[-1]
+        assert all(label in bar for label in ("n Slice", "d Debias", "w What-if", "b Bias"))
         await press(pilot, *["down"] * ROWS[shown_store.WHATIF], "enter")
         strip = pilot.app.screen.query_one(PictureStrip)
         lines = text(pilot).split("\n")[strip.region.y : strip.region.bottom]
@@ -182,11 +184,15 @@ async def test_what_ifs_and_bias_explanations_are_listed_and_shown(
             assert caption in "\n".join(lines[-2:])
         assert len(lines) >= 8 and sum("▀" in line for line in lines) >= 3
         assert "1 change flips waterbird to landbird: room." in text(pilot)
-        await press(pilot, "3")
+        assert "2 Facts" in text(pilot) and "Course" not in text(pilot)
+        await press(pilot, "2")
         assert "redrawn at strength 0.75" in text(pilot)
         await press(pilot, "escape", "home", *["down"] * ROWS[shown_store.BIAS], "enter")
         assert not pilot.app.screen.query_one(PictureStrip).size.height
         assert "It depends on gender." in text(pilot) and "dark skin" in text(pilot)
+        assert "Course" not in text(pilot)
+        await press(pilot, "escape", "home", *["down"] * ROWS[shown_store.DEBIASED], "enter", "2")
+        assert "worst pseudo-group of the validation pictures" in text(pilot)
 
 
 ROWS = {name: place for place, name in enumerate(sorted(shown_store.REPORTS))}
@@ -218,3 +224,39 @@ async def test_slices_and_a_debiasing_are_started_from_a_form(
         [job] = [one for one in run_queue.jobs(store) if one.kind is Kind.SLICES]
         row = data_records.data_report(store, str(job.request["data_report"]))
     assert [one["name"] for one in row.request["concepts"]] == ["sea, lake", "sea", "lake"]
+
+
+@driven
+async def test_a_what_if_and_a_bias_explanation_are_started_from_a_form(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEXTER_CPU_SLOTS", "1")
+    with FileLock(home / "locks" / "runner-cpu-0.lock", wait=False):  # nothing is worked on
+        async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+            await settle(pilot)
+            await press(pilot, "b", "w")
+            assert "New what-if" in text(pilot) and "image" in text(pilot)
+            await until(pilot, lambda: "To start, fill in “classifier”" in text(pilot))
+            await pilot.press(*"lab:birds-biased", "down", *"waterbird")
+            await until(pilot, lambda: "start (class waterbird)" in text(pilot))
+            await pilot.press("down", *"nothing.png")
+            await until(pilot, lambda: "nothing.png is missing" in text(pilot))
+            await press(pilot, "ctrl+u", "ctrl+s")
+            await until(pilot, lambda: isinstance(pilot.app.screen, DataReportScreen))
+            await until(pilot, lambda: "What-if d" in text(pilot))
+            await press(pilot, "escape", "b")
+            assert "New bias explanation" in text(pilot)
+            await pilot.press(*"lab:fleet/old-male-100", "down", *"old", "down", *"nowhere")
+            await until(pilot, lambda: "nowhere is no folder" in text(pilot))
+            await press(pilot, "ctrl+u", *"none")
+            await until(pilot, lambda: "start (" in text(pilot))
+            await press(pilot, "ctrl+s")
+            await until(pilot, lambda: isinstance(pilot.app.screen, DataReportScreen))
+    with Store.open(home, read_only=True) as store:
+        asked = {
+            job.kind: data_records.data_report(store, str(job.request["data_report"])).request
+            for job in run_queue.jobs(store)
+            if job.kind in EXPLAINING
+        }
+    assert asked[Kind.WHATIF]["class_name"] == "waterbird" and not asked[Kind.WHATIF]["image"]
+    assert asked[Kind.EXPLAIN_BIAS]["data"] == "none" and asked[Kind.EXPLAIN_BIAS]["screening"]

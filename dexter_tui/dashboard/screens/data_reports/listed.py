@@ -16,7 +16,7 @@ class DataReportsScreen(ListScreen[DataPage]):
     BINDINGS = bindings("search", "data-reports")
     TITLE = "Reports on pictures"
     TITLES = ("classifier", "data or class")
-    NONE = "No reports yet. Press n for slices, d to debias a classifier."
+    NONE = "None yet. Press n for slices, d to debias, w for a what-if, b for bias."
 
     def load(self, wish: object) -> list[DataPage]:
         return pages.listed(self.host.browse)

@@ -1,11 +1,10 @@
 """The form for slices or a debiasing, with the settings of `dexter-tui slices` and `debias`."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.text import Text
 
+from dexter.data.read_once import ReadOnce
 from dexter.errors import InputError
 from dexter_tui import field_flags
 from dexter_tui.analysis.data.request import SETTINGS, DataRequest, outlook, prepare
@@ -14,6 +13,7 @@ from dexter_tui.dashboard.screens.form_screen import (
     Checked,
     FormScreen,
     as_text,
+    paths_from,
     setting_row,
 )
 from dexter_tui.dashboard.widgets.form import Form, Row
@@ -44,6 +44,7 @@ class NewDataReportScreen(FormScreen):
         """kind: slices or a debiasing."""
         super().__init__()
         self._kind = kind
+        self._read = ReadOnce()
         self._fields = SETTINGS[kind].model_fields
 
     def rows(self) -> list[Row]:
@@ -67,7 +68,7 @@ class NewDataReportScreen(FormScreen):
 
     def offers(self, row: Row) -> list[str]:
         if row.name == "data" and row.value.startswith(("/", ".", "~")):
-            return _paths(row.value)
+            return paths_from(row.value, (".csv",))
         return super().offers(row)
 
     def load(self, wish: dict[str, str]) -> Checked:
@@ -84,7 +85,7 @@ class NewDataReportScreen(FormScreen):
             offers["data"] = [f"lab:{name}" for name in (*SETTINGS, *PLANTED)]
             offers["concepts"] = [str(one["id"]) for one in screenings.listed(self.host.browse)]
         try:
-            prepared = prepare(self._request(wish), self.host.home)
+            prepared = prepare(self._request(wish), self.host.home, read=self._read)
             offers["group"] = list(prepared.data.columns)
         except ConsentNeeded as error:
             return Checked(f"after a question: {error.needs[0].line}", offers)
@@ -125,18 +126,3 @@ class NewDataReportScreen(FormScreen):
 
         self.host.inform("checking the settings")
         self.do(start, group="start")
-
-
-def _paths(text: str) -> list[str]:
-    """Return the folders and CSV files that a begun path may become."""
-    parent = text.rpartition("/")[0]
-    try:
-        entries = list(os.scandir(Path(f"{parent}/").expanduser()))
-        names = [
-            f"{parent}/{one.name}" + ("/" if one.is_dir() else "")
-            for one in entries
-            if not one.name.startswith(".") and (one.is_dir() or one.name.endswith(".csv"))
-        ]
-    except (OSError, RuntimeError, ValueError):
-        return []
-    return [name for name in sorted(names) if name.startswith(text)]

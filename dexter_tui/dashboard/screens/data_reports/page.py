@@ -1,5 +1,7 @@
 """The screen of a report on pictures: its strip and tables, course of trainings, facts."""
 
+from collections.abc import Sequence
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -20,6 +22,7 @@ from store.data_reports.explanations import WhatIfResult
 from store.data_reports.page import DataPage
 from store.data_reports.pictures import Tile
 from store.data_reports.results import TITLES, DebiasResult
+from store.states import Kind
 
 
 class DataReportScreen(JobScreen):
@@ -36,6 +39,15 @@ class DataReportScreen(JobScreen):
         super().__init__()
         self.report_id = report_id
         self._page: DataPage | None = None
+
+    @property
+    def pages(self) -> Sequence[tuple[str, str]]:
+        trains = self._page is not None and self._page.kind == Kind.DEBIAS
+        return [one for one in self.PAGES if trains or one[0] != "data-course"]
+
+    @property
+    def is_asking(self) -> bool:
+        return self._page is None and self._last_error is None
 
     def compose(self) -> ComposeResult:
         yield TextLines(id="title")

@@ -74,7 +74,7 @@ class NewScreeningScreen(FormScreen):
         try:
             prepared = prepare(_request(wish), self.host.home)
             offers["class_name"] = list(prepared.members[0].info.labels)
-            with Store.open(self.host.home) as store:
+            with Store.open(self.host.home, make=False) as store:
                 line = outlook(store, prepared).line()
         except ConsentNeeded as error:
             return Checked(f"after a question: {error.needs[0].line}", offers)

@@ -181,7 +181,7 @@ class StartScreen(DataScreen):
 
         lines: list[str] = []
         prepared = prepare(_request(wish.answers), self.host.home, lines.append)
-        with Store.open(self.host.home) as store:
+        with Store.open(self.host.home, make=False) as store:
             return [outlook(store, prepared).line(), *lines]
 
     def show(self, data: Found) -> None:

@@ -1,0 +1,88 @@
+"""Confirmation of what a screening proposes: a place is compared with swaps of other places."""
+
+from collections.abc import Mapping
+
+import toy
+
+from dexter.generation.pictures import Pictures
+from dexter.reasoning.claims import Candidate, Claim
+from dexter.reasoning.evidence import Experiment, MemoryCache, Witness
+from dexter.reasoning.topic import Topic, World
+from dexter.screening.concepts import parse_pool
+from dexter.screening.pairs import PoolLayout, paired
+
+PLACES = ("sea", "wood", "city", "snow", "night", "room")
+POOL = parse_pool(
+    """
+picture: a picture of
+articles: a
+slots:
+  hair:
+    position: before
+    only: [man]
+    concepts: [blond, brown, black]
+  place:
+    position: beside
+    concepts: [sea, wood, city, snow, night, room]
+  beside:
+    exclusive: false
+    position: beside
+    concepts: [ball, gift, hat]
+""",
+    "mine",
+)
+TOPIC = Topic("man", ("man",), ("ape",), frozenset(), frozenset({"man"}), World())
+
+
+def claims_on(effects: Mapping[str, float], *candidates: Candidate) -> list[Claim]:
+    pictures = Pictures(toy.Painter(effects, noise=0.02), "key")  # type: ignore[arg-type]
+    witness = Witness(pictures, toy.classifier(), 0, toy.Reader())
+    experiment = Experiment(witness, TOPIC, placebo_pairs=16, looks=(32,))
+    asked = [paired(candidate, POOL) for candidate in candidates]
+    return experiment.test(asked, PoolLayout(TOPIC, POOL))
+
+
+def test_a_place_is_compared_with_other_places_however_much_an_added_word_moves() -> None:
+    any_word = dict.fromkeys(PLACES, -0.3)
+    [claim] = claims_on(any_word | {"sea": -0.1}, Candidate("sea", "place", 1))
+    assert claim.verdict == "confirmed"
+    assert claim.placebo_threshold is not None
+    assert claim.placebo_threshold < 0.05
+
+
+def test_a_place_is_no_finding_where_every_place_moves_the_answer() -> None:
+    every = dict(zip(PLACES, (0.2, -0.25, 0.1, 0.3, -0.1, 0.0), strict=True))
+    [claim] = claims_on(every, Candidate("sea", "place", 1))
+    assert (claim.verdict, claim.reason) == ("inconclusive", "no_better_than_placebo")
+
+
+def test_another_place_that_matters_is_no_placebo() -> None:
+    first, second = claims_on(
+        {"sea": 0.35, "snow": -0.2}, Candidate("sea", "place", 1), Candidate("snow", "place", -1)
+    )
+    assert (first.verdict, second.verdict) == ("confirmed", "confirmed")
+
+
+def test_a_slot_of_few_concepts_is_compared_with_swaps_of_other_slots() -> None:
+    layout = PoolLayout(TOPIC, POOL)
+    assert layout.swaps("blond", "hair", 20) == [
+        [("hair", "brown"), ("hair", "black")],
+        [("item", place) for place in PLACES],
+    ]
+    assert layout.swaps("sea", "item", 20) == [[("item", place) for place in PLACES[1:]]]
+    assert layout.swaps("ball", "item", 20) == []
+
+
+def test_levels_are_measured_once_for_a_class() -> None:
+    painter, cache = toy.Painter(noise=0.02), MemoryCache()
+    drawn = []
+    for _ in range(2):
+        witness = Witness(Pictures(painter, "key"), toy.classifier(), 0, toy.Reader())  # type: ignore[arg-type]
+        experiment = Experiment(witness, TOPIC, placebo_pairs=16, placebo_cache=cache, looks=(32,))
+        before = painter.count
+        [claim] = experiment.test(
+            [paired(Candidate("sea", "place"), POOL)], PoolLayout(TOPIC, POOL)
+        )
+        drawn.append((painter.count - before, claim.placebo_threshold))
+    assert drawn[0][0] - drawn[1][0] >= 5 * 16 - 16
+    assert drawn[0][1] == drawn[1][1]
