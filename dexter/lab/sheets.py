@@ -175,13 +175,11 @@ def _wrapped(text: str, width: int, font: Any) -> list[str]:
 
 
 def save(page: Image.Image, path: Path, limit: int | None = None) -> None:
-    """Write a PNG; coarser colours, down to 16 per channel, keep it below `limit` bytes."""
-    for bits in (8, 6, 5, 4):
-        step = 256 >> bits
-        pixels = np.asarray(page).astype(np.uint16)
-        coarse = ((pixels + step // 2) // step * step).clip(0, 255).astype(np.uint8)
+    """Write a PNG; fewer colours, down to a palette of 64, keep it below `limit` bytes."""
+    for colours in (None, 256, 128, 64):
         file = io.BytesIO()
-        Image.fromarray(coarse, "RGB").save(file, format="PNG", compress_level=8)
+        picture = page if colours is None else page.quantize(colours, Image.Quantize.FASTOCTREE)
+        picture.save(file, format="PNG", optimize=True)
         if limit is None or file.tell() <= limit:
             break
     try:

@@ -87,7 +87,7 @@ class TestLabelsOfTheLab:
 
     @pytest.mark.parametrize(("label", "shown", "not_shown"), [
         ("blond", "a picture of a blond woman", "a picture of a black woman"),
-        ("old", "a picture of a old man", "a picture of a young man"),
+        ("old", "a picture of a old woman", "a picture of a young woman"),
     ])  # fmt: skip
     def test_score_evidence_and_screening_see_a_label(self, people, lab, label, shown, not_shown):
         index = class_index(people.labels, label)
