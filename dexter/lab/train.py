@@ -485,14 +485,13 @@ def meaning(scene: Scene, said: frozenset[str], noise: Tensor) -> Scene:
     places = _values(scene.background, said) or world.BACKGROUNDS
     decided = [tuple(Scene(subject, "night") for subject in subjects)]
     subject = subjects[_preferred(noise, decided)]
-    usual = {f: next(iter(values)) for f, values in _VALUES.items() if subject in world.ABLE[f]}
-    attributes = {}
-    for field in usual:
-        if field in named:
-            continue
-        values = _VALUES[field]
-        decided.append(tuple(Scene(subject, "night", **{**usual, field: v}) for v in values))
-        attributes[field] = values[_preferred(noise, decided)]
+    able = {field: of for field, of in _VALUES.items() if subject in world.ABLE[field]}
+    usual: dict[str, Any] = {field: of[0] for field, of in able.items()}
+    attributes: dict[str, Any] = {}
+    for field, of in able.items():
+        if field not in named:
+            decided.append(tuple(Scene(subject, "night", **{**usual, field: v}) for v in of))
+            attributes[field] = of[_preferred(noise, decided)]
     decided.append(tuple(Scene(None, place) for place in places))
     place = places[_preferred(noise, decided)]
     items = tuple(item for item in scene.items if item in said)
