@@ -37,7 +37,7 @@ def start(
     keys = {name: str(value) for name, value in paths.settings("keys").items()}
     # Probe before Textual reads the terminal: a late reply would arrive as key presses.
     graphics = terminal.probe(mode)
-    _check_store(paths.home(), read_only=read_only)
+    prepare_store(paths.home(), read_only=read_only)
     import_pillow()
     from dexter_tui.dashboard.app import DexterApp
     from dexter_tui.dashboard.remembered import Remembered
@@ -95,11 +95,19 @@ def _notices(given: object) -> tuple[str, ...]:
     return kinds
 
 
-def _check_store(home: Path, *, read_only: bool) -> None:
-    """Upgrade a store of an older version; refuse one of a newer version."""
+def prepare_store(home: Path, *, read_only: bool) -> None:
+    """Make a store where there is none, upgrade one of an older version; refuse a newer one.
+
+    From then on the dashboard takes a missing store for one that was removed.
+    """
     from store.reading.browse import Browse
 
-    state = Browse(home).state_of_schema()
+    browse = Browse(home)
+    if not read_only and not browse.path.exists():
+        from store import Store
+
+        Store.open(home).close()
+    state = browse.state_of_schema()
     if state == "new" or (state == "old" and not read_only):
         from dexter_tui.dashboard import operations
 

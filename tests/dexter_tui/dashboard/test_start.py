@@ -21,7 +21,7 @@ from dexter_tui.dashboard.screens.start.offers import (
     model_offers,
 )
 from dexter_tui.dashboard.screens.start.screen import StartScreen
-from store import Store
+from dexter_tui.dashboard.start import prepare_store
 from store.reading import screenings
 
 
@@ -29,7 +29,7 @@ from store.reading import screenings
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "home"
     monkeypatch.setenv("DEXTER_HOME", str(path))
-    Store.open(path).close()  # as the command does
+    prepare_store(path, read_only=False)
     yield path
 
 
