@@ -136,7 +136,6 @@ def _work(
     barrier: Barrier,
 ) -> None:
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     keep_freed_memory(ALL_PIECES)
     task = make_task(**arguments)
     # A resumed training sees new scenes: the seed depends on its start.

@@ -205,10 +205,10 @@ def swap_threshold(
     then the next, at most a minority, and the last that stands out from the rest takes all before
     it along, so two effects do not hide each other. Under the supposition above it seldom sets any
     aside, so the threshold does not shrink to what is left: where every swap matters, nothing
-    stands out. (In simulations of 6 normal levels the effect of a concept that does not matter
-    exceeds the threshold in 7% of cases, and not in 5%: the test is approximate for few levels.)
-    A side effect of one concept alone looks like an effect here: that
-    something else was drawn along with the concept is for the image-text model to see.
+    stands out. (Among 6 normal levels the effect of a concept that does not matter exceeds the
+    threshold in 7% of cases, among 7 in 8%: the test is approximate for few levels.) A side effect
+    of one concept alone looks like an effect here: that something else was drawn along with the
+    concept is for the image-text model to see.
 
     ``tested``: level of the concept under test; ``own``: those of the other concepts of its slot.
     Where they are few, the levels of other exclusive slots (``elsewhere``) add to the standard

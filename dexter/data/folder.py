@@ -159,10 +159,14 @@ def read_data(source: str, *, label: str | None = None, size: int = LAB_SCENES) 
     """
     if source.startswith("lab:"):
         return _scenes(source, size)
-    path = Path(source).expanduser()
-    if path.is_file():
+    try:
+        path = Path(source).expanduser()
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, RuntimeError):  # a name that is too long, the home of nobody
+        is_file = is_folder = False
+    if is_file:
         return _of_table(path, path.parent, None, label)
-    if not path.is_dir():
+    if not is_folder:
         raise InputError(
             f"{source} is no folder and no file",
             field="data",

@@ -23,9 +23,9 @@ class ReadOnce:
 
 def _changes(source: str) -> list[tuple[Path, int]]:
     """Return the times of the last changes; none of scenes, or of what cannot be read."""
-    path = Path(source).expanduser()
     try:
+        path = Path(source).expanduser()
         found = [path, *(one for pattern in _PATTERNS for one in path.glob(pattern))]
         return [(one, one.stat().st_mtime_ns) for one in found]
-    except OSError:
+    except (OSError, RuntimeError, ValueError):
         return []

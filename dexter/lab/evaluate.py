@@ -29,10 +29,7 @@ from dexter.seeds import picture_seeds
 FAMILIES: dict[str, tuple[str, ...]] = {
     "subject": tuple(world.SUBJECTS),
     "background": world.BACKGROUNDS,
-    "colour": tuple(world.COLOURS),
-    "hair": tuple(world.HAIR),
-    "skin": tuple(world.SKIN),
-    "age": world.AGES,
+    **world.ATTRIBUTES,
 }
 LABELS = (*(word for words in FAMILIES.values() for word in words), *world.ITEMS)
 _AT = {word: i for i, word in enumerate(LABELS)}

@@ -9,7 +9,7 @@ the same scenes with the attribute and without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -77,12 +77,9 @@ def with_family(scene: Scene, family: str, present: bool, rng: np.random.Generat
         case "mark":
             return replace(scene, mark=present)
         case _:
-            values: dict[str, Collection[str]] = {
-                "colour": world.COLOURS, "hair": world.HAIR, "skin": world.SKIN, "age": world.AGES
-            }  # fmt: skip
             if (getattr(scene, kind) in words) == present:
                 return scene
-            changed: dict[str, Any] = {kind: other(values[kind])}
+            changed: dict[str, Any] = {kind: other(world.ATTRIBUTES[kind])}
             return replace(scene, **changed)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import product
@@ -468,10 +468,12 @@ def _subject_words(scene: Scene, rng: np.random.Generator) -> list[str]:
 def _idle_word(subject: str, rng: np.random.Generator) -> str:
     """An attribute that this subject cannot have: it says nothing, and has to be seen to say
     nothing. A generator that never met "a yellow woman" draws a blond one."""
-    values: dict[str, Iterable[str]] = {
-        "colour": world.COLOURS, "hair": world.HAIR, "skin": world.SKIN, "age": world.AGES
-    }  # fmt: skip
-    idle = [word for f, words in values.items() if subject not in world.ABLE[f] for word in words]
+    idle = [
+        word
+        for field, words in world.ATTRIBUTES.items()
+        if subject not in world.ABLE[field]
+        for word in words
+    ]
     return str(rng.choice(idle))
 
 

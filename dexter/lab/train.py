@@ -485,7 +485,7 @@ def meaning(scene: Scene, said: frozenset[str], noise: Tensor) -> Scene:
     places = _values(scene.background, said) or world.BACKGROUNDS
     decided = [tuple(Scene(subject, "night") for subject in subjects)]
     subject = subjects[_preferred(noise, decided)]
-    able = {field: of for field, of in _VALUES.items() if subject in world.ABLE[field]}
+    able = {field: of for field, of in world.ATTRIBUTES.items() if subject in world.ABLE[field]}
     usual: dict[str, Any] = {field: of[0] for field, of in able.items()}
     attributes: dict[str, Any] = {}
     for field, of in able.items():
@@ -496,14 +496,6 @@ def meaning(scene: Scene, said: frozenset[str], noise: Tensor) -> Scene:
     place = places[_preferred(noise, decided)]
     items = tuple(item for item in scene.items if item in said)
     return Scene(subject, place, items, **{**attributes, **named})
-
-
-_VALUES: dict[str, tuple[str, ...]] = {
-    "colour": tuple(world.COLOURS),
-    "hair": tuple(world.HAIR),
-    "skin": tuple(world.SKIN),
-    "age": tuple(world.AGES),
-}
 
 
 def _preferred(noise: Tensor, decided: Sequence[tuple[Scene, ...]]) -> int:

@@ -134,6 +134,14 @@ HAIR = {
 SKIN = {"light": "#FADCBC", "tan": "#C98F58", "dark": "#6B4226"}
 AGES = ("young", "old")
 
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "colour": tuple(COLOURS),
+    "hair": tuple(HAIR),
+    "skin": tuple(SKIN),
+    "age": AGES,
+}
+"""Attribute -> its values."""
+
 ABLE: dict[str, tuple[str, ...]] = {
     "colour": COLOURABLE,
     "hair": tuple(PEOPLE),

@@ -107,7 +107,11 @@ class Keeper:
         from store.database import is_current
 
         try:
-            if self._store is None or not is_current(self._store.path):  # of another version now
+            if (
+                self._store is None
+                or self._store.is_gone()  # another home lies in its place
+                or not is_current(self._store.path)  # it is of another version now
+            ):
                 self.close()
                 self._store = Store.open(self._home, make=False)
             run_queue.reconcile(self._store)
@@ -326,8 +330,8 @@ def export(home: Path, names: Sequence[str], target: Path) -> str:
     return f"written: {answer['path']}"
 
 
-def upgrade(home: Path) -> None:
-    """Upgrade a store of an older version, after a backup."""
+def make_current(home: Path) -> None:
+    """Make a store, or upgrade one of an older version after a backup."""
     from store import Store
 
     Store.open(home).close()

@@ -102,16 +102,11 @@ def prepare_store(home: Path, *, read_only: bool) -> None:
     """
     from store.reading.browse import Browse
 
-    browse = Browse(home)
-    if not read_only and not browse.path.exists():
-        from store import Store
-
-        Store.open(home).close()
-    state = browse.state_of_schema()
-    if state == "new" or (state == "old" and not read_only):
+    state = Browse(home).state_of_schema()
+    if state == "new" or (state in ("none", "old") and not read_only):
         from dexter_tui.dashboard import operations
 
-        operations.upgrade(home)  # raises StoreError for a newer one
+        operations.make_current(home)  # raises StoreError for a newer one
     elif state == "old":
         raise InputError(
             f"{home}: the store has an older version", remedy="start once without --read-only"

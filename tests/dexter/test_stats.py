@@ -185,6 +185,18 @@ def test_a_swap_must_exceed_what_the_other_levels_of_its_slot_predict() -> None:
     assert swap_threshold(0.9, others) == pytest.approx(interval, abs=1e-4)
 
 
+def test_a_concept_that_does_not_matter_seldom_exceeds_its_threshold() -> None:
+    """Once in 14 times among 6 levels, where once in 20 is aimed at."""
+    rng = np.random.default_rng(0)
+    exceeds = 0
+    for _ in range(2000):
+        tested, *others = rng.normal(size=6)
+        threshold = swap_threshold(tested, others)
+        assert threshold is not None
+        exceeds += abs(tested - np.mean(others)) > threshold
+    assert 0.05 < exceeds / 2000 < 0.09
+
+
 def test_levels_that_are_effects_are_no_placebos() -> None:
     quiet = [0.50, 0.52, 0.49]
     one, two = swap_threshold(0.2, [0.9, 0.51, *quiet]), swap_threshold(0.2, [0.2, 0.51, *quiet])

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -185,6 +185,23 @@ class FormScreen(DataScreen):
         form.update_rows()
         if not form.here.shown:
             form.go_to(self.FIRST[0])
+
+    def queue(self, add: Callable[[], str], open_it: Callable[[str], None], title: str) -> None:
+        """Queue what the form asks for, in the background, then open it.
+
+        add: checks and queues it, and returns its id.
+        """
+
+        def show(name: str) -> None:
+            self.leave_form()
+            open_it(name)
+
+        def start() -> str:
+            self.app.call_from_thread(show, add())
+            return f"{title} queued; it continues if you close this window"
+
+        self.host.inform("checking the settings")
+        self.do(start, group="start")
 
     def leave_form(self) -> None:
         """Close the form if it is still the current screen."""

@@ -36,8 +36,9 @@ def test_a_folder_is_read_again_after_a_change(tmp_path: Path) -> None:
 
 def test_other_settings_are_read_and_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     read = ReadOnce()
-    with pytest.raises(InputError, match="is no folder"):
-        read(str(tmp_path / "data"))
+    for nothing in (str(tmp_path / "data"), "~nobody-of-this-name/data", "a\0b", "long" * 2000):
+        with pytest.raises(InputError, match="is no folder"):
+            read(nothing)
     table = tmp_path / "data"
     table.write_text("file,label,other\na.png,duck,goose\n")
     assert read(str(table)).labels == ["duck"]

@@ -242,10 +242,21 @@ def test_a_report_on_pictures_is_a_row_with_the_numbers_of_its_answer(
     with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
         connection.execute("UPDATE data_report SET result = '{' WHERE kind = 'slices'")
         connection.execute("UPDATE data_report SET result = 'null' WHERE kind = 'whatif'")
+        # Text in the place of an object is no JSON by itself.
+        facts = '{"data_free": {"facts": ["fact"], "attributes": ["age"]}}'
+        connection.execute(
+            "UPDATE data_report SET result = ? WHERE kind = 'explain-bias'", (facts,)
+        )
     kept = {row["kind"]: (row["value"], row["found"]) for row in rows(
         cli, "SELECT kind, value, found FROM data_reports_all"
     )}  # fmt: skip
     assert kept["slices"] == kept["whatif"] == (None, None) and kept["debias"] == (0.8, None)
+    assert kept["explain-bias"] == (None, 0)
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        for kind, part in (("slices", "slices"), ("debias", "outcomes"), ("whatif", "changes")):
+            odd = f'{{"{part}": ["text", 1, null], "main": "text", "steps": ["text"]}}'
+            connection.execute("UPDATE data_report SET result = ? WHERE kind = ?", (odd, kind))
+    assert {row["value"] for row in rows(cli, "SELECT value FROM data_reports_all")} == {None}
 
 
 def test_views_are_as_documented_after_each_migration(tmp_path: Path) -> None:

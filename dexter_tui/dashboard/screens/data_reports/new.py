@@ -1,6 +1,7 @@
 """The form for slices or a debiasing, with the settings of `dexter-tui slices` and `debias`."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from rich.text import Text
 
@@ -115,14 +116,5 @@ class NewDataReportScreen(FormScreen):
             self.host.complain(error.sentence())
             return
 
-        def show(report_id: str) -> None:
-            self.leave_form()
-            self.host.open_data_report(report_id)
-
-        def start() -> str:
-            found = operations.report_on_pictures(self.host.home, request)
-            self.app.call_from_thread(show, found)
-            return f"{self.heading[4:].capitalize()} queued; it continues if you close this window"
-
-        self.host.inform("checking the settings")
-        self.do(start, group="start")
+        add = partial(operations.report_on_pictures, self.host.home, request)
+        self.queue(add, self.host.open_data_report, self.heading[4:].capitalize())

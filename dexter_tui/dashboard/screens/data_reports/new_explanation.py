@@ -2,6 +2,7 @@
 `explain-bias`."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
@@ -151,14 +152,5 @@ class NewExplanationScreen(FormScreen):
             self.host.complain(error.sentence())
             return
 
-        def show(report_id: str) -> None:
-            self.leave_form()
-            self.host.open_data_report(report_id)
-
-        def start() -> str:
-            found = operations.explain(self.host.home, request)
-            self.app.call_from_thread(show, found)
-            return f"{self.heading[4:].capitalize()} queued; it continues if you close this window"
-
-        self.host.inform("checking the settings")
-        self.do(start, group="start")
+        add = partial(operations.explain, self.host.home, request)
+        self.queue(add, self.host.open_data_report, self.heading[4:].capitalize())

@@ -1,6 +1,7 @@
 """The form for a new screening, with the settings of `dexter-tui screen`."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from rich.text import Text
 
@@ -89,17 +90,8 @@ class NewScreeningScreen(FormScreen):
             self.host.complain(error.sentence(_row))
             return
 
-        def show(screening_id: str) -> None:
-            self.leave_form()
-            self.host.open_screening(screening_id)
-
-        def start() -> str:
-            found = operations.screen(self.host.home, request)
-            self.app.call_from_thread(show, found)
-            return "Screening queued; it continues if you close this window"
-
-        self.host.inform("checking the settings")
-        self.do(start, group="start")
+        add = partial(operations.screen, self.host.home, request)
+        self.queue(add, self.host.open_screening, "Screening")
 
 
 def _request(values: Mapping[str, str]) -> ScreenRequest:
