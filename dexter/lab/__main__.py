@@ -24,7 +24,7 @@ SAMPLES = {
     "vae": 120_000,
     "text": 150_000,
     "shapes": 40_000,
-    "generator": 150_000,
+    "generator": 250_000,
     "masked-lm": 250_000,
     "eyes": 300_000,
     "image-text": 140_000,

@@ -419,7 +419,7 @@ def denoising_loss(
 
 CHOICE_SHARE = 5 / 8
 """Of a batch: captions that leave a choice."""
-CHOICE_MIX = {"birds": 0.25, "animals": 0.2, "objects": 0.2, "people": 0.35}
+CHOICE_MIX = {"birds": 0.2, "animals": 0.2, "objects": 0.25, "people": 0.35}
 """Share of each group of subjects in them: people leave most open."""
 
 
@@ -458,7 +458,7 @@ def _open_caption(scene: Scene, rng: np.random.Generator) -> str:
         scene = replace(scene, **unsaid)
     text = caption(scene, rng)
     kind = kind_of(scene.subject) if scene.subject else None
-    if kind is None or rng.random() < 0.6:
+    if kind is None or rng.random() < 0.5:
         return text
     return " ".join(kind if word == scene.subject else word for word in text.split())
 
