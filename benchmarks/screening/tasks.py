@@ -97,8 +97,10 @@ class Task:
         """The file of the rounds that were drawn, of the largest budget so far."""
         return WORK / f"{self.name}.json"
 
-    def state(self, pictures: int) -> dict[str, Any]:
-        """The state of its screening, as far as a budget reaches."""
+    def state(self, pictures: int) -> dict[str, Any] | None:
+        """The state of its screening, as far as a budget reaches; None if it has not begun."""
+        if not self.kept.exists():
+            return None
         state: dict[str, Any] = json.loads(self.kept.read_text())
         state["rounds"] = [r for r in state["rounds"] if r["start"] + r["count"] <= pictures]
         return state

@@ -56,6 +56,7 @@ def test_embeddings_reach_more_than_the_words_that_they_start_from():
         steps=22,
         explore=0.25,
         batch=8,
+        seed=2,
     )
     generator, classifier = load_generator("lab"), load_classifier(config.classifier)
     search = Continuous(config, classifier, generator, load_masked_lm("lab"))
