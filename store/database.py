@@ -24,7 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from store.artifacts import place_atomic
 from store.checking.decoding import to_text
-from store.checking.schema import check_schema, objects_of
+from store.checking.schema import check_schema, make_schema, objects_of
 from store.errors import StoreError, primary_code
 from store.locks import FileLock
 from store.tables import to_json
@@ -203,7 +203,9 @@ def _create(path: Path) -> None:
     for left in path.parent.glob(f"{new.name}*"):  # left by a process that was killed
         left.unlink()
     new.touch(mode=0o600)
-    migrate(new, HEAD)
+    with contextlib.closing(connect(new, "rw")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        make_schema(connection, HEAD)
     new.replace(path)
 
 

@@ -78,15 +78,16 @@ def test_head_is_the_newest_migration(scripts):
 
 
 def test_migrations_from_nothing_give_the_tables(tmp_path):
-    with Store.open(tmp_path / "home") as store:
-        migrated = schema(store.path)
-        options = {
-            "compare_type": True,
-            "include_name": lambda name, kind, _: kind != "table" or not of_search(name),
-        }
-        with writer_engine(store.path).connect() as connection:
-            context = MigrationContext.configure(connection, opts=options)
-            assert compare_metadata(context, Table.metadata) == []
+    path = tmp_path / "store.sqlite"
+    newest(path)
+    migrated = schema(path)
+    options = {
+        "compare_type": True,
+        "include_name": lambda name, kind, _: kind != "table" or not of_search(name),
+    }
+    with writer_engine(path).connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Table.metadata) == []
     engine = sa.create_engine(f"sqlite:///{tmp_path}/direct.sqlite")
     Table.metadata.create_all(engine)
     engine.dispose()
@@ -94,7 +95,7 @@ def test_migrations_from_nothing_give_the_tables(tmp_path):
 
 
 def newest(path):
-    """Make a store with all migrations; return its tables, views and triggers."""
+    """Make a store with all migrations; return its tables, views, indexes and triggers."""
     path.touch()
     migrate(path, HEAD)
     with closing(sqlite3.connect(path)) as connection:
@@ -103,6 +104,19 @@ def newest(path):
 
 def test_the_schema_s_file_is_that_of_the_migrations(tmp_path):
     assert json.loads(FILE.read_text()) == newest(tmp_path / "store.sqlite")
+
+
+def test_a_new_store_is_what_the_migrations_make(tmp_path):
+    migrated = tmp_path / "migrated.sqlite"
+    newest(migrated)
+    with Store.open(tmp_path / "home") as store:
+        settings = []
+        for path in (store.path, migrated):
+            with closing(sqlite3.connect(path)) as connection:
+                pragmas = ("journal_mode", "user_version", "auto_vacuum", "page_size", "encoding")
+                values = [connection.execute(f"PRAGMA {name}").fetchone() for name in pragmas]
+                settings.append((values, sorted(connection.iterdump())))
+        assert settings[0] == settings[1]
 
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT * FROM n WHERE i > 1"
