@@ -89,9 +89,12 @@ def helps(config: RunConfig, device: str) -> bool:
 
 
 def _serve(connection: Connection, config_json: str) -> None:
-    import torch
+    from dexter.loading import importing
 
-    from dexter.generation.generator import generator_of
+    with importing():
+        import torch
+
+        from dexter.generation.generator import generator_of
 
     torch.set_num_threads(1)
     config = RunConfig.model_validate_json(config_json).model_copy(update={"device": "cpu"})

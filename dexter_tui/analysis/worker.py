@@ -5,9 +5,11 @@ Each job has a process of its own, whose memory is free again when it ends.
 
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from dexter.errors import InputError
+from dexter.loading import importing
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.analysis import comparison_job, probe_job, report_job, screening_job
 from dexter_tui.analysis.data import debias_job, slices_job
@@ -48,6 +50,8 @@ class AnalysisWorker(Worker):
         code = EXIT_FAILED
         try:
             self._start(work)
+            with importing():  # nearly every job loads a classifier
+                import_module("transformers.modeling_utils")
             desk = Desk(self.store, work, "cuda" if self.slot.on_cuda else "cpu", heed=self._look)
             failed = JOBS[work.kind](desk)
         except Stopped as stopped:

@@ -1,6 +1,7 @@
 """The description of a classifier, found without torch in this process."""
 
 import difflib
+import gc
 import json
 import re
 import signal
@@ -168,6 +169,7 @@ def answer(config: RunConfig, prompt: bool, constant: bool = False) -> dict[str,
 
 
 if __name__ == "__main__":
+    gc.disable()  # imports make no garbage, and this process ends soon
     asked = sys.argv[2:]
     answered = answer(
         RunConfig.model_validate_json(sys.argv[1]), "prompt" in asked, "constant" in asked

@@ -14,6 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    gc.disable()  # imports make no garbage; `start` looks for it again
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -368,6 +371,13 @@ def _record_preview(
     )
 
 
+def start() -> None:
+    """Prepare this process, its own, for runs."""
+    torch.set_num_threads(1)
+    gc.freeze()  # what was imported stays
+    gc.enable()
+
+
 def png(image: NDArray[np.uint8]) -> bytes:
     """Return a picture (H, W, 3) as a PNG file."""
     buffer = io.BytesIO()
@@ -382,5 +392,5 @@ def _step_row(step: Step) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    start()
     sys.exit(main(RunWorker, sys.argv[1]))

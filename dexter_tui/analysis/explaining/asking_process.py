@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ class AskingProcess:
 
 def _serve(screening_id: str, member: int) -> None:
     """Answer the questions on standard input until it ends."""
+    from dexter.loading import importing
     from dexter_tui import paths
     from dexter_tui.analysis.desk import error_parts
     from dexter_tui.analysis.explaining.ask import Asking
@@ -106,6 +108,8 @@ def _serve(screening_id: str, member: int) -> None:
         print(json.dumps(line), file=answers, flush=True)
 
     home = paths.home()
+    with importing():
+        import_module("transformers.modeling_utils")
     try:
         with Store.open(home, make=False) as store:
             page = screenings.page(Browse(home), screening_id)

@@ -5,6 +5,7 @@ an attempt when the order asks for that, and ends when the order names a later a
 the attempts of other runs that its job was given, if any, with the models that it has.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -15,6 +16,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+
+if __name__ == "__main__":
+    gc.disable()  # imports make no garbage; `start` looks for it again
 
 import torch
 
@@ -31,7 +35,7 @@ from dexter_tui.jobs.placement.files import (
     RunFolder,
 )
 from dexter_tui.jobs.recorder import JournalRecorder, log
-from dexter_tui.jobs.run_worker import RunProcess
+from dexter_tui.jobs.run_worker import RunProcess, start
 from dexter_tui.jobs.worker import Stopped, redirect_output
 from store import State
 from store.journal.run_journal import Interruption
@@ -206,5 +210,5 @@ def _patiently(ask: Callable[[], Answer]) -> Answer:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    start()
     sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
