@@ -68,6 +68,10 @@ def what_is_loaded_is_no_garbage() -> None:
     gc.enable()
 
 
+def pytest_sessionfinish() -> None:
+    gc.freeze()  # Python would look for garbage several times more
+
+
 @pytest.fixture(autouse=True)
 def damage_is_reported_to_no_other_test() -> Iterator[None]:
     yield

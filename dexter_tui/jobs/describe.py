@@ -169,9 +169,10 @@ def answer(config: RunConfig, prompt: bool, constant: bool = False) -> dict[str,
 
 
 if __name__ == "__main__":
-    gc.disable()  # imports make no garbage, and this process ends soon
+    gc.disable()  # imports make no garbage, and this process ends soon,
     asked = sys.argv[2:]
     answered = answer(
         RunConfig.model_validate_json(sys.argv[1]), "prompt" in asked, "constant" in asked
     )
     print(json.dumps(answered))
+    gc.freeze()  # without a look for it

@@ -7,6 +7,7 @@ held for as long as the process works on it, and all that observers need is in t
 """
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -145,6 +146,8 @@ def main(make: type[Worker], slot_name: str) -> int:
     except StoreError as error:  # the runner tries again when the store can be used
         log(str(error), "error")
         return 0
+    finally:
+        gc.freeze()  # an end without a look for garbage, which takes longer than the rest of it
 
 
 def _work_through(make: type[Worker], name: str) -> int:
