@@ -25,15 +25,20 @@ _ROWS, _ROWS_IN_TWO_COLUMNS = 8, 10  # of a legible chart, with its frame
 _Get = Callable[[StepRow], float | None]
 
 
-def tried_loss(step: StepRow, run: RunRow) -> float | None:
+def masked_lm_weight(run: RunRow) -> float:
+    """Return the weight of the masked LM's loss in the total; 0 where the run does not say."""
+    return float(run.config.get("masked_lm_weight", 0) or 0)
+
+
+def tried_loss(step: StepRow, weight: float) -> float | None:
     """Return the loss of the words tried, on the scale of the best loss: without the masked LM's.
 
-    None if the step has no such loss.
+    ``weight`` is the masked LM's in the run. None if the step has no such loss.
     """
     total, masked_lm = step.losses.get("total"), step.losses.get("masked_lm")
     if total is None:
         return None
-    return total - float(run.config.get("masked_lm_weight", 0) or 0) * (masked_lm or 0.0)
+    return total - weight * (masked_lm or 0.0)
 
 
 class ChartsPage(StepsPage):
@@ -125,9 +130,10 @@ class ChartsPage(StepsPage):
         """Return the numbers of a run's steps, by the name of their chart."""
         run, steps = history.run, history.steps
         assert run is not None
+        weight = masked_lm_weight(run)  # read from the run's settings once, not for each step
         numbers: dict[str, _Get] = {
             "p(class)": lambda step: step.target_probability,
-            "loss": lambda step: tried_loss(step, run),
+            "loss": lambda step: tried_loss(step, weight),
             "best loss": lambda step: step.best_loss,
             "entropy": lambda step: step.entropy,
         }

@@ -10,7 +10,7 @@ from textual.widgets import Static
 from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.screens.base import entitle
-from dexter_tui.dashboard.screens.run.charts import tried_loss
+from dexter_tui.dashboard.screens.run.charts import masked_lm_weight, tried_loss
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.summaries import frame_caption, words_table, wrapped
@@ -60,7 +60,7 @@ def step_text(run: RunRow, step: StepRow | None, width: int, palette: Palette) -
     text.append(f"\n\nAll pictures of step {step.step}\n", palette.dim)
     for name, value in {
         "mean p(class)": step.target_probability,
-        "loss tried": tried_loss(step, run),
+        "loss tried": tried_loss(step, masked_lm_weight(run)),
         "best loss": step.best_loss,
         "entropy": step.entropy,
         "temperature": step.temperature,
