@@ -6,6 +6,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -31,8 +32,60 @@ _CONSOLE = Console(
 )
 
 _SGR = re.compile(r"\x1b\[([0-9;]*)m")
-CACHED_CELLS = 3_000  # 2 MB: nearly every cell of a picture has a style of its own
+CACHED_CELLS = 3_000  # 0.8 MB: nearly every cell of a picture has a style of its own
 _ASCII_LEVELS = " .:-=+*#%@"
+
+
+class _Pixels(Style):
+    """The colours of a half block, upper and lower pixel, in 6 bytes.
+
+    Rich's objects for them, and for the sequence that the terminal gets, take 500 bytes a cell, of
+    which a large window shows 10,000.
+    """
+
+    __slots__ = ("_rgb",)
+
+    def __init__(self, rgb: bytes) -> None:
+        self._rgb = rgb
+        self._attributes = self._set_attributes = 0
+        self._link = self._meta = self._hash = self._style_definition = None
+        self._link_id = ""
+        self._null = False
+
+    @property
+    def _color(self) -> Color:  # type: ignore[override]
+        return _rich_colour(self._rgb[:3])
+
+    @property
+    def _bgcolor(self) -> Color:  # type: ignore[override]
+        return _rich_colour(self._rgb[3:])
+
+    @property
+    def _ansi(self) -> str:  # type: ignore[override]
+        red, green, blue, *below = self._rgb
+        return f"38;2;{red};{green};{blue};48;2;{below[0]};{below[1]};{below[2]}"
+
+
+def _rich_colour(rgb: bytes) -> Color:
+    return Color("", ColorType.TRUECOLOR, triplet=ColorTriplet(*rgb))
+
+
+class _TextFilter(LineFilter):
+    """A filter of text: cells of pictures have the colours of the terminal already."""
+
+    def __init__(self, inner: LineFilter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def apply(self, segments: list[Segment], background: TextualColor) -> list[Segment]:
+        text = [part for part in segments if not isinstance(part.style, _Pixels)]
+        if len(text) == len(segments):
+            return self._inner.apply(segments, background)
+        done = iter(self._inner.apply(text, background)) if text else iter(())
+        return [part if isinstance(part.style, _Pixels) else next(done) for part in segments]
+
+
+_text_filter = lru_cache(8)(_TextFilter)  # strips are cached by the identity of a filter
 
 
 class Lines(Widget):
@@ -57,6 +110,9 @@ class Lines(Widget):
             return super().render_lines(crop)
         finally:
             self._drawing = False
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [_text_filter(one) for one in super().get_line_filters()]
 
     def render_line(self, y: int) -> Strip:
         # Not `Strip.apply_style`, which would cache a styled copy of every picture.
@@ -108,6 +164,8 @@ class Lines(Widget):
 
 def _covers(style: Style | None) -> bool:
     """Return whether nothing of a style below this one is seen, as in a cell of a picture."""
+    if isinstance(style, _Pixels):
+        return True
     return style is not None and style.color is not None and style.bgcolor is not None
 
 
@@ -250,13 +308,14 @@ def strips_from_ansi(text: str) -> list[Strip]:
 
 def _ansi_line(line: str) -> Strip:
     segments: list[Segment] = []
-    ink = ground = None
+    ink: bytes | Color | None = None
+    ground: bytes | Color | None = None
     at = 0
 
     def add(text: str) -> None:
         # Interned: each cell would have a copy of its own of a character beyond Latin-1.
         if text:
-            segments.append(Segment(sys.intern(text), Style.from_color(ink, ground)))
+            segments.append(Segment(sys.intern(text), _style(ink, ground)))
 
     for match in _SGR.finditer(line):
         add(line[at : match.start()])
@@ -272,12 +331,17 @@ def _ansi_line(line: str) -> Strip:
     return Strip(segments)
 
 
-def _colour(codes: list[str]) -> Color:
+def _colour(codes: list[str]) -> bytes | Color:
+    """Return a colour of the palette, or red, green and blue."""
     kind, *numbers = codes
-    if kind == "5":
-        return Color.from_ansi(int(numbers[0]))
-    # Without a name, which nothing reads, and which is as large as the colour.
-    return Color("", ColorType.TRUECOLOR, triplet=ColorTriplet(*map(int, numbers)))
+    return Color.from_ansi(int(numbers[0])) if kind == "5" else bytes(map(int, numbers))
+
+
+def _style(ink: bytes | Color | None, ground: bytes | Color | None) -> Style:
+    if isinstance(ink, bytes) and isinstance(ground, bytes):
+        return _Pixels(ink + ground)
+    colours = (_rich_colour(one) if isinstance(one, bytes) else one for one in (ink, ground))
+    return Style.from_color(*colours)
 
 
 def columns_for(width: int, height: int) -> int:
