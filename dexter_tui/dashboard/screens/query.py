@@ -23,7 +23,6 @@ from dexter_tui.dashboard.cells import Lines, fit, strip_of
 from dexter_tui.dashboard.host import Copied, host_of
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.tabs import TextPage
 from dexter_tui.formatting import clean
 from store.artifacts import open_log
 from store.errors import StoreError
@@ -98,6 +97,25 @@ def _shown(value: object) -> str:
     return clean(shown(value).replace("\n", " "))
 
 
+class SchemaView(ScrollView, Lines, can_focus=True):
+    """The views and tables with their columns; only visible lines are drawn."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._lines: list[tuple[str, str]] = []
+
+    def show(self, lines: list[tuple[str, str]]) -> None:
+        """Show lines, each with its style."""
+        self._lines = lines
+        self.virtual_size = Size(self.size.width, len(lines))
+        self.refresh()
+
+    def line(self, y: int) -> Strip:
+        at, width = self.scroll_offset.y + y, self.size.width
+        line, style = self._lines[at] if at < len(self._lines) else ("", "")
+        return strip_of(Text(fit(line, width), style), width)
+
+
 class SqlArea(TextArea):
     """The editor of the query, with its tokens in colours."""
 
@@ -144,7 +162,7 @@ class QueryScreen(DataScreen):
                 answer = AnswerView(id="answer", classes="panel")
                 answer.border_title = "Result"
                 yield answer
-            schema = TextPage(id="query-schema", text_id="query-schema-text")
+            schema = SchemaView(id="query-schema", classes="panel")
             schema.border_title = "Views and tables"
             yield schema
         yield KeyBar()
@@ -173,12 +191,12 @@ class QueryScreen(DataScreen):
         self._past = past
         self._place = len(past)
         palette = self.host.palette
-        text = Text()
+        lines = []
         for name, columns in self._schema.items():
             stable = name in queries.VIEWS or name == "search"
-            text.append(f"{clean(name)}\n", f"bold {palette.primary if stable else palette.text}")
-            text.append("".join(f"  {clean(column)}\n" for column in columns), palette.dim)
-        self.query_one("#query-schema", TextPage).put(text)
+            lines.append((clean(name), f"bold {palette.primary if stable else palette.text}"))
+            lines += [(f"  {clean(column)}", palette.dim) for column in columns]
+        self.query_one(SchemaView).show(lines)
         if self.query_one(AnswerView).answer is None and not self._pending:
             examples = Text("Examples; press F3 to load one into the editor\n\n", palette.dim)
             for number, (title, sql) in enumerate(queries.EXAMPLES, 1):

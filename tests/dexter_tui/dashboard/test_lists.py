@@ -18,6 +18,7 @@ from dexter_tui.dashboard.widgets.run_list import RunList
 from store import Store, run_queue
 from store.data_reports import records as data_records
 from store.locks import FileLock
+from store.reading import queries
 from store.states import EXPLAINING, Kind
 
 WIDE = (120, 40)
@@ -133,6 +134,19 @@ async def test_every_list_and_text_is_searched_with_the_same_keys(home: Path) ->
         await search("3. tree lowers", 1, *"tree")
         await press(pilot, "5")
         await search("It takes water", 1, *"takes")
+
+
+@driven
+async def test_the_schema_beside_a_query_scrolls_to_its_end(home: Path) -> None:
+    last = list(queries.schema(home / "store.sqlite").values())[-1][-1]
+    async with dashboard(home).run_test(size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "colon")
+        pilot.app.screen.query_one("#query-schema").focus()
+        await press(pilot, "end")
+        assert f"  {last} " in text(pilot).splitlines()[-3]
+        await press(pilot, "home")
+        assert next(iter(queries.schema(home / "store.sqlite"))) in text(pilot).splitlines()[1]
 
 
 @driven
