@@ -160,9 +160,10 @@ def _deleted_holder(path: Path) -> int | None:
     name = f"{os.path.realpath(path)} (deleted)"  # as the kernel writes it
     for pid in _lockers():
         with suppress(OSError):  # it ended, or is another user's
-            for entry in (_PROC / str(pid) / "fd").iterdir():
+            for entry in os.scandir(f"{_PROC}/{pid}/fd"):
                 with suppress(OSError):
-                    if str(entry.readlink()) == name:
+                    # A `Path` of it would keep the parts of the name for a while, of every file.
+                    if os.readlink(entry.path) == name:  # noqa: PTH115
                         return pid
     return None
 
