@@ -18,6 +18,7 @@ from functools import _lru_cache_wrapper, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rich.cells import cached_cell_len
 from textual import events
 from textual._styles_cache import StylesCache
 from textual.app import App
@@ -50,8 +51,9 @@ TICK = 0.5  # seconds between checks of the store
 SLOW_TICK = 2.0  # with --low-bandwidth
 # Reload at least this often: a killed worker leaves no trace in the store.
 LIVENESS_SECONDS = 5.0
-COLLECT_SECONDS = 0.5  # after a screen was closed: no key waits for it
-COLLECT_AFTER = 4  # collections of younger objects, each of which comes after some 8,000 new ones
+CLOSED_SECONDS = 0.5  # from the closing of a screen to a collection: no key waits for it
+SETTLED_SECONDS = 5.0  # in which tasks and timers end that refer to a closed screen
+COLLECT_AFTER, COLLECT_AFTER_FROZEN = 4, 1
 _M_ARENA_MAX = -8  # of malloc.h
 
 
@@ -59,8 +61,8 @@ _M_ARENA_MAX = -8  # of malloc.h
 # the class, the cache holds pairs of colours, as intended.
 if isinstance(cached := vars(StylesCache).get("get_inner_outer"), _lru_cache_wrapper):
     StylesCache.get_inner_outer = classmethod(cached)  # type: ignore
-# Textual also caches the escape sequences of 16,384 cells. Nearly every cell of a picture is
-# unique, so the cache would hold 20 MB of pictures that are no longer shown.
+# Textual also caches the escape sequences of 16,384 styles. Where a terminal has 256 colours, most
+# would be those of pictures that are no longer shown.
 if isinstance(
     cached := getattr(vars(Strip).get("render_ansi"), "__func__", None), _lru_cache_wrapper
 ):
@@ -73,13 +75,6 @@ _TRIM: Callable[[int], int] | None = None
 with suppress(OSError, AttributeError):  # another C library
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
     _TRIM = ctypes.CDLL(None).malloc_trim
-
-
-def _collect() -> None:
-    """Free objects that refer to each other, and give free memory back to the system."""
-    gc.collect()
-    if _TRIM is not None:
-        _TRIM(0)
 
 
 def _is_terminal() -> bool:
@@ -134,6 +129,9 @@ class DexterApp(App[None]):
         ScrollBar.renderer = _PlainScrollBar if options.ascii else ScrollBarRender
         self.input_order = InputOrder(self, super().on_event, self._is_answered)
         self._looked_at = 0.0
+        self._changed_at: float | None = None  # when the last screen was closed or code loaded
+        self._screen_closed = False  # a screen, since the last collection
+        self._loaded_modules = len(sys.modules)
         self._keeper = operations.Keeper(home)
         self._keeping = False
         self._watching = False
@@ -158,14 +156,46 @@ class DexterApp(App[None]):
         return not (isinstance(self.screen, DataScreen) and self.screen.is_asking)
 
     def pop_screen(self) -> AwaitComplete:
-        """Close a screen, and collect its widgets soon.
+        """Close a screen; `_tick` collects its widgets soon.
 
         They refer to each other, so that only a collection frees them, and Python waits with it
-        until a quarter of all objects is new.
+        until a quarter of all objects is new: 6 MB. A timer set here would refer to them, too.
         """
-        closed = super().pop_screen()
-        self.set_timer(COLLECT_SECONDS, _collect)
-        return closed
+        self._changed_at, self._screen_closed = time.monotonic(), True
+        return super().pop_screen()
+
+    def _collect_if_due(self) -> None:
+        """Free objects that refer to each other, and give free memory back to the system.
+
+        What is there some seconds after the last screen was closed, or code loaded, is frozen.
+        Collections then look at newer objects alone, in a tenth of the time, so that they may come
+        more often and less piles up.
+        """
+        now, loaded = time.monotonic(), len(sys.modules)
+        if loaded != self._loaded_modules:
+            self._loaded_modules, self._changed_at = loaded, now
+        young = gc.get_count()[2]  # collections of younger objects, each after some 8,000 new ones
+        if self._changed_at is None:
+            if young >= COLLECT_AFTER_FROZEN:
+                self._collect()
+            return
+        since = now - self._changed_at
+        settled = since > SETTLED_SECONDS
+        if young >= COLLECT_AFTER or settled or (self._screen_closed and since > CLOSED_SECONDS):
+            gc.unfreeze()
+            self._collect()
+            self._screen_closed = False
+            if settled:
+                self._changed_at = None
+                if self._in_terminal:
+                    gc.freeze()
+
+    @staticmethod
+    def _collect() -> None:
+        gc.collect()
+        cached_cell_len.cache_clear()  # of 4,096 texts, most of which were shown once
+        if _TRIM is not None:
+            _TRIM(0)
 
     def get_default_screen(self) -> Screen[None]:
         return HomeScreen()
@@ -175,7 +205,7 @@ class DexterApp(App[None]):
             self.complain(line)
         self._in_terminal = not self.is_headless and _is_terminal()
         if self._in_terminal:
-            gc.freeze()  # what is loaded now stays: collections need not look at it
+            gc.freeze()  # what is loaded now stays
         self.set_interval(SLOW_TICK if self.options.low_bandwidth else TICK, self._tick)
         if not self.options.read_only and self.options.keep_seconds:
             self.set_interval(self.options.keep_seconds, self._keep_going)
@@ -195,9 +225,8 @@ class DexterApp(App[None]):
             # read the end of the input for ever.
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             signal.raise_signal(signal.SIGHUP)
-        # Python itself waits until a quarter of all objects is new: 6 MB.
-        if gc.get_count()[2] >= COLLECT_AFTER and not self.input_order.busy:
-            _collect()
+        if not self.input_order.busy:
+            self._collect_if_due()
         self._start_hooks()
         screen = self.screen
         gone = self.browse.is_gone()
