@@ -89,7 +89,7 @@ class PoolLayout(Layout):
         """Return the first ``count`` pairs, fewer where a context has no subject for them."""
         found = []
         asked = self._concepts[slot, concept]
-        words = [w for w in asked.words if self._is_free(w)] or asked.words
+        words = self._wordings(asked)
         for i, seed in enumerate(self._seeds[:count]):
             context = (OWN, RIVALS)[i % 2]
             subjects = [one for one in self._subjects[context] if self._can_have(asked, *one)]
@@ -100,6 +100,20 @@ class PoolLayout(Layout):
                 control = self._prompt(noun, said | self._instead(asked, i // 2))
                 found.append(Pair(context, (control, seed), (treated, seed)))
         return found
+
+    def _wordings(self, concept: Concept) -> Sequence[str]:
+        """Return the wordings of a concept that pairs use: those that do not name the class.
+
+        Of a kind, they are the subjects that belong to it, as in the screening. Another of its
+        words may be a thing that is never seen so: where old men and women are the subjects, a
+        picture of an old boy shows a boy, and the age changes along with the kind.
+        """
+        if concept.slot == SUBJECT:
+            nouns = {noun.split()[-1] for own in self._subjects.values() for noun, _ in own}
+            own_words = [word for word in concept.words if word in nouns]
+        else:
+            own_words = [word for word in concept.words if self._is_free(word)]
+        return own_words or concept.words
 
     def swaps(self, concept: str, slot: str, count: int) -> list[list[tuple[str, str]]]:
         """Return the other concepts of an exclusive slot; where they are fewer than 5, so that one

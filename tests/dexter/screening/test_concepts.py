@@ -95,6 +95,16 @@ def test_pairs_compare_a_concept_of_an_exclusive_slot_with_the_others():
     assert len(shared) >= 128 / 2
 
 
+def test_a_kind_is_worded_by_the_subjects_that_belong_to_it():
+    """An old boy would be drawn as a boy, and the age would change along with the kind."""
+    world = load_world()
+    topic = make_topic(("old", "young", "other"), 0, world=world)
+    pairs = PoolLayout(topic, lab_pool(world)).pairs("male", "subject", 8)
+    assert {(pair.control[0], pair.treated[0]) for pair in pairs} == {
+        (f"a picture of a {age} woman", f"a picture of a {age} man") for age in ("old", "young")
+    }
+
+
 def test_a_place_alone_in_its_slot_is_compared_with_none():
     pool = parse_pool(GOOD.replace("      wood: [in a wood, among trees]\n", ""), "mine")
     topic = Topic("man", ("man",), ("ape",), frozenset(), frozenset({"man"}), World())
