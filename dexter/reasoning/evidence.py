@@ -262,13 +262,15 @@ class Experiment:
 
     def requests(self, candidates: Sequence[Candidate]) -> list[Request]:
         """Return the pictures that `test` needs if no claim is decided early, each once."""
-        layout = TopicLayout(self.topic)
-        pairs = [p for c in candidates for p in layout.pairs(c.concept, c.slot, self.looks[-1])]
-        for slot, word in self._placebos(candidates, candidates)[1]:
-            pairs += layout.pairs(word, slot, self.placebo_pairs)
-        every = [p for c in candidates for p in layout.pairs(c.concept, c.slot, stats.LOOKS[-1])]
-        controls = [pair.control for pair in every]
-        return list(dict.fromkeys([*controls, *(r for p in pairs for r in (p.control, p.treated))]))
+        return needed_pictures(
+            candidates,
+            self.topic,
+            TopicLayout(self.topic),
+            pairs=self.looks[-1],
+            placebos=self.placebos,
+            placebo_pairs=self.placebo_pairs,
+            known=self.known,
+        )
 
     def changes(self, candidate: Candidate) -> NDArray[np.float64]:
         """Return the change of the target's probability in every pair of the last look."""
@@ -285,13 +287,9 @@ class Experiment:
         """
         if not self.placebos:
             return {(c.slot, c.concept): lambda contexts: 0.0 for c in candidates}
-        swapped = {(c.slot, c.concept): self._swaps(c, layout) for c in candidates}
-        asked = {key: None for key, slots in swapped.items() if slots}
-        asked |= {other: None for slots in swapped.values() for own in slots for other in own}
-        levels = self._levels(asked, layout)
-        words, needed = self._placebos([c for c in candidates if not swapped[c.slot, c.concept]],
-                                       candidates)  # fmt: skip
-        effects = self.placebo_effects(needed)
+        swapped, words = _placebos(candidates, self.topic, layout, self.placebos, self.known)
+        levels = self._levels(_swapped(swapped), layout)
+        effects = self.placebo_effects(_each_once(words))
 
         def of_swaps(key: tuple[Slot, str], contexts: Sequence[str]) -> float | None:
             own, *elsewhere = ([_mean(levels[other], contexts) for other in slot if levels[other]]
@@ -306,12 +304,6 @@ class Experiment:
             return stats.placebo_threshold(found)
 
         return {key: partial(of_swaps if swapped[key] else of_words, key) for key in swapped}
-
-    def _swaps(self, candidate: Candidate, layout: Layout) -> list[list[tuple[Slot, str]]]:
-        """Return the swaps that the candidate is compared with, without words of the class."""
-        slots = layout.swaps(candidate.concept, candidate.slot, self.placebos)
-        found = [[other for other in slot if not self.topic.is_core(other[1])] for slot in slots]
-        return found if any(len(slot) >= stats.FEWEST_LEVELS for slot in found) else []
 
     def _levels(
         self, concepts: Iterable[tuple[Slot, str]], layout: Layout
@@ -328,22 +320,6 @@ class Experiment:
         return self._measured(
             pairs, key, pictures, lambda own: self.witness.probabilities(pictures(own))
         )
-
-    def _placebos(
-        self, candidates: Sequence[Candidate], family: Sequence[Candidate]
-    ) -> tuple[dict[tuple[Slot, str], list[tuple[Slot, str]]], list[tuple[Slot, str]]]:
-        """Return the placebo words of candidates, and all of them with their slots, each once.
-
-        None of them is in the family of candidates.
-        """
-        taken = frozenset(c.concept for c in family)
-        words = {
-            (c.slot, c.concept): placebo_words(
-                c, self.topic, taken, count=self.placebos, known=self.known
-            )
-            for c in candidates
-        }
-        return words, sorted({placebo for found in words.values() for placebo in found})
 
     def placebo_effects(
         self, words: Sequence[tuple[Slot, str]]
@@ -413,8 +389,7 @@ class Experiment:
 
     def prior(self, concept: str) -> Proportion | None:
         """Return the concept's detection rate in pictures of the class's base prompts."""
-        requests = [pair.control for pair in TopicLayout(self.topic).pairs("", "item", 128)
-                    if pair.context == OWN]  # fmt: skip
+        requests = _base_pictures(self.topic)
         if self.witness.detector is None:
             return None
         self.witness.look(requests)
@@ -427,6 +402,87 @@ class Experiment:
             return None
         seen = self.witness.detector.sees(concept, self.frames)
         return _proportion(int(seen.sum()), len(seen))
+
+
+def needed_pictures(
+    candidates: Sequence[Candidate],
+    topic: Topic,
+    layout: Layout,
+    *,
+    pairs: int = stats.LOOKS[-1],
+    placebos: int = PLACEBOS,
+    placebo_pairs: int = PLACEBO_PAIRS,
+    known: Callable[[str], bool] = lambda word: True,
+) -> list[Request]:
+    """Return the pictures of a test of claims that are decided at the look of ``pairs`` pairs.
+
+    Each is listed once. A test draws fewer where a context is saturated.
+    """
+    asked = [p for c in candidates for p in layout.pairs(c.concept, c.slot, pairs)]
+    every = [p for c in candidates for p in layout.pairs(c.concept, c.slot, stats.LOOKS[-1])]
+    plain = TopicLayout(topic)
+    swapped, words = _placebos(candidates, topic, layout, placebos, known)
+    for slot, word in _each_once(words):
+        asked += plain.pairs(word, slot, placebo_pairs)
+    levels = [
+        p for slot, word in _swapped(swapped) for p in layout.pairs(word, slot, placebo_pairs)
+    ]
+    return list(
+        dict.fromkeys(
+            [
+                *(pair.control for pair in every),
+                *(request for pair in asked for request in (pair.control, pair.treated)),
+                *(pair.treated for pair in levels),
+                *(_base_pictures(topic) if candidates else []),
+            ]
+        )
+    )
+
+
+def _base_pictures(topic: Topic) -> list[Request]:
+    """Return the pictures of the class's base prompts, which show what the generator adds."""
+    pairs = TopicLayout(topic).pairs("", "item", stats.LOOKS[-1])
+    return [pair.control for pair in pairs if pair.context == OWN]
+
+
+_Place = tuple[Slot, str]
+"""A slot and a word of it."""
+
+
+def _placebos(
+    candidates: Sequence[Candidate],
+    topic: Topic,
+    layout: Layout,
+    count: int,
+    known: Callable[[str], bool],
+) -> tuple[dict[_Place, list[list[_Place]]], dict[_Place, list[_Place]]]:
+    """Return the swaps that each candidate is compared with, none where a word is added; and the
+    placebo words of each that has no swaps, none of them a candidate."""
+    swapped = {(c.slot, c.concept): _swaps(c, topic, layout, count) for c in candidates}
+    taken = frozenset(c.concept for c in candidates)
+    words = {
+        (c.slot, c.concept): placebo_words(c, topic, taken, count=count, known=known)
+        for c in candidates
+        if not swapped[c.slot, c.concept]
+    }
+    return swapped, words
+
+
+def _swaps(candidate: Candidate, topic: Topic, layout: Layout, count: int) -> list[list[_Place]]:
+    """Return the swaps that a candidate is compared with, without words of the class."""
+    slots = layout.swaps(candidate.concept, candidate.slot, count)
+    found = [[other for other in slot if not topic.is_core(other[1])] for slot in slots]
+    return found if any(len(slot) >= stats.FEWEST_LEVELS for slot in found) else []
+
+
+def _swapped(swaps: Mapping[_Place, list[list[_Place]]]) -> list[_Place]:
+    """Return the concepts whose levels are compared, each once: those with swaps, and the swaps."""
+    others = [other for slots in swaps.values() for own in slots for other in own]
+    return list(dict.fromkeys([*(place for place, slots in swaps.items() if slots), *others]))
+
+
+def _each_once(words: Mapping[_Place, list[_Place]]) -> list[_Place]:
+    return sorted({placebo for found in words.values() for placebo in found})
 
 
 class _Trial:

@@ -115,6 +115,11 @@ class PoolLayout(Layout):
             own_words = [word for word in concept.words if self._is_free(word)]
         return own_words or concept.words
 
+    def can_test(self, concept: Concept) -> bool:
+        """Return True if a subject of the class or of a rival can have the concept."""
+        nouns = [one for subjects in self._subjects.values() for one in subjects]
+        return any(self._can_have(concept, *one) for one in nouns)
+
     def swaps(self, concept: str, slot: str, count: int) -> list[list[tuple[str, str]]]:
         """Return the other concepts of an exclusive slot; where they are fewer than 5, so that one
         or two that matter would leave too few, also those of the other exclusive slots."""
@@ -129,14 +134,13 @@ class PoolLayout(Layout):
     def _others(self, asked: Concept, slot: str) -> list[tuple[str, str]]:
         """Return the concepts of a slot that a subject can have, but for the one asked for."""
         named = _slot_of_evidence(self._pool, slot)
-        nouns = [one for subjects in self._subjects.values() for one in subjects]
         return [
             (named, other.name)
             for other in self._pool.concepts
             if other.slot == slot
             and other is not asked
             and all(map(self._is_free, other.words))
-            and any(self._can_have(other, *one) for one in nouns)
+            and self.can_test(other)
         ]
 
     def _instead(self, asked: Concept, index: int) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """The estimate of an audit before it starts: pictures and seconds for a class."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from dexter.reasoning.settings import LOOKS
@@ -19,22 +20,16 @@ class Outlook:
 
     class_name: str
     screening: int
-    shared: int
-    """The pictures of placebos and controls, which all models share"""
-    claims: int
-    """The claims to test: half of the most that the models can have"""
+    confirmation: int
+    """The pictures that test claims, on average over the slots that they can be of"""
     candidates: int
     """The findings of each model to test, at most"""
     seconds: float
+    prepared: "Prepared"
 
-    @property
-    def confirmation(self) -> int:
-        """The pictures that test the claims."""
-        return self.of_claims(self.claims)
-
-    def of_claims(self, claims: int) -> int:
-        """Return the pictures that test claims; most are decided at the first look."""
-        return self.shared + claims * LOOKS[0] if claims else 0
+    def of_findings(self, findings: Collection[tuple[str, str]], words: int = 0) -> int:
+        """Return the pictures that test findings, by slot and concept, and words of searches."""
+        return len(_pictures(self.prepared, findings, words))
 
     def line(self) -> str:
         """Return it as a sentence."""
@@ -50,30 +45,88 @@ def outlook(store: "Store", prepared: "Prepared", *, searched: bool = False) -> 
     ``searched``: whether the words of a search are tested as well.
     """
     from dexter.planning.estimate import estimate
-    from dexter.reasoning.evidence import PLACEBO_PAIRS
     from dexter_tui.analysis import screening_request
-    from store import screening_records
+    from store import screening_records, study_records
 
     of_screening = screening_request.outlook(store, prepared)
     settings = prepared.settings
-    # The words of a search are often of another slot, which has placebos of its own. Controls are
-    # of plain prompts, and of prompts that name another concept of an exclusive slot.
-    shared = settings.placebos * PLACEBO_PAIRS * (2 if searched else 1) + 2 * LOOKS[-1]
-    most = len(prepared.members) * settings.candidates * (2 if searched else 1)
-    claims = (most + 1) // 2
-    confirmation = shared + claims * LOOKS[0]
     bank = screening_records.bank(store, prepared.bank_key)
+    confirmation = 0
+    if settings.confirm:
+        words = len(prepared.members) * (settings.candidates + 1) // 2 if searched else 0
+        cases = [_pictures(prepared, found, words) for found in _cases(prepared)]
+        if bank is not None and bank.generator is not None:
+            prompts = {prompt for needed in cases for prompt, _ in needed}
+            there = set(study_records.known_pictures(store, bank.generator, prompts))
+            cases = [needed - there for needed in cases]
+        confirmation = round(mean(map(len, cases))) if cases else 0
     pace = bank.pace if bank is not None and bank.pace is not None else None
     pace = pace or estimate(prepared.config).seconds_per_picture
     drawn = of_screening.missing + of_screening.budget - of_screening.planned
     return Outlook(
         prepared.topic.class_name,
         drawn,
-        shared,
-        claims,
+        confirmation,
         settings.candidates,
         of_screening.seconds + confirmation * pace,
+        prepared,
     )
+
+
+def _cases(prepared: "Prepared") -> list[set[tuple[str, str]]]:
+    """Return possible findings, by slot and concept: each model has half of the most to test.
+
+    What the models depend on is not known before the screening. The findings of one model are
+    mostly of one slot: where one place raises a class, others lower it. So the models take turns
+    with the slots; the cases differ in the slot of the first.
+    """
+    from dexter.screening.concepts import usable
+    from dexter.screening.pairs import PoolLayout
+
+    pool, topic = prepared.concepts.pool, prepared.topic
+    layout = PoolLayout(topic, pool)
+    slots: dict[str, list[tuple[str, str]]] = {}
+    for one in usable(pool, topic):
+        if not topic.is_core(one.name) and layout.can_test(one):
+            slots.setdefault(one.slot, []).append((one.slot, one.name))
+    each = (prepared.settings.candidates + 1) // 2
+    own = [found[:each] for found in slots.values()]
+    models = range(len(prepared.members))
+    return [
+        {one for at in models for one in own[(first + at) % len(own)]} for first in range(len(own))
+    ]
+
+
+def _pictures(
+    prepared: "Prepared", findings: Collection[tuple[str, str]], words: int
+) -> set[tuple[str, int]]:
+    """Return the pictures of a test of findings and of words that the pool lacks.
+
+    Most claims are decided at the first look. The concepts that take the place of one another, the
+    placebos and the control pictures are shared, and so are the fresh prompts of a confirmed claim.
+    """
+    from dexter.reasoning.claims import Candidate
+    from dexter.reasoning.evidence import needed_pictures
+    from dexter.screening.design import Design
+    from dexter.screening.pairs import PoolLayout, paired, with_words
+    from dexter.screening.predictiveness import fresh_cells
+
+    if not findings and not words:
+        return set()
+    topic, settings = prepared.topic, prepared.settings
+    candidates = [Candidate(name, slot, 1) for slot, name in dict.fromkeys(findings)]
+    unknown = [Candidate(f"word {number}", "item", 1) for number in range(words)]
+    pool, named = with_words(prepared.concepts.pool, unknown)
+    needed = needed_pictures(
+        [paired(one, pool) for one in (*candidates, *named)],
+        topic,
+        PoolLayout(topic, pool),
+        pairs=LOOKS[0],
+        placebos=settings.placebos,
+    )
+    design: Design = Design(prepared.concepts.pool, topic, seed=settings.design_seed)
+    cells = fresh_cells(design, {name for _, name in findings})
+    return {*needed, *(cell.request for cell in cells)}
 
 
 @cache

@@ -39,7 +39,7 @@ class TimeLeft:
         self._searches = searches
         self._looked_at: float | None = None
         self._pictures = dict.fromkeys(outlooks, 0)  # of each job at the last look
-        self._screened: dict[str, tuple[int, int]] = {}  # then the pictures so far, and the claims
+        self._screened: dict[str, tuple[int, int]] = {}  # then the pictures so far, and of claims
         self._drawing: set[str] = set()  # jobs with a first picture
         # Seconds of jobs since the first picture of each, and the pictures in that time.
         self._paces: deque[tuple[float, float]] = deque([(0.0, 0.0)])
@@ -94,17 +94,21 @@ class TimeLeft:
             self._paces.popleft()
 
     def _note_claims(self, job: Job) -> None:
-        """Note how many claims a screening left to test, once it is over."""
+        """Note how many pictures test the findings of a screening, once it is over."""
         from store import screening_records
 
         assert job.screening_id is not None
         members = screening_records.screened(self._store, job.screening_id)
         if all(member.pictures is not None for member in members):
             found = screening_records.findings(self._store, job.screening_id)
-            count = self._outlooks[job.id].candidates
-            strongest = [screening_records.strongest(own, count) for _, own in found.values()]
-            words = len(found) * count if job.depends_on else 0
-            self._screened[job.id] = job.steps_done, sum(map(len, strongest)) + words
+            outlook = self._outlooks[job.id]
+            strongest = {
+                (finding["slot"], finding["concept"])
+                for _, own in found.values()
+                for finding in screening_records.strongest(own, outlook.candidates)
+            }
+            words = len(found) * outlook.candidates if job.depends_on else 0
+            self._screened[job.id] = job.steps_done, outlook.of_findings(strongest, words)
 
     def _left(self, job: Job) -> tuple[int, int]:
         """Return the pictures that a job still has to draw for its screening and its pairs."""
@@ -113,9 +117,9 @@ class TimeLeft:
         outlook, done = self._outlooks[job.id], self._pictures[job.id]
         if job.id not in self._screened:
             return max(outlook.screening - done, 0), outlook.confirmation
-        before, claims = self._screened[job.id]
+        before, pictures = self._screened[job.id]
         # A stage plans for the last look, which few claims need.
-        return 0, max(outlook.of_claims(claims) - (done - before), (job.total - job.done) // 4)
+        return 0, max(pictures - (done - before), (job.total - job.done) // 4)
 
     def _left_of_search(self, run: Run) -> float:
         """Return the seconds that a search still takes, about."""

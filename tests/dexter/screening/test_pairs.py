@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+import pytest
 import toy
 
 from dexter.generation.pictures import Pictures
 from dexter.reasoning.claims import Candidate, Claim
-from dexter.reasoning.evidence import Experiment, MemoryCache, Witness
+from dexter.reasoning.evidence import Experiment, MemoryCache, Witness, needed_pictures
 from dexter.reasoning.topic import Topic, World
 from dexter.screening.concepts import parse_pool
 from dexter.screening.pairs import PoolLayout, paired
@@ -86,3 +87,14 @@ def test_levels_are_measured_once_for_a_class() -> None:
         drawn.append((painter.count - before, claim.placebo_threshold))
     assert drawn[0][0] - drawn[1][0] >= 5 * 16 - 16
     assert drawn[0][1] == drawn[1][1]
+
+
+@pytest.mark.parametrize("asked", [["sea"], ["sea", "snow"], ["blond"], ["ball"], ["sea", "ball"]])
+def test_the_pictures_of_a_test_are_known_before_it(asked: list[str]) -> None:
+    slots = {"blond": "hair", "ball": "beside"}
+    own = [paired(Candidate(name, slots.get(name, "place"), 1), POOL) for name in asked]
+    painter, layout = toy.Painter({"sea": 0.3}, noise=0.02), PoolLayout(TOPIC, POOL)
+    witness = Witness(Pictures(painter, "key"), toy.classifier(), 0, toy.Reader())  # type: ignore[arg-type]
+    Experiment(witness, TOPIC, placebo_pairs=16, looks=(32,)).test(own, layout)
+    expected = needed_pictures(own, TOPIC, layout, pairs=32, placebo_pairs=16)
+    assert painter.count == len(expected) == len(set(expected))

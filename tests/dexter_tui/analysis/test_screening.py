@@ -18,6 +18,8 @@ from waiting import until
 
 from dexter.generation.pictures import Pictures
 from dexter.reasoning.settings import ScreenSettings
+from dexter_tui.analysis.audit_estimate import outlook
+from dexter_tui.analysis.explaining.screened import prepared_of
 from dexter_tui.analysis.screening_request import ScreenRequest
 from dexter_tui.analysis.screening_watch import Watcher
 from dexter_tui.analysis.store_bank import StoreAnswers, StoreBank
@@ -168,6 +170,12 @@ def test_killed_in_each_phase_a_screening_finds_the_same_and_the_next_draws_noth
     first, second = page(home, ended), page(home, again)
     assert first["pictures"] == second["pictures"] == 128
     assert second["drawn"] == 0
+    with Store.open(home) as store:
+        expected = outlook(store, prepared_of(store, first["id"], 0)).of_findings(
+            [("place", "water")]
+        )
+    [(drawn,)] = Browse(home).rows("SELECT count(*) FROM picture")
+    assert drawn - 128 == pytest.approx(expected, rel=0.1)
     assert _numbers(first)[0] == _numbers(second)[0]
     water = next(f for f in first["members"][0]["findings"] if f["concept"] == "water")
     assert water["verdict"] == "raises" and water["confirmation"]["verdict"] == "confirmed"
