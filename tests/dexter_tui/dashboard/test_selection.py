@@ -55,6 +55,7 @@ async def test_twelve_kinds_of_text_are_selected_and_copied(home: Path) -> None:
         for kind, (keys, part) in KINDS.items():
             await press(pilot, *keys)
             await until(pilot, partial(_shows, pilot, part))
+            await settle(pilot)  # what is loaded later may move it by a line
             await drag(pilot, part)
             pilot.app.copy_to_clipboard("")
             if kind == "dialog":  # where y is the answer
