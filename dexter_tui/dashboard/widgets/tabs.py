@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Span, Text
-from textual import events
+from textual import events, on
 from textual.app import RenderResult
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -28,6 +29,25 @@ class WrappedText(Static):
         if self._shown != (text, text.spans):
             self._shown = (text, list(text.spans))
             self.update(text)
+
+
+class _LabelledText(WrappedText):
+    """A text whose lines with a label are broken to its width, and indented to their value."""
+
+    class LaidOut(Message):
+        """The lines were broken again."""
+
+    _text = Text()
+
+    def put(self, text: Text) -> None:
+        """Show a text, unless it is the same."""
+        self._text = text
+        wraps = self.styles.text_wrap != "nowrap"
+        super().put(_hanging(text, self.content_size.width) if wraps else text)
+
+    def on_resize(self) -> None:  # the page's width is not yet ours: its scrollbar comes later
+        self.put(self._text)
+        self.post_message(self.LaidOut())
 
 
 class _Found(NamedTuple):
@@ -103,22 +123,16 @@ class TextPage(SearchedPage):
     """A scrollable text; what does not fit beside a label continues below its value."""
 
     def __init__(self, *, id: str, text_id: str) -> None:
-        self._shown = WrappedText(id=text_id)
-        self._text = Text()
+        self._shown = _LabelledText(id=text_id)
         super().__init__(self._shown, id=id, classes="panel page")
 
     def put(self, text: Text) -> None:
         """Show a text, unless it is the same."""
-        self._text = text
-        self._lay_out()
+        self._shown.put(text)
+        self.mark_again()
 
-    def on_resize(self) -> None:
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        wraps = self._shown.styles.text_wrap != "nowrap"
-        width = self._shown.content_size.width
-        self._shown.put(_hanging(self._text, width) if wraps else self._text)
+    @on(_LabelledText.LaidOut)
+    def _mark(self) -> None:
         self.mark_again()
 
 

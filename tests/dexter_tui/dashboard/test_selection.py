@@ -106,3 +106,15 @@ def test_times_of_a_log_are_local_with_their_zone(monkeypatch: pytest.MonkeyPatc
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@driven
+async def test_a_long_value_goes_on_below_itself_as_soon_as_it_is_shown(tmp_path: Path) -> None:
+    room = 46  # columns for a value of this page, one of which its scroll bar takes
+    ends = len(str(tmp_path / "home" / "runs" / DONE))
+    home = shown_store.copy(tmp_path / ("x" * ((-ends - 1) % room + 2 * room - 1)) / "home")
+    async with dashboard(home).run_test(size=(120, 40)) as pilot:
+        await press(pilot, "G", "up", "enter", "5")
+        labels = [line[4:28].strip() for line in text(pilot).splitlines()]
+        at = labels.index("files")
+        assert set(labels[at + 1 : labels.index("preset")]) == {""}, text(pilot)
