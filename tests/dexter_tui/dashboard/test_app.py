@@ -107,6 +107,19 @@ async def test_a_store_with_a_screening_alone_begins_with_its_verdicts(tmp_path:
 
 
 @driven
+async def test_effects_are_drawn_over_checkpoints_and_not_over_classifiers(home: Path) -> None:
+    shown_store.screen(home)
+    for screening, drawn in ((shown_store.WATCHED, True), (shown_store.SCREENING, False)):
+        app = dashboard(home)
+        async with app.run_test(notifications=True, size=WIDE) as pilot:
+            app.open_screening(screening)
+            await press(pilot, "2")
+            shown = text(pilot)
+            assert ("step-200.safetensors to step-600.safetensors" in shown) == drawn
+            assert ("Checkpoints of a watched folder" in shown) != drawn
+
+
+@driven
 async def test_the_first_runs_can_be_moved_among_at_once(tmp_path: Path) -> None:
     async with dashboard(tmp_path / "home").run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)

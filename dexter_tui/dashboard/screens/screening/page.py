@@ -159,7 +159,7 @@ class ScreeningScreen(JobScreen):
         """Draw the effects of the strongest concepts over the checkpoints."""
         palette = self.host.palette
         members = page["members"]
-        if len(members) < 2:
+        if not page["watch"] or len(members) < 2:
             return Text("Checkpoints of a watched folder: dexter-tui screen --watch", palette.dim)
         names = [clean(member["name"]) for member in members]
         courses = [
