@@ -46,7 +46,7 @@ Direction = Literal["raise", "lower"]
 """The change of the class that a search looks for."""
 
 _LATER_FIELDS = ("direction", "input_size", "mean", "std", "multi_label", "positive_class",
-                 "threshold", "search", "embeddings")  # fmt: skip
+                 "threshold", "search", "embeddings", "screening", "word_effects")  # fmt: skip
 """Fields that were added when studies had been recorded. The default means what it was before."""
 
 Group = Literal[
@@ -123,6 +123,12 @@ class RunConfig(BaseModel):
         ge=0,
         lt=1000,
         description="seed of the soft prompt, the sampled words and the noise of the search",
+    )
+
+    word_effects: dict[str, tuple[float, float]] | None = _run(
+        default=None,
+        description="effect of each word on the log-odds of the class, and its standard error; "
+        "filled in from the screening",
     )
 
     classifier: str = _classifier(
@@ -286,6 +292,12 @@ class RunConfig(BaseModel):
         description="share of prompts per step with words not sampled from the soft prompt: the "
         "least tried, and promising ones by Thompson sampling (paper: 0); with search continuous, "
         "share of the steps, the first ones, that try words so",
+    )
+    screening: str | None = _sampling(
+        default=None,
+        unset="none",
+        description="screening of this classifier and class, by its id in the store, whose effects "
+        "guide the words that explore tries",
     )
 
     generator: str = _generator(
@@ -809,6 +821,14 @@ def _refuse_contradictions(config: RunConfig) -> None:
             "vocabulary",
             "masked-lm takes every token",
             "omit words, exclude_words and exclude_class_name",
+        )
+    if c.screening is not None and c.explored_prompts == 0:
+        raise refuse("explore", f"{c.explore:g} tries no words by the screening", "raise it")
+    if c.screening is not None and c.class_loss != "log-odds":
+        raise refuse(
+            "class_loss",
+            f"{c.class_loss} has another scale than the effects of a screening",
+            "set it to log-odds",
         )
     if c.words is not None:
         both = {w.lower() for w in c.words} & {w.lower() for w in c.exclude_words}

@@ -97,7 +97,7 @@ class Continuous(Search):
             eps=config.adam_epsilon,
             weight_decay=config.weight_decay,
         )
-        self._tried = TupleHistory()
+        self._tried = TupleHistory(self._known([vocabulary.words[index] for index in self._words]))
         self._trials = min(max(round(config.explore * config.steps), 1), max(config.steps - 1, 1))
         """Steps that try words."""
 

@@ -216,6 +216,25 @@ class Search(Iterator[Step], ABC):
         self._hits_in_a_row = state["hits_in_a_row"]
         self.stop_reason = state["stop_reason"]
 
+    def _known(self, vocabulary: Sequence[str]) -> dict[int, tuple[float, float]]:
+        """Return what is known of the words of a vocabulary before the search, by index: the
+        effect on the loss and its standard error."""
+        config = self.config
+        if config.screening is not None and config.word_effects is None:
+            raise InputError(
+                f"the effects of {config.screening} are in a store, which the search does not read",
+                field="screening",
+                value=config.screening,
+                remedy="pass word_effects",
+            )
+        weight = config.class_weight * (1 if config.direction == "lower" else -1)
+        effects = config.word_effects or {}
+        return {
+            index: (weight * effects[word][0], abs(weight) * effects[word][1])
+            for index, word in enumerate(vocabulary)
+            if word in effects
+        }
+
     def _count_hits(self, predicted: Tensor) -> int:
         """Count the pictures (B,) with the answer that is searched; end the run if it is time."""
         config = self.config

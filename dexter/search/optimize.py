@@ -97,7 +97,7 @@ class Optimization(Search):
             weight_decay=config.weight_decay,
         )
         self._baseline = Baseline()
-        self._history = TupleHistory()
+        self._history = TupleHistory(self._known(self._prompt.vocabulary.words))
         self._slot_targets: SlotTargets | ReferenceTargets = SlotTargets(self._prompt.masks)
         if config.pseudo_target == "reference":
             self._slot_targets = ReferenceTargets(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -28,8 +29,16 @@ class TupleHistory:
     TUPLE_PRIOR = 1.0
     WORD_PRIOR = 2.0
     ELSEWHERE = 0.5
+    MOST_KNOWN = 8.0
+    """Pictures that what is known of a word before counts as, at most: the search can unlearn what
+    other prompts and wordings taught."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[int, tuple[float, float]] | None = None) -> None:
+        """Start from what is ``known`` of words: how they change the loss, with standard errors.
+
+        It guides `explore` alone. The answer rests on the pictures of the search.
+        """
+        self._known = dict(known or {})
         self._sums: dict[Words, tuple[float, int]] = {}
         self._by_word: list[dict[int, tuple[float, int]]] = []
         self._total = 0.0
@@ -77,24 +86,34 @@ class TupleHistory:
         Thompson sampling (Thompson 1933) of the words' deviations. The policy alone keeps to words
         that it already prefers: where its start is peaked, it may never try the one word of a
         hundred that matters.
+
+        A word that is known before has its deviation from the first picture on. An effect with
+        standard error e counts as spread² / e² pictures of the word, where spread is the standard
+        deviation of all losses.
         """
         masks, size = log_p.shape
+        mean = self._total / max(self._count, 1)
+        spread = math.sqrt(max(self._squares / max(self._count, 1) - mean * mean, 0.0))
+        before = {
+            word: (effect, min((spread / error) ** 2, self.MOST_KNOWN))
+            for word, (effect, error) in self._known.items()
+        }
         effects = torch.full((masks, size), math.inf)
-        for mask, own in enumerate(self._effects()):
+        for mask, own in enumerate(self._effects(before)):
             effects[mask, list(own)] = torch.tensor(list(own.values()))
-        tries = torch.zeros(size)
+        tries, worth = torch.zeros(size), torch.full((size,), self.WORD_PRIOR)
         for by_word in self._by_word:
             for word, (_, n) in by_word.items():
                 tries[word] += n
-        mean = self._total / max(self._count, 1)
-        spread = math.sqrt(max(self._squares / max(self._count, 1) - mean * mean, 0.0))
+        for word, (_, pictures) in before.items():
+            worth[word] += pictures
         rows = torch.empty(count, masks, dtype=torch.int64)
         for row in rows:
             taken = torch.zeros(size, dtype=torch.bool)
             for mask in range(masks):
                 best = bool(torch.rand((), generator=rng) < 0.5) and self._count > 0
                 if best:
-                    doubt = spread / (tries + self.WORD_PRIOR).sqrt()
+                    doubt = spread / (tries + worth).sqrt()
                     value = effects[mask] + doubt * torch.randn(size, generator=rng)
                 else:
                     fewest = tries == tries[~taken].min()
@@ -106,22 +125,29 @@ class TupleHistory:
                 taken[chosen] = size > masks
         return rows
 
-    def _effects(self) -> list[dict[int, float]]:
-        """Return, per mask, the shrunk effect of each tried word on the mean loss."""
+    def _effects(
+        self, before: Mapping[int, tuple[float, float]] = MappingProxyType({})
+    ) -> list[dict[int, float]]:
+        """Return, per mask, the shrunk effect on the mean loss of each word that was tried, or is
+        known ``before``: an effect, and the number of pictures that it counts as."""
         mean = self._total / max(self._count, 1)
         anywhere: dict[int, tuple[float, int]] = {}
         for by_word in self._by_word:
             for word, (total, n) in by_word.items():
-                before, m = anywhere.get(word, (0.0, 0))
-                anywhere[word] = (before + total - n * mean, m + n)
+                deviation, m = anywhere.get(word, (0.0, 0))
+                anywhere[word] = (deviation + total - n * mean, m + n)
         effects: list[dict[int, float]] = []
         for by_word in self._by_word:
             effects.append({})
-            for word, (total, n) in anywhere.items():
+            for word in {**anywhere, **before}:
+                total, n = anywhere.get(word, (0.0, 0))
                 here, m = by_word.get(word, (0.0, 0))
+                effect, known = before.get(word, (0.0, 0.0))
                 deviation = here - m * mean
-                pictures = m + self.ELSEWHERE * (n - m) + self.WORD_PRIOR
-                effects[-1][word] = (deviation + self.ELSEWHERE * (total - deviation)) / pictures
+                pictures = m + self.ELSEWHERE * (n - m) + self.WORD_PRIOR + known
+                effects[-1][word] = (
+                    deviation + self.ELSEWHERE * (total - deviation) + known * effect
+                ) / pictures
         return effects
 
     def tried_with(self, more: Mapping[Words, tuple[float, int]]) -> dict[Words, tuple[float, int]]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from dexter.config import PRESETS, RunConfig
 from dexter.errors import InputError
-from dexter_tui.field_flags import flag
+from dexter_tui.field_flags import RUN_FLAGS, flag
 from dexter_tui.formatting import command, json_escaped
 from dexter_tui.presentation.answers import csv_text
 from dexter_tui.presentation.run_tables import presets
@@ -274,7 +274,7 @@ def run_command(run: Run) -> str:
     else:
         plain = {}
     for name, value in sorted(config.items()):
-        known = name in RunConfig.model_fields
+        known = name in RUN_FLAGS
         if name in ("preset", "seed", "classifier", "class_name") or not known:
             continue
         if name not in plain or plain[name] != value:

@@ -17,7 +17,7 @@ from dexter_tui.formatting import duration, size
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.describe import describe, with_subject
 from dexter_tui.machine import devices, doctor
-from store import State, Store
+from store import State, Store, StoreError, screening_records
 
 _ESTIMATE_ERROR = 1.1  # of the memory that a run needs, by formula
 
@@ -147,6 +147,10 @@ def check(
     check_machine_for(full, home, warn=warn, elsewhere=elsewhere)
     checked = described(full, agreed=agreed, warn=warn, prompt=search, constant=not search)
     require_generator(one.config for one in checked)
+    checked = [
+        one._replace(config=with_effects(one.config, one.info, one.class_index, home))
+        for one in checked
+    ]
     memory = {} if elsewhere else {_key(one.config, _STUDY): one.config for one in checked}
     for config in memory.values():
         check_memory(config if search else config.by_scores())
@@ -156,6 +160,49 @@ def check(
         ):
             warn(f"{spec} has no gradient: the search uses its scores alone")
     return checked
+
+
+def with_effects(config: RunConfig, info: ClassifierInfo, index: int, home: Path) -> RunConfig:
+    """Return the settings with the effects of words by their screening, if they name one.
+
+    The run then needs the store no more, wherever it is done. Raises InputError for a screening
+    that does not exist, has not ended, or is of another classifier or class.
+    """
+    from dexter.screening.concepts import load_pool, parse_pool
+    from dexter.screening.word_effects import word_effects
+
+    name = config.screening
+    if name is None:
+        return config
+
+    def refuse(problem: str) -> InputError:
+        remedy = "pass a screening of this classifier and class that has ended"
+        return InputError(problem, field="screening", value=name, remedy=remedy)
+
+    if not (home / "store.sqlite").exists():
+        raise refuse(f"{home} has no store, so no screening {name!r}")
+    with Store.open(home) as store:
+        try:
+            screening = screening_records.screening(store, name)
+            bank = screening_records.bank_of(store, screening.id)
+        except StoreError as error:
+            raise refuse(str(error)) from error
+        own = [
+            member
+            for member in screening_records.screened(store, screening.id)
+            if member.classifier.weights_hash == info.weights_hash and member.class_index == index
+        ]
+        if not own:
+            raise refuse(f"{screening.id} is not of {info.spec} and {info.labels[index]}")
+        found = screening_records.findings(store, screening.id).get(own[-1].id)
+    if found is None:
+        raise refuse(f"{screening.id} has not ended")
+    member, rows = found
+    pool = load_pool(bank.pool) if bank.pool_text is None else parse_pool(bank.pool_text, bank.pool)
+    columns = ("slot", "concept", "log_odds", "log_odds_low", "log_odds_high")
+    intervals = [tuple(row[column] for column in columns) for row in rows]
+    effects = word_effects(pool, intervals, member.level or 0.95)
+    return config.model_copy(update={"screening": screening.id, "word_effects": effects})
 
 
 def described(

@@ -336,8 +336,8 @@ def study_view(study: "Study", runs: Sequence["Run"], found: RenderableType) -> 
     settings.add_column(style="dim", no_wrap=True)
     settings.add_column()
     for name, value in study.settings.items():
-        named = name in ("classifier", "class_name", "weights")
-        if named or (name in defaults and defaults[name] == value):
+        elsewhere = name in ("classifier", "class_name", "weights", "word_effects")
+        if elsewhere or (name in defaults and defaults[name] == value):
             continue
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
         settings.add_row(plain(name), plain("" if text is None else text))

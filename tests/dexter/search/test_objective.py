@@ -190,6 +190,39 @@ class TestTupleHistory:
         assert met.most_common(1)[0][0] == 33
         assert met[33] > 3 * sorted(met.values())[-2]
 
+    def test_a_word_that_is_known_to_do_well_is_tried_at_once(self):
+        policy, tried = torch.zeros(1, 200), {}
+        for name, known in (("without", {}), ("with", {150: (-4.0, 0.5), 7: (4.0, 0.5)})):
+            history, rng = TupleHistory(known), torch.Generator().manual_seed(0)
+            met: Counter[int] = Counter()
+            for _ in range(6):
+                for words in history.explore(4, policy, rng).tolist():
+                    met.update(words)
+                    history.update(tuple(words), words[0] % 5 - (4.0 if 150 in words else 0.0))
+            tried[name] = met
+        assert tried["with"][150] >= 6 > tried["without"][150]
+        assert tried["with"][7] <= 1
+
+    def test_a_word_that_was_wrongly_praised_is_given_up(self):
+        history, rng = TupleHistory({3: (-4.0, 0.1)}), torch.Generator().manual_seed(0)
+        history.update((0,), 1.0)
+        history.update((1,), -1.0)
+        late: Counter[int] = Counter()
+        for step in range(60):
+            for words in history.explore(4, torch.zeros(1, 20), rng).tolist():
+                if step >= 40:
+                    late.update(words)
+                history.update(tuple(words), -1.0 if words == [11] else 1.0)
+        assert late[11] > 3 * late[3]
+        assert history.best() == [(11,)]
+
+    def test_what_is_known_guides_the_search_and_is_no_answer(self):
+        history = TupleHistory({1: (-100.0, 0.1)})
+        history.update((1,), 1.0)
+        history.update((2,), 0.5)
+        assert history.best() == [(2,)]
+        assert history.joined() == (2,)
+
     def test_reported_means_are_not_shrunk(self):
         history = TupleHistory()
         history.update((1,), 1.0)

@@ -88,6 +88,7 @@ def config_text(run: RunRow, browse: Browse, palette: Palette) -> Text:
     stored = run.config
     order = [name for name in RunConfig.model_fields if name in stored]
     config = {name: stored[name] for name in dict.fromkeys((*order, *stored))}
+    config.pop("word_effects", None)  # hundreds, which the screening shows
     name = str(config.get("preset", "default"))
     preset: dict[str, object] = {}
     if name in PRESETS:
