@@ -256,7 +256,7 @@ def autoencoder(vae: Any = None, count: int = 200) -> Iterator[tuple[str, str, f
     """
     if vae is None:
         folder = model_folders.find("lab", "generator", "vae")
-        vae = AutoencoderTiny.from_pretrained(folder, torch_dtype=torch.float32)
+        vae = AutoencoderTiny.from_pretrained(folder, dtype=torch.float32)
 
     @torch.inference_mode()
     def coded(scenes: list[Scene]) -> Tensor:

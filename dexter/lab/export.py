@@ -86,6 +86,7 @@ UNPACKING = "unpacking"
 """File in the work folder while shipped weights are unpacked: a killed unpacking starts again."""
 
 
+@quiet()
 def unpack(source: Path) -> None:
     """Write shipped weights as work files, so that training continues from them, if there are none.
 
@@ -100,12 +101,11 @@ def unpack(source: Path) -> None:
     train.WORK.mkdir(parents=True, exist_ok=True)
     unfinished.touch()
     samples: dict[str, int] = json.loads(counts.read_text())
-    with quiet():
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            source / "generator", torch_dtype=torch.float32, safety_checker=None
-        )
-        masked_lm = models.masked_lm(models.bert_tokenizer())
-        masked_lm = type(masked_lm).from_pretrained(source / "masked_lm", dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        source / "generator", dtype=torch.float32, safety_checker=None
+    )
+    masked_lm = models.masked_lm(models.bert_tokenizer())
+    masked_lm = type(masked_lm).from_pretrained(source / "masked_lm", dtype=torch.float32)
     modules: dict[str, nn.Module] = {"masked-lm": masked_lm}
     if _is_alike(pipeline.vae, models.vae()) and _is_alike(pipeline.unet, models.unet()):
         denoiser, reader = train.Denoiser(), train.Reader()
