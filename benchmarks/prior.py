@@ -1,4 +1,4 @@
-"""How soon a search finds what matters if it begins with the effects of a screening.
+"""Searches with and without the effects of a screening: how soon they find what matters.
 
     python -m benchmarks.prior [--seeds 3] [--pictures 800] [--jobs 2]
 
@@ -94,7 +94,7 @@ def _models() -> dict[str, Any]:
 
 
 def best_words(config: RunConfig) -> list[tuple[str, ...]]:
-    """Search; return the best words so far, by step."""
+    """Return the best words so far, by step."""
     from dexter.classifiers import load_classifier
     from dexter.search.optimize import optimize
 
@@ -119,7 +119,7 @@ def questions(seeds: int, pictures: int) -> Iterator[tuple[dict[str, Any], RunCo
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """By direction: searches, steps until something is found, and which arm found it first."""
+    """Return counts by direction: searches, steps until something is found, which arm was first."""
     result = {}
     for direction in ("raise", "lower"):
         arms = [
