@@ -77,7 +77,7 @@ def test_every_field_is_described_and_in_one_group() -> None:
 
 def test_fields_are_listed_by_group_and_mark_in_order() -> None:
     assert fields_of() == tuple(RunConfig.model_fields)
-    assert fields_of("class", "run") == ("preset", "seed", "class_name")
+    assert fields_of("class", "run") == ("preset", "seed", "word_effects", "class_name")
     assert fields_of("machine", picture=True) == ("dtype",)
     assert fields_of(model=True) == ("masked_lm", "generator", "lora", "decoder")
 
