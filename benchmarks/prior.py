@@ -4,7 +4,7 @@
 
 The preset ``quick``, with and without the effects of a screening of the same member, for members of
 two tasks and for both directions. A search has found something when its best words name a family
-that moves the class its way by at least 0.10 (`benchmarks.bias`), and is no part of the class.
+that moves the class its way by 0.20 or more (`POSITIVE`), and is no part of the class.
 """
 
 from __future__ import annotations
