@@ -313,27 +313,31 @@ def page(record: dict[str, Any]) -> str:
     lines = [
         "# How often the findings are true",
         "",
-        f"Measured on {record['date']} by `make bench-bias-full` (preset {record['preset']}, "
-        f"{record['seeds']} seeds) on {record['classifiers']} classifiers of the lab's fleet "
-        "([lab.md](lab.md)). The bias of each is known: the same scenes, drawn with and without an "
-        "attribute, give the true change of the target's probability.",
+        f"Measured on {record['classifiers']} classifiers of the lab's fleet ([lab.md](lab.md)). "
+        "The bias of each is known: the same scenes, drawn with and without an attribute, give the "
+        "true change of the target's probability.",
         "",
         f"A positive changes the probability by {POSITIVE:.2f} or more, a negative by "
-        f"{NEGATIVE:.2f} or less. Values in between are not scored.",
+        f"{NEGATIVE:.2f} or less. Values in between are not scored. *Raises* and *lowers* split "
+        "the positives by sign. Intervals (95%) are bootstraps over classifiers.",
+        *_of_screening(),
+        "",
+        "## Searches, and concepts that are asked for",
+        "",
+        f"`make bench-bias-full`, {record['date']}: preset {record['preset']}, "
+        f"{record['seeds']} seeds.",
         "",
         "- *Words*: a family counts as named if one of its words is a driver in 2 of 3 seeds. "
-        "Words that define the classes are left out.",
+        "Words that define the classes are left out. A search for the target cannot name concepts "
+        "that lower its probability.",
         "- *Claims*: every classifier is tested on all attributes planted in its task, and on "
         "some more. A positive counts as found if its effect is confirmed with the true sign.",
-        "- *Raises* and *lowers* split the positives by sign. A search for the target cannot name "
-        "concepts that lower its probability.",
         "- The mark in a corner has no word and is counted separately.",
-        "- Intervals (95%) are bootstraps over classifiers.",
         "- No classifier is held out. The rules for drivers, excluded words and named families "
         "were chosen after misses on these classifiers had been seen, so the numbers flatter.",
     ]
     for what in record["units"]:
-        lines += ["", f"## {what.capitalize()}", ""]
+        lines += ["", f"### {what.capitalize()}", ""]
         lines += [
             "| kind | positives | recall | negatives | false claims | AUROC |",
             "| --- | --- | --- | --- | --- | --- |",
@@ -361,6 +365,51 @@ def page(record: dict[str, Any]) -> str:
         "`python -m dexter.lab.check autoencoder` measures how much of each dependence remains.",
     ]
     return "\n".join([*lines, ""])
+
+
+def _of_screening() -> list[str]:
+    """Return the lines on what an audit finds; none before `make bench-screening`."""
+    kept = RESULTS / "screening.json"
+    if not kept.exists():
+        return []
+    record = json.loads(kept.read_text())
+    lines = [
+        "",
+        "## Audits",
+        "",
+        f"`make bench-screening`, {record['date']}: one bank of pictures for the members of a "
+        "task, all concepts at once, both directions ([benchmarks.md](benchmarks.md#screening) has "
+        "the rest).",
+        "",
+        "| pictures a task | recall | raises | lowers | false claims | AUROC | false among said "
+        "| clean classifiers with a false finding |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for pictures, found in sorted(record["trained"].items(), key=lambda one: int(one[0])):
+        measures = found["measures"]
+        recalls = [measures[part]["recall"]["value"] for part in ("raises", "lowers")]
+        cells = [
+            pictures,
+            _cell(measures["all"]["recall"]),
+            *(f"{recall:.2f}" for recall in recalls),
+            f"{measures['all']['false_claim_rate']['value']:.3f}",
+            f"{measures['all']['auroc']['value']:.3f}",
+            f"{found['false']} of {found['true'] + found['false']}",
+            f"{len(found['clean_with_a_false_finding'])} of {found['clean']}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    pairs = record["confirmed"]
+    return [
+        *lines,
+        "",
+        "An audit then tests the strongest findings on pairs of pictures. Of "
+        f"{pairs['tested']} that were tested with 800 pictures a task, {pairs['confirmed']} are "
+        f"confirmed: {pairs['true']} are positives, {pairs['between']} lie in between, and "
+        f"{len(pairs['false'])} are false: {', '.join(pairs['false'])}, with their effects in "
+        f"pairs. So the precision is {pairs['precision']:.2f} and the recall of all positives "
+        f"{pairs['recall']:.2f}. Clean classifiers have {len(pairs['confirmed_of_clean']) or 'no'} "
+        "confirmed findings.",
+    ]
 
 
 def _cell(value: dict[str, float] | None) -> str:
