@@ -107,7 +107,7 @@ def test_a_steps_image_can_be_made_again_from_its_words_and_the_search_noise(mod
     "overrides",
     [
         {},
-        {"straight_through": 0},
+        {"straight_through": 0, "word_effects": {"sea": (2.0, 0.2), "tree": (-1.0, 0.3)}},
         {"score_function": 0, "n_grad": 1},
         {"preset": "paper", "n_features": 3},
         {"class_loss": "bounded", "temperature": 2.0, "temperature_end": 0.5},
