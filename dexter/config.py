@@ -16,12 +16,13 @@ import math
 import re
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
@@ -44,6 +45,8 @@ Checkpointing = Literal["none", "unet", "all"]
 """The networks whose activations are recomputed in the backward pass."""
 Direction = Literal["raise", "lower"]
 """The change of the class that a search looks for."""
+
+_StandardError = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _LATER_FIELDS = ("direction", "input_size", "mean", "std", "multi_label", "positive_class",
                  "threshold", "search", "embeddings", "screening", "word_effects")  # fmt: skip
@@ -125,7 +128,7 @@ class RunConfig(BaseModel):
         description="seed of the soft prompt, the sampled words and the noise of the search",
     )
 
-    word_effects: dict[str, tuple[float, float]] | None = _run(
+    word_effects: dict[str, tuple[FiniteFloat, _StandardError]] | None = _run(
         default=None,
         description="effect of each word on the log-odds of the class, and its standard error; "
         "filled in from the screening",

@@ -211,3 +211,11 @@ def test_the_constructor_raises_pydantics_error() -> None:
 def test_configuration_loads_no_torch() -> None:
     code = "import sys, dexter, dexter.config, dexter.errors; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "known", [(1.0, 0.0), (1.0, -1.0), (float("nan"), 1.0), (1.0, float("inf"))]
+)
+def test_effects_of_words_are_numbers_with_errors_above_0(known: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match="word_effects"):
+        make(word_effects={"sea": known})
