@@ -398,15 +398,20 @@ def _of_screening() -> list[str]:
             f"{len(found['clean_with_a_false_finding'])} of {found['clean']}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    pairs = record["confirmed"]
+    pairs = record.get("confirmed")
+    if pairs is None:
+        return lines
+    verb = "is" if len(pairs["false"]) == 1 else "are"
     return [
         *lines,
         "",
         "An audit then tests the strongest findings on pairs of pictures. Of "
         f"{pairs['tested']} that were tested with 800 pictures a task, {pairs['confirmed']} are "
         f"confirmed: {pairs['true']} are positives, {pairs['between']} lie in between, and "
-        f"{len(pairs['false'])} are false: {', '.join(pairs['false'])}, with their effects in "
-        f"pairs. So the precision is {pairs['precision']:.2f} and the recall of all positives "
+        f"{len(pairs['false']) or 'none'} {verb} false"
+        + "".join(f", {name}" for name in pairs["false"])
+        + ", with the effect in pairs." * bool(pairs["false"])
+        + f" So the precision is {pairs['precision']:.2f} and the recall of all positives "
         f"{pairs['recall']:.2f}. Clean classifiers have {len(pairs['confirmed_of_clean']) or 'no'} "
         "confirmed findings.",
     ]

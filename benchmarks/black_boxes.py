@@ -160,15 +160,20 @@ class Lab:
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.claims import Candidate
         from dexter.reasoning.evidence import Experiment, Witness
+        from dexter.screening.concepts import lab_pool
+        from dexter.screening.pairs import ConceptDetector, PoolLayout, worded
 
+        pool, topic = lab_pool(self.world), self._topic(classifier, index)
+        known = sayable_by(self.generator.tokenizer, self.world)
+        words, asked = worded(pool, [Candidate(c, direction=0) for c in CONCEPTS])
         experiment = Experiment(
-            Witness(self.pictures, classifier, index, self.detector),
-            self._topic(classifier, index),
+            Witness(self.pictures, classifier, index, ConceptDetector(self.detector, pool)),
+            topic,
+            PoolLayout(topic, pool, words, known=known),
             placebo_cache=self.new_cache(),
             placebos=PLACEBOS,
-            known=sayable_by(self.generator.tokenizer, self.world),
         )
-        claims = experiment.test([Candidate(c, self.world.slot(c), 0) for c in CONCEPTS])
+        claims = experiment.test(asked)
         return {
             c: f"{claim.verdict} {claim.effect:+.2f}"
             for c, claim in zip(CONCEPTS, claims, strict=True)

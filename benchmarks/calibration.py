@@ -111,6 +111,8 @@ def main() -> int:
     from dexter.generation.generator import load_generator
     from dexter.generation.pictures import Pictures
     from dexter.reasoning.topic import load_world, make_topic
+    from dexter.screening.concepts import lab_pool
+    from dexter.screening.pairs import PoolLayout
 
     torch.set_num_threads(1)
     began = time.monotonic()
@@ -120,12 +122,13 @@ def main() -> int:
     helper = Helper(RunConfig(classifier=options.classifier, class_name="waterbird"))
     pictures = Pictures(load_generator("lab"), "lab", batch=32, helper=helper)
     witness = Witness(pictures, classifier, index)
-    strict = Experiment(witness, topic, min_effect=1e-9, placebos=0, assume_drawn=True)
+    layout = PoolLayout(topic, lab_pool(topic.world))
+    strict = Experiment(witness, topic, layout, min_effect=1e-9, placebos=0, assume_drawn=True)
     p = aa_tests(strict, options.prompt, options.tests)
     false = sum(value <= 0.05 for value in p)
     allowed = round(MOST_FALSE * options.tests / 200)
     print(f"A/A: {false} of {options.tests} have p <= 0.05 (at most {allowed})", flush=True)
-    usual = Experiment(witness, topic)
+    usual = Experiment(witness, topic, layout)
     found, effects = planted_tests(
         usual, options.prompt, Candidate("sea", "background"), 0.3, options.planted
     )

@@ -75,6 +75,7 @@ class FleetEvidence:
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.detection import load_detector
         from dexter.reasoning.topic import load_world
+        from dexter.screening.concepts import lab_pool
         from dexter_tui.analysis.store_bank import StoreBank, StoreCache
         from store import Store
 
@@ -83,6 +84,7 @@ class FleetEvidence:
         self.manifest = manifest
         self.world = load_world()
         self.generator, self.detector = load_generator("lab"), load_detector("lab")
+        self.pool = lab_pool(self.world)
         self.sayable = sayable_by(self.generator.tokenizer, self.world)
         self.store = Store.open(home.resolve())
         self.cache = StoreCache(self.store)
@@ -126,15 +128,18 @@ class FleetEvidence:
         from dexter.reasoning.claims import Candidate
         from dexter.reasoning.evidence import Experiment, Witness
         from dexter.reasoning.topic import make_topic
+        from dexter.screening.pairs import ConceptDetector, PoolLayout, worded
 
         core = self.manifest[name]["core"]
+        topic = make_topic(classifier.labels, 0, world=self.world, core=core)
+        asked = [Candidate(word, direction=0) for word in words.values()]
+        own, candidates = worded(self.pool, asked)
         experiment = Experiment(
-            Witness(self.pictures, classifier, 0, self.detector),
-            make_topic(classifier.labels, 0, world=self.world, core=core),
+            Witness(self.pictures, classifier, 0, ConceptDetector(self.detector, self.pool)),
+            topic,
+            PoolLayout(topic, self.pool, own, known=self.sayable),
             placebo_cache=self.cache,
-            known=self.sayable,
         )
-        candidates = [Candidate(word, self.world.slot(word), 0) for word in words.values()]
         return zip(words, experiment.test(candidates), strict=True)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ from benchmarks.sharing import of_lab, plain
 from dexter.lab.world import NEGATIVE, POSITIVE
 from dexter.reasoning.claims import Candidate, Claim, Proportion
 from dexter.reasoning.evidence import Experiment, Witness, corrected
-from dexter.screening.pairs import ConceptDetector, PoolLayout, paired
+from dexter.screening.pairs import ConceptDetector, PoolLayout
 from dexter.screening.screen import Result
 from dexter.stats import LOOKS
 
@@ -50,20 +50,18 @@ class Confirmation:
         """Return the claims about each member, corrected as one family."""
         found: dict[str, list[Claim]] = {}
         first: Witness | None = None
-        pool = task.models.pool
-        layout = PoolLayout(topic_of(task.name, task.models.world), pool)
+        models = task.models
+        layout = PoolLayout(topic_of(task.name, models.world), models.pool, known=models.sayable)
         for name, result in results.items():
             chosen = [
                 Candidate(effect.concept, effect.slot, 1 if effect.effect > 0 else -1)
                 for effect in result.findings[:CANDIDATES]
             ]
-            own = [paired(candidate, pool) for candidate in chosen]
             weights = of_lab("generator", "image_text", f"classifiers/fleet/{name}")
-            pairs = [layout.pairs(one.concept, one.slot, LOOKS[-1]) for one in own]
+            pairs = [layout.pairs(one.concept, one.slot, LOOKS[-1]) for one in chosen]
             recipe = hashlib.sha256(f"{weights} {chosen} {pairs}".encode()).hexdigest()
             if (name, recipe) not in self._kept:
-                claims, first = self._test(task, name, own, layout, first)
-                claims = [replace(c, slot=e.slot) for c, e in zip(claims, chosen, strict=True)]
+                claims, first = self._test(task, name, chosen, layout, first)
                 rows = [claim.to_dict() | {"contexts": []} for claim in claims]
                 self._kept[name, recipe] = rows
                 with self._journal.open("a") as file:
@@ -89,8 +87,8 @@ class Confirmation:
         classifier = load_classifier(f"lab:fleet/{name}")
         witness = Witness(models.pictures, classifier, 0, detector, beside=beside)
         topic = topic_of(task.name, models.world)
-        experiment = Experiment(witness, topic, placebo_cache=self._cache, known=models.sayable)
-        return experiment.test(own, layout) if own else [], witness
+        experiment = Experiment(witness, topic, layout, placebo_cache=self._cache)
+        return experiment.test(own) if own else [], witness
 
 
 def _claim(row: dict[str, Any]) -> Claim:

@@ -2,7 +2,7 @@
 
 Both sides of a pair have the same seed, so start noise and scheduler noise are identical. The seeds
 are from a range that no search has seen. Pairs alternate between two contexts, subjects of the
-class and subjects of its rivals. All concepts of a study share the control pictures.
+class and subjects of its rivals. What the pictures of a pair show is a matter of its `Layout`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,8 @@ from dexter.reasoning.claims import (
 )
 from dexter.reasoning.detection import Detector, Embeddings
 from dexter.reasoning.topic import (
-    PLACEBO_WORDS,
     Slot,
     Topic,
-    control_prompt,
-    noun,
-    treated_prompt,
-    wording,
 )
 from dexter.seeds import picture_seeds
 
@@ -59,13 +54,17 @@ class Pair:
     treated: Request
 
 
+Place = tuple[Slot, str]
+"""A slot and a concept of it."""
+
+
 class Layout(Protocol):
     """A source of pairs for concepts."""
 
     def pairs(self, concept: str, slot: Slot, count: int) -> list[Pair]:
         """Return the first ``count`` pairs; a larger count extends a smaller one."""
 
-    def swaps(self, concept: str, slot: Slot, count: int) -> list[list[tuple[Slot, str]]]:
+    def swaps(self, concept: str, slot: Slot, count: int) -> list[list[Place]]:
         """Return what takes the concept's place in the control pictures, at most ``count`` a slot.
 
         The other concepts of its exclusive slot come first, those of other exclusive slots follow
@@ -73,27 +72,9 @@ class Layout(Protocol):
         """
         return []
 
-
-class TopicLayout(Layout):
-    """A layout that alternates between the subjects of a class and those of its rivals."""
-
-    def __init__(self, topic: Topic, *, first_seed: int = 0) -> None:
-        """Reserve seeds; ``first_seed`` is an index into the range for evidence."""
-        self._subjects = {OWN: topic.subjects, RIVALS: topic.rivals}
-        self._seeds = picture_seeds("evidence", first_seed, stats.LOOKS[-1])
-
-    def pairs(self, concept: str, slot: Slot, count: int) -> list[Pair]:
-        found = []
-        for i, seed in enumerate(self._seeds[:count]):
-            context = (OWN, RIVALS)[i % 2]
-            # A concept that is one of the subjects must not be compared with itself.
-            named = noun if wording(slot) == "subject" else str
-            subjects = [s for s in self._subjects[context] if named(s) != concept]
-            if subjects:
-                subject = subjects[i // 2 % len(subjects)]
-                treated = treated_prompt(subject, concept, slot)
-                found.append(Pair(context, (control_prompt(subject), seed), (treated, seed)))
-        return found
+    def placebos(self, concept: str, slot: Slot) -> list[Place]:
+        """Return concepts that can be added to a picture, as unlikely to matter as any."""
+        return []
 
 
 class PromptLayout(Layout):
@@ -220,20 +201,20 @@ class Witness:
 class Experiment:
     """A test of claims about one class, corrected as one family.
 
-    frames: the detector's embeddings of frames that hit the class. placebos: number of placebo
-    words; 0 sets the threshold to 0. known: returns True for a word that the generator can encode.
-    on_plan: called with the maximum number of pictures of the next part. assume_drawn: skip the
-    detection of the concept, for calibration on pairs without one.
+    layout: of the class; placebos are added to its pictures. frames: the detector's embeddings of
+    frames that hit the class. placebos: number of placebos; 0 sets the threshold to 0. on_plan:
+    called with the maximum number of pictures of the next part. assume_drawn: skip the detection of
+    the concept, for calibration on pairs without one.
     """
 
     witness: Witness
     topic: Topic
+    layout: Layout
     frames: Embeddings | None = None
     min_effect: float = MIN_EFFECT
     placebo_cache: PlaceboCache | None = None
     placebos: int = PLACEBOS
     placebo_pairs: int = PLACEBO_PAIRS
-    known: Callable[[str], bool] = lambda word: True
     on_plan: Callable[[int], None] = lambda pictures: None
     assume_drawn: bool = False
     looks: Sequence[int] = stats.LOOKS
@@ -243,8 +224,9 @@ class Experiment:
 
         Each claim is tested after 32, 64 and 128 pairs until it is decided. An early decision uses
         Bonferroni's correction, which is never less strict than the final correction by Holm.
+        layout: of the pairs, where it is not that of the class.
         """
-        layout = layout or TopicLayout(self.topic)
+        layout = layout or self.layout
         trials = [_Trial(self, layout, candidate) for candidate in candidates]
         thresholds = self._thresholds(candidates, layout)
         for look in self.looks:
@@ -265,21 +247,20 @@ class Experiment:
         return needed_pictures(
             candidates,
             self.topic,
-            TopicLayout(self.topic),
+            self.layout,
             pairs=self.looks[-1],
             placebos=self.placebos,
             placebo_pairs=self.placebo_pairs,
-            known=self.known,
         )
 
     def changes(self, candidate: Candidate) -> NDArray[np.float64]:
         """Return the change of the target's probability in every pair of the last look."""
-        pairs = TopicLayout(self.topic).pairs(candidate.concept, candidate.slot, self.looks[-1])
+        pairs = self.layout.pairs(candidate.concept, candidate.slot, self.looks[-1])
         return _differences(self.witness, pairs)
 
     def _thresholds(
         self, candidates: Sequence[Candidate], layout: Layout
-    ) -> dict[tuple[Slot, str], Callable[[Sequence[str]], float | None]]:
+    ) -> dict[Place, Callable[[Sequence[str]], float | None]]:
         """Return each candidate's placebo threshold as a function of the contexts that count.
 
         A placebo changes a prompt as the candidate's pairs do: a concept that takes the place of
@@ -287,64 +268,62 @@ class Experiment:
         """
         if not self.placebos:
             return {(c.slot, c.concept): lambda contexts: 0.0 for c in candidates}
-        swapped, words = _placebos(candidates, self.topic, layout, self.placebos, self.known)
+        swapped = _swaps(candidates, self.topic, layout, self.placebos)
+        added = _added(candidates, swapped, self.topic, self.layout, self.placebos)
         levels = self._levels(_swapped(swapped), layout)
-        effects = self.placebo_effects(_each_once(words))
+        effects = self._placebo_effects(_each_once(added))
 
-        def of_swaps(key: tuple[Slot, str], contexts: Sequence[str]) -> float | None:
+        def of_swaps(key: Place, contexts: Sequence[str]) -> float | None:
             own, *elsewhere = ([_mean(levels[other], contexts) for other in slot if levels[other]]
                                for slot in swapped[key])  # fmt: skip
             tested = _mean(levels[key], contexts) if levels[key] else 0.0
             return stats.swap_threshold(tested, own, elsewhere)
 
-        def of_words(key: tuple[Slot, str], contexts: Sequence[str]) -> float | None:
+        def of_added(key: Place, contexts: Sequence[str]) -> float | None:
             found = [
-                _mean(effects[placebo], contexts) for placebo in words[key] if effects[placebo]
+                _mean(effects[placebo], contexts) for placebo in added[key] if effects[placebo]
             ]
             return stats.placebo_threshold(found)
 
-        return {key: partial(of_swaps if swapped[key] else of_words, key) for key in swapped}
+        return {key: partial(of_swaps if swapped[key] else of_added, key) for key in swapped}
 
-    def _levels(
-        self, concepts: Iterable[tuple[Slot, str]], layout: Layout
-    ) -> dict[tuple[Slot, str], dict[str, float]]:
+    def _levels(self, concepts: Iterable[Place], layout: Layout) -> dict[Place, dict[str, float]]:
         """Return the mean probability of each concept's treated pictures, by context."""
         pairs = {own: layout.pairs(own[1], own[0], self.placebo_pairs) for own in concepts}
 
         def pictures(own: list[Pair]) -> list[Request]:
             return [pair.treated for pair in own]
 
-        def key(own: tuple[Slot, str]) -> str:
+        def key(own: Place) -> str:
             return self._key("levels", *(f"{text} {seed}" for text, seed in pictures(pairs[own])))
 
         return self._measured(
             pairs, key, pictures, lambda own: self.witness.probabilities(pictures(own))
         )
 
-    def placebo_effects(
-        self, words: Sequence[tuple[Slot, str]]
-    ) -> dict[tuple[Slot, str], dict[str, float]]:
-        """Return each word's mean effect by context, over the first pairs of the topic."""
-        layout = TopicLayout(self.topic)
-        pairs = {own: layout.pairs(own[1], own[0], self.placebo_pairs) for own in words}
-        return self._measured(
-            pairs,
-            lambda own: self._placebo_key(own[0]),
-            lambda own: [request for pair in own for request in (pair.control, pair.treated)],
-            lambda own: _differences(self.witness, own),
-        )
+    def _placebo_effects(self, places: Sequence[Place]) -> dict[Place, dict[str, float]]:
+        """Return each placebo's mean effect by context, over the first pairs of the class."""
+        pairs = {own: self.layout.pairs(own[1], own[0], self.placebo_pairs) for own in places}
+
+        def pictures(own: list[Pair]) -> list[Request]:
+            return [request for pair in own for request in (pair.control, pair.treated)]
+
+        def key(own: Place) -> str:
+            return self._key("effects", *(f"{text} {seed}" for text, seed in pictures(pairs[own])))
+
+        return self._measured(pairs, key, pictures, lambda own: _differences(self.witness, own))
 
     def _measured(
         self,
-        pairs: Mapping[tuple[Slot, str], list[Pair]],
-        key: Callable[[tuple[Slot, str]], str],
+        pairs: Mapping[Place, list[Pair]],
+        key: Callable[[Place], str],
         requests: Callable[[list[Pair]], list[Request]],
         values: Callable[[list[Pair]], NDArray[np.float64]],
-    ) -> dict[tuple[Slot, str], dict[str, float]]:
+    ) -> dict[Place, dict[str, float]]:
         """Return the mean of values by context for each slot and word, from the cache if there."""
         cache = self.placebo_cache or MemoryCache()
-        found: dict[tuple[Slot, str], dict[str, float]] = {}
-        new: list[tuple[Slot, str]] = []
+        found: dict[Place, dict[str, float]] = {}
+        new: list[Place] = []
         for own in pairs:
             known = cache.read(key(own)).get(own[1])
             if known is None:
@@ -365,16 +344,6 @@ class Experiment:
                 cache.keep(key(own), own[1], means, len(pairs[own]))
                 found[own] = means
         return found
-
-    def _placebo_key(self, slot: Slot) -> str:
-        """Return a digest of generator, base prompts, classifier and class."""
-        return self._key(
-            slot,
-            str(self.placebo_pairs),
-            *map(control_prompt, self.topic.subjects),
-            "against",
-            *map(control_prompt, self.topic.rivals),
-        )
 
     def _key(self, *parts: str) -> str:
         """Return a digest of generator, classifier, class and these parts."""
@@ -412,7 +381,6 @@ def needed_pictures(
     pairs: int = stats.LOOKS[-1],
     placebos: int = PLACEBOS,
     placebo_pairs: int = PLACEBO_PAIRS,
-    known: Callable[[str], bool] = lambda word: True,
 ) -> list[Request]:
     """Return the pictures of a test of claims that are decided at the look of ``pairs`` pairs.
 
@@ -420,10 +388,9 @@ def needed_pictures(
     """
     asked = [p for c in candidates for p in layout.pairs(c.concept, c.slot, pairs)]
     every = [p for c in candidates for p in layout.pairs(c.concept, c.slot, stats.LOOKS[-1])]
-    plain = TopicLayout(topic)
-    swapped, words = _placebos(candidates, topic, layout, placebos, known)
-    for slot, word in _each_once(words):
-        asked += plain.pairs(word, slot, placebo_pairs)
+    swapped = _swaps(candidates, topic, layout, placebos)
+    for slot, concept in _each_once(_added(candidates, swapped, topic, layout, placebos)):
+        asked += layout.pairs(concept, slot, placebo_pairs)
     levels = [
         p for slot, word in _swapped(swapped) for p in layout.pairs(word, slot, placebo_pairs)
     ]
@@ -440,48 +407,56 @@ def needed_pictures(
 
 
 def _base_pictures(topic: Topic) -> list[Request]:
-    """Return the pictures of the class's base prompts, which show what the generator adds."""
-    pairs = TopicLayout(topic).pairs("", "item", stats.LOOKS[-1])
-    return [pair.control for pair in pairs if pair.context == OWN]
+    """Return pictures of the class's base prompts, which show what the generator adds."""
+    prompts = topic.base_prompts()
+    seeds = picture_seeds("evidence", 0, stats.LOOKS[-1] // 2)
+    return [(prompts[i % len(prompts)], seed) for i, seed in enumerate(seeds)]
 
 
-_Place = tuple[Slot, str]
-"""A slot and a word of it."""
+def _swaps(
+    candidates: Sequence[Candidate], topic: Topic, layout: Layout, count: int
+) -> dict[Place, list[list[Place]]]:
+    """Return the swaps that each candidate is compared with, without words of the class; none where
+    a concept is added."""
+    found = {}
+    for one in candidates:
+        slots = [
+            [other for other in slot if not topic.is_core(other[1])]
+            for slot in layout.swaps(one.concept, one.slot, count)
+        ]
+        enough = any(len(slot) >= stats.FEWEST_LEVELS for slot in slots)
+        found[one.slot, one.concept] = slots if enough else []
+    return found
 
 
-def _placebos(
+def _added(
     candidates: Sequence[Candidate],
+    swapped: Mapping[Place, list[list[Place]]],
     topic: Topic,
     layout: Layout,
     count: int,
-    known: Callable[[str], bool],
-) -> tuple[dict[_Place, list[list[_Place]]], dict[_Place, list[_Place]]]:
-    """Return the swaps that each candidate is compared with, none where a word is added; and the
-    placebo words of each that has no swaps, none of them a candidate."""
-    swapped = {(c.slot, c.concept): _swaps(c, topic, layout, count) for c in candidates}
-    taken = frozenset(c.concept for c in candidates)
-    words = {
-        (c.slot, c.concept): placebo_words(c, topic, taken, count=count, known=known)
-        for c in candidates
-        if not swapped[c.slot, c.concept]
+) -> dict[Place, list[Place]]:
+    """Return the placebos of each candidate without swaps: up to ``count``, none of them a
+    candidate or a word of the class."""
+    tested = {word for one in candidates for word in one.concept.split()}
+    return {
+        (one.slot, one.concept): [
+            (slot, name)
+            for slot, name in layout.placebos(one.concept, one.slot)
+            if not tested & set(name.split()) and not topic.is_core(name)
+        ][:count]
+        for one in candidates
+        if not swapped[one.slot, one.concept]
     }
-    return swapped, words
 
 
-def _swaps(candidate: Candidate, topic: Topic, layout: Layout, count: int) -> list[list[_Place]]:
-    """Return the swaps that a candidate is compared with, without words of the class."""
-    slots = layout.swaps(candidate.concept, candidate.slot, count)
-    found = [[other for other in slot if not topic.is_core(other[1])] for slot in slots]
-    return found if any(len(slot) >= stats.FEWEST_LEVELS for slot in found) else []
-
-
-def _swapped(swaps: Mapping[_Place, list[list[_Place]]]) -> list[_Place]:
+def _swapped(swaps: Mapping[Place, list[list[Place]]]) -> list[Place]:
     """Return the concepts whose levels are compared, each once: those with swaps, and the swaps."""
     others = [other for slots in swaps.values() for own in slots for other in own]
     return list(dict.fromkeys([*(place for place, slots in swaps.items() if slots), *others]))
 
 
-def _each_once(words: Mapping[_Place, list[_Place]]) -> list[_Place]:
+def _each_once(words: Mapping[Place, list[Place]]) -> list[Place]:
     return sorted({placebo for found in words.values() for placebo in found})
 
 
@@ -537,7 +512,7 @@ class _Trial:
         pairs = self._pairs(look)
         direction = self.candidate.direction
         if not direction:
-            direction = 1 if _differences(witness, pairs).mean() >= 0 else -1
+            direction = -1 if _differences(witness, pairs).sum() < 0 else 1
         out = self._saturated(direction)
         kept = [pair for pair in pairs if pair.context not in out]
         differences = _differences(witness, kept)
@@ -582,10 +557,19 @@ class _Trial:
         )
         self.claim = _final(self.claim, self.claim.p_corrected, experiment.min_effect)
         self.decided = (
-            self.claim.verdict != "inconclusive"
+            self.claim.verdict == "refuted"
+            or (self.claim.verdict == "confirmed" and self._is_clear())
             or self.claim.reason == "saturated"
             or (not experiment.assume_drawn and self._never_drawn(before, after))
         )
+
+    def _is_clear(self) -> bool:
+        """Return True if the whole interval counts: more pairs cannot make the effect too small.
+
+        To stop as soon as an effect passes the bar would pick the moment when chance lifts it.
+        """
+        ends = self.claim.direction * self.claim.low, self.claim.direction * self.claim.high
+        return min(ends) >= self.experiment.min_effect
 
     def _never_drawn(
         self, before: NDArray[np.bool_] | None, after: NDArray[np.bool_] | None
@@ -670,56 +654,3 @@ def _exceeds(rate: Proportion | None, prior: Proportion | None) -> bool:
     if rate is None or prior is None:
         return False
     return stats.newcombe_interval(rate.hits, rate.n, prior.hits, prior.n)[0] > 0
-
-
-def placebo_words(
-    candidate: Candidate,
-    topic: Topic,
-    taken: frozenset[str],
-    *,
-    count: int = PLACEBOS,
-    known: Callable[[str], bool] = lambda word: True,
-) -> list[tuple[Slot, str]]:
-    """Return up to ``count`` placebo words, which should have no effect, with their slots.
-
-    No placebo is a candidate (``taken``), of a candidate's family, or a word of any class. Placebos
-    are from the candidate's slot if a picture can show several words of that slot. If it shows only
-    one (a place, a hair colour), another word would remove the concept from controls that show it
-    by chance, which reverses the effect under test. In that case placebos are from other slots:
-    slots with the same wording first; places, which change the whole picture, last.
-    """
-    from dexter.search.vocabulary import word_forms
-
-    world = topic.world
-    words = [
-        (slot, word) for slot in _placebo_slots(candidate, topic) for word in world.words(slot)
-    ]
-    if not world.families:
-        words = [(candidate.slot, word) for word in PLACEBO_WORDS]
-    tested = [word for concept in {*taken, candidate.concept} for word in concept.split()]
-    used = {form for word in tested for form in word_forms(word)}
-    families = {world.family(word) for word in tested} - {None}
-    fit = [
-        (slot, word)
-        for slot, word in words
-        if word not in used
-        and word not in topic.names
-        and not topic.is_core(word)
-        and world.family(word) not in families
-        and known(word)
-    ]
-    return fit[:count]
-
-
-def _placebo_slots(candidate: Candidate, topic: Topic) -> list[Slot]:
-    """Return the slots of a candidate's placebos, best first."""
-    world, own = topic.world, candidate.slot
-    if wording(own) == "subject" and candidate.concept not in map(
-        noun, (*topic.subjects, *topic.rivals)
-    ):
-        return [own]  # a subject outside the topic; so are its placebos
-    slots = dict.fromkeys(family.slot for family in world.families.values())
-    others = [slot for slot in slots if slot != own and wording(slot) != "subject"]
-    others.sort(key=lambda slot: (slot == "background", wording(slot) != wording(own)))
-    alone = own in world.exclusive or wording(own) == "subject"
-    return others if alone else [own, *others]

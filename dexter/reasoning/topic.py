@@ -228,19 +228,6 @@ def wording(slot: Slot) -> str:
     return {"subject": "subject", "background": "with", "item": "with"}.get(slot, "attribute")
 
 
-def treated_prompt(subject: str, concept: str, slot: Slot) -> str:
-    """Return a subject's prompt with the concept.
-
-    A concept that is a subject replaces the noun and keeps its attributes ("old man" becomes "old
-    woman"); an attribute goes before the subject.
-    """
-    if wording(slot) == "subject":
-        return control_prompt(" ".join([*subject.split()[:-1], concept]))
-    if wording(slot) == "attribute":
-        return f"{ARTICLE} {concept} {subject}"
-    return f"{ARTICLE} {subject} with {concept}"
-
-
 def split_question(text: str, topic: Topic) -> tuple[str, str]:
     """Split a question into (control, concept): ("a duck", "night") for "a duck at night".
 

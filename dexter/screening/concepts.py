@@ -114,18 +114,24 @@ class Pool:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def split_subject(self, subject: str) -> tuple[str, dict[str, str]]:
-        """Split leading attributes that are words of a slot off a subject.
+        """Split leading attributes off a subject, of the slots that are for such subjects only.
 
-        "old blond woman" to ("woman", {"age": "old", "hair": "blond"}).
+        "old blond woman" to ("woman", {"age": "old", "hair": "blond"}). A "golden retriever" is
+        one whole: a colour, which anything can have, may be a part of its name.
         """
         words, said = subject.split(), {}
-        before = [slot for slot in self.slots if slot.position == "before"]
+        before = [s for s in self.slots if s.position == "before" and words[-1] in s.only]
         while len(words) > 1:
             slot = next((s.name for s in before if words[0] in self.words[s.name]), None)
             if slot is None or slot in said:
                 break
             said[slot] = words.pop(0)
         return " ".join(words), said
+
+    def applies(self, slot: Slot, noun: str) -> bool:
+        """Return True if a subject can have a concept of a slot that its name does not say."""
+        *before, last = noun.split()
+        return (not slot.only or last in slot.only) and not {*before} & {*self.words[slot.name]}
 
     def prompt(self, noun: str, said: Mapping[str, Sequence[str]]) -> str:
         """Return the prompt of a subject with these wordings, by slot."""

@@ -74,7 +74,7 @@ class Design:
     def columns(self) -> int:
         """Return the number of wordings and subjects that a prompt of this topic can name."""
         nouns = {noun for subjects in self._subjects.values() for noun, _ in subjects}
-        slots = [s for s in self.pool.slots if any(_applies(s, noun) for noun in nouns)]
+        slots = [s for s in self.pool.slots if any(self.pool.applies(s, noun) for noun in nouns)]
         return len(nouns) + sum(len(self._words(slot, {})) for slot in slots)
 
     def cells(self, part: Round) -> list[Cell]:
@@ -98,7 +98,7 @@ class Design:
             room = self.pool.per_prompt
             for at in rng.permutation(len(self.pool.slots)):
                 slot = self.pool.slots[at]
-                if slot.name in given or not _applies(slot, noun):
+                if slot.name in given or not self.pool.applies(slot, noun):
                     continue
                 count = _how_many(slot, room, rng)
                 if not count or not any(words[slot.name].values()):
@@ -121,10 +121,6 @@ class Design:
             for word in self.pool.words[slot.name]
             if not set(word.split()) & self.topic.names
         }
-
-
-def _applies(slot: Slot, noun: str) -> bool:
-    return not slot.only or noun.split()[-1] in slot.only
 
 
 def _how_many(slot: Slot, room: int, rng: np.random.Generator) -> int:

@@ -1,15 +1,21 @@
-"""Pairs of pictures that test a screening's finding: a prompt with the concept and without.
+"""Pairs of pictures that test a concept: a prompt with it, and the same prompt without it.
 
-In an exclusive slot the prompt without it names another concept of the slot, as the screening's
-effect is this place against the other places named. Its placebos are swaps of the slot's other
-concepts. Pairs are worded by the grammar of the concept pool, over all wordings of the concept, and
-their noise is of the range for evidence, which no screening sees.
+Both prompts also name the same other concepts, drawn at random from the other slots, as the prompts
+of a screening do. What a prompt leaves open, the generator fills in, and it may do so differently
+when a word is added: where only "a gift" is said, the place can change along with it. With the rest
+named, the effect is that of the concept, and not of what the generator draws by habit.
+
+In an exclusive slot the prompt without the concept names another concept of the slot, as the
+screening's effect is this place against the other places named; its placebos are swaps of the
+slot's other concepts. Pairs are worded by the grammar of a concept pool, over all wordings of the
+concept, and their noise is of the range for evidence, which no search and no screening sees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,43 +24,45 @@ from dexter import stats
 from dexter.generation.bank import Images
 from dexter.reasoning.claims import OWN, RIVALS, Candidate
 from dexter.reasoning.detection import Detector, Embeddings
-from dexter.reasoning.evidence import Layout, Pair
-from dexter.reasoning.topic import Topic
+from dexter.reasoning.evidence import Layout, Pair, Place
+from dexter.reasoning.topic import PLACEBO_WORDS, Topic
 from dexter.screening.concepts import SUBJECT, Concept, Pool, Slot
 from dexter.screening.drawn import presence
 from dexter.seeds import picture_seeds
 
-_KINDS = {"after": "background", "beside": "item", "end": "item", "medium": "item"}
 _BESIDE = Slot("with", exclusive=False, position="beside")
 """The slot of words that a pool lacks."""
 _ENOUGH = 5
 """Other concepts of a slot that show by themselves how much a swap does."""
 
-
-def paired(candidate: Candidate, pool: Pool) -> Candidate:
-    """Return a finding as a candidate of the evidence, whose slot says how placebos are worded."""
-    return replace(candidate, slot=_slot_of_evidence(pool, candidate.slot))
+Said = dict[str, tuple[str, ...]]
+"""Slot to wordings."""
 
 
-def with_words(pool: Pool, words: Sequence[Candidate]) -> tuple[Pool, list[Candidate]]:
-    """Return a pool that can word these candidates too, and the candidates by its names.
+def worded(pool: Pool, words: Sequence[Candidate]) -> tuple[list[Concept], list[Candidate]]:
+    """Return concepts for the words that a pool lacks, and all candidates in their slots.
 
-    A word of one of the pool's concepts stands for that concept. Another is named beside the
-    subject, as in the prompts of a search.
+    The name of a concept of the pool stands for it in all its wordings. One of its words alone is a
+    concept of the same slot. A word that the pool does not know is named beside the subject, as in
+    the prompts of a search.
     """
-    concepts, found = list(pool.concepts), []
+    names = {concept.name: concept for concept in (*pool.kinds, *reversed(pool.concepts))}
+    own, found = [], []
     for word in words:
-        concept = next((c for c in (*concepts, *pool.kinds) if _says(c, word.concept)), None)
+        concept = names.get(word.concept)
         if concept is None:
-            concept = Concept(word.concept, _BESIDE.name, (word.concept,), (word.concept,))
-            concepts.append(concept)
-        found.append(replace(word, concept=concept.name, slot=concept.slot))
-    slots = pool.slots if _BESIDE.name in pool_slots(pool) else (*pool.slots, _BESIDE)
-    return replace(pool, slots=slots, concepts=tuple(concepts)), found
+            concept = _of_word(pool, word.concept)
+            own.append(concept)
+        found.append(replace(word, slot=concept.slot))
+    return own, found
 
 
-def _says(concept: Concept, word: str) -> bool:
-    return word in (concept.name, *concept.words, *concept.looks)
+def _of_word(pool: Pool, word: str) -> Concept:
+    for like in (*pool.concepts, *pool.kinds):
+        if word in (*like.words, *like.looks):
+            wordings = (word,) if word in like.words else like.words
+            return Concept(word, like.slot, wordings, (word,))
+    return Concept(word, _BESIDE.name, (word,), (word,))
 
 
 def pool_slots(pool: Pool) -> dict[str, Slot]:
@@ -62,44 +70,106 @@ def pool_slots(pool: Pool) -> dict[str, Slot]:
     return {slot.name: slot for slot in pool.slots}
 
 
-def _slot_of_evidence(pool: Pool, name: str) -> str:
-    if name in (SUBJECT, "background", "item"):
-        return name
-    return _KINDS.get(pool_slots(pool)[name].position, name)
-
-
 class PoolLayout(Layout):
     """A layout that alternates between the subjects of a class and those of its rivals, and takes
-    turns with their wordings."""
+    turns with their wordings.
 
-    def __init__(self, topic: Topic, pool: Pool) -> None:
+    Args:
+        topic: The class, its subjects and its rivals.
+        pool: The concepts that pairs test, those that both prompts name, and the placebos.
+        words: More concepts to test, of `worded`.
+        known: Returns True for a word that the generator can encode.
+    """
+
+    def __init__(
+        self,
+        topic: Topic,
+        pool: Pool,
+        words: Sequence[Concept] = (),
+        *,
+        known: Callable[[str], bool] = lambda word: True,
+    ) -> None:
+        if _BESIDE.name not in pool_slots(pool):
+            pool = replace(pool, slots=(*pool.slots, _BESIDE))
         self._topic = topic
         self._pool = pool
+        self._known = cache(known)  # a tokenizer is slow
+        self._slots = pool_slots(pool)
         self._subjects = {
             context: [pool.split_subject(subject) for subject in subjects]
             for context, subjects in ((OWN, topic.subjects), (RIVALS, topic.rivals))
         }
         self._seeds = picture_seeds("evidence", 0, stats.LOOKS[-1])
-        self._concepts = {
-            (_slot_of_evidence(pool, concept.slot), concept.name): concept
-            for concept in (*pool.kinds, *reversed(pool.concepts))
+        self._concepts = {(c.slot, c.name): c for c in (*words, *pool.kinds, *pool.concepts)}
+        self._free = {
+            slot: [word for word in of_slot if self._is_free(word)]
+            for slot, of_slot in pool.words.items()
         }
+        self._made: dict[Concept, list[tuple[int, Pair]]] = {}
 
     def pairs(self, concept: str, slot: str, count: int) -> list[Pair]:
         """Return the first ``count`` pairs, fewer where a context has no subject for them."""
-        found = []
-        asked = self._concepts[slot, concept]
-        words = self._wordings(asked)
-        for i, seed in enumerate(self._seeds[:count]):
+        asked = self._concept(concept, slot)
+        if asked not in self._made:
+            self._made[asked] = list(self._every(asked))
+        return [pair for index, pair in self._made[asked] if index < count]
+
+    def _every(self, asked: Concept) -> Iterator[tuple[int, Pair]]:
+        words, kin = self._wordings(asked), self._kin(asked)
+        for i, seed in enumerate(self._seeds):
             context = (OWN, RIVALS)[i % 2]
             subjects = [one for one in self._subjects[context] if self._can_have(asked, *one)]
             if subjects:
-                noun, said = subjects[i // 2 % len(subjects)]
+                noun, given = subjects[i // 2 % len(subjects)]
                 word = words[i // 2 // len(subjects) % len(words)]
-                treated = self._treated(asked, noun, said, word)
-                control = self._prompt(noun, said | self._instead(asked, i // 2))
-                found.append(Pair(context, (control, seed), (treated, seed)))
-        return found
+                with_it = noun if asked.slot != SUBJECT else " ".join([*noun.split()[:-1], word])
+                said = self._shared(asked, kin, (noun, with_it), i // 2)
+                said |= {slot: (own,) for slot, own in given.items()}
+                without = self._pool.prompt(noun, said)
+                if asked.slot != SUBJECT:
+                    beside = () if self._slots[asked.slot].exclusive else said.get(asked.slot, ())
+                    said[asked.slot] = (word, *beside)
+                treated = self._pool.prompt(with_it, said)
+                yield i, Pair(context, (without, seed), (treated, seed))
+
+    def _concept(self, concept: str, slot: str) -> Concept:
+        known = self._concepts.get((slot, concept))
+        return known or Concept(concept, _BESIDE.name, (concept,), (concept,))
+
+    def _shared(
+        self, asked: Concept, kin: Collection[str], nouns: Sequence[str], index: int
+    ) -> Said:
+        """Return what both prompts of a pair at ``index`` name besides; in the concept's own slot
+        it is what the prompt without it names, in its place if the slot is exclusive.
+
+        A slot's wordings are named equally often. All concepts share what they can: each only takes
+        the next wording where one is its own.
+        """
+        said: Said = {}
+        rng = np.random.default_rng(index)
+        room = self._pool.per_prompt - 1
+        for at in rng.permutation(len(self._pool.slots)):
+            slot = self._pool.slots[at]
+            most = 1 if slot.exclusive else int(rng.integers(slot.most))
+            named = bool(rng.random() < slot.share)
+            if not all(self._pool.applies(slot, noun) for noun in nouns):
+                continue
+            words = self._free[slot.name]
+            turn, first = divmod(index, max(1, len(words)))
+            order = np.roll(np.random.default_rng((turn, at)).permutation(len(words)), -first)
+            others = [words[i] for i in order if words[i] not in kin]
+            in_place = slot.name == asked.slot and slot.exclusive
+            count = 1 if in_place else min(room, most) * named
+            if others[:count]:
+                said[slot.name] = tuple(others[:count])
+                room -= 0 if in_place else len(said[slot.name])
+        return said
+
+    def _kin(self, asked: Concept) -> frozenset[str]:
+        """Return the wordings of a concept and of those of its slot that share one with it."""
+        own = set(asked.words)
+        like = (c for c in self._pool.concepts if c.slot == asked.slot and own & {*c.words})
+        return frozenset(own.union(*(concept.words for concept in like)))
 
     def _wordings(self, concept: Concept) -> Sequence[str]:
         """Return the wordings of a concept that pairs use: those that do not name the class.
@@ -120,10 +190,10 @@ class PoolLayout(Layout):
         nouns = [one for subjects in self._subjects.values() for one in subjects]
         return any(self._can_have(concept, *one) for one in nouns)
 
-    def swaps(self, concept: str, slot: str, count: int) -> list[list[tuple[str, str]]]:
+    def swaps(self, concept: str, slot: str, count: int) -> list[list[Place]]:
         """Return the other concepts of an exclusive slot; where they are fewer than 5, so that one
         or two that matter would leave too few, also those of the other exclusive slots."""
-        asked = self._concepts[slot, concept]
+        asked = self._concept(concept, slot)
         exclusive = [own.name for own in self._pool.slots if own.exclusive]
         if asked.slot not in (SUBJECT, *exclusive):
             return []
@@ -131,49 +201,38 @@ class PoolLayout(Layout):
         elsewhere = [self._others(asked, name) for name in exclusive if name != asked.slot]
         return [own, *([] if len(own) >= _ENOUGH else (other[:count] for other in elsewhere))]
 
-    def _others(self, asked: Concept, slot: str) -> list[tuple[str, str]]:
+    def placebos(self, concept: str, slot: str) -> list[Place]:
+        """Return what pictures can show besides: concepts of the same slot, if it is not exclusive,
+        then of others like it, then things of a fixed list."""
+        asked = self._concept(concept, slot)
+        slots = [own.name for own in self._pool.slots if not own.exclusive]
+        slots.sort(key=lambda name: name != asked.slot)
+        things = [word for word in PLACEBO_WORDS if self._is_free(word)]
+        found = [own for name in slots for own in self._others(asked, name)]
+        named = {name for _, name in (*found, (asked.slot, asked.name))}
+        return [*found, *((_BESIDE.name, word) for word in things if word not in named)]
+
+    def _others(self, asked: Concept, slot: str) -> list[Place]:
         """Return the concepts of a slot that a subject can have, but for the one asked for."""
-        named = _slot_of_evidence(self._pool, slot)
+        own_words = self._kin(asked) if slot == asked.slot else frozenset()
         return [
-            (named, other.name)
+            (slot, other.name)
             for other in self._pool.concepts
             if other.slot == slot
-            and other is not asked
+            and not own_words & {*other.words}
             and all(map(self._is_free, other.words))
             and self.can_test(other)
         ]
 
-    def _instead(self, asked: Concept, index: int) -> dict[str, str]:
-        """Return what the control of a context's pair at ``index`` names in place of the concept:
-        in an exclusive slot another wording, all equally often, elsewhere nothing.
-
-        Concepts of a slot share most controls: each takes the first wording that is not its own.
-        """
-        if asked.slot == SUBJECT or not pool_slots(self._pool)[asked.slot].exclusive:
-            return {}
-        words = [word for word in self._pool.words[asked.slot] if self._is_free(word)]
-        turn, first = divmod(index, max(1, len(words)))
-        order = np.roll(np.random.default_rng(turn).permutation(len(words)), -first)
-        other = next((words[at] for at in order if words[at] not in asked.words), None)
-        return {} if other is None else {asked.slot: other}
-
     def _is_free(self, word: str) -> bool:
-        """Return True for a wording that does not name the class."""
-        return not set(word.split()) & self._topic.names
+        """Return True for a wording that the generator can encode and that names no class."""
+        return not set(word.split()) & self._topic.names and all(map(self._known, word.split()))
 
-    def _can_have(self, concept: Concept, noun: str, said: dict[str, str]) -> bool:
+    def _can_have(self, concept: Concept, noun: str, given: dict[str, str]) -> bool:
         if concept.slot == SUBJECT:
             return noun.split()[-1] not in concept.words
-        slot = pool_slots(self._pool)[concept.slot]
-        return slot.name not in said and (not slot.only or noun.split()[-1] in slot.only)
-
-    def _prompt(self, noun: str, said: dict[str, str]) -> str:
-        return self._pool.prompt(noun, {slot: (word,) for slot, word in said.items()})
-
-    def _treated(self, concept: Concept, noun: str, said: dict[str, str], word: str) -> str:
-        if concept.slot == SUBJECT:
-            return self._prompt(" ".join([*noun.split()[:-1], word]), said)
-        return self._prompt(noun, {**said, concept.slot: word})
+        slot = self._slots[concept.slot]
+        return slot.name not in given and self._pool.applies(slot, noun)
 
 
 class ConceptDetector:

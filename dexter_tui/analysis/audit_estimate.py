@@ -108,7 +108,7 @@ def _pictures(
     from dexter.reasoning.claims import Candidate
     from dexter.reasoning.evidence import needed_pictures
     from dexter.screening.design import Design
-    from dexter.screening.pairs import PoolLayout, paired, with_words
+    from dexter.screening.pairs import PoolLayout, worded
     from dexter.screening.predictiveness import fresh_cells
 
     if not findings and not words:
@@ -116,11 +116,11 @@ def _pictures(
     topic, settings = prepared.topic, prepared.settings
     candidates = [Candidate(name, slot, 1) for slot, name in dict.fromkeys(findings)]
     unknown = [Candidate(f"word {number}", "item", 1) for number in range(words)]
-    pool, named = with_words(prepared.concepts.pool, unknown)
+    own, named = worded(prepared.concepts.pool, unknown)
     needed = needed_pictures(
-        [paired(one, pool) for one in (*candidates, *named)],
+        [*candidates, *named],
         topic,
-        PoolLayout(topic, pool),
+        PoolLayout(topic, prepared.concepts.pool, own),
         pairs=LOOKS[0],
         placebos=settings.placebos,
     )

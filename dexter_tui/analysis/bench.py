@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
@@ -12,6 +12,10 @@ from dexter.reasoning.topic import Topic, World
 from dexter_tui.analysis.desk import Progress
 from dexter_tui.jobs import trust
 from store import Store
+
+if TYPE_CHECKING:
+    from dexter.screening.concepts import Concept
+    from dexter.screening.pairs import PoolLayout
 
 
 class Bench:
@@ -43,6 +47,8 @@ class Bench:
         from dexter.reasoning.denoising import detector_of
         from dexter.reasoning.evidence import Witness
         from dexter.reasoning.topic import load_world
+        from dexter.screening.concepts import LAB, SHIPPED, load_pool
+        from dexter.screening.pairs import ConceptDetector
         from dexter_tui.analysis.store_bank import StoreBank
 
         torch.set_num_threads(1)
@@ -54,15 +60,17 @@ class Bench:
         self.store = store
         self.labels = models.classifier.labels
         self.class_index = class_index
-        self.world = load_world() if config.generator == "lab" else World()
+        self.world = load_world() if config.generator == LAB else World()
         self.key = generator_key(config, models.generator.weights_hash)
-        self.detector = None
+        self.pool = load_pool(LAB if config.generator == LAB else SHIPPED)
+        self.detector: ConceptDetector | None = None
         self.lacking: InputError | None = None
         if settings.image_text != "none":
             try:
-                self.detector = detector_of(
+                detector = detector_of(
                     settings.image_text, lambda: models.generator, device=models.device
                 )
+                self.detector = ConceptDetector(detector, self.pool)
             except InputError as error:
                 if not may_lack_detector:
                     raise
@@ -89,7 +97,15 @@ class Bench:
             self.labels, self.class_index, world=self.world, core=core, confused=confused
         )
 
-    def experiment(self, topic: Topic, settings: ReportSettings, progress: Progress) -> Any:
+    def layout(self, topic: Topic, words: "Sequence[Concept]" = ()) -> "PoolLayout":
+        """Return the pairs of a class; ``words``: concepts that the pool lacks."""
+        from dexter.screening.pairs import PoolLayout
+
+        return PoolLayout(topic, self.pool, words, known=self.sayable)
+
+    def experiment(
+        self, topic: Topic, layout: "PoolLayout", settings: ReportSettings, progress: Progress
+    ) -> Any:
         from dexter.reasoning.evidence import Experiment
         from dexter_tui.analysis.store_bank import StoreCache
 
@@ -97,10 +113,10 @@ class Bench:
         return Experiment(
             self.witness,
             topic,
+            layout,
             min_effect=settings.min_effect,
             placebo_cache=StoreCache(self.store),
             placebos=settings.placebos,
-            known=self.sayable,
             on_plan=progress.plan,
         )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dexter.generation.bank import Request
+    from dexter.screening.pairs import PoolLayout
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Plan:
     """The questions about one class."""
 
     topic: Topic
+    layout: "PoolLayout"
     members: list[Member]
     candidates: list[Candidate]
     own: dict[int, list[Candidate]]
@@ -114,6 +116,7 @@ class ComparisonJob:
 
     def _plan(self, bench: Bench, members: list[Member]) -> Plan:
         from dexter.reasoning.differences import shared_topic, union
+        from dexter.screening.pairs import worded
 
         topic = shared_topic(
             [(member.classifier.labels, member.class_index) for member in members],
@@ -125,7 +128,7 @@ class ComparisonJob:
             named = ", ".join(map(repr, sorted(lacking)))
             raise InputError(f"the generator has no word for {named}", remedy="use others")
         asked = [
-            Candidate(concept, topic.world.slot(concept), 0, {"user": []})
+            Candidate(concept, direction=0, sources={"user": []})
             for concept in dict.fromkeys(self.settings.concepts)
         ]
         own = {member.id: asked or self._proposed(bench, topic, member) for member in members}
@@ -135,7 +138,9 @@ class ComparisonJob:
                 f"the studies of {topic.class_name} propose no concept; name some with --concepts"
             )
         log(f"{topic.class_name}: {', '.join(candidate.concept for candidate in candidates)}")
-        plan = Plan(topic, members, candidates, own)
+        words, candidates = worded(bench.pool, candidates)
+        own = {member_id: worded(bench.pool, of_member)[1] for member_id, of_member in own.items()}
+        plan = Plan(topic, bench.layout(topic, words), members, candidates, own)
         for member in members:
             best = self._best_prompt(member)
             if best is not None:
@@ -179,10 +184,10 @@ class ComparisonJob:
             return Experiment(
                 witness,
                 plan.topic,
+                plan.layout,
                 min_effect=self.settings.min_effect,
                 placebo_cache=StoreCache(self.store),
                 placebos=self.settings.placebos,
-                known=bench.sayable,
                 looks=(self.settings.pairs,),
             )
 

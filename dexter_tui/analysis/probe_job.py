@@ -35,6 +35,7 @@ def _answer(
 ) -> None:
     """Test what a user asks, and keep the claim."""
     from dexter.reasoning.evidence import PromptLayout
+    from dexter.screening.pairs import worded
 
     topic = bench.topic(settings.core)
     control, concept = split_question(text, topic)
@@ -52,10 +53,10 @@ def _answer(
             f"the generator has no word for {', '.join(map(repr, lacking))}", remedy="use others"
         )
     desk.note(NoteKind.AGAINST, prompt=control_prompt)
-    experiment = bench.experiment(topic, settings, desk.begin("pictures"))
-    slot = topic.world.slot(concept.split()[-1] if concept else "")
-    slot = "item" if slot == "subject" and control else slot
-    candidate = Candidate(concept or strip_article(text), slot, 0, {"user": []})
+    asked = Candidate(concept or strip_article(text), direction=0, sources={"user": []})
+    own, [candidate] = worded(bench.pool, [asked])
+    layout = bench.layout(topic, own)
+    experiment = bench.experiment(topic, layout, settings, desk.begin("pictures"))
     [claim] = experiment.test([candidate], PromptLayout(control_prompt, treated_prompt))
     classifier = bench.witness.classifier
     classifier_id = desk.store.ensure_classifier(

@@ -269,15 +269,12 @@ class StudyReport:
         progress: Progress,
     ) -> list[Claim]:
         from dexter.reasoning.candidates import propose
+        from dexter.screening.pairs import worded
 
         topic = bench.topic(self.settings.core, _confused(self.store, self.runs))
-        experiment = bench.experiment(topic, self.settings, progress)
-        if bench.detector is not None and frames:
-            shown = [frame.sha256 for frame in _by_turns(frames)[:200]]
-            experiment.frames = bench.detector.embed(_decoded(self.store, shown))
         direction = -1 if self.config.direction == "lower" else 1
         asked = [
-            Candidate(concept, topic.world.slot(concept), direction, {"user": []})
+            Candidate(concept, direction=direction, sources={"user": []})
             for concept in self.settings.concepts
         ]
         words = {run.id: run.words_worth_testing for run in self.runs}
@@ -294,6 +291,11 @@ class StudyReport:
             : max(self.settings.candidates, len(asked))
         ]
         log(f"candidates: {', '.join(candidate.concept for candidate in candidates)}")
+        own, candidates = worded(bench.pool, candidates)
+        experiment = bench.experiment(topic, bench.layout(topic, own), self.settings, progress)
+        if bench.detector is not None and frames:
+            shown = [frame.sha256 for frame in _by_turns(frames)[:200]]
+            experiment.frames = bench.detector.embed(_decoded(self.store, shown))
         claims: list[Claim] = experiment.test(candidates)
         study_records.replace_claims(
             self.store,

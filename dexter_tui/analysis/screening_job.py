@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dexter.classifiers import Classifier
     from dexter.generation.generator import Generator
     from dexter.reasoning.detection import Detector
+    from dexter.screening.concepts import Concept
     from dexter.screening.design import Round
     from dexter.screening.screen import Member, Result
 
@@ -136,7 +137,7 @@ class ScreeningJob:
         self._loaded: dict[int, Classifier] = {}
         self._looked: dict[int, tuple[float, int]] = {}
         self._drawn = 0  # that are recorded
-        self._pool = self.concepts.pool  # with the words of searches, once they are read
+        self._words: list[Concept] = []  # of searches, that the pool lacks
 
     def close(self) -> None:
         """Let go of the memory, here and in the helper."""
@@ -291,17 +292,15 @@ class ScreeningJob:
             own = [
                 Candidate(f["concept"], f["slot"], 1 if f["effect"] > 0 else -1) for f in strongest
             ]
-            taken = {(one.concept, one.slot) for one in own}
-            words = self._words(members[member_id])
-            own += [one for one in words if (one.concept, one.slot) not in taken]
+            own += self._searched(members[member_id], own)
             if own:
                 chosen[member_id] = own
         return chosen
 
-    def _words(self, member: Screened) -> list[Candidate]:
-        """Return the words that searches found for a member, by the names of the pool."""
+    def _searched(self, member: Screened, findings: Sequence[Candidate]) -> list[Candidate]:
+        """Return the words that searches found for a member, without those of its findings."""
         from dexter.reasoning.candidates import propose, sayable_by
-        from dexter.screening.pairs import with_words
+        from dexter.screening.pairs import worded
 
         runs = [self.store.run(name) for name in self.desk.job.depends_on]
         words = {
@@ -314,10 +313,18 @@ class ScreeningJob:
             return []
         known = sayable_by(self.generator.loaded.tokenizer, self.topic.world)
         found = propose(words, [], self.topic, count=self.settings.candidates, known=known)
+        pool = self.concepts.pool
+        concepts = {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
+        taken = {
+            word
+            for one in findings
+            for concept in [concepts[one.slot, one.concept]]
+            for word in (concept.name, *concept.words, *concept.looks)
+        }
         found = [one for one in found if not self.topic.is_core(one.concept)]
-        self._pool, named = with_words(self._pool, found)
-        # Two words of one concept are one candidate.
-        return list({(one.concept, one.slot): one for one in named}.values())
+        own, searched = worded(pool, [one for one in found if one.concept not in taken])
+        self._words += own
+        return searched
 
     def confirm(self) -> None:
         """Test the strongest findings of all members as one family, on noise of their own."""
@@ -400,31 +407,24 @@ class ScreeningJob:
     ) -> list[Claim]:
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.evidence import Experiment, Witness
-        from dexter.screening.pairs import ConceptDetector, PoolLayout, paired
+        from dexter.screening.pairs import ConceptDetector, PoolLayout
         from dexter_tui.analysis.store_bank import StoreCache
 
-        pool = self._pool
+        pool = self.concepts.pool
+        known = sayable_by(self.generator.loaded.tokenizer, self.topic.world)
         detector = None if self.detector is None else ConceptDetector(self.detector, pool)
         witness = Witness(self.pictures, self._classifier(member), member.class_index, detector)
         experiment = Experiment(
             witness,
             self.topic,
+            PoolLayout(self.topic, pool, self._words, known=known),
             min_effect=self.settings.min_effect,
             placebo_cache=StoreCache(self.store),
             placebos=self.settings.placebos,
-            known=sayable_by(self.generator.loaded.tokenizer, self.topic.world),
             on_plan=on_plan,
         )
-        own = [paired(candidate, pool) for candidate in candidates]
-        found = experiment.test(own, PoolLayout(self.topic, pool))
-        # Claims name the slot of the pool, as findings do.
-        return [_of_slot(claim, asked.slot) for claim, asked in zip(found, candidates, strict=True)]
-
-
-def _of_slot(claim: Claim, slot: str) -> Claim:
-    from dataclasses import replace
-
-    return replace(claim, slot=slot)
+        found: list[Claim] = experiment.test(candidates)
+        return found
 
 
 def _finding(effect: Any) -> dict[str, Any]:

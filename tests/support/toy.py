@@ -17,7 +17,7 @@ from dexter.classifiers.base import Classifier, Preprocessing
 SIZE = 8
 LABELS = ["target", "other"]
 _PIXELS: dict[str, int] = {}
-CODE_WORDS = 3 * SIZE * 3  # values of the lower three rows
+CODE_WORDS = 5 * SIZE * 3  # values of the lower five rows
 
 
 def pixel(word: str) -> int:
@@ -46,11 +46,11 @@ class Painter:
             level = self.base + sum(self.effects.get(word, 0.0) for word in words)
             level += rng.normal(0, self.noise)
             image = np.zeros((SIZE, SIZE, 3))
-            image[:5] = level
+            image[:3] = level
             lower = np.zeros(CODE_WORDS)
             for word in words:
                 lower[pixel(word)] = 1
-            image[5:] = lower.reshape(3, SIZE, 3)
+            image[3:] = lower.reshape(5, SIZE, 3)
             yield (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
@@ -62,7 +62,7 @@ class _Brightness(nn.Module):
         self.nothing = nn.Parameter(torch.zeros(1))
 
     def forward(self, images: Tensor) -> Tensor:
-        p = images[:, :, :5].mean((1, 2, 3)).clamp(1e-4, 1 - 1e-4)
+        p = images[:, :, :3].mean((1, 2, 3)).clamp(1e-4, 1 - 1e-4)
         return torch.stack([p.log(), (1 - p).log()], -1)
 
 
@@ -85,7 +85,7 @@ class Reader:
     name = "reader"
 
     def embed(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return images[:, 5:].reshape(len(images), -1).astype(np.float32) / 255
+        return images[:, 3:].reshape(len(images), -1).astype(np.float32) / 255
 
     def sees(self, concept: str, embeddings: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         found: np.ndarray[Any, Any] = np.all(

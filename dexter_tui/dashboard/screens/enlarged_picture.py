@@ -185,7 +185,11 @@ class PairsScreen(DataScreen):
         for side in ("control", "treated"):
             half = pair[side]
             self.query_one(f"#{side}-picture", Picture).sha256 = half["tile"]
-            caption = Text(clean(half["prompt"]))
+            other = pair["treated" if side == "control" else "control"]["prompt"].split()
+            caption = Text(" ").join(
+                Text(clean(word), "" if word in other else f"bold {palette.accent}")
+                for word in half["prompt"].split()
+            )
             caption.append(f"\np(class) {half['p']:.3f}", "bold")
             caption.append(f"\nseed {half['seed']}", palette.dim)
             if half["tile"] is None:

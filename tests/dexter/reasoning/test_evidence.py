@@ -1,5 +1,6 @@
 """Claims are decided as the protocol says, in a toy world whose causes are known."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,21 +16,22 @@ from dexter.reasoning.evidence import (
     Experiment,
     MemoryCache,
     PromptLayout,
-    TopicLayout,
     Witness,
-    placebo_words,
 )
 from dexter.reasoning.topic import Family, Topic, World, make_topic, split_question
+from dexter.screening.concepts import lab_pool, load_pool
+from dexter.screening.pairs import PoolLayout, worded
 from dexter.seeds import seed_range
 from dexter.stats import LOOKS
 
+THINGS = ("ball", "gift", "hat", "lamp", "tree", "sun")
 WORLD = World(
     families={
         "birds": Family(("duck", "swan", "eagle", "owl"), "subject"),
         "animals": Family(("cat", "dog", "cow"), "subject"),
         "water": Family(("sea", "lake"), "background"),
         "land": Family(("forest", "desert"), "background"),
-        "things": Family(("ball", "gift", "hat", "lamp", "tree", "sun"), "item"),
+        **{thing: Family((thing,), "item") for thing in THINGS},
         "red": Family(("red",), "colour"),
         "blue": Family(("blue",), "colour"),
     },
@@ -53,12 +55,21 @@ def experiment(
 ) -> Experiment:
     pictures = Pictures(painter, "key", bank)  # type: ignore[arg-type]
     witness = Witness(pictures, toy.classifier(classifier), 0, toy.Reader())
-    return Experiment(witness, topic(), **{"placebos": 6, **options})
+    return Experiment(witness, topic(), layout(), **{"placebos": 6, **options})
+
+
+def layout(*concepts: str) -> PoolLayout:
+    pool, words = lab_pool(WORLD, able={}), frozenset(WORLD.words())
+    own, _ = worded(pool, list(map(Candidate, concepts)))
+    return PoolLayout(topic(), pool, own, known=words.__contains__)
+
+
+def asked(*concepts: str) -> list[Candidate]:
+    return worded(lab_pool(WORLD, able={}), list(map(Candidate, concepts)))[1]
 
 
 def claims_on(painter: toy.Painter, *concepts: str, **options: Any) -> list[Claim]:
-    candidates = [Candidate(concept, WORLD.slot(concept)) for concept in concepts]
-    return experiment(painter, **options).test(candidates)
+    return experiment(painter, **options).test(asked(*concepts), layout(*concepts))
 
 
 def test_a_planted_cause_is_confirmed_at_the_first_look() -> None:
@@ -77,8 +88,14 @@ def test_a_planted_cause_is_confirmed_at_the_first_look() -> None:
     assert claim.placebo_threshold < 0.05
     own, rivals = claim.contexts
     assert (own.name, own.pairs, rivals.name, rivals.pairs) == ("class", 16, "rivals", 16)
-    assert own.control_prompts[:2] == ["a picture of a duck", "a picture of a swan"]
-    assert rivals.treated_prompts[0] == "a picture of a eagle with sea"
+    nouns = [prompt.split(" with ")[0].split()[-1] for prompt in own.control_prompts]
+    assert nouns[:4] == ["duck", "swan", "duck", "swan"]
+    for context in (own, rivals):
+        for control, treated in zip(context.control_prompts, context.treated_prompts, strict=True):
+            gone, come = ({*one.split()} - {*other.split()} for one, other in
+                          ((control, treated), (treated, control)))  # fmt: skip
+            assert come == {"sea"}
+            assert gone < {"forest", "desert"}
     low, high = seed_range("evidence")
     assert all(low <= seed < high for seed in own.seeds + rivals.seeds)
     assert own.seeds == own.control_seeds
@@ -100,7 +117,7 @@ def test_what_is_not_drawn_was_not_claims_on() -> None:
 def test_without_a_detector_nothing_is_known_to_be_drawn() -> None:
     subject = experiment(toy.Painter({"sea": 0.4}))
     subject.witness.detector = None
-    [claim] = subject.test([Candidate("sea", "background")])
+    [claim] = subject.test(asked("sea"), layout("sea"))
     assert (claim.verdict, claim.reason) == ("inconclusive", "not_drawn")
     assert claim.detected is None
     assert claim.prior is None
@@ -112,7 +129,7 @@ def test_a_saturated_context_is_left_out() -> None:
     own, rivals = claim.contexts
     assert (own.saturated, own.pairs, own.effect) == (True, 0, None)
     assert own.control_mean > 0.95
-    assert (rivals.saturated, claim.pairs) == (False, 16)
+    assert (rivals.saturated, claim.pairs) == (False, 32)
     assert claim.verdict == "confirmed"
     assert claim.effect == pytest.approx(0.4, abs=0.02)
 
@@ -123,11 +140,10 @@ def test_without_room_in_any_context_nothing_can_be_said() -> None:
 
 
 def test_an_effect_that_any_word_has_is_none() -> None:
-    every = {word: 0.35 for family in WORLD.families.values() for word in family.words}
-    every |= dict.fromkeys(("duck", "swan", "eagle", "owl"), 0.0) | {"sea": 0.3}
-    [claim] = claims_on(toy.Painter(every, base=0.3, noise=0.05), "sea")
+    every = dict.fromkeys(THINGS, 0.2) | {"ball": 0.18}
+    [claim] = claims_on(toy.Painter(every, base=0.3, noise=0.05), "ball")
     assert (claim.verdict, claim.reason) == ("inconclusive", "no_better_than_placebo")
-    assert claim.effect == pytest.approx(0.3, abs=0.05)
+    assert claim.effect == pytest.approx(0.18, abs=0.05)
     assert claim.pairs == LOOKS[-1]
 
 
@@ -145,13 +161,28 @@ def test_an_effect_a_little_below_what_counts_is_left_open() -> None:
 
 
 def test_subjects_are_replaced_and_attributes_go_before() -> None:
-    layout = TopicLayout(topic())
-    pairs = layout.pairs("swan", "subject", 8)
-    assert {pair.treated[0] for pair in pairs} == {"a picture of a swan"}
-    assert "a picture of a swan" not in {pair.control[0] for pair in pairs}
-    [pair, *_] = layout.pairs("red", "colour", 8)
-    assert pair.treated[0] == "a picture of a red duck"
-    assert layout.pairs("red", "colour", 64)[:8] == layout.pairs("red", "colour", 8)
+    pairs = layout("swan").pairs("swan", "subject", 8)
+    for pair in pairs:
+        assert " swan with " in pair.treated[0]
+        assert "swan" not in pair.control[0]
+    [pair, *_] = layout().pairs("red", "colour", 8)
+    assert pair.treated[0].startswith("a picture of a red duck")
+    assert pair.control[0].startswith("a picture of a blue duck")
+    assert layout().pairs("red", "colour", 64)[:8] == layout().pairs("red", "colour", 8)
+
+
+def test_both_prompts_of_a_pair_name_the_same_other_things() -> None:
+    """Else what a prompt leaves open could change along with the concept."""
+    pairs = layout().pairs("ball", "item", 128)
+    assert all(pair.treated[0].replace(" and ball", "") in pair.control[0] or
+               pair.treated[0].replace("ball and ", "") == pair.control[0]
+               for pair in pairs)  # fmt: skip
+    named = Counter(word for pair in pairs for word in pair.control[0].split())
+    for words in (("sea", "lake", "forest", "desert"), ("red", "blue")):
+        assert sum(named[word] for word in words) == len(pairs)
+        assert max(named[word] for word in words) - min(named[word] for word in words) <= 4
+    assert "ball" not in named
+    assert 0 < sum(named[word] for word in THINGS) < len(pairs)
 
 
 def test_a_core_concept_is_a_dependence_and_no_bias() -> None:
@@ -170,7 +201,7 @@ def test_pictures_are_made_once_for_all_concepts_and_classifiers() -> None:
     painter, bank = toy.Painter({"sea": 0.4}, noise=0.05), MemoryBank()
     claims = claims_on(painter, "sea", "lake", bank=bank, placebos=0)
     assert {claim.concept: claim.verdict for claim in claims}["sea"] == "confirmed"
-    assert painter.count == 128 + sum(claim.pairs for claim in claims)
+    assert painter.count == 64 + 128 + sum(claim.pairs for claim in claims)
     count = painter.count
     again = claims_on(painter, "sea", "lake", bank=bank, placebos=0, classifier="another")
     assert painter.count == count
@@ -182,45 +213,33 @@ def test_placebos_are_measured_once_for_a_class() -> None:
     painter = toy.Painter({"sea": 0.4}, noise=0.05)
     first = claims_on(painter, "sea", placebo_cache=cache)
     count = painter.count
-    assert count == 128 + 32 + 6 * 64
+    own = 64 + 128 + 32
+    assert count >= own + 6 * 64
     second = claims_on(painter, "sea", placebo_cache=cache)
-    assert painter.count == count + 128 + 32
+    assert painter.count == count + own
     assert second[0].placebo_threshold == first[0].placebo_threshold
 
 
 def test_placebos_are_innocent() -> None:
-    def words(concept: str, *taken: str, of: Topic | None = None) -> list[str]:
-        of = of or topic()
-        candidate = Candidate(concept, of.world.slot(concept))
-        return [w for _, w in placebo_words(candidate, of, frozenset({concept, *taken}))]
+    def words(concept: str) -> list[str]:
+        [candidate] = asked(concept)
+        return [name for _, name in layout(concept).placebos(candidate.concept, candidate.slot)]
 
-    # Another place takes the water away from the controls that happen to show it.
-    assert words("sea", "ball") == ["red", "blue"]
-    assert words("sea") == ["ball", "gift", "hat", "lamp", "tree", "sun", "red", "blue"]
-    assert not {"lake", "forest", "desert"} & set(words("sea"))
-    # So does another colour. Places change all of a picture: they come last.
-    assert words("red") == ["ball", "gift", "hat", "lamp", "tree", "sun", *words("red")[6:]]
-    assert words("red")[6:] == ["sea", "lake", "forest", "desert"]
-    # A cat is a subject outside the topic, so its placebos would be too: there are none.
-    assert words("cat") == []
-    assert words("swan")[0] == "ball"
+    # Another place takes the water away from the pictures that show it: things are added instead.
+    for concept in ("sea", "red", "swan", "cat"):
+        assert words(concept)[:6] == list(THINGS)
+    assert words("ball")[:5] == list(THINGS[1:])
+    assert not {"duck", "eagle", "sea", "forest", "red"} & set(words("sea"))
 
 
-def test_placebos_where_nobody_knows_the_words() -> None:
+def test_placebos_where_a_pool_has_few() -> None:
     elsewhere = make_topic(["grey lamp", "other"], 0)
-    words = placebo_words(Candidate("lake"), elsewhere, frozenset({"lake", "ball"}), count=20)
-    assert len(words) == 20
-    assert {slot for slot, _ in words} == {"item"}
-    assert not {"lamp", "lake"} & {word for _, word in words}
-
-
-def test_placebos_stand_where_their_own_slot_does() -> None:
-    found = placebo_words(Candidate("red", "colour"), topic(), frozenset({"red"}), count=1)
-    assert found == [("item", "ball")]
-    [claim] = claims_on(toy.Painter({"red": 0.4, "blue": -0.4}, noise=0.05), "red")
-    assert claim.verdict == "confirmed"
-    assert claim.placebo_threshold is not None
-    assert claim.placebo_threshold < 0.05
+    pool = load_pool()
+    own, [lake] = worded(pool, [Candidate("kettledrum")])
+    found = PoolLayout(elsewhere, pool, own).placebos(lake.concept, lake.slot)
+    names = [name for _, name in found]
+    assert len(names) == len(set(names)) > 20
+    assert not {"lamp", "kettledrum"} & set(names)
 
 
 PEOPLE = World(
@@ -248,13 +267,14 @@ PEOPLE = World(
 
 def test_people_keep_what_they_are_like() -> None:
     people = make_topic(["blond", "dark", "other"], 0, world=PEOPLE)
-    pairs = TopicLayout(people).pairs("woman", "subject", 8)
-    assert {(p.control[0], p.treated[0]) for p in pairs} == {
+    pool = lab_pool(PEOPLE)
+    own, [woman] = worded(pool, [Candidate("woman")])
+    pairs = PoolLayout(people, pool, own).pairs("woman", woman.slot, 8)
+    sides = [[text.split(" with ")[0] for text, _ in (p.control, p.treated)] for p in pairs]
+    assert set(map(tuple, sides)) == {
         ("a picture of a blond man", "a picture of a blond woman"),
         ("a picture of a black man", "a picture of a black woman"),
     }
-    found = placebo_words(Candidate("woman", "subject"), people, frozenset({"woman"}))
-    assert found == [("item", "ball"), ("item", "gift")]
 
 
 def test_rivals_and_others_are_what_the_classifier_s_own_labels_say() -> None:
@@ -273,7 +293,7 @@ def test_frames_show_more_than_the_generator_is_wont_to() -> None:
     painter = toy.Painter()
     frames = np.stack(list(painter.pictures(["a picture of a duck with sea"] * 20, range(20), 8)))
     subject.frames = toy.Reader().embed(frames)
-    sea, duck = subject.test([Candidate("sea", "background"), Candidate("duck", "subject")])
+    sea, duck = subject.test(asked("sea", "duck"), layout("sea", "duck"))
     assert sea.in_frames is not None
     assert (sea.in_frames.hits, sea.in_frames.n, sea.over_represented) == (20, 20, True)
     assert duck.prior is not None
@@ -282,8 +302,8 @@ def test_frames_show_more_than_the_generator_is_wont_to() -> None:
 
 def test_a_question_finds_its_own_direction() -> None:
     subject = experiment(toy.Painter({"night": -0.3}, noise=0.05))
-    layout = PromptLayout("a picture of a duck", "a picture of a duck at night")
-    [claim] = subject.test([Candidate("night", "item", 0)], layout)
+    prompts = PromptLayout("a picture of a duck", "a picture of a duck at night")
+    [claim] = subject.test([Candidate("night", "item", 0)], prompts)
     assert (claim.direction, claim.verdict) == (-1, "confirmed")
     assert [context.name for context in claim.contexts] == ["as asked"]
 

@@ -10,7 +10,7 @@ from dexter.reasoning.claims import Candidate
 from dexter.reasoning.topic import Topic, World, load_world, make_topic
 from dexter.screening.concepts import lab_pool, load_pool, parse_pool, usable
 from dexter.screening.design import Design, Round
-from dexter.screening.pairs import PoolLayout, paired, with_words
+from dexter.screening.pairs import PoolLayout, worded
 
 GOOD = """
 picture: a picture of
@@ -55,21 +55,28 @@ def test_a_file_gives_slots_wordings_and_prompts():
     ]
 
 
-def test_a_word_of_a_search_stands_for_a_concept_of_the_pool_or_becomes_one():
-    pool, found = with_words(parse_pool(GOOD, "mine"), list(map(Candidate, ("beach", "kayak"))))
-    assert [(one.concept, one.slot) for one in found] == [("beach", "place"), ("kayak", "with")]
+def test_a_word_is_worded_as_the_pool_does_it_if_the_pool_knows_it():
+    pool = parse_pool(GOOD, "mine")
     topic = Topic("man", ("man",), ("ape",), frozenset(), frozenset({"man"}), World())
-    layout = PoolLayout(topic, pool)
-    beach, kayak = (paired(one, pool) for one in found)
-    prompts = [
-        [pair.treated[0] for pair in layout.pairs(one.concept, one.slot, 2)]
-        for one in (beach, kayak)
+    own, found = worded(pool, list(map(Candidate, ("beach", "among trees", "kayak"))))
+    assert [(one.concept, one.slot) for one in found] == [
+        ("beach", "place"),
+        ("among trees", "place"),
+        ("kayak", "with"),
     ]
-    assert prompts == [
-        ["a picture of a man at the beach", "a picture of an ape at the beach"],
-        ["a picture of a man with kayak", "a picture of an ape with kayak"],
-    ]
-    assert layout.pairs("kayak", kayak.slot, 1)[0].control[0] == "a picture of a man"
+    assert [concept.name for concept in own] == ["among trees", "kayak"]
+    layout = PoolLayout(topic, pool, own)
+
+    def treated(one: Candidate) -> set[str]:
+        return {pair.treated[0] for pair in layout.pairs(one.concept, one.slot, 8)}
+
+    beach, trees, kayak = map(treated, found)
+    assert all(" at the beach" in text for text in beach)
+    assert all(" among trees" in text for text in trees)
+    assert all(text.endswith(" with kayak") or " and kayak" in text for text in kayak)
+    # A wood is no other place than the one among trees.
+    controls = {pair.control[0] for pair in layout.pairs("among trees", "place", 8)}
+    assert all(" at the beach" in text for text in controls)
 
 
 def test_pairs_compare_a_concept_of_an_exclusive_slot_with_the_others():
@@ -78,41 +85,53 @@ def test_pairs_compare_a_concept_of_an_exclusive_slot_with_the_others():
     )
     topic = Topic("man", ("man",), ("ape",), frozenset(), frozenset({"man"}), World())
     layout = PoolLayout(topic, pool)
-    pairs = {name: layout.pairs(name, "background", 128) for name in ("beach", "sky", "wood")}
+    pairs = {name: layout.pairs(name, "place", 128) for name in ("beach", "sky", "wood")}
+    words = ("at the beach", "sky", "in a wood", "among trees")
 
     def places(name: str, context: str) -> Counter[str]:
         texts = [pair.control[0] for pair in pairs[name] if pair.context == context]
-        return Counter(text.removeprefix("a picture of ").split(maxsplit=2)[2] for text in texts)
+        return Counter(word for text in texts for word in words if word in text)
 
     for name, own in {"beach": {"at the beach"}, "sky": {"sky"}}.items():
         for context in ("class", "rivals"):
             found = places(name, context)
-            assert found.keys() == {"at the beach", "sky", "in a wood", "among trees"} - own
+            assert found.keys() == {*words} - own
             assert min(found.values()) >= 0.8 * 64 / 3
     assert all(pair.control[1] == pair.treated[1] for pair in pairs["beach"])
-    assert pairs["beach"][:20] == layout.pairs("beach", "background", 20)
+    assert pairs["beach"][:20] == layout.pairs("beach", "place", 20)
     shared = {p.control for p in pairs["beach"]} & {p.control for p in pairs["sky"]}
     assert len(shared) >= 128 / 2
+
+
+def test_a_name_of_several_words_stays_together():
+    """A golden retriever is no retriever that could as well be blue."""
+    pool, topic = load_pool(), make_topic(["golden retriever", "red fox", "teapot"], 0)
+    assert pool.split_subject("golden retriever") == ("golden retriever", {})
+    assert pool.split_subject("old man") == ("man", {"people age": "old"})
+    colours = pool.words["colour"]
+    prompts = [cell.prompt for cell in Design(pool, topic).cells(Round(0, 400))]
+    prompts += [pair.treated[0] for pair in PoolLayout(topic, pool).pairs("beach", "place", 64)]
+    dogs = [text for text in prompts if "retriever" in text]
+    assert len(dogs) >= 100
+    assert all(" golden retriever" in text for text in dogs)
+    assert not any(f" {colour} golden" in text for text in dogs for colour in colours)
 
 
 def test_a_kind_is_worded_by_the_subjects_that_belong_to_it():
     """An old boy would be drawn as a boy, and the age would change along with the kind."""
     world = load_world()
     topic = make_topic(("old", "young", "other"), 0, world=world)
-    pairs = PoolLayout(topic, lab_pool(world)).pairs("male", "subject", 8)
-    assert {(pair.control[0], pair.treated[0]) for pair in pairs} == {
-        (f"a picture of a {age} woman", f"a picture of a {age} man") for age in ("old", "young")
-    }
+    for pair in PoolLayout(topic, lab_pool(world)).pairs("male", "subject", 8):
+        without, with_it = pair.control[0], pair.treated[0]
+        assert with_it == without.replace(" woman", " man")
+        assert without.split()[4] in ("old", "young")
 
 
 def test_a_place_alone_in_its_slot_is_compared_with_none():
     pool = parse_pool(GOOD.replace("      wood: [in a wood, among trees]\n", ""), "mine")
     topic = Topic("man", ("man",), ("ape",), frozenset(), frozenset({"man"}), World())
-    [pair] = PoolLayout(topic, pool).pairs("beach", "background", 1)
-    assert (pair.control[0], pair.treated[0]) == (
-        "a picture of a man",
-        "a picture of a man at the beach",
-    )
+    for pair in PoolLayout(topic, pool).pairs("beach", "place", 8):
+        assert pair.treated[0].replace(" at the beach", "") == pair.control[0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.evidence import Experiment, MemoryCache, Witness, needed_pictures
 from dexter.reasoning.topic import Topic, World
 from dexter.screening.concepts import parse_pool
-from dexter.screening.pairs import PoolLayout, paired
+from dexter.screening.pairs import PoolLayout
 
 PLACES = ("sea", "wood", "city", "snow", "night", "room")
 POOL = parse_pool(
@@ -38,9 +38,8 @@ TOPIC = Topic("man", ("man",), ("ape",), frozenset(), frozenset({"man"}), World(
 def claims_on(effects: Mapping[str, float], *candidates: Candidate) -> list[Claim]:
     pictures = Pictures(toy.Painter(effects, noise=0.02), "key")  # type: ignore[arg-type]
     witness = Witness(pictures, toy.classifier(), 0, toy.Reader())
-    experiment = Experiment(witness, TOPIC, placebo_pairs=16, looks=(32,))
-    asked = [paired(candidate, POOL) for candidate in candidates]
-    return experiment.test(asked, PoolLayout(TOPIC, POOL))
+    layout = PoolLayout(TOPIC, POOL)
+    return Experiment(witness, TOPIC, layout, placebo_pairs=16, looks=(32,)).test(candidates)
 
 
 def test_a_place_is_compared_with_other_places_however_much_an_added_word_moves() -> None:
@@ -68,10 +67,10 @@ def test_a_slot_of_few_concepts_is_compared_with_swaps_of_other_slots() -> None:
     layout = PoolLayout(TOPIC, POOL)
     assert layout.swaps("blond", "hair", 20) == [
         [("hair", "brown"), ("hair", "black")],
-        [("item", place) for place in PLACES],
+        [("place", place) for place in PLACES],
     ]
-    assert layout.swaps("sea", "item", 20) == [[("item", place) for place in PLACES[1:]]]
-    assert layout.swaps("ball", "item", 20) == []
+    assert layout.swaps("sea", "place", 20) == [[("place", place) for place in PLACES[1:]]]
+    assert layout.swaps("ball", "beside", 20) == []
 
 
 def test_levels_are_measured_once_for_a_class() -> None:
@@ -79,11 +78,12 @@ def test_levels_are_measured_once_for_a_class() -> None:
     drawn = []
     for _ in range(2):
         witness = Witness(Pictures(painter, "key"), toy.classifier(), 0, toy.Reader())  # type: ignore[arg-type]
-        experiment = Experiment(witness, TOPIC, placebo_pairs=16, placebo_cache=cache, looks=(32,))
-        before = painter.count
-        [claim] = experiment.test(
-            [paired(Candidate("sea", "place"), POOL)], PoolLayout(TOPIC, POOL)
+        layout = PoolLayout(TOPIC, POOL)
+        experiment = Experiment(
+            witness, TOPIC, layout, placebo_pairs=16, placebo_cache=cache, looks=(32,)
         )
+        before = painter.count
+        [claim] = experiment.test([Candidate("sea", "place")])
         drawn.append((painter.count - before, claim.placebo_threshold))
     assert drawn[0][0] - drawn[1][0] >= 5 * 16 - 16
     assert drawn[0][1] == drawn[1][1]
@@ -92,9 +92,9 @@ def test_levels_are_measured_once_for_a_class() -> None:
 @pytest.mark.parametrize("asked", [["sea"], ["sea", "snow"], ["blond"], ["ball"], ["sea", "ball"]])
 def test_the_pictures_of_a_test_are_known_before_it(asked: list[str]) -> None:
     slots = {"blond": "hair", "ball": "beside"}
-    own = [paired(Candidate(name, slots.get(name, "place"), 1), POOL) for name in asked]
+    own = [Candidate(name, slots.get(name, "place"), 1) for name in asked]
     painter, layout = toy.Painter({"sea": 0.3}, noise=0.02), PoolLayout(TOPIC, POOL)
     witness = Witness(Pictures(painter, "key"), toy.classifier(), 0, toy.Reader())  # type: ignore[arg-type]
-    Experiment(witness, TOPIC, placebo_pairs=16, looks=(32,)).test(own, layout)
+    Experiment(witness, TOPIC, layout, placebo_pairs=16, looks=(32,)).test(own)
     expected = needed_pictures(own, TOPIC, layout, pairs=32, placebo_pairs=16)
     assert painter.count == len(expected) == len(set(expected))

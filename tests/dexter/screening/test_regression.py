@@ -19,6 +19,7 @@ slots:
     concepts: {sea: at sea, lake: at a lake, wood: in a wood, town: in a town, hill: on a hill}
   look:
     position: before
+    only: [duck, swan, crow, owl, cup, can]
     share: 0.7
     concepts: [red, blue, green]
   beside:

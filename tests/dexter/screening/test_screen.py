@@ -132,8 +132,8 @@ def test_an_effect_of_something_shown_less_is_no_finding_though_it_is_still_seen
             for text, picture in zip(texts, drawn, strict=True):
                 if {"tall", "sun"} <= set(text.split()):
                     picture = picture.copy()
-                    picture[:5] = picture[:5] * left
-                    picture[5:].reshape(-1)[toy.pixel("sun")] = 135  # of 255: seen, but less
+                    picture[:3] = picture[:3] * left
+                    picture[3:].reshape(-1)[toy.pixel("sun")] = 135  # of 255: seen, but less
                 yield picture
 
     screening = make(MemoryBank(), painter=Painter({"sun": 0.85}, base=0.1, noise=0.02))

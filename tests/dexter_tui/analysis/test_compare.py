@@ -24,6 +24,8 @@ from dexter.reasoning.claims import Candidate
 from dexter.reasoning.differences import difference, judged, most_different, shared_topic, union
 from dexter.reasoning.evidence import Experiment, Witness, corrected
 from dexter.reasoning.topic import Family, World
+from dexter.screening.concepts import lab_pool
+from dexter.screening.pairs import PoolLayout, worded
 from dexter_tui.dashboard.screens.compare import CompareScreen
 from dexter_tui.dashboard.screens.enlarged_picture import PairsScreen
 from dexter_tui.dashboard.widgets.claim_matrix import ClaimMatrix
@@ -52,10 +54,11 @@ def experiment(painter: toy.Painter, bank: MemoryBank, beside: Witness | None = 
     pictures = Pictures(painter, "key", bank)  # type: ignore[arg-type]
     witness = Witness(pictures, toy.classifier(), 0, toy.Reader(), beside=beside)
     topic = shared_topic([(toy.LABELS, 0)], world=WORLD)
-    return Experiment(witness, topic, placebos=3, looks=(128,))
+    return Experiment(witness, topic, PoolLayout(topic, POOL, WORDS), placebos=3, looks=(128,))
 
 
-CANDIDATES = [Candidate("sea", "background", 0), Candidate("forest", "background", 0)]
+POOL = lab_pool(WORLD, able={})
+WORDS, CANDIDATES = worded(POOL, [Candidate(word, direction=0) for word in ("sea", "forest")])
 
 
 def test_the_pictures_of_fixed_concepts_are_known_before_and_no_more_are_made() -> None:
@@ -318,14 +321,19 @@ async def test_the_matrix_drills_down_to_the_pictures(
         matrix = app.screen.query_one(ClaimMatrix)
         assert matrix.selected is not None
         assert (matrix.selected["concept"], matrix.selected["classifier"]) == ("snow", names()[1])
-        for page, word in (("2", "difference"), ("4", "seed"), ("5", "Limits"), ("6", "pictures:")):
+        for page, word in (
+            ("2", "difference"),
+            ("4", "seed"),
+            ("5", "Key features"),
+            ("6", "pictures:"),
+        ):
             await press(pilot, page)
             assert word in text(pilot), page
         await press(pilot, "1", "f", "f", "f", "enter")
         assert isinstance(app.screen, PairsScreen)
         if matrix.selected["pairs"]:
             await until(pilot, lambda: "▀" in text(pilot) or "▄" in text(pilot))
-            assert "with snow" in text(pilot)
+            assert "a photo of a" in text(pilot)
         await press(pilot, "right", "left", "x", "escape")
         assert isinstance(app.screen, CompareScreen)
 

@@ -49,9 +49,9 @@ def test_every_class_of_the_lab_s_classifiers_has_subjects_rivals_and_core_words
 @pytest.mark.parametrize("name", TASKS)
 def test_what_is_planted_can_be_asked_about_the_target(name: str) -> None:
     """It is no core word of the target, and its placebos leave it where it is."""
-    from dexter.reasoning.claims import Candidate
-    from dexter.reasoning.evidence import placebo_words
     from dexter.reasoning.topic import load_world, make_topic
+    from dexter.screening.concepts import lab_pool
+    from dexter.screening.pairs import PoolLayout
 
     task = TASKS[name]
     manifest = load_world(root=LAB.parent)
@@ -64,11 +64,11 @@ def test_what_is_planted_can_be_asked_about_the_target(name: str) -> None:
         word = families()[member.plant][1][0]
         assert not topic.is_core(word)
         slot = manifest.slot(word)
-        placebos = placebo_words(Candidate(word, slot), topic, frozenset({word}))
-        assert len(placebos) == 20
-        slots = [slot for slot, _ in placebos]
-        assert slot == "item" or slot not in slots
-        assert slots.count("background") <= 1
+        layout = PoolLayout(topic, lab_pool(manifest), known=world.CONTENT_WORDS.__contains__)
+        placebos = layout.placebos(member.plant, slot)
+        assert len(placebos) >= 9
+        assert {of for of, _ in placebos} == {"item"}
+        assert member.plant not in {name for _, name in placebos}
 
 
 def test_the_shipped_manifest_is_of_this_world() -> None:
