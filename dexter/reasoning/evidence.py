@@ -32,10 +32,7 @@ from dexter.reasoning.claims import (
     judge,
 )
 from dexter.reasoning.detection import Detector, Embeddings
-from dexter.reasoning.topic import (
-    Slot,
-    Topic,
-)
+from dexter.reasoning.topic import Slot, Topic
 from dexter.seeds import picture_seeds
 
 if TYPE_CHECKING:
