@@ -66,8 +66,8 @@ def test_the_planted_conjunction_is_named() -> None:
     pytest.importorskip("sliceline")
     concepts = [Concept("sea", ("sea",)), Concept("ball", ("ball",))]
     spots: Any = Spots()
+    # Half of the pictures fit the last layer: of 400, its worst group would have 21.
     found = baselines.conjunctions(planted(2000), concepts, ["water", "land"], spots)
     named = {frozenset(one.attributes) for one in found[:2]}
-    # Half of the pictures fit the last layer: of 400, its worst group would have 21.
     assert named == {frozenset({"water", "without sea"}), frozenset({"land", "with sea"})}
     assert found[0].reweighted is not None and found[0].reweighted > 0
