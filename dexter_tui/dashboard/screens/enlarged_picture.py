@@ -15,7 +15,7 @@ from dexter_tui.dashboard.host import Copied, Host, host_of
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.picture import Picture
-from dexter_tui.dashboard.widgets.summaries import frame_caption
+from dexter_tui.dashboard.widgets.summaries import frame_caption, wrapped
 from dexter_tui.formatting import clean
 from dexter_tui.machine.terminal_images import without_queries
 from store.reading import comparisons
@@ -186,15 +186,16 @@ class PairsScreen(DataScreen):
             half = pair[side]
             self.query_one(f"#{side}-picture", Picture).sha256 = half["tile"]
             other = pair["treated" if side == "control" else "control"]["prompt"].split()
-            caption = Text(" ").join(
+            caption = Text(f"p(class) {half['p']:.3f}", "bold")
+            caption = Text("   ").join([caption, Text(f"seed {half['seed']}", palette.dim)])
+            if half["tile"] is None:
+                caption.append("\npicture deleted from the bank", palette.warn)
+            prompt = Text(" ").join(
                 Text(clean(word), "" if word in other else f"bold {palette.accent}")
                 for word in half["prompt"].split()
             )
-            caption.append(f"\np(class) {half['p']:.3f}", "bold")
-            caption.append(f"\nseed {half['seed']}", palette.dim)
-            if half["tile"] is None:
-                caption.append("\npicture deleted from the bank", palette.warn)
-            self.query_one(f"#{side}-caption", TextLines).put(caption)
+            lines = self.query_one(f"#{side}-caption", TextLines)
+            lines.put(Text("\n").join([caption, *wrapped(prompt, max(1, lines.size.width))]))
         self._draw_difference(pair)
 
     def _draw_difference(self, pair: Mapping[str, Any]) -> None:
