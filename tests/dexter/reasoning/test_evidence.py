@@ -14,7 +14,9 @@ from dexter.generation.pictures import Pictures
 from dexter.reasoning.claims import Candidate, Claim, judge
 from dexter.reasoning.evidence import (
     Experiment,
+    Layout,
     MemoryCache,
+    Pair,
     PromptLayout,
     Witness,
 )
@@ -145,6 +147,25 @@ def test_an_effect_that_any_word_has_is_none() -> None:
     assert (claim.verdict, claim.reason) == ("inconclusive", "no_better_than_placebo")
     assert claim.effect == pytest.approx(0.18, abs=0.05)
     assert claim.pairs == LOOKS[-1]
+
+
+class _EveryThird(Layout):
+    """Pairs of which every third has the sea on its treated side."""
+
+    def pairs(self, concept: str, slot: str, count: int) -> list[Pair]:
+        duck, by_the_sea = "a picture of a duck", "a picture of a duck with sea"
+        return [
+            Pair("as asked", (duck, seed), (duck if seed % 3 else by_the_sea, seed))
+            for seed in range(count)
+        ]
+
+
+def test_an_effect_near_what_counts_is_confirmed_by_all_pairs() -> None:
+    """To stop as soon as it passes would pick the moment when chance lifts it."""
+    subject = experiment(toy.Painter({"sea": 0.4}, noise=0.05), assume_drawn=True)
+    [claim] = subject.test(asked("sea"), _EveryThird())
+    assert claim.effect == pytest.approx(0.4 / 3, abs=0.01)
+    assert (claim.verdict, claim.pairs) == ("confirmed", LOOKS[-1])
 
 
 def test_an_effect_of_the_other_sign_does_not_confirm_the_claim() -> None:
