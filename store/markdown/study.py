@@ -152,20 +152,21 @@ def _pairs(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -
 
 def _causes(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -> list[str]:
     """Return the blocks on necessity and sufficiency; empty without pairs."""
-    rows = [
-        ["claim", "concept", "necessity (PN)", "sufficiency (PS)", "both (PNS)", "over prompts"]
+    found = [
+        (claim, dict(lines(own)))
+        for claim in claims
+        for own in [causation(details.get(claim.id, ()), claim.direction)]
+        if own is not None
     ]
-    for claim in claims:
-        found = causation(details.get(claim.id, ()), claim.direction)
-        if found is not None:
-            cells = [value for _, value in lines(found)]
-            rows.append(
-                [str(claim.number), escape(claim.concept), *cells, *[""] * (4 - len(cells))]
-            )
-    if len(rows) == 1:
+    if not found:
         return []
+    names = list(dict.fromkeys(name for _, own in found for name in own))
+    rows = [
+        [str(claim.number), escape(claim.concept), *(own.get(name, "") for name in names)]
+        for claim, own in found
+    ]
     return [
-        table(rows),
+        table([["claim", "concept", *names], *rows]),
         "The decision counts as the class where p(class) is at least 0.50. PN is the share of the "
         "pictures with the concept and the decision that lose it without the concept. PS is the "
         "share of the pictures without both that get the decision with the concept.",

@@ -60,7 +60,7 @@ class Causation(NamedTuple):
     pn, ps, pns: probabilities of necessity, of sufficiency and of both. bounds: of PNS from the
     rates on either side. lowest, highest: the mean effects of the prompts with the smallest and the
     largest one. spread: the standard deviation of the effect between prompts, beyond what the noise
-    of the pictures explains; None with fewer than 2 prompts.
+    of the pictures explains; None with fewer than 2 prompts, or 2 pairs of each on average.
     """
 
     pairs: int
@@ -132,7 +132,7 @@ def _share(hits: int, n: int) -> Share:
 def _between(groups: Sequence[Sequence[float]]) -> float | None:
     """Return the standard deviation between group means (one-way random effects, by moments)."""
     n, k = sum(map(len, groups)), len(groups)
-    if k < 2 or n <= k:
+    if k < 2 or n < 2 * k:  # too few repeat to tell prompts from noise
         return None
     means = [math.fsum(own) / len(own) for own in groups]
     mean = math.fsum(map(math.fsum, groups)) / n

@@ -61,6 +61,13 @@ def test_pns_lies_within_the_bounds_of_the_rates_and_spread_is_beyond_noise() ->
     assert found is not None and found.spread is not None and found.spread < 0.04
 
 
+def test_prompts_that_hardly_repeat_have_no_spread() -> None:
+    names = ["a", "a", *(f"p{index}" for index in range(30))]
+    found = causation([Recorded([0.0] * 32, [0.3] * 31 + [0.9], names)], 1)
+    assert found is not None and found.spread is None
+    assert not any(name == "over prompts" for name, _ in lines(found))
+
+
 def test_without_pairs_nothing_is_said() -> None:
     assert causation([], 1) is None
     assert causation([Recorded([0.5], [], [])], 1) is None
