@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +107,7 @@ class PoolLayout(Layout):
             for slot, of_slot in pool.words.items()
         }
         self._made: dict[Concept, list[tuple[int, Pair]]] = {}
+        self._plans: dict[int, list[tuple[int, int]]] = {}
 
     def pairs(self, concept: str, slot: str, count: int) -> list[Pair]:
         """Return the first ``count`` pairs, fewer where a context has no subject for them."""
@@ -146,24 +148,36 @@ class PoolLayout(Layout):
         the next wording where one is its own.
         """
         said: Said = {}
-        rng = np.random.default_rng(index)
         room = self._pool.per_prompt - 1
-        for at in rng.permutation(len(self._pool.slots)):
+        for at, most in self._plan(index):
             slot = self._pool.slots[at]
-            most = 1 if slot.exclusive else int(rng.integers(slot.most))
-            named = bool(rng.random() < slot.share)
-            if not all(self._pool.applies(slot, noun) for noun in nouns):
-                continue
-            words = self._free[slot.name]
-            turn, first = divmod(index, max(1, len(words)))
-            order = np.roll(np.random.default_rng((turn, at)).permutation(len(words)), -first)
-            others = [words[i] for i in order if words[i] not in kin]
             in_place = slot.name == asked.slot and slot.exclusive
-            count = 1 if in_place else min(room, most) * named
-            if others[:count]:
-                said[slot.name] = tuple(others[:count])
-                room -= 0 if in_place else len(said[slot.name])
+            count = 1 if in_place else min(room, most)
+            if not count or not all(self._pool.applies(slot, noun) for noun in nouns):
+                continue
+            others = (word for word in self._order(at, index) if word not in kin)
+            if found := tuple(islice(others, count)):
+                said[slot.name] = found
+                room -= 0 if in_place else len(found)
         return said
+
+    def _plan(self, index: int) -> list[tuple[int, int]]:
+        """Return the slots in the order in which they find room, and how many each names."""
+        if index not in self._plans:
+            rng, plan = np.random.default_rng(index), []
+            for at in rng.permutation(len(self._pool.slots)).tolist():
+                slot = self._pool.slots[at]
+                most = 1 if slot.exclusive else int(rng.integers(slot.most))
+                plan.append((at, most * (rng.random() < slot.share)))
+            self._plans[index] = plan
+        return self._plans[index]
+
+    def _order(self, at: int, index: int) -> Iterator[str]:
+        """Yield the wordings of the slot ``at``, each the first of as many indices as any other."""
+        words = self._free[self._pool.slots[at].name]
+        turn, first = divmod(index, max(1, len(words)))
+        order = _shuffled(turn, at, len(words))
+        return (words[order[(first + k) % len(words)]] for k in range(len(words)))
 
     def _kin(self, asked: Concept) -> frozenset[str]:
         """Return the wordings of a concept and of those of its slot that share one with it."""
@@ -233,6 +247,11 @@ class PoolLayout(Layout):
             return noun.split()[-1] not in concept.words
         slot = self._slots[concept.slot]
         return slot.name not in given and self._pool.applies(slot, noun)
+
+
+@cache
+def _shuffled(turn: int, at: int, count: int) -> tuple[int, ...]:
+    return tuple(np.random.default_rng((turn, at)).permutation(count).tolist())
 
 
 class ConceptDetector:

@@ -10,6 +10,7 @@ from dexter.reasoning.settings import LOOKS
 from dexter_tui.formatting import duration
 
 if TYPE_CHECKING:
+    from dexter.screening.pairs import PoolLayout
     from dexter_tui.analysis.screening_request import Prepared
     from store import Store
 
@@ -29,7 +30,7 @@ class Outlook:
 
     def of_findings(self, findings: Collection[tuple[str, str]], words: int = 0) -> int:
         """Return the pictures that test findings, by slot and concept, and words of searches."""
-        return len(_pictures(self.prepared, findings, words))
+        return len(_pictures(self.prepared, _layout(self.prepared), findings, words))
 
     def line(self) -> str:
         """Return it as a sentence."""
@@ -54,7 +55,8 @@ def outlook(store: "Store", prepared: "Prepared", *, searched: bool = False) -> 
     confirmation = 0
     if settings.confirm:
         words = len(prepared.members) * (settings.candidates + 1) // 2 if searched else 0
-        cases = [_pictures(prepared, found, words) for found in _cases(prepared)]
+        layout = _layout(prepared)
+        cases = [_pictures(prepared, layout, found, words) for found in _cases(prepared, layout)]
         if bank is not None and bank.generator is not None:
             prompts = {prompt for needed in cases for prompt, _ in needed}
             there = set(study_records.known_pictures(store, bank.generator, prompts))
@@ -73,7 +75,13 @@ def outlook(store: "Store", prepared: "Prepared", *, searched: bool = False) -> 
     )
 
 
-def _cases(prepared: "Prepared") -> list[set[tuple[str, str]]]:
+def _layout(prepared: "Prepared") -> "PoolLayout":
+    from dexter.screening.pairs import PoolLayout
+
+    return PoolLayout(prepared.topic, prepared.concepts.pool)
+
+
+def _cases(prepared: "Prepared", layout: "PoolLayout") -> list[set[tuple[str, str]]]:
     """Return possible findings, by slot and concept: each model has half of the most to test.
 
     What the models depend on is not known before the screening. The findings of one model are
@@ -81,10 +89,8 @@ def _cases(prepared: "Prepared") -> list[set[tuple[str, str]]]:
     with the slots; the cases differ in the slot of the first.
     """
     from dexter.screening.concepts import usable
-    from dexter.screening.pairs import PoolLayout
 
     pool, topic = prepared.concepts.pool, prepared.topic
-    layout = PoolLayout(topic, pool)
     slots: dict[str, list[tuple[str, str]]] = {}
     for one in usable(pool, topic):
         if not topic.is_core(one.name) and layout.can_test(one):
@@ -98,7 +104,7 @@ def _cases(prepared: "Prepared") -> list[set[tuple[str, str]]]:
 
 
 def _pictures(
-    prepared: "Prepared", findings: Collection[tuple[str, str]], words: int
+    prepared: "Prepared", layout: "PoolLayout", findings: Collection[tuple[str, str]], words: int
 ) -> set[tuple[str, int]]:
     """Return the pictures of a test of findings and of words that the pool lacks.
 
@@ -108,19 +114,17 @@ def _pictures(
     from dexter.reasoning.claims import Candidate
     from dexter.reasoning.evidence import needed_pictures
     from dexter.screening.design import Design
-    from dexter.screening.pairs import PoolLayout, worded
     from dexter.screening.predictiveness import fresh_cells
 
     if not findings and not words:
         return set()
     topic, settings = prepared.topic, prepared.settings
     candidates = [Candidate(name, slot, 1) for slot, name in dict.fromkeys(findings)]
-    unknown = [Candidate(f"word {number}", "item", 1) for number in range(words)]
-    own, named = worded(prepared.concepts.pool, unknown)
+    candidates += [Candidate(f"word {number}") for number in range(words)]
     needed = needed_pictures(
-        [*candidates, *named],
+        candidates,
         topic,
-        PoolLayout(topic, prepared.concepts.pool, own),
+        layout,
         pairs=LOOKS[0],
         placebos=settings.placebos,
     )
