@@ -135,8 +135,11 @@ class PoolLayout(Layout):
                 yield i, Pair(context, (without, seed), (treated, seed))
 
     def _concept(self, concept: str, slot: str) -> Concept:
+        """Return a concept, as a word beside the subject if no subject can have it otherwise."""
         known = self._concepts.get((slot, concept))
-        return known or Concept(concept, _BESIDE.name, (concept,), (concept,))
+        if known is None or (known.slot != SUBJECT and not self.can_test(known)):
+            return Concept(concept, _BESIDE.name, (concept,), (concept,))
+        return known
 
     def _shared(
         self, asked: Concept, kin: Collection[str], nouns: Sequence[str], index: int

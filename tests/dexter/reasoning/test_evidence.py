@@ -253,6 +253,13 @@ def test_placebos_are_innocent() -> None:
     assert not {"duck", "eagle", "sea", "forest", "red"} & set(words("sea"))
 
 
+def test_a_slot_of_two_is_compared_with_things_that_are_added() -> None:
+    [claim] = claims_on(toy.Painter({"red": 0.4, "blue": -0.4}, noise=0.05), "red")
+    assert claim.verdict == "confirmed"
+    assert claim.placebo_threshold is not None
+    assert claim.placebo_threshold < 0.05
+
+
 def test_placebos_where_a_pool_has_few() -> None:
     elsewhere = make_topic(["grey lamp", "other"], 0)
     pool = load_pool()

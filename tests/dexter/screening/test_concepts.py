@@ -103,6 +103,17 @@ def test_pairs_compare_a_concept_of_an_exclusive_slot_with_the_others():
     assert len(shared) >= 128 / 2
 
 
+def test_what_no_subject_can_have_is_named_beside_it():
+    """A user may ask for it all the same: whether it was drawn is seen in the pictures."""
+    pool = parse_pool(GOOD, "mine")
+    topic = Topic("ape", ("ape",), ("cat",), frozenset(), frozenset({"ape"}), World())
+    own, [old] = worded(pool, [Candidate("old")])
+    pairs = PoolLayout(topic, pool, own).pairs("old", old.slot, 8)
+    assert len(pairs) == 8
+    for pair in pairs:
+        assert " old" in pair.treated[0] and " old" not in pair.control[0]
+
+
 def test_a_name_of_several_words_stays_together():
     """A golden retriever is no retriever that could as well be blue."""
     pool, topic = load_pool(), make_topic(["golden retriever", "red fox", "teapot"], 0)

@@ -333,7 +333,11 @@ async def test_the_matrix_drills_down_to_the_pictures(
         assert isinstance(app.screen, PairsScreen)
         if matrix.selected["pairs"]:
             await until(pilot, lambda: "▀" in text(pilot) or "▄" in text(pilot))
-            assert "a photo of a" in text(pilot)
+            pair = app.screen.pairs[0]
+            assert {*pair["treated"]["prompt"].split()} - {*pair["control"]["prompt"].split()} >= {
+                "snow"
+            }
+            assert "a photo of a waterbird" in text(pilot)
         await press(pilot, "right", "left", "x", "escape")
         assert isinstance(app.screen, CompareScreen)
 
