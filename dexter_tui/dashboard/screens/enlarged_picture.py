@@ -185,13 +185,13 @@ class PairsScreen(DataScreen):
         for side in ("control", "treated"):
             half = pair[side]
             self.query_one(f"#{side}-picture", Picture).sha256 = half["tile"]
-            other = pair["treated" if side == "control" else "control"]["prompt"].split()
+            other = _words(pair["treated" if side == "control" else "control"]["prompt"])
             caption = Text(f"p(class) {half['p']:.3f}", "bold")
             caption = Text("   ").join([caption, Text(f"seed {half['seed']}", palette.dim)])
             if half["tile"] is None:
                 caption.append("\npicture deleted from the bank", palette.warn)
             prompt = Text(" ").join(
-                Text(clean(word), "" if word in other else f"bold {palette.accent}")
+                Text(clean(word), "" if word.strip(",") in other else f"bold {palette.accent}")
                 for word in half["prompt"].split()
             )
             lines = self.query_one(f"#{side}-caption", TextLines)
@@ -206,6 +206,10 @@ class PairsScreen(DataScreen):
         caption = Text("difference of the pictures")
         caption.append(f"\nchange {after['p'] - before['p']:+z.3f}", "bold")
         self.query_one("#difference-caption", TextLines).put(caption)
+
+
+def _words(prompt: str) -> set[str]:
+    return {word.strip(",") for word in prompt.split()}
 
 
 def hires(kind: str) -> Any:

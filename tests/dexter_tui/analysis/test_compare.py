@@ -334,10 +334,11 @@ async def test_the_matrix_drills_down_to_the_pictures(
         if matrix.selected["pairs"]:
             await until(pilot, lambda: "▀" in text(pilot) or "▄" in text(pilot))
             pair = app.screen.pairs[0]
-            assert {*pair["treated"]["prompt"].split()} - {*pair["control"]["prompt"].split()} >= {
-                "snow"
-            }
-            assert "a photo of a waterbird" in text(pilot)
+            words = [
+                pair[side]["prompt"].replace(",", "").split() for side in ("treated", "control")
+            ]
+            assert "snow" in {*words[0]} - {*words[1]} <= {"snow", "and", "with"}
+            assert " ".join(words[0][:4]) in text(pilot)  # lines wrap at 36 columns
         await press(pilot, "right", "left", "x", "escape")
         assert isinstance(app.screen, CompareScreen)
 
