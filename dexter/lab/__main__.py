@@ -8,8 +8,11 @@ that has all its samples is skipped. Takes several hours on 2 cores.
 from __future__ import annotations
 
 import argparse
+import fcntl
+import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from typing import Any
 import torch
 
 from dexter import parallel
+from dexter.errors import InputError
 from dexter.lab import classifiers, fleet, train
 from dexter.lab.export import export, unpack
 
@@ -33,6 +37,24 @@ SAMPLES = {
 """The number of training samples of the recipe, by stage."""
 STAGES = (*SAMPLES, "classifiers", "fleet", "evaluator", "export")
 TARGET = Path("checkpoints/lab")
+
+
+@contextmanager
+def only_training(folder: Path) -> Iterator[None]:
+    """Hold a work folder while its stages run; InputError if another process holds it.
+
+    The kernel frees it when this process dies, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another training writes its work files there",
+                remedy="wait for its end, or kill it; this one then goes on from them",
+            ) from None
+        yield
 
 
 def each(what: str, one: Callable[..., str], names: Collection[str], workers: int) -> None:
@@ -70,9 +92,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="number of one-thread processes")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    unpack(TARGET)
-    for stage in options.stages:
-        run(stage, options.workers, options.samples)
+    try:
+        with only_training(train.WORK):
+            unpack(TARGET)
+            for stage in options.stages:
+                run(stage, options.workers, options.samples)
+    except InputError as error:
+        sys.exit(_refused(error))
+
+
+def _refused(error: InputError) -> int:
+    print(f"python -m dexter.lab: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from transformers import CLIPModel, LlavaForConditionalGeneration
 
 from dexter import model_folders
 from dexter.classifiers import load_classifier
-from dexter.errors import InputError
 from dexter.generation.generator import load_generator
 from dexter.lab import evaluate, fleet, readers, shipped, train, world
 from dexter.lab.classifiers import RECIPES, accuracy, pixels
@@ -288,13 +287,19 @@ def _print(what: str, measured: dict[str, float]) -> None:
     print(f"{what}: " + ", ".join(f"{name} {value:.1%}" for name, value in measured.items()))
 
 
+OTHERS = ("generator", "choices", "image-text", "captioner", "fleet", "autoencoder")
+"""What is measured besides classifiers."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dexter.lab.check", description=__doc__)
     parser.add_argument(
         "what",
         nargs="*",
         default=[*RECIPES, "generator"],
-        help="classifiers, generator, choices, image-text, captioner, fleet, autoencoder",
+        choices=[*RECIPES, *OTHERS],
+        metavar="what",
+        help=f"a classifier or {', '.join(OTHERS)}",
     )
     parser.add_argument("--count", type=int, default=32, help="number of pictures per word")
     options = parser.parse_args()
@@ -315,15 +320,8 @@ def main() -> None:
         elif what == "autoencoder":
             for name, family, before, after in autoencoder():
                 print(f"{name}: {family} {before:+.2f}, coded and decoded {after:+.2f}", flush=True)
-        elif what in RECIPES:
-            _print(f"lab:{what}", classifier(what))
         else:
-            raise InputError(
-                f"{what!r} is unknown",
-                value=what,
-                remedy=f"choose {', '.join(RECIPES)}, generator, choices, image-text, captioner, "
-                "fleet or autoencoder",
-            )
+            _print(f"lab:{what}", classifier(what))
 
 
 if __name__ == "__main__":

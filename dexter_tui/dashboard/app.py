@@ -182,8 +182,7 @@ class DexterApp(App[None]):
         since = now - self._changed_at
         settled = since > SETTLED_SECONDS
         if young >= COLLECT_AFTER or settled or (self._screen_closed and since > CLOSED_SECONDS):
-            # What a terminal's process has frozen is the dashboard's own, and what a test's has, not.
-            if self._in_terminal:
+            if self._in_terminal:  # elsewhere another has frozen them
                 gc.unfreeze()
             self._collect()
             self._screen_closed = False

@@ -18,8 +18,10 @@ import torch
 from safetensors.torch import load_file
 
 from dexter import RunConfig, load_generator, model_folders, parallel
+from dexter.errors import InputError
 from dexter.generation.options import GeneratorOptions
 from dexter.lab import classifiers, evaluate, export, models, scenes, shipped, train, world
+from dexter.lab.__main__ import only_training
 
 LAB = model_folders.find("lab")
 
@@ -177,6 +179,16 @@ def test_training_goes_on_from_the_shipped_weights(tmp_path, untrained_lab):
     assert {p.stem for p in (train.WORK / "classifiers").iterdir()} == set(classifiers.RECIPES)
     members = [p.parent.name for p in LAB.glob("classifiers/fleet/*/config.json")]
     assert {p.stem for p in train.WORK.glob("fleet/*.pt")} == set(members)
+
+
+def test_two_trainings_never_write_into_one_folder(tmp_path):
+    with only_training(tmp_path / "work"):
+        with pytest.raises(InputError, match="another training"), only_training(tmp_path / "work"):
+            pass
+        with only_training(tmp_path / "other"):
+            pass
+    with only_training(tmp_path / "work"):
+        pass
 
 
 def test_a_generator_of_another_recipe_is_trained_from_nothing(untrained_lab, monkeypatch):
