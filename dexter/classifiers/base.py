@@ -13,7 +13,7 @@ from dexter.classifiers.reading import ClassifierOutput as ClassifierOutput
 from dexter.classifiers.reading import Preprocessing as Preprocessing
 from dexter.device import torch_dtype
 from dexter.errors import InputError
-from dexter.loading import hash_tensors, module_tensors
+from dexter.loading import hash_tensors, module_tensors, one_line
 
 Labels = Sequence[str] | None | Callable[[int], tuple[Sequence[str] | None, str]]
 
@@ -319,25 +319,37 @@ def build(
 
     ``labels``: used unless the options name some. ``weights_hash``: of the module's tensors, by
     default. ``reference_side``: px that the reference code scales to; its own resize, by default.
-    ``multi_label``, ``probabilities`` and ``notes``: see `Classifier`.
+    ``multi_label``, ``probabilities`` and ``notes``: see `Classifier`. Raises InputError also for
+    a module that fails on a picture.
     """
     preprocessing = preprocessing.with_options(options)
     if options.classifier_input == "reference":
         preprocessing = preprocessing.as_reference(reference_side)
-    return Classifier(
-        module,
-        spec=spec,
-        labels=options.label_names() or labels,
-        preprocessing=preprocessing,
-        weights_hash=weights_hash or hash_tensors(module_tensors(module)),
-        device=options.device,
-        dtype=torch_dtype(options.dtype),
-        feature_module=feature_module,
-        options=options,
-        multi_label=multi_label,
-        probabilities=probabilities,
-        notes=notes,
-    )
+    try:
+        return Classifier(
+            module,
+            spec=spec,
+            labels=options.label_names() or labels,
+            preprocessing=preprocessing,
+            weights_hash=weights_hash or hash_tensors(module_tensors(module)),
+            device=options.device,
+            dtype=torch_dtype(options.dtype),
+            feature_module=feature_module,
+            options=options,
+            multi_label=multi_label,
+            probabilities=probabilities,
+            notes=notes,
+        )
+    except (InputError, ConnectionError, torch.OutOfMemoryError):  # known where it is called
+        raise
+    except Exception as error:  # a network may fail in any way on its first picture
+        side = preprocessing.crop
+        raise InputError(
+            f"{spec} fails on one picture (1, 3, {side}, {side}): {type(error).__name__}: "
+            f"{one_line(error)}",
+            field="classifier",
+            value=spec,
+        ) from error
 
 
 def _within(outputs: Tensor) -> bool:

@@ -39,7 +39,6 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
     """Load the module that the factory of ``PATH.py:FACTORY`` returns."""
     module, file, spec = make_module(address)
     preprocessing = preprocessing_of(module, spec)
-    size = options.input_size or preprocessing.crop
     try:
         return build(
             module,
@@ -55,12 +54,8 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
         )
     except InputError:
         raise
-    except Exception as error:  # a user's module may fail in any way on its first picture
-        raise _refusal(
-            spec,
-            f"fails on one picture (1, 3, {size}, {size}), the size by its image_size: "
-            f"{type(error).__name__}: {one_line(error)}",
-        ) from error
+    except Exception as error:  # a user's module may fail in any way, also when it is hashed
+        raise _refusal(spec, f"raises {type(error).__name__}: {one_line(error)}") from error
 
 
 def make_module(address: str) -> tuple[nn.Module, Path, str]:

@@ -48,6 +48,26 @@ def write_python(folder, text):
     return f"python:{file}:make"
 
 
+GREY = """
+class make(nn.Module):
+    image_size = 32
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+    def forward(self, pictures):
+        return self.head(self.body(pictures).mean((2, 3)))
+"""
+
+
+def test_a_network_that_fails_on_a_picture_is_refused_in_a_line(tmp_path):
+    arch = write_python(tmp_path, GREY)
+    weights = {"body.weight": torch.ones(4, 1, 3, 3), "body.bias": torch.ones(4),
+               "head.weight": torch.ones(3, 4), "head.bias": torch.ones(3)}  # fmt: skip
+    torch.save(weights, tmp_path / "grey.pth")
+    with pytest.raises(InputError, match=r"fails on one picture \(1, 3, 32, 32\): RuntimeError"):
+        load_classifier(f"checkpoint:{tmp_path / 'grey.pth'}", ClassifierOptions(arch=arch))
+
+
 class TestOutput:
     @pytest.mark.parametrize("spec", [hf_spec, tiny.python_classifier])
     def test_logits_features_and_head_belong_together(self, spec):
