@@ -1,7 +1,7 @@
 """The interface of a classifier from any source: pictures to logits and features."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
@@ -58,7 +58,7 @@ class Classifier:
         self.weights_hash = weights_hash
         self.device = torch.device(device)
         self.dtype = dtype
-        self._module = module.requires_grad_(False).eval().to(self.device, dtype)
+        self._module = _frozen(module).to(self.device, dtype)
         self._preprocessing = preprocessing
         self._feature_module = feature_module
         self._head: nn.Linear | None = None
@@ -350,6 +350,15 @@ def build(
             field="classifier",
             value=spec,
         ) from error
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    """Freeze a module, also one of TorchScript or torch.export, which lack some methods."""
+    for weight in module.parameters():
+        weight.requires_grad_(False)
+    with suppress(NotImplementedError):  # an exported program has no modes
+        module.eval()
+    return module
 
 
 def _within(outputs: Tensor) -> bool:

@@ -11,6 +11,7 @@ import tiny
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from dexter.classifiers import (
     ClassifierOptions,
@@ -345,6 +346,31 @@ make = Net
         assert torch.allclose(output.features[:, :2], output.logits)
         assert classifier.labels == ["no", "yes"]
         assert classifier.class_weight(0) is None
+
+    @pytest.mark.parametrize("name", ["traced", "scripted", "exported"])
+    def test_a_compiled_network_answers_as_its_source(self, tmp_path, name):
+        """The files that checkpoint: refuses, loaded by the function that its error proposes."""
+        net = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+        ).eval()
+        example = torch.rand(2, 3, 32, 32)
+        file = tmp_path / f"{name}.pt2"
+        text = f"def make(): return torch.jit.load({str(file)!r})"
+        if name == "traced":
+            torch.jit.trace(net, example).save(file)
+        elif name == "scripted":
+            torch.jit.script(net).save(file)
+        else:
+            batch = torch.export.Dim("batch")
+            torch.export.save(torch.export.export(net, (example,), dynamic_shapes=({0: batch},)),
+                              file)  # fmt: skip
+            text = f"def make(): return torch.export.load({str(file)!r}).module()"
+        with pytest.raises(InputError, match=r"from a function and pass python:PATH.py:FUNCTION"):
+            load_classifier(f"checkpoint:{file}")
+        found = load_classifier(write_python(tmp_path, text), ClassifierOptions(input_size=32))
+        with torch.no_grad():
+            assert torch.allclose(found(images(3, 32)).logits, net(images(3, 32)), atol=1e-5)
+        assert found.gradients and not any(weight.requires_grad for weight in found.weights())
 
     def test_without_a_linear_layer_there_are_no_features(self, tmp_path):
         spec = write_python(
