@@ -125,10 +125,6 @@ def _unpickled(file: Path, spec: str, trust_pickle: bool) -> Any:
             value=spec,
             remedy="pass --trust-pickle if you trust its author, or save its state_dict() alone",
         ) from error
-    except EOFError as error:
-        raise _unreadable(file, spec, "cut off or damaged") from error
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise _unreadable(file, spec, one_line(error)) from error
     except (ImportError, AttributeError) as error:  # a trusted pickle's own classes
         raise InputError(
             f"{file} needs Python code that is not here: {one_line(error)}",
@@ -136,6 +132,10 @@ def _unpickled(file: Path, spec: str, trust_pickle: bool) -> Any:
             value=spec,
             remedy="save its state_dict() alone",
         ) from error
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise _unreadable(file, spec, one_line(error)) from error
+    except Exception as error:  # a damaged file fails in any of torch's and pickle's ways
+        raise _unreadable(file, spec, "cut off or damaged") from error
 
 
 def _unreadable(file: Path, spec: str, why: str) -> InputError:

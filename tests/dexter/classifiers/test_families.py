@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 from typing import Any
 
@@ -256,6 +257,19 @@ class TestCheckpoint:
         torch.save({"other.weight": torch.zeros(3, 4)}, file)
         with pytest.raises(InputError, match=r"is not a python:.*: the file has \"other.weight\""):
             load_classifier(f"checkpoint:{file}", ClassifierOptions(arch=networks))
+
+    @pytest.mark.parametrize("trust", [False, True])
+    def test_damaged_files_are_refused_in_a_line(self, networks, network, tmp_path, trust):
+        """By the format before PyTorch 1.6, which has no checksum."""
+        file = tmp_path / "weights.pt"
+        torch.save(network.state_dict(), file, _use_new_zipfile_serialization=False)
+        whole = file.read_bytes()
+        key, *_ = re.findall(rb"\d{10,}", whole)  # of a tensor, also in the list at the end
+        before, _, after = whole.rpartition(key)
+        file.write_bytes(before + b"0" * len(key) + after)
+        options = ClassifierOptions(arch=networks, trust_pickle=trust)
+        with pytest.raises(InputError, match=r"cannot read .*weights\.pt: cut off or damaged"):
+            load_classifier(f"checkpoint:{file}", options)
 
 
 TORCHVISION = ["resnet18", "alexnet", "densenet121", "vit_b_16", "swin_t"]
