@@ -354,8 +354,10 @@ def _text(value: Any) -> str | None:
 
 
 def _side(value: Any) -> int | None:
-    if isinstance(value, (list, tuple)) and value and len(set(value[-2:])) == 1:
-        value = value[-1]
+    if isinstance(value, (list, tuple)) and value:
+        height, width = value[-2:][0], value[-1]
+        square = isinstance(height, int) and isinstance(width, int) and height == width
+        value = width if square else None
     whole = isinstance(value, int) and not isinstance(value, bool)
     return value if whole and 8 <= value <= 4096 else None
 
@@ -375,7 +377,7 @@ def _names(value: Any) -> list[str] | None:
             pairs = [(index, name) for name, index in pairs]
         try:
             by_index = {int(index): str(name) for index, name in pairs}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         if sorted(by_index) != list(range(len(pairs))):
             return None

@@ -254,6 +254,9 @@ class TestCheckpoint:
             load_classifier(f"checkpoint:{file}")
         with pytest.raises(InputError, match=r"cannot read .*gone\.pt"):
             load_classifier(f"checkpoint:{tmp_path / 'gone.pt'}", ClassifierOptions(arch=networks))
+        for sizes in ([[1, 3, 32, 32]], [{"height": 32}, {"height": 32}], {float("inf"): "a"}):
+            torch.save({**network.state_dict(), "input_size": sizes, "classes": sizes}, file)
+            load_classifier(f"checkpoint:{file}", ClassifierOptions(arch=networks))
         torch.save({"other.weight": torch.zeros(3, 4)}, file)
         with pytest.raises(InputError, match=r"is not a python:.*: the file has \"other.weight\""):
             load_classifier(f"checkpoint:{file}", ClassifierOptions(arch=networks))
