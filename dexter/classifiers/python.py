@@ -128,7 +128,7 @@ def _run(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up there
     try:
         found.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise _refusal(str(file), f"raises {type(error).__name__}: {one_line(error)}") from error
     return module
 
@@ -151,7 +151,7 @@ def _find_factory(module: ModuleType, name: str, file: Path) -> Callable[[], Any
 def _call(factory: Callable[[], Any], spec: str) -> Any:
     try:
         return factory()
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise _refusal(spec, f"raises {type(error).__name__}: {one_line(error)}") from error
 
 

@@ -392,6 +392,8 @@ make = Net
             ("def make(:", "raises SyntaxError"),
             ("def make(): raise OSError('no weights here')", "OSError: no weights here"),
             ("def make(one): pass", "raises TypeError"),
+            ("def make(): raise SystemExit(0)", "raises SystemExit: 0"),
+            ("exit()", "raises SystemExit"),
             ("def make(): return 3", "returns a int, not a torch.nn.Module"),
             ("def make(): return nn.Identity()", r"must be logits \(1, number of classes\)"),
             ("def make(): return nn.Sequential(nn.Flatten(), nn.Linear(3, 2))", "RuntimeError"),
