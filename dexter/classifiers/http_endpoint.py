@@ -22,7 +22,6 @@ import asyncio
 import hashlib
 import io
 import json
-import math
 import os
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,6 +49,7 @@ _PAUSE = 0.5  # seconds before the second try, doubled with each
 _TRIAL_SIDE = 224  # px
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _MOST_LABELS = 100_000
+_LARGEST = torch.finfo(torch.float32).max  # score; whole numbers in JSON have no bound
 _ROUNDED = 2e-3  # off 1, by which rounded probabilities may sum to
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -181,7 +181,7 @@ class _Network(nn.Module):
         self._count = self._count or len(values)
         if len(values) != self._count:
             raise self.fault(f"{len(values)} scores, after {self._count} for other pictures")
-        if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        if not all(type(value) in (int, float) and abs(value) <= _LARGEST for value in values):
             raise self.fault("a score is not a finite number")
         return [float(value) for value in values]
 

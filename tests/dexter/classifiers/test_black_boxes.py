@@ -215,6 +215,7 @@ class TestEndpoint:
             (servers.body({"scores": ["0.5", "0.5"]}), "not a finite number", 1),
             (servers.body({"scores": [float("nan"), 1.0]}), "not a finite number", 1),
             (servers.body({"scores": [True, False]}), "not a finite number", 1),
+            (servers.body(b'{"scores": [1' + b"0" * 400 + b", 1]}"), "not a finite number", 1),
             (servers.body({"scores": [70.0, 30.0]}), "scores in percent", 1),
             (servers.body(b"x" * 5000), "longer than", 3),
             (servers.first(servers.body({"scores": [0.5, 0.5]}),
