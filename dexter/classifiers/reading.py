@@ -60,7 +60,11 @@ class Preprocessing:
             )
             if self.mode == "bicubic":
                 images = images.clamp(0, 1)  # it overshoots, which bytes could not
-        if self.crop != self.resize:
+        if self.crop > self.resize:  # black around the picture, as transformers does
+            before = (self.crop - self.resize + 1) // 2
+            after = self.crop - self.resize - before
+            images = torch.nn.functional.pad(images, (before, after, before, after))
+        elif self.crop != self.resize:
             at = (self.resize - self.crop) // 2
             images = images[..., at : at + self.crop, at : at + self.crop]
         shape = (-1, 1, 1)

@@ -148,6 +148,13 @@ class TestPreprocessing:
         pictures = images(1, 8)
         assert torch.allclose(step(pictures), (pictures[..., 2:6, 2:6] - 0.5) / 0.25)
 
+    def test_puts_a_smaller_picture_on_black(self):
+        pictures = images(1, 5)
+        made = Preprocessing(resize=5, crop=8, mean=(0.5,) * 3)(pictures) + 0.5
+        assert made.shape == (1, 3, 8, 8)
+        assert torch.allclose(made[..., 2:7, 2:7], pictures)  # where transformers puts it
+        assert torch.allclose(made.sum(), pictures.sum())
+
     @pytest.mark.parametrize(
         ("settings", "resize", "crop"),
         [
