@@ -1,6 +1,7 @@
 """The command `inspect`: what is recognised about a model, and its answers to 16 pictures."""
 
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +59,8 @@ def inspect(
     agreed = trust.agreed_by({**given, "classifier": model}, code=trust_code)
     trust.require([config], agreed)
     check_models(config)
-    found = _look(config)
+    with redirect_stdout(sys.stderr):  # a user's file may print
+        found = _look(config)
     if as_json:
         print_json(
             {
