@@ -48,16 +48,17 @@ class Inspection:
 def look(classifier: Classifier, draw: Draw, words: Sequence[str] | None = None) -> Inspection:
     """Draw 16 pictures, of ``words`` or else of the classifier's labels, and classify them.
 
-    ``draw``: a generator's `pictures`.
+    ``draw``: a generator's `pictures`. Raises InputError if it takes no 16 pictures at a time.
     """
     import torch
 
-    fault = ""
+    fault: InputError | None = None
+    info = classifier.describe()
     try:
         info = try_classifier(classifier)
         refuse_constant(info)
     except InputError as error:
-        fault, info = str(error), classifier.describe()
+        fault = error
     chosen = _spread(words or [label.split(",")[0] for label in classifier.labels])
     prompts = [f"a picture of a {word}" for word in chosen]
     seeds = list(range(_SEED, _SEED + PICTURES))
@@ -66,13 +67,19 @@ def look(classifier: Classifier, draw: Draw, words: Sequence[str] | None = None)
     with torch.inference_mode():
         classifier(pixels[:1])
         started = time.perf_counter()
-        output = classifier(pixels)
+        try:
+            output = classifier(pixels)
+        except Exception:
+            if fault is None:
+                raise
+            raise fault from None  # it takes one picture at a time, and the fault says so
         _wait(classifier)
         seconds = (time.perf_counter() - started) / PICTURES
     rows = _best(classifier, output)
     answers = [(p, s, row) for p, s, row in zip(prompts, seeds, rows, strict=True)]
+    memory = _memory(classifier, pixels)
     return Inspection(
-        info, images, answers, seconds, _memory(classifier, pixels), str(classifier.device), fault
+        info, images, answers, seconds, memory, str(classifier.device), str(fault or "")
     )
 
 

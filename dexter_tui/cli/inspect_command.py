@@ -71,6 +71,7 @@ def inspect(
                 ],
                 "seconds_per_picture": found.seconds,
                 "bytes_per_picture": found.bytes,
+                "trial": found.fault,
             }
         )
     else:

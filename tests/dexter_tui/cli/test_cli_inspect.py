@@ -98,6 +98,47 @@ def test_shows_the_lab_and_black_boxes(cli, tmp_path, source):
     assert found["labels"][0] == {"lab": "blond", "onnx": "class 0", "http": "red"}[source]
 
 
+OWN = """
+import torch
+from torch import nn
+print("a line of the file")
+class make(nn.Module):
+    image_size = 32
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+    def forward(self, pictures):
+        return self.head({features})
+"""
+
+
+@pytest.mark.parametrize(
+    ("features", "constant", "trial"),
+    [
+        ("pictures.mean((2, 3))", False, ""),
+        ("0 * pictures.mean((2, 3))", True, "all alike"),
+        ("(pictures / pictures.amax((1, 2, 3), True)).mean((2, 3))", False, "not finite"),
+    ],
+)
+def test_json_says_what_the_trial_said(cli, tmp_path, features, constant, trial):
+    file = tmp_path / "own.py"
+    file.write_text(OWN.format(features=features))
+    outcome = cli("inspect", f"{file}:make", *TINY, "--json")
+    assert outcome.code == 0, outcome.err
+    found = outcome.json  # alone on standard output
+    assert found["constant"] is constant
+    assert trial in found["trial"] and bool(trial) == bool(found["trial"])
+
+
+def test_a_network_of_one_picture_at_a_time_is_refused_in_a_line(cli, tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(OWN.format(features="pictures.mean((2, 3)).reshape(1, 3)"))
+    outcome = cli("inspect", f"{file}:make", *TINY)
+    assert (outcome.code, outcome.out) == (2, "")
+    [_, line] = outcome.err.splitlines()
+    assert "fails on 5 pictures at a time: RuntimeError" in line
+
+
 def test_needs_consent_to_a_records_code_but_not_to_what_is_typed(cli):
     assert "inspect" in COMMANDS
     outcome = cli("inspect", tiny.python_classifier(), *TINY, "--json")
