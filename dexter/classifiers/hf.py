@@ -187,7 +187,6 @@ def _load_module(
     import pickle
 
     import torch
-    from safetensors import SafetensorError
     from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageClassification
 
     from dexter.classifiers.weights import code_in
@@ -229,10 +228,7 @@ def _load_module(
             value=spec,
             remedy="store it as safetensors, or pass --trust-pickle if you trust its author",
         ) from error
-    except (
-        OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, AttributeError,
-        SafetensorError,
-    ) as error:  # fmt: skip
+    except Exception as error:  # transformers, its checks and safetensors raise errors of their own
         raise InputError(
             f"cannot load {spec}: {one_line(error)}", field="classifier", value=spec
         ) from error
@@ -342,7 +338,13 @@ def _read_folder(folder: Path, spec: str, options: ClassifierOptions) -> _Read:
     labels, config, notes = _labels(folder, config, given)
     if config.get("problem_type") == "regression":
         raise _unusable(folder, f"{folder} is a regression: it has no classes")
-    step = _preprocessing(folder, config, options)
+    try:
+        step = _preprocessing(folder, config, options)
+    except InputError:
+        raise
+    except (TypeError, ValueError, LookupError, ZeroDivisionError) as error:
+        problem = f"{folder} states its preprocessing in another form: {one_line(error)}"
+        raise _unusable(folder, problem, "correct preprocessor_config.json") from error
     if config.get("num_labels") == 1 or (labels is not None and given is None and len(labels) == 1):
         labels, positive = two_classes(spec, given or labels, options.positive_class)
         return _Read(config, labels, step, False, positive, notes)
@@ -407,7 +409,7 @@ def _labels(
 
 
 def _whole(names: Mapping[Any, Any]) -> bool:
-    return all(str(key).lstrip("-").isdigit() for key in names)
+    return all(str(key).removeprefix("-").isdecimal() for key in names)
 
 
 def _faulty_labels(file: Path, problem: str) -> InputError:
