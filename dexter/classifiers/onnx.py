@@ -8,6 +8,7 @@ labels (a sigmoid) and classes; see `dexter.classifiers.reading` for the rest.
 
 from __future__ import annotations
 
+import glob
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -148,7 +149,8 @@ def _find(address: str) -> tuple[Path, str]:
 
 
 def _parts(file: Path) -> list[Path]:
-    return sorted(part for part in file.parent.glob(f"{file.name}*") if part.is_file())
+    pattern = f"{glob.escape(file.name)}*"
+    return sorted(part for part in file.parent.glob(pattern) if part.is_file())
 
 
 def _session(runtime: Any, file: Path, spec: str, device: str) -> Any:
