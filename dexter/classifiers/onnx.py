@@ -70,7 +70,7 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
                 assumed=frozenset() if entry.fixed or options.input_size else frozenset({"size"}),
             ),
             options=replace(options, dtype="float32"),
-            # Weights may lie beside the graph, in files that start with its name.
+            # Weights may lie beside the graph.
             weights_hash=hash_files((part.name, part) for part in _parts(file)),
             multi_label=labels if count > 1 else None,
             probabilities=probabilities,
@@ -149,8 +149,30 @@ def _find(address: str) -> tuple[Path, str]:
 
 
 def _parts(file: Path) -> list[Path]:
-    pattern = f"{glob.escape(file.name)}*"
-    return sorted(part for part in file.parent.glob(pattern) if part.is_file())
+    """Return the file, and those beside it with weights: by their names, or as it states."""
+    named = file.parent.glob(f"{glob.escape(file.name)}*")
+    stated = (file.parent / name for name in _beside(file))
+    return sorted({part for part in (*named, *stated) if part.is_file()})
+
+
+def _beside(file: Path) -> list[str]:
+    """Return the names of the files that hold tensors of a graph.
+
+    A tensor of the graph (field 5) has entries about its data elsewhere (13), each with a key (1)
+    and a value (2).
+    """
+    names = []
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for graph in _fields(data, 0, len(data), 7):
+            for tensor in _fields(data, *graph, 5):
+                for entry in _fields(data, *tensor, 13):
+                    [key, value] = [
+                        b"".join(data[a:b] for a, b in _fields(data, *entry, field))
+                        for field in (1, 2)
+                    ]
+                    if key == b"location":
+                        names.append(value.decode())
+    return names
 
 
 def _session(runtime: Any, file: Path, spec: str, device: str) -> Any:

@@ -43,10 +43,12 @@ def colour_network(
     weight: NDArray[np.float32] = WEIGHT,
     two_outputs: bool = False,
     channels_last: bool | None = None,
+    beside: str = "",
 ) -> Path:
     """Write a network from pictures of a shape to logits, or to what the ``last`` operations give.
 
     channels_last: of the input; by default, where the shape's second number is not 3.
+    beside: the name of a file for the weights.
     """
     nodes: list[bytes] = []
     name = "pictures"
@@ -78,7 +80,9 @@ def colour_network(
         add(operation)
     outputs = [name, *([logits] if two_outputs else [])]
     graph = b"".join(_field(1, node) for node in nodes) + _text(2, "graph")
-    graph += _tensor("weight", weight) + _tensor("bytes", np.array(255, np.float32))
+    if beside:
+        (file.parent / beside).write_bytes(weight.tobytes())
+    graph += _tensor("weight", weight, beside) + _tensor("bytes", np.array(255, np.float32))
     graph += _field(11, _value("pictures", dtype, shape))
     for output in outputs:
         graph += _field(12, _value(output, "float32", (shape[0], weight.shape[1])))
@@ -107,9 +111,12 @@ def _text(field: int, text: str) -> bytes:
     return _field(field, text.encode())
 
 
-def _tensor(name: str, array: NDArray[np.float32]) -> bytes:
+def _tensor(name: str, array: NDArray[np.float32], beside: str = "") -> bytes:
     dims = b"".join(_number(1, size) for size in array.shape)
-    return _field(5, dims + _number(2, 1) + _text(8, name) + _field(9, array.tobytes()))
+    data = _field(9, array.tobytes())
+    if beside:
+        data = _field(13, _text(1, "location") + _text(2, beside)) + _number(14, 1)
+    return _field(5, dims + _number(2, 1) + _text(8, name) + data)
 
 
 def _value(name: str, dtype: str, shape: Sequence[int | str]) -> bytes:

@@ -112,6 +112,15 @@ class TestOnnx:
         (tmp_path / "net.onnx.data").write_bytes(b"weights")
         assert describe_classifier(f"onnx:{file}", NONE).weights_hash != first.weights_hash
 
+    def test_its_hash_is_of_weights_that_it_names(self, tmp_path):
+        hashes = set()
+        for factor in (1, 2):
+            file = onnx_files.colour_network(
+                tmp_path / "net.onnx", weight=factor * onnx_files.WEIGHT, beside="weights.bin"
+            )
+            hashes.add(describe_classifier(f"onnx:{file}", NONE).weights_hash)
+        assert len(hashes) == 2
+
     def test_its_hash_is_of_a_file_with_brackets_in_its_name(self, tmp_path):
         """Such as a browser or a training gives: they are no pattern of names."""
         hashes = set()
