@@ -79,5 +79,10 @@ def _picture(item: Item, side: int) -> Picture:
 def _square(image: Image.Image, side: int) -> Picture:
     from PIL import Image, ImageOps
 
+    if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG"):
+        # `convert` would cut at 255.
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):  # numbers of no known range
+        raise _Refused(Why.UNREADABLE)
     converted = image.convert("RGB")
     return np.asarray(ImageOps.fit(converted, (side, side), Image.Resampling.BILINEAR))

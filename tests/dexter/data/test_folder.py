@@ -157,6 +157,19 @@ def test_broken_pictures_are_skipped_and_counted(tmp_path: Path) -> None:
     assert ("duck/06.png", Why.TOO_LARGE) in data.skipped.names
 
 
+def test_pictures_of_16_bits_keep_their_greys(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 16 * 16).reshape(16, 16)
+    (tmp_path / "scan").mkdir()
+    for name in ("1.png", "1.tif"):
+        Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "scan" / name)
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "scan" / "2.tif")
+    data = read_data(str(tmp_path))
+    [(places, pictures)] = batches(data.items, 16, data.skipped)
+    assert places == [0, 1] and data.skipped.counts == {Why.UNREADABLE: 1}
+    for one in pictures:
+        np.testing.assert_array_equal(one, np.repeat((ramp // 256)[..., None], 3, 2))
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [
