@@ -233,8 +233,10 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
+    """Yield the pictures below a folder, but not those of hidden files and folders."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.name[0] != ".":
+        hidden = any(part[0] == "." for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and not hidden:
             yield path
 
 

@@ -170,6 +170,13 @@ def test_pictures_of_16_bits_keep_their_greys(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, np.repeat((ramp // 256)[..., None], 3, 2))
 
 
+def test_pictures_in_hidden_folders_are_no_pictures_of_a_class(tmp_path: Path) -> None:
+    """Notebooks and file managers keep copies there."""
+    picture(tmp_path / "duck" / "1.png")
+    picture(tmp_path / "duck" / ".ipynb_checkpoints" / "1-checkpoint.png")
+    assert [item.name for item in read_data(str(tmp_path)).items] == ["duck/1.png"]
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [
