@@ -176,8 +176,7 @@ def read_data(source: str, *, label: str | None = None, size: int = LAB_SCENES) 
     for name in TABLES:
         if (path / name).is_file():
             return _of_table(path / name, path, None, label)
-    splits = {entry: SPLITS[entry.name.lower()] for entry in _folders(path)
-              if entry.name.lower() in SPLITS and not entry.name.isdigit()}  # fmt: skip
+    splits = {entry: SPLITS[entry.name.lower()] for entry in _folders(path) if _is_split(entry)}
     parts = []
     for entry, split in splits.items():
         if (entry / TABLES[0]).is_file():
@@ -230,6 +229,12 @@ def _plain(name: str) -> str:
 
 def _folders(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != ".")
+
+
+def _is_split(folder: Path) -> bool:
+    """Return whether a folder is a split, and not a class of such a name: "train" is a vehicle."""
+    named = folder.name.lower() in SPLITS and not folder.name.isdigit()
+    return named and ((folder / TABLES[0]).is_file() or bool(_folders(folder)))
 
 
 def _pictures(folder: Path) -> Iterator[Path]:

@@ -177,6 +177,15 @@ def test_pictures_in_hidden_folders_are_no_pictures_of_a_class(tmp_path: Path) -
     assert [item.name for item in read_data(str(tmp_path)).items] == ["duck/1.png"]
 
 
+def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "1.png")
+    picture(tmp_path / "bus" / "2.png")
+    assert {(item.label, item.split) for item in read_data(str(tmp_path)).items} == {
+        ("train", None),
+        ("bus", None),
+    }
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [
