@@ -361,7 +361,7 @@ def _folder_of(root: Path) -> Callable[[str], Path]:
     def path_of(name: str) -> Path:
         if not found:
             for place in places:
-                if (place / name).is_file():
+                if _is_file(place / name):
                     found.append(place)
                     break
             else:
@@ -369,6 +369,13 @@ def _folder_of(root: Path) -> Callable[[str], Path]:
         return found[0] / name
 
     return path_of
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _partition(path: Path) -> dict[str, str]:

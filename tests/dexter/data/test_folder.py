@@ -186,6 +186,14 @@ def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
     }
 
 
+def test_a_row_with_a_name_too_long_is_skipped(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    (tmp_path / "metadata.csv").write_text(f"image,label\n{'x' * 300},duck\n1.png,duck\n")
+    data = read_data(str(tmp_path))
+    [(places, _)] = batches(data.items, 16, data.skipped)
+    assert places == [1] and data.skipped.counts == {Why.UNREADABLE: 1}
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [
