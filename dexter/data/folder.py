@@ -325,13 +325,13 @@ def _of_table(path: Path, root: Path, split: str | None, label: str | None) -> D
     folder = _folder_of(root)
     for row in rows:
         name, value = row.get(of_file, ""), row.get(of_label, "")
+        if not name or not value:
+            skipped.add(name or "a row without a file", Why.NO_LABEL)
+            continue
         if name in seen:
             skipped.add(name, Why.DUPLICATE)
             continue
         seen.add(name)
-        if not name or not value:
-            skipped.add(name or "a row without a file", Why.NO_LABEL)
-            continue
         part = split or partition.get(name) or (row.get(of_split) if of_split else None)
         for column in list(values):
             values[column].add(row.get(column, ""))

@@ -194,6 +194,14 @@ def test_a_row_with_a_name_too_long_is_skipped(tmp_path: Path) -> None:
     assert places == [1] and data.skipped.counts == {Why.UNREADABLE: 1}
 
 
+def test_a_row_that_says_nothing_hides_no_other(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\n1.png,\n,duck\n,owl\n1.png,duck\n")
+    data = read_data(str(tmp_path))
+    assert rows(data) == [("1.png", "duck", None, {})]
+    assert data.skipped.counts == {Why.NO_LABEL: 3}
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [
