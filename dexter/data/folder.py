@@ -77,6 +77,11 @@ class Skipped:
         if len(self.names) < self.kept:
             self.names.append((name, why))
 
+    def merge(self, other: Skipped) -> None:
+        """Count the pictures of another."""
+        self.counts.update(other.counts)
+        self.names += other.names[: self.kept - len(self.names)]
+
 
 @dataclass(frozen=True)
 class Item:
@@ -257,8 +262,7 @@ def _of_classes(root: Path, split: str | None) -> DataSet:
 def _joined(name: str, parts: Sequence[DataSet]) -> DataSet:
     skipped = Skipped()
     for part in parts:
-        skipped.counts.update(part.skipped.counts)
-        skipped.names += part.skipped.names
+        skipped.merge(part.skipped)
     columns = dict.fromkeys(column for part in parts for column in part.columns)
     return DataSet(name, [item for part in parts for item in part.items], skipped, list(columns))
 

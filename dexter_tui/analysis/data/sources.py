@@ -4,8 +4,10 @@ import io
 import json
 import pickle
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexter.config import RunConfig
-from dexter.data.folder import DataSet, class_indices, read_data
+from dexter.data.folder import DataSet, Skipped, Why, class_indices, read_data
 from dexter.data.searches import prototypes, search_config
 from dexter.data.slices import Concept, Looked, look
 from dexter.errors import InputError
@@ -123,9 +125,14 @@ class Sources:
         ``name``: of the split, in the progress and of the file that keeps it.
         """
         kept = self.files.arrays(f"look-{name}")
-        if kept is not None:
-            for skipped in json.loads(str(kept["skipped"])):
-                part.skipped.add(skipped[0], _why(skipped[1]))
+        if kept is not None and "left_out" in kept:
+            counts, names = json.loads(str(kept["left_out"]))
+            part.skipped.merge(
+                Skipped(
+                    Counter({Why(why): count for why, count in counts.items()}),
+                    [(name, Why(why)) for name, why in names],
+                )
+            )
             return Looked(
                 [part.items[int(place)] for place in kept["places"]],
                 kept["targets"],
@@ -137,9 +144,9 @@ class Sources:
             )
         progress = self.desk.begin(f"pictures of {name}")
         progress.plan(len(part.items))
-        before = len(part.skipped.names)
+        own = replace(part, skipped=Skipped())
         found = look(
-            part,
+            own,
             self.classes,
             self.classifier,
             self.detector,
@@ -155,13 +162,13 @@ class Sources:
             embeddings=found.embeddings,
             features=found.features,
             digest=np.array(found.digest),
-            skipped=np.array(json.dumps([list(one) for one in part.skipped.names[before:]])),
+            left_out=np.array(json.dumps([own.skipped.counts, own.skipped.names])),
         )
+        part.skipped.merge(own.skipped)
         return found
 
     def pixels(self, looked: Looked, name: str) -> NDArray[np.uint8]:
         """Return the pictures that were looked at, (n, S, S, 3), as a file that is read on use."""
-        from dexter.data.folder import Skipped
         from dexter.data.pictures import batches
 
         side = self.classifier.image_size
@@ -181,12 +188,6 @@ class Sources:
     def skipped(self) -> dict[str, int]:
         """Return the number of pictures that are left out, by reason."""
         return {why.value: count for why, count in self.data.skipped.counts.items()}
-
-
-def _why(value: str) -> Any:
-    from dexter.data.folder import Why
-
-    return Why(value)
 
 
 def _concept(one: Mapping[str, Any]) -> Concept:

@@ -13,10 +13,17 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from dexter.data.searches import prototypes
+from dexter.data.settings import SlicesSettings
 from dexter.data.slices import auroc, scores_of
 from dexter.lab.scenes import SceneDataset
 from dexter.reasoning.detection import load_detector
 from dexter.reasoning.topic import load_world
+from dexter_tui.analysis.data import request as data_request
+from dexter_tui.analysis.data.request import DataRequest
+from dexter_tui.analysis.data.sources import Sources
+from dexter_tui.analysis.desk import Desk
+from store import Store, run_queue
+from store.states import Kind
 
 SIZE = 160
 
@@ -165,6 +172,27 @@ def test_debias_refuses_in_a_line(
     outcome = cli("debias", "--classifier", "lab:birds-biased", "--data", folder, *more)
     assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
     assert message in outcome.err
+
+
+def test_a_continued_report_counts_all_that_it_skipped(home: Path, folder: Path) -> None:
+    """More than are named: an attempt before has looked, and another goes on."""
+    table = folder / "gone.csv"
+    there = (folder / "metadata.csv").read_text()
+    table.write_text(there + "\n" + "".join(f"gone{n}.png,landbird,land\n" for n in range(150)))
+    request = DataRequest(
+        Kind.SLICES, "lab:birds-biased", str(table), SlicesSettings(), concepts="sea"
+    )
+    with Store.open(home) as store:
+        queued = data_request.request_report(store, data_request.prepare(request, home))
+        [job] = run_queue.jobs(store)
+        assert job.id == queued.job_id
+        counts = []
+        for _ in range(2):
+            sources = Sources(Desk(store, job, "cpu", lambda state: None))
+            looked = sources.looked(sources.data, "all splits")
+            counts.append(sources.skipped())
+            assert len(looked.items) == SIZE and len(sources.data.skipped.names) == 100
+    assert counts == [{"duplicate row": 1, "missing": 151}] * 2
 
 
 def test_auroc_counts_ties_by_half() -> None:
