@@ -34,6 +34,7 @@ SETTINGS: Mapping[Kind, type[DataSettings]] = {
     Kind.SLICES: SlicesSettings,
     Kind.DEBIAS: DebiasSettings,
 }
+_LISTED = 12  # labels in an error
 WORDS = "words of the command"
 SEARCHES = "words of searches"
 
@@ -117,6 +118,14 @@ def prepare(
         )
     [checked] = submit.described([config], agreed=request.agreed, warn=warn, constant=True)
     mapping = _mapping(request.mapping)
+    for value in mapping:
+        if value not in data.labels:
+            raise InputError(
+                f"{value!r} is no label of the data",
+                field="map",
+                value=value,
+                remedy=f"choose from {', '.join(data.labels[:_LISTED])}",
+            )
     class_indices(data.labels, checked.info.labels, mapping)
     _check_splits(request.kind, settings, data)
     source = request.data

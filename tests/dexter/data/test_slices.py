@@ -111,6 +111,10 @@ def test_a_prototype_is_the_mean_of_its_words() -> None:
         ),
         (["--concepts", "sea", "--split", "test"], "omit it: it has no splits"),
         (["--concepts", "sea", "--map", "waterbird"], "write DATA=LABEL"),
+        (
+            ["--concepts", "sea", "--map", "gull=waterbird"],
+            "'gull' is no label of the data; choose",
+        ),
         (["--concepts", "sea", "--map", "waterbird=duck"], "'duck' is a label of the data, but"),
         (["--concepts", "sea", "--label-column", "kind"], "but not 'kind' for the label"),
     ],
