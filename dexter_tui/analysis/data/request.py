@@ -126,7 +126,14 @@ def prepare(
                 value=value,
                 remedy=f"choose from {', '.join(data.labels[:_LISTED])}",
             )
-    class_indices(data.labels, checked.info.labels, mapping)
+    classes = class_indices(data.labels, checked.info.labels, mapping)
+    if request.kind is Kind.DEBIAS and len(set(classes.values())) < 2:
+        raise InputError(
+            f"{data.name} has pictures of one class alone, among which there is nothing to choose",
+            field="data",
+            value=request.data,
+            remedy="add pictures of another class",
+        )
     _check_splits(request.kind, settings, data)
     source = request.data
     if not source.startswith("lab:"):
