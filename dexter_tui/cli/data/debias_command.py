@@ -57,6 +57,11 @@ def debias(
             f"{output.parent} is no folder", field="output", value=str(output),
             remedy="make it first",
         )  # fmt: skip
+    if output is not None and detach and name is None:
+        raise InputError(
+            "is written at the end of the work", field="output", value=str(output),
+            remedy="omit --detach, or write it later: dexter-tui debias ID -o FILE",
+        )  # fmt: skip
     if name is None and classifier is None:
         return reports.show_list(Kind.DEBIAS, data, as_json=as_json)
     if name is None:

@@ -168,6 +168,7 @@ def test_the_worst_group_rises_and_the_dependence_falls_without_true_groups(
         (["--concepts", "sea", "--weights", "some"], "'some' is unknown"),
         (["--concepts", "sea", "-o", "nowhere/a.safetensors"], "nowhere is no folder"),
         (["--concepts", "sea", "-o", "layers.pt"], "name one that ends in .safetensors"),
+        (["--concepts", "sea", "-o", "a.safetensors", "--detach"], "omit --detach"),
         (["--concepts", "sea", "--map", "landbird=waterbird"], "pictures of one class alone"),
     ],
 )
