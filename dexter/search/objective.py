@@ -53,14 +53,7 @@ class Objective:
         place of p, and a feature's loss is its activation.
         """
         losses = {"class": self._of_class(output)}
-        if self.features and max(self.features) >= output.features.shape[1]:
-            units = output.features.shape[1]
-            raise InputError(
-                f"the classifier has no unit {max(self.features)}",
-                field="features",
-                value=self.features,
-                remedy=f"choose units from 0 to {units - 1}",
-            )
+        check_units(self.features, output)
         sign = -1 if self.direction == "raise" else 1
         for unit in self.features:
             losses[f"feature {unit}"] = sign * output.features[:, unit]
@@ -99,6 +92,18 @@ class Objective:
         whole = torch.stack([term for share in shares for term in share]).sum(0)
         return torch.stack(
             [torch.stack(share).sum(0) if share else whole for share in shares], dim=1
+        )
+
+
+def check_units(features: Sequence[int], output: ClassifierOutput) -> None:
+    """Raise InputError for units that the classifier does not have."""
+    units = output.features.shape[1]
+    if features and max(features) >= units:
+        raise InputError(
+            f"the classifier has no unit {max(features)}",
+            field="features",
+            value=features,
+            remedy=f"choose units from 0 to {units - 1}" if units else "omit it",
         )
 
 

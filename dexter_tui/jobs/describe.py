@@ -36,7 +36,7 @@ def describe(config: RunConfig, *, prompt: bool = False, constant: bool = False)
     if prompt and (config.masked_lm, config.generator) == ("lab", "lab"):
         check_lab_words(config)
         prompt = False
-    if known and not prompt:
+    if known and not prompt and config.features is None:
         return trust.describe_here(config)
     trust.require([config])
     check_files(config.classifier, config.options(ClassifierOptions))
@@ -141,16 +141,19 @@ def check_lab_words(config: RunConfig) -> None:
 def answer(config: RunConfig, prompt: bool, constant: bool = False) -> dict[str, object]:
     """Try a run's models here; return the fields of a ClassifierInfo or InputError, JSON-able."""
     try:
-        if config.classifier.startswith("lab:"):
+        if config.classifier.startswith("lab:") and config.features is None:
             info = trust.describe_here(config)
         else:
-            from dexter.search.objective import features_of
+            from dexter.planning.trial import pictures
+            from dexter.search.objective import check_units, features_of
 
             classifier = trust.load_classifier(config, "cpu")
             info = try_classifier(classifier)
             if not constant:
                 refuse_constant(info)
-            features_of(config, classifier, 0)  # which a black box does not have
+            units = features_of(config, classifier, 0)  # which a black box does not have
+            if units:
+                check_units(units, classifier(pictures()[:1]))
         if prompt:
             from dexter.search.prompt import check_prompt
 

@@ -1,6 +1,7 @@
 """A run of a black box is queued as a search by scores alone, which is said and recorded."""
 
 import onnx_files
+import pytest
 import tiny
 from rich.console import Console
 
@@ -37,6 +38,8 @@ def test_it_is_queued_without_gradients_and_the_record_says_so(tmp_path, home):
     [checked] = submit.check([config], home, warn=said.append, agreed={"classifier"})
     refused = describe.answer(config.model_copy(update={"n_features": 5}), prompt=False)
     assert refused["field"] == "n_features" and "no last linear layer" in str(refused["problem"])
+    refused = describe.answer(config.model_copy(update={"features": (0,)}), prompt=False)
+    assert (refused["field"], refused["remedy"]) == ("features", "omit it")
     assert any("has no gradient: the search uses its scores alone" in line for line in said)
     with Store.open(home) as store:
         [name] = submit.add(store, [checked])
@@ -48,3 +51,14 @@ def test_it_is_queued_without_gradients_and_the_record_says_so(tmp_path, home):
     with console.capture() as captured:
         console.print(shown)
     assert "by the classifier's scores alone" in captured.get()
+
+
+@pytest.mark.parametrize("classifier", ["lab:birds-biased", "tiny"])
+def test_units_that_a_classifier_lacks_are_refused_before_it_is_queued(classifier):
+    spec = f"hf:{tiny.classifier_folder()}" if classifier == "tiny" else classifier
+    config = RunConfig.from_preset(
+        "quick", classifier=spec, class_name="waterbird", features=(999,)
+    )
+    refused = describe.answer(config, prompt=False)
+    assert refused["field"] == "features" and "no unit 999" in str(refused["problem"])
+    assert "labels" in describe.answer(config.model_copy(update={"features": (1,)}), prompt=False)
