@@ -14,6 +14,7 @@ from typing import Any
 
 from dexter import model_folders
 from dexter.errors import InputError
+from dexter.reasoning.keywords import STOP_WORDS
 from dexter.reasoning.wordnet import load_wordnet
 
 Slot = str
@@ -167,7 +168,7 @@ def make_topic(
     The label "other" means everything that no other label names, so the subjects of the
     classifier's other labels are not subjects of "other". They are preferred as rivals.
     """
-    from dexter.search.vocabulary import word_forms, words_of
+    from dexter.search.vocabulary import word_forms
 
     world = world or World()
     label = labels[class_index]
@@ -190,7 +191,7 @@ def make_topic(
     wordnet = None if core or world.families else load_wordnet()
     around = None if wordnet is None else wordnet.concepts(label)
     by_wordnet = () if around is None else around.core
-    own = [*core, *world.core.get(label, ()), *words_of(first_name(label))]
+    own = [*core, *world.core.get(label, ()), *_naming(first_name(label))]
     own += subjects if label == OTHER else ()
     return Topic(
         class_name=label,
@@ -200,7 +201,7 @@ def make_topic(
         names=frozenset(
             form
             for name in [*names, *subjects, *excluded, *own]
-            for word in words_of(name)
+            for word in _naming(name)
             for form in word_forms(word)
         ),
         world=world,
@@ -216,6 +217,15 @@ def noun(subject: str) -> str:
 def first_name(label: str) -> str:
     """Return the first name in a label: "great grey owl" for "great grey owl, Strix nebulosa"."""
     return label.split(",")[0].strip().lower()
+
+
+def _naming(name: str) -> list[str]:
+    """Return the words of a name, without those that say nothing alone: "hen", "woods" of "hen of
+    the woods", because "at the beach" names no mushroom."""
+    from dexter.search.vocabulary import words_of
+
+    words = words_of(name)
+    return [word for word in words if word not in STOP_WORDS] or words
 
 
 def control_prompt(subject: str) -> str:

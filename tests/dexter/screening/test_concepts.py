@@ -213,3 +213,14 @@ def test_what_another_label_names_is_varied_only_if_both_can_hold():
     # A slot without a word is left out.
     apart, slots = said(multi_label=False)
     assert not {"young", "old"} & apart and not {"age", "hair"} & slots
+
+
+def test_of_a_label_of_several_words_the_joining_ones_name_nothing():
+    """A picture "at the beach" shows no hen of the woods."""
+    pool = parse_pool(GOOD, "mine")
+    for labels in (["hen of the woods", "a cat"], ["with mask", "at night"]):
+        topic = make_topic(labels, 0)
+        cells = Design(pool, topic).cells(Round(0, 64))
+        assert any("at the beach" in cell.prompt for cell in cells), labels
+        assert not topic.is_core("at the beach")
+    assert make_topic(["hen of the woods", "cat"], 0).names >= {"hen", "woods", "cat"}
