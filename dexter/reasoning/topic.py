@@ -132,6 +132,10 @@ class Topic:
         own = concept.lower()
         return own in self.core or any(word in self.core for word in own.split())
 
+    def is_named(self, words: str) -> bool:
+        """Return True if one of these words names a class."""
+        return not self.names.isdisjoint(words.lower().split())
+
     def defaults(self) -> str:
         """Return a sentence that shows the core concepts by WordNet; "" without any."""
         if not self.by_wordnet:

@@ -371,5 +371,5 @@ def usable(pool: Pool, topic: Topic) -> list[Concept]:
     return [
         concept
         for concept in pool.concepts
-        if not any(look in topic.names for look in concept.looks)
+        if not any(look.lower() in topic.names for look in concept.looks)
     ]

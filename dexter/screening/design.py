@@ -119,7 +119,7 @@ class Design:
         return {
             word: weights.get(by_word[slot.name, word], 1.0)
             for word in self.pool.words[slot.name]
-            if not set(word.split()) & self.topic.names
+            if not self.topic.is_named(word)
         }
 
 

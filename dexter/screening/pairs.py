@@ -243,7 +243,7 @@ class PoolLayout(Layout):
 
     def _is_free(self, word: str) -> bool:
         """Return True for a wording that the generator can encode and that names no class."""
-        return not set(word.split()) & self._topic.names and all(map(self._known, word.split()))
+        return not self._topic.is_named(word) and all(map(self._known, word.split()))
 
     def _can_have(self, concept: Concept, noun: str, given: dict[str, str]) -> bool:
         if concept.slot == SUBJECT:

@@ -132,7 +132,7 @@ def possible_changes(
             own = [word for word in one.words if word in nouns]
             found += [Change(one.name, SUBJECT, word) for word in own if len(own) < len(nouns)]
             continue
-        words = [word for word in one.words if not set(word.split()) & topic.names]
+        words = [word for word in one.words if not topic.is_named(word)]
         found += [Change(one.name, one.slot, word) for word in words[:_WORDINGS]]
         found.append(Change(one.name, one.slot, None))
     return found
@@ -144,7 +144,7 @@ def _belongs(concept: Concept, topic: Topic) -> bool:
     words = concept.looks if concept.slot == SUBJECT else (*concept.words, *concept.looks)
     if any(topic.is_core(word) for word in words):
         return True
-    return concept.slot != SUBJECT and any(look in topic.names for look in concept.looks)
+    return concept.slot != SUBJECT and any(look.lower() in topic.names for look in concept.looks)
 
 
 @dataclass(frozen=True)

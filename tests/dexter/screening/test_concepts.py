@@ -224,3 +224,14 @@ def test_of_a_label_of_several_words_the_joining_ones_name_nothing():
         assert any("at the beach" in cell.prompt for cell in cells), labels
         assert not topic.is_core("at the beach")
     assert make_topic(["hen of the woods", "cat"], 0).names >= {"hen", "woods", "cat"}
+
+
+def test_a_concept_that_names_a_class_is_left_out_in_capitals_too():
+    pool = parse_pool(GOOD.replace("[dog, ball]", "[Dog, Ball]"), "mine")
+    topic = make_topic(["man", "dog"], 0)
+    assert [one.name for one in usable(pool, topic) if one.slot == "beside"] == ["Ball"]
+    prompts = [cell.prompt for cell in Design(pool, topic).cells(Round(0, 64))]
+    pairs = PoolLayout(topic, pool).pairs("beach", "place", 64)
+    prompts += [request[0] for pair in pairs for request in (pair.control, pair.treated)]
+    assert any(" a Ball" in text for text in prompts)
+    assert not any(" a Dog" in text for text in prompts)
