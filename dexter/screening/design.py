@@ -8,7 +8,7 @@ empty), so wordings are balanced and slots are independent of each other. A roun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -87,6 +87,7 @@ class Design:
             for context, found in self._subjects.items()
         }
         words = {slot.name: self._words(slot, part.weights) for slot in self.pool.slots}
+        alone = {slot for slot, own in words.items() if self._are_one(slot, own)}
         found = []
         for index, seed in enumerate(seeds):
             context = (OWN, RIVALS)[(part.start + index) % 2]
@@ -100,7 +101,7 @@ class Design:
                 slot = self.pool.slots[at]
                 if slot.name in given or not self.pool.applies(slot, noun):
                     continue
-                count = _how_many(slot, room, rng)
+                count = _how_many(slot, room, rng, alone=slot.name in alone)
                 if not count or not any(words[slot.name].values()):
                     continue
                 deck = decks.get((context, slot.name))
@@ -114,6 +115,9 @@ class Design:
             found.append(Cell(prompt, seed, context, said))
         return found
 
+    def _are_one(self, slot: str, words: Iterable[str]) -> bool:
+        return len({self.pool.by_word[slot, word] for word in words}) == 1
+
     def _words(self, slot: Slot, weights: Mapping[str, float]) -> dict[str, float]:
         by_word = self.pool.by_word
         return {
@@ -123,9 +127,10 @@ class Design:
         }
 
 
-def _how_many(slot: Slot, room: int, rng: np.random.Generator) -> int:
+def _how_many(slot: Slot, room: int, rng: np.random.Generator, *, alone: bool) -> int:
     named = bool(rng.random() < slot.share)
-    wanted = 1 if slot.exclusive else int(rng.integers(0, slot.most + 1))
+    # What has no other concept to be compared with is compared with none.
+    wanted = 1 if slot.exclusive and not alone else int(rng.integers(0, slot.most + 1))
     return min(room, wanted) if named else 0
 
 

@@ -105,7 +105,8 @@ class Mediation:
         exclusive = {s.name: s.exclusive for s in pool.slots} | {SUBJECT: True}
         sizes = {s: sum(c.slot == s for c in concepts) for s in exclusive}
         # The contrast of one of L levels with the others is L/(L-1) of its distance from the mean.
-        scale = np.array([1 - 1 / sizes[c.slot] if exclusive[c.slot] else 1.0 for c in concepts])
+        levels = [sizes[c.slot] if exclusive[c.slot] else 1 for c in concepts]
+        scale = np.array([1 - 1 / count if count > 1 else 1.0 for count in levels])
         known = own >= DRAWN
         self._per_draw = np.where(known, scale / np.where(known, own, 1.0), 0.0)
         slots = np.array([c.slot for c in concepts])
@@ -163,9 +164,11 @@ def drawing(
     cells: Sequence[Cell], concept: Concept, seen: NDArray[np.bool_], *, exclusive: bool
 ) -> Drawing:
     """Return how often a concept is seen (n,) where it was asked for, and otherwise: where another
-    one of an exclusive slot was, else where it was not."""
+    one of an exclusive slot was, if there is one, else where it was not."""
     said = [cell.said.get(concept.slot, ()) for cell in cells]
     asked = np.array([bool(set(words) & set(concept.words)) for words in said])
     others = ~asked & np.array([bool(words) or not exclusive for words in said])
+    if not others.any():  # it is alone in its slot
+        others = ~asked
     rates = [float(seen[at].mean()) if at.any() else math.nan for at in (asked, others)]
     return Drawing(*rates)

@@ -39,8 +39,11 @@ def predictiveness(
     """Return the share of pairs of pictures whose order is as claimed; None without a pair.
 
     Each picture with the concept is paired with one without it (of an exclusive slot, with another
-    of its concepts) of the same context; no picture is in two pairs. p: of each request.
+    of its concepts if there is one) of the same context; no picture is in two pairs. p: of each
+    request.
     """
+    others = (set(cell.said.get(concept.slot, ())) - set(concept.words) for cell in cells)
+    exclusive = exclusive and any(others)
     right = pairs = 0
     for context in dict.fromkeys(cell.context for cell in cells):
         with_it, without = (

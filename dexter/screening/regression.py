@@ -2,9 +2,9 @@
 
 Ordinary least squares on indicators of all wordings and subjects at once. The effect of a concept
 is a contrast: within an exclusive slot, the mean of its wordings less the mean of the others that
-were named; elsewhere, the concept named against not named. Errors are robust to
-heteroscedasticity (HC3, MacKinnon and White 1985), because a classifier's answers vary more in one
-kind of picture than in another. Wordings are assigned at random, so the contrasts are causal
+were named; elsewhere, and alone in its slot, the concept named against not named. Errors are robust
+to heteroscedasticity (HC3, MacKinnon and White 1985), because a classifier's answers vary more in
+one kind of picture than in another. Wordings are assigned at random, so the contrasts are causal
 effects of the prompt whatever the pictures look like.
 """
 
@@ -109,12 +109,8 @@ class Regression:
                 continue
             row[own] = 1 / len(own)
             n_own = counts[own].sum()
-            if exclusive[concept.slot]:
-                others = [
-                    i for pair, i in place.items() if pair[0] == concept.slot and i not in own
-                ]
-                if not others:
-                    continue
+            others = [i for pair, i in place.items() if pair[0] == concept.slot and i not in own]
+            if exclusive[concept.slot] and others:
                 row[others] = -1 / len(others)
                 n_others = counts[others].sum()
             else:

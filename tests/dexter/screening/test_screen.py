@@ -260,3 +260,22 @@ def test_too_few_pictures_for_the_concepts_are_refused():
     with pytest.raises(InputError) as caught:
         make(MemoryBank(), settings=Settings(pictures=20))
     assert caught.value.field == "pictures"
+
+
+@pytest.mark.parametrize("share", [1, 0.5])
+def test_a_concept_alone_in_its_slot_is_compared_with_none(share):
+    pool = parse_pool(
+        "articles: a\nslots:\n"
+        f"  place: {{position: after, share: {share}, concepts: {{sea: [sea, ocean]}}}}\n"
+        "  beside: {exclusive: false, position: beside, most: 2, concepts: [ball, sun, gift]}\n",
+        "test",
+    )
+    painter = toy.Painter({"sea": 0.4, "ocean": 0.4, "ball": -0.2}, noise=0.05)
+    screening = Screening(
+        pool, TOPIC, Pictures(painter, "toy"), toy.Reader(), Settings(pictures=200, first=100)
+    )
+    found = finish(screening, [member("toy", toy.classifier(), 0)]).results["toy"]
+    sea = effect(found, "sea")
+    assert sea.verdict == "raises" and sea.effect == pytest.approx(0.4, abs=0.05)
+    assert sea.drawn.asked > 0.4 and sea.drawn.otherwise == 0
+    assert effect(found, "ball").effect == pytest.approx(-0.2, abs=0.05)
