@@ -216,14 +216,22 @@ class Experiment:
     assume_drawn: bool = False
     looks: Sequence[int] = stats.LOOKS
 
-    def test(self, candidates: Sequence[Candidate], layout: Layout | None = None) -> list[Claim]:
+    def test(
+        self,
+        candidates: Sequence[Candidate],
+        layout: Layout | None = None,
+        *,
+        family: int | None = None,
+    ) -> list[Claim]:
         """Return a claim per candidate, in order, corrected for their number.
 
         Each claim is tested after 32, 64 and 128 pairs until it is decided. An early decision uses
         Bonferroni's correction, which is never less strict than the final correction by Holm.
-        layout: of the pairs, where it is not that of the class.
+        layout: of the pairs, where it is not that of the class. family: the number of all claims
+        that are corrected together in the end, where these are some of them.
         """
         layout = layout or self.layout
+        family = len(candidates) if family is None else family
         trials = [_Trial(self, layout, candidate) for candidate in candidates]
         thresholds = self._thresholds(candidates, layout)
         for look in self.looks:
@@ -234,9 +242,7 @@ class Experiment:
                 self.witness.look(controls)
                 self.witness.look([r for trial in undecided for r in trial.requests(look)])
             for trial in undecided:
-                trial.look(
-                    look, thresholds[trial.candidate.slot, trial.candidate.concept], len(trials)
-                )
+                trial.look(look, thresholds[trial.candidate.slot, trial.candidate.concept], family)
         return corrected([trial.claim for trial in trials])
 
     def requests(self, candidates: Sequence[Candidate]) -> list[Request]:

@@ -199,6 +199,7 @@ class ComparisonJob:
         claims_pictures = len({r for plan in plans for r in plan.requests})
         cross = {(p, s) for plan in plans for p in plan.prompts.values() for s in seeds}
         of_cross = {plan.topic.class_name: _cross(plan, seeds) for plan in plans}
+        family = sum(len(plan.candidates) * len(plan.members) for plan in plans)
         seen: dict[int, Seen] = {}
         for name in dict.fromkeys(member.name for member in self.members):
             own = [plan for plan in plans if any(m.name == name for m in plan.members)]
@@ -229,7 +230,7 @@ class ComparisonJob:
                     witness.look(requests)
                     asker = experiment(plan, witness)
                     seen[member.id] = Seen(
-                        asker.test(plan.candidates),
+                        asker.test(plan.candidates, family=family),
                         {c.concept: asker.changes(c) for c in plan.candidates},
                         witness.probabilities(requests or plan.requests),
                         _activations(plan, member, witness, seeds),

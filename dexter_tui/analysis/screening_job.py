@@ -334,13 +334,14 @@ class ScreeningJob:
             return
         findings = screening_records.findings(self.store, self.row.id)
         chosen = self._candidates(findings)
+        family = sum(map(len, chosen.values()))
         claims: dict[int, list[Claim]] = {}
         begin: Callable[[str], Any] = self.desk.begin
         for member in self.members:
             if member.id in chosen:
                 progress = begin(f"confirmation of {member.name}")
                 self.pictures.on_picture = progress.add
-                claims[member.id] = self._test(member, chosen[member.id], progress.plan)
+                claims[member.id] = self._test(member, chosen[member.id], family, progress.plan)
                 self._count()
         flat = corrected([claim for own in claims.values() for claim in own])
         for member_id, own in claims.items():
@@ -403,7 +404,11 @@ class ScreeningJob:
         return found
 
     def _test(
-        self, member: Screened, candidates: Sequence[Candidate], on_plan: Callable[[int], None]
+        self,
+        member: Screened,
+        candidates: Sequence[Candidate],
+        family: int,
+        on_plan: Callable[[int], None],
     ) -> list[Claim]:
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.evidence import Experiment, Witness
@@ -423,7 +428,7 @@ class ScreeningJob:
             placebos=self.settings.placebos,
             on_plan=on_plan,
         )
-        found: list[Claim] = experiment.test(candidates)
+        found: list[Claim] = experiment.test(candidates, family=family)
         return found
 
 

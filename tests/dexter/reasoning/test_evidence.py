@@ -19,6 +19,7 @@ from dexter.reasoning.evidence import (
     Pair,
     PromptLayout,
     Witness,
+    corrected,
 )
 from dexter.reasoning.topic import Family, Topic, World, make_topic, split_question
 from dexter.screening.concepts import lab_pool, load_pool
@@ -216,6 +217,17 @@ def test_all_candidates_are_one_family() -> None:
     among = claims_on(toy.Painter({"sea": 0.4}), "sea", "ball", "gift", "hat")[0]
     assert among.p == alone.p
     assert among.p_corrected == pytest.approx(4 * alone.p_corrected)
+
+
+def test_a_claim_is_decided_early_only_if_it_holds_among_all_that_are_tested() -> None:
+    """Those of other classifiers count too: decided on its own, it might not hold beside them."""
+    sometimes = toy.Painter({"sea": 1.0}, base=-1.5, noise=1.0)
+    [alone] = claims_on(sometimes, "sea", min_effect=0.02)
+    assert (alone.verdict, alone.pairs) == ("confirmed", 32)
+    test = experiment(sometimes, min_effect=0.02).test
+    [among] = test(asked("sea"), layout("sea"), family=20)
+    assert {claim.verdict for claim in corrected([alone] * 20)} == {"inconclusive"}
+    assert {claim.verdict for claim in corrected([among] * 20)} == {"confirmed"}
 
 
 def test_pictures_are_made_once_for_all_concepts_and_classifiers() -> None:
