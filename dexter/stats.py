@@ -21,6 +21,7 @@ ALPHA = 0.05
 LEVEL = 1 - ALPHA / len(LOOKS)
 """The coverage of each interval, so that the intervals of all looks hold jointly at 95%."""
 PERMUTATIONS = 20_000
+SMALLEST_P = 1 / (PERMUTATIONS + 1)
 RESAMPLES = 10_000
 FEWEST_LEVELS = 3
 """Levels of a slot, below which none of them can be called an outlier."""

@@ -45,16 +45,25 @@ class Difference:
 
 
 def difference(
-    concept: str, a: NDArray[np.float64], b: NDArray[np.float64], *, detected: float | None
+    concept: str,
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    *,
+    detected: float | None,
+    family: int = 1,
 ) -> Difference:
     """Return the difference of a concept's changes (n,) for a and for b in the same pairs.
 
     The verdict stays open until `judged`. ``detected`` is the rise of the concept's detection rate
-    when the prompt names it, None without a detector.
+    when the prompt names it, None without a detector. ``family``: the number of differences that
+    are judged together.
     """
     values = a - b
     low, high = (2 * end for end in stats.bootstrap_interval(values / 2))  # values are in [-2, 2]
-    p = stats.sign_flip_p(values)
+    p, flips = stats.sign_flip_p(values), 100 * family
+    if p == stats.SMALLEST_P and flips > stats.PERMUTATIONS:
+        # In a large family the smallest p of fewer flips is not small enough.
+        p = stats.sign_flip_p(values, flips)
     drawn = detected is not None and detected >= DRAWN
     return Difference(
         concept,

@@ -6,6 +6,7 @@ that one of them is in memory at a time. A further attempt draws nothing twice.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import comb
 from typing import TYPE_CHECKING, Any
 
 from dexter.config import RunConfig
@@ -270,6 +271,7 @@ class ComparisonJob:
             count = len(seen[member.id].claims)
             claims[member.id], flat = flat[:count], flat[count:]
         found, between, worst = [], [], []
+        family = sum(len(plan.candidates) * comb(len(plan.members), 2) for plan in plans)
         for plan in plans:
             pairs = [(a, b) for i, a in enumerate(plan.members) for b in plan.members[i + 1 :]]
             requests = of_cross[plan.topic.class_name] or plan.requests
@@ -282,6 +284,7 @@ class ComparisonJob:
                             seen[a.id].changes[concept],
                             seen[b.id].changes[concept],
                             detected=_detected(claims[a.id][number], claims[b.id][number]),
+                            family=family,
                         )
                     )
                     between.append((a, b))

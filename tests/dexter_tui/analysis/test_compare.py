@@ -123,6 +123,12 @@ def test_what_was_not_drawn_is_no_difference() -> None:
     assert (one.verdict, one.reason) == ("differ", None)
 
 
+def test_a_clear_difference_is_found_among_those_of_8_classifiers() -> None:
+    family = 12 * 28  # of 12 concepts for every two classifiers
+    far = difference("sea", np.full(64, 0.9), np.zeros(64), detected=0.9, family=family)
+    assert {one.verdict for one in judged([far] * family, 0.1)} == {"differ"}
+
+
 def test_candidates_of_all_studies_are_asked_once_each() -> None:
     one = [Candidate("sea", "background", 1, {"words": ["r1"]}), Candidate("snow", "background")]
     two = [Candidate("forest", "background"), Candidate("sea", "background", 1, {"words": ["r2"]})]
