@@ -73,9 +73,18 @@ class Design:
     @property
     def columns(self) -> int:
         """Return the number of wordings and subjects that a prompt of this topic can name."""
-        nouns = {noun for subjects in self._subjects.values() for noun, _ in subjects}
-        slots = [s for s in self.pool.slots if any(self.pool.applies(s, noun) for noun in nouns)]
-        return len(nouns) + sum(len(self._words(slot, {})) for slot in slots)
+        return len(self._nouns) + self.wordings
+
+    @property
+    def wordings(self) -> int:
+        """Return the number of wordings that a prompt of this topic can name."""
+        applies = self.pool.applies
+        slots = [s for s in self.pool.slots if any(applies(s, noun) for noun in self._nouns)]
+        return sum(len(self._words(slot, {})) for slot in slots)
+
+    @property
+    def _nouns(self) -> set[str]:
+        return {noun for subjects in self._subjects.values() for noun, _ in subjects}
 
     def cells(self, part: Round) -> list[Cell]:
         """Return the cells of a round."""

@@ -107,6 +107,14 @@ def check(settings: Settings, design: Design) -> None:
             value=settings.seed,
             remedy="choose another seed",
         )
+    if not design.wordings:
+        raise InputError(
+            f"all concepts of {design.pool.name} name a class, or are for other subjects than "
+            f"those of {design.topic.class_name}",
+            field="concepts",
+            value=design.pool.name,
+            remedy="name other concepts",
+        )
     least = _EACH * design.columns
     if not least <= settings.pictures <= MOST_PICTURES:
         raise InputError(

@@ -279,3 +279,11 @@ def test_a_concept_alone_in_its_slot_is_compared_with_none(share):
     assert sea.verdict == "raises" and sea.effect == pytest.approx(0.4, abs=0.05)
     assert sea.drawn.asked > 0.4 and sea.drawn.otherwise == 0
     assert effect(found, "ball").effect == pytest.approx(-0.2, abs=0.05)
+
+
+@pytest.mark.parametrize("slot", ["concepts: [Cat, dogs]", "only: [man], concepts: [old, young]"])
+def test_a_pool_without_a_concept_for_the_class_is_refused(slot):
+    pool = parse_pool(f"slots: {{place: {{position: before, {slot}}}}}", "mine.yaml")
+    with pytest.raises(InputError, match="name a class, or are for other") as refused:
+        Screening(pool, make_topic(["cat", "dog"], 0), Pictures(toy.Painter(), "toy"))
+    assert refused.value.field == "concepts"
