@@ -122,6 +122,28 @@ class Classifier:
             bar=bar_of(self.answers.threshold),
         )
 
+    def answer(self, images: Tensor) -> ClassifierOutput:
+        """Classify as a call does; raise InputError for answers that are not finite.
+
+        A network can pass its trial and fail on other pictures: one number that is none would
+        take part in every mean.
+        """
+        output = self(images)
+        if not bool(output.logits.isfinite().all()):
+            raise self.not_finite("answers with numbers")
+        return output
+
+    def not_finite(self, problem: str) -> InputError:
+        """Return the error of a network that does something with numbers that are not finite."""
+        return InputError(
+            f"{self.spec} {problem} that are not finite (NaN or infinite)",
+            field="classifier",
+            value=self.spec,
+            remedy="pass weights without them"
+            if self.dtype.itemsize >= 4
+            else "pass --dtype float32",
+        )
+
     def last_layer(self) -> tuple[Tensor, Tensor] | None:
         """Return the weight (K, F) and bias (K,) that lead from features to logits, float32.
 

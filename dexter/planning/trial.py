@@ -46,7 +46,7 @@ def try_classifier(classifier: Classifier) -> ClassifierInfo:
             f"fails on {len(images)} pictures at a time: {type(error).__name__}: {one_line(error)}",
         ) from error
     if not bool(together.isfinite().all() and alone.isfinite().all()):
-        raise _not_finite(classifier, "answers with numbers")
+        raise classifier.not_finite("answers with numbers")
     spread = (together - together[:1]).abs().max()
     constant = float(spread) <= _ALIKE * max(1.0, float(together.abs().max()))
     return replace(classifier.describe(), gradients=passes, constant=constant)
@@ -104,20 +104,9 @@ def _passes_gradients(classifier: Classifier, images: Tensor) -> bool:
     if gradient is None:
         return False
     if not bool(gradient.isfinite().all()):
-        raise _not_finite(classifier, "passes gradients")
+        raise classifier.not_finite("passes gradients")
     return bool((gradient != 0).any())
 
 
-def _not_finite(classifier: Classifier, problem: str) -> InputError:
-    wide = classifier.dtype.itemsize >= 4
-    return _refusal(
-        classifier,
-        f"{problem} that are not finite (NaN or infinite)",
-        "pass weights without them" if wide else "pass --dtype float32",
-    )
-
-
-def _refusal(classifier: Classifier, problem: str, remedy: str | None = None) -> InputError:
-    return InputError(
-        f"{classifier.spec} {problem}", field="classifier", value=classifier.spec, remedy=remedy
-    )
+def _refusal(classifier: Classifier, problem: str) -> InputError:
+    return InputError(f"{classifier.spec} {problem}", field="classifier", value=classifier.spec)

@@ -170,7 +170,7 @@ class Witness:
         with torch.inference_mode():
             for at in range(0, len(images), 16):
                 chunk = torch.from_numpy(images[at : at + 16]).permute(0, 3, 1, 2).float() / 255
-                output = self.classifier(chunk)
+                output = self.classifier.answer(chunk)
                 ps.append(output.probability(self.class_index).double().cpu().numpy())
                 classes.append(output.predicted(self.class_index).cpu().numpy())
         return np.concatenate(ps), np.concatenate(classes)

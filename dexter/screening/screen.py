@@ -170,7 +170,7 @@ def member(name: str, classifier: Classifier, class_index: int) -> Member:
         with torch.inference_mode():
             for at in range(0, len(images), _BATCH):
                 chunk = torch.from_numpy(images[at : at + _BATCH]).permute(0, 3, 1, 2).float() / 255
-                output = classifier(chunk)
+                output = classifier.answer(chunk)
                 output = replace(output, logits=output.logits.double())
                 rows.append(output.log_odds(class_index).cpu().numpy())
         return np.concatenate(rows)

@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import toy
+from torch import Tensor, nn
 
 from benchmarks.calibration import aa_tests, planted_tests
+from dexter.classifiers.base import Classifier, Preprocessing
+from dexter.classifiers.options import ClassifierOptions
+from dexter.errors import InputError
 from dexter.generation.bank import MemoryBank
 from dexter.generation.pictures import Pictures
 from dexter.reasoning.claims import Candidate, Claim, judge
@@ -24,6 +29,7 @@ from dexter.reasoning.evidence import (
 from dexter.reasoning.topic import Family, Topic, World, make_topic, split_question
 from dexter.screening.concepts import lab_pool, load_pool
 from dexter.screening.pairs import PoolLayout, worded
+from dexter.screening.screen import Screening, member
 from dexter.seeds import seed_range
 from dexter.stats import LOOKS
 
@@ -228,6 +234,27 @@ def test_a_claim_is_decided_early_only_if_it_holds_among_all_that_are_tested() -
     [among] = test(asked("sea"), layout("sea"), family=20)
     assert {claim.verdict for claim in corrected([alone] * 20)} == {"inconclusive"}
     assert {claim.verdict for claim in corrected([among] * 20)} == {"confirmed"}
+
+
+def test_answers_that_are_no_numbers_are_refused_whatever_the_trial_saw() -> None:
+    class Dazzled(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            level = images[:, :, :3].mean((1, 2, 3))
+            level = torch.where(level > 0.7, torch.nan, level)
+            return torch.stack([level, 1 - level], -1)
+
+    dazzled = Classifier(
+        Dazzled(), spec="dazzled", labels=toy.LABELS, weights_hash="dazzled", device="cpu",
+        preprocessing=Preprocessing(toy.SIZE, toy.SIZE), dtype=torch.float32,
+        options=ClassifierOptions(multi_label=False),
+    )  # fmt: skip
+    pictures = Pictures(toy.Painter({"sea": 0.4}), "key")  # type: ignore[arg-type]
+    witness = Witness(pictures, dazzled, 0, toy.Reader())
+    with pytest.raises(InputError, match="dazzled answers with numbers that are not finite"):
+        Experiment(witness, topic(), layout("sea"), placebos=6).test(asked("sea"))
+    asker = Screening(lab_pool(WORLD, able={}), topic(), pictures, toy.Reader())
+    with pytest.raises(InputError, match="dazzled answers with numbers that are not finite"):
+        list(asker.run([member("dazzled", dazzled, 0)]))
 
 
 def test_pictures_are_made_once_for_all_concepts_and_classifiers() -> None:
