@@ -457,7 +457,8 @@ _DENIES = re.compile(
 )
 _NEGATIVE = re.compile(
     r"\b(?:not|no|never|none|neither|nor|cannot|without|refut\w*|reject\w*|disprov\w*|ruled out|"
-    r"unaffected|irrelevant|independent|ignor\w*|negligible|less than|\w+n['’]t)\b",
+    r"unaffected|irrelevant|independent|ignor\w*|negligible|less than|little|hardly|barely|"
+    r"scarcely|minimal\w*|marginal\w*|insignificant\w*|\w+n['’]t)\b",
     re.IGNORECASE,
 )
 _OPEN = re.compile(
@@ -525,7 +526,8 @@ def _fault(clause: str, number: int, claims: Mapping[int, Claim]) -> str | None:
         if claim.is_bias and _NO_BIAS.search(clause):
             return f"claim {number} is a bias"
         lowers, raises = bool(_LOWERS.search(clause)), bool(_RAISES.search(clause))
-        if lowers != raises and raises != (claim.direction > 0):
+        as_claimed = (claim.direction > 0) != _is_without(clause, claim.concept)
+        if lowers != raises and raises != as_claimed:
             return f"claim {number} {'raises' if claim.direction > 0 else 'lowers'} the probability"
     elif claim.verdict == "refuted":
         if not _NEGATIVE.search(clause):
@@ -535,3 +537,11 @@ def _fault(clause: str, number: int, claims: Mapping[int, Claim]) -> str | None:
     if _BIAS.search(clause) and not _NEGATIVE.search(clause) and not claim.is_bias:
         return f"claim {number} is no bias"
     return None
+
+
+def _is_without(clause: str, concept: str) -> bool:
+    """Return True for words on what happens without a concept, such as a fall where it raises."""
+    near, name = r"(?:\w+\s+){0,2}?", re.escape(concept)
+    before = rf"\b(?:without|remov\w+|lack\w*|absence of|leav\w+ out)\s+{near}{name}\b"
+    after = rf"\b{name}\s+{near}(?:absent|missing|removed|gone|left out)\b"
+    return re.search(f"{before}|{after}", clause, re.IGNORECASE) is not None

@@ -73,6 +73,10 @@ FACTS = Facts("lab:birds-biased", "waterbird", "lab", "lab", seeds=3, captions=5
         "Claim 3 is inconclusive.",
         "The forest is refuted [2].",
         "Sea [1][4] and swan matter.",
+        "Forest has little effect [2]; the classifier barely reacts to it (claim 2).",
+        "The effect of the forest is minimal [2].",
+        "Without the sea the probability falls [1].",
+        "Removing the sea lowers the score [1], and it rises when the desert is absent [5].",
     ],
 )
 def test_what_agrees_with_its_claims_is_cited(text: str) -> None:
@@ -97,6 +101,8 @@ def test_what_agrees_with_its_claims_is_cited(text: str) -> None:
         ("The sea is not a bias [1].", "claim 1 is a bias"),
         ("Sea lowers the probability [1].", "claim 1 raises"),
         ("Desert increases the probability [5].", "claim 5 lowers"),
+        ("Without the sea the probability rises [1].", "claim 1 raises"),
+        ("Without snow, sea lowers the probability [1].", "claim 1 raises"),
         ("The swan is a bias of this classifier [4].", "claim 4 is no bias"),
         ("It depends on sea [1] and forest [2].", "claim 2 is refuted"),
         ("Sea and forest matter [1-2].", "claim 2 is refuted"),
