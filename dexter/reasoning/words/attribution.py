@@ -21,6 +21,8 @@ from dexter.seeds import picture_seeds
 FIRST_SEED = 1000  # in the range for evidence; pairs use the seeds before it
 RESAMPLES = 2000
 KERNEL_WIDTH = 0.5
+_LISTED = 16
+"""Words of a prompt, above which there are too many subsets to list."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,14 @@ def word_subsets(count: int, most: int) -> list[tuple[bool, ...]]:
     """Return the kept words of each subset: all, all but one each, then random ones to ``most``."""
     needed = [(True,) * count]
     needed += [tuple(i != word for i in range(count)) for word in range(count)]
-    rest = [s for s in itertools.product((False, True), repeat=count) if s not in set(needed)]
-    room = max(0, most - len(needed))
+    room, known, rng = max(0, most - len(needed)), set(needed), np.random.default_rng(count)
+    if count > _LISTED:
+        while len(known) < len(needed) + room:
+            known.add(tuple((rng.random(count) < 0.5).tolist()))
+        return needed + sorted(known - set(needed))
+    rest = [s for s in itertools.product((False, True), repeat=count) if s not in known]
     if room < len(rest):
-        chosen = np.random.default_rng(count).choice(len(rest), room, replace=False)
+        chosen = rng.choice(len(rest), room, replace=False)
         rest = [rest[i] for i in sorted(chosen)]
     return list(dict.fromkeys(needed + rest))
 

@@ -7,6 +7,7 @@ import toy
 from dexter.generation.pictures import Pictures
 from dexter.reasoning.evidence import Witness
 from dexter.reasoning.topic import Family, Topic, World
+from dexter.reasoning.words.attribution import word_subsets
 from dexter.reasoning.words.sufficiency import CONTROLS, Sufficiency, control_pool, sufficiency
 
 POOL = [f"thing{index}" for index in range(30)]
@@ -82,3 +83,12 @@ def test_random_words_are_said_alike_and_not_of_the_class() -> None:
     assert control_pool(["sea"], topic, lambda word: True) == ["ball"]
     assert control_pool(["red"], topic, lambda word: True) == []
     assert control_pool(["sea"], topic, lambda word: False) == []
+
+
+def test_subsets_of_a_long_prompt_are_drawn_and_not_listed() -> None:
+    """There are 2**40, more than memory holds."""
+    kept = word_subsets(40, 50)
+    assert len(kept) == len(set(kept)) == 50
+    assert kept[0] == (True,) * 40 and {sum(one) for one in kept[1:41]} == {39}
+    assert kept == word_subsets(40, 50)
+    assert len(word_subsets(40, 24)) == 41
