@@ -360,18 +360,21 @@ class ScreeningJob:
     def _predictiveness(
         self, claims: "Mapping[int, Sequence[Claim]]"
     ) -> dict[tuple[int, str, str], dict[str, Any]]:
-        """Return how often each confirmed claim is right about fresh prompts, by member, slot and
-        concept."""
+        """Return how often each confirmed claim about a concept of the pool is right about fresh
+        prompts, by member, slot and concept."""
         from dexter.reasoning.evidence import Witness
         from dexter.screening.design import Design
         from dexter.screening.predictiveness import fresh_cells, predictiveness
 
         pool = self.concepts.pool
+        concepts = {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
+        # Fresh prompts do not name words that the pool lacks.
         confirmed = {
             member_id: kept
             for member_id, own in claims.items()
-            if (kept := [claim for claim in own if claim.verdict == "confirmed"])
-        }
+            if (kept := [one for one in own if one.verdict == "confirmed"
+                         and (one.slot, one.concept) in concepts])
+        }  # fmt: skip
         if not confirmed:
             return {}
         progress = self.desk.begin("fresh prompts")
@@ -380,7 +383,6 @@ class ScreeningJob:
         design = Design(pool, self.topic, seed=self.settings.design_seed)
         cells = fresh_cells(design, names)
         requests = [cell.request for cell in cells]
-        concepts = {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
         inclusive = {slot.name for slot in pool.slots if not slot.exclusive}
         found = {}
         for member in self.members:

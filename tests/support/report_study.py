@@ -96,6 +96,27 @@ def add_embeddings(store: Store, like: str, **changes: object) -> str:
     return study
 
 
+def searched(store: Store, classifier: str, settings: RunConfig, words: list[str]) -> str:
+    """Record a finished search of a classifier that found these words; return its run's id."""
+    study = store.ensure_study(classifier, "waterbird", 0, settings.study_settings())
+    run = recorded.add_run(store, study, 0, settings.model_dump(mode="json"))
+    run_queue.claim(store, ids=[run])
+    run_queue.set_state(store, run, State.RUNNING)
+    run_queue.finish_run(
+        store,
+        run,
+        State.SUCCEEDED,
+        words=words,
+        prompt=f"a picture of a bird with {' and '.join(words)}",
+        score_value=0.8,
+        score_low=0.5,
+        score_high=0.9,
+        score_n=10,
+        score_hits=8,
+    )
+    return run
+
+
 def options(**changes: object) -> list[str]:
     """Flags of a small report, some of them changed."""
     values: dict[str, object] = {

@@ -13,14 +13,19 @@ import pytest
 import tiny
 import toy
 from disturbed_jobs import Jobs
-from report_study import config
+from report_study import config, searched
 from waiting import until
 
 from dexter.generation.pictures import Pictures
 from dexter.reasoning.settings import ScreenSettings
 from dexter_tui.analysis.audit_estimate import outlook
 from dexter_tui.analysis.explaining.screened import prepared_of
-from dexter_tui.analysis.screening_request import ScreenRequest
+from dexter_tui.analysis.screening_request import (
+    ScreenRequest,
+    member_row,
+    prepare,
+    request_screening,
+)
 from dexter_tui.analysis.screening_watch import Watcher
 from dexter_tui.analysis.store_bank import StoreAnswers, StoreBank
 from dexter_tui.jobs import trust
@@ -29,6 +34,15 @@ from store.reading import screenings
 from store.reading.browse import Browse
 from store.states import Kind
 
+THINGS = """
+picture: a picture of
+articles: a
+slots:
+  thing:
+    exclusive: false
+    position: beside
+    concepts: [tree, ball]
+"""
 BIASED = ("--classifier", "lab:birds-biased", "--class", "waterbird")
 
 
@@ -184,6 +198,28 @@ def test_killed_in_each_phase_a_screening_finds_the_same_and_the_next_draws_noth
     others = {f["concept"]: f["verdict"] for f in second["members"][1]["findings"]}
     assert others["water"] not in ("raises", "lowers")
     _check_views(cli, first["id"], first, tmp_path)
+
+
+def test_a_word_of_a_search_that_the_pool_lacks_is_tested_and_confirmed(home: Path) -> None:
+    jobs = Jobs(home, limit=600)
+    try:
+        pool = home / "things.yaml"
+        pool.write_text(THINGS)
+        values = {"pictures": 60, "placebos": 1, "candidates": 1}
+        request = ScreenRequest(
+            ("lab:birds-biased",), "waterbird", ScreenSettings.from_values(values), str(pool)
+        )
+        prepared = prepare(request, home)
+        [checked] = prepared.members
+        row = member_row(jobs.store, "lab:birds-biased", checked)
+        found = searched(jobs.store, row["classifier_id"], checked.config, ["sea"])
+        queued = request_screening(jobs.store, prepared, searches=[found])
+        ended = jobs.finish(queued.job_id)
+        assert ended.state is State.SUCCEEDED, jobs.describe(ended)
+    finally:
+        jobs.close()
+    rows = Browse(home).rows("SELECT concept, verdict FROM claim")
+    assert list(map(tuple, rows)) == [("sea", "confirmed")]
 
 
 def _numbers(shown: dict[str, Any]) -> list[Any]:
