@@ -154,8 +154,9 @@ class PoolLayout(Layout):
         room = self._pool.per_prompt - 1
         for at, most in self._plan(index):
             slot = self._pool.slots[at]
-            in_place = slot.name == asked.slot and slot.exclusive
-            count = 1 if in_place else min(room, most)
+            own = slot.name == asked.slot
+            in_place = own and slot.exclusive
+            count = 1 if in_place else min(room, most, slot.most - own)
             if not count or not all(self._pool.applies(slot, noun) for noun in nouns):
                 continue
             others = (word for word in self._order(at, index) if word not in kin)
@@ -170,7 +171,7 @@ class PoolLayout(Layout):
             rng, plan = np.random.default_rng(index), []
             for at in rng.permutation(len(self._pool.slots)).tolist():
                 slot = self._pool.slots[at]
-                most = 1 if slot.exclusive else int(rng.integers(slot.most))
+                most = 1 if slot.exclusive else int(rng.integers(max(2, slot.most)))
                 plan.append((at, most * (rng.random() < slot.share)))
             self._plans[index] = plan
         return self._plans[index]

@@ -63,6 +63,14 @@ def test_another_place_that_matters_is_no_placebo() -> None:
     assert (first.verdict, second.verdict) == ("confirmed", "confirmed")
 
 
+def test_pairs_name_as_many_things_of_a_slot_as_the_slot_allows() -> None:
+    things, layout = {"ball", "gift", "hat"}, PoolLayout(TOPIC, POOL)
+    places = [set(pair.treated[0].split()) for pair in layout.pairs("sea", "place", 64)]
+    assert {len(things & words) for words in places} == {0, 1}
+    balls = [set(pair.treated[0].split()) for pair in layout.pairs("ball", "beside", 64)]
+    assert {len(things & words) for words in balls} == {1}
+
+
 def test_a_slot_of_few_concepts_is_compared_with_swaps_of_other_slots() -> None:
     layout = PoolLayout(TOPIC, POOL)
     assert layout.swaps("blond", "hair", 20) == [
