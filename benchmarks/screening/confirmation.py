@@ -52,16 +52,20 @@ class Confirmation:
         first: Witness | None = None
         models = task.models
         layout = PoolLayout(topic_of(task.name, models.world), models.pool, known=models.sayable)
-        for name, result in results.items():
-            chosen = [
+        chosen_of = {
+            name: [
                 Candidate(effect.concept, effect.slot, 1 if effect.effect > 0 else -1)
                 for effect in result.findings[:CANDIDATES]
             ]
+            for name, result in results.items()
+        }
+        family = sum(map(len, chosen_of.values()))
+        for name, chosen in chosen_of.items():
             weights = of_lab("generator", "image_text", f"classifiers/fleet/{name}")
             pairs = [layout.pairs(one.concept, one.slot, LOOKS[-1]) for one in chosen]
-            recipe = hashlib.sha256(f"{weights} {chosen} {pairs}".encode()).hexdigest()
+            recipe = hashlib.sha256(f"{weights} {family} {chosen} {pairs}".encode()).hexdigest()
             if (name, recipe) not in self._kept:
-                claims, first = self._test(task, name, chosen, layout, first)
+                claims, first = self._test(task, name, chosen, family, layout, first)
                 rows = [claim.to_dict() | {"contexts": []} for claim in claims]
                 self._kept[name, recipe] = rows
                 with self._journal.open("a") as file:
@@ -77,6 +81,7 @@ class Confirmation:
         task: Task,
         name: str,
         own: Sequence[Candidate],
+        family: int,
         layout: PoolLayout,
         beside: Witness | None,
     ) -> tuple[list[Claim], Witness]:
@@ -88,7 +93,7 @@ class Confirmation:
         witness = Witness(models.pictures, classifier, 0, detector, beside=beside)
         topic = topic_of(task.name, models.world)
         experiment = Experiment(witness, topic, layout, placebo_cache=self._cache)
-        return experiment.test(own) if own else [], witness
+        return experiment.test(own, family=family) if own else [], witness
 
 
 def _claim(row: dict[str, Any]) -> Claim:
