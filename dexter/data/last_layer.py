@@ -30,6 +30,8 @@ STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 """Inverse regularisations that DFR chooses from."""
 RETRAINS = 20
 """Balanced subsets whose layers DFR averages."""
+_ALIKE = 0.95
+"""The share of pictures that a layer answers as its network, rounding aside."""
 LEAST = 10
 """Pictures that each group must have."""
 _STEPS = 3000  # of FISTA at most
@@ -104,6 +106,22 @@ def check_groups(part: Part, names: Sequence[str], where: str) -> None:
                 value=name,
                 remedy="take more pictures, or another concept",
             )
+
+
+def check_layer(layer: Layer, features: Floats, predicted: Ints, spec: str) -> None:
+    """Raise InputError if the layer does not answer the features (n, F) as its network (n,) does.
+
+    So it is with two heads whose outputs are averaged: to fit one of them would not do.
+    """
+    alike = float((layer.predicted(features) == predicted).mean())
+    if alike < _ALIKE:
+        raise InputError(
+            f"the last linear layer of {spec} gives the answer of the network for {alike:.0%} of "
+            "the pictures, so it is not all that decides",
+            field="classifier",
+            value=spec,
+            remedy="train all weights (--weights all)",
+        )
 
 
 def refit(part: Part, seed: int) -> Layer:

@@ -185,8 +185,12 @@ class DebiasJob:
         if layer is None:
             raise _refusal(self.network.spec, "has no linear layer at its end")
         weight, bias = layer
-        original = Layer(weight[self.used].double().numpy(), bias[self.used].double().numpy())
+        whole = Layer(weight.double().numpy(), bias.double().numpy())
+        original = Layer(whole.weight[self.used], whole.bias[self.used])
         fit, test = self.splits["fitted"], self.splits["measured"]
+        if self.network.answers.threshold == 0.5:  # with others the larger logit is not the answer
+            own = fit.looked
+            last_layer.check_layer(whole, own.features, own.predicted, self.network.spec)
         progress = self.sources.desk.begin("last layers")
         progress.plan(len(last_layer.FITS) + 2)
         found = last_layer.compare(

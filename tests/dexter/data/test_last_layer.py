@@ -101,3 +101,12 @@ def test_a_small_group_is_named() -> None:
     fit, _ = planted(30, 1.0, 0)
     with pytest.raises(InputError, match="the split 'x' has 0 pictures of the group 'b'"):
         last_layer.check_groups(fit, ["a", "b", "c", "d"], "the split 'x'")
+
+
+def test_a_layer_that_does_not_decide_alone_is_refused() -> None:
+    part, _ = planted(30, 1.0, 0)
+    one = last_layer.refit(part, 0)
+    last_layer.check_layer(one, part.features, one.predicted(part.features), "net")
+    other = Layer(-one.weight, -one.bias)  # the head that the network follows
+    with pytest.raises(InputError, match="net gives the answer of the network for 0%"):
+        last_layer.check_layer(one, part.features, other.predicted(part.features), "net")
