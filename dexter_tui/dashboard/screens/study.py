@@ -350,7 +350,6 @@ class StudyScreen(PagesScreen):
             settings_text(study.settings, {}, self.host.palette, facts)
         )
 
-    @on(RunList.Opened)
     def copied(self) -> Copied | None:
         page = self.PAGES[self.page][0]
         claim = self.query_one(ClaimList).selected
@@ -362,6 +361,7 @@ class StudyScreen(PagesScreen):
             return Copied(run.id, run.id)
         return Copied(self.study_id, self.study_id)
 
+    @on(RunList.Opened)
     def action_open(self) -> None:
         runs = self.query_one(RunList)
         run = runs.rows.get(runs.selected or 0)

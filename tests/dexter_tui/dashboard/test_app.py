@@ -810,6 +810,17 @@ async def test_a_click_selects_and_the_key_bar_can_be_clicked(home: Path) -> Non
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
 
 
+@driven
+async def test_a_double_click_opens_a_run_of_a_study(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        pilot.app.open_study(STUDY)  # type: ignore[attr-defined]
+        await settle(pilot)
+        await pilot.click("#study-runs", offset=(10, 3), times=2)
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+        assert FAILED in text(pilot)
+
+
 # Looks
 
 
