@@ -575,6 +575,20 @@ async def test_deleting_asks_twice_and_leaves_what_is_at_work(home: Path) -> Non
 
 
 @driven
+async def test_a_mark_ends_with_its_run(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, FAILED)
+        await press(pilot, "space", "D")
+        await until(pilot, lambda: "Delete?" in text(pilot))
+        await press(pilot, "y", "1", "enter")
+        await until(pilot, lambda: FAILED not in listed(pilot))
+        await go_to(pilot, QUEUED)
+        await press(pilot, "t")
+        assert "Tag for the run" in text(pilot)  # the one at the cursor
+
+
+@driven
 async def test_a_report_is_exported_to_the_current_folder(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

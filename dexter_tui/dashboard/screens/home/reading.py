@@ -53,6 +53,8 @@ class Wish(NamedTuple):
     """Those that are read already; None if they are not shown"""
     tiles: int
     """The number of frames that fit beside the facts"""
+    marked: frozenset[int]
+    """The keys of the marked runs"""
 
 
 class Item(NamedTuple):
@@ -90,6 +92,8 @@ class Found(NamedTuple):
     """None without runs, or while one types"""
     newest: NewestScreening | None
     """Only of a store without runs"""
+    gone: frozenset[int]
+    """The keys of marked runs that were deleted"""
 
 
 def read(browse: Browse, wish: Wish, wanted: Callable[[], bool]) -> Found:
@@ -125,7 +129,9 @@ def read(browse: Browse, wish: Wish, wanted: Callable[[], bool]) -> Found:
     losses: Losses = {}
     if wish.losses is not None and listed.found.whole:  # not while one types
         losses = _losses(browse, rows, wish.losses)
-    return Found(listed, rows, tags, studies, counts, losses, item, newest)
+    # A run that is added later may have the key of a deleted one.
+    gone = wish.marked - browse.runs(wish.marked).keys() if listed is not before else frozenset()
+    return Found(listed, rows, tags, studies, counts, losses, item, newest, gone)
 
 
 def _losses(browse: Browse, rows: Mapping[int, RunRow], known: Losses) -> Losses:

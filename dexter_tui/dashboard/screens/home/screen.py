@@ -87,6 +87,7 @@ class HomeScreen(Filtering):
             self._listed,
             runs.losses if runs.shows_losses else None,
             self.query_one(Detail).tiles,
+            frozenset(runs.marked),
         )
 
     @property
@@ -105,6 +106,7 @@ class HomeScreen(Filtering):
             return  # a newer request is under way
         self._found = data
         runs = self.runs
+        runs.marked -= data.gone
         total = sum(data.counts.values())
         self.set_class(total == 0, "-empty")
         if total and self.focused is None:  # the list was hidden until now
