@@ -50,6 +50,16 @@ def _no_home(path: Path | str, problem: str) -> InputError:
     )
 
 
+def expanded(path: Path | str, field: str | None = None) -> Path:
+    """Return a path with the home folder for ~; raise InputError for the ~NAME of no user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{path}: no such user", field=field, value=str(path), remedy="write the whole path"
+        ) from None
+
+
 def trusted() -> Path:
     """Return the folder of the user's consents, in no store, so that no copy of one carries any."""
     return platformdirs.user_state_path("dexter-tui") / "trusted"

@@ -52,7 +52,7 @@ def export(
     """
     from store import run_queue
 
-    target = output.expanduser()
+    target = paths.expanded(output, "output")
     form = form or form_of(target)
     if form not in FORMS:
         raise InputError(
@@ -88,7 +88,7 @@ def import_(
     from dexter_tui.exchange import bundle_reader, bundle_writer, reference_folder
     from store import Store
 
-    path = source.expanduser()
+    path = paths.expanded(source)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder", value=str(path))
     is_bundle = not path.is_dir() or (path / bundle_writer.MANIFEST).exists()

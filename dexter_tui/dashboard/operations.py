@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexter.config import RunConfig
+from dexter_tui import paths
 from dexter_tui.analysis import comparison_request, study_request
 from store.errors import StoreError
 from store.reading.browse import RunRow
@@ -296,7 +297,7 @@ def retry_job(home: Path, job_id: str) -> str:
     return f"{job_id} queued"
 
 
-def export(home: Path, names: Sequence[str], target: Path) -> str:
+def export(home: Path, names: Sequence[str], path: str) -> str:
     """Write runs, studies, comparisons or screenings in the form that the ending says.
 
     By the command of that name: what draws plots takes 40 MB, which the dashboard would not get
@@ -304,6 +305,7 @@ def export(home: Path, names: Sequence[str], target: Path) -> str:
     """
     from dexter_tui.jobs import launch
 
+    target = paths.expanded(path).absolute()
     done = subprocess.run(
         [
             sys.executable,

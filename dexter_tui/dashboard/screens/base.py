@@ -258,13 +258,16 @@ class DataScreen(Searching):
         from dexter_tui.dashboard.screens.dialogs import Ask
 
         def answer(typed: str | None) -> None:
-            if typed and typed.strip():
-                target = Path(typed.strip()).expanduser().absolute()
-                self.do(lambda: operations.export(self.host.home, names, target))
+            if typed and (path := typed.strip()):
+                self.do(lambda: operations.export(self.host.home, names, path))
 
         what = names[0] if len(names) == 1 else f"{len(names)} items"
         question = f"Export {what} to FILE.md, FILE.html, FILE.zip or a folder (bundle)"
-        default = Path.cwd() / f"report-{'-'.join(names[:3])}.md"
+        try:
+            folder = Path.cwd()
+        except FileNotFoundError:  # removed since the start
+            folder = Path.home()
+        default = folder / f"report-{'-'.join(names[:3])}.md"
         self.app.push_screen(Ask(question, str(default)), answer)
 
     def do(self, work: Callable[[], str | None], *, group: str = "do") -> None:

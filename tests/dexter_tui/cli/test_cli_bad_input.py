@@ -56,6 +56,11 @@ def assert_refused(outcome: Any, *names: str) -> None:
         ([*GOOD, "--straight-through", "0", "--score-function", "0"], ["no gradient"]),
         ([*GOOD, "--preset", "fast"], ["preset", "fast", "quick"]),
         ([*GOOD, "--seed", "1000"], ["--seed"]),
+        (
+            ["export", "r1", "--output", "~nobody-here/x.md"],
+            ["--output: ~nobody-here/x.md: no such user"],
+        ),
+        (["import", "~nobody-here/x.zip"], ["~nobody-here/x.zip: no such user"]),
         ([*GOOD, "--seeds", "0"], ["--seeds"]),
         ([*GOOD, "--seeds", "2", "--seed", "1"], ["--seeds", "--seed"]),
         ([*GOOD, "--stepz", "2"], ["--stepz", "--steps"]),

@@ -602,6 +602,16 @@ async def test_a_report_is_exported_to_the_current_folder(
         await until(pilot, lambda: "written:" in text(pilot))
         await press(pilot, "e", "ctrl+u", *"x.pdf", "enter")
         await until(pilot, lambda: noticed(pilot, ".pdf is no ending of an export"))
+        await press(pilot, "e", "ctrl+u", *"~nobody-here/x.md", "enter")
+        await until(pilot, lambda: noticed(pilot, "~nobody-here/x.md: no such user"))
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        monkeypatch.chdir(gone)
+        gone.rmdir()
+        await press(pilot, "e")
+        assert f"{Path.home()}/report-{DONE}.md" in text(pilot)
+        await press(pilot, "escape", "n")
+        assert "your files" in text(pilot) and "this folder" not in text(pilot)
     assert "waterbird" in (tmp_path / f"report-{DONE}.md").read_text()
     assert not (tmp_path / "x.pdf").exists()
 

@@ -255,6 +255,8 @@ async def test_a_what_if_and_a_bias_explanation_are_started_from_a_form(
             await until(pilot, lambda: "start (class waterbird)" in text(pilot))
             await pilot.press("down", *"nothing.png")
             await until(pilot, lambda: "nothing.png is missing" in text(pilot))
+            await pilot.press("ctrl+u", *"~nobody-here/a.png", "ctrl+s")
+            await until(pilot, lambda: "~nobody-here/a.png: no such user" in text(pilot))
             await press(pilot, "ctrl+u", "ctrl+s")
             await until(pilot, lambda: isinstance(pilot.app.screen, DataReportScreen))
             await until(pilot, lambda: "What-if d" in text(pilot))

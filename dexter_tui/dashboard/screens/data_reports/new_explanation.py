@@ -3,7 +3,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 from pydantic.fields import FieldInfo
 from rich.text import Text
@@ -12,7 +11,7 @@ from dexter.data.folder import SUFFIXES
 from dexter.data.read_once import ReadOnce
 from dexter.errors import InputError
 from dexter.reasoning.settings import JUDGE_FIELDS, SCREEN_FIELDS, ReportSettings, ScreenSettings
-from dexter_tui import field_flags
+from dexter_tui import field_flags, paths
 from dexter_tui.analysis.explaining.labelled import LAB
 from dexter_tui.analysis.explaining.request import ExplainRequest, outlook, prepare
 from dexter_tui.analysis.screening_request import ScreenRequest
@@ -139,7 +138,7 @@ class NewExplanationScreen(FormScreen):
                 settings=ScreenSettings.from_values(field_flags.given(screening, ScreenSettings)),
                 pool=values["concepts"] or None,
             ),
-            image=Path(image).expanduser() if image else None,
+            image=paths.expanded(image, "image") if image else None,
             data=values.get("data") or None,
             sts=values.get("sts") or "auto",
             judge=ReportSettings.from_values(field_flags.given(judge, ReportSettings)),

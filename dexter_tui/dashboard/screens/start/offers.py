@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,11 +41,10 @@ def model_offers(text: str, known: Sequence[str]) -> list[Offer]:
     if _is_path(text):
         return list(_entries(text, generators=False))
     if not text:
-        return [
-            Offer("~/", "your files", opens=True),
-            Offer("./", f"this folder, {short_path(Path.cwd())}", opens=True),
-            *(Offer(name) for name in known),
-        ]
+        here = []
+        with suppress(FileNotFoundError):  # it may have been removed since the start
+            here = [Offer("./", f"this folder, {short_path(Path.cwd())}", opens=True)]
+        return [Offer("~/", "your files", opens=True), *here, *map(Offer, known)]
     found = [Offer(name) for name in fuzzy(text, known)]
     typed = [Offer(text, "Hugging Face id" if _is_hub_id(text) else "as typed")]
     if any(offer.text == text for offer in found):
