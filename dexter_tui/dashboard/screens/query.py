@@ -151,6 +151,7 @@ class QueryScreen(DataScreen):
         self._schema: dict[str, list[str]] = {}
         self._past: list[str] = []
         self._place = 0
+        self._draft = ""  # what was typed before the history was looked through
         self._pending = False
         self._matches: tuple[str, list[str], int] = ("", [], 0)
 
@@ -255,9 +256,11 @@ class QueryScreen(DataScreen):
     def action_history(self, by: int) -> None:
         past = [*(sql for _, sql in reversed(queries.EXAMPLES)), *self._past]
         before = len(queries.EXAMPLES)
+        if self._place == len(self._past):
+            self._draft = self.query_one("#sql", TextArea).text
         place = max(0, min(self._place + before + by, len(past)))
         self._place = place - before
-        self._put(past[place] if place < len(past) else "")
+        self._put(past[place] if place < len(past) else self._draft)
 
     def _put(self, text: str) -> None:
         area = self.query_one("#sql", TextArea)

@@ -21,6 +21,7 @@ from store.locks import FileLock
 from store.reading import queries
 from store.states import EXPLAINING, Kind
 
+TMUX = (80, 24)
 WIDE = (120, 40)
 
 
@@ -147,6 +148,16 @@ async def test_the_schema_beside_a_query_scrolls_to_its_end(home: Path) -> None:
         assert f"  {last} " in text(pilot).splitlines()[-3]
         await press(pilot, "home")
         assert next(iter(queries.schema(home / "store.sqlite"))) in text(pilot).splitlines()[1]
+
+
+@driven
+async def test_a_query_that_was_not_run_comes_back_after_the_history(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await press(pilot, ":", *"SELECT 7", "f3", "f3")
+        assert "SELECT 7" not in text(pilot)
+        await press(pilot, "f4", "f4")
+        assert "SELECT 7" in text(pilot)
 
 
 @driven
