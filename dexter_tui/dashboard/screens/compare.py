@@ -68,13 +68,10 @@ class CompareScreen(JobScreen):
     def load(self, wish: object) -> Page:
         return comparisons.page(self.host.browse, self.comparison_id)
 
-    def repaint(self) -> None:
-        self._page = None
-        self.reload()
-
     def show(self, data: Page) -> None:
-        if data == self._page:
+        if data == self._page and not self._stale:
             return
+        self._stale = False
         self._page = data
         palette, signs = self.host.palette, self.host.signs
         title = Text(no_wrap=True, overflow="ellipsis")

@@ -93,6 +93,8 @@ class Work(NamedTuple):
 class JobScreen(PagesScreen):
     """The pages of what a job found; the job can be cancelled and queued again."""
 
+    _stale = False  # True once the texts were made for another width or theme
+
     @property
     def work(self) -> Work | None:
         """The state of the job; None until it is read."""
@@ -104,6 +106,14 @@ class JobScreen(PagesScreen):
             return Text()
         style = palette.bad if work.state == "failed" else palette.active
         return Text(f"{fit(clean(work.line), _ROOM)} ", style=style)
+
+    def repaint(self) -> None:
+        self._stale = True
+        self.reload()
+
+    def on_resize(self) -> None:
+        if self.work is not None:
+            self.repaint()
 
     def pointless(self, action: str) -> bool:
         state = self.work.state if self.work is not None else "done"

@@ -1,6 +1,7 @@
 """Lists: their columns, order, saved filters and search."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +159,24 @@ async def test_a_query_that_was_not_run_comes_back_after_the_history(home: Path)
         assert "SELECT 7" not in text(pilot)
         await press(pilot, "f4", "f4")
         assert "SELECT 7" in text(pilot)
+
+
+@driven
+async def test_a_verdict_is_broken_anew_when_the_terminal_gets_narrower(home: Path) -> None:
+    shown_store.screen(home)
+    async with dashboard(home).run_test(notifications=True, size=(200, 50)) as pilot:
+        await settle(pilot)
+        pilot.app.open_screening(shown_store.SCREENING)  # type: ignore[attr-defined]
+        await settle(pilot)
+        assert "predictions flip" in text(pilot)
+        await pilot.resize_terminal(60, 24)
+        await until(pilot, lambda: re.search(r"predictions[ │\n]+flip", text(pilot)))
+        pilot.app.open_screening(shown_store.WATCHED)  # type: ignore[attr-defined]
+        await press(pilot, "left")
+        assert "(2 of 3)" in text(pilot)
+        await pilot.resize_terminal(80, 24)
+        await settle(pilot)
+        assert "(2 of 3)" in text(pilot)
 
 
 @driven

@@ -74,8 +74,9 @@ class DataReportScreen(JobScreen):
     def show(self, shown: tuple[DataPage, list[Tile]]) -> None:
         data, tiles = shown
         self.query_one(PictureStrip).show(tiles)
-        if data == self._page:
+        if data == self._page and not self._stale:
             return
+        self._stale = False
         self._page = data
         palette = self.host.palette
         title = Text(no_wrap=True, overflow="ellipsis")

@@ -73,13 +73,10 @@ class ScreeningScreen(JobScreen):
         page = screenings.page(self.host.browse, self.screening_id)
         return page | {"cards": card.of_screening(self.host.browse, self.screening_id)}
 
-    def repaint(self) -> None:
-        self._page = None
-        self.reload()
-
     def show(self, data: Page) -> None:
-        if data == self._page:
+        if data == self._page and not self._stale:
             return
+        self._stale = False
         newest = self._page is None or self._member == len(self._page["members"]) - 1
         self._page = data
         if data["watch"] and newest:  # follows the training
