@@ -130,7 +130,7 @@ class NewComparisonScreen(FormScreen):
 def _request(values: Mapping[str, str]) -> Request:
     """Return the request of the form. Raise InputError with the refused row."""
     seeds = values["seeds"] or "3"
-    if not seeds.isdecimal() or not 1 <= int(seeds) <= 1000:
+    if not seeds.isdecimal() or len(seeds) > 9 or not 1 <= int(seeds) <= 1000:
         raise InputError(f"{seeds} is out of range: must be 1 to 1000", field="seeds", value=seeds)
     given = {name: values[name] for name in FIELDS if values[name]}
     settings = CompareSettings.from_values(field_flags.given(given, CompareSettings))

@@ -81,7 +81,7 @@ class NewRunScreen(FormScreen):
             if value and name not in ("seeds", "preset"):
                 given[name] = {"yes": True, "no": False}.get(value, value)
         count = values["seeds"] or "1"
-        if not count.isdecimal() or not 1 <= int(count) <= 1000:
+        if not count.isdecimal() or len(count) > 9 or not 1 <= int(count) <= 1000:
             raise InputError(
                 f"{count} is out of range: must be 1 to 1000", field="seeds", value=count
             )

@@ -679,6 +679,21 @@ async def test_the_form_checks_completes_and_estimates(home: Path) -> None:
 
 
 @driven
+async def test_a_number_of_thousands_of_digits_is_refused(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        for opened in ("open_new_run", "open_new_comparison"):
+            getattr(pilot.app, opened)(*[()] * (opened == "open_new_comparison"))
+            await settle(pilot)
+            form = pilot.app.screen.query_one(Form)
+            form.go_to("seeds")
+            form.put("9" * 5000)
+            await press(pilot, "ctrl+s")
+            assert noticed(pilot, "is out of range: must be 1 to 1000")
+            pilot.app.clear_notifications()
+
+
+@driven
 async def test_a_run_starts_again_from_its_settings(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
