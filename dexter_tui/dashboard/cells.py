@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.color import Color, ColorType
 from rich.color_triplet import ColorTriplet
 from rich.console import Console
@@ -273,10 +273,15 @@ def strip_of(text: Text, width: int, style: str = "") -> Strip:
 
 
 def fit(text: str, width: int, ellipsis: str = "…") -> str:
-    """Return the text, cut to ``width`` characters if it is longer."""
-    if len(text) <= width:
+    """Return the text, cut to ``width`` cells if it is wider."""
+    if cell_len(text) <= width:
         return text
-    return text[: max(width - len(ellipsis), 0)] + ellipsis[:width]
+    return set_cell_size(text, max(width - len(ellipsis), 0)) + ellipsis[: max(width, 0)]
+
+
+def padded(text: str, width: int, ellipsis: str = "…") -> str:
+    """Return the text, cut or padded to ``width`` cells."""
+    return set_cell_size(fit(text, width, ellipsis), width)
 
 
 def bar(share: float, width: int, signs: tuple[str, str, str]) -> tuple[str, str]:

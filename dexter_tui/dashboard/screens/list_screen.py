@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import TextLines, fit
+from dexter_tui.dashboard.cells import TextLines, padded
 from dexter_tui.dashboard.host import Copied, host_of
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.claim_list import RowList
@@ -54,8 +55,8 @@ class ItemList(RowList[Line]):
         text.append(f" {clean(row.id):<{_ID}} ", palette.dim)
         if width >= _WIDE:
             text.append(f"{local_minute(row.created_at):<{_CREATED}} ", palette.dim)
-        text.append(f"{fit(clean(row.subject), subject, ellipsis):<{subject}} ", "bold")
-        text.append(f"{fit(clean(row.detail), detail, ellipsis):<{detail}} ", palette.accent)
+        text.append(f"{padded(clean(row.subject), subject, ellipsis)} ", "bold")
+        text.append(f"{padded(clean(row.detail), detail, ellipsis)} ", palette.accent)
         return text.append(clean(row.outcome))
 
     def _joined(self, titles: Line, created: str, width: int) -> str:
@@ -67,8 +68,8 @@ class ItemList(RowList[Line]):
     def _widths(self, width: int) -> tuple[int, int]:
         """Return the widths of the subjects and details: as they need, at most what there is."""
         room = max(width - _ID - (_CREATED + 1 if width >= _WIDE else 0) - 4, 20)
-        subject = max([len(self._titles[0]), *(len(row.subject) for row in self.rows)])
-        detail = max([len(self._titles[1]), *(len(row.detail) for row in self.rows)])
+        subject = max([len(self._titles[0]), *(cell_len(row.subject) for row in self.rows)])
+        detail = max([len(self._titles[1]), *(cell_len(row.detail) for row in self.rows)])
         return min(subject, room * 2 // 5), min(detail, room // 4)
 
 

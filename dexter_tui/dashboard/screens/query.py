@@ -9,6 +9,7 @@ from typing import Any
 
 from pygments.lexers.sql import SqlLexer
 from pygments.token import Token
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 from textual.app import ComposeResult
@@ -19,7 +20,7 @@ from textual.strip import Strip
 from textual.widgets import TextArea
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import Lines, fit, strip_of
+from dexter_tui.dashboard.cells import Lines, fit, padded, strip_of
 from dexter_tui.dashboard.host import Copied, host_of
 from dexter_tui.dashboard.screens.base import DataScreen, entitle
 from dexter_tui.dashboard.widgets.keybar import KeyBar
@@ -65,7 +66,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
         """Show a result."""
         self.answer = answer
         texts = [answer.columns, *([_shown(v) for v in row] for row in answer.rows[:500])]
-        self._widths = [min(max(map(len, column)), _WIDEST) for column in zip(*texts, strict=True)]
+        self._widths = [min(max(map(cell_len, one)), _WIDEST) for one in zip(*texts, strict=True)]
         width = sum(self._widths) + 2 * len(self._widths)
         self.virtual_size = Size(width, len(answer.rows) + 1)
         self.scroll_to(0, 0, animate=False, force=True)
@@ -85,7 +86,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
             return Strip.blank(width)
         text = Text(no_wrap=True)
         for value, room in zip(values, self._widths, strict=True):
-            text.append(f"{fit(value, room):<{room}}  ", style)
+            text.append(f"{padded(value, room)}  ", style)
         whole = strip_of(text, max(self.virtual_size.width, 1))
         x = self.scroll_offset.x
         return whole.crop(x, x + width).adjust_cell_length(width)

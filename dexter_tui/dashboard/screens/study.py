@@ -13,7 +13,7 @@ from textual.widgets import ContentSwitcher, Markdown
 
 from dexter_tui.dashboard import operations
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import TextLines, bar, fit
+from dexter_tui.dashboard.cells import TextLines, bar, padded
 from dexter_tui.dashboard.host import Copied
 from dexter_tui.dashboard.screens.tabbed_screen import PagesScreen
 from dexter_tui.dashboard.widgets.claim_list import ClaimList, claim_details, claim_markdown
@@ -305,7 +305,7 @@ class StudyScreen(PagesScreen):
             )
             for run, _, word, value, low, high in data.attribution:
                 text.append(f"{clean(run):<9} ", palette.dim)
-                text.append(f"{fit(clean(word), 16):<16} ", "bold")
+                text.append(f"{padded(clean(word), 16)} ", "bold")
                 full, empty = bar(abs(value), 12, signs.bar)
                 text.append(full, palette.good if value > 0 else palette.bad)
                 text.append(empty, palette.faint)

@@ -11,7 +11,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import Lines, fit, strip_of
+from dexter_tui.dashboard.cells import Lines, padded, strip_of
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.formatting import clean
@@ -130,7 +130,7 @@ class ClaimList(RowList[ClaimRow]):
         palette, signs = app.palette, app.signs
         text = Text(no_wrap=True)
         text.append(f"{row.number:>3} ", palette.dim)
-        text.append(f"{fit(clean(row.concept), 16):<16} ", "bold")
+        text.append(f"{padded(clean(row.concept), 16)} ", "bold")
         effect_bar(text, row, _bar_width(width), palette, signs)
         text.append(f" {row.effect:+z.2f}  " if row.pairs else "   -    ")
         p = "<0.001" if row.p_corrected < 0.001 else f"{row.p_corrected:.3f}"

@@ -11,7 +11,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import Lines, fit, strip_of
+from dexter_tui.dashboard.cells import Lines, fit, padded, strip_of
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.formatting import clean, short_spec
 
@@ -129,7 +129,7 @@ class ClaimMatrix(ScrollView, Lines, can_focus=True):
             baseline = self.page["baseline"]
             for name in self.names:
                 mark = "*" if name == baseline else ""
-                cells.append(f"{fit(short_spec(name) + mark, _CELL - 2):<{_CELL}}", palette.dim)
+                cells.append(f"{padded(short_spec(name) + mark, _CELL - 2)}  ", palette.dim)
             return self._joined(head, cells, width, palette.dim)
         number = self.scroll_offset.y + y - 1
         if number >= len(self.rows):

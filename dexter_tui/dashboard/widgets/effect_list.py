@@ -7,7 +7,7 @@ from rich.text import Text
 from textual.message import Message
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import fit
+from dexter_tui.dashboard.cells import padded
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.claim_list import RowList, interval_bar
@@ -41,7 +41,7 @@ class EffectList(RowList[Finding]):
         app = host_of(self)
         palette, signs = app.palette, app.signs
         text = Text(no_wrap=True)
-        text.append(f" {fit(clean(row['concept']), 16):<16} ", "bold")
+        text.append(f" {padded(clean(row['concept']), 16)} ", "bold")
         interval = row["low"], row["effect"], row["high"]
         colour = _colour(row, palette)
         interval_bar(text, interval, (-1, 1), _bar_width(width), colour, palette, signs)

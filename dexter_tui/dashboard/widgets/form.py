@@ -21,7 +21,7 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import Lines, ascii_strip, fit, strip_of
+from dexter_tui.dashboard.cells import Lines, ascii_strip, fit, padded, strip_of
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.formatting import clean
 
@@ -193,7 +193,7 @@ class _Rows(ScrollView, Lines, can_focus=False):
         style = palette.dim if row is not self._form.here else f"bold {palette.primary}"
         style = palette.bad if row.error else style
         title = f"{row.title} *" if row.required else row.title
-        text = Text(no_wrap=True).append(f"{fit(title, names - 1):<{names}}", style)
+        text = Text(no_wrap=True).append(f"{padded(title, names - 1)} ", style)
         value = Text(clean(row.value or row.placeholder), style="" if row.value else palette.dim)
         value.truncate(room - 1, overflow="ellipsis", pad=True)
         text.append_text(value)

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len, chop_cells
 from rich.text import Text
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
@@ -126,13 +127,13 @@ class LogView(ScrollView, Lines, can_focus=True):
         self._width = width = max(self.scrollable_content_region.width, 1)
         if self._wrap:
             self._rows = [
-                (at, line[start : start + width])
+                (at, part)
                 for at, (line, _) in enumerate(self._lines)
-                for start in range(0, max(len(line), 1), width)
+                for part in chop_cells(line, width) or [""]
             ]
         else:
             self._rows = [(at, line) for at, (line, _) in enumerate(self._lines)]
-        longest = max((len(line) for _, line in self._rows), default=0)
+        longest = max((cell_len(line) for _, line in self._rows), default=0)
         self.virtual_size = Size(width if self._wrap else longest, len(self._rows))
         if at_end:
             self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)
@@ -151,8 +152,9 @@ class LogView(ScrollView, Lines, can_focus=True):
             return Strip.blank(width)
         at, shown = self._rows[top + y]
         colours = {"warning": palette.warn, "error": palette.bad}
-        text = Text(shown[x : x + width], colours.get(self._lines[at][1], ""))
-        return strip_of(text, width, palette.cursor if at == self._found else "")
+        text = Text(shown, colours.get(self._lines[at][1], ""))
+        style = palette.cursor if at == self._found else ""
+        return strip_of(text, max(x + width, text.cell_len), style).crop(x, x + width)
 
 
 class Tail(Lines):

@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.geometry import Region, Size
@@ -292,9 +293,9 @@ class RunList(ScrollView, Lines, can_focus=True):
             if study.finding is not None and study.effect is not None:
                 text.append(f" {fit(clean(study.finding), 16)} {study.effect:+z.2f} ", palette.bad)
             text.append(f" {study.confirmed} of {study.claims} claims confirmed ", palette.good)
-        if len(text) < width - 12:
+        if text.cell_len < width - 12:
             template = clean(template_text(study.settings))
-            text.append(f" {fit(template, width - len(text) - 2, signs.ellipsis)}", palette.dim)
+            text.append(f" {fit(template, width - text.cell_len - 2, signs.ellipsis)}", palette.dim)
         return text
 
     def _run(self, key: int, width: int) -> Text:
@@ -311,7 +312,7 @@ class RunList(ScrollView, Lines, can_focus=True):
             room = columns
             if column.name == "words" and tags:
                 tags = fit(tags, max(columns // 2, 0), signs.ellipsis)
-                room = max(columns - len(tags) - 1, 0)
+                room = max(columns - cell_len(tags) - 1, 0)
             column.cell(text, run, room, sheet)
             end += columns + 1
             if column.name != "words":

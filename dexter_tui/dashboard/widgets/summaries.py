@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from dexter_tui.dashboard.cells import bar, fit, sparkline
+from dexter_tui.dashboard.cells import bar, fit, padded, sparkline
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.run_list import template_text
 from dexter_tui.formatting import clean, duration, short_spec
@@ -122,7 +122,7 @@ def words_table(run: RunRow, step: StepRow | None, width: int, palette: Palette)
 
 def _cell(words: Sequence[str | None], slot: int, width: int) -> str:
     word = words[slot] if slot < len(words) else None
-    return f"{fit(clean(word) if word else '', width - 1):<{width}}"
+    return f"{padded(clean(word) if word else '', width - 1)} "
 
 
 def study_facts(

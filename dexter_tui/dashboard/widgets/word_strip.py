@@ -12,7 +12,7 @@ from textual import events
 from textual.color import Color
 from textual.strip import Strip
 
-from dexter_tui.dashboard.cells import Lines, fit, strip_of
+from dexter_tui.dashboard.cells import Lines, fit, padded, strip_of
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.widgets.chart import Axis, CursorWanted, index_at, step_line
 from dexter_tui.formatting import clean
@@ -137,7 +137,7 @@ class WordStrip(Lines):
         palette = host_of(self).palette
         index = index_at(self._numbers, self._axis.cursor)
         best = _at(self._steps[index].best_words or [], row.slot) if index is not None else None
-        label = row.label.ljust(self._label)
+        label = padded(row.label, self._label)
         style = f"bold {palette.accent}" if row.word == best else palette.text
         segments = [Segment(label, Style.parse(style))]
         at = self._axis.column(self._axis.cursor, across)

@@ -2,12 +2,15 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import shown_store
 from piloting import dashboard, driven, press, settle, text, until
+from rich.cells import cell_len
 from shown_store import DONE, FAILED, LIVE, QUEUED
 from textual.pilot import Pilot
 
@@ -177,6 +180,32 @@ async def test_a_verdict_is_broken_anew_when_the_terminal_gets_narrower(home: Pa
         await pilot.resize_terminal(80, 24)
         await settle(pilot)
         assert "(2 of 3)" in text(pilot)
+
+
+@driven
+async def test_wide_characters_take_no_room_of_other_columns(home: Path) -> None:
+    shown_store.screen(home)
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute("UPDATE screening SET class_name = '水鳥水鳥水鳥水鳥水鳥水鳥水鳥水鳥'")
+        connection.execute("UPDATE claim SET concept = '水面' || concept")
+    (home / "runs" / shown_store.DONE / "log").write_text("鳥" * 300)
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await press(pilot, "i")
+        titles, *rows = text(pilot).splitlines()[2:5]
+        for row in rows:
+            before = re.split(r"\d raise it", row)[0]
+            assert cell_len(before) == titles.index("outcome")
+        pilot.app.open_study(shown_store.STUDY)  # type: ignore[attr-defined]
+        await press(pilot, "2")
+        titles, *rows = text(pilot).splitlines()[3:7]
+        for row in rows:
+            before = re.split(r"[+-]\d\.\d\d ", row)[0]
+            assert cell_len(before) == titles.index("effect")
+        pilot.app.open_run(shown_store.DONE)  # type: ignore[attr-defined]
+        await press(pilot, "6")
+        assert text(pilot).count("鳥") == 300
 
 
 @driven

@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import fit
+from dexter_tui.dashboard.cells import padded
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.run_columns import COLUMNS, NARROWEST, WIDEST, Column, Layout
 from dexter_tui.dashboard.screens.home import view
@@ -111,7 +111,7 @@ class FilterList(RowList[Saved]):
 
     def row(self, row: Saved, width: int) -> Text:
         signs = host_of(self).signs
-        text = Text().append(f"{fit(clean(row.name), 16, signs.ellipsis):<16}  ", "bold")
+        text = Text().append(f"{padded(clean(row.name), 16, signs.ellipsis)}  ", "bold")
         return text.append(clean(row.text))
 
 

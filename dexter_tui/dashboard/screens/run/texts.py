@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 
-from dexter_tui.dashboard.cells import fit
+from dexter_tui.dashboard.cells import padded
 from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.claim_list import interval_bar
 from dexter_tui.dashboard.widgets.summaries import (
@@ -45,13 +46,14 @@ def prompts_text(prompts: Sequence[PromptRow], palette: Palette) -> Text:
     if not prompts:
         return text.append("Prompts are ranked when the search ends.", palette.dim)
     text.append(f"{'rank':>4}  {'mean loss':>9}  {'pictures':>8}  words\n", palette.dim)
-    longest = max(len(", ".join(map(clean, prompt.words))) for prompt in prompts)
+    longest = max(cell_len(", ".join(map(clean, prompt.words))) for prompt in prompts)
     for prompt in prompts:
         loss = "" if prompt.mean_loss is None else f"{prompt.mean_loss:.3f}"
         text.append(f"{prompt.rank:>4}  ", palette.dim)
         text.append(f"{loss:>9}  {prompt.pictures:>8}  ")
         words = ", ".join(map(clean, prompt.words))
-        text.append(f"{words:<{min(longest, 40)}}", f"bold {palette.accent}")
+        padding = " " * max(min(longest, 40) - cell_len(words), 0)
+        text.append(f"{words}{padding}", f"bold {palette.accent}")
         text.append(f"   {clean(prompt.text)}\n", palette.dim)
     return text
 
@@ -72,7 +74,7 @@ def gains_text(gains: Sequence[WordGainRow], palette: Palette, signs: Signs) -> 
     for gain in gains:
         colour = palette.good if gain.carries else palette.dim
         text.append(f"{mark if gain.carries else '':<2}", colour)
-        text.append(f"{fit(clean(gain.word), 14):<14} ", f"bold {colour}")
+        text.append(f"{padded(clean(gain.word), 14)} ", f"bold {colour}")
         interval = (gain.low, gain.gain, gain.high)
         interval_bar(text, interval, (first, last), _BAR, colour, palette, signs)
         text.append(f" {gain.gain:+z.2f} ({gain.low:+z.2f} to {gain.high:+z.2f})".ljust(26))

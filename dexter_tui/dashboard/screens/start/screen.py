@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -67,10 +68,12 @@ class Choices(RowList[Offer]):
 
     def row(self, row: Offer, width: int) -> Text:
         palette = host_of(self).palette
-        longest = max(len(clean(one.text)) for one in self.rows)
+        longest = max(cell_len(clean(one.text)) for one in self.rows)
         room = max(min(longest, width - _NOTE), 10)
-        text = Text(f" {fit(clean(row.text), max(room, width - len(row.note) - 4)):<{room}}  ")
-        return text.append(clean(row.note), palette.dim)
+        note = clean(row.note)
+        text = Text(" ").append(fit(clean(row.text), max(room, width - cell_len(note) - 4)))
+        text.pad_right(max(room + 1 - text.cell_len, 0))
+        return text.append(f"  {note}", palette.dim)
 
     def put(self, rows: Sequence[Offer], hint: str) -> None:
         """Show offers with the cursor on the first."""
