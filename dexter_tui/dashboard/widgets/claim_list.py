@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
+from rich.console import Console
 from rich.text import Text
 from textual import events
 from textual.geometry import Size
@@ -103,7 +104,7 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
     def line(self, y: int) -> Strip:
         palette, width = host_of(self).palette, self.size.width
         if not self.rows:
-            lines = self._hint.split("\n")
+            lines = self._hint.wrap(Console(width=width), max(width, 1))
             return strip_of(lines[y] if y < len(lines) else Text(), width)
         if y == 0:
             return strip_of(self.header(width), width)

@@ -209,6 +209,15 @@ async def test_wide_characters_take_no_room_of_other_columns(home: Path) -> None
 
 
 @driven
+async def test_a_hint_is_read_whole_in_a_small_terminal(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        pilot.app.open_study(shown_store.OTHER)  # type: ignore[attr-defined]
+        await press(pilot, "2")
+        assert "and a report." in text(pilot)
+
+
+@driven
 async def test_at_home_the_filter_is_the_search(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
