@@ -15,7 +15,8 @@ Finding a classifier needs no torch; `load_classifier` does.
 """
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +44,8 @@ SOURCES = {
     "http": "http://HOST/PATH",
     "https": "https://HOST/PATH",
 }
+
+_UNNAMED = re.compile(r"class \d+")
 
 
 def load_classifier(
@@ -143,6 +146,27 @@ def class_index(labels: Sequence[str], class_name: str) -> int:
             value=class_name,
         )
     return index
+
+
+def require_one_class(labels: Mapping[str, str]) -> None:
+    """Raise InputError unless the class of several classifiers goes by one name in all of them.
+
+    An index may stand for another class in each. ``labels``: of the class, by classifier. A class
+    without a name, such as "class 0", goes by any.
+    """
+    named = {spec: label for spec, label in labels.items() if not _UNNAMED.fullmatch(label)}
+    for spec, label in named.items():
+        first, other = next(iter(named.items()))
+        if not _names(label) & _names(other):
+            raise InputError(
+                f"is {other!r} of {first}, but {label!r} of {spec}",
+                field="class_name",
+                remedy="name a class that all have",
+            )
+
+
+def _names(label: str) -> set[str]:
+    return {part.strip().casefold() for part in label.split(",")}
 
 
 def full_spec(spec: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dexter.classifiers import require_one_class
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.reasoning.settings import CompareSettings
@@ -87,6 +88,7 @@ def _sides(
                 sides.append(Side("", None, study, _config_of(store, study)))
             else:
                 sides.append(_side(store, name, class_name, preset, values, warn, agreed))
+        require_one_class({name: _label(side) for name, side in zip(names, sides, strict=True)})
         label = _label(sides[0])
         if label not in found:
             found[label] = sides

@@ -243,9 +243,11 @@ def _prepared(
     request: ScreenRequest, concepts: Concepts, checked: "Sequence[Checked]", home: Path
 ) -> Prepared:
     """Return a screening of checked classifiers; InputError for settings that do not fit."""
+    from dexter.classifiers import require_one_class
     from dexter.screening.design import Design
     from dexter.screening.screen import check
 
+    require_one_class({one.info.spec: one.info.labels[one.class_index] for one in checked})
     first = checked[0].config
     settings = with_full_paths(request.settings)
     topic = topic_of([(one.info.labels, one.class_index, one.config) for one in checked], settings)

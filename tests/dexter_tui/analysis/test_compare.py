@@ -267,6 +267,7 @@ def test_a_second_comparison_draws_nothing(made: dict[str, Any], cli: Callable[.
         (["lab:birds-biased", "lab:birds-balanced", "--class", "waterbird"], "--run-missing"),
         (["lab:birds-biased", "lab:nothing", "--class", "waterbird"], "nothing"),
         (["lab:birds-biased", "lab:birds-balanced", "--class", "goose"], "goose"),
+        (["lab:birds-biased", "lab:objects", "--class", "0", "--concepts", "sea"], "but 'duck'"),
         (["s2222222", "s3333333"], "no study"),
         (["cnothing"], "no comparison"),
         (["lab:birds-biased", "lab:birds-balanced", "--class", "waterbird", "--concepts", "sea",

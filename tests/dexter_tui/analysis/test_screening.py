@@ -54,6 +54,7 @@ BIASED = ("--classifier", "lab:birds-biased", "--class", "waterbird")
         (["--classifier", "lab:no-such", "--class", "waterbird"], "no-such"),
         ([*BIASED[:3], "zebra"], "zebra"),
         ([*BIASED, "--classifier", "lab:birds-biased"], "twice"),
+        ([*BIASED[:3], "0", "--classifier", "lab:objects"], "'duck' of lab:objects"),
         ([*BIASED, "--pool", "mine"], "mine"),
         ([*BIASED, "--pictures", "20"], "--pictures"),
         ([*BIASED, "--concepts", "absent.yaml"], "absent.yaml"),
