@@ -139,8 +139,8 @@ def check(
     with open_store() as store:
         cards = _checked_cards(store, name)
         baselines = _baseline_cards(store, cards, baseline)
-    if any(one.classifier == baseline for one in cards):
-        cards = [one for one in cards if one.classifier != baseline]
+    cards = [one for one in cards if one.classifier != baseline]
+    _refuse_idle(cards, baselines, baseline)
     found = dependences(cards, baselines, max_effect)
     failed = [one for one in found if one.problem is not None]
     if junit is not None:
@@ -156,10 +156,24 @@ def check(
         )
     else:
         print_lines(f"{one.problem or 'accepted'}: {one.line}" for one in found)
-        say(f"{len(failed)} new or grown dependences above {max_effect:g}")
+        noun = "dependence" if len(failed) == 1 else "dependences"
+        say(f"{len(failed)} new or grown {noun} above {max_effect:g}")
     if github:
         _annotate(failed)
     return EXIT_FOUND if failed else 0
+
+
+def _refuse_idle(
+    cards: Sequence[VerdictCard], baselines: Sequence[VerdictCard], baseline: str
+) -> None:
+    """Raise InputError where there is nothing to compare, which must not pass for a good end."""
+    if not cards:
+        problem = f"{baseline} is the only classifier there; nothing to compare"
+        raise InputError(problem, field="baseline", remedy="name another study or a bundle")
+    classes = {one.class_name: None for one in cards}
+    if not any(one.findings for one in baselines if one.class_name in classes):
+        problem = f"{baseline}: nothing was tested for {', '.join(classes)}"
+        raise InputError(problem, field="baseline", remedy="name another baseline")
 
 
 def _annotate(failed: Sequence[Dependence]) -> None:

@@ -28,6 +28,7 @@ def test_a_new_dependence_fails_and_is_named(
     outcome = cli("check", "--baseline", "lab:birds-balanced", "--junit", report, "--github")
     assert outcome.code == 3
     assert "new: lab:birds-biased relies on water for waterbird: +0.42" in outcome.out
+    assert "1 new or grown dependence above 0.2" in outcome.err
     assert "::error title=new dependence on water::lab:birds-biased" in outcome.err
     suite = ElementTree.parse(report).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("4", "1")
@@ -53,6 +54,20 @@ def test_without_a_baseline_nothing_is_checked(cli: Callable[..., Any], shown: s
     for baseline in ("cnothing", "lab:other", "nothing.zip"):
         outcome = cli("check", "--baseline", baseline)
         assert (outcome.code, outcome.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("checked", "baseline", "said"),
+    [
+        (shown_store.STUDY, "lab:birds-biased", "the only classifier"),
+        (shown_store.STUDY, shown_store.OTHER, "nothing was tested"),
+    ],
+)
+def test_where_nothing_is_compared_a_check_does_not_pass(
+    cli: Callable[..., Any], shown: str, checked: str, baseline: str, said: str
+) -> None:
+    outcome = cli("check", checked, "--baseline", baseline)
+    assert (outcome.code, outcome.out, said in outcome.err) == (2, "", True)
 
 
 @pytest.mark.parametrize("command", ["run", "audit"])
