@@ -23,6 +23,7 @@ class Classifier:
 
     spec: its source and address, paths absolute. labels: names of the K classes or labels.
     image_size: side in px of its network's input. weights_hash: SHA-256 (hex) of its weights.
+    answers_key: the same, with the options that change its answers; answers are kept under it.
     answers: the meaning of its network's outputs. recognised: a line with all that was recognised
     and assumed about it. gradients: True if its logits pass gradients to the picture.
     """
@@ -56,6 +57,7 @@ class Classifier:
         self.spec = spec
         self.image_size = preprocessing.crop
         self.weights_hash = weights_hash
+        self.answers_key = options.answers_key(weights_hash)
         self.device = torch.device(device)
         self.dtype = dtype
         self._module = _frozen(module).to(self.device, dtype)

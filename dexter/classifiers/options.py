@@ -1,9 +1,24 @@
 """The description of a classifier, and the options that it is loaded with."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from dexter.classifiers.label_lists import read_labels
+
+# The options that change what a network answers; labels only name it.
+_OF_ANSWERS = (
+    "arch",
+    "input_size",
+    "normalization",
+    "mean",
+    "std",
+    "multi_label",
+    "positive_class",
+    "threshold",
+    "classifier_input",
+)
 
 
 @dataclass(frozen=True)
@@ -56,3 +71,16 @@ class ClassifierOptions:
     def label_names(self) -> list[str] | None:
         """Return the names in `labels`, if it is given; raise InputError for a faulty file."""
         return None if self.labels is None else read_labels(self.labels)
+
+    def answers_key(self, weights_hash: str | None) -> str:
+        """Return a key of the answers of these weights: another one for other options."""
+        plain = ClassifierOptions()
+        given = {
+            name: value
+            for name in _OF_ANSWERS
+            if (value := getattr(self, name)) != getattr(plain, name)
+        }
+        if not given:
+            return str(weights_hash)
+        text = json.dumps(given, sort_keys=True)
+        return f"{weights_hash}/{hashlib.sha256(text.encode()).hexdigest()}"

@@ -352,7 +352,7 @@ class Experiment:
         """Return a digest of generator, classifier, class and these parts."""
         every = [
             self.witness.pictures.key,
-            self.witness.classifier.weights_hash,
+            self.witness.classifier.answers_key,
             self.witness.classifier.spec,
             str(self.witness.class_index),
             *parts,

@@ -152,7 +152,7 @@ class MemoryAnswers:
 
 @dataclass(frozen=True)
 class Member:
-    """A classifier to screen. key: its weights and class, under which answers are kept."""
+    """A classifier to screen. key: its weights, options and class; answers are kept under it."""
 
     name: str
     key: str
@@ -175,7 +175,7 @@ def member(name: str, classifier: Classifier, class_index: int) -> Member:
                 rows.append(output.log_odds(class_index).cpu().numpy())
         return np.concatenate(rows)
 
-    return Member(name, f"{classifier.weights_hash}/{class_index}", classify)
+    return Member(name, f"{classifier.answers_key}/{class_index}", classify)
 
 
 @dataclass(frozen=True)

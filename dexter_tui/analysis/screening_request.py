@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dexter.classifiers import ClassifierOptions, require_one_class
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.reasoning.settings import ScreenSettings
@@ -243,7 +244,6 @@ def _prepared(
     request: ScreenRequest, concepts: Concepts, checked: "Sequence[Checked]", home: Path
 ) -> Prepared:
     """Return a screening of checked classifiers; InputError for settings that do not fit."""
-    from dexter.classifiers import require_one_class
     from dexter.screening.design import Design
     from dexter.screening.screen import check
 
@@ -271,6 +271,11 @@ def within(rounds: "Sequence[Mapping[str, Any]]", pictures: int) -> "list[Round]
     ]
 
 
+def answers_key(config: RunConfig, weights_hash: str | None, class_index: int) -> str:
+    """Return the key of a classifier's answers about a class, as `dexter.screening` has it."""
+    return f"{config.options(ClassifierOptions).answers_key(weights_hash)}/{class_index}"
+
+
 def outlook(store: "Store", prepared: Prepared) -> Outlook:
     """Estimate the work of a screening from what its bank holds."""
     from dexter.planning.estimate import estimate
@@ -292,7 +297,7 @@ def outlook(store: "Store", prepared: Prepared) -> Outlook:
         prompts = {prompt for prompt, _ in requests}
         there = requests & set(study_records.known_pictures(store, bank.generator, prompts))
         keys = [
-            f"{bank.generator}/{one.info.weights_hash}/{one.class_index}"
+            f"{bank.generator}/{answers_key(one.config, one.info.weights_hash, one.class_index)}"
             for one in prepared.members
         ]
         looking = sum(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dexter.classifiers import ClassifierOptions
 from dexter.classifiers.base import Classifier, Preprocessing
 
 SIZE = 8
@@ -66,16 +67,20 @@ class _Brightness(nn.Module):
         return torch.stack([p.log(), (1 - p).log()], -1)
 
 
-def classifier(name: str = "toy") -> Classifier:
-    """Says "target" as surely as a picture is bright."""
+def classifier(
+    name: str = "toy",
+    options: ClassifierOptions = ClassifierOptions(),  # noqa: B008
+) -> Classifier:
+    """Says "target" as surely as a picture is bright, where the options do not change it."""
     return Classifier(
         _Brightness(),
         spec=name,
         labels=LABELS,
-        preprocessing=Preprocessing(SIZE, SIZE),
+        preprocessing=Preprocessing(SIZE, SIZE).with_options(options),
         weights_hash=name,
         device="cpu",
         dtype=torch.float32,
+        options=options,
     )
 
 

@@ -37,7 +37,7 @@ def limited(network: "Classifier", used: Sequence[int]) -> tuple[str, Logits]:
 
         return network(as_tensor(images)).logits[:, list(used)]
 
-    return f"{network.weights_hash}/{list(used)}", classify
+    return f"{network.answers_key}/{list(used)}", classify
 
 
 def with_weights(
@@ -66,7 +66,7 @@ def with_layer(network: "Classifier", layer: Layer) -> tuple[str, Logits]:
         return features @ weight.T + bias
 
     digest = hashlib.sha256(layer.weight.tobytes() + layer.bias.tobytes()).hexdigest()
-    return f"{network.weights_hash}/{digest}", classify
+    return f"{network.answers_key}/{digest}", classify
 
 
 def effects(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from dexter.errors import InputError
 from dexter_tui.analysis.explaining.screened import newest
+from dexter_tui.analysis.screening_request import Prepared, answers_key
 from store import screening_records
 
 if TYPE_CHECKING:
     from dexter.reasoning.detection import ImageText
     from dexter.screening.text_map import Guess, TextMap, Trial
-    from dexter_tui.analysis.screening_request import Prepared
     from store import Store
 
 _NAMES = 3
@@ -159,7 +159,8 @@ class Asking:
     ) -> None:
         [self.member] = prepared.members
         self.store, self.prepared, self.page = store, prepared, page
-        key = f"{page['generator']}/{self.member.info.weights_hash}/{self.member.class_index}"
+        config, info, class_index = self.member
+        key = f"{page['generator']}/{answers_key(config, info.weights_hash, class_index)}"
         own = screening_records.all_answers(store, key)
         if not own:
             raise InputError(

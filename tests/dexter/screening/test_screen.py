@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import toy
 
+from dexter.classifiers import ClassifierOptions
 from dexter.errors import InputError
 from dexter.generation.bank import MemoryBank
 from dexter.generation.pictures import Pictures
@@ -203,6 +204,15 @@ def test_a_further_classifier_draws_nothing():
     assert painter.count == drawn
     assert sum(planned) == drawn  # to be looked at, not drawn
     assert effect(again.results["other"], "sea").verdict == "lowers"
+
+
+def test_the_same_weights_with_other_options_are_looked_at_again():
+    bank, answers = MemoryBank(), MemoryAnswers()
+    finish(make(bank, answers), [member("toy", toy.classifier(), 0)])
+    faint = ClassifierOptions(mean=(0.0,) * 3, std=(2.0,) * 3)
+    other = member("faint", toy.classifier(options=faint), 0)
+    found = finish(make(bank, answers), [other]).results["faint"]
+    assert found.mean == pytest.approx(0.25, abs=0.05)  # half as bright
 
 
 def test_a_larger_budget_continues_the_pictures_of_a_smaller_one():
