@@ -264,6 +264,8 @@ class VerdictCard:
         if not is_of_lab(self.classifier):
             options += f" --generator {shlex.quote(self.generator)}"
         if not self.findings:
+            if not self.of.startswith("s"):  # no study, so a report does not test it
+                return _next("see whether it is still being tested", "dexter-tui status")
             return _next("test the concepts", f"dexter-tui report {self.of}")
         if self.biases:
             return _next(

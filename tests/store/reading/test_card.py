@@ -52,6 +52,14 @@ def test_a_bias_comes_first_with_its_effect_and_a_pair(home: Path) -> None:
     )
 
 
+def test_only_a_study_is_to_be_reported_on(home: Path) -> None:
+    change(home, "DELETE FROM claim")
+    assert study_card(home).next_step.text.endswith(f"dexter-tui report {shown_store.STUDY}")
+    for found in card.of_comparison(Browse(home), shown_store.COMPARISON):
+        assert found.verdict == "untested"
+        assert found.next_step.text.endswith("dexter-tui status")
+
+
 def test_a_clean_classifier_comes_with_the_effect_that_would_have_been_found(home: Path) -> None:
     biased, balanced = card.of_comparison(Browse(home), shown_store.COMPARISON)
     assert biased.verdict == "bias"
