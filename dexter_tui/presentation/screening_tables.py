@@ -9,6 +9,7 @@ from rich.text import Text
 
 from dexter_tui.formatting import ID_WIDTH, clean, plain
 from dexter_tui.presentation.verdicts import VERDICT_STYLES
+from store.reading import screenings
 from store.reading.reasons import in_words
 
 WORDS = {
@@ -41,7 +42,8 @@ def screening_view(page: Mapping[str, Any], *, every: bool = False) -> Renderabl
     else:
         members = page["members"]
     for member in members:
-        parts += ["", plain(member["name"], "bold underline"), *member_parts(member, every=every)]
+        parts += ["", plain(member["name"], "bold underline")]
+        parts += member_parts(member, screenings.min_effect(page), every=every)
     return Group(*parts)
 
 
@@ -77,7 +79,9 @@ def facts(page: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def member_parts(member: Mapping[str, Any], *, every: bool = False) -> list[RenderableType]:
+def member_parts(
+    member: Mapping[str, Any], min_effect: float, *, every: bool = False
+) -> list[RenderableType]:
     """Return the findings about one classifier."""
     if member["error"]:
         return [plain(member["error"], "red")]
@@ -90,7 +94,8 @@ def member_parts(member: Mapping[str, Any], *, every: bool = False) -> list[Rend
     if shown:
         parts.append(findings_table(shown))
     else:
-        parts.append(plain("no concept raises or lowers the class by 0.10 or more"))
+        found = f"found no concept that raises or lowers the class by {min_effect:.2f} or more"
+        parts.append(plain(found))
     if not every:
         parts += listed(member["findings"])
     return parts

@@ -5,6 +5,7 @@ from typing import Any
 
 from store.markdown.escaping import escape, table
 from store.reading.reasons import in_words
+from store.reading.screenings import min_effect
 
 METHOD = """\
 A screening shows every classifier the same bank of pictures, whose prompts vary many concepts at
@@ -49,11 +50,11 @@ def blocks(page: Mapping[str, Any]) -> list[str]:
     if page["watch"]:
         found += ["#### Course over checkpoints", _course(page)]
     for member in page["members"]:
-        found += [f"#### {escape(member['name'])}", *_member(member)]
+        found += [f"#### {escape(member['name'])}", *_member(member, min_effect(page))]
     return found
 
 
-def _member(member: Mapping[str, Any]) -> list[str]:
+def _member(member: Mapping[str, Any], least: float) -> list[str]:
     if member["error"] or not member["findings"]:
         return [escape(member["error"] or "Not screened yet.")]
     shown = [
@@ -62,7 +63,8 @@ def _member(member: Mapping[str, Any]) -> list[str]:
         if one["verdict"] in ("raises", "lowers", "explained") and not one["core"]
     ]
     found = [f"Mean p(class): {member['mean']:.2f}"]
-    found.append(_findings(shown) if shown else "No concept raises or lowers the class.")
+    none = f"Found no concept that raises or lowers the class by {least:.2f} or more."
+    found.append(_findings(shown) if shown else none)
     lists = []
     for verdict, label in _LISTED.items():
         names = [

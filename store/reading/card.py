@@ -15,7 +15,7 @@ from store.reading import comparisons, screenings
 from store.reading.browse import Browse
 from store.reading.origin import is_of_lab, is_toy, origin
 from store.reading.reasons import in_words
-from store.reading.sensitivity import LOOKS, MIN_EFFECT, detectable, detectable_by_screening
+from store.reading.sensitivity import LOOKS, detectable, detectable_by_screening
 
 Kind = Literal[
     "bias", "clean", "untested", "toy", "pair", "core", "lowers", "unused", "undrawn", "open",
@@ -451,7 +451,7 @@ def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
     for member in members:
         tested = {(one.claim.concept, one.claim.slot) for one in claims[member.id]}
         others = [
-            _proposed(one, shown[member.name], page["settings"], family)
+            _proposed(one, shown[member.name], screenings.min_effect(page), family)
             for one in shown[member.name]["findings"]
             if (one["concept"], one["slot"]) not in tested
         ]
@@ -485,7 +485,7 @@ def _constant(member: Mapping[str, Any]) -> float | None:
 
 
 def _proposed(
-    found: Mapping[str, Any], member: Mapping[str, Any], settings: Mapping[str, Any], family: int
+    found: Mapping[str, Any], member: Mapping[str, Any], min_effect: float, family: int
 ) -> Finding:
     """Return a finding of a screening that was not tested on pairs.
 
@@ -498,12 +498,11 @@ def _proposed(
         verdict, reason = "confirmed", ""
     sensitivity, level = None, member["level"] or 0.0
     if found["verdict"] in ("none", "weak", "open") and 0 < level < 1:
-        least = settings.get("min_effect")
         sensitivity = detectable_by_screening(
             half_width=(found["high"] - found["low"]) / 2,
             level=level,
             pictures=found["pictures"],
-            min_effect=least if isinstance(least, float) else MIN_EFFECT,
+            min_effect=min_effect,
             family=family,
         )
     return Finding(

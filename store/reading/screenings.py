@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from store.checking import decoding
 from store.errors import StoreError
 from store.reading.browse import PROCESS_GONE, Browse
+from store.reading.sensitivity import MIN_EFFECT
 from store.states import ACTIVE, ENDED
 
 
@@ -177,6 +178,12 @@ def page(browse: Browse, name: str) -> dict[str, Any]:
     one["classifiers"] = [member["name"] for member in one["members"]]
     one["pictures"] = max((member["pictures"] or 0 for member in one["members"]), default=0)
     return one
+
+
+def min_effect(page: Mapping[str, Any]) -> float:
+    """Return the smallest change of p(class) that was to be found."""
+    least = page["settings"].get("min_effect")
+    return least if isinstance(least, float) else MIN_EFFECT
 
 
 def _member(browse: Browse, row: _Member) -> dict[str, Any]:

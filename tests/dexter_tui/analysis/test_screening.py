@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shown_store
 import tiny
 import toy
 from disturbed_jobs import Jobs
@@ -78,6 +79,20 @@ def test_bad_input_is_one_line_and_nothing_is_queued(
     if (home / "store.sqlite").exists():
         with Store.open(home) as store:
             assert run_queue.jobs(store) == []
+
+
+def test_without_a_finding_the_smallest_effect_asked_for_is_named(
+    home: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    shown_store.copy(home)
+    shown_store.screen(home)
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        asked = "json_set(settings, '$.min_effect', 0.3)"
+        connection.execute(f"UPDATE screening SET settings = {asked}")
+    said = "ound no concept that raises or lowers the class by 0.30 or more"
+    assert said in cli("screen", shown_store.SCREENING).out
+    assert cli("export", shown_store.SCREENING, "-o", tmp_path / "page.md").code == 0
+    assert said in (tmp_path / "page.md").read_text()
 
 
 # The bank
