@@ -5,20 +5,24 @@ from typing import TYPE_CHECKING, Any
 from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
 from dexter.reasoning.settings import ScreenSettings
+from dexter_tui.analysis.screening_request import answers_key
 from store import screening_records
 from store.reading import screenings
 from store.reading.browse import Browse
 
 if TYPE_CHECKING:
     from dexter_tui.analysis.screening_request import Prepared
+    from dexter_tui.jobs.submit import Checked
     from store import Store
+    from store.tables import Screened
 
 
 def newest(store: "Store", prepared: "Prepared", *, same_bank: bool) -> dict[str, Any] | None:
     """Return the page of the newest finished screening of this classifier and class, and its
     member as "member"; None if there is none.
 
-    With `same_bank`, of the same concepts, subjects, generator and design.
+    With `same_bank`, of the same concepts, subjects, generator and design. A classifier whose
+    weights or options have changed since is another one.
     """
     browse = Browse(store.home)
     [member] = prepared.members
@@ -31,10 +35,22 @@ def newest(store: "Store", prepared: "Prepared", *, same_bank: bool) -> dict[str
         page = screenings.page(browse, one["id"])
         if same_bank and page["bank"] != prepared.bank_key:
             continue
+        same = {
+            row.name
+            for row in screening_records.screened(store, page["id"])
+            if row.name in names and _is_of(row, member)
+        }
         for found in page["members"]:
-            if found["name"] in names and found["findings"]:
+            if found["name"] in same and found["findings"]:
                 return page | {"member": found}
     return None
+
+
+def _is_of(row: "Screened", member: "Checked") -> bool:
+    """Return whether a member of a screening gives the answers of a checked classifier."""
+    config = RunConfig.model_validate(row.config)
+    key = answers_key(config, row.classifier.weights_hash, row.class_index)
+    return key == answers_key(member.config, member.info.weights_hash, member.class_index)
 
 
 def prepared_of(store: "Store", screening_id: str, number: int) -> "Prepared":
