@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import comb
 from typing import TYPE_CHECKING, Any
 
+from dexter.classifiers import ClassifierOptions
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.claims import Candidate, Claim
@@ -209,15 +210,16 @@ class ComparisonJob:
                 sum(len(p.requests) + len(of_cross[p.topic.class_name]) for p in own)
             )
             bench.pictures.on_picture = self.progress.add
-            classifier = first.classifier
+            classifier, loaded = first.classifier, _loading(self.config)
             for plan in plans:
                 for member in plan.members:
                     if member.name != name:
                         continue
                     config = RunConfig.model_validate(member.config)
-                    if config.classifier != classifier.spec:
+                    if _loading(config) != loaded:
                         device = str(first.classifier.device)
                         classifier = trust.load_classifier(config, device)
+                        loaded = _loading(config)
                     witness = Witness(
                         bench.pictures,
                         classifier,
@@ -337,6 +339,11 @@ class ComparisonJob:
             seeds=len(runs),
         )
         return evidence_report(facts, claims).to_dict()
+
+
+def _loading(config: RunConfig) -> tuple[str, ClassifierOptions]:
+    """Return what a classifier is loaded by: two studies of one may differ in its options."""
+    return config.classifier, config.options(ClassifierOptions, device="", trust_pickle=False)
 
 
 def _cross(plan: Plan, seeds: Sequence[int]) -> "list[Request]":

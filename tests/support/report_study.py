@@ -34,14 +34,15 @@ def png(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def add_study(home: Path) -> str:
+def add_study(home: Path, **changes: object) -> str:
     """Record a study of two finished runs with three frames each; return its id."""
     with Store.open(home) as store:
-        spec = config().classifier
+        spec, settings = config().classifier, config().model_copy(update=changes)
         classifier = store.ensure_classifier(spec, "weights", tiny.LABELS, tiny.IMAGE_SIZE)
-        study = store.ensure_study(classifier, "waterbird", 0, config().study_settings())
+        study = store.ensure_study(classifier, "waterbird", 0, settings.study_settings())
         for seed, words in enumerate((["sea", "boat"], ["sea", "snow"])):
-            run = recorded.add_run(store, study, seed, config(seed).model_dump(mode="json"))
+            own = settings.model_copy(update={"seed": seed})
+            run = recorded.add_run(store, study, seed, own.model_dump(mode="json"))
             run_queue.claim(store, ids=[run])
             run_queue.set_state(store, run, State.RUNNING)
             prompt = f"a picture of a bird with {words[0]} and {words[1]}"

@@ -16,6 +16,7 @@ import toy
 from hostile import hostile_comparison
 from markdown_it import MarkdownIt
 from piloting import SIZES, dashboard, driven, press, settle, text, until
+from report_study import add_study
 from textual.pilot import Pilot
 
 from dexter.generation.bank import MemoryBank
@@ -257,6 +258,18 @@ def test_a_second_comparison_draws_nothing(made: dict[str, Any], cli: Callable[.
     effects = {(c["classifier"], c["concept"]): c["effect"] for c in made["claims"]}
     for claim in again["claims"]:
         assert claim["effect"] == effects[claim["classifier"], claim["concept"]]
+
+
+def test_two_studies_of_one_classifier_are_asked_with_the_options_of_each(
+    made: dict[str, Any], home: Path, cli: Callable[..., Any]
+) -> None:
+    faint = {"mean": (0.0,) * 3, "std": (9.0,) * 3}
+    studies = [add_study(home), add_study(home, **faint)]
+    asked = ["--concepts", "sea", "--pairs", 32, "--placebos", 1, "--device", "cpu", "--json"]
+    outcome = cli("compare", *studies, *asked, "--image-text", tiny.image_text_folder())
+    assert outcome.code == 0, outcome.err
+    own, other = outcome.json["claims"]
+    assert own["effect"] != other["effect"]
 
 
 @pytest.mark.parametrize(
