@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dexter.classifiers import require_one_class
@@ -68,8 +69,8 @@ def _sides(
     """Return the sides of each class, in the order of the names."""
     if not 2 <= len(names) <= MOST:
         raise InputError(f"{len(names)} given; compare two to {MOST} classifiers or studies")
-    studies = {name: store.study(name) for name in names if ":" not in name}
-    specs = [name for name in names if ":" in name]
+    specs = [name for name in names if _is_classifier(name)]
+    studies = {name: store.study(name) for name in names if name not in specs}
     wanted = list(classes) or list(dict.fromkeys(s.class_name for s in studies.values()))
     if not wanted:
         raise InputError("say which class to compare them on", field="class_name")
@@ -95,6 +96,11 @@ def _sides(
     for sides in found.values():
         _give_names(sides)
     return list(found.values())
+
+
+def _is_classifier(name: str) -> bool:
+    """Return whether a name is of a classifier, also a path or hub id alone, and not of a study."""
+    return ":" in name or "/" in name or Path(name).exists()
 
 
 def _side(

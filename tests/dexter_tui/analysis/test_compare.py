@@ -281,6 +281,7 @@ def test_two_studies_of_one_classifier_are_asked_with_the_options_of_each(
         (["lab:birds-biased", "lab:nothing", "--class", "waterbird"], "nothing"),
         (["lab:birds-biased", "lab:birds-balanced", "--class", "goose"], "goose"),
         (["lab:birds-biased", "lab:objects", "--class", "0", "--concepts", "sea"], "but 'duck'"),
+        (["lab:birds-biased", "./absent.pth", "--class", "0"], "absent.pth does not exist"),
         (["s2222222", "s3333333"], "no study"),
         (["cnothing"], "no comparison"),
         (["lab:birds-biased", "lab:birds-balanced", "--class", "waterbird", "--concepts", "sea",
