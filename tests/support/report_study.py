@@ -97,7 +97,7 @@ def add_embeddings(store: Store, like: str, **changes: object) -> str:
     return study
 
 
-def searched(store: Store, classifier: str, settings: RunConfig, words: list[str]) -> str:
+def searched(store: Store, classifier: int, settings: RunConfig, words: list[str]) -> str:
     """Record a finished search of a classifier that found these words; return its run's id."""
     study = store.ensure_study(classifier, "waterbird", 0, settings.study_settings())
     run = recorded.add_run(store, study, 0, settings.model_dump(mode="json"))

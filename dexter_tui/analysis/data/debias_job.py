@@ -190,7 +190,8 @@ class DebiasJob:
         fit, test = self.splits["fitted"], self.splits["measured"]
         if self.network.answers.threshold == 0.5:  # with others the larger logit is not the answer
             own = fit.looked
-            last_layer.check_layer(whole, own.features, own.predicted, self.network.spec)
+            features = own.features.astype(np.float64)
+            last_layer.check_layer(whole, features, own.predicted, self.network.spec)
         progress = self.sources.desk.begin("last layers")
         progress.plan(len(last_layer.FITS) + 2)
         found = last_layer.compare(

@@ -281,9 +281,9 @@ def test_a_concept_alone_in_its_slot_is_compared_with_none(share):
         "test",
     )
     painter = toy.Painter({"sea": 0.4, "ocean": 0.4, "ball": -0.2}, noise=0.05)
-    screening = Screening(
-        pool, TOPIC, Pictures(painter, "toy"), toy.Reader(), Settings(pictures=200, first=100)
-    )
+    pictures = Pictures(painter, "toy")  # type: ignore[arg-type]
+    settings = Settings(pictures=200, first=100)
+    screening = Screening(pool, TOPIC, pictures, toy.Reader(), settings)
     found = finish(screening, [member("toy", toy.classifier(), 0)]).results["toy"]
     sea = effect(found, "sea")
     assert sea.verdict == "raises" and sea.effect == pytest.approx(0.4, abs=0.05)
@@ -294,6 +294,7 @@ def test_a_concept_alone_in_its_slot_is_compared_with_none(share):
 @pytest.mark.parametrize("slot", ["concepts: [Cat, dogs]", "only: [man], concepts: [old, young]"])
 def test_a_pool_without_a_concept_for_the_class_is_refused(slot):
     pool = parse_pool(f"slots: {{place: {{position: before, {slot}}}}}", "mine.yaml")
+    pictures = Pictures(toy.Painter(), "toy")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="name a class, or are for other") as refused:
-        Screening(pool, make_topic(["cat", "dog"], 0), Pictures(toy.Painter(), "toy"))
+        Screening(pool, make_topic(["cat", "dog"], 0), pictures)
     assert refused.value.field == "concepts"
