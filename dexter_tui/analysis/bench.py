@@ -14,6 +14,7 @@ from dexter_tui.jobs import trust
 from store import Store
 
 if TYPE_CHECKING:
+    from dexter.classifiers import Classifier
     from dexter.screening.concepts import Concept
     from dexter.screening.pairs import PoolLayout
 
@@ -118,6 +119,20 @@ class Bench:
             placebo_cache=StoreCache(self.store),
             placebos=settings.placebos,
             on_plan=progress.plan,
+        )
+
+
+def require_weights(loaded: "Classifier", spec: str, weights_hash: str | None) -> None:
+    """Raise InputError if a classifier is no longer the one that was searched or screened.
+
+    weights_hash: of that one, None if it is not known.
+    """
+    if weights_hash is not None and loaded.weights_hash != weights_hash:
+        raise InputError(
+            f"the weights of {spec} have changed since it was searched or screened",
+            field="classifier",
+            value=spec,
+            remedy="bring them back, or search or screen it again",
         )
 
 

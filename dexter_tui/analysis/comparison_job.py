@@ -16,7 +16,7 @@ from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.settings import CompareSettings
 from dexter.reasoning.topic import Topic
 from dexter_tui.analysis import claim_rows
-from dexter_tui.analysis.bench import Bench
+from dexter_tui.analysis.bench import Bench, require_weights
 from dexter_tui.analysis.desk import Desk, Progress
 from dexter_tui.formatting import clean
 from dexter_tui.jobs import trust
@@ -220,6 +220,8 @@ class ComparisonJob:
                         device = str(first.classifier.device)
                         classifier = trust.load_classifier(config, device)
                         loaded = _loading(config)
+                    known = member.classifier
+                    require_weights(classifier, known.spec, known.weights_hash)
                     witness = Witness(
                         bench.pictures,
                         classifier,

@@ -21,7 +21,7 @@ from dexter.reasoning.report import Facts, Report, checked_report, evidence_repo
 from dexter.reasoning.settings import ReportSettings, remote_name
 from dexter_tui import paths
 from dexter_tui.analysis import claim_rows
-from dexter_tui.analysis.bench import Bench, digest
+from dexter_tui.analysis.bench import Bench, digest, require_weights
 from dexter_tui.analysis.desk import Desk, Progress
 from dexter_tui.formatting import clean
 from dexter_tui.jobs import trust
@@ -94,6 +94,8 @@ class StudyReport:
                 job_id=self.desk.job.id,
                 loading=self.desk.loading,
             )
+            searched = self.study.classifier
+            require_weights(bench.witness.classifier, searched.spec, searched.weights_hash)
             claims = self._claims(bench, captions, frames, progress)
         words: Sufficiency | None = None
         with self._stage("attribution", later=scores) as progress:

@@ -10,6 +10,7 @@ import tiny
 from PIL import Image
 
 from dexter.config import RunConfig
+from dexter_tui.jobs import trust
 from store import State, Store, run_queue
 
 
@@ -38,7 +39,8 @@ def add_study(home: Path, **changes: object) -> str:
     """Record a study of two finished runs with three frames each; return its id."""
     with Store.open(home) as store:
         spec, settings = config().classifier, config().model_copy(update=changes)
-        classifier = store.ensure_classifier(spec, "weights", tiny.LABELS, tiny.IMAGE_SIZE)
+        weights = trust.describe_here(config()).weights_hash
+        classifier = store.ensure_classifier(spec, weights, tiny.LABELS, tiny.IMAGE_SIZE)
         study = store.ensure_study(classifier, "waterbird", 0, settings.study_settings())
         for seed, words in enumerate((["sea", "boat"], ["sea", "snow"])):
             own = settings.model_copy(update={"seed": seed})

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dexter.errors import InputError
+from dexter_tui.analysis.bench import require_weights
 from dexter_tui.analysis.explaining.screened import newest
 from dexter_tui.analysis.screening_request import Prepared, answers_key
 from store import screening_records
@@ -328,13 +329,7 @@ class Asking:
         from dexter_tui.jobs import trust
 
         classifier = trust.load_classifier(self.member.config, self.device)
-        if classifier.weights_hash != self.member.info.weights_hash:
-            raise InputError(
-                f"the weights of {self.member.info.spec} have changed since it was screened",
-                field="classifier",
-                value=self.member.info.spec,
-                remedy="screen it again",
-            )
+        require_weights(classifier, self.member.info.spec, self.member.info.weights_hash)
         rows: dict[tuple[str, int], Any] = {}
         for chunk, images in StoreBank(self.store).read(self.page["generator"], self.requests):
             with torch.inference_mode():

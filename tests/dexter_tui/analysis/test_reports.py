@@ -14,10 +14,13 @@ import pytest
 import servers
 import shared_home
 import tiny
+import toy
 from markdown_it import MarkdownIt
 from report_study import add_study, config, options
 from waiting import until
 
+from dexter.errors import InputError
+from dexter_tui.analysis.bench import require_weights
 from store import ACTIVE, State, Store, run_queue, study_records
 from store.journal import study_file
 
@@ -263,6 +266,13 @@ def test_a_question_that_cannot_be_asked_is_refused(
     assert result.code == 2
     assert said in result.err
     assert "Traceback" not in result.err
+
+
+def test_weights_that_changed_since_the_search_are_refused() -> None:
+    require_weights(toy.classifier(), "net.pth", toy.classifier().weights_hash)
+    require_weights(toy.classifier(), "net.pth", None)  # not known
+    with pytest.raises(InputError, match=r"weights of net\.pth have changed since"):
+        require_weights(toy.classifier(), "net.pth", "others")
 
 
 def test_a_study_without_a_finished_run_is_refused(home: Path, cli: Callable[..., Any]) -> None:
