@@ -26,6 +26,10 @@ app = typer.Typer(
 )
 
 
+NO_USER = "Could not determine home directory."
+"""What pathlib says of a path that begins with the ~NAME of no user."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with `arguments`, by default this process's; return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -47,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         line = f"{error.filename or 'input or output'}: {error.strerror or error}"
         _refuse(line, None, None, as_json=as_json)
+        return EXIT_REFUSED
+    except RuntimeError as error:
+        if str(error) != NO_USER:
+            raise
+        named = next((argument for argument in given if "~" in argument), "~")
+        _refuse(f"{named}: no such user; write the whole path", None, None, as_json=as_json)
         return EXIT_REFUSED
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_FAILED

@@ -61,6 +61,11 @@ def assert_refused(outcome: Any, *names: str) -> None:
             ["--output: ~nobody-here/x.md: no such user"],
         ),
         (["import", "~nobody-here/x.zip"], ["~nobody-here/x.zip: no such user"]),
+        (["run", "--classifier", "hf:~nobody-here/x", "--class", "a"], ["hf:~nobody-here/x: no"]),
+        (
+            ["screen", *CLASSIFIER, "--class", "waterbird", "--concepts", "~nobody-here/x.yaml"],
+            ["~nobody-here/x.yaml: no such user"],
+        ),
         ([*GOOD, "--seeds", "0"], ["--seeds"]),
         ([*GOOD, "--seeds", "2", "--seed", "1"], ["--seeds", "--seed"]),
         ([*GOOD, "--stepz", "2"], ["--stepz", "--steps"]),
