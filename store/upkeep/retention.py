@@ -242,6 +242,11 @@ def set_note(store: Store, name: str, text: str) -> str:
                 .values(**values)
                 .on_conflict_do_update(index_elements=["of"], set_=values)
             )
+        run = session.get(Run, of)
+        study_id = of if run is None else run.study_id
+        has_file = session.get(Study, study_id) is not None
+    if has_file:
+        store.keep_study(study_id)
     return of
 
 

@@ -16,7 +16,7 @@ from store import State, Store, StoreError, run_queue, run_records, study_record
 from store.journal import replay
 from store.journal.run_journal import Journal
 from store.json_numbers import finite
-from store.upkeep import health, home_files, rebuilding
+from store.upkeep import health, home_files, rebuilding, retention
 
 
 def new_run(store, seed=0):
@@ -158,11 +158,12 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
         "control_prompts": ["a", "a"], "treated_prompts": ["b", "b"], "control_seeds": [1, 2],
         "seeds": [1, 2], "control": [0.1, 0.3], "treated": [0.6, 0.6],
     }  # fmt: skip
-    tables = ("report", "claim", "evidence", "caption", "attribution", "score", "stage", "tag")
+    tables = ("report", "claim", "evidence", "caption", "attribution", "score", "stage", "tag",
+              "note")  # fmt: skip
 
     def found():
         with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
-            return {t: connection.execute(f"SELECT * FROM {t}").fetchall() for t in tables}
+            return {t: sorted(connection.execute(f"SELECT * FROM {t}"), key=repr) for t in tables}
 
     with Store.open(tmp_path) as store:
         run = new_run(store)
@@ -190,7 +191,10 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
             body={"title": "æ", "method": [], "sections": []},
         )
         store.keep_study(study)
-        assert store.toggle_tag([run], "keep")  # a user's own word is kept at once
+        # A user's own words are kept at once.
+        assert store.toggle_tag([run], "keep")
+        retention.set_note(store, run, "look again")
+        retention.set_note(store, study, "for colleagues")
         before = found()
         assert all(before.values())
     (tmp_path / "store.sqlite").unlink()
