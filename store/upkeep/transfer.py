@@ -434,11 +434,16 @@ def restore(
         sa.exc.StatementError,
     ) as error:
         raise _invalid(f"a record cannot be read: {_first_line(error)}") from None
+    studies = {name for name in result.added if name.startswith("s")}
     for run_id in result.added:
         if run_id.startswith("r"):
             with store._read() as session:
-                entry = replay.rows_entry(session, session.get_one(Run, run_id))
+                run = session.get_one(Run, run_id)
+                entry = replay.rows_entry(session, run)
+                studies.add(run.study_id)
             run_records.journal(store, run_id).replace([entry])
+    for study_id in studies:
+        store.keep_study(study_id)
     return result
 
 

@@ -220,6 +220,26 @@ def test_a_bundle_comes_back_the_same_from_an_empty_store(
     assert cli("export", found, "-o", tmp_path / "two").code == 2  # never over what is there
 
 
+def test_what_was_imported_about_a_study_is_rebuilt_with_its_runs(
+    home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_comparison(home)
+    assert cli("export", STUDY, "-o", tmp_path / "one.zip").code == 0
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "other"))
+    assert cli("import", tmp_path / "one.zip").code == 0
+
+    def findings() -> list[Any]:
+        claims = cli("query", "SELECT concept, effect, verdict FROM claims_all", "--json").json
+        tags = cli("query", "SELECT run_id, name FROM tag", "--json").json
+        return [claims, tags, cli("note", DONE).out]
+
+    before = findings()
+    assert all(before)
+    (tmp_path / "other" / "store.sqlite").unlink()
+    assert cli("doctor", "--rebuild").code == 0
+    assert findings() == before
+
+
 def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
