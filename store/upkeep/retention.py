@@ -16,6 +16,7 @@ from store import comparison_records, run_queue, screening_records
 from store.clock import now
 from store.data_reports import records as data_records
 from store.errors import StoreError, explained
+from store.journal import study_file
 from store.locks import try_lock
 from store.states import ACTIVE
 from store.store import Store
@@ -178,7 +179,9 @@ def delete(store: Store, what: Doomed) -> None:
             data_records.delete(store, report_id)
         with store._write(durable=True) as session:
             shas = _only_here(session, what.runs)
+            touched: set[str] = set()
             for part in _parts(what.runs):
+                touched |= set(session.exec(select(Run.study_id).where(col(Run.id).in_(part))))
                 for table in _OF_RUN:
                     session.execute(sa.delete(table).where(table.run_id.in_(part)))
                 session.exec(sa.delete(Note).where(col(Note.of).in_(part)))
@@ -195,6 +198,10 @@ def delete(store: Store, what: Doomed) -> None:
         with explained(store.home):
             for run_id in what.runs:
                 shutil.rmtree(store.home / "runs" / run_id, ignore_errors=True)
+            for study_id in what.studies:
+                study_file.path(store.home, study_id).unlink(missing_ok=True)
+            for study_id in touched - {*what.studies}:
+                store.keep_study(study_id)  # without what was found about these runs
             for sha256 in shas:
                 store.artifact_path(sha256).unlink(missing_ok=True)
                 store._thumbnail_path(sha256).unlink(missing_ok=True)

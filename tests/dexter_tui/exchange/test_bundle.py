@@ -503,6 +503,10 @@ def test_deleting_asks_twice_and_takes_what_nothing_else_needs(
     with Store.open(home) as store:
         before = len(store.runs())
         frames = store.frames(DONE)
+    assert cli("note", DONE, "nobody else's business").code == 0
+    assert cli("tag", STUDY, "--name", "keep").code == 0
+    kept = home / "studies" / f"{STUDY}.json"
+    assert "business" in kept.read_text()
     assert cli("delete", DONE).code == 2  # nobody to ask
     result = cli("delete", DONE, "--yes")
     assert (result.code, "--really" in result.err) == (2, True)
@@ -517,7 +521,9 @@ def test_deleting_asks_twice_and_takes_what_nothing_else_needs(
         for sha256 in {frame.sha256 for frame in frames}:
             assert store.artifact_path(sha256).exists() is (sha256 in others)
     assert not (home / "runs" / DONE).exists()
+    assert "business" not in kept.read_text()
     assert cli("delete", FAILED, "--yes", "--really").code == 0
+    assert not kept.exists()
     assert (
         cli("query", f"select * from studies_summary where study_id = '{STUDY}'", "--json").json
         == []
