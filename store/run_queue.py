@@ -23,7 +23,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
 from store import run_records
-from store.checking.checks import is_work
+from store.checking.checks import PRIORITIES, is_work
 from store.checking.decoding import decoded_cell
 from store.clock import boot_id, now
 from store.errors import StoreError
@@ -374,6 +374,13 @@ def has_taken(store: Store, slot: str, pid: int) -> bool:
 
 def set_priority(store: Store, name: str, priority: int) -> Work:
     """Move queued work in the line: the highest priority goes first, then the oldest."""
+    least, most = PRIORITIES
+    if not least <= priority <= most:
+        raise StoreError(
+            f"priority {priority:,} is out of range",
+            value=priority,
+            remedy=f"choose from {least:,} to {most:,}",
+        )
     table = _table_of(name)
     with store._write(durable=True) as session:
         changed = session.exec(

@@ -25,6 +25,7 @@ from dexter_tui.cli.output import (
 )
 from dexter_tui.jobs.status import describe
 from dexter_tui.jobs.sweeps import checked_sweeps, sweep_configs
+from store.checking.checks import PRIORITIES
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -91,7 +92,10 @@ def add(
             "may each be a list",
         ),
     ] = None,
-    priority: Annotated[int, typer.Option(metavar="N", help="more goes first")] = 0,
+    priority: Annotated[
+        int,
+        typer.Option(min=PRIORITIES[0], max=PRIORITIES[1], metavar="N", help="more goes first"),
+    ] = 0,
     on: On = None,
     trust_code: TrustCode = False,
     trust_endpoint: TrustEndpoint = False,

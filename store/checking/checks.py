@@ -52,6 +52,7 @@ _LONG = {
     ("data_report", "request"),
 }
 
+PRIORITIES = (-(10**9), 10**9)
 _COUNT = (0, 10**9)
 _SIDE = (1, 2**15)  # pixels
 _UNIT = (-1e-6, 1 + 1e-6)  # fractions, with room for rounding
@@ -80,7 +81,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **_each("low high leave_one_out_low leave_one_out_high weight r2 r2_low r2_high", _ANY),
     **_each("placebo_threshold min_effect mean_loss best_loss entropy temperature", _ANY),
     **_each("seed peak_memory_bytes size", (0, MAX_INTEGER)),
-    **_each("priority", (-(10**9), 10**9)),
+    **_each("priority", PRIORITIES),
     **_each("seconds", (0, 1e10)),
     **_each("pid", (1, 2**22)),
     **_each("journal_entries place", _COUNT),

@@ -68,6 +68,12 @@ def test_all_kinds_are_listed_and_obey_the_same_commands(
     assert all(name in cli("queue", "list").out for name in kinds)
     assert cli("queue", "reorder", queued["comparison"], "--first").code == 0
     assert cli("queue", "list", "--json").json[0]["id"] == queued["comparison"]
+    for given in (["--priority", "9" * 30], ["--priority", "-1000000001"]):
+        refused = cli("queue", "reorder", queued["comparison"], *given)
+        assert (refused.code, "out of range" in refused.err) == (2, True)
+    assert cli("queue", "reorder", queued["report"], "--priority", "1000000000").code == 0
+    assert cli("queue", "reorder", queued["comparison"], "--first").code == 2
+    assert cli("queue", "list", "--json").json[0]["id"] == queued["report"]
     assert cli("pause", queued["report"]).code == 0
     assert cli("pause", queued["report"]).code == 2
     assert cli("cancel", queued["report"], queued["probe"][:6]).code == 0

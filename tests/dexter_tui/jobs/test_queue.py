@@ -402,6 +402,7 @@ def test_several_are_cancelled_as_far_as_they_can_be(quiet, store, cli):
         (["queue", "add", "--file", "MANY"], ["seeds", "1000"]),
         (["queue", "add", "GOOD", "--seeds", "2", "--seed", "1"], ["--seeds", "--seed"]),
         (["queue", "add", "GOOD", "--device", "cuda:7"], ["--device", "cuda:7"]),
+        (["queue", "add", "GOOD", "--priority", "9" * 30], ["--priority"]),
         (["queue", "reorder", "RUN"], ["--priority", "--first"]),
         (["queue", "reorder", "--first"], ["name runs"]),
         (["queue", "reorder", "RUN", "--first"], ["is paused", "reorder"]),
