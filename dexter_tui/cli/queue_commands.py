@@ -392,9 +392,12 @@ def status(as_json: Json = False) -> None:
         print_view(work_view(waiting[:SHOWN]))
         if len(waiting) > SHOWN:
             say(f"and {len(waiting) - SHOWN} more; `dexter-tui queue list` shows all")
+    count = answer["waiting"]
+    verb = "waits" if count == 1 else "wait"
     print_text(
-        f"{answer['queued']} queued, {answer['paused']} paused"
-        + (f", {answer['waiting']} of them wait after a crash" if answer["waiting"] else "")
+        f"{answer['queued']} queued"
+        + (f" ({count} {verb} for runs or after a crash)" if count else "")
+        + f", {answer['paused']} paused"
     )
     if answer["queued"] and not any(slot["runner"] for slot in answer["slots"]):
         say("no runner is alive; `dexter-tui queue start` starts them")

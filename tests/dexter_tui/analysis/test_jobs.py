@@ -40,6 +40,14 @@ def test_killed_and_cancelled_jobs_continue_on_one_slot_and_leave_nothing_twice(
         jobs.close()
 
 
+def test_work_that_waits_for_a_run_is_not_said_to_have_crashed(
+    queued: dict[str, str], home: Path, cli: Callable[..., Any]
+) -> None:
+    with Store.open(home) as store:
+        run_queue.add_job(store, Kind.REPORT, {}, depends_on=[queued["run"]])
+    assert "5 queued (1 waits for runs or after a crash), 0 paused" in cli("status").out
+
+
 @pytest.fixture
 def queued(home: Path) -> dict[str, str]:
     """A job of each kind in the queue of a home without runners, by kind."""
