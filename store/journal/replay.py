@@ -28,7 +28,9 @@ UNUSABLE = (
     LookupError,
     TypeError,
     ValueError,
+    OverflowError,
     AttributeError,
+    sa.exc.CompileError,
     sa.exc.IntegrityError,
     sa.exc.InterfaceError,
     sa.exc.ProgrammingError,
@@ -107,9 +109,26 @@ def apply(
     """Write entries that follow those already in the tables, and `values` of the run's columns.
 
     With `rebuilding`, every state of the journal is accepted, because the state changes that the
-    user made in between are in no journal.
+    user made in between are in no journal. Raises one of `UNUSABLE` for entries that no worker
+    writes.
     """
-    run = dict(values or {})
+    try:
+        _apply(session, run_id, entries, values or {}, rebuilding=rebuilding)
+    except sa.exc.DBAPIError:
+        raise
+    except sa.exc.StatementError as error:  # a value that its column cannot hold
+        raise ValueError(str(error.orig)) from error
+
+
+def _apply(
+    session: Session,
+    run_id: str,
+    entries: Sequence[Entry],
+    values: Mapping[str, Any],
+    *,
+    rebuilding: bool,
+) -> None:
+    run = dict(values)
     for entry in entries:
         match entry["kind"]:
             case "steps":

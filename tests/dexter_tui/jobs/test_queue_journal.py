@@ -277,6 +277,24 @@ def test_a_run_that_ended_while_the_store_was_locked_is_seen_to_have_ended(tmp_p
         assert (store.run(run.id).state, store.run(run.id).seconds) == (State.SUCCEEDED, 2.0)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"kind": "steps", "rows": [{"step": 10**30}]},
+        {"kind": "fields", "fields": {"of_a_later_version": 1}},
+        {"kind": "fields", "fields": {"reduced": "perhaps"}},
+    ],
+)
+def test_a_dead_run_is_settled_whatever_its_journal_holds(tmp_path, entry):
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+        recorded.claim(store)
+        run_queue.release(store, run)
+        Journal(store.run_folder(run)).append([entry])
+        assert run_queue.reconcile(store) == [run]
+        assert store.run(run).state is State.QUEUED
+
+
 def test_a_store_that_was_moved_away_stops_no_run(tmp_path):
     with Store.open(tmp_path) as store:
         new_run(store)
