@@ -60,6 +60,7 @@ class Bench:
         models = trust.load_models(config, loading)
         self.store = store
         self.labels = models.classifier.labels
+        self.multi_label = models.classifier.answers.multi_label
         self.class_index = class_index
         self.world = load_world() if config.generator == LAB else World()
         self.key = generator_key(config, models.generator.weights_hash)
@@ -95,7 +96,12 @@ class Bench:
         from dexter.reasoning.topic import make_topic
 
         return make_topic(
-            self.labels, self.class_index, world=self.world, core=core, confused=confused
+            self.labels,
+            self.class_index,
+            world=self.world,
+            core=core,
+            confused=confused,
+            multi_label=self.multi_label,
         )
 
     def layout(self, topic: Topic, words: "Sequence[Concept]" = ()) -> "PoolLayout":

@@ -124,6 +124,7 @@ class ComparisonJob:
             [(member.classifier.labels, member.class_index) for member in members],
             world=bench.world,
             core=self.settings.core,
+            multi_label=all(member.config.get("multi_label") for member in members),
         )
         lacking = {w for c in self.settings.concepts for w in c.split() if not bench.sayable(w)}
         if lacking:

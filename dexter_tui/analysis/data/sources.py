@@ -87,7 +87,9 @@ class Sources:
         labels = self.classifier.labels
         world = load_world() if self.config.generator == "lab" else World()
         for index in sorted(set(self.classes.values())):
-            topic, label = make_topic(labels, index, world=world), labels[index]
+            many = self.classifier.answers.multi_label
+            topic = make_topic(labels, index, world=world, multi_label=many)
+            label = labels[index]
             own = words.setdefault(label, [])
             while len(own) < self.settings.searches:
                 models = models or trust.load_models(self.config, self.desk.loading)

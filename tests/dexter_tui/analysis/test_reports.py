@@ -20,7 +20,8 @@ from report_study import add_study, config, options
 from waiting import until
 
 from dexter.errors import InputError
-from dexter_tui.analysis.bench import require_weights
+from dexter.reasoning.settings import ReportSettings
+from dexter_tui.analysis.bench import Bench, require_weights
 from store import ACTIVE, State, Store, run_queue, study_records
 from store.journal import study_file
 
@@ -266,6 +267,16 @@ def test_a_question_that_cannot_be_asked_is_refused(
     assert result.code == 2
     assert said in result.err
     assert "Traceback" not in result.err
+
+
+def test_what_another_label_names_is_a_concept_where_labels_do_not_exclude_each_other(
+    home: Path,
+) -> None:
+    own = config().model_copy(update={"multi_label": True})
+    with Store.open(home) as store:
+        bench = Bench(store, own, 0, ReportSettings(image_text="none"))
+        bench.close()
+    assert [bench.topic(()).is_named(label) for label in tiny.LABELS] == [True, False, False]
 
 
 def test_weights_that_changed_since_the_search_are_refused() -> None:
