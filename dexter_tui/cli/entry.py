@@ -4,6 +4,7 @@ Answers go to standard output, everything else to standard error. Exit codes: 0,
 2 (refused input) and 3 (`check` found something).
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ NO_USER = "Could not determine home directory."
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with `arguments`, by default this process's; return the exit code."""
+    if arguments is None and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what reads a pipe waits for each line
     given = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in given
     try:

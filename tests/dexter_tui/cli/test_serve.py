@@ -28,9 +28,10 @@ def free_port() -> int:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, and the address that it prints."""
     home = shown_store.copy(tmp_path_factory.mktemp("serve") / "home")
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
         [*COMMAND, "--port", str(free_port())],
-        env={**os.environ, "DEXTER_HOME": str(home)},
+        env={**usual, "DEXTER_HOME": str(home)},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
