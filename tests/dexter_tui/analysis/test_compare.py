@@ -260,18 +260,6 @@ def test_a_second_comparison_draws_nothing(made: dict[str, Any], cli: Callable[.
         assert claim["effect"] == effects[claim["classifier"], claim["concept"]]
 
 
-def test_two_studies_of_one_classifier_are_asked_with_the_options_of_each(
-    made: dict[str, Any], home: Path, cli: Callable[..., Any]
-) -> None:
-    faint = {"mean": (0.0,) * 3, "std": (9.0,) * 3}
-    studies = [add_study(home), add_study(home, **faint)]
-    asked = ["--concepts", "sea", "--pairs", 32, "--placebos", 1, "--device", "cpu", "--json"]
-    outcome = cli("compare", *studies, *asked, "--image-text", tiny.image_text_folder())
-    assert outcome.code == 0, outcome.err
-    own, other = outcome.json["claims"]
-    assert own["effect"] != other["effect"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -447,3 +435,16 @@ async def test_a_hostile_comparison_is_shown_as_it_is(tmp_path: Path) -> None:
         assert "Claims: differ" in text(pilot)
         await press(pilot, "right", "right", "right", "down", "b")
         await until(pilot, lambda: "*" in text(pilot))
+
+
+def test_two_studies_of_one_classifier_are_asked_with_the_options_of_each(
+    made: dict[str, Any], home: Path, cli: Callable[..., Any]
+) -> None:
+    """The last test of the file: it leaves studies in its home."""
+    faint = {"mean": (0.0,) * 3, "std": (9.0,) * 3}
+    studies = [add_study(home), add_study(home, **faint)]
+    asked = ["--concepts", "sea", "--pairs", 32, "--placebos", 1, "--device", "cpu", "--json"]
+    outcome = cli("compare", *studies, *asked, "--image-text", tiny.image_text_folder())
+    assert outcome.code == 0, outcome.err
+    own, other = outcome.json["claims"]
+    assert own["effect"] != other["effect"]
