@@ -135,7 +135,10 @@ def _side(
             and all(settings.get(k) == v for k, v in overrides.items())
         )
         if fits:
-            return Side(spec, checked, run.study, RunConfig.model_validate(run.config))
+            searched = RunConfig.model_validate(run.config)
+            # Where it was searched does not matter to a user who says where to compare.
+            device = searched.device if values.get("device") is None else checked.config.device
+            return Side(spec, checked, run.study, searched.model_copy(update={"device": device}))
     return Side(spec, checked, None)
 
 
