@@ -154,6 +154,14 @@ def hash_files(files: Iterable[tuple[str, Path]]) -> str:
     return digest.hexdigest()
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; False for a name that is too long for one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def module_tensors(module: Any) -> Iterator[tuple[str, memoryview]]:
     """Yield names and bytes of a torch module's state dict, on any device."""
     import torch

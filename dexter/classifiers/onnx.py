@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import glob
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.label_lists import builtin_labels
 from dexter.classifiers.options import ClassifierOptions
 from dexter.errors import InputError
-from dexter.loading import hash_files, one_line, package
+from dexter.loading import hash_files, is_file, one_line, package
 
 _DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -151,8 +152,10 @@ def _find(address: str) -> tuple[Path, str]:
 def _parts(file: Path) -> list[Path]:
     """Return the file, and those beside it with weights: by their names, or as it states."""
     named = file.parent.glob(f"{glob.escape(file.name)}*")
-    stated = (file.parent / name for name in _beside(file))
-    return sorted({part for part in (*named, *stated) if part.is_file()})
+    # A file from elsewhere may name anything: no other folder is read.
+    stated = (name for name in map(PurePath, _beside(file)) if ".." not in name.parts)
+    inside = (file.parent / name for name in stated if not name.is_absolute())
+    return sorted({part for part in (*named, *inside) if is_file(part)})
 
 
 def _beside(file: Path) -> list[str]:
@@ -171,7 +174,7 @@ def _beside(file: Path) -> list[str]:
                         for field in (1, 2)
                     ]
                     if key == b"location":
-                        names.append(value.decode())
+                        names.append(os.fsdecode(value))
     return names
 
 

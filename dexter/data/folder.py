@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexter.errors import InputError
+from dexter.loading import is_file
 
 if TYPE_CHECKING:
     from dexter.lab.scenes import Example
@@ -365,7 +366,7 @@ def _folder_of(root: Path) -> Callable[[str], Path]:
     def path_of(name: str) -> Path:
         if not found:
             for place in places:
-                if _is_file(place / name):
+                if is_file(place / name):
                     found.append(place)
                     break
             else:
@@ -373,13 +374,6 @@ def _folder_of(root: Path) -> Callable[[str], Path]:
         return found[0] / name
 
     return path_of
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False
 
 
 def _partition(path: Path) -> dict[str, str]:

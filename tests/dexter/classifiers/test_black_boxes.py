@@ -121,6 +121,12 @@ class TestOnnx:
             hashes.add(describe_classifier(f"onnx:{file}", NONE).weights_hash)
         assert len(hashes) == 2
 
+    def test_weights_of_another_folder_are_refused(self, tmp_path):
+        (tmp_path / "net").mkdir()
+        file = onnx_files.colour_network(tmp_path / "net" / "net.onnx", beside="../weights.bin")
+        with pytest.raises(InputError, match="cannot be loaded"):
+            describe_classifier(f"onnx:{file}", NONE)
+
     def test_its_hash_is_of_a_file_with_brackets_in_its_name(self, tmp_path):
         """Such as a browser or a training gives: they are no pattern of names."""
         hashes = set()
