@@ -85,7 +85,7 @@ def run(stage: str, workers: int, samples: int | None = None) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dexter.lab", description=__doc__)
-    parser.add_argument("stages", nargs="*", default=STAGES, choices=STAGES, metavar="stage")
+    parser.add_argument("stages", nargs="*", default=STAGES, type=_stage, metavar="stage")
     parser.add_argument(
         "--samples", type=int, help="total samples of a training stage, with those of earlier runs"
     )
@@ -99,6 +99,13 @@ def main() -> None:
                 run(stage, options.workers, options.samples)
     except InputError as error:
         sys.exit(_refused(error))
+
+
+def _stage(name: str) -> str:
+    """The name of a stage. argparse's own `choices` would refuse to be left out."""
+    if name not in STAGES:
+        raise argparse.ArgumentTypeError(f"no stage {name!r}; there are {', '.join(STAGES)}")
+    return name
 
 
 def _refused(error: InputError) -> int:

@@ -295,8 +295,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dexter.lab.check", description=__doc__)
     parser.add_argument(
         "what",
-        nargs="*",
-        default=[*RECIPES, "generator"],
+        nargs="+",
         choices=[*RECIPES, *OTHERS],
         metavar="what",
         help=f"a classifier or {', '.join(OTHERS)}",

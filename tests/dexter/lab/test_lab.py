@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from dexter import RunConfig, load_generator, model_folders, parallel
 from dexter.errors import InputError
 from dexter.generation.options import GeneratorOptions
+from dexter.lab import __main__ as training
 from dexter.lab import classifiers, evaluate, export, models, scenes, shipped, train, world
 from dexter.lab.__main__ import only_training
 
@@ -189,6 +190,24 @@ def test_two_trainings_never_write_into_one_folder(tmp_path):
             pass
     with only_training(tmp_path / "work"):
         pass
+
+
+def test_a_training_that_names_no_stage_runs_all_of_them_in_order(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(training, "run", lambda stage, workers, samples: ran.append(stage))
+    monkeypatch.setattr(training, "TARGET", tmp_path)
+    monkeypatch.setattr(train, "WORK", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lab"])
+    training.main()
+    assert tuple(ran) == training.STAGES
+
+
+def test_an_unknown_stage_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lab", "vea"])
+    with pytest.raises(SystemExit) as end:
+        training.main()
+    assert end.value.code == 2
+    assert "no stage 'vea'; there are vae, text" in capsys.readouterr().err
 
 
 def test_a_generator_of_another_recipe_is_trained_from_nothing(untrained_lab, monkeypatch):
