@@ -15,7 +15,7 @@ from dexter_tui.dashboard.host import Copied, Host, host_of
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.picture import Picture
-from dexter_tui.dashboard.widgets.summaries import frame_caption, wrapped
+from dexter_tui.dashboard.widgets.summaries import caption_lines, wrapped
 from dexter_tui.formatting import clean
 from dexter_tui.machine.terminal_images import without_queries
 from store.reading import comparisons
@@ -102,8 +102,7 @@ class PictureScreen(Screen[None]):
                 picture.image = open_picture(self.host.browse.picture(frame.sha256, small=False))
             except (StoreError, OSError) as error:
                 self.host.complain(str(error))
-        found = frame_caption(frame, self._labels, self.host.palette).split("\n")
-        source, seed, prompt, predicted, p = [line for line in found if line]
+        source, seed, prompt, predicted, p = caption_lines(frame, self._labels, self.host.palette)
         count = Text(f"{self._index + 1} of {len(self._frames)}", "bold")
         lines = [Text("   ").join([count, source, seed]), Text("   ").join([predicted, p]), prompt]
         width = self.size.width - 4

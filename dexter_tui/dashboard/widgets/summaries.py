@@ -274,24 +274,36 @@ def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
     )
 
 
-def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> Text:
-    """Describe a picture: its source, its prompt and the prediction."""
-    text = Text()
+def caption_lines(
+    frame: FrameRow, labels: Sequence[str], palette: Palette
+) -> tuple[Text, Text, Text, Text, Text]:
+    """Describe a picture: its source, seed, prompt, the class predicted and p of the target."""
+    source = Text()
     if frame.kind == "preview":
-        text.append("search sample", palette.dim).append(f" of step {frame.step}")
+        source.append("search sample", palette.dim).append(f" of step {frame.step}")
     else:
-        text.append("best prompt", palette.dim)
-    text.append(f"\nseed {frame.seed}\n\n", palette.dim)
-    text.append(f"{clean(frame.prompt)}\n\n", "italic")
+        source.append("best prompt", palette.dim)
     predicted = (
         labels[frame.predicted_class]
         if 0 <= frame.predicted_class < len(labels)
         else str(frame.predicted_class)
     )
-    text.append("classified as ", palette.dim)
-    text.append(clean(predicted), palette.good if frame.hit else palette.warn)
-    text.append(f"\np(class) {frame.target_probability:.2f}", palette.dim)
-    return text
+    return (
+        source,
+        Text(f"seed {frame.seed}", palette.dim),
+        Text(clean(frame.prompt), "italic"),
+        Text.assemble(
+            ("classified as ", palette.dim),
+            (clean(predicted), palette.good if frame.hit else palette.warn),
+        ),
+        Text(f"p(class) {frame.target_probability:.2f}", palette.dim),
+    )
+
+
+def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> Text:
+    """Describe a picture in three paragraphs: where it is from, its prompt, the prediction."""
+    source, seed, prompt, predicted, p = caption_lines(frame, labels, palette)
+    return Text("\n").join([source, seed, Text(), prompt, Text(), predicted, p])
 
 
 def local_time(stored: str | None) -> str:
