@@ -7,8 +7,10 @@ subjects, every word is an item, and the placebos come from a fixed list of thin
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,8 @@ _BETWEEN = """
     with at on in near under by beside behind over above below inside among and against
 """
 _PREPOSITIONS = frozenset(_BETWEEN.split())
+_AFTER_HEAD = _PREPOSITIONS - {"and"} | {"of", "for", "from", "to", "without"}
+"""Words that follow the head of a name: "hen" of "hen of the woods"."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,8 @@ class Topic:
     """The topic of a study of one class.
 
     subjects, rivals: things to draw, of the class and of other classes. core: words that belong to
-    the class, so that depending on them is not a bias. names: words of all labels and subjects,
-    which cannot be placebos.
+    the class, so that depending on them is not a bias. names: words that name a class or belong to
+    this one, which cannot be placebos.
     """
 
     class_name: str
@@ -177,7 +181,7 @@ def make_topic(
     world = world or World()
     label = labels[class_index]
     others = [name for name in dict.fromkeys([*confused, *labels]) if name != label]
-    names = [first_name(label)] if multi_label else [first_name(name) for name in labels]
+    names = [] if multi_label else [first_name(name) for name in others]
     # "Other" has all subjects in the manifest.
     named = {s for name in others if name != OTHER for s in world.subjects.get(name, ())}
     named |= {noun(subject) for subject in named}
@@ -187,27 +191,22 @@ def make_topic(
         subjects = tuple(s for s in subjects if s not in named)
     against = tuple(s for s in against if s in named) or against
     subjects = subjects or (first_name(label),)
-    excluded = [*against]  # by the class
-    if not against:
-        against = tuple(first_name(name) for name in others[:rivals])
-        excluded += () if multi_label else against
+    excluded = [*subjects, *against]  # by the class
+    against = against or tuple(first_name(name) for name in others[:rivals])
     core = tuple(core)
     wordnet = None if core or world.families else load_wordnet()
     around = None if wordnet is None else wordnet.concepts(label)
     by_wordnet = () if around is None else around.core
     own = [*core, *world.core.get(label, ()), *_naming(first_name(label))]
     own += subjects if label == OTHER else ()
+    naming = [word for name in [*excluded, *own] for word in _naming(name)]
+    naming += [word for name in names for word in _telling(name, first_name(label))]
     return Topic(
         class_name=label,
         subjects=tuple(subjects),
         rivals=tuple(against),
         core=frozenset(form for word in (*own, *by_wordnet) for form in word_forms(word)),
-        names=frozenset(
-            form
-            for name in [*names, *subjects, *excluded, *own]
-            for word in _naming(name)
-            for form in word_forms(word)
-        ),
+        names=frozenset(form for word in naming for form in word_forms(word)),
         world=world,
         by_wordnet=by_wordnet,
     )
@@ -230,6 +229,27 @@ def _naming(name: str) -> list[str]:
 
     words = words_of(name)
     return [word for word in words if word not in STOP_WORDS] or words
+
+
+def _heads(name: str) -> list[str]:
+    """Return the words that name a thing of this name: "lion" for "sea lion", because a picture of
+    the sea shows none. Each part of "Apple: black rot" has a head."""
+    from dexter.search.vocabulary import words_of
+
+    heads = []
+    for part in re.split(r"__+|[^\w\s'’-]+", name):
+        for joins, group in groupby(words_of(part), _AFTER_HEAD.__contains__):
+            if not joins and (words := [word for word in group if word not in STOP_WORDS]):
+                heads.append(words[-1])
+                break
+    return heads or _naming(name)
+
+
+def _telling(name: str, own: str) -> list[str]:
+    """Return the words that tell another class from one's own: its heads, or all words of its name
+    where the heads are one's own: "black" of "black bear" for "brown bear"."""
+    heads = _heads(name)
+    return heads if set(heads).isdisjoint(_heads(own)) else _naming(name)
 
 
 def control_prompt(subject: str) -> str:

@@ -226,6 +226,17 @@ def test_of_a_label_of_several_words_the_joining_ones_name_nothing():
     assert make_topic(["hen of the woods", "cat"], 0).names >= {"hen", "woods", "cat"}
 
 
+def test_another_label_names_its_class_by_its_head():
+    """A picture "at the beach" shows no beach wagon; one of a bear can show a brown bear."""
+    labels = ["tench", "beach wagon", "hen of the woods", "Brown_bear", "Corn: black rot", "a cat"]
+    names = make_topic(labels, 0).names
+    assert names >= {"tench", "wagon", "hen", "bear", "corn", "rot", "cat"}
+    assert names.isdisjoint({"beach", "woods", "brown", "black", "a"})
+    # The words of the class's own label belong to it; others tell it from those of the same head.
+    assert make_topic(labels, 1).names >= {"beach", "wagon"}
+    assert make_topic(["black bear", *labels], 0).names >= {"black", "brown", "bear"}
+
+
 def test_a_concept_that_names_a_class_is_left_out_in_capitals_too():
     pool = parse_pool(GOOD.replace("[dog, ball]", "[Dog, Ball]"), "mine")
     topic = make_topic(["man", "dog"], 0)
