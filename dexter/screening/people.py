@@ -135,7 +135,9 @@ class BiasReport:
                 f"{_listed(ways)}."
             )
         if not found:
-            found.append(f"No attribute of a person changes how often it answers {said}.")
+            found.append(
+                f"No attribute of a person was found to change how often it answers {said}."
+            )
         for state, ending in (
             ("none", f"no difference to {said}"),
             ("explained", "a difference only through another attribute"),

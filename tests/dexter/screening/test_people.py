@@ -60,7 +60,10 @@ def test_a_clean_classifier_and_a_refuted_finding_are_no_bias():
     refuted = [finding("skin", "dark", "raises", 0.2, confirmation="refuted")]
     found = report("old", "test", refuted)
     assert not found.biases and found.score == 0.0 and found.state("skin") == "undecided"
-    assert found.sentences[0] == "No attribute of a person changes how often it answers old."
+    assert found.sentences[:2] == [  # what is undecided may change it
+        "No attribute of a person was found to change how often it answers old.",
+        "Nothing is decided about skin tone.",
+    ]
     kept = report("old", "test", [finding("skin", "dark", "raises", 0.2, confirmation="confirmed")])
     assert kept.biases
 
