@@ -102,6 +102,8 @@ def _read_safetensors(file: Path, spec: str) -> Content:
         return weights.content_of({**stated, **load_file(file)})
     except (OSError, SafetensorError) as error:
         raise _unreadable(file, spec, one_line(error)) from error
+    except MemoryError as error:
+        raise _too_large(file, spec) from error
 
 
 def _json(text: str) -> Any:
@@ -134,6 +136,8 @@ def _unpickled(file: Path, spec: str, trust_pickle: bool) -> Any:
         ) from error
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise _unreadable(file, spec, one_line(error)) from error
+    except MemoryError as error:
+        raise _too_large(file, spec) from error
     except Exception as error:  # a damaged file fails in any of torch's and pickle's ways
         raise _unreadable(file, spec, "cut off or damaged") from error
 
@@ -144,6 +148,15 @@ def _unreadable(file: Path, spec: str, why: str) -> InputError:
         field="classifier",
         value=spec,
         remedy="download or save it again",
+    )
+
+
+def _too_large(file: Path, spec: str) -> InputError:
+    return InputError(
+        f"cannot read {file}: it needs more memory than there is",
+        field="classifier",
+        value=spec,
+        remedy="free memory, or download it again if it is damaged",
     )
 
 

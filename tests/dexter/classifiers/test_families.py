@@ -274,6 +274,13 @@ class TestCheckpoint:
         with pytest.raises(InputError, match=r"cannot read .*weights\.pt: cut off or damaged"):
             load_classifier(f"checkpoint:{file}", options)
 
+    def test_a_file_that_needs_more_memory_is_not_called_damaged(self, networks, tmp_path):
+        file = tmp_path / "weights.pt"
+        file.write_bytes(b"\x80\x04\x8e" + (2**60).to_bytes(8, "little"))  # of that many bytes
+        options = ClassifierOptions(arch=networks, trust_pickle=True)
+        with pytest.raises(InputError, match=r"weights\.pt: it needs more memory than there is"):
+            load_classifier(f"checkpoint:{file}", options)
+
 
 TORCHVISION = ["resnet18", "alexnet", "densenet121", "vit_b_16", "swin_t"]
 
