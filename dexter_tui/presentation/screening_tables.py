@@ -70,7 +70,7 @@ def facts(page: Mapping[str, Any]) -> list[str]:
     who = "1 classifier" if count == 1 else f"{count} classifiers"
     lines = [
         f"concepts: {page['pool']}; {page['pictures']} pictures, each shown to {who}; "
-        f"{page['drawn']} drawn for this screening"
+        f"{page['drawn']} drawn for this screening and its pairs"
     ]
     if page["detector"] is None:
         lines.append("without an image-text model nothing is known about what was drawn")
