@@ -69,7 +69,8 @@ def _sides(
     """Return the sides of each class, in the order of the names."""
     if not 2 <= len(names) <= MOST:
         raise InputError(f"{len(names)} given; compare two to {MOST} classifiers or studies")
-    specs = [name for name in names if _is_classifier(name)]
+    stored = {study.id for study in store.studies()}
+    specs = [name for name in names if name not in stored and _is_classifier(name)]
     studies = {name: store.study(name) for name in names if name not in specs}
     wanted = list(classes) or list(dict.fromkeys(s.class_name for s in studies.values()))
     if not wanted:

@@ -264,6 +264,12 @@ def _cards(store: "Store", name: str) -> list[VerdictCard]:
     return [found]
 
 
+def _is_id(store: "Store", name: str) -> bool:
+    """Return True for the whole id of a comparison or study, also where a file has its name."""
+    sql = "SELECT 1 FROM comparison WHERE id = ? UNION SELECT 1 FROM study WHERE id = ?"
+    return bool(Browse(store.home).rows(sql, (name, name)))
+
+
 def _baseline_cards(
     store: "Store", cards: Sequence[VerdictCard], baseline: str
 ) -> list[VerdictCard]:
@@ -272,7 +278,7 @@ def _baseline_cards(
     if members:
         return members
     path = Path(baseline).expanduser()
-    if path.exists():
+    if path.exists() and not _is_id(store, baseline):
         return _bundle_cards(path)
     if ":" in baseline or "/" in baseline:
         raise InputError(
@@ -284,7 +290,7 @@ def _baseline_cards(
 
 
 def _bundle_cards(path: Path) -> list[VerdictCard]:
-    """Return the cards of all comparisons and studies in a bundle."""
+    """Return the cards of all comparisons and studies in a bundle, the newest of each first."""
     from dexter_tui.exchange import bundle_reader
     from store import Store
     from store.reading import comparisons
@@ -298,7 +304,7 @@ def _bundle_cards(path: Path) -> list[VerdictCard]:
             for listed in comparisons.listed(browse)
             for one in card.of_comparison(browse, listed["id"])
         ]
-        for (study_id,) in browse.rows("SELECT id FROM study ORDER BY rowid"):
+        for (study_id,) in browse.rows("SELECT id FROM study ORDER BY created_at DESC, id"):
             found = card.of_study(browse, study_id)
             cards += [found] if found is not None and found.findings else []
     return cards

@@ -1,7 +1,9 @@
 """The commands `audit` and `check`, and the refusal of a silent toy."""
 
+import sqlite3
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,42 @@ def test_the_same_dependence_and_a_small_one_are_accepted(
     assert cli("export", shown, "-o", bundle).code == 0
     outcome = cli("check", "--baseline", bundle)
     assert (outcome.code, "accepted" in outcome.out) == (0, True)
+
+
+def test_an_id_is_no_file_of_its_name(
+    cli: Callable[..., Any], shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (shown, shown_store.STUDY):
+        Path(name).write_text("notes")
+    assert cli("check", "--baseline", shown).code == 0
+    outcome = cli("compare", shown_store.STUDY, shown_store.OTHER, "--class", "landbird")
+    assert f"study {shown_store.STUDY} is of waterbird, not of landbird" in outcome.err
+
+
+def test_of_several_studies_in_a_bundle_the_newest_is_the_baseline(
+    cli: Callable[..., Any], shown: str, home: Path, tmp_path: Path
+) -> None:
+    study, other = shown_store.STUDY, shown_store.OTHER
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE study SET created_at = '2026-02-01T12:00:00.000000Z', classifier_id = "
+            "(SELECT classifier_id FROM study WHERE id = ?) WHERE id = ?",
+            (study, other),
+        )
+        names = [row[1] for row in connection.execute("PRAGMA table_info(claim)")]
+        values = {"id": "id + 1000", "study_id": f"'{other}'", "effect": "0.01", "low": "-0.01",
+                  "high": "0.03", "verdict": "'refuted'"}  # fmt: skip
+        connection.execute(
+            f"INSERT INTO claim ({', '.join(names)}) SELECT "
+            f"{', '.join(values.get(name, name) for name in names)} FROM claim "
+            "WHERE study_id = ?",
+            (study,),
+        )
+    bundle = tmp_path / "accepted.zip"
+    assert cli("export", study, other, "-o", bundle).code == 0
+    outcome = cli("check", study, "--baseline", bundle)
+    assert (outcome.code, "accepted: " in outcome.out) == (0, True)
 
 
 def test_without_a_baseline_nothing_is_checked(cli: Callable[..., Any], shown: str) -> None:
