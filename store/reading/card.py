@@ -25,6 +25,12 @@ Kind = Literal[
 _NAMED = 6  # concepts listed in a line
 _PROPOSED = ("raises", "lowers")  # verdicts of a screening
 _SAME = 1e-6  # effects on p below which all answers are the same
+LOADING = (
+    "labels", "arch", "input_size", "normalization", "mean", "std", "multi_label",
+    "positive_class", "threshold", "classifier_input", "trust_pickle",
+)  # fmt: skip
+"""The settings, by their names in a config, that a classifier is loaded by."""
+_USUAL = {"classifier_input": "trained", "trust_pickle": False}
 _RARE = 1e-4  # a probability that says nothing about the other classes
 Style = Literal["plain", "concept", "command"]
 
@@ -104,6 +110,8 @@ class VerdictCard:
     """The pair of pictures with the largest change, see `comparisons.pairs`"""
     constant: float | None = None
     """The probability of the class, if all pictures of a screening got the same"""
+    loading: str = ""
+    """The flags that the classifier was loaded with, for the command line"""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -260,7 +268,8 @@ class VerdictCard:
     def next_step(self) -> Line:
         """The step that the verdict suggests."""
         spec, class_name = shlex.quote(self.classifier), shlex.quote(self.class_name)
-        options = f"--class {class_name}"
+        loading = f" {self.loading}" if self.loading else ""
+        options = f"--class {class_name}{loading}"
         if not is_of_lab(self.classifier):
             options += f" --generator {shlex.quote(self.generator)}"
         if not self.findings:
@@ -278,7 +287,7 @@ class VerdictCard:
         if self.verdict == "untested":
             return _line("next", "Next: try another generator, or name concepts to test")
         if self.constant is not None:
-            return _next("check its weights", f"dexter-tui inspect {spec}")
+            return _next("check its weights", f"dexter-tui inspect {spec}{loading}")
         question = shlex.quote(f"a {self.class_name} with ...")
         return _next(
             "test a suspicion of your own",
@@ -387,7 +396,9 @@ def of_study(browse: Browse, study_id: str) -> VerdictCard | None:
     """Return the card of a study; None if there is no such study."""
     rows = browse.rows(
         "SELECT class_name, settings, spec, (SELECT json_extract(config, '$.preset') FROM run "
-        "WHERE study_id = study.id AND json_valid(config) ORDER BY seed LIMIT 1) FROM study "
+        "WHERE study_id = study.id AND json_valid(config) ORDER BY seed LIMIT 1), "
+        "EXISTS (SELECT 1 FROM run WHERE study_id = study.id AND json_valid(config) "
+        "AND json_extract(config, '$.trust_pickle')) FROM study "
         "JOIN classifier ON classifier.id = classifier_id WHERE study.id = ?",
         (study_id,),
     )
@@ -406,6 +417,7 @@ def of_study(browse: Browse, study_id: str) -> VerdictCard | None:
         class_name=found[0].class_name,
         generator=str(found[0].settings.get("generator", "unknown")),
         preset=preset if isinstance(preset, str) else None,
+        loading=_flags({**found[0].settings, "trust_pickle": bool(rows[0][4])}),
     )
 
 
@@ -430,6 +442,7 @@ def of_comparison(browse: Browse, comparison_id: str) -> list[VerdictCard]:
             class_name=member.class_name,
             generator=str(member.config.get("generator", "unknown")),
             preset=None if (name := member.config.get("preset")) is None else str(name),
+            loading=_flags(member.config),
         )
         for member in members
     ]
@@ -468,9 +481,25 @@ def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
                 class_name=page["class_name"],
                 generator=str(member.config.get("generator", "unknown")),
                 preset=None,
+                loading=_flags(member.config),
             )
         )
     return cards
+
+
+def _flags(config: Mapping[str, Any]) -> str:
+    """Return the flags by which a classifier is loaded again as in a config."""
+    found = []
+    for name in LOADING:
+        value, flag = config.get(name), name.replace("_", "-")
+        if value is None or value == _USUAL.get(name):
+            continue
+        if isinstance(value, bool):
+            found.append(f"--{flag}" if value else f"--no-{flag}")
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        found.append(f"--{flag} {shlex.quote(text)}")
+    return " ".join(found)
 
 
 def _constant(member: Mapping[str, Any]) -> float | None:

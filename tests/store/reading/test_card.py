@@ -11,6 +11,7 @@ import pytest
 import shown_store
 
 from dexter import stats
+from dexter.config import fields_of
 from dexter.reasoning import claims
 from store.reading import card, reasons
 from store.reading.browse import Browse
@@ -50,6 +51,18 @@ def test_a_bias_comes_first_with_its_effect_and_a_pair(home: Path) -> None:
         "dexter-tui compare lab:birds-biased OTHER --class waterbird --concepts water",
         "command",
     )
+
+
+def test_the_next_command_loads_the_classifier_as_the_study_did(home: Path) -> None:
+    assert set(card.LOADING) == {*fields_of("classifier")} - {"classifier"}
+    given = "'$.arch', 'resnet 50', '$.mean', json_array(0.5), '$.multi_label', json('false')"
+    change(home, f"UPDATE study SET settings = json_set(settings, {given})")
+    change(home, f"UPDATE member SET config = json_set(config, {given})")
+    change(home, "UPDATE run SET config = json_set(config, '$.trust_pickle', json('true'))")
+    flags = "--class waterbird --arch 'resnet 50' --mean 0.5 --no-multi-label"
+    assert f" OTHER {flags} --trust-pickle --concepts" in study_card(home).next_step.text
+    for found in card.of_comparison(Browse(home), shown_store.COMPARISON):
+        assert f" {flags}" in found.next_step.text
 
 
 def test_only_a_study_is_to_be_reported_on(home: Path) -> None:
