@@ -1003,6 +1003,8 @@ async def test_missing_and_damaged_pictures_are_reported_in_their_place(home: Pa
             path.write_bytes(b"no picture")
         else:
             path.unlink()
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE frame SET prompt = ''")
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)
         await go_to(pilot, DONE)
