@@ -99,6 +99,17 @@ async def test_a_refused_answer_returns_to_its_question_with_the_whole_reason(ho
 
 
 @driven
+async def test_an_answer_wider_than_its_field_shows_its_end(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n")
+        await type_text(pilot, "a" * 90 + "the-end")
+        assert "the-end" in text(pilot).splitlines()[3]
+        await press(pilot, "home")
+        assert text(pilot).splitlines()[3].startswith("│ aaa")
+
+
+@driven
 async def test_answers_typed_ahead_reach_their_questions(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=(120, 40)) as pilot:
         await settle(pilot)
