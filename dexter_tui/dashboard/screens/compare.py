@@ -122,7 +122,12 @@ class CompareScreen(JobScreen):
             )
 
     def pointless(self, action: str) -> bool:
-        return super().pointless(action) or (action in ("shown", "baseline") and self.page > 0)
+        empty = not (self._page and self._page["claims"])
+        return (
+            super().pointless(action)
+            or (action in ("shown", "baseline") and (self.page > 0 or empty))
+            or (action == "open" and empty)
+        )
 
     def action_shown(self) -> None:
         matrix = self.query_one(ClaimMatrix)

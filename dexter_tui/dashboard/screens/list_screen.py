@@ -105,6 +105,7 @@ class ListScreen(DataScreen, Generic[Item]):
         self.query_one("#title", TextLines).put(title)
         rows = [self.item_line(one) for one in data]
         self.query_one(ItemList).show(rows, Text(self.NONE, palette.dim))
+        self.refresh_bindings()
 
     @property
     def _selected(self) -> str | None:
@@ -114,6 +115,9 @@ class ListScreen(DataScreen, Generic[Item]):
     def copied(self) -> Copied | None:
         name = self._selected
         return None if name is None else Copied(name, name)
+
+    def pointless(self, action: str) -> bool:
+        return action in ("open", "note", "delete", "search") and not self.query_one(ItemList).rows
 
     @on(ItemList.Opened)
     def _open(self) -> None:

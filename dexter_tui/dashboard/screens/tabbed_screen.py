@@ -75,9 +75,10 @@ class PagesScreen(DataScreen):
         return Text()
 
     def draw_tabs(self) -> None:
-        """Draw the tab bar."""
+        """Draw the tab bar, and the keys that have an effect now."""
         titles = [title for _, title in self.pages]
         self.query_one(TabBar).show(titles, self.page, self.tabs_right())
+        self.refresh_bindings()
 
 
 class Work(NamedTuple):

@@ -107,6 +107,29 @@ async def test_a_store_with_a_screening_alone_begins_with_its_verdicts(tmp_path:
 
 
 @driven
+async def test_keys_without_an_effect_are_not_in_the_key_bar(tmp_path: Path) -> None:
+    async with dashboard(tmp_path).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        for key in "ci":
+            await press(pilot, key)
+            keys = text(pilot).splitlines()[-1]
+            assert "n New" in keys and "esc Back" in keys
+            assert not any(name in keys for name in ("Open", "Note", "Delete", "Search"))
+            await press(pilot, "escape")
+        with Store.open(tmp_path) as store:
+            for spec in ("lab:birds-biased", "lab:birds-balanced"):
+                store.ensure_classifier(spec, None, ["waterbird", "landbird"], 64)
+        shown_store.screen(tmp_path)
+        with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection, connection:
+            connection.execute("DELETE FROM finding")
+        pilot.app.open_screening(shown_store.SCREENING)  # type: ignore[attr-defined]
+        await settle(pilot)
+        keys = text(pilot).splitlines()[-1]
+        assert "Previous" in keys and "Next" in keys  # of two classifiers
+        assert not any(name in keys for name in ("Pictures", "All", "Ask"))
+
+
+@driven
 async def test_effects_are_drawn_over_checkpoints_and_not_over_classifiers(home: Path) -> None:
     shown_store.screen(home)
     for screening, drawn in ((shown_store.WATCHED, True), (shown_store.SCREENING, False)):

@@ -204,7 +204,14 @@ class ScreeningScreen(JobScreen):
         return Copied(self.screening_id, self.screening_id)
 
     def pointless(self, action: str) -> bool:
-        return super().pointless(action) or (action == "shown" and self.page > 0)
+        members = self._page["members"] if self._page is not None else []
+        found = bool(members and members[self._member]["findings"])
+        return (
+            super().pointless(action)
+            or (action == "shown" and (self.page > 0 or not found))
+            or (action in ("open", "ask") and not found)
+            or (action.startswith("turn(") and len(members) < 2)
+        )
 
     def action_shown(self) -> None:
         self._only_effects = not self._only_effects
