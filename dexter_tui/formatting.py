@@ -125,3 +125,8 @@ def short_spec(spec: str) -> str:
 def stage_line(stage: str, done: int, total: int) -> str:
     """Return a stage with its progress, where that is counted: "pictures 3/40", "models"."""
     return f"{stage} {done}/{total}" if total else stage
+
+
+def state_line(state: str, error: str | None) -> str:
+    """Return a state with its reason, where there is one: "failed: cancelled"."""
+    return f"{state}: {error}" if error else state

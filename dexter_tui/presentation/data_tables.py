@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from dexter_tui.formatting import plain, short_spec, stage_line
+from dexter_tui.formatting import plain, short_spec, stage_line, state_line
 from dexter_tui.presentation.explanation_tables import bias_view, whatif_view
 from store.data_reports.explanations import BiasResult, WhatIfResult
 from store.data_reports.page import DataPage
@@ -38,7 +38,7 @@ def outcome_line(page: DataPage) -> str:
         return result.outcome
     if page.state == "running":
         return stage_line(page.stage or "starting", page.done, page.total)
-    return f"{page.state}: {page.error}" if page.error else page.state
+    return state_line(page.state, page.error)
 
 
 def main_outcome(result: DebiasResult) -> Outcome | None:

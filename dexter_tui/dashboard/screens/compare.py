@@ -19,7 +19,7 @@ from dexter_tui.dashboard.screens.tabbed_screen import JobScreen, Work, progress
 from dexter_tui.dashboard.widgets.claim_matrix import ClaimMatrix, Page, progress_text
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage, rendered
-from dexter_tui.formatting import clean, short_spec
+from dexter_tui.formatting import clean, short_spec, state_line
 from dexter_tui.presentation import comparison_tables, verdicts
 from store.reading import comparisons
 from store.reading.reasons import in_words
@@ -230,7 +230,7 @@ class ComparisonsScreen(ListScreen[dict[str, Any]]):
         names = ", ".join(short_spec(name) for name in item["classifiers"])
         count = item["differ"]
         differing = "1 concept differs" if count == 1 else f"{count} concepts differ"
-        outcome = differing if item["state"] == "done" else item["state"]
+        outcome = differing if item["state"] == "done" else state_line(item["state"], item["error"])
         return Line(item["id"], item["created_at"], names, ", ".join(item["classes"]), outcome)
 
     def open_item(self, name: str) -> None:

@@ -39,6 +39,8 @@ from dexter_tui.dashboard.widgets.log_view import LogView
 from dexter_tui.dashboard.widgets.run_list import RunList
 from store import State, Store, run_queue
 from store.locks import FileLock
+from store.reading import screenings
+from store.states import Kind
 
 TMUX = (80, 24)
 WIDE = (120, 40)
@@ -127,6 +129,31 @@ async def test_keys_without_an_effect_are_not_in_the_key_bar(tmp_path: Path) -> 
         keys = text(pilot).splitlines()[-1]
         assert "Previous" in keys and "Next" in keys  # of two classifiers
         assert not any(name in keys for name in ("Pictures", "All", "Ask"))
+
+
+@driven
+async def test_a_running_screening_is_shown_before_waiting_and_cancelled_ones(
+    tmp_path: Path,
+) -> None:
+    with Store.open(tmp_path) as store:
+        for spec in ("lab:birds-biased", "lab:birds-balanced"):
+            store.ensure_classifier(spec, None, ["waterbird", "landbird"], 64)
+    shown_store.screen(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE screening SET state = 'waiting'")
+    with Store.open(tmp_path) as store:
+        newest, older = (one["id"] for one in screenings.listed(dashboard(tmp_path).browse))
+        for one in (newest, older):
+            job = run_queue.add_job(store, Kind.SCREENING, {}, screening_id=one)
+            if one == newest:
+                run_queue.set_state(store, job, State.CANCELLED)
+            else:
+                run_queue.claim(store, ids=[job])
+        async with dashboard(tmp_path).run_test(notifications=True, size=WIDE) as pilot:
+            await settle(pilot)
+            assert f"screening {older}: " in text(pilot)
+            await press(pilot, "i")
+            assert "failed: cancelled" in text(pilot)
 
 
 @driven

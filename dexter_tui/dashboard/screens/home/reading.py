@@ -7,7 +7,7 @@ from typing import NamedTuple
 from dexter_tui.dashboard.run_columns import LOSS_POINTS
 from dexter_tui.dashboard.widgets.log_view import tail
 from dexter_tui.dashboard.widgets.run_list import around, place
-from dexter_tui.formatting import stage_line
+from dexter_tui.formatting import stage_line, state_line
 from store.reading import card, screenings
 from store.reading.browse import Browse, FrameRow, Keys, RunRow, StepRow, StudyRow
 from store.reading.card import VerdictCard
@@ -18,6 +18,7 @@ TAIL_LINES = 40
 LIST_SECONDS = 2.0  # between two reads of a list that changes while runs are active
 FIRST_RUNS = 300  # shown at once after a change of the filter
 FIRST_SECONDS = 0.02  # of CPU, after which those are shown that were found
+_LATEST = 10  # screenings among which a running one is looked for
 # Orders that change only when a run is added, deleted or changes its state.
 _STEADY = ("study", "created", "classifier", "class")
 
@@ -194,15 +195,17 @@ def _listed(
 
 
 def _newest_screening(browse: Browse) -> NewestScreening | None:
-    found = screenings.listed(browse, limit=1)
+    found = screenings.listed(browse, limit=_LATEST)
     if not found:
         return None
-    [one] = found
+    one = found[0]
+    if one["state"] in ("waiting", "failed"):  # an audit queues several, and ends one by one
+        one = next((other for other in found if other["state"] == "running"), one)
     if one["state"] == "running":
         line = f"screening {one['id']}: " + stage_line(
             one["stage"] or "starting", one["done"], one["total"]
         )
     else:
-        line = f"screening {one['id']}: {one['state']}"
+        line = f"screening {one['id']}: {state_line(one['state'], one['error'])}"
     cards = card.of_screening(browse, one["id"]) if one["state"] == "done" else []
     return NewestScreening(line, cards)

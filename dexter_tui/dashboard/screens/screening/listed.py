@@ -4,7 +4,7 @@ from typing import Any
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.screens.list_screen import Line, ListScreen
-from dexter_tui.formatting import short_spec, stage_line
+from dexter_tui.formatting import short_spec, stage_line, state_line
 from store.reading import screenings
 
 _NAMES = 4
@@ -28,7 +28,7 @@ class ScreeningsScreen(ListScreen[dict[str, Any]]):
         if item["state"] == "running":
             outcome = stage_line(item["stage"] or "starting", item["done"], item["total"])
         elif item["state"] != "done":
-            outcome = item["state"]
+            outcome = state_line(item["state"], item["error"])
         if item["watch"]:
             outcome += f"; watches {item['watch']['folder']}"
         return Line(item["id"], item["created_at"], subject, item["class_name"], outcome)
