@@ -45,8 +45,8 @@ def full_spec(spec: str, sources: Collection[str]) -> str:
         field="classifier",
         value=spec,
         remedy="pass a file or folder, or "
-        "lab:NAME, hf:FOLDER_OR_ID, torchvision:NAME, timm:NAME, checkpoint:FILE or "
-        "python:PATH.py:FACTORY",
+        "lab:NAME, hf:FOLDER_OR_ID, torchvision:NAME, timm:NAME, checkpoint:FILE, "
+        "python:PATH.py:FACTORY, onnx:FILE or http://HOST/PATH",
     )
 
 

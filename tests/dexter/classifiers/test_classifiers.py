@@ -436,7 +436,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("spec", "message"),
         [
-            ("birds", "python:PATH.py:FACTORY"),
+            ("birds", "python:PATH.py:FACTORY, onnx:FILE or http://HOST/PATH"),
             ("keras:birds", "hf:FOLDER_OR_ID"),
             ("lab:", "lab:NAME"),
             ("hf:/no/such/folder", "does not exist"),
