@@ -68,7 +68,7 @@ def _sides(
 ) -> list[list[Side]]:
     """Return the sides of each class, in the order of the names."""
     if not 2 <= len(names) <= MOST:
-        raise InputError(f"{len(names)} given; compare two to {MOST} classifiers or studies")
+        raise InputError(f"{len(names)} given", remedy=f"name 2 to {MOST} classifiers or studies")
     stored = {study.id for study in store.studies()}
     specs = [name for name in names if name not in stored and _is_classifier(name)]
     studies = {name: store.study(name) for name in names if name not in specs}

@@ -263,7 +263,7 @@ def test_a_second_comparison_draws_nothing(made: dict[str, Any], cli: Callable[.
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["lab:birds-biased"], "compare two to 8"),
+        (["lab:birds-biased"], "name 2 to 8 classifiers"),
         (["lab:birds-biased", "lab:birds-balanced"], "--class"),
         (["lab:birds-biased", "lab:birds-balanced", "--class", "waterbird"], "--run-missing"),
         (["lab:birds-biased", "lab:nothing", "--class", "waterbird"], "nothing"),
