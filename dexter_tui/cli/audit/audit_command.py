@@ -126,9 +126,9 @@ def audit(
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)
         queued = _queue(store, prepared, searches)
-        if code := _follow(store, queued):
+        code, ids = _follow(store, queued)
+        if not ids:
             return code
-        ids = queued.screenings
         cards = cards_of(store, ids)
         files = write_reports(store, ids, output)
     if as_json:
@@ -136,7 +136,7 @@ def audit(
     else:
         _print(store, cards)
         print_lines(files)
-    return 0
+    return code
 
 
 def _classes(
@@ -228,12 +228,13 @@ def _queue(
     return queued
 
 
-def _follow(store: "Store", queued: _Queued) -> int:
-    """Have the work done and show its progress; return the exit code."""
+def _follow(store: "Store", queued: _Queued) -> tuple[int, list[str]]:
+    """Have the work done and show its progress; return the exit code and what was screened."""
     from dexter_tui.cli.audit.time_left import TimeLeft
     from dexter_tui.cli.live_progress import watch
     from dexter_tui.cli.output import console_on
     from dexter_tui.jobs.team import Team
+    from store.states import State
 
     team = Team(store, [*queued.runs, *queued.jobs])
     team.start()
@@ -242,7 +243,9 @@ def _follow(store: "Store", queued: _Queued) -> int:
     watch(team, console_on(sys.stderr), left.line, names)
     for error in dict.fromkeys(work.error_line for work in team.work() if work.error_line):
         say(error)
-    return team.exit_code()
+    done = {work.id for work in team.work() if work.state is State.SUCCEEDED}
+    screened = [one for one, job in zip(queued.screenings, queued.jobs, strict=True) if job in done]
+    return team.exit_code(), screened
 
 
 def cards_of(store: "Store", screening_ids: Sequence[str]) -> "list[VerdictCard]":

@@ -3,6 +3,7 @@
 import sqlite3
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import onnx_files
 import pytest
 import shown_store
 import tiny
+from waiting import until
 
 from dexter_tui.cli.audit.audit_command import cards_of, write_reports
-from store import Store
+from dexter_tui.jobs import control
+from store import Store, run_queue
 
 
 @pytest.fixture
@@ -186,9 +189,18 @@ def test_two_labels_are_audited_each_with_the_other_among_the_concepts(
         assert {f["concept"] for f in member["findings"]} == {other, "boat"}
 
 
+def cancel_the_last_of(count: int, home: Path) -> None:
+    """Cancel the last of so many jobs as soon as all are queued."""
+    until(lambda: (home / "store.sqlite").exists())
+    with Store.open(home) as store:
+        queued = until(lambda: [*run_queue.queue(store)][count - 1 :])
+        control.cancel(store, queued[0].id)
+
+
 def test_an_audit_of_models_of_ones_own_asks_nothing_and_has_a_card_for_each_class(
-    cli: Callable[..., Any], tmp_path: Path
+    cli: Callable[..., Any], home: Path, tmp_path: Path
 ) -> None:
+    """Also where another class was cancelled."""
     pool, labels = tmp_path / "pool.yaml", tmp_path / "labels.txt"
     pool.write_text(POOL.format("{water: water, night: night}"))
     labels.write_text("house\ncar\ncup\n")
@@ -196,12 +208,16 @@ def test_an_audit_of_models_of_ones_own_asks_nothing_and_has_a_card_for_each_cla
         onnx_files.colour_network(tmp_path / "colours.onnx"),
         onnx_files.colour_network(tmp_path / "constant.onnx", weight=onnx_files.WEIGHT * 0),
     ]
-    outcome = cli(
-        "audit", *models, "--labels", labels, "--normalization", "none", "--generator", "lab",
-        "--pool", pool, "--pictures", 24, "--placebos", 1, "--candidates", 1, "--all-classes", 2,
-        "--json",
-    )  # fmt: skip
-    assert outcome.code == 0, outcome.err
+    with ThreadPoolExecutor() as beside:
+        cancelled = beside.submit(cancel_the_last_of, 3, home)
+        outcome = cli(
+            "audit", *models, "--labels", labels, "--normalization", "none", "--generator", "lab",
+            "--pool", pool, "--pictures", 24, "--placebos", 1, "--candidates", 1,
+            "--all-classes", 3, "--json",
+        )  # fmt: skip
+        cancelled.result()
+    assert outcome.code == 1, outcome.err
+    assert len(outcome.json["screenings"]) == 2
     assert "constant.onnx answers all pictures of a trial alike" in outcome.err
     cards = outcome.json["cards"]
     assert [(one["class_name"], one["constant"] is None) for one in cards] == [
