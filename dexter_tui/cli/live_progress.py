@@ -122,6 +122,7 @@ class Lines:
         self._names = names or {}
         self._states: dict[str, object] = {}
         self._shown_at: dict[str, float] = {}
+        self._printed: dict[str, str] = {}  # the last line of each
         self._notes: dict[str, int] = {}
         self._begun: dict[str, tuple[float, int]] = {}  # first progress in the stage of a job
 
@@ -145,7 +146,10 @@ class Lines:
                 parts = _run_parts(work) if isinstance(work, Run) else self._job_parts(work)
                 if activity:
                     parts.insert(1, activity)
-                self._print("  ".join(clean(part) for part in parts if part))
+                line = "  ".join(clean(part) for part in parts if part)
+                if changed or line != self._printed.get(work.id):
+                    self._print(line)
+                self._printed[work.id] = line
 
     def _show_notes(self, job: Job) -> None:
         shown = self._notes.get(job.id, 0)

@@ -40,7 +40,7 @@ class TimeLeft:
         self._looked_at: float | None = None
         self._pictures = dict.fromkeys(outlooks, 0)  # of each job at the last look
         self._screened: dict[str, tuple[int, int]] = {}  # then the pictures so far, and of claims
-        self._drawing: set[str] = set()  # jobs with a first picture
+        self._drawing: dict[str, int] = {}  # by job, the attempt that has a first picture
         # Seconds of jobs since the first picture of each, and the pictures in that time.
         self._paces: deque[tuple[float, float]] = deque([(0.0, 0.0)])
 
@@ -80,12 +80,12 @@ class TimeLeft:
         busy, drawn = self._paces[-1]
         for job in jobs:
             before = self._pictures[job.id]
-            if job.id in self._drawing and job.state is State.RUNNING:
+            if self._drawing.get(job.id) == job.attempt and job.state is State.RUNNING:
                 busy += passed
                 share = _OF_PAIRS if job.id in self._screened else 1.0
                 drawn += share * max(job.steps_done - before, 0)
-            elif job.done:
-                self._drawing.add(job.id)
+            elif job.steps_done > before:
+                self._drawing[job.id] = job.attempt
             self._pictures[job.id] = max(job.steps_done, before)
             if job.id not in self._screened and job.steps_done:
                 self._note_claims(job)

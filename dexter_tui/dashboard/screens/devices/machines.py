@@ -97,7 +97,7 @@ def _lines(seen: Seen, host: "Host", width: int, *, spread: bool) -> Iterator[Te
     palette = host.palette
     cells = HISTORY + max((width - 100) // 3, 0)
     header = f"{'':<6}{'busy':<12}{'memory':<20}{'temp.':>6}{'power':>7}  {'history':<{cells}}"
-    yield Text(f"{header}  work on it", palette.dim, no_wrap=True)
+    yield Text(f"{header}  work", palette.dim, no_wrap=True)
     for row in seen.here:
         yield _line(row, host, cells)
     names = _names(seen.here)
