@@ -609,26 +609,21 @@ class _Writer:
 
     def _comparison(self, record: Record) -> None:
         comparison = validated_row(Comparison, record)
-        if self.session.get(Comparison, comparison.id) is not None:
+        members = [self._member(row) for row in self._of(comparison.id, "member")]
+        there = self.session.get(Comparison, comparison.id)
+        if there is not None:
+            own = self.session.exec(select(Member).where(Member.comparison_id == there.id))
+            if there.settings != comparison.settings or _asked(own) != _asked(members):
+                raise _taken("comparison", comparison.id)
             self.result.known.append(comparison.id)
             return
         self.session.add(comparison)
         self.session.flush()
         ids = []
-        for member in self._of(comparison.id, "member"):
-            study = member["study_id"]
-            row = validated_row(
-                Member,
-                {
-                    **member,
-                    "config": without_consent(member["config"]),
-                    "classifier_id": self.classifiers[member["classifier"]],
-                    "study_id": None if study is None else self.studies[study],
-                },
-            )
-            self.session.add(row)
+        for member in members:
+            self.session.add(member)
             self.session.flush()
-            ids.append(row.id)
+            ids.append(member.id)
         for claim in self.by_kind.get("claim", ()):
             if claim.get("comparison_id") == comparison.id:
                 self._claim(claim, member_id=ids[claim["member"]])
@@ -640,28 +635,58 @@ class _Writer:
             self._add(table, rows)
         self.result.added.append(comparison.id)
 
+    def _member(self, record: Record) -> Member:
+        study = record["study_id"]
+        row: Member = validated_row(
+            Member,
+            {
+                **record,
+                "config": without_consent(record["config"]),
+                "classifier_id": self.classifiers[record["classifier"]],
+                "study_id": None if study is None else self.studies[study],
+            },
+        )
+        return row
+
     def _screening(self, record: Record) -> None:
         screening = validated_row(Screening, record)
-        if self.session.get(Screening, screening.id) is not None:
+        own = [r for r in self.by_kind.get("screened", ()) if r["screening_id"] == screening.id]
+        members = [self._screened(row) for row in own]
+        there = self.session.get(Screening, screening.id)
+        if there is not None:
+            self._compare_screening(there, screening, _asked(members))
             self.result.known.append(screening.id)
             return
         self.session.add(screening)
         self.session.flush()
         ids: dict[int, int] = {}
-        for kind in ("screened", "finding", "claim"):
+        for member in members:
+            self.session.add(member)
+            self.session.flush()
+            ids[member.position] = member.id
+        for kind in ("finding", "claim"):
             for row in self.by_kind.get(kind, ()):
                 if row.get("screening_id") != screening.id:
                     continue
-                if kind == "screened":
-                    ids[row["position"]] = self._screened(row)
-                elif kind == "finding":
+                if kind == "finding":
                     self._add(Finding, [{**row, "screened_id": ids[row["member"]]}])
                 else:
                     self._claim(row, screened_id=ids[row["member"]])
         self.result.added.append(screening.id)
 
-    def _screened(self, record: Record) -> int:
-        """Write a classifier of a screening; return its number."""
+    def _compare_screening(
+        self, there: Screening, screening: Screening, asked: dict[Any, object]
+    ) -> None:
+        """Raise StoreError unless both ask the same."""
+        have = _asked(self.session.exec(select(Screened).where(Screened.screening_id == there.id)))
+        if there.watch is not None:  # checkpoints are added to it while it watches
+            both = have.keys() & asked.keys()
+            have, asked = ({at: found[at] for at in both} for found in (have, asked))
+        same = _equal(there, screening, "bank_key", "class_name", "settings", "watch")
+        if not same or have != asked:
+            raise _taken("screening", screening.id)
+
+    def _screened(self, record: Record) -> Screened:
         row: Screened = validated_row(
             Screened,
             {
@@ -674,14 +699,15 @@ class _Writer:
             raise _invalid(
                 f"screening {row.screening_id}: {row.class_index} is no class of a label"
             )
-        self.session.add(row)
-        self.session.flush()
-        return row.id
+        return row
 
     def _data_report(self, record: Record) -> None:
         values = {**record, "classifier_id": self.classifiers[record["classifier"]]}
         report: DataReport = validated_row(DataReport, values)
-        if self.session.get(DataReport, report.id) is not None:
+        there = self.session.get(DataReport, report.id)
+        if there is not None:
+            if not _equal(there, report, "kind", "classifier_id", "data_hash", "request"):
+                raise _taken("report", report.id)
             self.result.known.append(report.id)
             return
         RESULTS[report.kind].model_validate(report.result)
@@ -691,6 +717,21 @@ class _Writer:
 
     def _of(self, comparison_id: str, kind: str) -> list[Record]:
         return [r for r in self.by_kind.get(kind, ()) if r["comparison_id"] == comparison_id]
+
+
+def _asked(members: Iterable[Member | Screened]) -> dict[Any, object]:
+    """Return what was asked of the members of a comparison or screening, by their places."""
+    return {
+        (getattr(row, "class_name", None), row.position): (
+            *(row.name, row.classifier_id, row.class_index),
+            without_consent(row.config),
+        )
+        for row in members
+    }
+
+
+def _equal(one: Table, two: Table, *columns: str) -> bool:
+    return all(getattr(one, name) == getattr(two, name) for name in columns)
 
 
 _OF_RUN: dict[str, type[Table]] = {

@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from shown_store import DONE, FAILED, STUDY
 
-from dexter_tui.exchange import bundle_reader
+from dexter_tui.exchange import bundle_reader, bundle_writer
 from store import Store, StoreError, artifacts, comparison_records, study_records
 from store.reading.browse import Browse
 from store.upkeep import retention
@@ -335,21 +335,41 @@ def test_what_was_tampered_with_is_refused_and_nothing_is_written(
     assert outside.read_text() == "mine"
 
 
-def test_another_run_of_the_same_id_is_left_alone(home: Path, tmp_path: Path) -> None:
-    from dexter_tui.exchange import bundle_writer
-
+@pytest.mark.parametrize(
+    ("name", "kind", "column", "part", "value"),
+    [
+        (DONE, "run", "config", "steps", 7),
+        ("comparison", "comparison", "settings", "concepts", ["snow"]),
+        ("comparison", "member", None, "name", "others"),
+        (shown_store.SCREENING, "screening", "settings", "min_effect", 0.2),
+        (shown_store.WATCHED, "screened", None, "name", "another"),
+        (shown_store.SLICES, "data_report", None, "data_hash", "b" * 64),
+    ],
+)
+def test_another_of_the_same_id_is_refused(
+    home: Path, tmp_path: Path, name: str, kind: str, column: str | None, part: str, value: object
+) -> None:
+    if name == "comparison":
+        name = with_comparison(home)
+    elif name in (shown_store.SCREENING, shown_store.WATCHED):
+        shown_store.screen(home)
+    elif name == shown_store.SLICES:
+        shown_store.report_on_pictures(home)
     with Store.open(home) as store:
-        records, _ = gather(store, Chosen(store, [DONE]))
-        files = bundle_writer.contents(store, [DONE])
-        for record in records:
-            if record["record"] == "run":
-                record["config"]["steps"] += 1
+        records, _ = gather(store, Chosen(store, [name]))
+        files = bundle_writer.contents(store, [name])
+    with Store.open(tmp_path / "other") as store:
+        bundle_writer.write_folder(files, tmp_path / "bundle")
+        assert name in bundle_reader.import_bundle(store, tmp_path / "bundle").added
+        assert name in bundle_reader.import_bundle(store, tmp_path / "bundle").known
+        changed = next(record for record in records if record["record"] == kind)
+        (changed if column is None else changed[column])[part] = value
         files["records.jsonl"] = "".join(json.dumps(r) + "\n" for r in records).encode()
         del files["manifest.sha256"]
         files["manifest.sha256"] = bundle_writer.manifest(files)
-        bundle_writer.write_folder(files, tmp_path / "bundle")
-        with pytest.raises(StoreError, match="another of this id"):
-            bundle_reader.import_bundle(store, tmp_path / "bundle")
+        bundle_writer.write_folder(files, tmp_path / "changed")
+        with pytest.raises(StoreError, match=f"{name}: another of this id"):
+            bundle_reader.import_bundle(store, tmp_path / "changed")
 
 
 def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
