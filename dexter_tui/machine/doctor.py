@@ -99,7 +99,7 @@ def check_store(
         with Store.open(home) as store:
             troubles = examine(store, repair=repair, progress=progress)
     except StoreError as error:
-        return [Finding("store", "error", str(error), "run `dexter-tui doctor --rebuild`")]
+        return [Finding("store", "error", str(error), _rebuild_remedy(home / "store.sqlite"))]
     if not troubles:
         return [Finding("store", "ok", f"{home / 'store.sqlite'} and its files are intact")]
     return [
@@ -113,6 +113,17 @@ def check_store(
         )
         for trouble in troubles
     ]
+
+
+def _rebuild_remedy(path: Path) -> str:
+    """Return the remedy for a damaged store; none for one that a full disk, say, makes useless."""
+    from store import StoreError
+    from store.upkeep.health import damage
+
+    with suppress(StoreError):
+        for trouble in damage(path):
+            return trouble.remedy
+    return ""
 
 
 def rebuild_store(home: Path, *, progress: Callable[[str, int, int], None]) -> list[Finding]:

@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from store import artifacts
 from store.clock import now
 from store.database import backup, connect, is_complete
-from store.errors import StoreError, explained
+from store.errors import StoreError, explained, primary_code
 from store.locks import is_locked
 from store.states import State
 from store.store import Store
@@ -23,6 +23,7 @@ from store.upkeep.trouble import Progress, Trouble, set_aside, silent
 
 YOUNG_SECONDS = 3600.0  # the row of a younger file may not be written yet
 KEPT_BACKUPS = 3
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 
 def examine(store: Store, *, repair: bool = False, progress: Progress = silent) -> list[Trouble]:
@@ -48,6 +49,8 @@ def damage(path: Path) -> Iterator[Trouble]:
             lines = [line for (line,) in connection.execute("PRAGMA integrity_check(5)")]
             broken = connection.execute("PRAGMA foreign_key_check").fetchall()
         except sqlite3.DatabaseError as error:
+            if primary_code(error) not in _DAMAGE:  # a full disk, say: nothing can be read
+                raise
             lines, broken = [str(error)], []
     if lines != ["ok"]:
         yield Trouble(

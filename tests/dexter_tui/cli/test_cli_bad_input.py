@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import tiny
 
+from store import Store
+
 CLASSIFIER = ["--classifier", f"hf:{tiny.classifier_folder()}"]
 MODELS = [
     *("--generator", str(tiny.generator_folder()), "--masked-lm", str(tiny.masked_lm_folder())),
@@ -165,8 +167,25 @@ def test_a_file_that_is_no_store(cli: Any, home: Path) -> None:
 @pytest.mark.parametrize("limit", [0, 8192, 40960])
 def test_a_full_disk(home: Path, limit: int) -> None:
     """No file may grow beyond the limit, for root neither: what a full disk looks like."""
+    assert_full(GOOD, limit)
+
+
+def test_a_store_on_a_full_disk_is_not_taken_for_a_damaged_one(cli: Any, home: Path) -> None:
+    Store.open(home).close()
+    before = {path.name for path in home.iterdir()}
+    data = (home / "store.sqlite").read_bytes()
+    assert_full(["doctor", "--rebuild"], 0)
+    assert {
+        path.name.removesuffix("-shm").removesuffix("-wal") for path in home.iterdir()
+    } == before
+    assert (home / "store.sqlite").read_bytes() == data
+    assert cli("runs").code == 0
+
+
+def assert_full(command: Sequence[str], limit: int) -> None:
+    """Assert that a command is refused where no file may grow beyond a size."""
     process = subprocess.run(
-        [sys.executable, "-m", "dexter_tui", *GOOD],
+        [sys.executable, "-m", "dexter_tui", *command],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True,
         text=True,
