@@ -659,6 +659,12 @@ def set_slot(
         )
 
 
+def forget_broken(store: Store) -> None:
+    """Forget which slots gave up, before they are tried again."""
+    with store._write() as session:
+        session.exec(sa.update(Slot).where(col(Slot.broken)).values(broken=False, note=None))
+
+
 def set_activity(
     store: Store, slot: str, work_id: str, activity: str | None, *, device: str | None = None
 ) -> None:

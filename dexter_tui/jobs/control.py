@@ -137,12 +137,14 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
     waiting, active = run_queue.queue(store), run_queue.active(store)
     if not waiting and not active:
         return []
+    if again:
+        run_queue.forget_broken(store)
     rows = {row.name: row for row in run_queue.slots(store)}
     started = []
     for place in sorted({w.place for w in waiting + active if isinstance(w, Run) and w.place}):
         name = keeper_slot(place)
         row = rows.get(name)
-        may_start = again or row is None or not row.broken
+        may_start = row is None or not row.broken
         if may_start and (store.home, name) not in _started and not runner_alive(store, name):
             _started[store.home, name] = launch.start_keeper(store, name)
             started.append(name)
@@ -170,7 +172,7 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
                 need -= not has_worker
             elif has_worker:
                 without.append(slot)
-            elif again or row is None or not row.broken:
+            elif row is None or not row.broken:
                 free.append(slot)
         for slot in without + free[: max(need, 0)]:
             _started[store.home, slot.name] = launch.start_runner(store, slot.name)

@@ -3,14 +3,12 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.jobs import control
 from dexter_tui.machine import devices
 from store import ENDED, State, Store, StoreError, run_queue
-from store.clock import now
 from store.run_queue import Work
 from store.tables import Run
 
@@ -24,12 +22,10 @@ class Team:
     store: Store
     ids: Sequence[str]
     jobs: int | None = None
-    _begun: datetime = field(default_factory=now)
     _ensured_at: float = 0.0
 
     def start(self) -> None:
         """Start the runners that the queue calls for."""
-        self._begun = now()
         control.ensure_runners(self.store, jobs=self.jobs, again=True)
         self._ensured_at = time.monotonic()
 
@@ -90,7 +86,7 @@ class Team:
             row = notes.get(name)
             if control.runner_alive(self.store, name):
                 return None
-            if row is not None and row.broken and row.updated_at >= self._begun:
+            if row is not None and row.broken:
                 note = row.note
         return note
 

@@ -16,9 +16,11 @@ from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter_tui.jobs import control, launch, submit
 from dexter_tui.jobs.runner import Runner
+from dexter_tui.jobs.team import Team
 from dexter_tui.machine import devices
 from dexter_tui.machine.devices import Device, Reading, Ring, select_visible
 from store import Store, run_queue
+from store.clock import SKEW
 from store.locks import FileLock
 
 GPUS = [
@@ -200,6 +202,26 @@ def test_a_run_goes_to_another_card_while_the_first_has_no_room(store, monkeypat
         assert control.ensure_runners(store) == []  # its runner is about to take the run
         run_queue.set_slot(store, "GPU-demo-0", "GPU-demo-0", note="in use by 2 other processes")
         assert control.ensure_runners(store) == ["GPU-demo-1"]
+
+
+def test_slots_that_gave_up_are_waited_for_only_when_they_are_tried_again(store, monkeypatch):
+    monkeypatch.setenv("DEXTER_HOME", str(store.home))
+    monkeypatch.setenv(devices.CPU_SLOTS, "1")
+    note = "no worker took anything"
+    run = queued(store, "cpu").id
+    team = Team(store, [run])
+    monkeypatch.setenv(SKEW, str(store.home / "skew"))  # the clock is set back meanwhile
+    (store.home / "skew").write_text("-3600")
+    run_queue.set_slot(store, "cpu-0", "cpu", note=note, broken=True)
+    assert not team.working()
+    assert store.run(run).error == note
+    team = Team(store, [queued(store, "cpu").id])
+    team.start()
+    assert team.working()  # while the runner is about to take the slot
+    team.cancel()
+    runner = control._started.pop((store.home, "cpu-0"))
+    runner.terminate()
+    runner.wait()
 
 
 def test_a_slot_takes_only_runs_for_its_device(store):
