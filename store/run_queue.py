@@ -633,6 +633,11 @@ def runner_lock(store: Store, slot: str) -> Path:
     return store.home / "locks" / f"runner-{slot}.lock"
 
 
+def logs(store: Store) -> Path:
+    """Return the folder of the logs of slots and jobs."""
+    return store.home / "logs"
+
+
 def slot_lock(store: Store, slot: str) -> Path:
     """Return the lock that the slot's worker holds for as long as it lives."""
     return store.home / "locks" / f"slot-{slot}.lock"

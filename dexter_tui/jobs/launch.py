@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dexter_tui.paths import PACKAGED, home
+from store import run_queue
 from store.artifacts import open_log
 from store.states import Kind, is_job
 
@@ -64,7 +65,7 @@ def slot_log(store: Store, slot: str) -> Path:
 
 
 def _logs(store: Store) -> Path:
-    folder = store.home / "logs"
+    folder = run_queue.logs(store)
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 

@@ -19,6 +19,7 @@ from store.states import State
 from store.store import Store
 from store.tables import Artifact, Run, Table
 from store.upkeep import journals
+from store.upkeep.retention import files_of_no_job
 from store.upkeep.trouble import Progress, Trouble, set_aside, silent
 
 YOUNG_SECONDS = 3600.0  # the row of a younger file may not be written yet
@@ -150,8 +151,8 @@ class Collected:
 
 
 def collect(store: Store, *, dry_run: bool = False) -> Collected:
-    """Remove files without a row, artifacts that no row names, checkpoints of succeeded runs, old
-    backups and interrupted writes; with `dry_run`, only list them.
+    """Remove files without a row, artifacts that no row names, checkpoints of succeeded runs, logs
+    of deleted jobs, old backups and interrupted writes; with `dry_run`, only list them.
     """
     with store._read() as session:
         hashes = set(session.exec(select(Artifact.sha256)))
@@ -168,6 +169,7 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
                 files.append(path)
     for run_id in succeeded:
         files += (store.home / "runs" / run_id).glob("checkpoint*.pt")
+    files += files_of_no_job(store)
     backups = sorted(store.home.glob("store.*.backup.sqlite"), key=lambda p: p.stat().st_mtime)
     files += backups[:-KEPT_BACKUPS]
     files += [path for path in store.home.rglob(".new-*") if _old(path)]

@@ -6,6 +6,7 @@ Archiving a run gives it the tag `archived`; lists show such runs only on reques
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,11 +14,12 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import col, select
 
 from store import comparison_records, run_queue, screening_records
+from store.checking.checks import is_work
 from store.clock import now
 from store.data_reports import records as data_records
 from store.errors import StoreError, explained
 from store.journal import study_file
-from store.locks import try_lock
+from store.locks import is_locked, try_lock
 from store.states import ACTIVE
 from store.store import Store
 from store.study_records import _delete_claims
@@ -205,12 +207,29 @@ def delete(store: Store, what: Doomed) -> None:
             for sha256 in shas:
                 store.artifact_path(sha256).unlink(missing_ok=True)
                 store._thumbnail_path(sha256).unlink(missing_ok=True)
+            for path in files_of_no_job(store):
+                path.unlink(missing_ok=True)
     finally:
         for lock in locks:
             lock.release()
         for run_id in what.runs:
             if not run_queue.is_alive(store, run_id):
                 run_queue.lock_path(store, run_id).unlink(missing_ok=True)
+
+
+def files_of_no_job(store: Store) -> list[Path]:
+    """Return the logs and locks of jobs that the store does not have."""
+    logs = {path: path.stem for path in run_queue.logs(store).glob("j*.log")}
+    locks = {
+        path: path.stem.removeprefix("job-") for path in (store.home / "locks").glob("job-*.lock")
+    }
+    with store._read() as session:  # after the files: the row of a job is older than both
+        known = set(session.exec(select(Job.id)))
+    return [
+        path
+        for path, name in (logs | locks).items()
+        if is_work(name) and name not in known and not (path in locks and is_locked(path))
+    ]
 
 
 def _only_here(session: sa.orm.Session, run_ids: Sequence[str]) -> list[str]:

@@ -10,12 +10,14 @@ import sqlalchemy as sa
 from small_pictures import noise
 from sqlalchemy.engine.interfaces import CacheStats
 
+from dexter_tui.jobs import launch
 from dexter_tui.jobs import recorder as recording
 from dexter_tui.jobs.recorder import Recorder
 from store import State, Store, StoreError, run_queue, run_records, study_records
 from store.journal import replay
 from store.journal.run_journal import Journal
 from store.json_numbers import finite
+from store.states import Kind
 from store.upkeep import health, home_files, rebuilding, retention
 
 
@@ -534,6 +536,24 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
         assert (store.run_folder(runs[1]) / "checkpoint.pt").exists()
         assert store.read_artifact(kept)
         assert health.examine(store) == []
+
+
+def test_the_log_of_a_job_is_deleted_with_it(tmp_path):
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+        record(store, recorded.claim(store))
+        study = store.run(run).study_id
+        job = run_queue.add_job(store, Kind.REPORT, {}, study_id=study)
+        run_queue.claim(store)
+        run_queue.finish_job(store, job, State.CANCELLED)
+        log, left = (launch.log_file(store, name) for name in (job, "jdeleted"))
+        slot = launch.slot_log(store, "cpu-0")
+        for path in (log, left, slot):
+            path.write_text("a prompt\n")
+        assert health.collect(store).files == [left]
+        retention.delete(store, retention.doomed(store, [study]))
+        assert list(log.parent.iterdir()) == [slot]
+        assert not run_queue.lock_path(store, job).exists()
 
 
 def test_a_backup_is_whole_while_others_write(tmp_path):
