@@ -161,7 +161,8 @@ def _start(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> 
     if "version" in entry:  # of an attempt at another place: all that is known of where it is
         values["host"] = entry["host"]
     if rebuilding:
-        values["state"] = State.STARTING
+        # A user asked again for a run that had ended, which no journal records.
+        values |= {"state": State.STARTING, "ended_at": None, "error": None, "stop_reason": None}
         values |= {name: entry[name] for name in ("pid", "boot_id", "host", "slot")}
     session.exec(sa.update(Run).where(col(Run.id) == run_id).values(**values))
 

@@ -148,6 +148,28 @@ def test_a_store_is_rebuilt_from_journals(tmp_path):
     assert rows(tmp_path) == after
 
 
+def test_a_run_that_was_resumed_is_rebuilt_without_its_earlier_end(tmp_path):
+    with Store.open(tmp_path) as store:
+        run = new_run(store)
+        ends = ((State.FAILED, {"error": "out of memory", "stop_reason": "refused"}),
+                (State.PAUSED, {}))  # fmt: skip
+        for state, fields in ends:
+            recorder = record(store, recorded.claim(store), upto=5, end=False)
+            recorder.state(state, **fields)
+            recorder.settle(lambda: False)
+            run_queue.release(store, run)
+            if state is State.FAILED:
+                run_queue.set_state(store, run, State.QUEUED)
+        before = store.run(run)
+        assert (before.state, before.ended_at, before.error) == (State.PAUSED, None, None)
+    (tmp_path / "store.sqlite").unlink()
+    rebuilding.rebuild(tmp_path)
+    with Store.open(tmp_path) as store:
+        after = store.run(run)
+    for name in ("state", "ended_at", "error", "stop_reason", "steps_done", "attempt"):
+        assert getattr(after, name) == getattr(before, name), name
+
+
 def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
     claim = {
         "concept": "sea", "slot": "background", "direction": 1, "sources": {"words": ["r1"]},
