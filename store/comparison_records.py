@@ -21,6 +21,7 @@ from store.tables import (
     Disagreement,
     Job,
     Member,
+    Note,
     usable,
 )
 
@@ -110,6 +111,7 @@ def delete_comparison(store: Store, comparison_id: str) -> None:
         _forget(session, ids)
         session.exec(sa.delete(Member).where(col(Member.id).in_(ids)))
         session.exec(sa.delete(Job).where(col(Job.comparison_id) == comparison_id))
+        session.exec(sa.delete(Note).where(col(Note.of) == comparison_id))
         session.exec(sa.delete(Comparison).where(col(Comparison.id) == comparison_id))
 
 

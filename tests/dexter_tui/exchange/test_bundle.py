@@ -557,8 +557,10 @@ def test_a_study_in_a_comparison_stays(home: Path, cli: Callable[..., Any]) -> N
     found = with_comparison(home)
     result = cli("delete", STUDY, "--yes", "--really")
     assert (result.code, found in result.err) == (2, True)
+    assert cli("query", "--search", "colleagues", "--json").json[0]["ref"] == found
     assert cli("delete", found, STUDY, "--yes", "--really").code == 0
     assert cli("compare", "--json").json == []
+    assert cli("query", "--search", "colleagues", "--json").json == []
 
 
 def test_archived_runs_leave_the_lists_and_come_back(home: Path, cli: Callable[..., Any]) -> None:
