@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -28,6 +28,7 @@ from store.checking.decoding import decoded_cell
 from store.clock import boot_id, now
 from store.errors import StoreError
 from store.journal import replay
+from store.journal.replay import RunFields
 from store.locks import FileLock, is_locked, try_lock
 from store.states import ACTIVE, ENDED, Kind, State, is_job, sources
 from store.store import Store, new_id
@@ -49,29 +50,6 @@ _NEEDED = (
     "SELECT 1 FROM json_each(iif(json_valid(job.depends_on), job.depends_on, '[]')) AS needed "
     "LEFT JOIN run ON run.id = needed.value WHERE run.state IS NOT 'succeeded'"
 )
-
-
-class RunFields(TypedDict, total=False):
-    """The fields of a run that its worker writes; units as in `store.tables.Run`."""
-
-    device: str
-    steps_total: int
-    words: Sequence[str]
-    prompt: str
-    word_gains: Sequence[Mapping[str, Any]]
-    score_value: float
-    score_low: float
-    score_high: float
-    score_n: int
-    score_hits: int
-    frames_wanted: int
-    frames_hit: int
-    frames_tried: int
-    stop_reason: str
-    error: str
-    seed_ranges: Mapping[str, Any]
-    peak_memory_bytes: int | None
-    seconds: float
 
 
 def _table_of(name: str) -> Any:

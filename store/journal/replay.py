@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -35,6 +35,33 @@ UNUSABLE = (
     sa.exc.InterfaceError,
     sa.exc.ProgrammingError,
 )
+
+
+class RunFields(TypedDict, total=False):
+    """The fields of a run that its worker writes; units as in `store.tables.Run`."""
+
+    device: str
+    steps_total: int
+    words: Sequence[str]
+    prompt: str
+    word_gains: Sequence[Mapping[str, Any]]
+    score_value: float
+    score_low: float
+    score_high: float
+    score_n: int
+    score_hits: int
+    frames_wanted: int
+    frames_hit: int
+    frames_tried: int
+    stop_reason: str
+    error: str
+    seed_ranges: Mapping[str, Any]
+    peak_memory_bytes: int | None
+    seconds: float
+
+
+# The columns of a run that its worker writes.
+_WRITTEN = frozenset(RunFields.__annotations__) | {"reduced"}
 
 _STEP: dict[str, Any] = {
     column.name: None
@@ -135,7 +162,7 @@ def _apply(
                 write_steps(session, run_id, entry["rows"])
                 run["steps_done"] = entry["rows"][-1]["step"]
             case "fields":
-                run |= entry["fields"]
+                run |= written(entry["fields"])
             case "prompts":
                 write_prompts(session, run_id, entry["rows"])
             case "frame":
@@ -150,6 +177,13 @@ def _apply(
         run["journal_entries"] = entries[-1]["n"]
     if run:
         session.exec(sa.update(Run).where(col(Run.id) == run_id).values(**run))
+
+
+def written(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return columns of a run; raise ValueError if a worker does not write one of them."""
+    if unknown := fields.keys() - _WRITTEN:
+        raise ValueError(f"its worker does not write {sorted(unknown)[0][:40]!r}")
+    return fields
 
 
 def _start(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> None:
@@ -175,7 +209,7 @@ def _move(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> N
         values["error"] = None
     if to in ENDED:
         values["ended_at"] = datetime.fromisoformat(entry["at"])
-    values |= entry.get("fields", {})
+    values |= written(entry.get("fields", {}))
     statement = sa.update(Run).where(col(Run.id) == run_id)
     if not rebuilding:
         statement = statement.where(col(Run.state).in_(sources(to)))

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from store.checking import checks
 from store.errors import StoreError
+from store.journal.replay import written
 from store.journal.run_journal import WHOLE, Entry
 from store.journal.study_file import Rows
 from store.json_numbers import finite
-from store.run_queue import RunFields
 from store.states import State
 from store.tables import (
     Artifact,
@@ -43,8 +43,6 @@ from store.upkeep.transfer import classifier_key, content_hash, validated_row, w
 _UNBELIEVED = (
     StoreError, ValidationError, LookupError, TypeError, ValueError, AttributeError, RecursionError,
 )  # fmt: skip
-# The columns of a run that its worker writes.
-_FIELDS = frozenset(RunFields.__annotations__) | {"reduced"}
 _OF_STUDY: dict[str, type[Table]] = {
     str(table.__tablename__): table
     for table in (Stage, Score, Report, Claim, Attribution, Caption, Tag, Note)
@@ -149,10 +147,7 @@ def _check_entry(entry: Entry, run_id: str, values: dict[str, Any]) -> None:
 
 
 def _check_fields(fields: Mapping[str, Any], run_id: str, values: dict[str, Any]) -> None:
-    unknown = fields.keys() - _FIELDS
-    if unknown:
-        raise ValueError(f"its worker does not write {sorted(unknown)[0][:40]!r}")
-    checks.check({"record": "run", "id": run_id, **fields})
+    checks.check({"record": "run", "id": run_id, **written(fields)})
     values |= fields
     validated_row(Run, values)
 

@@ -5,7 +5,7 @@ from typing import Any, Unpack
 
 from store import Store, run_queue, run_records
 from store.journal import replay
-from store.run_queue import RunFields
+from store.journal.replay import RunFields
 from store.tables import Run
 
 

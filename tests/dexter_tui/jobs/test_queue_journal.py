@@ -307,6 +307,10 @@ def test_a_run_that_ended_while_the_store_was_locked_is_seen_to_have_ended(tmp_p
         {"kind": "steps", "rows": [{"step": 10**30}]},
         {"kind": "fields", "fields": {"of_a_later_version": 1}},
         {"kind": "fields", "fields": {"reduced": "perhaps"}},
+        {"kind": "fields", "fields": {"id": "rother"}},
+        {"kind": "fields", "fields": {"state": "succeeded"}},
+        {"kind": "state", "to": "paused", "fields": {"state": "succeeded"}},
+        {"kind": "state", "to": "banana"},
     ],
 )
 def test_a_dead_run_is_settled_whatever_its_journal_holds(tmp_path, entry):
