@@ -23,7 +23,7 @@ from store.checking.checks import Record
 from store.data_reports import records as data_records
 from store.data_reports.explanations import WhatIfResult
 from store.data_reports.results import RESULTS
-from store.errors import StoreError
+from store.errors import StoreError, explained
 from store.journal import replay
 from store.reading import comparisons
 from store.reading.browse import Browse
@@ -434,8 +434,22 @@ def restore(
         sa.exc.StatementError,
     ) as error:
         raise _invalid(f"a record cannot be read: {_first_line(error)}") from None
-    studies = {name for name in result.added if name.startswith("s")}
-    for run_id in result.added:
+    try:
+        with explained(store.home):
+            _keep_files(store, result.added)
+    except StoreError as error:  # the rows are in the store already
+        raise StoreError(
+            f"{error.problem}; imported, but a lost store could not be rebuilt with it",
+            field=error.field,
+            remedy="free some space, then run `dexter-tui doctor --repair`",
+        ) from error
+    return result
+
+
+def _keep_files(store: Store, added: Sequence[str]) -> None:
+    """Write the journals of runs and the files of studies that were imported."""
+    studies = {name for name in added if name.startswith("s")}
+    for run_id in added:
         if run_id.startswith("r"):
             with store._read() as session:
                 run = session.get_one(Run, run_id)
@@ -444,7 +458,6 @@ def restore(
             run_records.journal(store, run_id).replace([entry])
     for study_id in studies:
         store.keep_study(study_id)
-    return result
 
 
 def _invalid(problem: str) -> StoreError:

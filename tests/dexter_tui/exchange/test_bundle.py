@@ -240,6 +240,23 @@ def test_what_was_imported_about_a_study_is_rebuilt_with_its_runs(
     assert findings() == before
 
 
+def test_a_journal_that_cannot_be_written_is_no_fault_of_the_bundle(
+    home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("export", DONE, "-o", tmp_path / "one.zip").code == 0
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "other"))
+    journal = tmp_path / "other" / "runs" / DONE / "journal.jsonl"
+    journal.mkdir(parents=True)
+    refused = cli("import", tmp_path / "one.zip")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert f"{journal}: Is a directory; imported" in refused.err
+    assert "export the bundle again" not in refused.err
+    journal.rmdir()
+    assert cli("import", tmp_path / "one.zip", "--json").json["known"] == [STUDY, DONE]
+    cli("doctor", "--repair")
+    assert journal.exists()
+
+
 def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
