@@ -691,7 +691,8 @@ class _Writer:
         self, there: Screening, screening: Screening, asked: dict[Any, object]
     ) -> None:
         """Raise StoreError unless both ask the same."""
-        have = _asked(self.session.exec(select(Screened).where(Screened.screening_id == there.id)))
+        own = self.session.exec(select(Screened).where(Screened.screening_id == there.id))
+        have = _asked(own)
         if there.watch is not None:  # checkpoints are added to it while it watches
             both = have.keys() & asked.keys()
             have, asked = ({at: found[at] for at in both} for found in (have, asked))
