@@ -33,8 +33,9 @@ def test_the_start_of_another_worker_is_not_counted_into_the_pace(
 
         def line(at: float, attempt: int, pictures: int) -> str:
             clock.now = at
-            job = Job(id="j", kind=Kind.SCREENING, screening_id=made, state=State.RUNNING,
-                      attempt=attempt, done=pictures, steps_done=pictures)  # fmt: skip
+            job = Job(id="j", kind=Kind.SCREENING, request={}, depends_on=[], screening_id=made,
+                      state=State.RUNNING, attempt=attempt, done=pictures,
+                      steps_done=pictures)  # fmt: skip
             return left.line([job])
 
         for at, pictures in ((0, 0), (1, 10)):

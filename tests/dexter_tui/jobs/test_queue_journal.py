@@ -151,9 +151,8 @@ def test_a_store_is_rebuilt_from_journals(tmp_path):
 def test_a_run_that_was_resumed_is_rebuilt_without_its_earlier_end(tmp_path):
     with Store.open(tmp_path) as store:
         run = new_run(store)
-        ends = ((State.FAILED, {"error": "out of memory", "stop_reason": "refused"}),
-                (State.PAUSED, {}))  # fmt: skip
-        for state, fields in ends:
+        failure = {"error": "out of memory", "stop_reason": "refused"}
+        for state, fields in ((State.FAILED, failure), (State.PAUSED, dict[str, str]())):
             recorder = record(store, recorded.claim(store), upto=5, end=False)
             recorder.state(state, **fields)
             recorder.settle(lambda: False)
