@@ -44,10 +44,8 @@ def add_study(home: Path, **changes: object) -> str:
         study = store.ensure_study(classifier, "waterbird", 0, settings.study_settings())
         for seed, words in enumerate((["sea", "boat"], ["sea", "snow"])):
             own = settings.model_copy(update={"seed": seed})
-            run = recorded.add_run(store, study, seed, own.model_dump(mode="json"))
-            run_queue.claim(store, ids=[run])
-            run_queue.set_state(store, run, State.RUNNING)
-            prompt = f"a picture of a bird with {words[0]} and {words[1]}"
+            run = _begun(store, study, own)
+            prompt = _prompt(words)
             for number in range(4):
                 recorded.record_frame(
                     store,
@@ -60,18 +58,7 @@ def add_study(home: Path, **changes: object) -> str:
                     hit=number > 0,
                     sha256=store.put_artifact(png(10 * seed + number), "image/png"),
                 )
-            run_queue.finish_run(
-                store,
-                run,
-                State.SUCCEEDED,
-                words=words,
-                prompt=prompt,
-                score_value=0.5 + seed / 10,
-                score_low=0.3,
-                score_high=0.8,
-                score_n=10,
-                score_hits=5 + seed,
-            )
+            _end(store, run, words, (0.5 + seed / 10, 0.3, 0.8))
         return study
 
 
@@ -81,43 +68,47 @@ def add_embeddings(store: Store, like: str, **changes: object) -> str:
     study = store.ensure_study(
         store.study(like).classifier_id, "waterbird", 0, settings.study_settings()
     )
-    run = recorded.add_run(store, study, 0, settings.model_dump(mode="json"))
-    run_queue.claim(store, ids=[run])
-    run_queue.set_state(store, run, State.RUNNING)
-    run_queue.finish_run(
-        store,
-        run,
-        State.SUCCEEDED,
-        words=["≈lake", "≈red"],
-        prompt="a picture of a bird with ≈lake and ≈red",
-        score_value=0.8,
-        score_low=0.5,
-        score_high=0.9,
-        score_n=10,
-        score_hits=8,
-    )
+    _end(store, _begun(store, study, settings), ["≈lake", "≈red"])
     return study
 
 
 def searched(store: Store, classifier: int, settings: RunConfig, words: list[str]) -> str:
     """Record a finished search of a classifier that found these words; return its run's id."""
     study = store.ensure_study(classifier, "waterbird", 0, settings.study_settings())
-    run = recorded.add_run(store, study, 0, settings.model_dump(mode="json"))
+    run = _begun(store, study, settings)
+    _end(store, run, words)
+    return run
+
+
+def _begun(store: Store, study: str, settings: RunConfig) -> str:
+    """Record a run that its worker began; return its id."""
+    run = recorded.add_run(store, study, settings.seed, settings.model_dump(mode="json"))
     run_queue.claim(store, ids=[run])
     run_queue.set_state(store, run, State.RUNNING)
+    return run
+
+
+def _prompt(words: list[str]) -> str:
+    return f"a picture of a bird with {' and '.join(words)}"
+
+
+def _end(
+    store: Store, run: str, words: list[str], score: tuple[float, float, float] = (0.8, 0.5, 0.9)
+) -> None:
+    """End a run that found these words, with a score and its interval."""
+    value, low, high = score
     run_queue.finish_run(
         store,
         run,
         State.SUCCEEDED,
         words=words,
-        prompt=f"a picture of a bird with {' and '.join(words)}",
-        score_value=0.8,
-        score_low=0.5,
-        score_high=0.9,
+        prompt=_prompt(words),
+        score_value=value,
+        score_low=low,
+        score_high=high,
         score_n=10,
-        score_hits=8,
+        score_hits=round(10 * value),
     )
-    return run
 
 
 def options(**changes: object) -> list[str]:
