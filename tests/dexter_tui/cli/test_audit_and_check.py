@@ -190,7 +190,7 @@ def test_two_labels_are_audited_each_with_the_other_among_the_concepts(
 
 
 def cancel_the_last_of(count: int, home: Path) -> None:
-    """Cancel the last of so many jobs as soon as all are queued."""
+    """Cancel the last of `count` jobs as soon as all are queued."""
     until(lambda: (home / "store.sqlite").exists())
     with Store.open(home) as store:
         queued = until(lambda: [*run_queue.queue(store)][count - 1 :])
