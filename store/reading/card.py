@@ -27,10 +27,11 @@ _PROPOSED = ("raises", "lowers")  # verdicts of a screening
 _SAME = 1e-6  # effects on p below which all answers are the same
 LOADING = (
     "labels", "arch", "input_size", "normalization", "mean", "std", "multi_label",
-    "positive_class", "threshold", "classifier_input", "trust_pickle",
+    "positive_class", "threshold", "classifier_input",
 )  # fmt: skip
-"""The settings, by their names in a config, that a classifier is loaded by."""
-_USUAL = {"classifier_input": "trained", "trust_pickle": False}
+"""The settings, by their names in a config, that a classifier is loaded by. Not the consent to run
+a file's code: a store may be another's, and who pastes a command would give it unasked."""
+_USUAL = {"classifier_input": "trained"}
 _RARE = 1e-4  # a probability that says nothing about the other classes
 Style = Literal["plain", "concept", "command"]
 
@@ -396,9 +397,7 @@ def of_study(browse: Browse, study_id: str) -> VerdictCard | None:
     """Return the card of a study; None if there is no such study."""
     rows = browse.rows(
         "SELECT class_name, settings, spec, (SELECT json_extract(config, '$.preset') FROM run "
-        "WHERE study_id = study.id AND json_valid(config) ORDER BY seed LIMIT 1), "
-        "EXISTS (SELECT 1 FROM run WHERE study_id = study.id AND json_valid(config) "
-        "AND json_extract(config, '$.trust_pickle')) FROM study "
+        "WHERE study_id = study.id AND json_valid(config) ORDER BY seed LIMIT 1) FROM study "
         "JOIN classifier ON classifier.id = classifier_id WHERE study.id = ?",
         (study_id,),
     )
@@ -417,7 +416,7 @@ def of_study(browse: Browse, study_id: str) -> VerdictCard | None:
         class_name=found[0].class_name,
         generator=str(found[0].settings.get("generator", "unknown")),
         preset=preset if isinstance(preset, str) else None,
-        loading=_flags({**found[0].settings, "trust_pickle": bool(rows[0][4])}),
+        loading=_flags(found[0].settings),
     )
 
 

@@ -54,13 +54,14 @@ def test_a_bias_comes_first_with_its_effect_and_a_pair(home: Path) -> None:
 
 
 def test_the_next_command_loads_the_classifier_as_the_study_did(home: Path) -> None:
-    assert set(card.LOADING) == {*fields_of("classifier")} - {"classifier"}
+    assert set(card.LOADING) == {*fields_of("classifier")} - {"classifier", "trust_pickle"}
     given = "'$.arch', 'resnet 50', '$.mean', json_array(0.5), '$.multi_label', json('false')"
     change(home, f"UPDATE study SET settings = json_set(settings, {given})")
     change(home, f"UPDATE member SET config = json_set(config, {given})")
     change(home, "UPDATE run SET config = json_set(config, '$.trust_pickle', json('true'))")
     flags = "--class waterbird --arch 'resnet 50' --mean 0.5 --no-multi-label"
-    assert f" OTHER {flags} --trust-pickle --concepts" in study_card(home).next_step.text
+    text = study_card(home).next_step.text
+    assert f" OTHER {flags} --concepts" in text and "trust" not in text  # consent is not copied
     for found in card.of_comparison(Browse(home), shown_store.COMPARISON):
         assert f" {flags}" in found.next_step.text
 
