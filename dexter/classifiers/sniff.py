@@ -8,7 +8,8 @@ from dexter.errors import InputError
 from dexter.file_kinds import FileKind, file_kind, refuse
 from dexter.loading import read_json
 
-_WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".pth.tar")
+"""How the names of files of weights end, in lower case."""
 _HUB = re.compile(r"(https?://(www\.)?huggingface\.co/)?([\w.-]+/[\w.-]+)/?")
 _PYTHON = re.compile(r"(.+\.py):(\w+)")
 
@@ -34,7 +35,7 @@ def full_spec(spec: str, sources: Collection[str]) -> str:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # a zero byte, no such user, no access
         raise InputError(f"{spec!r} cannot be read", field="classifier", value=spec) from error
-    if spec.startswith(("/", "./", "../", "~")) or path.suffix.lower() in _WEIGHTS:
+    if spec.startswith(("/", "./", "../", "~")) or path.name.lower().endswith(WEIGHTS):
         raise InputError(f"{spec} does not exist", field="classifier", value=spec)
     if hub := _HUB.fullmatch(spec):
         return f"hf:{hub[3]}"
@@ -62,7 +63,7 @@ def _of_folder(folder: Path) -> str:
         config = {}
     if isinstance(config, dict) and "model_type" not in config and "pretrained_cfg" in config:
         return f"timm:{folder}"
-    weights = [file for file in sorted(folder.iterdir()) if file.suffix in _WEIGHTS]
+    weights = [file for file in sorted(folder.iterdir()) if file.name.lower().endswith(WEIGHTS)]
     if not (folder / "config.json").exists() and len(weights) == 1:
         return f"checkpoint:{weights[0]}"
     return f"hf:{folder}"

@@ -137,8 +137,26 @@ def test_a_path_is_completed_and_models_are_known_by_their_content(tmp_path: Pat
     assert completed(f"{base}/d", model_offers(f"{base}/d", []), 0) == f"{base}/da"
     assert completed(f"{base}/da", model_offers(f"{base}/da", []), 1) == f"{base}/data/"
     assert model_offers(f"{base}/no/such", [])[0].opens  # no answer
+    assert model_offers(f"{base}/drak.pth", []) == [
+        Offer(f"{base}/drak.pth", "no such file", opens=True)
+    ]
+    assert model_offers(f"{base}/readme.txt", []) == [Offer(f"{base}/readme.txt", "as typed")]
+    assert model_offers(f"{base}/data/", []) == [
+        Offer(f"{base}/data/", "no model here", opens=True)
+    ]
+    (tmp_path / "net.py").write_text("def make(): ...")
+    assert not model_offers(f"{base}/net.py:make", [])[0].opens
+    (tmp_path / "model_best.pth.tar").write_bytes(b"no weights")
+    assert model_offers(f"{base}/m", [])[0].note == "weights"
     assert model_offers("owner/name", ["lab:a"])[0] == Offer("owner/name", "Hugging Face id")
     assert model_offers("a", ["lab:a"])[0].text == "lab:a"
+
+
+def test_a_name_is_offered_however_many_files_come_before_it(tmp_path: Path) -> None:
+    for at in range(600):
+        (tmp_path / f"a{at}").touch()
+    (tmp_path / "zebra.pth").write_bytes(b"no weights")
+    assert [offer.note for offer in model_offers(f"{tmp_path}/z", [])] == ["weights"]
 
 
 def test_classes_and_generators_are_offered_with_what_they_are() -> None:

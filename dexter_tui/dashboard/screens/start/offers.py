@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dexter.classifiers import SOURCES
-from dexter.classifiers.sniff import full_spec
+from dexter.classifiers.sniff import WEIGHTS, full_spec
 from dexter.errors import InputError
 from dexter.generator_presets import GENERATORS, LAB
 from dexter_tui.dashboard.screens.form_screen import fuzzy
@@ -15,7 +15,7 @@ from dexter_tui.formatting import short_path
 
 _MOST = 500
 """Entries of a folder that are listed."""
-_WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".onnx")
+_MODELS = (*WEIGHTS, ".onnx")
 _KINDS = {
     "hf": "Hugging Face model",
     "timm": "timm model",
@@ -39,7 +39,7 @@ def model_offers(text: str, known: Sequence[str]) -> list[Offer]:
     """Return models for a text: files and folders of a path, else known classifiers by name."""
     text = text.strip()
     if _is_path(text):
-        return list(_entries(text, generators=False))
+        return list(_entries(text, generators=False)) or [_whole(text)]
     if not text:
         here = []
         with suppress(FileNotFoundError):  # it may have been removed since the start
@@ -70,7 +70,7 @@ def generator_offers(text: str, *, lab_model: bool) -> list[Offer]:
     """
     text = text.strip()
     if _is_path(text):
-        return list(_entries(text, generators=True))
+        return list(_entries(text, generators=True)) or [_whole(text)]
     names = sorted(GENERATORS, key=lambda name: (name == LAB) is not lab_model)
     offers = [
         Offer(
@@ -126,14 +126,28 @@ def _entries(text: str, *, generators: bool) -> Iterator[Offer]:
     except (OSError, RuntimeError, ValueError):
         yield Offer(text, "no such folder", opens=True)
         return
-    for entry in entries[:_MOST]:
-        if not entry.name.startswith(begun) or (entry.name.startswith(".") and not begun):
-            continue
+    begins = [
+        entry
+        for entry in entries
+        if entry.name.startswith(begun) and not (entry.name.startswith(".") and not begun)
+    ]
+    for entry in begins[:_MOST]:
         shown, kind = f"{parent}/{entry.name}", _kind(Path(entry.path), generators=generators)
         if kind and shown != text:
             yield Offer(shown, kind)
         if _is_folder(entry) and not kind:
             yield Offer(f"{shown}/", "folder", opens=True)
+
+
+def _whole(text: str) -> Offer:
+    """Return the offer for a path that begins nothing to choose."""
+    path, _, factory = text.partition(".py:")
+    try:
+        if Path(f"{path}.py" if factory else path).expanduser().is_file():
+            return Offer(text, "as typed")  # what is wrong with it, its refusal says
+    except (OSError, RuntimeError, ValueError):
+        pass
+    return Offer(text, "no model here" if text.endswith("/") else "no such file", opens=True)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -149,10 +163,10 @@ def _kind(path: Path, *, generators: bool) -> str:
         if generators:
             return "pipeline" if (path / "model_index.json").is_file() else ""
         if path.is_dir():
-            weights = [file for file in path.iterdir() if file.suffix in _WEIGHTS]
+            weights = [file for file in path.iterdir() if file.name.lower().endswith(_MODELS)]
             if not (path / "config.json").is_file() and len(weights) != 1:
                 return ""
-        elif path.suffix.lower() not in _WEIGHTS:
+        elif not path.name.lower().endswith(_MODELS):
             return ""
         source = full_spec(str(path), SOURCES).partition(":")[0]
     except (OSError, InputError):
