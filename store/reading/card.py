@@ -208,7 +208,7 @@ class VerdictCard:
         if self.verdict == "bias":
             return [self._finding_line("loses confidence with ", one) for one in self._lowering]
         if self.proposed:
-            return _list("untested", "proposed by a screening, not tested: ", self.proposed)
+            return _list("untested", "proposed by a screening, not tested yet: ", self.proposed)
         if self.verdict == "untested":
             how = "could be" if self.findings else "has been"
             return [_line("untested", f"nothing {how} tested for {self.class_name}")]

@@ -133,7 +133,7 @@ class ScreeningScreen(JobScreen):
             return
         claim = finding["confirmation"]
         if claim is None:
-            self.host.inform("not tested on pairs")
+            self.host.inform("not tested on pairs yet")
             return
         name = page["members"][self._member]["name"]
         self.host.open_pairs(claim["id"], finding["concept"], name, page["class_name"])
