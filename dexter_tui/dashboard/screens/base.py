@@ -270,6 +270,10 @@ class DataScreen(Searching):
         default = folder / f"report-{'-'.join(names[:3])}.md"
         self.app.push_screen(Ask(question, str(default)), answer)
 
+    def refuse(self, error: Exception, line: str) -> None:
+        """Show why an action could not be done, in one line."""
+        self.host.complain(line)
+
     def do(self, work: Callable[[], str | None], *, group: str = "do") -> None:
         """Run `work` in a thread; show the line that it returns, or its error.
 
@@ -285,12 +289,12 @@ class DataScreen(Searching):
                 self.app.call_from_thread(self.ask_consent, refused.needs, again)
                 return
             except (StoreError, InputError, OSError) as refused:
-                self.app.call_from_thread(self.host.complain, str(refused))
+                self.app.call_from_thread(self.refuse, refused, str(refused))
                 return
             except Exception as defect:  # a defect in one action; the dashboard continues
                 self.host.note_defect(traceback.format_exc())
                 line = f"{type(defect).__name__}: {defect}"
-                self.app.call_from_thread(self.host.complain, line)
+                self.app.call_from_thread(self.refuse, defect, line)
                 return
             if line:
                 self.app.call_from_thread(self.host.inform, line)

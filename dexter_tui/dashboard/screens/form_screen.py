@@ -119,25 +119,51 @@ class FormScreen(DataScreen):
     def show(self, data: Checked) -> None:
         self._offers = data.offers
         palette, form = self.host.palette, self.query_one(Form)
-        refusal, refused = data.refusal, None
         for row in form.rows:
             row.note, row.error = self.note(row), ""
-            if refusal is not None and row.name and row.name == refusal.field:
-                refused = row
-                if row.value or row.name not in self.FIRST:
-                    row.error = "; ".join(filter(None, (refusal.problem, refusal.remedy)))
+        refused = self._row_of(data.refusal)
+        if refused is not None and (refused.value or refused.name not in self.FIRST):
+            refused.error = _problem(data.refusal)
         form.update_rows()
         text = Text()
-        if refusal is None:
+        if data.refusal is None:
             text.append("^s ", f"bold {palette.accent}").append(f" start {data.line}")
         elif refused is None:
-            text.append(clean(refusal), palette.bad)
+            text.append(clean(data.refusal), palette.bad)
         elif refused.error:
             text.append(f"To start, correct “{refused.title}”", palette.bad)
         else:
             text.append(f"To start, fill in “{refused.title}”", palette.dim)
-        self.query_one("#form-sum", WrappedText).put(text)
+        self._say(text)
         self._show_choices()
+
+    def refuse(self, error: Exception, line: str) -> None:
+        """Show why nothing was started: below its row, with the cursor there, or in the last line.
+
+        A notice would lie over the rows.
+        """
+        if self.app.screen is not self:
+            super().refuse(error, line)
+            return
+        row, palette = self._row_of(error), self.host.palette
+        if row is None:
+            self._say(Text(clean(line), palette.bad))
+            return
+        row.error, row.shown = _problem(error), True
+        form = self.query_one(Form)
+        form.update_rows()
+        form.go_to(row.name)
+        what = "correct" if row.value else "fill in"
+        self._say(Text(f"To start, {what} “{row.title}”", palette.bad))
+
+    def _row_of(self, error: Exception | None) -> Row | None:
+        """Return the row that an error is about; None if it is about none."""
+        field = getattr(error, "field", None)
+        rows = self.query_one(Form).rows
+        return next((row for row in rows if row.name and row.name == field), None)
+
+    def _say(self, text: Text) -> None:
+        self.query_one("#form-sum", WrappedText).put(text)
 
     @on(Form.Moved)
     def _show_help(self) -> None:
@@ -200,8 +226,12 @@ class FormScreen(DataScreen):
             self.app.call_from_thread(show, add())
             return f"{title} queued; it continues if you close this window"
 
-        self.host.inform("checking the settings")
-        self.do(start, group="start")
+        self.start(start)
+
+    def start(self, work: Callable[[], str]) -> None:
+        """Do what starts something, in the background."""
+        self._say(Text("checking the settings", self.host.palette.dim))
+        self.do(work, group="start")
 
     def leave_form(self) -> None:
         """Close the form if it is still the current screen."""
@@ -212,6 +242,11 @@ class FormScreen(DataScreen):
         form = self.query_one(Form)
         form.read_field()
         self.confirm_discard(self._began != {row.name: row.value for row in form.rows})
+
+
+def _problem(error: Exception | None) -> str:
+    """Return what is wrong with the value of a row, and what to do."""
+    return "; ".join(filter(None, (getattr(error, name, "") for name in ("problem", "remedy"))))
 
 
 def setting_row(name: str, field: FieldInfo, value: str = "", default: str = "") -> Row:

@@ -108,7 +108,7 @@ class NewComparisonScreen(FormScreen):
         try:
             request = _request(self.query_one(Form).values())
         except InputError as error:
-            self.host.complain(error.sentence(_row))
+            self.refuse(error, str(error))
             return
 
         def show(comparison_id: str) -> None:
@@ -123,8 +123,7 @@ class NewComparisonScreen(FormScreen):
                 return f"{len(found.run_ids)} runs queued; the comparison follows"
             return "Comparison queued; it continues if you close this window"
 
-        self.host.inform("checking the settings")
-        self.do(start, group="start")
+        self.start(start)
 
 
 def _request(values: Mapping[str, str]) -> Request:
@@ -143,11 +142,6 @@ def _request(values: Mapping[str, str]) -> Request:
         seeds=int(seeds),
         preset=values["preset"] or None,
     )
-
-
-def _row(field: str) -> str:
-    """Return the name of a field's row."""
-    return "class" if field == "class_name" else field
 
 
 def _parts(text: str, mark: str) -> list[str]:

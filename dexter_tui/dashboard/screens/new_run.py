@@ -149,7 +149,7 @@ class NewRunScreen(FormScreen):
         try:
             configs = self.configs(self.wish())
         except InputError as error:
-            self.host.complain(str(error))
+            self.refuse(error, str(error))
             return
         home = self.host.home
 
@@ -158,5 +158,4 @@ class NewRunScreen(FormScreen):
             self.app.call_from_thread(self.leave_form)
             return f"{len(ids)} run{'s' if len(ids) > 1 else ''} queued"
 
-        self.host.inform("checking the settings")
-        self.do(start, group="start")
+        self.start(start)

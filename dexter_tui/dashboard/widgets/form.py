@@ -28,6 +28,7 @@ from dexter_tui.formatting import clean
 NAME_WIDTH = 24
 VALUE_WIDTH = 34
 _INDENT = 2  # of an error below its setting
+_ERROR_LINES = 5  # which leaves room for other settings on 24 lines
 
 
 @dataclass
@@ -151,7 +152,10 @@ class _Rows(ScrollView, Lines, can_focus=False):
             if row.shown:
                 here = row is self._form.here
                 texts = (row.value, row.placeholder, row.note, bool(row.error), here)
-                errors = textwrap.wrap(clean(row.error), max(self.size.width - _INDENT, 20))
+                width = max(self.size.width - _INDENT, 20)
+                errors = textwrap.wrap(
+                    clean(row.error), width, max_lines=_ERROR_LINES, placeholder=" …"
+                )
                 self._shown += [(index, error, texts) for error in (None, *errors)]
         self.virtual_size = Size(self.size.width, len(self._shown))
         for y, (old, new) in enumerate(zip_longest(before, self._shown)):

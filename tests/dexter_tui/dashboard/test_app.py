@@ -739,8 +739,22 @@ async def test_a_number_of_thousands_of_digits_is_refused(home: Path) -> None:
             form.go_to("seeds")
             form.put("9" * 5000)
             await press(pilot, "ctrl+s")
-            assert noticed(pilot, "is out of range: must be 1 to 1000")
-            pilot.app.clear_notifications()
+            await until(pilot, lambda form=form: "must be 1 to 1000" in form["seeds"].error)
+            assert text(pilot).count("9" * 40) < 10  # the other settings stay in view
+
+
+@driven
+async def test_a_refused_start_is_shown_at_its_setting_and_not_over_it(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await press(pilot, "n", "f4", "ctrl+s")
+        form = pilot.app.screen.query_one(Form)
+        await until(pilot, lambda: form["classifier"].error == "is required")
+        assert "To start, fill in “classifier”" in text(pilot)
+        await press(pilot, *"lab:birds-biased", "down", *"goose", "down", "down", "ctrl+s")
+        await until(pilot, lambda: "none of the 3 classes" in form["class_name"].error)
+        assert form.here.name == "class_name" and "To start, correct “class name”" in text(pilot)
+        assert not noticed(pilot, "goose") and not noticed(pilot, "is required")
 
 
 @driven

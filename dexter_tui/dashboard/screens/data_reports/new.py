@@ -113,7 +113,7 @@ class NewDataReportScreen(FormScreen):
         try:
             request = self._request(self.query_one(Form).values())
         except InputError as error:
-            self.host.complain(error.sentence())
+            self.refuse(error, str(error))
             return
 
         add = partial(operations.report_on_pictures, self.host.home, request)

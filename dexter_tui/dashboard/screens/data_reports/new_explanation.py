@@ -148,7 +148,7 @@ class NewExplanationScreen(FormScreen):
         try:
             request = self._request(self.query_one(Form).values())
         except InputError as error:
-            self.host.complain(error.sentence())
+            self.refuse(error, str(error))
             return
 
         add = partial(operations.explain, self.host.home, request)

@@ -87,7 +87,7 @@ class NewScreeningScreen(FormScreen):
         try:
             request = _request(self.query_one(Form).values())
         except InputError as error:
-            self.host.complain(error.sentence(_row))
+            self.refuse(error, str(error))
             return
 
         add = partial(operations.screen, self.host.home, request)
@@ -104,8 +104,3 @@ def _request(values: Mapping[str, str]) -> ScreenRequest:
         settings=settings,
         pool=values["concepts"] or None,
     )
-
-
-def _row(field: str) -> str:
-    """Return the name of a field's row."""
-    return {"class_name": "class", "classifier": "classifiers"}.get(field, field)
