@@ -282,7 +282,7 @@ def cancel_job(home: Path, job_id: str) -> str:
     with Store.open(home, make=False) as store:
         run_queue.reconcile(store)
         control.cancel(store, job_id)
-    return f"{job_id} cancelled"
+    return f"{job_id} stops at its next step"
 
 
 def retry_job(home: Path, job_id: str) -> str:

@@ -245,10 +245,11 @@ def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
 
 
 def _read_job(browse: Browse, one: dict[str, Any]) -> None:
-    """Take the state, progress and error of a comparison that is not done from its job."""
+    """Take the job of a comparison; from it state, progress and error of one that is not done."""
+    job = browse.comparison_job(one["id"])
+    one["job"] = None if job is None else job.id
     if one["state"] == "done":
         return
-    job = browse.comparison_job(one["id"])
     if job is not None:
         one |= {"stage": job.activity or job.stage, "error": job.error}
         one |= {"done": job.done, "total": job.total}
@@ -262,7 +263,7 @@ def _read_job(browse: Browse, one: dict[str, Any]) -> None:
 
 
 def progress(browse: Browse, comparison_id: str) -> dict[str, Any]:
-    """Return the progress of a comparison: id, state, stage, done, total, error."""
+    """Return the progress of a comparison: id, state, stage, done, total, error, job."""
     columns = ", ".join(_Progress._fields)
     rows = browse.rows(f"SELECT {columns} FROM comparison WHERE id = ?", (comparison_id,))
     some = decoded("comparison", _Progress, rows)
@@ -298,6 +299,7 @@ def page(browse: Browse, name: str) -> dict[str, Any]:
         "id": comparison_id,
         "state": head["state"],
         "error": head["error"],
+        "job": head["job"],
         "progress": {name: head[name] for name in ("stage", "done", "total")},
         "created_at": head["created_at"],
         "classifiers": names,

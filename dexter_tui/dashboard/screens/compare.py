@@ -99,7 +99,7 @@ class CompareScreen(JobScreen):
         if page is None:
             return None
         line = progress_line({**page["progress"], "state": page["state"], "error": page["error"]})
-        return Work(None, page["state"], line)
+        return Work(page["job"], page["state"], line)
 
     @on(ClaimMatrix.Moved)
     def _show_cell(self) -> None:

@@ -378,6 +378,11 @@ class StudyScreen(PagesScreen):
 
         self.do(start)
 
+    def action_cancel(self) -> None:
+        if self._job is not None and self._made:
+            job = self._job.id
+            self.do(lambda: operations.cancel_job(self.host.home, job))
+
     def action_export(self) -> None:
         self.export([self.study_id])
 
@@ -385,6 +390,8 @@ class StudyScreen(PagesScreen):
         self.edit_note(self.study_id)
 
     def pointless(self, action: str) -> bool:
+        if action in ("report", "cancel"):
+            return self._made is (action == "report")
         return action == "open" and self.PAGES[self.page][0] != "overview"
 
     def action_again(self) -> None:

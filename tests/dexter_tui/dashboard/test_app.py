@@ -157,6 +157,26 @@ async def test_a_running_screening_is_shown_before_waiting_and_cancelled_ones(
 
 
 @driven
+async def test_a_report_and_a_comparison_are_cancelled_from_their_pages(home: Path) -> None:
+    compared = shown_store.compare(home)
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE comparison SET state = 'waiting'")
+    with Store.open(home) as store:
+        jobs = [
+            run_queue.add_job(store, Kind.REPORT, {}, study_id=STUDY),
+            run_queue.add_job(store, Kind.COMPARISON, {}, comparison_id=compared),
+        ]
+        async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+            await settle(pilot)
+            for job, opened in zip(jobs, ("open_study", "open_comparison"), strict=True):
+                getattr(pilot.app, opened)(STUDY if opened == "open_study" else compared)
+                await until(pilot, lambda: "x Cancel" in text(pilot))
+                await press(pilot, "x")
+                await until(pilot, lambda job=job: store.job(job).state is State.CANCELLED)
+                await until(pilot, lambda: "x Cancel" not in text(pilot))
+
+
+@driven
 async def test_effects_are_drawn_over_checkpoints_and_not_over_classifiers(home: Path) -> None:
     shown_store.screen(home)
     for screening, drawn in ((shown_store.WATCHED, True), (shown_store.SCREENING, False)):
