@@ -257,9 +257,12 @@ class QueryScreen(DataScreen):
     def action_history(self, by: int) -> None:
         past = [*(sql for _, sql in reversed(queries.EXAMPLES)), *self._past]
         before = len(queries.EXAMPLES)
+        text = self.query_one("#sql", TextArea).text
         if self._place == len(self._past):
-            self._draft = self.query_one("#sql", TextArea).text
+            self._draft = text
         place = max(0, min(self._place + before + by, len(past)))
+        while 0 < place < len(past) and past[place].strip() == text.strip():
+            place += by  # a query that was run is still in the editor
         self._place = place - before
         self._put(past[place] if place < len(past) else self._draft)
 
@@ -298,11 +301,13 @@ class QueryScreen(DataScreen):
     def action_copy(self) -> None:
         answer = self.query_one(AnswerView).answer
         if answer is None:
+            self.host.inform("no result to copy")
             return
         from dexter_tui.presentation.answers import csv_text
 
         self.app.copy_to_clipboard(csv_text(answer))
-        self.host.inform(f"copied {len(answer.rows):,} rows")
+        count = len(answer.rows)
+        self.host.inform("copied 1 row" if count == 1 else f"copied {count:,} rows")
 
     def action_back(self) -> None:
         self.host.query_draft = self.query_one("#sql", TextArea).text

@@ -68,7 +68,7 @@ async def test_a_query_is_run_with_every_letter(home: Path, number: int) -> None
     assert len(sql) + 2 > KEYS
     async with dashboard(home).run_test(size=(200, 50)) as pilot:
         await settle(pilot)
-        at_once(pilot, ":", *sql, "f5", "f3")
+        at_once(pilot, ":", *sql, "f5", "f3", "f4")
         await until(pilot, lambda: "1 row," in text(pilot))
         assert pilot.app.screen.query_one("#sql", TextArea).text == sql
         assert sql[8:50] in text(pilot).split("Result")[1]
