@@ -103,6 +103,11 @@ class Lines(Widget):
         """Return the visible line ``y``."""
         raise NotImplementedError
 
+    @property
+    def columns_shown(self) -> int:
+        """The width of a line, which a scroll bar does not cover."""
+        return self.scrollable_content_region.width
+
     def render_lines(self, crop: Region) -> list[Strip]:
         self._ground = self.rich_style  # the same for all lines, and slow to compute
         self._drawing = True

@@ -73,7 +73,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
         self.refresh()
 
     def line(self, y: int) -> Strip:
-        palette, width = host_of(self).palette, self.size.width
+        palette, width = host_of(self).palette, self.columns_shown
         if self.answer is None:
             at = self.scroll_offset.y + y
             return strip_of(self._lines[at] if at < len(self._lines) else Text(), width)
@@ -112,7 +112,7 @@ class SchemaView(ScrollView, Lines, can_focus=True):
         self.refresh()
 
     def line(self, y: int) -> Strip:
-        at, width = self.scroll_offset.y + y, self.size.width
+        at, width = self.scroll_offset.y + y, self.columns_shown
         line, style = self._lines[at] if at < len(self._lines) else ("", "")
         return strip_of(Text(fit(line, width), style), width)
 

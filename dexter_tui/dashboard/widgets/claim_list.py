@@ -62,7 +62,7 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
 
     def search_lines(self) -> list[str]:
         """Return the lines of the rows."""
-        return [self.row(row, self.size.width).plain for row in self.rows]
+        return [self.row(row, self.columns_shown).plain for row in self.rows]
 
     def go_to_line(self, number: int) -> None:
         """Move the cursor to a row."""
@@ -102,7 +102,7 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
         self.virtual_size = Size(self.size.width, len(self.rows) + 1)
 
     def line(self, y: int) -> Strip:
-        palette, width = host_of(self).palette, self.size.width
+        palette, width = host_of(self).palette, self.columns_shown
         if not self.rows:
             lines = self._hint.wrap(Console(width=width), max(width, 1))
             return strip_of(lines[y] if y < len(lines) else Text(), width)

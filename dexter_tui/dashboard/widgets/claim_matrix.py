@@ -100,7 +100,7 @@ class ClaimMatrix(ScrollView, Lines, can_focus=True):
         self._at = self.rows[self.row]
         height, top = self.size.height - 1, self.scroll_offset.y
         y = min(top, self.row) if self.row < top + height else self.row - height + 1
-        width, left = self.size.width - _CONCEPT, self.scroll_offset.x
+        width, left = self.columns_shown - _CONCEPT, self.scroll_offset.x
         at = self.column * _CELL
         x = min(left, at) if at + _CELL <= left + width else at + _CELL - width
         self.scroll_to(x=max(x, 0), y=max(y, 0), animate=False, force=True)
@@ -120,7 +120,7 @@ class ClaimMatrix(ScrollView, Lines, can_focus=True):
 
     def line(self, y: int) -> Strip:
         app = host_of(self)
-        palette, width = app.palette, self.size.width
+        palette, width = app.palette, self.columns_shown
         if self.page is None or not self.rows:
             lines = [] if self.page is None else self._empty_text(self.page).split("\n")
             return strip_of(Text(lines[y] if y < len(lines) else "", style=palette.dim), width)

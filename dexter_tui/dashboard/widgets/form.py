@@ -152,7 +152,7 @@ class _Rows(ScrollView, Lines, can_focus=False):
             if row.shown:
                 here = row is self._form.here
                 texts = (row.value, row.placeholder, row.note, bool(row.error), here)
-                width = max(self.size.width - _INDENT, 20)
+                width = max(self.columns_shown - _INDENT, 20)
                 errors = textwrap.wrap(
                     clean(row.error), width, max_lines=_ERROR_LINES, placeholder=" …"
                 )
@@ -180,11 +180,11 @@ class _Rows(ScrollView, Lines, can_focus=False):
     @property
     def columns(self) -> tuple[int, int]:
         """The widths of names and values."""
-        wide = self.size.width > 70
+        wide = self.columns_shown > 70
         return (NAME_WIDTH, VALUE_WIDTH) if wide else (NAME_WIDTH - 4, VALUE_WIDTH - 8)
 
     def line(self, y: int) -> Strip:
-        palette, width = host_of(self).palette, self.size.width
+        palette, width = host_of(self).palette, self.columns_shown
         if self.scroll_offset.y + y >= len(self._shown):
             return Strip.blank(width)
         index, error, _ = self._shown[self.scroll_offset.y + y]

@@ -148,7 +148,7 @@ class RunList(ScrollView, Lines, can_focus=True):
 
     def search_lines(self) -> list[str]:
         """Return the lines of the rows; those that were not read yet are empty."""
-        width = self.size.width
+        width = self.columns_shown
         return [
             (self._study(-key, width) if key < 0 else self._run(key, width)).plain
             for key in self.keys
@@ -244,7 +244,7 @@ class RunList(ScrollView, Lines, can_focus=True):
         return host_of(self)
 
     def line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.columns_shown
         if y == 0:
             return strip_of(self._heading(), width, self._host.palette.dim)
         row = self.scroll_offset.y + y - 1
@@ -259,7 +259,7 @@ class RunList(ScrollView, Lines, can_focus=True):
         return strip_of(text, width, style)
 
     def _columns(self) -> list[tuple[Column, int]]:
-        width = self.size.width
+        width = self.columns_shown
         return placed(self.columns, width, grouped=self.grouped, order=self.order)
 
     def _heading(self) -> Text:

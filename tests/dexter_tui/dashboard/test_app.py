@@ -841,6 +841,11 @@ async def test_an_error_is_shown_whole_below_its_setting(home: Path) -> None:
         await until(pilot, lambda: form["pseudo_target"].error)
         shown = [line.strip("│ ▁▂▃▄▅▆▇") for line in text(pilot).splitlines()]
         assert form["pseudo_target"].error in " ".join(shown)
+        for length in range(70, 78):  # where a line ends, and the scroll bar stands
+            form.here.error = f"{'e' * length};"
+            form.update_rows()
+            await settle(pilot)
+            assert text(pilot).count(";") == 1
 
 
 def test_fuzzy_search_ranks_the_nearest_first() -> None:
