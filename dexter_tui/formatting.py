@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from store.json_numbers import finite
+from store.states import State
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -128,5 +129,7 @@ def stage_line(stage: str, done: int, total: int) -> str:
 
 
 def state_line(state: str, error: str | None) -> str:
-    """Return a state with its reason, where there is one: "failed: cancelled"."""
+    """Return a state with its reason, where there is one; of a cancelled job "cancelled" alone."""
+    if error in (State.CANCELLED, State.LOST):
+        return error
     return f"{state}: {error}" if error else state

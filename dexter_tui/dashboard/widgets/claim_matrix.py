@@ -13,7 +13,7 @@ from textual.strip import Strip
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, fit, padded, strip_of
 from dexter_tui.dashboard.host import host_of
-from dexter_tui.formatting import clean, short_spec
+from dexter_tui.formatting import clean, short_spec, state_line
 
 _CONCEPT, _CELL = 18, 24  # cells of the terminal
 Page = Mapping[str, Any]
@@ -186,8 +186,8 @@ class ClaimMatrix(ScrollView, Lines, can_focus=True):
 def progress_text(page: Page) -> str:
     """Return the progress of an unfinished comparison, or the reason why it failed."""
     if page["state"] == "failed":
-        reason = clean(page["error"] or "no reason was recorded")
-        return f"The comparison failed: {reason}\nStart it again; it reuses its pictures."
+        ended = state_line("failed", clean(page["error"] or "no reason was recorded"))
+        return f"{ended}\nR continues it and reuses its pictures."
     progress, stage = page["progress"], clean(page["progress"]["stage"] or "waiting")
     total = progress["total"]
     count = f": {progress['done']:,} of {total:,} pictures" if total else ""
