@@ -236,10 +236,12 @@ def _config(value: object) -> Mapping[str, Any] | None:
 
 def _claim(session: Session, name: str, slot: str | None) -> Work:
     table = _table_of(name)
+    stage = {"stage": None, "done": 0, "total": 0} if table is Job else {}
     session.exec(
         sa.update(table)
         .where(col(table.id) == name)
         .values(
+            **stage,  # that of an earlier attempt is over
             state=State.STARTING,
             attempt=table.attempt + 1,
             progress=sa.func.max(col(table.progress), col(table.steps_done)),

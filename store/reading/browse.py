@@ -786,6 +786,8 @@ class Browse:
             if not found:
                 return None
             job = JobRow(*found[0][:-1], error=(found[0].error or {}).get("problem"))
+            if job.state is State.QUEUED:  # the stage of an earlier attempt is over
+                job = job._replace(stage=None, done=0, total=0)
             if job.state not in ACTIVE or is_locked(self.home / "locks" / f"job-{job.id}.lock"):
                 return job._replace(activity=self._activities().get(job.id))
             # A process frees the lock after it has written the end, so look again.

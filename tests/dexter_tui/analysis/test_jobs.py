@@ -11,6 +11,7 @@ from report_study import add_study, config
 
 from dexter_tui.jobs import control
 from store import State, Store, run_queue, study_records
+from store.reading.browse import Browse
 from store.states import Kind
 
 
@@ -105,6 +106,28 @@ def test_only_one_report_of_a_study_is_in_the_queue(queued: dict[str, str], home
         with pytest.raises(StoreError, match=other):
             control.retry(store, queued["report"])
         assert store.job(queued["report"]).state is State.CANCELLED
+
+
+def test_a_job_that_begins_again_does_not_show_where_it_was(
+    queued: dict[str, str], home: Path
+) -> None:
+    job = queued["report"]
+
+    def shown() -> tuple[str | None, int, int]:
+        found = Browse(home).job_of(job)
+        assert found is not None
+        return found.stage, found.done, found.total
+
+    with Store.open(home) as store:
+        run_queue.claim(store, ids=[job])
+        run_queue.set_state(store, job, State.RUNNING)
+        run_queue.update_job(store, job, stage="claims", done=3, total=9, steps_done=3)
+        assert shown() == ("claims", 3, 9)
+        run_queue.set_state(store, job, State.FAILED)
+        control.retry(store, job)
+        assert shown() == (None, 0, 0)
+        run_queue.claim(store, ids=[job])
+        assert shown() == (None, 0, 0)
 
 
 def test_a_job_waits_for_its_runs_and_fails_with_them(queued: dict[str, str], home: Path) -> None:
