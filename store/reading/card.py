@@ -416,7 +416,7 @@ def of_study(browse: Browse, study_id: str) -> VerdictCard | None:
         class_name=found[0].class_name,
         generator=str(found[0].settings.get("generator", "unknown")),
         preset=preset if isinstance(preset, str) else None,
-        loading=_flags(found[0].settings),
+        loading=loading_flags(found[0].settings),
     )
 
 
@@ -441,7 +441,7 @@ def of_comparison(browse: Browse, comparison_id: str) -> list[VerdictCard]:
             class_name=member.class_name,
             generator=str(member.config.get("generator", "unknown")),
             preset=None if (name := member.config.get("preset")) is None else str(name),
-            loading=_flags(member.config),
+            loading=loading_flags(member.config),
         )
         for member in members
     ]
@@ -480,13 +480,13 @@ def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
                 class_name=page["class_name"],
                 generator=str(member.config.get("generator", "unknown")),
                 preset=None,
-                loading=_flags(member.config),
+                loading=loading_flags(member.config),
             )
         )
     return cards
 
 
-def _flags(config: Mapping[str, Any]) -> str:
+def loading_flags(config: Mapping[str, Any]) -> str:
     """Return the flags by which a classifier is loaded again as in a config."""
     found = []
     for name in LOADING:

@@ -14,6 +14,7 @@ from dexter_tui import field_flags, paths
 from store.errors import StoreError
 from store.reading import screenings
 from store.reading.browse import Browse
+from store.reading.card import loading_flags
 from store.states import Kind
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ def prepare(
     origin: str = SEARCHES
     screening: str | None = None
     if not settings.searches:
-        concepts, origin, screening = _concepts(
-            home, request.concepts, request.classifier, settings.image_text
-        )
+        concepts, origin, screening = _concepts(home, request.concepts, config, settings.image_text)
     [checked] = submit.described([config], agreed=request.agreed, warn=warn, constant=True)
     mapping = _mapping(request.mapping)
     for value in mapping:
@@ -266,21 +265,22 @@ def _mapping(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _concepts(
-    home: Path, asked: str | None, classifier: str, image_text: str
+    home: Path, asked: str | None, config: RunConfig, image_text: str
 ) -> "tuple[list[Concept], str, str | None]":
     """Return the concepts, a line that says where they are from, and the screening they are of."""
     from dexter.data.concepts import concepts_of_words
     from dexter.screening.concepts import LAB, SHIPPED, load_pool
 
-    browse = Browse(home)
+    browse, classifier = Browse(home), config.classifier
     if asked is None:
         screening = _newest(browse, classifier)
         if screening is None:
+            flags = loading_flags(config.model_dump(mode="json"))
             raise InputError(
                 "there is no screening of this classifier yet",
                 field="concepts",
                 remedy="name words, or screen it first: dexter-tui screen --classifier "
-                f"{shlex.quote(classifier)} --class LABEL",
+                f"{shlex.quote(classifier)} --class LABEL {flags}".rstrip(),
             )
         return _of_screening(browse, screening, classifier)
     words = [word.strip() for word in asked.split(",") if word.strip()]

@@ -12,6 +12,7 @@ from dexter_tui.analysis.bench import require_weights
 from dexter_tui.analysis.explaining.screened import newest
 from dexter_tui.analysis.screening_request import Prepared, answers_key
 from store import screening_records
+from store.reading.card import loading_flags
 
 if TYPE_CHECKING:
     from dexter.reasoning.detection import ImageText
@@ -130,12 +131,13 @@ def page_of(store: "Store", prepared: "Prepared") -> dict[str, Any]:
     page = newest(store, prepared, same_bank=False)
     if page is None:
         name, spec = prepared.topic.class_name, prepared.members[0].info.spec
+        flags = loading_flags(prepared.config.model_dump(mode="json"))
         raise InputError(
             f"no finished screening of {name} by {spec}",
             field="classifier",
             value=spec,
-            remedy="screen it first: dexter-tui screen --classifier "
-            f"{shlex.quote(spec)} --class {shlex.quote(name)}",
+            remedy="screen it first: dexter-tui screen "
+            f"--classifier {shlex.quote(spec)} --class {shlex.quote(name)} {flags}".rstrip(),
         )
     return page
 

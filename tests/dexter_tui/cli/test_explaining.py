@@ -175,7 +175,7 @@ def test_questions_are_answered_from_a_screening_without_drawing(
         (["snow", "--unit", 10_000], "has units 0 to"),
         (["snow", "-o", "answers.png"], "ends in none of .md, .html, .json"),
         (["snow", "--class", "dog"], "no finished screening of dog"),
-        (["snow", "--mean", "0,0,0", "--std", "1,1,1"], "no finished screening of cat"),
+        (["snow", "--mean", "0,0,0", "--std", "1,1,1"], "--mean 0.0,0.0,0.0 --std 1.0,1.0,1.0"),
     ):
         outcome = cli(*command, *more)
         assert outcome.code == 2, outcome.err
