@@ -181,7 +181,8 @@ class _NormActConv(torch.autograd.Function):
         x, mean, rstd, scale, shift, weight = ctx.saved_tensors
         gradient = _conv_back(gradient, x.shape, weight, ctx.how, ctx.groups)
         normed, _, _ = _group_norm(x, scale, shift, ctx.norm_groups, ctx.eps)
-        gradient = torch.ops.aten.silu_backward(gradient, normed)
+        gradient = _laid_out(torch.ops.aten.silu_backward(gradient, normed))
+        x = _laid_out(x)
         gradient, _, _ = torch.ops.aten.native_group_norm_backward(
             gradient, x, mean, rstd, scale, *_sizes(x), ctx.norm_groups, [True, False, False]
         )
@@ -244,7 +245,16 @@ def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 def _group_norm(
     x: Tensor, scale: Tensor, shift: Tensor, groups: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.native_group_norm(x, scale, shift, *_sizes(x), groups, eps)
+    return torch.native_group_norm(_laid_out(x), scale, shift, *_sizes(x), groups, eps)
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    """Return it in the order in which the norm's kernels read memory: a GPU's, channels first.
+
+    `torch.nn.functional.group_norm` does so by itself. Called directly, the norm refuses another
+    order and its backward pass reads it wrongly.
+    """
+    return x if x.device.type == "cpu" else x.contiguous()
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int]:

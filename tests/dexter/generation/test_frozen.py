@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dexter.generation.frozen import checkpointed, keep_less
 
@@ -142,6 +143,32 @@ def test_narrower_formats(dtype):
     for ours, theirs in zip(decoded(network, dtype=dtype), expected, strict=True):
         scale = theirs.abs().max()
         assert (ours - theirs).abs().max() <= scale * 20 * torch.finfo(dtype).eps
+
+
+class Norms(TorchDispatchMode):
+    """Records for each norm, forward and backward, whether its pictures are channels first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, bool]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if "group_norm" in name:
+            pictures = [one for one in args if isinstance(one, torch.Tensor) and one.ndim == 4]
+            self.found.append((name, all(one.is_contiguous() for one in pictures)))
+        return func(*args, **(kwargs or {}))
+
+
+def test_norms_away_from_the_cpu_read_channels_first():
+    # CUDA's kernels know no other order. A meta tensor takes the same way through our code.
+    block = frozen(ResnetBlock2D(in_channels=32, temb_channels=None), torch.float32).to("meta")
+    keep_less(block)
+    pictures = torch.randn(2, 32, 8, 8, device="meta").to(memory_format=torch.channels_last)
+    with Norms() as norms:
+        block(pictures.requires_grad_(), None).sum().backward()
+    assert {name for name, _ in norms.found} == {"native_group_norm", "native_group_norm_backward"}
+    assert all(first for _, first in norms.found)
 
 
 def test_what_learns_keeps_what_it_needs():
