@@ -472,7 +472,8 @@ def _preprocessing(
         settings = {"size": trained or options.input_size, "do_normalize": False}
     assumed = frozenset[str]()
     if settings.get("size") is None or not settings.get("do_resize", True):
-        settings = {**settings, "size": trained or _SIZE}
+        side = trained or _SIZE
+        settings = {**settings, "size": {"height": side, "width": side}}
         assumed = frozenset() if trained else frozenset({"size"})
     resize, crop = _sizes(settings)
     factor = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
@@ -491,16 +492,30 @@ def _preprocessing(
 
 
 def _sizes(settings: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the sides in px that a square picture is scaled to and then cropped to."""
+    """Return the sides in px that a square picture is scaled to and then cropped to.
+
+    Some of transformers' processors read the sizes in ways of their own.
+    """
     size = settings["size"]
-    resize = _side(size)
-    if settings.get("do_center_crop"):
-        return resize, _side(settings.get("crop_size") or resize)
-    name = str(settings.get("image_processor_type") or settings.get("feature_extractor_type"))
-    edge = isinstance(size, dict) and "shortest_edge" in size
-    if name.startswith("ConvNext") and edge and resize < 384:
-        return int(resize / (settings.get("crop_pct") or 224 / 256)), resize
-    return resize, resize
+    side = _side(size)
+    name = _processor(settings)
+    edge = not isinstance(size, dict) or "shortest_edge" in size
+    if name.startswith("ConvNext") and edge:
+        share = settings.get("crop_pct") or 224 / 256
+        return (int(side / share) if side < 384 else side), side
+    if not settings.get("do_center_crop", name.startswith("PoolFormer")):
+        return side, side
+    crop = _side(settings.get("crop_size") or side)
+    if name.startswith("Perceiver"):  # crops before it scales
+        return crop, side
+    if name.startswith("Levit") and edge:
+        return int(256 / 224 * side), crop
+    share = settings.get("crop_pct", 0.9) if name.startswith("PoolFormer") else None
+    return (int(side / share) if share else side), crop
+
+
+def _processor(settings: Mapping[str, Any]) -> str:
+    return str(settings.get("image_processor_type") or settings.get("feature_extractor_type"))
 
 
 def _side(size: object) -> int:

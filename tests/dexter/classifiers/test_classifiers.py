@@ -171,6 +171,42 @@ class TestPreprocessing:
                 32,
                 28,
             ),
+            # As published with microsoft/resnet-50: a number stands for the shortest edge.
+            (
+                {"size": 28, "crop_pct": 0.7, "image_processor_type": "ConvNextImageProcessor"},
+                40,
+                28,
+            ),
+            (
+                {"size": 28, "do_resize": False, "image_processor_type": "ConvNextImageProcessor"},
+                224,
+                224,
+            ),
+            (
+                {
+                    "size": 28,
+                    "do_center_crop": True,
+                    "image_processor_type": "LevitImageProcessor",
+                },
+                32,
+                28,
+            ),
+            (
+                {"size": 28, "crop_pct": 0.7, "image_processor_type": "PoolFormerImageProcessor"},
+                40,
+                28,
+            ),
+            ({"size": 28, "image_processor_type": "PoolFormerImageProcessor"}, 31, 28),
+            (
+                {
+                    "size": 28,
+                    "do_center_crop": True,
+                    "crop_size": 32,
+                    "image_processor_type": "PerceiverImageProcessor",
+                },
+                32,
+                28,
+            ),
         ],
     )
     def test_follows_the_folders_settings(self, folder, settings, resize, crop):
