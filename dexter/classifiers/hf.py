@@ -477,7 +477,8 @@ def _preprocessing(
         assumed = frozenset() if trained else frozenset({"size"})
     resize, crop = _sizes(settings)
     factor = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
-    normalize = settings.get("do_normalize", True) and not known
+    mobile = _processor(settings).startswith("MobileViT")  # it normalises nothing
+    normalize = settings.get("do_normalize", True) and not known and not mobile
     none = NORMALIZATIONS["none"]
     step = Preprocessing(
         resize=resize,
@@ -486,6 +487,7 @@ def _preprocessing(
         scale=255 * float(factor),
         mean=_channels(settings, "image_mean") if normalize else none[0],
         std=_channels(settings, "image_std") if normalize else none[1],
+        blue_first=bool(settings.get("do_flip_channel_order", mobile)),
         assumed=assumed,
     )
     return step.with_options(options)

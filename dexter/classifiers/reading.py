@@ -33,8 +33,8 @@ class Preprocessing:
 
     resize: side in px to scale to; crop: side in px of the centre that is kept; mode: of
     ``torch.nn.functional.interpolate``; scale: factor applied before mean and std;
-    antialias: with PIL's kernels, also when it enlarges. assumed: the parts, "size" or
-    "normalization", that no file states.
+    antialias: with PIL's kernels, also when it enlarges; blue_first: give the channels in the order
+    blue, green, red. assumed: the parts, "size" or "normalization", that no file states.
     """
 
     resize: int
@@ -44,6 +44,7 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     antialias: bool = True
+    blue_first: bool = False
     assumed: frozenset[str] = frozenset()
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -70,7 +71,8 @@ class Preprocessing:
         shape = (-1, 1, 1)
         mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).view(shape)
         std = torch.tensor(self.std, dtype=images.dtype, device=images.device).view(shape)
-        return (images * self.scale - mean) / std
+        images = (images * self.scale - mean) / std
+        return images.flip(1) if self.blue_first else images
 
     def as_reference(self, side: int | None = None) -> Preprocessing:
         """Return the same without smoothing and crop, scaled to ``side`` px (reference code)."""
@@ -106,6 +108,8 @@ class Preprocessing:
             values = ["pictures from 0 to 255"]
         else:
             values = [f"mean {_numbers(mean)}", f"std {_numbers(std)}"]
+        if self.blue_first:
+            values[-1] += " in the order blue, green, red"
         if "size" in self.assumed:
             size += " (assumed)"
         if _NORMAL in self.assumed:

@@ -215,6 +215,20 @@ class TestPreprocessing:
         assert (classifier._preprocessing.resize, classifier._preprocessing.crop) == (resize, crop)
         assert classifier.image_size == describe_classifier(f"hf:{folder}").image_size == crop
 
+    def test_gives_mobilevit_blue_first_and_as_it_is(self, folder):
+        # As published with apple/mobilevit-small: what the file leaves out is the processor's own.
+        settings = {"size": 40, "do_center_crop": True, "crop_size": 32, "do_flip_channels": True}
+        settings["feature_extractor_type"] = "MobileViTFeatureExtractor"
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+        classifier, pictures = load_classifier(f"hf:{folder}"), images(1, 40)
+        seen = classifier._preprocessing(pictures)
+        assert torch.equal(seen, pictures[..., 4:36, 4:36].flip(1))
+        line = "pictures from 0 to 1 in the order blue, green, red"
+        assert line in classifier.recognised
+        assert line in describe_classifier(f"hf:{folder}").recognised
+        change_json(folder / "preprocessor_config.json", do_flip_channel_order=False)
+        assert "blue" not in describe_classifier(f"hf:{folder}").recognised
+
     def test_can_be_switched_off(self, folder):
         change_json(
             folder / "preprocessor_config.json", do_normalize=False, do_rescale=False, resample=3
