@@ -19,6 +19,7 @@ from typing import Any
 from dexter import model_folders
 from dexter.config import Checkpointing, RunConfig
 from dexter.errors import InputError
+from dexter.planning.identity import cached_folder
 
 BUDGET_BYTES = 12 * 10**9
 """Default memory of a run: a common graphics card."""
@@ -312,10 +313,13 @@ def _kind(device: str) -> str:
 
 
 def _read(spec: str, part: str, *folders: str) -> dict[str, Any]:
-    """Read a model's config.json; return {} for a hub id."""
+    """Read a model's config.json; return {} for a hub id that is not on this machine."""
     folder = model_folders.find("lab", part) if spec == "lab" else Path(spec).expanduser()
     if not folder.is_dir():
-        return {}
+        cached = cached_folder(spec)
+        if cached is None or not cached.joinpath(*folders, "config.json").exists():
+            return {}
+        folder = cached
     file = folder.joinpath(*folders, "config.json")
     try:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

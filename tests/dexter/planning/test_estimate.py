@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,20 @@ def test_shapes_are_read_from_a_folder():
     result = estimate(config, device="cpu")
     assert result.peak_bytes < 2 * GB
     assert (result.micro_batch, result.picture_batch) == (8, 16)
+
+
+def test_shapes_of_a_hub_id_are_read_from_the_cache(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    config = make(generator="some/pipeline", masked_lm=str(tiny.masked_lm_folder()))
+    assert estimate(config, device="cpu").peak_bytes > 2 * GB  # as of Stable Diffusion 1.x
+    place = tmp_path / "models--some--pipeline"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("abc")
+    shutil.copytree(tiny.generator_folder(), place / "snapshots" / "abc")
+    there = config.model_copy(update={"generator": str(tiny.generator_folder())})
+    assert estimate(config, device="cpu") == estimate(there, device="cpu")
 
 
 def test_a_folder_without_models_is_refused(tmp_path: Path):
