@@ -51,7 +51,7 @@ class Reading:
     power: float | None = None
     """Watts."""
     processes: tuple[int, ...] = ()
-    """Ids of the processes that use the device"""
+    """Ids of the processes that use the device; none where it does not report them"""
 
     @property
     def free_bytes(self) -> int:
@@ -120,12 +120,14 @@ class NvidiaTelemetry:
         nvml = self._nvml
         found = []
         for index in range(nvml.nvmlDeviceGetCount()):
-            gpu = nvml.nvmlDeviceGetHandleByIndex(index)
-            instances = self._instances(gpu)
-            for handle in instances or [gpu]:
-                uuid = nvml.nvmlDeviceGetUUID(handle)
-                total = nvml.nvmlDeviceGetMemoryInfo(handle).total
-                found.append((Device(uuid, nvml.nvmlDeviceGetName(handle), total, index), handle))
+            try:
+                gpu = nvml.nvmlDeviceGetHandleByIndex(index)
+                for handle in self._instances(gpu) or [gpu]:
+                    uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
+                    total = nvml.nvmlDeviceGetMemoryInfo(handle).total
+                    found.append((Device(uuid, name, total, index), handle))
+            except nvml.NVMLError:  # it fell off the bus, or reports no memory of its own
+                continue
         return found
 
     def _instances(self, gpu: Any) -> list[Any]:
@@ -151,11 +153,11 @@ class NvidiaTelemetry:
         handle = self._handles[uuid]
         try:
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-            processes = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
         except nvml.NVMLError as error:
             raise LookupError(f"{uuid}: {error}") from error
         utilisation = self._maybe(nvml.nvmlDeviceGetUtilizationRates, handle)
         power = self._maybe(nvml.nvmlDeviceGetPowerUsage, handle)
+        processes = self._maybe(nvml.nvmlDeviceGetComputeRunningProcesses, handle)
         return Reading(
             uuid,
             time.monotonic(),
@@ -164,7 +166,7 @@ class NvidiaTelemetry:
             None if utilisation is None else utilisation.gpu / 100,
             self._maybe(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
             None if power is None else power / 1000,
-            tuple(process.pid for process in processes),
+            tuple(process.pid for process in processes or ()),
         )
 
     def _maybe(self, query: Any, *arguments: Any) -> Any:

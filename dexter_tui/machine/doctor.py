@@ -315,11 +315,13 @@ def read_driver() -> Driver | None:
         cuda = nvml.nvmlSystemGetCudaDriverVersion_v2()
         gpus = []
         for index in range(nvml.nvmlDeviceGetCount()):
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-            processes = len(nvml.nvmlDeviceGetComputeRunningProcesses(handle))
-            name = nvml.nvmlDeviceGetName(handle)
-            gpus.append(Gpu(index, name, memory.used, memory.total, processes))
+            with suppress(nvml.NVMLError):  # one that does not answer hides no others
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                memory, name = nvml.nvmlDeviceGetMemoryInfo(handle), nvml.nvmlDeviceGetName(handle)
+                processes = 0
+                with suppress(nvml.NVMLError):  # not all drivers list them
+                    processes = len(nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+                gpus.append(Gpu(index, name, memory.used, memory.total, processes))
         return Driver(nvml.nvmlSystemGetDriverVersion(), (cuda // 1000, cuda % 1000 // 10), gpus)
     except nvml.NVMLError:
         return None

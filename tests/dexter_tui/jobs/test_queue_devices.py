@@ -17,7 +17,7 @@ from dexter.errors import InputError
 from dexter_tui.jobs import control, launch, submit
 from dexter_tui.jobs.runner import Runner
 from dexter_tui.jobs.team import Team
-from dexter_tui.machine import devices
+from dexter_tui.machine import devices, doctor
 from dexter_tui.machine.devices import Device, Reading, Ring, select_visible
 from store import Store, run_queue
 from store.clock import SKEW
@@ -277,8 +277,10 @@ def test_whether_logout_kills_is_read_from_the_system(tmp_path, monkeypatch, fil
     launch._kills_user_processes.cache_clear()
 
 
-def test_nvml_is_read_by_uuid(monkeypatch):
-    """The driver's library as it answers; this machine need not have one."""
+@pytest.fixture
+def nvml(monkeypatch):
+    """The driver's library as it answers for two cards; this machine need not have one. Returns a
+    function that makes a call of it refuse, for some cards."""
     import pynvml
 
     class NotSupported(pynvml.NVMLError):
@@ -288,24 +290,39 @@ def test_nvml_is_read_by_uuid(monkeypatch):
         def __str__(self):
             return "not supported"
 
-    def refuse(*_):
-        raise NotSupported
-
     answers = {
         "nvmlInit": lambda: None,
         "nvmlDeviceGetCount": lambda: 2,
         "nvmlDeviceGetHandleByIndex": lambda index: f"handle {index}",
-        "nvmlDeviceGetMigMode": refuse,
+        "nvmlDeviceGetMigMode": lambda handle: None,
         "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle[-1]}",
         "nvmlDeviceGetName": lambda handle: "card",
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=3, total=10),
         "nvmlDeviceGetComputeRunningProcesses": lambda handle: [SimpleNamespace(pid=5)],
         "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=50),
         "nvmlDeviceGetTemperature": lambda handle, which: 60,
-        "nvmlDeviceGetPowerUsage": refuse,
+        "nvmlDeviceGetPowerUsage": lambda handle: 1000,
+        "nvmlSystemGetCudaDriverVersion_v2": lambda: 12080,
+        "nvmlSystemGetDriverVersion": lambda: "570",
+        "nvmlShutdown": lambda: None,
     }
+
+    def refuse(name, cards=(0, 1)):
+        def answer(handle, *others):
+            if int(str(handle)[-1]) in cards:
+                raise NotSupported
+            return answers[name](handle, *others)
+
+        monkeypatch.setattr(pynvml, name, answer)
+
     for name, answer in answers.items():
         monkeypatch.setattr(pynvml, name, answer)
+    refuse("nvmlDeviceGetMigMode")
+    return refuse
+
+
+def test_nvml_is_read_by_uuid(nvml):
+    nvml("nvmlDeviceGetPowerUsage")
     # A worker is shown its own card alone, and still knows what the user calls it.
     env = {devices.VISIBLE: "1,0"}
     for slot in devices.slots(env, cpu_slots=1):
@@ -319,6 +336,22 @@ def test_nvml_is_read_by_uuid(monkeypatch):
     reading = telemetry.read("GPU-1")
     assert (reading.free_bytes, reading.utilisation, reading.power) == (7, 0.5, None)
     assert (reading.temperature, reading.processes) == (60, (5,))
+
+
+@pytest.mark.parametrize("call", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMemoryInfo"])
+def test_a_card_that_does_not_answer_leaves_the_others(nvml, call):
+    nvml(call, cards=[0])
+    assert [slot.name for slot in devices.slots({}, cpu_slots=1)] == ["GPU-1", "cpu-0"]
+    driver = doctor.read_driver()
+    assert driver is not None and [gpu.index for gpu in driver.gpus] == [1]
+
+
+def test_a_card_need_not_list_its_processes(nvml):
+    nvml("nvmlDeviceGetComputeRunningProcesses")
+    reading = devices.NvidiaTelemetry().read("GPU-1")
+    assert (reading.free_bytes, reading.processes) == (7, ())
+    driver = doctor.read_driver()
+    assert driver is not None and [gpu.processes for gpu in driver.gpus] == [0, 0]
 
 
 def test_a_generator_that_no_device_has_the_memory_for_is_refused_before_queueing(tmp_path):
