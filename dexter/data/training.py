@@ -93,7 +93,7 @@ class Trainer:
         seed: int,
         choices: Mapping[str, Ints],
     ) -> None:
-        """Copy ``classifier``, which stays as it is.
+        """Copy ``classifier``, which stays as it is, in float32.
 
         ``used``: indices of its labels that are the classes. ``choices``: groups of ``validation``
         (n,) by name; for each, the weights with the best accuracy of the worst group are kept.
@@ -108,8 +108,7 @@ class Trainer:
                 value=classifier.spec,
                 remedy="pass a torch network, or fit the last layer alone",
             )
-        self.classifier = copy.deepcopy(classifier)
-        self.classifier.network.requires_grad_(True)
+        self.classifier = _trainable(classifier)
         # A third faster on a CPU, and the order in which pictures are decoded.
         self.classifier.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._used = torch.tensor(list(used), device=self.classifier.device)
@@ -278,14 +277,24 @@ def memory(classifier: Classifier, settings: Settings, choices: int = 1) -> int:
         saved[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
         return tensor
 
-    trial = copy.deepcopy(classifier)
-    trial.network.requires_grad_(True)
+    trial = _trainable(classifier)
     own = sum(one.numel() * one.element_size() for one in trial.network.parameters())
     side = classifier.image_size
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         trial(torch.rand(2, 3, side, side))
     activations = max(0, sum(saved.values()) - own)
     return own * (4 + 1 + choices) + activations * settings.batch // 2
+
+
+def _trainable(classifier: Classifier) -> Classifier:
+    """Return a copy whose weights learn, in float32 at least: in half precision AdamW's squares of
+    gradients round to 0, and its steps to nothing."""
+    import torch
+
+    found = copy.deepcopy(classifier)
+    found.dtype = torch.promote_types(classifier.dtype, torch.float32)
+    found.network.to(found.dtype).requires_grad_(True)
+    return found
 
 
 def as_tensor(pictures: Pixels) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dexter.classifiers import load_classifier
+from dexter.classifiers import ClassifierOptions, load_classifier
 from dexter.data import training
 from dexter.data.environments import infer
 from dexter.data.training import Labelled, Method, Settings, Trainer
@@ -55,6 +55,16 @@ def test_a_stopped_training_ends_with_the_same_weights() -> None:
     chosen = continued.chosen("groups")
     looked = training.predicted(chosen, [0, 1], pictures().pictures)
     assert looked.shape == (12,) and set(looked) <= {0, 1}
+
+
+def test_half_precision_is_trained_in_full() -> None:
+    part = pictures()
+    half = load_classifier("lab:birds-biased", ClassifierOptions(dtype="float16"))
+    one = Trainer(
+        half, [0, 1], part, part, Method.ERM, SETTINGS, seed=0, choices={"groups": part.groups}
+    )
+    assert all(bool(tensor.isfinite().all()) for tensor in finish(one).values())
+    assert half.dtype == next(half.network.parameters()).dtype == torch.float16
 
 
 def test_batches_are_even_over_groups_but_for_erm() -> None:
