@@ -92,8 +92,11 @@ class LocalCaptioner:
                 ]
                 for png in chunk
             ]
-            inputs = self._processor.apply_chat_template(
+            inputs = with_template(
+                self._processor,
                 chats,
+                field="vlm",
+                value=self.name,
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=True,
@@ -137,6 +140,39 @@ def tidy(text: str) -> str:
     """Return the text as one line of printable characters, at most MAX_CHARACTERS long."""
     line = " ".join(text[: 4 * MAX_CHARACTERS].split())
     return "".join(c for c in line if c.isprintable())[:MAX_CHARACTERS]
+
+
+def with_template(
+    reader: Any, chats: Sequence[Sequence[dict[str, Any]]], *, field: str, value: str, **how: Any
+) -> Any:
+    """Apply the chat template of a tokenizer or processor to chats of a system and a user.
+
+    Where it refuses the system's message, as Gemma's and Mistral's do, the user says both.
+    ``field`` and ``value`` name the model in the InputError for a template that refuses that, too.
+    """
+    from jinja2 import TemplateError
+
+    from dexter.loading import one_line
+
+    try:
+        return reader.apply_chat_template(chats, **how)
+    except TemplateError:
+        joined = [_by_user(*chat) for chat in chats]
+    try:
+        return reader.apply_chat_template(joined, **how)
+    except TemplateError as error:
+        raise InputError(
+            f"the chat template of {value!r} refuses a question: {one_line(error)}",
+            field=field,
+            value=value,
+            remedy="choose another model",
+        ) from error
+
+
+def _by_user(system: dict[str, Any], user: dict[str, Any]) -> list[dict[str, Any]]:
+    first, second = system["content"], user["content"]
+    whole = f"{first}\n\n{second}" if isinstance(second, str) else [*first, *second]
+    return [{"role": "user", "content": whole}]
 
 
 def model_folder(spec: str, kind: str) -> Path:

@@ -371,9 +371,17 @@ class LocalWriter:
     def write(self, system: str, user: str) -> Answer:
         import torch
 
+        from dexter.reasoning.captions import with_template
+
         chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-        inputs = self._tokenizer.apply_chat_template(
-            chat, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        inputs = with_template(
+            self._tokenizer,
+            [chat],
+            field="llm",
+            value=self.name,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
         ).to(self._device)
         start = inputs["input_ids"].shape[1]
         with torch.inference_mode():
