@@ -451,8 +451,12 @@ def _preprocessing(
     settings = _preprocessor(folder)
     cfg = config.get("pretrained_cfg")
     if settings is None and isinstance(cfg, dict) and {"mean", "std", "input_size"} <= cfg.keys():
+        side = cfg["input_size"][-1]
         settings = {  # of a network of timm in transformers' wrapper
-            "size": cfg["input_size"][-1],
+            "size": int(side / (cfg.get("crop_pct") or 0.875)),
+            "do_center_crop": True,
+            "crop_size": side,
+            "resample": 2 if cfg.get("interpolation") == "bilinear" else 3,
             "image_mean": list(cfg["mean"]),
             "image_std": list(cfg["std"]),
         }

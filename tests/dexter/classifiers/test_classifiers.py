@@ -229,6 +229,15 @@ class TestPreprocessing:
         change_json(folder / "preprocessor_config.json", do_flip_channel_order=False)
         assert "blue" not in describe_classifier(f"hf:{folder}").recognised
 
+    def test_scales_and_crops_for_a_network_of_timm_as_timm_does(self, folder):
+        # As in timm/resnet50.a1_in1k, which transformers saves without an image processor.
+        (folder / "preprocessor_config.json").unlink()
+        cfg = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.25] * 3, "crop_pct": 0.8}
+        change_json(folder / "config.json", pretrained_cfg={**cfg, "interpolation": "bicubic"})
+        step = load_classifier(f"hf:{folder}")._preprocessing
+        assert (step.resize, step.crop, step.mode) == (40, 32, "bicubic")
+        assert (step.mean, step.std) == ((0.5,) * 3, (0.25,) * 3)
+
     def test_can_be_switched_off(self, folder):
         change_json(
             folder / "preprocessor_config.json", do_normalize=False, do_rescale=False, resample=3
