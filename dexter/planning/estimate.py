@@ -183,6 +183,7 @@ def _networks(config: RunConfig) -> _Networks:
     unet = {**_SD1_UNET, **_read(config.generator, "generator", "unet")}
     vae = {**_SD1_VAE, **_read(config.generator, "generator", "vae")}
     text = {**_SD1_TEXT, **_read(config.generator, "generator", "text_encoder")}
+    second = _read(config.generator, "generator", "text_encoder_2", optional=True)
     masked_lm = {**_BERT, **_read(config.masked_lm, "masked_lm")}
     factor = 2 ** (len(vae["block_out_channels"]) - 1)
     trained = unet["sample_size"]
@@ -198,9 +199,11 @@ def _networks(config: RunConfig) -> _Networks:
         again=_CLASSIFIER_KEPT * seen,
     )
     length = text["max_position_embeddings"]
+    # Stable Diffusion XL has two.
+    encoders = [text, {**_SD1_TEXT, **second}] if second else [text]
     return _Networks(
         _unet(unet, side, length),
-        [_text_model(text, length), *_decoder(vae, side), classifier],
+        [*(_text_model(one, length) for one in encoders), *_decoder(vae, side), classifier],
         _text_model(masked_lm, length),
     )
 
@@ -312,8 +315,11 @@ def _kind(device: str) -> str:
     return device.partition(":")[0]
 
 
-def _read(spec: str, part: str, *folders: str) -> dict[str, Any]:
-    """Read a model's config.json; return {} for a hub id that is not on this machine."""
+def _read(spec: str, part: str, *folders: str, optional: bool = False) -> dict[str, Any]:
+    """Read a model's config.json; return {} for a hub id that is not on this machine.
+
+    ``optional``: return {} also where a folder lacks the file.
+    """
     folder = model_folders.find("lab", part) if spec == "lab" else Path(spec).expanduser()
     if not folder.is_dir():
         cached = cached_folder(spec)
@@ -321,6 +327,8 @@ def _read(spec: str, part: str, *folders: str) -> dict[str, Any]:
             return {}
         folder = cached
     file = folder.joinpath(*folders, "config.json")
+    if optional and not file.exists():
+        return {}
     try:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

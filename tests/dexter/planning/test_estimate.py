@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,17 @@ def test_shapes_are_read_from_a_folder():
     result = estimate(config, device="cpu")
     assert result.peak_bytes < 2 * GB
     assert (result.micro_batch, result.picture_batch) == (8, 16)
+
+
+def test_both_text_encoders_of_xl_are_counted(tmp_path):
+    folder = shutil.copytree(tiny.xl_generator_folder(), tmp_path / "xl")
+    two = estimate(make(generator=str(folder)), device="cpu").peak_bytes
+    file = folder / "text_encoder_2" / "config.json"
+    wide = {**json.loads(file.read_text()), "hidden_size": 1280, "num_hidden_layers": 32,
+            "intermediate_size": 5120, "vocab_size": 49408}  # fmt: skip
+    file.write_text(json.dumps(wide))
+    weights = 4 * 695e6  # of SDXL's second one
+    assert estimate(make(generator=str(folder)), device="cpu").peak_bytes - two > 0.9 * weights
 
 
 def test_shapes_of_a_hub_id_are_read_from_the_cache(tmp_path, monkeypatch):
