@@ -100,10 +100,11 @@ def normalised(arguments: Sequence[str]) -> list[str]:
     """Return the arguments as the parser takes them.
 
     Option names get hyphens, --json before a command moves behind it, and `help` and `version`
-    become options.
+    become options. What follows -- is no option, so it stays as it is.
     `run` takes the reference's options as well.
     """
-    hyphenated = _json_last([_hyphens(argument) for argument in arguments])
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    hyphenated = _json_last([*map(_hyphens, arguments[:end]), *arguments[end:]])
     if hyphenated == ["version"]:
         return ["--version"]
     if hyphenated[:1] == ["help"]:

@@ -91,6 +91,8 @@ def test_the_forms_of_an_answer(home: Path, cli: Callable[..., Any]) -> None:
         {"a": 1, "a_2": 2, "b": "ff", "c": None}
     ]
     assert cli("query", sql, "--csv", "--json").code == 2
+    commented = cli("query", "--json", "--", f"-- my_own note\n{sql}")
+    assert commented.json == [expected], commented.err
 
 
 @pytest.mark.parametrize(
