@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -80,7 +81,8 @@ def _refuse(
     say(line)
     if as_json:
         parts = {"field": field, "message": message or line, "remedy": remedy}
-        print_json({"error": parts})
+        with suppress(OSError):  # standard output itself may be what failed
+            print_json({"error": parts})
 
 
 def _refuse_bytes(what: str, text: str) -> None:

@@ -95,6 +95,20 @@ def test_a_refusal_is_one_json_value(
     assert not (tmp_path / "x.pdf").exists()
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_an_answer_on_a_full_disk_fails_in_a_line(home: Path, form: tuple[str, ...]) -> None:
+    code = "import sys; from dexter_tui.cli.entry import main; sys.exit(main(sys.argv[1:]))"
+    with Path("/dev/full").open("w") as full:
+        made = subprocess.run(
+            [sys.executable, "-c", code, "classifiers", *form],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert made.returncode == 2
+    assert made.stderr == "dexter-tui: input or output: No space left on device\n"
+
+
 def test_a_query_of_a_home_without_a_store_has_no_rows(cli: Callable[..., Any]) -> None:
     asked = cli("query", "SELECT id FROM run", "--json")
     assert (asked.code, asked.json) == (0, []) and "no store here yet" in asked.err
