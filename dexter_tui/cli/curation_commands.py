@@ -1,6 +1,7 @@
 """The commands `delete`, `archive`, `tag` and `note`."""
 
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -55,8 +56,7 @@ def delete(
         )
         retention.delete(store, what)
     if as_json:
-        print_json({"runs": what.runs, "studies": what.studies, "comparisons": what.comparisons,
-                    "screenings": what.screenings, "pictures": what.pictures})  # fmt: skip
+        print_json({name: value for name, value in asdict(what).items() if name != "bytes"})
     else:
         print_text(f"deleted {what.line()}")
 
