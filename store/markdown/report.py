@@ -78,16 +78,22 @@ def render(
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[str, dict[str, bytes]]:
     """Return the report on what is named, and its pictures by name in `folder`."""
-    screened = [screenings.page(Browse(store.home), name) for name in names if name.startswith("x")]
-    reports = [data_pages.page(Browse(store.home), name) for name in names if name.startswith("d")]
-    names = [name for name in names if not name.startswith(("x", "d"))]
-    compared = [name for name in names if name.startswith("c")]
-    pages = [comparisons.page(Browse(store.home), name) for name in compared]
-    named = [name for name in names if name not in compared]
-    studies = [member["study"] for page in pages for member in page["members"] if member["study"]]
-    sections = _sections(store, [*named, *dict.fromkeys(studies)])
+    browse = Browse(store.home)
+
+    def named(letter: str) -> list[str]:
+        return [name for name in names if name.startswith(letter)]
+
+    # By id, once each: two names can be prefixes of one id.
+    screened = {one["id"]: one for one in (screenings.page(browse, name) for name in named("x"))}
+    reports = {one.id: one for one in (data_pages.page(browse, name) for name in named("d"))}
+    pages = {one["id"]: one for one in (comparisons.page(browse, name) for name in named("c"))}
+    others = [name for name in names if not name.startswith(("x", "d", "c"))]
+    members = [member for page in pages.values() for member in page["members"]]
+    studies = [member["study"] for member in members if member["study"]]
+    sections = _sections(store, [*others, *dict.fromkeys(studies)])
     page = _Page(store, folder, presets or {})
-    return page.render(sections, pages, screened, reports), page.pictures
+    text = page.render(sections, [*pages.values()], [*screened.values()], [*reports.values()])
+    return text, page.pictures
 
 
 def _sections(store: Store, names: Sequence[str]) -> list[tuple[Study, list[Run]]]:

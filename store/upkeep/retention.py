@@ -143,9 +143,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     return Doomed(
         sorted(runs),
         sorted(studies),
-        comparisons,
-        screenings,
-        reports,
+        *(list(dict.fromkeys(ids)) for ids in (comparisons, screenings, reports)),
         len(shas),
         sum(size or 0 for size in sizes),
     )

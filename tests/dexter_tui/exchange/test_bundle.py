@@ -389,6 +389,29 @@ def test_another_of_the_same_id_is_refused(
             bundle_reader.import_bundle(store, tmp_path / "changed")
 
 
+def test_what_is_named_twice_is_written_and_deleted_once(
+    home: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    compared = shown_store.compare(home)
+    shown_store.screen(home)
+    shown_store.report_on_pictures(home)
+    names = [compared, shown_store.SCREENING, shown_store.SLICES]
+    twice = [name[:end] for name in names for end in (9, 6)]
+    for given, target in ((names, tmp_path / "once.md"), (twice, tmp_path / "twice.md")):
+        assert cli("export", *given, "-o", target).code == 0
+    once, again = ((tmp_path / f"{name}.md").read_text() for name in ("once", "twice"))
+    assert again.replace("twice_files", "once_files") == once
+    deleted = cli("delete", *twice, "--yes", "--really", "--json")
+    assert deleted.json == {
+        "runs": [],
+        "studies": [],
+        "comparisons": [compared],
+        "screenings": [shown_store.SCREENING],
+        "data_reports": [shown_store.SLICES],
+        "pictures": 0,
+    }
+
+
 def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
     found = with_comparison(home)
     cli("export", found, "-o", tmp_path / "bundle")
