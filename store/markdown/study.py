@@ -108,7 +108,9 @@ def claims_table(claims: Sequence[Claim]) -> str:
                 str(claim.number),
                 escape(claim.concept) + (" (core)" if claim.core else ""),
                 escape(verdict),
-                f"{claim.effect:+z.2f} ({claim.low:+z.2f} to {claim.high:+z.2f})",
+                f"{claim.effect:+z.2f} ({claim.low:+z.2f} to {claim.high:+z.2f})"
+                if claim.pairs
+                else "not measured",
                 "< 0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.2g}",
                 str(claim.pairs),
                 f"{claim.flips / claim.pairs:.0%}" if claim.pairs else "",

@@ -412,6 +412,19 @@ def test_what_is_named_twice_is_written_and_deleted_once(
     }
 
 
+def test_a_claim_without_pairs_has_no_effect_anywhere(
+    home: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE claim SET pairs = 0, effect = 0, low = -1, high = 1, reason = 'saturated' "
+            "WHERE verdict = 'inconclusive'"
+        )
+    assert cli("export", STUDY, "-o", tmp_path / "report.md").code == 0
+    for shown in (cli("show", STUDY).out, (tmp_path / "report.md").read_text()):
+        assert shown.count("not measured") == 1 and "-1.00" not in shown
+
+
 def test_the_pages_hold_together(home: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
     found = with_comparison(home)
     cli("export", found, "-o", tmp_path / "bundle")
