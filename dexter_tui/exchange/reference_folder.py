@@ -411,8 +411,12 @@ def _files(store: Store, run: Run) -> dict[str, bytes]:
         names[f"{frame.seed:04d}{suffix}"] = frame.sha256
     for name, sha256 in names.items():
         files[f"frames/{name}"] = store.read_artifact(sha256)
-    texts = [captions[sha256].text for _, sha256 in sorted(names.items()) if sha256 in captions]
-    text("caption.txt", [f"{' '.join(caption.split())}\n{_RULE}" for caption in texts])
+    # An empty caption keeps the place of a picture without one: captions go by their order.
+    texts = [
+        "" if (row := captions.get(sha256)) is None else " ".join(row.text.split())
+        for _, sha256 in sorted(names.items())
+    ]
+    text("caption.txt", [f"{one}\n{_RULE}" for one in texts] if any(texts) else [])
     if reports:
         files["report.txt"] = reports[0].markdown.encode()
     scores = study_records.scores(store, study.id)

@@ -544,6 +544,22 @@ def test_a_run_folder_of_the_public_code_comes_in_and_goes_out(
     assert cli("export", run_id, "-o", tmp_path / "page.md").code == 0
 
 
+def test_captions_come_back_with_their_pictures(
+    home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def captions() -> dict[int, str | None]:
+        sql = "SELECT seed, text FROM frame LEFT JOIN caption USING (sha256) WHERE kind = 'frame'"
+        return {row["seed"]: row["text"] for row in cli("query", sql, "--json").json}
+
+    before = captions()
+    assert before[3] is None and before[6] is not None
+    assert cli("export", DONE, "-o", tmp_path / "out", "--as", "reference").code == 0
+    [run] = (tmp_path / "out").iterdir()
+    monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "other"))
+    assert cli("import", run).code == 0
+    assert captions() == before
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
