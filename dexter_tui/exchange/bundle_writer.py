@@ -103,6 +103,8 @@ def write_folder(files: Mapping[str, bytes], target: Path) -> Path:
     """Write the files into a new folder, atomically."""
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{target}: already exists", remedy="name another folder or remove it")
+    if target.resolve() == Path.cwd():  # a shell would stay in the folder that is replaced
+        raise InputError(f"{target}: the current folder", remedy="name a new folder")
     if not target.parent.is_dir():
         raise InputError(
             f"{target.parent}: no such folder", remedy="create it or name another folder"

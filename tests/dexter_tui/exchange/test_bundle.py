@@ -560,6 +560,18 @@ def test_captions_come_back_with_their_pictures(
     assert captions() == before
 
 
+def test_the_current_folder_is_replaced_by_no_bundle(
+    home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    for form in ((), ("--as", "reference")):
+        refused = cli("export", DONE, "-o", ".", *form)
+        assert (refused.code, "the current folder" in refused.err) == (2, True), refused.err
+    assert empty.is_dir() and not list(empty.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
