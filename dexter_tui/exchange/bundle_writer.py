@@ -17,12 +17,13 @@ import re
 import secrets
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dexter.config import PRESETS, RunConfig
+from dexter.config import PRESETS, RunConfig, fields_of
 from dexter.errors import InputError
 from dexter_tui.field_flags import RUN_FLAGS, flag
 from dexter_tui.formatting import command, json_escaped
@@ -35,7 +36,7 @@ from store.markdown.escaping import fenced
 from store.markdown.report import render
 from store.reading import queries
 from store.states import EXPLAINING, Kind
-from store.tables import DataReport, Run, Screening, to_json
+from store.tables import Comparison, DataReport, Run, Screening, to_json
 from store.upkeep.transfer import Chosen, gather
 
 MANIFEST = "manifest.sha256"
@@ -50,6 +51,12 @@ _EPOCH = (
 )  # date of files in a .zip: the same files give the same bytes
 _PACKAGES = ("dexter-tui", "torch", "transformers", "diffusers", "accelerate", "peft",
              "safetensors", "numpy", "pillow", "sqlmodel", "sqlalchemy")  # fmt: skip
+_MODELS = [
+    name
+    for name in fields_of("classifier", "generator")
+    if name not in ("classifier", "trust_pickle")
+]
+"""The settings of a run that say how its classifier and its generator are loaded."""
 ARTIFACT_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 MIMES = {suffix: mime for mime, suffix in artifacts.SUFFIXES.items()}
 
@@ -247,7 +254,7 @@ def commands(store: Store, chosen: Chosen) -> str:
             report = command(["dexter-tui", "report", study.id])
             lines.append(f"{report}  # the study of the runs above")
     for comparison in chosen.comparisons.values():
-        lines.append(_compare_command(store, comparison.id, comparison.settings))
+        lines.append(_compare_command(store, comparison))
     for screening in chosen.screenings.values():
         lines.append(_screen_command(store, screening))
     for asked in chosen.data_reports.values():
@@ -267,21 +274,28 @@ def run_command(run: Run) -> str:
     given += ["--seed", str(run.seed)]
     if preset in PRESETS:
         given += ["--preset", preset]
-        try:
-            plain = RunConfig.from_preset(
-                preset, classifier=config["classifier"], class_name=config["class_name"]
-            ).model_dump(mode="json")
-        except (InputError, KeyError):
-            plain = {}
-    else:
-        plain = {}
-    for name, value in sorted(config.items()):
-        known = name in RUN_FLAGS
-        if name in ("preset", "seed", "classifier", "class_name") or not known:
-            continue
-        if name not in plain or plain[name] != value:
-            given += _flag(name, value)
-    return command(given)
+    named = ("preset", "seed", "classifier", "class_name")
+    names = sorted(name for name in config if name in RUN_FLAGS and name not in named)
+    return command([*given, *_settings(config, preset, names)])
+
+
+def _settings(config: Mapping[str, Any], preset: str, names: Iterable[str]) -> list[str]:
+    """Return the flags of the settings that differ from a preset's.
+
+    The generator of a classifier that is not the lab's is always named, because it has no default.
+    """
+    plain: dict[str, Any] = {}
+    with suppress(InputError, KeyError):
+        plain = RunConfig.from_preset(
+            preset, classifier=config["classifier"], class_name=config["class_name"]
+        ).model_dump(mode="json")
+    if not str(config.get("classifier")).startswith("lab:"):
+        plain.pop("generator", None)
+    given = []
+    for name in names:
+        if name in config and (name not in plain or plain[name] != config[name]):
+            given += _flag(name, config[name])
+    return given
 
 
 def _flag(name: str, value: object) -> list[str]:
@@ -304,11 +318,17 @@ def _screen_command(store: Store, screening: Screening) -> str:
     from store import screening_records
 
     given = ["dexter-tui", "screen", *_option("class_name", screening.class_name)]
+    members = screening_records.screened(store, screening.id)
     if screening.watch is not None:
         given += _option("watch", str(screening.watch["folder"]))
     else:
-        for member in screening_records.screened(store, screening.id):
+        for member in members:
             given += _option("classifier", member.config.get("classifier", member.name))
+    if members:
+        given += _settings(members[0].config, "default", _MODELS)
+    bank = screening_records.bank(store, screening.bank_key)
+    if bank is not None:
+        given += _option("pool" if bank.pool_text is None else "concepts", bank.pool)
     for name in SCREEN_FIELDS:
         value, default = screening.settings.get(name), ScreenSettings.model_fields[name].default
         if value != (list(default) if isinstance(default, tuple) else default):
@@ -328,6 +348,8 @@ def _data_command(report: DataReport) -> str:
         given += _option("concepts", asked["screening"] or words)
     for theirs, ours in asked["mapping"].items():
         given += _option("map", f"{theirs}={ours}")
+    for name, value in asked.get("models", {}).items():
+        given += _flag(name, value)
     settings = DebiasSettings if report.kind == Kind.DEBIAS else SlicesSettings
     for name, setting in settings.model_fields.items():
         value = asked["settings"].get(name)
@@ -349,6 +371,8 @@ def _explain_command(report: DataReport) -> str:
             given += _flag(name, asked.get(name))
     for name, value in asked["models"].items():
         given += _flag(name, value)
+    if asked.get("sts", "auto") != "auto":
+        given += _flag("sts", asked["sts"])
     names = SCREEN_FIELDS if report.kind == Kind.EXPLAIN_BIAS else ("image_text",)
     for name in names:
         value, default = asked["settings"].get(name), ScreenSettings.model_fields[name].default
@@ -357,16 +381,20 @@ def _explain_command(report: DataReport) -> str:
     return command(given)
 
 
-def _compare_command(store: Store, comparison_id: str, settings: Mapping[str, Any]) -> str:
+def _compare_command(store: Store, comparison: Comparison) -> str:
     from dexter.reasoning.settings import FIELDS, CompareSettings
     from store import comparison_records
 
-    members = comparison_records.members(store, comparison_id)
+    members = comparison_records.members(store, comparison.id)
     given: list[str] = []
     for class_name in dict.fromkeys(member.class_name for member in members):
         given += _option("class_name", class_name)
+    if not any(member.study_id for member in members):  # a study knows its own
+        given += _settings(members[0].config, "default", _MODELS)
+    if comparison.baseline is not None:
+        given += _option("baseline", comparison.baseline)
     for name in FIELDS:
-        value = settings.get(name)
+        value = comparison.settings.get(name)
         default = CompareSettings.model_fields[name].default
         if value != (list(default) if isinstance(default, tuple) else default):
             given += _flag(name, value)

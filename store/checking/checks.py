@@ -456,10 +456,10 @@ def _check_asked(values: object) -> None:
     mapping = {} if explains else values.get("mapping")
     if not isinstance(mapping, dict) or not isinstance(values.get("settings"), dict):
         refuse(f"{where}: has no mapping or settings")
+    if not isinstance(values.get("models", None if explains else {}), dict):
+        refuse(f"{where}: has no models")
     texts = [*mapping.values()]
     if explains:
-        if not isinstance(values.get("models"), dict):
-            refuse(f"{where}: has no models")
         texts += [values["class_name"], values.get("pool")]
     else:
         texts += [one.get("name") for one in _objects(where, values.get("concepts"))]

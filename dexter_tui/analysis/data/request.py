@@ -137,9 +137,12 @@ def prepare(
     source = request.data
     if not source.startswith("lab:"):
         source = str(Path(source).expanduser().absolute())
+    loaded = checked.config.model_dump(mode="json")
+    given = [name for name in FIELDS if request.values.get(name) is not None]
     asked = {
         "data": source,
         "mapping": mapping,
+        "models": {name: loaded[name] for name in given},
         "concepts": [asdict(one) for one in concepts],
         "origin": origin,
         "screening": screening,

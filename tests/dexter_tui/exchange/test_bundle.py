@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import re
 import shutil
 import sqlite3
 import zipfile
@@ -172,6 +173,39 @@ def test_reports_on_pictures_come_back_the_same_from_an_empty_store(
     assert {name for (name,) in Browse(tmp_path / "other").rows(rows)} == {
         shown_store.BASE, f"{shown_store.BASE} with room"
     }  # fmt: skip
+
+
+def test_commands_load_the_same_models_again(
+    home: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    shown_store.screen(home)
+    shown_store.report_on_pictures(home)
+    compared = shown_store.compare(home)
+    names = [DONE, shown_store.SCREENING, shown_store.SLICES, compared]
+    models = {"classifier": "checkpoint:/m/birds.pth", "class_name": "waterbird",
+              "arch": "resnet50", "generator": "lab"}  # fmt: skip
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        for table in ("screened", "member"):
+            connection.execute(f"UPDATE {table} SET config = ?", (json.dumps(models),))
+        connection.execute("UPDATE member SET study_id = NULL")
+        connection.execute("UPDATE comparison SET baseline = 'lab:birds-biased'")
+        connection.execute("UPDATE bank SET pool = 'mine.yaml', pool_text = 'x'")
+        own = "json_set(config, '$.classifier', 'python:/m/net.py:load')"
+        connection.execute(f"UPDATE run SET config = {own}")
+        own = "json_set(request, '$.models', json('{\"arch\": \"resnet50\"}'))"
+        connection.execute(f"UPDATE data_report SET request = {own} WHERE kind = 'slices'")
+    assert cli("export", *names, "-o", tmp_path / "bundle").code == 0
+    written = (tmp_path / "bundle" / "commands.md").read_text()
+    lines = dict(re.findall("^dexter-tui (run|screen|slices|compare) (.*)$", written, re.M))
+    wanted = {
+        "run": ["--generator lab"],
+        "screen": ["--arch resnet50", "--generator lab", "--concepts mine.yaml"],
+        "slices": ["--arch resnet50"],
+        "compare": ["--arch resnet50", "--generator lab", "--baseline lab:birds-biased"],
+    }
+    assert {
+        name: [text for text in texts if text in lines[name]] for name, texts in wanted.items()
+    } == wanted
 
 
 def test_a_screening_that_is_not_finished_is_in_no_bundle(
