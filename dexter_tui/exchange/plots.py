@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dexter.stats import LEVEL
 from store import Store, study_records
 from store.reading import comparisons
 from store.reading.browse import Browse
@@ -129,7 +130,7 @@ def _claims(by_name: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     axes.set_yticks(range(len(concepts)), [_text(concept) for concept in concepts])
     axes.set_ylim(len(concepts) - 0.5, -0.5)
     axes.set_xlim(-1.05, 1.05)
-    axes.set_xlabel("effect on p(class), 95% interval (filled: confirmed)")
+    axes.set_xlabel(f"effect on p(class), {LEVEL:.0%} interval (filled: confirmed)")
     if len(by_name) > 1:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return _png(figure)

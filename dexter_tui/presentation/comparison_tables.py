@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from dexter.stats import LEVEL
 from dexter_tui.formatting import ID_WIDTH, clean, plain
 from dexter_tui.presentation.verdicts import (
     DIFFERENCE_STYLES,
@@ -17,7 +18,8 @@ from dexter_tui.presentation.verdicts import (
 from store.reading.reasons import in_words
 
 _COLUMNS = 4  # of classifiers, before letters replace their names
-_NO_WRAP = ("difference (95% CI)", "p-value", "comparison")
+_DIFFERENCE = f"difference ({LEVEL:.0%} CI)"
+_NO_WRAP = (_DIFFERENCE, "p-value", "comparison")
 _LONG = 24  # characters of a name in a column
 
 
@@ -189,7 +191,7 @@ def claim_cell(claim: Mapping[str, Any] | None) -> Text:
 def differences_table(differences: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Table:
     """Return a row per concept and pair of classifiers; differing ones first."""
     order = list(DIFFERENCE_STYLES)
-    table = _table("concept", "classifiers", "difference (95% CI)", "p-value", "verdict")
+    table = _table("concept", "classifiers", _DIFFERENCE, "p-value", "verdict")
     table.padding = (0, 1, 0, 0)  # fits into 80 columns
     for one in sorted(differences, key=lambda d: (order.index(d["verdict"]), -abs(d["effect"]))):
         word = DIFFERENCES.get(one["verdict"], clean(one["verdict"]))
