@@ -138,7 +138,8 @@ def rebuild_store(home: Path, *, progress: Callable[[str, int, int], None]) -> l
             "rebuilt",
             "note",
             f"{len(done.runs)} runs from their journals, the findings of {len(done.studies)} "
-            "studies; comparisons and probes exist only in backups",
+            "studies; comparisons, screenings, probes and reports on pictures exist only in "
+            "backups",
         )
     ]
     if done.moved:

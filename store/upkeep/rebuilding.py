@@ -41,9 +41,9 @@ def rebuild(home: Path, *, progress: Progress = silent) -> Rebuilt:
     """Restore every run that has a journal, after moving a damaged store aside.
 
     Also restores the findings of their studies. Unfinished runs are paused, because no journal
-    records what the user requested. Comparisons, probes and pictures of the bank cannot be
-    restored. The files may come from elsewhere: those that fail the checks of an import are left
-    out.
+    records what the user requested. Comparisons, screenings, probes, reports on pictures and
+    pictures of the bank cannot be restored. The files may come from elsewhere: those that fail the
+    checks of an import are left out.
     """
     if (refusal := file_systems.refusal(home)) is not None:
         raise refusal
