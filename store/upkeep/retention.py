@@ -143,7 +143,9 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     return Doomed(
         sorted(runs),
         sorted(studies),
-        *(list(dict.fromkeys(ids)) for ids in (comparisons, screenings, reports)),
+        list(dict.fromkeys(comparisons)),
+        list(dict.fromkeys(screenings)),
+        list(dict.fromkeys(reports)),
         len(shas),
         sum(size or 0 for size in sizes),
     )
