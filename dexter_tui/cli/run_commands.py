@@ -102,6 +102,12 @@ def run(
         places.place(on)
     if seeds is not None and seed is not None:
         raise InputError("--seeds and --seed exclude each other", field="seeds", remedy="give one")
+    if detach and report:
+        raise InputError(
+            "excludes --report",
+            field="detach",
+            remedy="omit one, or run `dexter-tui report` when the runs are finished",
+        )
     numbers = [seed or 0] if seeds is None else range(seeds)
     settings = report_commands.settings_of(values, report_commands.RUN_FIELDS)
     agreed = trust.agreed_by(values, code=trust_code)
@@ -118,12 +124,6 @@ def run(
         say(submit.expectation(store, checked[0].config, store.run(run_ids[0]).study_id))
         if not report:
             return _work(store, run_ids, jobs, as_json=as_json, detach=detach)
-        if detach:
-            raise InputError(
-                "--detach and --report exclude each other",
-                field="detach",
-                remedy="run `dexter-tui report` when the runs are finished",
-            )
         code = _work(store, run_ids, jobs, as_json=False, detach=False, quiet=as_json)
         if code:
             return code
