@@ -269,7 +269,9 @@ def _each(
 ) -> int:
     from store import run_queue
 
-    if bool(names) == all_:
+    if names and all_:
+        raise InputError(f"{verb}: --all and ids exclude each other", remedy="give one")
+    if not names and not all_:
         raise InputError(
             f"{verb}: nothing is named", remedy="name runs, jobs or studies, or pass --all"
         )

@@ -71,6 +71,7 @@ def assert_refused(outcome: Any, *names: str) -> None:
         ([*GOOD, "--seeds", "0"], ["--seeds"]),
         ([*GOOD, "--seeds", "2", "--seed", "1"], ["--seeds", "--seed"]),
         ([*GOOD, "--report", "--detach"], ["--detach: excludes --report"]),
+        (["cancel", "--all", "r1"], ["--all and ids exclude each other"]),
         ([*GOOD, "--stepz", "2"], ["--stepz", "--steps"]),
         ([*GOOD, "--words", "@nothing"], ["--words", "nothing"]),
         ([*GOOD, "--labels", "nothing"], ["nothing"]),
