@@ -1,6 +1,7 @@
 """The command `audit`: from models to a verdict on each class, and a report to send."""
 
 import itertools
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ def audit(
     from dexter_tui.jobs import trust
     from store import Store, run_queue
 
+    folder = _folder_of_reports(output)
     run_values = {field: values[field] for field in _MODEL_FIELDS if field in values}
     settings = ScreenSettings.from_values(
         field_flags.given(
@@ -130,7 +132,7 @@ def audit(
         if not ids:
             return code
         cards = cards_of(store, ids)
-        files = write_reports(store, ids, output)
+        files = write_reports(store, ids, folder)
     if as_json:
         print_json({"cards": [one.to_json() for one in cards], "screenings": ids, "files": files})
     else:
@@ -267,12 +269,25 @@ def _print(store: "Store", cards: "Sequence[VerdictCard]") -> None:
         print_lines([""])
 
 
-def write_reports(store: "Store", ids: Sequence[str], output: Path | None) -> list[str]:
+def _folder_of_reports(output: Path | None) -> Path:
+    """Return the folder of the reports; InputError for one that cannot be written."""
+    folder = (paths.home() / "reports" if output is None else paths.expanded(output)).absolute()
+    nearest = folder
+    while not nearest.exists():
+        nearest = nearest.parent
+    if output is not None and not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        why = "is no folder" if not nearest.is_dir() else "cannot be written"
+        raise InputError(
+            f"{nearest} {why}", field="output", value=str(output), remedy="name another folder"
+        )
+    return folder
+
+
+def write_reports(store: "Store", ids: Sequence[str], folder: Path) -> list[str]:
     """Write the report on screenings as HTML and Markdown; return the paths."""
     from dexter_tui.exchange.write import write
     from store.errors import explained
 
-    folder = (paths.home() / "reports" if output is None else output.expanduser()).absolute()
     with explained(folder, instead="name another folder"):
         folder.mkdir(parents=True, exist_ok=True)
     stem = f"audit-{'-'.join(ids[:3])}"
