@@ -359,6 +359,13 @@ async def test_a_run_at_work_is_followed_until_the_cursor_is_moved(home: Path) -
             run_queue.set_activity(store, "cpu-0", LIVE, None)
             await until(pilot, lambda: "best prompt" not in text(pilot).splitlines()[0])
             assert "starting" not in text(pilot).splitlines()[0]
+            # An enlarged part of the charts moves with the cursor that follows.
+            await press(pilot, "end", *["plus"] * 3)
+            assert run.cursor.axis == (24, 31, 27)
+            more = [{**step, "step": number} for number in range(28, 41)]
+            recorded.record_steps(store, LIVE, more)
+            await until(pilot, lambda: run.cursor.at == 40)
+            assert run.cursor.axis == (33, 40, 40)
 
 
 @driven

@@ -24,6 +24,7 @@ class Cursor:
         self.numbers, self.last_to_come = list(numbers), last_to_come
         if follow and self.following and self.numbers:
             self.at = self.numbers[-1]
+            self._move_window()
 
     @property
     def axis(self) -> Axis:
@@ -38,6 +39,10 @@ class Cursor:
             return
         self.at = max(self.numbers[0], min(step, self.numbers[-1]))
         self.following = self.at == self.numbers[-1]
+        self._move_window()
+
+    def _move_window(self) -> None:
+        """Move the visible steps until the cursor is among them."""
         if self._window is not None:
             first, last = self._window
             span = last - first
