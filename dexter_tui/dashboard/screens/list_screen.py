@@ -44,6 +44,9 @@ class ItemList(RowList[Line]):
         super().__init__(**options)
         self._titles = titles
 
+    def identity(self, row: Line) -> str:
+        return row.id
+
     def header(self, width: int) -> Text:
         titles = Line("id", "", *self._titles, "outcome")
         return Text(self._joined(titles, local_minute(None), width), host_of(self).palette.dim)

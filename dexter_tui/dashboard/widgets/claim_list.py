@@ -1,6 +1,6 @@
 """The list of tested claims, with effect, verdict and evidence; and the base of such lists."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from rich.console import Console
@@ -47,6 +47,10 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
         """Return the line of a row."""
         raise NotImplementedError
 
+    def identity(self, row: Row) -> Hashable | None:
+        """Return the identity of a row, which the cursor stays on; None where its place counts."""
+        return None
+
     @property
     def selected(self) -> Row | None:
         """The row at the cursor."""
@@ -55,9 +59,15 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
     def show(self, rows: Sequence[Row], hint: Text) -> None:
         """Show rows, or ``hint`` if there are none."""
         if (rows, hint, hint.spans) != (self.rows, self._hint, self._hint.spans):
+            before = self.selected and self.identity(self.selected)
             self.rows, self._hint = rows, hint
-            self.index = min(self.index, max(len(rows) - 1, 0))
+            index = min(self.index, max(len(rows) - 1, 0))
+            if before is not None:
+                found = (at for at, row in enumerate(rows) if self.identity(row) == before)
+                index = next(found, index)
             self.virtual_size = Size(self.size.width, len(rows) + 1)
+            if index != self.index:
+                self._move_to(index)
             self.refresh()
 
     def search_lines(self) -> list[str]:
@@ -83,13 +93,16 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
     def _go(self, index: int) -> None:
         index = max(0, min(index, len(self.rows) - 1))
         if index != self.index:
-            self.index = index
-            if index < self.scroll_offset.y:
-                self.scroll_to(y=index, animate=False, force=True)
-            elif index + 2 > self.scroll_offset.y + self.size.height:
-                self.scroll_to(y=index + 2 - self.size.height, animate=False, force=True)
+            self._move_to(index)
             self.refresh()
             self.post_message(self.Moved())
+
+    def _move_to(self, index: int) -> None:
+        self.index = index
+        if index < self.scroll_offset.y:
+            self.scroll_to(y=index, animate=False, force=True)
+        elif index + 2 > self.scroll_offset.y + self.size.height:
+            self.scroll_to(y=index + 2 - self.size.height, animate=False, force=True)
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)

@@ -32,6 +32,9 @@ class EffectList(RowList[Finding]):
     def action_turn(self, by: int) -> None:
         self.post_message(self.Turned(by))
 
+    def identity(self, row: Finding) -> str:
+        return str(row["concept"])
+
     def header(self, width: int) -> Text:
         scale = f"-1{'0':^{_bar_width(width) - 4}}+1"
         titles = f" {'concept':<16} {scale} effect verdict       drawn  on fresh pairs"

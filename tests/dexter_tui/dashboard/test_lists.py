@@ -18,8 +18,10 @@ from dexter_tui.dashboard.remembered import FILE
 from dexter_tui.dashboard.screens.data_reports.page import DataReportScreen
 from dexter_tui.dashboard.screens.data_reports.strip import PictureStrip
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
+from dexter_tui.dashboard.screens.list_screen import ItemList
+from dexter_tui.dashboard.widgets.effect_list import EffectList
 from dexter_tui.dashboard.widgets.run_list import RunList
-from store import Store, run_queue
+from store import Store, run_queue, screening_records
 from store.data_reports import records as data_records
 from store.locks import FileLock
 from store.reading import queries
@@ -215,6 +217,27 @@ async def test_a_hint_is_read_whole_in_a_small_terminal(home: Path) -> None:
         pilot.app.open_study(shown_store.OTHER)  # type: ignore[attr-defined]
         await press(pilot, "2")
         assert "and a report." in text(pilot)
+
+
+@driven
+async def test_a_cursor_stays_on_its_row_when_others_come(home: Path) -> None:
+    shown_store.screen(home)
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "i")
+        items = pilot.app.screen.query_one(ItemList)
+        assert items.selected is not None and items.selected.id == shown_store.SCREENING
+        with Store.open(home) as store:
+            member = {"name": "lab:new", "classifier_id": 1, "class_index": 0, "config": {}}
+            screening_records.add_screening(store, "bank", "waterbird", {}, [member])
+        await until(pilot, lambda: len(items.rows) == 3)
+        assert items.selected.id == shown_store.SCREENING and items.index == 1
+        await press(pilot, "enter")
+        effects = pilot.app.screen.query_one(EffectList)
+        await press(pilot, "down")
+        assert effects.selected is not None and effects.selected["concept"] == "snow"
+        await press(pilot, "f")  # with the concepts that have no effect
+        assert len(effects.rows) == 6 and effects.selected["concept"] == "snow"
 
 
 @driven
