@@ -152,6 +152,14 @@ class DexterApp(App[None]):
         else:
             await super().on_event(event)
 
+    async def run_action(self, *args: Any, **options: Any) -> bool:
+        """Do what a key asks for; a store that cannot be read is reported and ends nothing."""
+        try:
+            return await super().run_action(*args, **options)
+        except StoreError as refused:
+            self.complain(str(refused))
+            return True
+
     def _is_answered(self) -> bool:
         return not (isinstance(self.screen, DataScreen) and self.screen.is_asking)
 

@@ -24,6 +24,7 @@ from dexter_tui.dashboard import actions, finish_watch, themes
 from dexter_tui.dashboard.cells import TextLines, strip_of
 from dexter_tui.dashboard.options import misspelt
 from dexter_tui.dashboard.remembered import Remembered
+from dexter_tui.dashboard.screens.compare import ComparisonsScreen
 from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 from dexter_tui.dashboard.screens.form_screen import fuzzy
 from dexter_tui.dashboard.screens.help import HelpScreen
@@ -1121,6 +1122,8 @@ async def test_a_damaged_store_is_reported_and_does_not_end_the_dashboard(home: 
             lambda: noticed(pilot, "damaged or not a store"),
         )
         assert isinstance(pilot.app.screen, HomeScreen)
+        await press(pilot, *"NxptaDec")
+        assert isinstance(pilot.app.screen, ComparisonsScreen)
 
 
 @driven
