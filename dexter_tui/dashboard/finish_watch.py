@@ -33,16 +33,23 @@ class FinishWatch:
         """Return what has ended since the last call; nothing at the first."""
         marks = ", ".join("?" * len(ENDED))
         states = [state.value for state in ENDED]
-        parts = [f"SELECT id FROM {t} WHERE state NOT IN ({marks})" for t in ("run", "job")]
+        parts = [
+            f"SELECT id, created_at FROM {table} WHERE state NOT IN ({marks})"
+            for table in ("run", "job")
+        ]
         rows = self._browse.rows(
-            f"{' UNION ALL '.join(parts)} ORDER BY 1 LIMIT {_MOST}", [*states, *states]
+            f"{' UNION ALL '.join(parts)} ORDER BY 2, 1 LIMIT {_MOST}", [*states, *states]
         )
-        before, self._unfinished = self._unfinished, {str(name) for (name,) in rows}
+        before, self._unfinished = self._unfinished, {str(name) for name, _ in rows}
         gone = sorted((before or set()) - self._unfinished)[:_MOST]
         found: list[Ended] = []
         for name in gone:
             for table in ("run", "job"):
-                rows = self._browse.rows(f"SELECT id, state FROM {table} WHERE id = ?", (name,))
+                # One that older ones pushed out of the watched works has not ended.
+                rows = self._browse.rows(
+                    f"SELECT id, state FROM {table} WHERE id = ? AND state IN ({marks})",
+                    [name, *states],
+                )
                 # A store may be from elsewhere; ids go to the terminal and to the user's command.
                 found += [(key, str(state)) for key, state in rows if is_work(key)]
         return found

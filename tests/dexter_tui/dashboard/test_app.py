@@ -41,6 +41,7 @@ from dexter_tui.dashboard.widgets.run_list import RunList
 from store import State, Store, run_queue
 from store.locks import FileLock
 from store.reading import screenings
+from store.reading.browse import Browse
 from store.states import Kind
 
 TMUX = (80, 24)
@@ -1190,6 +1191,24 @@ async def test_the_end_of_a_run_is_told_and_starts_the_users_command(
         await until(pilot, (tmp_path / "ended").exists)
         await until(pilot, (tmp_path / "ended").read_text)
     assert (tmp_path / "ended").read_text() == f"{QUEUED} cancelled\n"
+
+
+def test_among_very_many_runs_only_those_that_ended_are_reported(tmp_path: Path) -> None:
+    big_store.make(tmp_path, finish_watch._MOST + 10, steps=1)
+
+    def put(state: str, which: str = "") -> None:
+        with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection, connection:
+            connection.execute(f"UPDATE run SET state = '{state}' {which}")
+
+    first = "WHERE id = 'r0000101'"
+    put("queued")
+    put("failed", first)
+    watch = finish_watch.FinishWatch(Browse(tmp_path))
+    assert watch.ended() == []
+    put("queued", first)  # pushes another one out of the watched ones
+    assert watch.ended() == []
+    put("succeeded", first)
+    assert watch.ended() == [("r0000101", "succeeded")]
 
 
 def test_the_users_command_runs_a_few_times_at_once(tmp_path: Path) -> None:
