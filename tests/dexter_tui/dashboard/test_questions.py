@@ -65,7 +65,8 @@ async def test_questions_are_answered_and_probed_beside_a_screening(
 
         await press(pilot, "down")
         with FileLock(home / "locks" / "runner-cpu-0.lock", wait=False):  # nothing is worked on
-            await press(pilot, "f5")
+            for _ in range(2):  # the second is too much
+                pilot.app.post_message(events.Key("f5", None))
             await until(pilot, lambda: "probe: queued" in text(pilot))
             with Store.open(home) as store:
                 [job] = [one for one in run_queue.jobs(store) if one.kind is Kind.PROBE]

@@ -200,6 +200,8 @@ class QuestionsScreen(DataScreen):
         """Why nothing can be asked"""
         self._answering: int | None = None
         """The place of the question in `_asked`"""
+        self._queueing: set[int] = set()
+        """The places of the questions whose probe is being queued"""
 
     def compose(self) -> ComposeResult:
         yield TextLines(id="title")
@@ -345,6 +347,9 @@ class QuestionsScreen(DataScreen):
         if row is None or row.answer is None or "unit" in row.answer or row.job is not None:
             self.host.complain("nothing to probe: select an answer to a text without a probe")
             return
+        if at in self._queueing:
+            return
+        self._queueing.add(at)
         home, question = self.host.home, row.question
 
         def queued(job_id: str) -> None:
@@ -352,8 +357,11 @@ class QuestionsScreen(DataScreen):
             self.reload()
 
         def queue() -> str:
-            job_id = operations.probe(home, self._screening_id, self._member, question)
-            self.app.call_from_thread(queued, job_id)
+            try:
+                job_id = operations.probe(home, self._screening_id, self._member, question)
+                self.app.call_from_thread(queued, job_id)
+            finally:
+                self._queueing.discard(at)
             return f"{job_id} queued: it tests {question!r} on pictures"
 
         self.do(queue)
