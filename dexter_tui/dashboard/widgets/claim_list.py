@@ -106,8 +106,10 @@ class RowList(ScrollView, Lines, Generic[Row], can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
-        if offset is not None and offset.y > 0:
-            self._go(self.scroll_offset.y + offset.y - 1)
+        if offset is None or offset.y == 0:
+            return
+        if (at := self.scroll_offset.y + offset.y - 1) < len(self.rows):  # else below the last row
+            self._go(at)
             if event.chain == 2:
                 self.post_message(self.Opened())
 

@@ -233,7 +233,8 @@ class Gallery(ScrollView, Lines, can_focus=True):
         offset = event.get_content_offset(self)
         if offset is None or not self._rows:
             return
-        at = bisect_right([row.top for row in self._rows], self.scroll_offset.y + offset.y) - 1
+        y = self.scroll_offset.y + offset.y
+        at = bisect_right([row.top for row in self._rows], y) - 1
         column = offset.x // (self._tile + _GAP)
-        if column < self._rows[at].tiles:
+        if column < self._rows[at].tiles and y < self._rows[at].top + self._tile_height:
             self._move_to(self._rows[at].first + column, notify=True)

@@ -20,6 +20,7 @@ from dexter_tui.dashboard.screens.data_reports.strip import PictureStrip
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.screens.list_screen import ItemList
 from dexter_tui.dashboard.widgets.effect_list import EffectList
+from dexter_tui.dashboard.widgets.gallery import Gallery
 from dexter_tui.dashboard.widgets.run_list import RunList
 from store import Store, run_queue, screening_records
 from store.data_reports import records as data_records
@@ -238,6 +239,26 @@ async def test_a_cursor_stays_on_its_row_when_others_come(home: Path) -> None:
         assert effects.selected is not None and effects.selected["concept"] == "snow"
         await press(pilot, "f")  # with the concepts that have no effect
         assert len(effects.rows) == 6 and effects.selected["concept"] == "snow"
+
+
+@driven
+async def test_a_click_below_the_last_item_does_nothing(home: Path) -> None:
+    shown_store.screen(home)
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "i")
+        items = pilot.app.screen.query_one(ItemList)
+        await pilot.double_click(items, offset=(5, 20))
+        await settle(pilot)
+        assert items.is_attached and items.index == 0
+        pilot.app.open_run(shown_store.LIVE)  # type: ignore[attr-defined]
+        await press(pilot, "3", "minus", "minus", "minus", "minus")
+        gallery = pilot.app.screen.query_one(Gallery)
+        before = gallery.index
+        assert gallery.virtual_size.height < 20
+        await pilot.click(gallery, offset=(3, 30))
+        await settle(pilot)
+        assert before > 0 and gallery.index == before
 
 
 @driven
