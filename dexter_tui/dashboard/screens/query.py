@@ -65,7 +65,8 @@ class AnswerView(ScrollView, Lines, can_focus=True):
     def show(self, answer: queries.Answer) -> None:
         """Show a result."""
         self.answer = answer
-        texts = [answer.columns, *([_shown(v) for v in row] for row in answer.rows[:500])]
+        rows = (answer.columns, *answer.rows[:500])
+        texts = [[_shown(value) for value in row] for row in rows]
         self._widths = [min(max(map(cell_len, one)), _WIDEST) for one in zip(*texts, strict=True)]
         width = sum(self._widths) + 2 * len(self._widths)
         self.virtual_size = Size(width, len(answer.rows) + 1)
@@ -79,7 +80,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
             return strip_of(self._lines[at] if at < len(self._lines) else Text(), width)
         row = self.scroll_offset.y + y - 1
         if y == 0:
-            values, style = list(self.answer.columns), palette.dim
+            values, style = [_shown(v) for v in self.answer.columns], palette.dim
         elif row < len(self.answer.rows):
             values, style = [_shown(v) for v in self.answer.rows[row]], ""
         else:

@@ -19,6 +19,7 @@ from dexter_tui.dashboard.screens.data_reports.page import DataReportScreen
 from dexter_tui.dashboard.screens.data_reports.strip import PictureStrip
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.screens.list_screen import ItemList
+from dexter_tui.dashboard.screens.query import SqlArea
 from dexter_tui.dashboard.widgets.effect_list import EffectList
 from dexter_tui.dashboard.widgets.gallery import Gallery
 from dexter_tui.dashboard.widgets.run_list import RunList
@@ -165,6 +166,17 @@ async def test_a_query_that_was_not_run_comes_back_after_the_history(home: Path)
         assert "SELECT 7" not in text(pilot)
         await press(pilot, "f4", "f4")
         assert "SELECT 7" in text(pilot)
+
+
+@driven
+async def test_titles_of_columns_send_no_control_characters(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await press(pilot, ":")
+        pilot.app.screen.query_one(SqlArea).text = 'SELECT 7 AS "a\x1b]0;x\ab"'
+        await press(pilot, "f5")
+        await until(pilot, lambda: "1 row" in text(pilot))
+        assert "a�]0;x�b" in text(pilot)
 
 
 @driven
