@@ -139,6 +139,9 @@ class PairsScreen(DataScreen):
         return comparisons.pairs(self.host.browse, self._claim_id, limit=1000)
 
     def show(self, data: list[dict[str, Any]]) -> None:
+        if self._pairs and not data:  # a claim keeps its pairs even without their pictures
+            self.leave("the claim was deleted")
+            return
         self._pairs = data
         self._draw()
 

@@ -17,6 +17,7 @@ from textual.pilot import Pilot
 from dexter_tui.dashboard.remembered import FILE
 from dexter_tui.dashboard.screens.data_reports.page import DataReportScreen
 from dexter_tui.dashboard.screens.data_reports.strip import PictureStrip
+from dexter_tui.dashboard.screens.enlarged_picture import PairsScreen
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.screens.list_screen import ItemList
 from dexter_tui.dashboard.screens.query import SqlArea
@@ -28,6 +29,7 @@ from store.data_reports import records as data_records
 from store.locks import FileLock
 from store.reading import queries
 from store.states import EXPLAINING, Kind
+from store.upkeep import retention
 
 TMUX = (80, 24)
 WIDE = (120, 40)
@@ -177,6 +179,19 @@ async def test_titles_of_columns_send_no_control_characters(home: Path) -> None:
         await press(pilot, "f5")
         await until(pilot, lambda: "1 row" in text(pilot))
         assert "a�]0;x�b" in text(pilot)
+
+
+@driven
+async def test_pairs_are_left_when_their_claim_is_deleted(home: Path) -> None:
+    comparison = shown_store.compare(home)
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "c", "enter", "enter")
+        assert isinstance(pilot.app.screen, PairsScreen) and "pair 1 of 2" in text(pilot)
+        with Store.open(home) as store:
+            retention.delete(store, retention.doomed(store, [comparison]))
+        await until(pilot, lambda: not isinstance(pilot.app.screen, PairsScreen))
+        await until(pilot, lambda: "the claim was deleted" in text(pilot))
 
 
 @driven
