@@ -21,6 +21,7 @@ from dexter_tui.dashboard.screens.enlarged_picture import PairsScreen
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.screens.list_screen import ItemList
 from dexter_tui.dashboard.screens.query import SqlArea
+from dexter_tui.dashboard.screens.screening.questions import Asked, QuestionList
 from dexter_tui.dashboard.widgets.effect_list import EffectList
 from dexter_tui.dashboard.widgets.gallery import Gallery
 from dexter_tui.dashboard.widgets.run_list import RunList
@@ -236,6 +237,13 @@ async def test_wide_characters_take_no_room_of_other_columns(home: Path) -> None
         pilot.app.open_run(shown_store.DONE)  # type: ignore[attr-defined]
         await press(pilot, "6")
         assert text(pilot).count("鳥") == 300
+        questions = QuestionList()
+        await pilot.app.screen.mount(questions)
+        wide, narrow = (
+            questions.row(Asked(question, refusal="why"), 80).plain.partition("why")[0]
+            for question in ("水鳥", "duck")
+        )
+        assert cell_len(wide) == cell_len(narrow)
 
 
 @driven

@@ -69,7 +69,7 @@ class QuestionList(RowList[Asked], can_focus=False):
         text = Text(no_wrap=True, overflow="ellipsis")
         question = Text(fit(clean(row.question), room), "bold")
         text.append(" ").append_text(_marked(question, row.answer, palette))
-        text.append(" " * (room - len(question) + 1))
+        text.append(" " * (room - question.cell_len + 1))
         answer = row.answer
         if row.refusal is not None:
             text.append(clean(row.refusal), palette.bad)
