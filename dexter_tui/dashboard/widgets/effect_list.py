@@ -32,8 +32,8 @@ class EffectList(RowList[Finding]):
     def action_turn(self, by: int) -> None:
         self.post_message(self.Turned(by))
 
-    def identity(self, row: Finding) -> str:
-        return str(row["concept"])
+    def identity(self, row: Finding) -> tuple[str, str]:
+        return str(row["concept"]), str(row["slot"])
 
     def header(self, width: int) -> Text:
         scale = f"-1{'0':^{_bar_width(width) - 4}}+1"
