@@ -217,8 +217,8 @@ class TestPreprocessing:
 
     def test_gives_mobilevit_blue_first_and_as_it_is(self, folder):
         # As published with apple/mobilevit-small: what the file leaves out is the processor's own.
-        settings = {"size": 40, "do_center_crop": True, "crop_size": 32, "do_flip_channels": True}
-        settings["feature_extractor_type"] = "MobileViTFeatureExtractor"
+        settings = {"size": 40, "do_center_crop": True, "crop_size": 32, "do_flip_channels": True,
+                    "feature_extractor_type": "MobileViTFeatureExtractor"}  # fmt: skip
         (folder / "preprocessor_config.json").write_text(json.dumps(settings))
         classifier, pictures = load_classifier(f"hf:{folder}"), images(1, 40)
         seen = classifier._preprocessing(pictures)

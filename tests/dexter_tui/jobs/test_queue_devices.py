@@ -5,8 +5,10 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import recorded
@@ -290,7 +292,7 @@ def nvml(monkeypatch):
         def __str__(self):
             return "not supported"
 
-    answers = {
+    answers: dict[str, Callable[..., Any]] = {
         "nvmlInit": lambda: None,
         "nvmlDeviceGetCount": lambda: 2,
         "nvmlDeviceGetHandleByIndex": lambda index: f"handle {index}",
