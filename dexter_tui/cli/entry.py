@@ -81,8 +81,12 @@ def _refuse(
     say(line)
     if as_json:
         parts = {"field": field, "message": message or line, "remedy": remedy}
-        with suppress(OSError):  # standard output itself may be what failed
+        try:
             print_json({"error": parts})
+            sys.stdout.flush()
+        except OSError:  # standard output itself is what failed, and would fail again at the end
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse_bytes(what: str, text: str) -> None:
