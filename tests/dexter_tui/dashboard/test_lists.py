@@ -206,6 +206,7 @@ async def test_a_verdict_is_broken_anew_when_the_terminal_gets_narrower(home: Pa
         await pilot.resize_terminal(60, 24)
         await until(pilot, lambda: re.search(r"predictions[ │\n]+flip", text(pilot)))
         pilot.app.open_screening(shown_store.WATCHED)  # type: ignore[attr-defined]
+        await settle(pilot)  # a key before the page is read moves nothing
         await press(pilot, "left")
         assert "(2 of 3)" in text(pilot)
         await pilot.resize_terminal(80, 24)
