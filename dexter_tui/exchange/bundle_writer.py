@@ -274,7 +274,7 @@ def run_command(run: Run) -> str:
     given += ["--seed", str(run.seed)]
     if preset in PRESETS:
         given += ["--preset", preset]
-    named = ("preset", "seed", "classifier", "class_name")
+    named = ("preset", "seed", "classifier", "class_name", "trust_pickle")
     names = sorted(name for name in config if name in RUN_FLAGS and name not in named)
     return command([*given, *_settings(config, preset, names)])
 
@@ -295,6 +295,15 @@ def _settings(config: Mapping[str, Any], preset: str, names: Iterable[str]) -> l
     for name in names:
         if name in config and (name not in plain or plain[name] != config[name]):
             given += _flag(name, config[name])
+    return given
+
+
+def _models(values: Mapping[str, Any]) -> list[str]:
+    """Return the flags of the models of a report, which may be another's: no consent among them."""
+    given = []
+    for name, value in values.items():
+        if name in RUN_FLAGS and name != "trust_pickle":
+            given += _flag(name, value)
     return given
 
 
@@ -348,8 +357,7 @@ def _data_command(report: DataReport) -> str:
         given += _option("concepts", asked["screening"] or words)
     for theirs, ours in asked["mapping"].items():
         given += _option("map", f"{theirs}={ours}")
-    for name, value in asked.get("models", {}).items():
-        given += _flag(name, value)
+    given += _models(asked.get("models", {}))
     settings = DebiasSettings if report.kind == Kind.DEBIAS else SlicesSettings
     for name, setting in settings.model_fields.items():
         value = asked["settings"].get(name)
@@ -369,8 +377,7 @@ def _explain_command(report: DataReport) -> str:
     for name in ("image", "data"):
         if report.kind == Kind.EXPLAIN_BIAS or name == "image":
             given += _flag(name, asked.get(name))
-    for name, value in asked["models"].items():
-        given += _flag(name, value)
+    given += _models(asked["models"])
     if asked.get("sts", "auto") != "auto":
         given += _flag("sts", asked["sts"])
     names = SCREEN_FIELDS if report.kind == Kind.EXPLAIN_BIAS else ("image_text",)

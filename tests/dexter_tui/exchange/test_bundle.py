@@ -192,10 +192,13 @@ def test_commands_load_the_same_models_again(
         connection.execute("UPDATE bank SET pool = 'mine.yaml', pool_text = 'x'")
         own = "json_set(config, '$.classifier', 'python:/m/net.py:load')"
         connection.execute(f"UPDATE run SET config = {own}")
-        own = "json_set(request, '$.models', json('{\"arch\": \"resnet50\"}'))"
+        own = (
+            'json_set(request, \'$.models\', json(\'{"arch": "resnet50", "trust_pickle": true}\'))'
+        )
         connection.execute(f"UPDATE data_report SET request = {own} WHERE kind = 'slices'")
     assert cli("export", *names, "-o", tmp_path / "bundle").code == 0
     written = (tmp_path / "bundle" / "commands.md").read_text()
+    assert "trust" not in written  # who pastes a command has not agreed to run another's code
     lines = dict(re.findall("^dexter-tui (run|screen|slices|compare) (.*)$", written, re.M))
     wanted = {
         "run": ["--generator lab"],
