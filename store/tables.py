@@ -747,6 +747,7 @@ class Screened(Table, table=True):
     pictures: int | None = None  # it looked at; None until it is judged
     level: float | None = None  # of each interval
     mean: float | None = None  # p(class) over all pictures
+    answers_key: str | None = None  # under which it answered; None until it is judged
     pace: float | None = None  # seconds that it took for a picture
 
     classifier: Classifier = Relationship(

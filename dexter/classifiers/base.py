@@ -23,7 +23,8 @@ class Classifier:
 
     spec: its source and address, paths absolute. labels: names of the K classes or labels.
     image_size: side in px of its network's input. weights_hash: SHA-256 (hex) of its weights.
-    answers_key: the same, with the options that change its answers; answers are kept under it.
+    answers_key: the same, with preprocessing and the options that change its answers, which are
+    kept under it.
     answers: the meaning of its network's outputs. recognised: a line with all that was recognised
     and assumed about it. gradients: True if its logits pass gradients to the picture.
     """
@@ -57,7 +58,7 @@ class Classifier:
         self.spec = spec
         self.image_size = preprocessing.crop
         self.weights_hash = weights_hash
-        self.answers_key = options.answers_key(weights_hash)
+        self.answers_key = options.answers_key(weights_hash, preprocessing)
         self.device = torch.device(device)
         self.dtype = dtype
         self._module = _frozen(module).to(self.device, dtype)
@@ -189,6 +190,7 @@ class Classifier:
             self.recognised,
             self.gradients,
             self.answers.multi_label,
+            answers_key=self.answers_key,
         )
 
     def _outputs(self, images: Tensor) -> Any:

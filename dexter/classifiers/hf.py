@@ -94,7 +94,13 @@ def describe_folder(folder: Path, spec: str, options: ClassifierOptions) -> Clas
     digest, count = _hash(folder, spec)
     line = recognised([*_counted(count), *read.notes], read.labels, step, answers)
     return ClassifierInfo(
-        spec, read.labels, step.crop, digest, line, multi_label=answers.multi_label
+        spec,
+        read.labels,
+        step.crop,
+        digest,
+        line,
+        multi_label=answers.multi_label,
+        answers_key=None if digest is None else options.answers_key(digest, step),
     )
 
 

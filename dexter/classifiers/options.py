@@ -1,24 +1,20 @@
 """The description of a classifier, and the options that it is loaded with."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dexter.classifiers.label_lists import read_labels
 
-# The options that change what a network answers; labels only name it.
-_OF_ANSWERS = (
-    "arch",
-    "input_size",
-    "normalization",
-    "mean",
-    "std",
-    "multi_label",
-    "positive_class",
-    "threshold",
-    "classifier_input",
-)
+if TYPE_CHECKING:
+    from dexter.classifiers.reading import Preprocessing
+
+# The options that change what a network answers to its input; labels only name it.
+_OF_ANSWERS = ("arch", "multi_label", "positive_class", "threshold")
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,8 @@ class ClassifierInfo:
     spec: with absolute paths. image_size: side in px. weights_hash: SHA-256 (hex) of the
     weights, None where it takes loading to get it. recognised: a line with all that was recognised
     and assumed. gradients: False for a black box. multi_label: True for labels that do not exclude
-    each other. constant: True if it answered all pictures of a trial alike.
+    each other. constant: True if it answered all pictures of a trial alike. answers_key: as of
+    `Classifier`.
     """
 
     spec: str
@@ -39,6 +36,7 @@ class ClassifierInfo:
     gradients: bool = True
     multi_label: bool = False
     constant: bool = False
+    answers_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,7 @@ class ClassifierOptions:
         """Return the names in `labels`, if it is given; raise InputError for a faulty file."""
         return None if self.labels is None else read_labels(self.labels)
 
-    def answers_key(self, weights_hash: str | None) -> str:
-        """Return a key of the answers of these weights: another one for other options."""
-        plain = ClassifierOptions()
-        given = {
-            name: value
-            for name in _OF_ANSWERS
-            if (value := getattr(self, name)) != getattr(plain, name)
-        }
-        if not given:
-            return str(weights_hash)
-        text = json.dumps(given, sort_keys=True)
-        return f"{weights_hash}/{hashlib.sha256(text.encode()).hexdigest()}"
+    def answers_key(self, weights_hash: str, preprocessing: Preprocessing) -> str:
+        """Return a key of the answers of these weights to pictures, of options and input."""
+        own = [preprocessing.key, *(getattr(self, name) for name in _OF_ANSWERS)]
+        return f"{weights_hash}/{hashlib.sha256(json.dumps(own).encode()).hexdigest()}"

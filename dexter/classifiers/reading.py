@@ -97,6 +97,11 @@ class Preprocessing:
             step = replace(step, mean=mean or step.mean, std=std or step.std, assumed=known)
         return step
 
+    @property
+    def key(self) -> str:
+        """Everything that the network's input depends on, as a text."""
+        return repr(replace(self, assumed=frozenset()))
+
     def facts(self) -> list[str]:
         """Return the side, mean and deviation in words; they concern pictures in [0, 1]."""
         size = f"{self.crop} px"

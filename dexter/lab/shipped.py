@@ -338,7 +338,13 @@ def _described(
     notes = ["the lab's image-text model"]
     line = recognised(notes, labels, step, answers)
     info = ClassifierInfo(
-        f"lab:{name}", labels, step.crop, digest, line, multi_label=answers.multi_label
+        f"lab:{name}",
+        labels,
+        step.crop,
+        digest,
+        line,
+        multi_label=answers.multi_label,
+        answers_key=options.answers_key(digest, step),
     )
     return info, step, notes
 

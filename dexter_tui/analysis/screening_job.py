@@ -252,6 +252,7 @@ class ScreeningJob:
                 "pictures": result.pictures,
                 "level": result.level,
                 "mean": result.mean,
+                "answers_key": self._classifier(row).answers_key,
                 "pace": seconds / count if count else None,
             }
             found[row.id] = columns, [_finding(effect) for effect in result.effects]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dexter.classifiers import ClassifierOptions, require_one_class
+from dexter.classifiers import require_one_class
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.reasoning.settings import ScreenSettings
@@ -271,11 +271,6 @@ def within(rounds: "Sequence[Mapping[str, Any]]", pictures: int) -> "list[Round]
     ]
 
 
-def answers_key(config: RunConfig, weights_hash: str | None, class_index: int) -> str:
-    """Return the key of a classifier's answers about a class, as `dexter.screening` has it."""
-    return f"{config.options(ClassifierOptions).answers_key(weights_hash)}/{class_index}"
-
-
 def outlook(store: "Store", prepared: Prepared) -> Outlook:
     """Estimate the work of a screening from what its bank holds."""
     from dexter.planning.estimate import estimate
@@ -297,8 +292,7 @@ def outlook(store: "Store", prepared: Prepared) -> Outlook:
         prompts = {prompt for prompt, _ in requests}
         there = requests & set(study_records.known_pictures(store, bank.generator, prompts))
         keys = [
-            f"{bank.generator}/{answers_key(one.config, one.info.weights_hash, one.class_index)}"
-            for one in prepared.members
+            f"{bank.generator}/{one.info.answers_key}/{one.class_index}" for one in prepared.members
         ]
         looking = sum(
             bool(requests - set(screening_records.answers(store, key, prompts))) for key in keys

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dexter.errors import InputError
 from dexter_tui.analysis.bench import require_weights
 from dexter_tui.analysis.explaining.screened import newest
-from dexter_tui.analysis.screening_request import Prepared, answers_key
+from dexter_tui.analysis.screening_request import Prepared
 from store import screening_records
 from store.reading.card import loading_flags
 
@@ -162,8 +162,8 @@ class Asking:
     ) -> None:
         [self.member] = prepared.members
         self.store, self.prepared, self.page = store, prepared, page
-        config, info, class_index = self.member
-        key = f"{page['generator']}/{answers_key(config, info.weights_hash, class_index)}"
+        info, class_index = self.member.info, self.member.class_index
+        key = f"{page['generator']}/{info.answers_key}/{class_index}"
         own = screening_records.all_answers(store, key)
         if not own:
             raise InputError(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from dexter.classifiers import ClassifierInfo
 from dexter.config import RunConfig
 from dexter.reasoning.settings import ScreenSettings
-from dexter_tui.analysis.screening_request import answers_key
 from store import screening_records
 from store.reading import screenings
 from store.reading.browse import Browse
@@ -48,9 +47,8 @@ def newest(store: "Store", prepared: "Prepared", *, same_bank: bool) -> dict[str
 
 def _is_of(row: "Screened", member: "Checked") -> bool:
     """Return whether a member of a screening gives the answers of a checked classifier."""
-    config = RunConfig.model_validate(row.config)
-    key = answers_key(config, row.classifier.weights_hash, row.class_index)
-    return key == answers_key(member.config, member.info.weights_hash, member.class_index)
+    own = row.answers_key, row.class_index
+    return row.answers_key is not None and own == (member.info.answers_key, member.class_index)
 
 
 def prepared_of(store: "Store", screening_id: str, number: int) -> "Prepared":
@@ -74,7 +72,13 @@ def prepared_of(store: "Store", screening_id: str, number: int) -> "Prepared":
         settings,
     )
     member, stored = members[number], members[number].classifier
-    info = ClassifierInfo(stored.spec, stored.labels, stored.image_size, stored.weights_hash)
+    info = ClassifierInfo(
+        stored.spec,
+        stored.labels,
+        stored.image_size,
+        stored.weights_hash,
+        answers_key=member.answers_key,
+    )
     return screening_request.Prepared(
         [Checked(configs[number], info, member.class_index)],
         [member.name],

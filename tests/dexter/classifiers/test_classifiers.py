@@ -247,6 +247,32 @@ class TestPreprocessing:
         assert step.mode == "bicubic"
 
 
+def key(folder, **options):
+    """Return the key of answers, which is the same before and after loading."""
+    asked = ClassifierOptions(**options)
+    known = describe_classifier(f"hf:{folder}", asked).answers_key
+    assert load_classifier(f"hf:{folder}", asked).answers_key == known
+    return known
+
+
+class TestAnswersKey:
+    def test_is_another_for_other_input_or_another_meaning(self, folder):
+        keys = [key(folder)]
+        for change in ({"image_mean": [0.4] * 3}, {"resample": 3}, {"do_rescale": False}):
+            change_json(folder / "preprocessor_config.json", **change)
+            keys.append(key(folder))
+        keys += [key(folder, classifier_input="reference"), key(folder, multi_label=True)]
+        assert len(set(keys)) == len(keys)
+
+    def test_is_the_same_for_the_same_answers(self, folder, tmp_path):
+        (labels := tmp_path / "labels.txt").write_text("one\ntwo\nthree\n")
+        stated = json.loads((folder / "preprocessor_config.json").read_text())
+        values = {"mean": tuple(stated["image_mean"]), "std": tuple(stated["image_std"])}
+        before = key(folder, labels=labels)
+        change_json(folder / "preprocessor_config.json", image_mean=[0.1] * 3, image_std=[0.2] * 3)
+        assert key(folder, **values) == before != key(folder)
+
+
 class TestDescription:
     def test_needs_no_torch(self, tmp_path):
         shutil.copytree(tiny.classifier_folder(), tmp_path / "lab" / "classifiers" / "birds")

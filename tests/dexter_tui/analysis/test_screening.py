@@ -19,6 +19,7 @@ from waiting import until
 
 from dexter.generation.pictures import Pictures
 from dexter.reasoning.settings import ScreenSettings
+from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.audit_estimate import outlook
 from dexter_tui.analysis.explaining.screened import prepared_of
 from dexter_tui.analysis.screening_request import (
@@ -204,6 +205,11 @@ def test_killed_in_each_phase_a_screening_finds_the_same_and_the_next_draws_noth
         expected = outlook(store, prepared_of(store, first["id"], 0)).of_findings(
             [("place", "water")]
         )
+        request = ScreenRequest(
+            ["lab:birds-balanced"], "waterbird", ScreenSettings(pictures=128), f"{home}/pool.yaml"
+        )
+        # What is known before it is loaded finds what it answered.
+        assert screening_request.outlook(store, prepare(request, home)).looking == 0
     [(drawn,)] = Browse(home).rows("SELECT count(*) FROM picture")
     assert drawn - 128 == pytest.approx(expected, rel=0.1)
     assert _numbers(first)[0] == _numbers(second)[0]
