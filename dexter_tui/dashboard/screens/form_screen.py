@@ -47,7 +47,7 @@ class FormScreen(DataScreen):
     BINDINGS = bindings("form")
     TITLE = ""
     FIRST: tuple[str, ...] = ()
-    """The rows that are always shown; while they are empty, they show no error"""
+    """The rows that are always shown; while they are empty, they show no error before a start"""
     REQUIRED: tuple[str, ...] = ()
     """The rows that must be filled in"""
 
@@ -57,6 +57,7 @@ class FormScreen(DataScreen):
         self._offers: dict[str, list[str]] = {}
         self._only_changed = False
         self._began: dict[str, str] = {}  # the values at the start
+        self._was_refused = False  # a start, so that what is missing is an error from then on
 
     @property
     def heading(self) -> str:
@@ -122,7 +123,8 @@ class FormScreen(DataScreen):
         for row in form.rows:
             row.note, row.error = self.note(row), ""
         refused = self._row_of(data.refusal)
-        if refused is not None and (refused.value or refused.name not in self.FIRST):
+        early = () if self._was_refused else self.FIRST
+        if refused is not None and (refused.value or refused.name not in early):
             refused.error = _problem(data.refusal)
         form.update_rows()
         text = Text()
@@ -130,10 +132,9 @@ class FormScreen(DataScreen):
             text.append("^s ", f"bold {palette.accent}").append(f" start {data.line}")
         elif refused is None:
             text.append(clean(data.refusal), palette.bad)
-        elif refused.error:
-            text.append(f"To start, correct “{refused.title}”", palette.bad)
         else:
-            text.append(f"To start, fill in “{refused.title}”", palette.dim)
+            style = palette.bad if refused.error else palette.dim
+            text.append(_to_start(refused), style)
         self._say(text)
         self._show_choices()
 
@@ -149,12 +150,11 @@ class FormScreen(DataScreen):
         if row is None:
             self._say(Text(clean(line), palette.bad))
             return
-        row.error, row.shown = _problem(error), True
+        row.error, row.shown, self._was_refused = _problem(error), True, True
         form = self.query_one(Form)
         form.update_rows()
         form.go_to(row.name)
-        what = "correct" if row.value else "fill in"
-        self._say(Text(f"To start, {what} “{row.title}”", palette.bad))
+        self._say(Text(_to_start(row), palette.bad))
 
     def _row_of(self, error: Exception | None) -> Row | None:
         """Return the row that an error is about; None if it is about none."""
@@ -242,6 +242,10 @@ class FormScreen(DataScreen):
         form = self.query_one(Form)
         form.read_field()
         self.confirm_discard(self._began != {row.name: row.value for row in form.rows})
+
+
+def _to_start(row: Row) -> str:
+    return f"To start, {'correct' if row.value else 'fill in'} “{row.title}”"
 
 
 def _problem(error: Exception | None) -> str:
