@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens screen-pictures check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-slices bench-black-boxes bench-checkpoints bench-explain-bias bench-methods calibration gpu-check bench-store chaos chaos-jobs accidents trials help cluster-test
+.PHONY: setup demo test test-long fuzz test-llm lint lab lab-sheets bench bench-ui soak bench-query screens screen-pictures check-page tutorials pictures bench-bias bench-bias-full bench-screening bench-debias bench-slices bench-black-boxes bench-checkpoints bench-explain-bias bench-methods calibration gpu-check bench-store chaos chaos-jobs accidents trials help cluster-test
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,8 +29,14 @@ demo: setup ## which of two bird classifiers uses the sea? offline, in some minu
 
 # Four processes on two cores: a third of the time, a test waits for processes that it started.
 # They share compiled packages and tests, even where PYTHONDONTWRITEBYTECODE is set.
-test: setup lint ## all checks and tests; what shares a home stays together
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+# What shares a home stays together.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+test: setup lint ## all checks, and all tests but the long ones
+	$(PYTEST) -m "not long"
+
+test-long: setup ## the tests that kill workers time and again, or train
+	$(PYTEST) -m long
 
 test-llm: setup ## captions and reports from real servers of language models on this machine
 	$(PIP) install -q -c constraints.txt -e '.[llm]'

@@ -70,16 +70,19 @@ def what_is_loaded_is_no_garbage() -> None:
 
 
 # Their tests wait for workers. Begun first, none of them is left to one process at the end.
-LONG = ("test_queue_chaos", "test_screening", "test_jobs", "test_queue", "test_cli_run",
-        "test_slices", "test_cli_black_boxes", "test_audit_and_check", "test_explaining_jobs",
-        "test_compare", "test_reports", "test_embeddings", "test_accidents")  # fmt: skip
+FIRST = ("test_compare", "test_reports", "test_cli_run", "test_audit_and_check", "test_queue")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first, then those with many tests."""
-    sizes = Counter(item.path for item in items)
-    places = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: (places.get(item.path.stem, len(LONG)), -sizes[item.path]))
+    """Put files first that have long tests, then those with many."""
+    sizes: Counter[tuple[bool, Path]] = Counter()
+    for item in items:
+        sizes[item.get_closest_marker("long") is not None, item.path] += 1
+    items.sort(
+        key=lambda item: (
+            item.path.stem not in FIRST, -sizes[True, item.path], -sizes[False, item.path]
+        )
+    )  # fmt: skip
 
 
 def pytest_sessionfinish() -> None:

@@ -67,6 +67,7 @@ def test_the_planted_slices_come_first_without_true_groups(
     assert page["id"] not in cli("slices").out
 
 
+@pytest.mark.long
 def test_words_of_searches_divide_a_class_by_the_nearer_prototype(
     cli: Callable[..., Any], home: Path, folder: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_faulty_question_is_a_line(
     assert message in outcome.err
 
 
+@pytest.mark.long
 def test_the_worst_group_rises_and_the_dependence_falls_without_true_groups(
     cli: Callable[..., Any], home: Path, folder: Path, tmp_path: Path
 ) -> None:

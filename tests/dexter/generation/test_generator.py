@@ -243,6 +243,7 @@ class TestBackward:
         images.square().sum().backward()
         return images.detach(), conditioning.grad
 
+    @pytest.mark.long
     def test_compiled_networks_draw_the_same(self, generator, monkeypatch):
         # Traced, but not translated into C++, which takes minutes.
         compiled = []

@@ -111,6 +111,7 @@ def test_the_generator_draws_in_its_own_number_of_steps_whoever_loads_it():
     assert load_generator("lab", GeneratorOptions(diffusion_steps=4)).diffusion_steps == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_training_goes_on_where_it_was(tmp_path, workers):
     """kill -9 of a training process between checkpoints loses what came after the last one only."""
@@ -159,6 +160,7 @@ def untrained_lab(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.long
 def test_training_goes_on_from_the_shipped_weights(tmp_path, untrained_lab):
     """Without work files: what is written out again untrained is what was shipped, bit for bit."""
     export.unpack(untrained_lab)

@@ -269,6 +269,7 @@ def test_the_search_finds_the_planted_place():
     assert likelier[1] > likelier[0]
 
 
+@pytest.mark.long
 def test_the_search_finds_the_planted_place_that_lowers_the_class():
     config = RunConfig.from_preset(
         "quick",

@@ -1,5 +1,6 @@
 """A search for embeddings through every view: run, report, show, the dashboard and exports."""
 
+import pytest
 import short_run
 import tiny
 from piloting import dashboard, driven, press, settle, text
@@ -7,6 +8,8 @@ from report_study import add_embeddings, add_study, options
 
 from dexter_tui.dashboard.screens.study import StudyScreen
 from store import Store
+
+pytestmark = pytest.mark.long
 
 
 def flags(**changes: object) -> list[str]:

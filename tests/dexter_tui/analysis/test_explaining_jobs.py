@@ -14,6 +14,8 @@ from dexter.lab.scenes import SceneDataset
 from dexter_tui.machine import devices
 from store import State, Store
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HeldNet:

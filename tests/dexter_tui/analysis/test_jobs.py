@@ -15,6 +15,7 @@ from store.reading.browse import Browse
 from store.states import Kind
 
 
+@pytest.mark.long
 def test_killed_and_cancelled_jobs_continue_on_one_slot_and_leave_nothing_twice(
     home: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_second_report_draws_and_asks_nothing_twice(
     assert stages["captions"]["total"] == 0
 
 
+@pytest.mark.long
 def test_an_endpoint_that_breaks_leaves_the_study_usable_and_is_resumed(
     study: str, cli: Callable[..., Any], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

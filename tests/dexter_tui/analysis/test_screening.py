@@ -177,6 +177,7 @@ def page(home: Path, job: Any) -> dict[str, Any]:
     return screenings.page(Browse(home), job.screening_id)
 
 
+@pytest.mark.long
 def test_killed_in_each_phase_a_screening_finds_the_same_and_the_next_draws_nothing(
     home: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
@@ -222,6 +223,7 @@ def test_killed_in_each_phase_a_screening_finds_the_same_and_the_next_draws_noth
     _check_views(cli, first["id"], first, tmp_path)
 
 
+@pytest.mark.long
 def test_a_word_of_a_search_that_the_pool_lacks_is_tested_and_confirmed(home: Path) -> None:
     jobs = Jobs(home, limit=600)
     try:

@@ -197,6 +197,7 @@ def cancel_the_last_of(count: int, home: Path) -> None:
         control.cancel(store, queued[0].id)
 
 
+@pytest.mark.long
 def test_an_audit_of_models_of_ones_own_asks_nothing_and_has_a_card_for_each_class(
     cli: Callable[..., Any], home: Path, tmp_path: Path
 ) -> None:

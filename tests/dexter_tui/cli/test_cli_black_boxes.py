@@ -12,10 +12,13 @@ import shared_home
 import short_run
 import tiny
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None,
-    reason="not installed: pip install 'dexter-tui[onnx]'",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        importlib.util.find_spec("onnxruntime") is None,
+        reason="not installed: pip install 'dexter-tui[onnx]'",
+    ),
+]
 home = shared_home.fixture
 
 NAMES = ["red", "green", "blue"]

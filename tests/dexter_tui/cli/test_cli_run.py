@@ -154,6 +154,7 @@ def test_export_writes_a_report_with_pictures(
     assert cli("export", study[0]["id"], "-o", tmp_path / "s.md").out == f"{tmp_path / 's.md'}\n"
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_by_itself_bit_for_bit_and_harms_no_other(
     study: list[dict[str, Any]], start: Any, cli: Any, home: Path
 ) -> None:
@@ -187,6 +188,7 @@ def test_a_killed_run_goes_on_by_itself_bit_for_bit_and_harms_no_other(
     assert (refused.code, "succeeded" in refused.err) == (2, True)
 
 
+@pytest.mark.long
 def test_two_commands_share_a_store_and_workers_outlive_their_command(
     start: Any, home: Path
 ) -> None:
@@ -207,6 +209,7 @@ def test_two_commands_share_a_store_and_workers_outlive_their_command(
         assert [len(numbers(store, run.id)) for run in of_both()] == [6, 6, 6]
 
 
+@pytest.mark.long
 def test_control_c_cancels_cleanly_and_resume_goes_on(start: Any, cli: Any, home: Path) -> None:
     process = start("run", *options(steps=100_000), "--seeds", "2", "--jobs", "1", "--json")
     with Store.open(home) as store:
@@ -232,6 +235,7 @@ def test_control_c_cancels_cleanly_and_resume_goes_on(start: Any, cli: Any, home
         assert store.run(first.id).attempt == 2
 
 
+@pytest.mark.long
 def test_a_second_control_c_kills(start: Any, home: Path) -> None:
     process = start("run", *options(steps=100_000, batch=4), "--seed", "7", "--json")
     with Store.open(home) as store:
@@ -261,6 +265,7 @@ def test_workers_that_cannot_start_are_reported(
     assert "no torch here" in log.read_text()
 
 
+@pytest.mark.long
 def test_a_classifier_in_python_with_a_lora_goes_all_the_way(cli: Any, tmp_path: Path) -> None:
     net = tmp_path / "net.py"
     net.write_text(tiny.PYTHON_CLASSIFIER)

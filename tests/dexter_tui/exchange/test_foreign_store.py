@@ -72,6 +72,7 @@ def command(home: Path, arguments: list[str]) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 def test_any_store(part: int) -> None:
     """A share of the examples, each with its own."""

@@ -58,6 +58,7 @@ def import_all(home: Path, source: Path) -> bool:
         return taken(lambda: bundle_reader.import_bundle(store, source))
 
 
+@pytest.mark.long
 @fuzzed
 @given(st.data())
 def test_any_record(data: st.DataObject) -> None:
@@ -81,6 +82,7 @@ def test_what_was_not_changed_is_taken() -> None:
         show_everything(home, exports=True)
 
 
+@pytest.mark.long
 @fuzzed
 @given(st.data())
 def test_any_archive(data: st.DataObject) -> None:
@@ -105,6 +107,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.long
 @fuzzed
 @given(st.data())
 def test_any_run_folder(data: st.DataObject) -> None:

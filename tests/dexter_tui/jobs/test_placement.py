@@ -175,6 +175,7 @@ def _take_until_killed(home: Path, run_id: str, folder: RunFolder, point: int) -
         ).take()
 
 
+@pytest.mark.long
 def test_an_ingester_killed_anywhere_takes_everything_once(
     store: Store, tmp_path: Path, make: Callable[[], Keeper], slurm: FeignedSlurm
 ) -> None:

@@ -116,6 +116,7 @@ def begin_gated(store: Store, gate: Gate, undisturbed: Any) -> Iterator[Callable
     gate.open()
 
 
+@pytest.mark.long
 def test_a_paused_run_has_no_process_and_goes_on_bit_for_bit(store, gate, begin_gated, undisturbed):
     run = begin_gated(15)
     until(store, lambda: store.run(run).steps_done >= 5)
@@ -135,6 +136,7 @@ def test_a_paused_run_has_no_process_and_goes_on_bit_for_bit(store, gate, begin_
     assert (again.words, again.score_value) == (whole.words, whole.score_value)
 
 
+@pytest.mark.long
 def test_a_killed_search_for_embeddings_goes_on_bit_for_bit(store, gate):
     [whole] = begin(store, config(classifier=gate.classifier, search="continuous"))
     assert ended(store, whole).state is State.SUCCEEDED
@@ -178,6 +180,7 @@ def test_whoever_dies_or_is_sent_away_the_run_goes_on(store, gate, begin_gated, 
     assert numbers(store, run) == undisturbed[1]
 
 
+@pytest.mark.long
 def test_torn_checkpoints_and_foreign_ones_are_passed_over(store, gate, begin_gated, undisturbed):
     run = begin_gated(25)
     until(store, lambda: store.run(run).steps_done >= 20)
@@ -196,6 +199,7 @@ def test_torn_checkpoints_and_foreign_ones_are_passed_over(store, gate, begin_ga
     assert "going on behind step" in log
 
 
+@pytest.mark.long
 def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
     """As a disk leaves them that had promised more than it kept."""
     from dexter.models import load_models
@@ -272,6 +276,7 @@ def make():
 """
 
 
+@pytest.mark.long
 def test_a_run_out_of_memory_is_done_again_with_half_the_pictures_at_a_time(store, tmp_path):
     files = []
     for limit in (2, 1):
@@ -287,6 +292,7 @@ def test_a_run_out_of_memory_is_done_again_with_half_the_pictures_at_a_time(stor
     assert "also with half" in failed.error and "--micro-batch" in failed.error
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
 def test_a_run_goes_on_when_the_terminal_s_server_is_killed(store, home, tmp_path):
     socket = tmp_path / "tmux"

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.long
+
 
 def test_every_kind_of_fault_once_loses_nothing(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "support" / "chaos.py"
