@@ -22,9 +22,9 @@ class Classifier:
     """A frozen image classifier with its labels and preprocessing.
 
     spec: its source and address, paths absolute. labels: names of the K classes or labels.
-    image_size: side in px of its network's input. weights_hash: SHA-256 (hex) of its weights.
-    answers_key: the same, with preprocessing and the options that change its answers, which are
-    kept under it.
+    preprocessing: from square pictures to its network's input. image_size: side in px of that
+    input. weights_hash: SHA-256 (hex) of its weights. answers_key: the same, with preprocessing
+    and the options that change its answers, which are kept under it.
     answers: the meaning of its network's outputs. recognised: a line with all that was recognised
     and assumed about it. gradients: True if its logits pass gradients to the picture.
     """
@@ -62,7 +62,7 @@ class Classifier:
         self.device = torch.device(device)
         self.dtype = dtype
         self._module = _frozen(module).to(self.device, dtype)
-        self._preprocessing = preprocessing
+        self.preprocessing = preprocessing
         self._feature_module = feature_module
         self._head: nn.Linear | None = None
         outputs, head = self._try_out()
@@ -195,7 +195,7 @@ class Classifier:
 
     def _outputs(self, images: Tensor) -> Any:
         """Return the network's outputs (B, N), or something that is no tensor of such a shape."""
-        output = self._module(self._preprocessing(images.to(self.device)).to(self.dtype))
+        output = self._module(self.preprocessing(images.to(self.device)).to(self.dtype))
         logits = output.get("logits") if type(output) is dict else getattr(output, "logits", output)
         if isinstance(logits, Tensor) and logits.ndim < 2 and logits.numel() == len(images):
             logits = logits.reshape(-1, 1)  # of one logit

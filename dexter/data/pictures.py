@@ -29,18 +29,19 @@ class _Refused(Exception):
 
 
 def batches(
-    items: Sequence[Item], side: int, skipped: Skipped, *, batch: int = 32
+    items: Sequence[Item], side: int, skipped: Skipped, *, mode: str = "bilinear", batch: int = 32
 ) -> Iterator[tuple[list[int], Images]]:
     """Yield positions in ``items`` and their pictures, uint8 (B, side, side, 3).
 
     Pictures are scaled until the shorter side is ``side`` px, and the middle is cut out, as
-    torchvision's evaluation does. One that cannot be read is added to ``skipped``.
+    torchvision's evaluation does. ``mode``: see `Preprocessing`; with its side and mode nothing is
+    left to scale. One that cannot be read is added to ``skipped``.
     """
     places: list[int] = []
     pictures: list[Picture] = []
     for place, item in enumerate(items):
         try:
-            picture = _picture(item, side)
+            picture = _picture(item, side, mode)
         except _Refused as refused:
             skipped.add(item.name, refused.why)
             continue
@@ -53,11 +54,11 @@ def batches(
         yield places, np.stack(pictures)
 
 
-def _picture(item: Item, side: int) -> Picture:
+def _picture(item: Item, side: int, mode: str) -> Picture:
     from PIL import Image
 
     if not isinstance(item.source, Path):
-        return _square(Image.fromarray(item.source.picture), side)
+        return _square(Image.fromarray(item.source.picture), side, mode)
     try:
         if not item.source.is_file():
             raise _Refused(Why.MISSING)
@@ -66,8 +67,9 @@ def _picture(item: Item, side: int) -> Picture:
         with Image.open(io.BytesIO(item.source.read_bytes()), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _Refused(Why.TOO_LARGE)
-            image.draft("RGB", (side, side))
-            return _square(image, side)
+            # A JPEG is decoded smaller, but large enough to be scaled as if it were whole.
+            image.draft("RGB", (2 * side, 2 * side))
+            return _square(image, side, mode)
     except Image.DecompressionBombError:
         raise _Refused(Why.TOO_LARGE) from None
     except _Refused:
@@ -76,8 +78,8 @@ def _picture(item: Item, side: int) -> Picture:
         raise _Refused(Why.UNREADABLE) from None
 
 
-def _square(image: Image.Image, side: int) -> Picture:
-    from PIL import Image, ImageOps
+def _square(image: Image.Image, side: int, mode: str) -> Picture:
+    from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG"):
         # `convert` would cut at 255.
@@ -85,4 +87,14 @@ def _square(image: Image.Image, side: int) -> Picture:
     elif image.mode in ("I", "F"):  # numbers of no known range
         raise _Refused(Why.UNREADABLE)
     converted = image.convert("RGB")
-    return np.asarray(ImageOps.fit(converted, (side, side), Image.Resampling.BILINEAR))
+    shorter = min(converted.size)
+
+    def middle(length: int) -> tuple[float, float]:
+        scaled = side * length // shorter
+        start = (scaled - side) // 2
+        return start * length / scaled, (start + side) * length / scaled
+
+    # Only the middle is scaled: the whole of a long strip could fill the memory.
+    (left, right), (top, bottom) = middle(converted.width), middle(converted.height)
+    kernel = Image.Resampling[mode.upper()]
+    return np.asarray(converted.resize((side, side), kernel, box=(left, top, right, bottom)))

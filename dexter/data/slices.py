@@ -139,9 +139,9 @@ def look(
     predicted, p, embeddings, features = [], [], [], []
     hashed = hashlib.sha256()
     done = 0
-    for places, pictures in batches(
-        data.items, max(classifier.image_size, _SIDE), data.skipped, batch=_BATCH
-    ):
+    step = classifier.preprocessing
+    side = max(step.resize, _SIDE)
+    for places, pictures in batches(data.items, side, data.skipped, mode=step.mode, batch=_BATCH):
         chunk = [data.items[place] for place in places]
         targets = np.array([classes[item.label] for item in chunk])
         tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255

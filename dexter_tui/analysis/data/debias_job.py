@@ -273,7 +273,7 @@ class DebiasJob:
 
     def _training(self, name: str, method: Method, seed: int, *, true: bool) -> dict[str, Any]:
         """Train once, from where an attempt before was stopped."""
-        files, key = self.sources.files, f"{name.replace(' ', '-')}-{seed}"
+        files, key = self.sources.files, self._key(name, seed)
         done = files.value(key)
         if done is not None:
             return dict(done)
@@ -313,10 +313,13 @@ class DebiasJob:
         files.keep_value(key, found)
         return found
 
+    def _key(self, name: str, seed: int) -> str:
+        return f"{name.replace(' ', '-')}-{seed}-{self.sources.reading}"
+
     def _weights_of(self, name: str) -> dict[str, "Tensor"]:
         from safetensors.torch import load
 
-        data = self.sources.files.read(f"{name.replace(' ', '-')}-0-weights")
+        data = self.sources.files.read(f"{self._key(name, 0)}-weights")
         return {} if data is None else load(data)
 
     def _write_tensors(self, name: str, tensors: Mapping[str, "Tensor"]) -> None:

@@ -28,6 +28,7 @@ from store.data_reports import records
 from store.errors import explained
 
 if TYPE_CHECKING:
+    from dexter.classifiers import Classifier
     from dexter.data.settings import DataSettings
     from dexter.models import Models
 
@@ -121,13 +122,19 @@ class Sources:
                 self.files.keep_state("search.pt", key, search.state_dict())
         return search.result.words[0]
 
+    @property
+    def reading(self) -> str:
+        """Return how pictures are read, for the names of files that depend on it."""
+        return reading_of(self.classifier)
+
     def looked(self, part: DataSet, name: str) -> Looked:
         """Return how classifier and image-text model see a split, looked at once.
 
         ``name``: of the split, in the progress and of the file that keeps it.
         """
-        kept = self.files.arrays(f"look-{name}")
-        if kept is not None and "left_out" in kept:
+        file = f"look-{name}-{self.reading}"
+        kept = self.files.arrays(file)
+        if kept is not None:
             counts, names = json.loads(str(kept["left_out"]))
             part.skipped.merge(
                 Skipped(
@@ -156,7 +163,7 @@ class Sources:
         )
         numbers = {id(item): place for place, item in enumerate(part.items)}
         self.files.keep_arrays(
-            f"look-{name}",
+            file,
             places=np.array([numbers[id(item)] for item in found.items]),
             targets=found.targets,
             predicted=found.predicted,
@@ -173,23 +180,31 @@ class Sources:
         """Return the pictures that were looked at, (n, S, S, 3), as a file that is read on use."""
         from dexter.data.pictures import batches
 
-        side = self.classifier.image_size
+        step = self.classifier.preprocessing
+        side = step.resize
 
         def write(file: Path) -> None:
             progress = self.desk.begin(f"copies of {name}")
             progress.plan(len(looked.items))
             shape = (len(looked.items), side, side, 3)
             held = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-            for places, pictures in batches(looked.items, side, Skipped(), batch=_BATCH):
+            for places, pictures in batches(
+                looked.items, side, Skipped(), mode=step.mode, batch=_BATCH
+            ):
                 held[places] = pictures
                 progress.add(len(places))
             held.flush()
 
-        return self.files.mapped(f"pixels-{name}", write)
+        return self.files.mapped(f"pixels-{name}-{self.reading}", write)
 
     def skipped(self) -> dict[str, int]:
         """Return the number of pictures that are left out, by reason."""
         return {why.value: count for why, count in self.data.skipped.counts.items()}
+
+
+def reading_of(classifier: "Classifier") -> str:
+    """Return how pictures are read for a classifier: the side in px and the mode of scaling."""
+    return f"{classifier.preprocessing.resize}-{classifier.preprocessing.mode}"
 
 
 def _concept(one: Mapping[str, Any]) -> Concept:

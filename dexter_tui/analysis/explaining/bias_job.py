@@ -12,7 +12,7 @@ from dexter.errors import InputError
 from dexter.reasoning.settings import JUDGE_FIELDS, ReportSettings
 from dexter_tui import paths
 from dexter_tui.analysis import screening_job, screening_request
-from dexter_tui.analysis.data.sources import Files
+from dexter_tui.analysis.data.sources import Files, reading_of
 from dexter_tui.analysis.desk import Desk
 from dexter_tui.analysis.explaining.labelled import LAB, Labelled, batches
 from dexter_tui.analysis.explaining.sources import Explained
@@ -142,15 +142,17 @@ class BiasJob:
         the number of others by reason; looked at once over all attempts."""
         from dexter.screening.screen import member
 
-        kept = self.files.arrays("labelled")
+        network = self.of.classifier()
+        file = f"labelled-{reading_of(network)}"
+        kept = self.files.arrays(file)
         if kept is not None:
             return kept["places"].tolist(), kept["odds"], json.loads(str(kept["skipped"]))
         progress = self.desk.begin("labelled pictures")
         progress.plan(len(labelled.cells))
-        network = self.of.classifier()
         classify = member(self.of.row.classifier.spec, network, self.of.class_index).classify
         places, found = [], []
-        for part, images in batches(labelled, network.image_size):
+        step = network.preprocessing
+        for part, images in batches(labelled, step.resize, step.mode):
             places += list(part)
             found.append(classify(images))
             progress.add(len(part))
@@ -158,7 +160,7 @@ class BiasJob:
         skipped = {str(why): count for why, count in counts.items()}
         odds = np.concatenate(found) if found else np.zeros(0)
         self.files.keep_arrays(
-            "labelled", places=np.array(places), odds=odds, skipped=np.array(json.dumps(skipped))
+            file, places=np.array(places), odds=odds, skipped=np.array(json.dumps(skipped))
         )
         return places, odds, skipped
 

@@ -212,7 +212,7 @@ class TestPreprocessing:
     def test_follows_the_folders_settings(self, folder, settings, resize, crop):
         change_json(folder / "preprocessor_config.json", **settings)
         classifier = load_classifier(f"hf:{folder}")
-        assert (classifier._preprocessing.resize, classifier._preprocessing.crop) == (resize, crop)
+        assert (classifier.preprocessing.resize, classifier.preprocessing.crop) == (resize, crop)
         assert classifier.image_size == describe_classifier(f"hf:{folder}").image_size == crop
 
     def test_gives_mobilevit_blue_first_and_as_it_is(self, folder):
@@ -221,7 +221,7 @@ class TestPreprocessing:
                     "feature_extractor_type": "MobileViTFeatureExtractor"}  # fmt: skip
         (folder / "preprocessor_config.json").write_text(json.dumps(settings))
         classifier, pictures = load_classifier(f"hf:{folder}"), images(1, 40)
-        seen = classifier._preprocessing(pictures)
+        seen = classifier.preprocessing(pictures)
         assert torch.equal(seen, pictures[..., 4:36, 4:36].flip(1))
         line = "pictures from 0 to 1 in the order blue, green, red"
         assert line in classifier.recognised
@@ -234,7 +234,7 @@ class TestPreprocessing:
         (folder / "preprocessor_config.json").unlink()
         cfg = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.25] * 3, "crop_pct": 0.8}
         change_json(folder / "config.json", pretrained_cfg={**cfg, "interpolation": "bicubic"})
-        step = load_classifier(f"hf:{folder}")._preprocessing
+        step = load_classifier(f"hf:{folder}").preprocessing
         assert (step.resize, step.crop, step.mode) == (40, 32, "bicubic")
         assert (step.mean, step.std) == ((0.5,) * 3, (0.25,) * 3)
 
@@ -242,7 +242,7 @@ class TestPreprocessing:
         change_json(
             folder / "preprocessor_config.json", do_normalize=False, do_rescale=False, resample=3
         )
-        step = load_classifier(f"hf:{folder}")._preprocessing
+        step = load_classifier(f"hf:{folder}").preprocessing
         assert (step.scale, step.mean, step.std) == (255, (0,) * 3, (1,) * 3)
         assert step.mode == "bicubic"
 

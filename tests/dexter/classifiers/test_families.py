@@ -221,7 +221,7 @@ class TestCheckpoint:
             found._module((pictures - mean[:, None, None]) / std[:, None, None]),
             atol=1e-5,
         )
-        assert found._preprocessing.mean == pytest.approx(mean.tolist())
+        assert found.preprocessing.mean == pytest.approx(mean.tolist())
         assert_features_feed_the_head(found)
 
     @pytest.mark.parametrize("prefix", ["", "module.", "model."])
@@ -235,7 +235,7 @@ class TestCheckpoint:
         found = load_classifier(
             f"checkpoint:{file}", ClassifierOptions(arch=networks, normalization="half")
         )
-        assert found._preprocessing.mean == (0.5, 0.5, 0.5)
+        assert found.preprocessing.mean == (0.5, 0.5, 0.5)
         inputs = images(side=32)
         assert torch.equal(found._module(inputs), network.eval()(inputs))
         info = describe_classifier(f"checkpoint:{file}", ClassifierOptions(arch=networks))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 from safetensors.numpy import load_file
 
+from dexter.classifiers import load_classifier
+from dexter.data.folder import read_data
 from dexter.data.searches import prototypes
 from dexter.data.settings import SlicesSettings
-from dexter.data.slices import auroc, scores_of
+from dexter.data.slices import auroc, look, scores_of
 from dexter.lab.scenes import SceneDataset
 from dexter.reasoning.detection import load_detector
 from dexter.reasoning.topic import load_world
@@ -201,6 +205,36 @@ def test_a_continued_report_counts_all_that_it_skipped(home: Path, folder: Path)
             counts.append(sources.skipped())
             assert len(looked.items) == SIZE and len(sources.data.skipped.names) == 100
     assert counts == [{"duplicate row": 1, "missing": 151}] * 2
+
+
+@pytest.mark.parametrize("resample", [2, 3])
+def test_pictures_are_read_as_transformers_own_processor_does(
+    resample: int, tmp_path: Path
+) -> None:
+    """A JPEG larger than the network's input, scaled to 80 px and cropped to 64."""
+    import torch
+    from transformers import AutoModelForImageClassification, CLIPImageProcessor
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny.classifier_folder(), model)
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": 80}, crop_size={"height": 64, "width": 64}, resample=resample
+    )
+    processor.save_pretrained(model)
+    noise = np.random.default_rng(0).integers(0, 256, (70, 92, 3), dtype=np.uint8)
+    (tmp_path / "data" / "landbird").mkdir(parents=True)
+    file = tmp_path / "data" / "landbird" / "1.jpg"
+    Image.fromarray(noise).resize((231, 175), Image.Resampling.BICUBIC).save(file, quality=95)
+    found = look(
+        read_data(str(tmp_path / "data")),
+        {"landbird": 1},
+        load_classifier(f"hf:{model}"),
+        load_detector(str(tiny.image_text_folder())),
+    )
+    network = AutoModelForImageClassification.from_pretrained(model).eval()
+    with torch.no_grad(), Image.open(file) as image:
+        logits = network(**processor(images=image, return_tensors="pt")).logits
+    assert found.p[0] == pytest.approx(float(logits.softmax(-1)[0, 1]), abs=1e-3)
 
 
 def test_auroc_counts_ties_by_half() -> None:
