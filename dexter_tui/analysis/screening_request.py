@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dexter.classifiers import require_one_class
 from dexter.config import RunConfig, fields_of
-from dexter.errors import InputError
+from dexter.errors import InputError, MissingInput
 from dexter.reasoning.settings import ScreenSettings
 from dexter_tui import field_flags
 from dexter_tui.analysis.study_request import with_full_paths
@@ -226,7 +226,7 @@ def _configs(request: ScreenRequest) -> list[RunConfig]:
     """Return the configuration of each classifier."""
     names = list(request.classifiers)
     if not names:
-        raise InputError("is required", field="classifier", remedy="name one or more")
+        raise MissingInput("classifier")
     if len(names) > MOST:
         raise InputError(f"{len(names)} given; screen up to {MOST} at once", field="classifier")
     doubles = [name for name in names if names.count(name) > 1]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dexter.config import RunConfig
-from dexter.errors import InputError
+from dexter.errors import InputError, MissingInput
 from dexter_tui import field_flags
 from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.screening_request import ScreenRequest
@@ -58,9 +58,7 @@ class Watcher:
         class_name = self.request.class_name
         [config] = field_flags.configs(None, [0], {**values, "class_name": class_name})
         if config.arch is None:
-            raise InputError(
-                "is required", field="arch", remedy="name the checkpoints' network, as for `run`"
-            )
+            raise MissingInput("arch")
         self._concepts = screening_request.load_concepts(self.request.pool, config.generator)
         self._watch = {
             "folder": str(self.folder),

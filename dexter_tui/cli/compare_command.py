@@ -11,11 +11,13 @@ from dexter.errors import InputError
 from dexter.reasoning.settings import FIELDS, CompareSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.comparison_request import Request, request_comparison
-from dexter_tui.cli.listing import completion
+from dexter_tui.cli.listing import completion, typed
 from dexter_tui.cli.output import (
     TrustCode,
     TrustEndpoint,
     console_on,
+    has_store,
+    open_store,
     print_json,
     print_text,
     print_view,
@@ -79,8 +81,13 @@ def compare(
 
     given = list(dict.fromkeys(names or ()))
     if len(given) == 1 and _is_comparison(given[0]):
+        typed.refuse_others(given[0], "baseline", "as_json")
         return _show_stored(given[0], baseline, as_json=as_json)
     if not given:
+        if typed.any_but("as_json"):
+            raise InputError(
+                "no classifier or study is named", remedy="name two to eight before the options"
+            )
         return _list_stored(as_json=as_json)
     asked = {name: values[name] for name in FIELDS if name in values}
     settings = field_flags.given({**asked, **_both(values)}, CompareSettings)
@@ -169,6 +176,8 @@ def _list_stored(*, as_json: bool) -> int:
     from store.reading import comparisons
     from store.reading.browse import Browse
 
+    if has_store():
+        open_store().close()  # upgrades an older one
     found = comparisons.listed(Browse(paths.home()))
     if as_json:
         print_json(found)

@@ -12,6 +12,7 @@ from dexter_tui import field_flags, paths
 from dexter_tui.analysis.data.request import FIELDS
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Concepts, Data, Id, Mapped
+from dexter_tui.cli.listing import typed
 from dexter_tui.cli.output import Detach, Json, TrustCode, TrustPickle, open_store
 from store.states import Kind
 
@@ -47,6 +48,8 @@ def debias(
     pictures. Ctrl-C cancels it; `dexter-tui retry` continues it. Without options, lists the stored
     reports.
     """
+    if name is not None:
+        typed.refuse_others(name, "output", "as_json")
     if output is not None and output.suffix != ".safetensors":
         raise InputError(
             f"{output} is no .safetensors file", field="output", value=str(output),
@@ -57,13 +60,13 @@ def debias(
             f"{output.parent} is no folder", field="output", value=str(output),
             remedy="make it first",
         )  # fmt: skip
-    if output is not None and detach and name is None:
+    if output is not None and detach:
         raise InputError(
             "is written at the end of the work", field="output", value=str(output),
             remedy="omit --detach, or write it later: dexter-tui debias ID -o FILE",
         )  # fmt: skip
     if name is None and classifier is None:
-        return reports.show_list(Kind.DEBIAS, data, as_json=as_json)
+        return reports.show_list(Kind.DEBIAS, as_json=as_json)
     if name is None:
         assert classifier is not None
         request = reports.read_request(

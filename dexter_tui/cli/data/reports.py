@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dexter.data.settings import DataSettings
-from dexter.errors import InputError
+from dexter.errors import InputError, MissingInput
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis.data import request as data_request
 from dexter_tui.analysis.data.request import FIELDS, SETTINGS, DataRequest, Queued
-from dexter_tui.cli.listing import completion
+from dexter_tui.cli.listing import completion, typed
 from dexter_tui.cli.live_progress import follow
 from dexter_tui.cli.output import has_store, open_store, print_json, print_text, print_view, say
 from store.errors import StoreError
@@ -77,11 +77,11 @@ def read_request(
     from dexter_tui.jobs import trust
 
     if data is None:
-        raise InputError("is required", field="data", remedy="name a folder or a CSV file")
+        raise MissingInput("data")
     own = SETTINGS[kind].model_fields
-    typed = {name: value for name, value in values.items() if name in own}
+    chosen = {name: value for name, value in values.items() if name in own}
     models = {name: values[name] for name in FIELDS if name in values}
-    settings: DataSettings = SETTINGS[kind].from_values(field_flags.given(typed, SETTINGS[kind]))
+    settings: DataSettings = SETTINGS[kind].from_values(field_flags.given(chosen, SETTINGS[kind]))
     return DataRequest(
         kind,
         classifier,
@@ -191,10 +191,10 @@ def _write(browse: "Browse", page: "DataPage", output: Path) -> None:
                 write.write(store, [page.id], output, write.form_of(output))
 
 
-def show_list(kind: Kind, given: object, *, as_json: bool) -> int:
-    """List the stored reports of a kind; raise InputError for ``given`` without a classifier."""
-    if given is not None:
-        raise InputError("is required", field="classifier", remedy="name one")
+def show_list(kind: Kind, *, as_json: bool) -> int:
+    """List the stored reports of a kind; raise InputError for options without a classifier."""
+    if typed.any_but("as_json"):
+        raise MissingInput("classifier")
     from dexter_tui.presentation.data_tables import reports_view
     from store.data_reports import page as pages
     from store.reading.browse import Browse

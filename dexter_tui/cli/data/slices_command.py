@@ -10,6 +10,7 @@ from dexter_tui import field_flags
 from dexter_tui.analysis.data.request import FIELDS
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Concepts, Data, Id, Mapped
+from dexter_tui.cli.listing import typed
 from dexter_tui.cli.output import Detach, Json, TrustCode, TrustPickle
 from store.states import Kind
 
@@ -41,9 +42,10 @@ def slices(
     stay on this machine. Without options, lists the stored reports.
     """
     if name is not None:
+        typed.refuse_others(name, "every", "as_json")
         return reports.show(name, Kind.SLICES, every=every, as_json=as_json)
     if classifier is None:
-        return reports.show_list(Kind.SLICES, data, as_json=as_json)
+        return reports.show_list(Kind.SLICES, as_json=as_json)
     request = reports.read_request(
         Kind.SLICES, classifier, data, concepts, mapping, values,
         trust_code=trust_code, trust_pickle=trust_pickle,

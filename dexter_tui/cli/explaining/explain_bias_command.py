@@ -11,6 +11,7 @@ from dexter_tui import field_flags, paths
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Id
 from dexter_tui.cli.explaining.request import MODEL_FIELDS, ClassName, request_of
+from dexter_tui.cli.listing import typed
 from dexter_tui.cli.output import Detach, Json, TrustCode, TrustEndpoint, TrustPickle, say
 from store.states import Kind
 
@@ -80,15 +81,18 @@ def explain_bias(
     from dexter_tui.jobs import trust
     from store import Store, run_queue
 
+    if name is not None:
+        typed.refuse_others(name, "output", "as_json")
     reports.check_output(output, _SUFFIXES, detach=detach)
     if name is None and classifier is None:
-        given = class_name or data or concepts
-        return reports.show_list(Kind.EXPLAIN_BIAS, given, as_json=as_json)
+        return reports.show_list(Kind.EXPLAIN_BIAS, as_json=as_json)
     if name is None:
         assert classifier is not None
-        typed = {**values, "classifier": classifier}
         agreed = trust.agreed_by(
-            typed, code=trust_code, pickle=trust_pickle, endpoint=trust_endpoint
+            {**values, "classifier": classifier},
+            code=trust_code,
+            pickle=trust_pickle,
+            endpoint=trust_endpoint,
         )
         judge = ReportSettings.from_values(
             field_flags.given({field: values.get(field) for field in JUDGE_FIELDS}, ReportSettings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dexter.config import fields_of
-from dexter.errors import InputError
+from dexter.errors import MissingInput
 from dexter.reasoning.settings import ScreenSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.cli.output import say
@@ -38,7 +38,7 @@ def request_of(
     from dexter_tui.analysis.screening_request import ScreenRequest
 
     if class_name is None:
-        raise InputError("is required", field="class", remedy="name a label or its index")
+        raise MissingInput("class_name")
     models = {field: values[field] for field in MODEL_FIELDS if field in values}
     given = {field: values.get(field) for field in (*settings, "device")}
     return ScreenRequest(

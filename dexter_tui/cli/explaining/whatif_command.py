@@ -11,6 +11,7 @@ from dexter_tui import field_flags, paths
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Id
 from dexter_tui.cli.explaining.request import MODEL_FIELDS, ClassName, request_of
+from dexter_tui.cli.listing import typed
 from dexter_tui.cli.output import Detach, Json, TrustCode, TrustPickle, say
 from store.states import Kind
 
@@ -64,13 +65,16 @@ def whatif(
     from dexter_tui.jobs import trust
     from store import Store, run_queue
 
+    if name is not None:
+        typed.refuse_others(name, "output", "as_json")
     reports.check_output(output, _SUFFIXES, detach=detach)
     if name is None and classifier is None:
-        return reports.show_list(Kind.WHATIF, class_name or image or concepts, as_json=as_json)
+        return reports.show_list(Kind.WHATIF, as_json=as_json)
     if name is None:
         assert classifier is not None
-        typed = {**values, "classifier": classifier}
-        agreed = trust.agreed_by(typed, code=trust_code, pickle=trust_pickle)
+        agreed = trust.agreed_by(
+            {**values, "classifier": classifier}, code=trust_code, pickle=trust_pickle
+        )
         request = request_of(
             classifier, class_name, concepts, values, _SETTINGS, agreed, pickle=trust_pickle
         )

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from dexter.config import RunConfig, fields_of
-from dexter.errors import InputError
+from dexter.errors import InputError, MissingInput
 from dexter.reasoning.settings import SCREEN_FIELDS, ScreenSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.screening_request import ScreenRequest
-from dexter_tui.cli.listing import completion
+from dexter_tui.cli.listing import completion, typed
 from dexter_tui.cli.output import (
     Detach,
     Json,
@@ -98,13 +98,14 @@ def screen(
     if as_csv and as_json:
         raise InputError("--csv and --json exclude each other", remedy="give one")
     if name is not None:
+        typed.refuse_others(name, "every", "as_csv", "as_json")
         return _show(name, every=every, as_csv=as_csv, as_json=as_json)
     if not classifier and watch is None:
-        if class_name is not None or concepts is not None or pool is not None:
-            raise InputError("is required", field="classifier", remedy="name one or more")
+        if typed.any_but("as_json"):
+            raise MissingInput("classifier")
         return _list(as_json=as_json)
     if class_name is None:
-        raise InputError("is required", field="class_name", remedy="name a label or an index")
+        raise MissingInput("class_name")
     if classifier and watch is not None:
         raise InputError(
             "--watch takes the classifiers from its folder", remedy="omit --classifier"
@@ -124,14 +125,17 @@ def screen(
             {field: values.get(field) for field in (*SCREEN_FIELDS, "device")}, ScreenSettings
         )
     )
-    typed = {**models, "classifier": classifier or (watch and str(watch))}
     request = ScreenRequest(
         classifiers=classifier or [],
         class_name=class_name,
         settings=settings,
         pool=str(concepts) if concepts is not None else pool,
         values=models | ({"trust_pickle": True} if trust_pickle else {}),
-        agreed=trust.agreed_by(typed, code=trust_code, pickle=trust_pickle),
+        agreed=trust.agreed_by(
+            {**models, "classifier": classifier or (watch and str(watch))},
+            code=trust_code,
+            pickle=trust_pickle,
+        ),
     )
     if watch is not None:
         return watch_folder(watch, request, detach=detach, as_json=as_json)

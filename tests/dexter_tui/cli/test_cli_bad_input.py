@@ -84,6 +84,18 @@ def assert_refused(outcome: Any, *names: str) -> None:
         (["runs", "--state", "done"], ["--state", "done", "succeeded"]),
         (["export", "snothing"], ["--output"]),
         (["shwo"], ["shwo"]),
+        # Beside the id of something stored, other options than those of showing it do nothing.
+        (["slices", "d1", "--classifier", "x"], ["--classifier: has no effect beside d1", "omit"]),
+        (["slices", "d1", "--all", "--concepts", "sea"], ["--concepts: has no effect"]),
+        (["debias", "d1", "-o", "x.safetensors", "--detach"], ["--detach: has no effect"]),
+        (["debias", "d1", "--map", "a=b", "--json"], ["--map: has no effect beside d1"]),
+        (["whatif", "d1", "--class", "x"], ["--class: has no effect"]),
+        (["explain-bias", "d1", "--sts", "none"], ["--sts: has no effect"]),
+        (["screen", "x1", "--csv", "--pictures", "60"], ["--pictures: has no effect beside x1"]),
+        (["compare", "c1", "--baseline", "a", "--seeds", "3"], ["--seeds: has no effect"]),
+        (["compare", "--class", "x"], ["no classifier or study is named"]),
+        (["slices", "--all"], ["classifier is required: pass --classifier"]),
+        (["slices", *CLASSIFIER], ["data is required: pass --data"]),
     ],
 )
 def test_it_is_refused_before_anything_is_written(

@@ -76,9 +76,9 @@ def test_a_what_if_refuses_in_a_line(
         assert outcome.code == 2, outcome.err
         assert part in outcome.err.splitlines()[-1]
     for command, part in (
-        (["whatif", "--class", "cat"], "--classifier: is required"),
-        (["explain-bias", "--data", "none"], "--classifier: is required"),
-        (["whatif", *models[:2]], "--class: is required"),
+        (["whatif", "--class", "cat"], "classifier is required: pass --classifier"),
+        (["explain-bias", "--data", "none"], "classifier is required: pass --classifier"),
+        (["whatif", *models[:2]], "class_name is required: pass --class"),
     ):
         outcome = cli(*command)
         assert outcome.code == 2 and part in outcome.err
