@@ -27,7 +27,7 @@ from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
 from dexter.errors import InputError
 from dexter.models import Models, model_settings
 from dexter.planning.estimate import estimate
-from dexter.search.loop import Search, Step
+from dexter.search.loop import Search, Step, reset_peak_memory
 from dexter.search.objective import is_hit
 from dexter.search.optimize import optimize
 from dexter.search.prompt import template_pieces
@@ -144,6 +144,9 @@ class RunProcess(ABC):
 
     def _run(self, run: Run, recorder: JournalRecorder) -> None:
         recorder.flush(LOAD_PROMISE)
+        if not self.on_cuda:
+            keep_freed_memory(0)  # returns what a run before has left
+        reset_peak_memory()
         log("loading the models")
         config = RunConfig.model_validate(run.config)
         models = self._load(config, lambda what: self.tell(run, f"loading {what}"))
