@@ -1,6 +1,7 @@
 """The device and the precision of computations. Imports torch only when needed."""
 
 import ctypes
+import os
 from typing import TYPE_CHECKING, Protocol
 
 from dexter.errors import InputError
@@ -29,6 +30,8 @@ class TorchCuda:
     def count(self) -> int:
         import torch
 
+        # cuda:N is then nvidia-smi's N; by default CUDA numbers its devices fastest first.
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
     def free_bytes(self, index: int) -> int:

@@ -44,6 +44,7 @@ def worker_environment() -> dict[str, str]:
     """Return an environment with one thread, for reproducible numbers, and our packages."""
     path = os.environ.get("PYTHONPATH")
     return {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers of nvidia-smi; CUDA's own: fastest first
         **os.environ,
         "DEXTER_HOME": str(home()),
         "OMP_NUM_THREADS": "1",

@@ -1,5 +1,7 @@
 """Which device a run gets, on machines that are not at hand."""
 
+import mmap
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +11,8 @@ import torch
 
 from dexter.device import TorchCuda, select_device, torch_dtype
 from dexter.errors import InputError
+from dexter.search.loop import peak_memory, reset_peak_memory
+from dexter_tui.jobs.launch import worker_environment
 
 
 @dataclass
@@ -64,6 +68,26 @@ def test_this_machine_answers():
     assert count == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
     assert all(TorchCuda().free_bytes(index) > 0 for index in range(count))
     assert select_device("auto") in {"cpu", *(f"cuda:{index}" for index in range(count))}
+
+
+@pytest.mark.parametrize("order", [None, "FASTEST_FIRST"])
+def test_devices_have_the_numbers_of_nvidia_smi_unless_the_user_orders_them(order, monkeypatch):
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", order or "")
+    if order is None:
+        monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    assert worker_environment()["CUDA_DEVICE_ORDER"] == (order or "PCI_BUS_ID")
+    TorchCuda().count()
+    assert os.environ["CUDA_DEVICE_ORDER"] == (order or "PCI_BUS_ID")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's peak alone is reset")
+def test_the_peak_of_memory_is_that_of_the_work_after_its_reset():
+    size = 100 * 2**20
+    with mmap.mmap(-1, size) as before:
+        before.write(b"1" * size)
+    earlier = peak_memory(torch.device("cpu"))
+    reset_peak_memory()
+    assert peak_memory(torch.device("cpu")) < earlier - size / 2
 
 
 def test_dtypes_go_by_name():
