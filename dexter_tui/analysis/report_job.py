@@ -26,7 +26,7 @@ from dexter_tui.analysis.desk import Desk, Progress
 from dexter_tui.formatting import clean
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.recorder import log
-from dexter_tui.jobs.worker import Stopped, log_trace
+from dexter_tui.jobs.worker import Stopped, first_line, log_trace
 from store import State, Store, StoreError, study_records
 from store.reading.bound import bound
 from store.reading.browse import Browse
@@ -195,7 +195,7 @@ class StudyReport:
             fail(clean(error))
         except Exception as error:  # a defect ends this stage; the others are still worth having
             log_trace()
-            fail(clean(f"{type(error).__name__}: {error}".splitlines()[0]))
+            fail(clean(first_line(error)))
         else:
             write("done", progress.done, progress.total)
             self.desk.note(NoteKind.STAGE_DONE, stage=name)

@@ -17,7 +17,16 @@ from dexter_tui.analysis.desk import Desk, error_parts
 from dexter_tui.analysis.explaining import bias_job, whatif_job
 from dexter_tui.formatting import clean
 from dexter_tui.jobs.recorder import log
-from dexter_tui.jobs.worker import FULL, LOAD_PROMISE, Stopped, Worker, log_trace, main
+from dexter_tui.jobs.worker import (
+    FULL,
+    LOAD_PROMISE,
+    Stopped,
+    Worker,
+    first_line,
+    is_out_of_memory,
+    log_trace,
+    main,
+)
 from store import State, StoreError, run_queue
 from store.run_queue import Work
 from store.states import Kind
@@ -34,6 +43,12 @@ JOBS: dict[Kind, Callable[[Desk], str | None]] = {
     Kind.EXPLAIN_BIAS: bias_job.work,
 }
 """What does a job of each kind; it returns a line for what failed, None if nothing did."""
+
+
+_MORE_MEMORY = (
+    "free memory and run `dexter-tui retry {}`, which continues from there, or ask again with "
+    "another --device, or --dtype bfloat16"
+)
 
 
 class AnalysisWorker(Worker):
@@ -66,8 +81,9 @@ class AnalysisWorker(Worker):
             if isinstance(error, OSError) and error.errno in FULL:
                 raise  # a full disk is no fault of the job: it is queued again
             log_trace()
-            outcome = clean(f"{type(error).__name__}: {error}".splitlines()[0])
-            self._fail(work, {"problem": outcome})
+            outcome = clean(first_line(error))
+            remedy = _MORE_MEMORY.format(work.id) if is_out_of_memory(error) else None
+            self._fail(work, {"problem": outcome, "remedy": remedy})
         else:
             if failed is None:
                 run_queue.finish_job(self.store, work.id, State.SUCCEEDED)

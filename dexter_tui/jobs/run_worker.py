@@ -44,6 +44,7 @@ from dexter_tui.jobs.worker import (
     START_PATIENCE,
     Stopped,
     Worker,
+    first_line,
     log_trace,
     main,
 )
@@ -106,15 +107,14 @@ class RunProcess(ABC):
         except (InputError, StoreError) as error:
             recorder.state(State.FAILED, error=str(error), stop_reason=REFUSED)
             outcome, code = f"refused: {error}", EXIT_REFUSED
-        except torch.OutOfMemoryError as error:
+        except (torch.OutOfMemoryError, MemoryError) as error:
             log_trace()
             outcome = self._out_of_memory(run, recorder, error)
         except Exception as error:  # a defect ends this run, not those that wait behind it
             if isinstance(error, OSError) and error.errno in FULL:
                 raise  # a full disk is no fault of the run: it is queued again
             log_trace()
-            first = (str(error).strip().splitlines() or [""])[0]
-            outcome = f"{type(error).__name__}: {first} (see {self.log_of(run)})"
+            outcome = f"{first_line(error)} (see {self.log_of(run)})"
             recorder.state(State.FAILED, error=outcome)
         else:
             outcome, code = "succeeded", 0
@@ -122,23 +122,18 @@ class RunProcess(ABC):
         log(outcome, "error" if code else "info")
         return code
 
-    def _out_of_memory(
-        self, run: Run, recorder: JournalRecorder, error: torch.OutOfMemoryError
-    ) -> str:
+    def _out_of_memory(self, run: Run, recorder: JournalRecorder, error: Exception) -> str:
         """Once, the run goes on with fewer pictures at a time, in a new process."""
         self.stopping = True
-        first = (str(error).strip().splitlines() or [""])[0]
+        first = first_line(error)
         if run.reduced:
             line = (
-                f"out of memory, also with half the pictures at a time: {first} "
-                "Try --micro-batch 1, --dtype bfloat16 or another --device"
+                f"{first}; also with half the pictures at a time: pass --micro-batch 1, "
+                "--dtype bfloat16 or another --device"
             )
             recorder.state(State.FAILED, error=line)
         else:
-            line = (
-                f"out of memory ({first}); goes on with half the pictures at a time and "
-                "gradient checkpointing"
-            )
+            line = f"{first}; goes on with half the pictures at a time and gradient checkpointing"
             recorder.state(State.QUEUED, error=line, reduced=True)
         return line
 

@@ -175,6 +175,20 @@ def _work_through(make: type[Worker], name: str) -> int:
     return EXIT_FAILED if EXIT_FAILED in codes else max(codes, default=0)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether memory ran out, of the GPU or of this machine."""
+    torch = sys.modules.get("torch")  # where it is not loaded, it raised nothing
+    kinds = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a defect: its type, or that memory ran out, and what it says."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    name = "out of memory" if is_out_of_memory(error) else type(error).__name__
+    return f"{name}: {said}" if said else name
+
+
 def log_trace() -> None:
     """Log where the exception that is handled came from."""
     for line in traceback.format_exc().splitlines():

@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 import recorded
+import tiny
 from disturbed_jobs import Jobs
+from PIL import Image
 from report_study import add_study, config
 
-from dexter_tui.jobs import control
+from dexter.data.settings import SlicesSettings
+from dexter_tui.analysis.data import request as data_request
+from dexter_tui.analysis.data.request import DataRequest
+from dexter_tui.analysis.worker import AnalysisWorker
+from dexter_tui.jobs import control, trust
+from dexter_tui.machine import devices
 from store import State, Store, run_queue, study_records
 from store.reading.browse import Browse
 from store.states import Kind
@@ -156,6 +163,48 @@ def test_a_job_waits_for_its_runs_and_fails_with_them(queued: dict[str, str], ho
         run_queue.set_state(store, run, State.RUNNING)
         run_queue.finish_run(store, run, State.SUCCEEDED)
         assert due()[0] == waiting
+
+
+LARGE = """\
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    labels, image_size = ["duck", "owl"], 32
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 8, 5, 4), nn.Linear(8, 2)
+    def forward(self, x):
+        if len(x) > 8:  # more than in the trial before it is queued
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return self.head(self.body(x).relu().mean((2, 3)))
+
+def make():
+    torch.manual_seed(4)
+    return Net()
+"""
+
+
+def test_a_job_out_of_memory_says_so_and_what_to_do(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(LARGE)
+    for label in ("duck", "owl"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for n in range(6):
+            Image.new("RGB", (40, 30), (20 * n, 90, 90)).save(tmp_path / f"data/{label}/{n}.png")
+    settings = SlicesSettings(image_text=str(tiny.image_text_folder()))
+    request = DataRequest(
+        Kind.SLICES, f"python:{tmp_path}/net.py:make", str(tmp_path / "data"), settings,
+        concepts="sea", agreed=trust.CODE,
+    )  # fmt: skip
+    with Store.open(home) as store:
+        queued = data_request.request_report(store, data_request.prepare(request, home))
+        worker = AnalysisWorker(store, devices.slot("cpu-0", {}))
+        work = worker.claim()
+        assert work is not None and worker.do(work) == 1
+        error = store.job(queued.job_id).error
+    assert error is not None
+    assert error["problem"] == "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
+    assert f"dexter-tui retry {queued.job_id}" in error["remedy"] and "--device" in error["remedy"]
 
 
 def test_a_job_that_dies_without_progress_is_lost_at_last(
