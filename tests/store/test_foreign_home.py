@@ -49,6 +49,15 @@ def test_what_is_no_file_of_the_home_is_neither_written_nor_waited_for(
     assert tail(path) == []
 
 
+def test_the_tail_of_a_log_ends_with_its_last_line_however_long(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("first\n" + "x" * 20_000 + "end\n")
+    [line] = tail(log, 40)
+    assert line.startswith("x") and len(line) == 4_000
+    log.write_text("first\n" + "x" * 20_000 + "\nend\n")
+    assert tail(log, 40) == ["end"]
+
+
 def test_a_command_names_it_and_a_journal_is_written_again(
     home: Path, cli: Callable[..., Any], tmp_path: Path
 ) -> None:

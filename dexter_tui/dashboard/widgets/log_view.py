@@ -35,7 +35,7 @@ def tail(path: Path, lines: int | None = None) -> list[str]:
         return []
     found = data.decode("utf-8", "replace").splitlines()
     if size > most:
-        found = found[1:]  # the first line is incomplete
+        found = found[1:] or found  # the first line is incomplete, but may be all there is
     return [line[:_MAX_LINE] for line in (found[-lines:] if lines is not None else found)]
 
 
