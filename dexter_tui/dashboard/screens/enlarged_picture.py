@@ -66,6 +66,10 @@ class PictureScreen(Screen[None]):
         path = self.host.browse.picture(frame.sha256, small=False)
         return Copied("the path of the picture", str(path))
 
+    def pointless(self, action: str) -> bool:
+        """Return True for keys that turn to no other picture; the key bar omits them."""
+        return action.startswith("turn(") and len(self._frames) < 2
+
     def action_turn(self, by: int) -> None:
         self._index = (self._index + by) % len(self._frames)
         self._turned(self._frames[self._index])
@@ -144,6 +148,7 @@ class PairsScreen(DataScreen):
             return
         self._pairs = data
         self._draw()
+        self.refresh_bindings()
 
     @property
     def pairs(self) -> list[dict[str, Any]]:
@@ -151,6 +156,10 @@ class PairsScreen(DataScreen):
         if self._order == 2:
             return sorted(self._pairs, key=lambda pair: pair["treated"]["seed"])
         return self._pairs[::-1] if self._order else self._pairs
+
+    def pointless(self, action: str) -> bool:
+        turns = action == "sort" or action.startswith("turn(")
+        return (turns and len(self._pairs) < 2) or (action == "difference" and not self._pairs)
 
     def action_turn(self, by: int) -> None:
         if self._pairs:

@@ -269,6 +269,7 @@ async def test_a_filter_is_applied_as_one_types_and_its_mistakes_are_shown(home:
         await press(pilot, "slash", *"score", "greater_than_sign", *"0.8")
         await until(pilot, lambda: "1 of 4" in text(pilot))
         assert DONE in text(pilot) and QUEUED not in text(pilot)
+        assert not re.search(r"\bs Sort", text(pilot))  # one run
         await press(pilot, *"x")
         await until(pilot, lambda: "is not a number" in text(pilot))
         assert DONE in text(pilot)  # the last filter that made sense stays
@@ -477,11 +478,16 @@ async def test_one_picture_can_be_enlarged_and_turned(home: Path) -> None:
         assert "1 of 16" in text(pilot)
         assert text(pilot).count("▀") > 20
         await press(pilot, "right")
-        assert "2 of 16" in text(pilot)
+        assert "2 of 16" in text(pilot) and "Previous" in text(pilot)
         await press(pilot, "escape")
         assert run.query_one(Gallery).index == 1
         await press(pilot, *["down"] * 3)
         assert "mean p(class)" in text(pilot)  # of the step of a search sample
+        [frame, *_] = run.query_one(Gallery).frames
+        pilot.app.push_screen(PictureScreen([frame], 0, (), lambda frame: None))
+        await until(pilot, lambda: "1 of 1" in text(pilot))
+        assert not re.search("Previous|Next", text(pilot))  # nothing to turn to
+        await press(pilot, "escape")
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, HomeScreen)
 

@@ -189,6 +189,16 @@ async def test_pairs_are_left_when_their_claim_is_deleted(home: Path) -> None:
         await settle(pilot)
         await press(pilot, "c", "enter", "enter")
         assert isinstance(pilot.app.screen, PairsScreen) and "pair 1 of 2" in text(pilot)
+        assert "Previous" in text(pilot) and "Sort" in text(pilot)
+        with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+            lists = ["control", "treated", "control_prompts", "treated_prompts"]
+            for column in (*lists, "control_seeds", "seeds"):
+                first = f"json_array(json_extract({column}, '$[0]'))"
+                connection.execute(f"UPDATE evidence SET {column} = {first} WHERE pairs = 2")
+        pilot.app.screen.reload()
+        await until(pilot, lambda: "pair 1 of 1" in text(pilot))
+        await settle(pilot)
+        assert not re.search("Previous|Next|Sort", text(pilot))  # nothing to turn to
         with Store.open(home) as store:
             retention.delete(store, retention.doomed(store, [comparison]))
         await until(pilot, lambda: not isinstance(pilot.app.screen, PairsScreen))

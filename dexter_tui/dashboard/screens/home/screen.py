@@ -270,6 +270,8 @@ class HomeScreen(Filtering):
             return self.has_class("-empty")
         if action == "preview":
             return not (self.query_one(Detail).has_next and self.host.options.low_bandwidth)
+        if action in ("sort", "reverse"):
+            return self._listed is None or self._listed.found.runs < 2
         if runs.marked or action not in ("pause", "cancel", "retry"):
             return False
         row = runs.row_at_cursor
