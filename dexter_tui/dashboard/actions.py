@@ -236,7 +236,7 @@ ACTIONS = (
     Action("data-reports", "delete", "D", "Delete", "Delete the report and its files; asks twice.", changes=True),
     Action("data-report", "cancel", "x", "Cancel", "Cancel the job; what it has done stays.", changes=True),
     Action("data-report", "retry", "R", "Retry", "Continue a failed or cancelled job.", shown=False, changes=True),
-    Action("data-report", "export", "e", "Export", "Write a Markdown report.", shown=False),
+    Action("data-report", "export", "e", "Export", "Write the report as Markdown, HTML or a bundle; asks where.", shown=False, changes=True),
     Action("devices", "back", "escape,q,m", "Back", "Return to the previous screen."),
     Action("query", "run", "f5,ctrl+r", "Run", "Run the query.", priority=True),
     Action("query", "complete", "tab", "Complete", "Complete the word before the cursor; press again for the next match.", priority=True),
