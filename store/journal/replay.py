@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session, col, select
 
+from store.checking.decoding import cell
 from store.clock import now
 from store.journal.run_journal import Entry
 from store.states import ENDED, State, sources
@@ -159,14 +160,18 @@ def _apply(
     for entry in entries:
         match entry["kind"]:
             case "steps":
+                _check_types(Step, *entry["rows"])
                 write_steps(session, run_id, entry["rows"])
                 run["steps_done"] = entry["rows"][-1]["step"]
             case "fields":
                 run |= written(entry["fields"])
             case "prompts":
+                _check_types(Prompt, *entry["rows"])
                 write_prompts(session, run_id, entry["rows"])
             case "frame":
                 at = datetime.fromisoformat(entry["at"])
+                _check_types(Artifact, entry["artifact"])
+                _check_types(Frame, entry["frame"])
                 write_artifact(session, {**entry["artifact"], "created_at": at})
                 write_frame(session, run_id, {**entry["frame"], "created_at": at})
             case "start":
@@ -180,10 +185,35 @@ def _apply(
 
 
 def written(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return columns of a run; raise ValueError if a worker does not write one of them."""
+    """Return columns of a run; raise ValueError if a worker does not write one of them, or so."""
     if unknown := fields.keys() - _WRITTEN:
         raise ValueError(f"its worker does not write {sorted(unknown)[0][:40]!r}")
+    _check_types(Run, fields)
     return fields
+
+
+# What a worker writes is a list or tuple before it is JSON.
+_KINDS: dict[type, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+    str: (str,),
+    list: (list, tuple),
+    dict: (dict,),
+}
+
+
+def _check_types(table: type[Table], *rows: Mapping[str, Any]) -> None:
+    """Raise ValueError for a value that is not of its column's type; SQLite would take it."""
+    for row in rows:
+        for name, value in row.items():
+            field = table.model_fields.get(name)
+            if field is None or value is None:
+                continue
+            kind = cell(field.annotation).type
+            kinds = _KINDS.get(kind, (object,))
+            if not isinstance(value, kinds) or (isinstance(value, bool) and kind in (int, float)):
+                raise ValueError(f"{table.__tablename__}.{name} is {str(value)[:40]!r}")
 
 
 def _start(session: Session, run_id: str, entry: Entry, *, rebuilding: bool) -> None:

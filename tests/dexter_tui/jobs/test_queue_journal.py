@@ -306,6 +306,12 @@ def test_a_run_that_ended_while_the_store_was_locked_is_seen_to_have_ended(tmp_p
         {"kind": "steps", "rows": [{"step": 10**30}]},
         {"kind": "fields", "fields": {"of_a_later_version": 1}},
         {"kind": "fields", "fields": {"reduced": "perhaps"}},
+        {"kind": "fields", "fields": {"steps_total": "many"}},
+        {"kind": "fields", "fields": {"words": "sea"}},
+        {"kind": "fields", "fields": {"score_value": True}},
+        {"kind": "state", "to": "paused", "fields": {"seconds": "2 s"}},
+        {"kind": "steps", "rows": [{"step": 1, "losses": {}, "words": "sea"}]},
+        {"kind": "prompts", "rows": [{"words": ["sea"], "text": 3, "pictures": 1}]},
         {"kind": "fields", "fields": {"id": "rother"}},
         {"kind": "fields", "fields": {"state": "succeeded"}},
         {"kind": "state", "to": "paused", "fields": {"state": "succeeded"}},
@@ -319,7 +325,10 @@ def test_a_dead_run_is_settled_whatever_its_journal_holds(tmp_path, entry):
         run_queue.release(store, run)
         Journal(store.run_folder(run)).append([entry])
         assert run_queue.reconcile(store) == [run]
-        assert store.run(run).state is State.QUEUED
+        found = store.run(run)
+        assert found.state is State.QUEUED
+        assert (found.steps_total, found.words, found.score_value, found.seconds) == (None,) * 4
+        assert not store.steps(run) and not store.prompts(run)
 
 
 def test_a_store_that_was_moved_away_stops_no_run(tmp_path):
