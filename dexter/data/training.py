@@ -133,7 +133,10 @@ class Trainer:
         return self.done >= self.settings.steps
 
     def step(self) -> float:
-        """Train on one batch; return its loss."""
+        """Train on one batch; return its loss.
+
+        Raises InputError for a gradient that is not finite; the weights stay as they were.
+        """
         import torch
 
         network = self.classifier.network.train()
@@ -150,12 +153,28 @@ class Trainer:
             loss = self._robust(losses.cpu(), torch.from_numpy(self._fit.groups[places]))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self._check_gradient()
         self._optimizer.step()
         network.eval()
         self.done += 1
         if self.done in self.looks:
             self._look()
         return float(loss.detach())
+
+    def _check_gradient(self) -> None:
+        """Raise InputError for a gradient that is not finite."""
+        import torch
+
+        parameters = self.classifier.network.parameters()
+        largest = [one.grad.abs().amax() for one in parameters if one.grad is not None]
+        if not bool(torch.stack(largest).isfinite().all()):
+            raise InputError(
+                f"the training of {self.classifier.spec} has a gradient that is not finite (NaN or "
+                f"infinite) at step {self.done + 1}",
+                field="rate",
+                value=self.settings.rate,
+                remedy="pass a lower one",
+            )
 
     def _places(self, rng: np.random.Generator) -> NDArray[np.intp]:
         size = self.settings.batch

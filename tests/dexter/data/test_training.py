@@ -11,6 +11,7 @@ from dexter.classifiers import ClassifierOptions, load_classifier
 from dexter.data import training
 from dexter.data.environments import infer
 from dexter.data.training import Labelled, Method, Settings, Trainer
+from dexter.errors import InputError
 
 SETTINGS = Settings(steps=4, batch=4, checks=2, step_size=0.5)
 
@@ -65,6 +66,17 @@ def test_half_precision_is_trained_in_full() -> None:
     )
     assert all(bool(tensor.isfinite().all()) for tensor in finish(one).values())
     assert half.dtype == next(half.network.parameters()).dtype == torch.float16
+
+
+def test_a_gradient_that_is_not_finite_ends_a_training_and_changes_no_weight() -> None:
+    one = trainer(Method.ERM)
+    with torch.no_grad():
+        list(one.classifier.network.parameters())[-1].fill_(torch.inf)
+    before = {name: tensor.clone() for name, tensor in one.state()["network"].items()}
+    with pytest.raises(InputError, match=r"gradient that is not finite .* at step 1; pass a lower"):
+        one.step()
+    trained = dict(one.classifier.network.named_parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trained.items())
 
 
 def test_batches_are_even_over_groups_but_for_erm() -> None:
