@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _SETTINGS = ["config.json", "preprocessor_config.json", "processor_config.json"]
 _PICKLE = "pytorch_model.bin"
+_SQUARE = ("ViT", "DeiT", "Beit")
+"""The beginnings of processors that read a size of one number as width and height."""
 _MODES = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # by PIL's resampling filter
 _SIZE = 224  # px where no file states a size
 
@@ -481,6 +483,7 @@ def _preprocessing(
             )
         settings = {"size": trained or options.input_size, "do_normalize": False}
     assumed = frozenset[str]()
+    squash = _squashes(settings)
     if settings.get("size") is None or not settings.get("do_resize", True):
         side = trained or _SIZE
         settings = {**settings, "size": {"height": side, "width": side}}
@@ -497,6 +500,7 @@ def _preprocessing(
         scale=255 * float(factor),
         mean=_channels(settings, "image_mean") if normalize else none[0],
         std=_channels(settings, "image_std") if normalize else none[1],
+        squash=squash,
         blue_first=bool(settings.get("do_flip_channel_order", mobile)),
         assumed=assumed,
     )
@@ -524,6 +528,16 @@ def _sizes(settings: Mapping[str, Any]) -> tuple[int, int]:
         return int(256 / 224 * side), crop
     share = settings.get("crop_pct", 0.9) if name.startswith("PoolFormer") else None
     return (int(side / share) if share else side), crop
+
+
+def _squashes(settings: Mapping[str, Any]) -> bool:
+    """Return whether the processor scales width and height to a side each."""
+    size, name = settings.get("size"), _processor(settings)
+    if not settings.get("do_resize", True) or name.startswith(("Perceiver", "PoolFormer")):
+        return False
+    if name.startswith("ConvNext"):
+        return size is not None and _side(size) >= 384
+    return "height" in size if isinstance(size, dict) else name.startswith(_SQUARE)
 
 
 def _processor(settings: Mapping[str, Any]) -> str:

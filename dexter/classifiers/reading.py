@@ -34,7 +34,8 @@ class Preprocessing:
     resize: side in px to scale to; crop: side in px of the centre that is kept; mode: of
     ``torch.nn.functional.interpolate``; scale: factor applied before mean and std;
     antialias: with PIL's kernels, also when it enlarges; blue_first: give the channels in the order
-    blue, green, red. assumed: the parts, "size" or "normalization", that no file states.
+    blue, green, red. squash: a picture that is no square is squeezed into one before, not cut.
+    assumed: the parts, "size" or "normalization", that no file states.
     """
 
     resize: int
@@ -45,6 +46,7 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     antialias: bool = True
     blue_first: bool = False
+    squash: bool = False
     assumed: frozenset[str] = frozenset()
 
     def __call__(self, images: Tensor) -> Tensor:

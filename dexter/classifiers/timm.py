@@ -66,4 +66,5 @@ def _preprocessing(settings: Mapping[str, Any]) -> Preprocessing:
         mode="bicubic" if settings["interpolation"] == "bicubic" else "bilinear",
         mean=tuple(settings["mean"]),
         std=tuple(settings["std"]),
+        squash=squash,
     )

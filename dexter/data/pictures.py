@@ -29,19 +29,25 @@ class _Refused(Exception):
 
 
 def batches(
-    items: Sequence[Item], side: int, skipped: Skipped, *, mode: str = "bilinear", batch: int = 32
+    items: Sequence[Item],
+    side: int,
+    skipped: Skipped,
+    *,
+    mode: str = "bilinear",
+    squash: bool = False,
+    batch: int = 32,
 ) -> Iterator[tuple[list[int], Images]]:
     """Yield positions in ``items`` and their pictures, uint8 (B, side, side, 3).
 
     Pictures are scaled until the shorter side is ``side`` px, and the middle is cut out, as
-    torchvision's evaluation does. ``mode``: see `Preprocessing`; with its side and mode nothing is
-    left to scale. One that cannot be read is added to ``skipped``.
+    torchvision's evaluation does. ``mode`` and ``squash``: see `Preprocessing`; with its side
+    nothing is left to scale. One that cannot be read is added to ``skipped``.
     """
     places: list[int] = []
     pictures: list[Picture] = []
     for place, item in enumerate(items):
         try:
-            picture = _picture(item, side, mode)
+            picture = _picture(item, side, mode, squash)
         except _Refused as refused:
             skipped.add(item.name, refused.why)
             continue
@@ -54,11 +60,11 @@ def batches(
         yield places, np.stack(pictures)
 
 
-def _picture(item: Item, side: int, mode: str) -> Picture:
+def _picture(item: Item, side: int, mode: str, squash: bool) -> Picture:
     from PIL import Image
 
     if not isinstance(item.source, Path):
-        return _square(Image.fromarray(item.source.picture), side, mode)
+        return _square(Image.fromarray(item.source.picture), side, mode, squash)
     try:
         if not item.source.is_file():
             raise _Refused(Why.MISSING)
@@ -69,7 +75,7 @@ def _picture(item: Item, side: int, mode: str) -> Picture:
                 raise _Refused(Why.TOO_LARGE)
             # A JPEG is decoded smaller, but large enough to be scaled as if it were whole.
             image.draft("RGB", (2 * side, 2 * side))
-            return _square(image, side, mode)
+            return _square(image, side, mode, squash)
     except Image.DecompressionBombError:
         raise _Refused(Why.TOO_LARGE) from None
     except _Refused:
@@ -78,7 +84,7 @@ def _picture(item: Item, side: int, mode: str) -> Picture:
         raise _Refused(Why.UNREADABLE) from None
 
 
-def _square(image: Image.Image, side: int, mode: str) -> Picture:
+def _square(image: Image.Image, side: int, mode: str, squash: bool) -> Picture:
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG"):
@@ -90,7 +96,7 @@ def _square(image: Image.Image, side: int, mode: str) -> Picture:
     shorter = min(converted.size)
 
     def middle(length: int) -> tuple[float, float]:
-        scaled = side * length // shorter
+        scaled = side if squash else side * length // shorter
         start = (scaled - side) // 2
         return start * length / scaled, (start + side) * length / scaled
 

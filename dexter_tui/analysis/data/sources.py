@@ -189,7 +189,7 @@ class Sources:
             shape = (len(looked.items), side, side, 3)
             held = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
             for places, pictures in batches(
-                looked.items, side, Skipped(), mode=step.mode, batch=_BATCH
+                looked.items, side, Skipped(), mode=step.mode, squash=step.squash, batch=_BATCH
             ):
                 held[places] = pictures
                 progress.add(len(places))
@@ -203,8 +203,9 @@ class Sources:
 
 
 def reading_of(classifier: "Classifier") -> str:
-    """Return how pictures are read for a classifier: the side in px and the mode of scaling."""
-    return f"{classifier.preprocessing.resize}-{classifier.preprocessing.mode}"
+    """Return how pictures are read for a classifier: the side in px and the way of scaling."""
+    step = classifier.preprocessing
+    return f"{step.resize}-{step.mode}" + ("-squash" if step.squash else "")
 
 
 def _concept(one: Mapping[str, Any]) -> Concept:

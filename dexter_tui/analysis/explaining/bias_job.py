@@ -152,7 +152,7 @@ class BiasJob:
         classify = member(self.of.row.classifier.spec, network, self.of.class_index).classify
         places, found = [], []
         step = network.preprocessing
-        for part, images in batches(labelled, step.resize, step.mode):
+        for part, images in batches(labelled, step.resize, step.mode, squash=step.squash):
             places += list(part)
             found.append(classify(images))
             progress.add(len(part))

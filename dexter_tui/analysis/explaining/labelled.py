@@ -115,14 +115,16 @@ def _of_data(
     )
 
 
-def batches(labelled: Labelled, side: int, mode: str) -> Any:
+def batches(labelled: Labelled, side: int, mode: str, *, squash: bool) -> Any:
     """Yield places (n,) and pictures (n, H, W, 3) of labelled pictures."""
     import numpy as np
 
     if labelled.skipped is not None:
         from dexter.data import pictures
 
-        yield from pictures.batches(labelled.items, side, labelled.skipped, mode=mode)
+        yield from pictures.batches(
+            labelled.items, side, labelled.skipped, mode=mode, squash=squash
+        )
         return
     from dexter.lab.scenes import render
 

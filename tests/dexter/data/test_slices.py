@@ -207,20 +207,35 @@ def test_a_continued_report_counts_all_that_it_skipped(home: Path, folder: Path)
     assert counts == [{"duplicate row": 1, "missing": 151}] * 2
 
 
-@pytest.mark.parametrize("resample", [2, 3])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("CLIP", {"size": {"shortest_edge": 80}, "crop_size": 64, "resample": 2}),
+        ("CLIP", {"size": {"shortest_edge": 80}, "crop_size": 64, "resample": 3}),
+        ("ViT", {"size": {"height": 80, "width": 80}}),
+        ("ViT", {"size": 80}),
+        ("DeiT", {"size": {"height": 80, "width": 80}, "crop_size": 64}),
+        ("ConvNext", {"size": {"shortest_edge": 70}}),
+        ("ConvNext", {"size": {"shortest_edge": 384}}),
+    ],
+)
 def test_pictures_are_read_as_transformers_own_processor_does(
-    resample: int, tmp_path: Path
+    kind: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    """A JPEG larger than the network's input, scaled to 80 px and cropped to 64."""
+    """A JPEG that is no square, and larger than most of the networks' inputs."""
     import torch
-    from transformers import AutoModelForImageClassification, CLIPImageProcessor
+    import transformers
+    from transformers import AutoModelForImageClassification
 
     model = tmp_path / "model"
     shutil.copytree(tiny.classifier_folder(), model)
-    processor = CLIPImageProcessor(
-        size={"shortest_edge": 80}, crop_size={"height": 64, "width": 64}, resample=resample
-    )
+    try:
+        processor = getattr(transformers, f"{kind}ImageProcessor")(**settings)
+    except ImportError:
+        pytest.skip("this transformers has no image processor without torchvision")
     processor.save_pretrained(model)
+    written = model / "preprocessor_config.json"
+    written.write_text(json.dumps({**json.loads(written.read_text()), "size": settings["size"]}))
     noise = np.random.default_rng(0).integers(0, 256, (70, 92, 3), dtype=np.uint8)
     (tmp_path / "data" / "landbird").mkdir(parents=True)
     file = tmp_path / "data" / "landbird" / "1.jpg"
