@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from store.clock import now
 from store.errors import StoreError
@@ -104,15 +104,14 @@ def record_findings(
         )
 
 
-def delete_comparison(store: Store, comparison_id: str) -> None:
+def delete_comparison(session: Session, comparison_id: str) -> None:
     """Forget a comparison and all that was found in it; its pictures stay in the bank."""
-    ids = [member.id for member in members(store, comparison_id)]
-    with store._write(durable=True) as session:
-        _forget(session, ids)
-        session.exec(sa.delete(Member).where(col(Member.id).in_(ids)))
-        session.exec(sa.delete(Job).where(col(Job.comparison_id) == comparison_id))
-        session.exec(sa.delete(Note).where(col(Note.of) == comparison_id))
-        session.exec(sa.delete(Comparison).where(col(Comparison.id) == comparison_id))
+    ids = session.exec(select(Member.id).where(Member.comparison_id == comparison_id)).all()
+    _forget(session, ids)
+    session.exec(sa.delete(Member).where(col(Member.id).in_(ids)))
+    session.exec(sa.delete(Job).where(col(Job.comparison_id) == comparison_id))
+    session.exec(sa.delete(Note).where(col(Note.of) == comparison_id))
+    session.exec(sa.delete(Comparison).where(col(Comparison.id) == comparison_id))
 
 
 def _forget(session: Any, member_ids: Sequence[int]) -> None:

@@ -530,9 +530,9 @@ def reconcile(store: Store) -> list[str]:
         journal = None if is_job(name) else run_records.journal(store, name).inspect()
         # Within a write transaction nothing can be claimed or ended.
         with store._write() as session:
-            work: Work = session.get_one(_table_of(name), name)
-            if work.state not in ACTIVE or is_away(work) or is_alive(store, name):
-                continue
+            work: Work | None = session.get(_table_of(name), name)
+            if work is None or work.state not in ACTIVE or is_away(work) or is_alive(store, name):
+                continue  # deleted, ended or claimed meanwhile
             if isinstance(work, Run) and journal is not None:
                 new = journal.following(work.journal_entries)
                 with suppress(*replay.UNUSABLE), session.begin_nested():

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from store.clock import now
 from store.errors import StoreError
@@ -275,15 +275,14 @@ def record_claims(
         )
 
 
-def delete_screening(store: Store, screening_id: str) -> None:
+def delete_screening(session: Session, screening_id: str) -> None:
     """Forget a screening and its findings; pictures and answers stay in the bank."""
-    ids = [member.id for member in screened(store, screening_id)]
-    with store._write(durable=True) as session:
-        _forget(session, ids)
-        session.exec(sa.delete(Screened).where(col(Screened.id).in_(ids)))
-        session.exec(sa.delete(Job).where(col(Job.screening_id) == screening_id))
-        session.exec(sa.delete(Note).where(col(Note.of) == screening_id))
-        session.exec(sa.delete(Screening).where(col(Screening.id) == screening_id))
+    ids = session.exec(select(Screened.id).where(Screened.screening_id == screening_id)).all()
+    _forget(session, ids)
+    session.exec(sa.delete(Screened).where(col(Screened.id).in_(ids)))
+    session.exec(sa.delete(Job).where(col(Job.screening_id) == screening_id))
+    session.exec(sa.delete(Note).where(col(Note.of) == screening_id))
+    session.exec(sa.delete(Screening).where(col(Screening.id) == screening_id))
 
 
 def _forget(session: Any, screened_ids: Sequence[int]) -> None:

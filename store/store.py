@@ -203,12 +203,15 @@ class Store:
             session.flush()
             first = {run.id: replay.queued_entry(run, study, study.classifier) for run in rows}
         for run_id, entry in first.items():
-            with explained(self.home), suppress(OSError):  # then its worker writes it
+            with suppress(OSError, StoreError):  # then its worker writes it
                 Journal(self.run_folder(run_id)).replace([entry])
         return list(first)
 
-    def toggle_tag(self, run_ids: Sequence[str], name: str) -> bool:
-        """Give the runs a tag, or, if all of them have it, take it away; whether it was given."""
+    def toggle_tag(self, run_ids: Sequence[str], name: str, *, given: bool | None = None) -> bool:
+        """Give the runs a tag, or, if all of them have it, take it away; whether it was given.
+
+        `given`: give it (True) or take it away (False), whatever they have.
+        """
         if not re.fullmatch(r"[\w.:+-]{1,40}", name):
             raise StoreError(f"tag {name!r}: give up to 40 letters, digits, and . : + - _")
         studies = set()
@@ -221,13 +224,15 @@ class Store:
             which = sa.and_(col(Tag.run_id).in_(run_ids), col(Tag.name) == name)
             having = set(session.exec(select(Tag.run_id).where(which)))
             missing = {*run_ids} - having
-            if missing:
+            if given is None:
+                given = bool(missing)
+            if given:
                 session.add_all(Tag(run_id=run_id, name=name) for run_id in missing)
             else:
                 session.exec(sa.delete(Tag).where(which))
         for study_id in studies:
             self.keep_study(study_id)
-        return bool(missing)
+        return given
 
     # Files
 

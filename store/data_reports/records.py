@@ -1,12 +1,11 @@
 """The writing of reports on pictures, as functions of an open `Store`."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from store.clock import now
 from store.data_reports.explanations import own_picture
@@ -61,22 +60,20 @@ def finish(store: Store, report_id: str, result: Mapping[str, Any]) -> None:
             session.get_one(Job, row.job_id).result = {"data_report": report_id}
 
 
-def delete(store: Store, report_id: str) -> None:
-    """Forget a report, its job and its files; of a what-if, also the user's picture in the bank."""
-    row = data_report(store, report_id)
-    with store._write(durable=True) as session:
-        same = select(DataReport.id).where(
-            DataReport.data_hash == row.data_hash, DataReport.id != report_id
-        )
-        if session.exec(same).first() is None:
-            own = dict(
-                zip(("generator", "prompt", "seed"), own_picture(row.data_hash), strict=True)
-            )
-            session.exec(sa.delete(Picture).filter_by(**own))
-        session.exec(sa.delete(Job).where(col(Job.id) == row.job_id))
-        session.exec(sa.delete(Note).where(col(Note.of) == report_id))
-        session.exec(sa.delete(DataReport).where(col(DataReport.id) == report_id))
-    shutil.rmtree(folder(store.home, report_id), ignore_errors=True)
+def delete(session: Session, report_id: str) -> None:
+    """Forget a report and its job; of a what-if, also the user's picture in the bank."""
+    row = session.get(DataReport, report_id)
+    if row is None:
+        return
+    same = select(DataReport.id).where(
+        DataReport.data_hash == row.data_hash, DataReport.id != report_id
+    )
+    if session.exec(same).first() is None:
+        own = dict(zip(("generator", "prompt", "seed"), own_picture(row.data_hash), strict=True))
+        session.exec(sa.delete(Picture).filter_by(**own))
+    session.exec(sa.delete(Job).where(col(Job.id) == row.job_id))
+    session.exec(sa.delete(Note).where(col(Note.of) == report_id))
+    session.exec(sa.delete(DataReport).where(col(DataReport.id) == report_id))
 
 
 def folder(home: Path, report_id: str) -> Path:

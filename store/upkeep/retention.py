@@ -4,14 +4,14 @@ Archiving a run gives it the tag `archived`; lists show such runs only on reques
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from store import comparison_records, run_queue, screening_records
 from store.checking.checks import is_work
@@ -29,6 +29,7 @@ from store.tables import (
     Attribution,
     Caption,
     Claim,
+    DataReport,
     Frame,
     Job,
     Member,
@@ -42,6 +43,7 @@ from store.tables import (
     Step,
     Study,
     Tag,
+    usable,
 )
 
 ARCHIVED = "archived"
@@ -97,18 +99,13 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     reports: list[str] = []
     for name in names:
         if name.startswith("d"):
-            report = data_records.data_report(store, name)
-            reports.append(report.id)
-            jobs = run_queue.jobs(store, states=ACTIVE)
-            _refuse_active([job for job in jobs if job.id == report.job_id])
+            reports.append(data_records.data_report(store, name).id)
             continue
         if name.startswith("x"):
             screenings.append(screening_records.screening(store, name).id)
-            _refuse_active(run_queue.jobs(store, screening_id=screenings[-1], states=ACTIVE))
             continue
         if name.startswith("c"):
             comparisons.append(comparison_records.comparison(store, name).id)
-            _refuse_active(run_queue.jobs(store, comparison_id=comparisons[-1], states=ACTIVE))
             continue
         found = store.find(name)
         if isinstance(found, Study):
@@ -124,15 +121,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
             left = set(session.exec(select(Run.id).where(Run.study_id == study_id))) - set(runs)
             if not left:
                 studies.add(study_id)
-        for study_id in studies:
-            _refuse_active(run_queue.jobs(store, study_id=study_id, states=ACTIVE))
-        for member in session.exec(select(Member).where(col(Member.study_id).in_(studies))):
-            if member.comparison_id not in comparisons:
-                raise StoreError(
-                    f"study {member.study_id} is in comparison {member.comparison_id}",
-                    value=member.study_id,
-                    remedy="delete the comparison first, or both at once",
-                )
+        _refuse_used(session, studies, comparisons, screenings, reports)
         shas = _only_here(session, list(runs))
         sizes = [
             session.exec(
@@ -151,13 +140,43 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     )
 
 
-def _refuse_active(jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        about = job.comparison_id or job.screening_id or job.study_id or job.id
-        raise StoreError(
-            f"{about}: its {job.kind.value} {job.id} is {job.state.value}",
-            remedy="cancel it first",
-        )
+def _refuse_used(
+    session: Session,
+    studies: Collection[str],
+    comparisons: Collection[str],
+    screenings: Collection[str],
+    reports: Collection[str],
+) -> None:
+    """Raise StoreError for what a job is at, and for studies that another comparison includes."""
+    jobs = session.exec(select(DataReport.job_id).where(col(DataReport.id).in_(reports)))
+    used = {*studies, *comparisons, *screenings, *jobs}
+    for job in usable(session.exec(select(Job).where(col(Job.state).in_(ACTIVE)))):
+        if used & {job.study_id, job.comparison_id, job.screening_id, job.id} - {None}:
+            about = job.comparison_id or job.screening_id or job.study_id or job.id
+            raise StoreError(
+                f"{about}: its {job.kind.value} {job.id} is {job.state.value}",
+                remedy="cancel it first",
+            )
+    for member in session.exec(select(Member).where(col(Member.study_id).in_(studies))):
+        if member.comparison_id not in comparisons:
+            raise StoreError(
+                f"study {member.study_id} is in comparison {member.comparison_id}",
+                value=member.study_id,
+                remedy="delete the comparison first, or both at once",
+            )
+
+
+def _refuse_changed(session: Session, what: Doomed) -> None:
+    """Raise StoreError if a deletion would now meet more than `doomed` found."""
+    _refuse_used(session, what.studies, what.comparisons, what.screenings, what.data_reports)
+    for study_id in what.studies:
+        new = set(session.exec(select(Run.id).where(Run.study_id == study_id))) - {*what.runs}
+        if new:
+            raise StoreError(
+                f"study {study_id} has a new run {min(new)}; nothing was deleted",
+                value=study_id,
+                remedy="try again",
+            )
 
 
 def _running(run_id: str) -> StoreError:
@@ -165,7 +184,10 @@ def _running(run_id: str) -> StoreError:
 
 
 def delete(store: Store, what: Doomed) -> None:
-    """Delete the rows in one transaction, then the files."""
+    """Delete the rows in one transaction, then the files.
+
+    Raises StoreError, and deletes nothing, if that would now be more than `doomed` found.
+    """
     locks = []
     try:
         for run_id in what.runs:
@@ -173,13 +195,14 @@ def delete(store: Store, what: Doomed) -> None:
             if lock is None:
                 raise _running(run_id)
             locks.append(lock)
-        for comparison_id in what.comparisons:
-            comparison_records.delete_comparison(store, comparison_id)
-        for screening_id in what.screenings:
-            screening_records.delete_screening(store, screening_id)
-        for report_id in what.data_reports:
-            data_records.delete(store, report_id)
         with store._write(durable=True) as session:
+            _refuse_changed(session, what)
+            for comparison_id in what.comparisons:
+                comparison_records.delete_comparison(session, comparison_id)
+            for screening_id in what.screenings:
+                screening_records.delete_screening(session, screening_id)
+            for report_id in what.data_reports:
+                data_records.delete(session, report_id)
             shas = _only_here(session, what.runs)
             touched: set[str] = set()
             for part in _parts(what.runs):
@@ -198,6 +221,8 @@ def delete(store: Store, what: Doomed) -> None:
                 session.exec(sa.delete(Caption).where(col(Caption.sha256).in_(part)))
                 session.exec(sa.delete(Artifact).where(col(Artifact.sha256).in_(part)))
         with explained(store.home):
+            for report_id in what.data_reports:
+                shutil.rmtree(data_records.folder(store.home, report_id), ignore_errors=True)
             for run_id in what.runs:
                 shutil.rmtree(store.home / "runs" / run_id, ignore_errors=True)
             for study_id in what.studies:
@@ -313,11 +338,5 @@ def run_ids(store: Store, names: Sequence[str]) -> list[str]:
 def set_tag(store: Store, names: Sequence[str], tag: str, *, given: bool) -> list[str]:
     """Add a tag to runs, or all runs of a study, or remove it; return the runs' ids."""
     ids = run_ids(store, names)
-    with store._read() as session:
-        having = set(
-            session.exec(select(Tag.run_id).where(Tag.name == tag, col(Tag.run_id).in_(ids)))
-        )
-    change = [run_id for run_id in ids if (run_id in having) != given]
-    if change:
-        store.toggle_tag(change, tag)  # either none or all of them have it
+    store.toggle_tag(ids, tag, given=given)
     return ids
