@@ -206,12 +206,24 @@ def _create(path: Path) -> None:
     with contextlib.closing(connect(new, "rw")) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         make_schema(connection, HEAD)
+    # SQLite would write the log of a lost store into the new one.
+    move_logs(path, path.with_suffix(f".{_stamp()}.lost.sqlite"))
     new.replace(path)
 
 
+def move_logs(path: Path, target: Path) -> None:
+    """Give the files that SQLite keeps beside a database the name of another."""
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).replace(target.with_name(target.name + suffix))
+
+
 def _backup_before_upgrade(path: Path, revision: str) -> None:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    backup(path, path.with_suffix(f".{revision}.{stamp}.backup.sqlite"))
+    backup(path, path.with_suffix(f".{revision}.{_stamp()}.backup.sqlite"))
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
 
 
 def backup(path: Path, target: Path) -> None:

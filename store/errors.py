@@ -62,7 +62,9 @@ _READ_ONLY = _Reason(
     "cannot be opened or written", "make it writable for this user", has_alternative=True
 )
 _DAMAGED = _Reason(
-    "damaged or not a store", "restore a backup (store.*.backup.sqlite)", has_alternative=True
+    "damaged or not a store",
+    "copy a backup (store.*.backup.sqlite) over it and remove its -wal and -shm files",
+    has_alternative=True,
 )
 
 _SQLITE = {

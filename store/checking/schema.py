@@ -71,5 +71,5 @@ def _altered(path: Path, name: str) -> StoreError:
         f"its {name} is not that of a store of this version",
         field=str(path),
         value=name,
-        remedy="restore a backup (store.*.backup.sqlite)",
+        remedy="copy a backup (store.*.backup.sqlite) over it and remove its -wal and -shm files",
     )

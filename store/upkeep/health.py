@@ -1,29 +1,33 @@
 """The maintenance of a store: checks and repairs, garbage collection, backups."""
 
 import contextlib
+import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlmodel import col, select
 
-from store import artifacts
+from store import artifacts, run_queue
 from store.clock import now
 from store.database import backup, connect, is_complete
 from store.errors import StoreError, explained, primary_code
+from store.journal import study_file
+from store.journal.run_journal import NAME
 from store.locks import is_locked
-from store.states import State
+from store.states import ACTIVE, State
 from store.store import Store
-from store.tables import Artifact, Run, Table
+from store.tables import Artifact, Run, Study, Table
 from store.upkeep import journals
 from store.upkeep.retention import files_of_no_job
 from store.upkeep.trouble import Progress, Trouble, set_aside, silent
 
 YOUNG_SECONDS = 3600.0  # the row of a younger file may not be written yet
 KEPT_BACKUPS = 3
+_NAMED = re.compile(rb'"sha256":"([0-9a-f]{64})"')  # in a line of a journal
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 
@@ -38,6 +42,7 @@ def examine(store: Store, *, repair: bool = False, progress: Progress = silent) 
         return found
     return [
         *journals.examine(store, repair, progress),
+        *_study_files(store, repair),
         *_artifacts(store, repair, progress),
         *_leftovers(store, repair),
     ]
@@ -64,6 +69,31 @@ def damage(path: Path) -> Iterator[Trouble]:
             False,
             "`dexter-tui doctor --rebuild`, or a backup",
         )
+
+
+def _study_files(store: Store, repair: bool) -> Iterator[Trouble]:
+    """Check that a lost store can be rebuilt with what was found about each study."""
+    with store._read() as session:
+        studies = session.exec(select(Study.id)).all()
+    for study_id in studies:
+        path = study_file.path(store.home, study_id)
+        problem = "cannot be read"
+        try:
+            study_file.read(path)
+            continue
+        except FileNotFoundError:
+            with store._read() as session:
+                found = any(study_file.rows(session, study_id).values())
+            if not found or run_queue.jobs(store, study_id=study_id, states=ACTIVE):
+                continue  # a job writes it
+            problem = "is missing"
+        except (OSError, ValueError):
+            pass
+        if repair:
+            if path.exists():
+                set_aside(store.home, path, path.name)
+            store.keep_study(study_id)
+        yield Trouble("study file", f"{path} {problem}", repair)
 
 
 def _artifacts(store: Store, repair: bool, progress: Progress) -> Iterator[Trouble]:
@@ -153,6 +183,8 @@ class Collected:
 def collect(store: Store, *, dry_run: bool = False) -> Collected:
     """Remove files without a row, artifacts that no row names, checkpoints of succeeded runs, logs
     of deleted jobs, old backups and interrupted writes; with `dry_run`, only list them.
+
+    Files without a row that a journal or a remaining backup names are kept: either may be restored.
     """
     with store._read() as session:
         hashes = set(session.exec(select(Artifact.sha256)))
@@ -161,17 +193,23 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
             named.update(sha256 for (sha256,) in session.execute(sa.select(column).distinct()))
         succeeded = session.exec(select(Run.id).where(Run.state == State.SUCCEEDED)).all()
     idle = [sha256 for sha256 in hashes - named if _old(store.artifact_path(sha256))]
-    files = [store.artifact_path(sha256) for sha256 in idle]
+    backups = sorted(store.home.glob("store.*.backup.sqlite"), key=lambda p: p.stat().st_mtime)
+    old_backups, backups = backups[:-KEPT_BACKUPS], backups[-KEPT_BACKUPS:]
+    files = [*old_backups, *(store.artifact_path(sha256) for sha256 in idle)]
+    without_row = []
     for folder in ("artifacts/sha256", "thumbnails"):
         for path in (store.home / folder).glob("*/*"):
             sha256 = path.stem
-            if (sha256 not in hashes and _old(path)) or (sha256 in idle and folder == "thumbnails"):
+            if sha256 not in hashes and _old(path):
+                without_row.append(path)
+            elif sha256 in idle and folder == "thumbnails":
                 files.append(path)
+    if without_row:
+        restorable = _restorable(store, backups)
+        files += [path for path in without_row if path.stem not in restorable]
     for run_id in succeeded:
         files += (store.home / "runs" / run_id).glob("checkpoint*.pt")
     files += files_of_no_job(store)
-    backups = sorted(store.home.glob("store.*.backup.sqlite"), key=lambda p: p.stat().st_mtime)
-    files += backups[:-KEPT_BACKUPS]
     files += [path for path in store.home.rglob(".new-*") if _old(path)]
     files = sorted({path for path in files if path.is_file()})
     size = sum(path.stat().st_size for path in files)
@@ -188,6 +226,21 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
             if path not in keep:
                 path.unlink(missing_ok=True)
     return Collected(files, size)
+
+
+def _restorable(store: Store, backups: Sequence[Path]) -> set[str]:
+    """Return the hashes of the artifacts that journals of runs and these backups name."""
+    found: set[str] = set()
+    for path in backups:
+        with (
+            contextlib.closing(connect(path, "ro")) as connection,
+            contextlib.suppress(sqlite3.Error),
+        ):
+            found.update(sha256 for (sha256,) in connection.execute("SELECT sha256 FROM artifact"))
+    for path in (store.home / "runs").glob(f"*/{NAME}"):
+        with contextlib.suppress(OSError), artifacts.open_to_read(path) as file:
+            found.update(named.decode() for line in file for named in _NAMED.findall(line))
+    return found
 
 
 def back_up(store: Store, target: Path | None = None) -> Path:

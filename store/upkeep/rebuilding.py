@@ -9,6 +9,7 @@ from sqlmodel import select
 
 from store.checking import file_systems
 from store.clock import now
+from store.database import move_logs
 from store.errors import StoreError
 from store.journal import study_file
 from store.journal.run_journal import NAME
@@ -55,10 +56,7 @@ def rebuild(home: Path, *, progress: Progress = silent) -> Rebuilt:
             stamp = now().strftime("%Y%m%dT%H%M%S")
             moved = home / f"store.{stamp}.damaged.sqlite"
             path.replace(moved)
-            for suffix in ("-wal", "-shm"):
-                beside = home / f"{path.name}{suffix}"
-                if beside.exists():
-                    beside.replace(home / f"{moved.name}{suffix}")
+            move_logs(path, moved)
     restored, paused = [], []
     refused: dict[str, str] = {}
     with Store.open(home) as store:

@@ -1,6 +1,8 @@
 """The results of a run survive damage to the store, which can be repaired and rebuilt."""
 
+import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing, suppress
 
@@ -226,6 +228,15 @@ def test_what_was_found_about_a_study_is_rebuilt_with_its_runs(tmp_path):
     assert found() == before
     assert rebuilding.rebuild(tmp_path).studies == []
     assert found() == before
+    file = tmp_path / "studies" / f"{study}.json"
+    content = file.read_bytes()
+    for torn in (False, True):
+        file.write_bytes(content[:100]) if torn else file.unlink()
+        with Store.open(tmp_path) as store:
+            [trouble] = health.examine(store, repair=True)
+            assert trouble.repaired and str(file) in trouble.what
+            assert health.examine(store) == []
+        assert json.loads(file.read_bytes()) == json.loads(content)
 
 
 def test_a_damaged_store_is_moved_aside_and_rebuilt(tmp_path):
@@ -570,6 +581,25 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
         assert (store.run_folder(runs[1]) / "checkpoint.pt").exists()
         assert store.read_artifact(kept)
         assert health.examine(store) == []
+
+
+def test_gc_keeps_what_a_journal_or_a_backup_can_restore(tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "YOUNG_SECONDS", -1.0)
+    with Store.open(tmp_path) as store:
+        earlier = health.back_up(store)
+        of_bank = store.put_artifact(noise(1000), "image/png")
+        later = health.back_up(store)
+        run = new_run(store)
+        record(store, recorded.claim(store))
+        before = rows(tmp_path)
+    shutil.copy(earlier, tmp_path / "store.sqlite")
+    with Store.open(tmp_path) as store:
+        assert health.collect(store).files == []
+        assert [trouble.repaired for trouble in health.examine(store, repair=True)] == [True]
+        assert rows(tmp_path)["frame"] == before["frame"]
+        assert store.run(run).state is State.SUCCEEDED
+        later.unlink()
+        assert store.artifact_path(of_bank) in health.collect(store).files
 
 
 def test_the_log_of_a_job_is_deleted_with_it(tmp_path):
