@@ -380,13 +380,19 @@ def set_priority(store: Store, name: str, priority: int) -> Work:
 
 
 def set_state(
-    store: Store, name: str, to: State, *, from_: Collection[State] | None = None
+    store: Store,
+    name: str,
+    to: State,
+    *,
+    from_: Collection[State] | None = None,
+    over: bool = False,
 ) -> Work:
     """Move work to another state, if it is in a legal one (and in one of `from_`).
 
-    Raises StoreError if it is not: another process may have been faster.
+    Raises StoreError if it is not: another process may have been faster. `over`: the work starts
+    over, so that what it had reached is not what its next attempts have to pass.
     """
-    return _change(store, name, to, from_, {})
+    return _change(store, name, to, from_, {"steps_done": 0, "progress": 0} if over else {})
 
 
 def finish_run(store: Store, run_id: str, state: State, **fields: Unpack[RunFields]) -> Work:

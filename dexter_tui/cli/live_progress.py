@@ -131,7 +131,7 @@ class Lines:
         for work in works:
             if isinstance(work, Job):
                 self._show_notes(work)
-            activity = activities.get(work.id)
+            activity = None if work.state in ENDED else activities.get(work.id)
             stage = None if isinstance(work, Run) else work.stage
             state = (work.state, stage, activity)
             changed = self._states.get(work.id) != state

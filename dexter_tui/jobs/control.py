@@ -73,10 +73,11 @@ def retry(
     work = run_queue.find(store, name)
     if work.state in AGAIN:
         trust.require(settings_of(store, work), agreed)
-    if from_start and isinstance(work, Run) and work.state in AGAIN:
+    over = from_start and isinstance(work, Run)
+    if over and work.state in AGAIN:
         for file in CHECKPOINTS:
             (store.run_folder(work.id) / file).unlink(missing_ok=True)
-    return run_queue.set_state(store, work.id, State.QUEUED, from_=AGAIN)
+    return run_queue.set_state(store, work.id, State.QUEUED, from_=AGAIN, over=over)
 
 
 RESUMABLE = {State.PAUSED, *AGAIN}

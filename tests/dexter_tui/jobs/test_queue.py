@@ -199,6 +199,27 @@ def test_torn_checkpoints_and_foreign_ones_are_passed_over(store, gate, begin_ga
     assert "going on behind step" in log
 
 
+def test_a_run_that_starts_over_gets_further_than_its_new_start(tmp_path):
+    with Store.open(tmp_path) as store:
+        classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
+        run = recorded.add_run(store, store.ensure_study(classifier, "a", 0, {}), 0, {})
+
+        def begin_and_reach(step: int) -> None:
+            recorded.claim(store)
+            run_queue.set_state(store, run, State.RUNNING)
+            row = {"step": step, "losses": {"total": 1.0}, "words": ["sea"]}
+            recorded.record_steps(store, run, [row])
+
+        begin_and_reach(900)
+        run_queue.finish_run(store, run, State.FAILED)
+        assert control.retry(store, run, from_start=True).steps_done == 0
+        for step in range(100, 900, 100):
+            begin_and_reach(step)
+            run_queue.release(store, run)  # as if its process had been killed
+            run_queue.reconcile(store)
+            assert store.run(run).state is State.QUEUED
+
+
 @pytest.mark.long
 def test_a_checkpoint_whose_record_was_lost_is_not_used(tmp_path):
     """As a disk leaves them that had promised more than it kept."""
