@@ -24,6 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from store.artifacts import place_atomic
 from store.checking.decoding import to_text
+from store.checking.file_systems import address_to_read
 from store.checking.schema import check_schema, make_schema, objects_of
 from store.errors import StoreError, primary_code
 from store.locks import FileLock
@@ -120,7 +121,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     """Open a plain connection to the file, with `mode` "ro" or "rw"."""
     # isolation_level None: the driver begins no transaction of its own.
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        address_to_read(path) if mode == "ro" else f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=PATIENCE,
         isolation_level=None,
@@ -233,7 +234,7 @@ def backup(path: Path, target: Path) -> None:
     """
 
     def write(copy: Path) -> None:
-        with contextlib.closing(connect(path, "rw")) as connection:
+        with contextlib.closing(connect(path, "ro")) as connection:
             connection.execute("VACUUM INTO ?", (os.fspath(copy),))
         copy.chmod(0o600)
 

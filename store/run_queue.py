@@ -515,7 +515,7 @@ def reconcile(store: Store) -> list[str]:
     to continue where it was; if its last `MAX_FRUITLESS` attempts all died without getting any
     further, it is lost. A job whose runs ended without success fails.
     """
-    if store._writer is None:
+    if store._writer is None or not os.access(store.path, os.W_OK):
         return []
     with store._read() as session:
         names = [

@@ -22,6 +22,16 @@ _LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.encfs", 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
+def address_to_read(path: Path) -> str:
+    """Return the URI under which SQLite opens a database to read it.
+
+    In a folder that is read-only, SQLite cannot make the log and the index that it uses beside a
+    database. Where there is no log either, no process has the database open.
+    """
+    alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+
+
 class _Mount(NamedTuple):
     number: int
     parent: int

@@ -370,7 +370,7 @@ class Browse:
         self.path = home / "store.sqlite"
         self._idle: list[tuple[int, sqlite3.Connection]] = []  # with the generation of its file
         self._watch: sqlite3.Connection | None = None
-        self._seen = (-1, -1)
+        self._seen: tuple[tuple[int, str] | None, int] = (None, -1)
         self._was_there = self.path.is_file()
         self._generation = 0  # of the file, which may be replaced by a backup
 
@@ -394,18 +394,19 @@ class Browse:
 
     def changed(self) -> bool:
         """Return whether the store changed since the last call; cheap enough to call often."""
+        seen: tuple[tuple[int, str] | None, int] = (None, 0)
         try:
-            inode = self.path.stat().st_ino
-            if self._watch is None or inode != self._seen[0]:
+            file = self.path.stat().st_ino, file_systems.address_to_read(self.path)
+            if self._watch is None or file != self._seen[0]:
                 self._watch = connect_read_only(self.path)
                 self._generation += 1
             [version] = self._watch.execute("PRAGMA data_version").fetchone()
-            seen = (inode, int(version))
+            seen = (file, int(version))
             self._was_there = True
         except (sqlite3.Error, OSError):
-            if self._seen != (0, 0):
+            if self._seen != seen:
                 self._generation += 1  # a connection would still read the removed file
-            self._watch, seen = None, (0, 0)
+            self._watch = None
         changed, self._seen = seen != self._seen, seen
         return changed
 
@@ -901,7 +902,7 @@ class Browse:
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """Open a plain connection that cannot write, usable from any thread."""
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
+        file_systems.address_to_read(path),
         uri=True,
         timeout=10,
         isolation_level=None,

@@ -14,6 +14,7 @@ import recorded
 from small_pictures import noise
 
 from store import State, Store, StoreError, run_queue
+from store.reading.browse import Browse
 from store.upkeep import health
 
 spawn = multiprocessing.get_context("spawn")
@@ -360,11 +361,15 @@ def test_a_disk_that_fills_while_the_store_is_made_spoils_nothing(tmp_path, chil
         assert new_run(store)
 
 
-def use_a_home_of_another(send, home):
+def become_nobody():
     if os.geteuid() == 0:  # whom permissions do not stop
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
+
+
+def use_a_home_of_another(send, home):
+    become_nobody()
     for place in (home, home / "new"):
         try:
             with Store.open(place) as store:
@@ -396,6 +401,40 @@ def test_a_read_only_home_is_one_clear_line(children, fresh):
         assert "make it writable" in line
         assert "DEXTER_HOME" in line
         assert "\n" not in line
+
+
+def read_a_home_of_another(send, home, copy, owner_began):
+    become_nobody()
+    browse = Browse(home)
+    with Store.open(home) as store:
+        browse.changed()
+        assert run_queue.reconcile(store) == []  # though the process of the run is gone
+        send(([run.id for run in store.runs()], health.back_up(store, copy).exists()))
+    assert owner_began.wait(300)
+    assert browse.changed()
+    send(browse.counts()["queued"])
+
+
+def test_a_read_only_home_can_be_read(children):
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is closed to other users
+        Path(folder).chmod(0o777)
+        home = Path(folder, "home")
+        with Store.open(home) as store:
+            run = new_run(store)
+            run_queue.claim(store)
+        for path in (home, *home.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        owner_began = forkserver.Event()
+        copy = Path(folder, "copy")
+        _, end = children.start(read_a_home_of_another, home, copy, owner_began)
+        assert end.recv() == ([run], True)
+        for path in (home, *home.rglob("*")):
+            path.chmod(0o755)
+        with Store.open(home) as store:
+            new_run(store)
+            owner_began.set()
+            assert end.recv() == 1
+        children.join()
 
 
 def test_a_store_is_not_carried_over_a_fork(tmp_path):
