@@ -207,6 +207,8 @@ class Runner:
             self._describe(f"{work.kind.value} {work.id} gave no sign for {silent:.0f} s")
             if silent > 1.5 * promise:  # it hangs, and is continued from where it was
                 control.end_process(self.store, work, signal.SIGKILL)
+        else:
+            self._describe(None)
 
     def _press(self, work: Work, watched: _Watched, waited: float) -> None:
         if waited > KILL_SECONDS:

@@ -21,9 +21,10 @@ from dexter_tui.jobs.runner import Runner
 from dexter_tui.jobs.team import Team
 from dexter_tui.machine import devices, doctor
 from dexter_tui.machine.devices import Device, Reading, Ring, select_visible
-from store import Store, run_queue
+from store import Store, run_queue, run_records
 from store.clock import SKEW
 from store.locks import FileLock
+from store.tables import Run
 
 GPUS = [
     (Device(f"GPU-{letter}1", "card", 10**9, index), None) for index, letter in enumerate("abc")
@@ -204,6 +205,21 @@ def test_a_run_goes_to_another_card_while_the_first_has_no_room(store, monkeypat
         assert control.ensure_runners(store) == []  # its runner is about to take the run
         run_queue.set_slot(store, "GPU-demo-0", "GPU-demo-0", note="in use by 2 other processes")
         assert control.ensure_runners(store) == ["GPU-demo-1"]
+
+
+def test_a_slot_is_silent_no_longer_than_its_work(store):
+    queued(store, "cpu")
+    run = recorded.claim(store, slot="cpu-0").id
+    runner = Runner(store, devices.slot("cpu-0", {}))
+    with FileLock(run_queue.slot_lock(store, "cpu-0"), wait=False):
+        for promise, silent in ((1e-6, True), (3600.0, False)):
+            with store._write() as session:
+                sign = {"promise": promise, "pid": None}  # no process to end
+                run_records.beat(store, session, Run, run, sign)
+            runner._tick()
+            runner._tick()
+            [slot] = run_queue.slots(store)
+            assert (slot.note is not None) is silent
 
 
 def test_slots_that_gave_up_are_waited_for_only_when_they_are_tried_again(store, monkeypatch):
