@@ -115,6 +115,20 @@ def holder(path: Path) -> int | None:
     return _deleted_holder(path)
 
 
+def holder_here(path: Path) -> int | None:
+    """Return the process that took the lock, if it can be sent a signal; None if not.
+
+    The number of a process in another container may be that of any process in this one.
+    """
+    pid = holder(path)
+    return pid if pid is not None and took_lock(pid) else None
+
+
+def took_lock(pid: int) -> bool:
+    """Return whether a process of this number took a lock, as far as the kernel lists locks."""
+    return not (_PROC / "locks").exists() or pid in _lockers()
+
+
 def _lock(path: Path, *, wait: bool) -> int:
     """Return a descriptor of the file of this name, locked; raise BlockingIOError as FileLock."""
     while True:

@@ -17,7 +17,7 @@ from dexter_tui.jobs import launch, trust
 from dexter_tui.machine import devices
 from store import ACTIVE, State, Store, StoreError, comparison_records, run_queue, screening_records
 from store.clock import boot_id
-from store.locks import holder, is_locked
+from store.locks import holder_here, is_locked, took_lock
 from store.run_queue import Work
 from store.states import AGAIN
 from store.tables import Job, Run
@@ -100,7 +100,9 @@ def kill(store: Store, name: str) -> Work:
 def end_process(store: Store, work: Work, number: signal.Signals) -> None:
     """Send a signal to the process at the work, and to those that it started."""
     # The lock proves that the process lives, so that its number is still its own.
-    if work.pid is not None and work.boot_id == boot_id() and run_queue.is_alive(store, work.id):
+    if work.pid is None or work.boot_id != boot_id() or not run_queue.is_alive(store, work.id):
+        return
+    if took_lock(work.pid):  # else it is in another container, where it has this number
         with suppress(ProcessLookupError):
             os.killpg(work.pid, number)
 
@@ -164,7 +166,7 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
             row = rows.get(slot.name)
             has_worker = is_locked(run_queue.slot_lock(store, slot.name))
             if is_locked(run_queue.runner_lock(store, slot.name)):
-                runner = holder(run_queue.runner_lock(store, slot.name))
+                runner = holder_here(run_queue.runner_lock(store, slot.name))
                 if runner is not None and is_stopped(runner):
                     let_go_on(runner)
                 waits = row is not None and row.note is not None  # for room: others may have it
@@ -215,7 +217,8 @@ def hand_over(store: Store, variable: str) -> None:
 
 def _has_given(store: Store, slot: str, variable: str, value: str) -> bool:
     """Return whether the slot's next worker will have the value; if not, work towards it."""
-    runner = holder(run_queue.runner_lock(store, slot))
+    lock = run_queue.runner_lock(store, slot)
+    runner = holder_here(lock)
     if runner is not None:
         if _variable(runner, variable) == value:
             return True
@@ -223,6 +226,8 @@ def _has_given(store: Store, slot: str, variable: str, value: str) -> bool:
             let_go_on(runner)
         with suppress(ProcessLookupError):
             os.kill(runner, signal.SIGTERM)
+    elif is_locked(lock):
+        return False  # in another container
     elif not is_locked(run_queue.slot_lock(store, slot)):
         return True  # the process that queues the work starts its runner
     elif (own := _started.get((store.home, slot))) is None or own.poll() is not None:

@@ -23,7 +23,7 @@ from dexter_tui.jobs.recorder import log
 from dexter_tui.machine import devices
 from dexter_tui.paths import home
 from store import State, Store, StoreError, run_queue
-from store.locks import holder, is_locked, try_lock
+from store.locks import holder_here, is_locked, try_lock
 from store.run_queue import Work
 
 POLL_SECONDS = 0.5
@@ -172,7 +172,7 @@ class Runner:
 
     def _wake(self) -> None:
         """Continue a worker that was stopped."""
-        worker = holder(run_queue.slot_lock(self.store, self.slot.name))
+        worker = holder_here(run_queue.slot_lock(self.store, self.slot.name))
         if worker is None and self._worker is not None:
             worker = self._worker.pid
         if worker is None or not control.is_stopped(worker):

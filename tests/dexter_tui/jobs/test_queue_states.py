@@ -5,6 +5,7 @@ import functools
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -213,6 +214,12 @@ def test_a_signal_reaches_only_the_process_that_holds_the_run(tmp_path):
         run = recorded.add_run(store, store.ensure_study(classifier, "a", 0, {}), 0, {})
         claimed = recorded.claim(store)
         assert claimed.pid == os.getpid()
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as other:
+            claimed.pid = other.pid  # as that of the holder in another container
+            control.end_process(store, claimed, signal.SIGKILL)
+            other.communicate()
+            assert other.returncode == 0
+        claimed.pid = os.getpid()
         run_queue.release(store, run)
         control.end_process(store, claimed, signal.SIGKILL)  # else this test ends here
         assert run_queue.reconcile(store) == [run]
