@@ -182,7 +182,9 @@ def restore(store: Store, run_id: str) -> None:
         _drop_frames_without_file(store, session, run_id)
         run = session.get_one(Run, run_id)
         session.refresh(run)
-        if run.state in ACTIVE | {State.QUEUED} and not run_queue.is_alive(store, run_id):
+        # A keeper cannot settle an attempt elsewhere that the store does not have.
+        kept = run_queue.is_alive(store, run_id) and run.place is None
+        if run.state in ACTIVE | {State.QUEUED} and not kept:
             run.state = State.PAUSED
             run.error = f"rebuilt from its journal; `dexter-tui resume {run_id}` continues it"
 

@@ -465,10 +465,10 @@ class Keeper:
 
     def _count_quarantined(self, kept: Kept) -> None:
         """Count what attempts wrote that was not taken."""
-        all_ = attempts.attempts_of(self.store, kept.run.id)
+        all_ = attempts.attempts_of(self.store, kept.run.id)  # none in a rebuilt store
         bounds = [one.first_entry for one in all_[1:]]
         taken = self.store.run(kept.run.id).journal_entries + 1
-        for one, bound in zip(all_, [*bounds, taken], strict=True):
+        for one, bound in zip(all_, [*bounds, taken], strict=False):
             if bound is None:
                 continue
             folder = kept.folder.attempt(one.attempt)

@@ -28,6 +28,7 @@ from store.journal.run_journal import Interruption, Journal
 from store.placed import attempts
 from store.states import Outcome
 from store.tables import Run
+from store.upkeep import rebuilding
 
 
 @pytest.fixture
@@ -444,6 +445,23 @@ def test_only_the_current_attempt_is_taken(
     assert [one.quarantined for one in attempts.attempts_of(store, run.id)] == [3, 0]
     assert [one.step for one in store.steps(run.id)] == list(range(1, 21))
     assert results(store, run.id) == results(store, local)
+
+
+def test_a_keeper_leaves_the_runs_of_a_store_that_was_rebuilt_under_it(
+    store: Store, tmp_path: Path, make: Callable[[], Keeper], slurm: FeignedSlurm
+) -> None:
+    run = begin(store, tmp_path, make, slurm)
+    order = order_of(tmp_path, run.id).order()
+    assert order is not None
+    placed_runs.write_attempt(order_of(tmp_path, run.id), order, upto=10, end=False)
+    keeping = make()
+    keeping.tick()
+    store.path.unlink()
+    assert rebuilding.rebuild(store.home).paused == [run.id]
+    assert not keeping.tick()  # nothing is left to keep
+    assert control.resume(store, run.id).attempt == 1
+    keeping.tick()
+    assert store.run(run.id).attempt == 2
 
 
 # Intent and receipt
