@@ -37,6 +37,7 @@ from store.tables import Attempt, Job, Run, Slot, Study, UtcTime, usable
 Work = Run | Job
 _TABLES: tuple[Any, ...] = (Run, Job)
 
+_MANY = 500  # ids in one statement
 _LOCK_PATIENCE = 2.0  # seconds a claim waits for the last worker of a run to go
 
 # Attempts that die one after another without a step more than before.
@@ -60,6 +61,18 @@ def _table_of(name: str) -> Any:
 def find(store: Store, name: str) -> Work:
     """Return the run or job with this id or unique prefix."""
     return store.job(name) if is_job(name) else store.run(name)
+
+
+def find_all(store: Store, ids: Sequence[str]) -> list[Work]:
+    """Return the runs and jobs with these ids, in this order."""
+    found: dict[str, Work] = {}
+    with store._read() as session:
+        for table in _TABLES:
+            own = [name for name in ids if _table_of(name) is table]
+            for part in (own[at : at + _MANY] for at in range(0, len(own), _MANY)):
+                rows = usable(session.exec(select(table).where(col(table.id).in_(part))))
+                found.update((work.id, work) for work in rows)
+    return [found.get(name) or find(store, name) for name in ids]  # which says what is wrong
 
 
 # Jobs

@@ -32,7 +32,7 @@ class Team:
     def work(self) -> list[Work]:
         """Return the runs and jobs as they stand."""
         run_queue.reconcile(self.store)
-        return [run_queue.find(self.store, name) for name in self.ids]
+        return run_queue.find_all(self.store, self.ids)
 
     def runs(self) -> list[Run]:
         """Return the runs as they stand."""

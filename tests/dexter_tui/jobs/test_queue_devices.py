@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import recorded
+import sqlalchemy as sa
 import tiny
 
 from dexter.config import RunConfig
@@ -21,7 +22,7 @@ from dexter_tui.jobs.runner import Runner
 from dexter_tui.jobs.team import Team
 from dexter_tui.machine import devices, doctor
 from dexter_tui.machine.devices import Device, Reading, Ring, select_visible
-from store import Store, run_queue, run_records
+from store import Store, StoreError, run_queue, run_records
 from store.clock import SKEW
 from store.locks import FileLock
 from store.tables import Run
@@ -240,6 +241,18 @@ def test_slots_that_gave_up_are_waited_for_only_when_they_are_tried_again(store,
     runner = control._started.pop((store.home, "cpu-0"))
     runner.terminate()
     runner.wait()
+
+
+def test_a_command_looks_at_all_of_its_runs_at_once(store):
+    ids = [queued(store, "cpu").id for _ in range(12)][::-1]
+    team = Team(store, ids)
+    team.work()
+    asked = []
+    sa.event.listen(store._reader, "before_cursor_execute", lambda *a: asked.append(a))
+    assert [work.id for work in team.work()] == ids
+    assert len(asked) < len(ids)
+    with pytest.raises(StoreError, match="no run 'rgone'"):
+        Team(store, [*ids, "rgone"]).work()
 
 
 def test_a_slot_takes_only_runs_for_its_device(store):
