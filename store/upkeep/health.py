@@ -1,8 +1,10 @@
 """The maintenance of a store: checks and repairs, garbage collection, backups."""
 
 import contextlib
+import os
 import re
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -163,10 +165,16 @@ def _leftovers(store: Store, repair: bool) -> Iterator[Trouble]:
 
 
 def _old(path: Path) -> bool:
-    try:
-        return time.time() - path.stat().st_mtime > YOUNG_SECONDS
-    except FileNotFoundError:
-        return False
+    found = _stat(path)
+    return found is not None and time.time() - found.st_mtime > YOUNG_SECONDS
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Return the state of a file; None if it was removed, as by another collection, or is none."""
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        return found if stat.S_ISREG(found.st_mode) else None
+    return None
 
 
 # Garbage collection and backups
@@ -193,7 +201,12 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
             named.update(sha256 for (sha256,) in session.execute(sa.select(column).distinct()))
         succeeded = session.exec(select(Run.id).where(Run.state == State.SUCCEEDED)).all()
     idle = [sha256 for sha256 in hashes - named if _old(store.artifact_path(sha256))]
-    backups = sorted(store.home.glob("store.*.backup.sqlite"), key=lambda p: p.stat().st_mtime)
+    times = {
+        path: found.st_mtime
+        for path in store.home.glob("store.*.backup.sqlite")
+        if (found := _stat(path)) is not None
+    }
+    backups = sorted(times, key=lambda path: times[path])
     old_backups, backups = backups[:-KEPT_BACKUPS], backups[-KEPT_BACKUPS:]
     files = [*old_backups, *(store.artifact_path(sha256) for sha256 in idle)]
     without_row = []
@@ -211,8 +224,7 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
         files += (store.home / "runs" / run_id).glob("checkpoint*.pt")
     files += files_of_no_job(store)
     files += [path for path in store.home.rglob(".new-*") if _old(path)]
-    files = sorted({path for path in files if path.is_file()})
-    size = sum(path.stat().st_size for path in files)
+    sizes = {path: found.st_size for path in files if (found := _stat(path)) is not None}
     if not dry_run:
         with store._write() as session:  # rows first: no row may name a missing file
             still = {
@@ -222,10 +234,10 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
             }
             session.execute(sa.delete(Artifact).where(col(Artifact.sha256).in_(set(idle) - still)))
         keep = {store.artifact_path(sha256) for sha256 in still}
-        for path in files:
+        for path in sizes:
             if path not in keep:
                 path.unlink(missing_ok=True)
-    return Collected(files, size)
+    return Collected(sorted(sizes), sum(sizes.values()))
 
 
 def _restorable(store: Store, backups: Sequence[Path]) -> set[str]:

@@ -589,12 +589,16 @@ def test_gc_keeps_what_a_journal_or_a_backup_can_restore(tmp_path, monkeypatch):
         earlier = health.back_up(store)
         of_bank = store.put_artifact(noise(1000), "image/png")
         later = health.back_up(store)
+        # A file that is gone when it is looked at, as one that another collection removes.
+        gone = tmp_path / "store.gone.backup.sqlite"
+        gone.symlink_to("nowhere")
         run = new_run(store)
         record(store, recorded.claim(store))
         before = rows(tmp_path)
     shutil.copy(earlier, tmp_path / "store.sqlite")
     with Store.open(tmp_path) as store:
         assert health.collect(store).files == []
+        gone.unlink()
         assert [trouble.repaired for trouble in health.examine(store, repair=True)] == [True]
         assert rows(tmp_path)["frame"] == before["frame"]
         assert store.run(run).state is State.SUCCEEDED
