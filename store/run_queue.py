@@ -32,7 +32,7 @@ from store.journal.replay import RunFields
 from store.locks import FileLock, is_locked, try_lock
 from store.states import ACTIVE, ENDED, Kind, State, is_job, sources
 from store.store import Store, new_id
-from store.tables import Attempt, Job, Run, Slot, Study, UtcTime, usable
+from store.tables import Attempt, Frame, Job, Prompt, Run, Slot, Step, Study, UtcTime, usable
 
 Work = Run | Job
 _TABLES: tuple[Any, ...] = (Run, Job)
@@ -45,6 +45,12 @@ MAX_FRUITLESS = 5
 # Seconds after the first of them, doubled with each further one.
 BACKOFF = 4.0
 MAX_BACKOFF = BACKOFF * 2 ** (MAX_FRUITLESS - 2)
+
+_NEW_START = {
+    **dict.fromkeys(RunFields.__annotations__, sa.null()),
+    "steps_done": 0,
+    "progress": 0,
+}
 
 # The runs that a job waits for and that have not succeeded.
 _NEEDED = (
@@ -402,10 +408,19 @@ def set_state(
 ) -> Work:
     """Move work to another state, if it is in a legal one (and in one of `from_`).
 
-    Raises StoreError if it is not: another process may have been faster. `over`: the work starts
-    over, so that what it had reached is not what its next attempts have to pass.
+    Raises StoreError if it is not: another process may have been faster. `over`: a run starts over,
+    and what its attempts recorded is forgotten, except its log.
     """
-    return _change(store, name, to, from_, {"steps_done": 0, "progress": 0} if over else {})
+    if not over:
+        return _change(store, name, to, from_, {})
+    lock = try_lock(lock_path(store, name))
+    if lock is None:
+        raise StoreError(f"run {name}: another process still holds it", remedy="try again")
+    with lock:  # no worker may begin before its journal is that of a new start
+        found = _change(store, name, to, from_, _NEW_START, forget=(Step, Prompt, Frame))
+        with suppress(StoreError, OSError):  # the next worker continues the old one
+            run_records.rewrite(store, name, run_records.journal(store, name))
+    return found
 
 
 def finish_run(store: Store, run_id: str, state: State, **fields: Unpack[RunFields]) -> Work:
@@ -454,7 +469,9 @@ def _change(
     to: State,
     from_: Collection[State] | None,
     fields: Mapping[str, Any],
+    forget: Sequence[Any] = (),
 ) -> Work:
+    """Move work to a state, with new values of `fields` and without its rows in `forget`."""
     table = _table_of(name)
     allowed = sources(to) if from_ is None else sources(to) & frozenset(from_)
     values: dict[str, Any] = {}
@@ -468,7 +485,7 @@ def _change(
         changed = session.exec(
             sa.update(table)
             .where(col(table.id) == name, col(table.state).in_(allowed))
-            .values(state=to, **values, **fields)
+            .values({"state": to, **values, **fields})
         )
         work: Work | None = session.get(table, name)
         if work is None:
@@ -477,6 +494,8 @@ def _change(
             raise StoreError(f"{_called(work)} is {work.state.value}; it cannot become {to} now")
         if to == State.QUEUED and isinstance(work, Job):
             _refuse_double(session, work)
+        for owned in forget:
+            session.exec(sa.delete(owned).where(owned.run_id == name))
     if to not in ACTIVE:
         release(store, name)
     return work

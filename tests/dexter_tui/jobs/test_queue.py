@@ -20,7 +20,7 @@ from dexter.config import RunConfig
 from dexter_tui.jobs import control, submit, trust
 from dexter_tui.jobs.launch import log_file, worker_environment
 from dexter_tui.machine import devices
-from store import ENDED, State, Store, run_queue
+from store import ENDED, State, Store, run_queue, run_records
 from store.locks import FileLock, is_locked
 from store.upkeep import rebuilding
 
@@ -213,6 +213,9 @@ def test_a_run_that_starts_over_gets_further_than_its_new_start(tmp_path):
         begin_and_reach(900)
         run_queue.finish_run(store, run, State.FAILED)
         assert control.retry(store, run, from_start=True).steps_done == 0
+        assert store.steps(run) == []
+        [entry] = run_records.journal(store, run).read()  # also a rebuilt store starts over
+        assert entry["steps"] == []
         for step in range(100, 900, 100):
             begin_and_reach(step)
             run_queue.release(store, run)  # as if its process had been killed
