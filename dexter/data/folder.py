@@ -118,7 +118,7 @@ class DataSet:
         if split is None:
             return self
         wanted = SPLITS.get(split.lower(), split.lower())
-        chosen = [item for item in self.items if item.split == wanted]
+        chosen = [item for item in self.items if item.split and item.split.lower() == wanted]
         if not chosen:
             found = sorted({item.split for item in self.items if item.split})
             raise InputError(
@@ -207,15 +207,30 @@ def class_indices(
 ) -> dict[str, int]:
     """Return the index of a classifier's label for each label of the data.
 
-    A label of the data is mapped by name in ``mapping``, by its own name, or by its number.
-    Raises InputError for one that is none of the classifier's.
+    A label of the data is mapped by name in ``mapping``, by its own name, one of the names that
+    commas separate, or by its number. Raises InputError for one that is none of the classifier's,
+    or several: ImageNet has two classes "crane".
     """
-    known = {_plain(name): index for index, name in enumerate(labels)}
+    whole: dict[str, list[int]] = {}
+    parts: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
+        whole.setdefault(_plain(label), []).append(index)
+        for part in {_plain(part) for part in label.split(",")}:
+            parts.setdefault(part, []).append(index)
     found = {}
     for value in values:
         name = (mapping or {}).get(value, value)
-        if _plain(name) in known:
-            found[value] = known[_plain(name)]
+        fits = whole.get(_plain(name)) or parts.get(_plain(name), [])
+        if len(fits) > 1:
+            several = ", ".join(f"{index} ({labels[index]})" for index in fits[:_LISTED])
+            raise InputError(
+                f"{name!r} is a label of the data, and fits several classes: {several}",
+                field="map",
+                value=name,
+                remedy=f"map it to an index: --map {shlex.quote(f'{value}={fits[0]}')}",
+            )
+        if fits:
+            found[value] = fits[0]
         elif name.isdecimal() and len(name) < _DIGITS and int(name) < len(labels):
             found[value] = int(name)
         else:

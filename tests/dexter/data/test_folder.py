@@ -123,6 +123,22 @@ def test_splits_labels_and_digest(tmp_path: Path) -> None:
         class_indices(["9" * 5000], ["blond"])
 
 
+def test_a_split_of_any_case_is_found(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name,label,split\n1.png,duck,Fold_A\n")
+    data = read_data(str(tmp_path))
+    assert [item.name for item in data.of_split("Fold_A").items] == ["1.png"]
+    with pytest.raises(InputError, match="choose from Fold_A"):
+        data.of_split("Fold_B")
+
+
+def test_a_label_is_one_of_several_names_and_never_of_two_classes() -> None:
+    labels = ["crane", "tench, Tinca tinca", "crane"]
+    assert class_indices(["Tinca_tinca"], labels) == {"Tinca_tinca": 1}
+    with pytest.raises(InputError, match=r"'crane'.*0 \(crane\), 2 \(crane\).*--map crane=0"):
+        class_indices(["crane"], labels)
+    assert class_indices(["crane"], labels, {"crane": "2"}) == {"crane": 2}
+
+
 def wide_png(side: int) -> bytes:
     """Return the head of a PNG of side x side px, and hardly anything else."""
 
