@@ -334,7 +334,8 @@ def accuracy_of(
     means = by_group.mean(0)
     return Accuracy(
         method=method,
-        average=float(right.mean() if weights is None else weights @ means),
+        # Shares of groups that are all right can add up to a little more than 1.
+        average=float(right.mean() if weights is None else min(1.0, weights @ means)),
         worst=float(worst.mean()),
         low=low,
         high=high,

@@ -88,6 +88,14 @@ def test_groups_help_as_much_as_by_spuco(method: str, fitted: Callable[[Part, in
     assert min(SPUCO[method]) <= np.mean(ours) <= max(SPUCO[method])
 
 
+def test_the_average_of_groups_that_are_all_right_is_one() -> None:
+    counts = np.array([456, 177, 360, 277])  # whose shares add up to more than 1
+    groups = np.arange(4)
+    right = np.ones((1, 4), bool)
+    found = last_layer.accuracy_of("", right, groups // 2, groups, shares=counts / counts.sum())
+    assert found.average == 1.0
+
+
 def test_three_classes_are_fitted_as_well() -> None:
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 3, 600)
