@@ -19,8 +19,7 @@ Record = dict[str, Any]
 
 MAX_LONG = 1_000_000  # characters of a report
 MAX_TEXT = 20_000  # characters of any other text
-MAX_ITEMS = 100_000  # of a list, such as the labels of a classifier
-MAX_KEYS = 1_000
+MAX_ITEMS = 100_000  # of a list or object, such as the labels of a classifier
 MAX_DEPTH = 12
 MAX_INTEGER = 2**63 - 1  # of SQLite
 _TIMES = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
@@ -218,8 +217,8 @@ def _check_value(where: str, value: object, longest: int, depth: int = 0) -> Non
         for item in value:
             _check_value(where, item, longest, depth + 1)
     elif isinstance(value, dict):
-        if len(value) > MAX_KEYS:
-            refuse(f"{where}: {len(value):,} keys exceed the limit of {MAX_KEYS:,}")
+        if len(value) > MAX_ITEMS:
+            refuse(f"{where}: {len(value):,} keys exceed the limit of {MAX_ITEMS:,}")
         for key, item in value.items():
             _check_value(where, key, MAX_TEXT, depth + 1)
             _check_value(where, item, longest, depth + 1)

@@ -2,10 +2,11 @@
 
 from pydantic import Field
 
-from store.data_reports.explanations import BiasResult, WhatIfResult
+from store.data_reports.explanations import BiasResult, Long, WhatIfResult
 from store.data_reports.parts import Change, Count, Fall, Part, Text, Unit
 
 _MOST = 10_000  # items of a list
+_SLICES = 100_000  # of a thousand classes by a hundred concepts
 _CHOICES = 4  # concepts that a line names
 
 
@@ -61,7 +62,7 @@ class SlicesResult(Part):
 
     recognised: Text = ""
     labels: dict[Text, Text]
-    concepts: Text
+    concepts: Long
     image_text: Text
     pixels: Text
     pictures: Count
@@ -70,7 +71,7 @@ class SlicesResult(Part):
     skipped_first: list[tuple[Text, Text]] = Field(default_factory=list, max_length=200)
     accuracy: Unit
     true_groups: Text | None = None
-    slices: list[SliceRow] = Field(max_length=_MOST)
+    slices: list[SliceRow] = Field(max_length=_SLICES)
     baselines: dict[Text, list[SliceRow]] = Field(default_factory=dict)
     patterns: list[Pattern] = Field(default_factory=list, max_length=100)
 
@@ -92,7 +93,7 @@ class Outcome(Part):
     most: Unit
     average: Unit
     worst_class: Unit
-    by_group: list[Unit] = Field(max_length=1000)
+    by_group: list[Unit] = Field(max_length=_MOST)
     seeds: Count
 
 
@@ -150,7 +151,7 @@ class DebiasResult(Part):
     groups: list[Text] = Field(max_length=_MOST)
     measured_by: Text
     concept: Text
-    concepts: Text
+    concepts: Long
     considered: list[Considered] = Field(default_factory=list, max_length=1000)
     image_text: Text
     weights: Text

@@ -1,0 +1,46 @@
+"""Reports on pictures of many classes: what was found can be read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store import Store
+from store.data_reports import page, records
+from store.reading.browse import Browse
+
+SLICE = {
+    "name": "crane with sea", "label": "crane", "concept": "sea", "shows": True, "size": 5,
+    "accuracy": 0.2, "accuracy_low": 0.1, "accuracy_high": 0.6, "rest": 45, "rest_accuracy": 0.9,
+    "gap": -0.7, "gap_low": -0.9, "gap_high": -0.2,
+}  # fmt: skip
+SLICES = {
+    "labels": {f"n{at}": "crane" for at in range(1001)}, "image_text": "lab", "pixels": "",
+    "concepts": "searches of crane: sea; " * 100,
+    "pictures": 50_000, "accuracy": 0.8, "slices": [SLICE] * 10_001,
+}  # fmt: skip
+OUTCOME = {
+    "method": "original", "worst": 0.2, "low": 0.1, "high": 0.3, "least": 0.2, "most": 0.2,
+    "average": 0.8, "worst_class": 0.7, "by_group": [0.2] * 2000, "seeds": 1,
+}  # fmt: skip
+DEBIASED = {
+    "labels": ["crane"] * 1000, "groups": ["crane with sea"] * 2000, "measured_by": "", "concept":
+    "sea", "concepts": "words", "image_text": "lab", "weights": "last", "fitted": 1, "tested": 1,
+    "outcomes": [OUTCOME],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "result"), [("slices", SLICES), ("debias", DEBIASED)])
+def test_a_report_on_a_thousand_classes_is_read(
+    kind: str, result: dict[str, Any], tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"mapping": {}, "settings": {}, "concepts": [], "data": "",
+                             "screening": None, "origin": ""}  # fmt: skip
+    with Store.open(tmp_path) as store:
+        classifier = store.ensure_classifier("lab:birds", "h", ["crane"], 64)
+        made = records.add(
+            store, kind, classifier_id=classifier, data="", data_hash="", request=asked
+        )
+        records.finish(store, made, result)
+    found = page.page(Browse(tmp_path), made)
+    assert found.result is not None and found.json()["result"]["concepts"] == result["concepts"]
