@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dexter.classifiers.reading import bar_of
 from dexter.data import environments, last_layer, training
 from dexter.data.concepts import Considered, hardest_first
 from dexter.data.last_layer import Layer, Part
@@ -177,6 +178,14 @@ class DebiasJob:
             "skipped": self.sources.skipped(),
         }
 
+    @property
+    def _bars(self) -> Floats:
+        """Return by how much the logit of each label must be larger to be the original's answer."""
+        found = np.zeros(len(self.network.labels))
+        if self.network.answers.positive is not None:
+            found[self.network.answers.positive] = bar_of(self.network.answers.threshold)
+        return found
+
     # The last layer alone
 
     def last_layers(self) -> dict[str, Any]:
@@ -186,12 +195,13 @@ class DebiasJob:
             raise _refusal(self.network.spec, "has no linear layer at its end")
         weight, bias = layer
         whole = Layer(weight.double().numpy(), bias.double().numpy())
+        # Of one logit, the layer gives its value and minus that: twice the difference.
+        whole = Layer(whole.weight, whole.bias - 2 * self._bars)
         original = Layer(whole.weight[self.used], whole.bias[self.used])
         fit, test = self.splits["fitted"], self.splits["measured"]
-        if self.network.answers.threshold == 0.5:  # with others the larger logit is not the answer
-            own = fit.looked
-            features = own.features.astype(np.float64)
-            last_layer.check_layer(whole, features, own.predicted, self.network.spec)
+        own = fit.looked
+        features = own.features.astype(np.float64)
+        last_layer.check_layer(whole, features, own.predicted, self.network.spec)
         progress = self.sources.desk.begin("last layers")
         progress.plan(len(last_layer.FITS) + 2)
         found = last_layer.compare(
@@ -225,7 +235,8 @@ class DebiasJob:
             methods.append((f"{Method.GROUP_DRO.value} with {_TRUE}", Method.GROUP_DRO, True))
         needed = training.memory(self.network, self._training_settings, choices=4)
         log(f"a training needs about {size(needed)} of memory beside what is loaded")
-        before = training.predicted(self.network, self.used, self._pixels("measured"))
+        answers = training.logits(self.network, self.used, self._pixels("measured"))
+        before = (answers - self._bars[self.used]).argmax(1)
         outcomes = [self._outcome("original", "", [before], true_groups=False)]
         course: list[dict[str, Any]] = []
         kept: dict[str, Any] = {}

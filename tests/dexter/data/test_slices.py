@@ -17,12 +17,13 @@ from safetensors.numpy import load_file
 from dexter.classifiers import load_classifier
 from dexter.data.folder import read_data
 from dexter.data.searches import prototypes
-from dexter.data.settings import SlicesSettings
+from dexter.data.settings import DebiasSettings, SlicesSettings
 from dexter.data.slices import auroc, look, scores_of
 from dexter.lab.scenes import SceneDataset
 from dexter.reasoning.detection import load_detector
 from dexter.reasoning.topic import load_world
 from dexter_tui.analysis.data import request as data_request
+from dexter_tui.analysis.data.debias_job import DebiasJob
 from dexter_tui.analysis.data.request import DataRequest
 from dexter_tui.analysis.data.sources import Sources
 from dexter_tui.analysis.desk import Desk
@@ -250,6 +251,39 @@ def test_pictures_are_read_as_transformers_own_processor_does(
     with torch.no_grad(), Image.open(file) as image:
         logits = network(**processor(images=image, return_tensors="pt")).logits
     assert found.p[0] == pytest.approx(float(logits.softmax(-1)[0, 1]), abs=1e-3)
+
+
+def test_a_debiasing_measures_the_original_by_its_threshold(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(
+        "from torch import nn\n"
+        "class Bright(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.head = nn.Linear(1, 1, bias=False)\n"
+        "        nn.init.constant_(self.head.weight, 1)\n"
+        "    def forward(self, x):\n"
+        "        return self.head(x.mean((1, 2, 3))[:, None])\n"
+    )
+    one_logit = {"positive_class": "waterbird", "input_size": 64, "threshold": 0.6}
+    request = DataRequest(
+        Kind.DEBIAS,
+        f"python:{tmp_path / 'one.py'}:Bright",
+        "lab:birds",
+        DebiasSettings(seeds=1, fit_split="test", size=SIZE),
+        concepts="sea",
+        mapping=["landbird=not waterbird"],
+        values=one_logit,
+        agreed=frozenset({"classifier"}),
+    )
+    with Store.open(home) as store:
+        data_request.request_report(store, data_request.prepare(request, home))
+        [job] = run_queue.jobs(store)
+        debiasing = DebiasJob(Sources(Desk(store, job, "cpu", lambda state: None)))
+        original = debiasing.last_layers()["outcomes"][0]
+    measured = debiasing.splits["measured"]
+    assert list(original["by_group"]) == [
+        measured.looked.right[measured.groups == group].mean() for group in range(4)
+    ]
 
 
 def test_auroc_counts_ties_by_half() -> None:
