@@ -159,7 +159,7 @@ class WhatIfJob:
             ) from None
         original, _ = self._witness(self.generator, self.key, "your picture")
         p, predicted = original.classify(picture[None])
-        decision = self.classifier.labels[int(predicted[0])]
+        decision = self._decision(int(predicted[0]))
         hit = bool(predicted[0] == self.of.class_index)
         tries: list[dict[str, Any]] = []
         best: dict[str, Any] | None = None
@@ -216,14 +216,21 @@ class WhatIfJob:
             log(f"{error}; without an image-text model nothing is known about what was drawn")
             return None
 
+    def _decision(self, predicted: int) -> str:
+        """Return a decision as a label: without the class, several labels say nothing of others."""
+        own, labels = self.of.class_index, self.classifier.labels
+        if self.classifier.answers.multi_label and predicted != own:
+            return f"not {labels[own]}"
+        return labels[predicted]
+
     def _found(self, witness: "Witness", answer: "Answer") -> dict[str, Any]:
         """Return an answer with the decision on each picture of its strip."""
         requests = [(step.prompt, answer.seed) for step in answer.steps]
         decisions: dict[Any, str] = {}
         for chunk, images in witness.pictures.stream(requests):
             _, predicted = witness.classify(images)
-            labels = [self.classifier.labels[int(one)] for one in predicted]
-            decisions.update(zip(chunk, labels, strict=True))
+            names = [self._decision(int(one)) for one in predicted]
+            decisions.update(zip(chunk, names, strict=True))
         steps = []
         for request, step in zip(requests, answer.steps, strict=True):
             row = asdict(step)
