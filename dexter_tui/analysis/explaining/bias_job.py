@@ -124,14 +124,7 @@ class BiasJob:
 
         places, odds, skipped = self._looked(labelled)
         cells = [labelled.cells[at] for at in places]
-        least = 4 * len(labelled.pool.concepts)
-        if len(cells) < least:
-            raise InputError(
-                f"{len(cells)} pictures can be read, and their labels need at least {least}",
-                field="data",
-                value=labelled.source,
-                remedy="name more, or pass --data none",
-            )
+        labelled.require(len(cells))
         settings = screening_request.engine_settings(self.of.settings)
         spec = self.of.row.classifier.spec
         result = judge_labelled(spec, odds, cells, labelled.pool, self.of.topic, settings)

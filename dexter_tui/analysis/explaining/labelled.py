@@ -33,6 +33,17 @@ class Labelled:
     skipped: Any = None
     digest: str = ""
 
+    def require(self, count: int) -> None:
+        """Raise InputError if this number of pictures is too small for the labels."""
+        least = 4 * len(self.pool.concepts)
+        if count < least:
+            raise InputError(
+                f"{count} pictures can be read, and their labels need at least {least}",
+                field="data",
+                value=self.source,
+                remedy="name more, or pass --data none",
+            )
+
     @classmethod
     def find(
         cls,
@@ -105,7 +116,7 @@ def _of_data(
         for value in of_slot
     )
     labels = Pool(data, tuple(Slot(slot, True, "before") for slot in values), concepts)
-    return Labelled(
+    labelled = Labelled(
         f"{len(cells):,} labelled pictures of {found.name}",
         cells,
         list(found.items),
@@ -113,6 +124,8 @@ def _of_data(
         found.skipped,
         found.digest(),
     )
+    labelled.require(len(cells))  # before the work; of those that can be read, after it
+    return labelled
 
 
 def batches(labelled: Labelled, side: int, mode: str, *, squash: bool) -> Any:

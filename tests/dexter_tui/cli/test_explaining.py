@@ -125,7 +125,9 @@ def test_a_bias_report_refuses_in_a_line(
     cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
 ) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,label,place\n0.png,cat,sea\n")
+    (tmp_path / "few.csv").write_text("file_name,label,age\n0.png,cat,old\n1.png,dog,young\n")
     for more, part in (
+        (["--data", tmp_path / "few.csv"], "2 pictures can be read, and their labels need at"),
         (["--data", tmp_path], "has no column age, gender, skin, hair; it has place"),
         (["--llm", "some/folder"], "a judge needs an endpoint"),
         (["-o", "bias.png"], "ends in none of .md, .html, .json"),
