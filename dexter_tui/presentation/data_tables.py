@@ -9,7 +9,7 @@ from dexter_tui.formatting import plain, short_spec, stage_line, state_line
 from dexter_tui.presentation.explanation_tables import bias_view, whatif_view
 from store.data_reports.explanations import BiasResult, WhatIfResult
 from store.data_reports.page import DataPage
-from store.data_reports.results import DebiasResult, Outcome, SliceRow, SlicesResult
+from store.data_reports.results import DebiasResult, SliceRow, SlicesResult
 
 SHOWN = 12  # slices in the table; --all lists the others
 
@@ -30,7 +30,7 @@ def outcome_line(page: DataPage) -> str:
         hard = sum(one.gap_high < 0 for one in result.slices)
         return f"{hard} of {len(result.slices)} slices surely harder"
     if isinstance(result, DebiasResult):
-        first, best = result.outcomes[0], main_outcome(result)
+        first, best = result.outcomes[0], result.main_outcome
         if best is None:
             return f"worst group {first.worst:.2f}"
         return f"worst group {first.worst:.2f} to {best.worst:.2f} by {best.method}"
@@ -39,11 +39,6 @@ def outcome_line(page: DataPage) -> str:
     if page.state == "running":
         return stage_line(page.stage or "starting", page.done, page.total)
     return state_line(page.state, page.error)
-
-
-def main_outcome(result: DebiasResult) -> Outcome | None:
-    """Return the outcome of the method that a debiasing recommends."""
-    return next((one for one in result.outcomes if one.method == result.main), None)
 
 
 def report_view(
@@ -88,6 +83,7 @@ def page_facts(page: DataPage) -> list[tuple[str, str]]:
         judged = any(one.judged for one in result.slices)
         found += [
             ("pictures", f"{result.pictures:,}"),
+            ("split", result.split or ""),
             ("skipped", f"{skipped} (first: {first})" if skipped else ""),
             ("labels", ", ".join(f"{value} = {label}" for value, label in result.labels.items())),
             ("concepts", f"{result.concepts}, as seen by {result.image_text}"),
@@ -234,7 +230,7 @@ def outcomes_table(result: DebiasResult) -> Table:
 
 def groups_table(result: DebiasResult) -> Table:
     """Return the accuracy of each group before and after."""
-    best = main_outcome(result)
+    best = result.main_outcome
     shown = [result.outcomes[0], *([best] if best is not None else [])]
     table = _table("accuracy by group", *(one.method for one in shown))
     for at, name in enumerate(result.groups):

@@ -158,11 +158,16 @@ class DebiasResult(Part):
     fitted: Count
     tested: Count
     skipped: dict[Text, Count] = Field(default_factory=dict)
-    outcomes: list[Outcome] = Field(max_length=1000)
+    outcomes: list[Outcome] = Field(min_length=1, max_length=1000)
     main: Text = ""
     course: list[CoursePoint] = Field(default_factory=list, max_length=100_000)
     screened: Text = ""
     effects: list[Effect] = Field(default_factory=list, max_length=1000)
+
+    @property
+    def main_outcome(self) -> Outcome | None:
+        """Return the outcome of the method that is recommended."""
+        return next((one for one in self.outcomes if one.method == self.main), None)
 
     @property
     def chosen_from(self) -> str:

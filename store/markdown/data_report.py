@@ -46,6 +46,7 @@ def _slices(result: SlicesResult) -> list[str]:
     facts = [
         f"- Concepts: {escape(result.concepts)}, as seen by {escape(result.image_text)}",
         f"- Accuracy on {result.pictures} pictures: {result.accuracy:.3f}",
+        *([f"- Split: {escape(result.split)}"] if result.split else []),
     ]
     if result.true_groups:
         facts.append(f"- True groups ({escape(result.true_groups)}) judge; they chose no slice")
@@ -115,6 +116,13 @@ def _debias(result: DebiasResult) -> list[str]:
     found = ["\n".join(facts), table([head, *rows])]
     if any(one.true_groups for one in result.outcomes):
         found.append("A bracket is fitted or chosen by true groups, so that it is no result.")
+    best = result.main_outcome
+    shown = [result.outcomes[0], *([best] if best is not None else [])]
+    groups = [
+        [escape(name), *(f"{value:.2f}" for value in values)]
+        for name, *values in zip(result.groups, *(one.by_group for one in shown), strict=False)
+    ]
+    found.append(table([["Accuracy by group", *(escape(one.method) for one in shown)], *groups]))
     if result.effects:
         rows = [
             [

@@ -7,6 +7,7 @@ import pytest
 
 from store import Store
 from store.data_reports import page, records
+from store.markdown.report import render
 from store.reading.browse import Browse
 
 SLICE = {
@@ -17,7 +18,7 @@ SLICE = {
 SLICES = {
     "labels": {f"n{at}": "crane" for at in range(1001)}, "image_text": "lab", "pixels": "",
     "concepts": "searches of crane: sea; " * 100,
-    "pictures": 50_000, "accuracy": 0.8, "slices": [SLICE] * 10_001,
+    "split": "fold 2", "pictures": 50_000, "accuracy": 0.8, "slices": [SLICE] * 10_001,
 }  # fmt: skip
 OUTCOME = {
     "method": "original", "worst": 0.2, "low": 0.1, "high": 0.3, "least": 0.2, "most": 0.2,
@@ -42,5 +43,7 @@ def test_a_report_on_a_thousand_classes_is_read(
             store, kind, classifier_id=classifier, data="", data_hash="", request=asked
         )
         records.finish(store, made, result)
+        text, _ = render(store, [made], "")
     found = page.page(Browse(tmp_path), made)
     assert found.result is not None and found.json()["result"]["concepts"] == result["concepts"]
+    assert ("- Split: fold 2\n" if kind == "slices" else "| crane with sea | 0.20 |\n") in text
