@@ -269,9 +269,12 @@ class DebiasJob:
             _CLASS: split.classes,
             _INFERRED: 2 * split.classes + self._environments,
         }
-        if self.settings.select == "true-groups" and split.true is not None:
+        if split.true is not None:
             found[_TRUE] = split.true
-        return found
+        # First the one whose weights are kept, which the report stands for.
+        main = _CHOICES[self.settings.select]
+        others = {name: own for name, own in found.items() if name not in (main, _TRUE)}
+        return {main: found[main], **others}
 
     @cached_property
     def _environments(self) -> NDArray[np.bool_]:

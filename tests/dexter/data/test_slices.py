@@ -253,7 +253,9 @@ def test_pictures_are_read_as_transformers_own_processor_does(
     assert found.p[0] == pytest.approx(float(logits.softmax(-1)[0, 1]), abs=1e-3)
 
 
-def test_a_debiasing_measures_the_original_by_its_threshold(home: Path, tmp_path: Path) -> None:
+def test_a_debiasing_measures_by_the_threshold_and_shows_the_weights_that_it_keeps(
+    home: Path, tmp_path: Path
+) -> None:
     (tmp_path / "one.py").write_text(
         "from torch import nn\n"
         "class Bright(nn.Module):\n"
@@ -269,7 +271,9 @@ def test_a_debiasing_measures_the_original_by_its_threshold(home: Path, tmp_path
         Kind.DEBIAS,
         f"python:{tmp_path / 'one.py'}:Bright",
         "lab:birds",
-        DebiasSettings(seeds=1, fit_split="test", size=SIZE),
+        DebiasSettings(
+            weights="all", seeds=1, steps=10, select="worst-class", fit_split="test", size=SIZE
+        ),
         concepts="sea",
         mapping=["landbird=not waterbird"],
         values=one_logit,
@@ -279,11 +283,13 @@ def test_a_debiasing_measures_the_original_by_its_threshold(home: Path, tmp_path
         data_request.request_report(store, data_request.prepare(request, home))
         [job] = run_queue.jobs(store)
         debiasing = DebiasJob(Sources(Desk(store, job, "cpu", lambda state: None)))
-        original = debiasing.last_layers()["outcomes"][0]
+        found = [debiasing.last_layers(), debiasing.all_weights()]
     measured = debiasing.splits["measured"]
-    assert list(original["by_group"]) == [
-        measured.looked.right[measured.groups == group].mean() for group in range(4)
-    ]
+    right = [measured.looked.right[measured.groups == group].mean() for group in range(4)]
+    assert [list(one["outcomes"][0]["by_group"]) for one in found] == [right, right]
+    # The weights that are kept are those of the first outcome of their method.
+    chosen = [one["chosen_by"] for one in found[1]["outcomes"] if one["method"] == "GroupDRO"]
+    assert chosen[0] == "worst class" and "pseudo-groups" in chosen
 
 
 def test_auroc_counts_ties_by_half() -> None:
