@@ -58,7 +58,7 @@ class Classifier:
         self.spec = spec
         self.image_size = preprocessing.crop
         self.weights_hash = weights_hash
-        self.answers_key = options.answers_key(weights_hash, preprocessing)
+        self.answers_key = options.answers_key(weights_hash, preprocessing.key)
         self.device = torch.device(device)
         self.dtype = dtype
         self._module = _frozen(module).to(self.device, dtype)

@@ -102,7 +102,7 @@ def describe_folder(folder: Path, spec: str, options: ClassifierOptions) -> Clas
         digest,
         line,
         multi_label=answers.multi_label,
-        answers_key=None if digest is None else options.answers_key(digest, step),
+        answers_key=None if digest is None else options.answers_key(digest, step.key),
     )
 
 

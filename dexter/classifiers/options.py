@@ -1,17 +1,11 @@
 """The description of a classifier, and the options that it is loaded with."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dexter.classifiers.label_lists import read_labels
-
-if TYPE_CHECKING:
-    from dexter.classifiers.reading import Preprocessing
 
 # The options that change what a network answers to its input; labels only name it.
 _OF_ANSWERS = ("arch", "multi_label", "positive_class", "threshold")
@@ -70,7 +64,7 @@ class ClassifierOptions:
         """Return the names in `labels`, if it is given; raise InputError for a faulty file."""
         return None if self.labels is None else read_labels(self.labels)
 
-    def answers_key(self, weights_hash: str, preprocessing: Preprocessing) -> str:
-        """Return a key of the answers of these weights to pictures, of options and input."""
-        own = [preprocessing.key, *(getattr(self, name) for name in _OF_ANSWERS)]
+    def answers_key(self, weights_hash: str, preprocessing_key: str) -> str:
+        """Return a key of the answers of these weights to pictures."""
+        own = [preprocessing_key, *(getattr(self, name) for name in _OF_ANSWERS)]
         return f"{weights_hash}/{hashlib.sha256(json.dumps(own).encode()).hexdigest()}"

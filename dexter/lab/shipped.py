@@ -344,7 +344,7 @@ def _described(
         digest,
         line,
         multi_label=answers.multi_label,
-        answers_key=options.answers_key(digest, step),
+        answers_key=options.answers_key(digest, step.key),
     )
     return info, step, notes
 
