@@ -6,7 +6,9 @@ killed continues where it was, and a file that was copied or renamed is screened
 
 import hashlib
 import re
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -141,9 +143,12 @@ class Watcher:
         """Return the checkpoints that nobody writes, oldest first."""
         now: dict[Path, Seen] = {}
         for file in self.folder.iterdir():
-            if file.suffix in SUFFIXES and file.is_file():
-                stat = file.stat()
-                now[file] = Seen(stat.st_size, stat.st_mtime_ns)
+            if file.suffix not in SUFFIXES:
+                continue
+            with suppress(FileNotFoundError):  # removed since it was listed
+                found = file.stat()
+                if stat.S_ISREG(found.st_mode):
+                    now[file] = Seen(found.st_size, found.st_mtime_ns)
         stable = [f for f, seen in now.items() if settled or self._seen.get(f) == seen]
         self._seen = now
         return sorted(stable, key=lambda f: (now[f].changed, _natural(f.name)))

@@ -53,8 +53,9 @@ def compare(
         bool, typer.Option("--run-missing", help="first search where there is no finished study")
     ] = False,
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, metavar="N", help="seeds of such searches")
-    ] = 3,
+        int | None,
+        typer.Option(min=1, max=1000, metavar="N", help="seeds of such searches (default 3)"),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="runs at the same time")] = None,
     preset: Annotated[
         str | None,
@@ -89,6 +90,14 @@ def compare(
                 "no classifier or study is named", remedy="name two to eight before the options"
             )
         return _list_stored(as_json=as_json)
+    for field, value in (("seeds", seeds), ("jobs", jobs)):
+        if value is not None and not run_missing:
+            raise InputError(
+                "is for the searches of --run-missing",
+                field=field,
+                value=value,
+                remedy="pass that, too, or omit it",
+            )
     asked = {name: values[name] for name in FIELDS if name in values}
     settings = field_flags.given({**asked, **_both(values)}, CompareSettings)
     checked_settings = CompareSettings.from_values(settings)
@@ -99,7 +108,7 @@ def compare(
         classes=class_name or [],
         baseline=baseline,
         run_missing=run_missing,
-        seeds=seeds,
+        seeds=3 if seeds is None else seeds,
         preset=preset,
         values=run_values,
         typed=trust.agreed_by({**run_values, "classifier": given}),

@@ -98,7 +98,9 @@ class Answers:
     def basis(self) -> str:
         """Return what the answers rest on, as a sentence."""
         trial = self.trial
-        said = f"Guessed from {self.pictures} pictures of screening {self.screening}."
+        said = (
+            f"Guessed from {self.pictures} pictures (screening {self.screening} and any like it)."
+        )
         if trial.words:
             rank = trial.rank_correlation
             by_rank = "" if rank is None else f"rank correlation {rank:.2f}; "

@@ -94,6 +94,7 @@ def assert_refused(outcome: Any, *names: str) -> None:
         (["screen", "x1", "--csv", "--pictures", "60"], ["--pictures: has no effect beside x1"]),
         (["compare", "c1", "--baseline", "a", "--seeds", "3"], ["--seeds: has no effect"]),
         (["compare", "--class", "x"], ["no classifier or study is named"]),
+        (["compare", "lab:objects", "--class", "cat", "--jobs", "2"], ["--jobs: is for"]),
         (["slices", "--all"], ["classifier is required: pass --classifier"]),
         (["slices", *CLASSIFIER], ["data is required: pass --data"]),
     ],
