@@ -96,6 +96,7 @@ def test_dtypes_go_by_name():
         torch_dtype("bf16")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the faults of Linux")
 def test_freed_memory_is_kept_for_what_comes():
     code = """

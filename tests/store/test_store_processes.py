@@ -89,6 +89,7 @@ def open_fresh_and_write(send, homes, barrier, seed):
     send(run)
 
 
+@pytest.mark.long
 def test_processes_open_fresh_homes_at_once_and_lose_nothing(tmp_path, children):
     homes = [tmp_path / str(number) for number in range(4)]
     barrier = spawn.Barrier(4)
@@ -195,6 +196,7 @@ def claim_and_die(send, home, step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_only_attempts_without_progress_are_counted(tmp_path, children, monkeypatch):
     monkeypatch.setattr("store.run_queue.BACKOFF", -1.0)  # no wait, even if the clock is set back
     with Store.open(tmp_path) as store:

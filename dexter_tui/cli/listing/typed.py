@@ -14,6 +14,8 @@ def refuse_others(stored: str, *used: str) -> None:
     ``used``: the names of the parameters that have.
     """
     for field in _fields_but(used):
+        if ":" in stored or "/" in stored:
+            raise InputError(f"{stored} is no id", remedy=f"pass --classifier {stored}")
         raise InputError(
             f"has no effect beside {stored}, which is stored",
             field=field,

@@ -77,6 +77,7 @@ def test_the_fit_is_that_of_scikit_learn(strength: float, weight: list[float], b
     assert layer.bias[1] - layer.bias[0] + own @ mean == pytest.approx(bias, abs=2e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "fitted"), [("DFR", last_layer.reweighted), ("GroupDRO", last_layer.group_dro)]
 )

@@ -253,6 +253,7 @@ def test_pictures_are_read_as_transformers_own_processor_does(
     assert found.p[0] == pytest.approx(float(logits.softmax(-1)[0, 1]), abs=1e-3)
 
 
+@pytest.mark.long
 def test_a_debiasing_measures_by_the_threshold_and_shows_the_weights_that_it_keeps(
     home: Path, tmp_path: Path
 ) -> None:

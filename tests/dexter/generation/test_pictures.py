@@ -101,6 +101,7 @@ def alone(generator: Generator) -> dict[Request, np.ndarray]:
     return seen(Pictures(generator, "key"), REQUESTS)
 
 
+@pytest.mark.long
 def test_two_processes_draw_what_one_does_and_one_goes_on_without_the_other(
     generator: Generator, alone: dict[Request, np.ndarray]
 ) -> None:

@@ -219,6 +219,7 @@ def test_a_generator_of_another_recipe_is_trained_from_nothing(untrained_lab, mo
     assert {path.stem for path in train.WORK.glob("*.pt")} == readers_and_words
 
 
+@pytest.mark.long
 def test_what_a_caption_leaves_unsaid_is_drawn_evenly_and_independently(tmp_path, monkeypatch):
     """By the noise, whatever the autoencoder: this one has learned nothing."""
     monkeypatch.setattr(train, "WORK", tmp_path)

@@ -45,6 +45,7 @@ def test_vectors_at_words_draw_what_their_text_draws(embeddings):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_embeddings_reach_more_than_the_words_that_they_start_from():
     config = RunConfig.from_preset(
         "quick",

@@ -305,6 +305,7 @@ def save(folder: Path, name: str, seed: int) -> None:
     save_file(net.state_dict(), folder / name)
 
 
+@pytest.mark.long
 def test_checkpoints_of_a_folder_are_screened_once_each_across_restarts(
     home: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:

@@ -92,6 +92,7 @@ def assert_refused(outcome: Any, *names: str) -> None:
         (["whatif", "d1", "--class", "x"], ["--class: has no effect"]),
         (["explain-bias", "d1", "--sts", "none"], ["--sts: has no effect"]),
         (["screen", "x1", "--csv", "--pictures", "60"], ["--pictures: has no effect beside x1"]),
+        (["screen", "lab:objects", "--class", "cat"], ["lab:objects is no id; pass --classifier"]),
         (["compare", "c1", "--baseline", "a", "--seeds", "3"], ["--seeds: has no effect"]),
         (["compare", "--class", "x"], ["no classifier or study is named"]),
         (["compare", "lab:objects", "--class", "cat", "--jobs", "2"], ["--jobs: is for"]),
@@ -180,6 +181,7 @@ def test_a_file_that_is_no_store(cli: Any, home: Path) -> None:
     assert_refused(cli("runs"), "store.sqlite")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [0, 8192, 40960])
 def test_a_full_disk(home: Path, limit: int) -> None:
     """No file may grow beyond the limit, for root neither: what a full disk looks like."""

@@ -26,6 +26,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return HeldNet(tmp_path).options
 
 
+@pytest.mark.long
 def test_a_what_if_is_kept_and_exported(
     cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_what_if_refuses_in_a_line(
     assert "sees nothing in" in lab.err and "less than no word" in lab.err
 
 
+@pytest.mark.long
 def test_a_bias_report_rests_on_a_screening_and_on_labels(
     cli: Callable[..., Any], home: Path, models: list[object], tmp_path: Path
 ) -> None:

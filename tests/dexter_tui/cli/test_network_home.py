@@ -47,7 +47,7 @@ def test_no_command_makes_or_opens_a_store_there(
         "runs",
         "query SELECT",
         "status",
-        "screen lab:birds-biased --class waterbird",
+        "screen --classifier lab:birds-biased --class waterbird",
         "run --classifier lab:birds-biased --class waterbird",
     ):
         outcome = cli(*line.split())

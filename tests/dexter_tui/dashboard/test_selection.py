@@ -48,6 +48,7 @@ def _shows(pilot: Pilot[None], part: str) -> bool:
     return part in text(pilot)
 
 
+@pytest.mark.long
 @driven
 async def test_twelve_kinds_of_text_are_selected_and_copied(home: Path) -> None:
     async with dashboard(home).run_test(size=(120, 40)) as pilot:

@@ -139,6 +139,7 @@ def damaged(home: Path) -> Path:
     return home
 
 
+@pytest.mark.long
 def test_damage_is_a_line_each_and_the_rest_is_shown(tmp_path: Path) -> None:
     home = damaged(tmp_path / "home")
     code, out, err = command(home, ["show", shown_store.DONE])

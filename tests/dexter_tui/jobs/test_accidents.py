@@ -21,6 +21,8 @@ from store.locks import is_locked, try_lock
 from store.tables import Run
 from store.upkeep import health, rebuilding
 
+pytestmark = pytest.mark.long
+
 STEPS = 16
 
 

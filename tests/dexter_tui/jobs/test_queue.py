@@ -365,6 +365,7 @@ def quiet(home: Path, store: Store) -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 def test_a_sweep_is_queued_listed_reordered_and_cleared(quiet, store, cli, tmp_path, home):
     settings = flags()
     sweep = ["--class", "landbird", "--preset", "paper", "--preset", "default", "--seeds", "2"]
