@@ -103,7 +103,6 @@ def test_a_report_from_local_models_goes_all_the_way(
         assert {stage["state"] for stage in kept["stage"]} == {"done"}
 
 
-@pytest.mark.long
 def test_a_second_report_draws_and_asks_nothing_twice(
     study: str, cli: Callable[..., Any], home: Path
 ) -> None:
@@ -231,7 +230,6 @@ def probe(cli: Callable[..., Any], text: str, *more: object) -> Any:
     )
 
 
-@pytest.mark.long
 def test_a_question_is_answered(cli: Callable[..., Any], home: Path) -> None:
     result = probe(cli, "a duck with snow", "--json")
     assert result.code == 0, result.err
