@@ -26,7 +26,7 @@ from store.artifacts import place_atomic
 from store.checking.decoding import to_text
 from store.checking.file_systems import address_to_read
 from store.checking.schema import check_schema, make_schema, objects_of
-from store.errors import StoreError, primary_code
+from store.errors import StoreError, explained, primary_code
 from store.locks import FileLock
 from store.tables import to_json
 
@@ -129,6 +129,13 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     )
     connection.text_factory = to_text
     return connection
+
+
+def is_newer(path: Path) -> bool:
+    """Return whether a newer program upgraded the store."""
+    with explained(path):
+        revision = _revision(path)
+    return revision is not None and revision > HEAD
 
 
 def is_current(path: Path) -> bool:

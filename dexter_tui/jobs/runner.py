@@ -23,6 +23,7 @@ from dexter_tui.jobs.recorder import log
 from dexter_tui.machine import devices
 from dexter_tui.paths import home
 from store import State, Store, StoreError, run_queue
+from store.database import is_newer
 from store.locks import holder_here, is_locked, try_lock
 from store.run_queue import Work
 
@@ -138,7 +139,10 @@ class Runner:
         lacking = self._lacking(due[0])
         if self._describe(lacking) and self.slot.on_gpu and lacking is not None:
             control.ensure_runners(self.store)  # perhaps another card has room
-        if lacking is None:
+        if lacking is None and is_newer(self.store.path):
+            log("ends: a newer version upgraded the store, and its runner takes over")
+            self.ending = True
+        elif lacking is None:
             run_queue.set_activity(self.store, self.slot.name, due[0].id, "loading torch")
             self._worker = launch.start(
                 self.store, launch.WORKERS[due[0].kind], self.slot.name, self.slot.environment()

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -221,6 +223,15 @@ def test_a_slot_is_silent_no_longer_than_its_work(store):
             runner._tick()
             [slot] = run_queue.slots(store)
             assert (slot.note is not None) is silent
+
+
+def test_a_runner_makes_room_for_that_of_a_newer_version(store):
+    queued(store, "cpu")
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    runner = Runner(store, devices.slot("cpu-0", {}))
+    assert runner.work() == 0 and runner.ending
+    assert not run_queue.activities(store)  # no worker was started
 
 
 def test_slots_that_gave_up_are_waited_for_only_when_they_are_tried_again(store, monkeypatch):
