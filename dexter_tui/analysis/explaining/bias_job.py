@@ -135,12 +135,12 @@ class BiasJob:
         the number of others by reason; looked at once over all attempts."""
         from dexter.screening.screen import member
 
+        progress = self.desk.begin("labelled pictures")
         network = self.of.classifier()
         file = f"labelled-{reading_of(network)}"
         kept = self.files.arrays(file)
         if kept is not None:
             return kept["places"].tolist(), kept["odds"], json.loads(str(kept["skipped"]))
-        progress = self.desk.begin("labelled pictures")
         progress.plan(len(labelled.cells))
         classify = member(self.of.row.classifier.spec, network, self.of.class_index).classify
         places, found = [], []
