@@ -31,7 +31,11 @@ class DataSettings(BaseModel):
         "take the place of a screening's (paper: 4)",
     )
     size: int = Field(
-        default=LAB_SCENES, ge=40, le=100_000, description="scenes of each split, of the lab's data"
+        default=LAB_SCENES,
+        ge=40,
+        le=100_000,
+        description="scenes of the lab's data: half for each of validation and test; with a "
+        "planted bias, this number for each, and twice as many for train",
     )
 
     @classmethod

@@ -41,7 +41,8 @@ Names = Annotated[
     typer.Argument(
         metavar="ID...",
         autocompletion=ids,
-        help="runs, jobs, studies, comparisons or screenings: ids or unique prefixes",
+        help="runs, jobs, studies, comparisons, screenings or reports on pictures: ids or "
+        "unique prefixes",
     ),
 ]
 
