@@ -93,10 +93,10 @@ def compare(
     for field, value in (("seeds", seeds), ("jobs", jobs)):
         if value is not None and not run_missing:
             raise InputError(
-                "is for the searches of --run-missing",
+                "has no effect without --run-missing",
                 field=field,
                 value=value,
-                remedy="pass that, too, or omit it",
+                remedy="omit it, or pass both",
             )
     asked = {name: values[name] for name in FIELDS if name in values}
     settings = field_flags.given({**asked, **_both(values)}, CompareSettings)

@@ -36,13 +36,15 @@ if TYPE_CHECKING:
 
 SHOWN = 20  # of what waits, in `status`
 
+IDS_HELP = (
+    "runs, jobs, studies, comparisons, screenings or reports on pictures: ids or unique prefixes"
+)
 Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="ID...",
         autocompletion=ids,
-        help="runs, jobs, studies, comparisons, screenings or reports on pictures: ids or "
-        "unique prefixes",
+        help=IDS_HELP,
     ),
 ]
 
@@ -331,7 +333,7 @@ def _chosen(
     problems: list[str] = []
     for name in names:
         try:
-            chosen.update((work.id, work) for work in _named(store, name, states, verb))
+            chosen.update((work.id, work) for work in named(store, name, states, verb))
         except StoreError as error:
             if len(names) == 1:
                 raise
@@ -339,7 +341,7 @@ def _chosen(
     return list(chosen.values()), problems
 
 
-def _named(store: "Store", name: str, states: Any, verb: str) -> "list[Work]":
+def named(store: "Store", name: str, states: Any, verb: str) -> "list[Work]":
     """Return the named work; of what has jobs, those that are in one of the states."""
     from store import StoreError, comparison_records, run_queue, screening_records
     from store.data_reports import records as data_records

@@ -31,6 +31,7 @@ from dexter_tui.cli.output import (
     print_view,
     say,
 )
+from dexter_tui.cli.queue_commands import IDS_HELP, named
 from dexter_tui.formatting import plain
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def resume(
         list[str],
         typer.Argument(
             metavar="ID...",
-            help="runs, jobs or reports on pictures: ids or unique prefixes",
+            help=IDS_HELP,
             autocompletion=ids,
         ),
     ],
@@ -162,12 +163,9 @@ def resume(
 
     with open_store() as store:
         run_queue.reconcile(store)
-        works = [run_queue.find(store, _work_of(store, name)) for name in names]
-        for found in works:
-            if found.state not in control.RESUMABLE | {State.QUEUED}:
-                raise InputError(
-                    f"{found.id} is {found.state.value}: nothing to resume", value=found.id
-                )
+        states = control.RESUMABLE | {State.QUEUED}
+        found = [work for name in names for work in named(store, name, states, "resume")]
+        works = list({work.id: work for work in found}.values())
         agreed = trust.agreed_by(code=trust_code, pickle=trust_pickle, endpoint=trust_endpoint)
         trust.require([one for work in works for one in control.settings_of(store, work)], agreed)
         if works[0].config is not None:
@@ -176,23 +174,10 @@ def resume(
                 config = config.model_copy(update={"device": "cpu"})
             for finding in submit.check_machine(config, paths.home()):
                 say(f"{finding.detail}; {finding.remedy}")
-        for found in works:
-            if found.state is not State.QUEUED:
-                control.resume(store, found.id, agreed=agreed)
-        ids = list(dict.fromkeys(found.id for found in works))
-        return _work(store, ids, jobs, as_json=as_json, detach=detach)
-
-
-def _work_of(store: "Store", name: str) -> str:
-    """Return the name of a run or job; of a report on pictures, the id of its job."""
-    from store.data_reports import records
-
-    if not name.startswith("d"):
-        return name
-    report = records.data_report(store, name)
-    if report.job_id is None:
-        raise InputError(f"{report.id} was imported: nothing to resume", value=report.id)
-    return report.job_id
+        for work in works:
+            if work.state is not State.QUEUED:
+                control.resume(store, work.id, agreed=agreed)
+        return _work(store, [work.id for work in works], jobs, as_json=as_json, detach=detach)
 
 
 def _work(

@@ -89,7 +89,7 @@ def _study_files(store: Store, repair: bool) -> Iterator[Trouble]:
             if not found or run_queue.jobs(store, study_id=study_id, states=ACTIVE):
                 continue  # a job writes it
             problem = "is missing"
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             pass
         if repair:
             if path.exists():
@@ -244,9 +244,9 @@ def _restorable(store: Store, backups: Sequence[Path]) -> set[str]:
     """Return the hashes of the artifacts that journals of runs and these backups name."""
     found: set[str] = set()
     for path in backups:
-        with (
-            contextlib.closing(connect(path, "ro")) as connection,
+        with (  # another collection may have removed it
             contextlib.suppress(sqlite3.Error),
+            contextlib.closing(connect(path, "ro")) as connection,
         ):
             found.update(sha256 for (sha256,) in connection.execute("SELECT sha256 FROM artifact"))
     for path in (store.home / "runs").glob(f"*/{NAME}"):

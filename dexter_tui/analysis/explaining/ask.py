@@ -99,7 +99,8 @@ class Answers:
         """Return what the answers rest on, as a sentence."""
         trial = self.trial
         said = (
-            f"Guessed from {self.pictures} pictures (screening {self.screening} and any like it)."
+            f"Guessed from {self.pictures} pictures of the bank, among them those of screening "
+            f"{self.screening}."
         )
         if trial.words:
             rank = trial.rank_correlation

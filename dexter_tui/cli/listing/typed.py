@@ -1,5 +1,6 @@
 """The options that the user typed, against those that showing something stored uses."""
 
+import shlex
 from collections.abc import Iterator
 
 from typer._click.globals import get_current_context  # typer's own copy of click
@@ -13,14 +14,16 @@ def refuse_others(stored: str, *used: str) -> None:
 
     ``used``: the names of the parameters that have.
     """
-    for field in _fields_but(used):
-        if ":" in stored or "/" in stored:
-            raise InputError(f"{stored} is no id", remedy=f"pass --classifier {stored}")
-        raise InputError(
-            f"has no effect beside {stored}, which is stored",
-            field=field,
-            remedy="omit it, or omit the id for a new one",
-        )
+    field = next(_fields_but(used), None)
+    if field is None:
+        return
+    if ":" in stored or "/" in stored:
+        raise InputError(f"{stored} is no id", remedy=f"pass --classifier {shlex.quote(stored)}")
+    raise InputError(
+        f"has no effect beside {stored}, which is read as an id",
+        field=field,
+        remedy="omit it, or omit the id for a new one",
+    )
 
 
 def any_but(*used: str) -> bool:

@@ -95,7 +95,10 @@ def assert_refused(outcome: Any, *names: str) -> None:
         (["screen", "lab:objects", "--class", "cat"], ["lab:objects is no id; pass --classifier"]),
         (["compare", "c1", "--baseline", "a", "--seeds", "3"], ["--seeds: has no effect"]),
         (["compare", "--class", "x"], ["no classifier or study is named"]),
-        (["compare", "lab:objects", "--class", "cat", "--jobs", "2"], ["--jobs: is for"]),
+        (
+            ["compare", "lab:objects", "--class", "cat", "--jobs", "2"],
+            ["without --run-missing"],
+        ),
         (["slices", "--all"], ["classifier is required: pass --classifier"]),
         (["slices", *CLASSIFIER], ["data is required: pass --data"]),
     ],

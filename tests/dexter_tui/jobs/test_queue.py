@@ -421,6 +421,20 @@ def test_several_are_cancelled_as_far_as_they_can_be(quiet, store, cli):
     assert (result.code, result.out, len(result.err.splitlines())) == (1, "", 2)
 
 
+def test_what_was_paused_as_a_study_is_resumed_as_one(quiet, store, cli):
+    paused = submit.enqueue(
+        store, [config(seed=seed, steps=1000 + len(store.runs())) for seed in (5, 6)]
+    )
+    study = store.run(paused[0]).study_id
+    assert cli("pause", study).code == 0
+    again = cli("resume", study, paused[1], "--detach", "--json")
+    assert [run["id"] for run in again.json] == paused
+    assert {store.run(run).state for run in paused} == {State.QUEUED}
+    cli("cancel", study)
+    refused = cli("resume", "rzzzzzzz", study, "--detach")
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from store import Store
+from store.journal import study_file
 from store.upkeep import health, rebuilding
 
 
@@ -32,3 +33,17 @@ def test_a_new_store_is_not_damaged_by_the_log_of_a_lost_one(tmp_path, study):
         assert health.examine(store) == []
     [kept] = tmp_path.glob("store.*.lost.sqlite-wal")
     assert kept.read_bytes() == log
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "{}", '{"study": '], ids=["deep", "other", "torn"]
+)
+def test_a_file_of_a_study_that_is_none_is_named_and_written_again(tmp_path, study, content):
+    with Store.open(tmp_path) as store:
+        store.keep_study(study)
+        file = study_file.path(tmp_path, study)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content)
+        [trouble] = health.examine(store, repair=True)
+        assert str(file) in trouble.what
+        assert health.examine(store) == []
