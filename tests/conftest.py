@@ -69,20 +69,15 @@ def what_is_loaded_is_no_garbage() -> None:
     gc.enable()
 
 
-# Their tests wait for workers. Begun first, none of them is left to one process at the end.
-FIRST = ("test_compare", "test_reports", "test_cli_run", "test_audit_and_check", "test_queue")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files first that have long tests, then those with many."""
+    """Put files first that have long tests, then those with many.
+
+    Their other tests wait for workers as well. Begun first, none is left to one process at the end.
+    """
     sizes: Counter[tuple[bool, Path]] = Counter()
     for item in items:
         sizes[item.get_closest_marker("long") is not None, item.path] += 1
-    items.sort(
-        key=lambda item: (
-            item.path.stem not in FIRST, -sizes[True, item.path], -sizes[False, item.path]
-        )
-    )  # fmt: skip
+    items.sort(key=lambda item: (-sizes[True, item.path], -sizes[False, item.path]))
 
 
 def pytest_sessionfinish() -> None:

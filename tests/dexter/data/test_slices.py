@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_the_planted_slices_come_first_without_true_groups(
     cli: Callable[..., Any], home: Path, folder: Path
 ) -> None:

@@ -194,6 +194,7 @@ def made(home: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_compare_prints_everything_in_json(made: dict[str, Any], home: Path) -> None:
     a, b = names()
     assert made["classifiers"] == [a, b]
@@ -220,6 +221,7 @@ def test_compare_prints_everything_in_json(made: dict[str, Any], home: Path) -> 
     assert count == result["claims"]
 
 
+@pytest.mark.long
 def test_a_difference_is_that_of_the_effects_in_each_pair(made: dict[str, Any], home: Path) -> None:
     browse = Browse(home)
     changes = {}
@@ -234,6 +236,7 @@ def test_a_difference_is_that_of_the_effects_in_each_pair(made: dict[str, Any], 
         assert made["differences"][0]["effect"] == pytest.approx(changes[a] - changes[b], abs=1e-5)
 
 
+@pytest.mark.long
 def test_a_stored_comparison_is_shown_again_and_its_baseline_turns_differences_round(
     made: dict[str, Any], cli: Callable[..., Any]
 ) -> None:
@@ -251,6 +254,7 @@ def test_a_stored_comparison_is_shown_again_and_its_baseline_turns_differences_r
     assert made["id"] in cli("compare").out
 
 
+@pytest.mark.long
 def test_a_second_comparison_draws_nothing(made: dict[str, Any], cli: Callable[..., Any]) -> None:
     again = cli("compare", *reversed(names()), *options("--json")).json
     assert again["pictures"]["drawn"] == 0
@@ -260,6 +264,7 @@ def test_a_second_comparison_draws_nothing(made: dict[str, Any], cli: Callable[.
         assert claim["effect"] == effects[claim["classifier"], claim["concept"]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -312,6 +317,7 @@ def test_no_text_in_a_comparison_formats_terminal_or_page(
     assert all(t.content.startswith("dexter-tui ") for t in tokens if t.type == "code_inline")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES[::2], ids=lambda size: f"{size[0]}x{size[1]}")
 @driven
 async def test_the_matrix_drills_down_to_the_pictures(
@@ -393,6 +399,7 @@ async def test_the_form_for_a_comparison_completes_and_says_what_is_wrong(tmp_pa
         await until(pilot, lambda: "start 2 classifiers, 2 classes" in text(pilot))
 
 
+@pytest.mark.long
 @driven
 async def test_a_comparison_is_started_from_the_form(made: dict[str, Any], home: Path) -> None:
     (home / "config.toml").write_text(
@@ -437,6 +444,7 @@ async def test_a_hostile_comparison_is_shown_as_it_is(tmp_path: Path) -> None:
         await until(pilot, lambda: "*" in text(pilot))
 
 
+@pytest.mark.long
 def test_two_studies_of_one_classifier_are_asked_with_the_options_of_each(
     made: dict[str, Any], home: Path, cli: Callable[..., Any]
 ) -> None:

@@ -230,6 +230,7 @@ def probe(cli: Callable[..., Any], text: str, *more: object) -> Any:
     )
 
 
+@pytest.mark.long
 def test_a_question_is_answered(cli: Callable[..., Any], home: Path) -> None:
     result = probe(cli, "a duck with snow", "--json")
     assert result.code == 0, result.err
@@ -251,6 +252,7 @@ def test_a_question_is_answered(cli: Callable[..., Any], home: Path) -> None:
     json.dumps(answer, allow_nan=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "more", "said"),
     [

@@ -167,6 +167,7 @@ slots:
 """
 
 
+@pytest.mark.long
 def test_two_labels_are_audited_each_with_the_other_among_the_concepts(
     cli: Callable[..., Any], home: Path, tmp_path: Path
 ) -> None:

@@ -1038,7 +1038,9 @@ async def test_demo_devices_say_that_they_are_invented(home: Path) -> None:
 HOSTILE = "sea\x1b[2J\x07[bold red]x[/] \u202eevil\u202c " + "w" * 10_000
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "size", [SIZES[0], *(pytest.param(size, marks=pytest.mark.long) for size in SIZES[1:])]
+)
 @driven
 async def test_hostile_strings_are_shown_as_they_are(home: Path, size: tuple[int, int]) -> None:
     words = json.dumps([HOSTILE, "שלום", "<script>"])

@@ -155,6 +155,7 @@ def test_a_killed_search_for_embeddings_goes_on_bit_for_bit(store, gate):
     assert [row.text for row in store.prompts(run)] == [row.text for row in store.prompts(whole)]
 
 
+@pytest.mark.long
 def test_whoever_dies_or_is_sent_away_the_run_goes_on(store, gate, begin_gated, undisturbed):
     run = begin_gated(11)
     first = until(store, lambda: (row := store.run(run)).steps_done >= 3 and row)

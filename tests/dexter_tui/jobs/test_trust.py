@@ -356,6 +356,7 @@ def test_a_run_folder_carries_no_consent(
         assert all(run.config["trust_pickle"] is False for run in store.runs())
 
 
+@pytest.mark.long
 def test_a_queue_from_elsewhere_runs_nothing(home: Path, outside: Outside, cli: Any) -> None:
     fill(home, outside, ("queued",))
     found = studies(home)
