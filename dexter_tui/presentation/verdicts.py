@@ -1,6 +1,7 @@
 """The words and styles of verdicts on claims and on differences between classifiers."""
 
-VERDICT_STYLES = {"confirmed": "bold red", "refuted": "green", "inconclusive": "dim"}
+# As in the dashboard: whether a claim holds, and not whether that is good.
+VERDICT_STYLES = {"confirmed": "bold green", "refuted": "red", "inconclusive": "yellow"}
 DIFFERENCE_STYLES = {"differ": "bold red", "alike": "green", "open": "dim"}
 DIFFERENCES = {
     "differ": "significantly different",

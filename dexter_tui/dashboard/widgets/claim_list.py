@@ -162,8 +162,7 @@ def _bar_width(width: int) -> int:
 def effect_bar(text: Text, claim: ClaimRow, width: int, palette: Palette, signs: Signs) -> None:
     """Draw the interval of the effect on a scale from -1 to 1, with a dot at the effect."""
     interval = (claim.low, claim.effect, claim.high) if claim.pairs else None
-    colours = {"confirmed": palette.good, "refuted": palette.bad}
-    colour = colours.get(claim.verdict, palette.warn)
+    _, colour = mark(claim.verdict, palette, signs)
     interval_bar(text, interval, (-1, 1), width, colour, palette, signs)
 
 
@@ -193,18 +192,23 @@ def interval_bar(
         text.append(cell, style)
 
 
+def mark(verdict: str, palette: Palette, signs: Signs) -> tuple[str, str]:
+    """Return the sign and the colour of a verdict on a claim."""
+    return {
+        "confirmed": (signs.states["succeeded"], palette.good),
+        "refuted": (signs.states["failed"], palette.bad),
+    }.get(verdict, ("?", palette.warn))
+
+
 def verdict(text: Text, claim: ClaimRow, palette: Palette, signs: Signs) -> None:
     """Append the verdict and its reason."""
+    sign, colour = mark(claim.verdict, palette, signs)
+    text.append(f"{sign} {clean(claim.verdict)}", colour)
     if claim.verdict == "confirmed":
-        text.append(f"{signs.states['succeeded']} confirmed", palette.good)
         text.append(" (core)" if claim.core else " (bias)", palette.dim if claim.core else "bold")
-    elif claim.verdict == "refuted":
-        text.append(f"{signs.states['failed']} refuted", palette.bad)
-    else:
-        text.append("? inconclusive", palette.warn)
-        if claim.reason:
-            reason = in_words(claim.reason, claim.effect, claim.direction)
-            text.append(f", {clean(reason)}", palette.dim)
+    elif claim.verdict == "inconclusive" and claim.reason:
+        reason = in_words(claim.reason, claim.effect, claim.direction)
+        text.append(f", {clean(reason)}", palette.dim)
 
 
 def claim_markdown(claim: ClaimRow) -> str:

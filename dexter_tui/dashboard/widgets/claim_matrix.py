@@ -13,6 +13,7 @@ from textual.strip import Strip
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import Lines, fit, padded, strip_of
 from dexter_tui.dashboard.host import host_of
+from dexter_tui.dashboard.widgets.claim_list import mark
 from dexter_tui.formatting import clean, short_spec, state_line
 
 _CONCEPT, _CELL = 18, 24  # cells of the terminal
@@ -166,10 +167,7 @@ class ClaimMatrix(ScrollView, Lines, can_focus=True):
         if claim is None:
             text.append(" " * _CELL)
         else:
-            style, sign = {
-                "confirmed": (palette.good, signs.states["succeeded"]),
-                "refuted": (palette.bad, signs.states["failed"]),
-            }.get(claim["verdict"], (palette.warn, "?"))
+            sign, style = mark(claim["verdict"], palette, signs)
             text.append(f"{sign} ", style)
             if claim["pairs"]:
                 text.append(f"{claim['effect']:+z.2f}", f"bold {style}")

@@ -10,7 +10,7 @@ from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.cells import padded
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.themes import Palette, Signs
-from dexter_tui.dashboard.widgets.claim_list import RowList, interval_bar
+from dexter_tui.dashboard.widgets.claim_list import RowList, interval_bar, mark
 from dexter_tui.formatting import clean
 from dexter_tui.presentation.screening_tables import WORDS, confirmation_text, order_text
 
@@ -53,8 +53,9 @@ class EffectList(RowList[Finding]):
         drawn = row["drawn"]
         share = "" if drawn is None or drawn["asked"] is None else f"{drawn['asked']:.0%}"
         text.append(f"{share:>5}  ", palette.dim)
-        if row["confirmation"] is not None:
-            text.append_text(confirmation_text(row))
+        if claim := row["confirmation"]:
+            sign, colour = mark(claim["verdict"], palette, signs)
+            text.append(f"{sign} {confirmation_text(row).plain}", colour)
         elif row["core"]:
             text.append("part of the class", palette.dim)
         return text
