@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.cells import cached_cell_len
+from rich.terminal_theme import TerminalTheme
 from textual import events
 from textual._styles_cache import StylesCache
 from textual.app import App
@@ -431,6 +432,12 @@ class DexterApp(App[None]):
         self.push_screen(PairsScreen(claim_id, f"{concept} for {classifier}, {class_name}"))
 
     # Actions
+
+    @property
+    def ansi_theme(self) -> TerminalTheme:
+        """What the names of colours mean, where Textual translates them."""
+        theme = self.current_theme
+        return super().ansi_theme if theme.ansi else themes.terminal(theme)
 
     def watch_theme(self) -> None:
         self.palette = themes.palette(self.current_theme, no_colour=self.options.no_colour)

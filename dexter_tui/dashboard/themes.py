@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rich.terminal_theme import TerminalTheme
 from textual.theme import Theme
 
 from store.states import State
@@ -124,6 +125,17 @@ def palette(theme: Theme, *, no_colour: bool = False) -> Palette:
         faint=_mix(foreground, background, 0.75),
         ground=background,
     )
+
+
+def terminal(theme: Theme) -> TerminalTheme:
+    """Return what the names of colours mean in a theme, for tables that the commands print too."""
+    from textual.color import Color
+
+    own = palette(theme)
+    others = own.series[3], own.series[4]
+    names = own.faint, own.bad, own.good, own.warn, own.primary, *others, own.text
+    colours = [Color.parse(colour).rgb for colour in names]
+    return TerminalTheme(Color.parse(own.ground).rgb, Color.parse(own.text).rgb, colours, colours)
 
 
 def _mix(one: str, other: str, share: float) -> str:

@@ -438,6 +438,8 @@ async def test_a_hostile_comparison_is_shown_as_it_is(tmp_path: Path) -> None:
         for page in "123456":
             await press(pilot, page)
             assert "\x1b" not in text(pilot)
+            # The table of the command line, in the colours of the theme.
+            assert page != "2" or app.palette.bad in app.export_screenshot()
         await press(pilot, "1", "f")
         assert "Claims: differ" in text(pilot)
         await press(pilot, "right", "right", "right", "down", "b")
