@@ -113,8 +113,8 @@ class DataSet:
         """Return the distinct labels, sorted."""
         return sorted({item.label for item in self.items})
 
-    def of_split(self, split: str | None) -> DataSet:
-        """Return the items of a split; raise InputError if there are none."""
+    def of_split(self, split: str | None, field: str = "split") -> DataSet:
+        """Return the items of a split; raise InputError, for this field, if there are none."""
         if split is None:
             return self
         wanted = SPLITS.get(split.lower(), split.lower())
@@ -123,7 +123,7 @@ class DataSet:
             found = sorted({item.split for item in self.items if item.split})
             raise InputError(
                 f"{self.name} has no pictures in the split {split!r}",
-                field="split",
+                field=field,
                 value=split,
                 remedy=f"choose from {', '.join(found)}" if found else "omit it: it has no splits",
             )

@@ -167,10 +167,10 @@ def _check_splits(kind: Kind, settings: DataSettings, data: "DataSet") -> None:
                 remedy="name it with --group",
             )
         if any(item.split for item in data.items):
-            names = [fit_split(settings), settings.test_split]
-            names += [settings.choose_split] if settings.weights == "all" else []
-            for name in names:
-                data.of_split(name)
+            data.of_split(fit_split(settings), "fit_split")
+            data.of_split(settings.test_split, "test_split")
+            if settings.weights == "all":
+                data.of_split(settings.choose_split, "choose_split")
 
 
 def fit_split(settings: DebiasSettings) -> str:
