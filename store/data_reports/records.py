@@ -1,6 +1,6 @@
 """The writing of reports on pictures, as functions of an open `Store`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +65,26 @@ def delete(session: Session, report_id: str) -> None:
     row = session.get(DataReport, report_id)
     if row is None:
         return
-    same = select(DataReport.id).where(
-        DataReport.data_hash == row.data_hash, DataReport.id != report_id
-    )
-    if session.exec(same).first() is None:
-        own = dict(zip(("generator", "prompt", "seed"), own_picture(row.data_hash), strict=True))
-        session.exec(sa.delete(Picture).filter_by(**own))
+    given = given_pictures(session, [report_id])
+    session.exec(sa.delete(Picture).where(col(Picture.generator).in_(given)))
     session.exec(sa.delete(Job).where(col(Job.id) == row.job_id))
     session.exec(sa.delete(Note).where(col(Note.of) == report_id))
     session.exec(sa.delete(DataReport).where(col(DataReport.id) == report_id))
+
+
+def given_pictures(session: Session, report_ids: Collection[str]) -> dict[str, str]:
+    """Return the users' pictures that only these what-ifs show: key in the bank to artifact."""
+    hashes = select(DataReport.data_hash)
+    _, prompt, seed = own_picture("")
+    rows = session.exec(
+        select(Picture.generator, Picture.sha256).where(
+            Picture.prompt == prompt,
+            Picture.seed == seed,
+            col(Picture.generator).in_(hashes.where(col(DataReport.id).in_(report_ids))),
+            col(Picture.generator).not_in(hashes.where(col(DataReport.id).not_in(report_ids))),
+        )
+    )
+    return dict(rows.all())
 
 
 def folder(home: Path, report_id: str) -> Path:

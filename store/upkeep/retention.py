@@ -122,7 +122,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
             if not left:
                 studies.add(study_id)
         _refuse_used(session, studies, comparisons, screenings, reports)
-        shas = _only_here(session, list(runs))
+        shas = _only_here(session, list(runs), reports)
         sizes = [
             session.exec(
                 select(sa.func.sum(Artifact.size)).where(col(Artifact.sha256).in_(part))
@@ -197,13 +197,13 @@ def delete(store: Store, what: Doomed) -> None:
             locks.append(lock)
         with store._write(durable=True) as session:
             _refuse_changed(session, what)
+            shas = _only_here(session, what.runs, what.data_reports)
             for comparison_id in what.comparisons:
                 comparison_records.delete_comparison(session, comparison_id)
             for screening_id in what.screenings:
                 screening_records.delete_screening(session, screening_id)
             for report_id in what.data_reports:
                 data_records.delete(session, report_id)
-            shas = _only_here(session, what.runs)
             touched: set[str] = set()
             for part in _parts(what.runs):
                 touched |= set(session.exec(select(Run.study_id).where(col(Run.id).in_(part))))
@@ -257,9 +257,10 @@ def files_of_no_job(store: Store) -> list[Path]:
     ]
 
 
-def _only_here(session: sa.orm.Session, run_ids: Sequence[str]) -> list[str]:
-    """Return the pictures that only frames of these runs name."""
-    own: set[str] = set()
+def _only_here(session: Session, run_ids: Sequence[str], report_ids: Sequence[str]) -> list[str]:
+    """Return the pictures that only frames of these runs, and users' of these what-ifs, name."""
+    given = data_records.given_pictures(session, report_ids)
+    own = {*given.values()}
     for part in _parts(run_ids):
         own |= set(session.scalars(sa.select(col(Frame.sha256)).where(col(Frame.run_id).in_(part))))
     elsewhere: set[str] = set()
@@ -267,7 +268,9 @@ def _only_here(session: sa.orm.Session, run_ids: Sequence[str]) -> list[str]:
         others = sa.select(col(Frame.sha256)).where(
             col(Frame.sha256).in_(part), col(Frame.run_id).not_in(list(run_ids)[:30_000])
         )
-        sheets = sa.select(col(Picture.sha256)).where(col(Picture.sha256).in_(part))
+        sheets = sa.select(col(Picture.sha256)).where(
+            col(Picture.sha256).in_(part), col(Picture.generator).not_in(given)
+        )
         elsewhere |= set(session.scalars(others)) | set(session.scalars(sheets))
     return sorted(own - elsewhere)
 

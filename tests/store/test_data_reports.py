@@ -1,14 +1,18 @@
-"""Reports on pictures of many classes: what was found can be read."""
+"""Reports on pictures: those of many classes can be read, and a user's picture is deleted."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from store import Store
+from store import Store, study_records
 from store.data_reports import page, records
+from store.data_reports.explanations import own_picture
 from store.markdown.report import render
 from store.reading.browse import Browse
+from store.upkeep import retention
 
 SLICE = {
     "name": "crane with sea", "label": "crane", "concept": "sea", "shows": True, "size": 5,
@@ -47,3 +51,26 @@ def test_a_report_on_a_thousand_classes_is_read(
     found = page.page(Browse(tmp_path), made)
     assert found.result is not None and found.json()["result"]["concepts"] == result["concepts"]
     assert ("- Split: fold 2\n" if kind == "slices" else "| crane with sea | 0.20 |\n") in text
+
+
+def test_a_picture_of_the_user_goes_with_the_last_what_if_that_shows_it(tmp_path: Path) -> None:
+    png, own = io.BytesIO(), "0" * 64
+    asked: dict[str, Any] = {"class_name": "crane", "pool": "lab", "models": {}, "settings": {}}
+    Image.new("RGB", (64, 64)).save(png, "PNG")
+    with Store.open(tmp_path) as store:
+        classifier = store.ensure_classifier("lab:birds", "h", ["crane"], 64)
+        made = [
+            records.add(
+                store, "whatif", classifier_id=classifier, data="", data_hash=own, request=asked
+            )
+            for _ in range(2)
+        ]
+        sha256 = store.put_artifact(png.getvalue(), "image/png")
+        generator, prompt, seed = own_picture(own)
+        study_records.add_pictures(store, generator, [(prompt, seed)], sha256=sha256, side=64)
+        for report, pictures in zip(made, (0, 1), strict=True):
+            assert store.artifact_path(sha256).exists()
+            found = retention.doomed(store, [report])
+            assert found.pictures == pictures
+            retention.delete(store, found)
+    assert not list(tmp_path.rglob(f"{sha256}*"))
