@@ -125,6 +125,7 @@ def probe(
         bool, typer.Option("--json", help="one JSON value on standard output")
     ] = False,
     trust_code: TrustCode = False,
+    trust_endpoint: TrustEndpoint = False,
     **values: object,
 ) -> int:
     """Test one question of your own on a classifier."""
@@ -136,7 +137,7 @@ def probe(
     of_run = {name: value for name, value in values.items() if name in _MODEL_FIELDS}
     [config] = field_flags.configs(preset, [0], of_run)
     settings = settings_of(values, _PROBE_FIELDS)
-    agreed = trust.agreed_by(of_run, code=trust_code)
+    agreed = trust.agreed_by(of_run, code=trust_code, endpoint=trust_endpoint)
     [checked] = submit.check([config], paths.home(), warn=say, agreed=agreed, search=False)
     with Store.open(paths.home()) as store:
         run_queue.reconcile(store)

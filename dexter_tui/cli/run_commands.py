@@ -89,6 +89,7 @@ def run(
         ),
     ] = False,
     trust_code: TrustCode = False,
+    trust_endpoint: TrustEndpoint = False,
     as_json: Json = False,
     **values: object,
 ) -> int:
@@ -111,7 +112,7 @@ def run(
         )
     numbers = [seed or 0] if seeds is None else range(seeds)
     settings = report_commands.settings_of(values, report_commands.RUN_FIELDS)
-    agreed = trust.agreed_by(values, code=trust_code)
+    agreed = trust.agreed_by(values, code=trust_code, endpoint=trust_endpoint)
     values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
     configs = field_flags.configs(preset, numbers, values)
     warnings: list[str] = []

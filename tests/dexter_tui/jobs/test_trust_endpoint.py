@@ -102,6 +102,25 @@ def test_typing_an_endpoint_is_consent(home: Path, canary: servers.Log) -> None:
     assert canary.requests == []
 
 
+def test_the_flag_is_consent_to_a_server_that_config_toml_names(
+    home: Path, cli: Any, canary: servers.Log
+) -> None:
+    home.mkdir()
+    for command in (["run"], ["queue", "add"], ["probe", "a duck at night"]):
+        # A device that is not there is refused before the server is asked.
+        named = {
+            "classifier": f"{canary.url}/{command[0]}",
+            "class_name": "red",
+            "device": "cuda:99",
+        }
+        lines = [f'{name} = "{value}"' for name, value in named.items()]
+        (home / "config.toml").write_text("\n".join(["[run]", *lines]))
+        assert "pass --trust-endpoint" in cli(*command).err
+        assert "cuda:99" in cli(*command, "--trust-endpoint").err
+        assert trust.lacking([named]) == []
+    assert canary.requests == []
+
+
 @pytest.mark.parametrize(
     "settings",
     [
