@@ -415,6 +415,13 @@ def _scenes(source: str, size: int) -> DataSet:
             for at, one in enumerate(draw(split, count))
         ]
         return DataSet(source, items, Skipped(), columns)
+    if name not in SETTINGS:
+        raise InputError(
+            f"the lab has no data {name!r}",
+            field="data",
+            value=source,
+            remedy=f"choose from {', '.join(f'lab:{one}' for one in (*SETTINGS, *PLANTED))}",
+        )
     for split in ("validation", "test"):
         scenes = SceneDataset(name, split, size // 2)
         labels, columns = scenes.setting.labels, list(scenes.setting.attributes)
