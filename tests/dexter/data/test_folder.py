@@ -240,7 +240,7 @@ def test_what_is_no_data_is_a_line(tmp_path: Path) -> None:
         read_data(str(tmp_path))
     with pytest.raises(InputError, match="is no folder and no file"):
         read_data(str(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match="no setting 'cats'"):
+    with pytest.raises(InputError, match=r"no data 'cats'; choose .* lab:birds-small"):
         read_data("lab:cats")
 
 
