@@ -101,13 +101,7 @@ class Trainer:
         """
         import torch
 
-        if not classifier.gradients or not any(True for _ in classifier.network.parameters()):
-            raise InputError(
-                f"{classifier.spec} passes no gradient, so its weights cannot be trained",
-                field="classifier",
-                value=classifier.spec,
-                remedy="pass a torch network, or fit the last layer alone",
-            )
+        require_trainable(classifier)
         self.classifier = _trainable(classifier)
         # A third faster on a CPU, and the order in which pictures are decoded.
         self.classifier.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -251,6 +245,17 @@ class Trainer:
         self._best = {name: (one[0], one[1]) for name, one in state["best"].items()}
         self.course = state["course"]
         self.done = state["done"]
+
+
+def require_trainable(classifier: Classifier) -> None:
+    """Raise InputError for a classifier that passes no gradient."""
+    if not classifier.gradients or not any(True for _ in classifier.network.parameters()):
+        raise InputError(
+            f"{classifier.spec} passes no gradient, so its weights cannot be trained",
+            field="classifier",
+            value=classifier.spec,
+            remedy="pass a torch network, or fit the last layer alone",
+        )
 
 
 def predicted(classifier: Classifier, used: Sequence[int], pictures: Pixels) -> Ints:

@@ -68,6 +68,10 @@ class DebiasJob:
         self.network = sources.classifier
         if self.network.answers.multi_label:
             raise _refusal(self.network.spec, "answers labels one by one")
+        if self.settings.weights == "all":
+            training.require_trainable(self.network)
+        elif self.network.last_layer() is None:
+            raise _refusal(self.network.spec, "has no linear layer at its end")
         self.used = sorted(set(sources.classes.values()))
         self.labels = [self.network.labels[at] for at in self.used]
         fit, test = sources.data.halves(fit_split(self.settings), self.settings.test_split)
@@ -191,8 +195,7 @@ class DebiasJob:
     def last_layers(self) -> dict[str, Any]:
         """Fit the last layer again by all methods."""
         layer = self.network.last_layer()
-        if layer is None:
-            raise _refusal(self.network.spec, "has no linear layer at its end")
+        assert layer is not None
         weight, bias = layer
         whole = Layer(weight.double().numpy(), bias.double().numpy())
         # Of one logit, the layer gives its value and minus that: twice the difference.

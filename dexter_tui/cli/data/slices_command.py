@@ -39,7 +39,8 @@ def slices(
 
     The words come from a screening or from you, and an image-text model sees which picture shows
     them: no true group is used, unless you name one with --group to judge the slices. The pictures
-    stay on this machine. Without options, lists the stored reports.
+    stay on this machine, unless the classifier is an address. Without options, lists the stored
+    reports.
     """
     if name is not None:
         typed.refuse_others(name, "every", "as_json")

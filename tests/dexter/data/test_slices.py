@@ -14,11 +14,12 @@ import tiny
 from PIL import Image
 from safetensors.numpy import load_file
 
-from dexter.classifiers import load_classifier
+from dexter.classifiers import ClassifierOptions, load_classifier
 from dexter.data.folder import read_data
 from dexter.data.searches import prototypes
 from dexter.data.settings import DebiasSettings, SlicesSettings
 from dexter.data.slices import auroc, look, scores_of
+from dexter.errors import InputError
 from dexter.lab.scenes import SceneDataset
 from dexter.reasoning.detection import load_detector
 from dexter.reasoning.topic import load_world
@@ -297,6 +298,41 @@ def test_a_debiasing_measures_by_the_threshold_and_shows_the_weights_that_it_kee
     # The weights that are kept are those of the first outcome of their method.
     chosen = [one["chosen_by"] for one in found[1]["outcomes"] if one["method"] == "GroupDRO"]
     assert chosen[0] == "worst class" and "pseudo-groups" in chosen
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [("all", "passes no gradient"), ("last", "has no linear layer at its end")],
+)
+def test_a_black_box_is_refused_before_it_sees_a_picture(
+    weights: str, message: str, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "box.py").write_text(
+        "import threading\n"
+        "from torch import nn\n"
+        "class Box(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.lock = threading.Lock()\n"
+        "    def forward(self, x):\n"
+        "        return x.detach().mean((2, 3))[:, :2]\n"
+    )
+    box = load_classifier(f"python:{tmp_path / 'box.py'}:Box", ClassifierOptions(input_size=64))
+    request = DataRequest(
+        Kind.DEBIAS,
+        "lab:birds-biased",
+        "lab:birds",
+        DebiasSettings.from_values({"weights": weights, "fit_split": "test", "size": SIZE}),
+        concepts="sea",
+    )
+    with Store.open(home) as store:
+        data_request.request_report(store, data_request.prepare(request, home))
+        [job] = run_queue.jobs(store)
+        sources = Sources(Desk(store, job, "cpu", lambda state: None))
+        sources.classifier = box
+        with pytest.raises(InputError, match=message):
+            DebiasJob(sources)
+    assert not [*(home / "data_reports").glob("*/look*")]
 
 
 def test_auroc_counts_ties_by_half() -> None:
