@@ -435,7 +435,7 @@ class DexterApp(App[None]):
 
     @property
     def ansi_theme(self) -> TerminalTheme:
-        """What the names of colours mean, where Textual translates them."""
+        """The colours that names of colours stand for, where Textual translates them."""
         theme = self.current_theme
         return super().ansi_theme if theme.ansi else themes.terminal(theme)
 
