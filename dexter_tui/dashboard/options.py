@@ -59,6 +59,11 @@ def misspelt(settings: Mapping[str, object]) -> list[str]:
     for table, values in settings.items():
         if table == "places":
             continue  # checked as a whole by `dexter_tui.jobs.placement.places`
+        if not isinstance(values, dict):
+            owners = [own for own, names in known.items() if table in names]
+            where = f"[{owners[0]}]" if owners else "[run], [places], [dashboard] or [keys]"
+            lines.append(f"config.toml: {table} belongs below the line {where}")
+            continue
         if table not in known:
             tables = (*known, "places")
             hint = _nearest(table, tables, "the tables are [run], [places], [dashboard] and [keys]")
@@ -69,7 +74,7 @@ def misspelt(settings: Mapping[str, object]) -> list[str]:
             "dashboard": f"choose from {', '.join(SETTINGS)}",
             "keys": "docs/keys.md lists the actions",
         }[table]
-        for name in values if isinstance(values, dict) else ():
+        for name in values:
             if name not in known[table]:
                 what = "action" if table == "keys" else "setting"
                 hint = _nearest(name, known[table], others)

@@ -171,6 +171,11 @@ def _check_splits(kind: Kind, settings: DataSettings, data: "DataSet") -> None:
             data.of_split(settings.test_split, "test_split")
             if settings.weights == "all":
                 data.of_split(settings.choose_split, "choose_split")
+            return
+        for name in ("fit_split", "choose_split", "test_split"):
+            split = getattr(settings, name)
+            if split != DebiasSettings.model_fields[name].default:
+                data.of_split(split, name)
 
 
 def fit_split(settings: DebiasSettings) -> str:

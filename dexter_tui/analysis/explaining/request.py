@@ -171,6 +171,13 @@ def _full(spec: str) -> str:
 
 def _check_judge(settings: ReportSettings) -> None:
     if settings.llm == "none":
+        if settings.base_url is not None:
+            raise InputError(
+                "no model of the endpoint is asked",
+                field="base_url",
+                value=settings.base_url,
+                remedy="name one with --llm",
+            )
         return
     if not settings.llm.startswith("openai:") and settings.base_url is None:
         raise InputError(

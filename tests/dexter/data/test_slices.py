@@ -179,6 +179,7 @@ def test_the_worst_group_rises_and_the_dependence_falls_without_true_groups(
         (["--concepts", "sea", "-o", "layers.pt"], "name one that ends in .safetensors"),
         (["--concepts", "sea", "-o", "a.safetensors", "--detach"], "omit --detach"),
         (["--concepts", "sea", "--map", "landbird=waterbird"], "pictures of one class alone"),
+        (["--concepts", "sea", "--fit-split", "val"], "'val'; omit it: it has no splits"),
         (["--concepts", "sea", "--data", "lab:a"], "--data: the lab has no data 'a'; choose from"),
         (
             ["--concepts", "sea", "--data", "lab:birds", "--size", "40", "--fit-split", "odd"],

@@ -133,6 +133,7 @@ def test_a_bias_report_refuses_in_a_line(
         (["--data", tmp_path / "few.csv"], "2 pictures can be read, and their labels need at"),
         (["--data", tmp_path], "has no column age, gender, skin, hair; it has place"),
         (["--llm", "some/folder"], "a judge needs an endpoint"),
+        (["--base-url", "http://127.0.0.1:9/v1"], "--base-url: no model of the endpoint is asked"),
         (["-o", "bias.png"], "ends in none of .md, .html, .json"),
     ):
         outcome = cli("explain-bias", *models, *more)

@@ -1254,9 +1254,11 @@ def test_notices_are_short_and_harmless() -> None:
 
 @driven
 async def test_a_misspelt_key_name_is_told(home: Path) -> None:
-    settings = {"keys": {"home.cancle": "ctrl+x"}, "dashbord": {}, "run": {"sedes": 1}}
+    keys = {"home.cancle": "ctrl+x"}
+    settings = {"arch": "vit", "keys": keys, "dashbord": {}, "run": {"sedes": 1}}
     lines = misspelt({**settings, "dashboard": {"colour": "red", "theme": "dexter"}})
     assert lines == [
+        "config.toml: arch belongs below the line [run]",
         "config.toml, [keys]: home.cancle is no action; did you mean home.cancel?",
         "config.toml: [dashbord] is no table of dexter-tui; did you mean dashboard?",
         "config.toml, [run]: sedes is no setting; did you mean seed?",
