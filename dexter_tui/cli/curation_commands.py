@@ -110,7 +110,9 @@ def note(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="ID", autocompletion=ids, help="a run, study, comparison or screening"
+            metavar="ID",
+            autocompletion=ids,
+            help="a run, study, comparison, screening or report on pictures",
         ),
     ],
     text: Annotated[
@@ -118,7 +120,7 @@ def note(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write or show a note on a run, study, comparison or screening.
+    """Write or show a note on a run, study, comparison, screening or report on pictures.
 
     `dexter-tui query --search` finds notes.
     """

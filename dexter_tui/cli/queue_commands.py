@@ -47,6 +47,7 @@ Names = Annotated[
         help=IDS_HELP,
     ),
 ]
+All = Annotated[bool, typer.Option("--all", help="all in a state that allows it")]
 
 queue_app = typer.Typer(rich_markup_mode=None, help="Add, list and reorder waiting jobs.")
 
@@ -216,7 +217,7 @@ def reorder(
 # Runs and jobs
 
 
-def pause(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = False,
+def pause(names: Names = None, all_: All = False,
           as_json: Json = False) -> int:  # fmt: skip
     """Pause runs and jobs: keep their place, free the memory."""
     from dexter_tui.jobs import control
@@ -226,7 +227,7 @@ def pause(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = Fa
     return _each(control.pause, names, states, "pause", all_=all_, as_json=as_json)
 
 
-def cancel(names: Names = None, all_: Annotated[bool, typer.Option("--all")] = False,
+def cancel(names: Names = None, all_: All = False,
            as_json: Json = False) -> int:  # fmt: skip
     """Cancel runs and jobs at their next step."""
     from dexter_tui.jobs import control
@@ -241,7 +242,7 @@ def retry(
     from_start: Annotated[
         bool, typer.Option("--from-start", help="of runs, not from the checkpoint")
     ] = False,
-    all_: Annotated[bool, typer.Option("--all")] = False,
+    all_: All = False,
     trust_code: TrustCode = False,
     trust_pickle: TrustPickle = False,
     trust_endpoint: TrustEndpoint = False,

@@ -322,7 +322,7 @@ def archived(store: Store) -> set[str]:
 
 
 def note(store: Store, of: str) -> str | None:
-    """Return the note on a run, study, comparison or screening; None if there is none."""
+    """Return the note on a run, study, comparison, screening or report; None if there is none."""
     with store._read() as session:
         row = session.get(Note, of)
         return None if row is None else row.text
