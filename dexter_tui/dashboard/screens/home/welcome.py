@@ -18,8 +18,9 @@ def welcome(host: Host, newest: NewestScreening | None, columns: int) -> Text:
     text = Text()
     text.append("dexter-tui\n", f"bold {palette.primary}")
     text.append("finds out what an image classifier looks for, and describes it in words\n\n")
-    text.append("This store has no runs yet.\n\n", palette.dim)
-    if newest is not None:
+    if newest is None:
+        text.append("This store has no runs yet.\n\n", palette.dim)
+    else:
         for line in _screening_lines(newest, min(max(columns - 8, 40), _WIDTH), palette):
             text.append_text(line).append("\n")
         text.append("\n")
