@@ -74,13 +74,12 @@ def detectable_by_screening(
     pictures: int,
     min_effect: float,
     family: int,
-    clear: float = 0.05,
 ) -> float | None:
     """Return the smallest effect that a screening and the pairs after it find with 95% probability.
 
     The screening proposes a concept if its effect is at least ``min_effect`` and its interval lies
-    beyond ``clear``. Its error is half_width / z at the interval's level. A true effect d adds the
-    variance d(1 - d) of the pictures that show the concept. Pairs then have to confirm it, see
+    beyond half of that. Its error is half_width / z at the interval's level. A true effect d adds
+    the variance d(1 - d) of the pictures that show the concept. Pairs then have to confirm it, see
     `detectable`. Each of the two stages gets half of the 5% that may be missed.
 
     Args:
@@ -89,7 +88,6 @@ def detectable_by_screening(
         pictures: The pictures on the smaller side of the contrast.
         min_effect: The smallest effect that counts, 0 to 1.
         family: The number of claims tested together on pairs.
-        clear: The distance from 0 that the interval has to keep.
     """
     power = 1 - (1 - POWER) / 2
     width, miss = _NORMAL.inv_cdf((1 + level) / 2), _NORMAL.inv_cdf(power)
@@ -98,7 +96,7 @@ def detectable_by_screening(
     )
     for effect in _EFFECTS:
         error = math.sqrt((half_width / width) ** 2 + effect * (1 - effect) / max(pictures, 1))
-        if effect - miss * error >= max(min_effect, clear + width * error):
+        if effect - miss * error >= max(min_effect, min_effect / 2 + width * error):
             return None if confirmed is None else max(effect, confirmed)
     return None
 

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from statistics import NormalDist
 from typing import get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ import shown_store
 from dexter import stats
 from dexter.config import fields_of
 from dexter.reasoning import claims
+from dexter.screening.regression import Estimate
 from store.reading import card, reasons
 from store.reading.browse import Browse
 from store.reading.card import VerdictCard
@@ -176,6 +178,20 @@ def test_more_pairs_and_less_spread_find_smaller_effects() -> None:
         for half in (0.12, 0.03)
     )
     assert wide is not None and narrow is not None and narrow < wide
+
+
+@pytest.mark.parametrize("min_effect", [0.1, 0.4])
+def test_a_screening_proposes_the_effect_that_its_sensitivity_names(min_effect: float) -> None:
+    half, level, pictures = 0.25, 0.9995, 400
+    effect = detectable_by_screening(
+        half_width=half, level=level, pictures=pictures, min_effect=min_effect, family=1
+    )
+    assert effect is not None
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    error = float(np.hypot(half / z, np.sqrt(effect * (1 - effect) / pictures)))
+    regression = Estimate(effect - 1.96 * error, error, pictures, 10**6, 0.5)
+    low, _ = regression.interval(1 - level)
+    assert regression.effect >= min_effect and low >= min_effect / 2  # a finding
 
 
 @pytest.mark.parametrize("reason", get_args(claims.Reason))
