@@ -160,7 +160,7 @@ class ScreenSettings(ReportSettings):
         ge=1,
         le=65_536,
         description="maximum number of pictures",
-        json_schema_extra={"unset": "800, or 4 for each wording of a concept if that is more"},
+        json_schema_extra={"unset": "800, or 4 for each wording and subject if that is more"},
     )
     design_seed: int = Field(
         default=0, ge=0, le=63, description="seed of the prompts: another one gives another bank"
