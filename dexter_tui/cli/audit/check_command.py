@@ -58,8 +58,8 @@ def dependences(
 ) -> list[Dependence]:
     """Return the dependences of the cards, each compared with a baseline of the same class.
 
-    A dependence is new if its effect exceeds ``max_effect`` and the baseline has none as large. It
-    is grown if the baseline has one and the interval lies wholly above the baseline's interval.
+    A dependence is new if its effect exceeds ``max_effect`` and the baseline's does not, or has the
+    other sign. It is grown if both do and its interval lies wholly beyond the baseline's.
     """
     found = []
     for own in cards:
