@@ -8,6 +8,8 @@ from dexter_tui.presentation.guesses import change_text, unit_text
 if TYPE_CHECKING:
     from dexter_tui.analysis.explaining.ask import Answered, Answers, Named
 
+_UNIT_SCALE = "Effects on units are in standard deviations over the pictures."
+
 
 def view(found: "Answers") -> Any:
     """Return the answers for a terminal."""
@@ -28,6 +30,8 @@ def view(found: "Answers") -> Any:
     parts += [plain(_unit_line(one)) for one in found.named]
     parts += [""] if found.named else []
     parts.append(plain(found.basis, "dim"))
+    if found.named:
+        parts.append(plain(_UNIT_SCALE, "dim"))
     if found.answered:
         parts.append(plain("The change is in log-odds.", "dim"))
         parts.append(plain("`dexter-tui probe` tests a question on pictures.", "dim"))
@@ -70,6 +74,6 @@ def write(found: "Answers", target: Path) -> None:
         parts += [table(rows), "The change is in log-odds."]
     if found.named:
         parts.append("\n".join(f"- {line(_unit_line(one))}" for one in found.named))
-        parts.append("Effects on units are in standard deviations over the pictures.")
+        parts.append(_UNIT_SCALE)
     parts.append(escape(found.basis))
     strip.write_page("\n\n".join(parts) + "\n", target)

@@ -173,8 +173,9 @@ def test_questions_are_answered_from_a_screening_without_drawing(
     text = (tmp_path / "answers.md").read_text()
     assert "a young cat with sea" in text and "- unit 0: " in text
     # What was learned is the same in another process, and shown in a terminal.
-    again = cli(*command, *questions, "-o", tmp_path / "answers.json")
+    again = cli(*command, *questions, "--unit", 0, "-o", tmp_path / "answers.json")
     assert again.code == 0 and "a cat with zebra" in again.out
+    assert "unit 0: " in again.out and "standard deviations over the pictures" in again.out
     shown = json.loads((tmp_path / "answers.json").read_text())
     assert shown["answers"] == answer["answers"]
 
