@@ -74,6 +74,9 @@ def _member(member: Mapping[str, Any], least: float) -> list[str]:
         ]
         if names:
             lists.append(f"- {label}: {escape(', '.join(names))}")
+    core = [one["concept"] for one in member["findings"] if one["core"]]
+    if core:
+        lists.append(f"- Part of the class: {escape(', '.join(core))}")
     if lists:
         found.append("\n".join(lists))
     return found

@@ -124,6 +124,8 @@ def test_screenings_come_back_the_same_from_an_empty_store(
         assert [name for name in one.namelist() if one.read(name) != two.read(name)] == []
         assert len(one.read("data/screenings.csv").splitlines()) == 1 + 5 * 6
         assert "screen --class waterbird --watch /training" in one.read("commands.md").decode()
+        # As in the table of the terminal.
+        assert "- Part of the class: duck\n" in one.read("report.md").decode()
     assert cli("import", tmp_path / "one.zip", "--json").json["known"] == names
 
 
