@@ -89,10 +89,20 @@ def add_caption(
 
 
 def captions(store: Store, study_id: str) -> list[Caption]:
-    """Return the captions of frames that hit the study's class, by any author."""
+    """Return the captions of frames that hit the study's class, by any author, oldest first.
+
+    The order is the same in every store that has them.
+    """
     shas = {frame.sha256 for frame in hit_frames(store, study_id)}
     with store._read() as session:
-        rows = session.exec(select(Caption).order_by(col(Caption.id)))
+        rows = session.exec(
+            select(Caption).order_by(
+                col(Caption.created_at),
+                col(Caption.sha256),
+                col(Caption.model),
+                col(Caption.prompt_hash),
+            )
+        )
         return [row for row in usable(rows) if row.sha256 in shas]
 
 

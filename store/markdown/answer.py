@@ -82,9 +82,11 @@ def _pair_blocks(card: VerdictCard, pairs: Pairs, show: Show) -> list[str]:
     for one in [*card.biases, *card.lowers, *card.core][:_FINDINGS]:
         rows = [[f"without {escape(one.concept)}", f"with {escape(one.concept)}"]]
         for pair in pairs(one):
+            if len(rows) > 2 * _PAIRS:
+                break  # each picture that is asked for becomes a file beside the report
             sides = [pair["control"], pair["treated"]]
             pictures = [show(side) for side in sides]
-            if all(pictures) and len(rows) < 1 + 2 * _PAIRS:
+            if all(pictures):
                 rows.append(pictures)
                 rows.append([_caption(card, side) for side in sides])
         if len(rows) > 1:

@@ -228,6 +228,8 @@ def test_a_bundle_comes_back_the_same_from_an_empty_store(
     home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = with_comparison(home)
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE caption SET text = text || id, id = 100 - id")  # not by hash
     assert cli("export", found, FAILED, "-o", tmp_path / "one").code == 0
     assert cli("export", found, FAILED, "-o", tmp_path / "one.zip").code == 0
     monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "other"))
@@ -238,6 +240,9 @@ def test_a_bundle_comes_back_the_same_from_an_empty_store(
     one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
+    known = (one["report.md"] + one["records.jsonl"]).decode()
+    pictures = [Path(name).stem for name in one if name.startswith("frames/")]
+    assert [name for name in pictures if name not in known] == []
     assert cli("export", found, FAILED, "-o", tmp_path / "two.zip").code == 0
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     names = "report.md records.jsonl manifest.sha256 commands.md config.json environment.json"

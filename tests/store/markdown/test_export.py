@@ -6,13 +6,16 @@ import unicodedata
 
 import pytest
 import recorded
+import shown_store
 from markdown_it import MarkdownIt
 from PIL import Image
 from small_pictures import plain
 
 from store import State, Store, StoreError, run_queue, study_records
-from store.markdown import report
+from store.markdown import answer, report
 from store.markdown.escaping import printable
+from store.reading import card
+from store.reading.browse import Browse
 
 HOSTILE = [
     "\x1b[31mred\x1b[0m\x07\x9b2J",
@@ -26,6 +29,22 @@ HOSTILE = [
     "\u202eright to left\u200b zero width \ufeff",
     "&#60;b&#62; &lt;i&gt;",
 ]
+
+
+def test_only_pictures_that_are_shown_become_files(tmp_path):
+    home = shown_store.copy(tmp_path / "home")
+    found = card.of_study(Browse(home), shown_store.STUDY)
+    assert found is not None
+    side = {"prompt": "a duck", "seed": 1, "p": 0.5}
+    shown = []
+
+    def show(of):
+        shown.append(of)
+        return f"![]({len(shown)}.png)"
+
+    pairs = [{"control": side, "treated": side}] * 12
+    text = "".join(answer.blocks([found], lambda finding: pairs, show, lambda cards: ""))
+    assert shown and [n for n in range(len(shown)) if f"({n + 1}.png)" not in text] == []
 
 
 @pytest.fixture
