@@ -260,7 +260,7 @@ class Screen:
                     blocks = terminal_images.half_blocks(picture, PREVIEW_COLUMNS)
                     grid = Table.grid(padding=(0, 2))
                     taken = frame.predicted_class == run.study.class_index
-                    mark = "taken for the class" if taken else "taken for another class"
+                    mark = "taken for the class" if taken else "not taken for the class"
                     grid.add_row(
                         Text.from_ansi(blocks),
                         Group(

@@ -419,12 +419,12 @@ class DexterApp(App[None]):
         self,
         frames: Sequence[FrameRow],
         at: int,
-        labels: Sequence[str],
+        answers: Sequence[str],
         turned: Callable[[FrameRow], None],
     ) -> None:
         from dexter_tui.dashboard.screens.enlarged_picture import PictureScreen
 
-        self.push_screen(PictureScreen(frames, at, labels, turned))
+        self.push_screen(PictureScreen(frames, at, answers, turned))
 
     def open_pairs(self, claim_id: int, concept: str, classifier: str, class_name: str) -> None:
         from dexter_tui.dashboard.screens.enlarged_picture import PairsScreen

@@ -103,7 +103,7 @@ class Host(Protocol):
         self,
         frames: Sequence[FrameRow],
         at: int,
-        labels: Sequence[str],
+        answers: Sequence[str],
         turned: Callable[[FrameRow], None],
     ) -> None:
         """Show one of the frames enlarged; call `turned` with each one that is then turned to."""

@@ -124,9 +124,10 @@ def searched(settings: Mapping[str, Any]) -> str:
     return template if what == "words" else f"{what}: {template}"
 
 
-def answer_wanted(settings: Mapping[str, Any]) -> str:
-    """Return the answer that makes a picture a hit."""
-    return "another class" if settings.get("direction") == "lower" else "the class"
+def hit_meaning(settings: Mapping[str, Any], class_name: str = "the class") -> str:
+    """Return the meaning of a hit."""
+    lower = settings.get("direction") == "lower"
+    return f"{'not ' if lower else ''}classified as {class_name}"
 
 
 def study_title(study: "Study", preset: object = None) -> Text:
@@ -216,7 +217,7 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
 
     fact("words", ", ".join(run.words or []))
     fact("prompt", run.prompt)
-    aim = " classified as another class" if run.config.get("direction") == "lower" else ""
+    aim = f" {hit_meaning(run.config)}" if run.config.get("direction") == "lower" else ""
     fact("score", run.score_n and f"{score_text(run)} of {run.score_n} fresh pictures{aim}")
     fact("run", f"{run.id}, seed {run.seed}")
     fact("state", Text(run.state.value, style=STATE_STYLES.get(run.state.value, "")))
@@ -229,7 +230,7 @@ def run_view(store: "Store", run: "Run", *, pictures: bool) -> RenderableType:
     fact(
         "frames",
         run.frames_tried
-        and f"{run.frames_hit} of {run.frames_tried} classified as {answer_wanted(run.config)} "
+        and f"{run.frames_hit} of {run.frames_tried} {hit_meaning(run.config)} "
         f"({run.frames_wanted} requested)",
     )
     fact("recognised", run.study.settings.get("recognised"))

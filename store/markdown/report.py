@@ -19,7 +19,7 @@ from store.markdown.escaping import escape, table
 from store.markdown.forest import forest
 from store.markdown.study import blocks as study_blocks
 from store.reading import card, comparisons, screenings
-from store.reading.browse import Browse
+from store.reading.browse import Browse, answer_names
 from store.reading.diverse import diverse, small
 from store.reading.origin import origin
 from store.store import Store
@@ -389,11 +389,11 @@ def _best_frames(
 
 
 def _caption(frame: Frame, study: Study, run_seed: int) -> str:
-    labels = study.classifier.labels
+    answers = answer_names(study.classifier.labels, study.class_index, study.settings)
     verdict = f"p(class) = {frame.target_probability:.2f}"
     if frame.predicted_class != study.class_index:
-        known = 0 <= frame.predicted_class < len(labels)
-        other = labels[frame.predicted_class] if known else str(frame.predicted_class)
+        known = 0 <= frame.predicted_class < len(answers)
+        other = answers[frame.predicted_class] if known else str(frame.predicted_class)
         verdict += f", classified as {escape(other)}"
     return f"{escape(frame.prompt)}<br>{verdict}<br>seed {run_seed}, noise {frame.seed}"
 

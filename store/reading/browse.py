@@ -57,6 +57,15 @@ class Keys(NamedTuple):
     """True if no key was left out."""
 
 
+def answer_names(labels: Sequence[str], class_index: int, settings: Mapping[str, Any]) -> list[str]:
+    """Return the name of each predicted class; labels that do not exclude each other are present
+    or not, so that a picture without the study's label has no other one as its answer."""
+    own = labels[class_index] if 0 <= class_index < len(labels) else str(class_index)
+    if settings.get("multi_label"):
+        return [own if index == class_index else f"not {own}" for index in range(len(labels))]
+    return list(labels)
+
+
 class StudyRow(NamedTuple):
     """A study in a list."""
 
@@ -79,6 +88,11 @@ class StudyRow(NamedTuple):
     """The confirmed concept with the largest effect that is not part of the class."""
     effect: float | None = None
     """Its effect."""
+
+    @property
+    def answers(self) -> list[str]:
+        """Its answers by predicted class."""
+        return answer_names(self.labels, self.class_index, self.settings)
 
 
 class RunRow(NamedTuple):
@@ -654,12 +668,13 @@ class Browse:
         )
         return next(iter(decoding.decoded("frame", FrameRow, rows)), None)
 
-    def best_frames(self, run_id: str, limit: int = 1) -> list[FrameRow]:
-        """Return the frames of a run that hit the class, highest probability first."""
+    def best_frames(self, run: RunRow, limit: int = 1) -> list[FrameRow]:
+        """Return the hits of a run, best first."""
+        order = "ASC" if run.config.get("direction") == "lower" else "DESC"
         rows = self.rows(
             f"SELECT {_FRAME_COLUMNS} FROM frame WHERE run_id = ? AND kind = 'frame' AND hit "
-            "ORDER BY target_probability DESC, id LIMIT ?",
-            (run_id, limit),
+            f"ORDER BY target_probability {order}, id LIMIT ?",
+            (run.id, limit),
         )
         return decoding.decoded("frame", FrameRow, rows)
 

@@ -260,6 +260,6 @@ def _dashboard(browse: Browse, study_id: str, colours: Any) -> None:
         summaries.trends(steps)
         summaries.words_table(run, steps[-1] if steps else None, 80, colours)
         for frame in browse.frames(run.id):
-            summaries.frame_caption(frame, study.labels, colours)
+            summaries.frame_caption(frame, study.answers, colours)
         browse.prompts(run.id), browse.word_gains(run.id)
         summaries.settings_text(run.config, {}, colours, {})

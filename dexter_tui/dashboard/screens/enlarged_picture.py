@@ -31,14 +31,14 @@ class PictureScreen(Screen[None]):
         self,
         frames: Sequence[FrameRow],
         index: int,
-        labels: Sequence[str],
+        answers: Sequence[str],
         turned: Callable[[FrameRow], None],
     ) -> None:
         super().__init__()
         self._turned = turned
         self._frames = frames
         self._index = index
-        self._labels = labels
+        self._answers = answers
 
     @property
     def host(self) -> Host:
@@ -106,7 +106,7 @@ class PictureScreen(Screen[None]):
                 picture.image = open_picture(self.host.browse.picture(frame.sha256, small=False))
             except (StoreError, OSError) as error:
                 self.host.complain(str(error))
-        source, seed, prompt, predicted, p = caption_lines(frame, self._labels, self.host.palette)
+        source, seed, prompt, predicted, p = caption_lines(frame, self._answers, self.host.palette)
         count = Text(f"{self._index + 1} of {len(self._frames)}", "bold")
         lines = [Text("   ").join([count, source, seed]), Text("   ").join([predicted, p]), prompt]
         width = self.size.width - 4

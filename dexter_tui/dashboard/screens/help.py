@@ -20,7 +20,7 @@ _INTRODUCTIONS = {
     "a classifier looks for in a class.",
     "run": "All pages share a cursor over the steps. A finished run can be replayed.",
     "gallery": "The results: pictures of the best prompt, of this seed and others of the study. "
-    "Then the samples of the search. A tick marks pictures classified as the class.",
+    "Then the samples of the search. A tick marks a hit: the answer that the run searches.",
     "log": "Times are local. Output of libraries counts as warnings.",
     "chart": "In a successful search, losses fall and p(class), the probability of the class, "
     "rises. Entropy falls as the search settles on words.",

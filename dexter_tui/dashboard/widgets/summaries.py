@@ -275,17 +275,17 @@ def word_counts(runs: Sequence[RunRow]) -> list[tuple[str, int]]:
 
 
 def caption_lines(
-    frame: FrameRow, labels: Sequence[str], palette: Palette
+    frame: FrameRow, answers: Sequence[str], palette: Palette
 ) -> tuple[Text, Text, Text, Text, Text]:
-    """Describe a picture: its source, seed, prompt, the class predicted and p of the target."""
+    """Describe a picture: its source, seed, prompt, the answer and p of the target."""
     source = Text()
     if frame.kind == "preview":
         source.append("search sample", palette.dim).append(f" of step {frame.step}")
     else:
         source.append("best prompt", palette.dim)
     predicted = (
-        labels[frame.predicted_class]
-        if 0 <= frame.predicted_class < len(labels)
+        answers[frame.predicted_class]
+        if 0 <= frame.predicted_class < len(answers)
         else str(frame.predicted_class)
     )
     return (
@@ -300,9 +300,9 @@ def caption_lines(
     )
 
 
-def frame_caption(frame: FrameRow, labels: Sequence[str], palette: Palette) -> Text:
+def frame_caption(frame: FrameRow, answers: Sequence[str], palette: Palette) -> Text:
     """Describe a picture in three paragraphs: where it is from, its prompt, the prediction."""
-    source, seed, prompt, predicted, p = caption_lines(frame, labels, palette)
+    source, seed, prompt, predicted, p = caption_lines(frame, answers, palette)
     return Text("\n").join([source, seed, Text(), prompt, Text(), predicted, p])
 
 

@@ -464,6 +464,25 @@ async def test_words_that_tell_nothing_are_shown_as_such(home: Path) -> None:
 
 
 @driven
+async def test_answers_are_worded_as_what_they_are(home: Path) -> None:
+    """Labels may be present together, and a search may lower the class."""
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE study SET settings = json_set(settings, '$.multi_label', 1)")
+        connection.execute("UPDATE run SET config = json_set(config, '$.direction', 'lower')")
+        connection.execute("UPDATE frame SET predicted_class = 1, hit = 1")
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await until(pilot, lambda: "classified as not" in text(pilot))
+        await press(pilot, "enter", "3")
+        assert "Results of seed 0: 8 of 8 not classified as the class" in text(pilot)
+        run = pilot.app.screen
+        assert isinstance(run, RunScreen)
+        results = [frame.target_probability for frame in run.frames if frame.kind == "frame"]
+        assert results[0] == min(results)
+
+
+@driven
 async def test_one_picture_can_be_enlarged_and_turned(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
         await settle(pilot)

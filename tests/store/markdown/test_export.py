@@ -2,7 +2,9 @@
 
 import os
 import resource
+import sqlite3
 import unicodedata
+from contextlib import closing
 
 import pytest
 import recorded
@@ -184,6 +186,14 @@ def test_a_report_states_what_was_found(store, tmp_path):
     assert "a picture of a bird with lake" in text
     assert "classified as landbird" not in text
     assert ["steps", "60"] in cells(text, "setting")
+
+
+def test_a_picture_without_a_label_is_not_said_to_show_another(store, tmp_path):
+    study = add_study(store, multi_label=True)
+    with closing(sqlite3.connect(store.home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE frame SET hit = 0, predicted_class = 1")
+    text = report.markdown(store, [study], tmp_path / "report.md").read_text()
+    assert "classified as not waterbird" in text and "classified as landbird" not in text
 
 
 def test_several_studies_begin_with_a_summary(store, tmp_path):

@@ -82,17 +82,17 @@ class Detail(Vertical):
         self._put(study_facts(study, item.members, item.card, self._width, palette, signs))
         self._show_item(study.id)
         preview = _of_pair(item.card, item.frames, palette)
-        self._offer_preview(preview or _of_frames(item.frames, study.labels, palette))
+        self._offer_preview(preview or _of_frames(item.frames, study.answers, palette))
         self._show_log([])
 
-    def show_run(self, run: RunRow, item: Item, labels: Sequence[str]) -> None:
-        """Show a run; ``labels`` are those of its classifier."""
+    def show_run(self, run: RunRow, item: Item, answers: Sequence[str]) -> None:
+        """Show a run; ``answers`` are those of its classifier."""
         palette, signs = self._host.palette, self._host.signs
         entitle(self, f"Run {clean(run.id)} {signs.dot} seed {run.seed}")
         spaced = self.screen.has_class("-huge") and self.screen.size.height >= _SPACED
         self._put(run_facts(run, item.steps, self._width, palette, signs, spaced=spaced))
         self._show_item(run.id)
-        self._offer_preview(_of_frames(item.frames, labels, palette))
+        self._offer_preview(_of_frames(item.frames, answers, palette))
         self._show_log(item.log)
 
     def _show_log(self, lines: Sequence[str]) -> None:
@@ -171,13 +171,13 @@ class Detail(Vertical):
 
 
 def _of_frames(
-    frames: Sequence[FrameRow], labels: Sequence[str], palette: Palette
+    frames: Sequence[FrameRow], answers: Sequence[str], palette: Palette
 ) -> Preview | None:
     """Return the first frame, with the others as tiles."""
     if not frames:
         return None
     first, *others = frames
-    return Preview((first.sha256,), frame_caption(first, labels, palette), _tiles(others))
+    return Preview((first.sha256,), frame_caption(first, answers, palette), _tiles(others))
 
 
 def _of_pair(

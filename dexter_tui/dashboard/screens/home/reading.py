@@ -147,7 +147,7 @@ def _losses(browse: Browse, rows: Mapping[int, RunRow], known: Losses) -> Losses
 def _run_item(browse: Browse, key: int, run: RunRow | None, tiles: int) -> Item:
     if run is None:
         return Item(key, [], [], [], [], None)
-    frames = browse.best_frames(run.id, 1 + tiles) if run.state in ENDED else []
+    frames = browse.best_frames(run, 1 + tiles) if run.state in ENDED else []
     if not frames and (preview := browse.newest_preview(run.id)) is not None:
         frames = [preview]
     steps = browse.steps(run.id, last=TREND_STEPS)
@@ -162,7 +162,7 @@ def _study_item(browse: Browse, key: int, study: StudyRow | None, tiles: int) ->
     frames = [
         frame
         for run in members[: max(tiles, 1)]
-        for frame in (browse.best_frames(run.id, max(share, 1)) if run.state in ENDED else [])
+        for frame in (browse.best_frames(run, max(share, 1)) if run.state in ENDED else [])
     ]
     return Item(key, [], frames, [], members, card.of_study(browse, study.id))
 

@@ -167,13 +167,13 @@ class HomeScreen(Filtering):
         elif key < 0 and (study := runs.studies.get(-key)) is not None:
             detail.show_study(study, data.item)
         elif key > 0 and (run := runs.rows.get(key)) is not None:
-            detail.show_run(run, data.item, self._labels_here())
+            detail.show_run(run, data.item, self._answers_here())
 
-    def _labels_here(self) -> list[str]:
+    def _answers_here(self) -> list[str]:
         runs = self.runs
         for key in reversed(runs.keys[: runs.index + 1]):
             if key < 0 and -key in runs.studies:
-                return runs.studies[-key].labels
+                return runs.studies[-key].answers
         return []
 
     def action_preview(self) -> None:

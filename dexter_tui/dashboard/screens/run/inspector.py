@@ -15,6 +15,7 @@ from dexter_tui.dashboard.themes import Palette, Signs
 from dexter_tui.dashboard.widgets.picture import Picture
 from dexter_tui.dashboard.widgets.summaries import frame_caption, words_table, wrapped
 from dexter_tui.formatting import clean
+from dexter_tui.presentation.run_tables import hit_meaning
 from store.reading.browse import FrameRow, RunRow, StepRow
 
 
@@ -37,7 +38,7 @@ class Inspector(Vertical):
         """The columns of its text; 0 where it is not shown."""
         return self.query_one("#at-cursor-words").size.width
 
-    def show(self, title: str, frame: FrameRow | None, labels: Sequence[str], text: Text) -> None:
+    def show(self, title: str, frame: FrameRow | None, answers: Sequence[str], text: Text) -> None:
         """Show a picture and a text."""
         entitle(self, title)
         picture = self.query_one("#at-cursor", Picture)
@@ -46,7 +47,7 @@ class Inspector(Vertical):
             picture.display = frame is not None
         if frame != self._captioned:
             self._captioned = frame
-            caption = frame_caption(frame, labels, host_of(self).palette) if frame else Text()
+            caption = frame_caption(frame, answers, host_of(self).palette) if frame else Text()
             self.query_one("#at-cursor-caption", Static).update(caption)
         self.query_one("#at-cursor-words", TextLines).put(text)
 
@@ -72,7 +73,7 @@ def step_text(run: RunRow, step: StepRow | None, width: int, palette: Palette) -
 
 
 def result_text(run: RunRow, width: int, palette: Palette, signs: Signs) -> Text:
-    """Describe the result of a run: its words and how often they lead to the class."""
+    """Describe the result of a run: its words and how often they lead to a hit."""
     text = Text()
     text.append("words   ", palette.dim)
     text.append(f"{clean(', '.join(run.words))}\n", f"bold {palette.accent}")
@@ -81,7 +82,8 @@ def result_text(run: RunRow, width: int, palette: Palette, signs: Signs) -> Text
     text.append("score   ", palette.dim).append(f"{run.score_value:.0%}", palette.good)
     if run.score_low is not None and run.score_high is not None:
         text.append(f" [{100 * run.score_low:.0f}{signs.dash}{100 * run.score_high:.0f}]")
-    meaning = f"of {run.score_n} fresh pictures of the best prompt, this share is classified as "
-    for line in wrapped(Text(f"{meaning}{clean(run.class_name)}", palette.dim), width):
+    meaning = hit_meaning(run.config, clean(run.class_name))
+    share = f"of {run.score_n} fresh pictures of the best prompt, this share is {meaning}"
+    for line in wrapped(Text(share, palette.dim), width):
         text.append("\n").append_text(line)
     return text

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from dexter_tui.dashboard.screens.run.history import Known, Part
 from dexter_tui.dashboard.widgets.gallery import Group
 from dexter_tui.dashboard.widgets.log_view import tail
+from dexter_tui.presentation.run_tables import hit_meaning
 from store.errors import StoreError
 from store.reading.browse import Browse, FrameRow, PromptRow, RunRow, WordGainRow
 from store.reading.diverse import diverse, small_file
@@ -36,7 +37,7 @@ class Found(NamedTuple):
     """The data of the run."""
 
     own: Part | None
-    labels: list[str]
+    answers: list[str]
     beside: list[Part]
     left_out: int
     """Runs that are not in the charts, because they are too many"""
@@ -58,10 +59,10 @@ def read(browse: Browse, run_id: str, wish: Wish) -> Found:
     others = _beside(browse, run, wish)
     frames = _ordered(browse, run, browse.frames(run.id))
     study = browse.find(run.study_id)
-    labels = browse.studies([-study])[-study].labels if study is not None else []
+    answers = browse.studies([-study])[-study].answers if study is not None else []
     return Found(
         _part(browse, run, wish),
-        labels,
+        answers,
         [_part(browse, one, wish) for one in others[:MOST_BESIDE]],
         max(len(others) - MOST_BESIDE, 0),
         frames,
@@ -95,21 +96,27 @@ def _groups(browse: Browse, run: RunRow, frames: list[FrameRow], *, seeds: bool)
     results = [frame for frame in frames if frame.kind == "frame"]
     samples = [frame for frame in frames if frame.kind != "frame"]
     groups = [
-        Group(_heading(f"Results of seed {run.seed}", results), results),
+        Group(_heading(run, results), results),
         Group(f"Search samples of seed {run.seed}, by step", samples),
     ]
     others = browse.study_runs(run.study_id) if seeds else []
     found = []
+    sign = _sign(run)
     for one in [one for one in others if one.id != run.id and one.frames_hit][:MOST_SEEDS]:
         drawn = browse.frames(one.id, "frame")
-        drawn.sort(key=lambda frame: (not frame.hit, -frame.target_probability))
-        found.append(Group(_heading(f"Results of seed {one.seed}", drawn), drawn))
+        drawn.sort(key=lambda frame: (not frame.hit, sign * frame.target_probability))
+        found.append(Group(_heading(one, drawn), drawn))
     return [groups[0], *found, groups[1]] if results else [groups[1], *found]
 
 
-def _heading(name: str, frames: Sequence[FrameRow]) -> str:
+def _heading(run: RunRow, frames: Sequence[FrameRow]) -> str:
     hits = sum(frame.hit for frame in frames)
-    return f"{name}: {hits} of {len(frames)} classified as the class"
+    return f"Results of seed {run.seed}: {hits} of {len(frames)} {hit_meaning(run.config)}"
+
+
+def _sign(run: RunRow) -> int:
+    """Return the sign that sorts the p(class) of pictures, best first."""
+    return 1 if run.config.get("direction") == "lower" else -1
 
 
 def _ordered(browse: Browse, run: RunRow, frames: list[FrameRow]) -> list[FrameRow]:
@@ -118,7 +125,8 @@ def _ordered(browse: Browse, run: RunRow, frames: list[FrameRow]) -> list[FrameR
     if run.state not in ENDED or not drawn:
         return frames
     hits = [frame for frame in drawn if frame.hit]
-    hits.sort(key=lambda frame: -frame.target_probability)
+    sign = _sign(run)
+    hits.sort(key=lambda frame: sign * frame.target_probability)
     with suppress(StoreError, OSError):  # the gallery marks a missing file
         best = diverse([hits], lambda frame: small_file(browse.picture(frame.sha256)), _BEST_FRAMES)
         hits = [*best, *(frame for frame in hits if frame not in best)]

@@ -60,7 +60,7 @@ class RunScreen(PagesScreen):
         self._charted: list[str] = [run_id]
         self._left_out = 0
         self.frames: list[FrameRow] = []
-        self.labels: list[str] = []
+        self.answers: list[str] = []
         self.cursor = Cursor()
         self._replay = Replay(self, self._play)
 
@@ -97,7 +97,7 @@ class RunScreen(PagesScreen):
             self.leave(f"run {self.run_id} was deleted")
             return
         run = self.run_row = data.own.run
-        self.labels, self.frames, self._left_out = data.labels, data.frames, data.left_out
+        self.answers, self.frames, self._left_out = data.answers, data.frames, data.left_out
         for part in (data.own, *data.beside):
             self._histories.setdefault(part.run.id, History()).add(part)
         self._charted = [self.run_id, *(part.run.id for part in data.beside)]
@@ -172,7 +172,7 @@ class RunScreen(PagesScreen):
             shown = self.step_at(frame.step) if frame is not None and page == "frames" else step
             title = f"Step {shown.step}" if shown is not None else "No steps yet"
             here = step_text(run, shown, width, palette)
-        inspector.show(title, frame, self.labels, here)
+        inspector.show(title, frame, self.answers, here)
         if page == "words":
             words.show(self.steps, self.cursor.axis, step_text(run, step, width, palette))
 
@@ -310,7 +310,7 @@ class RunScreen(PagesScreen):
         def turned(frame: FrameRow) -> None:
             gallery.select(frame, notify=True)
 
-        self.host.open_picture(frames, frames.index(frame), self.labels, turned)
+        self.host.open_picture(frames, frames.index(frame), self.answers, turned)
 
     def copied(self) -> Copied | None:
         run, page = self.run_row, self.PAGES[self.page][0]
