@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 from typing import TYPE_CHECKING, Protocol
 
 from dexter.errors import InputError
@@ -101,6 +102,20 @@ def mixed_precision() -> "torch.autocast":
 
     has_it = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast("cpu", torch.bfloat16, enabled=has_it)
+
+
+_CPU_ALLOCATOR = "DefaultCPUAllocator: "  # in torch's error: on a CPU it has no class of its own
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, of a GPU or of this machine, or led to this error."""
+    torch = sys.modules.get("torch")  # where it is not loaded, it raised nothing
+    kinds = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
+    return (
+        isinstance(error, kinds)
+        or (isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error))
+        or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
+    )
 
 
 ALL_PIECES = None

@@ -11,7 +11,7 @@ from dexter.classifiers.options import ClassifierInfo, ClassifierOptions
 from dexter.classifiers.reading import Answers, bar_of, recognised, refuse_idle, two_classes
 from dexter.classifiers.reading import ClassifierOutput as ClassifierOutput
 from dexter.classifiers.reading import Preprocessing as Preprocessing
-from dexter.device import torch_dtype
+from dexter.device import is_out_of_memory, torch_dtype
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors, one_line
 
@@ -314,9 +314,9 @@ class Classifier:
         try:
             with torch.enable_grad():
                 return bool(self._outputs(picture).requires_grad)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:  # such as of `numpy`, which refuses a tensor with a gradient
+        except RuntimeError as error:  # such as of `numpy`, which refuses a tensor with a gradient
+            if is_out_of_memory(error):
+                raise
             return False
 
     def _refusal(self, problem: str) -> InputError:
@@ -366,9 +366,11 @@ def build(
             probabilities=probabilities,
             notes=notes,
         )
-    except (InputError, ConnectionError, torch.OutOfMemoryError):  # known where it is called
+    except (InputError, ConnectionError):  # known where it is called
         raise
     except Exception as error:  # a network may fail in any way on its first picture
+        if is_out_of_memory(error):
+            raise
         side = preprocessing.crop
         raise InputError(
             f"{spec} fails on one picture (1, 3, {side}, {side}): {type(error).__name__}: "

@@ -32,6 +32,7 @@ from dexter.classifiers.options import ClassifierOptions
 from dexter.classifiers.python import make_module, preprocessing_of, stated_labels
 from dexter.classifiers.reading import NORMALIZATIONS
 from dexter.classifiers.weights import Content, Match
+from dexter.device import is_out_of_memory
 from dexter.errors import InputError
 from dexter.loading import one_line, package
 
@@ -134,10 +135,10 @@ def _unpickled(file: Path, spec: str, trust_pickle: bool) -> Any:
             value=spec,
             remedy="save its state_dict() alone",
         ) from error
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise _too_large(file, spec) from error
         raise _unreadable(file, spec, one_line(error)) from error
-    except MemoryError as error:
-        raise _too_large(file, spec) from error
     except Exception as error:  # a damaged file fails in any of torch's and pickle's ways
         raise _unreadable(file, spec, "cut off or damaged") from error
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.options import ClassifierOptions
+from dexter.device import is_out_of_memory
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors, one_line
 
@@ -55,6 +56,8 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
     except InputError:
         raise
     except Exception as error:  # a user's module may fail in any way, also when it is hashed
+        if is_out_of_memory(error):
+            raise
         raise _refusal(spec, f"raises {type(error).__name__}: {one_line(error)}") from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dexter.device import is_out_of_memory
 from dexter.errors import InputError
 from dexter.loading import one_line
 
@@ -38,9 +39,10 @@ def try_classifier(classifier: Classifier) -> ClassifierInfo:
         passes = _passes_gradients(classifier, images[:2])
     except InputError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _refusal(classifier, "needs more memory than there is for 5 pictures") from error
     except Exception as error:  # a user's module may fail in any way
+        if is_out_of_memory(error):
+            problem = f"needs more memory than there is for {len(images)} pictures"
+            raise _refusal(classifier, problem) from error
         raise _refusal(
             classifier,
             f"fails on {len(images)} pictures at a time: {type(error).__name__}: {one_line(error)}",

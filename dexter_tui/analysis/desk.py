@@ -40,6 +40,14 @@ class Progress:
             self.write(self.done, self.total)
 
 
+@dataclass
+class Failed:
+    """The stages of a job that failed, in a line."""
+
+    line: str
+    out_of_memory: bool
+
+
 class Desk:
     """A job at work, and the store that it reads and writes.
 

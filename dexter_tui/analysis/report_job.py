@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexter.config import RunConfig
+from dexter.device import is_out_of_memory
 from dexter.errors import InputError
 from dexter.loading import read_text
 from dexter.reasoning import chat
@@ -22,7 +23,7 @@ from dexter.reasoning.settings import ReportSettings, remote_name
 from dexter_tui import paths
 from dexter_tui.analysis import claim_rows
 from dexter_tui.analysis.bench import Bench, digest, require_weights
-from dexter_tui.analysis.desk import Desk, Progress
+from dexter_tui.analysis.desk import Desk, Failed, Progress
 from dexter_tui.formatting import clean
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.recorder import log
@@ -43,11 +44,11 @@ BEST_PROMPTS = 3  # scored again, beside the captions
 STAGES = ("captions", "claims", "attribution", "scores", "report")
 
 
-def work(desk: Desk) -> str | None:
-    """Make the report; return a line that names the stages that failed, None if none did."""
+def work(desk: Desk) -> Failed | None:
+    """Make the report; return the stages that failed, None if none did."""
     report = StudyReport(desk)
     report.work()
-    return "; ".join(report.failed) or None
+    return Failed("; ".join(report.failed), report.out_of_memory) if report.failed else None
 
 
 class StudyReport:
@@ -69,6 +70,8 @@ class StudyReport:
         self.settings = settings.model_copy(update={"device": desk.device})
         self.failed: list[str] = []
         """A line for each stage that failed."""
+        self.out_of_memory = False
+        """Whether one of them ran out of memory."""
         self.captioner: str | None = None
         # Paid questions are not asked with a key that cannot be read at the end.
         remote = any(remote_name(spec) for spec in (self.settings.vlm, self.settings.llm))
@@ -189,11 +192,14 @@ class StudyReport:
             else:
                 write("waiting", progress.done, progress.total)
             raise
-        except (InputError, StoreError, chat.ChatError) as error:
+        except Exception as error:  # a defect ends this stage; the others are still worth having
             if isinstance(error, StoreError) and error.__cause__ is not None:
                 raise  # the store cannot be used now: the job is queued again
-            fail(clean(error))
-        except Exception as error:  # a defect ends this stage; the others are still worth having
+            if is_out_of_memory(error):
+                self.out_of_memory = True
+            elif isinstance(error, InputError | StoreError | chat.ChatError):
+                fail(clean(error))
+                return
             log_trace()
             fail(clean(first_line(error)))
         else:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from dexter.device import is_out_of_memory
 from dexter.errors import InputError
 from dexter.loading import importing
 from dexter_tui import EXIT_FAILED, EXIT_REFUSED
 from dexter_tui.analysis import comparison_job, probe_job, report_job, screening_job
 from dexter_tui.analysis.data import debias_job, slices_job
-from dexter_tui.analysis.desk import Desk, error_parts
+from dexter_tui.analysis.desk import Desk, Failed, error_parts
 from dexter_tui.analysis.explaining import bias_job, whatif_job
 from dexter_tui.formatting import clean
 from dexter_tui.jobs.recorder import log
@@ -23,7 +24,6 @@ from dexter_tui.jobs.worker import (
     Stopped,
     Worker,
     first_line,
-    is_out_of_memory,
     log_trace,
     main,
 )
@@ -32,7 +32,7 @@ from store.run_queue import Work
 from store.states import Kind
 from store.tables import Job
 
-JOBS: dict[Kind, Callable[[Desk], str | None]] = {
+JOBS: dict[Kind, Callable[[Desk], Failed | None]] = {
     Kind.REPORT: report_job.work,
     Kind.PROBE: probe_job.work,
     Kind.COMPARISON: comparison_job.work,
@@ -42,13 +42,17 @@ JOBS: dict[Kind, Callable[[Desk], str | None]] = {
     Kind.WHATIF: whatif_job.work,
     Kind.EXPLAIN_BIAS: bias_job.work,
 }
-"""What does a job of each kind; it returns a line for what failed, None if nothing did."""
+"""What does a job of each kind; it returns what failed, None if nothing did."""
 
 
-_MORE_MEMORY = (
-    "free memory and run `dexter-tui retry {}`, which continues from there, or ask again with "
-    "another --device, or --dtype bfloat16"
-)
+def _with_more_memory(job: Work) -> str:
+    """Return what to do about a job that ran out of memory."""
+    assert isinstance(job, Job)
+    smaller = "" if job.kind is Kind.REPORT else ", or --dtype bfloat16"  # that of its runs
+    return (
+        f"free memory and run `dexter-tui retry {job.id}`, which continues from there, or ask "
+        f"again with another --device{smaller}"
+    )
 
 
 class AnalysisWorker(Worker):
@@ -72,26 +76,30 @@ class AnalysisWorker(Worker):
         except Stopped as stopped:
             run_queue.set_state(self.store, work.id, stopped.state)
             outcome, code = stopped.state.value, 0
-        except (InputError, StoreError) as error:
+        except Exception as error:  # a defect ends this job, not those that wait behind it
             if error.__cause__ is not None and isinstance(error, StoreError):
                 raise  # the store cannot be used now: the job is queued again
-            outcome, code = f"refused: {error}", EXIT_REFUSED
-            self._fail(work, {**error_parts(error), "refused": True})
-        except Exception as error:  # a defect ends this job, not those that wait behind it
             if isinstance(error, OSError) and error.errno in FULL:
                 raise  # a full disk is no fault of the job: it is queued again
-            log_trace()
-            outcome = clean(first_line(error))
-            remedy = _MORE_MEMORY.format(work.id) if is_out_of_memory(error) else None
-            self._fail(work, {"problem": outcome, "remedy": remedy})
+            short = is_out_of_memory(error)
+            if isinstance(error, InputError | StoreError) and not short:
+                outcome, code = f"refused: {error}", EXIT_REFUSED
+                self._fail(work, {**error_parts(error), "refused": True})
+            else:
+                log_trace()
+                outcome = clean(first_line(error))
+                remedy = _with_more_memory(work) if short else None
+                self._fail(work, {"problem": outcome, "remedy": remedy})
         else:
             if failed is None:
                 run_queue.finish_job(self.store, work.id, State.SUCCEEDED)
                 outcome, code = "succeeded", 0
             else:
-                outcome = failed
+                outcome = failed.line
                 remedy = f"`dexter-tui retry {work.id}` continues from there"
-                self._fail(work, {"problem": failed, "remedy": remedy})
+                if failed.out_of_memory:
+                    remedy = _with_more_memory(work)
+                self._fail(work, {"problem": outcome, "remedy": remedy})
         log(outcome, "error" if code else "info")
         return code
 

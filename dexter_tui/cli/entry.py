@@ -56,7 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line = f"{error.filename or 'input or output'}: {error.strerror or error}"
         _refuse(line, None, None, as_json=as_json)
         return EXIT_REFUSED
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        from dexter.device import is_out_of_memory
+
+        if is_out_of_memory(error):
+            from dexter_tui.jobs.worker import first_line
+
+            line, remedy = first_line(error), "free memory or pass another --device"
+            _refuse(f"{line}; {remedy}", None, remedy, line, as_json=as_json)
+            return EXIT_REFUSED
         if str(error) != NO_USER:
             raise
         named = next((argument for argument in given if "~" in argument), "~")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dexter.config import RunConfig
-from dexter.device import ALL_PIECES, LARGE_PIECE, keep_freed_memory
+from dexter.device import ALL_PIECES, LARGE_PIECE, is_out_of_memory, keep_freed_memory
 from dexter.errors import InputError
 from dexter.models import Models, model_settings
 from dexter.planning.estimate import estimate
@@ -104,18 +104,19 @@ class RunProcess(ABC):
             self.stopping = self.stopping or stopped.state is not State.CANCELLED
             self.record_stop(recorder, stopped)
             outcome, code = stopped.state.value, 0
-        except (InputError, StoreError) as error:
-            recorder.state(State.FAILED, error=str(error), stop_reason=REFUSED)
-            outcome, code = f"refused: {error}", EXIT_REFUSED
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            log_trace()
-            outcome = self._out_of_memory(run, recorder, error)
         except Exception as error:  # a defect ends this run, not those that wait behind it
             if isinstance(error, OSError) and error.errno in FULL:
                 raise  # a full disk is no fault of the run: it is queued again
-            log_trace()
-            outcome = f"{first_line(error)} (see {self.log_of(run)})"
-            recorder.state(State.FAILED, error=outcome)
+            if is_out_of_memory(error):
+                log_trace()
+                outcome = self._out_of_memory(run, recorder, error)
+            elif isinstance(error, InputError | StoreError):
+                recorder.state(State.FAILED, error=str(error), stop_reason=REFUSED)
+                outcome, code = f"refused: {error}", EXIT_REFUSED
+            else:
+                log_trace()
+                outcome = f"{first_line(error)} (see {self.log_of(run)})"
+                recorder.state(State.FAILED, error=outcome)
         else:
             outcome, code = "succeeded", 0
         recorder.settle(lambda: self.terminated)

@@ -9,6 +9,7 @@ held for as long as the process works on it, and all that observers need is in t
 import errno
 import gc
 import os
+import re
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from dexter.device import is_out_of_memory
 from dexter_tui import EXIT_FAILED
 from dexter_tui.jobs import control, guard, launch
 from dexter_tui.jobs.launch import log_file
@@ -175,16 +177,13 @@ def _work_through(make: type[Worker], name: str) -> int:
     return EXIT_FAILED if EXIT_FAILED in codes else max(codes, default=0)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory ran out, of the GPU or of this machine."""
-    torch = sys.modules.get("torch")  # where it is not loaded, it raised nothing
-    kinds = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds)
+_TORCH_LINE = re.compile(r"\[enforce fail at \S+\] err == 0\. ")
+"""The line of torch's code that found no memory."""
 
 
 def first_line(error: Exception) -> str:
     """Return the first line of a defect: its type, or that memory ran out, and what it says."""
-    said = (str(error).strip().splitlines() or [""])[0]
+    said = _TORCH_LINE.sub("", (str(error).strip().splitlines() or [""])[0])
     name = "out of memory" if is_out_of_memory(error) else type(error).__name__
     return f"{name}: {said}" if said else name
 

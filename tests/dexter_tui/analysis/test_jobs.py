@@ -176,7 +176,7 @@ class Net(nn.Module):
         self.body, self.head = nn.Conv2d(3, 8, 5, 4), nn.Linear(8, 2)
     def forward(self, x):
         if len(x) > 8:  # more than in the trial before it is queued
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            torch.empty(1 << 50)
         return self.head(self.body(x).relu().mean((2, 3)))
 
 def make():
@@ -203,8 +203,27 @@ def test_a_job_out_of_memory_says_so_and_what_to_do(home: Path, tmp_path: Path) 
         assert work is not None and worker.do(work) == 1
         error = store.job(queued.job_id).error
     assert error is not None
-    assert error["problem"] == "out of memory: CUDA out of memory. Tried to allocate 2 GiB"
+    said = "out of memory: DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+    assert error["problem"].startswith(said)
     assert f"dexter-tui retry {queued.job_id}" in error["remedy"] and "--device" in error["remedy"]
+
+
+def test_a_stage_out_of_memory_says_what_to_do(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("import torch\n\ndef make():\n    torch.empty(1 << 50)\n")
+    code = {"classifier": f"python:{tmp_path}/net.py:make"}
+    trust.require([code], trust.CODE)
+    study = add_study(home, **code)
+    with Store.open(home) as store:
+        request = {"captions": 0, "image_text": "none"}
+        job = run_queue.add_job(store, Kind.REPORT, request, device="cpu", study_id=study)
+        worker = AnalysisWorker(store, devices.slot("cpu-0", {}))
+        work = worker.claim()
+        assert work is not None and worker.do(work) == 1
+        error = store.job(job).error
+    assert error is not None
+    assert error["problem"].startswith("claims: out of memory: ")
+    assert f"dexter-tui retry {job}" in error["remedy"] and "--device" in error["remedy"]
+    assert "--dtype" not in error["remedy"]  # a report has that of its runs
 
 
 def test_a_job_that_dies_without_progress_is_lost_at_last(

@@ -130,13 +130,20 @@ def test_json_says_what_the_trial_said(cli, tmp_path, features, constant, trial)
     assert trial in found["trial"] and bool(trial) == bool(found["trial"])
 
 
-def test_a_network_of_one_picture_at_a_time_is_refused_in_a_line(cli, tmp_path):
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ("pictures.mean((2, 3)).reshape(1, 3)", "fails on 5 pictures at a time: RuntimeError"),
+        ("torch.empty(1 << 50)", "free memory or pass another --device"),
+    ],
+)
+def test_a_network_that_cannot_answer_is_refused_in_a_line(cli, tmp_path, features, said):
     file = tmp_path / "own.py"
-    file.write_text(OWN.format(features="pictures.mean((2, 3)).reshape(1, 3)"))
+    file.write_text(OWN.format(features=features))
     outcome = cli("inspect", f"{file}:make", *TINY)
     assert (outcome.code, outcome.out) == (2, "")
     [_, line] = outcome.err.splitlines()
-    assert "fails on 5 pictures at a time: RuntimeError" in line
+    assert said in line
 
 
 def test_needs_consent_to_a_records_code_but_not_to_what_is_typed(cli):
