@@ -32,12 +32,11 @@ from store.journal.replay import RunFields
 from store.locks import FileLock, is_locked, try_lock
 from store.states import ACTIVE, ENDED, Kind, State, is_job, sources
 from store.store import Store, new_id
-from store.tables import Attempt, Frame, Job, Prompt, Run, Slot, Step, Study, UtcTime, usable
+from store.tables import Attempt, Frame, Job, Prompt, Run, Slot, Step, Study, UtcTime, among, usable
 
 Work = Run | Job
 _TABLES: tuple[Any, ...] = (Run, Job)
 
-_MANY = 500  # ids in one statement
 _LOCK_PATIENCE = 2.0  # seconds a claim waits for the last worker of a run to go
 
 # Attempts that die one after another without a step more than before.
@@ -75,9 +74,8 @@ def find_all(store: Store, ids: Sequence[str]) -> list[Work]:
     with store._read() as session:
         for table in _TABLES:
             own = [name for name in ids if _table_of(name) is table]
-            for part in (own[at : at + _MANY] for at in range(0, len(own), _MANY)):
-                rows = usable(session.exec(select(table).where(col(table.id).in_(part))))
-                found.update((work.id, work) for work in rows)
+            rows = usable(session.exec(select(table).where(among(table.id, own))))
+            found.update((work.id, work) for work in rows)
     return [found.get(name) or find(store, name) for name in ids]  # which says what is wrong
 
 
@@ -202,7 +200,7 @@ def claim(
             col(table.priority).label("priority"),
             col(table.created_at).label("created_at"),
         ).where(*_in_line(table, devices), *_at(table, place))
-        lines.append(line if ids is None else line.where(col(table.id).in_(ids)))
+        lines.append(line if ids is None else line.where(among(table.id, ids)))
     queued = sa.union_all(*lines).order_by(sa.text("priority DESC, created_at, id"))
     deadline = time.monotonic() + _LOCK_PATIENCE
     while True:
@@ -596,7 +594,7 @@ def _in_vain(session: Session) -> dict[str, str]:
     ).all()
     found = {}
     for job in usable(waiting):
-        needed = session.exec(select(Run).where(col(Run.id).in_(job.depends_on)))
+        needed = session.exec(select(Run).where(among(col(Run.id), job.depends_on)))
         runs = {run.id: run for run in usable(needed)}
         for name in job.depends_on:
             run = runs.get(name)

@@ -14,10 +14,7 @@ from store.clock import now
 from store.errors import StoreError
 from store.store import Store, new_id
 from store.study_records import _add_claim, _delete_claims
-from store.tables import Answer, Bank, Claim, Finding, Job, Note, Screened, Screening
-
-_MANY = 500  # values of an IN at a time
-
+from store.tables import Answer, Bank, Claim, Finding, Job, Note, Screened, Screening, among
 
 # Banks
 
@@ -90,17 +87,10 @@ def agree_round(store: Store, key: str, index: int, part: Mapping[str, Any]) -> 
 
 def answers(store: Store, model: str, prompts: Collection[str]) -> dict[tuple[str, int], bytes]:
     """Return a model's numbers (float32) on pictures of these prompts, by prompt and seed."""
-    wanted = list(prompts)
-    found: dict[tuple[str, int], bytes] = {}
+    query = sa.select(col(Answer.prompt), col(Answer.seed), col(Answer.numbers))
+    query = query.where(col(Answer.model) == model, among(col(Answer.prompt), prompts))
     with store._read() as session:
-        for at in range(0, len(wanted), _MANY):
-            rows = session.execute(
-                sa.select(col(Answer.prompt), col(Answer.seed), col(Answer.numbers)).where(
-                    col(Answer.model) == model, col(Answer.prompt).in_(wanted[at : at + _MANY])
-                )
-            )
-            found.update(((prompt, seed), numbers) for prompt, seed, numbers in rows)
-    return found
+        return {(prompt, seed): numbers for prompt, seed, numbers in session.execute(query)}
 
 
 def all_answers(store: Store, model: str) -> dict[tuple[str, int], bytes]:

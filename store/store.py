@@ -53,6 +53,7 @@ from store.tables import (
     Step,
     Study,
     Tag,
+    among,
     is_usable,
     to_json,
     usable,
@@ -214,23 +215,23 @@ class Store:
         """
         if not re.fullmatch(r"[\w.:+-]{1,40}", name):
             raise StoreError(f"tag {name!r}: give up to 40 letters, digits, and . : + - _")
-        studies = set()
         with self._write() as session:
+            query = select(Run.id, Run.study_id).where(among(col(Run.id), run_ids))
+            found = dict(session.exec(query).all())
             for run_id in run_ids:
-                run = session.get(Run, run_id)
-                if run is None:
+                if run_id not in found:
                     raise self._unknown(session, Run, run_id)
-                studies.add(run.study_id)
-            which = sa.and_(col(Tag.run_id).in_(run_ids), col(Tag.name) == name)
+            which = sa.and_(among(col(Tag.run_id), run_ids), col(Tag.name) == name)
             having = set(session.exec(select(Tag.run_id).where(which)))
             missing = {*run_ids} - having
             if given is None:
                 given = bool(missing)
-            if given:
-                session.add_all(Tag(run_id=run_id, name=name) for run_id in missing)
-            else:
+            if not given:
                 session.exec(sa.delete(Tag).where(which))
-        for study_id in studies:
+            elif missing:
+                rows = [{"run_id": run_id, "name": name} for run_id in sorted(missing)]
+                session.exec(insert(Tag), params=rows)
+        for study_id in set(found.values()):
             self.keep_study(study_id)
         return given
 

@@ -29,12 +29,10 @@ from store.tables import (
     Score,
     Stage,
     Table,
+    among,
     is_usable,
     usable,
 )
-
-_MANY = 500  # values of an IN at a time
-
 
 # Captions
 
@@ -160,8 +158,8 @@ def _add_claim(session: Any, values: Mapping[str, Any]) -> None:
 
 def _delete_claims(session: Any, which: Any) -> None:
     ids = session.exec(select(Claim.id).where(which)).all()
-    session.exec(sa.delete(Evidence).where(col(Evidence.claim_id).in_(ids)))
-    session.exec(sa.delete(Claim).where(col(Claim.id).in_(ids)))
+    session.exec(sa.delete(Evidence).where(among(col(Evidence.claim_id), ids)))
+    session.exec(sa.delete(Claim).where(among(col(Claim.id), ids)))
 
 
 def claims(store: Store, study_id: str) -> list[Claim]:
@@ -198,7 +196,7 @@ def evidence(store: Store, claim_ids: Collection[int]) -> dict[int, list[Evidenc
     """Return the pairs behind claims, by claim and context."""
     found: dict[int, list[Evidence]] = {claim_id: [] for claim_id in claim_ids}
     with store._read() as session:
-        rows = session.exec(select(Evidence).where(col(Evidence.claim_id).in_(claim_ids)))
+        rows = session.exec(select(Evidence).where(among(col(Evidence.claim_id), claim_ids)))
         for row in usable(rows):
             found[row.claim_id].append(row)
     return found
@@ -211,18 +209,13 @@ def known_pictures(
     store: Store, generator: str, prompts: Iterable[str]
 ) -> dict[tuple[str, int], Picture]:
     """Return the bank's pictures of these prompts, by prompt and seed."""
-    wanted = list(dict.fromkeys(prompts))
-    found = {}
     with store._read() as session:
-        for at in range(0, len(wanted), _MANY):
-            rows = session.exec(
-                select(Picture).where(
-                    Picture.generator == generator,
-                    col(Picture.prompt).in_(wanted[at : at + _MANY]),
-                )
+        rows = session.exec(
+            select(Picture).where(
+                Picture.generator == generator, among(col(Picture.prompt), set(prompts))
             )
-            found.update({(row.prompt, row.seed): row for row in usable(rows)})
-    return found
+        )
+        return {(row.prompt, row.seed): row for row in usable(rows)}
 
 
 def claim_pictures(
@@ -238,7 +231,7 @@ def claim_pictures(
             (row.prompt, row.seed)
             for row in session.exec(
                 select(Picture).where(
-                    Picture.generator == generator, col(Picture.prompt).in_(prompts)
+                    Picture.generator == generator, among(col(Picture.prompt), prompts)
                 )
             )
         }
@@ -246,11 +239,11 @@ def claim_pictures(
         for other in session.exec(select(Drawing.job_id).distinct()):
             if other != job_id and not run_queue.is_alive(store, other):
                 dead.add(other)
-        session.exec(sa.delete(Drawing).where(col(Drawing.job_id).in_(dead)))
+        session.exec(sa.delete(Drawing).where(among(col(Drawing.job_id), dead)))
         for row in session.exec(
             select(Drawing).where(
                 Drawing.generator == generator,
-                col(Drawing.prompt).in_(prompts),
+                among(col(Drawing.prompt), prompts),
                 Drawing.job_id != job_id,
             )
         ):

@@ -88,6 +88,14 @@ def to_json(value: object) -> str:
         return json.dumps(finite(value), ensure_ascii=False, sort_keys=True)
 
 
+def among(column: Any, values: Iterable[str] | Iterable[int]) -> sa.ColumnElement[bool]:
+    """Return the condition that a column is one of any number of values."""
+    # One variable, whose number SQLite limits.
+    listed = sa.func.json_each(to_json(list(values))).table_valued("value")
+    found: sa.ColumnElement[bool] = column.in_(sa.select(listed.c.value))
+    return found
+
+
 def _values(states: type[StrEnum]) -> list[str]:
     return [state.value for state in states]
 

@@ -22,7 +22,7 @@ from store.journal.run_journal import NAME
 from store.locks import is_locked
 from store.states import ACTIVE, State
 from store.store import Store
-from store.tables import Artifact, Run, Study, Table
+from store.tables import Artifact, Run, Study, Table, among
 from store.upkeep import journals
 from store.upkeep.retention import files_of_no_job
 from store.upkeep.trouble import Progress, Trouble, set_aside, silent
@@ -230,9 +230,11 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
             still = {
                 sha256
                 for _, column in _references()
-                for (sha256,) in session.execute(sa.select(column).where(column.in_(idle)))
+                for (sha256,) in session.execute(sa.select(column).where(among(column, idle)))
             }
-            session.execute(sa.delete(Artifact).where(col(Artifact.sha256).in_(set(idle) - still)))
+            session.execute(
+                sa.delete(Artifact).where(among(col(Artifact.sha256), set(idle) - still))
+            )
         keep = {store.artifact_path(sha256) for sha256 in still}
         for path in sizes:
             if path not in keep:

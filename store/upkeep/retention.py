@@ -43,11 +43,11 @@ from store.tables import (
     Step,
     Study,
     Tag,
+    among,
     usable,
 )
 
 ARCHIVED = "archived"
-_MANY = 500  # ids in one statement
 _NOTE_LENGTH = 10_000  # characters
 _OF_RUN: tuple[Any, ...] = (Step, Prompt, Frame, Tag, Attribution, Attempt)
 _OF_STUDY: tuple[Any, ...] = (Report, Score, Stage, Job)
@@ -123,12 +123,9 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
                 studies.add(study_id)
         _refuse_used(session, studies, comparisons, screenings, reports)
         shas = _only_here(session, list(runs), reports)
-        sizes = [
-            session.exec(
-                select(sa.func.sum(Artifact.size)).where(col(Artifact.sha256).in_(part))
-            ).one()
-            for part in _parts(shas)
-        ]
+        size = session.exec(
+            select(sa.func.sum(Artifact.size)).where(among(col(Artifact.sha256), shas))
+        ).one()
     return Doomed(
         sorted(runs),
         sorted(studies),
@@ -136,7 +133,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
         list(dict.fromkeys(screenings)),
         list(dict.fromkeys(reports)),
         len(shas),
-        sum(size or 0 for size in sizes),
+        size or 0,
     )
 
 
@@ -148,7 +145,7 @@ def _refuse_used(
     reports: Collection[str],
 ) -> None:
     """Raise StoreError for what a job is at, and for studies that another comparison includes."""
-    jobs = session.exec(select(DataReport.job_id).where(col(DataReport.id).in_(reports)))
+    jobs = session.exec(select(DataReport.job_id).where(among(col(DataReport.id), reports)))
     used = {*studies, *comparisons, *screenings, *jobs}
     for job in usable(session.exec(select(Job).where(col(Job.state).in_(ACTIVE)))):
         if used & {job.study_id, job.comparison_id, job.screening_id, job.id} - {None}:
@@ -157,7 +154,7 @@ def _refuse_used(
                 f"{about}: its {job.kind.value} {job.id} is {job.state.value}",
                 remedy="cancel it first",
             )
-    for member in session.exec(select(Member).where(col(Member.study_id).in_(studies))):
+    for member in session.exec(select(Member).where(among(col(Member.study_id), studies))):
         if member.comparison_id not in comparisons:
             raise StoreError(
                 f"study {member.study_id} is in comparison {member.comparison_id}",
@@ -204,22 +201,20 @@ def delete(store: Store, what: Doomed) -> None:
                 screening_records.delete_screening(session, screening_id)
             for report_id in what.data_reports:
                 data_records.delete(session, report_id)
-            touched: set[str] = set()
-            for part in _parts(what.runs):
-                touched |= set(session.exec(select(Run.study_id).where(col(Run.id).in_(part))))
-                for table in _OF_RUN:
-                    session.execute(sa.delete(table).where(table.run_id.in_(part)))
-                session.exec(sa.delete(Note).where(col(Note.of).in_(part)))
-                session.exec(sa.delete(Run).where(col(Run.id).in_(part)))
+            of_runs = among(col(Run.id), what.runs)
+            touched = set(session.exec(select(Run.study_id).where(of_runs)))
+            for table in _OF_RUN:
+                session.execute(sa.delete(table).where(among(table.run_id, what.runs)))
+            session.exec(sa.delete(Note).where(among(col(Note.of), what.runs)))
+            session.exec(sa.delete(Run).where(of_runs))
             for study_id in what.studies:
                 _delete_claims(session, col(Claim.study_id) == study_id)
                 for owned in _OF_STUDY:
                     session.execute(sa.delete(owned).where(owned.study_id == study_id))
                 session.exec(sa.delete(Note).where(col(Note.of) == study_id))
                 session.exec(sa.delete(Study).where(col(Study.id) == study_id))
-            for part in _parts(shas):
-                session.exec(sa.delete(Caption).where(col(Caption.sha256).in_(part)))
-                session.exec(sa.delete(Artifact).where(col(Artifact.sha256).in_(part)))
+            session.exec(sa.delete(Caption).where(among(col(Caption.sha256), shas)))
+            session.exec(sa.delete(Artifact).where(among(col(Artifact.sha256), shas)))
         with explained(store.home):
             for report_id in what.data_reports:
                 shutil.rmtree(data_records.folder(store.home, report_id), ignore_errors=True)
@@ -260,23 +255,14 @@ def files_of_no_job(store: Store) -> list[Path]:
 def _only_here(session: Session, run_ids: Sequence[str], report_ids: Sequence[str]) -> list[str]:
     """Return the pictures that only frames of these runs, and users' of these what-ifs, name."""
     given = data_records.given_pictures(session, report_ids)
-    own = {*given.values()}
-    for part in _parts(run_ids):
-        own |= set(session.scalars(sa.select(col(Frame.sha256)).where(col(Frame.run_id).in_(part))))
-    elsewhere: set[str] = set()
-    for part in _parts(sorted(own)):
-        others = sa.select(col(Frame.sha256)).where(
-            col(Frame.sha256).in_(part), col(Frame.run_id).not_in(list(run_ids)[:30_000])
-        )
-        sheets = sa.select(col(Picture.sha256)).where(
-            col(Picture.sha256).in_(part), col(Picture.generator).not_in(given)
-        )
-        elsewhere |= set(session.scalars(others)) | set(session.scalars(sheets))
+    of_runs = among(col(Frame.run_id), run_ids)
+    own = {*given.values(), *session.scalars(sa.select(col(Frame.sha256)).where(of_runs))}
+    others = sa.select(col(Frame.sha256)).where(among(col(Frame.sha256), own), ~of_runs)
+    sheets = sa.select(col(Picture.sha256)).where(
+        among(col(Picture.sha256), own), ~among(col(Picture.generator), given)
+    )
+    elsewhere = {*session.scalars(others), *session.scalars(sheets)}
     return sorted(own - elsewhere)
-
-
-def _parts(values: Sequence[str]) -> list[list[str]]:
-    return [list(values[at : at + _MANY]) for at in range(0, len(values), _MANY)]
 
 
 def set_note(store: Store, name: str, text: str) -> str:
@@ -330,11 +316,16 @@ def note(store: Store, of: str) -> str | None:
 
 def run_ids(store: Store, names: Sequence[str]) -> list[str]:
     """Return the ids of these runs and of all runs of these studies."""
+    found = [store.find(name) for name in names]
     ids: list[str] = []
-    for name in names:
-        found = store.find(name)
-        own = store.runs(study_id=found.id) if isinstance(found, Study) else [found]
-        ids += [run.id for run in own]
+    with store._read() as session:
+        for one in found:
+            if isinstance(one, Study):
+                ids += session.exec(
+                    select(Run.id).where(Run.study_id == one.id).order_by(col(Run.seed))
+                )
+            else:
+                ids.append(one.id)
     return list(dict.fromkeys(ids))
 
 

@@ -58,6 +58,7 @@ from store.tables import (
     Study,
     Table,
     Tag,
+    among,
     is_usable,
     to_json,
     usable,
@@ -159,7 +160,7 @@ def gather(store: Store, chosen: Chosen) -> tuple[list[Record], dict[str, bytes]
             )
         ids = [*chosen.studies, *chosen.runs, *chosen.comparisons, *chosen.screenings,
                *chosen.data_reports]  # fmt: skip
-        for note in _all(session, select(Note).where(col(Note.of).in_(ids)).order_by(Note.of)):
+        for note in _all(session, select(Note).where(among(col(Note.of), ids)).order_by(Note.of)):
             records.append(_record("note", note))
         shas = sorted({r["sha256"] for r in records if r["record"] == "frame"})
         for sha256 in shas:
@@ -273,7 +274,7 @@ def _comparison(session: Session, comparison: Comparison) -> list[Record]:
         for claim in _all(session, claims):
             records.append(_claim(session, claim, comparison_id=comparison.id, member=place))
     for kind, table, one, two in _OF_TWO:
-        rows = select(table).where(getattr(table, one).in_(places))
+        rows = select(table).where(among(getattr(table, one), places))
         for row in _all(session, rows.order_by(sa.text("rowid"))):
             if (second := places.get(getattr(row, two))) is not None:
                 records.append(

@@ -1,12 +1,14 @@
 """Deletions and tags, while other processes change the same rows."""
 
+import sqlite3
+
 import pytest
 import recorded
 import sqlalchemy as sa
 
 from store import State, Store, StoreError, run_queue
 from store.states import Kind
-from store.upkeep import retention
+from store.upkeep import retention, transfer
 
 
 @pytest.fixture
@@ -50,6 +52,33 @@ def test_a_run_that_is_deleted_while_it_is_settled_is_left_out(tmp_path, store, 
 
         assert run_queue.reconcile(store) == []
         assert other.runs() == []
+
+
+def test_any_number_of_runs_is_tagged_exported_and_deleted(tmp_path, monkeypatch):
+    """SQLite here takes fewer variables than there are runs."""
+    plain = sqlite3.connect
+
+    def limited(*arguments, **options):
+        connection = plain(*arguments, **options)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 60)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", limited)
+    with Store.open(tmp_path) as store:
+        classifier = store.ensure_classifier("lab:birds", None, ["a", "b"], 64)
+        study = store.ensure_study(classifier, "a", 0, {})
+        runs = store.add_runs(study, [(seed, {}) for seed in range(70)])
+        assert retention.set_tag(store, [study], "archived", given=True) == runs
+        assert retention.archived(store) == {*runs}
+        assert retention.set_tag(store, runs, "archived", given=False) == runs
+        assert retention.archived(store) == set()
+        assert len(run_queue.find_all(store, runs)) == 70
+        claimed = run_queue.claim(store, ids=runs[:65])
+        assert claimed is not None
+        run_queue.finish_run(store, claimed.id, State.FAILED)
+        assert len(transfer.gather(store, transfer.Chosen(store, runs))[0]) > 70
+        retention.delete(store, retention.doomed(store, [study]))
+        assert store.runs() == []
 
 
 def test_a_tag_given_twice_at_the_same_time_stays(tmp_path, store, study):
