@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from dexter.errors import InputError
+
 DEMO = "DEXTER_DEMO_DEVICES"  # number of simulated devices, which compute on the CPU
 CPU_SLOTS = "DEXTER_CPU_SLOTS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -231,7 +233,7 @@ def visible(env: Mapping[str, str]) -> str | None:
 def telemetry(env: Mapping[str, str] = os.environ) -> Telemetry | None:
     """Return the telemetry of the GPUs, or of simulated ones (`DEMO`); None without any."""
     if env.get(DEMO):
-        return DemoTelemetry(int(env[DEMO]))
+        return DemoTelemetry(_number(DEMO, env[DEMO]))
     try:
         found = NvidiaTelemetry(visible(env))
     except RuntimeError:
@@ -340,9 +342,17 @@ def slots(env: Mapping[str, str] = os.environ, *, cpu_slots: int | None = None) 
     found = [] if gpus is None else [_gpu_slot(device) for device in gpus.devices()]
     # With GPUs, runs on "auto" do not use the CPU.
     accepts = frozenset({"cpu"} if found else {"cpu", "auto"})
-    count = cpu_slots or int(env.get(CPU_SLOTS) or cores())
+    given = env.get(CPU_SLOTS)
+    count = cpu_slots or (_number(CPU_SLOTS, given) if given else cores())
     [cpu] = CpuTelemetry().devices()
     return found + [Slot(f"cpu-{number}", cpu, accepts) for number in range(count)]
+
+
+def _number(name: str, value: str) -> int:
+    """Return the number that a variable of the environment gives; raise InputError."""
+    if not value.isdecimal():
+        raise InputError(f"{name} is {value!r}, which is no number", remedy="set it to 1 or more")
+    return int(value)
 
 
 def slot(name: str, env: Mapping[str, str] = os.environ) -> Slot:

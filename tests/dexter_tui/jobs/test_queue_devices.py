@@ -68,6 +68,10 @@ def test_without_gpus_runs_go_to_the_cpu():
     assert {slot.accepts for slot in slots} == {frozenset({"cpu", "auto"})}
     assert slots[0].environment({})["CUDA_VISIBLE_DEVICES"] == ""
     assert len(devices.slots({})) == len(os.sched_getaffinity(0))
+    assert len(devices.slots({devices.CPU_SLOTS: "2"})) == 2
+    for name in (devices.CPU_SLOTS, devices.DEMO):
+        with pytest.raises(InputError, match=f"{name} is 'x', which is no number"):
+            devices.slots({name: "x"})
     assert devices.slot("cpu-40", {}).name == "cpu-40"
     with pytest.raises(LookupError):
         devices.slot("GPU-demo-0", {})
