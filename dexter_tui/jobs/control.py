@@ -74,10 +74,11 @@ def retry(
     if work.state in AGAIN:
         trust.require(settings_of(store, work), agreed)
     over = from_start and isinstance(work, Run)
-    if over and work.state in AGAIN:
+    work = run_queue.set_state(store, work.id, State.QUEUED, from_=AGAIN, over=over)
+    if over:  # a worker that is faster passes over them: they are ahead of the record
         for file in CHECKPOINTS:
             (store.run_folder(work.id) / file).unlink(missing_ok=True)
-    return run_queue.set_state(store, work.id, State.QUEUED, from_=AGAIN, over=over)
+    return work
 
 
 RESUMABLE = {State.PAUSED, *AGAIN}

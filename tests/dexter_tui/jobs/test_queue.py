@@ -20,7 +20,7 @@ from dexter.config import RunConfig
 from dexter_tui.jobs import control, submit, trust
 from dexter_tui.jobs.launch import log_file, worker_environment
 from dexter_tui.machine import devices
-from store import ENDED, State, Store, run_queue, run_records
+from store import ENDED, State, Store, StoreError, run_queue, run_records
 from store.locks import FileLock, is_locked
 from store.upkeep import rebuilding
 
@@ -222,6 +222,21 @@ def test_a_run_that_starts_over_gets_further_than_its_new_start(tmp_path):
             run_queue.release(store, run)  # as if its process had been killed
             run_queue.reconcile(store)
             assert store.run(run).state is State.QUEUED
+
+
+def test_a_run_that_cannot_start_over_keeps_its_checkpoints(tmp_path):
+    with Store.open(tmp_path) as store:
+        classifier = store.ensure_classifier("lab:birds", None, ["a"], 64)
+        run = recorded.add_run(store, store.ensure_study(classifier, "a", 0, {}), 0, {})
+        kept = store.run_folder(run) / control.CHECKPOINTS[0]
+        kept.touch()
+        control.cancel(store, run)
+        with FileLock(run_queue.lock_path(store, run), wait=False):
+            with pytest.raises(StoreError, match="another process still holds it"):
+                control.retry(store, run, from_start=True)
+            assert kept.exists()
+        control.retry(store, run, from_start=True)
+        assert not kept.exists()
 
 
 @pytest.mark.long
