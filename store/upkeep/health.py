@@ -221,7 +221,7 @@ def collect(store: Store, *, dry_run: bool = False) -> Collected:
         restorable = _restorable(store, backups)
         files += [path for path in without_row if path.stem not in restorable]
     for run_id in succeeded:
-        files += (store.home / "runs" / run_id).glob("checkpoint*.pt")
+        files += (store.home / "runs" / run_id).glob("checkpoint*")
     files += files_of_no_job(store)
     files += [path for path in store.home.rglob(".new-*") if _old(path)]
     sizes = {path: found.st_size for path in files if (found := _stat(path)) is not None}

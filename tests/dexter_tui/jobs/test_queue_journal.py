@@ -567,14 +567,17 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path, monkeypatch):
         idle = store.put_artifact(noise(1000), "image/png")
         for run in runs:
             (store.run_folder(run) / "checkpoint.pt").write_bytes(b"1234")
+        half = store.run_folder(runs[0]) / "checkpoint.new"  # of a process that was killed
+        half.touch()
         orphan = tmp_path / "artifacts" / "sha256" / "ab" / ("ab" * 32)
         orphan.parent.mkdir(exist_ok=True)
         orphan.touch()
         checkpoint = store.run_folder(runs[0]) / "checkpoint.pt"
-        assert health.collect(store, dry_run=True).files == [checkpoint]  # the others are young
+        own = [half, checkpoint]
+        assert health.collect(store, dry_run=True).files == own  # the others are young
         monkeypatch.setattr(health, "YOUNG_SECONDS", -1.0)
         result = health.collect(store, dry_run=True)
-        assert set(result.files) == {checkpoint, orphan, store.artifact_path(idle)}
+        assert set(result.files) == {*own, orphan, store.artifact_path(idle)}
         assert checkpoint.exists()
         assert health.collect(store).bytes == result.bytes
         assert not any(path.exists() for path in result.files)
