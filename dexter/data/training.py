@@ -325,7 +325,8 @@ def as_tensor(pictures: Pixels) -> Tensor:
     """Return pictures (n, S, S, 3) of bytes as (n, 3, S, S) in [0, 1]."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    pictures = np.require(pictures, requirements=["C", "W"])  # torch warns of read-only ones
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
 
 def _schedule(step: int, steps: int) -> float:

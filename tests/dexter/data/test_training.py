@@ -1,6 +1,7 @@
 """Trainings of all weights: stopped and continued, and GroupDRO against another implementation."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -54,7 +55,11 @@ def test_a_stopped_training_ends_with_the_same_weights() -> None:
     before = load_classifier("lab:birds-biased")
     assert any(not torch.equal(found[n], t) for n, t in before.network.state_dict().items())
     chosen = continued.chosen("groups")
-    looked = training.predicted(chosen, [0, 1], pictures().pictures)
+    mapped = pictures().pictures
+    mapped.flags.writeable = False  # as pictures that lie in a file
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        looked = training.predicted(chosen, [0, 1], mapped)
     assert looked.shape == (12,) and set(looked) <= {0, 1}
 
 
