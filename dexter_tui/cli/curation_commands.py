@@ -120,7 +120,7 @@ def note(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write or show a note on a run, study, comparison, screening or report on pictures.
+    """Write or show a note.
 
     `dexter-tui query --search` finds notes.
     """

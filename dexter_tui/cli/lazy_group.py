@@ -70,7 +70,7 @@ COMMANDS = {
     "cancel": ("queue_commands", "Cancel runs and jobs at their next step."),
     "retry": ("queue_commands", "Queue failed, lost or cancelled runs and jobs again."),
     "tag": ("curation_commands", "Add or remove a tag on runs."),
-    "note": ("curation_commands", "Write or show a note on a run, study, comparison or screening."),
+    "note": ("curation_commands", "Write or show a note."),
     "archive": ("curation_commands", "Hide runs from the lists, or restore them."),
     "delete": ("curation_commands", "Delete runs and everything that belongs to them."),
     "classifiers": ("run_commands", "List the lab's classifiers and your own."),

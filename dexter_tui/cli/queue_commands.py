@@ -47,8 +47,6 @@ Names = Annotated[
         help=IDS_HELP,
     ),
 ]
-All = Annotated[bool, typer.Option("--all", help="all in a state that allows it")]
-
 queue_app = typer.Typer(rich_markup_mode=None, help="Add, list and reorder waiting jobs.")
 
 
@@ -217,8 +215,11 @@ def reorder(
 # Runs and jobs
 
 
-def pause(names: Names = None, all_: All = False,
-          as_json: Json = False) -> int:  # fmt: skip
+def pause(
+    names: Names = None,
+    all_: Annotated[bool, typer.Option("--all", help="all queued and running ones")] = False,
+    as_json: Json = False,
+) -> int:
     """Pause runs and jobs: keep their place, free the memory."""
     from dexter_tui.jobs import control
     from store import State
@@ -227,8 +228,11 @@ def pause(names: Names = None, all_: All = False,
     return _each(control.pause, names, states, "pause", all_=all_, as_json=as_json)
 
 
-def cancel(names: Names = None, all_: All = False,
-           as_json: Json = False) -> int:  # fmt: skip
+def cancel(
+    names: Names = None,
+    all_: Annotated[bool, typer.Option("--all", help="all that have not ended")] = False,
+    as_json: Json = False,
+) -> int:
     """Cancel runs and jobs at their next step."""
     from dexter_tui.jobs import control
     from store import ACTIVE, State
@@ -242,7 +246,7 @@ def retry(
     from_start: Annotated[
         bool, typer.Option("--from-start", help="of runs, not from the checkpoint")
     ] = False,
-    all_: All = False,
+    all_: Annotated[bool, typer.Option("--all", help="all failed, lost or cancelled ones")] = False,
     trust_code: TrustCode = False,
     trust_pickle: TrustPickle = False,
     trust_endpoint: TrustEndpoint = False,

@@ -614,7 +614,7 @@ class Browse:
         return found
 
     def note(self, name: str) -> str:
-        """Return the user's note on a run, study, comparison or screening."""
+        """Return the user's note on what an id names."""
         rows = self.rows("SELECT text FROM note WHERE of = ?", (name,))
         return decoding.decoded_cell("note", "text", str, rows[0][0]) if rows else ""
 

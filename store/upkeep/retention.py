@@ -266,7 +266,7 @@ def _only_here(session: Session, run_ids: Sequence[str], report_ids: Sequence[st
 
 
 def set_note(store: Store, name: str, text: str) -> str:
-    """Set the note on a run, study, comparison or screening ("" removes it); return its full id."""
+    """Set the note on what a name refers to ("" removes it); return its full id."""
     of = named(store, name)
     if len(text) > _NOTE_LENGTH:
         raise StoreError(
@@ -308,7 +308,7 @@ def archived(store: Store) -> set[str]:
 
 
 def note(store: Store, of: str) -> str | None:
-    """Return the note on a run, study, comparison, screening or report; None if there is none."""
+    """Return the note on what an id names; None if there is none."""
     with store._read() as session:
         row = session.get(Note, of)
         return None if row is None else row.text

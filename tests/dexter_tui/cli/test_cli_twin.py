@@ -12,6 +12,7 @@ import pytest
 import shown_store
 from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
 
+from dexter_tui.cli.lazy_group import COMMANDS, LazyCommands
 from dexter_tui.cli.listing import completion
 from store.locks import FileLock
 
@@ -130,3 +131,12 @@ def test_the_help_of_run_begins_with_what_matters(cli: Callable[..., Any]) -> No
     assert first.count("[required]") == 2 and "[required]" not in rest
     assert "Classifier:" in rest and "--arch" in rest.split("Classifier:")[1].split("\n\n")[0]
     assert cli("help", "run").out == shown
+
+
+def test_every_argument_and_option_has_a_help() -> None:
+    def without(name: str, command: Any) -> list[str]:
+        own = [f"{name} {one.name}" for one in command.params if not (one.help or one.hidden)]
+        parts = getattr(command, "commands", {}).items()
+        return own + [line for part in parts for line in without(f"{name} {part[0]}", part[1])]
+
+    assert [line for name in COMMANDS for line in without(name, LazyCommands()[name])] == []
