@@ -31,7 +31,7 @@ from store.locks import FileLock
 from store.tables import to_json
 
 # The newest migration, written here so that opening an up-to-date store need not load Alembic.
-HEAD = "0014"
+HEAD = "0015"
 
 PATIENCE = 10.0  # seconds to wait for another process that writes
 # Pause between two tries. SQLite's own busy handler notices a free lock up to 0.1 s late.

@@ -55,6 +55,8 @@ def test_no_code_searches_the_text_of_an_exception() -> None:
 def test_no_folder_holds_more_modules_than_one_can_survey() -> None:
     for name in (*PACKAGES, "benchmarks"):
         for folder in [REPOSITORY / name, *(REPOSITORY / name).rglob("*/")]:
+            if folder.parts[-2:] == ("migrations", "versions"):
+                continue  # released migrations only grow in number
             modules = list(folder.glob("*.py"))
             assert len(modules) <= 15, folder
     entries = [path for path in (REPOSITORY / "dexter_tui").iterdir() if path.name != "__pycache__"]

@@ -43,7 +43,7 @@ VIEWS = (
 EXAMPLES = (
     (
         "the best prompt of each class",
-        "SELECT class_name, classifier, prompt, score FROM best_prompts WHERE place = 1",
+        "SELECT class_name, direction, classifier, prompt, score FROM best_prompts WHERE place = 1",
     ),
     (
         "confirmed claims of one classifier alone",
