@@ -384,7 +384,7 @@ class Browse:
         self.path = home / "store.sqlite"
         self._idle: list[tuple[int, sqlite3.Connection]] = []  # with the generation of its file
         self._watch: sqlite3.Connection | None = None
-        self._seen: tuple[tuple[int, str] | None, int] = (None, -1)
+        self._seen: tuple[tuple[int, str, int] | None, int] = (None, -1)
         self._was_there = self.path.is_file()
         self._generation = 0  # of the file, which may be replaced by a backup
 
@@ -408,9 +408,11 @@ class Browse:
 
     def changed(self) -> bool:
         """Return whether the store changed since the last call; cheap enough to call often."""
-        seen: tuple[tuple[int, str] | None, int] = (None, 0)
+        seen: tuple[tuple[int, str, int] | None, int] = (None, 0)
         try:
-            file = self.path.stat().st_ino, file_systems.address_to_read(self.path)
+            stat, address = self.path.stat(), file_systems.address_to_read(self.path)
+            # A connection to a file that is said not to change keeps what it read of it.
+            file = stat.st_ino, address, stat.st_mtime_ns if "immutable" in address else 0
             if self._watch is None or file != self._seen[0]:
                 self._watch = connect_read_only(self.path)
                 self._generation += 1

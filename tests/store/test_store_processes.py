@@ -405,16 +405,17 @@ def test_a_read_only_home_is_one_clear_line(children, fresh):
         assert "\n" not in line
 
 
-def read_a_home_of_another(send, home, copy, owner_began):
+def read_a_home_of_another(send, home, copy, owner_ended, owner_began):
     become_nobody()
     browse = Browse(home)
     with Store.open(home) as store:
         browse.changed()
         assert run_queue.reconcile(store) == []  # though the process of the run is gone
         send(([run.id for run in store.runs()], health.back_up(store, copy).exists()))
-    assert owner_began.wait(300)
-    assert browse.changed()
-    send(browse.counts()["queued"])
+    for event in (owner_ended, owner_began):
+        assert event.wait(300)
+        assert browse.changed()
+        send(browse.counts()["queued"])
 
 
 def test_a_read_only_home_can_be_read(children):
@@ -426,16 +427,20 @@ def test_a_read_only_home_can_be_read(children):
             run_queue.claim(store)
         for path in (home, *home.rglob("*")):
             path.chmod(0o555 if path.is_dir() else 0o444)
-        owner_began = forkserver.Event()
+        owner_ended, owner_began = forkserver.Event(), forkserver.Event()
         copy = Path(folder, "copy")
-        _, end = children.start(read_a_home_of_another, home, copy, owner_began)
+        _, end = children.start(read_a_home_of_another, home, copy, owner_ended, owner_began)
         assert end.recv() == ([run], True)
         for path in (home, *home.rglob("*")):
             path.chmod(0o755)
         with Store.open(home) as store:
             new_run(store)
+        owner_ended.set()
+        assert end.recv() == 1
+        with Store.open(home) as store:
+            new_run(store)
             owner_began.set()
-            assert end.recv() == 1
+            assert end.recv() == 2
         children.join()
 
 
