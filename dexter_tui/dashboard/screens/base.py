@@ -199,10 +199,6 @@ class DataScreen(Searching):
         else:
             self.app.pop_screen()
 
-    def pointless(self, action: str) -> bool:
-        """Return True if the action would be refused now, so that the key bar omits it."""
-        return False
-
     def ask_tag(self, runs: Sequence[RunRow]) -> None:
         """Ask for a tag, then add it to the runs, or remove it."""
         from dexter_tui.dashboard.screens.dialogs import Ask

@@ -120,7 +120,10 @@ class ListScreen(DataScreen, Generic[Item]):
         return None if name is None else Copied(name, name)
 
     def pointless(self, action: str) -> bool:
-        return action in ("open", "note", "delete", "search") and not self.query_one(ItemList).rows
+        empty = not self.query_one(ItemList).rows
+        return super().pointless(action) or (
+            empty and action in ("open", "note", "delete", "search")
+        )
 
     @on(ItemList.Opened)
     def _open(self) -> None:

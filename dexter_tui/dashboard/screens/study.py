@@ -392,7 +392,8 @@ class StudyScreen(PagesScreen):
     def pointless(self, action: str) -> bool:
         if action in ("report", "cancel"):
             return self._made is (action == "report")
-        return action == "open" and self.PAGES[self.page][0] != "overview"
+        elsewhere = self.PAGES[self.page][0] != "overview"
+        return super().pointless(action) or (action == "open" and elsewhere)
 
     def action_again(self) -> None:
         if self._study is not None:

@@ -120,7 +120,7 @@ class JobScreen(PagesScreen):
         state = self.work.state if self.work is not None else "done"
         if action == "cancel":
             return state not in ("running", "waiting")
-        return action == "retry" and state != "failed"
+        return super().pointless(action) or (action == "retry" and state != "failed")
 
     def action_cancel(self) -> None:
         self._change("cancel", operations.cancel_job)

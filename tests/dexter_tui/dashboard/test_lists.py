@@ -73,7 +73,11 @@ async def test_columns_order_and_filters_are_chosen_and_remembered(home: Path) -
         assert "sorted by score, reversed" in text(pilot) and "▴progress" in heading(pilot)
         # Sorted by score, the loss and the seed are hidden, and the id is wider.
         await press(pilot, "C", "right", "right", "down", "down", "down", "space")
-        await press(pilot, "down", "down", "down", "enter", "escape")
+        await press(pilot, "down", "down")
+        assert "Sort" in text(pilot).splitlines()[-1]
+        await press(pilot, "down")
+        assert "Sort" not in text(pilot).splitlines()[-1]  # there is no order by the loss
+        await press(pilot, "enter", "escape")
         assert "loss" not in heading(pilot) and "seed" not in heading(pilot)
         assert "run         classifier" in heading(pilot)
         await press(pilot, "slash", *"state", "colon", *"failed", "enter", "f", "s", *"bad ones")
@@ -130,8 +134,11 @@ async def test_every_list_and_text_is_searched_with_the_same_keys(home: Path) ->
 
         await press(pilot, "i")
         await search(shown_store.WATCHED, 2, *"BIRD")
+        assert "n Next" in text(pilot)
         await press(pilot, "n", "N", "slash", "ctrl+u", *"xy")
         assert "no match for xy" in text(pilot)
+        await press(pilot, "enter")
+        assert "no match for xy" in text(pilot) and "n Next" not in text(pilot)
         await press(pilot, "escape")
         assert "no match" not in text(pilot) and "Screenings" in text(pilot)
         await press(pilot, "N")  # the key of the screen, again

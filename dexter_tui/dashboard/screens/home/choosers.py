@@ -72,6 +72,19 @@ class ColumnsDialog(ModalScreen[None]):
         listed.refresh()
         self._change(chosen)
 
+    def pointless(self, action: str) -> bool:
+        """Return True if the action would do nothing to the column at the cursor."""
+        column = self._column
+        return (
+            (action == "sort" and column.order is None)
+            or (action == "switch" and column.name == view.FIXED)
+            or (action.startswith("resize(") and not column.width)
+        )
+
+    @on(ColumnList.Moved)
+    def _moved(self) -> None:
+        self.refresh_bindings()
+
     @on(ColumnList.Opened)
     def action_switch(self) -> None:
         if self._column.name != view.FIXED:

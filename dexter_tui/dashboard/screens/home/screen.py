@@ -270,8 +270,11 @@ class HomeScreen(Filtering):
             return self.has_class("-empty")
         if action == "preview":
             return not (self.query_one(Detail).has_next and self.host.options.low_bandwidth)
+        count = 0 if self._listed is None else self._listed.found.runs
         if action in ("sort", "reverse"):
-            return self._listed is None or self._listed.found.runs < 2
+            return count < 2
+        if action in ("next_match", "previous_match"):  # of the filter
+            return count == 0
         if runs.marked or action not in ("pause", "cancel", "retry"):
             return False
         row = runs.row_at_cursor
