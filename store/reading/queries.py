@@ -75,7 +75,7 @@ EXAMPLES = (
     (
         "runs by the hash of the classifier's weights",
         "SELECT run_id, classifier, class_name, seed, score, words FROM runs_summary "
-        "WHERE weights_hash LIKE 'w1%' ORDER BY score DESC LIMIT 20",
+        "WHERE weights_hash LIKE '3f%' ORDER BY score DESC LIMIT 20",
     ),
     (
         "the most frequent final words",
