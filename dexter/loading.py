@@ -244,6 +244,13 @@ def read_text(path: Path, *, field: str | None = None, limit: int = MAX_TEXT) ->
     raise InputError(f"{path} {problem}", field=field, value=str(path))
 
 
+def hub_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of asking the hub; those of its HTTP client are no OSError."""
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+
+    return (httpx.HTTPError, OSError, ValueError)
+
+
 def fetch(source: str, field: str, download: Callable[[str], str | Path]) -> Path:
     """Return a local file or folder, or the result of ``download`` for a hub id.
 
@@ -261,7 +268,7 @@ def fetch(source: str, field: str, download: Callable[[str], str | Path]) -> Pat
         )
     try:
         return Path(download(source))
-    except (OSError, ValueError) as error:
+    except hub_errors() as error:
         raise InputError(
             f"{source!r} is not on this machine, and cannot be downloaded from the Hugging Face "
             f"hub: {one_line(error)}",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dexter import model_folders
 from dexter.config import RunConfig, fields_of
+from dexter.loading import hub_errors
 
 # The files that determine a model's results: weights, configuration, tokenizer. Not its README.
 _SUFFIXES = {".safetensors", ".bin", ".json", ".txt", ".model"}
@@ -76,9 +77,8 @@ def cached_folder(hub_id: str) -> Path | None:
 
 def _newest_commit(hub_id: str) -> str | None:
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    with suppress(OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError):
+    with suppress(*hub_errors()):
         return HfApi().model_info(hub_id, timeout=10).sha
     return None
 

@@ -16,7 +16,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.file_kinds import FileKind, file_kind, refuse
 from dexter.generator_presets import GENERATORS
-from dexter.loading import one_line, read_json
+from dexter.loading import hub_errors, one_line, read_json
 from dexter.planning.identity import hub_commit
 
 # The parts of a pipeline that are loaded; the safety checker on request.
@@ -277,12 +277,7 @@ def _bad_folder(folder: Path, problem: str, remedy: str | None = None) -> InputE
 def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -> Download:
     """Ask for files, sizes and licence of a repository; raise InputError if out of reach."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         info = HfApi(endpoint=endpoint).model_info(hub_id, files_metadata=True, timeout=10)
@@ -295,7 +290,7 @@ def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -
             value=hub_id,
             remedy="check the id, or run `hf auth login` for a private repository",
         ) from error
-    except (OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError) as error:
+    except hub_errors() as error:
         raise _unreachable(field, hub_id) from error
     if info.gated and not _token():
         raise _gated(field, hub_id)
@@ -418,7 +413,6 @@ def fetch_models(
     compared with the hub's. ``endpoint``: URL of the hub. Raises InputError as `check_models`.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     wanted = [
         _ask_hub(field, spec, config, endpoint)
@@ -432,7 +426,7 @@ def fetch_models(
             folder = snapshot_download(
                 one.hub_id, allow_patterns=list(one.files), endpoint=endpoint
             )
-        except (HfHubHTTPError, OSError, ValueError) as error:
+        except hub_errors() as error:
             raise InputError(
                 f"{one.hub_id!r} cannot be downloaded: {one_line(error)}",
                 field=one.field,

@@ -268,15 +268,16 @@ from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.planning.preflight import check_models
 assert "torch" not in sys.modules
-for name, checker in (
-    ("some/open", True), ("some/open", False), ("some/gated", True), ("some/huge", True),
-    ("other/none", True),
+for name, checker, endpoint in (
+    ("some/open", True, None), ("some/open", False, None), ("some/gated", True, None),
+    ("some/huge", True, None), ("other/none", True, None),
+    ("some/open", True, "http://127.0.0.1:1"),
 ):
     config = RunConfig.from_preset(
         "quick", classifier="lab:any", class_name="0", generator=name, safety_checker=checker
     )
     try:
-        print(json.dumps([[d.line(), d.files] for d in check_models(config)]))
+        print(json.dumps([[d.line(), d.files] for d in check_models(config, endpoint=endpoint)]))
     except InputError as error:
         print(json.dumps(str(error)))
 """
@@ -295,7 +296,7 @@ def test_online_it_asks_the_hub(tmp_path):
             [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True
         )
         server.shutdown()
-    whole, unchecked, gated, huge, none = map(json.loads, answer.stdout.splitlines())
+    whole, unchecked, gated, huge, none, unreachable = map(json.loads, answer.stdout.splitlines())
     assert whole[0][0] == "generator: some/open will be downloaded, 4.0 GB (licence: openrail)"
     assert set(unchecked[0][1]) == {
         "model_index.json",
@@ -305,3 +306,4 @@ def test_online_it_asks_the_hub(tmp_path):
     assert "gated" in gated and "HF_TOKEN" in gated
     assert "must be downloaded" in huge and "are free" in huge
     assert "no such repository" in none
+    assert "the hub is out of reach" in unreachable
