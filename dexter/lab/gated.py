@@ -29,6 +29,7 @@ from dexter.lab import world
 from dexter.lab.fleet import TASKS, Member, applies, class_scene, families, with_family
 from dexter.lab.scenes import SIZE as SIZE
 from dexter.lab.scenes import Scene
+from dexter.loading import quiet
 
 Kind = Literal["needs", "spoiled", "both", "either"]
 DEPTHS = (0.9, 0.6, 0.4)
@@ -163,8 +164,9 @@ def _load(root: Path | str | None) -> tuple[Any, Any]:
     from transformers import CLIPModel, CLIPProcessor
 
     folder = model_folders.find("lab", "image_text", root=root)
-    clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
-    return clip, CLIPProcessor.from_pretrained(folder).tokenizer
+    with quiet():
+        clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+        return clip, CLIPProcessor.from_pretrained(folder).tokenizer
 
 
 def _texts(clip: Any, tokenizer: Any, words: Sequence[str]) -> nn.Buffer:

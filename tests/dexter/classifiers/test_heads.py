@@ -79,6 +79,10 @@ def people():
 
 
 class TestLabelsOfTheLab:
+    def test_are_loaded_without_a_progress_bar(self, capsys):
+        load_classifier("lab:people")
+        assert capsys.readouterr().err == ""
+
     def test_are_described_as_they_are_loaded(self, people):
         assert describe_classifier("lab:people") == people.describe()
         assert "14 classes" in people.recognised and "multi-label (sigmoid)" in people.recognised
