@@ -50,7 +50,7 @@ class Searching(Screen[None]):
     _searched: Widget | None = None  # while a search is active
     _search_text = ""
     _match = 0  # the number of the match that is shown, from 0
-    _matches = 0  # their number
+    _match_count = 0  # their number
 
     @property
     def _search_target(self) -> Widget | None:
@@ -69,7 +69,7 @@ class Searching(Screen[None]):
 
     def pointless(self, action: str) -> bool:
         """Return True if the action would be refused now, so that the key bar omits it."""
-        return action in ("next_match", "previous_match") and not self._matches
+        return action in ("next_match", "previous_match") and not self._match_count
 
     async def action_search(self) -> None:
         target = self._searched or self._search_target
@@ -109,7 +109,7 @@ class Searching(Screen[None]):
         target.search_for(pattern)
         lines = target.search_lines() if pattern is not None else []
         matches = [at for at, line in enumerate(lines) if pattern and pattern.search(line)]
-        palette, count, self._matches = host_of(self).palette, Text(), len(matches)
+        palette, count, self._match_count = host_of(self).palette, Text(), len(matches)
         if matches:
             self._match = (self._match + by) % len(matches)
             target.go_to_line(matches[self._match])
