@@ -245,10 +245,11 @@ def read_text(path: Path, *, field: str | None = None, limit: int = MAX_TEXT) ->
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of asking the hub; those of its HTTP client are no OSError."""
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+    """Return the errors of asking the hub."""
+    from huggingface_hub.errors import HfHubHTTPError
 
-    return (httpx.HTTPError, OSError, ValueError)
+    # Its bases are OSError and the error of the HTTP client, whose name depends on the version.
+    return (*HfHubHTTPError.__bases__, ValueError)
 
 
 def fetch(source: str, field: str, download: Callable[[str], str | Path]) -> Path:
