@@ -37,8 +37,8 @@ _SERIES = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE 
 _STATEMENTS = (
     f"""INSERT INTO classifier (spec, weights_hash, labels, image_size, key, created_at)
     {_SERIES.format(30)}
-    SELECT 'lab:classifier-' || i, 'w' || i, '["waterbird", "landbird", "other"]', 64, 'k' || i,
-        '2026-01-01T00:00:00.000000Z' FROM n""",
+    SELECT 'lab:classifier-' || i, printf('%02xc1', 60 + i), '["waterbird", "landbird", "other"]',
+        64, 'k' || i, '2026-01-01T00:00:00.000000Z' FROM n""",
     f"""INSERT INTO study (id, classifier_id, class_name, class_index, settings, settings_hash,
         created_at)
     {_SERIES.format(":studies")}

@@ -141,6 +141,7 @@ def test_a_bias_report_refuses_in_a_line(
         assert part in outcome.err.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_questions_are_answered_from_a_screening_without_drawing(
     cli: Callable[..., Any],
     home: Path,

@@ -40,6 +40,7 @@ async def type_text(pilot: Pilot[None], typed: str) -> None:
     await settle(pilot)
 
 
+@pytest.mark.long
 @driven
 async def test_a_folder_of_the_users_is_explained_with_few_keys(
     home: Path, monkeypatch: pytest.MonkeyPatch
