@@ -104,18 +104,18 @@ def mixed_precision() -> "torch.autocast":
     return torch.autocast("cpu", torch.bfloat16, enabled=has_it)
 
 
-_CPU_ALLOCATOR = "DefaultCPUAllocator: "  # in torch's error: on a CPU it has no class of its own
-
-
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out, of a GPU or of this machine, or led to this error."""
-    torch = sys.modules.get("torch")  # where it is not loaded, it raised nothing
-    kinds = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
-    return (
-        isinstance(error, kinds)
-        or (isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error))
-        or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
-    )
+    """Return whether memory ran out, of a GPU or of this machine."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or torch is None:  # not loaded, it raised nothing
+        return isinstance(error, MemoryError)
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    # On a CPU torch's error has no class of its own: accelerate recognises it. With CUDA its
+    # function takes faults of cuDNN for it, too.
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return not torch.cuda.is_available() and should_reduce_batch_size(error)
 
 
 ALL_PIECES = None

@@ -48,15 +48,12 @@ SEARCHED = re.compile(r"in str\((e|err|error|exc)\)|str\((error|exc)\)\.(split|s
 def test_no_code_searches_the_text_of_an_exception() -> None:
     for name in PACKAGES:
         for path in (REPOSITORY / name).rglob("*.py"):
-            if path != REPOSITORY / "dexter" / "device.py":  # torch has no class for a full CPU
-                assert not SEARCHED.search(path.read_text(encoding="utf-8")), path
+            assert not SEARCHED.search(path.read_text(encoding="utf-8")), path
 
 
 def test_no_folder_holds_more_modules_than_one_can_survey() -> None:
     for name in (*PACKAGES, "benchmarks"):
         for folder in [REPOSITORY / name, *(REPOSITORY / name).rglob("*/")]:
-            if folder.parts[-2:] == ("migrations", "versions"):
-                continue  # released migrations only grow in number
             modules = list(folder.glob("*.py"))
             assert len(modules) <= 15, folder
     entries = [path for path in (REPOSITORY / "dexter_tui").iterdir() if path.name != "__pycache__"]

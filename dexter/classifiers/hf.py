@@ -21,6 +21,7 @@ from dexter.classifiers.reading import (
     refuse_idle,
     two_classes,
 )
+from dexter.device import is_out_of_memory
 from dexter.errors import InputError
 from dexter.file_kinds import file_kind, refuse
 from dexter.loading import (
@@ -237,6 +238,8 @@ def _load_module(
             remedy="store it as safetensors, or pass --trust-pickle if you trust its author",
         ) from error
     except Exception as error:  # transformers, its checks and safetensors raise errors of their own
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"cannot load {spec}: {one_line(error)}", field="classifier", value=spec
         ) from error

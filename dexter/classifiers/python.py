@@ -155,6 +155,8 @@ def _call(factory: Callable[[], Any], spec: str) -> Any:
     try:
         return factory()
     except (Exception, SystemExit) as error:  # a user's function may raise anything
+        if is_out_of_memory(error):
+            raise
         raise _refusal(spec, f"raises {type(error).__name__}: {one_line(error)}") from error
 
 

@@ -192,14 +192,12 @@ class StudyReport:
             else:
                 write("waiting", progress.done, progress.total)
             raise
-        except Exception as error:  # a defect ends this stage; the others are still worth having
+        except (InputError, StoreError, chat.ChatError) as error:
             if isinstance(error, StoreError) and error.__cause__ is not None:
                 raise  # the store cannot be used now: the job is queued again
-            if is_out_of_memory(error):
-                self.out_of_memory = True
-            elif isinstance(error, InputError | StoreError | chat.ChatError):
-                fail(clean(error))
-                return
+            fail(clean(error))
+        except Exception as error:  # a defect ends this stage; the others are still worth having
+            self.out_of_memory = self.out_of_memory or is_out_of_memory(error)
             log_trace()
             fail(clean(first_line(error)))
         else:

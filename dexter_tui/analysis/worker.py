@@ -76,20 +76,18 @@ class AnalysisWorker(Worker):
         except Stopped as stopped:
             run_queue.set_state(self.store, work.id, stopped.state)
             outcome, code = stopped.state.value, 0
-        except Exception as error:  # a defect ends this job, not those that wait behind it
+        except (InputError, StoreError) as error:
             if error.__cause__ is not None and isinstance(error, StoreError):
                 raise  # the store cannot be used now: the job is queued again
+            outcome, code = f"refused: {error}", EXIT_REFUSED
+            self._fail(work, {**error_parts(error), "refused": True})
+        except Exception as error:  # a defect ends this job, not those that wait behind it
             if isinstance(error, OSError) and error.errno in FULL:
                 raise  # a full disk is no fault of the job: it is queued again
-            short = is_out_of_memory(error)
-            if isinstance(error, InputError | StoreError) and not short:
-                outcome, code = f"refused: {error}", EXIT_REFUSED
-                self._fail(work, {**error_parts(error), "refused": True})
-            else:
-                log_trace()
-                outcome = clean(first_line(error))
-                remedy = _with_more_memory(work) if short else None
-                self._fail(work, {"problem": outcome, "remedy": remedy})
+            log_trace()
+            outcome = clean(first_line(error))
+            remedy = _with_more_memory(work) if is_out_of_memory(error) else None
+            self._fail(work, {"problem": outcome, "remedy": remedy})
         else:
             if failed is None:
                 run_queue.finish_job(self.store, work.id, State.SUCCEEDED)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dexter.classifiers import ClassifierInfo, ClassifierOptions, check_files, class_index, others
 from dexter.config import MASK, RunConfig, fields_of
+from dexter.device import is_out_of_memory
 from dexter.errors import InputError
 from dexter.lab import world
 from dexter.planning.trial import refuse_constant, try_classifier
@@ -168,6 +169,15 @@ def answer(config: RunConfig, prompt: bool, constant: bool = False) -> dict[str,
             "field": error.field,
             "value": value,
             "remedy": error.remedy,
+        }
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return {
+            "problem": f"{config.classifier} needs more memory than there is",
+            "field": "classifier",
+            "value": config.classifier,
+            "remedy": "free memory",
         }
 
 

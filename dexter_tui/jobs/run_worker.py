@@ -104,17 +104,16 @@ class RunProcess(ABC):
             self.stopping = self.stopping or stopped.state is not State.CANCELLED
             self.record_stop(recorder, stopped)
             outcome, code = stopped.state.value, 0
+        except (InputError, StoreError) as error:
+            recorder.state(State.FAILED, error=str(error), stop_reason=REFUSED)
+            outcome, code = f"refused: {error}", EXIT_REFUSED
         except Exception as error:  # a defect ends this run, not those that wait behind it
             if isinstance(error, OSError) and error.errno in FULL:
                 raise  # a full disk is no fault of the run: it is queued again
+            log_trace()
             if is_out_of_memory(error):
-                log_trace()
                 outcome = self._out_of_memory(run, recorder, error)
-            elif isinstance(error, InputError | StoreError):
-                recorder.state(State.FAILED, error=str(error), stop_reason=REFUSED)
-                outcome, code = f"refused: {error}", EXIT_REFUSED
             else:
-                log_trace()
                 outcome = f"{first_line(error)} (see {self.log_of(run)})"
                 recorder.state(State.FAILED, error=outcome)
         else:

@@ -241,12 +241,19 @@ def failing_factory(folder: Path) -> list[str]:
     return ["--classifier", f"python:{folder / 'net.py'}:make"]
 
 
+def endless_factory(folder: Path) -> list[str]:
+    folder.mkdir()
+    (folder / "net.py").write_text("import torch\n\n\ndef make():\n    torch.empty(1 << 50)\n")
+    return ["--classifier", f"python:{folder / 'net.py'}:make"]
+
+
 @pytest.mark.parametrize(
     ("make", "names"),
     [
         (unreadable_classifier, ["model"]),
         (pickled_classifier, ["--trust-pickle"]),
         (failing_factory, ["net.py", "KeyError"]),
+        (endless_factory, ["net.py", "needs more memory than there is"]),
     ],
 )
 def test_a_classifier_that_cannot_be_used(

@@ -1,1 +1,0 @@
-"""The revisions, a file for each, named by its number."""
