@@ -8,8 +8,7 @@ import typer
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.settings import ScreenSettings
-from dexter_tui import field_flags
-from dexter_tui.cli.explaining.request import MODEL_FIELDS, prepared_of, request_of
+from dexter_tui import field_flags, paths
 from dexter_tui.cli.output import (
     Json,
     TrustCode,
@@ -20,6 +19,7 @@ from dexter_tui.cli.output import (
     print_view,
     say,
 )
+from dexter_tui.cli.screening.request import MODEL_FIELDS, Concepts, request_of
 
 _SETTINGS = ("image_text",)
 _SUFFIXES = (".md", ".html", ".json")
@@ -42,10 +42,7 @@ def ask(
         list[int] | None,
         typer.Option("--unit", metavar="N", help="name this unit of the features; can be repeated"),
     ] = None,
-    concepts: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="concepts of your own, in YAML (docs/screening.md)"),
-    ] = None,
+    concepts: Concepts = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -62,6 +59,7 @@ def ask(
     A map from texts to the classifier's answers is learned on the pictures of the newest screening
     of the classifier and the class. `dexter-tui probe` tests a question on pictures.
     """
+    from dexter_tui.analysis import screening_request
     from dexter_tui.analysis.explaining.ask import Asking, page_of
     from dexter_tui.cli.explaining import ask_view
     from dexter_tui.exchange import strip
@@ -76,9 +74,9 @@ def ask(
     typed = {**values, "classifier": classifier}
     agreed = trust.agreed_by(typed, code=trust_code, pickle=trust_pickle)
     request = request_of(
-        classifier, class_name, concepts, values, _SETTINGS, agreed, pickle=trust_pickle
+        [classifier], class_name, concepts, values, _SETTINGS, agreed, pickle=trust_pickle
     )
-    prepared = prepared_of(request)
+    prepared = screening_request.prepare(request, paths.home(), say)
     with open_store() as store:
         asking = Asking(store, prepared, page_of(store, prepared), say=say)
         found = asking.answers(questions or [], unit or [])

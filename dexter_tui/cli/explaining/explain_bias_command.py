@@ -10,9 +10,9 @@ from dexter.reasoning.settings import JUDGE_FIELDS, SCREEN_FIELDS, ReportSetting
 from dexter_tui import field_flags, paths
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Id
-from dexter_tui.cli.explaining.request import MODEL_FIELDS, ClassName, request_of
 from dexter_tui.cli.listing import typed
 from dexter_tui.cli.output import Detach, Json, TrustCode, TrustEndpoint, TrustPickle, say
+from dexter_tui.cli.screening.request import MODEL_FIELDS, ClassName, request_of
 from store.states import Kind
 
 _SUFFIXES = (".md", ".html", ".json")
@@ -98,7 +98,7 @@ def explain_bias(
             field_flags.given({field: values.get(field) for field in JUDGE_FIELDS}, ReportSettings)
         )
         request = request_of(
-            classifier, class_name, concepts, values, SCREEN_FIELDS, agreed, pickle=trust_pickle
+            [classifier], class_name, concepts, values, SCREEN_FIELDS, agreed, pickle=trust_pickle
         )
         prepared = explaining.prepare_bias(request, data, sts, judge, paths.home(), say)
         with Store.open(paths.home()) as store:

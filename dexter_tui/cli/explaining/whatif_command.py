@@ -10,9 +10,9 @@ from dexter.reasoning.settings import ScreenSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Id
-from dexter_tui.cli.explaining.request import MODEL_FIELDS, ClassName, request_of
 from dexter_tui.cli.listing import typed
 from dexter_tui.cli.output import Detach, Json, TrustCode, TrustPickle, say
+from dexter_tui.cli.screening.request import MODEL_FIELDS, ClassName, Concepts, request_of
 from store.states import Kind
 
 _SETTINGS = ("image_text",)
@@ -37,10 +37,7 @@ def whatif(
             metavar="FILE", help="a picture of yours to change, instead of one drawn for the class"
         ),
     ] = None,
-    concepts: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="concepts of your own, in YAML (docs/screening.md)"),
-    ] = None,
+    concepts: Concepts = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -76,7 +73,7 @@ def whatif(
             {**values, "classifier": classifier}, code=trust_code, pickle=trust_pickle
         )
         request = request_of(
-            classifier, class_name, concepts, values, _SETTINGS, agreed, pickle=trust_pickle
+            [classifier], class_name, concepts, values, _SETTINGS, agreed, pickle=trust_pickle
         )
         prepared = explaining.prepare_whatif(request, image, paths.home(), say)
         with Store.open(paths.home()) as store:

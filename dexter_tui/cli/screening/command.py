@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from dexter.config import RunConfig, fields_of
+from dexter.config import RunConfig
 from dexter.errors import InputError, MissingInput
 from dexter.reasoning.settings import SCREEN_FIELDS, ScreenSettings
 from dexter_tui import field_flags, paths
 from dexter_tui.analysis import screening_request
-from dexter_tui.analysis.screening_request import ScreenRequest
 from dexter_tui.cli.listing import completion, typed
 from dexter_tui.cli.output import (
     Detach,
@@ -23,17 +22,12 @@ from dexter_tui.cli.output import (
     print_view,
     say,
 )
-
-_MODEL_FIELDS = [
-    name
-    for name in fields_of("classifier", "generator", "machine")
-    if name not in ("classifier", "trust_pickle")
-]
+from dexter_tui.cli.screening.request import MODEL_FIELDS, ClassName, Concepts, request_of
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application's."""
-    flags = (ScreenSettings, SCREEN_FIELDS), (RunConfig, _MODEL_FIELDS)
+    flags = (ScreenSettings, SCREEN_FIELDS), (RunConfig, MODEL_FIELDS)
     app.command()(field_flags.accepts(screen, *flags))
 
 
@@ -51,13 +45,8 @@ def screen(
         list[str] | None,
         typer.Option(metavar="TEXT", help="as for `run`; may be repeated"),
     ] = None,
-    class_name: Annotated[
-        str | None, typer.Option("--class", metavar="TEXT", help="a label or index")
-    ] = None,
-    concepts: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="concepts of your own, in YAML (docs/screening.md)"),
-    ] = None,
+    class_name: ClassName = None,
+    concepts: Concepts = None,
     pool: Annotated[
         str | None,
         typer.Option(
@@ -104,8 +93,6 @@ def screen(
         if typed.any_but("as_json"):
             raise MissingInput("classifier")
         return _list(as_json=as_json)
-    if class_name is None:
-        raise MissingInput("class_name")
     if classifier and watch is not None:
         raise InputError(
             "--watch takes the classifiers from its folder", remedy="omit --classifier"
@@ -119,24 +106,12 @@ def screen(
             value=pool,
             remedy="choose from lab, photographs, or pass a file with --concepts",
         )
-    models = {field: values[field] for field in _MODEL_FIELDS if field in values}
-    settings = ScreenSettings.from_values(
-        field_flags.given(
-            {field: values.get(field) for field in (*SCREEN_FIELDS, "device")}, ScreenSettings
-        )
-    )
-    request = ScreenRequest(
-        classifiers=classifier or [],
-        class_name=class_name,
-        settings=settings,
-        pool=str(concepts) if concepts is not None else pool,
-        values=models | ({"trust_pickle": True} if trust_pickle else {}),
-        agreed=trust.agreed_by(
-            {**models, "classifier": classifier or (watch and str(watch))},
-            code=trust_code,
-            pickle=trust_pickle,
-        ),
-    )
+    typed_values = {**values, "classifier": classifier or (watch and str(watch))}
+    agreed = trust.agreed_by(typed_values, code=trust_code, pickle=trust_pickle)
+    request = request_of(
+        classifier or [], class_name, concepts, values, SCREEN_FIELDS, agreed,
+        pickle=trust_pickle, pool=pool,
+    )  # fmt: skip
     if watch is not None:
         return watch_folder(watch, request, detach=detach, as_json=as_json)
     prepared = screening_request.prepare(request, paths.home(), say)

@@ -1,6 +1,6 @@
-"""The request of the commands that explain, checked: the screening that a command line asks for."""
+"""The screening that a command line asks for: of `screen` and of the commands that explain."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,11 +9,10 @@ import typer
 from dexter.config import fields_of
 from dexter.errors import MissingInput
 from dexter.reasoning.settings import ScreenSettings
-from dexter_tui import field_flags, paths
-from dexter_tui.cli.output import say
+from dexter_tui import field_flags
 
 if TYPE_CHECKING:
-    from dexter_tui.analysis.screening_request import Prepared, ScreenRequest
+    from dexter_tui.analysis.screening_request import ScreenRequest
 
 MODEL_FIELDS = [
     name
@@ -22,10 +21,14 @@ MODEL_FIELDS = [
 ]
 
 ClassName = Annotated[str | None, typer.Option("--class", metavar="TEXT", help="a label or index")]
+Concepts = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="concepts of your own, in YAML (docs/screening.md)"),
+]
 
 
 def request_of(
-    classifier: str,
+    classifiers: Sequence[str],
     class_name: str | None,
     concepts: Path | None,
     values: Mapping[str, object],
@@ -33,8 +36,12 @@ def request_of(
     agreed: frozenset[str],
     *,
     pickle: bool,
+    pool: str | None = None,
 ) -> "ScreenRequest":
-    """Return the screening that a command line asks for. settings: names of those it can set."""
+    """Return the screening that a command line asks for.
+
+    settings: names of those it can set. pool: of shipped concepts, where the user gives no own.
+    """
     from dexter_tui.analysis.screening_request import ScreenRequest
 
     if class_name is None:
@@ -42,17 +49,10 @@ def request_of(
     models = {field: values[field] for field in MODEL_FIELDS if field in values}
     given = {field: values.get(field) for field in (*settings, "device")}
     return ScreenRequest(
-        classifiers=[classifier],
+        classifiers=classifiers,
         class_name=class_name,
         settings=ScreenSettings.from_values(field_flags.given(given, ScreenSettings)),
-        pool=None if concepts is None else str(concepts),
+        pool=pool if concepts is None else str(concepts),
         values=models | ({"trust_pickle": True} if pickle else {}),
         agreed=agreed,
     )
-
-
-def prepared_of(request: "ScreenRequest") -> "Prepared":
-    """Return the checked request; raise InputError, also where consent is missing."""
-    from dexter_tui.analysis import screening_request
-
-    return screening_request.prepare(request, paths.home(), say)
