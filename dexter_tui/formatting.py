@@ -6,11 +6,15 @@ import shlex
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from store.json_numbers import finite
 from store.states import State
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -87,6 +91,13 @@ def _escape(character: str) -> str:
 def plain(text: object, style: str = "") -> Text:
     """Return clean text for Rich, without markup."""
     return Text(clean(text), style=style)
+
+
+def plain_table() -> "Table":
+    """Return a table without lines, whose header is dim."""
+    from rich.table import Table
+
+    return Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
 
 
 def short_path(path: Path) -> str:

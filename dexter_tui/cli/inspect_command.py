@@ -14,7 +14,7 @@ from dexter.classifiers.address import SCHEMES
 from dexter.config import RunConfig, fields_of
 from dexter_tui import field_flags, paths
 from dexter_tui.cli.output import Json, TrustCode, print_json, print_view
-from dexter_tui.formatting import plain, size
+from dexter_tui.formatting import plain, plain_table, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -115,7 +115,7 @@ def _view(found: "Inspection", *, pictures: bool) -> "RenderableType":
     ):
         if value:
             facts.add_row(name, plain(value))
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     for column in ("picture", "answers"):
         table.add_column(column)
     for prompt, _, answers in found.answers:

@@ -29,7 +29,7 @@ from dexter_tui.cli.output import (
     print_view,
     show_progress,
 )
-from dexter_tui.formatting import plain, size
+from dexter_tui.formatting import plain, plain_table, size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -293,7 +293,7 @@ def _card(spec: str) -> Any:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     for column in columns:
         table.add_column(column, no_wrap=column in ("classifier", "model"))
     return table

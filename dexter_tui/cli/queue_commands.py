@@ -437,9 +437,8 @@ def start(
 def slots_view(slots: Sequence[Mapping[str, Any]]) -> "Group":
     """Return a table of the slots and, below it, what keeps them from working."""
     from rich.console import Group
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = formatting.plain_table()
     for name in ("slot", "device", "work", "state"):
         table.add_column(name, no_wrap=True)
     table.add_column("progress", no_wrap=True, ratio=1, overflow="ellipsis")
@@ -470,9 +469,8 @@ def slots_view(slots: Sequence[Mapping[str, Any]]) -> "Group":
 
 def places_view(attempts: Sequence[Mapping[str, Any]]) -> "Table":
     """Return a table of the attempts at other places, with the age of what is known of them."""
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = formatting.plain_table()
     for name in ("place", "run", "attempt"):
         table.add_column(name, no_wrap=True)
     table.add_column("state there", no_wrap=True, ratio=1, overflow="ellipsis")
@@ -492,9 +490,8 @@ def places_view(attempts: Sequence[Mapping[str, Any]]) -> "Table":
 def work_view(works: Sequence[Mapping[str, Any]]) -> "Group":
     """Return a table of runs and jobs that wait and, below it, what went wrong with them."""
     from rich.console import Group
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = formatting.plain_table()
     for name in ("work", "state", "priority"):
         table.add_column(name, no_wrap=True)
     table.add_column("of", no_wrap=True, ratio=1, overflow="ellipsis")
@@ -511,12 +508,11 @@ def work_view(works: Sequence[Mapping[str, Any]]) -> "Group":
 def queue_view(queued: "Sequence[Work]") -> "Group":
     """Return a table of the queued runs and jobs and, below it, why some of them wait."""
     from rich.console import Group
-    from rich.table import Table
 
     from store.clock import now
     from store.tables import Run
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = formatting.plain_table()
     for name in ("work", "priority", "seed"):
         table.add_column(name, no_wrap=True)
     for name in ("classifier", "class"):

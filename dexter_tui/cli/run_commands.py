@@ -32,7 +32,7 @@ from dexter_tui.cli.output import (
     say,
 )
 from dexter_tui.cli.queue_commands import IDS_HELP, named
-from dexter_tui.formatting import plain
+from dexter_tui.formatting import plain, plain_table
 
 if TYPE_CHECKING:
     from store import Store
@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
 
 def classifiers_view(found: Sequence["ClassifierInfo"]) -> Table:
     """Return a table with one classifier per line."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("classifier", no_wrap=True)
     table.add_column("pixels", justify="right")
     table.add_column("labels")

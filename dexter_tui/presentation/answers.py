@@ -71,9 +71,8 @@ def shown(value: object) -> str:
 
 def answer_table(answer: Answer) -> "Table":
     """Return the result as a table for a terminal."""
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = formatting.plain_table()
     numbers = [
         all(isinstance(row[at], (int, float, type(None))) for row in answer.rows)
         for at in range(len(answer.columns))

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dexter.stats import LEVEL
-from dexter_tui.formatting import ID_WIDTH, clean, plain
+from dexter_tui.formatting import ID_WIDTH, clean, plain, plain_table
 from dexter_tui.presentation.verdicts import (
     DIFFERENCE_STYLES,
     DIFFERENCES,
@@ -133,7 +133,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     for column in columns:
         is_id = column == "comparison"
         table.add_column(

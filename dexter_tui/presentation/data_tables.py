@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from dexter_tui.formatting import plain, short_spec, stage_line, state_line
+from dexter_tui.formatting import plain, plain_table, short_spec, stage_line, state_line
 from dexter_tui.presentation.explanation_tables import bias_view, whatif_view
 from store.data_reports.explanations import BiasResult, WhatIfResult
 from store.data_reports.page import DataPage
@@ -114,7 +114,7 @@ def _facts(rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def _table(*columns: str, left: Iterable[int] = (0,)) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     for at, column in enumerate(columns):
         text = at in set(left)
         table.add_column(column, justify="left" if text else "right", no_wrap=not text,

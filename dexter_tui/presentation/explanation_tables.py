@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.formatting import plain
+from dexter_tui.formatting import plain, plain_table
 
 if TYPE_CHECKING:
     from store.data_reports.explanations import BiasResult, BiasRow, WhatIfResult
@@ -91,7 +91,7 @@ def _people(row: "BiasRow") -> str:
 
 def _table(*columns: str, whole: int) -> Table:
     """Return an empty table; ``whole``: of the first columns, those that are not wrapped."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     for at, column in enumerate(columns):
         table.add_column(column, no_wrap=at < whole, overflow="fold")
     return table

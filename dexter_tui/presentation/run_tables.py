@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.formatting import ID_WIDTH, STATE_STYLES, plain
+from dexter_tui.formatting import ID_WIDTH, STATE_STYLES, plain, plain_table
 from store.reading.origin import is_toy, origin
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _title(
 
 def runs_table(runs: "Iterable[Run | RunRow]") -> Table:
     """Return a table of the runs of a study."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("  run", no_wrap=True, min_width=ID_WIDTH + 2)
     table.add_column("seed", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
@@ -280,7 +280,7 @@ def frames_strip(store: "Store", run: "Run", count: int = 4, columns: int = 18) 
 
 def prompts_table(prompts: Sequence[Any]) -> Table:
     """Return the best prompts of a run by mean loss."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("best words")
     table.add_column("mean loss", justify="right")
     table.add_column("pictures", justify="right")
@@ -292,7 +292,7 @@ def prompts_table(prompts: Sequence[Any]) -> Table:
 
 def gains_table(gains: Sequence[dict[str, Any]]) -> Table:
     """Return the loss reduction of each word; the interval of a driver lies above 0."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("word")
     table.add_column("loss reduction (95% CI)")
     table.add_column("pictures", justify="right")

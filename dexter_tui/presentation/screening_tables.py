@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.formatting import ID_WIDTH, clean, plain
+from dexter_tui.formatting import ID_WIDTH, clean, plain, plain_table
 from dexter_tui.presentation.verdicts import VERDICT_STYLES
 from store.reading import screenings
 from store.reading.reasons import in_words
@@ -218,7 +218,7 @@ def course_table(page: Mapping[str, Any]) -> RenderableType:
     series = course(page)
     if not series:
         return plain("no checkpoint was screened yet", "dim")
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("concept")
     table.add_column("course", no_wrap=True)
     table.add_column("first", justify="right")
@@ -257,7 +257,7 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def screenings_view(found: Sequence[Mapping[str, Any]]) -> Table:
     """Return the stored screenings as a table."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     for column in ("screening", "class", "classifiers", "state", "raises", "lowers"):
         is_id = column == "screening"
         table.add_column(plain(column), no_wrap=is_id, min_width=ID_WIDTH if is_id else None)

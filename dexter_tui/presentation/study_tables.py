@@ -90,12 +90,11 @@ _MARKS = {"unverified": "dim italic", "contradicted": "strike red"}
 
 def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
     """Return a table of claims."""
-    from rich.table import Table
     from rich.text import Text
 
-    from dexter_tui.formatting import plain
+    from dexter_tui.formatting import plain, plain_table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("concept")
     table.add_column("verdict")

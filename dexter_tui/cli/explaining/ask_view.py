@@ -14,13 +14,12 @@ _UNIT_SCALE = "Effects on units are in standard deviations over the pictures."
 def view(found: "Answers") -> Any:
     """Return the answers for a terminal."""
     from rich.console import Group
-    from rich.table import Table
 
-    from dexter_tui.formatting import plain
+    from dexter_tui.formatting import plain, plain_table
 
     parts: list[Any] = []
     if found.answered:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+        table = plain_table()
         for name in _columns(found):
             wraps = name in ("question", "change")
             table.add_column(name, no_wrap=not wraps, overflow="fold", min_width=16 * wraps)

@@ -4,12 +4,11 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from dexter.errors import InputError
 from dexter.reasoning import wordnet
 from dexter_tui.cli.output import Json, print_json, print_view
-from dexter_tui.formatting import plain
+from dexter_tui.formatting import plain, plain_table
 
 _SHOWN = 40  # concepts of a kind; --json lists all
 
@@ -38,7 +37,7 @@ def concepts(
     if as_json:
         print_json({"class_name": label, **asdict(found), "core": found.core})
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table = plain_table()
     for name in ("concepts", "core by default", "words"):
         table.add_column(name, no_wrap=name != "words")
     for kind, words in asdict(found).items():
