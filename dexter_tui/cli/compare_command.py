@@ -13,10 +13,12 @@ from dexter_tui import field_flags, paths
 from dexter_tui.analysis.comparison_request import Request, request_comparison
 from dexter_tui.cli.listing import completion, typed
 from dexter_tui.cli.output import (
+    Detach,
+    Json,
     TrustCode,
     TrustEndpoint,
     console_on,
-    has_store,
+    open_browse,
     open_store,
     print_json,
     print_text,
@@ -61,10 +63,8 @@ def compare(
         str | None,
         typer.Option(metavar="NAME", help=f"settings of such searches: {', '.join(PRESETS)}"),
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="queue it, and do not wait")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="one JSON value on standard output")
-    ] = False,
+    detach: Detach = False,
+    as_json: Json = False,
     trust_code: TrustCode = False,
     trust_endpoint: TrustEndpoint = False,
     **values: object,
@@ -158,22 +158,20 @@ def _is_comparison(name: str) -> bool:
 def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
     from dexter_tui.presentation.card_view import card_view
     from dexter_tui.presentation.comparison_tables import comparison_view
-    from store import Store, comparison_records
+    from store import comparison_records
     from store.reading import card, comparisons
     from store.reading.browse import Browse
 
-    home = paths.home()
-    if not (home / "store.sqlite").exists():
-        raise InputError(f"{home}: no store here yet; start a run, or set DEXTER_HOME")
-    with Store.open(home) as store:
+    with open_store() as store:
         comparison_id = comparison_records.comparison(store, name).id
         if baseline is not None:
             comparison_records.set_baseline(store, comparison_id, baseline)
-    page = comparisons.page(Browse(home), comparison_id)
+    browse = Browse(paths.home())
+    page = comparisons.page(browse, comparison_id)
     if as_json:
         print_json(page)
     else:
-        for one in card.of_comparison(Browse(home), comparison_id):
+        for one in card.of_comparison(browse, comparison_id):
             print_view(card_view(one))
             print_text("")
         print_view(comparison_view(page))
@@ -183,11 +181,8 @@ def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
 def _list_stored(*, as_json: bool) -> int:
     from dexter_tui.presentation.comparison_tables import comparisons_view
     from store.reading import comparisons
-    from store.reading.browse import Browse
 
-    if has_store():
-        open_store().close()  # upgrades an older one
-    found = comparisons.listed(Browse(paths.home()))
+    found = comparisons.listed(open_browse(may_lack=True))
     if as_json:
         print_json(found)
     elif found:

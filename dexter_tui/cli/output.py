@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from store import Store
+    from store.reading.browse import Browse
 
 
 _DAMAGED = 5  # damaged rows reported one by one
@@ -70,19 +71,31 @@ def has_store() -> bool:
     return (paths.home() / "store.sqlite").exists()
 
 
-def open_store(*, create: bool = False) -> "Store":
-    """Open the store of DEXTER_HOME; raise InputError if there is none and `create` is false."""
+def open_store() -> "Store":
+    """Open the store of DEXTER_HOME; raise InputError if there is none."""
     from store import Store
     from store.checking import file_systems
 
     home = paths.home()
     if (refusal := file_systems.refusal(home)) is not None:
         raise refusal
-    if not create and not has_store():
+    if not has_store():
         raise InputError(
             f"{home}: no store here yet", remedy="start a run or a screening, or set DEXTER_HOME"
         )
     return Store.open(home)
+
+
+def open_browse(*, may_lack: bool = False) -> "Browse":
+    """Open the store of DEXTER_HOME to read it; an older one is upgraded.
+
+    may_lack: without a store it reads as empty, instead of an InputError.
+    """
+    from store.reading.browse import Browse
+
+    if not may_lack or has_store():
+        open_store().close()
+    return Browse(paths.home())
 
 
 def console_on(file: Any) -> "Console":

@@ -12,6 +12,8 @@ from dexter_tui import field_flags, paths
 from dexter_tui.analysis.study_request import request_probe, request_report
 from dexter_tui.cli.listing import completion
 from dexter_tui.cli.output import (
+    Detach,
+    Json,
     TrustCode,
     TrustEndpoint,
     TrustPickle,
@@ -55,12 +57,8 @@ def report(
         ),
     ],
     *,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="queue it, and do not wait for it")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="one JSON value on standard output")
-    ] = False,
+    detach: Detach = False,
+    as_json: Json = False,
     trust_code: TrustCode = False,
     trust_pickle: TrustPickle = False,
     trust_endpoint: TrustEndpoint = False,
@@ -121,9 +119,7 @@ def probe(
     preset: Annotated[
         str | None, typer.Option(metavar="NAME", help="settings to start from")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="one JSON value on standard output")
-    ] = False,
+    as_json: Json = False,
     trust_code: TrustCode = False,
     trust_endpoint: TrustEndpoint = False,
     **values: object,

@@ -99,6 +99,7 @@ def run(
     """
     from dexter_tui.jobs import submit, trust
     from dexter_tui.jobs.placement import places
+    from store import Store
 
     if on is not None:
         places.place(on)
@@ -119,7 +120,7 @@ def run(
     checked = submit.check(
         configs, paths.home(), warn=warnings.append, agreed=agreed, elsewhere=on is not None
     )
-    with open_store(create=True) as store:
+    with Store.open(paths.home()) as store:
         for line in warnings:
             say(line)
         run_ids = submit.add(store, checked, place=on)

@@ -15,7 +15,7 @@ from dexter_tui.analysis.data import request as data_request
 from dexter_tui.analysis.data.request import FIELDS, SETTINGS, DataRequest, Queued
 from dexter_tui.cli.listing import completion, typed
 from dexter_tui.cli.live_progress import follow
-from dexter_tui.cli.output import has_store, open_store, print_json, print_text, print_view, say
+from dexter_tui.cli.output import open_browse, open_store, print_json, print_text, print_view, say
 from store.errors import StoreError
 from store.states import Kind
 
@@ -145,10 +145,8 @@ def show(
     """Show a stored report, and write it to a file."""
     from dexter_tui.presentation.data_tables import report_view
     from store.data_reports import page as pages
-    from store.reading.browse import Browse
 
-    open_store().close()
-    browse = Browse(paths.home())
+    browse = open_browse()
     page = pages.page(browse, name, kind.value)
     if output is not None:
         _write(browse, page, output)
@@ -197,11 +195,8 @@ def show_list(kind: Kind, *, as_json: bool) -> int:
         raise MissingInput("classifier")
     from dexter_tui.presentation.data_tables import reports_view
     from store.data_reports import page as pages
-    from store.reading.browse import Browse
 
-    if has_store():
-        open_store().close()  # upgrades an older one
-    found = pages.listed(Browse(paths.home()), kind.value)
+    found = pages.listed(open_browse(may_lack=True), kind.value)
     if as_json:
         print_json([page.json() for page in found])
     elif found:

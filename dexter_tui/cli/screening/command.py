@@ -16,7 +16,7 @@ from dexter_tui.cli.output import (
     Json,
     TrustCode,
     TrustPickle,
-    open_store,
+    open_browse,
     print_json,
     print_text,
     print_view,
@@ -133,11 +133,9 @@ def _show(name: str, *, every: bool, as_csv: bool, as_json: bool) -> int:
     from dexter_tui.presentation.answers import csv_text
     from dexter_tui.presentation.screening_tables import csv_rows, screening_view
     from store.reading import screenings
-    from store.reading.browse import Browse
     from store.reading.queries import Answer
 
-    open_store().close()
-    page = screenings.page(Browse(paths.home()), name)
+    page = screenings.page(open_browse(), name)
     if as_json:
         print_json(page)
     elif as_csv:
@@ -149,14 +147,10 @@ def _show(name: str, *, every: bool, as_csv: bool, as_json: bool) -> int:
 
 
 def _list(*, as_json: bool) -> int:
-    from dexter_tui.cli.output import has_store
     from dexter_tui.presentation.screening_tables import screenings_view
     from store.reading import screenings
-    from store.reading.browse import Browse
 
-    if has_store():
-        open_store().close()  # upgrades an older one
-    found = screenings.listed(Browse(paths.home()))
+    found = screenings.listed(open_browse(may_lack=True))
     if as_json:
         print_json(found)
     elif found:
