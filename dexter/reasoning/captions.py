@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from dexter.errors import InputError
@@ -13,6 +12,7 @@ from dexter.reasoning.chat import Answer, ChatError, Endpoint, in_parallel, pict
 
 MAX_TOKENS = 120
 MAX_CHARACTERS = 2000
+BATCH = 8  # pictures that a local model describes together
 
 
 @dataclass(frozen=True)
@@ -38,39 +38,18 @@ class Captioner(Protocol):
 class LocalCaptioner:
     """A transformers image-text-to-text model whose processor has a chat template."""
 
-    def __init__(
-        self, spec: str, system_prompt: str, *, device: str = "cpu", batch: int = 8
-    ) -> None:
-        import torch
-        from safetensors import SafetensorError
+    def __init__(self, spec: str, system_prompt: str, *, device: str = "cpu") -> None:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        from dexter.loading import LOADING_ERRORS, one_line, quiet
-
-        folder = model_folder(spec, "captioner")
-        try:
-            with quiet():
-                self._processor: Any = AutoProcessor.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-                self._model: Any = AutoModelForImageTextToText.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-        except (*LOADING_ERRORS, SafetensorError) as error:
-            raise InputError(
-                f"captioner {spec!r} cannot be loaded: {one_line(error)}", field="vlm", value=spec
-            ) from error
-        if not getattr(self._processor, "chat_template", None):
-            raise InputError(
-                f"captioner {spec!r} has no chat template",
-                field="vlm",
-                value=spec,
-                remedy="choose a chat model",
-            )
-        self._model.requires_grad_(False).eval().to(device)
-        self._device = torch.device(device)
+        self._processor, self._model = load_chat_model(
+            "captioner",
+            spec,
+            field="vlm",
+            reader=AutoProcessor,
+            model=AutoModelForImageTextToText,
+            device=device,
+        )
         self._system_prompt = system_prompt
-        self._batch = batch
         self.name = spec
         self.failure: str | None = None
 
@@ -78,8 +57,8 @@ class LocalCaptioner:
         import torch
         from PIL import Image
 
-        for at in range(0, len(pictures), self._batch):
-            chunk = pictures[at : at + self._batch]
+        for at in range(0, len(pictures), BATCH):
+            chunk = pictures[at : at + BATCH]
             chats = [
                 [
                     {"role": "system", "content": [{"type": "text", "text": self._system_prompt}]},
@@ -102,7 +81,7 @@ class LocalCaptioner:
                 return_dict=True,
                 return_tensors="pt",
                 processor_kwargs={"padding": True, "padding_side": "left"},
-            ).to(self._device)
+            ).to(self._model.device)
             with torch.inference_mode():
                 tokens = self._model.generate(**inputs, max_new_tokens=MAX_TOKENS, do_sample=False)
             start = 0 if self._model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
@@ -125,7 +104,7 @@ class RemoteCaptioner:
 
     def caption(self, pictures: Sequence[bytes]) -> Iterator[Caption]:
         def ask(item: tuple[int, bytes]) -> Answer:
-            messages = [self._system, picture_message("", item[1])]
+            messages = [self._system, picture_message(item[1])]
             return self._endpoint.complete(self.name, messages, max_tokens=MAX_TOKENS)
 
         for (index, _), answer in in_parallel(ask, list(enumerate(pictures)), self._concurrency):
@@ -140,6 +119,53 @@ def tidy(text: str) -> str:
     """Return the text as one line of printable characters, at most MAX_CHARACTERS long."""
     line = " ".join(text[: 4 * MAX_CHARACTERS].split())
     return "".join(c for c in line if c.isprintable())[:MAX_CHARACTERS]
+
+
+# Language models of this machine, also those that write reports
+
+
+def load_chat_model(
+    role: str,
+    spec: str,
+    *,
+    field: str,
+    reader: Any,
+    model: Any,
+    device: str,
+) -> tuple[Any, Any]:
+    """Load the tokenizer or processor, and the model: of the lab, a folder, or a hub id.
+
+    ``reader`` and ``model`` are their classes, ``field`` the setting that names the model in an
+    InputError.
+    """
+    from huggingface_hub import snapshot_download
+    from safetensors import SafetensorError
+
+    from dexter import model_folders
+    from dexter.loading import LOADING_ERRORS, fetch, one_line, quiet
+
+    if spec == "lab":
+        folder = model_folders.find("lab", role)
+    else:
+        folder = fetch(spec, role, snapshot_download)
+    try:
+        with quiet():
+            loaded_reader, loaded_model = (
+                kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+                for kind in (reader, model)
+            )
+    except (*LOADING_ERRORS, SafetensorError) as error:
+        raise InputError(
+            f"{role} {spec!r} cannot be loaded: {one_line(error)}", field=field, value=spec
+        ) from error
+    if not getattr(loaded_reader, "chat_template", None):
+        raise InputError(
+            f"{role} {spec!r} has no chat template",
+            field=field,
+            value=spec,
+            remedy="choose a chat model",
+        )
+    return loaded_reader, loaded_model.requires_grad_(False).eval().to(device)
 
 
 def with_template(
@@ -173,15 +199,3 @@ def _by_user(system: dict[str, Any], user: dict[str, Any]) -> list[dict[str, Any
     first, second = system["content"], user["content"]
     whole = f"{first}\n\n{second}" if isinstance(second, str) else [*first, *second]
     return [{"role": "user", "content": whole}]
-
-
-def model_folder(spec: str, kind: str) -> Path:
-    """Return the folder of a language model: "lab", a folder, or a hub id to download."""
-    from huggingface_hub import snapshot_download
-
-    from dexter import model_folders
-    from dexter.loading import fetch
-
-    if spec == "lab":
-        return model_folders.find("lab", kind)
-    return fetch(spec, kind, snapshot_download)

@@ -199,14 +199,10 @@ def _sum(counts: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def picture_message(text: str, png: bytes) -> dict[str, Any]:
-    """Build a user's message of a picture, and a text if there is any."""
+def picture_message(png: bytes) -> dict[str, Any]:
+    """Build a user's message of a picture."""
     url = "data:image/png;base64," + base64.b64encode(png).decode()
-    content: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}}]
-    return {
-        "role": "user",
-        "content": [*([{"type": "text", "text": text}] if text else []), *content],
-    }
+    return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
 
 
 def read_key(path: Path | None = None) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from dexter.config import Direction
+from dexter.reasoning.captions import load_chat_model, with_template
 from dexter.reasoning.chat import Answer, Endpoint
 from dexter.reasoning.claims import OWN, SATURATED_LOW, Claim, Proportion, in_words
 from dexter.stats import LEVEL
@@ -336,42 +337,20 @@ class LocalWriter:
     """A transformers causal language model whose tokenizer has a chat template."""
 
     def __init__(self, spec: str, *, device: str = "cpu") -> None:
-        import torch
-        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from dexter.errors import InputError
-        from dexter.loading import LOADING_ERRORS, one_line, quiet
-        from dexter.reasoning.captions import model_folder
-
-        folder = model_folder(spec, "reporter")
-        try:
-            with quiet():
-                self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-                self._model: Any = AutoModelForCausalLM.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-        except (*LOADING_ERRORS, SafetensorError) as error:
-            raise InputError(
-                f"reporter {spec!r} cannot be loaded: {one_line(error)}", field="llm", value=spec
-            ) from error
-        if not getattr(self._tokenizer, "chat_template", None):
-            raise InputError(
-                f"reporter {spec!r} has no chat template",
-                field="llm",
-                value=spec,
-                remedy="choose a chat model",
-            )
-        self._model.requires_grad_(False).eval().to(device)
-        self._device = torch.device(device)
+        self._tokenizer, self._model = load_chat_model(
+            "reporter",
+            spec,
+            field="llm",
+            reader=AutoTokenizer,
+            model=AutoModelForCausalLM,
+            device=device,
+        )
         self.name = spec
 
     def write(self, system: str, user: str) -> Answer:
         import torch
-
-        from dexter.reasoning.captions import with_template
 
         chat = [{"role": "system", "content": system}, {"role": "user", "content": user}]
         inputs = with_template(
@@ -382,7 +361,7 @@ class LocalWriter:
             add_generation_prompt=True,
             return_dict=True,
             return_tensors="pt",
-        ).to(self._device)
+        ).to(self._model.device)
         start = inputs["input_ids"].shape[1]
         with torch.inference_mode():
             tokens = self._model.generate(**inputs, max_new_tokens=MAX_TOKENS, do_sample=False)

@@ -35,6 +35,8 @@ from store.states import NoteKind
 from store.tables import Frame, Run
 
 if TYPE_CHECKING:
+    from dexter.reasoning.captions import Captioner
+    from dexter.reasoning.report import Writer
     from dexter.reasoning.words.sufficiency import Sufficiency
 
 MAX_PROMPT = 100_000  # bytes of a system prompt
@@ -249,7 +251,7 @@ class StudyReport:
                 )
         return [(sha256, texts[sha256]) for sha256 in wanted if sha256 in texts]
 
-    def _load_captioner(self, spec: str, prompt: str) -> Any:
+    def _load_captioner(self, spec: str, prompt: str) -> "Captioner":
         from dexter.reasoning.captions import LocalCaptioner, RemoteCaptioner
 
         remote = remote_name(spec)
@@ -440,7 +442,7 @@ class StudyReport:
             **fields,
         )
 
-    def _load_writer(self) -> Any:
+    def _load_writer(self) -> "Writer":
         from dexter.reasoning.report import LocalWriter, RemoteWriter
 
         remote = remote_name(self.settings.llm)

@@ -72,7 +72,7 @@ def ask(url: str, **changes: Any) -> str:
     endpoint = chat.Endpoint(
         url, **{"key": KEY, "timeout": 20.0, "tries": 2, "pause": 0.01, **changes}
     )
-    question = [{"role": "system", "content": "describe"}, chat.picture_message("what?", b"png")]
+    question = [{"role": "system", "content": "describe"}, chat.picture_message(b"png")]
     return endpoint.complete("model", question, max_tokens=120).text
 
 
