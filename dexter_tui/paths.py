@@ -65,15 +65,15 @@ def trusted() -> Path:
     return platformdirs.user_state_path("dexter-tui") / "trusted"
 
 
-def system_prompt(name: str, given: Path | None = None) -> Path:
-    """Return the file ``sp_config/NAME``: the given one, the user's own, or the packaged one."""
-    places = [given] if given else [root / "sp_config" / name for root in (home(), PACKAGED)]
+def system_prompt(name: str) -> Path:
+    """Return the file ``sp_config/NAME``: the user's own, or the packaged one."""
+    places = [root / "sp_config" / name for root in (home(), PACKAGED)]
     for place in places:
         if place.is_file():
             return place
     raise InputError(
         f"system prompt {name} not found at {' or '.join(map(str, places))}",
-        remedy="check the path, or run `dexter-tui config init`",
+        remedy="reinstall dexter-tui, or put it there",
     )
 
 

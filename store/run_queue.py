@@ -431,14 +431,10 @@ def finish_job(
     job_id: str,
     state: State,
     *,
-    result: Mapping[str, Any] | None = None,
     error: Mapping[str, Any] | None = None,
 ) -> Work:
     """End a job, in one transaction, and free its lock."""
-    fields: dict[str, Any] = {"error": None if error is None else dict(error)}
-    if result is not None:
-        fields["result"] = dict(result)
-    return _finish(store, job_id, state, fields)
+    return _finish(store, job_id, state, {"error": None if error is None else dict(error)})
 
 
 def _finish(store: Store, name: str, state: State, fields: Mapping[str, Any]) -> Work:

@@ -30,7 +30,6 @@ from store.tables import (
     Stage,
     Table,
     among,
-    is_usable,
     usable,
 )
 
@@ -170,19 +169,6 @@ def claims(store: Store, study_id: str) -> list[Claim]:
                 select(Claim).where(Claim.study_id == study_id).order_by(col(Claim.number))
             )
         )
-
-
-def probes(store: Store, classifier_id: int | None = None) -> list[tuple[Probe, Claim]]:
-    """Questions with their answers, newest first."""
-    query = (
-        select(Probe, Claim)
-        .join(Claim, col(Claim.probe_id) == Probe.id)
-        .order_by(col(Probe.id).desc())
-    )
-    if classifier_id is not None:
-        query = query.where(Probe.classifier_id == classifier_id)
-    with store._read() as session:
-        return [(probe, claim) for probe, claim in session.exec(query) if is_usable(claim)]
 
 
 def probe(store: Store, probe_id: int) -> tuple[Probe, Claim]:

@@ -39,7 +39,6 @@ from dexter.loading import one_line, package
 SIDE = 224
 RESIZE = 256
 _SHIPPED_LABELS = {1000: "imagenet"}
-_ASSUMED = frozenset({"size", "normalization"})
 
 
 def load(address: str, options: ClassifierOptions) -> Classifier:

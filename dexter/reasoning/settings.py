@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -11,8 +11,6 @@ from dexter.reasoning.chat import check_address
 
 LOOKS = (32, 64, 128)
 """Numbers of pairs after which a claim can be decided; see `dexter.stats`."""
-
-Depth = Literal["full", "claims"]
 
 
 class ReportSettings(BaseModel):

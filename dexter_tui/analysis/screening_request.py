@@ -311,11 +311,10 @@ def request_screening(
     store: "Store",
     prepared: Prepared,
     *,
-    watch: Mapping[str, Any] | None = None,
     searches: Sequence[str] = (),
 ) -> Queued:
     """Queue a checked screening. The words of the runs ``searches`` are tested on pairs, too."""
-    screening_id = add(store, prepared, watch=watch)
+    screening_id = add(store, prepared)
     job_id = queue(store, screening_id, prepared.config, prepared.settings, searches)
     return Queued(screening_id, job_id)
 

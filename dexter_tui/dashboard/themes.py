@@ -158,7 +158,6 @@ class Signs:
     mark: str
     ellipsis: str
     vertical: str
-    horizontal: str
     dash: str
     shades: str
     """Characters of increasing density"""
@@ -178,7 +177,6 @@ UNICODE = Signs(
     mark="▌",
     ellipsis="…",
     vertical="│",
-    horizontal="─",
     dash="–",
     shades=" ░▒▓█",
     tried="•",
@@ -196,7 +194,6 @@ ASCII = Signs(
     mark=">",
     ellipsis="~",
     vertical="|",
-    horizontal="-",
     dash="-",
     shades=" .:%#",
     tried="o",

@@ -52,11 +52,11 @@ def _totals(store: Store, run: Run) -> list[tuple[int, float]]:
     return [(number, value) for number, value in totals if value is not None]
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(height: float) -> tuple[Any, Any]:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(7, height), dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -75,7 +75,7 @@ def _text(value: object) -> str:
 
 
 def _losses(losses: Sequence[tuple[int, Sequence[tuple[int, float]]]]) -> bytes:
-    figure, axes = _figure(7, 3.2)
+    figure, axes = _figure(3.2)
     for number, (seed, values) in enumerate(losses):
         if values:
             steps, totals = zip(*values, strict=True)
@@ -89,7 +89,7 @@ def _losses(losses: Sequence[tuple[int, Sequence[tuple[int, float]]]]) -> bytes:
 
 
 def _activation(runs: Sequence[Run]) -> bytes:
-    figure, axes = _figure(7, 0.8 + 0.3 * len(runs))
+    figure, axes = _figure(0.8 + 0.3 * len(runs))
     for row, run in enumerate(runs):
         value = run.score_value or 0.0
         low = value if run.score_low is None else run.score_low
@@ -108,7 +108,7 @@ def _claims(by_name: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     """Draw the effects with their intervals, grouped by concept."""
     concepts = list(dict.fromkeys(c["concept"] for own in by_name.values() for c in own))
     height = 0.9 + 0.22 * len(concepts) * (len(by_name) + (len(by_name) > 1))
-    figure, axes = _figure(7, min(height, 60))
+    figure, axes = _figure(min(height, 60))
     axes.axvline(0, color="#bbbbbb", linewidth=1)
     for number, (name, claims) in enumerate(by_name.items()):
         shift = (number + 0.5) / len(by_name) - 0.5 if len(by_name) > 1 else 0.0

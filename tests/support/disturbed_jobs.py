@@ -208,7 +208,7 @@ class Jobs:
         made = run_queue.jobs(self.store)
         assert {job.state for job in made} == {State.SUCCEEDED}, list(map(self.describe, made))
         kinds = [job.kind for job in made]
-        probes = [row.id for row, _ in study_records.probes(self.store)]
+        probes = [number for (number,) in Browse(self.home).rows("SELECT id FROM probe")]
         assert len(probes) == kinds.count(Kind.PROBE)
         assert {job.result["probe"] for job in made if job.kind is Kind.PROBE and job.result} == {
             *probes

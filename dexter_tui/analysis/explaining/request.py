@@ -207,7 +207,7 @@ def request_whatif(store: "Store", prepared: Prepared) -> Queued:
     return _queue(store, prepared, *found)
 
 
-def request_bias(store: "Store", prepared: Prepared, say: Say) -> Queued:
+def request_bias(store: "Store", prepared: Prepared) -> Queued:
     """Queue a checked bias explanation, whose job makes the screening that it rests on unless there
     is one."""
     from dexter_tui.analysis.study_request import hand_over_key
@@ -216,18 +216,17 @@ def request_bias(store: "Store", prepared: Prepared, say: Say) -> Queued:
     if prepared.judge:
         judge = ReportSettings.from_values(prepared.judge)
         hand_over_key(store, judge.for_generator(screen.config.generator))
-    say(outlook(store, prepared))
     if page is not None:
         return _queue(store, prepared, page["id"], page["member"]["name"])
     screening = screening_request.add(store, screen)
     return _queue(store, prepared, screening, screen.names[0], screening)
 
 
-def request_explanation(store: "Store", prepared: Prepared, say: Say = lambda line: None) -> Queued:
+def request_explanation(store: "Store", prepared: Prepared) -> Queued:
     """Queue a checked what-if or bias explanation."""
     if prepared.kind is Kind.WHATIF:
         return request_whatif(store, prepared)
-    return request_bias(store, prepared, say)
+    return request_bias(store, prepared)
 
 
 def outlook(store: "Store", prepared: Prepared) -> str:

@@ -103,7 +103,8 @@ def explain_bias(
         prepared = explaining.prepare_bias(request, data, sts, judge, paths.home(), say)
         with Store.open(paths.home()) as store:
             run_queue.reconcile(store)
-            queued = explaining.request_bias(store, prepared, say)
+            say(explaining.outlook(store, prepared))
+            queued = explaining.request_bias(store, prepared)
             code = reports.followed(store, queued, detach=detach, as_json=as_json)
         if detach or code:
             return code

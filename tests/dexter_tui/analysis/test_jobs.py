@@ -17,7 +17,7 @@ from dexter_tui.analysis.data.request import DataRequest
 from dexter_tui.analysis.worker import AnalysisWorker
 from dexter_tui.jobs import control, trust
 from dexter_tui.machine import devices
-from store import State, Store, run_queue, study_records
+from store import State, Store, run_queue
 from store.reading.browse import Browse
 from store.states import Kind
 
@@ -36,7 +36,7 @@ def test_killed_and_cancelled_jobs_continue_on_one_slot_and_leave_nothing_twice(
         drawing = jobs.reach(probe, lambda job: job.stage == "pictures" and job.done > 0)
         assert cli("cancel", probe).code == 0
         assert jobs.finish(probe).state is State.CANCELLED
-        assert study_records.probes(jobs.store) == []
+        assert Browse(home).rows("SELECT id FROM probe") == []
         assert drawing.slot == "GPU-demo-0"
         assert cli("retry", probe).code == 0
         jobs.kill_each([probe, report, comparison])

@@ -24,6 +24,7 @@ from dexter.reasoning.settings import ReportSettings
 from dexter_tui.analysis.bench import Bench, require_weights
 from store import ACTIVE, State, Store, run_queue, study_records
 from store.journal import study_file
+from store.reading.browse import Browse
 
 KEY = "sk-secret-9876543210"
 HOSTILE = (
@@ -246,9 +247,8 @@ def test_a_question_is_answered(cli: Callable[..., Any], home: Path) -> None:
         "reason pairs"
     )
     assert set(fields.split()) <= set(answer)
-    with Store.open(home) as store:
-        [(row, claim)] = study_records.probes(store)
-        assert (row.question, claim.effect) == ("a duck with snow", answer["effect"])
+    rows = Browse(home).rows("SELECT question, effect FROM probe JOIN claim ON probe_id = probe.id")
+    assert rows == [("a duck with snow", answer["effect"])]
     json.dumps(answer, allow_nan=False)
 
 

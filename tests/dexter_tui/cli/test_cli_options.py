@@ -117,12 +117,9 @@ def test_config_init_keeps_what_is_there(cli: Any, home: Path) -> None:
     assert mine.read_text() != "mine"
 
 
-def test_prompts_are_looked_up_as_given_then_own_then_packaged(home: Path, tmp_path: Path) -> None:
+def test_prompts_are_packaged(home: Path) -> None:
     packaged = paths.system_prompt("captions_sp.txt")
     assert not packaged.is_relative_to(home)
     assert "one sentence" in packaged.read_text()
-    given = tmp_path / "other.txt"
-    given.write_text("other")
-    assert paths.system_prompt("captions_sp.txt", given) == given
     with pytest.raises(InputError, match="nowhere"):
-        paths.system_prompt("captions_sp.txt", tmp_path / "nowhere.txt")
+        paths.system_prompt("nowhere.txt")
