@@ -23,6 +23,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from dexter.config import PRESETS, RunConfig, fields_of
 from dexter.errors import InputError
 from dexter_tui.field_flags import RUN_FLAGS, flag
@@ -41,14 +43,7 @@ from store.upkeep.transfer import Chosen, gather
 
 MANIFEST = "manifest.sha256"
 RECORDS = "records.jsonl"
-_EPOCH = (
-    1980,
-    1,
-    1,
-    0,
-    0,
-    0,
-)  # date of files in a .zip: the same files give the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # date of files in a .zip: the same files give the same bytes
 _PACKAGES = ("dexter-tui", "torch", "transformers", "diffusers", "accelerate", "peft",
              "safetensors", "numpy", "pillow", "sqlmodel", "sqlalchemy")  # fmt: skip
 _MODELS = [
@@ -75,9 +70,7 @@ def contents(store: Store, names: Sequence[str]) -> dict[str, bytes]:
                 files[f"thumbnails/{small.name}"] = small.read_bytes()
     plots = _plots(store, chosen)
     files |= {f"plots/{name}": data for name, data in plots.items()}
-    if plots:
-        images = "\n\n".join(f"![{name[:-4].replace('-', ' ')}](plots/{name})" for name in plots)
-        text += f"\n## Plots\n\n{images}\n"
+    text += _section(plots)
     text += "\n## Reproduce\n\n[The commands](commands.md), [the configuration](config.json), "
     text += "[the environment](environment.json), [the data](data/runs.csv).\n"
     files["report.md"] = text.encode()
@@ -164,9 +157,7 @@ def html_page(store: Store, names: Sequence[str]) -> bytes:
     plots = _plots(
         store, Chosen(store, [name for name in names if not name.startswith(("x", "d"))])
     )
-    if plots:
-        images = "\n\n".join(f"![{name[:-4].replace('-', ' ')}](plots/{name})" for name in plots)
-        text += f"\n## Plots\n\n{images}\n"
+    text += _section(plots)
     files = {f"frames/{name}": data for name, data in pictures.items()}
     return page(text, files | {f"plots/{name}": data for name, data in plots.items()}).encode()
 
@@ -175,6 +166,12 @@ def _plots(store: Store, chosen: Chosen) -> dict[str, bytes]:
     from dexter_tui.exchange import plots
 
     return plots.draw(store, chosen)
+
+
+def _section(plots: Iterable[str]) -> str:
+    """Return the section of a report that shows plots; "" without any."""
+    images = "\n\n".join(f"![{name[:-4].replace('-', ' ')}](plots/{name})" for name in plots)
+    return f"\n## Plots\n\n{images}\n" if images else ""
 
 
 def _json(value: object) -> bytes:
@@ -307,6 +304,16 @@ def _models(values: Mapping[str, Any]) -> list[str]:
     return given
 
 
+def _changed(model: type[BaseModel], names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Return the flags of the stored settings that differ from the defaults of their model."""
+    given = []
+    for name in names:
+        value, default = values.get(name), model.model_fields[name].default
+        if value != (list(default) if isinstance(default, tuple) else default):
+            given += _flag(name, value)
+    return given
+
+
 def _flag(name: str, value: object) -> list[str]:
     if value is None:
         return []
@@ -338,11 +345,7 @@ def _screen_command(store: Store, screening: Screening) -> str:
     bank = screening_records.bank(store, screening.bank_key)
     if bank is not None:
         given += _option("pool" if bank.pool_text is None else "concepts", bank.pool)
-    for name in SCREEN_FIELDS:
-        value, default = screening.settings.get(name), ScreenSettings.model_fields[name].default
-        if value != (list(default) if isinstance(default, tuple) else default):
-            given += _flag(name, value)
-    return command(given)
+    return command([*given, *_changed(ScreenSettings, SCREEN_FIELDS, screening.settings)])
 
 
 def _data_command(report: DataReport) -> str:
@@ -359,11 +362,7 @@ def _data_command(report: DataReport) -> str:
         given += _option("map", f"{theirs}={ours}")
     given += _models(asked.get("models", {}))
     settings = DebiasSettings if report.kind == Kind.DEBIAS else SlicesSettings
-    for name, setting in settings.model_fields.items():
-        value = asked["settings"].get(name)
-        if value != setting.default:
-            given += _flag(name, value)
-    return command(given)
+    return command([*given, *_changed(settings, settings.model_fields, asked["settings"])])
 
 
 def _explain_command(report: DataReport) -> str:
@@ -381,11 +380,7 @@ def _explain_command(report: DataReport) -> str:
     if asked.get("sts", "auto") != "auto":
         given += _flag("sts", asked["sts"])
     names = SCREEN_FIELDS if report.kind == Kind.EXPLAIN_BIAS else ("image_text",)
-    for name in names:
-        value, default = asked["settings"].get(name), ScreenSettings.model_fields[name].default
-        if value != (list(default) if isinstance(default, tuple) else default):
-            given += _flag(name, value)
-    return command(given)
+    return command([*given, *_changed(ScreenSettings, names, asked["settings"])])
 
 
 def _compare_command(store: Store, comparison: Comparison) -> str:
@@ -400,11 +395,7 @@ def _compare_command(store: Store, comparison: Comparison) -> str:
         given += _settings(members[0].config, "default", _MODELS)
     if comparison.baseline is not None:
         given += _option("baseline", comparison.baseline)
-    for name in FIELDS:
-        value = comparison.settings.get(name)
-        default = CompareSettings.model_fields[name].default
-        if value != (list(default) if isinstance(default, tuple) else default):
-            given += _flag(name, value)
+    given += _changed(CompareSettings, FIELDS, comparison.settings)
     names = list(dict.fromkeys(member.study_id or member.name for member in members))
     if any(name.startswith("-") for name in names):
         return command(["dexter-tui", "compare", *given, "--", *names])

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,8 +110,8 @@ def effects(
     topic = screening_request.topic_of(
         [(member.classifier.labels, member.class_index, config)], settings
     )
-    budget = screening_request.engine_settings(settings).pictures
-    rounds = screening_request.within(bank.rounds, budget)
+    engine = screening_request.engine_settings(settings)
+    rounds = screening_request.within(bank.rounds, engine.pictures)
     count = sum(part.count for part in rounds)
     pictures = Pictures(
         LazyGenerator(config, sources.device, sources.desk.loading),  # type: ignore[arg-type]
@@ -125,10 +126,9 @@ def effects(
         _member(name, key, classify, target, progress.add)
         for name, (key, classify) in (("before", before), ("after", after))
     ]
-    engine = screening_request.engine_settings(settings)
     screening = Screening(
         concepts.pool, topic, pictures, sources.detector,
-        type(engine)(**{**vars(engine), "pictures": count}), StoreAnswers(store),
+        replace(engine, pictures=count), StoreAnswers(store),
     )  # fmt: skip
     screening.rounds = rounds
     results: Mapping[str, Any] = {}
