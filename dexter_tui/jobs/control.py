@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from store.clock import boot_id
 from store.locks import holder_here, is_locked, took_lock
 from store.run_queue import Work
 from store.states import AGAIN
-from store.tables import Job, Run
+from store.tables import Job, Run, Slot
 
 HAND_OVER_SECONDS = 60.0  # that a runner may take to end
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.old.pt")  # of a run, the newer first
@@ -144,51 +144,63 @@ def ensure_runners(store: Store, *, jobs: int | None = None, again: bool = False
     if again:
         run_queue.forget_broken(store)
     rows = {row.name: row for row in run_queue.slots(store)}
-    started = []
-    for place in sorted({w.place for w in waiting + active if isinstance(w, Run) and w.place}):
-        name = keeper_slot(place)
-        row = rows.get(name)
-        may_start = row is None or not row.broken
-        if may_start and (store.home, name) not in _started and not runner_alive(store, name):
-            _started[store.home, name] = launch.start_keeper(store, name)
-            started.append(name)
-    waiting = [work for work in waiting if isinstance(work, Job) or work.place is None]
-    by_accepts: dict[frozenset[str], list[devices.Slot]] = {}
-    for slot in devices.slots(cpu_slots=jobs):
-        by_accepts.setdefault(slot.accepts if not slot.on_gpu else frozenset({"gpu"}), []).append(
-            slot
-        )
-    for slots in by_accepts.values():
-        slots = slots[:jobs]
-        accepted = frozenset().union(*(slot.accepts for slot in slots))
-        need = sum(work.wish in accepted for work in waiting)
-        free, without = [], []
-        for slot in slots:
-            row = rows.get(slot.name)
-            has_worker = is_locked(run_queue.slot_lock(store, slot.name))
-            if is_locked(run_queue.runner_lock(store, slot.name)):
-                runner = holder_here(run_queue.runner_lock(store, slot.name))
-                if runner is not None and is_stopped(runner):
-                    let_go_on(runner)
-                waits = row is not None and row.note is not None  # for room: others may have it
-                need -= not has_worker and not waits
-            elif (store.home, slot.name) in _started:
-                need -= not has_worker
-            elif has_worker:
-                without.append(slot)
-            elif row is None or not row.broken:
-                free.append(slot)
-        for slot in without + free[: max(need, 0)]:
-            _started[store.home, slot.name] = launch.start_runner(store, slot.name)
-            started.append(slot.name)
-        known = {row.work_id for row in rows.values() if row.activity is not None}
-        new = [work for work in waiting if work.id not in known]
-        for slot, work in zip(free[: max(need, 0)], new, strict=False):
-            with suppress(StoreError):  # no loss: observers hear of it a little later
-                run_queue.set_activity(
-                    store, slot.name, work.id, "starting worker", device=slot.device.uuid
-                )
+    places = {work.place for work in waiting + active if isinstance(work, Run) and work.place}
+    started = [
+        name for place in sorted(places) if _ensure_keeper(store, name := keeper_slot(place), rows)
+    ]
+    here = [work for work in waiting if isinstance(work, Job) or work.place is None]
+    slots = devices.slots(cpu_slots=jobs)
+    for alike in ([s for s in slots if s.on_gpu], [s for s in slots if not s.on_gpu]):
+        started += _ensure_on(store, alike[:jobs], here, rows)
     return started
+
+
+def _ensure_keeper(store: Store, name: str, rows: Mapping[str, Slot]) -> bool:
+    """Start the keeper of a place unless it has one or cannot start; return whether it did."""
+    row = rows.get(name)
+    broken = row is not None and row.broken
+    if broken or (store.home, name) in _started or runner_alive(store, name):
+        return False
+    _started[store.home, name] = launch.start_keeper(store, name)
+    return True
+
+
+def _ensure_on(
+    store: Store,
+    slots: Sequence[devices.Slot],
+    waiting: Sequence[Work],
+    rows: Mapping[str, Slot],
+) -> list[str]:
+    """Start runners on slots that accept the same work; return the names of those slots."""
+    accepted = frozenset().union(*(slot.accepts for slot in slots))
+    need = sum(work.wish in accepted for work in waiting)
+    free, orphaned = [], []
+    for slot in slots:
+        row = rows.get(slot.name)
+        has_worker = is_locked(run_queue.slot_lock(store, slot.name))
+        if runner_alive(store, slot.name):
+            runner = holder_here(run_queue.runner_lock(store, slot.name))
+            if runner is not None and is_stopped(runner):
+                let_go_on(runner)
+            waits = row is not None and row.note is not None  # for room: others may have it
+            need -= not has_worker and not waits
+        elif (store.home, slot.name) in _started:
+            need -= not has_worker
+        elif has_worker:
+            orphaned.append(slot)
+        elif row is None or not row.broken:
+            free.append(slot)
+    free = free[: max(need, 0)]
+    for slot in orphaned + free:
+        _started[store.home, slot.name] = launch.start_runner(store, slot.name)
+    known = {row.work_id for row in rows.values() if row.activity is not None}
+    new = [work for work in waiting if work.id not in known]
+    for slot, work in zip(free, new, strict=False):
+        with suppress(StoreError):  # no loss: observers hear of it a little later
+            run_queue.set_activity(
+                store, slot.name, work.id, "starting worker", device=slot.device.uuid
+            )
+    return [slot.name for slot in orphaned + free]
 
 
 def keeper_slot(place: str) -> str:

@@ -23,16 +23,8 @@ from store.states import Kind, is_job
 if TYPE_CHECKING:
     from store import Store
 
-WORKERS = {
-    Kind.RUN: "dexter_tui.jobs.run_worker",
-    Kind.REPORT: "dexter_tui.analysis.worker",
-    Kind.PROBE: "dexter_tui.analysis.worker",
-    Kind.COMPARISON: "dexter_tui.analysis.worker",
-    Kind.SCREENING: "dexter_tui.analysis.worker",
-    Kind.SLICES: "dexter_tui.analysis.worker",
-    Kind.DEBIAS: "dexter_tui.analysis.worker",
-    Kind.WHATIF: "dexter_tui.analysis.worker",
-    Kind.EXPLAIN_BIAS: "dexter_tui.analysis.worker",
+WORKERS = dict.fromkeys(Kind, "dexter_tui.analysis.worker") | {
+    Kind.RUN: "dexter_tui.jobs.run_worker"
 }
 """The module whose process does a kind of work; named, not imported: it lies above this room."""
 
