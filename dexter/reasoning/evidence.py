@@ -558,7 +558,7 @@ class _Trial:
             reason=None,
             contexts=contexts,
         )
-        self.claim = _final(self.claim, self.claim.p_corrected, experiment.min_effect)
+        self.claim = _final(self.claim, self.claim.p_corrected)
         self.decided = (
             self.claim.verdict == "refuted"
             or (self.claim.verdict == "confirmed" and self._is_clear())
@@ -619,10 +619,10 @@ class _Trial:
 def corrected(claims: Sequence[Claim]) -> list[Claim]:
     """Return a family of claims with corrected p-values and verdicts, in order."""
     ps = stats.holm([stats.look_corrected(claim.p) for claim in claims])
-    return [_final(claim, p, claim.min_effect) for claim, p in zip(claims, ps, strict=True)]
+    return [_final(claim, p) for claim, p in zip(claims, ps, strict=True)]
 
 
-def _final(claim: Claim, p_corrected: float, min_effect: float) -> Claim:
+def _final(claim: Claim, p_corrected: float) -> Claim:
     verdict, reason = judge(
         direction=claim.direction,
         effect=claim.effect,
@@ -632,7 +632,7 @@ def _final(claim: Claim, p_corrected: float, min_effect: float) -> Claim:
         placebo_threshold=claim.placebo_threshold,
         detected=claim.detected,
         pairs=claim.pairs,
-        min_effect=min_effect,
+        min_effect=claim.min_effect,
     )
     return replace(claim, p_corrected=p_corrected, verdict=verdict, reason=reason)
 

@@ -6,6 +6,7 @@ that one of them is in memory at a time. A further attempt draws nothing twice.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from math import comb
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dexter.generation.bank import Request
+    from dexter.reasoning.evidence import Experiment, Witness
     from dexter.screening.pairs import PoolLayout
 
 
@@ -44,8 +46,11 @@ class Plan:
     own: dict[int, list[Candidate]]
     """Those that each member's own study proposes."""
     requests: "list[Request]" = field(default_factory=list)
+    """The pictures of the claims."""
     prompts: dict[int, str] = field(default_factory=dict)
     """Of members whose study found one."""
+    of_prompts: "list[Request]" = field(default_factory=list)
+    """The pictures of all prompts, each once."""
 
 
 @dataclass
@@ -175,86 +180,68 @@ class ComparisonJob:
     # What is seen
 
     def _look(self, bench: Bench, plans: Sequence[Plan]) -> None:
-        from dexter.reasoning.evidence import Experiment, Witness
+        from dexter.reasoning.evidence import Witness
         from dexter.seeds import picture_seeds
-        from dexter_tui.analysis.store_bank import StoreCache
 
         seeds = picture_seeds("score", 0, self.settings.score_images)
         first = bench.witness
         needs: dict[int, int] = {}
-
-        def experiment(plan: Plan, witness: Witness) -> Experiment:
-            return Experiment(
-                witness,
-                plan.topic,
-                plan.layout,
-                min_effect=self.settings.min_effect,
-                placebo_cache=StoreCache(self.store),
-                placebos=self.settings.placebos,
-                looks=(self.settings.pairs,),
-            )
-
         for plan in plans:
-            asker = experiment(plan, first)
+            asker = self._experiment(plan, first)
             plan.requests = asker.requests(plan.candidates)
+            prompts = dict.fromkeys(plan.prompts.values())
+            plan.of_prompts = [(prompt, seed) for prompt in prompts for seed in seeds]
             for member in plan.members:
                 needs[member.id] = len(asker.requests(plan.own[member.id]))
-        claims_pictures = len({r for plan in plans for r in plan.requests})
-        cross = {(p, s) for plan in plans for p in plan.prompts.values() for s in seeds}
-        of_cross = {plan.topic.class_name: _cross(plan, seeds) for plan in plans}
         family = sum(len(plan.candidates) * len(plan.members) for plan in plans)
         seen: dict[int, Seen] = {}
         for name in dict.fromkeys(member.name for member in self.members):
-            own = [plan for plan in plans if any(m.name == name for m in plan.members)]
+            own = [(plan, m) for plan in plans for m in plan.members if m.name == name]
             self.progress = self.desk.begin(name)
-            self.progress.plan(
-                sum(len(p.requests) + len(of_cross[p.topic.class_name]) for p in own)
-            )
+            self.progress.plan(sum(len(p.requests) + len(p.of_prompts) for p, _ in own))
             bench.pictures.on_picture = self.progress.add
             classifier, loaded = first.classifier, _loading(self.config)
-            for plan in plans:
-                for member in plan.members:
-                    if member.name != name:
-                        continue
-                    config = RunConfig.model_validate(member.config)
-                    if _loading(config) != loaded:
-                        device = str(first.classifier.device)
-                        classifier = trust.load_classifier(config, device)
-                        loaded = _loading(config)
-                    known = member.classifier
-                    require_weights(classifier, known.spec, known.weights_hash)
-                    witness = Witness(
-                        bench.pictures,
-                        classifier,
-                        member.class_index,
-                        bench.detector,
-                        beside=first,
-                    )
-                    # All at once, so that the pictures are drawn in full batches.
-                    witness.look(plan.requests)
-                    requests = of_cross[plan.topic.class_name]
-                    witness.look(requests)
-                    asker = experiment(plan, witness)
-                    seen[member.id] = Seen(
-                        asker.test(plan.candidates, family=family),
-                        {c.concept: asker.changes(c) for c in plan.candidates},
-                        witness.probabilities(requests or plan.requests),
-                        _activations(plan, member, witness, seeds),
-                    )
+            for plan, member in own:
+                config = RunConfig.model_validate(member.config)
+                if _loading(config) != loaded:
+                    classifier = trust.load_classifier(config, str(first.classifier.device))
+                    loaded = _loading(config)
+                known = member.classifier
+                require_weights(classifier, known.spec, known.weights_hash)
+                index, detector = member.class_index, bench.detector
+                witness = Witness(bench.pictures, classifier, index, detector, beside=first)
+                seen[member.id] = self._see(plan, member, witness, seeds, family)
+                del witness  # it has the classifier, which leaves the memory before the next
             del classifier
-        self._keep(
-            bench,
-            plans,
-            seen,
-            needs,
-            {
-                "pictures": claims_pictures,
-                "cross_pictures": len(cross),
-                "drawn": bench.pictures.drawn,
-                "generator": bench.key,
-                "detector": None if bench.detector is None else bench.detector.name,
-            },
-            of_cross,
+        self._keep(bench, plans, seen, needs)
+
+    def _experiment(self, plan: Plan, witness: "Witness") -> "Experiment":
+        from dexter.reasoning.evidence import Experiment
+        from dexter_tui.analysis.store_bank import StoreCache
+
+        return Experiment(
+            witness,
+            plan.topic,
+            plan.layout,
+            min_effect=self.settings.min_effect,
+            placebo_cache=StoreCache(self.store),
+            placebos=self.settings.placebos,
+            looks=(self.settings.pairs,),
+        )
+
+    def _see(
+        self, plan: Plan, member: Member, witness: "Witness", seeds: Sequence[int], family: int
+    ) -> Seen:
+        """Return a member's answers; ``family``: the number of claims judged together."""
+        # All at once, so that the pictures are drawn in full batches.
+        witness.look(plan.requests)
+        witness.look(plan.of_prompts)
+        asker = self._experiment(plan, witness)
+        return Seen(
+            asker.test(plan.candidates, family=family),
+            {c.concept: asker.changes(c) for c in plan.candidates},
+            witness.probabilities(plan.of_prompts or plan.requests),
+            _activations(plan, member, witness, seeds),
         )
 
     def _keep(
@@ -263,10 +250,7 @@ class ComparisonJob:
         plans: Sequence[Plan],
         seen: Mapping[int, Seen],
         needs: Mapping[int, int],
-        columns: Mapping[str, Any],
-        of_cross: "Mapping[str, Sequence[Request]]",
     ) -> None:
-        from dexter.reasoning.differences import difference, judged, most_different
         from dexter.reasoning.evidence import corrected
 
         # One family: all claims of all members, and another of all differences.
@@ -275,35 +259,6 @@ class ComparisonJob:
         for member in self.members:
             count = len(seen[member.id].claims)
             claims[member.id], flat = flat[:count], flat[count:]
-        found, between, worst = [], [], []
-        family = sum(len(plan.candidates) * comb(len(plan.members), 2) for plan in plans)
-        for plan in plans:
-            pairs = [(a, b) for i, a in enumerate(plan.members) for b in plan.members[i + 1 :]]
-            requests = of_cross[plan.topic.class_name] or plan.requests
-            for a, b in pairs:
-                for number, candidate in enumerate(plan.candidates):
-                    concept = candidate.concept
-                    found.append(
-                        difference(
-                            concept,
-                            seen[a.id].changes[concept],
-                            seen[b.id].changes[concept],
-                            detected=_detected(claims[a.id][number], claims[b.id][number]),
-                            family=family,
-                        )
-                    )
-                    between.append((a, b))
-                p, q = seen[a.id].probabilities, seen[b.id].probabilities
-                for rank, at in enumerate(most_different(p, q), 1):
-                    prompt, seed = requests[at]
-                    worst.append(
-                        {"a_id": a.id, "b_id": b.id, "rank": rank, "prompt": prompt, "seed": seed}
-                        | {"a": float(p[at]), "b": float(q[at])}
-                    )
-        differences = [
-            {**vars(d), "a_id": a.id, "b_id": b.id}
-            for d, (a, b) in zip(judged(found, self.settings.min_effect), between, strict=True)
-        ]
         comparison_records.record_findings(
             self.store,
             self.id,
@@ -318,13 +273,47 @@ class ComparisonJob:
                 member_id: [claim_rows.claim_row(claim, bench.key, bench.detector) for claim in own]
                 for member_id, own in claims.items()
             },
-            differences=differences,
+            differences=self._differences(plans, seen, claims),
             activations=[row for one in seen.values() for row in one.activations],
-            disagreements=worst,
+            disagreements=_disagreements(plans, seen),
             done=self.progress.total,
             total=self.progress.total,
-            **columns,
+            pictures=len({request for plan in plans for request in plan.requests}),
+            cross_pictures=len({request for plan in plans for request in plan.of_prompts}),
+            drawn=bench.pictures.drawn,
+            generator=bench.key,
+            detector=None if bench.detector is None else bench.detector.name,
         )
+
+    def _differences(
+        self,
+        plans: Sequence[Plan],
+        seen: Mapping[int, Seen],
+        claims: Mapping[int, Sequence[Claim]],
+    ) -> list[dict[str, Any]]:
+        """Return the differences between members, judged together."""
+        from dexter.reasoning.differences import difference, judged
+
+        family = sum(len(plan.candidates) * comb(len(plan.members), 2) for plan in plans)
+        between, found = [], []
+        for plan in plans:
+            for a, b in combinations(plan.members, 2):
+                for number, candidate in enumerate(plan.candidates):
+                    concept = candidate.concept
+                    between.append({"a_id": a.id, "b_id": b.id})
+                    found.append(
+                        difference(
+                            concept,
+                            seen[a.id].changes[concept],
+                            seen[b.id].changes[concept],
+                            detected=_detected(claims[a.id][number], claims[b.id][number]),
+                            family=family,
+                        )
+                    )
+        return [
+            {**vars(one), **ids}
+            for one, ids in zip(judged(found, self.settings.min_effect), between, strict=True)
+        ]
 
     def _report(self, bench: Bench, member: Member, claims: Sequence[Claim]) -> dict[str, Any]:
         from dexter.reasoning.report import Facts, evidence_report
@@ -349,9 +338,22 @@ def _loading(config: RunConfig) -> tuple[str, ClassifierOptions]:
     return config.classifier, config.options(ClassifierOptions, device="", trust_pickle=False)
 
 
-def _cross(plan: Plan, seeds: Sequence[int]) -> "list[Request]":
-    """Return the pictures of all prompts of a class, each once."""
-    return [(prompt, seed) for prompt in dict.fromkeys(plan.prompts.values()) for seed in seeds]
+def _disagreements(plans: Sequence[Plan], seen: Mapping[int, Seen]) -> list[dict[str, Any]]:
+    """Return the pictures on which two members differ most, by pair of members."""
+    from dexter.reasoning.differences import most_different
+
+    rows = []
+    for plan in plans:
+        requests = plan.of_prompts or plan.requests
+        for a, b in combinations(plan.members, 2):
+            p, q = seen[a.id].probabilities, seen[b.id].probabilities
+            for rank, at in enumerate(most_different(p, q), 1):
+                prompt, seed = requests[at]
+                rows.append(
+                    {"a_id": a.id, "b_id": b.id, "rank": rank, "prompt": prompt, "seed": seed}
+                    | {"a": float(p[at]), "b": float(q[at])}
+                )
+    return rows
 
 
 def _activations(
