@@ -9,8 +9,7 @@ from store.checking import decoding
 from store.data_reports.explanations import BiasResult, WhatIfResult
 from store.data_reports.results import RESULTS, Result
 from store.errors import StoreError
-from store.reading.browse import PROCESS_GONE, Browse
-from store.states import ACTIVE, ENDED
+from store.reading.browse import Browse, progress_of
 
 
 class _Row(NamedTuple):
@@ -75,27 +74,18 @@ def listed(browse: Browse, kind: str | None = None, limit: int = 200) -> list[Da
 
 def page(browse: Browse, name: str, kind: str | None = None) -> DataPage:
     """Return the report of an id or unique prefix; raise StoreError if there is none."""
-    ids = browse.rows(
-        "SELECT id FROM data_report WHERE substr(id, 1, ?) = ? AND kind = coalesce(?, kind)",
-        (len(name), name, kind),
+    report_id = browse.id_of(
+        "data_report", name, noun="report on pictures", command=kind or "slices", kind=kind
     )
-    exact = [one for (one,) in ids if one == name] or [one for (one,) in ids]
-    if len(exact) != 1 or not name:
-        what = f"{name!r} is the prefix of several reports" if exact and name else f"no {name!r}"
-        raise StoreError(
-            f"{what} among the reports on pictures",
-            value=name,
-            remedy=f"`dexter-tui {kind or 'slices'}` lists them",
-        )
     rows = browse.rows(
         f"SELECT {_COLUMNS}, spec FROM data_report JOIN classifier "
         "ON classifier.id = classifier_id WHERE data_report.id = ?",
-        (exact[0],),
+        (report_id,),
     )
     found = _pages(browse, rows)
     if not found:
         raise StoreError(
-            f"report {exact[0]} is damaged", value=exact[0], remedy="delete it and start it again"
+            f"report {report_id} is damaged", value=report_id, remedy="delete it and start it again"
         )
     return found[0]
 
@@ -124,18 +114,8 @@ def _page(browse: Browse, row: _Row, spec: str) -> DataPage | None:
             decoding.note_line(f"damaged data_report {row.id}: result {where or row.kind}")
             return None
     job = None if row.job_id is None else browse.job_of(row.job_id)
-    state, stage, done, total, error = "done", None, 0, 0, None
-    if result is None and job is None:
-        state, error = "failed", PROCESS_GONE
-    elif result is None and job is not None:
-        stage, done, total = job.stage, job.done, job.total
-        if job.state in ACTIVE:
-            state = "running"
-        elif job.state in ENDED:
-            state, error = "failed", job.error or job.state.value
-        else:
-            state = "waiting"
     return DataPage(
         row.id, row.kind, spec, row.data, row.data_hash, row.request, result, row.created_at,
-        row.ended_at, state, stage, done, total, error, None if job is None else job.id,
+        row.ended_at, **progress_of(job, done=result is not None),
+        job=None if job is None else job.id,
     )  # fmt: skip

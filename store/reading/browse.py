@@ -18,7 +18,7 @@ from store.checking.schema import check_schema, objects_of
 from store.errors import StoreError, explained
 from store.locks import is_locked
 from store.reading.filters import Condition, compile_filter
-from store.states import ACTIVE, State
+from store.states import ACTIVE, ENDED, State
 
 _MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
 _PACE_STEPS = 20  # the last steps, from which the remaining time is estimated
@@ -298,6 +298,20 @@ class JobRow(NamedTuple):
     error: str | None
     activity: str | None = None
     """What is done for it before its first stage, such as "loading generator, 2 of 3"."""
+
+
+def progress_of(job: JobRow | None, *, done: bool = False) -> dict[str, Any]:
+    """Return state, stage, done, total and error of an analysis, by its job unless it is done."""
+    if done or job is None:
+        state, error = ("done", None) if done else ("failed", PROCESS_GONE)
+        return {"state": state, "stage": None, "done": 0, "total": 0, "error": error}
+    state, error = "waiting", None
+    if job.state in ACTIVE:
+        state = "running"
+    elif job.state in ENDED:
+        state, error = "failed", job.error or job.state.value
+    progress = {"stage": job.activity or job.stage, "done": job.done, "total": job.total}
+    return progress | {"state": state, "error": error}
 
 
 class _JobRow(NamedTuple):
@@ -625,6 +639,33 @@ class Browse:
         table, sign = ("study", -1) if name.startswith("s") else ("run", 1)
         rows = self.rows(f"SELECT rowid FROM {table} WHERE id = ?", (name,))
         return sign * int(rows[0][0]) if rows else None
+
+    def id_of(
+        self, table: str, name: str, *, noun: str, command: str, kind: str | None = None
+    ) -> str:
+        """Return an id from the id or a unique prefix; raise StoreError, which names the command
+        that lists them. kind: one of the column of that name."""
+        of_kind, values = ("", ()) if kind is None else (" AND kind = ?", (kind,))
+        rows = self.rows(f"SELECT id FROM {table} WHERE id = ?{of_kind}", (name, *values))
+        if not rows and name:
+            sql = f"SELECT id FROM {table} WHERE substr(id, 1, ?) = ?{of_kind} LIMIT 5"
+            rows = self.rows(sql, (len(name), name, *values))
+        if len(rows) == 1:
+            return str(rows[0][0])
+        if rows:
+            matches = ", ".join(str(row[0]) for row in rows)
+            raise StoreError(
+                f"{name!r} is the prefix of more than one {noun}: {matches}",
+                value=name,
+                remedy="give more letters",
+            )
+        sql = f"SELECT count(*) FROM {table} WHERE true{of_kind}"
+        [(count,)] = self.rows(sql, values) or [(0,)]
+        raise StoreError(
+            f"no {noun} {name!r} among the {count} in {self.path}",
+            value=name,
+            remedy=f"`dexter-tui {command}` lists them",
+        )
 
     def study_runs(self, study_id: str) -> list[RunRow]:
         """Return the runs of a study, by seed."""

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from store.checking.decoding import decoded, decoded_cell
 from store.errors import StoreError, explained
-from store.reading.browse import PROCESS_GONE, Browse
+from store.reading.browse import PROCESS_GONE, Browse, progress_of
 from store.reading.origin import is_toy, origin
-from store.states import ACTIVE, ENDED, State
+from store.states import State
 
 
 class _Head(NamedTuple):
@@ -202,24 +202,7 @@ _FRAMES = 6  # frames of each member's study
 
 def find(browse: Browse, name: str) -> str:
     """Return the id of a comparison from the id or a unique prefix."""
-    rows = browse.rows("SELECT id FROM comparison WHERE id = ?", (name,)) or browse.rows(
-        "SELECT id FROM comparison WHERE substr(id, 1, ?) = ? LIMIT 5", (len(name), name)
-    )
-    if len(rows) == 1 and name:
-        return str(rows[0][0])
-    if rows and name:
-        matches = ", ".join(str(row[0]) for row in rows)
-        raise StoreError(
-            f"{name!r} is the prefix of more than one comparison: {matches}",
-            value=name,
-            remedy="give more letters",
-        )
-    [(count,)] = browse.rows("SELECT count(*) FROM comparison") or [(0,)]
-    raise StoreError(
-        f"no comparison {name!r} among the {count} in {browse.path}",
-        value=name,
-        remedy="`dexter-tui compare` lists them",
-    )
+    return browse.id_of("comparison", name, noun="comparison", command="compare")
 
 
 def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
@@ -251,13 +234,8 @@ def _read_job(browse: Browse, one: dict[str, Any]) -> None:
     if one["state"] == "done":
         return
     if job is not None:
-        one |= {"stage": job.activity or job.stage, "error": job.error}
-        one |= {"done": job.done, "total": job.total}
-        one["state"] = "waiting"
-        if job.state in ACTIVE:
-            one["state"] = "running"
-        elif job.state in ENDED:
-            one["state"], one["error"] = "failed", job.error or job.state.value
+        one |= progress_of(job)
+        one["error"] = one["error"] or job.error
     elif one["state"] != "failed":  # of an older version, or from elsewhere
         one["state"], one["error"] = "failed", PROCESS_GONE
 

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from store.checking import decoding
 from store.errors import StoreError
-from store.reading.browse import PROCESS_GONE, Browse
+from store.reading.browse import Browse, progress_of
 from store.reading.sensitivity import MIN_EFFECT
-from store.states import ACTIVE, ENDED
 
 
 class _Screening(NamedTuple):
@@ -98,24 +97,7 @@ VERDICTS = ("raises", "lowers", "explained", "not_drawn", "weak", "open", "none"
 
 def find(browse: Browse, name: str) -> str:
     """Return the id of a screening from the id or a unique prefix."""
-    rows = browse.rows("SELECT id FROM screening WHERE id = ?", (name,)) or browse.rows(
-        "SELECT id FROM screening WHERE substr(id, 1, ?) = ? LIMIT 5", (len(name), name)
-    )
-    if len(rows) == 1 and name:
-        return str(rows[0][0])
-    if rows and name:
-        matches = ", ".join(row[0] for row in rows)
-        raise StoreError(
-            f"{name!r} is the prefix of more than one screening: {matches}",
-            value=name,
-            remedy="give more letters",
-        )
-    [(count,)] = browse.rows("SELECT count(*) FROM screening") or [(0,)]
-    raise StoreError(
-        f"no screening {name!r} among the {count} in {browse.path}",
-        value=name,
-        remedy="`dexter-tui screen` lists them",
-    )
+    return browse.id_of("screening", name, noun="screening", command="screen")
 
 
 def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
@@ -230,19 +212,6 @@ def _rank(finding: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _read_job(browse: Browse, one: dict[str, Any]) -> None:
     """Take state, progress and error of a screening from its newest job."""
-    one |= {"stage": None, "done": 0, "total": 0, "error": None, "job": None}
     job = browse.screening_job(one["id"])
-    if job is not None:
-        one["job"] = job.id
-    if one["state"] == "done":
-        return
-    if job is None:
-        one["state"], one["error"] = "failed", PROCESS_GONE
-        return
-    one |= {"stage": job.activity or job.stage, "done": job.done, "total": job.total}
-    if job.state in ACTIVE:
-        one["state"] = "running"
-    elif job.state in ENDED:
-        one["state"], one["error"] = "failed", job.error or job.state.value
-    else:
-        one["state"] = "waiting"
+    one |= progress_of(job, done=one["state"] == "done")
+    one["job"] = None if job is None else job.id

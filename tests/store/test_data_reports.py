@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from store import Store, study_records
+from store import Store, run_queue, study_records
 from store.data_reports import page, records
 from store.data_reports.explanations import own_picture
+from store.errors import StoreError
 from store.markdown.report import render
 from store.reading.browse import Browse
+from store.states import Kind
 from store.upkeep import retention
 
+ASKED: dict[str, Any] = {
+    "mapping": {}, "settings": {}, "concepts": [], "data": "", "screening": None, "origin": "",
+}  # fmt: skip
 SLICE = {
     "name": "crane with sea", "label": "crane", "concept": "sea", "shows": True, "size": 5,
     "accuracy": 0.2, "accuracy_low": 0.1, "accuracy_high": 0.6, "rest": 45, "rest_accuracy": 0.9,
@@ -39,18 +44,32 @@ DEBIASED = {
 def test_a_report_on_a_thousand_classes_is_read(
     kind: str, result: dict[str, Any], tmp_path: Path
 ) -> None:
-    asked: dict[str, Any] = {"mapping": {}, "settings": {}, "concepts": [], "data": "",
-                             "screening": None, "origin": ""}  # fmt: skip
     with Store.open(tmp_path) as store:
         classifier = store.ensure_classifier("lab:birds", "h", ["crane"], 64)
         made = records.add(
-            store, kind, classifier_id=classifier, data="", data_hash="", request=asked
+            store, kind, classifier_id=classifier, data="", data_hash="", request=ASKED
         )
         records.finish(store, made, result)
         text, _ = render(store, [made], "")
     found = page.page(Browse(tmp_path), made)
     assert found.result is not None and found.json()["result"]["concepts"] == result["concepts"]
     assert ("- Split: fold 2\n" if kind == "slices" else "| crane with sea | 0.20 |\n") in text
+
+
+def test_a_report_shows_what_its_worker_does_before_the_first_stage(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        classifier = store.ensure_classifier("lab:birds", "h", ["crane"], 64)
+        made = records.add(
+            store, "slices", classifier_id=classifier, data="", data_hash="", request=ASKED
+        )
+        job = run_queue.add_job(store, Kind.SLICES, {"data_report": made})
+        records.set_job(store, made, job)
+        assert run_queue.claim(store, slot="cpu-0")
+        run_queue.set_activity(store, "cpu-0", job, "loading classifier", device="cpu")
+        found = page.page(Browse(tmp_path), made[:4], "slices")
+        assert (found.id, found.state, found.stage) == (made, "running", "loading classifier")
+        with pytest.raises(StoreError, match=r"no report on .* among the 0 "):
+            page.page(Browse(tmp_path), made, "debias")
 
 
 def test_a_picture_of_the_user_goes_with_the_last_what_if_that_shows_it(tmp_path: Path) -> None:
