@@ -77,12 +77,7 @@ def add_caption(
         "output_tokens": output_tokens,
         "created_at": now(),
     }
-    with store._write() as session:
-        session.exec(
-            insert(Caption)
-            .values(**values)
-            .on_conflict_do_update(index_elements=["sha256", "model", "prompt_hash"], set_=values)
-        )
+    _replace(store, Caption, values, ("sha256", "model", "prompt_hash"))
 
 
 def captions(store: Store, study_id: str) -> list[Caption]:
@@ -295,7 +290,7 @@ def add_placebo(
         "pairs": pairs,
         "created_at": now(),
     }
-    _replace(store, Placebo, [values], ("key", "word"))
+    _replace(store, Placebo, values, ("key", "word"))
 
 
 # Attribution, scores, stages, reports
@@ -360,7 +355,7 @@ def set_stage(
         "error": error,
         "updated_at": now(),
     }
-    _replace(store, Stage, [values], ("study_id", "name"))
+    _replace(store, Stage, values, ("study_id", "name"))
 
 
 def stages(store: Store, study_id: str) -> list[Stage]:
@@ -412,13 +407,8 @@ def add_report(
 
 
 def _replace(
-    store: Store, table: type[Table], rows: list[dict[str, Any]], keys: Sequence[str]
+    store: Store, table: type[Table], values: Mapping[str, Any], keys: Sequence[str]
 ) -> None:
-    statement = insert(table)
+    statement = insert(table).values(**values)
     with store._write() as session:
-        session.exec(
-            statement.on_conflict_do_update(
-                index_elements=keys, set_={name: statement.excluded[name] for name in rows[0]}
-            ),
-            params=rows,
-        )
+        session.exec(statement.on_conflict_do_update(index_elements=keys, set_=values))
