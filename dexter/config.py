@@ -3,7 +3,7 @@
 A flat model: command-line flags, forms and the stored record are made from its fields. Each
 description states what the field is, its unit, and where its value comes from; ranges and defaults
 are added where it is shown. "paper" is arXiv 2510.14741, "reference code" its public code; the
-values chosen here were measured by ``dexter.lab``'s benchmark on the embedded lab.
+values chosen here were measured on the embedded lab, by ``benchmarks``.
 
 Each field has a group and marks, from which lists of fields are derived: see `fields_of`.
 """

@@ -83,7 +83,7 @@ def record_findings(
 ) -> None:
     """Write all that was found, in one transaction, in place of what was found before.
 
-    `members`: columns by member id; `claims`: by member id, as `evidence.replace_claims` takes
+    `members`: columns by member id; `claims`: by member id, as `study_records.replace_claims` takes
     them; `fields`: columns of the comparison.
     """
     ids = list(members)

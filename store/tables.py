@@ -869,7 +869,7 @@ class Stage(Table, table=True):
 
 
 class Note(Table, table=True):
-    """A user's note on a run, a study, a comparison or a screening."""
+    """A user's note on a run, a study, a comparison, a screening or a report on pictures."""
 
     of: str = Field(primary_key=True)  # its id
     text: str

@@ -175,7 +175,7 @@ def doomed(home: Path, names: Sequence[str]) -> "Doomed":
 
 
 def delete(home: Path, what: "Doomed") -> str:
-    """Delete runs, studies or comparisons with their data."""
+    """Delete what `doomed` found."""
     from store import Store
     from store.upkeep import retention
 
@@ -185,7 +185,7 @@ def delete(home: Path, what: "Doomed") -> str:
 
 
 def set_note(home: Path, name: str, text: str) -> str:
-    """Save a note on a run, study or comparison; "" removes it."""
+    """Save a note on what an id names; "" removes it."""
     from store import Store
     from store.upkeep import retention
 
@@ -298,7 +298,7 @@ def retry_job(home: Path, job_id: str) -> str:
 
 
 def export(home: Path, names: Sequence[str], path: str) -> str:
-    """Write runs, studies, comparisons or screenings in the form that the ending says.
+    """Write what ids name in the form that the ending says.
 
     By the command of that name: what draws plots takes 40 MB, which the dashboard would not get
     rid of.

@@ -87,7 +87,7 @@ class Doomed:
 
 
 def doomed(store: Store, names: Sequence[str]) -> Doomed:
-    """Return what deleting these runs, studies, comparisons and screenings would remove.
+    """Return what deleting what these ids or prefixes name would remove.
 
     Raises StoreError for active runs, for analyses that are being made, and for studies that
     another comparison includes.

@@ -60,7 +60,7 @@ class BiasJob:
         return load_sentences(spec)
 
     def result(self) -> dict[str, Any]:
-        """Return the reports and how far they agree, as `store.data_reports.BiasResult`."""
+        """Return the reports and how far they agree, as an `explanations.BiasResult`."""
         from dexter.screening.people import agreement, others, report
 
         of, labelled = self.of, self.labelled

@@ -112,7 +112,7 @@ class WhatIfJob:
         return Witness(pictures, self.classifier, self.of.class_index), progress.plan
 
     def result(self) -> dict[str, Any]:
-        """Return the answer, as `store.data_reports.WhatIfResult`."""
+        """Return the answer, as an `explanations.WhatIfResult`."""
         return self._of_words() if self.own is None else self._of_picture(self.own)
 
     def _of_words(self) -> dict[str, Any]:
