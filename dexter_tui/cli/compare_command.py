@@ -1,6 +1,5 @@
 """The command `compare`: it queues a comparison, follows it, and shows what was found."""
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -17,7 +16,6 @@ from dexter_tui.cli.output import (
     Json,
     TrustCode,
     TrustEndpoint,
-    console_on,
     open_browse,
     open_store,
     print_json,
@@ -126,7 +124,7 @@ def compare(
             say(f"searches first: {len(asked_for.run_ids)} runs")
             team = Team(store, asked_for.run_ids, jobs)
             team.start()
-            watch(team, console_on(sys.stderr))
+            watch(team)
             for error in dict.fromkeys(run.error for run in team.runs() if run.error):
                 say(error)
             if code := team.exit_code():

@@ -36,16 +36,16 @@ PACE_STEPS = 20  # the last steps, for the estimate of the time left
 
 def watch(
     team: Team,
-    console: Console,
     whole: Callable[[Sequence[Work]], str] = lambda works: "",
     names: Mapping[str, str] | None = None,
 ) -> None:
-    """Show the team's runs and jobs until all have ended.
+    """Show the team's runs and jobs on standard error until all have ended.
 
     The first Ctrl-C cancels them and waits for their end, the second kills their processes.
     `whole` returns a line on all of them together, shown beside the lines of each. `names` says
     what some of the jobs are about, by id.
     """
+    console = console_on(sys.stderr)
     whole_at = time.monotonic()
     lines = Lines(console, names)
     searching = all(isinstance(work, Run) for work in team.work())
@@ -83,7 +83,7 @@ def follow(store: Store, job_id: str, *, detach: bool = False) -> int:
     team.start()
     if detach:
         return 0
-    watch(team, console_on(sys.stderr))
+    watch(team)
     job = store.job(job_id)
     if job.refused and job.error is not None:
         parts = {name: job.error.get(name) for name in ("field", "value", "remedy")}

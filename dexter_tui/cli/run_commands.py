@@ -197,16 +197,15 @@ def _work(
     from dexter_tui.jobs.team import Team
     from dexter_tui.presentation import job_tables, run_tables
 
-    console = console_on(sys.stderr)
     if launch.logout_kills():
         say(launch.LOGOUT_WARNING)
     team = Team(store, ids, jobs)
     team.start()
     if not detach:
-        watch(team, console)
+        watch(team)
     runs, works = team.runs(), team.work()
     if runs and not detach:
-        console.print(run_tables.studies_view(runs))
+        console_on(sys.stderr).print(run_tables.studies_view(runs))
     for error in dict.fromkeys(work.error_line for work in works if work.error_line):
         say(error)
     if as_json:

@@ -234,7 +234,6 @@ def _follow(store: "Store", queued: _Queued) -> tuple[int, list[str]]:
     """Have the work done and show its progress; return the exit code and what was screened."""
     from dexter_tui.cli.audit.time_left import TimeLeft
     from dexter_tui.cli.live_progress import watch
-    from dexter_tui.cli.output import console_on
     from dexter_tui.jobs.team import Team
     from store.states import State
 
@@ -242,7 +241,7 @@ def _follow(store: "Store", queued: _Queued) -> tuple[int, list[str]]:
     team.start()
     names = {name: one.class_name for name, one in queued.jobs.items()}
     left = TimeLeft(store, queued.jobs, queued.runs)
-    watch(team, console_on(sys.stderr), left.line, names)
+    watch(team, left.line, names)
     for error in dict.fromkeys(work.error_line for work in team.work() if work.error_line):
         say(error)
     done = {work.id for work in team.work() if work.state is State.SUCCEEDED}
