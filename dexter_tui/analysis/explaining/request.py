@@ -45,8 +45,9 @@ class Prepared:
 class ExplainRequest:
     """A what-if or a bias explanation as a user asks for it.
 
-    screen: its classifier, class and concepts. image: of a what-if, a picture of the user's. data,
-    sts, judge: of a bias explanation; see `prepare_bias`.
+    screen: its classifier, class and concepts. image: of a what-if, a picture of the user's. Of a
+    bias explanation: data: labelled pictures to compare with, or "none"; by default the lab's for
+    its generator. sts: the sentence encoder. judge: only the settings of its endpoint are read.
     """
 
     kind: Kind
@@ -68,8 +69,8 @@ def prepare(
     read: reads labelled pictures, as `read_data` does.
     """
     if request.kind is Kind.WHATIF:
-        return prepare_whatif(request.screen, request.image, home, say)
-    return prepare_bias(request.screen, request.data, request.sts, request.judge, home, say, read)
+        return _prepare_whatif(request, home, say)
+    return _prepare_bias(request, home, say, read)
 
 
 def opened(image: Path) -> Any:
@@ -93,14 +94,14 @@ def picture_hash(picture: Any) -> str:
     return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
-def prepare_whatif(request: ScreenRequest, image: Path | None, home: Path, say: Say) -> Prepared:
-    """Check a what-if; raise InputError, also where consent is missing."""
+def _prepare_whatif(request: ExplainRequest, home: Path, say: Say) -> Prepared:
+    image = request.image
     digest = None if image is None else picture_hash(opened(image))
-    screen = screening_request.prepare(request, home, say)
+    screen = screening_request.prepare(request.screen, home, say)
     asked = {
         "data": None if image is None else str(image),
         "image": None if image is None else str(image.expanduser().absolute()),
-        "models": _models(request, screen),
+        "models": _models(request.screen, screen),
     }
     return Prepared(
         Kind.WHATIF,
@@ -111,31 +112,20 @@ def prepare_whatif(request: ScreenRequest, image: Path | None, home: Path, say: 
     )
 
 
-def prepare_bias(
-    request: ScreenRequest,
-    data: str | None,
-    sts: str,
-    judge: ReportSettings,
-    home: Path,
-    say: Say,
-    read: "Callable[..., DataSet] | None" = None,
+def _prepare_bias(
+    request: ExplainRequest, home: Path, say: Say, read: "Callable[..., DataSet] | None"
 ) -> Prepared:
-    """Check a bias explanation; raise InputError, also where consent is missing.
-
-    data: labelled pictures to compare with, or "none"; by default the lab's for its generator.
-    sts: the sentence encoder. judge: of these settings only the endpoint's are read. read: reads
-    labelled pictures, as `read_data` does.
-    """
     from dexter.screening.people import check_pool
     from dexter_tui.analysis.study_request import with_full_paths
     from dexter_tui.jobs import trust
 
+    judge, data, sts = request.judge, request.data, request.sts
     _check_judge(judge)
     endpoint: dict[str, Any] = {}
     if judge.llm != "none":
         endpoint = with_full_paths(judge).model_dump(mode="json", include={*JUDGE_FIELDS})
-        trust.require([endpoint], request.agreed)
-    screen = screening_request.prepare(request, home, say)
+        trust.require([endpoint], request.screen.agreed)
+    screen = screening_request.prepare(request.screen, home, say)
     check_pool(screen.concepts.pool)
     if data is None:
         data = LAB if screen.config.generator == "lab" else "none"
@@ -152,7 +142,7 @@ def prepare_bias(
         screen,
         _shown(screen, None if labelled is None else data.rpartition("/")[2]),
         (labelled.digest if labelled is not None else "") or screen.bank_key,
-        {"data": data, "sts": _full(sts), "models": _models(request, screen)},
+        {"data": data, "sts": _full(sts), "models": _models(request.screen, screen)},
         endpoint,
     )
 
@@ -200,14 +190,14 @@ def _shown(screen: screening_request.Prepared, pictures: str | None) -> str:
     return name if pictures is None else f"{name}, {pictures}"
 
 
-def request_whatif(store: "Store", prepared: Prepared) -> Queued:
+def _request_whatif(store: "Store", prepared: Prepared) -> Queued:
     """Queue a checked what-if. Its words are of the newest screening, if there is one."""
     page = newest(store, prepared.screen, same_bank=False)
     found = (None, None) if page is None else (page["id"], page["member"]["name"])
     return _queue(store, prepared, *found)
 
 
-def request_bias(store: "Store", prepared: Prepared) -> Queued:
+def _request_bias(store: "Store", prepared: Prepared) -> Queued:
     """Queue a checked bias explanation, whose job makes the screening that it rests on unless there
     is one."""
     from dexter_tui.analysis.study_request import hand_over_key
@@ -225,8 +215,8 @@ def request_bias(store: "Store", prepared: Prepared) -> Queued:
 def request_explanation(store: "Store", prepared: Prepared) -> Queued:
     """Queue a checked what-if or bias explanation."""
     if prepared.kind is Kind.WHATIF:
-        return request_whatif(store, prepared)
-    return request_bias(store, prepared)
+        return _request_whatif(store, prepared)
+    return _request_bias(store, prepared)
 
 
 def outlook(store: "Store", prepared: Prepared) -> str:

@@ -22,6 +22,7 @@ from store.states import Kind
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from dexter_tui.analysis.explaining.request import ExplainRequest
     from store import Store
     from store.data_reports.page import DataPage
     from store.reading.browse import Browse
@@ -103,11 +104,26 @@ def make(request: DataRequest, *, detach: bool, as_json: bool) -> tuple[str, int
         run_queue.reconcile(store)
         say(data_request.outlook(prepared))
         queued = data_request.request_report(store, prepared)
-        code = followed(store, queued, detach=detach, as_json=as_json)
+        code = _followed(store, queued, detach=detach, as_json=as_json)
     return queued.report_id, code
 
 
-def followed(store: "Store", queued: Queued, *, detach: bool, as_json: bool) -> int:
+def explain(request: "ExplainRequest", *, detach: bool, as_json: bool) -> tuple[str, int]:
+    """Queue an explanation and follow its job; return the report's id and the exit code."""
+    from dexter_tui.analysis.explaining import request as explaining
+    from store import Store, run_queue
+
+    prepared = explaining.prepare(request, paths.home(), say)
+    with Store.open(paths.home()) as store:
+        run_queue.reconcile(store)
+        if request.kind is Kind.EXPLAIN_BIAS:
+            say(explaining.outlook(store, prepared))
+        queued = explaining.request_explanation(store, prepared)
+        code = _followed(store, queued, detach=detach, as_json=as_json)
+    return queued.report_id, code
+
+
+def _followed(store: "Store", queued: Queued, *, detach: bool, as_json: bool) -> int:
     """Follow the job of a report, or print its id and leave it; return the exit code."""
     code = follow(store, queued.job_id, detach=detach)
     if detach:

@@ -7,11 +7,11 @@ import typer
 
 from dexter.config import RunConfig
 from dexter.reasoning.settings import JUDGE_FIELDS, SCREEN_FIELDS, ReportSettings, ScreenSettings
-from dexter_tui import field_flags, paths
+from dexter_tui import field_flags
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Id
 from dexter_tui.cli.listing import typed
-from dexter_tui.cli.output import Detach, Json, TrustCode, TrustEndpoint, TrustPickle, say
+from dexter_tui.cli.output import Detach, Json, TrustCode, TrustEndpoint, TrustPickle
 from dexter_tui.cli.screening.request import MODEL_FIELDS, ClassName, request_of
 from store.states import Kind
 
@@ -77,9 +77,8 @@ def explain_bias(
     compared: claim by claim, by a sentence encoder, and with --llm by a language model. Ctrl-C
     cancels it; `dexter-tui retry` continues it. Without options, lists the stored reports.
     """
-    from dexter_tui.analysis.explaining import request as explaining
+    from dexter_tui.analysis.explaining.request import ExplainRequest
     from dexter_tui.jobs import trust
-    from store import Store, run_queue
 
     if name is not None:
         typed.refuse_others(name, "output", "as_json")
@@ -100,13 +99,8 @@ def explain_bias(
         request = request_of(
             [classifier], class_name, concepts, values, SCREEN_FIELDS, agreed, pickle=trust_pickle
         )
-        prepared = explaining.prepare_bias(request, data, sts, judge, paths.home(), say)
-        with Store.open(paths.home()) as store:
-            run_queue.reconcile(store)
-            say(explaining.outlook(store, prepared))
-            queued = explaining.request_bias(store, prepared)
-            code = reports.followed(store, queued, detach=detach, as_json=as_json)
+        asked = ExplainRequest(Kind.EXPLAIN_BIAS, request, data=data, sts=sts, judge=judge)
+        name, code = reports.explain(asked, detach=detach, as_json=as_json)
         if detach or code:
             return code
-        name = queued.report_id
     return reports.show(name, Kind.EXPLAIN_BIAS, output=output, as_json=as_json)

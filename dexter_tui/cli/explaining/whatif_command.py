@@ -7,11 +7,11 @@ import typer
 
 from dexter.config import RunConfig
 from dexter.reasoning.settings import ScreenSettings
-from dexter_tui import field_flags, paths
+from dexter_tui import field_flags
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Id
 from dexter_tui.cli.listing import typed
-from dexter_tui.cli.output import Detach, Json, TrustCode, TrustPickle, say
+from dexter_tui.cli.output import Detach, Json, TrustCode, TrustPickle
 from dexter_tui.cli.screening.request import MODEL_FIELDS, ClassName, Concepts, request_of
 from store.states import Kind
 
@@ -58,9 +58,8 @@ def whatif(
     as it redraws it unchanged keeps the decision. Ctrl-C cancels it; `dexter-tui retry` continues
     it. Without options, lists the stored what-ifs.
     """
-    from dexter_tui.analysis.explaining import request as explaining
+    from dexter_tui.analysis.explaining.request import ExplainRequest
     from dexter_tui.jobs import trust
-    from store import Store, run_queue
 
     if name is not None:
         typed.refuse_others(name, "output", "as_json")
@@ -75,12 +74,8 @@ def whatif(
         request = request_of(
             [classifier], class_name, concepts, values, _SETTINGS, agreed, pickle=trust_pickle
         )
-        prepared = explaining.prepare_whatif(request, image, paths.home(), say)
-        with Store.open(paths.home()) as store:
-            run_queue.reconcile(store)
-            queued = explaining.request_whatif(store, prepared)
-            code = reports.followed(store, queued, detach=detach, as_json=as_json)
+        asked = ExplainRequest(Kind.WHATIF, request, image)
+        name, code = reports.explain(asked, detach=detach, as_json=as_json)
         if detach or code:
             return code
-        name = queued.report_id
     return reports.show(name, Kind.WHATIF, output=output, as_json=as_json)
