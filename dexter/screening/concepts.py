@@ -34,13 +34,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
 
 from dexter.errors import InputError
-from dexter.loading import read_text
 from dexter.reasoning.topic import SUBJECT as SUBJECT
 from dexter.reasoning.topic import Topic, World, load_world
 
@@ -191,20 +189,14 @@ def lab_pool(world: World | None = None, able: Mapping[str, Sequence[str]] | Non
     )
 
 
-def load_pool(source: str | Path = SHIPPED) -> Pool:
-    """Load a pool by name ("lab", "photographs") or from a file; InputError with the line."""
-    if source == LAB:
+def load_pool(name: str = SHIPPED) -> Pool:
+    """Load a shipped pool, "lab" or "photographs"; InputError for another name."""
+    if name == LAB:
         return lab_pool()
-    if source == SHIPPED:
-        text = (resources.files(__package__) / f"{SHIPPED}.yaml").read_text(encoding="utf-8")
-        return parse_pool(text, SHIPPED)
-    path = Path(source).expanduser()
-    try:
-        text = read_text(path, field="concepts")
-    except InputError as error:
-        error.remedy = f"pass a YAML file, {LAB!r} or {SHIPPED!r}"
-        raise
-    return parse_pool(text, str(path))
+    if name != SHIPPED:
+        raise InputError(f"no pool is called {name!r}", remedy=f"choose {LAB} or {SHIPPED}")
+    text = (resources.files(__package__) / f"{SHIPPED}.yaml").read_text(encoding="utf-8")
+    return parse_pool(text, SHIPPED)
 
 
 def parse_pool(text: str, name: str) -> Pool:
