@@ -133,7 +133,7 @@ def add(
     checked = submit.check(
         configs, paths.home(), warn=warnings.append, agreed=agreed, elsewhere=on is not None
     )
-    _warn_of_logout()
+    warn_of_logout()
     with Store.open(paths.home()) as store:
         for line in warnings:
             say(line)
@@ -424,7 +424,7 @@ def start(
     from dexter_tui.jobs import control
     from store import run_queue
 
-    _warn_of_logout()
+    warn_of_logout()
     with open_store() as store:
         run_queue.reconcile(store)
         started = control.ensure_runners(store, jobs=jobs, again=True)
@@ -552,7 +552,8 @@ def _answer(store: "Store", ids: Sequence[str], *, as_json: bool) -> None:
         print_lines(ids)
 
 
-def _warn_of_logout() -> None:
+def warn_of_logout() -> None:
+    """Warn where the system ends at logout what goes on after a command."""
     from dexter_tui.jobs import launch
 
     if launch.logout_kills():

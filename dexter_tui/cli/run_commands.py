@@ -31,7 +31,7 @@ from dexter_tui.cli.output import (
     print_view,
     say,
 )
-from dexter_tui.cli.queue_commands import IDS_HELP, named
+from dexter_tui.cli.queue_commands import IDS_HELP, named, warn_of_logout
 from dexter_tui.formatting import plain, plain_table
 
 if TYPE_CHECKING:
@@ -193,12 +193,10 @@ def _work(
 ) -> int:
     """Start runners for the runs, follow them, and print the results; return the exit code."""
     from dexter_tui.cli.live_progress import watch
-    from dexter_tui.jobs import launch
     from dexter_tui.jobs.team import Team
     from dexter_tui.presentation import job_tables, run_tables
 
-    if launch.logout_kills():
-        say(launch.LOGOUT_WARNING)
+    warn_of_logout()
     team = Team(store, ids, jobs)
     team.start()
     if not detach:
