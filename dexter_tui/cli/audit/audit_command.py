@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dexter.config import RunConfig, fields_of
+from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.settings import SCREEN_FIELDS, ScreenSettings
 from dexter_tui import field_flags, paths
@@ -23,6 +23,7 @@ from dexter_tui.cli.output import (
     print_view,
     say,
 )
+from dexter_tui.cli.screening.request import MODEL_FIELDS, settings_of
 from dexter_tui.formatting import duration
 
 if TYPE_CHECKING:
@@ -33,11 +34,7 @@ if TYPE_CHECKING:
     from store import Store
     from store.reading.card import VerdictCard
 
-_MODEL_FIELDS = [
-    name
-    for name in ("masked_lm", *fields_of("classifier", "generator", "machine"))
-    if name not in ("classifier", "trust_pickle")
-]
+_MODEL_FIELDS = ["masked_lm", *MODEL_FIELDS]
 _SMALL = 10  # classes up to which all are audited without being named
 _SETTINGS = [name for name in SCREEN_FIELDS if name != "confirm"]
 
@@ -110,11 +107,7 @@ def audit(
 
     folder = _folder_of_reports(output)
     run_values = {field: values[field] for field in _MODEL_FIELDS if field in values}
-    settings = ScreenSettings.from_values(
-        field_flags.given(
-            {field: values.get(field) for field in (*_SETTINGS, "device")}, ScreenSettings
-        )
-    )
+    settings = settings_of(values, _SETTINGS)
     agreed = trust.agreed_by({**run_values, "classifier": models}, code=trust_code,
                              pickle=trust_pickle)  # fmt: skip
     run_values |= {"trust_pickle": True} if trust_pickle else {}

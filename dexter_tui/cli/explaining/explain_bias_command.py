@@ -8,6 +8,7 @@ import typer
 from dexter.config import RunConfig
 from dexter.reasoning.settings import JUDGE_FIELDS, SCREEN_FIELDS, ReportSettings, ScreenSettings
 from dexter_tui import field_flags
+from dexter_tui.cli import report_commands
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Id
 from dexter_tui.cli.listing import typed
@@ -93,9 +94,7 @@ def explain_bias(
             pickle=trust_pickle,
             endpoint=trust_endpoint,
         )
-        judge = ReportSettings.from_values(
-            field_flags.given({field: values.get(field) for field in JUDGE_FIELDS}, ReportSettings)
-        )
+        judge = report_commands.settings_of(values, JUDGE_FIELDS)
         request = request_of(
             [classifier], class_name, concepts, values, SCREEN_FIELDS, agreed, pickle=trust_pickle
         )

@@ -27,6 +27,12 @@ Concepts = Annotated[
 ]
 
 
+def settings_of(values: Mapping[str, object], names: Collection[str]) -> ScreenSettings:
+    """Return the settings of a screening among a command's values; InputError for a bad one."""
+    given = {name: values.get(name) for name in (*names, "device")}
+    return ScreenSettings.from_values(field_flags.given(given, ScreenSettings))
+
+
 def request_of(
     classifiers: Sequence[str],
     class_name: str | None,
@@ -47,11 +53,10 @@ def request_of(
     if class_name is None:
         raise MissingInput("class_name")
     models = {field: values[field] for field in MODEL_FIELDS if field in values}
-    given = {field: values.get(field) for field in (*settings, "device")}
     return ScreenRequest(
         classifiers=classifiers,
         class_name=class_name,
-        settings=ScreenSettings.from_values(field_flags.given(given, ScreenSettings)),
+        settings=settings_of(values, settings),
         pool=pool if concepts is None else str(concepts),
         values=models | ({"trust_pickle": True} if pickle else {}),
         agreed=agreed,
