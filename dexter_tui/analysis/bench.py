@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dexter.config import RunConfig, fields_of
@@ -103,6 +103,16 @@ class Bench:
             confused=confused,
             multi_label=self.multi_label,
         )
+
+    def require_words(self, texts: Iterable[str]) -> None:
+        """Raise InputError for words that the generator cannot encode."""
+        words = dict.fromkeys(word.strip(".,;:!?\"'") for text in texts for word in text.split())
+        lacking = [word for word in words if not self.sayable(word)]
+        if lacking:
+            raise InputError(
+                f"the generator has no word for {', '.join(map(repr, lacking))}",
+                remedy="use others",
+            )
 
     def layout(self, topic: Topic, words: "Sequence[Concept]" = ()) -> "PoolLayout":
         """Return the pairs of a class; ``words``: concepts that the pool lacks."""

@@ -131,10 +131,7 @@ class ComparisonJob:
             core=self.settings.core,
             multi_label=all(member.config.get("multi_label") for member in members),
         )
-        lacking = {w for c in self.settings.concepts for w in c.split() if not bench.sayable(w)}
-        if lacking:
-            named = ", ".join(map(repr, sorted(lacking)))
-            raise InputError(f"the generator has no word for {named}", remedy="use others")
+        bench.require_words(self.settings.concepts)
         asked = [
             Candidate(concept, direction=0, sources={"user": []})
             for concept in dict.fromkeys(self.settings.concepts)

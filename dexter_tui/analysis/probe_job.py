@@ -46,12 +46,7 @@ def _answer(
     treated_prompt = as_prompt(text)
     if control_prompt.lower() == treated_prompt.lower():
         raise InputError(f"{text!r} is what it would be compared with", remedy="say --against what")
-    words = dict.fromkeys(f"{control_prompt} {treated_prompt}".split())
-    lacking = [word for word in words if not bench.sayable(word.strip(".,;:!?\"'"))]
-    if lacking:
-        raise InputError(
-            f"the generator has no word for {', '.join(map(repr, lacking))}", remedy="use others"
-        )
+    bench.require_words([control_prompt, treated_prompt])
     desk.note(NoteKind.AGAINST, prompt=control_prompt)
     asked = Candidate(concept or strip_article(text), direction=0, sources={"user": []})
     own, [candidate] = worded(bench.pool, [asked])

@@ -279,6 +279,7 @@ class StudyReport:
         from dexter.reasoning.candidates import propose
         from dexter.screening.pairs import worded
 
+        bench.require_words(self.settings.concepts)
         topic = bench.topic(self.settings.core, _confused(self.store, self.runs))
         direction = -1 if self.config.direction == "lower" else 1
         asked = [

@@ -21,7 +21,10 @@ from waiting import until
 
 from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
+from dexter_tui.analysis import report_job
 from dexter_tui.analysis.bench import Bench, require_weights
+from dexter_tui.analysis.desk import Desk
+from dexter_tui.analysis.study_request import request_report
 from store import ACTIVE, State, Store, run_queue, study_records
 from store.journal import study_file
 from store.reading.browse import Browse
@@ -280,6 +283,18 @@ def test_what_another_label_names_is_a_concept_where_labels_do_not_exclude_each_
         bench = Bench(store, own, 0, ReportSettings(image_text="none"))
         bench.close()
     assert [bench.topic(()).is_named(label) for label in tiny.LABELS] == [True, False, False]
+
+
+def test_a_concept_that_the_generator_has_no_word_for_is_not_tested(tmp_path: Path) -> None:
+    study = add_study(tmp_path, direction="lower")  # whose attribution takes few pictures
+    small: dict[str, Any] = {"score_images": 1, "score_captions": 0, "attribution_seeds": 2}
+    settings = ReportSettings(concepts=("snow", "zzyzx"), image_text="none", vlm="none", **small)
+    with Store.open(tmp_path) as store:
+        job = store.job(request_report(store, study, settings))
+        failed = report_job.work(Desk(store, job, "cpu", heed=lambda state: None))
+        assert study_records.claims(store, study) == []
+    assert failed is not None
+    assert failed.line == "claims: the generator has no word for 'zzyzx'; use others"
 
 
 def test_weights_that_changed_since_the_search_are_refused() -> None:
