@@ -76,12 +76,22 @@ def check_models(config: RunConfig, *, endpoint: str | None = None) -> list[Down
     ``endpoint``: URL of the hub. Raises InputError for a folder with missing parts, and for a
     model that cannot be downloaded, with its files, their sizes and where to put them.
     """
+    return check_sources(_specs(config), checker=config.safety_checker, endpoint=endpoint)
+
+
+def check_sources(
+    sources: Iterable[tuple[str, str]], *, checker: bool = False, endpoint: str | None = None
+) -> list[Download]:
+    """List the downloads that models need, each a field and a folder or hub id.
+
+    ``checker``: whether a pipeline's safety checker is loaded. Raises InputError as `check_models`.
+    """
     downloads = []
-    for field, spec in _specs(config):
+    for field, spec in sources:
         path = Path(spec).expanduser()
         if path.exists():
             if field == "generator":
-                check_pipeline(path, config.safety_checker)
+                check_pipeline(path, checker)
             elif field == "masked_lm":
                 _check_folder(path, field)
             elif field == "lora":
@@ -96,7 +106,7 @@ def check_models(config: RunConfig, *, endpoint: str | None = None) -> list[Down
                 remedy="pass a folder or a hub id",
             )
         elif hub_commit(spec) is None:
-            downloads.append(_ask_hub(field, spec, config, endpoint))
+            downloads.append(_ask_hub(field, spec, checker, endpoint))
     _check_disk(downloads)
     return downloads
 
@@ -274,7 +284,7 @@ def _bad_folder(folder: Path, problem: str, remedy: str | None = None) -> InputE
     return InputError(f"{folder} {problem}", field="generator", value=str(folder), remedy=remedy)
 
 
-def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -> Download:
+def _ask_hub(field: str, hub_id: str, checker: bool, endpoint: str | None) -> Download:
     """Ask for files, sizes and licence of a repository; raise InputError if out of reach."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -295,7 +305,6 @@ def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -
     if info.gated and not _token():
         raise _gated(field, hub_id)
     files = {file.rfilename: file.size or 0 for file in info.siblings or []}
-    checker = field == "generator" and config.safety_checker
     card = info.card_data
     licence = getattr(card, "license_name", None) or getattr(card, "license", None)
     return Download(field, hub_id, _needed(field, files, checker), licence and str(licence))
@@ -303,7 +312,7 @@ def _ask_hub(field: str, hub_id: str, config: RunConfig, endpoint: str | None) -
 
 def _needed(field: str, files: dict[str, int], checker: bool) -> dict[str, int]:
     """Return the files of a repository that loading downloads, with their sizes."""
-    parts = {*_PARTS, *(CHECKER if checker else ())}
+    parts = {*_PARTS, *(CHECKER if checker else ())}  # of a pipeline
     needed = {}
     for name, size in files.items():
         folder, _, base = name.rpartition("/")
@@ -415,7 +424,7 @@ def fetch_models(
     from huggingface_hub import snapshot_download
 
     wanted = [
-        _ask_hub(field, spec, config, endpoint)
+        _ask_hub(field, spec, config.safety_checker, endpoint)
         for field, spec in dict.fromkeys([*_specs(config), *more])
         if not Path(spec).expanduser().exists()
     ]

@@ -114,6 +114,18 @@ class ReportSettings(BaseModel):
         except ValidationError as error:
             raise refusal(error) from None
 
+    @property
+    def own_models(self) -> dict[str, str]:
+        """The folders and hub ids that these settings name, by field."""
+        of_endpoint = self.base_url is not None  # which knows the other names
+        names = ("image_text",) if of_endpoint else ("vlm", "llm", "image_text")
+        return {
+            name: spec
+            for name in names
+            if (spec := getattr(self, name)) not in ("auto", "none", "lab", "generator")
+            and not remote_name(spec)
+        }
+
     def for_generator(self, generator: str) -> Self:
         """Return these settings with "auto" resolved for a study of this generator."""
         lab = generator == "lab"

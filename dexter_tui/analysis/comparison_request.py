@@ -10,7 +10,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.reasoning.settings import CompareSettings
 from dexter_tui import field_flags
-from dexter_tui.analysis.study_request import with_full_paths
+from dexter_tui.analysis.study_request import usable
 
 if TYPE_CHECKING:
     from dexter_tui.jobs.submit import Checked
@@ -324,7 +324,8 @@ def request_comparison(
     from dexter_tui.jobs import submit
 
     sides = checked_sides(store, request, warn)
-    submit.check_device(_device(sides, request.settings))
+    settings = usable(request.settings)
+    submit.check_device(_device(sides, settings))
     lacking = _lacking(sides) if request.run_missing else []
     configs = [
         _config_to_search(side, beside, request.preset, request.values).model_copy(
@@ -338,5 +339,4 @@ def request_comparison(
         run = store.run(run_ids[number * request.seeds])
         side.study = run.study
         side.config = RunConfig.model_validate(run.config)
-    settings = with_full_paths(request.settings)
     return _add(store, sides, settings, request.baseline, run_ids)

@@ -36,7 +36,7 @@ def request_report(
     if not runs:
         raise StoreError(f"study {study_id} has no finished run yet; nothing to report on")
     best = max(runs, key=lambda run: run.score_value or 0.0)
-    settings = with_full_paths(settings)
+    settings = usable(settings)
     # Of all runs, for the best may change until the report is made.
     trust.require([*(run.config for run in runs), settings.model_dump()], agreed)
     config = RunConfig.model_validate(best.config)
@@ -74,7 +74,7 @@ def request_probe(
             "text": " ".join(text.split()),
             "against": None if against is None else " ".join(against.split()),
             "class_index": checked.class_index,
-            "settings": with_full_paths(settings).model_dump(mode="json"),
+            "settings": usable(settings).model_dump(mode="json"),
         },
         config=checked.config.model_dump(mode="json"),
         device=checked.config.device,
@@ -82,18 +82,19 @@ def request_probe(
     )
 
 
-def with_full_paths(settings: _Settings) -> _Settings:
-    """Return the settings with files by their full path, which workers elsewhere find."""
-    found: dict[str, str] = {}
-    models = () if settings.base_url else ("vlm", "llm")  # else names that an endpoint knows
-    for name in (*models, "image_text", "key_file"):
-        value = getattr(settings, name)
-        if value in (None, "auto", "none", "lab", "generator"):
-            continue
-        path = Path(value).expanduser()
-        if path.exists():
-            found[name] = str(path.absolute())
-    return settings.model_copy(update=found)
+def usable(settings: _Settings) -> _Settings:
+    """Return the settings with files by their full path, which workers elsewhere find.
+
+    Raises InputError for a model that is neither here nor within reach on the hub.
+    """
+    from dexter.planning.preflight import check_sources
+
+    check_sources(settings.own_models.items())
+    files = {**settings.own_models, "key_file": settings.key_file or ""}
+    paths = {name: Path(value).expanduser() for name, value in files.items() if value}
+    return settings.model_copy(
+        update={name: str(path.absolute()) for name, path in paths.items() if path.exists()}
+    )
 
 
 def hand_over_key(store: "Store", settings: ReportSettings) -> None:

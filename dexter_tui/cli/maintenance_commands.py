@@ -82,7 +82,6 @@ def fetch(
     list of models; --json names their files.
     """
     from dexter.planning.preflight import Fetched, fetch_models
-    from dexter.reasoning.settings import remote_name
     from dexter_tui.jobs import trust
     from dexter_tui.jobs.describe import describe
 
@@ -91,13 +90,7 @@ def fetch(
     fetched: dict[tuple[str, str, tuple[str, ...]], Fetched] = {}
     for config in _configs(file, of_run):
         reporters = ReportSettings.from_values(of_report).for_generator(config.generator)
-        more = [
-            (name, spec)
-            for name in _REPORTERS
-            if (spec := getattr(reporters, name)) not in ("lab", "none", "generator")
-            and not remote_name(spec)
-        ]
-        found = fetch_models(config, more)
+        found = fetch_models(config, reporters.own_models.items())
         fetched |= {(one.field, one.hub_id, one.names): one for one in found}
         if config.classifier.startswith(("torchvision:", "timm:")):  # which download as they load
             trust.require([config], trust.agreed_by(of_run, code=trust_code))

@@ -304,6 +304,20 @@ def test_weights_that_changed_since_the_search_are_refused() -> None:
         require_weights(toy.classifier(), "net.pth", "others")
 
 
+def test_a_model_out_of_reach_is_refused_before_anything_is_queued(
+    study: str, home: Path, cli: Callable[..., Any]
+) -> None:
+    with Store.open(home) as store:
+        before = [work.id for work in run_queue.queue(store)]
+        search = ("run", "--classifier", "lab:birds-biased", "--class", "waterbird", "--report")
+        for command in (("report", study), search):
+            result = cli(*command, "--vlm", "no-such/captioner")
+            assert result.code == 2
+            assert "'no-such/captioner' is not a folder here" in result.err
+            assert "pass --vlm FOLDER" in result.err
+        assert [work.id for work in run_queue.queue(store)] == before
+
+
 def test_a_study_without_a_finished_run_is_refused(home: Path, cli: Callable[..., Any]) -> None:
     with Store.open(home) as store:
         classifier = store.ensure_classifier("hf:other", None, tiny.LABELS, tiny.IMAGE_SIZE)
