@@ -5,8 +5,11 @@
     pred_words.txt          the words of each such step, as a Python tuple
     CLASS_prompt.txt        the prompts of those steps, and of the pseudo-targets
     caption.txt, report.txt the output of models
-    as_dexter_prompts.txt, as_captions.txt   texts with their activation scores on 100 pictures
+    as_dexter_prompts.txt, as_captions.txt   texts with their activation scores
     labels.txt              one label per line; our addition, for classifiers unknown to that code
+
+args.json names the number of pictures of a score as score_images, our addition; that code takes
+100, as the preset "reference" does.
 
 These files hold neither losses nor probabilities: imported runs have no losses, and their frames
 have the probability 0.
@@ -34,10 +37,9 @@ from store.tables import Run, to_json
 from store.upkeep.records import grouped
 from store.upkeep.transfer import Restored, classifier_key, restore
 
-SCORED = 100  # pictures per text in the reference
 _RULE = "-" * 22
 _STARS = "*" * 50
-_SECRET = {"api_key"}
+_ARGUMENTS = OPTIONS - {"api_key"} | {"score_images"}
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 _NAMES = ("robust50", "fairfaces_resnet50", "waterbirds_resnet50", "waterbirds_balanced_resnet50",
           "resnet18", "resnet50", "alexnet", "vit_b_16", "vgg", "densenet", "swin_b")  # fmt: skip
@@ -93,7 +95,7 @@ def import_folder(store: Store, folder: Path) -> Restored:
         "prompt": prompt,
         "frames_hit": len(frames),
         "stop_reason": "imported",
-        **_score(best[1] if best else None),
+        **_score(best[1] if best else None, config.score_images),
     }
     records: list[Record] = [
         classifier,
@@ -124,8 +126,8 @@ def import_folder(store: Store, folder: Path) -> Restored:
         )  # fmt: skip
     for rank, (text, _) in enumerate(sorted(scores, key=lambda scored: -scored[1]), 1):
         records.append(
-            {"record": "prompt", "run_id": run_id, "rank": rank, "text": text, "pictures": SCORED,
-             "words": _words_of(text, words)}
+            {"record": "prompt", "run_id": run_id, "rank": rank, "text": text,
+             "pictures": config.score_images, "words": _words_of(text, words)}
         )  # fmt: skip
     captions = _captions(folder)
     if len(captions) > len(named):
@@ -156,7 +158,8 @@ def import_folder(store: Store, folder: Path) -> Restored:
         )  # fmt: skip
     for kind, scored in (("prompt", scores), ("caption", _scored(folder / "as_captions.txt"))):
         for text, value in dict(scored).items():
-            own_score = {name[6:]: v for name, v in _score(value).items()}
+            found = _score(value, config.score_images)
+            own_score = {name[6:]: v for name, v in found.items()}
             records.append(
                 {"record": "score", "study_id": study_id, "kind": kind, "text": text, **own_score}
             )
@@ -178,7 +181,7 @@ def _args(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / 'args.json'}: not JSON") from None
     if not isinstance(args, dict):
         raise InputError(f"{folder / 'args.json'}: not a JSON object of options")
-    return {name: value for name, value in args.items() if name in OPTIONS - _SECRET}
+    return {name: value for name, value in args.items() if name in _ARGUMENTS}
 
 
 def _config(folder: Path, args: Mapping[str, Any]) -> tuple[RunConfig, list[str], int]:
@@ -332,12 +335,12 @@ def _scored(path: Path) -> list[tuple[str, float]]:
     return found
 
 
-def _score(value: float | None) -> dict[str, Any]:
+def _score(value: float | None, pictures: int) -> dict[str, Any]:
     if value is None:
         return {}
-    hits = round(value * SCORED)
-    low, high = wilson_interval(hits, SCORED)
-    return {"score_value": value, "score_low": low, "score_high": high, "score_n": SCORED,
+    hits = round(value * pictures)
+    low, high = wilson_interval(hits, pictures)
+    return {"score_value": value, "score_low": low, "score_high": high, "score_n": pictures,
             "score_hits": hits}  # fmt: skip
 
 
@@ -374,6 +377,7 @@ def _files(store: Store, run: Run) -> dict[str, bytes]:
     multi = str(config.get("template")) != "single"
     reports = [r for r in store.reports(study.id) if r.author != "evidence"]
     captions = {row.sha256: row for row in study_records.captions(store, study.id)}
+    scores = [s for s in study_records.scores(store, study.id) if s.kind in ("prompt", "caption")]
     args = {
         "class_to_activate": index,
         "classifier": _their_name(config),
@@ -387,6 +391,7 @@ def _files(store: Store, run: Run) -> dict[str, bytes]:
         "mask_type": "multi_mask" if multi else "single_mask",
         "vlm_id": next((row.model for row in captions.values()), None),
         "llm_id": reports[0].author if reports else None,
+        "score_images": scores[0].n if scores else run.score_n,  # a report scores all on as many
     }
     files: dict[str, bytes] = {}
 
@@ -419,7 +424,6 @@ def _files(store: Store, run: Run) -> dict[str, bytes]:
     text("caption.txt", [f"{one}\n{_RULE}" for one in texts] if any(texts) else [])
     if reports:
         files["report.txt"] = reports[0].markdown.encode()
-    scores = study_records.scores(store, study.id)
     for name, kind, head in (
         ("as_dexter_prompts.txt", "prompt", "Best Activation Score Prompt"),
         ("as_captions.txt", "caption", "Best Activation Score Caption"),

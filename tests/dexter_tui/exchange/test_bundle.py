@@ -591,20 +591,25 @@ def test_a_run_folder_of_the_public_code_comes_in_and_goes_out(
     assert cli("export", run_id, "-o", tmp_path / "page.md").code == 0
 
 
-def test_captions_come_back_with_their_pictures(
+def test_captions_and_scores_come_back_with_their_pictures(
     home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def scores() -> list[dict[str, Any]]:
+        sql = "SELECT text, value, n, hits FROM score WHERE kind = 'prompt'"
+        return list(cli("query", sql, "--json").json)
+
     def captions() -> dict[int, str | None]:
         sql = "SELECT seed, text FROM frame LEFT JOIN caption USING (sha256) WHERE kind = 'frame'"
         return {row["seed"]: row["text"] for row in cli("query", sql, "--json").json}
 
-    before = captions()
+    before, scored = captions(), scores()
+    assert {row["n"] for row in scored} - {100}, scored
     assert before[3] is None and before[6] is not None
     assert cli("export", DONE, "-o", tmp_path / "out", "--as", "reference").code == 0
     [run] = (tmp_path / "out").iterdir()
     monkeypatch.setenv("DEXTER_HOME", str(tmp_path / "other"))
     assert cli("import", run).code == 0
-    assert captions() == before
+    assert captions() == before and scores() == scored
 
 
 def test_the_current_folder_is_replaced_by_no_bundle(
@@ -627,6 +632,7 @@ def test_the_current_folder_is_replaced_by_no_bundle(
         ("args.json", '{"class_to_activate": 5000}', "class 5000"),
         ("args.json", '{"class_to_activate": "x"}', "args.json"),
         ("args.json", '{"mask_type": "both"}', "mask_type"),
+        ("args.json", '{"score_images": 0}', "score_images"),
     ],
 )
 def test_a_folder_that_is_no_run_is_refused(
