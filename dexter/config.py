@@ -770,6 +770,8 @@ def _refuse_contradictions(config: RunConfig) -> None:
 
     if c.preset not in PRESETS:
         raise _unknown_preset(c.preset)
+    if c.normalization == "none" and (c.mean is not None or c.std is not None):
+        raise refuse("normalization", "none excludes mean and std", "omit it, or mean and std")
     if c.straight_through == 0 and c.score_function == 0:
         raise refuse(
             "straight_through", "0 with score_function 0 leaves no gradient", "raise one of them"

@@ -152,6 +152,7 @@ def test_study_settings_leave_out_seed_and_machine() -> None:
         ({"pseudo_target": "none"}, "pseudo_target"),
         ({"words": ("Sea", "lake"), "exclude_words": ("sea",)}, "exclude_words: sea"),
         ({"frames": 50, "frame_tries": 49}, "frame_tries"),
+        ({"normalization": "none", "mean": (0.5,)}, "normalization: none excludes mean"),
     ],
 )
 def test_bad_values_are_refused_by_name_in_one_line(overrides: dict[str, Any], named: str) -> None:
