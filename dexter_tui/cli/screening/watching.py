@@ -28,6 +28,11 @@ def watch_folder(folder: Path, request: ScreenRequest, *, detach: bool, as_json:
                 raise error
             job = watcher.queue()
             control.ensure_runners(store, again=True)
+            if watcher.screening_id is None:
+                say(
+                    f"no checkpoint in {watcher.folder} yet, so nothing is queued; omit --detach "
+                    "to wait for one"
+                )
             if as_json:
                 print_json({"id": watcher.screening_id, "job": job})
             elif watcher.screening_id is not None:

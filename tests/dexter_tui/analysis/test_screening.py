@@ -305,6 +305,17 @@ def save(folder: Path, name: str, seed: int) -> None:
     save_file(net.state_dict(), folder / name)
 
 
+def test_a_folder_without_checkpoints_is_said_to_have_none(
+    home: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    home.mkdir()
+    watch = ("--class", "0", "--arch", "resnet18", "--watch", tmp_path)
+    outcome = cli("screen", *watch, "--generator", "lab", "--detach")
+    assert (outcome.code, outcome.out) == (0, "")
+    [line] = outcome.err.splitlines()
+    assert f"no checkpoint in {tmp_path} yet" in line
+
+
 @pytest.mark.long
 def test_checkpoints_of_a_folder_are_screened_once_each_across_restarts(
     home: Path, tmp_path: Path, cli: Callable[..., Any]
