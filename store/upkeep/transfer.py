@@ -78,6 +78,7 @@ class Chosen:
     def __init__(self, store: Store, names: Sequence[str]) -> None:
         self.studies: dict[str, Study] = {}
         self.runs: dict[str, Run] = {}
+        self._of_studies: dict[str, dict[str, Run]] = {}
         self.whole: set[str] = set()
         """Studies requested as a whole: with claims, reports and other findings."""
         self.comparisons: dict[str, Comparison] = {}
@@ -104,18 +105,23 @@ class Chosen:
                 self._study(store, store.study(name))
             else:
                 run = store.run(name)
-                self.runs[run.id] = run
+                self._add(run)
                 self.studies.setdefault(run.study_id, run.study)
 
     def _study(self, store: Store, study: Study) -> None:
         self.studies[study.id] = study
         self.whole.add(study.id)
-        self.runs |= {run.id: run for run in store.runs(study_id=study.id)}
+        for run in store.runs(study_id=study.id):
+            self._add(run)
+
+    def _add(self, run: Run) -> None:
+        self.runs[run.id] = run
+        self._of_studies.setdefault(run.study_id, {})[run.id] = run
 
     def runs_of(self, study_id: str) -> list[Run]:
         """Return the requested runs of a study, by seed."""
-        own = [run for run in self.runs.values() if run.study_id == study_id]
-        return sorted(own, key=lambda run: (run.seed, run.created_at, run.id))
+        own = self._of_studies.get(study_id, {})
+        return sorted(own.values(), key=lambda run: (run.seed, run.created_at, run.id))
 
 
 def _unfinished(what: str, name: str) -> StoreError:
@@ -177,9 +183,10 @@ def gather(store: Store, chosen: Chosen) -> tuple[list[Record], dict[str, bytes]
             for caption in _all(session, captions.order_by(Caption.model, Caption.prompt_hash)):
                 records.append(_record("caption", caption, {"id"}))
         tiles = list(_tiles(session, store, records))
-    for sha256 in shas:
-        mime = next(r["mime"] for r in records if r.get("sha256") == sha256 and "mime" in r)
-        pictures[sha256 + artifacts.SUFFIXES.get(mime, "")] = store.read_artifact(sha256)
+    for record in records:
+        if record["record"] == "artifact":
+            suffix = artifacts.SUFFIXES.get(record["mime"], "")
+            pictures[record["sha256"] + suffix] = store.read_artifact(record["sha256"])
     for tile, data in tiles:
         records.append(tile)
         pictures[f"{tile['sha256']}.png"] = data
