@@ -9,6 +9,7 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Self
 from store.artifacts import open_plain
 
 _PROC = Path("/proc")  # Linux only
+_DELETED = " (deleted)"  # as the kernel writes it behind the name of such a file
 _OBSERVER_SECONDS = 1.0  # at most for which `is_locked` of others holds a lock
 _RETRY_SECONDS = 0.02
 
@@ -107,6 +109,17 @@ def is_locked(path: Path) -> bool:
     return _has_lock(path) or _deleted_holder(path) is not None or _has_lock(path)
 
 
+def locked_in(folder: Path) -> set[str]:
+    """Return the names of a folder's files that `is_locked` finds locked."""
+    held: set[str] = set()
+    for _ in range(2):  # as there, a last look at the files
+        with suppress(FileNotFoundError):
+            held |= {entry.name for entry in os.scandir(folder) if _has_lock(Path(entry.path))}
+        inside = f"{os.path.realpath(folder)}/"
+        held |= {name[len(inside) :] for name, _ in _deleted() if name.startswith(inside)}
+    return held
+
+
 def holder(path: Path) -> int | None:
     """Return the PID of the process that holds the lock; None if none does or it is unknown."""
     if _has_lock(path):
@@ -171,15 +184,20 @@ def _has_lock(path: Path) -> bool:
 
 def _deleted_holder(path: Path) -> int | None:
     """Return the process that holds the lock of a deleted file of this name; None if none does."""
-    name = f"{os.path.realpath(path)} (deleted)"  # as the kernel writes it
+    real = os.path.realpath(path)
+    return next((pid for name, pid in _deleted() if name == real), None)
+
+
+def _deleted() -> Iterator[tuple[str, int]]:
+    """Yield the deleted files that processes with locks have open, and the process."""
     for pid in _lockers():
         with suppress(OSError):  # it ended, or is another user's
             for entry in os.scandir(f"{_PROC}/{pid}/fd"):
                 with suppress(OSError):
                     # A `Path` of it would keep the parts of the name for a while, of every file.
-                    if os.readlink(entry.path) == name:  # noqa: PTH115
-                        return pid
-    return None
+                    name = os.readlink(entry.path)  # noqa: PTH115
+                    if name.endswith(_DELETED):
+                        yield name.removesuffix(_DELETED), pid
 
 
 def _lockers() -> set[int]:

@@ -12,7 +12,7 @@ within one write transaction therefore sees work whose process died.
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from store.clock import boot_id, now
 from store.errors import StoreError
 from store.journal import replay
 from store.journal.replay import RunFields
-from store.locks import FileLock, is_locked, try_lock
+from store.locks import FileLock, is_locked, locked_in, try_lock
 from store.states import ACTIVE, ENDED, Kind, State, is_job, sources
 from store.store import Store, new_id
 from store.tables import Attempt, Frame, Job, Prompt, Run, Slot, Step, Study, UtcTime, among, usable
@@ -523,6 +523,12 @@ def times_retaken(store: Store, name: str) -> int:
 def is_alive(store: Store, name: str) -> bool:
     """Return whether a process of this machine works on a run or job, or keeps its record."""
     return is_locked(lock_path(store, name))
+
+
+def alive(store: Store, names: Iterable[str]) -> set[str]:
+    """Return which of these runs and jobs are alive, as `is_alive` does of one."""
+    held = locked_in(store.home / "locks")
+    return {name for name in names if lock_path(store, name).name in held}
 
 
 def is_away(work: Work) -> bool:

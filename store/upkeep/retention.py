@@ -19,7 +19,7 @@ from store.clock import now
 from store.data_reports import records as data_records
 from store.errors import StoreError, explained
 from store.journal import study_file
-from store.locks import is_locked, try_lock
+from store.locks import is_locked
 from store.states import ACTIVE
 from store.store import Store
 from store.study_records import _delete_claims
@@ -92,7 +92,7 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     Raises StoreError for active runs, for analyses that are being made, and for studies that
     another comparison includes.
     """
-    runs: dict[str, Run] = {}
+    named_runs: list[str] = []
     studies: set[str] = set()
     comparisons: list[str] = []
     screenings: list[str] = []
@@ -100,29 +100,23 @@ def doomed(store: Store, names: Sequence[str]) -> Doomed:
     for name in names:
         if name.startswith("d"):
             reports.append(data_records.data_report(store, name).id)
-            continue
-        if name.startswith("x"):
+        elif name.startswith("x"):
             screenings.append(screening_records.screening(store, name).id)
-            continue
-        if name.startswith("c"):
+        elif name.startswith("c"):
             comparisons.append(comparison_records.comparison(store, name).id)
-            continue
-        found = store.find(name)
-        if isinstance(found, Study):
-            studies.add(found.id)
-            runs |= {run.id: run for run in store.runs(study_id=found.id)}
+        elif name.startswith("s"):
+            studies.add(store.study(name).id)
         else:
-            runs[found.id] = found
-    for run in runs.values():
-        if run_queue.is_alive(store, run.id) or run_queue.is_away(run):
-            raise _running(run.id)
+            named_runs.append(name)
+    runs = run_ids(store, [*named_runs, *studies])
     with store._read() as session:
-        for study_id in {run.study_id for run in runs.values()}:
-            left = set(session.exec(select(Run.id).where(Run.study_id == study_id))) - set(runs)
-            if not left:
-                studies.add(study_id)
+        _refuse_running(store, session, runs)
+        of_runs = among(col(Run.id), runs)
+        touched = set(session.exec(select(Run.study_id).where(of_runs)))
+        left = session.exec(select(Run.study_id).where(among(col(Run.study_id), touched), ~of_runs))
+        studies |= touched - set(left)
         _refuse_used(session, studies, comparisons, screenings, reports)
-        shas = _only_here(session, list(runs), reports)
+        shas = _only_here(session, runs, reports)
         size = session.exec(
             select(sa.func.sum(Artifact.size)).where(among(col(Artifact.sha256), shas))
         ).one()
@@ -166,18 +160,24 @@ def _refuse_used(
 def _refuse_changed(session: Session, what: Doomed) -> None:
     """Raise StoreError if a deletion would now meet more than `doomed` found."""
     _refuse_used(session, what.studies, what.comparisons, what.screenings, what.data_reports)
-    for study_id in what.studies:
-        new = set(session.exec(select(Run.id).where(Run.study_id == study_id))) - {*what.runs}
-        if new:
-            raise StoreError(
-                f"study {study_id} has a new run {min(new)}; nothing was deleted",
-                value=study_id,
-                remedy="try again",
-            )
+    more = select(Run.id, Run.study_id).where(
+        among(col(Run.study_id), what.studies), ~among(col(Run.id), what.runs)
+    )
+    for new, study_id in session.exec(more.order_by(col(Run.id)).limit(1)):
+        raise StoreError(
+            f"study {study_id} has a new run {new}; nothing was deleted",
+            value=study_id,
+            remedy="try again",
+        )
 
 
-def _running(run_id: str) -> StoreError:
-    return StoreError(f"run {run_id} is running", value=run_id, remedy="cancel it first")
+def _refuse_running(store: Store, session: Session, runs: Sequence[str]) -> None:
+    """Raise StoreError for runs whose process lives, here or at another place."""
+    away = (among(col(Run.id), runs), col(Run.place).is_not(None), col(Run.state).in_(ACTIVE))
+    running = {*run_queue.alive(store, runs), *session.exec(select(Run.id).where(*away))}
+    if running:
+        run_id = min(running)
+        raise StoreError(f"run {run_id} is running", value=run_id, remedy="cancel it first")
 
 
 def delete(store: Store, what: Doomed) -> None:
@@ -185,56 +185,45 @@ def delete(store: Store, what: Doomed) -> None:
 
     Raises StoreError, and deletes nothing, if that would now be more than `doomed` found.
     """
-    locks = []
-    try:
+    # Within a write transaction nothing can be claimed.
+    with store._write(durable=True) as session:
+        _refuse_running(store, session, what.runs)
+        _refuse_changed(session, what)
+        shas = _only_here(session, what.runs, what.data_reports)
+        for comparison_id in what.comparisons:
+            comparison_records.delete_comparison(session, comparison_id)
+        for screening_id in what.screenings:
+            screening_records.delete_screening(session, screening_id)
+        for report_id in what.data_reports:
+            data_records.delete(session, report_id)
+        of_runs = among(col(Run.id), what.runs)
+        touched = set(session.exec(select(Run.study_id).where(of_runs)))
+        for table in _OF_RUN:
+            session.execute(sa.delete(table).where(among(table.run_id, what.runs)))
+        session.exec(sa.delete(Run).where(of_runs))
+        _delete_claims(session, among(col(Claim.study_id), what.studies))
+        for owned in _OF_STUDY:
+            session.execute(sa.delete(owned).where(among(owned.study_id, what.studies)))
+        session.exec(sa.delete(Note).where(among(col(Note.of), [*what.runs, *what.studies])))
+        session.exec(sa.delete(Study).where(among(col(Study.id), what.studies)))
+        session.exec(sa.delete(Caption).where(among(col(Caption.sha256), shas)))
+        session.exec(sa.delete(Artifact).where(among(col(Artifact.sha256), shas)))
+    with explained(store.home):
+        for report_id in what.data_reports:
+            shutil.rmtree(data_records.folder(store.home, report_id), ignore_errors=True)
         for run_id in what.runs:
-            lock = try_lock(run_queue.lock_path(store, run_id))
-            if lock is None:
-                raise _running(run_id)
-            locks.append(lock)
-        with store._write(durable=True) as session:
-            _refuse_changed(session, what)
-            shas = _only_here(session, what.runs, what.data_reports)
-            for comparison_id in what.comparisons:
-                comparison_records.delete_comparison(session, comparison_id)
-            for screening_id in what.screenings:
-                screening_records.delete_screening(session, screening_id)
-            for report_id in what.data_reports:
-                data_records.delete(session, report_id)
-            of_runs = among(col(Run.id), what.runs)
-            touched = set(session.exec(select(Run.study_id).where(of_runs)))
-            for table in _OF_RUN:
-                session.execute(sa.delete(table).where(among(table.run_id, what.runs)))
-            session.exec(sa.delete(Note).where(among(col(Note.of), what.runs)))
-            session.exec(sa.delete(Run).where(of_runs))
-            for study_id in what.studies:
-                _delete_claims(session, col(Claim.study_id) == study_id)
-                for owned in _OF_STUDY:
-                    session.execute(sa.delete(owned).where(owned.study_id == study_id))
-                session.exec(sa.delete(Note).where(col(Note.of) == study_id))
-                session.exec(sa.delete(Study).where(col(Study.id) == study_id))
-            session.exec(sa.delete(Caption).where(among(col(Caption.sha256), shas)))
-            session.exec(sa.delete(Artifact).where(among(col(Artifact.sha256), shas)))
-        with explained(store.home):
-            for report_id in what.data_reports:
-                shutil.rmtree(data_records.folder(store.home, report_id), ignore_errors=True)
-            for run_id in what.runs:
-                shutil.rmtree(store.home / "runs" / run_id, ignore_errors=True)
-            for study_id in what.studies:
-                study_file.path(store.home, study_id).unlink(missing_ok=True)
-            for study_id in touched - {*what.studies}:
-                store.keep_study(study_id)  # without what was found about these runs
-            for sha256 in shas:
-                store.artifact_path(sha256).unlink(missing_ok=True)
-                store._thumbnail_path(sha256).unlink(missing_ok=True)
-            for path in files_of_no_job(store):
-                path.unlink(missing_ok=True)
-    finally:
-        for lock in locks:
-            lock.release()
-        for run_id in what.runs:
-            if not run_queue.is_alive(store, run_id):
-                run_queue.lock_path(store, run_id).unlink(missing_ok=True)
+            shutil.rmtree(store.home / "runs" / run_id, ignore_errors=True)
+        for study_id in what.studies:
+            study_file.path(store.home, study_id).unlink(missing_ok=True)
+        for study_id in touched - {*what.studies}:
+            store.keep_study(study_id)  # without what was found about these runs
+        for sha256 in shas:
+            store.artifact_path(sha256).unlink(missing_ok=True)
+            store._thumbnail_path(sha256).unlink(missing_ok=True)
+        for run_id in {*what.runs} - run_queue.alive(store, what.runs):
+            run_queue.lock_path(store, run_id).unlink(missing_ok=True)
+        for path in files_of_no_job(store):
+            path.unlink(missing_ok=True)
 
 
 def files_of_no_job(store: Store) -> list[Path]:
@@ -316,16 +305,17 @@ def note(store: Store, of: str) -> str | None:
 
 def run_ids(store: Store, names: Sequence[str]) -> list[str]:
     """Return the ids of these runs and of all runs of these studies."""
-    found = [store.find(name) for name in names]
     ids: list[str] = []
     with store._read() as session:
-        for one in found:
-            if isinstance(one, Study):
-                ids += session.exec(
-                    select(Run.id).where(Run.study_id == one.id).order_by(col(Run.seed))
-                )
+        known = set(session.exec(select(Run.id).where(among(col(Run.id), names))))
+        for name in names:
+            if name in known:
+                ids.append(name)
+            elif name.startswith("s"):
+                of_study = select(Run.id).where(Run.study_id == store.study(name).id)
+                ids += session.exec(of_study.order_by(col(Run.seed)))
             else:
-                ids.append(one.id)
+                ids.append(store.run(name).id)
     return list(dict.fromkeys(ids))
 
 

@@ -1,6 +1,9 @@
 """Deletions and tags, while other processes change the same rows."""
 
+import os
+import resource
 import sqlite3
+from pathlib import Path
 
 import pytest
 import recorded
@@ -40,6 +43,22 @@ def test_a_deletion_is_refused_if_more_began_since_it_was_shown(store, study):
     assert (store.runs(), store.studies(), run_queue.jobs(store)) == ([], [], [])
 
 
+@pytest.mark.parametrize("lock_is_there", [True, False])
+def test_a_run_whose_process_lives_is_not_deleted(store, study, lock_is_there):
+    run = recorded.add_run(store, study, 0, {})
+    shown = retention.doomed(store, [run])
+    run_queue.claim(store)
+    if not lock_is_there:
+        run_queue.lock_path(store, run).unlink()
+    for deletion in (
+        lambda: retention.doomed(store, [study]),
+        lambda: retention.delete(store, shown),
+    ):
+        with pytest.raises(StoreError, match=f"run {run} is running; cancel it first"):
+            deletion()
+    assert store.run(run).state is State.STARTING
+
+
 def test_a_run_that_is_deleted_while_it_is_settled_is_left_out(tmp_path, store, study):
     run = recorded.add_run(store, study, 0, {})
     run_queue.claim(store)
@@ -54,8 +73,18 @@ def test_a_run_that_is_deleted_while_it_is_settled_is_left_out(tmp_path, store, 
         assert other.runs() == []
 
 
-def test_any_number_of_runs_is_tagged_exported_and_deleted(tmp_path, monkeypatch):
-    """SQLite here takes fewer variables than there are runs."""
+@pytest.fixture
+def few_files():
+    """Let this process open few files more than it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open() as free:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free.fileno() + 40, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_any_number_of_runs_is_tagged_exported_and_deleted(tmp_path, monkeypatch, few_files):
+    """SQLite here takes fewer variables than there are runs, and there are fewer files."""
     plain = sqlite3.connect
 
     def limited(*arguments, **options):
