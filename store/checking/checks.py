@@ -414,6 +414,11 @@ def _check_interactions(values: object) -> None:
     for one in _objects("finding.interactions", values):
         for name in ("effect", "low", "high", "pictures"):
             _check_number("finding.interactions", one.get(name), _ANY)
+        odds = one.get("log_odds")
+        if not isinstance(odds, list) or len(odds) != 3:
+            refuse("finding.interactions: log_odds are not an effect and its interval")
+        for number in odds:
+            _check_number("finding.interactions", number, _ANY)
         _check_words("finding.interactions", [one.get("concept")], 1, holes=False)
 
 

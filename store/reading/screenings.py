@@ -194,6 +194,10 @@ def _member(browse: Browse, row: _Member) -> dict[str, Any]:
         }
         asked, otherwise = one.pop("asked"), one.pop("otherwise")
         one["drawn"] = None if asked is None else {"asked": asked, "otherwise": otherwise}
+        for beside in one["interactions"] or ():
+            beside["log_odds"] = dict(
+                zip(("effect", "low", "high"), beside["log_odds"], strict=True)
+            )
         one["interactions"] = one["interactions"] or []
         one["confirmation"] = claims.get((one["concept"], one["slot"]))
         findings.append(one)

@@ -96,6 +96,16 @@ def test_without_a_finding_the_smallest_effect_asked_for_is_named(
     assert said in (tmp_path / "page.md").read_text()
 
 
+def test_all_effects_have_the_same_fields(home: Path, cli: Callable[..., Any]) -> None:
+    shown_store.copy(home)
+    shown_store.screen(home)
+    shown = cli("screen", shown_store.SCREENING, "--json").json
+    findings = [one for member in shown["members"] for one in member["findings"]]
+    beside = [other for one in findings for other in one["interactions"]]
+    assert beside and beside[0]["log_odds"] == {"effect": 1.2, "low": 0.8, "high": 1.6}
+    assert all({*one["log_odds"]} == {*beside[0]["log_odds"]} for one in findings)
+
+
 # The bank
 
 
