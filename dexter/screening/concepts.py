@@ -31,7 +31,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import resources
 from typing import Any, Literal, get_args
@@ -110,6 +110,11 @@ class Pool:
         """SHA-256 (hex) of all that shapes a prompt."""
         text = json.dumps(asdict(self), sort_keys=True, default=sorted)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def content_hash(self) -> str:
+        """The same, whatever the pool is called."""
+        return replace(self, name="").digest
 
     def split_subject(self, subject: str) -> tuple[str, dict[str, str]]:
         """Split leading attributes off a subject, of the slots that are for such subjects only.
@@ -202,6 +207,14 @@ def load_pool(name: str = SHIPPED) -> Pool:
 def parse_pool(text: str, name: str) -> Pool:
     """Read a pool from YAML text; InputError names the line that is wrong."""
     return _Reader(name).pool(text)
+
+
+def stored_pool(name: str, text: str | None, content_hash: str) -> Pool:
+    """Return a pool by its name, or its text if it is a user's; InputError if its hash differs."""
+    pool = load_pool(name) if text is None else parse_pool(text, name)
+    if pool.content_hash != content_hash:
+        raise InputError(f"the pool {name} has changed since it was used", remedy="start again")
+    return pool
 
 
 class _Reader:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,7 +56,7 @@ class Concepts(NamedTuple):
     @property
     def digest(self) -> str:
         """SHA-256 of concepts and grammar, whatever the pool is called."""
-        return replace(self.pool, name="").digest
+        return self.pool.content_hash
 
 
 @dataclass(frozen=True)
@@ -133,17 +133,10 @@ def load_concepts(source: str | None, generator: str) -> Concepts:
 
 def stored_concepts(bank: "Bank") -> Concepts:
     """Return the pool of a bank; InputError if this version ships another of its name."""
-    return stored_pool(bank.pool, bank.pool_text, bank.pool_hash)
+    from dexter.screening.concepts import stored_pool
 
-
-def stored_pool(name: str, text: str | None, digest: str) -> Concepts:
-    """Return a pool by its name, or its text if it is a user's; InputError if its hash differs."""
-    from dexter.screening.concepts import load_pool, parse_pool
-
-    found = Concepts(load_pool(name) if text is None else parse_pool(text, name), text)
-    if found.digest != digest:
-        raise InputError(f"the pool {name} has changed since it was used", remedy="start again")
-    return found
+    pool = stored_pool(bank.pool, bank.pool_text, bank.pool_hash)
+    return Concepts(pool, bank.pool_text)
 
 
 def topic_of(

@@ -166,9 +166,9 @@ def with_effects(config: RunConfig, info: ClassifierInfo, index: int, home: Path
     """Return the settings with the effects of words by their screening, if they name one.
 
     The run then needs the store no more, wherever it is done. Raises InputError for a screening
-    that does not exist, has not ended, or is of another classifier or class.
+    that does not exist, has not ended, or is of another classifier, class or version of its pool.
     """
-    from dexter.screening.concepts import load_pool, parse_pool
+    from dexter.screening.concepts import stored_pool
     from dexter.screening.word_effects import word_effects
 
     name = config.screening
@@ -198,7 +198,10 @@ def with_effects(config: RunConfig, info: ClassifierInfo, index: int, home: Path
     if found is None:
         raise refuse(f"{screening.id} has not ended")
     member, rows = found
-    pool = load_pool(bank.pool) if bank.pool_text is None else parse_pool(bank.pool_text, bank.pool)
+    try:
+        pool = stored_pool(bank.pool, bank.pool_text, bank.pool_hash)
+    except InputError as error:
+        raise refuse(f"{screening.id}: {error.problem}") from error
     columns = ("slot", "concept", "log_odds", "log_odds_low", "log_odds_high")
     intervals = [tuple(row[column] for column in columns) for row in rows]
     effects = word_effects(pool, intervals, member.level or 0.95)

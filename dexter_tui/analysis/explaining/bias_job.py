@@ -40,7 +40,7 @@ class BiasJob:
         self.of, self.desk = of, of.desk
         self.files = Files(records.folder(of.desk.store.home, of.row.id))
         data = str(of.asked.get("data"))
-        self.labelled = Labelled.find(data, of.topic, of.concepts.pool)
+        self.labelled = Labelled.find(data, of.topic, of.pool)
         if self.labelled is not None and data != LAB and self.labelled.digest != of.row.data_hash:
             raise InputError(
                 f"{data} has changed since this was asked for",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.settings import ScreenSettings
+from dexter.screening.concepts import stored_pool
 from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.desk import Desk
 from dexter_tui.jobs import trust
@@ -38,9 +39,7 @@ class Explained:
         try:
             self.class_index = int(asked["class_index"])
             self.settings = ScreenSettings.from_values(dict(asked["settings"]))
-            self.concepts = screening_request.stored_pool(
-                str(asked["pool"]), asked["pool_text"], str(asked["pool_hash"])
-            )
+            self.pool = stored_pool(str(asked["pool"]), asked["pool_text"], str(asked["pool_hash"]))
             self.labels = list(self.row.classifier.labels)
             self.labels[self.class_index]
         except (KeyError, TypeError, ValueError, IndexError):

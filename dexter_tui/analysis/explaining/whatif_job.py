@@ -73,7 +73,7 @@ class WhatIfJob:
 
     def _concepts(self) -> "tuple[Pool, str, dict[tuple[str, str], float] | None]":
         """Return the pool, a line that says where the concepts are from, and screened effects."""
-        own = self.of.concepts.pool
+        own = self.of.pool
         page = self.of.screened()
         if page is None or page["generator"] != self.key:
             return own, f"the pool {own.name}; no screening of this class yet", None

@@ -1,6 +1,8 @@
 """A search that begins with the effects of a screening in the store."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
+from dexter.screening.concepts import lab_pool
 from dexter_tui.jobs import submit
 from store import Store, screening_records
 
@@ -20,7 +23,13 @@ def screening(home: Path) -> str:
     [checked] = submit.described([RunConfig.from_preset(**QUESTION)])
     with Store.open(home) as store:
         screening_records.ensure_bank(
-            store, "bank", pool="lab", pool_text=None, pool_hash="h", topic={}, seed=0
+            store,
+            "bank",
+            pool="lab",
+            pool_text=None,
+            pool_hash=lab_pool().content_hash,
+            topic={},
+            seed=0,
         )
         info = checked.info
         member = {
@@ -74,6 +83,14 @@ def test_a_screening_that_does_not_fit_is_refused_in_one_line(
             [RunConfig.from_preset(**{**QUESTION, "screening": screening, **changes})], home
         )
     assert problem in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_screening_of_another_version_of_its_pool_is_refused(home: Path, screening: str) -> None:
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE bank SET pool_hash = 'of an earlier version'")
+    config = RunConfig.from_preset(**QUESTION, screening=screening)
+    with pytest.raises(InputError, match=f"{screening}: the pool lab has changed since"):
+        submit.check([config], home)
 
 
 def test_without_a_store_there_is_no_screening(cli: Callable[..., Any], home: Path) -> None:
