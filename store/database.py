@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
@@ -30,8 +30,11 @@ from store.errors import StoreError, explained, primary_code
 from store.locks import FileLock
 from store.tables import to_json
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 # The newest migration, written here so that opening an up-to-date store need not load Alembic.
-HEAD = "0015"
+HEAD = "0016"
 
 PATIENCE = 10.0  # seconds to wait for another process that writes
 # Pause between two tries. SQLite's own busy handler notices a free lock up to 0.1 s late.
@@ -260,13 +263,21 @@ def is_complete(copy: Path) -> bool:
     return bool(copy.stat().st_size >= size * count)
 
 
-def migrate(path: Path, to: str) -> None:
-    """Migrate the existing file to revision `to` ("base" for none) in one transaction."""
-    from alembic import command
+def migrations() -> "Config":
+    """Return Alembic's settings, by which it finds the migrations."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", "store:migrations")
+    config.set_main_option("recursive_version_locations", "true")
+    return config
+
+
+def migrate(path: Path, to: str) -> None:
+    """Migrate the existing file to revision `to` ("base" for none) in one transaction."""
+    from alembic import command
+
+    config = migrations()
     # Rebuilding a table drops the old one; with foreign keys on, that would empty other tables.
     engine = writer_engine(path, foreign_keys=False)
     try:

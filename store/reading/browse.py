@@ -387,7 +387,7 @@ _FRAME_COLUMNS = "id, kind, step, seed, prompt, predicted_class, target_probabil
 
 def newest_migration() -> str:
     """Return the newest schema that this code supports, from its migrations' file names."""
-    return max(path.name[:4] for path in _MIGRATIONS.glob("[0-9]*.py"))
+    return max(path.name[:4] for path in _MIGRATIONS.rglob("[0-9]*.py"))
 
 
 class Browse:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlmodel import Session
@@ -20,7 +19,7 @@ from sqlmodel import Session
 from dexter_tui.cli.entry import main
 from store import State, Store, StoreError, run_queue, study_records
 from store.checking.schema import FILE, objects_of
-from store.database import HEAD, migrate, writer_engine
+from store.database import HEAD, migrate, migrations, writer_engine
 from store.markdown.report import markdown
 from store.reading import comparisons
 from store.reading.browse import Browse
@@ -39,9 +38,7 @@ from store.tables import (
 
 @pytest.fixture(scope="module")
 def scripts():
-    config = Config()
-    config.set_main_option("script_location", "store:migrations")
-    return ScriptDirectory.from_config(config)
+    return ScriptDirectory.from_config(migrations())
 
 
 def schema(path):

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import recorded
 import shown_store
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from markdown_it import MarkdownIt
 from piloting import dashboard, driven, press, settle, text, until
@@ -23,7 +22,7 @@ from textual.widgets import TextArea
 from benchmarks.query import make
 from dexter_tui.dashboard.screens.query import AnswerView, QueryScreen
 from store import Store, study_records
-from store.database import migrate
+from store.database import migrate, migrations
 from store.reading import queries
 from store.upkeep import retention
 
@@ -273,9 +272,7 @@ def test_a_report_on_pictures_is_a_row_with_the_numbers_of_its_answer(
 
 
 def test_views_are_as_documented_after_each_migration(tmp_path: Path) -> None:
-    config = Config()
-    config.set_main_option("script_location", "store:migrations")
-    scripts = ScriptDirectory.from_config(config)
+    scripts = ScriptDirectory.from_config(migrations())
     path = tmp_path / "store.sqlite"
     path.touch()
     documented = (Path(__file__).parents[3] / "docs" / "queries.md").read_text()

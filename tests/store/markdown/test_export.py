@@ -192,6 +192,8 @@ def test_a_picture_without_a_label_is_not_said_to_show_another(store, tmp_path):
     study = add_study(store, multi_label=True)
     with closing(sqlite3.connect(store.home / "store.sqlite")) as connection, connection:
         connection.execute("UPDATE frame SET hit = 0, predicted_class = 1")
+        answers = connection.execute("SELECT DISTINCT taken_for FROM frames_all").fetchall()
+    assert answers == [("not waterbird",)]
     text = report.markdown(store, [study], tmp_path / "report.md").read_text()
     assert "classified as not waterbird" in text and "classified as landbird" not in text
 
