@@ -87,6 +87,7 @@ def prepare(
     read: reads the data, as `read_data` does.
     """
     from dexter.data.folder import class_indices, read_data
+    from dexter.planning.preflight import check_sources
     from dexter_tui.jobs import submit, trust
 
     overrides = {**paths.settings(), **field_flags.given(request.values)}
@@ -94,6 +95,8 @@ def prepare(
     config = RunConfig.from_preset("quick", classifier=request.classifier, class_name="0", **known)
     trust.require([submit.with_full_paths(config)], request.agreed)
     settings = request.settings
+    if settings.image_text not in ("lab", "generator"):  # the job refuses the second
+        check_sources([("image_text", settings.image_text)])
     data = (read or read_data)(request.data, label=settings.label_column, size=settings.size)
     group = getattr(settings, "group", None)
     if group is not None and group not in data.columns:

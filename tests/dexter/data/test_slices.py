@@ -124,6 +124,7 @@ def test_a_prototype_is_the_mean_of_its_words() -> None:
             "'gull' is no label of the data; choose",
         ),
         (["--concepts", "sea", "--map", "waterbird=duck"], "'duck' is a label of the data, but"),
+        (["--concepts", "sea", "--image-text", "no-such/clip"], "'no-such/clip' is not a folder"),
         (["--concepts", "sea", "--label-column", "kind"], "but not 'kind' for the label"),
     ],
 )

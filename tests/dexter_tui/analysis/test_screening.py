@@ -46,6 +46,7 @@ slots:
     concepts: [tree, ball]
 """
 BIASED = ("--classifier", "lab:birds-biased", "--class", "waterbird")
+WATCH = ("--watch", ".", "--class", "waterbird", "--arch", "resnet18", "--generator", "lab")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,7 @@ BIASED = ("--classifier", "lab:birds-biased", "--class", "waterbird")
         ([*BIASED, "--watch", "."], "omit --classifier"),
         (["--class", "waterbird", "--watch", "absent"], "absent"),
         (["--class", "waterbird", "--watch", "."], "--arch"),
+        ([*WATCH, "--detach", "--image-text", "no-such/clip"], "no-such/clip"),
         (["xabcdefg"], "no store"),
     ],
 )
@@ -316,11 +318,11 @@ def save(folder: Path, name: str, seed: int) -> None:
 
 
 def test_a_folder_without_checkpoints_is_said_to_have_none(
-    home: Path, tmp_path: Path, cli: Callable[..., Any]
+    home: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.mkdir()
-    watch = ("--class", "0", "--arch", "resnet18", "--watch", tmp_path)
-    outcome = cli("screen", *watch, "--generator", "lab", "--detach")
+    monkeypatch.chdir(tmp_path)
+    outcome = cli("screen", *WATCH, "--detach")
     assert (outcome.code, outcome.out) == (0, "")
     [line] = outcome.err.splitlines()
     assert f"no checkpoint in {tmp_path} yet" in line
