@@ -501,7 +501,10 @@ class DexterApp(App[None]):
         self.inform(f"copied {found.what}")
 
     def action_screenshot(self, filename: str | None = None, path: str | None = None) -> None:
-        self.inform(f"saved {self.save_screenshot(filename, path or str(self.home))}")
+        try:
+            self.inform(f"saved {self.save_screenshot(filename, path or str(self.home))}")
+        except OSError as error:
+            self.complain(f"the screenshot cannot be saved: {error}")
 
     def action_quit_app(self) -> None:
         self.exit()
