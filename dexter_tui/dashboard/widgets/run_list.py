@@ -36,6 +36,7 @@ class RunList(ScrollView, Lines, can_focus=True):
     BINDINGS = bindings("list")
     # Without a layout of the whole screen, which each letter of the filter would cause.
     virtual_size = Reactive(Size(0, 0), layout=False)
+    marked: Reactive[frozenset[int]] = Reactive(frozenset(), layout=False, init=True)
 
     class Wanted(Message):
         """The request to load rows that became visible."""
@@ -61,7 +62,6 @@ class RunList(ScrollView, Lines, can_focus=True):
         self.reverse = False
         self.columns = Layout()
         self.losses: dict[int, tuple[int, list[float]]] = {}
-        self.marked: set[int] = set()
         self.rows: dict[int, RunRow] = {}
         self.studies: dict[int, StudyRow] = {}
         self.tags: dict[str, list[str]] = {}
@@ -182,9 +182,12 @@ class RunList(ScrollView, Lines, can_focus=True):
             return
         keys = {key} if key > 0 else set(self._runs_below(self.index))
         self.marked = self.marked - keys if keys <= self.marked else self.marked | keys
-        self.refresh()
         if key > 0:
             self.action_cursor(1)
+
+    def watch_marked(self) -> None:
+        """Show the number of marks: a filter hides marked runs, on which actions still act."""
+        self.border_title = f"Runs, {len(self.marked):,} marked" if self.marked else "Runs"
 
     def _runs_below(self, index: int) -> Iterable[int]:
         for key in self.keys[index + 1 :]:

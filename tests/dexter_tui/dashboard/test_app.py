@@ -633,6 +633,17 @@ async def test_tags_are_given_shown_and_taken_away(home: Path) -> None:
 
 
 @driven
+async def test_marks_are_counted_where_a_filter_hides_them(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "space", "slash", *"state:queued", "enter")
+        assert listed(pilot) == [QUEUED] and "Runs, 1 marked" in text(pilot)
+        await press(pilot, "escape")
+        assert "Runs ─" in text(pilot) and listed(pilot) == [QUEUED]
+
+
+@driven
 async def test_a_note_is_written_shown_and_taken_away(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
@@ -1192,6 +1203,8 @@ async def test_a_home_that_is_deleted_is_reported_and_not_made_again(home: Path)
         await until(pilot, lambda: not listed(pilot))
         await press(pilot, "d")
         await until(pilot, lambda: noticed(pilot, "store.sqlite: was moved or removed"))
+        await press(pilot, "f12")
+        await until(pilot, lambda: noticed(pilot, "the screenshot cannot be saved"))
     assert not home.exists()
 
 

@@ -127,8 +127,7 @@ class Filtering(RunActions):
     def action_clear(self) -> None:
         runs = self.runs
         if runs.marked:
-            runs.marked = set()
-            runs.refresh()
+            runs.marked = frozenset()
         elif self.filter:
             self.query_one("#filter", FilterInput).value = ""
             self._leave_filter()

@@ -57,9 +57,7 @@ class HomeScreen(Filtering):
                     id="filter", placeholder="state:running classifier:birds* words~sea score>0.8"
                 )
                 yield Static(id="filter-error", markup=False)
-                runs = RunList(id="runs", classes="panel")
-                runs.border_title = "Runs"
-                yield runs
+                yield RunList(id="runs", classes="panel")
             yield Detail()
         with Container(id="welcome"):
             yield Static(id="welcome-text")
@@ -87,7 +85,7 @@ class HomeScreen(Filtering):
             self._listed,
             runs.losses if runs.shows_losses else None,
             self.query_one(Detail).tiles,
-            frozenset(runs.marked),
+            runs.marked,
         )
 
     @property
@@ -240,7 +238,7 @@ class HomeScreen(Filtering):
 
     def list_again(self) -> None:
         self._listed = None
-        self.runs.marked.clear()
+        self.runs.marked = frozenset()
         self.reload()
 
     # Other screens
