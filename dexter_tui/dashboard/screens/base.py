@@ -210,18 +210,25 @@ class DataScreen(Searching):
         count = "the run" if len(runs) == 1 else f"{len(runs)} runs"
         self.app.push_screen(Ask(f"Tag for {count} (an existing tag is removed)"), answer)
 
-    def edit_note(self, name: str) -> None:
-        """Edit the note on a run, study or comparison."""
+    def edit_note(self, name: str, draft: str | None = None) -> None:
+        """Edit the note on a run, study or comparison; `draft` is one that was not saved."""
         from dexter_tui.dashboard.screens.dialogs import Write
 
         # The editor draws its text unfiltered.
         before = "\n".join(clean(line) for line in self.host.browse.note(name).split("\n"))
 
         def answer(text: str | None) -> None:
-            if text is not None and text.strip() != before:
-                self.do(lambda: operations.set_note(self.host.home, name, text))
+            def save(text: str) -> str:
+                try:
+                    return operations.set_note(self.host.home, name, text)
+                except (StoreError, OSError):
+                    self.app.call_from_thread(self.edit_note, name, text)
+                    raise
 
-        self.app.push_screen(Write(f"Note on {name}", before), answer)
+            if text is not None and text.strip() != before:
+                self.do(partial(save, text))
+
+        self.app.push_screen(Write(f"Note on {name}", before, draft), answer)
 
     def confirm_delete(self, names: Sequence[str]) -> None:
         """Ask twice, then delete runs, studies or comparisons."""

@@ -97,20 +97,21 @@ class Choose(ModalScreen[str | None]):
 
 
 class Write(ModalScreen[str | None]):
-    """An editor for a note."""
+    """An editor for a note: the saved one, or a draft that could not be saved."""
 
     BINDINGS = bindings("note")
 
-    def __init__(self, title: str, value: str) -> None:
+    def __init__(self, title: str, value: str, draft: str | None = None) -> None:
         super().__init__()
         self._title = title
         self._value = value
+        self._draft = value if draft is None else draft
         self._warned = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text(clean(self._title), style="bold"), id="note-title")
-            yield TextArea(self._value, id="note", tab_behavior="focus")
+            yield TextArea(self._draft, id="note", tab_behavior="focus")
         yield KeyBar()
 
     def action_save(self) -> None:

@@ -20,6 +20,7 @@ from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
 from textual import events
 from textual.pilot import Pilot
 from textual.strip import Strip
+from textual.widgets import TextArea
 
 from dexter_tui.dashboard import actions, finish_watch, themes
 from dexter_tui.dashboard.cells import TextLines, strip_of
@@ -658,6 +659,15 @@ async def test_a_note_is_written_shown_and_taken_away(home: Path) -> None:
         assert pilot.app.browse.note(DONE) == "ask\nBo"  # type: ignore[attr-defined]
         await press(pilot, "s", "N", *"on the study", "ctrl+s")
         await until(pilot, lambda: pilot.app.browse.note(STUDY))  # type: ignore[attr-defined]
+        await press(pilot, "N")
+        long = "ab" * 50_001
+        pilot.app.screen.query_one(TextArea).text = long
+        await press(pilot, "ctrl+s")
+        await until(pilot, lambda: noticed(pilot, "the note has 100,002 characters"))
+        await until(pilot, lambda: bool(pilot.app.screen.query(TextArea)))
+        assert pilot.app.screen.query_one(TextArea).text == long  # which is not lost
+        await press(pilot, "escape")
+        assert "esc again discards" in text(pilot)
 
 
 @driven
