@@ -137,7 +137,10 @@ def _table(*columns: str) -> Table:
     for column in columns:
         is_id = column == "comparison"
         table.add_column(
-            plain(column), no_wrap=column in _NO_WRAP, min_width=ID_WIDTH if is_id else None
+            plain(column),
+            no_wrap=column in _NO_WRAP,
+            min_width=ID_WIDTH if is_id else None,
+            overflow="fold",  # the names of two classifiers may begin alike
         )
     return table
 

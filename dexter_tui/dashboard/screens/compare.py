@@ -26,6 +26,14 @@ from store.reading.reasons import in_words
 
 _SHOWN = ("all", "differ", "agree")
 
+_NOTHING = {
+    "differences-page": "no differences were tested",
+    "compared-words": "no searches: the concepts were given",
+    "cross-page": "no prompts of searches were compared",
+    "reports-page": "no reports",
+    "compared-settings": "no settings differ",
+}
+
 
 class CompareScreen(JobScreen):
     """The screen of a comparison."""
@@ -171,18 +179,21 @@ class CompareScreen(JobScreen):
                 for part in ("differences", "members", "cross_activation", "disagreements",
                              "reports", "configuration")
             }  # fmt: skip
-            if name == "differences-page":
-                parts.append(comparison_tables.differences_table(own["differences"], short))
-            elif name == "compared-words":
-                parts.append(comparison_tables.words_table(own["members"], short))
+            shown: list[Any] = []
+            if name == "differences-page" and own["differences"]:
+                shown.append(comparison_tables.differences_table(own["differences"], short))
+            elif name == "compared-words" and any(one["runs"] for one in own["members"]):
+                shown.append(comparison_tables.words_table(own["members"], short))
             elif name == "cross-page":
                 if own["cross_activation"]:
-                    parts.append(comparison_tables.cross_matrix(own["cross_activation"], short))
-                parts += ["", *comparison_tables.disagreement_lines(own["disagreements"])]
+                    shown.append(comparison_tables.cross_matrix(own["cross_activation"], short))
+                if own["disagreements"]:
+                    shown += ["", *comparison_tables.disagreement_lines(own["disagreements"])]
             elif name == "reports-page":
-                parts += comparison_tables.report_parts(own["reports"])
-            else:
-                parts += comparison_tables.setting_lines(own["configuration"])
+                shown += comparison_tables.report_parts(own["reports"])
+            elif name == "compared-settings":
+                shown += comparison_tables.setting_lines(own["configuration"])
+            parts += shown or [Text(_NOTHING[name], palette.dim)]
         return rendered(Group(*parts), max(self.size.width - 5, 40))
 
 

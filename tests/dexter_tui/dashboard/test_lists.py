@@ -213,6 +213,18 @@ async def test_pairs_are_left_when_their_claim_is_deleted(home: Path) -> None:
 
 
 @driven
+async def test_a_comparison_in_a_narrow_terminal_names_both_classifiers(home: Path) -> None:
+    comparison = shown_store.compare(home)
+    async with dashboard(home).run_test(notifications=True, size=(60, 24)) as pilot:
+        await settle(pilot)
+        pilot.app.open_comparison(comparison)  # type: ignore[attr-defined]
+        await press(pilot, "2")
+        assert "s-biased" in text(pilot) and "s-balanc" in text(pilot)
+        await press(pilot, "5")
+        assert "no reports" in text(pilot)
+
+
+@driven
 async def test_a_verdict_is_broken_anew_when_the_terminal_gets_narrower(home: Path) -> None:
     shown_store.screen(home)
     async with dashboard(home).run_test(notifications=True, size=(200, 50)) as pilot:
