@@ -42,7 +42,8 @@ _SETTINGS = ["config.json", "preprocessor_config.json", "processor_config.json"]
 _PICKLE = "pytorch_model.bin"
 _SQUARE = ("ViT", "DeiT", "Beit")
 """The beginnings of processors that read a size of one number as width and height."""
-_MODES = {0: "nearest", 1: "bicubic", 2: "bilinear", 3: "bicubic"}  # by PIL's resampling filter
+# By PIL's resampling filter. Torch's own "nearest" takes other pixels than PIL's.
+_MODES = {0: "nearest-exact", 1: "bicubic", 2: "bilinear", 3: "bicubic"}
 _SIZE = 224  # px where no file states a size
 
 
@@ -446,12 +447,6 @@ def _preprocessor(folder: Path) -> dict[str, Any] | None:
         settings = inner if isinstance(inner, dict) else settings
     else:
         return None
-    odd = [name for name in ("rescale_offset", "include_top") if settings.get(name)]
-    if odd:
-        raise _unusable(
-            folder, f"{file}: {odd[0]} is not supported",
-            "load it in a function of yours and pass python:PATH.py:FUNCTION",
-        )  # fmt: skip
     return settings
 
 
@@ -492,17 +487,26 @@ def _preprocessing(
         settings = {**settings, "size": {"height": side, "width": side}}
         assumed = frozenset() if trained else frozenset({"size"})
     resize, crop = _sizes(settings)
-    factor = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
+    rescaled = settings.get("do_rescale", True)
+    scale = 255 * float(settings.get("rescale_factor", 1 / 255) if rescaled else 1)
     mobile = _processor(settings).startswith("MobileViT")  # it normalises nothing
     normalize = settings.get("do_normalize", True) and not known and not mobile
-    none = NORMALIZATIONS["none"]
+    mean, std = NORMALIZATIONS["none"]
+    if normalize:
+        mean, std = _channels(settings, "image_mean"), _channels(settings, "image_std")
+    # EfficientNet's processor can take 1 from the pictures, and divide by the deviation again.
+    if not known and rescaled and settings.get("rescale_offset"):
+        mean = tuple(value + 1 for value in mean)
+    if not known and settings.get("include_top", _processor(settings).startswith("EfficientNet")):
+        again = _channels(settings, "image_std")
+        std = tuple(once * more for once, more in zip(std, again, strict=True))
     step = Preprocessing(
         resize=resize,
         crop=crop,
         mode=_MODES.get(settings.get("resample", 2), "bilinear"),
-        scale=255 * float(factor),
-        mean=_channels(settings, "image_mean") if normalize else none[0],
-        std=_channels(settings, "image_std") if normalize else none[1],
+        scale=scale,
+        mean=mean,
+        std=std,
         squash=squash,
         blue_first=bool(settings.get("do_flip_channel_order", mobile)),
         assumed=assumed,

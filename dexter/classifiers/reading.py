@@ -53,7 +53,7 @@ class Preprocessing:
         import torch
 
         if images.shape[-1] != self.resize:
-            smooth = self.mode != "nearest"
+            smooth = self.mode != "nearest-exact"
             images = torch.nn.functional.interpolate(
                 images,
                 size=(self.resize, self.resize),

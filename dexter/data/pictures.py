@@ -102,5 +102,5 @@ def _square(image: Image.Image, side: int, mode: str, squash: bool) -> Picture:
 
     # Only the middle is scaled: the whole of a long strip could fill the memory.
     (left, right), (top, bottom) = middle(converted.width), middle(converted.height)
-    kernel = Image.Resampling[mode.upper()]
+    kernel = Image.Resampling[mode.removesuffix("-exact").upper()]
     return np.asarray(converted.resize((side, side), kernel, box=(left, top, right, bottom)))

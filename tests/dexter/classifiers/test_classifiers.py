@@ -123,8 +123,14 @@ class TestOutput:
 
 
 class TestPreprocessing:
-    @pytest.mark.parametrize(("mode", "pil"), [("bilinear", "BILINEAR"), ("bicubic", "BICUBIC")])
-    @pytest.mark.parametrize("size", [24, 100])
+    @pytest.mark.parametrize(
+        ("mode", "pil", "size"),
+        [
+            *[("bilinear", "BILINEAR", size) for size in (24, 100)],
+            *[("bicubic", "BICUBIC", size) for size in (24, 100)],
+            *[("nearest-exact", "NEAREST", size) for size in (16, 128)],
+        ],
+    )
     def test_resizes_as_pil_does(self, mode, pil, size):
         # Antialiased when shrinking: a plain interpolation would differ by far more.
         grey = torch.nn.functional.avg_pool2d(images(1, 128), 2)
@@ -548,7 +554,6 @@ class TestRefusals:
             ("preprocessor_config.json", b'{"size": "big"}', "not the size of a square"),
             ("preprocessor_config.json", b'{"size": {"height": 3, "width": 4}}', "square"),
             ("preprocessor_config.json", b'{"size": 32}', "image_mean is None: must be 3"),
-            ("preprocessor_config.json", b'{"include_top": true}', "include_top"),
             ("preprocessor_config.json", b'{"size": [[32], [32]]}', "in another form: unhashable"),
             ("preprocessor_config.json", b'{"size": 32, "rescale_factor": null}', "another form"),
             ("config.json", b'{"id2label": {"--1": "a"}}', "has the key '--1', not an index"),

@@ -227,6 +227,9 @@ def test_a_continued_report_counts_all_that_it_skipped(home: Path, folder: Path)
         ("DeiT", {"size": {"height": 80, "width": 80}, "crop_size": 64}),
         ("ConvNext", {"size": {"shortest_edge": 70}}),
         ("ConvNext", {"size": {"shortest_edge": 384}}),
+        # As published with google/efficientnet-b0, whose processor divides twice.
+        ("EfficientNet", {"size": {"height": 80, "width": 80}, "resample": 0}),
+        ("EfficientNet", {"size": {"height": 80, "width": 80}, "rescale_offset": True}),
     ],
 )
 def test_pictures_are_read_as_transformers_own_processor_does(
