@@ -229,6 +229,12 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise self._error(error.problem or "not YAML", mark) from error
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position)
+            mark = yaml.Mark(self._name, error.position, line, 0, None, None)
+            raise self._error(f"the control character {error.character:#x}", mark) from error
+        except RecursionError as error:
+            raise self._error("lists are nested too deeply", None) from error
         if root is None:
             raise self._error("the file is empty", None)
         top = self._mapping(root, {"picture", "articles", "concepts_per_prompt", "slots"})

@@ -157,6 +157,7 @@ def test_a_place_alone_in_its_slot_is_compared_with_none():
         (("exclusive: false", "exclusive: maybe"), 11, "true or false"),
         (("      beach: at the beach", "      beach: [at the beach"), 9, ""),
         (("concepts: [old, young]", "concepts: old"), 20, "a list or a mapping"),
+        (("[dog, ball]", "[dog, b\x07ll]"), 15, "0x7"),
     ],
 )
 def test_a_mistake_names_its_line(change, line, problem):
