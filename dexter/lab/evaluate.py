@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from dexter import parallel
-from dexter.device import mixed_precision
 from dexter.lab import models, world
 from dexter.lab.classifiers import augment, pixels
 from dexter.lab.scenes import Scene, sample_scene
@@ -49,6 +48,7 @@ def train_evaluator(
 ) -> Any:
     """Train the evaluator on scenes with independent factors; save a Hugging Face folder at `path`.
 
+    In float32 on every machine, so that all measure with the same instrument.
     A killed training resumes from its last checkpoint, beside `path`, on new scenes.
     """
     checkpoint = path.with_name(f"{path.name}.pt")
@@ -75,9 +75,7 @@ def train_evaluator(
             for _ in range(batch)
         ]
         images = augment(pixels(scenes), rng) * 2 - 1
-        with mixed_precision():
-            logits = network(images).logits
-        loss = scene_loss(logits.float(), scenes)
+        loss = scene_loss(network(images).logits, scenes)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
