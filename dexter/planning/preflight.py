@@ -312,7 +312,7 @@ def _ask_hub(field: str, hub_id: str, checker: bool, endpoint: str | None) -> Do
 
 def _needed(field: str, files: dict[str, int], checker: bool) -> dict[str, int]:
     """Return the files of a repository that loading downloads, with their sizes."""
-    parts = {*_PARTS, *(CHECKER if checker else ())}  # of a pipeline
+    parts = {*_PARTS, *(CHECKER if checker else ())}  # of a pipeline; other models have none
     needed = {}
     for name, size in files.items():
         folder, _, base = name.rpartition("/")

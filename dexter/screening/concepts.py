@@ -232,7 +232,7 @@ class _Reader:
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position)
             mark = yaml.Mark(self._name, error.position, line, 0, None, None)
-            raise self._error(f"the control character {error.character:#x}", mark) from error
+            raise self._error(f"control character {error.character:#x}", mark) from error
         except RecursionError as error:
             raise self._error("lists are nested too deeply", None) from error
         if root is None:

@@ -10,7 +10,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.reasoning.settings import CompareSettings
 from dexter_tui import field_flags
-from dexter_tui.analysis.study_request import usable
+from dexter_tui.analysis.study_request import reachable
 
 if TYPE_CHECKING:
     from dexter_tui.jobs.submit import Checked
@@ -324,7 +324,7 @@ def request_comparison(
     from dexter_tui.jobs import submit
 
     sides = checked_sides(store, request, warn)
-    settings = usable(request.settings)
+    settings = reachable(request.settings)
     submit.check_device(_device(sides, settings))
     lacking = _lacking(sides) if request.run_missing else []
     configs = [

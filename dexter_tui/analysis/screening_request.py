@@ -11,7 +11,7 @@ from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError, MissingInput
 from dexter.reasoning.settings import ScreenSettings
 from dexter_tui import field_flags
-from dexter_tui.analysis.study_request import usable
+from dexter_tui.analysis.study_request import reachable
 from dexter_tui.formatting import duration
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _prepared(
 
     require_one_class({one.info.spec: one.info.labels[one.class_index] for one in checked})
     first = checked[0].config
-    settings = usable(request.settings)
+    settings = reachable(request.settings)
     topic = topic_of([(one.info.labels, one.class_index, one.config) for one in checked], settings)
     design = Design(concepts.pool, topic, seed=settings.design_seed)
     if settings.pictures is None:

@@ -18,7 +18,7 @@ from dexter.errors import InputError, MissingInput
 from dexter_tui import field_flags
 from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.screening_request import ScreenRequest
-from dexter_tui.analysis.study_request import usable
+from dexter_tui.analysis.study_request import reachable
 from dexter_tui.jobs import trust
 from store import ENDED, run_queue, screening_records
 from store.states import State
@@ -62,7 +62,7 @@ class Watcher:
         [config] = field_flags.configs(None, [0], {**values, "class_name": class_name})
         if config.arch is None:
             raise MissingInput("arch")
-        usable(self.request.settings)
+        reachable(self.request.settings)
         self._concepts = screening_request.load_concepts(self.request.pool, config.generator)
         self._watch = {
             "folder": str(self.folder),

@@ -36,7 +36,7 @@ def request_report(
     if not runs:
         raise StoreError(f"study {study_id} has no finished run yet; nothing to report on")
     best = max(runs, key=lambda run: run.score_value or 0.0)
-    settings = usable(settings)
+    settings = reachable(settings)
     # Of all runs, for the best may change until the report is made.
     trust.require([*(run.config for run in runs), settings.model_dump()], agreed)
     config = RunConfig.model_validate(best.config)
@@ -74,7 +74,7 @@ def request_probe(
             "text": " ".join(text.split()),
             "against": None if against is None else " ".join(against.split()),
             "class_index": checked.class_index,
-            "settings": usable(settings).model_dump(mode="json"),
+            "settings": reachable(settings).model_dump(mode="json"),
         },
         config=checked.config.model_dump(mode="json"),
         device=checked.config.device,
@@ -82,7 +82,7 @@ def request_probe(
     )
 
 
-def usable(settings: _Settings) -> _Settings:
+def reachable(settings: _Settings) -> _Settings:
     """Return the settings with files by their full path, which workers elsewhere find.
 
     Raises InputError for a model that is neither here nor within reach on the hub.

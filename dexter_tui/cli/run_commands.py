@@ -14,7 +14,7 @@ from dexter.errors import InputError
 from dexter.model_folders import roots
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui import field_flags, paths
-from dexter_tui.analysis.study_request import usable
+from dexter_tui.analysis.study_request import reachable
 from dexter_tui.cli import report_commands
 from dexter_tui.cli.listing.completion import ids
 from dexter_tui.cli.listing.run_help import RunCommand
@@ -115,7 +115,7 @@ def run(
     numbers = [seed or 0] if seeds is None else range(seeds)
     settings = report_commands.settings_of(values, report_commands.RUN_FIELDS)
     if report:
-        settings = usable(settings)
+        settings = reachable(settings)
     agreed = trust.agreed_by(values, code=trust_code, endpoint=trust_endpoint)
     values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
     configs = field_flags.configs(preset, numbers, values)

@@ -116,14 +116,14 @@ def _prepare_bias(
     request: ExplainRequest, home: Path, say: Say, read: "Callable[..., DataSet] | None"
 ) -> Prepared:
     from dexter.screening.people import check_pool
-    from dexter_tui.analysis.study_request import usable
+    from dexter_tui.analysis.study_request import reachable
     from dexter_tui.jobs import trust
 
     judge, data, sts = request.judge, request.data, request.sts
     _check_judge(judge)
     endpoint: dict[str, Any] = {}
     if judge.llm != "none":
-        endpoint = usable(judge).model_dump(mode="json", include={*JUDGE_FIELDS})
+        endpoint = reachable(judge).model_dump(mode="json", include={*JUDGE_FIELDS})
         trust.require([endpoint], request.screen.agreed)
     screen = screening_request.prepare(request.screen, home, say)
     check_pool(screen.concepts.pool)
