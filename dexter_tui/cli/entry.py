@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from traceback import walk_tb
 from typing import Annotated
 
 import typer
@@ -66,9 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _refuse(f"{line}; {remedy}", None, remedy, line, as_json=as_json)
             return EXIT_REFUSED
         if str(error) != NO_USER:
-            raise
+            _refuse_broken_package(error, as_json=as_json)
+            return EXIT_REFUSED
         named = next((argument for argument in given if "~" in argument), "~")
         _refuse(f"{named}: no such user; write the whole path", None, None, as_json=as_json)
+        return EXIT_REFUSED
+    except ImportError as error:
+        _refuse_broken_package(error, as_json=as_json)
         return EXIT_REFUSED
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_FAILED
@@ -95,6 +100,30 @@ def _refuse(
         except OSError:  # standard output itself is what failed, and would fail again at the end
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refuse_broken_package(error: Exception, *, as_json: bool) -> None:
+    """Refuse an installed package that fails on import; raise the error if it is another one.
+
+    torchvision built for another torch is the usual one: transformers and diffusers import it
+    wherever it is installed, and wrap what it raised.
+    """
+    first: BaseException = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    modules = (
+        str(frame.f_globals.get("__name__"))
+        for frame, _ in walk_tb(first.__traceback__)
+        if frame.f_code.co_name == "<module>"
+    )
+    packages = [name.partition(".")[0] for name in modules]
+    own = ("__main__", "dexter", "dexter_tui", "store")
+    broken = next((name for name in reversed(packages) if name not in own), None)
+    if broken is None or packages[-1] in own:
+        raise error
+    line = f"{broken} is installed, but cannot be imported: {first}"
+    remedy = f"reinstall {broken} in a version built for the installed torch, or uninstall it"
+    _refuse(f"{line}; {remedy}", None, remedy, line, as_json=as_json)
 
 
 def _refuse_bytes(what: str, text: str) -> None:

@@ -1,8 +1,10 @@
 """The command `inspect`: what is recognised about a model, and its answers to 16 pictures."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,8 +15,9 @@ from rich.text import Text
 from dexter.classifiers.address import SCHEMES
 from dexter.config import RunConfig, fields_of
 from dexter_tui import field_flags, paths
-from dexter_tui.cli.output import Json, TrustCode, print_json, print_view
+from dexter_tui.cli.output import Json, TrustCode, print_json, print_view, say
 from dexter_tui.formatting import plain, plain_table, size
+from store.reading.origin import origin
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,7 +50,12 @@ def inspect(
     as_json: Json = False,
     **values: object,
 ) -> None:
-    """Show what is recognised about a classifier, with its answers to 16 pictures."""
+    """Show what is recognised about a classifier, with its answers to 16 pictures.
+
+    The pictures show things of its labels, or other things where the lab's generator draws none
+    of them. Wrong answers to all of them point to labels in another order, or to pictures that
+    were scaled or normalised otherwise in training.
+    """
     from dexter.planning.preflight import check_models
     from dexter_tui.jobs import submit, trust
 
@@ -59,6 +67,8 @@ def inspect(
     agreed = trust.agreed_by({**given, "classifier": model}, code=trust_code)
     trust.require([config], agreed)
     check_models(config)
+    if sys.stderr.isatty():
+        say("loading the models and drawing 16 pictures")
     with redirect_stdout(sys.stderr):  # a user's file may print
         found = _look(config)
     if as_json:
@@ -75,7 +85,7 @@ def inspect(
             }
         )
     else:
-        print_view(_view(found, pictures=sys.stdout.isatty()))
+        print_view(_view(found, config.generator, pictures=sys.stdout.isatty()))
 
 
 field_flags.accepts(inspect, (RunConfig, _FIELDS))
@@ -89,15 +99,25 @@ def _look(config: RunConfig) -> "Inspection":
 
     device = select_device(config.device)
     classifier = trust.load_classifier(config, device)
-    words = None
-    if config.generator == "lab":
-        from dexter.lab import world
-
-        words = list(world.THINGS)
+    words = _lab_words(classifier.labels) if config.generator == "lab" else None
     return look(classifier, generator_of(config, device).pictures, words)
 
 
-def _view(found: "Inspection", *, pictures: bool) -> "RenderableType":
+def _lab_words(labels: Sequence[str]) -> list[str]:
+    """Return things that the lab draws: of each label in turn, or any if it draws none of them."""
+    from dexter.lab import world
+    from dexter.planning.inspection import PICTURES
+    from dexter.reasoning.topic import first_name, load_world
+
+    subjects = load_world().subjects
+    rounds = zip_longest(*(subjects.get(first_name(label), ()) for label in labels))
+    words = [word for one in rounds for word in one if word]
+    if len(labels) < PICTURES:
+        words = words[:PICTURES]
+    return words or list(world.THINGS)
+
+
+def _view(found: "Inspection", generator: str, *, pictures: bool) -> "RenderableType":
     info = found.info
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
@@ -112,6 +132,7 @@ def _view(found: "Inspection", *, pictures: bool) -> "RenderableType":
         ("time", f"{found.seconds * 1000:.1f} ms a picture, {found.device}"),
         ("memory", f"{size(found.bytes)} a picture, for its gradient" if found.bytes else ""),
         ("trial", found.fault),
+        ("pictures", origin(info.spec, generator).removeprefix("pictures ")),
     ):
         if value:
             facts.add_row(name, plain(value))

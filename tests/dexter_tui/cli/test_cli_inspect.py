@@ -1,6 +1,7 @@
 """The command `inspect`: what is recognised, and answers, for every kind of input."""
 
 import shutil
+import sys
 
 import model_files
 import onnx_files
@@ -96,6 +97,36 @@ def test_shows_the_lab_and_black_boxes(cli, tmp_path, source):
     found = outcome.json
     assert found["gradients"] is (source == "lab") and len(found["answers"]) == PICTURES
     assert found["labels"][0] == {"lab": "blond", "onnx": "class 0", "http": "red"}[source]
+
+
+def test_a_damaged_package_is_named_in_a_line(cli, tmp_path, monkeypatch):
+    """As torchvision is that was built for another torch, which diffusers imports."""
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('no such operator')")
+    (tmp_path / "diffusers.py").write_text(
+        "try:\n    import torchvision\nexcept RuntimeError as error:\n"
+        "    raise RuntimeError('look up to see its traceback') from error\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("torchvision", "diffusers", "dexter.generation.generator"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    outcome = cli("inspect", "lab:people", *TINY)
+    assert (outcome.code, outcome.out) == (2, "")
+    [line] = outcome.err.splitlines()
+    assert "torchvision is installed, but cannot be imported: no such operator; reinstall" in line
+
+
+def test_the_lab_draws_things_of_the_labels_and_says_that_it_drew(cli, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("tool\nrabbit\nwaterbird\n")
+    (tmp_path / "own.py").write_text(
+        OWN.format(features="pictures.mean((2, 3))").replace("(3, 2)", "(3, 3)")
+    )
+    flags = [f"{tmp_path / 'own.py'}:make", "--labels", labels, "--generator", "lab"]
+    outcome = cli("inspect", *flags, "--json")
+    drawn = {one["prompt"].rsplit(None, 1)[-1] for one in outcome.json["answers"]}
+    assert drawn == {"rabbit", "duck", "swan", "goose", "flamingo", "penguin"}
+    words = " ".join(cli("inspect", *flags).out.split())
+    assert "pictures by the lab's 64-pixel toy generator, not like photographs" in words
 
 
 OWN = """
