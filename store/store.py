@@ -426,8 +426,10 @@ class Store:
     def _unknown(self, session: Session, table: type[_Named], name: str) -> StoreError:
         ids = [one for one in session.exec(select(table.id)) if isinstance(one, str)]
         near = difflib.get_close_matches(name, ids, n=3, cutoff=0.5)
-        hint = f"nearest: {', '.join(near)}" if near else f"it holds {len(ids)}"
-        return StoreError(f"no {_noun(table)} {name!r} in {self.path}; {hint}")
+        command = _LISTING.get(str(table.__tablename__), "runs")
+        hint = f"nearest: {', '.join(near)}" if near else f"`dexter-tui {command}` lists them"
+        where = f"among the {len(ids)} in {self.path}"
+        return StoreError(f"no {_noun(table)} {name!r} {where}; {hint}", value=name)
 
     # Sessions
 
@@ -509,6 +511,10 @@ def _make_folders(home: Path) -> None:
 
 def _hash(value: object) -> str:
     return artifacts.digest(to_json(value).encode())
+
+
+_LISTING = {"comparison": "compare", "screening": "screen", "job": "status"}
+"""The command that lists the rows of a table, if it is another than `runs`."""
 
 
 def _noun(table: type[_Named]) -> str:

@@ -111,7 +111,7 @@ class Bench:
         if lacking:
             raise InputError(
                 f"the generator has no word for {', '.join(map(repr, lacking))}",
-                remedy="use others",
+                remedy="use other words",
             )
 
     def layout(self, topic: Topic, words: "Sequence[Concept]" = ()) -> "PoolLayout":

@@ -46,6 +46,13 @@ def _answer(
     treated_prompt = as_prompt(text)
     if control_prompt.lower() == treated_prompt.lower():
         raise InputError(f"{text!r} is what it would be compared with", remedy="say --against what")
+    # The lab's generator never read "an", and everybody writes it.
+    control_prompt, treated_prompt = (
+        " ".join(
+            "a" if word == "an" and not bench.sayable(word) else word for word in prompt.split()
+        )
+        for prompt in (control_prompt, treated_prompt)
+    )
     bench.require_words([control_prompt, treated_prompt])
     desk.note(NoteKind.AGAINST, prompt=control_prompt)
     asked = Candidate(concept or strip_article(text), direction=0, sources={"user": []})

@@ -81,7 +81,7 @@ def compare(
     given = list(dict.fromkeys(names or ()))
     if len(given) == 1 and _is_comparison(given[0]):
         typed.refuse_others(given[0], "baseline", "as_json")
-        return _show_stored(given[0], baseline, as_json=as_json)
+        return show_stored(given[0], baseline, as_json=as_json)
     if not given:
         if typed.any_but("as_json"):
             raise InputError(
@@ -138,7 +138,7 @@ def compare(
         else:
             print_text(comparison_id)
         return 0
-    return _show_stored(comparison_id, None, as_json=as_json)
+    return show_stored(comparison_id, None, as_json=as_json)
 
 
 def _both(values: Mapping[str, object]) -> dict[str, object]:
@@ -153,7 +153,8 @@ def _is_comparison(name: str) -> bool:
 # Stored ones
 
 
-def _show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
+def show_stored(name: str, baseline: str | None, *, as_json: bool) -> int:
+    """Show a stored comparison, the verdict cards first; store its baseline if given."""
     from dexter_tui.presentation.card_view import card_view
     from dexter_tui.presentation.comparison_tables import comparison_view
     from store import comparison_records

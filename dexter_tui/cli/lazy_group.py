@@ -27,7 +27,10 @@ COMMANDS = {
     ),
     "resume": ("run_commands", "Resume runs and jobs that were paused or ended early."),
     "runs": ("listing.runs_command", "List the runs in the store, newest study first."),
-    "show": ("run_commands", "Show one run, or a study with its runs."),
+    "show": (
+        "run_commands",
+        "Show a run, a study, a screening or any other result in the store by its id.",
+    ),
     "report": ("report_commands", "Caption a study's frames, test the claims, write the report."),
     "probe": ("report_commands", "Test one question of your own on a classifier."),
     "ask": (

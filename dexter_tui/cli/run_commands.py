@@ -220,16 +220,34 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="a run or study, by id or unique prefix", autocompletion=ids
+            metavar="ID",
+            help="a run, study, screening, comparison or report on pictures, by id or unique "
+            "prefix",
+            autocompletion=ids,
         ),
     ],
     as_json: Json = False,
-) -> None:
-    """Show one run, or a study with its runs."""
+) -> int:
+    """Show a run, a study, a screening or any other result in the store by its id."""
+    from dexter_tui.cli import compare_command
+    from dexter_tui.cli.data import reports
+    from dexter_tui.cli.screening import command as screening
     from dexter_tui.presentation import run_tables, study_tables
     from store import run_queue
     from store.tables import Study
 
+    if name.startswith("j"):  # a line of progress names the job
+        with open_store() as store:
+            job = store.job(name)
+        made = (job.result or {}).get("data_report", name)
+        name = job.screening_id or job.comparison_id or job.study_id or made
+    match name[:1]:  # the first letter of an id names its kind
+        case "c":
+            return compare_command.show_stored(name, None, as_json=as_json)
+        case "d":
+            return reports.show(name, None, as_json=as_json)
+        case "x":
+            return screening.show(name, as_json=as_json)
     with open_store() as store:
         run_queue.reconcile(store)
         found = store.find(name)
@@ -245,6 +263,7 @@ def show(
         print_json(answer)
     else:
         print_view(view)
+    return 0
 
 
 def classifiers(as_json: Json = False) -> None:

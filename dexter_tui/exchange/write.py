@@ -26,10 +26,10 @@ def form_of(target: Path) -> str:
     form = BY_SUFFIX.get(target.suffix.lower())
     if form is None and not target.is_dir():
         raise InputError(
-            f"{target.suffix} is no ending of an export",
+            f"cannot export as {target.suffix}",
             field="output",
             value=str(target),
-            remedy="choose .md, .html, .zip or a folder",
+            remedy="choose .md, .html (a browser prints it as PDF), .zip or a folder",
         )
     return form or "bundle"
 

@@ -32,6 +32,7 @@ LOADING = (
 """The settings, by their names in a config, that a classifier is loaded by. Not the consent to run
 a file's code: a store may be another's, and who pastes a command would give it unasked."""
 _USUAL = {"classifier_input": "trained"}
+_FAINT = 0.05  # a mean p(class) of a screening, half of whose pictures show the class
 _RARE = 1e-4  # a probability that says nothing about the other classes
 Style = Literal["plain", "concept", "command"]
 
@@ -111,6 +112,8 @@ class VerdictCard:
     """The pair of pictures with the largest change, see `comparisons.pairs`"""
     constant: float | None = None
     """The probability of the class, if all pictures of a screening got the same"""
+    mean: float | None = None
+    """The mean probability of the class in the pictures of a screening"""
     loading: str = ""
     """The flags that the classifier was loaded with, for the command line"""
 
@@ -188,7 +191,7 @@ class VerdictCard:
         lines = [*self._verdict_lines()]
         if is_toy(self.classifier, self.generator):
             lines.append(
-                _line("toy", "The pictures are the toy's: repeat with a generator of photographs.")
+                _line("toy", "A toy drew these pictures: repeat with a generator of photographs.")
             )
         if self.pair is not None:
             lines.append(self._pair_line(self.pair))
@@ -223,7 +226,22 @@ class VerdictCard:
             )
         elif count:
             text += "; the tests are too small to find any effect reliably"
-        return [_line("clean", text)]
+        lines = [_line("clean", text)]
+        if self._is_faint:
+            lines.append(
+                _line(
+                    "untested",
+                    f"But it hardly recognises {self.class_name} in these pictures: mean "
+                    f"p({self.class_name}) {self.mean:.2f}, though half of them show the class. "
+                    "A bias may be hidden.",
+                )
+            )
+        return lines
+
+    @property
+    def _is_faint(self) -> bool:
+        """Return whether a screening's pictures of the class are hardly recognised."""
+        return self.constant is None and self.mean is not None and self.mean < _FAINT
 
     @property
     def _alike(self) -> str:
@@ -289,7 +307,13 @@ class VerdictCard:
             return _line("next", "Next: try another generator, or name concepts to test")
         if self.constant is not None:
             return _next("check its weights", f"dexter-tui inspect {spec}{loading}")
-        question = shlex.quote(f"a {self.class_name} with ...")
+        if self._is_faint:
+            return _next(
+                "check its labels, input size and normalization",
+                f"dexter-tui inspect {spec}{loading}",
+            )
+        article = "an" if self.class_name[:1].lower() in "aeiou" else "a"
+        question = shlex.quote(f"{article} {self.class_name} with ...")
         return _next(
             "test a suspicion of your own",
             f"dexter-tui probe {question} --classifier {spec} {options}",
@@ -475,6 +499,7 @@ def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
                 family,
                 others=others,
                 constant=_constant(shown[member.name]),
+                mean=shown[member.name]["mean"],
                 of=page["id"],
                 classifier=member.name,
                 class_name=page["class_name"],

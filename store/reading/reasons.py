@@ -8,7 +8,7 @@ REASONS = {
     "raises": "proposed, not tested on pairs",
     "lowers": "proposed, not tested on pairs",
     "explained": "explained by what is drawn along with it",
-    "weak": "weak",
+    "weak": "effect close to the smallest that counts",
     "open": "too few pictures",
 }
 """Of claims (see `dexter.reasoning.claims`, which has the same words), then of screenings."""

@@ -268,7 +268,7 @@ def test_ids_may_be_shortened(store):
     ids = [add_run(store, seed) for seed in range(8)]
     with pytest.raises(StoreError, match=r"'r' fits more than one run: r\w{7}, .*\.\.\.$"):
         store.run("r")
-    with pytest.raises(StoreError, match=f"no run '{ids[0]}x' in .*nearest: .*{ids[0]}"):
+    with pytest.raises(StoreError, match=f"no run '{ids[0]}x' among the .*nearest: .*{ids[0]}"):
         store.run(ids[0] + "x")
     for unknown in ("", "%", "r_", "s%", "no such"):
         with pytest.raises(StoreError):

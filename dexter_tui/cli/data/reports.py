@@ -152,7 +152,7 @@ def check_output(output: Path | None, suffixes: Sequence[str], *, detach: bool) 
 
 def show(
     name: str,
-    kind: Kind,
+    kind: Kind | None,
     *,
     every: bool = False,
     output: Path | None = None,
@@ -163,7 +163,7 @@ def show(
     from store.data_reports import page as pages
 
     browse = open_browse()
-    page = pages.page(browse, name, kind.value)
+    page = pages.page(browse, name, None if kind is None else kind.value)
     if output is not None:
         _write(browse, page, output)
     if as_json:

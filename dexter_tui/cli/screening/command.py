@@ -1,5 +1,6 @@
 """The command `screen`: it queues a screening, follows it, and shows what was found."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -88,7 +89,7 @@ def screen(
         raise InputError("--csv and --json exclude each other", remedy="give one")
     if name is not None:
         typed.refuse_others(name, "every", "as_csv", "as_json")
-        return _show(name, every=every, as_csv=as_csv, as_json=as_json)
+        return show(name, every=every, as_csv=as_csv, as_json=as_json)
     if not classifier and watch is None:
         if typed.any_but("as_json"):
             raise MissingInput("classifier")
@@ -126,22 +127,29 @@ def screen(
         else:
             print_text(queued.screening_id)
         return code
-    return code or _show(queued.screening_id, every=every, as_csv=as_csv, as_json=as_json)
+    return code or show(queued.screening_id, every=every, as_csv=as_csv, as_json=as_json)
 
 
-def _show(name: str, *, every: bool, as_csv: bool, as_json: bool) -> int:
+def show(name: str, *, every: bool = False, as_csv: bool = False, as_json: bool = False) -> int:
+    """Show a stored screening, the verdict cards first."""
     from dexter_tui.presentation.answers import csv_text
+    from dexter_tui.presentation.card_view import card_view
     from dexter_tui.presentation.screening_tables import csv_rows, screening_view
-    from store.reading import screenings
+    from store.reading import card, screenings
     from store.reading.queries import Answer
 
-    page = screenings.page(open_browse(), name)
+    browse = open_browse()
+    page = screenings.page(browse, name)
     if as_json:
         print_json(page)
     elif as_csv:
         columns, rows = csv_rows(page)
         print_text(csv_text(Answer(columns, [tuple(row) for row in rows], None, 0.0)), end="")
     else:
+        if page["state"] == "done" and not page["watch"]:
+            for one in card.of_screening(browse, page["id"]):
+                print_view(card_view(one, browse if sys.stdout.isatty() else None))
+                print_text("")
         print_view(screening_view(page, every=every))
     return 0
 

@@ -94,6 +94,9 @@ def test_without_a_finding_the_smallest_effect_asked_for_is_named(
         connection.execute(f"UPDATE screening SET settings = {asked}")
     said = "ound no concept that raises or lowers the class by 0.30 or more"
     assert said in cli("screen", shown_store.SCREENING).out
+    shown = cli("show", shown_store.SCREENING).out
+    assert shown == cli("screen", shown_store.SCREENING).out
+    assert shown.startswith("lab:birds-biased · waterbird\n")  # the verdict, before any table
     assert cli("export", shown_store.SCREENING, "-o", tmp_path / "page.md").code == 0
     assert said in (tmp_path / "page.md").read_text()
 

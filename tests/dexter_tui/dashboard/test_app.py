@@ -731,7 +731,7 @@ async def test_a_report_is_exported_to_the_current_folder(
         await press(pilot, "enter")
         await until(pilot, lambda: "written:" in text(pilot))
         await press(pilot, "e", "ctrl+u", *"x.pdf", "enter")
-        await until(pilot, lambda: noticed(pilot, ".pdf is no ending of an export"))
+        await until(pilot, lambda: noticed(pilot, "cannot export as .pdf"))
         await press(pilot, "e", "ctrl+u", *"~nobody-here/x.md", "enter")
         await until(pilot, lambda: noticed(pilot, "~nobody-here/x.md: no such user"))
         gone = tmp_path / "gone"

@@ -105,6 +105,22 @@ def test_a_classifier_that_answers_all_pictures_alike_is_named_as_one(home: Path
     assert rare.headline == "no bias confirmed: p(waterbird) = 0.00 in all pictures"
 
 
+def test_a_class_that_is_hardly_recognised_is_no_clean_bill(home: Path) -> None:
+    """As with pictures scaled or normalised otherwise than in training."""
+    shown_store.screen(home)
+    change(home, "UPDATE finding SET effect = 0.01, low = -0.04, high = 0.04, verdict = 'none'")
+    change(home, "DELETE FROM claim WHERE screened_id IS NOT NULL")
+    change(home, "UPDATE screened SET mean = 0.02")
+    [found, _] = card.of_screening(Browse(home), shown_store.SCREENING)
+    assert found.lines()[1].text == (
+        "But it hardly recognises waterbird in these pictures: mean p(waterbird) 0.02, though "
+        "half of them show the class. A bias may be hidden."
+    )
+    assert found.next_step.text.endswith(
+        "input size and normalization: dexter-tui inspect lab:birds-biased"
+    )
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"), [("saturated", "open"), ("not_drawn", "undrawn"), (None, None)]
 )
