@@ -57,7 +57,12 @@ def audit(
     *,
     class_name: Annotated[
         list[str] | None,
-        typer.Option("--class", metavar="TEXT", help="a label or index; may be repeated"),
+        typer.Option(
+            "--class",
+            metavar="TEXT",
+            help="a label or index; may be repeated  [default: all classes, of a model with at "
+            f"most {_SMALL}]",
+        ),
     ] = None,
     all_classes: Annotated[
         int | None,
@@ -98,7 +103,10 @@ def audit(
 
     Every model looks at one bank of pictures of each class, in which many concepts vary. The
     strongest findings are tested on pairs of pictures with fresh noise. With --search, so are the
-    words of a search. It asks nothing; Ctrl-C cancels, and the pictures drawn so far stay.
+    words of a search. It needs no input. Ctrl-C cancels it; the same command then continues with
+    the pictures drawn so far. If the terminal closes, the work continues: `dexter-tui screen`
+    lists it, `dexter-tui show ID` prints its verdicts, and `dexter-tui export ID -o FILE.html`
+    writes the report.
     """
     from dexter_tui.analysis import screening_request
     from dexter_tui.analysis.screening_request import ScreenRequest
@@ -237,6 +245,8 @@ def _follow(store: "Store", queued: _Queued) -> tuple[int, list[str]]:
     watch(team, left.line, names)
     for error in dict.fromkeys(work.error_line for work in team.work() if work.error_line):
         say(error)
+    if any(work.state is State.CANCELLED for work in team.work()):
+        say("cancelled; the same command continues with the pictures drawn so far")
     done = {work.id for work in team.work() if work.state is State.SUCCEEDED}
     screened = [one for one, job in zip(queued.screenings, queued.jobs, strict=True) if job in done]
     return team.exit_code(), screened
