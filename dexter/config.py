@@ -307,8 +307,8 @@ class RunConfig(BaseModel):
         model=True,
         default="lab",
         min_length=1,
-        description="text-to-image pipeline, required unless the classifier is the lab's: 'lab', a "
-        "64-pixel toy; sd14-lcm (paper), sd15-lcm, sd-turbo or "
+        description="text-to-image pipeline, to be named for any classifier except the lab's: "
+        "'lab', a 64-pixel toy; sd14-lcm (paper), sd15-lcm, sd-turbo or "
         "sdxl-turbo with their settings; or a diffusers folder or hub id with CLIP text encoders",
     )
     lora: str | None = _generator(

@@ -139,8 +139,7 @@ def limits(cards: Sequence[VerdictCard]) -> str:
     generators = {card.generator: None for card in cards}
     drawn_by = ", ".join(map(escape, generators))
     lines = [
-        f"The pictures are drawn by {drawn_by}. A classifier may behave otherwise in "
-        "other pictures.",
+        f"The pictures are by {drawn_by}. A classifier may behave differently on other pictures.",
         "Only the concepts above were tested. A concept that nobody proposed, or that the "
         "generator cannot draw, may still matter.",
         "A concept stands for all its wordings (water for sea and lake), and its effect is their "
@@ -155,7 +154,7 @@ def limits(cards: Sequence[VerdictCard]) -> str:
     if any(is_toy(card.classifier, card.generator) for card in cards):
         lines.insert(
             0,
-            "The pictures are the lab's 64-pixel toy. They are a try of the method, not a result "
-            "about a classifier of photographs.",
+            "The pictures are by the lab's 64-pixel toy. They are a trial of the method, not a "
+            "result about a classifier of photographs.",
         )
     return "\n".join(f"- {line}" for line in lines)
