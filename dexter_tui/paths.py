@@ -60,6 +60,12 @@ def expanded(path: Path | str, field: str | None = None) -> Path:
         ) from None
 
 
+def full(spec: str, field: str | None = None) -> str:
+    """Return a file or folder by its full path, which workers elsewhere find; other names stay."""
+    path = expanded(spec, field)
+    return str(path.absolute()) if path.exists() else spec
+
+
 def trusted() -> Path:
     """Return the folder of the user's consents, in no store, so that no copy of one carries any."""
     return platformdirs.user_state_path("dexter-tui") / "trusted"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings, remote_name
+from dexter_tui import paths
 
 if TYPE_CHECKING:
     from dexter_tui.jobs.submit import Checked
@@ -90,10 +91,11 @@ def reachable(settings: _Settings) -> _Settings:
     from dexter.planning.preflight import check_sources
 
     check_sources(settings.own_models.items())
-    files = {**settings.own_models, "key_file": settings.key_file or ""}
-    paths = {name: Path(value).expanduser() for name, value in files.items() if value}
+    files = dict(settings.own_models)
+    if settings.key_file:
+        files["key_file"] = settings.key_file
     return settings.model_copy(
-        update={name: str(path.absolute()) for name, path in paths.items() if path.exists()}
+        update={name: paths.full(value, name) for name, value in files.items()}
     )
 
 

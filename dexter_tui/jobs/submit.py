@@ -13,6 +13,7 @@ from dexter.generator_presets import GENERATORS
 from dexter.planning.estimate import estimate
 from dexter.planning.identity import identities
 from dexter.planning.preflight import check_models
+from dexter_tui import paths
 from dexter_tui.formatting import duration, size
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.describe import describe, with_subject
@@ -52,8 +53,8 @@ def with_full_paths(config: RunConfig) -> RunConfig:
     found: dict[str, str] = {}
     for name in (*fields_of(model=True), "labels"):
         value = getattr(config, name)
-        if value is not None and value != "lab" and Path(value).expanduser().exists():
-            found[name] = str(Path(value).expanduser().absolute())
+        if value is not None and value != "lab":
+            found[name] = paths.full(value, name)
     found["classifier"] = full_spec(config.classifier)
     return config.model_copy(update=found)
 

@@ -96,7 +96,9 @@ def prepare(
     trust.require([submit.with_full_paths(config)], request.agreed)
     settings = request.settings
     if settings.image_text not in ("lab", "generator"):  # the job refuses the second
-        check_sources([("image_text", settings.image_text)])
+        model = paths.full(settings.image_text, "image_text")
+        check_sources([("image_text", model)])
+        settings = settings.model_copy(update={"image_text": model})
     data = (read or read_data)(request.data, label=settings.label_column, size=settings.size)
     group = getattr(settings, "group", None)
     if group is not None and group not in data.columns:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dexter.errors import InputError
 from dexter.reasoning.settings import JUDGE_FIELDS, ReportSettings
+from dexter_tui import paths
 from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.data.request import Queued, queue_report
 from dexter_tui.analysis.explaining.labelled import LAB, Labelled
@@ -142,7 +143,7 @@ def _prepare_bias(
         screen,
         _shown(screen, None if labelled is None else data.rpartition("/")[2]),
         (labelled.digest if labelled is not None else "") or screen.bank_key,
-        {"data": data, "sts": _full(sts), "models": _models(request.screen, screen)},
+        {"data": data, "sts": paths.full(sts, "sts"), "models": _models(request.screen, screen)},
         endpoint,
     )
 
@@ -151,12 +152,6 @@ def _has_encoder() -> bool:
     from dexter.reasoning.agreement import PACKAGED
 
     return importlib.util.find_spec(PACKAGED) is not None
-
-
-def _full(spec: str) -> str:
-    """Return a folder by its full path, which workers find."""
-    path = Path(spec).expanduser()
-    return str(path.absolute()) if path.is_dir() else spec
 
 
 def _check_judge(settings: ReportSettings) -> None:

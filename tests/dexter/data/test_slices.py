@@ -196,6 +196,23 @@ def test_debias_refuses_in_a_line(
     assert message in outcome.err
 
 
+def test_an_image_text_model_is_stored_by_its_full_path(
+    home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may be started from elsewhere."""
+    model = folder  # any will do: it is loaded when the job is done
+    monkeypatch.chdir(model.parent)
+    request = DataRequest(
+        Kind.SLICES,
+        "lab:birds-biased",
+        str(folder),
+        SlicesSettings(image_text=model.name),
+        concepts="sea",
+    )
+    asked = data_request.prepare(request, home).asked
+    assert asked["settings"]["image_text"] == str(model)
+
+
 def test_a_continued_report_counts_all_that_it_skipped(home: Path, folder: Path) -> None:
     """More than are named: an attempt before has looked, and another goes on."""
     table = folder / "gone.csv"
