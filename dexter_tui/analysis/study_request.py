@@ -37,10 +37,10 @@ def request_report(
     if not runs:
         raise StoreError(f"study {study_id} has no finished run yet; nothing to report on")
     best = max(runs, key=lambda run: run.score_value or 0.0)
-    settings = reachable(settings)
+    config = RunConfig.model_validate(best.config)
+    settings = reachable(settings, config.generator)
     # Of all runs, for the best may change until the report is made.
     trust.require([*(run.config for run in runs), settings.model_dump()], agreed)
-    config = RunConfig.model_validate(best.config)
     device = config.device if settings.device == "auto" else settings.device
     check_device(device)
     hand_over_key(store, settings.for_generator(config.generator))
@@ -75,7 +75,7 @@ def request_probe(
             "text": " ".join(text.split()),
             "against": None if against is None else " ".join(against.split()),
             "class_index": checked.class_index,
-            "settings": reachable(settings).model_dump(mode="json"),
+            "settings": reachable(settings, checked.config.generator).model_dump(mode="json"),
         },
         config=checked.config.model_dump(mode="json"),
         device=checked.config.device,
@@ -83,14 +83,16 @@ def request_probe(
     )
 
 
-def reachable(settings: _Settings) -> _Settings:
+def reachable(settings: _Settings, generator: str | None = None) -> _Settings:
     """Return the settings with files by their full path, which workers elsewhere find.
 
-    Raises InputError for a model that is neither here nor within reach on the hub.
+    Raises InputError for a model that is neither here nor within reach on the hub. `generator`: of
+    the pictures, for work that cannot do without the models that "auto" stands for.
     """
     from dexter.planning.preflight import check_sources
 
-    check_sources(settings.own_models.items())
+    named = settings if generator is None else settings.for_generator(generator)
+    check_sources(named.own_models.items())
     files = dict(settings.own_models)
     if settings.key_file:
         files["key_file"] = settings.key_file

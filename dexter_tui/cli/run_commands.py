@@ -114,11 +114,11 @@ def run(
         )
     numbers = [seed or 0] if seeds is None else range(seeds)
     settings = report_commands.settings_of(values, report_commands.RUN_FIELDS)
-    if report:
-        settings = reachable(settings)
     agreed = trust.agreed_by(values, code=trust_code, endpoint=trust_endpoint)
     values = {name: value for name, value in values.items() if name in RunConfig.model_fields}
     configs = field_flags.configs(preset, numbers, values)
+    if report:
+        settings = _reachable(settings, configs[0].generator)
     warnings: list[str] = []
     checked = submit.check(
         configs, paths.home(), warn=warnings.append, agreed=agreed, elsewhere=on is not None
@@ -135,6 +135,19 @@ def run(
             return code
         study = store.run(run_ids[0]).study_id
         return report_commands.make_report(store, study, settings, as_json=as_json, agreed=agreed)
+
+
+def _reachable(settings: ReportSettings, generator: str) -> ReportSettings:
+    """Return the settings of a report as `reachable` does, with a remedy that `run` accepts."""
+    try:
+        return reachable(settings, generator)
+    except InputError as error:
+        if error.field == "image_text":  # `report` alone has this flag
+            error.remedy = (
+                "omit --report, and pass --image-text FOLDER or none to `dexter-tui report` when "
+                "the runs are finished"
+            )
+        raise
 
 
 field_flags.accepts(

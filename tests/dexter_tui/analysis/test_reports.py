@@ -286,16 +286,16 @@ def test_what_another_label_names_is_a_concept_where_labels_do_not_exclude_each_
     assert [bench.topic(()).is_named(label) for label in tiny.LABELS] == [True, False, False]
 
 
-def test_a_concept_that_the_generator_has_no_word_for_is_not_tested(tmp_path: Path) -> None:
-    study = add_study(tmp_path, direction="lower")  # whose attribution takes few pictures
-    small: dict[str, Any] = {"score_images": 1, "score_captions": 0, "attribution_seeds": 2}
-    settings = ReportSettings(concepts=("snow", "zzyzx"), image_text="none", vlm="none", **small)
+def test_a_concept_that_the_generator_has_no_word_for_is_refused_before_any_stage(
+    tmp_path: Path,
+) -> None:
+    study = add_study(tmp_path)
+    settings = ReportSettings(concepts=("snow", "zzyzx"), image_text="none")
     with Store.open(tmp_path) as store:
         job = store.job(request_report(store, study, settings))
-        failed = report_job.work(Desk(store, job, "cpu", heed=lambda state: None))
-        assert study_records.claims(store, study) == []
-    assert failed is not None
-    assert failed.line == "claims: the generator has no word for 'zzyzx'; use others"
+        with pytest.raises(InputError, match="the generator has no word for 'zzyzx'; use others"):
+            report_job.work(Desk(store, job, "cpu", heed=lambda state: None))
+        assert study_records.stages(store, study) == []
 
 
 def test_weights_that_changed_since_the_search_are_refused() -> None:
@@ -316,6 +316,13 @@ def test_a_model_out_of_reach_is_refused_before_anything_is_queued(
             assert result.code == 2
             assert "'no-such/captioner' is not a folder here" in result.err
             assert "pass --vlm FOLDER" in result.err
+        # The default beside a generator that is not the lab's is on the hub alone.
+        other = ("--generator", tiny.generator_folder(), "--masked-lm", tiny.masked_lm_folder())
+        for asked in (["report", study], [*search, *other]):
+            result = cli(*asked)
+            assert result.code == 2
+            assert "--image-text: 'openai/clip-vit-base-patch32' is not a folder" in result.err
+            assert "pass --image-text FOLDER" in result.err
         assert [work.id for work in run_queue.queue(store)] == before
 
 
