@@ -21,6 +21,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
+import transformers
 from diffusers import AutoencoderTiny, DiffusionPipeline
 from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
@@ -504,6 +505,19 @@ def generator_of(config: RunConfig, device: str, *, root: Path | str | None = No
     return load_generator(
         config.generator, config.options(GeneratorOptions, device=device, root=root)
     )
+
+
+def tokenizer_of(config: RunConfig) -> Any:
+    """Load the tokenizer of the generator of ``config`` alone; raise InputError."""
+    spec = config.generator
+    folder = _find_pipeline(spec, config.options(GeneratorOptions))
+    try:
+        _, name = _index(spec, folder)["tokenizer"]
+        reader = getattr(transformers, name)
+        with quiet():
+            return reader.from_pretrained(folder / "tokenizer", local_files_only=True)
+    except _LOADING_ERRORS as error:
+        raise _refusal(spec, f"cannot load {spec!r}: {one_line(error)}") from error
 
 
 def _refusal(spec: str, problem: str, remedy: str | None = None) -> InputError:

@@ -90,6 +90,11 @@ class World:
         return list(dict.fromkeys(found))
 
 
+def world_of(generator: str) -> World:
+    """Return the world that a generator draws: the lab's, or one without a manifest."""
+    return load_world() if generator == "lab" else World()
+
+
 def load_world(root: Path | str | None = None) -> World:
     """Load the lab's manifest, ``lab/world.json``; raise InputError if it is invalid."""
     path = model_folders.find("lab", "world.json", root=root)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
-from dexter.reasoning.topic import Topic, World
+from dexter.reasoning.topic import Topic
 from dexter_tui.analysis.desk import Progress
 from dexter_tui.jobs import trust
 from store import Store
@@ -47,7 +47,7 @@ class Bench:
         from dexter.reasoning.candidates import sayable_by
         from dexter.reasoning.denoising import detector_of
         from dexter.reasoning.evidence import Witness
-        from dexter.reasoning.topic import load_world
+        from dexter.reasoning.topic import world_of
         from dexter.screening.concepts import LAB, SHIPPED, load_pool
         from dexter.screening.pairs import ConceptDetector
         from dexter_tui.analysis.store_bank import StoreBank
@@ -62,7 +62,7 @@ class Bench:
         self.labels = models.classifier.labels
         self.multi_label = models.classifier.answers.multi_label
         self.class_index = class_index
-        self.world = load_world() if config.generator == LAB else World()
+        self.world = world_of(config.generator)
         self.key = generator_key(config, models.generator.weights_hash)
         self.pool = load_pool(LAB if config.generator == LAB else SHIPPED)
         self.detector: ConceptDetector | None = None
@@ -104,16 +104,6 @@ class Bench:
             multi_label=self.multi_label,
         )
 
-    def require_words(self, texts: Iterable[str]) -> None:
-        """Raise InputError for words that the generator cannot encode."""
-        words = dict.fromkeys(word.strip(".,;:!?\"'") for text in texts for word in text.split())
-        lacking = [word for word in words if not self.sayable(word)]
-        if lacking:
-            raise InputError(
-                f"the generator has no word for {', '.join(map(repr, lacking))}",
-                remedy="use other words",
-            )
-
     def layout(self, topic: Topic, words: "Sequence[Concept]" = ()) -> "PoolLayout":
         """Return the pairs of a class; ``words``: concepts that the pool lacks."""
         from dexter.screening.pairs import PoolLayout
@@ -135,6 +125,17 @@ class Bench:
             placebo_cache=StoreCache(self.store),
             placebos=settings.placebos,
             on_plan=progress.plan,
+        )
+
+
+def require_words(texts: Iterable[str], sayable: Callable[[str], bool]) -> None:
+    """Raise InputError for words that the generator cannot encode."""
+    words = dict.fromkeys(word.strip(".,;:!?\"'") for text in texts for word in text.split())
+    lacking = [word for word in words if not sayable(word)]
+    if lacking:
+        raise InputError(
+            f"the generator has no word for {', '.join(map(repr, lacking))}",
+            remedy="use other words",
         )
 
 

@@ -17,7 +17,7 @@ from dexter.reasoning.claims import Candidate, Claim
 from dexter.reasoning.settings import CompareSettings
 from dexter.reasoning.topic import Topic
 from dexter_tui.analysis import claim_rows
-from dexter_tui.analysis.bench import Bench, require_weights
+from dexter_tui.analysis.bench import Bench, require_weights, require_words
 from dexter_tui.analysis.desk import Desk, Progress
 from dexter_tui.formatting import clean
 from dexter_tui.jobs import trust
@@ -131,7 +131,7 @@ class ComparisonJob:
             core=self.settings.core,
             multi_label=all(member.config.get("multi_label") for member in members),
         )
-        bench.require_words(self.settings.concepts)
+        require_words(self.settings.concepts, bench.sayable)
         asked = [
             Candidate(concept, direction=0, sources={"user": []})
             for concept in dict.fromkeys(self.settings.concepts)

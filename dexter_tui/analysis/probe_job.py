@@ -5,7 +5,7 @@ from dexter.errors import InputError
 from dexter.reasoning.claims import Candidate
 from dexter.reasoning.settings import ReportSettings
 from dexter.reasoning.topic import as_prompt, split_question, strip_article
-from dexter_tui.analysis.bench import Bench
+from dexter_tui.analysis.bench import Bench, require_words
 from dexter_tui.analysis.claim_rows import claim_row
 from dexter_tui.analysis.desk import Desk
 from store import study_records
@@ -53,7 +53,7 @@ def _answer(
         )
         for prompt in (control_prompt, treated_prompt)
     )
-    bench.require_words([control_prompt, treated_prompt])
+    require_words([control_prompt, treated_prompt], bench.sayable)
     desk.note(NoteKind.AGAINST, prompt=control_prompt)
     asked = Candidate(concept or strip_article(text), direction=0, sources={"user": []})
     own, [candidate] = worded(bench.pool, [asked])

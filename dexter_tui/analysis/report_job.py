@@ -22,7 +22,7 @@ from dexter.reasoning.report import Facts, Report, checked_report, evidence_repo
 from dexter.reasoning.settings import ReportSettings, remote_name
 from dexter_tui import paths
 from dexter_tui.analysis import claim_rows
-from dexter_tui.analysis.bench import Bench, digest, require_weights
+from dexter_tui.analysis.bench import Bench, digest, require_weights, require_words
 from dexter_tui.analysis.desk import Desk, Failed, Progress
 from dexter_tui.formatting import clean
 from dexter_tui.jobs import trust
@@ -81,6 +81,8 @@ class StudyReport:
 
     def work(self) -> None:
         """Go through all stages."""
+        if self.settings.concepts:
+            self._require_concepts()
         for name in STAGES:
             study_records.set_stage(self.store, self.study.id, name, "waiting")
         frames = study_records.hit_frames(self.store, self.study.id)
@@ -138,6 +140,15 @@ class StudyReport:
                     bound=() if bounded is None else tuple(bounded.lines()),
                 )
                 self._report(facts, claims, captions, progress)
+
+    def _require_concepts(self) -> None:
+        """Raise InputError for a concept without a word, before captions cost time or money."""
+        from dexter.generation.generator import tokenizer_of
+        from dexter.reasoning.candidates import sayable_by
+        from dexter.reasoning.topic import world_of
+
+        sayable = sayable_by(tokenizer_of(self.config), world_of(self.config.generator))
+        require_words(self.settings.concepts, sayable)
 
     def _has_failed(self, name: str) -> bool:
         return any(
@@ -279,7 +290,6 @@ class StudyReport:
         from dexter.reasoning.candidates import propose
         from dexter.screening.pairs import worded
 
-        bench.require_words(self.settings.concepts)
         topic = bench.topic(self.settings.core, _confused(self.store, self.runs))
         direction = -1 if self.config.direction == "lower" else 1
         asked = [

@@ -144,12 +144,12 @@ def topic_of(
 ) -> "Topic":
     """Return the topic of members, each with the classifier's labels and the index of its class."""
     from dexter.reasoning.differences import shared_topic
-    from dexter.reasoning.topic import World, load_world
+    from dexter.reasoning.topic import world_of
 
     configs = [config for _, _, config in members]
     return shared_topic(
         [(labels, index) for labels, index, _ in members],
-        world=load_world() if configs[0].generator == "lab" else World(),
+        world=world_of(configs[0].generator),
         core=settings.core,
         multi_label=all(config.multi_label for config in configs),
     )

@@ -17,7 +17,7 @@ from dexter.device import is_out_of_memory
 from dexter.errors import InputError
 from dexter.lab import world
 from dexter.planning.trial import refuse_constant, try_classifier
-from dexter.reasoning.topic import SUBJECT, World, first_name, load_world
+from dexter.reasoning.topic import SUBJECT, first_name, world_of
 from dexter_tui.jobs import trust
 from dexter_tui.jobs.launch import worker_environment
 
@@ -111,7 +111,7 @@ def with_subject(config: RunConfig, labels: Sequence[str], index: int) -> RunCon
     """
     if config.direction == "raise":
         return config
-    lab = load_world() if config.generator == "lab" else World()
+    lab = world_of(config.generator)
     subject = (*lab.subjects.get(labels[index], ()), first_name(labels[index]))[0]
     left_out = dict.fromkeys([*config.exclude_words, *lab.words(SUBJECT)])
     return config.naming(subject).model_copy(update={"exclude_words": tuple(left_out)})

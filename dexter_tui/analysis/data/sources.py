@@ -19,7 +19,7 @@ from dexter.data.folder import DataSet, Skipped, Why, class_indices, read_data
 from dexter.data.searches import prototypes, search_config
 from dexter.data.slices import Concept, Looked, look
 from dexter.errors import InputError
-from dexter.reasoning.topic import Topic, World, load_world, make_topic
+from dexter.reasoning.topic import Topic, make_topic, world_of
 from dexter_tui.analysis.data.request import settings_of
 from dexter_tui.analysis.desk import Desk
 from dexter_tui.jobs import trust
@@ -86,7 +86,7 @@ class Sources:
         words: dict[str, list[str]] = self.files.value("words") or {}
         models: Models | None = None
         labels = self.classifier.labels
-        world = load_world() if self.config.generator == "lab" else World()
+        world = world_of(self.config.generator)
         for index in sorted(set(self.classes.values())):
             many = self.classifier.answers.multi_label
             topic = make_topic(labels, index, world=world, multi_label=many)
