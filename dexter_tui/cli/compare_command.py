@@ -22,6 +22,7 @@ from dexter_tui.cli.output import (
     print_text,
     print_view,
     say,
+    start_runners,
 )
 
 
@@ -122,8 +123,8 @@ def compare(
         comparison_id = asked_for.comparison_id
         if asked_for.run_ids and not detach:
             say(f"searches first: {len(asked_for.run_ids)} runs")
+            start_runners(store, jobs)
             team = Team(store, asked_for.run_ids, jobs)
-            team.start()
             watch(team)
             for error in dict.fromkeys(run.error for run in team.runs() if run.error):
                 say(error)

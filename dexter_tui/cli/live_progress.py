@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dexter.errors import InputError
-from dexter_tui.cli.output import console_on
+from dexter_tui.cli.output import console_on, start_runners
 from dexter_tui.formatting import STATE_STYLES, clean, duration, plain
 from dexter_tui.jobs.team import Team
 from dexter_tui.machine import terminal_images
@@ -79,10 +79,10 @@ def follow(store: Store, job_id: str, *, detach: bool = False) -> int:
 
     Ctrl-C cancels the job. With `detach` nothing is waited for. InputError for refused input.
     """
-    team = Team(store, [job_id])
-    team.start()
+    start_runners(store)
     if detach:
         return 0
+    team = Team(store, [job_id])
     watch(team)
     job = store.job(job_id)
     if job.refused and job.error is not None:

@@ -1,4 +1,4 @@
-"""Standard output and standard error of all commands, and the store they open.
+"""Standard output and standard error of all commands, their store, and the start of their work.
 
 Answers go to standard output, everything else to standard error. Commands print with these
 functions alone, so that no text of a model, file or user controls the terminal.
@@ -6,6 +6,7 @@ functions alone, so that no text of a model, file or user controls the terminal.
 
 import sys
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -96,6 +97,26 @@ def open_browse(*, may_lack: bool = False) -> "Browse":
     if not may_lack or has_store():
         open_store().close()
     return Browse(paths.home())
+
+
+def start_runners(store: "Store", jobs: int | None = None) -> list[str]:
+    """Start the runners that the queue calls for; return the slots' names.
+
+    Warns where the system ends at logout what goes on after a command.
+    """
+    from dexter_tui.jobs import control
+
+    _warn_of_logout()
+    return control.ensure_runners(store, jobs=jobs, again=True)
+
+
+@cache
+def _warn_of_logout() -> None:
+    """Warn once, however often a command starts runners."""
+    from dexter_tui.jobs import launch
+
+    if launch.logout_kills():
+        say(launch.LOGOUT_WARNING)
 
 
 def console_on(file: Any) -> "Console":

@@ -22,6 +22,7 @@ from dexter_tui.cli.output import (
     print_text,
     print_view,
     say,
+    start_runners,
 )
 from dexter_tui.jobs.status import describe
 from dexter_tui.jobs.sweeps import checked_sweeps, sweep_configs
@@ -109,7 +110,7 @@ def add(
     Prints the runs' ids. Nothing is queued if one of them is refused. Code that only the file
     names needs --trust-code or --trust-pickle, and a server --trust-endpoint.
     """
-    from dexter_tui.jobs import control, submit, trust
+    from dexter_tui.jobs import submit, trust
     from dexter_tui.jobs.placement import places
     from store import Store
 
@@ -133,12 +134,11 @@ def add(
     checked = submit.check(
         configs, paths.home(), warn=warnings.append, agreed=agreed, elsewhere=on is not None
     )
-    warn_of_logout()
     with Store.open(paths.home()) as store:
         for line in warnings:
             say(line)
         run_ids = submit.add(store, checked, priority, place=on)
-        control.ensure_runners(store, again=True)
+        start_runners(store)
         _answer(store, run_ids, as_json=as_json)
 
 
@@ -304,7 +304,6 @@ def _act(
     start: bool = False,
 ) -> int:
     """Act on the chosen work, print it, and report the rest; return the exit code."""
-    from dexter_tui.jobs import control
     from store import StoreError
 
     done, problems = [], list(refused)
@@ -316,7 +315,7 @@ def _act(
                 raise
             problems.append(str(error))
     if start and done:
-        control.ensure_runners(store, again=True)
+        start_runners(store)
     _answer(store, done, as_json=as_json)
     for problem in problems:
         say(problem)
@@ -421,13 +420,11 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start the runners that the queue calls for: those of before a reboot are gone."""
-    from dexter_tui.jobs import control
     from store import run_queue
 
-    warn_of_logout()
     with open_store() as store:
         run_queue.reconcile(store)
-        started = control.ensure_runners(store, jobs=jobs, again=True)
+        started = start_runners(store, jobs)
     if as_json:
         print_json(started)
     else:
@@ -550,11 +547,3 @@ def _answer(store: "Store", ids: Sequence[str], *, as_json: bool) -> None:
         print_json([job_tables.any_json(run_queue.find(store, name)) for name in ids])
     else:
         print_lines(ids)
-
-
-def warn_of_logout() -> None:
-    """Warn where the system ends at logout what goes on after a command."""
-    from dexter_tui.jobs import launch
-
-    if launch.logout_kills():
-        say(launch.LOGOUT_WARNING)

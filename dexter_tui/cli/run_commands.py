@@ -31,8 +31,9 @@ from dexter_tui.cli.output import (
     print_lines,
     print_view,
     say,
+    start_runners,
 )
-from dexter_tui.cli.queue_commands import IDS_HELP, named, warn_of_logout
+from dexter_tui.cli.queue_commands import IDS_HELP, named
 from dexter_tui.formatting import plain, plain_table
 
 if TYPE_CHECKING:
@@ -212,9 +213,8 @@ def _work(
     from dexter_tui.jobs.team import Team
     from dexter_tui.presentation import job_tables, run_tables
 
-    warn_of_logout()
+    start_runners(store, jobs)
     team = Team(store, ids, jobs)
-    team.start()
     if not detach:
         watch(team)
     runs, works = team.runs(), team.work()

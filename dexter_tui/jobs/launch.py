@@ -123,6 +123,6 @@ def scope() -> tuple[str, ...]:
 
 
 LOGOUT_WARNING = (
-    "this system ends your processes when you log out (KillUserProcesses): runs will be paused "
-    "then and continue when you are back; `loginctl enable-linger` keeps them running"
+    "this system ends your processes when you log out (KillUserProcesses): runs and jobs will be "
+    "paused then and continue when you are back; `loginctl enable-linger` keeps them running"
 )

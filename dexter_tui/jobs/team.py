@@ -24,11 +24,6 @@ class Team:
     jobs: int | None = None
     _ensured_at: float = 0.0
 
-    def start(self) -> None:
-        """Start the runners that the queue calls for."""
-        control.ensure_runners(self.store, jobs=self.jobs, again=True)
-        self._ensured_at = time.monotonic()
-
     def work(self) -> list[Work]:
         """Return the runs and jobs as they stand."""
         run_queue.reconcile(self.store)

@@ -22,6 +22,7 @@ from dexter_tui.cli.output import (
     print_lines,
     print_view,
     say,
+    start_runners,
 )
 from dexter_tui.cli.screening.request import MODEL_FIELDS, settings_of
 from dexter_tui.formatting import duration
@@ -238,8 +239,8 @@ def _follow(store: "Store", queued: _Queued) -> tuple[int, list[str]]:
     from dexter_tui.jobs.team import Team
     from store.states import State
 
+    start_runners(store)
     team = Team(store, [*queued.runs, *queued.jobs])
-    team.start()
     names = {name: one.class_name for name, one in queued.jobs.items()}
     left = TimeLeft(store, queued.jobs, queued.runs)
     watch(team, left.line, names)

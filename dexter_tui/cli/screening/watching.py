@@ -8,7 +8,7 @@ from dexter_tui import EXIT_FAILED, paths
 from dexter_tui.analysis.screening_request import ScreenRequest
 from dexter_tui.analysis.screening_watch import Watcher
 from dexter_tui.cli.live_progress import Lines
-from dexter_tui.cli.output import console_on, print_json, print_text, print_view, say
+from dexter_tui.cli.output import console_on, print_json, print_text, print_view, say, start_runners
 from dexter_tui.jobs import control
 from store import Store, run_queue
 from store.reading import screenings
@@ -27,7 +27,7 @@ def watch_folder(folder: Path, request: ScreenRequest, *, detach: bool, as_json:
             for _, error in watcher.problems.values():
                 raise error
             job = watcher.queue()
-            control.ensure_runners(store, again=True)
+            start_runners(store)
             if watcher.screening_id is None:
                 say(
                     f"no checkpoint in {watcher.folder} yet, so nothing is queued; omit --detach "
@@ -74,7 +74,7 @@ def _watch(watcher: Watcher) -> int:
                 say(failure)
                 return EXIT_FAILED
         if job is None and watcher.queue() is not None:
-            control.ensure_runners(store, again=True)
+            start_runners(store)
             job = watcher.job()
         if job is not None:
             current = job.id

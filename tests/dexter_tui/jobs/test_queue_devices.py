@@ -19,6 +19,7 @@ import tiny
 
 from dexter.config import RunConfig
 from dexter.errors import InputError
+from dexter_tui.cli import live_progress, output
 from dexter_tui.jobs import control, launch, submit
 from dexter_tui.jobs.runner import Runner
 from dexter_tui.jobs.team import Team
@@ -27,6 +28,7 @@ from dexter_tui.machine.devices import Device, Reading, Ring, select_visible
 from store import Store, StoreError, run_queue, run_records
 from store.clock import SKEW
 from store.locks import FileLock
+from store.states import Kind
 from store.tables import Run
 
 GPUS = [
@@ -250,7 +252,7 @@ def test_slots_that_gave_up_are_waited_for_only_when_they_are_tried_again(store,
     assert not team.working()
     assert store.run(run).error == note
     team = Team(store, [queued(store, "cpu").id])
-    team.start()
+    output.start_runners(store)
     assert team.working()  # while the runner is about to take the slot
     team.cancel()
     runner = control._started.pop((store.home, "cpu-0"))
@@ -321,6 +323,24 @@ def test_whether_logout_kills_is_read_from_the_system(tmp_path, monkeypatch, fil
     launch._kills_user_processes.cache_clear()
     assert launch._kills_user_processes() is kills
     launch._kills_user_processes.cache_clear()
+
+
+def test_a_command_that_leaves_work_behind_warns_of_logout_once(
+    tmp_path, monkeypatch, store, capsys
+):
+    (tmp_path / "logind.conf").write_text("KillUserProcesses=yes\n")
+    monkeypatch.setattr(launch, "_LOGIND", (tmp_path / "logind.conf", tmp_path / "none"))
+    monkeypatch.setenv("USER", "somebody-without-lingering")
+    caches = (launch._kills_user_processes, output._warn_of_logout)
+    for cache in caches:
+        cache.cache_clear()
+    # No slot of this machine takes it.
+    job = run_queue.add_job(store, Kind.PROBE, {}, config={"device": "cuda:7"}, device="cuda:7")
+    for _ in range(2):
+        assert live_progress.follow(store, job, detach=True) == 0
+    assert capsys.readouterr().err.count("KillUserProcesses") == 1
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.fixture
