@@ -25,6 +25,9 @@ import pytest
 # Its folder is there before there are other processes of the session.
 import tiny  # noqa: F401
 
+# Ended as by Ctrl-C, so that fixtures stop the clusters and workers that they started.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+
 # To collect tests is to import, which makes no garbage.
 gc.disable()
 
