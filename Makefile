@@ -42,7 +42,7 @@ test-llm: setup ## captions and reports from real servers of language models on 
 	$(PIP) install -q -c constraints.txt -e '.[llm]'
 	$(BIN)/python -m pytest --timeout 0 tests/llm
 
-fuzz: setup ## 2,000 changed bundles, run folders, sweeps, replies, checkpoints, stores (20 minutes)
+fuzz: setup ## 2,000 changed bundles, run folders, sweeps, replies, checkpoints, stores (an hour)
 	$(BIN)/python -m pytest -n 2 tests/dexter_tui/exchange/test_outside.py \
 		tests/dexter_tui/exchange/test_foreign_store.py --hypothesis-profile=fuzz --timeout 0
 
@@ -110,7 +110,7 @@ chaos-jobs: setup ## reports, probes, comparisons and screenings killed 30 times
 accidents: setup ## lost files, ten times each, under runs of real workers
 	$(BIN)/python tests/support/chaos.py --tiny --of accidents --faults 0 --at-least 10 $(CHAOS)
 
-cluster-test: setup ## failures on a real Slurm, Ray and SSH, started here: half an hour (root; slurm-wlm, munge, openssh-server)
+cluster-test: setup ## failures on a real Slurm, Ray and SSH, started here: up to an hour (root; slurm-wlm, munge, openssh-server)
 	$(PIP) install -q -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest --timeout 0 tests/cluster tests/dexter_tui/jobs/test_placement.py
 
