@@ -219,7 +219,11 @@ def import_bundle(store: Store, source: Path) -> Restored:
     Raises InputError or StoreError, and adds no row, if any file differs from the manifest or any
     record cannot be believed.
     """
-    with _opened(source) as files, tempfile.TemporaryFile(dir=store.home) as records:
+    with (
+        explained(store.home),
+        tempfile.TemporaryFile(dir=store.home) as records,
+        _opened(source) as files,
+    ):
         sizes = files.sizes()
         if MANIFEST not in sizes:
             raise InputError(f"{source}: not a bundle: {MANIFEST} is missing")
@@ -237,6 +241,8 @@ def import_bundle(store: Store, source: Path) -> Restored:
                         records.write(piece)
             if digest.hexdigest() != wanted:
                 raise InputError(f"{source}: {name} was changed after the export", remedy=_AGAIN)
+        with explained(store.home):
+            records.flush()
         by_hash = {PurePosixPath(name).stem: name for name in listed if name.startswith("frames/")}
 
         def picture(sha256: str) -> tuple[bytes, str]:

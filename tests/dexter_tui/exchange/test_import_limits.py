@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import zipfile
@@ -184,3 +185,16 @@ def test_a_record_that_cannot_be_true_is_refused(
     with Store.open(home) as store:
         assert not outside.taken(lambda: restore(store, grouped(records), lambda sha256: (b"", "")))
         assert store.runs() == []
+
+
+def test_a_full_disk_is_not_blamed_on_the_bundle(home: Path, tmp_path: Path) -> None:
+    source = archive(tmp_path / "bundle.zip", {RECORDS: b"".join(map(line, a_run()))})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Store.open(home) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        try:
+            with pytest.raises(StoreError, match="the disk is full"):
+                bundle_reader.import_bundle(store, source)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert bundle_reader.import_bundle(store, source)
