@@ -143,7 +143,8 @@ def _refuse_used(
     used = {*studies, *comparisons, *screenings, *jobs}
     for job in usable(session.exec(select(Job).where(col(Job.state).in_(ACTIVE)))):
         if used & {job.study_id, job.comparison_id, job.screening_id, job.id} - {None}:
-            about = job.comparison_id or job.screening_id or job.study_id or job.id
+            owner = job.comparison_id or job.screening_id or job.study_id
+            about = job.request.get("data_report") or owner or job.id
             raise StoreError(
                 f"{about}: its {job.kind.value} {job.id} is {job.state.value}",
                 remedy="cancel it first",

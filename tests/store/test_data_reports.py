@@ -70,6 +70,8 @@ def test_a_report_shows_what_its_worker_does_before_the_first_stage(tmp_path: Pa
         assert (found.id, found.state, found.stage) == (made, "running", "loading classifier")
         with pytest.raises(StoreError, match=r"no report on .* among the 0 "):
             page.page(Browse(tmp_path), made, "debias")
+        with pytest.raises(StoreError, match=f"{made}: its slices {job} is starting"):
+            retention.doomed(store, [made])
 
 
 def test_a_picture_of_the_user_goes_with_the_last_what_if_that_shows_it(tmp_path: Path) -> None:
