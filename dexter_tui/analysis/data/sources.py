@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import shutil
 from collections import Counter
@@ -188,6 +189,8 @@ class Sources:
             progress.plan(len(looked.items))
             shape = (len(looked.items), side, side, 3)
             held = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+            with file.open("r+b") as opened:  # on a full disk an error, in place of a SIGBUS below
+                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
             for places, pictures in batches(
                 looked.items, side, Skipped(), mode=step.mode, squash=step.squash, batch=_BATCH
             ):
@@ -226,6 +229,8 @@ class Files:
             raise StoreError(f"{folder} is a link", remedy="remove it")
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.glob(".new-*"):  # what an attempt that was killed was writing
+                left.unlink()
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]] | None:
         """Return arrays that were kept; None for what is missing or cannot be read."""

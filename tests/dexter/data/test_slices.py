@@ -1,8 +1,10 @@
 """Slices of a biased classifier's errors, found with words alone."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +28,9 @@ from dexter.reasoning.topic import load_world
 from dexter_tui.analysis.data import request as data_request
 from dexter_tui.analysis.data.debias_job import DebiasJob
 from dexter_tui.analysis.data.request import DataRequest
-from dexter_tui.analysis.data.sources import Sources
+from dexter_tui.analysis.data.sources import Files, Sources
 from dexter_tui.analysis.desk import Desk
-from store import Store, run_queue
+from store import Store, StoreError, run_queue
 from store.states import Kind
 
 SIZE = 160
@@ -231,7 +233,34 @@ def test_a_continued_report_counts_all_that_it_skipped(home: Path, folder: Path)
             looked = sources.looked(sources.data, "all splits")
             counts.append(sources.skipped())
             assert len(looked.items) == SIZE and len(sources.data.skipped.names) == 100
+            assert not [*sources.files.folder.glob(".new-*")]
+            (sources.files.folder / ".new-0").write_text("it was killed while it wrote this")
     assert counts == [{"duplicate row": 1, "missing": 151}] * 2
+
+
+def test_copies_of_pictures_on_a_full_disk_are_an_error_and_leave_nothing(
+    home: Path, folder: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root mounts a small disk")
+    request = DataRequest(
+        Kind.SLICES, "lab:birds-biased", str(folder), SlicesSettings(), concepts="sea"
+    )
+    try:
+        with Store.open(home) as store:
+            data_request.request_report(store, data_request.prepare(request, home))
+            [job] = run_queue.jobs(store)
+            sources = Sources(Desk(store, job, "cpu", lambda state: None))
+            looked = sources.looked(sources.data, "all splits")
+            sources.files = Files(small)
+            with pytest.raises(StoreError, match="the disk is full"):
+                sources.pixels(looked, "all splits")
+        assert [*small.iterdir()] == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 @pytest.mark.parametrize(
