@@ -92,7 +92,7 @@ def test_no_command_asks_the_endpoint_of_a_record(
 
 def test_typing_an_endpoint_is_consent(home: Path, canary: servers.Log) -> None:
     study = add_study(home)
-    settings = ReportSettings(base_url=canary.url, llm="pen")
+    settings = ReportSettings(base_url=canary.url, llm="pen", image_text="none")
     with Store.open(home) as store:
         with pytest.raises(trust.ConsentNeeded):
             request_report(store, study, settings)
