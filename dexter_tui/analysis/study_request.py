@@ -38,9 +38,9 @@ def request_report(
         raise StoreError(f"study {study_id} has no finished run yet; nothing to report on")
     best = max(runs, key=lambda run: run.score_value or 0.0)
     config = RunConfig.model_validate(best.config)
-    settings = reachable(settings, config.generator)
     # Of all runs, for the best may change until the report is made.
     trust.require([*(run.config for run in runs), settings.model_dump()], agreed)
+    settings = reachable(settings, config.generator)
     device = config.device if settings.device == "auto" else settings.device
     check_device(device)
     hand_over_key(store, settings.for_generator(config.generator))
