@@ -587,15 +587,23 @@ class Browse:
 
     def counts(self, study_id: str | None = None) -> dict[str, int]:
         """Return the number of runs by state, of all studies or of one."""
-        which = "" if study_id is None else " WHERE study_id = ?"
+        which, values = ("true", ()) if study_id is None else ("study_id = ?", (study_id,))
         found: dict[str, int] = {}
         for raw, count in self.rows(
-            f"SELECT state, count(*) FROM run{which} GROUP BY state",
-            () if study_id is None else (study_id,),
+            f"SELECT state, count(*) FROM run WHERE {which} GROUP BY state", values
         ):
             state = decoding.decoded_cell("run", "state", State, raw).value
             found[state] = found.get(state, 0) + count
-        return found
+        active = [state.value for state in ACTIVE if state in found]
+        if not active:
+            return found
+        marks = ", ".join("?" * len(active))
+        sql = f"SELECT rowid, id, state FROM run WHERE {which} AND state IN ({marks})"
+        for key, name, stored in self.rows(sql, (*values, *active)):
+            if self._state_now(key, name, State(stored)) is State.LOST:
+                found[stored] -= 1
+                found["lost"] = found.get("lost", 0) + 1
+        return {state: count for state, count in found.items() if count > 0}
 
     def newest(self) -> tuple[int, int]:
         """Return the rowids of the newest study and the newest run."""
@@ -883,22 +891,28 @@ class Browse:
 
     # Internals
 
+    def _state_now(self, key: int, name: str, state: State) -> State:
+        """Return the state of an active run; lost if no process of this machine holds its lock."""
+        if is_locked(self.home / "locks" / f"run-{name}.lock"):
+            return state
+        # A process writes the final state before it frees the lock, so read the state again.
+        found = self.rows("SELECT state, place FROM run WHERE rowid = ?", (key,))
+        if not found:
+            return state
+        [(stored, place)] = found
+        if stored == state:
+            return State.LOST if place is None else state
+        now: State = decoding.decoded_cell("run", "state", State, stored)
+        return now
+
     def _alive(self, run: RunRow) -> RunRow:
         """Add the pace to an active run; mark it as lost if no process holds its lock."""
-        lock = self.home / "locks" / f"run-{run.id}.lock"
-        if not is_locked(lock):
-            # A process writes the final state before it frees the lock, so read the state again.
-            found = self.rows("SELECT state, place FROM run WHERE rowid = ?", (run.key,))
-            [(state, place)] = found or [(None, None)]
-            if state == run.state and place is None:
-                return run._replace(
-                    state=State.LOST,
-                    error=run.error or f"{PROCESS_GONE}; the run can be resumed",
-                )
-            if state is None:
-                return run
-            if state != run.state:
-                return run._replace(state=decoding.decoded_cell("run", "state", State, state))
+        state = self._state_now(run.key, run.id, run.state)
+        if state is State.LOST:
+            gone = f"{PROCESS_GONE}; the run can be resumed"
+            return run._replace(state=state, error=run.error or gone)
+        if state is not run.state:
+            return run._replace(state=state)
         rows = self.rows(
             "SELECT seconds, best_words FROM step WHERE run_id = ? ORDER BY step DESC LIMIT ?",
             (run.id, _PACE_STEPS),

@@ -122,6 +122,10 @@ def test_an_active_run_whose_process_is_gone_is_lost(browse: Browse) -> None:
     key = browse.find(LIVE)
     assert key is not None
     assert browse.runs([key])[key].state == "lost"
+    counts = {"queued": 1, "lost": 1, "succeeded": 1, "failed": 1}
+    assert browse.counts() == counts
+    studies = browse.studies(-key for key in browse.keys().keys if key < 0)
+    assert {"lost": 1, "queued": 1} in [study.states for study in studies.values()]
 
 
 def test_a_home_without_a_store_is_empty(tmp_path: Path) -> None:
