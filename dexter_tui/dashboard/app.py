@@ -462,9 +462,10 @@ class DexterApp(App[None]):
         def answer(name: str | None) -> None:
             self.theme = before if name is None else name
             if name is not None:
-                self.remembered.put("theme", name)
-                fixed = self.options.theme_from
-                until = f"; the next start takes that of {fixed}" if fixed else ", remembered"
+                kept = self.remembered.put("theme", name)
+                until = ", remembered" if kept else " until this dashboard ends"
+                if fixed := self.options.theme_from:
+                    until = f"; the next start takes that of {fixed}"
                 self.inform(f"theme {name}{until}")
 
         others = [name for name in self.available_themes if name not in themes.ORDER]

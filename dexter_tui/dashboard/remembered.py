@@ -33,6 +33,7 @@ class Remembered:
         self._read_only = read_only
         self._complain = complain
         self._values: dict[str, Any] | None = None
+        self._unsaved: dict[str, Any] = {}
 
     def get(self, name: str) -> Any:
         """Return a value as it was written, or None; the caller checks what it holds."""
@@ -40,20 +41,23 @@ class Remembered:
             self._values = self._read()
         return self._values.get(name)
 
-    def put(self, name: str, value: Any) -> None:
-        """Remember a value that JSON can hold."""
-        if self.get(name) == value:
-            return
-        if self._read_only:
-            self._values = {**(self._values or {}), name: value}
-            return
-        self._values = {**self._read(), name: value}  # another dashboard may have written, too
-        if not self._path.parent.is_dir():
-            return
+    def put(self, name: str, value: Any) -> bool:
+        """Remember a value that JSON can hold; return whether the next start will find it."""
+        if self.get(name) == value and not self._unsaved:
+            return True
+        self._unsaved[name] = value
+        # Another dashboard may have written, too.
+        before = (self._values or {}) if self._read_only else self._read()
+        self._values = {**before, **self._unsaved}
+        if self._read_only or not self._path.parent.is_dir():
+            return False
         try:
             write_atomic(self._path, json.dumps(finite(self._values), indent=1).encode())
         except OSError as error:
             self._complain(f"{self._path} cannot be written: {error.strerror or error}")
+            return False
+        self._unsaved = {}
+        return True
 
     @property
     def theme(self) -> str | None:

@@ -92,3 +92,8 @@ def text(pilot: Pilot[None]) -> str:
     """Return the text on the screen."""
     lines = pilot.app.screen._compositor.render_strips(pilot.app.size)
     return "\n".join(strip.text.rstrip() for strip in lines)
+
+
+def noticed(pilot: Pilot[None], line: str) -> bool:
+    """Return True if a notice contains the line, however it is wrapped."""
+    return any(line in notice.message for notice in pilot.app._notifications)

@@ -14,7 +14,7 @@ import big_store
 import pytest
 import recorded
 import shown_store
-from piloting import SIZES, dashboard, driven, press, settle, text, until
+from piloting import SIZES, dashboard, driven, noticed, press, settle, text, until
 from rich.text import Text
 from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
 from textual import events
@@ -71,11 +71,6 @@ async def go_to(pilot: Pilot[None], run_id: str) -> None:
     key = pilot.app.browse.find(run_id)  # type: ignore[attr-defined]
     runs.move(runs.keys.index(key))
     await settle(pilot)
-
-
-def noticed(pilot: Pilot[None], line: str) -> bool:
-    """Return True if a notice contains the line, however it is wrapped."""
-    return any(line in notice.message for notice in pilot.app._notifications)
 
 
 def listed(pilot: Pilot[None]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import shown_store
-from piloting import dashboard, driven, press, settle, text, until
+from piloting import dashboard, driven, noticed, press, settle, text, until
 from rich.cells import cell_len
 from shown_store import DONE, FAILED, LIVE, QUEUED
 from textual.pilot import Pilot
@@ -117,7 +117,19 @@ async def test_a_read_only_dashboard_writes_nothing(home: Path) -> None:
         await settle(pilot)
         await press(pilot, "s")
         assert "sorted by created" in text(pilot)
+        await press(pilot, "f2", "down", "enter")
+        await until(pilot, lambda: noticed(pilot, "theme dexter-light until this dashboard ends"))
     assert not (home / FILE).exists()
+
+
+@driven
+async def test_a_theme_that_cannot_be_saved_lasts_until_the_dashboard_ends(home: Path) -> None:
+    (home / FILE).mkdir()
+    async with dashboard(home).run_test(size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "f2", "down", "enter", "f2", "enter")  # nor at the second choice
+        await until(pilot, lambda: noticed(pilot, "until this dashboard ends"))
+        assert noticed(pilot, f"{FILE} cannot be written") and not noticed(pilot, "remembered")
 
 
 @driven
