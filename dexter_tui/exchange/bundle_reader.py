@@ -132,6 +132,11 @@ def _opened(source: Path) -> Iterator[_Files]:
     if not source.is_file():
         raise InputError(f"{source}: not a regular file", remedy="name a folder or a .zip")
     if not zipfile.is_zipfile(source):
+        with explained(source), source.open("rb") as file:
+            beginning = file.read(4)
+        if beginning in (b"", b"PK\3\4"):
+            problem = "its end is missing" if beginning else "the file is empty"
+            raise InputError(f"{source}: cut off: {problem}", remedy=f"copy it again, or {_AGAIN}")
         raise InputError(
             f"{source}: not a bundle", remedy=f"name a folder or .zip that contains {MANIFEST}"
         )
