@@ -30,6 +30,7 @@ from store.errors import StoreError
 from store.reading import queries, query_process
 
 _WIDEST = 48  # cells of a column
+_READ = 300  # characters of a value, some of which may have no width
 _KEPT = 200  # queries
 _KEYWORDS = (
     "SELECT FROM WHERE GROUP BY ORDER LIMIT HAVING JOIN LEFT ON AND OR NOT NULL DISTINCT COUNT "
@@ -65,7 +66,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
     def show(self, answer: queries.Answer) -> None:
         """Show a result."""
         self.answer = answer
-        rows = (answer.columns, *answer.rows[:500])
+        rows = (answer.columns, *answer.rows)
         texts = [[_shown(value) for value in row] for row in rows]
         self._widths = [min(max(map(cell_len, one)), _WIDEST) for one in zip(*texts, strict=True)]
         width = sum(self._widths) + 2 * len(self._widths)
@@ -96,7 +97,7 @@ class AnswerView(ScrollView, Lines, can_focus=True):
 def _shown(value: object) -> str:
     from dexter_tui.presentation.answers import shown
 
-    return clean(shown(value).replace("\n", " "))
+    return clean(shown(value)[:_READ])
 
 
 class SchemaView(ScrollView, Lines, can_focus=True):
