@@ -2,11 +2,12 @@
 
 import csv
 import io
+import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dexter_tui import formatting
-from store.reading import queries
 from store.reading.queries import Answer
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def _cell(value: object) -> object:
-    value = queries.json_value(value)
+    value = _hexadecimal(value)
     if not isinstance(value, str):
         return value
     is_formula = _FORMULA.match(value) and not _NUMBER.fullmatch(value)
@@ -41,14 +42,28 @@ def _cell(value: object) -> object:
 
 
 def json_text(answer: Answer) -> str:
-    """Return the result as a JSON list, with an object per line."""
-    rows = [
-        formatting.json_text(
-            dict(zip(answer.columns, map(queries.json_value, row), strict=True)), indent=None
-        )
-        for row in answer.rows
-    ]
+    """Return the result as a JSON list, with an object per line.
+
+    Infinity is the number 9e999, as SQLite writes it: JSON has no name for it.
+    """
+    rows = [_json_row(answer.columns, list(map(_hexadecimal, row))) for row in answer.rows]
     return "[\n" + ",\n".join(f"  {row}" for row in rows) + "\n]" if rows else "[]"
+
+
+def _json_row(columns: Sequence[str], values: Sequence[object]) -> str:
+    if not any(isinstance(value, float) and math.isinf(value) for value in values):
+        return formatting.json_text(dict(zip(columns, values, strict=True)), indent=None)
+    parts = []
+    for column, value in zip(columns, values, strict=True):
+        text = formatting.json_text(value, indent=None)
+        if isinstance(value, float) and math.isinf(value):
+            text = "9e999" if value > 0 else "-9e999"
+        parts.append(f"{formatting.json_text(column, indent=None)}: {text}")
+    return f"{{{', '.join(parts)}}}"
+
+
+def _hexadecimal(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def markdown_text(answer: Answer) -> str:
@@ -60,13 +75,13 @@ def markdown_text(answer: Answer) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as text for display."""
-    value = queries.json_value(value)
+    """Return a value as a line of text."""
+    value = _hexadecimal(value)
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value)
+    return str(value).replace("\n", " ")
 
 
 def answer_table(answer: Answer) -> "Table":

@@ -5,7 +5,6 @@ queries. No query changes the store, and each ends with an answer or a one-line 
 """
 
 import difflib
-import math
 import re
 import sqlite3
 import time
@@ -362,12 +361,3 @@ def _unique(names: list[str]) -> list[str]:
             unique, number = f"{name}_{number}", number + 1
         found[unique] = None
     return list(found)
-
-
-def json_value(value: object) -> object:
-    """Convert a value to JSON: bytes to hexadecimal, numbers that are not finite to null."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,14 @@ def test_the_forms_of_an_answer(home: Path, cli: Callable[..., Any]) -> None:
     result = cli("query", sql)
     assert "water, sea" in result.out
     assert "1 row" in result.err
-    assert rows(cli, "select 1 as a, 2 as a, x'ff' as b, 9e999 as c") == [
-        {"a": 1, "a_2": 2, "b": "ff", "c": None}
+    odd = "select 1 as a, 2 as a, x'ff' as b, 9e999 as c, -9e999 as d, null as e, 'x\ny' as f"
+    assert rows(cli, odd) == [
+        {"a": 1, "a_2": 2, "b": "ff", "c": inf, "d": -inf, "e": None, "f": "x\ny"}
     ]
+    assert '"c": 9e999, "d": -9e999,' in cli("query", odd, "--json").out
+    assert cli("query", odd, "--csv").out.splitlines()[1] == '1,2,ff,inf,-inf,,"x'
+    assert "| inf | -inf |  | x y |" in cli("query", odd, "--markdown").out
+    assert "inf  -inf     x y" in cli("query", odd).out
     assert cli("query", sql, "--csv", "--json").code == 2
     commented = cli("query", "--json", "--", f"-- my_own note\n{sql}")
     assert commented.json == [expected], commented.err
@@ -343,7 +349,13 @@ async def test_the_screen_completes_asks_and_remembers(home: Path) -> None:
         app.screen.query_one(TextArea).text = "delete from run"
         await press(pilot, "f5")
         await until(pilot, lambda: "refused: delete run" in text(pilot))
-        assert app.screen.query_one(AnswerView).answer is None
+        view = app.screen.query_one(AnswerView)
+        assert view.answer is None
+        view.show(queries.Answer(["word"], [*[("sea",)] * 600, ("lighthouse",)], None, 0.0))
+        view.focus()
+        await press(pilot, "end")
+        assert "lighthouse" in text(pilot)
+        app.screen.query_one(TextArea).focus()
         await press(pilot, "f3")  # past the refused one, which is still there
         assert app.screen.query_one(TextArea).text == "select words from runs_summary"
         await press(pilot, "f5", "question_mark", "escape")
