@@ -452,12 +452,24 @@ def _disagreements(browse: Browse, comparison_id: str) -> list[dict[str, Any]]:
     return [_of_two(one) for one in decoded("disagreement", _Disagreement, rows)]
 
 
+_NO_SETTINGS = ("classifier", "recognised", "weights")  # a member's name holds its classifier
+
+
+def _settings(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a member, with the weights behind the names of its models."""
+    found = {key: value for key, value in stored.items() if key not in _NO_SETTINGS}
+    weights = stored.get("weights")
+    if isinstance(weights, dict):
+        found |= {f"weights of {part}": value for part, value in weights.items()}
+    return found
+
+
 def _configuration(members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the settings in which the studies differ, class by class."""
     found = []
     for class_name in dict.fromkeys(member["class_name"] for member in members):
         own = {
-            member["name"]: member["settings"]
+            member["name"]: _settings(member["settings"])
             for member in members
             if member["class_name"] == class_name and member["settings"]
         }
