@@ -252,7 +252,7 @@ class TextLines(Lines):
         return max(len(self._text), 1)
 
     def line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.columns_shown
         if y >= len(self._text):
             return Strip.blank(width)
         text = self._text[y].copy()

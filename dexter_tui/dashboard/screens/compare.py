@@ -18,7 +18,7 @@ from dexter_tui.dashboard.screens.list_screen import Line, ListScreen
 from dexter_tui.dashboard.screens.tabbed_screen import JobScreen, Work, progress_line
 from dexter_tui.dashboard.widgets.claim_matrix import ClaimMatrix, Page, progress_text
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage, rendered
+from dexter_tui.dashboard.widgets.tabs import Details, TabBar, TextPage, rendered
 from dexter_tui.formatting import clean, short_spec, state_line
 from dexter_tui.presentation import comparison_tables, verdicts
 from store.reading import comparisons
@@ -62,7 +62,7 @@ class CompareScreen(JobScreen):
                 matrix = ClaimMatrix(id="matrix", classes="panel")
                 matrix.border_title = "Claims"
                 yield matrix
-                details = TextLines(id="cell-details", classes="panel")
+                details = Details(id="cell-details", classes="panel")
                 details.border_title = "Evidence"
                 yield details
             for name in [name for name, _ in self.PAGES[1:]]:
@@ -119,7 +119,7 @@ class CompareScreen(JobScreen):
             text.append("\n".join(comparison_tables.pictures_lines(page)), self.host.palette.dim)
         elif claim is not None and page is not None:
             text = _details(claim, page, self.host.palette)
-        self.query_one("#cell-details", TextLines).put(text)
+        self.query_one("#cell-details", Details).put(text)
 
     @on(ClaimMatrix.Opened)
     def _open_pairs(self) -> None:

@@ -26,7 +26,7 @@ from dexter_tui.dashboard.widgets.summaries import (
     stages_text,
     study_facts,
 )
-from dexter_tui.dashboard.widgets.tabs import SearchedPage, TabBar, TextPage
+from dexter_tui.dashboard.widgets.tabs import Details, SearchedPage, TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
 from store.reading import card
 from store.reading.bound import Bound, bound
@@ -109,7 +109,7 @@ class StudyScreen(PagesScreen):
                 claims = ClaimList(id="claim-list", classes="panel")
                 claims.border_title = "Claims"
                 yield claims
-                details = TextLines(id="claim-details", classes="panel")
+                details = Details(id="claim-details", classes="panel")
                 details.border_title = "Evidence"
                 yield details
             yield TextPage(id="captions", text_id="captions-text")

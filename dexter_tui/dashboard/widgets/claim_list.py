@@ -21,6 +21,7 @@ from store.reading.browse import ClaimRow
 from store.reading.causation import causation, short_lines
 from store.reading.reasons import in_words
 
+_ROOM_FOR_P = 66  # cells of a line: the verdict counts more than the p-value
 Row = TypeVar("Row")
 
 
@@ -138,7 +139,8 @@ class ClaimList(RowList[ClaimRow]):
 
     def header(self, width: int) -> Text:
         scale = f"-1{'0':^{_bar_width(width) - 4}}+1"
-        titles = f"  # {'concept':<16} {scale} effect  p-value  verdict"
+        p = "  p-value" if width >= _ROOM_FOR_P else ""
+        titles = f"  # {'concept':<16} {scale} effect{p}  verdict"
         return Text(titles, style=host_of(self).palette.dim)
 
     def row(self, row: ClaimRow, width: int) -> Text:
@@ -149,8 +151,10 @@ class ClaimList(RowList[ClaimRow]):
         text.append(f"{padded(clean(row.concept), 16)} ", "bold")
         effect_bar(text, row, _bar_width(width), palette, signs)
         text.append(f" {row.effect:+z.2f}  " if row.pairs else "   -    ")
-        p = "<0.001" if row.p_corrected < 0.001 else f"{row.p_corrected:.3f}"
-        text.append(f" {p:<7}  ", palette.dim)
+        if width >= _ROOM_FOR_P:
+            p = "<0.001" if row.p_corrected < 0.001 else f"{row.p_corrected:.3f}"
+            text.append(f" {p:<7} ", palette.dim)
+        text.append(" ")
         verdict(text, row, palette, signs)
         return text
 

@@ -10,10 +10,14 @@ from textual import events, on
 from textual.app import RenderResult
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Static
 
+from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.host import host_of
 
 _LABEL = re.compile(r" *\S.*? {2,}(?=\S)")
@@ -134,6 +138,43 @@ class TextPage(SearchedPage):
     @on(_LabelledText.LaidOut)
     def _mark(self) -> None:
         self.mark_again()
+
+
+class Details(ScrollView, TextLines, can_focus=True):
+    """A scrollable text on the row of the cursor, broken to the width as in a TextPage."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._whole = Text()
+
+    def put(self, text: Text) -> None:
+        """Show this text from its beginning, unless it is the same."""
+        if (text, text.spans) != (self._whole, self._whole.spans):
+            self._whole = text
+            self.scroll_to(y=0, animate=False, force=True)
+            self._break()
+
+    def on_resize(self) -> None:
+        self._break()
+
+    def _break(self) -> None:
+        width, height = self.size
+        lines = _broken(self._whole, width)
+        if len(lines) > height:
+            width -= self.scrollbar_size_vertical
+            lines = _broken(self._whole, width)
+        # A text that fits needs no new layout, which would draw the whole screen again.
+        self.virtual_size = Size(width, max(len(lines), height))
+        super().put(Text("\n").join(lines))
+
+    def line(self, y: int) -> Strip:
+        return super().line(self.scroll_offset.y + y)
+
+
+def _broken(text: Text, width: int) -> list[Text]:
+    width = max(width, 1)
+    lines = _hanging(text, width).split("\n")
+    return [part for line in lines for part in line.wrap(Console(width=width), width) or [line]]
 
 
 def _hanging(text: Text, width: int) -> Text:

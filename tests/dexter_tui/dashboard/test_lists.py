@@ -289,6 +289,25 @@ async def test_wide_characters_take_no_room_of_other_columns(home: Path) -> None
 
 
 @driven
+async def test_the_evidence_on_a_claim_is_read_whole_in_a_small_terminal(home: Path) -> None:
+    async with dashboard(home).run_test(size=(60, 20)) as pilot:
+        await settle(pilot)
+        pilot.app.open_study(shown_store.STUDY)  # type: ignore[attr-defined]
+        await press(pilot, "2")
+        assert "✓ confirmed (bias)" in text(pilot)
+        details = pilot.app.screen.query_one("#claim-details")
+        details.focus()
+        await press(pilot, "pagedown")
+        broken = "context: rivals left out: p(class) is already 0.97 without the word"
+        assert broken in " ".join(re.findall(r"[^\s│▁-█]+", text(pilot)))
+        await press(pilot, "end")
+        assert re.search(f"source: words +{DONE}", text(pilot))
+        pilot.app.screen.query_one("#claim-list").focus()
+        await press(pilot, "down")
+        assert "2. feather raises" in text(pilot)
+
+
+@driven
 async def test_a_hint_is_read_whole_in_a_small_terminal(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)

@@ -22,7 +22,7 @@ from dexter_tui.dashboard.screens.tabbed_screen import (
 from dexter_tui.dashboard.widgets.effect_list import EffectList, effect_details
 from dexter_tui.dashboard.widgets.keybar import KeyBar
 from dexter_tui.dashboard.widgets.summaries import card_text
-from dexter_tui.dashboard.widgets.tabs import TabBar, TextPage
+from dexter_tui.dashboard.widgets.tabs import Details, TabBar, TextPage
 from dexter_tui.formatting import clean, short_spec
 from dexter_tui.presentation.screening_tables import course, facts
 from store.reading import card, screenings
@@ -58,7 +58,7 @@ class ScreeningScreen(JobScreen):
                 verdict.border_title = "Verdict"
                 yield verdict
                 yield EffectList(id="effect-list", classes="panel")
-                details = TextLines(id="effect-details", classes="panel")
+                details = Details(id="effect-details", classes="panel")
                 details.border_title = "Evidence"
                 yield details
             yield TextPage(id="course-page", text_id="course-text")
@@ -144,7 +144,7 @@ class ScreeningScreen(JobScreen):
         text = Text()
         if finding is not None:
             text = effect_details(finding, self.host.palette, self.host.signs)
-        self.query_one("#effect-details", TextLines).put(text)
+        self.query_one("#effect-details", Details).put(text)
 
     @on(EffectList.Turned)
     def _turn(self, message: EffectList.Turned) -> None:
