@@ -442,19 +442,20 @@ def slots_view(slots: Sequence[Mapping[str, Any]]) -> "Group":
     table.add_column("sign", no_wrap=True)
     notes = []
     for slot in slots:
-        run, job = slot["run"], slot["job"]
-        work = run or job
-        progress = ""
-        if run and run["steps_total"]:
+        run, job, starting = slot["run"], slot["job"], slot["starting"]
+        work = run or job or starting
+        progress = slot["activity"] or ""
+        if not progress and run and run["steps_total"]:
             progress = f"{run['steps']}/{run['steps_total']}"
-        elif job and job["stage"]:
+        elif not progress and job and job["stage"]:
             progress = formatting.stage_line(job["stage"], job["done"], job["total"])
+        state = "starting" if starting else "idle" if slot["runner"] else "off"
         sign = slot["seconds_since_sign"]
         table.add_row(
             formatting.plain(slot["name"]),
             formatting.plain(slot["device"]),
-            f"{job['kind'] if job else 'run'} {work['id']}" if work else "",
-            work["state"] if work else "idle" if slot["runner"] else "off",
+            f"{'run' if run else work['kind']} {work['id']}" if work else "",
+            state if starting or not work else work["state"],
             formatting.plain(progress),
             "" if sign is None else f"{formatting.duration(sign)} ago",
         )

@@ -19,6 +19,7 @@ def describe(store: "Store") -> dict[str, Any]:
     run_queue.reconcile(store)
     working = {work.slot: work for work in run_queue.active(store) if work.slot is not None}
     rows = {row.name: row for row in run_queue.slots(store)}
+    left = {work.id: work for work in run_queue.left(store)}
     known = {slot.name: slot for slot in devices.slots()}
     names = dict.fromkeys([*known, *rows, *working])
     slots = []
@@ -28,6 +29,10 @@ def describe(store: "Store") -> dict[str, Any]:
         runner = control.runner_alive(store, name)
         if name not in known and not runner and work is None:
             continue
+        # A slot is busy from the start of a worker, which then takes seconds to load.
+        noted = left.get(row.work_id or "") if row is not None and row.activity else None
+        starts = runner and work is None and noted is not None and noted.state is State.QUEUED
+        busy = noted if starts else work
         sign = None
         if work is not None and work.heartbeat_at is not None:
             sign = max((now() - work.heartbeat_at).total_seconds(), 0.0)
@@ -38,6 +43,8 @@ def describe(store: "Store") -> dict[str, Any]:
                 "runner": runner,
                 "run": run_tables.run_json(work) if isinstance(work, Run) else None,
                 "job": job_tables.job_json(work) if isinstance(work, Job) else None,
+                "starting": job_tables.work_json(noted) if noted and starts else None,
+                "activity": row.activity if row and noted and noted is busy else None,
                 "pid": None if work is None else work.pid,
                 "seconds_since_sign": sign,
                 "silent": sign is not None and work is not None and sign > (work.promise or 900),
@@ -57,7 +64,6 @@ def describe(store: "Store") -> dict[str, Any]:
         }
         for one in attempts.open_attempts(store)
     ]
-    left = run_queue.left(store)
     queue = run_queue.queue(store)
     due = run_queue.queue(store, due=True)
     return {
@@ -65,6 +71,6 @@ def describe(store: "Store") -> dict[str, Any]:
         "places": away,
         "queued": len(queue),
         "waiting": len(queue) - len(due),
-        "paused": sum(work.state is State.PAUSED for work in left),
-        "jobs": [job_tables.work_json(work) for work in left],
+        "paused": sum(work.state is State.PAUSED for work in left.values()),
+        "jobs": [job_tables.work_json(work) for work in left.values()],
     }

@@ -1,6 +1,7 @@
 """The interface for scripts and shells: JSON in any place, refusals as JSON, completion, help."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
 
 from dexter_tui.cli.lazy_group import COMMANDS, LazyCommands
 from dexter_tui.cli.listing import completion
+from store import Store, run_queue
 from store.locks import FileLock
 
 
@@ -49,6 +51,21 @@ def test_runs_are_chosen(
 ) -> None:
     with FileLock(filled / "locks" / f"run-{LIVE}.lock", wait=False):
         assert {run["id"] for run in cli("runs", *arguments, "--json").json} == expected
+
+
+def test_a_slot_is_not_idle_while_its_worker_loads(filled: Path, cli: Callable[..., Any]) -> None:
+    with (
+        FileLock(filled / "locks" / f"run-{LIVE}.lock", wait=False),
+        FileLock(filled / "locks" / "runner-cpu-0.lock", wait=False),
+        Store.open(filled) as store,
+    ):
+        assert re.search(r"cpu-0 .* idle", cli("status").out)
+        run_queue.set_activity(store, "cpu-0", QUEUED, "loading torch", device="cpu")
+        assert re.search(rf"cpu-0 .* run {QUEUED} +starting +loading torch", cli("status").out)
+        slots = {slot["name"]: slot for slot in cli("status", "--json").json["slots"]}
+        assert slots["cpu-0"]["starting"]["id"] == QUEUED
+        run_queue.set_activity(store, "cpu-0", QUEUED, None)
+        assert re.search(r"cpu-0 .* idle", cli("status").out)
 
 
 def test_a_run_without_its_process_is_settled_before_it_is_listed(
