@@ -144,8 +144,9 @@ class RunScreen(PagesScreen):
         self._put("#title", text)
 
     def on_resize(self) -> None:
-        self._show_title()
-        self.draw()
+        # The panels, which may come and go with the width, have theirs only then.
+        self.call_after_refresh(self._show_title)
+        self.call_after_refresh(self.draw)
 
     def draw(self) -> None:
         """Draw the visible page and the panel beside it at the cursor."""
