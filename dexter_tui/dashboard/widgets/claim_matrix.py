@@ -118,6 +118,8 @@ class ClaimMatrix(ScrollView, Lines, can_focus=True):
             column = (self.scroll_offset.x + offset.x - _CONCEPT) // _CELL
             if row < len(self.rows) and column < len(self.names):
                 self.action_move(column - self.column, row - self.row)
+                if event.chain == 2:
+                    self.action_open()
 
     def line(self, y: int) -> Strip:
         app = host_of(self)

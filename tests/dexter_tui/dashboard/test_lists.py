@@ -308,6 +308,30 @@ async def test_the_evidence_on_a_claim_is_read_whole_in_a_small_terminal(home: P
 
 
 @driven
+async def test_a_double_click_on_a_claim_opens_its_pairs(home: Path) -> None:
+    comparison = shown_store.compare(home)
+    async with dashboard(home).run_test(size=WIDE) as pilot:
+        await settle(pilot)
+        pilot.app.open_comparison(comparison)  # type: ignore[attr-defined]
+        await settle(pilot)
+        await pilot.click("#matrix", offset=(40, 3), times=2)
+        await until(pilot, lambda: isinstance(pilot.app.screen, PairsScreen))
+
+
+@driven
+async def test_a_run_is_shown_as_before_after_a_narrow_window(home: Path) -> None:
+    async with dashboard(home, read_only=True).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        pilot.app.open_run(LIVE)  # type: ignore[attr-defined]
+        await press(pilot, "2")
+        before = text(pilot)
+        for size in ((60, 20), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await settle(pilot)
+        assert text(pilot) == before
+
+
+@driven
 async def test_a_hint_is_read_whole_in_a_small_terminal(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
