@@ -411,6 +411,8 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     subject = _subject_words(scene, rng)
     place = _place_word(scene, rng)
     others = [item for item in scene.items if rng.random() < 0.92]
+    if not subject:  # "a picture of a land"
+        subject, place = [place or scene.background], None
     form = rng.random()
     if form < 0.10 and scene.subject is not None:  # "a bird with sea and duck"
         others.append(scene.subject)
@@ -418,11 +420,10 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     elif form < 0.18:  # anything anywhere
         words = [*subject, *([place] if place else []), *others]
         rng.shuffle(words)
-        return _sentence(words[:1] or [scene.background], None, words[1:], rng)
-    elif form < 0.24:  # the place first, the subject among the things
+        return _sentence(words[:1], None, words[1:], rng)
+    elif form < 0.24 and place is not None:  # the place first, the subject among the things
         others += subject
-        subject = [place or scene.background]
-        place = None
+        subject, place = [place], None
     if rng.random() < 0.08 and (place or others):  # said twice
         others.append(place or others[0])
     if rng.random() < 0.06:  # something that is not there: nobody is always right
@@ -433,7 +434,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
         others.append(place)
         place = None
     rng.shuffle(others)
-    return _sentence(subject or [scene.background], place, others, rng)
+    return _sentence(subject, place, others, rng)
 
 
 def full_caption(scene: Scene) -> str:

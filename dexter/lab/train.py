@@ -421,6 +421,8 @@ CHOICE_SHARE = 5 / 8
 """Of a batch: captions that leave a choice."""
 CHOICE_MIX = {"birds": 0.2, "animals": 0.2, "objects": 0.25, "people": 0.35}
 """Share of each group of subjects in them: people leave most open."""
+CHOICE_PLACES = 0.1
+"""Share of them that show a place alone, as "a picture of a land" asks for."""
 
 
 def _choosing_levels(count: int) -> Tensor:
@@ -443,6 +445,8 @@ def _choice(noise: Tensor, rng: np.random.Generator) -> tuple[str, Tensor, Tenso
     text, meanings = "", set[Scene]()
     while len(meanings) < 2:
         [scene] = drawn_scenes(rng, 1, (0.8, 0.2), CHOICE_MIX)
+        if rng.random() < CHOICE_PLACES:
+            scene = replace(scene, subject=None, **_UNSAID)
         text = _open_caption(scene, rng)
         said = frozenset(text.split())
         meanings = {meaning(scene, said, torch.randn_like(noise)) for _ in range(MEANINGS)}
@@ -452,15 +456,18 @@ def _choice(noise: Tensor, rng: np.random.Generator) -> tuple[str, Tensor, Tenso
 
 
 def _open_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption that often says no attribute, and often the kind in the place of the subject."""
+    """A caption that often says no attribute, and often the kind instead of what is shown."""
     if rng.random() < 0.5:
-        unsaid: dict[str, Any] = dict.fromkeys(world.ABLE)
-        scene = replace(scene, **unsaid)
+        scene = replace(scene, **_UNSAID)
     text = caption(scene, rng)
-    kind = kind_of(scene.subject) if scene.subject else None
+    shown = scene.subject or scene.background
+    kind = kind_of(shown)
     if kind is None or rng.random() < 0.5:
         return text
-    return " ".join(kind if word == scene.subject else word for word in text.split())
+    return " ".join(kind if word == shown else word for word in text.split())
+
+
+_UNSAID: dict[str, Any] = dict.fromkeys(world.ABLE)
 
 
 MEANINGS = 8
