@@ -146,6 +146,13 @@ class Store:
             )
             return session.exec(select(Classifier.id).where(Classifier.key == key)).one()
 
+    def weights_hashes(self, spec: str) -> list[str]:
+        """Return the hashes of the classifiers with this specification, the oldest first."""
+        query = select(Classifier.weights_hash).where(Classifier.spec == spec)
+        with self._read() as session:
+            rows = session.exec(query.order_by(col(Classifier.id))).all()
+        return [one for one in rows if one is not None]
+
     def ensure_study(
         self, classifier_id: int, class_name: str, class_index: int, settings: Mapping[str, Any]
     ) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dexter.classifiers.options import ClassifierInfo, ClassifierOptions
+from dexter.classifiers.options import ClassifierInfo, ClassifierOptions, same_weights
 from dexter.classifiers.reading import Answers, bar_of, recognised, refuse_idle, two_classes
 from dexter.classifiers.reading import ClassifierOutput as ClassifierOutput
 from dexter.classifiers.reading import Preprocessing as Preprocessing
@@ -58,7 +58,7 @@ class Classifier:
         self.spec = spec
         self.image_size = preprocessing.crop
         self.weights_hash = weights_hash
-        self.answers_key = options.answers_key(weights_hash, preprocessing.key)
+        self._options = options
         self.device = torch.device(device)
         self.dtype = dtype
         self._module = _frozen(module).to(self.device, dtype)
@@ -164,6 +164,20 @@ class Classifier:
             )
             return signs[:, None] * weight[0], signs * own[0]
         return weight, own
+
+    @property
+    def answers_key(self) -> str:
+        return self._options.answers_key(self.weights_hash, self.preprocessing.key)
+
+    def is_known_as(self, weights_hash: str | None) -> bool:
+        """Return whether an earlier hash is of this classifier, by `same_weights`, and take it.
+
+        The answers of a server are kept under the first.
+        """
+        if weights_hash is None or not same_weights(self.weights_hash, weights_hash):
+            return False
+        self.weights_hash = weights_hash
+        return True
 
     @property
     def network(self) -> nn.Module:

@@ -2,13 +2,34 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dexter.classifiers.label_lists import read_labels
 
 # The options that change what a network answers to its input; labels only name it.
 _OF_ANSWERS = ("arch", "multi_label", "positive_class", "threshold")
+ANSWERS = "answers:"
+"""The beginning of a `weights_hash` that stands for answers, of a server; 32-bit floats follow."""
+_JITTER = 0.01  # relative difference of answers up to which they are the same
+_FAINT = 0.1  # answers below are compared as if they were as large
+
+
+def same_weights(one: str | None, other: str | None) -> bool:
+    """Return whether two hashes are of the same classifier; answers of a server may jitter."""
+    if one is None or other is None or not (one.startswith(ANSWERS) and other.startswith(ANSWERS)):
+        return one == other
+    first, second = (_numbers(text.removeprefix(ANSWERS)) for text in (one, other))
+    most = _JITTER * max(_FAINT, *map(abs, first + second))
+    return len(first) == len(second) and all(
+        abs(a - b) <= most for a, b in zip(first, second, strict=True)
+    )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    data = bytes.fromhex(text)
+    return struct.unpack(f">{len(data) // 4}f", data)
 
 
 @dataclass(frozen=True)
@@ -16,10 +37,10 @@ class ClassifierInfo:
     """The facts about a classifier that are known before it is loaded.
 
     spec: with absolute paths. image_size: side in px. weights_hash: SHA-256 (hex) of the
-    weights, None where it takes loading to get it. recognised: a line with all that was recognised
-    and assumed. gradients: False for a black box. multi_label: True for labels that do not exclude
-    each other. constant: True if it answered all pictures of a trial alike. answers_key: as of
-    `Classifier`.
+    weights, compared by `same_weights`; None where it takes loading to get it. recognised: a line
+    with all that was recognised and assumed. gradients: False for a black box. multi_label: True
+    for labels that do not exclude each other. constant: True if it answered all pictures of a trial
+    alike. answers_key: as of `Classifier`.
     """
 
     spec: str
@@ -31,6 +52,11 @@ class ClassifierInfo:
     multi_label: bool = False
     constant: bool = False
     answers_key: str | None = None
+
+    def known_as(self, weights_hash: str) -> "ClassifierInfo":
+        """Return the same with an earlier hash that is the same by `same_weights`."""
+        own = str(self.answers_key).removeprefix(str(self.weights_hash))
+        return replace(self, weights_hash=weights_hash, answers_key=weights_hash + own)
 
 
 @dataclass(frozen=True)

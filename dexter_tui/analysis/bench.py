@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dexter.classifiers.options import ANSWERS
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
@@ -144,13 +145,25 @@ def require_weights(loaded: "Classifier", spec: str, weights_hash: str | None) -
 
     weights_hash: of that one, None if it is not known.
     """
-    if weights_hash is not None and loaded.weights_hash != weights_hash:
-        raise InputError(
-            f"the weights of {spec} have changed since it was searched or screened",
-            field="classifier",
-            value=spec,
-            remedy="bring them back, or search or screen it again",
-        )
+    if weights_hash is None or loaded.is_known_as(weights_hash):
+        return
+    parts, remedy = "weights", "restore them, or search or screen it again"
+    if loaded.weights_hash.startswith(ANSWERS):
+        parts, remedy = "answers", "restore its model, or search or screen it again"
+        if not weights_hash.startswith(ANSWERS):
+            raise InputError(
+                f"{spec} was searched or screened by an earlier version of dexter-tui, which "
+                "identified servers in another way",
+                field="classifier",
+                value=spec,
+                remedy="search or screen it again",
+            )
+    raise InputError(
+        f"the {parts} of {spec} have changed since it was searched or screened",
+        field="classifier",
+        value=spec,
+        remedy=remedy,
+    )
 
 
 def generator_key(config: RunConfig, weights_hash: str) -> str:

@@ -119,7 +119,7 @@ def _side(
 
     own = {**values, "classifier": spec, "class_name": class_name}
     [config] = field_flags.configs(preset, [0], own)
-    [checked] = submit.described([config], agreed=agreed)
+    [checked] = submit.described([config], store.home, agreed=agreed)
     submit.check_machine_for([checked.config], store.home, warn=warn)
     overrides = _settings_given(preset, values, checked.config)
     runs = store.runs(

@@ -165,7 +165,9 @@ class ScreeningJob:
         """Load a classifier once."""
         if member.id not in self._loaded:
             self.desk.loading("classifier")
-            self._loaded[member.id] = trust.load_classifier(self.configs[member.id], self.device)
+            loaded = trust.load_classifier(self.configs[member.id], self.device)
+            loaded.is_known_as(member.classifier.weights_hash)
+            self._loaded[member.id] = loaded
         return self._loaded[member.id]
 
     # Screening

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dexter.classifiers import ClassifierInfo, class_index, full_spec
+from dexter.classifiers.options import ANSWERS, same_weights
 from dexter.config import RunConfig, fields_of
 from dexter.errors import InputError
 from dexter.generator_presets import GENERATORS
@@ -146,7 +147,7 @@ def check(
     full = [with_full_paths(config) for config in configs]
     trust.require(full, agreed)
     check_machine_for(full, home, warn=warn, elsewhere=elsewhere)
-    checked = described(full, agreed=agreed, warn=warn, prompt=search, constant=not search)
+    checked = described(full, home, agreed=agreed, warn=warn, prompt=search, constant=not search)
     require_generator(one.config for one in checked)
     checked = [
         one._replace(config=with_effects(one.config, one.info, one.class_index, home))
@@ -211,6 +212,7 @@ def with_effects(config: RunConfig, info: ClassifierInfo, index: int, home: Path
 
 def described(
     configs: Sequence[RunConfig],
+    home: Path,
     *,
     agreed: Collection[str] = (),
     warn: Callable[[str], None] = lambda line: None,
@@ -219,8 +221,8 @@ def described(
 ) -> list[Checked]:
     """Return the configurations with their classifiers. InputError for an unusable classifier.
 
-    `prompt`: whether the prompt and the masked LM are tried, too. `constant`: whether a classifier
-    that answers all pictures alike can be used.
+    `home`: of the store, which may know a server. `prompt`: whether the prompt and the masked LM
+    are tried, too. `constant`: whether a classifier that answers all pictures alike can be used.
     """
     full = [with_full_paths(config) for config in configs]
     trust.require(full, agreed)
@@ -230,7 +232,8 @@ def described(
     for config in full:
         tried = _key(config, _TRIED)
         if tried not in infos:
-            info = infos[tried] = describe(config, prompt=prompt, constant=constant)
+            info = describe(config, prompt=prompt, constant=constant)
+            info = infos[tried] = _as_known(info, home)
             if info.recognised and not info.spec.startswith("lab:"):  # the lab's are known
                 lines[f"{info.spec}: {info.recognised}"] = None
         info = infos[tried]
@@ -241,6 +244,16 @@ def described(
     for line in lines:
         warn(line)
     return checked
+
+
+def _as_known(info: ClassifierInfo, home: Path) -> ClassifierInfo:
+    """Return the description of a server with the hash by which the store knows its answers."""
+    if not str(info.weights_hash).startswith(ANSWERS) or not (home / "store.sqlite").exists():
+        return info
+    with Store.open(home, read_only=True) as store:
+        hashes = store.weights_hashes(info.spec)
+    known = next((one for one in hashes if same_weights(one, info.weights_hash)), None)
+    return info if known is None else info.known_as(known)
 
 
 def check_machine_for(

@@ -120,7 +120,7 @@ def prepare(
     screening: str | None = None
     if not settings.searches:
         concepts, origin, screening = _concepts(home, request.concepts, config, settings.image_text)
-    [checked] = submit.described([config], agreed=request.agreed, warn=warn, constant=True)
+    [checked] = submit.described([config], home, agreed=request.agreed, warn=warn, constant=True)
     mapping = _mapping(request.mapping)
     for value in mapping:
         if value not in data.labels:

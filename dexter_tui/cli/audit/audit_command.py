@@ -159,7 +159,7 @@ def _classes(
         return list(dict.fromkeys(named))
     own = {**values, "classifier": model, "class_name": "0"}
     configs = field_flags.configs(None, [0], own)
-    [checked] = submit.described(configs, agreed=agreed, constant=True)
+    [checked] = submit.described(configs, paths.home(), agreed=agreed, constant=True)
     labels = checked.info.labels
     if first is None and len(labels) > _SMALL:
         raise InputError(

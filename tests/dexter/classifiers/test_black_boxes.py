@@ -17,6 +17,7 @@ from dexter.classifiers import (
     load_classifier,
 )
 from dexter.classifiers.address import KEY
+from dexter.classifiers.options import same_weights
 from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.generation.generator import load_generator
@@ -183,7 +184,7 @@ def in_order(logits):
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(http_endpoint, "_PAUSE", 0.0)
-    monkeypatch.setattr(bounded_http, "MAX_REPLY", 4000)
+    monkeypatch.setattr(bounded_http, "MAX_REPLY", 4500)
     monkeypatch.delenv(KEY, raising=False)
 
 
@@ -191,7 +192,7 @@ class TestEndpoint:
     @pytest.mark.parametrize(
         ("reply", "labels"),
         [
-            (by_label, NAMES),
+            (by_label, sorted(NAMES)),
             (in_order, ["class 0", "class 1", "class 2"]),
             (lambda logits: {"scores": logits.tolist()}, ["class 0", "class 1", "class 2"]),
         ],
@@ -200,7 +201,9 @@ class TestEndpoint:
         with servers.serving(scores(reply)) as log:
             classifier = load_classifier(log.url)
             output = classifier(images())
-        assert torch.allclose(output.probabilities(), logits_of(images()).softmax(-1), atol=0.02)
+        p = logits_of(images()).softmax(-1)
+        p = p[:, [NAMES.index(one) for one in labels]] if reply is by_label else p
+        assert torch.allclose(output.probabilities(), p, atol=0.02)
         assert classifier.labels == labels and not classifier.gradients
         assert classifier.spec == log.url
         assert "pictures as drawn" in classifier.recognised
@@ -221,7 +224,24 @@ class TestEndpoint:
             assert load_classifier(log.url).weights_hash == first
             own = scores(lambda logits: by_label(2 * logits))
             log.server.answer = own
-            assert load_classifier(log.url).weights_hash != first
+            other = load_classifier(log.url).weights_hash
+            assert not same_weights(other, first)
+        assert not same_weights(first, None) and not same_weights(first, "3f" * 32)
+
+    def test_jitter_and_the_order_of_labels_make_no_other_classifier(self):
+        rng = torch.Generator().manual_seed(0)
+
+        def jittered(logits):
+            many = logits @ torch.linspace(-1, 1, 3 * 100).sin().reshape(3, 100)
+            p = many.softmax(-1) + 1e-5 * torch.rand(100, generator=rng)
+            order = torch.randperm(100, generator=rng).tolist()
+            return {"scores": {f"label {at}": float(p[at]) for at in order}}
+
+        with servers.serving(scores(jittered)) as log:
+            first, second = (load_classifier(log.url) for _ in range(2))
+        assert first.labels == second.labels and first.answers_key != second.answers_key
+        assert second.is_known_as(first.weights_hash)
+        assert first.answers_key == second.answers_key
 
     @pytest.mark.parametrize(
         ("answer", "problem", "asked"),
@@ -277,7 +297,7 @@ class TestEndpoint:
     def test_a_passing_fault_is_tried_again(self):
         shaky = servers.first(servers.status(503), servers.nothing, then=scores(by_label))
         with servers.serving(shaky) as log:
-            assert load_classifier(log.url).labels == NAMES
+            assert load_classifier(log.url).labels == sorted(NAMES)
 
     def test_a_server_that_goes_away_ends_the_run_in_a_line(self):
         with servers.serving(scores(by_label)) as log:

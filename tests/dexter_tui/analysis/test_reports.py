@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import struct
 import subprocess
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from markdown_it import MarkdownIt
 from report_study import add_study, config, options
 from waiting import until
 
+from dexter.classifiers.options import ANSWERS
 from dexter.errors import InputError
 from dexter.reasoning.settings import ReportSettings
 from dexter_tui.analysis import report_job
@@ -303,6 +305,13 @@ def test_weights_that_changed_since_the_search_are_refused() -> None:
     require_weights(toy.classifier(), "net.pth", None)  # not known
     with pytest.raises(InputError, match=r"weights of net\.pth have changed since"):
         require_weights(toy.classifier(), "net.pth", "others")
+    server, url = toy.classifier(), "http://127.0.0.1/score"
+    server.weights_hash = ANSWERS + struct.pack(">2f", 0.9, 0.5).hex()
+    require_weights(server, url, ANSWERS + struct.pack(">2f", 0.9, 0.508).hex())  # jitter
+    with pytest.raises(InputError, match=f"answers of {url} have changed since"):
+        require_weights(server, url, ANSWERS + struct.pack(">2f", 0.9, 0.52).hex())
+    with pytest.raises(InputError, match="by an earlier version of dexter-tui"):
+        require_weights(server, url, "3f" * 32)
 
 
 def test_a_model_out_of_reach_is_refused_before_anything_is_queued(

@@ -1,6 +1,7 @@
 """Black boxes on the command line: searched, reported, probed and screened by scores alone."""
 
 import importlib.util
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,17 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[s
     labels.write_text("\n".join(NAMES))
     file = onnx_files.colour_network(folder / "net.onnx")
 
+    jitter = random.Random(0)
+
     def reply(logits: Any) -> dict[str, dict[str, float]]:
-        return {"scores": dict(zip(NAMES, logits.softmax(-1).tolist(), strict=True))}
+        scores = [p + jitter.uniform(0, 1e-5) for p in logits.softmax(-1).tolist()]
+        return {"scores": dict(zip(NAMES, scores, strict=True))}
 
     with servers.serving(onnx_files.scores(reply)) as log:
         graph = {"classifier": f"onnx:{file}", "labels": labels, "normalization": "none"}
         yield {
             "onnx": short_run.flags({**graph, **TINY}),
-            "http": short_run.flags({"classifier": log.url, **TINY}),
+            "http": short_run.flags({"classifier": log.url, "labels": labels, **TINY}),
         }
 
 
@@ -76,6 +80,8 @@ def test_a_search_goes_by_scores_alone_and_its_words_are_reported(
         assert (one["class_name"], run["state"], run["steps"]) == ("red", "succeeded", 3)
         config = cli("show", run["id"], "--json").json["config"]
         assert config["straight_through"] == 0 and config["score_function"] > 0
+    again = cli("run", *boxes["http"], *more, "--seed", "1", "--detach")
+    assert again.out.split()[0] == studies[1]  # the jitter of its scores makes no other server
     small = short_run.flags(
         {**TESTS, "candidates": 1, "score_images": 2, "attribution_seeds": 2, "tries": 1}
     )

@@ -20,7 +20,7 @@ QUESTION = {"classifier": "lab:birds-biased", "class_name": "waterbird", "device
 @pytest.fixture
 def screening(home: Path) -> str:
     """A screening of a classifier of the lab, which found that sea and lake raise the class."""
-    [checked] = submit.described([RunConfig.from_preset(**QUESTION)])
+    [checked] = submit.described([RunConfig.from_preset(**QUESTION)], home)
     with Store.open(home) as store:
         screening_records.ensure_bank(
             store,
