@@ -53,7 +53,8 @@ _TRIAL_SIDE = 224  # px
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _MOST_LABELS = 100_000
 _LARGEST = torch.finfo(torch.float32).max  # score; whole numbers in JSON have no bound
-_ROUNDED = 2e-3  # off 1, by which rounded probabilities may sum to
+# Off 1, by which rounded probabilities may sum to, and at most for any number of classes.
+_ROUNDED, _MOST_ROUNDED = 2e-3, 0.05
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -90,6 +91,11 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
         network.sums_to_one = scores.shape[1] > 1 and _sums_to_one(scores)
         if scores.shape[1] > 1 and _sums_to_one(scores / 100):
             raise network.fault("scores in percent: must be probabilities from 0 to 1, or logits")
+        if options.multi_label is None and not network.sums_to_one and _may_be_rounded(scores):
+            raise network.fault(
+                f"the scores add up to {float(scores[0].sum()):.2f}, perhaps by rounding: "
+                "send more digits, or pass --multi-label or --no-multi-label"
+            )
         return build(
             network,
             spec=url,
@@ -210,7 +216,24 @@ def _identity(scores: Tensor) -> str:
 
 def _sums_to_one(scores: Tensor) -> bool:
     """Return True for probabilities (B, N) of classes, perhaps rounded."""
-    return bool((scores >= 0).all() and ((scores.sum(1) - 1).abs() <= _ROUNDED).all())
+    return _are_near_one(scores, max(_ROUNDED, min(_rounding(scores), _MOST_ROUNDED)))
+
+
+def _may_be_rounded(scores: Tensor) -> bool:
+    """Return True if rounding alone may have taken the sums of probabilities (B, N) off 1."""
+    return scores.shape[1] > 2 and _are_near_one(scores, _rounding(scores))
+
+
+def _are_near_one(scores: Tensor, most: float) -> bool:
+    return bool((scores >= 0).all() and ((scores.sum(1) - 1).abs() <= most).all())
+
+
+def _rounding(scores: Tensor) -> float:
+    """Return the most that rounding to the digits of scores (B, N) adds to a sum; 0 for many."""
+    for digits in range(2, 6):
+        if bool(((scores.round(decimals=digits) - scores).abs() < 1e-7).all()):
+            return scores.shape[1] * 0.5 * 10.0**-digits
+    return 0.0
 
 
 def _remedy(status: int) -> str:
