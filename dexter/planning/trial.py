@@ -1,7 +1,8 @@
 """A trial of a classifier on real pictures, before a run is queued.
 
 What its worker would refuse hours later is refused here: a network that fails on a batch, answers
-with numbers that are not finite, answers all pictures alike, or passes no gradients.
+with numbers that are not finite, answers all pictures alike, or passes no gradients. So is one
+whose answers to a picture vary, by chance or with the other pictures of its batch.
 A search has nothing to climb on a constant classifier; other work may use one.
 """
 
@@ -17,10 +18,12 @@ from dexter.loading import one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dexter.classifiers import Classifier, ClassifierInfo
+    from dexter.classifiers import Classifier, ClassifierInfo, ClassifierOutput
 
 _SIDE = 128
 _ALIKE = 1e-6  # relative difference of logits below which answers are the same
+# Relative differences of answers to the same picture that are noise of floats, by their size.
+_NOISE, _NOISE_OF_HALF = 0.01, 0.05
 
 
 def try_classifier(classifier: Classifier) -> ClassifierInfo:
@@ -34,8 +37,9 @@ def try_classifier(classifier: Classifier) -> ClassifierInfo:
     images = pictures()
     try:
         with torch.no_grad():
-            together = classifier(images).logits
-            alone = classifier(images[:1]).logits
+            output, single = classifier(images), classifier(images[:1])
+            together, alone = output.logits, single.logits
+            fault = _varies(classifier, images, output, single)
         passes = _passes_gradients(classifier, images[:2])
     except InputError:
         raise
@@ -49,9 +53,40 @@ def try_classifier(classifier: Classifier) -> ClassifierInfo:
         ) from error
     if not bool(together.isfinite().all() and alone.isfinite().all()):
         raise classifier.not_finite("answers with numbers")
+    if fault is not None:
+        raise fault
     spread = (together - together[:1]).abs().max()
     constant = float(spread) <= _ALIKE * max(1.0, float(together.abs().max()))
     return replace(classifier.describe(), gradients=passes, constant=constant)
+
+
+def _varies(
+    classifier: Classifier, images: Tensor, output: ClassifierOutput, single: ClassifierOutput
+) -> InputError | None:
+    """Return the error of a classifier whose answer to the first picture varies, if it does.
+
+    ``output``: of all pictures together; ``single``: of the first alone.
+    """
+
+    def scores(one: ClassifierOutput) -> Tensor:  # small probabilities have no sharp logarithm
+        return (one.probabilities() if classifier.answers.probabilities else one.logits)[:1]
+
+    def differ(one: ClassifierOutput, other: ClassifierOutput) -> bool:
+        first, second = scores(one), scores(other)
+        noise = _NOISE if classifier.dtype.itemsize >= 4 else _NOISE_OF_HALF
+        return bool((first - second).abs().max() > noise * first.abs().max().clamp_min(1))
+
+    if not differ(single, output):
+        return None
+    if differ(single, classifier(images[:1])):
+        problem = "scores the same picture otherwise each time"
+        remedy = "switch dropout and other random parts off (model.eval())"
+    else:
+        problem = "scores a picture otherwise alone than among others"
+        remedy = "switch statistics of the batch off (model.eval())"
+    return InputError(
+        f"{classifier.spec} {problem}", field="classifier", value=classifier.spec, remedy=remedy
+    )
 
 
 def refuse_constant(info: ClassifierInfo) -> None:
