@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dexter.classifiers.options import ClassifierInfo, ClassifierOptions, same_weights
-from dexter.classifiers.reading import Answers, bar_of, recognised, refuse_idle, two_classes
+from dexter.classifiers.reading import Answers, bar_of, named, recognised, refuse_idle, two_classes
 from dexter.classifiers.reading import ClassifierOutput as ClassifierOutput
 from dexter.classifiers.reading import Preprocessing as Preprocessing
 from dexter.device import is_out_of_memory, torch_dtype
@@ -82,7 +82,7 @@ class Classifier:
                 field="labels",
                 remedy="list one label per class",
             )
-        self.labels = list(labels or (f"class {index}" for index in range(classes)))
+        self.labels = named(labels or [""] * classes)
         self.recognised = recognised(notes, self.labels, preprocessing, self.answers)
         if not self.gradients:
             self.recognised += ", no gradient"
@@ -210,7 +210,9 @@ class Classifier:
     def _outputs(self, images: Tensor) -> Any:
         """Return the network's outputs (B, N), or something that is no tensor of such a shape."""
         output = self._module(self.preprocessing(images.to(self.device)).to(self.dtype))
-        logits = output.get("logits") if type(output) is dict else getattr(output, "logits", output)
+        logits = getattr(output, "logits", output)
+        if type(output) is dict:
+            logits = output.get("logits", output)
         if isinstance(logits, Tensor) and logits.ndim < 2 and logits.numel() == len(images):
             logits = logits.reshape(-1, 1)  # of one logit
         return logits
@@ -240,7 +242,12 @@ class Classifier:
             for handle in handles:
                 handle.remove()
         if not isinstance(logits, Tensor):
-            raise self._refusal(f"returns a {type(logits).__name__}, not a tensor of logits")
+            kind = type(logits).__name__
+            if type(logits) is dict:
+                kind = f"dict of {', '.join(map(repr, logits)) or 'nothing'}"
+            raise self._refusal(f"returns a {kind}, not a tensor of logits or a dict with 'logits'")
+        if logits.ndim == 2 and not logits.shape[1]:
+            raise self._refusal("has no outputs")
         if logits.ndim != 2 or len(logits) != 1 or not logits.is_floating_point():
             raise self._refusal(
                 f"returns {tuple(logits.shape)} for one picture (1, 3, {size}, {size}): "

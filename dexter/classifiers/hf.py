@@ -17,6 +17,7 @@ from dexter.classifiers.reading import (
     Answers,
     Preprocessing,
     is_placeholder,
+    named,
     recognised,
     refuse_idle,
     two_classes,
@@ -42,8 +43,15 @@ _SETTINGS = ["config.json", "preprocessor_config.json", "processor_config.json"]
 _PICKLE = "pytorch_model.bin"
 _SQUARE = ("ViT", "DeiT", "Beit")
 """The beginnings of processors that read a size of one number as width and height."""
-# By PIL's resampling filter. Torch's own "nearest" takes other pixels than PIL's.
-_MODES = {0: "nearest-exact", 1: "bicubic", 2: "bilinear", 3: "bicubic"}
+# By the number of PIL's filter. Torch's own "nearest" takes other pixels than PIL's.
+_MODES: dict[object, str] = {
+    0: "nearest-exact",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+    4: "box",
+    5: "hamming",
+}
 _SIZE = 224  # px where no file states a size
 
 
@@ -411,7 +419,7 @@ def _labels(
     same = {name: str(index) for index, name in by_index.items()}
     if isinstance(other, dict) and not notes and {k: str(v) for k, v in other.items()} != same:
         notes.append("label2id, which differs, ignored")
-    labels = [by_index[index] for index in sorted(by_index)]
+    labels = named([by_index[index] for index in sorted(by_index)])
     if given is None and len(labels) > 1 and all(map(is_placeholder, labels)):
         notes.append("labels without meaning")
     if given is None:
@@ -503,7 +511,7 @@ def _preprocessing(
     step = Preprocessing(
         resize=resize,
         crop=crop,
-        mode=_MODES.get(settings.get("resample", 2), "bilinear"),
+        mode=_MODES[2] if settings.get("resample") is None else _mode(settings["resample"]),
         scale=scale,
         mean=mean,
         std=std,
@@ -526,15 +534,29 @@ def _sizes(settings: Mapping[str, Any]) -> tuple[int, int]:
     if name.startswith("ConvNext") and edge:
         share = settings.get("crop_pct") or 224 / 256
         return (int(side / share) if side < 384 else side), side
-    if not settings.get("do_center_crop", name.startswith("PoolFormer")):
-        return side, side
-    crop = _side(settings.get("crop_size") or side)
-    if name.startswith("Perceiver"):  # crops before it scales
-        return crop, side
+    resize = side
     if name.startswith("Levit") and edge:
-        return int(256 / 224 * side), crop
-    share = settings.get("crop_pct", 0.9) if name.startswith("PoolFormer") else None
-    return (int(side / share) if share else side), crop
+        resize = int(256 / 224 * side)
+    elif name.startswith("PoolFormer"):
+        resize = int(side / (settings.get("crop_pct", 0.9) or 1))
+    if not settings.get("do_center_crop", name.startswith(("Levit", "PoolFormer"))):
+        return resize, resize
+    crop = _side(settings.get("crop_size") or side)
+    # Perceiver's crops before it scales.
+    return (crop, side) if name.startswith("Perceiver") else (resize, crop)
+
+
+def _mode(resample: object) -> str:
+    """Return the mode of a filter, which the settings state by PIL's number or by its name."""
+    modes = _MODES | {name: name for name in _MODES.values()} | {"nearest": _MODES[0]}
+    mode = modes.get(resample.lower() if isinstance(resample, str) else resample)
+    if mode is None:
+        raise InputError(
+            f"preprocessor_config.json: resample is {resample!r}: must be a filter of PIL, 0 to 5",
+            field="classifier",
+            remedy="correct it",
+        )
+    return mode
 
 
 def _squashes(settings: Mapping[str, Any]) -> bool:

@@ -68,6 +68,7 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
             preprocessing=Preprocessing(
                 resize=entry.side,
                 crop=entry.side,
+                scale=255 if entry.dtype is np.uint8 else 1,
                 assumed=frozenset() if entry.fixed or options.input_size else frozenset({"size"}),
             ),
             options=replace(options, dtype="float32"),
@@ -115,7 +116,7 @@ class _Network(nn.Module):
         if self._entry.channels_last:
             array = array.transpose(0, 2, 3, 1)
         if self._entry.dtype is np.uint8:
-            array = (array * 255).round().clip(0, 255)
+            array = array.round().clip(0, 255)
         array = np.ascontiguousarray(array.astype(self._entry.dtype))
         size = self._entry.batch or len(array)
         parts = [self._run(array[at : at + size], size) for at in range(0, len(array), size)]

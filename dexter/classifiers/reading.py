@@ -8,8 +8,10 @@ needs no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from dexter.errors import InputError
@@ -32,7 +34,8 @@ class Preprocessing:
     """A differentiable map from square pictures in [0, 1] to the input of a network.
 
     resize: side in px to scale to; crop: side in px of the centre that is kept; mode: of
-    ``torch.nn.functional.interpolate``; scale: factor applied before mean and std;
+    ``torch.nn.functional.interpolate``, or "lanczos", "box" or "hamming", which it lacks;
+    scale: factor applied before mean and std;
     antialias: with PIL's kernels, also when it enlarges; blue_first: give the channels in the order
     blue, green, red. squash: a picture that is no square is squeezed into one before, not cut.
     assumed: the parts, "size" or "normalization", that no file states.
@@ -54,15 +57,19 @@ class Preprocessing:
 
         if images.shape[-1] != self.resize:
             smooth = self.mode != "nearest-exact"
-            images = torch.nn.functional.interpolate(
-                images,
-                size=(self.resize, self.resize),
-                mode=self.mode,
-                align_corners=False if smooth else None,
-                antialias=smooth and self.antialias,
-            )
-            if self.mode == "bicubic":
-                images = images.clamp(0, 1)  # it overshoots, which bytes could not
+            if self.mode in _KERNELS:
+                weights = _weights(self.mode, images.shape[-1], self.resize).to(images)
+                images = weights @ images @ weights.T
+            else:
+                images = torch.nn.functional.interpolate(
+                    images,
+                    size=(self.resize, self.resize),
+                    mode=self.mode,
+                    align_corners=False if smooth else None,
+                    antialias=smooth and self.antialias,
+                )
+            if self.mode in ("bicubic", "lanczos"):
+                images = images.clamp(0, 1)  # they overshoot, which bytes could not
         if self.crop > self.resize:  # black around the picture, as transformers does
             before = (self.crop - self.resize + 1) // 2
             after = self.crop - self.resize - before
@@ -125,6 +132,27 @@ class Preprocessing:
 
 
 _NORMAL = "normalization"
+
+
+# PIL's kernels that torch lacks: half their width, and their height at x.
+_KERNELS: dict[str, tuple[float, Callable[[Tensor], Tensor]]] = {
+    "box": (0.5, lambda x: ((x > -0.5) & (x <= 0.5)).double()),
+    "hamming": (1.0, lambda x: x.sinc() * (0.54 + 0.46 * (math.pi * x).cos())),
+    "lanczos": (3.0, lambda x: x.sinc() * (x / 3).sinc()),
+}
+
+
+@cache
+def _weights(mode: str, side: int, wanted: int) -> Tensor:
+    """Return the weights (wanted, side) by which PIL scales a line of pixels."""
+    import torch
+
+    half, height = _KERNELS[mode]
+    ratio = side / wanted
+    centres = (torch.arange(wanted, dtype=torch.float64) + 0.5) * ratio
+    x = (torch.arange(side) + 0.5 - centres[:, None]) / max(ratio, 1)
+    weights = torch.where(x.abs() <= half, height(x), 0)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -287,6 +315,11 @@ def refuse_idle(spec: str, answers: Answers, options: ClassifierOptions) -> None
             )
 
 
+def named(labels: Sequence[str]) -> list[str]:
+    """Return the labels, with "class 0" and so on for those without a name."""
+    return [label.strip() or f"class {index}" for index, label in enumerate(labels)]
+
+
 def is_placeholder(label: str) -> bool:
     """Return whether transformers made up the label, such as LABEL_0."""
     return label.startswith("LABEL_") and label[6:].isdigit()
@@ -300,5 +333,9 @@ def recognised(
     notes: Collection[str], labels: Sequence[str], step: Preprocessing, answers: Answers
 ) -> str:
     """Return the line that states all that was recognised and assumed about a classifier."""
-    facts = [*notes, f"{len(labels)} classes", *step.facts(), answers.fact(labels)]
+    classes = f"{len(labels)} classes"
+    shared = [label for label, count in Counter(labels).items() if count > 1]
+    if shared:
+        classes += f" ({', '.join(map(repr, shared[:3]))} of several)"
+    facts = [*notes, classes, *step.facts(), answers.fact(labels)]
     return "weights: " + ", ".join(facts)

@@ -49,7 +49,7 @@ class TestOnnx:
             ({"shape": (1, 3, 32, 32)}, {}, "NCHW float32 1 at a time"),
             ({"shape": (2, 3, 32, 32)}, {}, "2 at a time"),
             ({"shape": ("N", 32, 32, 3)}, {}, "NHWC float32"),
-            ({"shape": (1, 32, 32, 3), "dtype": "uint8"}, {"normalization": None}, "NHWC uint8"),
+            ({"shape": (1, 32, 32, 3), "dtype": "uint8"}, {"normalization": None}, "from 0 to 255"),
             ({"dtype": "float16"}, {}, "NCHW float16"),
             ({"dtype": "float64"}, {}, "NCHW float64"),
             ({"last": ["Softmax"]}, {}, "one class of several (probabilities)"),
@@ -227,6 +227,26 @@ class TestEndpoint:
             other = load_classifier(log.url).weights_hash
             assert not same_weights(other, first)
         assert not same_weights(first, None) and not same_weights(first, "3f" * 32)
+
+    @pytest.mark.parametrize(("count", "digits"), [(10, 2), (200, 4)])
+    def test_rounded_probabilities_are_probabilities(self, count, digits):
+        tail = 0.4 * 10**-digits  # which rounds to 0 in all classes but the first
+
+        def rounded(logits):
+            other = float(logits.softmax(-1)[0]) / 2
+            p = [1 - other - tail * (count - 2), other] + [tail] * (count - 2)
+            return {"scores": [round(one, digits) for one in p]}
+
+        with servers.serving(scores(rounded)) as log:
+            classifier = load_classifier(log.url)
+            assert torch.allclose(classifier(images()).probabilities().sum(1), torch.ones(3))
+        assert classifier.labels[-1] == f"class {count - 1}"
+        assert "one class of several (probabilities)" in classifier.recognised
+
+    def test_probabilities_that_are_rounded_away_are_refused_with_the_sum(self):
+        sent = servers.body({"scores": [0.85, 0.05, *[0.0] * 500]})
+        with servers.serving(sent) as log, pytest.raises(InputError, match=r"add up to 0\.90"):
+            load_classifier(log.url)
 
     def test_jitter_and_the_order_of_labels_make_no_other_classifier(self):
         rng = torch.Generator().manual_seed(0)

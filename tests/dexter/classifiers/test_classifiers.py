@@ -129,6 +129,11 @@ class TestPreprocessing:
             *[("bilinear", "BILINEAR", size) for size in (24, 100)],
             *[("bicubic", "BICUBIC", size) for size in (24, 100)],
             *[("nearest-exact", "NEAREST", size) for size in (16, 128)],
+            *[
+                (name, name.upper(), size)
+                for name in ("box", "hamming", "lanczos")
+                for size in (24, 100)
+            ],
         ],
     )
     def test_resizes_as_pil_does(self, mode, pil, size):
@@ -203,6 +208,18 @@ class TestPreprocessing:
                 28,
             ),
             ({"size": 28, "image_processor_type": "PoolFormerImageProcessor"}, 31, 28),
+            *[
+                (
+                    {
+                        "size": 28,
+                        "do_center_crop": False,
+                        "image_processor_type": f"{name}Processor",
+                    },
+                    side,
+                    side,
+                )
+                for name, side in (("LevitImage", 32), ("PoolFormerImage", 31))
+            ],
             (
                 {
                     "size": 28,
@@ -243,6 +260,19 @@ class TestPreprocessing:
         step = load_classifier(f"hf:{folder}").preprocessing
         assert (step.resize, step.crop, step.mode) == (40, 32, "bicubic")
         assert (step.mean, step.std) == ((0.5,) * 3, (0.25,) * 3)
+
+    @pytest.mark.parametrize(
+        ("resample", "mode"),
+        [(4, "box"), (5, "hamming"), ("BICUBIC", "bicubic"), (None, "bilinear")],
+    )
+    def test_a_filter_goes_by_number_or_name(self, folder, resample, mode):
+        change_json(folder / "preprocessor_config.json", resample=resample)
+        assert load_classifier(f"hf:{folder}").preprocessing.mode == mode
+
+    def test_an_unknown_filter_is_refused(self, folder):
+        change_json(folder / "preprocessor_config.json", resample=7)
+        with pytest.raises(InputError, match="resample is 7: must be a filter of PIL"):
+            describe_classifier(f"hf:{folder}")
 
     def test_can_be_switched_off(self, folder):
         change_json(
@@ -390,6 +420,12 @@ class TestLabels:
         )
         assert load_classifier(spec).labels == ["class 0", "class 1"]
 
+    def test_an_empty_label_gets_a_number_and_shared_ones_a_note(self, folder):
+        change_json(folder / "config.json", id2label={"0": "crane", "1": " ", "2": "crane"})
+        classifier, info = load_classifier(f"hf:{folder}"), describe_classifier(f"hf:{folder}")
+        assert classifier.labels == info.labels == ["crane", "class 1", "crane"]
+        assert "3 classes ('crane' of several)" in info.recognised
+
     @pytest.mark.parametrize(
         ("name", "index"),
         [("waterbird", 0), (" LandBird ", 1), ("2", 2), ("tench", 3), ("Tinca tinca", 3), ("7", 4)],
@@ -501,6 +537,14 @@ make = Net
                 "one logit, and the class that a high logit stands for is not known",
             ),
             ("class make(nn.Module):\n    def forward(self, x): return 'cat'", "returns a str"),
+            (
+                "class make(nn.Module):\n    def forward(self, x): return {'out': x}",
+                "returns a dict of 'out', not a tensor of logits or a dict with 'logits'",
+            ),
+            (
+                "class make(nn.Module):\n    def forward(self, x): return x.mean((2, 3))[:, :0]",
+                "has no outputs",
+            ),
             ("class make(nn.Module):\n    image_size = 'big'", "image_size 'big'"),
             ("class make(nn.Module):\n    mean = 0.5", "mean 0.5: must be 3 numbers"),
             ("class make(nn.Module):\n    std = (1, 1)", "2 numbers in std: must be 3"),
