@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dexter_tui.presentation.verdicts import VERDICT_STYLES
 from store import Store, study_records
 from store.reading.causation import causation, lines
-from store.reading.reasons import in_words
+from store.reading.reasons import concept_names, in_words
 from store.tables import Claim as ClaimRow
 from store.tables import Evidence, Probe, Study
 
@@ -102,6 +102,7 @@ def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
     table.add_column("p-value", no_wrap=True)
     table.add_column("pairs", justify="right", no_wrap=True)
     table.add_column("detected", no_wrap=True)
+    names = concept_names((claim.concept, claim.slot) for claim in claims)
     for claim in claims:
         verdict = Text(claim.verdict, style=VERDICT_STYLES.get(claim.verdict, ""))
         if claim.verdict == "confirmed":
@@ -113,7 +114,7 @@ def claims_table(claims: Sequence[ClaimRow]) -> "RenderableType":
             drawn = f"{claim.detected_control:.0%} → {claim.detected_treated:.0%}"
         table.add_row(
             str(claim.number),
-            plain(claim.concept),
+            plain(names[claim.concept, claim.slot]),
             verdict,
             effect_text(claim),
             "<0.001" if claim.p_corrected < 0.001 else f"{claim.p_corrected:.2g}",

@@ -11,7 +11,7 @@ from store.markdown.escaping import escape, fenced, line, printable, table
 from store.reading.bound import bound
 from store.reading.browse import Browse
 from store.reading.causation import causation, lines
-from store.reading.reasons import in_words
+from store.reading.reasons import concept_names, in_words
 from store.store import Store
 from store.tables import Attribution, Claim, Evidence, Report, Score, Study
 
@@ -99,6 +99,7 @@ def claims_table(claims: Sequence[Claim]) -> str:
             "prior",
         ]
     ]
+    names = concept_names((claim.concept, claim.slot) for claim in claims)
     for claim in claims:
         verdict = str(claim.verdict)
         if claim.reason:
@@ -106,7 +107,7 @@ def claims_table(claims: Sequence[Claim]) -> str:
         rows.append(
             [
                 str(claim.number),
-                escape(claim.concept) + (" (core)" if claim.core else ""),
+                escape(names[claim.concept, claim.slot]) + (" (core)" if claim.core else ""),
                 escape(verdict),
                 f"{claim.effect:+z.2f} ({claim.low:+z.2f} to {claim.high:+z.2f})"
                 if claim.pairs
@@ -127,6 +128,7 @@ def claims_table(claims: Sequence[Claim]) -> str:
 def _pairs(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -> str:
     """Return the origin of each claim, and an example of its pairs."""
     lines = []
+    names = concept_names((claim.concept, claim.slot) for claim in claims)
     for claim in claims:
         origin = "; ".join(
             f"{name} of {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}"
@@ -148,7 +150,9 @@ def _pairs(claims: Sequence[Claim], details: Mapping[int, Sequence[Evidence]]) -
                     f"seeds {context.seeds[0]} to {context.seeds[-1]}"
                 )
         parts = [part for part in (origin, *contexts) if part]
-        lines.append(f"{claim.number}. {line(claim.concept)}: {escape('; '.join(parts))}")
+        lines.append(
+            f"{claim.number}. {line(names[claim.concept, claim.slot])}: {escape('; '.join(parts))}"
+        )
     return "\n".join(lines)
 
 

@@ -7,14 +7,14 @@ words them once, so that the terminal, the dashboard, Markdown and HTML show the
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from store.checking.decoding import decoded, decoded_cell
 from store.reading import comparisons, screenings
 from store.reading.browse import Browse
 from store.reading.origin import is_of_lab, is_toy, origin
-from store.reading.reasons import in_words
+from store.reading.reasons import concept_names, in_words
 from store.reading.sensitivity import LOOKS, detectable, detectable_by_screening
 
 Kind = Literal[
@@ -57,6 +57,8 @@ class Finding:
     """The row of the claim, see `comparisons.pairs`; None without pairs"""
     number: int
     concept: str
+    """With its slot in brackets where several slots have it"""
+    slot: str
     effect: float
     low: float
     high: float
@@ -296,10 +298,10 @@ class VerdictCard:
                 return _next("see whether it is still being tested", "dexter-tui status")
             return _next("test the concepts", f"dexter-tui report {self.of}")
         if self.biases:
+            concept = self.biases[0].concept.removesuffix(f" ({self.biases[0].slot})")
             return _next(
                 "see whether another classifier does too",
-                f"dexter-tui compare {spec} OTHER {options} "
-                f"--concepts {shlex.quote(self.biases[0].concept)}",
+                f"dexter-tui compare {spec} OTHER {options} --concepts {shlex.quote(concept)}",
             )
         if self.proposed:
             return _next("test it on pairs", f"dexter-tui audit {spec} {options}")
@@ -562,6 +564,7 @@ def _proposed(
         claim=None,
         number=0,
         concept=found["concept"],
+        slot=found["slot"],
         effect=found["effect"],
         low=found["low"],
         high=found["high"],
@@ -599,6 +602,8 @@ def _card(
 ) -> VerdictCard:
     """Sort the claims and other findings; ``looks`` is None where the test had a single look."""
     findings = [*(_finding(claim, looks, family) for claim in claims), *others]
+    names = concept_names((one.concept, one.slot) for one in findings)
+    findings = [replace(one, concept=names[one.concept, one.slot]) for one in findings]
     by_effect = sorted(findings, key=lambda one: -abs(one.effect))
     confirmed = [one for one in by_effect if one.verdict == "confirmed"]
     raises = [one for one in confirmed if one.effect > 0]
@@ -631,6 +636,7 @@ def _finding(tested: _Tested, looks: Sequence[int] | None, family: int) -> Findi
         claim=claim.id,
         number=claim.number,
         concept=claim.concept,
+        slot=claim.slot,
         effect=claim.effect,
         low=claim.low,
         high=claim.high,

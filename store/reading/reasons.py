@@ -1,4 +1,7 @@
-"""The reasons why a concept is undecided, in the words of all tables, cards and reports."""
+"""The names of concepts, and the reasons why one is undecided, in all tables, cards and reports."""
+
+from collections import Counter
+from collections.abc import Iterable
 
 REASONS = {
     "not_drawn": "not drawn",
@@ -20,3 +23,13 @@ def in_words(reason: str, effect: float, direction: int) -> str:
     if reason == "no_better_than_placebo" and effect * direction < 0:
         return OPPOSITE
     return REASONS.get(reason, reason)
+
+
+def concept_names(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return the names of concepts by concept and slot: with the slot where several have it."""
+    slots = dict.fromkeys(pairs)
+    count = Counter(concept for concept, _ in slots)
+    return {
+        (concept, slot): f"{concept} ({slot})" if slot and count[concept] > 1 else concept
+        for concept, slot in slots
+    }

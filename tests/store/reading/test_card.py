@@ -68,6 +68,15 @@ def test_the_next_command_loads_the_classifier_as_the_study_did(home: Path) -> N
         assert f" {flags}" in found.next_step.text
 
 
+def test_a_concept_of_two_slots_is_named_with_its_slot(home: Path) -> None:
+    change(home, "UPDATE claim SET concept = 'dog', slot = 'place' WHERE concept = 'water'")
+    change(home, "UPDATE claim SET concept = 'dog', slot = 'beside' WHERE reason = 'not_drawn'")
+    found = study_card(home)
+    assert found.headline == "relies on dog (place)"
+    assert [one.concept for one in found.undrawn] == ["dog (beside)"]
+    assert found.next_step.text.endswith("--concepts dog")
+
+
 def test_only_a_study_is_to_be_reported_on(home: Path) -> None:
     change(home, "DELETE FROM claim")
     assert study_card(home).next_step.text.endswith(f"dexter-tui report {shown_store.STUDY}")
