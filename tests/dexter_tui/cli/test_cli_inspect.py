@@ -96,7 +96,7 @@ def test_shows_the_lab_and_black_boxes(cli, tmp_path, source):
     assert outcome.code == 0, outcome.err
     found = outcome.json
     assert found["gradients"] is (source == "lab") and len(found["answers"]) == PICTURES
-    assert found["labels"][0] == {"lab": "blond", "onnx": "class 0", "http": "red"}[source]
+    assert found["labels"][0] == {"lab": "blond", "onnx": "class 0", "http": "blue"}[source]
 
 
 def test_a_damaged_package_is_named_in_a_line(cli, tmp_path, monkeypatch):
