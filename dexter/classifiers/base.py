@@ -169,11 +169,9 @@ class Classifier:
     def answers_key(self) -> str:
         return self._options.answers_key(self.weights_hash, self.preprocessing.key)
 
-    def is_known_as(self, weights_hash: str | None) -> bool:
-        """Return whether an earlier hash is of this classifier, by `same_weights`, and take it.
-
-        The answers of a server are kept under the first.
-        """
+    def adopt_identity(self, weights_hash: str | None) -> bool:
+        """Take over an earlier hash, under which answers are kept, if it is of this classifier by
+        `same_weights`; return whether it is."""
         if weights_hash is None or not same_weights(self.weights_hash, weights_hash):
             return False
         self.weights_hash = weights_hash

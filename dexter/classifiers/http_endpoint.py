@@ -14,7 +14,7 @@ never stored or shown.
 
 There are no weights to identify the classifier by: its answers to 4 pictures do, in 2 numbers each,
 the length of the scores and a weighted sum of them. Scores may jitter with the load of a server, so
-answers are the same where no number differs by more than 1 percent, see `same_weights`. A server
+answers are the same where no number differs by more than 0.3 percent, see `same_weights`. A server
 with another model that scores these 4 pictures within that is taken for the same.
 
 Labels of a dictionary, which has no order in JSON, are sorted by name.

@@ -12,7 +12,7 @@ from dexter.classifiers.label_lists import read_labels
 _OF_ANSWERS = ("arch", "multi_label", "positive_class", "threshold")
 ANSWERS = "answers:"
 """The beginning of a `weights_hash` that stands for answers, of a server; 32-bit floats follow."""
-_JITTER = 0.01  # relative difference of answers up to which they are the same
+_JITTER = 0.003  # relative difference of answers up to which they are the same
 _FAINT = 0.1  # answers below are compared as if they were as large
 
 

@@ -145,7 +145,7 @@ def require_weights(loaded: "Classifier", spec: str, weights_hash: str | None) -
 
     weights_hash: of that one, None if it is not known.
     """
-    if weights_hash is None or loaded.is_known_as(weights_hash):
+    if weights_hash is None or loaded.adopt_identity(weights_hash):
         return
     parts, remedy = "weights", "restore them, or search or screen it again"
     if loaded.weights_hash.startswith(ANSWERS):

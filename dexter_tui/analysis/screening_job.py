@@ -166,7 +166,7 @@ class ScreeningJob:
         if member.id not in self._loaded:
             self.desk.loading("classifier")
             loaded = trust.load_classifier(self.configs[member.id], self.device)
-            loaded.is_known_as(member.classifier.weights_hash)
+            loaded.adopt_identity(member.classifier.weights_hash)
             self._loaded[member.id] = loaded
         return self._loaded[member.id]
 

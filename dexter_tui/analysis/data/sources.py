@@ -64,7 +64,7 @@ class Sources:
         self.device = select_device(self.config.device)
         desk.loading("classifier")
         self.classifier = trust.load_classifier(self.config, self.device)
-        self.classifier.is_known_as(self.row.classifier.weights_hash)
+        self.classifier.adopt_identity(self.row.classifier.weights_hash)
         self.data = read_data(
             str(asked.get("data")), label=self.settings.label_column, size=self.settings.size
         )

@@ -260,7 +260,7 @@ class TestEndpoint:
         with servers.serving(scores(jittered)) as log:
             first, second = (load_classifier(log.url) for _ in range(2))
         assert first.labels == second.labels and first.answers_key != second.answers_key
-        assert second.is_known_as(first.weights_hash)
+        assert second.adopt_identity(first.weights_hash)
         assert first.answers_key == second.answers_key
 
     @pytest.mark.parametrize(
