@@ -163,12 +163,17 @@ def is_file(path: Path) -> bool:
 
 
 def module_tensors(module: Any) -> Iterator[tuple[str, memoryview]]:
-    """Yield names and bytes of a torch module's state dict, on any device."""
+    """Yield names and bytes of the tensors in a torch module's state dict, on any device."""
     import torch
 
-    for name, tensor in module.state_dict().items():
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        yield name, memoryview(flat.view(torch.uint8).numpy())
+    for name, value in module.state_dict().items():
+        # A quantised layer keeps its weight and bias in a tuple, beside things that are no tensors.
+        for tensor in value if isinstance(value, tuple) else (value,):
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            plain = tensor.dequantize() if tensor.is_quantized else tensor
+            flat = plain.detach().cpu().contiguous().reshape(-1)
+            yield name, flat.view(torch.uint8).numpy().data
 
 
 def safetensors_tensors(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:

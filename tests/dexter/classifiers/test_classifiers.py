@@ -22,6 +22,7 @@ from dexter.classifiers import (
 )
 from dexter.classifiers.base import Preprocessing
 from dexter.errors import InputError
+from dexter.planning.trial import try_classifier
 
 
 def hf_spec():
@@ -450,6 +451,24 @@ class TestLabels:
 
 
 class TestPython:
+    @pytest.mark.filterwarnings("ignore")
+    def test_may_be_quantised(self, tmp_path):
+        spec = write_python(
+            tmp_path,
+            """
+def make(seed=0):
+    torch.manual_seed(seed)
+    layers = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(12, 3)).eval()
+    layers.image_size = 32
+    return torch.ao.quantization.quantize_dynamic(layers, {nn.Linear})
+def other(): return make(1)
+""",
+        )
+        one, again = load_classifier(spec), load_classifier(spec)
+        other = load_classifier(spec.removesuffix("make") + "other")
+        assert not try_classifier(one).gradients
+        assert one.weights_hash == again.weights_hash != other.weights_hash
+
     def test_may_bring_its_preprocessing_features_and_modules(self, tmp_path):
         (tmp_path / "beside.py").write_text("from torch import nn\nclass Body(nn.Conv2d): pass\n")
         spec = write_python(
