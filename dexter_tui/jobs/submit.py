@@ -24,14 +24,19 @@ from store import State, Store, StoreError, screening_records
 _ESTIMATE_ERROR = 1.1  # of the memory that a run needs, by formula
 
 
+def check_home(home: Path) -> None:
+    """Raise InputError for a home that cannot be written or has no room for results."""
+    for finding in (doctor.check_home(home), doctor.check_space(home)):
+        if finding.status == "error":
+            raise InputError(finding.detail, remedy=finding.remedy or None)
+
+
 def check_machine(config: RunConfig, home: Path) -> list[doctor.Finding]:
     """Make the doctor's checks that the run needs; return the findings worth a warning.
 
     Raises InputError for what would make the run fail.
     """
-    for finding in (doctor.check_home(home), doctor.check_space(home)):
-        if finding.status == "error":
-            raise InputError(finding.detail, remedy=finding.remedy or None)
+    check_home(home)
     downloads = check_models(config)
     estimate(config)  # it reads the models' descriptions, and refuses folders without any
     warnings = [doctor.Finding("download", "note", download.line(), "") for download in downloads]

@@ -90,6 +90,7 @@ def prepare(
     from dexter.planning.preflight import check_sources
     from dexter_tui.jobs import submit, trust
 
+    submit.check_home(home)
     overrides = {**paths.settings(), **field_flags.given(request.values)}
     known = {name: overrides[name] for name in (*FIELDS, "trust_pickle") if name in overrides}
     config = RunConfig.from_preset("quick", classifier=request.classifier, class_name="0", **known)

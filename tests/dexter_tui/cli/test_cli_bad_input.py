@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tiny
 
+from dexter_tui.machine import doctor
 from store import Store
 
 CLASSIFIER = ["--classifier", f"hf:{tiny.classifier_folder()}"]
@@ -108,6 +109,16 @@ def test_it_is_refused_before_anything_is_written(
 ) -> None:
     assert_refused(cli(*arguments), *names)
     assert not home.exists()
+
+
+@pytest.mark.parametrize("command", ["slices", "debias", "whatif", "explain-bias", "screen"])
+def test_a_disk_without_room_is_refused_before_anything_else_is_looked_at(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(doctor, "MIN_HOME_BYTES", 1 << 60)
+    data = ["--data", "/no/such/data"] if command in ("slices", "debias") else []
+    classes = [] if data else ["--class", "waterbird"]
+    assert_refused(cli(command, *CLASSIFIER, *data, *classes), "free at", "free some space")
 
 
 def test_a_hub_id_out_of_reach(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
