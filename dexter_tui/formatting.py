@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from store.json_numbers import finite
-from store.states import State
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -140,7 +139,5 @@ def stage_line(stage: str, done: int, total: int) -> str:
 
 
 def state_line(state: str, error: str | None) -> str:
-    """Return a state with its reason, where there is one; of a cancelled job "cancelled" alone."""
-    if error in (State.CANCELLED, State.LOST):
-        return error
+    """Return a state with its reason, where there is one."""
     return f"{state}: {error}" if error else state

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dexter_tui.formatting import ID_WIDTH, clean, plain, plain_table
+from dexter_tui.formatting import ID_WIDTH, clean, plain, plain_table, stage_line, state_line
 from dexter_tui.presentation.verdicts import VERDICT_STYLES
 from store.reading import screenings
 from store.reading.reasons import in_words
@@ -26,6 +26,7 @@ _LISTED = ("not_drawn", "weak", "open", "none")
 """The verdicts whose concepts are listed by name, without numbers."""
 _BAR = 11
 _STEPS = "▁▂▃▄▅▆▇█"
+_NAMES = 3  # concepts named in a list
 SERIES = 8
 """Concepts in the course over checkpoints."""
 
@@ -34,7 +35,7 @@ def screening_view(page: Mapping[str, Any], *, every: bool = False) -> Renderabl
     """Return all tables of a screening; `every`: also the numbers of what has no effect."""
     parts: list[RenderableType] = [title(page)]
     if page["state"] != "done":
-        parts.append(plain(f"{page['state']}: {page['error'] or progress(page)}", "yellow"))
+        parts.append(plain(state_line(page["state"], page["error"] or progress(page)), "yellow"))
     parts += [plain(line, "dim") for line in facts(page)]
     if page["watch"]:
         parts += ["", course_table(page)]
@@ -255,10 +256,34 @@ def sparkline(values: Sequence[float | None]) -> str:
     )
 
 
+def outcome(one: Mapping[str, Any]) -> str:
+    """Return the outcome of a listed screening in a few words, or its state."""
+    if one["state"] == "running":
+        return stage_line(one["stage"] or "starting", one["done"], one["total"])
+    if one["state"] != "done":
+        return state_line(one["state"], one["error"])
+    count = len(one["classifiers"])
+    text = "nothing found"
+    if one["confirmed"]:
+        confirmed = [own for own in one["confirmed"] if own["effect"] > 0] or one["confirmed"]
+        many = len({own["classifier"] for own in confirmed})
+        names = list(dict.fromkeys(own["concept"] for own in confirmed))
+        some = ", ".join(names[:_NAMES]) + (" …" if len(names) > _NAMES else "")
+        verb = "relies on" if confirmed[0]["effect"] > 0 else "loses confidence with"
+        if many > 1:
+            verb = "rely on" if confirmed[0]["effect"] > 0 else "lose confidence with"
+        text = f"{verb} {some}" if count == 1 else f"{many} of {count} {verb} {some}"
+    elif one["tested"]:
+        text = "no bias confirmed"
+    elif one["raises"] or one["lowers"]:
+        text = f"{one['raises'] + one['lowers']} proposed, not tested"
+    return f"{text}; {one['failed']} of {count} failed" if one["failed"] else text
+
+
 def screenings_view(found: Sequence[Mapping[str, Any]]) -> Table:
     """Return the stored screenings as a table."""
     table = plain_table()
-    for column in ("screening", "class", "classifiers", "state", "raises", "lowers"):
+    for column in ("screening", "class", "classifiers", "outcome"):
         is_id = column == "screening"
         table.add_column(plain(column), no_wrap=is_id, min_width=ID_WIDTH if is_id else None)
     for one in found:
@@ -268,9 +293,7 @@ def screenings_view(found: Sequence[Mapping[str, Any]]) -> Table:
             plain(one["id"], "bold"),
             plain(one["class_name"]),
             plain(", ".join(names[:3]) + more),
-            plain(one["state"]),
-            str(one["raises"]),
-            str(one["lowers"]),
+            plain(outcome(one)),
         )
     return table
 

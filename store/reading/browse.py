@@ -310,6 +310,8 @@ def progress_of(job: JobRow | None, *, done: bool = False) -> dict[str, Any]:
         state = "running"
     elif job.state in ENDED:
         state, error = "failed", job.error or job.state.value
+        if job.state in (State.CANCELLED, State.LOST):
+            state, error = job.state.value, job.error
     progress = {"stage": job.activity or job.stage, "done": job.done, "total": job.total}
     return progress | {"state": state, "error": error}
 

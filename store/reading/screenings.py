@@ -90,6 +90,17 @@ class _Claim(NamedTuple):
     predictiveness: dict[str, Any] | None
 
 
+class _Test(NamedTuple):
+    """The part of a paired test that a list shows."""
+
+    screened_id: int
+    concept: str
+    effect: float
+    core: bool
+    verdict: str
+    pairs: int
+
+
 _LISTED = ", ".join(f"screening.{name}" for name in _Screening._fields)
 VERDICTS = ("raises", "lowers", "explained", "not_drawn", "weak", "open", "none")
 """In the order in which findings are listed."""
@@ -101,7 +112,7 @@ def find(browse: Browse, name: str) -> str:
 
 
 def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
-    """Return the screenings, newest first, with their classifiers and numbers of findings."""
+    """Return the screenings, newest first, with their classifiers and what was found."""
     rows = browse.rows(
         f"SELECT {_LISTED} FROM screening ORDER BY created_at DESC, id LIMIT ?", (limit,)
     )
@@ -109,12 +120,14 @@ def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
     for row in decoding.decoded("screening", _Screening, rows):
         one = row._asdict()
         del one["settings"]
-        names = browse.rows(
-            "SELECT name FROM screened WHERE screening_id = ? ORDER BY position", (row.id,)
-        )
-        one["classifiers"] = [
-            decoding.decoded_cell("screened", "name", str, name) for (name,) in names
+        members = [
+            (key, decoding.decoded_cell("screened", "name", str, name), error)
+            for key, name, error in browse.rows(
+                "SELECT id, name, error FROM screened WHERE screening_id = ? ORDER BY position",
+                (row.id,),
+            )
         ]
+        one["classifiers"] = [name for _, name, _ in members]
         counts = dict(
             browse.rows(
                 "SELECT verdict, count(*) FROM finding JOIN screened ON screened.id = screened_id "
@@ -123,9 +136,31 @@ def listed(browse: Browse, limit: int = 200) -> list[dict[str, Any]]:
             )
         )
         one |= {name: counts.get(name, 0) for name in ("raises", "lowers")}
+        one["failed"] = sum(error is not None for _, _, error in members)
+        one |= _tests(browse, row.id, {key: name for key, name, _ in members})
         _read_job(browse, one)
         found.append(one)
     return found
+
+
+def _tests(browse: Browse, screening_id: str, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the number of paired tests, and the confirmed concepts, largest effect first."""
+    columns = ", ".join(f"claim.{name}" for name in _Test._fields)
+    rows = browse.rows(
+        f"SELECT {columns} FROM claim JOIN screened ON screened.id = screened_id "
+        "WHERE screening_id = ?",
+        (screening_id,),
+    )
+    tests = decoding.decoded("claim", _Test, rows)
+    found = [one for one in tests if one.verdict == "confirmed" and not one.core]
+    found.sort(key=lambda one: -abs(one.effect))
+    return {
+        "tested": len([one for one in tests if one.pairs]),
+        "confirmed": [
+            {"classifier": names[one.screened_id], "concept": one.concept, "effect": one.effect}
+            for one in found
+        ],
+    }
 
 
 def page(browse: Browse, name: str) -> dict[str, Any]:

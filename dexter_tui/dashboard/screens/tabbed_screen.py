@@ -15,6 +15,7 @@ from dexter_tui.dashboard.themes import Palette
 from dexter_tui.dashboard.widgets.chart import Axis, draw
 from dexter_tui.dashboard.widgets.tabs import TabBar
 from dexter_tui.formatting import clean, stage_line
+from store.states import AGAIN
 
 _ROOM = 50  # characters of the progress in the tab bar
 _CHART_ROWS = 4
@@ -86,7 +87,7 @@ class Work(NamedTuple):
 
     job: str | None
     state: str
-    """Either waiting, running, done or failed"""
+    """Either waiting, running, done, failed, cancelled or lost"""
     line: str
     """The progress or the error"""
 
@@ -105,7 +106,7 @@ class JobScreen(PagesScreen):
         work, palette = self.work, self.host.palette
         if work is None or work.state == "done":
             return Text()
-        style = palette.bad if work.state == "failed" else palette.active
+        style = palette.bad if work.state in AGAIN else palette.active
         return Text(f"{fit(clean(work.line), _ROOM)} ", style=style)
 
     def repaint(self) -> None:
@@ -120,7 +121,7 @@ class JobScreen(PagesScreen):
         state = self.work.state if self.work is not None else "done"
         if action == "cancel":
             return state not in ("running", "waiting")
-        return super().pointless(action) or (action == "retry" and state != "failed")
+        return super().pointless(action) or (action == "retry" and state not in AGAIN)
 
     def action_cancel(self) -> None:
         self._change("cancel", operations.cancel_job)
@@ -134,9 +135,9 @@ class JobScreen(PagesScreen):
 
 
 def progress_line(page: Mapping[str, Any]) -> str:
-    """Return the progress or the error of a screening or comparison."""
-    if page["state"] == "failed":
-        return str(page["error"])
+    """Return the progress or the end of a screening or comparison."""
+    if page["state"] in AGAIN:
+        return str(page["error"] or page["state"])
     return stage_line(page["stage"] or "waiting", page["done"], page["total"])
 
 

@@ -15,6 +15,7 @@ from dexter_tui.dashboard.cells import Lines, fit, padded, strip_of
 from dexter_tui.dashboard.host import host_of
 from dexter_tui.dashboard.widgets.claim_list import mark
 from dexter_tui.formatting import clean, short_spec, state_line
+from store.states import AGAIN
 
 _CONCEPT, _CELL = 18, 24  # cells of the terminal
 Page = Mapping[str, Any]
@@ -184,9 +185,9 @@ class ClaimMatrix(ScrollView, Lines, can_focus=True):
 
 
 def progress_text(page: Page) -> str:
-    """Return the progress of an unfinished comparison, or the reason why it failed."""
-    if page["state"] == "failed":
-        ended = state_line("failed", clean(page["error"] or "no reason was recorded"))
+    """Return the progress of an unfinished comparison, or its end."""
+    if page["state"] in AGAIN:
+        ended = clean(state_line(page["state"], page["error"]))
         return f"{ended}\nR continues it and reuses its pictures."
     progress, stage = page["progress"], clean(page["progress"]["stage"] or "waiting")
     total = progress["total"]

@@ -91,7 +91,7 @@ def test_a_killed_and_cancelled_bias_explanation_gives_the_same_numbers(
         assert cli("cancel", asked["id"]).code == 0
         net.slow()
         reaches(home, asked["job"], State.CANCELLED)
-        assert cli("explain-bias", asked["id"], "--json").json["error"] == "cancelled"
+        assert cli("explain-bias", asked["id"], "--json").json["state"] == "cancelled"
         net.open()
         assert cli("retry", asked["id"]).code == 0
         reaches(home, asked["job"], State.SUCCEEDED)

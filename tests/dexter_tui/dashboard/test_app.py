@@ -123,6 +123,9 @@ async def test_keys_without_an_effect_are_not_in_the_key_bar(tmp_path: Path) -> 
         shown_store.screen(tmp_path)
         with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection, connection:
             connection.execute("DELETE FROM finding")
+        await press(pilot, "i")
+        assert "1 of 2 relies on water" in text(pilot) and "nothing found" in text(pilot)
+        await press(pilot, "escape")
         pilot.app.open_screening(shown_store.SCREENING)  # type: ignore[attr-defined]
         await settle(pilot)
         keys = text(pilot).splitlines()[-1]
@@ -153,6 +156,10 @@ async def test_a_running_screening_is_shown_before_waiting_and_cancelled_ones(
             assert f"screening {older}: " in text(pilot)
             await press(pilot, "i")
             assert " cancelled" in text(pilot) and "failed" not in text(pilot)
+            await press(pilot, "enter")
+            assert " cancelled" in text(pilot).splitlines()[1]
+        states = [one["state"] for one in screenings.listed(dashboard(tmp_path).browse)]
+        assert states == ["cancelled", "running"]
 
 
 @driven

@@ -199,7 +199,7 @@ def _newest_screening(browse: Browse) -> NewestScreening | None:
     if not found:
         return None
     one = found[0]
-    if one["state"] in ("waiting", "failed"):  # an audit queues several, and ends one by one
+    if one["state"] not in ("running", "done"):  # an audit queues several, and ends one by one
         one = next((other for other in found if other["state"] == "running"), one)
     if one["state"] == "running":
         line = f"screening {one['id']}: " + stage_line(

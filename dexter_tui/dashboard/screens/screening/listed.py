@@ -4,7 +4,8 @@ from typing import Any
 
 from dexter_tui.dashboard.actions import bindings
 from dexter_tui.dashboard.screens.list_screen import Line, ListScreen
-from dexter_tui.formatting import short_spec, stage_line, state_line
+from dexter_tui.formatting import short_spec
+from dexter_tui.presentation.screening_tables import outcome
 from store.reading import screenings
 
 _NAMES = 4
@@ -14,7 +15,7 @@ class ScreeningsScreen(ListScreen[dict[str, Any]]):
     """The list of screenings."""
 
     BINDINGS = bindings("search", "screenings")
-    TITLE = "Screenings"
+    TITLE = "Audits and screenings"
     NONE = "No screenings yet. Press n to start one."
 
     def load(self, wish: object) -> list[dict[str, Any]]:
@@ -24,14 +25,10 @@ class ScreeningsScreen(ListScreen[dict[str, Any]]):
         names = item["classifiers"]
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         subject = ", ".join(short_spec(name) for name in names[:_NAMES]) + more
-        outcome = f"{item['raises']} raise it, {item['lowers']} lower it"
-        if item["state"] == "running":
-            outcome = stage_line(item["stage"] or "starting", item["done"], item["total"])
-        elif item["state"] != "done":
-            outcome = state_line(item["state"], item["error"])
+        ended = outcome(item)
         if item["watch"]:
-            outcome += f"; watches {item['watch']['folder']}"
-        return Line(item["id"], item["created_at"], subject, item["class_name"], outcome)
+            ended += f"; watches {item['watch']['folder']}"
+        return Line(item["id"], item["created_at"], subject, item["class_name"], ended)
 
     def open_item(self, name: str) -> None:
         self.host.open_screening(name)
