@@ -246,6 +246,11 @@ async def test_a_verdict_is_broken_anew_when_the_terminal_gets_narrower(home: Pa
         assert "predictions flip" in text(pilot)
         await pilot.resize_terminal(60, 24)
         await until(pilot, lambda: re.search(r"predictions[ │\n]+flip", text(pilot)))
+        await pilot.resize_terminal(40, 24)
+        await until(pilot, lambda: "3 shows all of it" in text(pilot))
+        await press(pilot, "3")
+        assert "see whether another" in " ".join(text(pilot).replace("│", " ").split())
+        await pilot.resize_terminal(60, 24)
         pilot.app.open_screening(shown_store.WATCHED)  # type: ignore[attr-defined]
         await settle(pilot)  # a key before the page is read moves nothing
         await press(pilot, "left")

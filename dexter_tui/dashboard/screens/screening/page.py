@@ -30,6 +30,19 @@ from store.reading.card import VerdictCard
 
 Page = dict[str, Any]
 _EFFECTS = ("raises", "lowers", "explained")
+_WIDTH = 100  # columns of a verdict
+
+
+class _Verdict(TextLines):
+    """A verdict card; it shows where the rest is that the panel has no room for."""
+
+    def put(self, text: Text) -> None:
+        super().put(text)
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        cut = 0 < self.size.height < self.get_content_height(self.size, self.size, self.size.width)
+        self.border_subtitle = "3 shows all of it" if cut else ""
 
 
 class ScreeningScreen(JobScreen):
@@ -54,7 +67,7 @@ class ScreeningScreen(JobScreen):
         yield TabBar(id="tabs")
         with ContentSwitcher(id="pages", initial="effects-page"):
             with Vertical(id="effects-page"):
-                verdict = TextLines(id="screening-card", classes="panel")
+                verdict = _Verdict(id="screening-card", classes="panel")
                 verdict.border_title = "Verdict"
                 yield verdict
                 yield EffectList(id="effect-list", classes="panel")
@@ -116,8 +129,10 @@ class ScreeningScreen(JobScreen):
             rows = [one for one in rows if one["verdict"] in _EFFECTS and not one["core"]]
             hint = Text("no concept has an effect; press f to show all", self.host.palette.dim)
         effects.show(rows, hint)
+        self.query_one("#effects-page").set_class(not rows, "-without-effects")
         self._show_card(page["cards"][self._member])
         self._show_details()
+        self.refresh_bindings()
 
     def _show_card(self, verdict: VerdictCard) -> None:
         panel = self.query_one("#screening-card", TextLines)
@@ -175,7 +190,13 @@ class ScreeningScreen(JobScreen):
 
     def _facts(self, page: Page) -> Text:
         palette = self.host.palette
-        text = Text("\n".join(map(clean, facts(page))))
+        text = Text()
+        width = min(max(self.size.width - 5, 40), _WIDTH)
+        for verdict in page["cards"]:
+            if verdict.findings:
+                text.append(f"{clean(verdict.title)}\n", "bold")
+                text.append_text(card_text(verdict, width, palette)).append("\n\n")
+        text.append("\n".join(map(clean, facts(page))))
         topic = page["topic"]
         for name in ("subjects", "rivals"):
             text.append(f"\n{name}: ", palette.dim).append(clean(", ".join(topic[name])))
@@ -209,7 +230,8 @@ class ScreeningScreen(JobScreen):
         return (
             super().pointless(action)
             or (action == "shown" and (self.page > 0 or not found))
-            or (action in ("open", "ask") and not found)
+            or (action == "ask" and not found)
+            or (action == "open" and self.query_one(EffectList).selected is None)
             or (action.startswith("turn(") and len(members) < 2)
         )
 
