@@ -152,7 +152,7 @@ async def test_every_list_and_text_is_searched_with_the_same_keys(home: Path) ->
         await press(pilot, "enter")
         assert "no match for xy" in text(pilot) and "n Next" not in text(pilot)
         await press(pilot, "escape")
-        assert "no match" not in text(pilot) and "Screenings" in text(pilot)
+        assert "no match" not in text(pilot) and "Audits and screenings" in text(pilot)
         await press(pilot, "N")  # the key of the screen, again
         assert "Note on" in text(pilot)
         await press(pilot, "escape", "escape", "c", "enter")
