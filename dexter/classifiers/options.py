@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +23,20 @@ def same_weights(one: str | None, other: str | None) -> bool:
         return one == other
     first, second = (_numbers(text.removeprefix(ANSWERS)) for text in (one, other))
     most = _JITTER * max(_FAINT, *map(abs, first + second))
-    return len(first) == len(second) and all(
+    return len(first) == len(second) > 0 and all(
         abs(a - b) <= most for a, b in zip(first, second, strict=True)
     )
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    data = bytes.fromhex(text)
-    return struct.unpack(f">{len(data) // 4}f", data)
+    """Return the numbers of an identity; none for what `http_endpoint` never wrote, which a
+    foreign store may hold."""
+    try:
+        data = bytes.fromhex(text)
+        numbers = struct.unpack(f">{len(data) // 4}f", data)
+    except (ValueError, struct.error):
+        return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()
 
 
 @dataclass(frozen=True)

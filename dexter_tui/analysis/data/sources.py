@@ -190,8 +190,9 @@ class Sources:
             progress.plan(len(looked.items))
             shape = (len(looked.items), side, side, 3)
             held = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-            with file.open("r+b") as opened:  # on a full disk an error, in place of a SIGBUS below
-                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+            if hasattr(os, "posix_fallocate"):  # on a full disk an error, not a SIGBUS below
+                with file.open("r+b") as opened:
+                    os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
             for places, pictures in batches(
                 looked.items, side, Skipped(), mode=step.mode, squash=step.squash, batch=_BATCH
             ):

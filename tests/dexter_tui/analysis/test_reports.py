@@ -312,6 +312,10 @@ def test_weights_that_changed_since_the_search_are_refused() -> None:
         require_weights(server, url, ANSWERS + struct.pack(">2f", 0.9, 0.51).hex())
     with pytest.raises(InputError, match="by an earlier version of dexter-tui"):
         require_weights(server, url, "3f" * 32)
+    infinite = struct.pack(">2f", float("inf"), 0.5).hex()
+    for foreign in ("", "no numbers", "3f80", infinite):  # a bundle may hold anything
+        with pytest.raises(InputError, match=f"answers of {url} have changed since"):
+            require_weights(server, url, ANSWERS + foreign)
 
 
 def test_a_model_out_of_reach_is_refused_before_anything_is_queued(
