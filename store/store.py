@@ -436,6 +436,8 @@ class Store:
         command = _LISTING.get(str(table.__tablename__), "runs")
         hint = f"nearest: {', '.join(near)}" if near else f"`dexter-tui {command}` lists them"
         where = f"among the {len(ids)} in {self.path}"
+        if not ids:
+            where, hint = f"in {self.path}", "there is none yet"
         return StoreError(f"no {_noun(table)} {name!r} {where}; {hint}", value=name)
 
     # Sessions

@@ -34,7 +34,7 @@ def welcome(host: Host, newest: NewestScreening | None, columns: int) -> Text:
             *keys,
         ]
     if newest is not None:
-        keys = [("i", "open the screenings"), *keys]
+        keys = [("i", "open the audits and screenings"), *keys]
     for key, label in keys:
         text.append(f" {key} ", f"bold {palette.accent}")
         text.append(f" {label}\n")
