@@ -201,7 +201,7 @@ class VerdictCard:
             *_list("core", f"Belongs to {self.class_name}: ", self.core),
             *_list("lowers", f"Lowers p({self.class_name}): ", self._listed_lowers),
             *_list("unused", "Tested and not used: ", self.unused),
-            *_list("open", "Undecided: ", self._listed_open, reasons=True),
+            *_undecided(self._listed_open),
             *_list("undrawn", "Could not be tested, not drawn: ", self.undrawn, effects=False),
             self.next_step,
         ]
@@ -331,27 +331,37 @@ def _line(kind: Kind, text: str) -> Line:
 
 
 def _list(
-    kind: Kind,
-    lead: str,
-    findings: Sequence[Finding],
-    *,
-    effects: bool = True,
-    reasons: bool = False,
+    kind: Kind, lead: str, findings: Sequence[Finding], *, effects: bool = True
 ) -> list[Line]:
-    """Return a line that lists concepts, with effects or reasons; none without concepts."""
+    """Return a line that lists concepts with their effects; none without concepts."""
     if not findings:
         return []
     parts: list[tuple[str, Style]] = [(lead, "plain")]
     for number, one in enumerate(findings[:_NAMED]):
         parts.append((", " if number else "", "plain"))
         parts.append((one.concept, "concept"))
-        if reasons and one.reason:
-            parts.append((f" ({one.why})", "plain"))
-        elif effects and one.pairs:
+        if effects and one.pairs:
             parts.append((f" {one.effect:+z.2f}", "plain"))
     if len(findings) > _NAMED:
         parts.append((f" and {len(findings) - _NAMED} more", "plain"))
     return [Line(kind, tuple(parts))]
+
+
+def _undecided(findings: Sequence[Finding]) -> list[Line]:
+    """Return a line that lists concepts by their reason, each reason once; none without any."""
+    if not findings:
+        return []
+    groups: dict[str, list[str]] = {}
+    for one in findings[:_NAMED]:
+        groups.setdefault(one.why or "no reason recorded", []).append(one.concept)
+    parts: list[tuple[str, Style]] = []
+    for why, concepts in groups.items():
+        parts.append((f"{'; ' if parts else 'Undecided, '}{why}", "plain"))
+        for number, concept in enumerate(concepts):
+            parts += [(", " if number else ": ", "plain"), (concept, "concept")]
+    if len(findings) > _NAMED:
+        parts.append((f"; and {len(findings) - _NAMED} more", "plain"))
+    return [Line("open", tuple(parts))]
 
 
 # Reading

@@ -156,6 +156,20 @@ def test_what_lowers_the_class_is_a_bias_too(home: Path) -> None:
     assert [line.kind for line in found.lines()].count("lowers") == 0
 
 
+def test_each_reason_of_undecided_concepts_is_said_once(home: Path) -> None:
+    shown_store.screen(home)
+    change(home, "UPDATE finding SET verdict = 'open' WHERE concept IN ('rainbow', 'tree')")
+    [found, _] = card.of_screening(Browse(home), shown_store.SCREENING)
+    [line] = [line for line in found.lines() if line.kind == "open"]
+    assert line.text == (
+        "Undecided, interval too wide: snow; explained by what is drawn along with it: old; "
+        "too few pictures: tree, rainbow"
+    )
+    assert [part for part, style in line.parts if style == "concept"] == [
+        "snow", "old", "tree", "rainbow",
+    ]  # fmt: skip
+
+
 def test_pictures_of_the_toy_are_named_for_other_classifiers(home: Path) -> None:
     change(home, "UPDATE classifier SET spec = 'hf:mine'")
     found = study_card(home)
