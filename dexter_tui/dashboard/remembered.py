@@ -19,7 +19,7 @@ MOST_BYTES = 2**20  # of the file, which may come with a home from elsewhere
 class Remembered:
     """Values by name, written at once; with --read-only they last until the dashboard ends.
 
-    ``complain`` reports a file that cannot be read or written.
+    ``complain`` reports once that the file cannot be read, and once that it cannot be written.
     """
 
     def __init__(
@@ -31,7 +31,8 @@ class Remembered:
     ) -> None:
         self._path = home / FILE
         self._read_only = read_only
-        self._complain = complain
+        self._report = complain
+        self._reported: set[str] = set()
         self._values: dict[str, Any] | None = None
         self._unsaved: dict[str, Any] = {}
 
@@ -58,6 +59,11 @@ class Remembered:
             return False
         self._unsaved = {}
         return True
+
+    def _complain(self, line: str) -> None:
+        if line not in self._reported:
+            self._reported.add(line)
+            self._report(line)
 
     @property
     def theme(self) -> str | None:
