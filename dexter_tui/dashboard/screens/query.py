@@ -128,6 +128,10 @@ class SqlArea(TextArea):
         self.border_title = "SQL"
         self._lexer = SqlLexer()
 
+    def on_resize(self) -> None:
+        # Textual does so if the width changes, but not if only the height does.
+        self.call_after_refresh(self.scroll_cursor_visible)
+
     def get_line(self, line_index: int) -> Text:
         line, palette = super().get_line(line_index), host_of(self).palette
         styles = {

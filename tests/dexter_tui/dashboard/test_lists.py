@@ -130,6 +130,9 @@ async def test_a_theme_that_cannot_be_saved_lasts_until_the_dashboard_ends(home:
         await press(pilot, "f2", "down", "enter", "f2", "enter")  # nor at the second choice
         await until(pilot, lambda: noticed(pilot, "until this dashboard ends"))
         assert noticed(pilot, f"{FILE} cannot be written") and not noticed(pilot, "remembered")
+        await press(pilot, "s", "s", "s")
+        lines = [notice.message for notice in pilot.app._notifications]
+        assert sum("cannot be written" in line for line in lines) == 1  # not at every change
 
 
 @driven
@@ -188,6 +191,21 @@ async def test_a_query_that_was_not_run_comes_back_after_the_history(home: Path)
         assert "SELECT 7" not in text(pilot)
         await press(pilot, "f4", "f4")
         assert "SELECT 7" in text(pilot)
+
+
+@driven
+async def test_the_end_of_a_long_query_stays_in_view(home: Path) -> None:
+    async with dashboard(home).run_test(size=(200, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, ":")
+        area = pilot.app.screen.query_one(SqlArea)
+        area.text = "SELECT 1\n" * 9 + "AS last"
+        area.move_cursor(area.document.end)
+        await settle(pilot)
+        assert "AS last" in text(pilot)
+        await pilot.resize_terminal(*TMUX)
+        await settle(pilot)
+        assert "AS last" in text(pilot)
 
 
 @driven
