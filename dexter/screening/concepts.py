@@ -76,6 +76,17 @@ class Concept:
     words: tuple[str, ...]
     looks: tuple[str, ...]
 
+    @property
+    def alone(self) -> list[Concept]:
+        """Return each of several wordings as a concept of its own, without one that is called as
+        this concept is."""
+        several = self.words if len(self.words) > 1 else ()
+        return [
+            Concept(word, self.slot, (word,), (word,) if word in self.looks else self.looks)
+            for word in several
+            if word != self.name
+        ]
+
 
 @dataclass(frozen=True)
 class Pool:

@@ -13,7 +13,7 @@ old than a man counts as less old, even where both pass for old.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -88,6 +88,8 @@ class Mediation:
         regression: Of all concepts, those that are core to the class and the subjects included.
         shown: The probability that a picture shows a concept of the regression, (n, concepts).
         pool: The concepts' slots.
+        alone: Those of the regression's concepts that are single wordings of others of them, and so
+            no companions of anything.
         parts: Regressions over some of the pictures, each with their indices.
     """
 
@@ -96,6 +98,7 @@ class Mediation:
         regression: Regression,
         shown: Floats,
         pool: Pool,
+        alone: Collection[Concept] = (),
         parts: Mapping[str, tuple[NDArray[np.int64], Regression]] = MappingProxyType({}),
     ) -> None:
         self.regression = regression
@@ -103,7 +106,7 @@ class Mediation:
         concepts = regression.concepts
         own = np.diag(regression.means(self._shown))
         exclusive = {s.name: s.exclusive for s in pool.slots} | {SUBJECT: True}
-        sizes = {s: sum(c.slot == s for c in concepts) for s in exclusive}
+        sizes = {s: sum(c.slot == s and c not in alone for c in concepts) for s in exclusive}
         # The contrast of one of L levels with the others is L/(L-1) of its distance from the mean.
         levels = [sizes[c.slot] if exclusive[c.slot] else 1 for c in concepts]
         scale = np.array([1 - 1 / count if count > 1 else 1.0 for count in levels])
@@ -111,6 +114,7 @@ class Mediation:
         self._per_draw = np.where(known, scale / np.where(known, own, 1.0), 0.0)
         slots = np.array([c.slot for c in concepts])
         self._elsewhere = slots[:, None] != slots[None, :]
+        self._elsewhere[:, [concept in alone for concept in concepts]] = False
         self.whole = self._split(np.arange(len(shown)), regression)
         self.parts = {name: self._split(*part) for name, part in parts.items()}
 
@@ -161,13 +165,20 @@ def presence(detector: Detector, looks: Sequence[str], embeddings: Embeddings) -
 
 
 def drawing(
-    cells: Sequence[Cell], concept: Concept, seen: NDArray[np.bool_], *, exclusive: bool
+    cells: Sequence[Cell],
+    concept: Concept,
+    seen: NDArray[np.bool_],
+    *,
+    exclusive: bool,
+    parent: Concept | None = None,
 ) -> Drawing:
     """Return how often a concept is seen (n,) where it was asked for, and otherwise: where another
-    one of an exclusive slot was, if there is one, else where it was not."""
+    one of an exclusive slot was, if there is one, else where it was not. Of a single wording,
+    others of its parent are no other concept."""
     said = [cell.said.get(concept.slot, ()) for cell in cells]
     asked = np.array([bool(set(words) & set(concept.words)) for words in said])
-    others = ~asked & np.array([bool(words) or not exclusive for words in said])
+    kin = set((parent or concept).words)
+    others = ~asked & np.array([bool(set(words) - kin) or not exclusive for words in said])
     if not others.any():  # it is alone in its slot
         others = ~asked
     rates = [float(seen[at].mean()) if at.any() else math.nan for at in (asked, others)]

@@ -14,6 +14,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,9 +83,17 @@ class Regression:
         cells: The pictures' prompts, by slot.
         pool: The concepts.
         concepts: The ones to estimate, kinds of subjects among them.
+        parents: Of single wordings among them, the concept: they are not compared with the rest of
+            it.
     """
 
-    def __init__(self, cells: Sequence[Cell], pool: Pool, concepts: Collection[Concept]) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        pool: Pool,
+        concepts: Collection[Concept],
+        parents: Mapping[Concept, Concept] = MappingProxyType({}),
+    ) -> None:
         exclusive = {slot.name: slot.exclusive for slot in pool.slots} | {SUBJECT: True}
         said = [{(s, w) for s, words in cell.said.items() for w in words} for cell in cells]
         columns = sorted({pair for pairs in said for pair in pairs})
@@ -102,14 +111,16 @@ class Regression:
         counts = x.sum(0)
         self.concepts: list[Concept] = []
         contrasts, self._pictures, named = [], [], []
+        self._own: list[list[int]] = []  # the columns of each concept
         for concept in concepts:
             own = [place[concept.slot, w] for w in _words(concept, columns) if w]
+            kin = {(concept.slot, w) for w in _words(parents.get(concept, concept), columns)}
             row = np.zeros(x.shape[1])
             if not own:
                 continue
             row[own] = 1 / len(own)
             n_own = counts[own].sum()
-            others = [i for pair, i in place.items() if pair[0] == concept.slot and i not in own]
+            others = [i for pair, i in place.items() if pair[0] == concept.slot and pair not in kin]
             if exclusive[concept.slot] and others:
                 row[others] = -1 / len(others)
                 n_others = counts[others].sum()
@@ -121,11 +132,14 @@ class Regression:
             if np.abs(row - (row @ vt.T) @ vt).max() > 1e-6:
                 continue
             self.concepts.append(concept)
+            self._own.append(own)
             contrasts.append(row)
             named.append(x[:, own].any(1))
             self._pictures.append(int(min(n_own, n_others)))
         stacked = np.array(contrasts).reshape(len(contrasts), x.shape[1])
-        self.weights: Floats = ((stacked @ vt.T) / s) @ u.T
+        self._counts = counts
+        self._solve: Floats = (vt.T / s) @ u.T
+        self.weights: Floats = stacked @ self._solve
         self._named = np.array(named, dtype=bool).reshape(len(named), len(cells))
 
     def estimate(self, answers: Floats, weights: Floats | None = None) -> list[Estimate]:
@@ -134,6 +148,23 @@ class Regression:
         weights: other contrasts of the same space, (concepts, n).
         """
         weights = self.weights if weights is None else weights
+        return self._estimates(answers, weights, self._pictures)
+
+    def difference(self, answers: Floats, first: Sequence[int], others: Sequence[int]) -> Estimate:
+        """Estimate the mean effect of the wordings of the concepts at ``first`` less that of the
+        concepts at ``others``: of the same slot, or none."""
+        row = np.zeros(len(self._counts))
+        counts = []
+        for at, sign in ((first, 1), (others, -1)):
+            columns = [column for one in at for column in self._own[one]]
+            if columns:
+                row[columns] = sign / len(columns)
+                counts.append(int(self._counts[columns].sum()))
+        return self._estimates(answers, (row @ self._solve)[None], [min(counts)])[0]
+
+    def _estimates(
+        self, answers: Floats, weights: Floats, pictures: Sequence[int]
+    ) -> list[Estimate]:
         residuals = self._residuals(answers)
         spread = math.sqrt(float(residuals @ residuals) / self.freedom)
         squares = weights**2
@@ -141,7 +172,7 @@ class Regression:
         errors = np.sqrt(np.maximum(robust, squares.sum(1) * spread**2))
         return [
             Estimate(float(effect), float(error), n, self.freedom, spread)
-            for effect, error, n in zip(weights @ answers, errors, self._pictures, strict=True)
+            for effect, error, n in zip(weights @ answers, errors, pictures, strict=True)
         ]
 
     def falls(self, before: Floats, after: Floats, alpha: float = 0.05) -> list[Fall | None]:

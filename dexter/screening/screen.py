@@ -13,15 +13,15 @@ a larger one continues the pictures of a smaller one.
 
 The family-wise error over all concepts, both directions, interactions and all looks is held by
 alpha spending (Lan and DeMets 1983, in the power family of Kim and DeMets 1987): look k may err
-with probability spent(t_k) - spent(t_(k-1)). A tenth of it is for interactions of the strongest
-few; the rest is shared evenly (Bonferroni) by the concepts that are not core to the class. The
-budget is fixed in advance; stopping earlier or drawing a concept less often only leaves alpha
-unspent.
+with probability spent(t_k) - spent(t_(k-1)). A twentieth of it is for interactions of the strongest
+few, another for wordings that differ from the others of their concept; the rest is shared evenly
+(Bonferroni) by the concepts that are not core to the class. The budget is fixed in advance;
+stopping earlier or drawing a concept less often only leaves alpha unspent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -61,17 +61,17 @@ if TYPE_CHECKING:
 Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "weak", "open"]
 """raises, lowers: a finding; the effect is at least the smallest that counts, and its interval lies
 beyond half of that; the same is true of what is left of it without companions. explained: such an
-effect, over all pictures or in one context, that goes through companions. not_drawn: the generator
-does not draw it, so nothing was tested. none: a narrow interval around a smaller effect. weak: a
-narrow interval that reaches too near to 0, or too little left without companions. open: too few
-pictures to decide."""
+effect, over all pictures or in one context, that goes through companions or is that of single
+wordings. not_drawn: the generator does not draw it, so nothing was tested. none: a narrow interval
+around a smaller effect. weak: a narrow interval that reaches too near to 0, or too little left
+without companions. open: too few pictures to decide."""
 
 _SURELY = 0.5
 """Share of the smallest effect that counts, beyond which the interval of a finding lies."""
 _EACH = 3
 """Pictures for each wording and subject, below which a regression has too little to go by."""
-_INTERACTIONS = 0.1
-"""Share of alpha for interactions."""
+_INTERACTIONS = _WORDINGS = 0.05
+"""Shares of alpha for interactions, and for wordings that differ from others of their concept."""
 _STRONGEST, _BESIDE = 3, 4
 """The number of findings whose interactions are estimated, and of concepts that each is paired
 with: those with the largest effects, subjects and parts of the class among them."""
@@ -507,16 +507,18 @@ class _View:
         self._topic = topic
         self._pool = pool
         nouns = subjects(cells)
-        every = [*pool.concepts, *pool.kinds, *nouns]
-        self._all = Regression(cells, pool, every)
+        alone = {one: concept for concept in pool.concepts for one in concept.alone}
+        every = [*pool.concepts, *pool.kinds, *nouns, *alone]
+        self._all = Regression(cells, pool, every, alone)
         self._reported = [
             index
             for index, concept in enumerate(self._all.concepts)
-            if concept.slot != SUBJECT or (concept not in nouns and _varies(concept, cells))
+            if concept not in alone
+            and (concept.slot != SUBJECT or (concept not in nouns and _varies(concept, cells)))
         ]
         self._core = [_is_core(c, topic) for c in self._all.concepts]
         self._parts = {
-            context: (at, Regression([cells[i] for i in at], pool, self._all.concepts))
+            context: (at, Regression([cells[i] for i in at], pool, self._all.concepts, alone))
             for context, at in by_context(cells).items()
         }
         family = max(1, sum(not self._core[index] for index in self._reported))
@@ -524,7 +526,15 @@ class _View:
         done = looks[-1] / settings.pictures
         before = looks[-2] / settings.pictures if len(looks) > 1 else 0.0
         share = spent(done, settings.alpha) - spent(before, settings.alpha)
-        self._alpha = float((1 - _INTERACTIONS) * share / family)
+        places = {concept: index for index, concept in enumerate(self._all.concepts)}
+        # The index of a wording alone to that of its concept.
+        self._alone = {
+            places[one]: places[concept]
+            for one, concept in alone.items()
+            if one in places and concept in places
+        }
+        self._alpha = float((1 - _INTERACTIONS - _WORDINGS) * share / family)
+        self._alpha_alone = float(_WORDINGS * share / max(1, len(self._alone)))
         self._alpha_together = float(_INTERACTIONS * share / (_STRONGEST * _BESIDE))
         self._plain_alpha = settings.alpha / family
         self._mediation: Mediation | None = None
@@ -540,10 +550,16 @@ class _View:
             shown = np.stack(
                 [presence(detector, c.looks, embeddings) for c in self._all.concepts], axis=1
             )
-            self._mediation = Mediation(self._all, shown, pool, self._parts)
+            self._mediation = Mediation(self._all, shown, pool, alone, self._parts)
             inclusive = {slot.name for slot in pool.slots if not slot.exclusive}
             self._drawings = [
-                drawing(cells, concept, seen[:, index], exclusive=concept.slot not in inclusive)
+                drawing(
+                    cells,
+                    concept,
+                    seen[:, index],
+                    exclusive=concept.slot not in inclusive,
+                    parent=alone.get(concept),
+                )
                 for index, concept in enumerate(self._all.concepts)
             ]
 
@@ -576,7 +592,50 @@ class _View:
                     for i, effect in zip(self._reported, found, strict=True)
                 ]
         found = self._with_interactions(found, effects, p, odds)
+        for place, parent in enumerate(self._reported):
+            if found[place].verdict in ("explained", "not_drawn") or self._core[parent]:
+                continue
+            differing = {
+                i: self._effect(i, on_p[i], on_odds[i], direct[i], contexts[i], effects)
+                for i in self._wordings(parent)
+                if not self._core[i] and self._differs(i, p)
+            }
+            apart = {i: e for i, e in differing.items() if e.verdict in ("raises", "lowers")}
+            found += apart.values()
+            if found[place].verdict in ("raises", "lowers") and self._only(parent, apart, p):
+                names = [one.concept for one in apart.values()]
+                found[place] = replace(found[place], verdict="explained", explained_by=names)
         return Result(name, len(p), 1 - self._alpha, float(p.mean()), found)
+
+    def _wordings(self, parent: int) -> list[int]:
+        """Return the wordings of a concept, each alone."""
+        return [index for index, of in self._alone.items() if of == parent]
+
+    def _differs(self, index: int, p: Floats) -> bool:
+        """Return whether the wording at ``index`` has an effect that others of its concept do not
+        have: what it has more than they is clear, and of the sign of its own."""
+        others = [i for i in self._wordings(self._alone[index]) if i != index]
+        if not others:
+            return False
+        more = self._all.difference(p, [index], others)
+        return more.effect * float(self._all.means(p)[index]) > 0 and self._is_clear(
+            more.effect, *more.interval(self._alpha_alone)
+        )
+
+    def _only(self, parent: int, apart: Collection[int], p: Floats) -> bool:
+        """Return whether a concept has no clear effect in the wordings that are not ``apart``."""
+        rest = [i for i in self._wordings(parent) if i not in apart]
+        if not apart or not rest:
+            return False
+        slot = self._all.concepts[parent].slot
+        exclusive = any(one.exclusive for one in self._pool.slots if one.name == slot)
+        outside = [
+            i
+            for i, concept in enumerate(self._all.concepts)
+            if exclusive and concept.slot == slot and i != parent and i not in self._alone
+        ]
+        left = self._all.difference(p, rest, outside)
+        return not self._is_clear(left.effect, *left.interval(self._alpha))
 
     def falls(self, before: Floats, after: Floats) -> dict[tuple[str, str], Fall]:
         """Return the falls of the effects that are reported, from log-odds (n,) to others (n,)."""
@@ -594,7 +653,7 @@ class _View:
         """Return the effects, the strongest findings with their interactions."""
         concepts = self._all.concepts
         drawn = [d is None or d.shift >= DRAWN for d in self._drawings]
-        ranked = [i for i in np.argsort(-np.abs(effects)) if drawn[i]]
+        ranked = [i for i in np.argsort(-np.abs(effects)) if drawn[i] and i not in self._alone]
         places = {index: place for place, index in enumerate(self._reported)}
         said = [
             i

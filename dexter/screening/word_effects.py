@@ -26,9 +26,11 @@ def word_effects(
         level: The level of each interval, as of `Result`.
     """
     quantile = NormalDist().inv_cdf(1 - (1 - level) / 2)
-    concepts = {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
+    alone = {(one.slot, one.name): one for concept in pool.concepts for one in concept.alone}
+    concepts = alone | {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
     found: WordEffects = {}
-    for slot, name, effect, low, high in intervals:
+    # What is known of a wording alone counts before what its concept says of it.
+    for slot, name, effect, low, high in sorted(intervals, key=lambda one: one[:2] not in alone):
         concept = concepts.get((slot, name))
         if concept is None:  # a subject by itself
             continue

@@ -318,12 +318,10 @@ class ScreeningJob:
         found = propose(words, [], self.topic, count=self.settings.candidates, known=known)
         pool = self.concepts.pool
         concepts = {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
-        taken = {
-            word
-            for one in findings
-            for concept in [concepts[one.slot, one.concept]]
-            for word in (concept.name, *concept.words, *concept.looks)
-        }
+        taken = {one.concept for one in findings}  # some are single wordings
+        for one in findings:
+            if concept := concepts.get((one.slot, one.concept)):
+                taken |= {*concept.words, *concept.looks}
         found = [one for one in found if not self.topic.is_core(one.concept)]
         own, searched = worded(pool, [one for one in found if one.concept not in taken])
         self._words += own

@@ -143,7 +143,8 @@ def limits(cards: Sequence[VerdictCard]) -> str:
         "Only the concepts above were tested. A concept that nobody proposed, or that the "
         "generator cannot draw, may still matter.",
         "A concept stands for all its wordings (water for sea and lake), and its effect is their "
-        "mean. A wording alone may matter more: `dexter-tui probe` tests one.",
+        "mean. A wording that differs clearly from the others is listed by itself; "
+        "`dexter-tui probe` tests any other.",
         "An effect is the mean change of the probability of the class when the concept is added "
         "to the prompt. Effects below the smallest effect that counts, by default 0.10, are not "
         "findings.",

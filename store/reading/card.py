@@ -76,10 +76,14 @@ class Finding:
     """The smallest effect that the test would have found with 95% probability"""
     contexts: tuple[tuple[str, float], ...] = ()
     """The effect in each context: pictures of the class ("class") and of its rivals ("rivals")"""
+    explained_by: tuple[str, ...] = ()
+    """The concepts that carry the effect"""
 
     @property
     def why(self) -> str:
         """The reason in words; empty without one."""
+        if self.explained_by:
+            return f"explained by {', '.join(self.explained_by)}"
         return in_words(self.reason, self.effect, self.direction) if self.reason else ""
 
     @property
@@ -585,6 +589,7 @@ def _proposed(
         verdict=verdict,
         reason=reason or None,
         sensitivity=sensitivity,
+        explained_by=tuple(found["explained_by"]),
     )
 
 

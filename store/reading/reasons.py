@@ -10,7 +10,7 @@ REASONS = {
     "saturated": "no room for an effect",
     "raises": "proposed, not tested on pairs",
     "lowers": "proposed, not tested on pairs",
-    "explained": "explained by what is drawn along with it",
+    "explained": "explained by another concept",
     "weak": "effect close to the smallest that counts",
     "open": "too few pictures",
 }

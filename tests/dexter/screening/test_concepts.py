@@ -77,6 +77,10 @@ def test_a_word_is_worded_as_the_pool_does_it_if_the_pool_knows_it():
     # A wood is no other place than the one among trees.
     controls = {pair.control[0] for pair in layout.pairs("among trees", "place", 8)}
     assert all(" at the beach" in text for text in controls)
+    # A screening that finds a wording alone names it in its slot, too.
+    assert PoolLayout(topic, pool).pairs("among trees", "place", 8) == layout.pairs(
+        "among trees", "place", 8
+    )
 
 
 def test_pairs_compare_a_concept_of_an_exclusive_slot_with_the_others():

@@ -291,6 +291,40 @@ def test_a_concept_alone_in_its_slot_is_compared_with_none(share):
     assert effect(found, "ball").effect == pytest.approx(-0.2, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("effects", "found"),
+    [
+        ({"sand": 0.24}, {"sand": "raises"}),
+        ({"sand": -0.45}, {"sand": "lowers"}),
+        ({"sea": 0.4}, {"sea": "raises"}),
+        ({"sand": 0.4, "wood": 0.4, "field": 0.4}, {"land": "raises"}),
+        ({"ball": 0.3}, {"ball": "raises"}),
+    ],
+    ids=lambda value: ",".join(value),
+)
+def test_a_wording_that_differs_from_others_of_its_concept_is_a_finding_alone(effects, found):
+    pool = parse_pool(
+        "articles: a\nslots:\n"
+        "  place: {position: after, concepts: {land: [sand, wood, field], water: [sea, lake],"
+        " town: }}\n"
+        "  beside: {exclusive: false, position: beside, most: 2, concepts: [ball, sun, gift]}\n",
+        "test",
+    )
+    seen_by_wording = tuple(replace(one, looks=one.words) for one in pool.concepts)
+    pool = replace(pool, concepts=seen_by_wording)
+    pictures = Pictures(toy.Painter(effects, noise=0.05), "toy")  # type: ignore[arg-type]
+    screening = Screening(pool, TOPIC, pictures, toy.Reader(), SETTINGS)
+    result = finish(screening, [member("toy", toy.classifier(), 0)]).results["toy"]
+    said = {e.concept: e.verdict for e in result.findings}
+    # What stands against it in its slot moves, too, a little.
+    assert {name: said.get(name) for name in found} == found
+    assert not {*said} & ({"sand", "wood", "field", "sea", "lake", "ball"} - {*found})
+    [name] = found
+    assert effect(result, name).effect == pytest.approx(next(iter(effects.values())), abs=0.06)
+    if name == "sea":  # all of the effect of water
+        assert effect(result, "water").explained_by == ["sea"]
+
+
 @pytest.mark.parametrize("slot", ["concepts: [Cat, dogs]", "only: [man], concepts: [old, young]"])
 def test_a_pool_without_a_concept_for_the_class_is_refused(slot):
     pool = parse_pool(f"slots: {{place: {{position: before, {slot}}}}}", "mine.yaml")

@@ -48,8 +48,9 @@ def screening(home: Path) -> str:
             **{"log_odds": 2.0, "log_odds_low": 1.0, "log_odds_high": 3.0, "core": False},
             **{"contexts": {}, "companions": [], "explained_by": []},
         }
+        alone = finding | {"concept": "sea", "log_odds": 3.0, "log_odds_high": 5.0}
         columns = {"pictures": 800, "level": 0.95, "mean": 0.5}
-        results = {row.id: (columns, [finding])}
+        results = {row.id: (columns, [finding, alone])}
         screening_records.record_findings(store, made, results, state="done")
     return made
 
@@ -62,6 +63,7 @@ def test_a_run_keeps_the_effects_of_the_words_of_its_screening(home: Path, scree
     assert kept.screening == screening
     assert kept.word_effects is not None
     assert set(kept.word_effects) == {"sea", "lake", "water"}
+    assert kept.word_effects["sea"][0] == 3.0  # what is known of it alone
     assert kept.word_effects["lake"] == pytest.approx((2.0, 1 / 1.96), rel=1e-3)
 
 

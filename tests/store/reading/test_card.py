@@ -162,7 +162,7 @@ def test_each_reason_of_undecided_concepts_is_said_once(home: Path) -> None:
     [found, _] = card.of_screening(Browse(home), shown_store.SCREENING)
     [line] = [line for line in found.lines() if line.kind == "open"]
     assert line.text == (
-        "Undecided, interval too wide: snow; explained by what is drawn along with it: old; "
+        "Undecided, interval too wide: snow; explained by gray: old; "
         "too few pictures: tree, rainbow"
     )
     assert [part for part, style in line.parts if style == "concept"] == [
