@@ -109,6 +109,12 @@ class Pool:
         return {(c.slot, word): c.name for c in self.concepts for word in c.words}
 
     @cached_property
+    def by_name(self) -> Mapping[tuple[str, str], Concept]:
+        """(slot, name) to the concept or kind; a wording alone is one, too."""
+        alone = (one for concept in self.concepts for one in concept.alone)
+        return {(one.slot, one.name): one for one in (*alone, *self.kinds, *self.concepts)}
+
+    @cached_property
     def words(self) -> Mapping[str, tuple[str, ...]]:
         """Slot to all its wordings."""
         return {

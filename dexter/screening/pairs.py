@@ -101,9 +101,7 @@ class PoolLayout(Layout):
             for context, subjects in ((OWN, topic.subjects), (RIVALS, topic.rivals))
         }
         self._seeds = picture_seeds("evidence", 0, stats.LOOKS[-1])
-        alone = (one for concept in pool.concepts for one in concept.alone)
-        every = (*alone, *words, *pool.kinds, *pool.concepts)
-        self._concepts = {(concept.slot, concept.name): concept for concept in every}
+        self._concepts = {(c.slot, c.name): c for c in words} | {**pool.by_name}
         self._free = {
             slot: [word for word in of_slot if self._is_free(word)]
             for slot, of_slot in pool.words.items()

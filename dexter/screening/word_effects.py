@@ -25,13 +25,12 @@ def word_effects(
             Of a word of several concepts, the first counts.
         level: The level of each interval, as of `Result`.
     """
+    alone = {(one.slot, one.name) for concept in pool.concepts for one in concept.alone}
     quantile = NormalDist().inv_cdf(1 - (1 - level) / 2)
-    alone = {(one.slot, one.name): one for concept in pool.concepts for one in concept.alone}
-    concepts = alone | {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
     found: WordEffects = {}
     # What is known of a wording alone counts before what its concept says of it.
     for slot, name, effect, low, high in sorted(intervals, key=lambda one: one[:2] not in alone):
-        concept = concepts.get((slot, name))
+        concept = pool.by_name.get((slot, name))
         if concept is None:  # a subject by itself
             continue
         error = max((high - low) / 2 / quantile, _LEAST)

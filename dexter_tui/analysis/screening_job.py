@@ -317,11 +317,12 @@ class ScreeningJob:
         known = sayable_by(self.generator.loaded.tokenizer, self.topic.world)
         found = propose(words, [], self.topic, count=self.settings.candidates, known=known)
         pool = self.concepts.pool
-        concepts = {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
-        taken = {one.concept for one in findings}  # some are single wordings
-        for one in findings:
-            if concept := concepts.get((one.slot, one.concept)):
-                taken |= {*concept.words, *concept.looks}
+        taken = {
+            word
+            for one in findings
+            for concept in [pool.by_name[one.slot, one.concept]]
+            for word in (concept.name, *concept.words, *concept.looks)
+        }
         found = [one for one in found if not self.topic.is_core(one.concept)]
         own, searched = worded(pool, [one for one in found if one.concept not in taken])
         self._words += own
@@ -368,13 +369,12 @@ class ScreeningJob:
         from dexter.screening.predictiveness import fresh_cells, predictiveness
 
         pool = self.concepts.pool
-        concepts = {(one.slot, one.name): one for one in (*pool.kinds, *pool.concepts)}
         # Fresh prompts do not name words that the pool lacks.
         confirmed = {
             member_id: kept
             for member_id, own in claims.items()
             if (kept := [one for one in own if one.verdict == "confirmed"
-                         and (one.slot, one.concept) in concepts])
+                         and (one.slot, one.concept) in pool.by_name])
         }  # fmt: skip
         if not confirmed:
             return {}
@@ -397,7 +397,7 @@ class ScreeningJob:
                 share = predictiveness(
                     cells,
                     p,
-                    concepts[claim.slot, claim.concept],
+                    pool.by_name[claim.slot, claim.concept],
                     claim.direction,
                     exclusive=claim.slot not in inclusive,
                 )
