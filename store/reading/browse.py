@@ -5,6 +5,7 @@ Plain `sqlite3`, without SQLAlchemy, so that the dashboard starts quickly and a 
 `store.tables`.
 """
 
+import json
 import sqlite3
 import time
 from array import array
@@ -17,7 +18,7 @@ from store.checking import decoding, file_systems
 from store.checking.schema import check_schema, objects_of
 from store.errors import StoreError, explained
 from store.locks import is_locked
-from store.reading.filters import Condition, compile_filter
+from store.reading.filters import STATE, Condition, compile_filter
 from store.states import ACTIVE, ENDED, State
 
 _MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
@@ -35,7 +36,7 @@ PROCESS_GONE = "its process ended unexpectedly"
 ORDERS = {
     "study": "study.rowid DESC, run.seed",
     "created": "run.created_at DESC, run.rowid DESC",
-    "state": "run.state, run.created_at DESC",
+    "state": f"{STATE}, run.created_at DESC",
     "classifier": "classifier.spec, study.class_name, run.seed",
     "class": "study.class_name, classifier.spec, run.seed",
     "score": "run.score_value DESC NULLS LAST, run.rowid",
@@ -469,7 +470,11 @@ class Browse:
             by = ", ".join(_reversed(part) for part in by.split(", "))
         grouped = order == "study"
         columns = "run.rowid, study.rowid" if grouped else "run.rowid, 0"
-        sql = f"SELECT {columns} FROM {self._tables(condition, by)} WHERE ({condition.sql})"
+        gone = [key for key, _ in self._gone()] if STATE in f"{condition.sql} {by}" else []
+        sql = (
+            f"WITH gone AS (SELECT value FROM json_each(?)) SELECT {columns} "
+            f"FROM {self._tables(condition, by)} WHERE ({condition.sql})"
+        )
         archived = "SELECT run_id FROM tag WHERE name = 'archived'"
         if "tag:" not in text and self.rows(f"{archived} LIMIT 1"):
             sql += f" AND run.id NOT IN ({archived})"
@@ -489,7 +494,8 @@ class Browse:
             connection.set_progress_handler(stop, _OPERATIONS)
             try:
                 for key, study in connection.execute(
-                    sql, (*condition.parameters, -1 if most is None else most)
+                    sql,
+                    (json.dumps(gone), *condition.parameters, -1 if most is None else most),
                 ):
                     if study != last:
                         add(-study)
@@ -596,15 +602,11 @@ class Browse:
         ):
             state = decoding.decoded_cell("run", "state", State, raw).value
             found[state] = found.get(state, 0) + count
-        active = [state.value for state in ACTIVE if state in found]
-        if not active:
+        if not any(state in found for state in ACTIVE):
             return found
-        marks = ", ".join("?" * len(active))
-        sql = f"SELECT rowid, id, state FROM run WHERE {which} AND state IN ({marks})"
-        for key, name, stored in self.rows(sql, (*values, *active)):
-            if self._state_now(key, name, State(stored)) is State.LOST:
-                found[stored] -= 1
-                found["lost"] = found.get("lost", 0) + 1
+        for _, stored in self._gone(which, values):
+            found[stored] = found.get(stored, 0) - 1
+            found["lost"] = found.get("lost", 0) + 1
         return {state: count for state, count in found.items() if count > 0}
 
     def newest(self) -> tuple[int, int]:
@@ -906,6 +908,17 @@ class Browse:
             return State.LOST if place is None else state
         now: State = decoding.decoded_cell("run", "state", State, stored)
         return now
+
+    def _gone(self, which: str = "true", values: Sequence[object] = ()) -> list[tuple[int, str]]:
+        """Return key and stored state of the active runs that are lost, of all or of some."""
+        active = [state.value for state in ACTIVE]
+        marks = ", ".join("?" * len(active))
+        sql = f"SELECT rowid, id, state FROM run WHERE {which} AND state IN ({marks})"
+        return [
+            (key, stored)
+            for key, name, stored in self.rows(sql, (*values, *active))
+            if self._state_now(key, name, State(stored)) is State.LOST
+        ]
 
     def _alive(self, run: RunRow) -> RunRow:
         """Add the pace to an active run; mark it as lost if no process holds its lock."""

@@ -27,18 +27,20 @@ class FilterError(StoreError):
 
 
 class Condition(NamedTuple):
-    """A WHERE clause over run, study and classifier, and its parameters."""
+    """A WHERE clause over run, study, classifier and `STATE`'s table, and its parameters."""
 
     sql: str
     parameters: tuple[object, ...]
 
 
+STATE = "CASE WHEN run.rowid IN gone THEN 'lost' ELSE run.state END"
+"""The state as it is shown; the table ``gone`` has the active runs whose process has ended."""
 TEXT = {
     "id": "run.id",
     "study": "run.study_id",
     "classifier": "classifier.spec",
     "class": "study.class_name",
-    "state": "run.state",
+    "state": STATE,
     "words": "coalesce(run.words, '')",
     "prompt": "coalesce(run.prompt, '')",
     "error": "coalesce(run.error, '')",

@@ -126,6 +126,9 @@ def test_an_active_run_whose_process_is_gone_is_lost(browse: Browse) -> None:
     assert browse.counts() == counts
     studies = browse.studies(-key for key in browse.keys().keys if key < 0)
     assert {"lost": 1, "queued": 1} in [study.states for study in studies.values()]
+    assert ids(browse, "state:lost") == ids(browse, "lost") == [LIVE]
+    assert ids(browse, "state:running") == []
+    assert ids(browse, "", "state") == [FAILED, LIVE, QUEUED, DONE]  # by the state that is shown
 
 
 def test_a_home_without_a_store_is_empty(tmp_path: Path) -> None:
