@@ -41,7 +41,7 @@ from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
 from dexter_tui.dashboard.screens.palette import Actions
 from dexter_tui.dashboard.widgets.run_list import RunList
-from dexter_tui.formatting import clean
+from dexter_tui.formatting import clean, short_spec
 from store.artifacts import open_log
 from store.checking import decoding
 from store.errors import StoreError
@@ -429,7 +429,8 @@ class DexterApp(App[None]):
     def open_pairs(self, claim_id: int, concept: str, classifier: str, class_name: str) -> None:
         from dexter_tui.dashboard.screens.enlarged_picture import PairsScreen
 
-        self.push_screen(PairsScreen(claim_id, f"{concept} for {classifier}, {class_name}"))
+        title = f"{concept} for {short_spec(classifier)}, {class_name}"
+        self.push_screen(PairsScreen(claim_id, title))
 
     # Actions
 

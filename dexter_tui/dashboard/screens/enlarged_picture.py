@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Center, Horizontal, Vertical
@@ -10,7 +11,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from dexter_tui.dashboard.actions import bindings
-from dexter_tui.dashboard.cells import TextLines
+from dexter_tui.dashboard.cells import TextLines, fit
 from dexter_tui.dashboard.host import Copied, Host, host_of
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.widgets.keybar import KeyBar
@@ -20,6 +21,8 @@ from dexter_tui.formatting import clean
 from dexter_tui.machine.terminal_images import without_queries
 from store.reading import comparisons
 from store.reading.browse import FrameRow
+
+_LEAST_NAME = 16  # cells of a claim's name in the title of its pairs
 
 
 class PictureScreen(Screen[None]):
@@ -184,15 +187,18 @@ class PairsScreen(DataScreen):
         palette = self.host.palette
         wide = self.size.width >= 100 if self._difference is None else self._difference
         self.query_one("#difference-side").display = wide
-        title = Text(clean(self._title), f"bold {palette.accent}", no_wrap=True)
-        if not self._pairs:
-            title.append("   no pairs: saturated, or pictures deleted", palette.dim)
-            self.query_one("#title", TextLines).put(title)
-            return
-        pair = self.pairs[self._index]
-        title.append(f"   pair {self._index + 1} of {len(self._pairs)}, ", palette.dim)
-        title.append(f"{self.ORDERS[self._order]}; {clean(pair['context'])}", palette.dim)
+        place = "no pairs: saturated, or pictures deleted"
+        if self._pairs:
+            pair = self.pairs[self._index]
+            place = f"pair {self._index + 1} of {len(self._pairs)}, {self.ORDERS[self._order]}; "
+            place += clean(pair["context"])
+        # The concept begins the name of the claim, whose end is cut to show which pair this is.
+        name = fit(clean(self._title), max(self.size.width - cell_len(place) - 5, _LEAST_NAME))
+        title = Text(name, f"bold {palette.accent}", no_wrap=True, overflow="ellipsis")
+        title.append(f"   {place}", palette.dim)
         self.query_one("#title", TextLines).put(title)
+        if not self._pairs:
+            return
         for side in ("control", "treated"):
             half = pair[side]
             self.query_one(f"#{side}-picture", Picture).sha256 = half["tile"]

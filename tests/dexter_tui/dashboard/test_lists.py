@@ -227,6 +227,9 @@ async def test_pairs_are_left_when_their_claim_is_deleted(home: Path) -> None:
         await press(pilot, "c", "enter", "enter")
         assert isinstance(pilot.app.screen, PairsScreen) and "pair 1 of 2" in text(pilot)
         assert "Previous" in text(pilot) and "Sort" in text(pilot)
+        await pilot.resize_terminal(70, 24)
+        await settle(pilot)
+        assert "  pair 1 of 2, largest change first; class" in text(pilot)
         with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
             lists = ["control", "treated", "control_prompts", "treated_prompts"]
             for column in (*lists, "control_seeds", "seeds"):
