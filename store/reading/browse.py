@@ -609,10 +609,13 @@ class Browse:
             found["lost"] = found.get("lost", 0) + 1
         return {state: count for state, count in found.items() if count > 0}
 
-    def newest(self) -> tuple[int, int]:
-        """Return the rowids of the newest study and the newest run."""
-        rows = self.rows("SELECT (SELECT max(rowid) FROM study), (SELECT max(rowid) FROM run)")
-        return (rows[0][0] or 0, rows[0][1] or 0) if rows else (0, 0)
+    def newest(self) -> tuple[str | None, str | None]:
+        """Return the ids of the newest study and run: their keys may be those of deleted ones."""
+        rows = self.rows(
+            "SELECT (SELECT id FROM study ORDER BY rowid DESC LIMIT 1), "
+            "(SELECT id FROM run ORDER BY rowid DESC LIMIT 1)"
+        )
+        return rows[0] if rows else (None, None)
 
     def archived(self) -> int:
         """Return the number of archived runs."""

@@ -45,6 +45,7 @@ from store.locks import FileLock
 from store.reading import screenings
 from store.reading.browse import Browse
 from store.states import Kind
+from store.upkeep import retention
 
 TMUX = (80, 24)
 WIDE = (120, 40)
@@ -718,6 +719,21 @@ async def test_a_mark_ends_with_its_run(home: Path) -> None:
         await go_to(pilot, QUEUED)
         await press(pilot, "t")
         assert "Tag for the run" in text(pilot)  # the one at the cursor
+
+
+@driven
+async def test_a_new_run_is_not_taken_for_a_deleted_one(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await go_to(pilot, QUEUED)
+        await press(pilot, "space", "i")  # the list is not read while another screen is shown
+        with Store.open(home) as store:  # as another dashboard would
+            config = store.run(DONE).config
+            retention.delete(store, retention.doomed(store, [QUEUED]))
+            [new] = store.add_runs(STUDY, [(7, config)])
+        await press(pilot, "escape")
+        assert listed(pilot)[-1] == new  # below its own study
+        assert "marked" not in text(pilot)
 
 
 @driven

@@ -32,8 +32,9 @@ class Listed(NamedTuple):
     """A list of runs, with the state of the store that it was read from."""
 
     asked: Asked
-    source: tuple[tuple[int, int], int, dict[str, int]]
-    """The newest rows and the number of runs by state; most lists change only with these"""
+    source: tuple[tuple[str | None, str | None], int, dict[str, int]]
+    """The ids of the newest rows, the number of archived runs and the number of runs by state; most
+    lists change only with these"""
     at: float
     found: Keys
 
@@ -94,7 +95,7 @@ class Found(NamedTuple):
     newest: NewestScreening | None
     """Only of a store without runs"""
     gone: frozenset[int]
-    """The keys of marked runs that were deleted"""
+    """The keys of marked runs that were deleted, or may have been"""
 
 
 def read(browse: Browse, wish: Wish, wanted: Callable[[], bool]) -> Found:
@@ -130,9 +131,22 @@ def read(browse: Browse, wish: Wish, wanted: Callable[[], bool]) -> Found:
     losses: Losses = {}
     if wish.losses is not None and listed.found.whole:  # not while one types
         losses = _losses(browse, rows, wish.losses)
-    # A run that is added later may have the key of a deleted one.
-    gone = wish.marked - browse.runs(wish.marked).keys() if listed is not before else frozenset()
+    gone: frozenset[int] = frozenset()
+    if before is not None and listed is not before:
+        gone = _gone(browse, wish.marked, before)
     return Found(listed, rows, tags, studies, counts, losses, item, newest, gone)
+
+
+def _gone(browse: Browse, marked: frozenset[int], before: Listed) -> frozenset[int]:
+    """Return the keys of marked runs that were deleted.
+
+    A later run may have the key of a deleted one, but only if the newest run was deleted, too: then
+    no mark is certain.
+    """
+    newest = before.source[0][1]
+    if newest is not None and browse.find(newest) is None:
+        return marked
+    return marked - browse.runs(marked).keys()
 
 
 def _losses(browse: Browse, rows: Mapping[int, RunRow], known: Losses) -> Losses:
