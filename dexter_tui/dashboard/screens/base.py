@@ -148,7 +148,7 @@ class DataScreen(Searching):
         """Ask, then cancel runs."""
         from dexter_tui.dashboard.screens.dialogs import Confirm
 
-        names = ", ".join(run.id for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
+        names = _named([run.id for run in runs])
         count = "this run" if len(runs) == 1 else f"these {len(runs)} runs"
 
         def answer(yes: bool | None) -> None:
@@ -214,11 +214,21 @@ class DataScreen(Searching):
         """Edit the note on a run, study or comparison; `draft` is one that was not saved."""
         from dexter_tui.dashboard.screens.dialogs import Write
 
-        # The editor draws its text unfiltered.
-        before = "\n".join(clean(line) for line in self.host.browse.note(name).split("\n"))
+        def saved() -> str:
+            # The editor draws its text unfiltered.
+            return "\n".join(clean(line) for line in self.host.browse.note(name).split("\n"))
+
+        before = saved()
 
         def answer(text: str | None) -> None:
             def save(text: str) -> str:
+                if (other := saved()) not in (before, text.strip()):  # by another dashboard
+                    both = f"{text.strip()}\n\n{other}".strip()
+                    self.app.call_from_thread(self.edit_note, name, both)
+                    raise StoreError(
+                        f"the note on {name} was changed elsewhere meanwhile",
+                        remedy="edit both texts, then save",
+                    )
                 try:
                     return operations.set_note(self.host.home, name, text)
                 except (StoreError, OSError):
@@ -251,7 +261,8 @@ class DataScreen(Searching):
                     question = f"This cannot be undone. Type {count} to confirm"
                     self.app.push_screen(Ask(question), really)
 
-            body = f"{doomed.line()}\n\nIncludes their steps, pictures, claims and reports."
+            body = f"{_named(names)}: {doomed.line()}"
+            body += "\n\nIncludes their steps, pictures, claims and reports."
             self.app.call_from_thread(self.app.push_screen, Confirm("Delete?", body), first)
 
         self.do(check)
@@ -303,3 +314,8 @@ class DataScreen(Searching):
                 self.app.call_from_thread(self.host.inform, line)
 
         self.run_worker(run, thread=True, exit_on_error=False, group=group)
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return the first of some ids as text."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -674,6 +674,23 @@ async def test_a_note_is_written_shown_and_taken_away(home: Path) -> None:
 
 
 @driven
+async def test_a_note_that_was_changed_elsewhere_is_not_lost(home: Path) -> None:
+    async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, DONE)
+        await press(pilot, "N", *"mine")
+        with Store.open(home) as store:  # as another dashboard would
+            retention.set_note(store, DONE, "theirs")
+        await press(pilot, "ctrl+s")
+        await until(pilot, lambda: noticed(pilot, f"the note on {DONE} was changed elsewhere"))
+        await until(pilot, lambda: bool(pilot.app.screen.query(TextArea)))
+        assert pilot.app.browse.note(DONE) == "theirs"  # type: ignore[attr-defined]
+        await press(pilot, "ctrl+s")
+        both = "mine\n\ntheirs"
+        await until(pilot, lambda: pilot.app.browse.note(DONE) == both)  # type: ignore[attr-defined]
+
+
+@driven
 async def test_archived_runs_leave_the_list_and_come_back(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
@@ -696,7 +713,7 @@ async def test_deleting_asks_twice_and_leaves_what_is_at_work(home: Path) -> Non
         await until(pilot, lambda: noticed(pilot, f"run {LIVE} is running; cancel it first"))
         await go_to(pilot, DONE)
         await press(pilot, "space", "space", "D")  # it and the failed one below: the whole study
-        await until(pilot, lambda: "2 runs, 1 study" in text(pilot))
+        await until(pilot, lambda: f"{DONE}, {FAILED}: 2 runs, 1 study" in text(pilot))
         await press(pilot, "y", *"3", "enter")
         await until(pilot, lambda: noticed(pilot, "nothing was deleted"))
         await press(pilot, "D")
