@@ -129,6 +129,7 @@ class PairsScreen(DataScreen):
         super().__init__()
         self._claim_id = claim_id
         self._title = title
+        self._claim: list[Any] | None = None  # as it was at first
         self._pairs: list[dict[str, Any]] = []
         self._index = self._order = 0
         self._difference: bool | None = None  # None: shown where there is room
@@ -142,14 +143,19 @@ class PairsScreen(DataScreen):
                     yield TextLines(id=f"{side}-caption")
         yield KeyBar()
 
-    def load(self, wish: object) -> list[dict[str, Any]]:
-        return comparisons.pairs(self.host.browse, self._claim_id, limit=1000)
+    def load(self, wish: object) -> tuple[list[Any], list[dict[str, Any]]]:
+        browse = self.host.browse
+        claim = browse.rows("SELECT concept, created_at FROM claim WHERE id = ?", (self._claim_id,))
+        return claim, comparisons.pairs(browse, self._claim_id, limit=1000)
 
-    def show(self, data: list[dict[str, Any]]) -> None:
-        if self._pairs and not data:  # a claim keeps its pairs even without their pictures
+    def show(self, data: tuple[list[Any], list[dict[str, Any]]]) -> None:
+        claim, pairs = data
+        if self._claim is None:
+            self._claim = claim
+        if claim != self._claim:  # another claim has its key after a new report
             self.leave("the claim was deleted")
             return
-        self._pairs = data
+        self._pairs, self._index = pairs, min(self._index, max(len(pairs) - 1, 0))
         self._draw()
         self.refresh_bindings()
 

@@ -230,6 +230,8 @@ async def test_pairs_are_left_when_their_claim_is_deleted(home: Path) -> None:
         await pilot.resize_terminal(70, 24)
         await settle(pilot)
         assert "  pair 1 of 2, largest change first; class" in text(pilot)
+        await press(pilot, "right")
+        assert "pair 2 of 2" in text(pilot)
         with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
             lists = ["control", "treated", "control_prompts", "treated_prompts"]
             for column in (*lists, "control_seeds", "seeds"):
@@ -239,10 +241,15 @@ async def test_pairs_are_left_when_their_claim_is_deleted(home: Path) -> None:
         await until(pilot, lambda: "pair 1 of 1" in text(pilot))
         await settle(pilot)
         assert not re.search("Previous|Next|Sort", text(pilot))  # nothing to turn to
+        with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+            connection.execute("UPDATE claim SET concept = 'another', created_at = '2026-04-01'")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, PairsScreen))
+        await until(pilot, lambda: "the claim was deleted" in text(pilot))
+        await press(pilot, "enter")
+        assert isinstance(pilot.app.screen, PairsScreen)
         with Store.open(home) as store:
             retention.delete(store, retention.doomed(store, [comparison]))
         await until(pilot, lambda: not isinstance(pilot.app.screen, PairsScreen))
-        await until(pilot, lambda: "the claim was deleted" in text(pilot))
 
 
 @driven
