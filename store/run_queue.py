@@ -563,22 +563,8 @@ def reconcile(store: Store) -> list[str]:
         in_vain = _in_vain(session)
     settled = []
     for name in names:
-        if is_alive(store, name):
-            continue
-        journal = None if is_job(name) else run_records.journal(store, name).inspect()
-        # Within a write transaction nothing can be claimed or ended.
-        with store._write() as session:
-            work: Work | None = session.get(_table_of(name), name)
-            if work is None or work.state not in ACTIVE or is_away(work) or is_alive(store, name):
-                continue  # deleted, ended or claimed meanwhile
-            if isinstance(work, Run) and journal is not None:
-                new = journal.following(work.journal_entries)
-                with suppress(*replay.UNUSABLE), session.begin_nested():
-                    replay.apply(session, name, new)
-                session.refresh(work)
-            if work.state in ACTIVE:
-                settle(work)
-                settled.append(name)
+        if not is_alive(store, name) and _settle_left(store, name):
+            settled.append(name)
     if in_vain:
         with store._write() as session:
             for name, problem in _in_vain(session).items():
@@ -587,6 +573,36 @@ def reconcile(store: Store) -> list[str]:
                 job.error = {"problem": problem, "remedy": f"then `dexter-tui retry {name}`"}
                 settled.append(name)
     return settled
+
+
+def give_back(store: Store, name: str, what: str) -> None:
+    """Settle the work of this process, which cannot go on because of `what`, and free its lock."""
+    _settle_left(store, name, what)
+    release(store, name)
+
+
+def _settle_left(store: Store, name: str, what: str | None = None) -> bool:
+    """Settle active work that nothing is done for any more; return whether it was.
+
+    what: why its process leaves it; None for work whose process may be gone.
+    """
+    journal = None if is_job(name) else run_records.journal(store, name).inspect()
+    # Within a write transaction nothing can be claimed or ended.
+    with store._write() as session:
+        work: Work | None = session.get(_table_of(name), name)
+        if work is None or work.state not in ACTIVE or is_away(work):
+            return False  # deleted or ended meanwhile
+        if what is None and is_alive(store, name):
+            return False  # claimed meanwhile
+        if isinstance(work, Run) and journal is not None:
+            new = journal.following(work.journal_entries)
+            with suppress(*replay.UNUSABLE), session.begin_nested():
+                replay.apply(session, name, new)
+            session.refresh(work)
+        if work.state not in ACTIVE:
+            return False
+        settle(work, what)
+        return True
 
 
 def _in_vain(session: Session) -> dict[str, str]:

@@ -8,7 +8,15 @@ import typer
 from dexter.errors import InputError
 from dexter_tui import paths
 from dexter_tui.cli.listing.completion import ids
-from dexter_tui.cli.output import Json, open_store, print_json, print_lines, print_text, say
+from dexter_tui.cli.output import (
+    Json,
+    open_store,
+    print_json,
+    print_lines,
+    print_text,
+    say,
+    settle,
+)
 from dexter_tui.exchange.write import FORMS, form_of, write
 
 
@@ -50,8 +58,6 @@ def export(
     plots, the data as CSV, configuration, environment, commands and a manifest;
     `dexter-tui import` reads it into another store.
     """
-    from store import run_queue
-
     target = paths.expanded(output, "output")
     form = form or form_of(target)
     if form not in FORMS:
@@ -62,7 +68,7 @@ def export(
             remedy=f"choose from {', '.join(FORMS)}",
         )
     with open_store() as store:
-        run_queue.reconcile(store)
+        settle(store)
         path = write(store, names, target, form).absolute()
     if as_json:
         print_json({"path": str(path)})

@@ -99,6 +99,16 @@ def open_browse(*, may_lack: bool = False) -> "Browse":
     return Browse(paths.home())
 
 
+def settle(store: "Store") -> None:
+    """Settle the work whose process is gone, before it is shown; warn if that cannot be written."""
+    from store import StoreError, run_queue
+
+    try:
+        run_queue.reconcile(store)
+    except StoreError as error:
+        say(f"states may be out of date: {error}")
+
+
 def start_runners(store: "Store", jobs: int | None = None) -> list[str]:
     """Start the runners that the queue calls for; return the slots' names.
 

@@ -22,6 +22,7 @@ from dexter_tui.cli.output import (
     print_text,
     print_view,
     say,
+    settle,
     start_runners,
 )
 from dexter_tui.jobs.status import describe
@@ -152,7 +153,7 @@ def list_queue(as_json: Json = False) -> None:
     from store import run_queue
 
     with open_store() as store:
-        run_queue.reconcile(store)
+        settle(store)
         queued = run_queue.queue(store)
         if as_json:
             print_json(
@@ -387,6 +388,7 @@ def status(as_json: Json = False) -> None:
     from store import ACTIVE
 
     with open_store() as store:
+        settle(store)
         answer = describe(store)
     if as_json:
         print_json(answer)

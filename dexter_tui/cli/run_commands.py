@@ -31,6 +31,7 @@ from dexter_tui.cli.output import (
     print_lines,
     print_view,
     say,
+    settle,
     start_runners,
 )
 from dexter_tui.cli.queue_commands import IDS_HELP, named
@@ -246,7 +247,6 @@ def show(
     from dexter_tui.cli.data import reports
     from dexter_tui.cli.screening import command as screening
     from dexter_tui.presentation import run_tables, study_tables
-    from store import run_queue
     from store.tables import Study
 
     if name.startswith("j"):  # a line of progress names the job
@@ -262,7 +262,7 @@ def show(
         case "x":
             return screening.show(name, as_json=as_json)
     with open_store() as store:
-        run_queue.reconcile(store)
+        settle(store)
         found = store.find(name)
         if isinstance(found, Study):
             runs = store.runs(study_id=found.id)[::-1]

@@ -16,7 +16,6 @@ def describe(store: "Store") -> dict[str, Any]:
     from store.placed import attempts
     from store.tables import Job, Run
 
-    run_queue.reconcile(store)
     working = {work.slot: work for work in run_queue.active(store) if work.slot is not None}
     rows = {row.name: row for row in run_queue.slots(store)}
     left = {work.id: work for work in run_queue.left(store)}

@@ -36,6 +36,7 @@ from store.states import Kind
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """The errors of a disk on which nothing can be written."""
+GIVE_BACK_SECONDS = 1.0  # between tries to queue work again on a disk that is full
 START_PATIENCE = 60.0  # seconds that a worker waits for a store that cannot be written
 LOAD_PROMISE = 3600.0  # seconds: models may have to be downloaded, a score may be long
 
@@ -104,15 +105,30 @@ class Worker(ABC):
 
     def work(self, work: Work) -> int:
         """Do what was claimed, whatever comes of it; return the exit code."""
+        problem = None
         try:
-            return self.do(work)
+            code = self.do(work)
         except (StoreError, OSError) as error:  # nothing can be written: it is queued again
             log(f"given up for now: {error}", "error")
             self.stopping = True
-            return EXIT_FAILED
-        finally:
-            self.tell(work, None)
-            run_queue.release(self.store, work.id)
+            code = EXIT_FAILED
+            problem = error.problem if isinstance(error, StoreError) else str(error)
+        if problem is not None:  # not in the handler, whose traceback keeps what `do` has loaded
+            self._give_back(work, problem)
+        self.tell(work, None)
+        run_queue.release(self.store, work.id)
+        return code
+
+    def _give_back(self, work: Work, problem: str) -> None:
+        """Queue the work again, with the reason, as soon as that can be written."""
+        while True:
+            try:
+                run_queue.give_back(self.store, work.id, f"stopped by an error ({problem})")
+                return
+            except (StoreError, OSError):
+                if self.terminated or not self.store.path.exists():
+                    return
+                time.sleep(GIVE_BACK_SECONDS)
 
     def tell(self, work: Work, activity: str | None) -> None:
         """Show observers what is done for the work now; None: its progress says enough."""

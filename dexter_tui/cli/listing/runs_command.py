@@ -8,7 +8,7 @@ import typer
 from dexter.errors import InputError
 from dexter_tui import paths
 from dexter_tui.cli.listing import completion
-from dexter_tui.cli.output import Json, open_store, print_json, print_view, say
+from dexter_tui.cli.output import Json, open_store, print_json, print_view, say, settle
 from store.locks import is_locked
 from store.reading.browse import Browse, RunRow, StudyRow
 from store.states import ACTIVE, State
@@ -89,10 +89,8 @@ def _is_settled(browse: Browse) -> bool:
 
 def _reconcile() -> None:
     """Upgrade the store, and settle the runs whose process is gone."""
-    from store import run_queue
-
     with open_store() as store:
-        run_queue.reconcile(store)
+        settle(store)
 
 
 def _study_id(name: str) -> str:

@@ -1,6 +1,10 @@
 """Reports, probes and comparisons as jobs of the queue: with real processes, killed for real."""
 
-from collections.abc import Callable
+import errno
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from dexter_tui.analysis.data import request as data_request
 from dexter_tui.analysis.data.request import DataRequest
 from dexter_tui.analysis.worker import AnalysisWorker
 from dexter_tui.jobs import control, trust
+from dexter_tui.jobs.worker import Worker
 from dexter_tui.machine import devices
 from store import State, Store, run_queue
 from store.reading.browse import Browse
@@ -224,6 +229,80 @@ def test_a_stage_out_of_memory_says_what_to_do(home: Path, tmp_path: Path) -> No
     assert error["problem"].startswith("claims: out of memory: ")
     assert f"dexter-tui retry {job}" in error["remedy"] and "--device" in error["remedy"]
     assert "--dtype" not in error["remedy"]  # a report has that of its runs
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file grow beyond one page, as on a disk without room."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_does_not_keep_anything_from_being_shown(
+    queued: dict[str, str],
+    home: Path,
+    cli: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python would leave a part of it
+    with Store.open(home) as store:
+        for name in (queued["run"], queued["report"]):
+            run_queue.claim(store, ids=[name])
+            run_queue.release(store, name)  # as the kernel does of one that died
+        with full_disk():
+            shown = [
+                cli(*command)
+                for command in (["status"], ["queue", "list"], ["runs"], ["show", queued["run"]])
+            ]
+    assert [one.code for one in shown] == [0] * 4
+    assert queued["probe"] in shown[0].out and queued["probe"] in shown[1].out
+    assert queued["run"] in shown[2].out and queued["run"] in shown[3].out
+    for one in shown:
+        assert "states may be out of date" in one.err and "disk is full" in one.err
+
+
+class FullDisk(Worker):
+    """A worker whose disk has no room."""
+
+    KINDS = frozenset(Kind)
+
+    def fits(self, config: Mapping[str, Any] | None) -> bool:
+        return True
+
+    def do(self, work: run_queue.Work) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_a_full_disk_stops_is_queued_again_and_says_so(
+    queued: dict[str, str], home: Path, cli: Callable[..., Any]
+) -> None:
+    with Store.open(home) as store:
+        worker = FullDisk(store, devices.slot("cpu-0", {}))
+        for _ in queued:
+            work = worker.claim()
+            assert work is not None and worker.work(work) == 1
+            assert not run_queue.is_alive(store, work.id)
+    shown = cli("status").out
+    assert shown.count("No space left on device") == len(queued)
+    assert "killed" not in shown
+
+
+def test_a_worker_waits_for_room_no_longer_than_until_sigterm(
+    queued: dict[str, str], home: Path
+) -> None:
+    with Store.open(home) as store:
+        worker = FullDisk(store, devices.slot("cpu-0", {}))
+        work = worker.claim()
+        assert work is not None
+        worker.terminate()
+        with full_disk():
+            assert worker.work(work) == 1
+        assert not run_queue.is_alive(store, work.id)
+        assert run_queue.reconcile(store) == [work.id]
 
 
 def test_a_job_that_dies_without_progress_is_lost_at_last(
