@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
+from traceback import walk_tb
 from typing import Any
 
 from dexter.errors import InputError
@@ -43,15 +44,55 @@ def importing() -> Iterator[None]:
     """Look for no garbage while libraries are imported, nor later among what they made.
 
     Imports make no garbage, and to look for it takes a fifth of the time of importing torch.
+    Raises InputError for a library that is installed but fails.
     """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
+    except Exception as error:
+        refusal = broken_package(error)
+        if refusal is None:
+            raise
+        raise refusal from error
     finally:
         gc.freeze()
         if enabled:
             gc.enable()
+
+
+_OWN = ("__main__", "dexter", "dexter_tui", "store")
+_REQUIRED = ("torch", "transformers", "diffusers")
+
+
+def broken_package(error: BaseException) -> InputError | None:
+    """Return a refusal of the installed package whose import raised the error; None for others.
+
+    torchvision built for another torch is the usual one: transformers and diffusers import it
+    wherever it is installed, and wrap what it raised.
+    """
+    first = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    if not isinstance(first, Exception):  # Ctrl+C
+        return None
+    frames = [frame for frame, _ in walk_tb(first.__traceback__)]
+    if frames and frames[-1].f_code.co_name == "_compile_bytecode":  # in Python's importlib
+        path = frames[-1].f_locals.get("bytecode_path")
+        return InputError(f"{path} is damaged ({first})", remedy="remove it, Python rebuilds it")
+    modules = [
+        str(frame.f_globals.get("__name__")).partition(".")[0]
+        for frame in frames
+        if frame.f_code.co_name == "<module>"
+    ]
+    broken = next((name for name in reversed(modules) if name not in _OWN), None)
+    if broken is None or modules[-1] in _OWN:
+        return None
+    or_without = "" if broken in _REQUIRED else ", or uninstall it"
+    return InputError(
+        f"{broken} is installed, but cannot be imported: {one_line(first)}",
+        remedy=f"reinstall {broken} in a version built for the installed torch{or_without}",
+    )
 
 
 @contextmanager

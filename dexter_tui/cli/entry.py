@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from traceback import walk_tb
 from typing import Annotated
 
 import typer
@@ -53,30 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         _refuse(error.sentence(flag), error.field, error.remedy, error.problem, as_json=as_json)
         return EXIT_REFUSED
-    except OSError as error:
-        line = f"{error.filename or 'input or output'}: {error.strerror or error}"
-        _refuse(line, None, None, as_json=as_json)
+    except (Exception, KeyboardInterrupt) as error:
+        refusal = _refusal(error, given)
+        if refusal is None:
+            return EXIT_FAILED
+        _refuse(str(refusal), None, refusal.remedy, refusal.problem, as_json=as_json)
         return EXIT_REFUSED
-    except (RuntimeError, MemoryError) as error:
-        from dexter.device import is_out_of_memory
-
-        if is_out_of_memory(error):
-            from dexter_tui.jobs.worker import first_line
-
-            line, remedy = first_line(error), "free memory or pass another --device"
-            _refuse(f"{line}; {remedy}", None, remedy, line, as_json=as_json)
-            return EXIT_REFUSED
-        if str(error) != NO_USER:
-            _refuse_broken_package(error, as_json=as_json)
-            return EXIT_REFUSED
-        named = next((argument for argument in given if "~" in argument), "~")
-        _refuse(f"{named}: no such user; write the whole path", None, None, as_json=as_json)
-        return EXIT_REFUSED
-    except ImportError as error:
-        _refuse_broken_package(error, as_json=as_json)
-        return EXIT_REFUSED
-    except (KeyboardInterrupt, typer.Abort):
-        return EXIT_FAILED
     finally:
         say_damage()
     return code if isinstance(code, int) else 0
@@ -102,28 +83,29 @@ def _refuse(
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _refuse_broken_package(error: Exception, *, as_json: bool) -> None:
-    """Refuse an installed package that fails on import; raise the error if it is another one.
+def _refusal(error: Exception | KeyboardInterrupt, given: Sequence[str]) -> InputError | None:
+    """Return what is wrong with this machine, None if the user ended the command.
 
-    torchvision built for another torch is the usual one: transformers and diffusers import it
-    wherever it is installed, and wrap what it raised.
+    Raises the error if it is something else.
     """
-    first: BaseException = error
-    while first.__cause__ is not None:
-        first = first.__cause__
-    modules = (
-        str(frame.f_globals.get("__name__"))
-        for frame, _ in walk_tb(first.__traceback__)
-        if frame.f_code.co_name == "<module>"
-    )
-    packages = [name.partition(".")[0] for name in modules]
-    own = ("__main__", "dexter", "dexter_tui", "store")
-    broken = next((name for name in reversed(packages) if name not in own), None)
-    if broken is None or packages[-1] in own:
-        raise error
-    line = f"{broken} is installed, but cannot be imported: {first}"
-    remedy = f"reinstall {broken} in a version built for the installed torch, or uninstall it"
-    _refuse(f"{line}; {remedy}", None, remedy, line, as_json=as_json)
+    from dexter.device import is_out_of_memory
+    from dexter.loading import broken_package
+
+    broken = broken_package(error)
+    if broken is not None:
+        return broken
+    if isinstance(error, KeyboardInterrupt | typer.Abort):  # Abort: also a damaged file of bytecode
+        return None
+    if isinstance(error, OSError):
+        return InputError(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    if is_out_of_memory(error):
+        from dexter_tui.jobs.worker import first_line
+
+        return InputError(first_line(error), remedy="free memory or pass another --device")
+    if str(error) == NO_USER:
+        named = next((argument for argument in given if "~" in argument), "~")
+        return InputError(f"{named}: no such user; write the whole path")
+    raise error
 
 
 def _refuse_bytes(what: str, text: str) -> None:

@@ -20,7 +20,7 @@ from dexter_tui import EXIT_FAILED
 from dexter_tui.formatting import size
 from dexter_tui.jobs import control, guard, launch
 from dexter_tui.jobs.recorder import log
-from dexter_tui.machine import devices
+from dexter_tui.machine import devices, doctor
 from dexter_tui.paths import home
 from store import State, Store, StoreError, run_queue
 from store.database import is_newer
@@ -164,8 +164,12 @@ class Runner:
             log(f"the worker ended with {worker.returncode}", "error")
 
     def _give_up(self) -> int:
-        path = launch.slot_log(self.store, self.slot.name)
-        note = f"no worker took anything: they ended at their start; see {path}"
+        packages = doctor.check_packages()
+        if packages.status == "error":
+            note = f"no worker could start: {packages.detail}; {packages.remedy}"
+        else:
+            path = launch.slot_log(self.store, self.slot.name)
+            note = f"no worker took anything: they ended at their start; see {path}"
         log(note)
         run_queue.set_slot(
             self.store, self.slot.name, self.slot.device.uuid, note=note, broken=True

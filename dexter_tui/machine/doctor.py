@@ -1,21 +1,28 @@
 """The checks of `doctor`: the machine, the terminal and the store, each with its remedy."""
 
+import json
 import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from dexter.errors import InputError
+from dexter.loading import importing
 from dexter.model_folders import find
 from dexter_tui.formatting import command, size
+from dexter_tui.paths import PACKAGED
 from store.checking import file_systems
 
 Status = Literal["ok", "note", "warning", "error"]
@@ -62,6 +69,7 @@ def diagnose(home: Path, env: Mapping[str, str] = os.environ) -> list[Finding]:
     return [
         check_home(home),
         check_space(home),
+        check_packages(),
         check_lab(),
         check_hub_token(env),
         check_network(hub_address()),
@@ -199,6 +207,25 @@ def check_space(home: Path) -> Finding:
             "disk space", "error", detail, "free some space, or move DEXTER_HOME to a larger disk"
         )
     return Finding("disk space", "ok", detail)
+
+
+@cache
+def check_packages() -> Finding:
+    """Check that a new process can import the packages that compute."""
+    path = os.pathsep.join([str(PACKAGED), os.environ.get("PYTHONPATH", "")])
+    answer = subprocess.run(
+        [sys.executable, "-P", "-m", __name__],
+        env={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)},
+        capture_output=True,
+        check=False,
+    )
+    if answer.returncode:
+        lines = answer.stderr.decode(errors="replace").strip().splitlines()
+        detail = lines[-1] if lines else f"importing them ended with {answer.returncode}"
+        return Finding("packages", "error", detail, "reinstall dexter-tui")
+    if answer.stdout:
+        return Finding("packages", "error", *json.loads(answer.stdout))
+    return Finding("packages", "ok", "torch, transformers and diffusers can be imported")
 
 
 def check_lab() -> Finding:
@@ -431,3 +458,11 @@ def check_api_key(env: Mapping[str, str]) -> Finding:
 
 def _version(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
+
+
+if __name__ == "__main__":  # `check_packages`
+    try:
+        with importing(), redirect_stdout(sys.stderr):
+            import_module("dexter.generation.generator")  # and all that it needs
+    except InputError as error:
+        print(json.dumps([error.problem, error.remedy]))

@@ -108,9 +108,9 @@ def _serve(screening_id: str, member: int) -> None:
         print(json.dumps(line), file=answers, flush=True)
 
     home = paths.home()
-    with importing():
-        import_module("transformers.modeling_utils")
     try:
+        with importing():
+            import_module("transformers.modeling_utils")
         with Store.open(home, make=False) as store:
             page = screenings.page(Browse(home), screening_id)
             prepared = prepared_of(store, screening_id, member)

@@ -121,12 +121,12 @@ def test_unreachable_hub_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (finding.status, bool(finding.remedy)) == ("warning", True)
 
 
-def test_the_command_shows_all_and_fails_on_errors_alone(cli: Any, home: Path) -> None:
+def test_the_command_shows_all_and_ends_well_without_errors(cli: Any, home: Path) -> None:
     outcome = cli("doctor", "--json")
     checks = {finding["check"]: finding for finding in outcome.json}
     assert outcome.code == 0
-    assert {"home", "network", "model cache", "GPU driver", "colours", "locale"} <= set(checks)
+    assert {"home", "packages", "network", "model cache", "GPU driver", "colours", "locale"} <= set(
+        checks
+    )
     assert set(checks["home"]) == {"check", "status", "detail", "remedy"}
     assert not home.exists()
-    home.write_text("a file")
-    assert cli("doctor").code == 1

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -238,6 +240,31 @@ def test_a_runner_makes_room_for_that_of_a_newer_version(store):
     runner = Runner(store, devices.slot("cpu-0", {}))
     assert runner.work() == 0 and runner.ending
     assert not run_queue.activities(store)  # no worker was started
+
+
+def test_a_package_that_cannot_be_imported_is_named_in_the_slot_and_by_the_doctor(
+    store, tmp_path, monkeypatch
+):
+    torch = tmp_path / "torch"
+    torch.mkdir()
+    (torch / "__init__.py").write_text("raise OSError('libcudnn.so.9: no such file')")
+    (torch / "version.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DEXTER_HOME", str(store.home))
+    queued(store, "cpu")
+
+    def python(*arguments):
+        command = [sys.executable, "-m", *arguments]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert python("dexter_tui.jobs.runner", "cpu-0").returncode == 1
+    what = "torch is installed, but cannot be imported: libcudnn.so.9: no such file"
+    [slot] = run_queue.slots(store)
+    assert slot.broken and slot.note is not None and what in slot.note
+    answer = python("dexter_tui", "doctor", "--json")
+    assert answer.returncode == 1
+    [found] = [one for one in json.loads(answer.stdout) if one["check"] == "packages"]
+    assert (found["status"], found["detail"]) == ("error", what)
 
 
 def test_slots_that_gave_up_are_waited_for_only_when_they_are_tried_again(store, monkeypatch):
