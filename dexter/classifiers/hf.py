@@ -6,7 +6,7 @@ without torch and without an image processor, whose steps are not differentiable
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,9 +207,10 @@ def _load_module(
     import torch
     from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForImageClassification
 
-    from dexter.classifiers.weights import code_in
+    from dexter.classifiers.weights import code_in, shape_text
 
     missing: set[str] = set()
+    mismatched: set[tuple[str, Sequence[int], Sequence[int]]] = set()
     try:
         with quiet(reports=False):
             if config.get("model_type") in CONFIG_MAPPING:
@@ -221,11 +222,12 @@ def _load_module(
                 module, report = AutoModelForImageClassification.from_pretrained(
                     folder,
                     config=settings,
+                    ignore_mismatched_sizes=True,  # refused below, in a line
                     output_loading_info=True,
                     trust_remote_code=False,
                     local_files_only=True,
                 )
-                missing = report["missing_keys"]
+                missing, mismatched = report["missing_keys"], report["mismatched_keys"]
             else:
                 module = AutoModelForImageClassification.from_config(settings)
                 weights = torch.load(folder / _PICKLE, map_location="cpu", weights_only=False)
@@ -252,6 +254,15 @@ def _load_module(
         raise InputError(
             f"cannot load {spec}: {one_line(error)}", field="classifier", value=spec
         ) from error
+    if mismatched:
+        name, there, wanted = min(mismatched, key=lambda one: (-len(one[1]), one[0]))
+        raise InputError(
+            f'{spec}: "{name}" is {shape_text(there)} in the weights, '
+            f"{shape_text(wanted)} by config.json",
+            field="classifier",
+            value=spec,
+            remedy="correct id2label there" if there[1:] == wanted[1:] else "correct config.json",
+        )
     if missing:
         raise InputError(
             f"{spec} has no trained weights for {', '.join(sorted(missing)[:3])}",
@@ -397,6 +408,8 @@ def _labels(
     """Return the labels, a configuration with id2label in order, and notes of repairs."""
     file = folder / "config.json"
     names = config.get("id2label")
+    if names is None and isinstance(config.get("label_names"), list):  # of timm's networks
+        names = dict(enumerate(config["label_names"]))
     if not isinstance(names, dict) or not names:
         if given is None:
             raise InputError(
@@ -470,7 +483,7 @@ def _preprocessing(
             "size": int(side / (cfg.get("crop_pct") or 0.875)),
             "do_center_crop": True,
             "crop_size": side,
-            "resample": 2 if cfg.get("interpolation") == "bilinear" else 3,
+            "resample": cfg.get("interpolation") or "bicubic",
             "image_mean": list(cfg["mean"]),
             "image_std": list(cfg["std"]),
         }

@@ -58,13 +58,12 @@ def usual_preprocessing(timm: Any, name: str) -> Preprocessing:
 
 
 def _preprocessing(settings: Mapping[str, Any]) -> Preprocessing:
-    side = int(settings["input_size"][1])
-    squash = settings["crop_mode"] == "squash"
+    side, mode = int(settings["input_size"][1]), settings["interpolation"]
     return Preprocessing(
-        resize=side if squash else int(side / settings["crop_pct"]),
+        resize=int(side / settings["crop_pct"]),
         crop=side,
-        mode="bicubic" if settings["interpolation"] == "bicubic" else "bilinear",
+        mode="nearest-exact" if mode == "nearest" else mode,
         mean=tuple(settings["mean"]),
         std=tuple(settings["std"]),
-        squash=squash,
+        squash=settings["crop_mode"] == "squash",
     )

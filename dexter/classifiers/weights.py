@@ -267,12 +267,14 @@ def mismatch(content: Content, shapes: Shapes) -> str:
     for name, shape in shapes.items():
         tensor = content.tensors.get(start + name)
         if tensor is not None and tensor.shape != shape:
-            return f'"{name}" is {_shape(tensor.shape)} in the file, {_shape(shape)} in the network'
+            there, here = shape_text(tensor.shape), shape_text(shape)
+            return f'"{name}" is {there} in the file, {here} in the network'
     return f"the file has no {_some(missing)}"
 
 
-def _shape(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "one number"
+def shape_text(sizes: Sequence[int]) -> str:
+    """Return a shape in words, such as "3x768"."""
+    return "x".join(map(str, sizes)) or "one number"
 
 
 def normalization(

@@ -257,10 +257,15 @@ class TestPreprocessing:
         # As in timm/resnet50.a1_in1k, which transformers saves without an image processor.
         (folder / "preprocessor_config.json").unlink()
         cfg = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.25] * 3, "crop_pct": 0.8}
-        change_json(folder / "config.json", pretrained_cfg={**cfg, "interpolation": "bicubic"})
-        step = load_classifier(f"hf:{folder}").preprocessing
-        assert (step.resize, step.crop, step.mode) == (40, 32, "bicubic")
+        kinds = ["moth", "wasp", "bee"]
+        names = {"id2label": None, "label2id": None, "label_names": kinds}
+        cfg["interpolation"] = "lanczos"
+        change_json(folder / "config.json", pretrained_cfg=cfg, **names)
+        classifier = load_classifier(f"hf:{folder}")
+        step = classifier.preprocessing
+        assert (step.resize, step.crop, step.mode) == (40, 32, "lanczos")
         assert (step.mean, step.std) == ((0.5,) * 3, (0.25,) * 3)
+        assert classifier.labels == describe_classifier(f"hf:{folder}").labels == kinds
 
     @pytest.mark.parametrize(
         ("resample", "mode"),
@@ -644,14 +649,21 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"model\.safetensors is cut off"):
             load_classifier(f"hf:{folder}")
 
-    @pytest.mark.parametrize("spoil", [lambda weight: None, lambda weight: weight[:, :3].clone()])
-    def test_of_a_head_that_is_missing_or_of_another_shape(self, folder, spoil, capfd):
+    @pytest.mark.parametrize(
+        ("spoil", "said"),
+        [
+            (lambda weight: None, r"no trained weights for classifier\.1\.weight"),
+            (lambda weight: weight[:2].clone(), r"2x\d+ in the weights, 3x.* correct id2label"),
+            (lambda weight: weight[:, :3].clone(), "3x3 in the weights, .* correct config.json"),
+        ],
+    )
+    def test_of_a_head_that_is_missing_or_of_another_shape(self, folder, spoil, said, capfd):
         weights = load_file(folder / "model.safetensors")
         weights["classifier.1.weight"] = spoil(weights["classifier.1.weight"])
         kept = {name: weight for name, weight in weights.items() if weight is not None}
         save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
         capfd.readouterr()
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=said):
             load_classifier(f"hf:{folder}")
         assert capfd.readouterr() == ("", "")
 

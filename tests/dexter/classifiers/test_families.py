@@ -350,6 +350,19 @@ def test_timm_networks(name, tmp_path):
     assert_features_feed_the_head(classifier)
 
 
+@needs_timm
+def test_timm_crops_what_it_squashes(tmp_path):
+    """As for dm_nfnet_f0."""
+    import timm
+
+    network = timm.create_model("test_resnet", num_classes=1000)
+    network.pretrained_cfg.update(crop_mode="squash", crop_pct=0.8, interpolation="nearest")
+    timm.models.save_for_hf(network, tmp_path)
+    step = load_classifier(f"timm:{tmp_path}").preprocessing
+    assert (step.resize, step.crop, step.squash) == (200, 160, True)
+    assert step.mode == "nearest-exact"
+
+
 @pytest.mark.parametrize("source", ["torchvision", "timm"])
 def test_what_is_not_installed_is_named_with_the_remedy(source):
     if usable(source):
