@@ -37,6 +37,10 @@ class StoreError(RuntimeError):
         return f"{text}; {self.remedy}" if self.remedy else text
 
 
+class NotFound(StoreError):
+    """An id that the store does not have, any more or at all."""
+
+
 class _Reason(NamedTuple):
     """The explanation of an error code."""
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from store.checking import decoding, file_systems
 from store.checking.schema import check_schema, objects_of
-from store.errors import StoreError, explained
+from store.errors import NotFound, StoreError, explained
 from store.locks import is_locked
 from store.reading.filters import STATE, Condition, compile_filter
 from store.states import ACTIVE, ENDED, State
@@ -658,8 +658,8 @@ class Browse:
     def id_of(
         self, table: str, name: str, *, noun: str, command: str, kind: str | None = None
     ) -> str:
-        """Return an id from the id or a unique prefix; raise StoreError, which names the command
-        that lists them. kind: one of the column of that name."""
+        """Return an id from the id or a unique prefix; raise StoreError, or NotFound, which names
+        the command that lists them. kind: one of the column of that name."""
         of_kind, values = ("", ()) if kind is None else (" AND kind = ?", (kind,))
         rows = self.rows(f"SELECT id FROM {table} WHERE id = ?{of_kind}", (name, *values))
         if not rows and name:
@@ -676,7 +676,7 @@ class Browse:
             )
         sql = f"SELECT count(*) FROM {table} WHERE true{of_kind}"
         [(count,)] = self.rows(sql, values) or [(0,)]
-        raise StoreError(
+        raise NotFound(
             f"no {noun} {name!r} among the {count} in {self.path}",
             value=name,
             remedy=f"`dexter-tui {command}` lists them",

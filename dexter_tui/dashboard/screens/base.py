@@ -17,7 +17,7 @@ from dexter_tui.dashboard.actions import ACTIONS
 from dexter_tui.dashboard.host import Host, host_of
 from dexter_tui.dashboard.search import Searching
 from dexter_tui.formatting import clean
-from store.errors import StoreError
+from store.errors import NotFound, StoreError
 from store.reading.browse import RunRow
 
 if TYPE_CHECKING:
@@ -42,12 +42,13 @@ class DataScreen(Searching):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-tall")]  # noqa: RUF012
 
     class Loaded(Message):
-        """The result of `load`: data or an error."""
+        """The result of `load`: data or an error, or why there is nothing to show any more."""
 
-        def __init__(self, data: Any, error: str | None) -> None:
+        def __init__(self, data: Any, error: str | None, gone: str | None = None) -> None:
             super().__init__()
             self.data = data
             self.error = error
+            self.gone = gone
 
     _loading = False
     _again = False
@@ -96,20 +97,24 @@ class DataScreen(Searching):
         self.run_worker(lambda: self._load(wish), thread=True, exit_on_error=False, group="load")
 
     def _load(self, wish: Any) -> None:
-        data, error = None, None
+        data, error, gone = None, None, None
         try:
             data = self.load(wish)
+        except NotFound as refused:
+            gone = f"{refused.value} was deleted"
         except StoreError as refused:
             error = str(refused)
         except Exception as defect:  # most likely damaged data; the dashboard continues
             self.host.note_defect(traceback.format_exc())
             error = f"{type(defect).__name__}: {defect}"
-        self.post_message(self.Loaded(data, error))
+        self.post_message(self.Loaded(data, error, gone))
 
     def on_data_screen_loaded(self, message: Loaded) -> None:
         message.stop()
         self._loading = False
-        if message.error is None:
+        if message.gone is not None:
+            self.leave(message.gone)
+        elif message.error is None:
             try:
                 self.show(message.data)
             except Exception as defect:  # damaged data, as above

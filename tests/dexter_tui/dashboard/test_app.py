@@ -5,7 +5,7 @@ import re
 import shutil
 import sqlite3
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from dexter_tui.dashboard.screens.form_screen import fuzzy
 from dexter_tui.dashboard.screens.help import HelpScreen
 from dexter_tui.dashboard.screens.home.reading import FIRST_RUNS
 from dexter_tui.dashboard.screens.home.screen import HomeScreen
+from dexter_tui.dashboard.screens.list_screen import ListScreen
 from dexter_tui.dashboard.screens.new_run import NewRunScreen
 from dexter_tui.dashboard.screens.run.screen import RunScreen
 from dexter_tui.dashboard.screens.study import StudyScreen
@@ -1236,6 +1237,23 @@ async def test_a_study_that_was_removed_is_left(home: Path) -> None:
         await until(pilot, lambda: "was deleted" in text(pilot))
         assert isinstance(pilot.app.screen, HomeScreen)
         assert STUDY in text(pilot)
+
+
+@pytest.mark.parametrize("make", [shown_store.compare, shown_store.screen])
+@driven
+async def test_what_another_dashboard_deletes_is_left(
+    home: Path, make: Callable[[Path], object]
+) -> None:
+    make(home)
+    async with dashboard(home).run_test(notifications=True, size=WIDE) as pilot:
+        await settle(pilot)
+        await press(pilot, "c" if make is shown_store.compare else "i", "enter")
+        names = [shown_store.COMPARISON, shown_store.SCREENING, shown_store.WATCHED]
+        name = next(name for name in names if name in text(pilot))
+        with Store.open(home) as store:
+            retention.delete(store, retention.doomed(store, [name]))
+        await until(pilot, lambda: noticed(pilot, f"{name} was deleted"))
+        await until(pilot, lambda: isinstance(pilot.app.screen, ListScreen))
 
 
 @driven
