@@ -297,18 +297,26 @@ def bar(share: float, width: int, signs: tuple[str, str, str]) -> tuple[str, str
     return filled, empty * (width - len(filled))
 
 
-def sparkline(values: Sequence[float | None], width: int, levels: str) -> str:
-    """Return the values as a line of ``width`` characters, averaged where there are more values."""
+def sparkline(
+    values: Sequence[float | None],
+    width: int,
+    levels: str,
+    limits: tuple[float, float] | None = None,
+) -> str:
+    """Return the values as a line of ``width`` characters, averaged where there are more values.
+
+    The limits are the values of the lowest and highest level, by default those that occur.
+    """
     known = [value for value in values if value is not None]
     if not known or width < 1:
         return " " * width
     buckets = min(width, len(known))
     edges = [round(k * len(known) / buckets) for k in range(buckets + 1)]
     means = [sum(known[a:b]) / (b - a) for a, b in pairwise(edges) if b > a]
-    low, high = min(means), max(means)
+    low, high = limits or (min(means), max(means))
     span = (high - low) or 1.0
-    line = "".join(levels[round((mean - low) / span * (len(levels) - 1))] for mean in means)
-    return line.ljust(width)
+    shares = [max(0.0, min((mean - low) / span, 1.0)) for mean in means]
+    return "".join(levels[round(share * (len(levels) - 1))] for share in shares).ljust(width)
 
 
 def strips_from_ansi(text: str) -> list[Strip]:

@@ -156,9 +156,7 @@ def _line(row: Row, host: "Host", cells: int) -> Text:
     text.append(f"{'' if heat is None else f'{heat:.0f}°C':>6}", palette.dim)
     text.append(f"{'' if power is None else f'{power:.0f} W':>7}  ", palette.dim)
     shown = list(row.history)[-cells * row.per_cell :]
-    # From 0 to 1, whatever the values are.
-    line = sparkline([0.0, 1.0, *shown], cells, signs.levels) if shown else " " * cells
-    text.append(line, palette.primary)
+    text.append(sparkline(shown, cells, signs.levels, (0.0, 1.0)), palette.primary)
     text.append(f"  {clean(', '.join(row.work))}", palette.accent)
     return text
 

@@ -42,6 +42,9 @@ class DevicesScreen(DataScreen):
         slow = self.host.options.low_bandwidth
         self.set_interval(SLOW_SECONDS if slow else SECONDS, self.reload)
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.reload)
+
     def on_unmount(self) -> None:
         if self._ring is not None:
             self._ring.stop()
