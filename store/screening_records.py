@@ -125,8 +125,14 @@ def add_screening(
     *,
     watch: Mapping[str, Any] | None = None,
 ) -> str:
-    """Keep what is to be screened; return its id. `members` hold columns of `Screened`."""
+    """Keep what is to be screened; return its id. `members` hold columns of `Screened`.
+
+    A folder is watched by one screening: if there is one with this `watch`, its id is returned.
+    """
     with store._write(durable=True) as session:
+        known = None if watch is None else _watching(session, watch)
+        if known is not None:
+            return known.id
         screening = Screening(
             id=new_id(session, Screening, "x"),
             bank_key=bank_key,
@@ -188,12 +194,16 @@ def strongest(found: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[st
 def watched(store: Store, watch: Mapping[str, Any]) -> Screening | None:
     """Return the newest screening that watches the same folder in the same way."""
     with store._read() as session:
-        rows = session.exec(
-            select(Screening)
-            .where(col(Screening.watch).is_not(None))
-            .order_by(col(Screening.created_at).desc())
-        )
-        return next((row for row in rows if row.watch == dict(watch)), None)
+        return _watching(session, watch)
+
+
+def _watching(session: Session, watch: Mapping[str, Any]) -> Screening | None:
+    rows = session.exec(
+        select(Screening)
+        .where(col(Screening.watch).is_not(None))
+        .order_by(col(Screening.created_at).desc())
+    )
+    return next((row for row in rows if row.watch == dict(watch)), None)
 
 
 def add_screened(store: Store, screening_id: str, member: Mapping[str, Any]) -> None:

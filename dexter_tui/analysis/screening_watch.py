@@ -20,7 +20,7 @@ from dexter_tui.analysis import screening_request
 from dexter_tui.analysis.screening_request import ScreenRequest
 from dexter_tui.analysis.study_request import reachable
 from dexter_tui.jobs import trust
-from store import ENDED, run_queue, screening_records
+from store import ENDED, StoreError, run_queue, screening_records
 from store.states import State
 
 if TYPE_CHECKING:
@@ -116,12 +116,17 @@ class Watcher:
             for member in screening_records.screened(self.store, self.screening_id)
             if member.pictures is None and member.error is None
         ]
-        if not waiting or self.job() is not None:
+        if not waiting:
             return None
         screening = screening_records.screening(self.store, self.screening_id)
         settings = self.request.settings.from_values(screening.settings)
         config = RunConfig.model_validate(waiting[0].config)
-        return screening_request.queue(self.store, self.screening_id, config, settings)
+        try:
+            return screening_request.queue(self.store, self.screening_id, config, settings)
+        except StoreError as error:
+            if error.__cause__ is not None:
+                raise  # the store cannot be written now
+            return None  # a job is at them, perhaps of another watcher
 
     def job(self) -> "Job | None":
         """Return the job that works on the screening, or waits to; None if there is none."""
@@ -191,16 +196,19 @@ class Watcher:
                 self.request.agreed,
             )
             prepared = screening_request.prepare(request, self.store.home)
-            row = screening_request.member_row(self.store, name, prepared.members[0])
+            member = screening_request.member_row(self.store, name, prepared.members[0])
+            row = member | {"file_hash": digest}
             screening_request.ensure_bank(self.store, prepared)
             self.screening_id = screening_records.add_screening(
                 self.store,
                 prepared.bank_key,
                 prepared.topic.class_name,
                 prepared.settings.model_dump(mode="json"),
-                [row | {"file_hash": digest}],
+                [row],
                 watch=self._watch,
             )
+            # Another watcher of this folder may have been faster, with another file.
+            screening_records.add_screened(self.store, self.screening_id, row)
             return
         first = screening_records.screened(self.store, self.screening_id)[0]
         values = {**self.request.values, "classifier": spec, "class_name": self.request.class_name}

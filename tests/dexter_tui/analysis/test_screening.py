@@ -331,6 +331,17 @@ def test_a_folder_without_checkpoints_is_said_to_have_none(
     assert f"no checkpoint in {tmp_path} yet" in line
 
 
+def test_a_folder_is_watched_by_one_screening(home: Path) -> None:
+    with Store.open(home) as store:
+        bank = {"pool": "lab", "pool_text": None, "pool_hash": "h", "topic": {}, "seed": 0}
+        screening_records.ensure_bank(store, "key", **bank)
+        made = [
+            screening_records.add_screening(store, "key", "waterbird", {}, [], watch={"folder": at})
+            for at in ("/a", "/b", "/a")
+        ]
+    assert made[0] == made[2] != made[1]
+
+
 @pytest.mark.long
 def test_checkpoints_of_a_folder_are_screened_once_each_across_restarts(
     home: Path, tmp_path: Path, cli: Callable[..., Any]
@@ -358,13 +369,16 @@ def test_checkpoints_of_a_folder_are_screened_once_each_across_restarts(
         return Watcher(jobs.store, folder, request)
 
     try:
-        first = watcher()
+        first, other = watcher(), watcher()
         assert first.look() == [] and first.queue() is None
         save(folder, "step-200.safetensors", 1)
         assert first.look() == []  # it may still be written
         assert first.look() == ["step-200.safetensors"]
         job = first.queue()
         assert job is not None and first.queue() is None
+        # One that was started beside it, in a folder that was empty, finds the same.
+        assert other.look(settled=True) == ["step-200.safetensors"]
+        assert other.screening_id == first.screening_id and other.queue() is None
         # Killed here, another watcher finds all of it in the store.
         save(folder, "step-400.safetensors", 2)
         (folder / "copy.safetensors").write_bytes((folder / "step-200.safetensors").read_bytes())
