@@ -161,7 +161,8 @@ class Lines:
 
     def _job_parts(self, job: Job) -> list[str]:
         about = f" ({self._names[job.id]})" if job.id in self._names else ""
-        parts = [f"{job.kind.value} {job.id}{about}: {job.state.value}"]
+        name = job.screening_id or job.comparison_id or job.study_id or job.id  # as lists have it
+        parts = [f"{job.kind.value} {name}{about}: {job.state.value}"]
         if job.state is State.RUNNING and job.stage:
             parts.append(job.stage)
             if job.total:

@@ -15,6 +15,7 @@ from dexter_tui.cli.live_progress import Lines, Screen
 from dexter_tui.machine import terminal_images
 from dexter_tui.presentation import run_tables, study_tables
 from store import State, Store, run_queue
+from store.states import Kind
 from store.tables import Run
 
 HOSTILE = "sea\x1b[2J\x07[bold red]\u202e\n"
@@ -110,6 +111,15 @@ def test_lines_without_a_terminal_tell_each_change_once(store: Store) -> None:
         (False, True),
     ]
     assert_harmless(file.getvalue())
+
+
+def test_lines_name_a_job_by_what_it_makes(store: Store) -> None:
+    [run] = runs_with_hostile_words(store, 1)
+    report = run_queue.add_job(store, Kind.REPORT, {}, study_id=run.study_id)
+    slices = run_queue.add_job(store, Kind.SLICES, {})
+    file = io.StringIO()
+    Lines(Console(file=file, width=80)).show([store.job(report), store.job(slices)])
+    assert file.getvalue() == f"report {run.study_id}: queued\nslices {slices}: queued\n"
 
 
 def test_runs_and_studies_are_data(store: Store) -> None:
