@@ -17,6 +17,8 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +52,10 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
     network = _network(arch)
     used = _fit(content, network, spec)
     module = network.build(_count(used, network))
-    module.load_state_dict(used.state, strict=False)
+    state = OrderedDict(used.state)
+    # The versions of the layers, which MNASNet asks for.
+    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(state, strict=False)
     step, where = _preprocessing(network, module, content, used)
     stated = stated_labels(module, spec) or content.stated.labels
 
@@ -115,7 +120,9 @@ def _json(text: str) -> Any:
 
 def _unpickled(file: Path, spec: str, trust_pickle: bool) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=not trust_pickle)
+        # A training's arguments, which many keep beside the weights, are plain values as well.
+        with torch.serialization.safe_globals([Namespace]):
+            return torch.load(file, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         code = [] if trust_pickle else weights.code_in(file)
         if not code:
@@ -242,10 +249,21 @@ def _network(arch: str) -> _Network:
 
 def _headed(arch: str, build: Callable[[int], nn.Module], step: Preprocessing | None) -> _Network:
     """Find the head: the weights whose shapes differ between two numbers of classes."""
-    with torch.device("meta"):
-        five, seven = (weights.shapes_of(build(classes)) for classes in (5, 7))
+    five, seven = (_shapes(build, classes) for classes in (5, 7))
     head = frozenset(name for name in five if five[name] != seven[name])
     return _Network(arch, build, five, head, step)
+
+
+def _shapes(build: Callable[[int], nn.Module], classes: int) -> weights.Shapes:
+    """Return the shapes of a network's weights, which take no memory."""
+    try:
+        with torch.device("meta"):
+            return weights.shapes_of(build(classes))
+    except NotImplementedError:  # a RegNet computes its sizes from tensors
+        from accelerate import init_empty_weights
+
+        with init_empty_weights(include_buffers=False):
+            return weights.shapes_of(build(classes))
 
 
 def _fit(content: Content, network: _Network, spec: str) -> Match:
@@ -263,11 +281,15 @@ def _fit(content: Content, network: _Network, spec: str) -> Match:
             if one is not content:
                 found.notes.append("a head of one layer in a Sequential")
             return found
+    remedy = "pass the network that was trained"
+    if not network.arch.startswith("python:"):
+        remedy += ", or python:PATH.py:FACTORY if it is your own"
     raise InputError(
-        f"{spec} is not a {network.arch}: {weights.mismatch(content, network.shapes)}",
+        f"{spec} is not a {network.arch}: "
+        f"{weights.mismatch(content, network.shapes, network.head)}",
         field="arch",
         value=network.arch,
-        remedy="pass the network that was trained",
+        remedy=remedy,
     )
 
 

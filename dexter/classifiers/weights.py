@@ -163,13 +163,15 @@ def _starts(content: Content, wanted: Shapes) -> list[str]:
 def _fits(content: Content, start: str, added: str, wanted: Shapes, head: Collection[str]) -> bool:
     for name, shape in wanted.items():
         tensor = content.tensors.get(start + name)
-        if tensor is None:
-            return False
-        if tensor.shape != shape and not (
-            name in head and tensor.ndim == len(shape) and tensor.shape[1:] == shape[1:]
-        ):
+        if tensor is None or not _same_shape(name, tensor, shape, head):
             return False
     return True
+
+
+def _same_shape(name: str, tensor: Tensor, shape: torch.Size, head: Collection[str]) -> bool:
+    return tensor.shape == shape or (
+        name in head and tensor.ndim == len(shape) and tensor.shape[1:] == shape[1:]
+    )
 
 
 def _children(wanted: Shapes) -> list[str]:
@@ -230,11 +232,12 @@ def _left_over(
     Copies of the network and the tensors of other entries are none.
     """
     entry = content.entries[next(iter(used))]
+    copies = {other + name[len(start) :] for other in found for name in used}
     others = tuple(other for other in found if other != start and not start.startswith(other))
     return [
         full[len(entry) + 1 :] if entry else full
         for full in content.tensors
-        if full not in used
+        if full not in copies
         and content.entries[full] == entry
         and not (others and full.startswith(others))
     ]
@@ -251,8 +254,11 @@ def _short(name: str) -> str:
     return name if found is None else name[: found.end()].rstrip("._")
 
 
-def mismatch(content: Content, shapes: Shapes) -> str:
-    """Return why no start fills a network: the nearest start's first differences."""
+def mismatch(content: Content, shapes: Shapes, head: Collection[str]) -> str:
+    """Return why no start fills a network: the nearest start's first differences.
+
+    ``head``: as of `match`.
+    """
     starts = _starts(content, shapes) or [""]
 
     def count(start: str) -> int:
@@ -266,7 +272,7 @@ def mismatch(content: Content, shapes: Shapes) -> str:
         return f"the file has {some or 'no weights'}, the network {_some(list(shapes))}"
     for name, shape in shapes.items():
         tensor = content.tensors.get(start + name)
-        if tensor is not None and tensor.shape != shape:
+        if tensor is not None and not _same_shape(name, tensor, shape, head):
             there, here = shape_text(tensor.shape), shape_text(shape)
             return f'"{name}" is {there} in the file, {here} in the network'
     return f"the file has no {_some(missing)}"

@@ -6,6 +6,7 @@ and what is right: facts of its description, or parts of the line that refuses i
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import pickle
@@ -131,6 +132,9 @@ def _wrapped_states() -> None:
             'entry "model_state_dict"',
         ),
         "key_net": (lambda s: {"net": s, "acc": 93.1, "epoch": 200}, 'entry "net"'),
+        "arguments": (
+            lambda s: {"model": s, "args": argparse.Namespace(lr=0.1)}, 'entry "model"',
+        ),
         "key_model": (lambda s: {"model": s, "optimizer": {"lr": 0.1}}, 'entry "model"'),
         "lightning": (
             lambda s: {
@@ -152,6 +156,10 @@ def _wrapped_states() -> None:
         "ema_model": (
             lambda s: {**under("model.", {k: v * 2 for k, v in s.items()}),
                        **under("model_ema.module.", s)},
+            "averaged weights (EMA)",
+        ),
+        "ema_beside": (
+            lambda s: {**{k: v * 2 for k, v in s.items()}, **under("ema_model.", s)},
             "averaged weights (EMA)",
         ),
         "swa": (

@@ -12,6 +12,7 @@ from dexter.errors import InputError
 
 TORCHVISION = """
 from types import SimpleNamespace
+import torch
 from torch import nn
 class Block(nn.Module):
     def __init__(self, width):
@@ -27,10 +28,20 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(8, num_classes)
     def forward(self, x):
         return self.fc(self.layer1(self.conv1(x)).mean((2, 3)))
+class Versioned(ResNet):
+    _version = 2
+    def _load_from_state_dict(self, state, prefix, metadata, *rest):
+        if metadata.get("version") != 2:
+            raise ValueError("version should be set to 2")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
 DEPTHS = {"resnet18": 1, "resnet34": 2, "resnext18": 3, "wide_resnet18": 3}
 def list_models(module=None):
-    return list(DEPTHS)
+    return [*DEPTHS, "regnet", "mnasnet"]
 def get_model(name, weights=None, num_classes=1000):
+    if name == "mnasnet":
+        return Versioned(1, num_classes)
+    if name == "regnet":  # which computes its sizes from tensors
+        return ResNet(torch.tensor([4]).tolist()[0], num_classes)
     return ResNet(DEPTHS[name], num_classes)
 class Weights:
     name = "IMAGENET1K_V1"
@@ -71,6 +82,21 @@ def test_the_head_counts_the_classes_of_sorted_names(networks, tmp_path):
     )
     assert len(found.labels) == 3
     assert "3 classes, 299 px (assumed), mean 0.5, std 0.5 (assumed)" in found.recognised
+
+
+@pytest.mark.parametrize("name", ["regnet", "mnasnet"])
+def test_networks_with_ways_of_their_own(networks, tmp_path, name):
+    spec = model_files.saved(tmp_path, state(networks, name))
+    found = load_classifier(spec, ClassifierOptions(arch=name))
+    assert "3 classes, 299 px" in found.recognised
+
+
+def test_another_number_of_classes_is_no_mismatch(networks, tmp_path):
+    own = state(networks)
+    del own["layer1.1.conv1.bias"]
+    spec = model_files.saved(tmp_path, own)
+    with pytest.raises(InputError, match=r'no "layer1\.1\.conv1\.bias"; .* python:PATH'):
+        load_classifier(spec, ClassifierOptions(arch="resnet34"))
 
 
 def test_the_only_network_that_fits_is_used_and_named(networks, tmp_path):
