@@ -72,6 +72,9 @@ _EACH = 3
 """Pictures for each wording and subject, below which a regression has too little to go by."""
 _INTERACTIONS = _WORDINGS = 0.05
 """Shares of alpha for interactions, and for wordings that differ from others of their concept."""
+_ALONE = 2.0
+"""The smallest effect of a wording alone, in units of that of a concept: how the generator draws
+one place is not averaged over others."""
 _STRONGEST, _BESIDE = 3, 4
 """The number of findings whose interactions are estimated, and of concepts that each is paired
 with: those with the largest effects, subjects and parts of the class among them."""
@@ -613,13 +616,16 @@ class _View:
 
     def _differs(self, index: int, p: Floats) -> bool:
         """Return whether the wording at ``index`` has an effect that others of its concept do not
-        have: what it has more than they is clear, and of the sign of its own."""
+        have: what it has more than they is large and clear, and of the sign of its own."""
         others = [i for i in self._wordings(self._alone[index]) if i != index]
         if not others:
             return False
+        own = float(self._all.means(p)[index])
         more = self._all.difference(p, [index], others)
-        return more.effect * float(self._all.means(p)[index]) > 0 and self._is_clear(
-            more.effect, *more.interval(self._alpha_alone)
+        return (
+            more.effect * own > 0
+            and min(abs(more.effect), abs(own)) >= _ALONE * self._settings.min_effect
+            and self._is_clear(more.effect, *more.interval(self._alpha_alone))
         )
 
     def _only(self, parent: int, apart: Collection[int], p: Floats) -> bool:
