@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import mmap
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -33,6 +34,7 @@ _DTYPES: dict[str, type[np.generic]] = {
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
 }
+_SCORES = _DTYPES.keys() - {"tensor(uint8)"}
 _UNKNOWN_SIDE = 224  # of a graph that takes pictures of any side
 # By the operation that computes the outputs: whether they are of labels that do not exclude each
 # other, and whether they are probabilities.
@@ -53,7 +55,7 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
     runtime = package("onnxruntime", field="classifier", value=spec)
     session = _session(runtime, file, spec, options.device)
     entry = _entry(session, options, spec)
-    output = _output(session, wanted, spec)
+    output = _output(session, wanted, file, spec)
     operation = _last_operation(file, output)
     labels, probabilities = _MEANINGS.get(operation, (None, None))
     network = _Network(session, entry, output, sums_to_one=operation == "Softmax")
@@ -121,8 +123,8 @@ class _Network(nn.Module):
         size = self._entry.batch or len(array)
         parts = [self._run(array[at : at + size], size) for at in range(0, len(array), size)]
         output = np.concatenate(parts).astype(np.float32)
-        while output.ndim > 2 and output.shape[-1] == 1:  # the end of a convolutional head
-            output = output[..., 0]
+        # A convolutional head ends in maps of one pixel.
+        output = output.reshape(len(output), *([n for n in output.shape[1:] if n != 1] or [1]))
         if self._sums_to_one:
             output /= output.sum(-1, keepdims=True)  # in half precision it does so roughly
         return torch.from_numpy(output).to(pictures.device)
@@ -132,6 +134,8 @@ class _Network(nn.Module):
         count = len(array)
         padded = array if count == size else np.resize(array, (size, *array.shape[1:]))
         output: NDArray[Any] = self._session.run([self._output], {self._entry.name: padded})[0]
+        if size == 1 and output.shape[:1] != (1,):  # of one picture, without an axis for several
+            output = output[None]
         return output[:count]
 
 
@@ -191,7 +195,9 @@ def _session(runtime: Any, file: Path, spec: str, device: str) -> Any:
     try:
         return runtime.InferenceSession(str(file), settings, providers=providers)
     except Exception as error:  # onnxruntime's errors have no class in common
-        raise _refusal(spec, f"cannot be loaded: {one_line(error)}") from error
+        # The message of a check stands behind the long signature of its C++ function.
+        reason = re.sub(r"/onnxruntime_src/\S+ [^()]*\([^()]*\) *", "", str(error))
+        raise _refusal(spec, f"cannot be loaded: {one_line(ValueError(reason))}") from error
 
 
 def _entry(session: Any, options: ClassifierOptions, spec: str) -> _Entry:
@@ -240,14 +246,24 @@ def _check_normalization(takes_bytes: bool, options: ClassifierOptions, spec: st
         )
 
 
-def _output(session: Any, wanted: str, spec: str) -> str:
-    names = [one.name for one in session.get_outputs()]
-    if wanted and wanted not in names:
-        raise _refusal(spec, f"has no output {wanted!r}", f"choose from {', '.join(names)}")
-    if not wanted and len(names) != 1:
-        choices = " or ".join(f"{spec}:{name}" for name in names[:5])
-        raise _refusal(spec, f"has {len(names)} outputs", f"pass {choices}")
-    return wanted or str(names[0])
+def _output(session: Any, wanted: str, file: Path, spec: str) -> str:
+    """Return the name of the output with scores: the wanted, or the only one of fractions."""
+    kinds = {one.name: one.type for one in session.get_outputs()}
+    if wanted and wanted not in kinds:
+        raise _refusal(spec, f"has no output {wanted!r}", f"choose from {', '.join(kinds)}")
+    scores = [name for name, kind in kinds.items() if kind in _SCORES]
+    if wanted in scores or (len(scores) == 1 and not wanted):
+        return wanted or scores[0]
+    choices = " or ".join(f"onnx:{file}:{name}" for name in scores[:5])
+    if len(scores) > 1 and not wanted:
+        raise _refusal(spec, f"has {len(kinds)} outputs", f"pass {choices}")
+    found = ", ".join(f"{name} {kind}" for name, kind in kinds.items() if wanted in ("", name))
+    remedy = "export it with zipmap=False" if "map(" in found else _WRAP
+    raise _refusal(
+        spec,
+        f"returns {found}: must be a tensor of scores",
+        f"pass {choices}" if choices else remedy,
+    )
 
 
 def _last_operation(file: Path, output: str) -> str:

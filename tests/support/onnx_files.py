@@ -42,12 +42,14 @@ def colour_network(
     last: Sequence[str] = (),
     weight: NDArray[np.float32] = WEIGHT,
     two_outputs: bool = False,
+    label: bool = False,
     channels_last: bool | None = None,
     beside: str = "",
 ) -> Path:
     """Write a network from pictures of a shape to logits, or to what the ``last`` operations give.
 
     channels_last: of the input; by default, where the shape's second number is not 3.
+    label: put the number of the class first, as an output of whole numbers.
     beside: the name of a file for the weights.
     """
     nodes: list[bytes] = []
@@ -79,11 +81,15 @@ def colour_network(
     for operation in last:
         add(operation)
     outputs = [name, *([logits] if two_outputs else [])]
+    if label:
+        nodes.append(_text(1, name) + _text(2, "label") + _text(4, "ArgMax"))
     graph = b"".join(_field(1, node) for node in nodes) + _text(2, "graph")
     if beside:
         (file.parent / beside).write_bytes(weight.tobytes())
     graph += _tensor("weight", weight, beside) + _tensor("bytes", np.array(255, np.float32))
     graph += _field(11, _value("pictures", dtype, shape))
+    if label:
+        graph += _field(12, _value("label", "int64", (1, weight.shape[1])))
     for output in outputs:
         graph += _field(12, _value(output, "float32", (shape[0], weight.shape[1])))
     opset = _text(1, "") + _number(2, 17)

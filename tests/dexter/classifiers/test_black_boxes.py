@@ -54,6 +54,8 @@ class TestOnnx:
             ({"dtype": "float64"}, {}, "NCHW float64"),
             ({"last": ["Softmax"]}, {}, "one class of several (probabilities)"),
             ({"last": ["Softmax", "Identity"]}, {}, "one class of several (probabilities)"),
+            ({"last": ["Softmax"], "label": True}, {}, "one class of several (probabilities)"),
+            ({"shape": (1, 3, 32, 32), "last": ["Squeeze"]}, {}, "1 at a time, 3 classes"),
             ({"shape": ("N", 3, "H", "W")}, {}, "224 px (assumed)"),
             ({"shape": ("N", 3, "H", "W")}, {"input_size": 48}, "48 px"),
         ],
@@ -104,6 +106,15 @@ class TestOnnx:
         assert classifier.spec == first and classifier.answers.probabilities
         with pytest.raises(InputError, match="has no output 'age'"):
             load_classifier(f"onnx:{file}:age", NONE)
+        onnx_files.colour_network(file, label=True)
+        with pytest.raises(InputError, match=r"returns label tensor\(int64\).*:value"):
+            load_classifier(f"onnx:{file}:label", NONE)
+
+    def test_a_version_to_come_is_named(self, tmp_path):
+        file = onnx_files.colour_network(tmp_path / "net.onnx")
+        file.write_bytes(b"\x08\x63" + file.read_bytes()[2:])
+        with pytest.raises(InputError, match=r"failed: ?Unsupported model IR version: 99, max"):
+            load_classifier(f"onnx:{file}", NONE)
 
     def test_its_hash_is_of_the_file_and_of_weights_beside_it(self, tmp_path):
         file = onnx_files.colour_network(tmp_path / "net.onnx")
