@@ -132,8 +132,11 @@ class DataScreen(Searching):
             self.reload()
 
     def leave(self, reason: str) -> None:
-        """Return to the previous screen, because the shown object is gone."""
-        if self.is_current:
+        """Return to the previous screen, because the shown object is gone.
+
+        Without a store, which may be put back, the screen stays as it was.
+        """
+        if self.is_current and not self.host.browse.is_gone():
             self.host.complain(reason)
             self.app.pop_screen()
 

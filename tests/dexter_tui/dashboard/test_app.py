@@ -1250,6 +1250,12 @@ async def test_what_another_dashboard_deletes_is_left(
         await press(pilot, "c" if make is shown_store.compare else "i", "enter")
         names = [shown_store.COMPARISON, shown_store.SCREENING, shown_store.WATCHED]
         name = next(name for name in names if name in text(pilot))
+        store = home / "store.sqlite"
+        store.rename(home / "moved")
+        await until(pilot, lambda: noticed(pilot, "was moved or removed: put it back"))
+        await settle(pilot)
+        (home / "moved").rename(store)
+        assert name in text(pilot) and not isinstance(pilot.app.screen, ListScreen)
         with Store.open(home) as store:
             retention.delete(store, retention.doomed(store, [name]))
         await until(pilot, lambda: noticed(pilot, f"{name} was deleted"))
