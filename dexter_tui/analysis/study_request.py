@@ -21,9 +21,9 @@ _Settings = TypeVar("_Settings", bound=ReportSettings)
 def request_report(
     store: "Store", study_id: str, settings: ReportSettings, *, agreed: Collection[str] = ()
 ) -> str:
-    """Queue a report on a study; return the job's id.
+    """Queue a report on a study, unless it is queued or being made already; return the job's id.
 
-    Raises StoreError where the study has no finished run or a report is being made already, and
+    Raises StoreError where the study has no finished run or another report is being made, and
     InputError for a key file that is not safe, or for code or an endpoint without consent: `agreed`
     names the fields to which the user agrees, see `trust.agreed_by`.
     """
@@ -44,10 +44,15 @@ def request_report(
     device = config.device if settings.device == "auto" else settings.device
     check_device(device)
     hand_over_key(store, settings.for_generator(config.generator))
+    asked = settings.model_dump(mode="json")
+    under_way = {State.QUEUED, State.STARTING, State.RUNNING}
+    for job in run_queue.jobs(store, states=under_way, kind=Kind.REPORT, study_id=study_id):
+        if job.request == asked:  # perhaps the command before this was killed
+            return job.id
     return run_queue.add_job(
         store,
         Kind.REPORT,
-        settings.model_dump(mode="json"),
+        asked,
         config=best.config,
         device=device,
         study_id=study_id,

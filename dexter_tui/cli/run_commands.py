@@ -249,7 +249,7 @@ def show(
     from dexter_tui.presentation import run_tables, study_tables
     from store.tables import Study
 
-    if name.startswith("j"):  # a line of progress names the job
+    if name.startswith("j"):  # the queue names the job
         with open_store() as store:
             job = store.job(name)
         made = (job.result or {}).get("data_report", name)

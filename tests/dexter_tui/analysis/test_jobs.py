@@ -16,13 +16,15 @@ from PIL import Image
 from report_study import add_study, config
 
 from dexter.data.settings import SlicesSettings
+from dexter.reasoning.settings import ReportSettings
 from dexter_tui.analysis.data import request as data_request
 from dexter_tui.analysis.data.request import DataRequest
+from dexter_tui.analysis.study_request import request_report
 from dexter_tui.analysis.worker import AnalysisWorker
 from dexter_tui.jobs import control, trust
 from dexter_tui.jobs.worker import Worker
 from dexter_tui.machine import devices
-from store import State, Store, run_queue
+from store import State, Store, StoreError, run_queue
 from store.reading.browse import Browse
 from store.states import Kind
 
@@ -229,6 +231,19 @@ def test_a_stage_out_of_memory_says_what_to_do(home: Path, tmp_path: Path) -> No
     assert error["problem"].startswith("claims: out of memory: ")
     assert f"dexter-tui retry {job}" in error["remedy"] and "--device" in error["remedy"]
     assert "--dtype" not in error["remedy"]  # a report has that of its runs
+
+
+def test_a_report_asked_for_again_is_the_one_that_is_queued(home: Path) -> None:
+    study = add_study(home)
+    with Store.open(home) as store:
+        settings = ReportSettings(image_text="none")
+        first = request_report(store, study, settings)
+        run_queue.claim(store, ids=[first])
+        run_queue.release(store, first)  # as the kernel does of a process that was killed
+        run_queue.reconcile(store)
+        assert request_report(store, study, settings) == first
+        with pytest.raises(StoreError, match=f"is being made already .job {first}."):
+            request_report(store, study, ReportSettings(image_text="none", candidates=1))
 
 
 @contextmanager
