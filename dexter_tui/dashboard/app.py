@@ -25,6 +25,7 @@ from textual._styles_cache import StylesCache
 from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
+from textual.command import CommandPalette
 from textual.filter import NoColor
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
@@ -472,6 +473,12 @@ class DexterApp(App[None]):
         others = [name for name in self.available_themes if name not in themes.ORDER]
         names = (*themes.ORDER, *sorted(others))
         self.push_screen(Choose("Theme", names, before, show), answer)
+
+    def action_command_palette(self) -> None:
+        # Without Textual's id, which can be given once: work that ends may open a screen above an
+        # open palette.
+        if not CommandPalette.is_open(self):
+            self.push_screen(CommandPalette())
 
     def action_help(self) -> None:
         from dexter_tui.dashboard.screens.help import HelpScreen

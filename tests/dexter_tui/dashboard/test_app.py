@@ -18,6 +18,7 @@ from piloting import SIZES, dashboard, driven, noticed, press, settle, text, unt
 from rich.text import Text
 from shown_store import DONE, FAILED, LIVE, OTHER, QUEUED, STUDY
 from textual import events
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widgets import TextArea
@@ -1000,6 +1001,10 @@ async def test_the_palette_finds_actions(home: Path) -> None:
         await until(pilot, lambda: re.search(r"Reverse +S\n", text(pilot)))
         lines = [line.strip() for line in text(pilot).splitlines()]
         assert lines.index("Reverse   S") < lines.index("Open   enter")  # the latest first
+        pilot.app.push_screen(StudyScreen(STUDY))  # as work does that ends meanwhile
+        await settle(pilot)
+        await press(pilot, "ctrl+p")
+        assert isinstance(pilot.app.screen, CommandPalette)
 
 
 @driven
