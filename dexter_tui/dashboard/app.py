@@ -477,7 +477,7 @@ class DexterApp(App[None]):
     def action_command_palette(self) -> None:
         # Without Textual's id, which can be given once: work that ends may open a screen above an
         # open palette.
-        if not CommandPalette.is_open(self):
+        if not isinstance(self.screen, CommandPalette):
             self.push_screen(CommandPalette())
 
     def action_help(self) -> None:
