@@ -48,6 +48,12 @@ _KERAS = FileKind(
 _TFLITE = FileKind(
     "tflite", "a TensorFlow Lite file, not PyTorch weights", "wrap it in python:PATH.py:FACTORY"
 )
+_TENSORFLOW = FileKind(
+    "tensorflow", "a TensorFlow graph, not PyTorch weights", "export it to ONNX (tf2onnx)"
+)
+_OPENVINO = FileKind(
+    "openvino", "an OpenVINO network, not PyTorch weights", "wrap it in python:PATH.py:FACTORY"
+)
 _FLAX = FileKind(
     "flax",
     "Flax weights, not PyTorch weights",
@@ -105,6 +111,8 @@ def file_kind(path: Path) -> FileKind:
         if head.startswith(mark):
             return kind
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:400].lower()
+    if path.suffix == ".xml" and b"<net" in start:
+        return _OPENVINO
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return _HTML
     if start.startswith(_TEXTS) or (start.startswith(b"{") and b'"error' in start):
@@ -122,6 +130,8 @@ def file_kind(path: Path) -> FileKind:
         return _ONNX
     if path.suffix == ".msgpack":
         return _FLAX
+    if path.suffix == ".pb":
+        return _TENSORFLOW
     if path.suffix == ".py":
         return _PYTHON
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):

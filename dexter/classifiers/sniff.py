@@ -41,8 +41,9 @@ def full_spec(spec: str, sources: Collection[str]) -> str:
         return f"hf:{hub[3]}"
     if source in sources and address:
         return spec
+    lost = path.suffix and ":" not in spec  # the name of a file
     raise InputError(
-        f"{spec!r} has no known source",
+        f"{spec} does not exist" if lost else f"{spec!r} has no known source",
         field="classifier",
         value=spec,
         remedy="pass a file or folder, or "

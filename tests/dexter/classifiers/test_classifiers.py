@@ -602,6 +602,7 @@ class TestRefusals:
             ("keras:birds", "hf:FOLDER_OR_ID"),
             ("lab:", "lab:NAME"),
             ("hf:/no/such/folder", "does not exist"),
+            ("gone.onnx", r"gone\.onnx does not exist"),
             ("hf:nobody/nothing", "cannot be downloaded from the Hugging Face hub"),
             ("python:/no/such/file.py:make", "no Python file"),
             ("python:file.py", "python:PATH.py:FACTORY"),
