@@ -148,7 +148,7 @@ class _Network(nn.Module):
 
     async def _ask_one(self, file: bytes) -> Any:
         """Return the scores of a picture; try again where that may help."""
-        pause = _PAUSE
+        pause, asked = _PAUSE, 0.0
         for number in range(1, TRIES + 1):
             tries = f" ({number} tries)" if number > 1 else ""
             try:
@@ -163,8 +163,9 @@ class _Network(nn.Module):
                 fault = self.fault(f"status {reply.status_code}{tries}{_remedy(reply.status_code)}")
                 if reply.status_code not in _PASSING:
                     break
+                asked = _asked_pause(reply.headers.get("Retry-After", ""))
             if number < TRIES:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(max(pause, asked))
                 pause *= 2
         raise fault
 
@@ -183,8 +184,12 @@ class _Network(nn.Module):
         values: list[Any] = scores if isinstance(scores, list) else []
         if isinstance(scores, dict):
             self.labels = self.labels or sorted(scores)
-            if odd := sorted(scores.keys() ^ set(self.labels)):
-                raise self.fault(f"the scores are not of the known labels, as to {odd[0][:50]!r}")
+            if missing := sorted(set(self.labels) - scores.keys()):
+                raise self.fault(
+                    f"no score of {missing[0][:50]!r}: every reply must score all labels"
+                )
+            if odd := sorted(scores.keys() - set(self.labels)):
+                raise self.fault(f"a score of {odd[0][:50]!r}, which is none of the labels")
             values = [scores[label] for label in self.labels]
         self._count = self._count or len(values)
         if len(values) != self._count:
@@ -234,6 +239,11 @@ def _rounding(scores: Tensor) -> float:
         if bool(((scores.round(decimals=digits) - scores).abs() < 1e-7).all()):
             return scores.shape[1] * 0.5 * 10.0**-digits
     return 0.0
+
+
+def _asked_pause(seconds: str) -> float:
+    """Return the seconds that a server asks to wait before the next try, at most TIMEOUT."""
+    return min(float(seconds), TIMEOUT) if seconds.isascii() and seconds.isdecimal() else 0.0
 
 
 def _remedy(status: int) -> str:

@@ -298,7 +298,7 @@ class TestEndpoint:
                            then=servers.body({"scores": [1]})), "after", 1),
             (servers.first(servers.body({"scores": {"a": 1, "b": 0}}),
                            then=servers.body({"scores": {"a": 1, "c": 0}})),
-             "not of the known labels", 1),
+             "every reply must score all labels", 1),
         ],
     )  # fmt: skip
     def test_a_reply_that_is_none_is_refused_in_a_line(self, answer, problem, asked):
@@ -329,6 +329,20 @@ class TestEndpoint:
         shaky = servers.first(servers.status(503), servers.nothing, then=scores(by_label))
         with servers.serving(shaky) as log:
             assert load_classifier(log.url).labels == sorted(NAMES)
+
+    def test_a_busy_server_is_given_the_time_that_it_asks_for(self, monkeypatch):
+        pauses = []
+
+        async def sleep(seconds):
+            pauses.append(seconds)
+
+        monkeypatch.setattr(http_endpoint.asyncio, "sleep", sleep)
+        monkeypatch.setattr(http_endpoint, "AT_ONCE", 1)
+        busy = servers.first(*(servers.status(503, Retry_After=after) for after in ("7", "soon")),
+                             then=scores(by_label))  # fmt: skip
+        with servers.serving(busy) as log:
+            assert load_classifier(log.url).labels == sorted(NAMES)
+        assert pauses == [7, http_endpoint._PAUSE]
 
     def test_a_server_that_goes_away_ends_the_run_in_a_line(self):
         with servers.serving(scores(by_label)) as log:
