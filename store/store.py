@@ -438,6 +438,8 @@ class Store:
         where = f"among the {len(ids)} in {self.path}"
         if not ids:
             where, hint = f"in {self.path}", "there is none yet"
+        if table is Run and name[:1] != "r" and not near:  # perhaps of another kind
+            hint = _IDS
         return StoreError(f"no {_noun(table)} {name!r} {where}; {hint}", value=name)
 
     # Sessions
@@ -524,6 +526,12 @@ def _hash(value: object) -> str:
 
 _LISTING = {"comparison": "compare", "screening": "screen", "job": "status"}
 """The command that lists the rows of a table, if it is another than `runs`."""
+
+
+_IDS = (
+    "an id begins with r (run), s (study), x (screening or audit), c (comparison), d (report on "
+    "pictures) or j (job)"
+)
 
 
 def _noun(table: type[_Named]) -> str:

@@ -273,6 +273,8 @@ def test_ids_may_be_shortened(store):
     for unknown in ("", "%", "r_", "s%", "no such"):
         with pytest.raises(StoreError):
             store.find(unknown)
+    with pytest.raises(StoreError, match=r"an id begins with r \(run\), s \(study\), x"):
+        store.find("nope")
 
 
 def test_a_record_for_an_unknown_run_is_refused(store):
