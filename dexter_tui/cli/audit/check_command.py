@@ -280,11 +280,13 @@ def _baseline_cards(
     path = Path(baseline).expanduser()
     if path.exists() and not _is_id(store, baseline):
         return _bundle_cards(path)
-    if ":" in baseline or "/" in baseline:
+    if ":" in baseline or "/" in baseline or baseline[:1] not in ("c", "s"):
+        names = dict.fromkeys(one.classifier for one in cards)
         raise InputError(
             f"{baseline}: no such bundle, and no such classifier in the comparison",
             field="baseline",
             value=baseline,
+            remedy=f"choose from {', '.join(names)}, or name a bundle, comparison or study",
         )
     return _cards(store, baseline)
 

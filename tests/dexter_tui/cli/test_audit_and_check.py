@@ -95,6 +95,7 @@ def test_without_a_baseline_nothing_is_checked(cli: Callable[..., Any], shown: s
     for baseline in ("cnothing", "lab:other", "nothing.zip"):
         outcome = cli("check", "--baseline", baseline)
         assert (outcome.code, outcome.out) == (2, "")
+        assert baseline == "cnothing" or "choose from lab:birds-b" in outcome.err
 
 
 @pytest.mark.parametrize(
