@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,11 +109,11 @@ def _lab_words(labels: Sequence[str]) -> list[str]:
     from dexter.reasoning.topic import first_name, load_world
 
     subjects = load_world().subjects
-    rounds = zip_longest(*(subjects.get(first_name(label), ()) for label in labels))
-    words = [word for one in rounds for word in one if word]
-    if len(labels) < PICTURES:
-        words = words[:PICTURES]
-    return words or list(world.THINGS)
+    known = [own for label in labels if (own := subjects.get(first_name(label)))]
+    if len(known) >= PICTURES:
+        return [own[0] for own in known]
+    words = [own[at % len(own)] for at in range(PICTURES) for own in known]
+    return words[:PICTURES] or list(world.THINGS)
 
 
 def _view(found: "Inspection", generator: str, *, pictures: bool) -> "RenderableType":
