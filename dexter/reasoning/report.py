@@ -124,14 +124,7 @@ def evidence_report(facts: Facts, claims: Sequence[Claim]) -> Report:
         *_words(facts),
         *([Section("Bound", [Sentence(text) for text in facts.bound])] if facts.bound else []),
         Section("Context", _or(_context(facts, confirmed), "No context was confirmed.")),
-        Section(
-            "Over-represented elements",
-            _or(
-                [_over_represented(facts, n, c) for n, c in numbered if c.over_represented],
-                f"No concept appears more often in frames that {facts.hits} than in the "
-                "generator's own pictures of it.",
-            ),
-        ),
+        Section("Over-represented elements", _over_represented(facts, numbered)),
         Section("Bias assessment", _bias(facts, confirmed, biases)),
         Section(
             "Tested and refuted",
@@ -237,13 +230,23 @@ def _context(facts: Facts, confirmed: Sequence[tuple[int, Claim]]) -> list[Sente
     ]
 
 
-def _over_represented(facts: Facts, n: int, claim: Claim) -> Sentence:
-    assert claim.in_frames is not None and claim.prior is not None
-    return Sentence(
-        f"“{claim.concept}” appears in {_percent(claim.in_frames)} of frames that {facts.hits} "
-        f"and in {_percent(claim.prior)} of the generator's own pictures of it [{n}].",
-        [n],
-        "cited",
+def _over_represented(facts: Facts, numbered: Sequence[tuple[int, Claim]]) -> list[Sentence]:
+    frames = f"frames that {facts.hits}"
+    if numbered and not any(claim.in_frames for _, claim in numbered):
+        return [Sentence(f"No {frames} were examined.")]
+    sentences = [
+        Sentence(
+            f"“{claim.concept}” appears in {_percent(claim.in_frames)} of {frames} and in "
+            f"{_percent(claim.prior)} of the generator's own pictures of it [{n}].",
+            [n],
+            "cited",
+        )
+        for n, claim in numbered
+        if claim.over_represented and claim.in_frames and claim.prior
+    ]
+    return _or(
+        sentences,
+        f"No concept appears more often in {frames} than in the generator's own pictures of it.",
     )
 
 

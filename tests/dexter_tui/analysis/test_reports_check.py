@@ -194,6 +194,10 @@ def test_with_nothing_confirmed_the_report_says_so() -> None:
         by_title = {section.title: section.sentences[0].text for section in report.sections}
         assert by_title["Key features"] == "No concept was confirmed."
         assert by_title["Bias assessment"] == "No bias was confirmed."
+    unseen = [replace(one, in_frames=None) for one in CLAIMS.values()]
+    sections = {one.title: one.sentences for one in evidence_report(FACTS, unseen).sections}
+    [sentence] = sections["Over-represented elements"]
+    assert sentence.text == "No frames that hit the class were examined."
     assert "No claim is confirmed: say so." in question(FACTS, [CLAIMS[2]], [])
 
 
