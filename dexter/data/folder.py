@@ -60,7 +60,7 @@ class Why(StrEnum):
     MISSING = "missing"
     UNREADABLE = "unreadable"
     TOO_LARGE = "too large"
-    DUPLICATE = "duplicate row"
+    DUPLICATE = "repeated"
     NO_LABEL = "without a label"
 
 
@@ -77,6 +77,11 @@ class Skipped:
         self.counts[why] += 1
         if len(self.names) < self.kept:
             self.names.append((name, why))
+
+    def __str__(self) -> str:
+        """Return the counts with the first name of each reason: "2 missing (a.png)"."""
+        first = {why: name for name, why in reversed(self.names)}
+        return ", ".join(f"{n} {why} ({first.get(why, '…')})" for why, n in self.counts.items())
 
     def merge(self, other: Skipped) -> None:
         """Count the pictures of another."""
@@ -286,16 +291,16 @@ def _joined(name: str, parts: Sequence[DataSet]) -> DataSet:
 def _rows(path: Path) -> tuple[list[str], Iterator[dict[str, str]]]:
     """Return the columns of a table, and its rows one by one."""
 
-    def fault(problem: str) -> InputError:
-        return InputError(
-            f"{path} {problem}", field="data", value=str(path), remedy="pass a CSV file with a head"
-        )
+    def fault(problem: str, remedy: str = "pass a CSV file with a header line") -> InputError:
+        return InputError(f"{path} {problem}", field="data", value=str(path), remedy=remedy)
 
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             head = file.readline(_HEAD)
-    except (UnicodeDecodeError, OSError) as error:
-        raise fault("is not UTF-8" if isinstance(error, UnicodeError) else str(error)) from None
+    except UnicodeDecodeError:
+        raise fault("is not UTF-8", "pass a CSV file in UTF-8") from None
+    except OSError as error:
+        raise fault(str(error)) from None
     delimiter = max(_DELIMITERS, key=head.count)
     columns = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
     if not any(columns):

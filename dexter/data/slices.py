@@ -163,7 +163,7 @@ def look(
         report(done, len(data.items))
     if not items:
         raise InputError(
-            f"none of the {len(data.items)} pictures of {data.name} can be read",
+            f"none of the {len(data.items)} pictures of {data.name} can be read: {data.skipped}",
             field="data",
             value=data.name,
             remedy="check the folder that its table names",

@@ -28,6 +28,8 @@ def outcome_line(page: DataPage) -> str:
     result = page.result
     if isinstance(result, SlicesResult):
         hard = sum(one.gap_high < 0 for one in result.slices)
+        if not result.slices:
+            return "no slices"
         return f"{hard} of {len(result.slices)} slices surely harder"
     if isinstance(result, DebiasResult):
         first, best = result.outcomes[0], result.main_outcome
@@ -79,7 +81,8 @@ def page_facts(page: DataPage) -> list[tuple[str, str]]:
             ("skipped", skipped),
         ]
     elif isinstance(result, SlicesResult):
-        first = "; ".join(name for name, _ in result.skipped_first[:3])
+        names = dict.fromkeys(name for name, _ in result.skipped_first)
+        first = "; ".join(list(names)[:3])
         judged = any(one.judged for one in result.slices)
         found += [
             ("pictures", f"{result.pictures:,}"),
@@ -126,16 +129,10 @@ def _table(*columns: str, left: Iterable[int] = (0,)) -> Table:
 
 
 def _slices_view(page: DataPage, result: SlicesResult, most: int | None) -> RenderableType:
-    hard = sum(one.gap_high < 0 for one in result.slices)
-    are, their = ("are", "their") if hard > 1 else ("is", "its")
-    verdict = (
-        f"{hard or 'none'} of {len(result.slices)} slices {are} surely harder than the rest of "
-        f"{their} class"
-    )
     shown = result.slices[:most]
-    parts: list[RenderableType] = [
-        _facts(page_facts(page)), "", plain(verdict, "bold"), "", slices_table(shown)
-    ]  # fmt: skip
+    parts: list[RenderableType] = [_facts(page_facts(page)), "", plain(result.verdict, "bold")]
+    if shown:
+        parts += ["", slices_table(shown)]
     if any(one.judged for one in shown):
         parts += ["", judged_table(shown)]
     for name, rows in result.baselines.items():

@@ -75,6 +75,18 @@ class SlicesResult(Part):
     baselines: dict[Text, list[SliceRow]] = Field(default_factory=dict)
     patterns: list[Pattern] = Field(default_factory=list, max_length=100)
 
+    @property
+    def verdict(self) -> str:
+        """Return the answer as a sentence."""
+        if not self.slices:
+            return "No concept divides the pictures of a class into two sides of 5 or more"
+        hard = sum(one.gap_high < 0 for one in self.slices)
+        are, their = ("are", "their") if hard > 1 else ("is", "its")
+        return (
+            f"{hard or 'None'} of {len(self.slices)} slices {are} surely harder than the rest of "
+            f"{their} class"
+        )
+
 
 class Outcome(Part):
     """The accuracy of a method on the test pictures, over its seeds.

@@ -50,7 +50,9 @@ def _slices(result: SlicesResult) -> list[str]:
     ]
     if result.true_groups:
         facts.append(f"- True groups ({escape(result.true_groups)}) judge; they chose no slice")
-    found = ["\n".join(facts), _slices_table(result.slices)]
+    found = [f"{escape(result.verdict)}.", "\n".join(facts)]
+    if result.slices:
+        found.append(_slices_table(result.slices))
     for name, rows in result.baselines.items():
         found += [f"#### {escape(name)}", _slices_table(rows)]
     if result.patterns:

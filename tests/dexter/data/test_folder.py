@@ -216,6 +216,7 @@ def test_a_row_that_says_nothing_hides_no_other(tmp_path: Path) -> None:
     data = read_data(str(tmp_path))
     assert rows(data) == [("1.png", "duck", None, {})]
     assert data.skipped.counts == {Why.NO_LABEL: 3}
+    assert str(data.skipped).startswith("3 without a label (")
 
 
 @pytest.mark.parametrize(
@@ -226,6 +227,7 @@ def test_a_row_that_says_nothing_hides_no_other(tmp_path: Path) -> None:
         ("filename,y\n", "lists no picture with a label"),
         ("", "is empty"),
         ("filename,y\n1.png,\udcff\n", "cannot be read near line 1|is not UTF-8"),
+        ("filename,\udcff\n", "is not UTF-8; pass a CSV file in UTF-8"),
     ],
 )
 def test_a_faulty_table_is_a_line(head: str, message: str, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from dexter_tui.analysis.data.request import DataRequest
 from dexter_tui.analysis.data.sources import Files, Sources
 from dexter_tui.analysis.desk import Desk
 from store import Store, StoreError, run_queue
+from store.data_reports.results import SlicesResult
 from store.states import Kind
 
 SIZE = 160
@@ -57,7 +58,7 @@ def test_the_planted_slices_come_first_without_true_groups(
     command = ["slices", "--classifier", "lab:birds-biased", "--data", folder]
     page = cli(*command, "--concepts", "sea,umbrella", "--group", "place", "--json").json
     answer = page["result"]
-    assert answer["skipped"] == {"duplicate row": 1, "missing": 1}
+    assert answer["skipped"] == {"repeated": 1, "missing": 1}
     assert answer["pictures"] == SIZE and len(page["data_hash"]) == 64
     hard = {one["name"]: one for one in answer["slices"] if one["gap_high"] < 0}
     assert set(hard) == {"waterbird without sea", "landbird with sea"}
@@ -92,6 +93,13 @@ def test_words_of_searches_divide_a_class_by_the_nearer_prototype(
              for side in ("with", "without")}  # fmt: skip
     assert len(answer["slices"]) == 2 and {one["name"] for one in answer["slices"]} <= names
     assert not list((home / "data_reports").iterdir())
+
+
+def test_without_a_slice_the_answer_says_what_was_lacking() -> None:
+    none = SlicesResult(
+        labels={}, concepts="sea", image_text="lab", pixels="", pictures=3, accuracy=1, slices=[]
+    )
+    assert none.verdict.startswith("No concept divides the pictures of a class into two sides of 5")
 
 
 def test_a_prototype_is_the_mean_of_its_words() -> None:
@@ -235,7 +243,7 @@ def test_a_continued_report_counts_all_that_it_skipped(home: Path, folder: Path)
             assert len(looked.items) == SIZE and len(sources.data.skipped.names) == 100
             assert not [*sources.files.folder.glob(".new-*")]
             (sources.files.folder / ".new-0").write_text("it was killed while it wrote this")
-    assert counts == [{"duplicate row": 1, "missing": 151}] * 2
+    assert counts == [{"repeated": 1, "missing": 151}] * 2
 
 
 def test_copies_of_pictures_on_a_full_disk_are_an_error_and_leave_nothing(
