@@ -118,7 +118,8 @@ class WhatIfResult(Part):
         words = ", ".join(names)
         if not self.flipped:
             tried = " and ".join(names) or "no change"
-            return f"No change of up to 4 concepts flips the decision; nearest: {tried}."
+            none = "No change of up to 4 concepts flips the decision about this picture"
+            return f"{none}; nearest: {tried}."
         if not self.is_drawn:
             return f"The decision flips, but the generator does not draw the change ({words})."
         before, after = self.steps[0].decision, self.steps[-1].decision
