@@ -131,8 +131,8 @@ class Bench:
 
 def require_words(texts: Iterable[str], sayable: Callable[[str], bool]) -> None:
     """Raise InputError for words that the generator cannot encode."""
-    words = dict.fromkeys(word.strip(".,;:!?\"'") for text in texts for word in text.split())
-    lacking = [word for word in words if not sayable(word)]
+    bare = {word: word.strip(".,;:!?\"'") for text in texts for word in text.split()}
+    lacking = dict.fromkeys(one or word for word, one in bare.items() if not sayable(one))
     if lacking:
         raise InputError(
             f"the generator has no word for {', '.join(map(repr, lacking))}",
