@@ -138,24 +138,23 @@ def limits(cards: Sequence[VerdictCard]) -> str:
     """Return the limits of the findings in plain words."""
     generators = {card.generator: None for card in cards}
     drawn_by = ", ".join(map(escape, generators))
+    by_toy = any(is_toy(card.classifier, card.generator) for card in cards)
     lines = [
-        f"The pictures are by {drawn_by}. A classifier may behave differently on other pictures.",
+        "The pictures are by the lab's 64-pixel toy. They are a trial of the method, not a result "
+        "about a classifier of photographs."
+        if by_toy
+        else f"The pictures are by {drawn_by}. A classifier may behave differently on other "
+        "pictures.",
         "Only the concepts above were tested. A concept that nobody proposed, or that the "
         "generator cannot draw, may still matter.",
         "A concept stands for all its wordings (water for sea and lake), and its effect is their "
         "mean. A wording that differs clearly from the others is listed by itself; "
         "`dexter-tui probe` tests any other.",
         "An effect is the mean change of the probability of the class when the concept is added "
-        "to the prompt. Effects below the smallest effect that counts, by default 0.10, are not "
-        "findings.",
+        "to the prompt, or takes the place of another one of its kind (a background, a colour). "
+        "Effects below the smallest effect that counts, by default 0.10, are not findings.",
         "The tests of one study together raise a false alarm in at most 5% of studies. The "
         "sensitivity on a card is the effect that its tests find with a probability of at least "
         "95%.",
     ]
-    if any(is_toy(card.classifier, card.generator) for card in cards):
-        lines.insert(
-            0,
-            "The pictures are by the lab's 64-pixel toy. They are a trial of the method, not a "
-            "result about a classifier of photographs.",
-        )
     return "\n".join(f"- {line}" for line in lines)
