@@ -61,10 +61,10 @@ if TYPE_CHECKING:
 Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "weak", "open"]
 """raises, lowers: a finding; the effect is at least the smallest that counts, and its interval lies
 beyond half of that; the same is true of what is left of it without companions. explained: such an
-effect, over all pictures or in one context, that goes through companions or is that of single
 wordings. not_drawn: the generator does not draw it, so nothing was tested. none: a narrow interval
-around a smaller effect. weak: a narrow interval that reaches too near to 0, or too little left
-without companions. open: too few pictures to decide."""
+around a smaller effect. weak: a narrow interval that reaches too near to 0, or that leaves out 0
+and reaches beyond the smallest effect that counts, or too little left without companions. open:
+too few pictures to decide."""
 
 _SURELY = 0.5
 """Share of the smallest effect that counts, beyond which the interval of a finding lies."""
@@ -768,7 +768,9 @@ class _View:
             return "raises" if estimate.effect > 0 else "lowers"
         if high - low > 2 * self._settings.width:
             return "open"
-        return "weak" if abs(estimate.effect) >= self._settings.min_effect else "none"
+        least = self._settings.min_effect
+        may_be_large = low * high > 0 and max(-low, high) > least
+        return "weak" if abs(estimate.effect) >= least or may_be_large else "none"
 
     def _is_clear(self, effect: float, low: float, high: float) -> bool:
         least = self._settings.min_effect

@@ -92,6 +92,14 @@ def test_concepts_that_raise_and_lower_the_class_are_found(result):
     assert set(effect(result, "sea").contexts) == {"class", "rivals"}
 
 
+def test_an_effect_that_is_there_and_may_be_large_is_not_called_none():
+    painter = toy.Painter({"gift": 0.08}, noise=0.1)
+    found = finish(make(MemoryBank(), painter=painter), [member("toy", toy.classifier(), 0)])
+    gift, ball = (effect(found.results["toy"], name) for name in ("gift", "ball"))
+    assert 0 < gift.low < gift.effect < 0.1 < gift.high and gift.verdict == "weak"
+    assert ball.low < 0 < ball.high and ball.verdict == "none"
+
+
 def test_a_concept_of_the_class_is_core_and_no_finding(result):
     hill = effect(result, "hill")
     assert hill.core and hill.effect > 0.1
