@@ -438,7 +438,7 @@ class Store:
         where = f"among the {len(ids)} in {self.path}"
         if not ids:
             where, hint = f"in {self.path}", "there is none yet"
-        if table is Run and name[:1] != "r" and not near:  # perhaps of another kind
+        if table in (Run, Study) and name[:1] != _noun(table)[0] and not near:  # of another kind
             hint = _IDS
         return StoreError(f"no {_noun(table)} {name!r} {where}; {hint}", value=name)
 

@@ -275,6 +275,8 @@ def test_ids_may_be_shortened(store):
             store.find(unknown)
     with pytest.raises(StoreError, match=r"an id begins with r \(run\), s \(study\), x"):
         store.find("nope")
+    with pytest.raises(StoreError, match=r"no study 'xold' .*x \(screening or audit\)"):
+        store.study("xold")
 
 
 def test_a_record_for_an_unknown_run_is_refused(store):
