@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "weak", "open"]
 """raises, lowers: a finding; the effect is at least the smallest that counts, and its interval lies
 beyond half of that; the same is true of what is left of it without companions. explained: such an
+effect, over all pictures or in one context, that goes through companions or is that of single
 wordings. not_drawn: the generator does not draw it, so nothing was tested. none: a narrow interval
 around a smaller effect. weak: a narrow interval that reaches too near to 0, or that leaves out 0
 and reaches beyond the smallest effect that counts, or too little left without companions. open:
