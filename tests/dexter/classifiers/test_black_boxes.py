@@ -1,5 +1,6 @@
 """Classifiers without gradients: ONNX files, endpoints, Python code that leaves torch."""
 
+import asyncio
 import importlib.util
 
 import onnx_files
@@ -336,7 +337,7 @@ class TestEndpoint:
         async def sleep(seconds):
             pauses.append(seconds)
 
-        monkeypatch.setattr(http_endpoint.asyncio, "sleep", sleep)
+        monkeypatch.setattr(asyncio, "sleep", sleep)
         monkeypatch.setattr(http_endpoint, "AT_ONCE", 1)
         busy = servers.first(*(servers.status(503, Retry_After=after) for after in ("7", "soon")),
                              then=scores(by_label))  # fmt: skip

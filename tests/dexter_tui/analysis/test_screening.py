@@ -333,7 +333,13 @@ def test_a_folder_without_checkpoints_is_said_to_have_none(
 
 def test_a_folder_is_watched_by_one_screening(home: Path) -> None:
     with Store.open(home) as store:
-        bank = {"pool": "lab", "pool_text": None, "pool_hash": "h", "topic": {}, "seed": 0}
+        bank: dict[str, Any] = {
+            "pool": "lab",
+            "pool_text": None,
+            "pool_hash": "h",
+            "topic": {},
+            "seed": 0,
+        }
         screening_records.ensure_bank(store, "key", **bank)
         made = [
             screening_records.add_screening(store, "key", "waterbird", {}, [], watch={"folder": at})

@@ -1255,11 +1255,11 @@ async def test_what_another_dashboard_deletes_is_left(
         await press(pilot, "c" if make is shown_store.compare else "i", "enter")
         names = [shown_store.COMPARISON, shown_store.SCREENING, shown_store.WATCHED]
         name = next(name for name in names if name in text(pilot))
-        store = home / "store.sqlite"
-        store.rename(home / "moved")
+        file = home / "store.sqlite"
+        file.rename(home / "moved")
         await until(pilot, lambda: noticed(pilot, "was moved or removed: put it back"))
         await settle(pilot)
-        (home / "moved").rename(store)
+        (home / "moved").rename(file)
         assert name in text(pilot) and not isinstance(pilot.app.screen, ListScreen)
         with Store.open(home) as store:
             retention.delete(store, retention.doomed(store, [name]))
