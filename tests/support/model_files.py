@@ -632,7 +632,11 @@ _folder("label_n", {"said": ["labels without meaning"]},
 _folder("multi_label", {**_RIGHT, "said": ["multi-label (sigmoid)"]},
         {"problem_type": "multi_label_classification"})  # fmt: skip
 _folder("regression", ["is a regression"], {"problem_type": "regression"})
-_folder("more_labels_than_outputs", ["cannot load"], {"id2label": dict(enumerate("abcd"))})
+_folder(
+    "more_labels_than_outputs",
+    ["is 3x16 in the weights", "4x16 by config.json"],
+    {"id2label": dict(enumerate("abcd"))},
+)
 _folder("size_list", _RIGHT, processor={"size": [32, 32]})
 _folder("size_null", _RIGHT, processor={"size": None})
 _folder("size_oblong", ["not the size of a square"], processor={"size": [32, 48]})

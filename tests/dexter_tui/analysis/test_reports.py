@@ -211,8 +211,10 @@ def test_a_report_can_be_cancelled_and_only_one_is_made_at_a_time(
             assert asked.wait(600)
             [job] = run_queue.jobs(store, states=ACTIVE)
             assert run_queue.is_alive(store, job.id)
-            again = cli("report", study, *flags)
-            assert (again.code, f"already (job {job.id})" in again.err) == (2, True)
+            assert cli("report", study, "--detach", *flags).code == 0  # the same one
+            assert [one.id for one in run_queue.jobs(store, states=ACTIVE)] == [job.id]
+            another = cli("report", study, "--candidates", 1, *flags)
+            assert (another.code, f"already (job {job.id})" in another.err) == (2, True)
             assert cli("cancel", job.id).code == 0
             over.set()
             until(lambda: store.job(job.id).state is State.CANCELLED)
