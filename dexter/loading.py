@@ -50,7 +50,7 @@ def importing() -> Iterator[None]:
     gc.disable()
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # a package can fail with any error
         refusal = broken_package(error)
         if refusal is None:
             raise

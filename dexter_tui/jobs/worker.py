@@ -128,7 +128,7 @@ class Worker(ABC):
             except (StoreError, OSError):
                 if self.terminated or not self.store.path.exists():
                     return
-                time.sleep(GIVE_BACK_SECONDS)
+                time.sleep(GIVE_BACK_SECONDS)  # no event announces room on a disk
 
     def tell(self, work: Work, activity: str | None) -> None:
         """Show observers what is done for the work now; None: its progress says enough."""
