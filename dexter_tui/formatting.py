@@ -30,6 +30,7 @@ ID_WIDTH = 10  # of a column of ids, which are never cut
 
 
 LOG_LEVELS = ("info", "warning", "error")
+_JOINERS = "\u200c\u200d"  # zero-width: of emoji such as a family, and of Persian and Indic words
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ (\[(?:warning|error)\])? ")
 
 
@@ -53,7 +54,7 @@ def clean_lines(text: object) -> str:
 def _obeyed(character: str) -> bool:
     """Return whether it controls a terminal, the direction of text or the end of a line."""
     category = unicodedata.category(character)
-    return category[0] == "C" or category in ("Zl", "Zp")
+    return (category[0] == "C" and character not in _JOINERS) or category in ("Zl", "Zp")
 
 
 def json_text(value: object, indent: int | None = 2) -> str:

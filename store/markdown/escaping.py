@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 def printable(text: str) -> str:
     """Return the text on one line, without control, format and unassigned characters."""
-    kept = (
-        " " if char.isspace() else "" if unicodedata.category(char).startswith("C") else char
-        for char in text
-    )
+    kept = (" " if char.isspace() else "" if _is_hidden(char) else char for char in text)
     return "".join(kept)
+
+
+def _is_hidden(char: str) -> bool:
+    """Return whether it is a control, format or unassigned character, and joins no emoji."""
+    return unicodedata.category(char).startswith("C") and char not in "\u200c\u200d"
 
 
 def escape(text: str) -> str:

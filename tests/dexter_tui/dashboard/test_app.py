@@ -682,13 +682,13 @@ async def test_a_note_that_was_changed_elsewhere_is_not_lost(home: Path) -> None
         await go_to(pilot, DONE)
         await press(pilot, "N", *"mine")
         with Store.open(home) as store:  # as another dashboard would
-            retention.set_note(store, DONE, "theirs")
+            retention.set_note(store, DONE, "theirs 👨‍👩‍👧")
         await press(pilot, "ctrl+s")
         await until(pilot, lambda: noticed(pilot, f"the note on {DONE} was changed elsewhere"))
         await until(pilot, lambda: bool(pilot.app.screen.query(TextArea)))
-        assert pilot.app.browse.note(DONE) == "theirs"  # type: ignore[attr-defined]
+        assert pilot.app.browse.note(DONE) == "theirs 👨‍👩‍👧"  # type: ignore[attr-defined]
         await press(pilot, "ctrl+s")
-        both = "mine\n\ntheirs"
+        both = "mine\n\ntheirs 👨‍👩‍👧"
         await until(pilot, lambda: pilot.app.browse.note(DONE) == both)  # type: ignore[attr-defined]
 
 
