@@ -62,10 +62,9 @@ Verdict = Literal["raises", "lowers", "explained", "not_drawn", "none", "weak", 
 """raises, lowers: a finding; the effect is at least the smallest that counts, and its interval lies
 beyond half of that; the same is true of what is left of it without companions. explained: such an
 effect, over all pictures or in one context, that goes through companions or is that of single
-wordings. not_drawn: the generator does not draw it, so nothing was tested. none: a narrow interval
-around a smaller effect. weak: a narrow interval that reaches too near to 0, or that leaves out 0
-and reaches beyond the smallest effect that counts, or too little left without companions. open:
-too few pictures to decide."""
+wordings. not_drawn: the generator does not draw it, so nothing was tested. none: the interval
+lies within the smallest effect that counts, in both directions. weak: a narrow interval that leaves
+open such an effect, or too little left without companions. open: too few pictures to decide."""
 
 _SURELY = 0.5
 """Share of the smallest effect that counts, beyond which the interval of a finding lies."""
@@ -265,7 +264,7 @@ class Result:
     @property
     def open(self) -> list[str]:
         """Return the names of concepts that are not decided."""
-        return [e.concept for e in self.effects if e.verdict == "open" and not e.core]
+        return [e.concept for e in self.effects if e.verdict in ("open", "weak") and not e.core]
 
     @property
     def unsettled(self) -> list[str]:
@@ -770,8 +769,7 @@ class _View:
         if high - low > 2 * self._settings.width:
             return "open"
         least = self._settings.min_effect
-        may_be_large = low * high > 0 and max(-low, high) > least
-        return "weak" if abs(estimate.effect) >= least or may_be_large else "none"
+        return "none" if -least < low and high < least else "weak"
 
     def _is_clear(self, effect: float, low: float, high: float) -> bool:
         least = self._settings.min_effect

@@ -92,12 +92,14 @@ def test_concepts_that_raise_and_lower_the_class_are_found(result):
     assert set(effect(result, "sea").contexts) == {"class", "rivals"}
 
 
-def test_an_effect_that_is_there_and_may_be_large_is_not_called_none():
-    painter = toy.Painter({"gift": 0.08}, noise=0.1)
+@pytest.mark.parametrize(("gift", "noise", "concept"), [(0.08, 0.1, "gift"), (0.0, 0.3, "brown")])
+def test_an_effect_that_may_be_large_is_not_called_none(gift, noise, concept):
+    """With an interval that leaves out 0, and with one that holds it."""
+    painter = toy.Painter({"gift": gift}, noise=noise)
     found = finish(make(MemoryBank(), painter=painter), [member("toy", toy.classifier(), 0)])
-    gift, ball = (effect(found.results["toy"], name) for name in ("gift", "ball"))
-    assert 0 < gift.low < gift.effect < 0.1 < gift.high and gift.verdict == "weak"
-    assert ball.low < 0 < ball.high and ball.verdict == "none"
+    one = effect(found.results["toy"], concept)
+    assert (one.low > 0) == (concept == "gift") and one.effect < 0.1 < one.high
+    assert one.verdict == "weak" and concept in found.results["toy"].open
 
 
 def test_a_concept_of_the_class_is_core_and_no_finding(result):
