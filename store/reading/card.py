@@ -31,6 +31,9 @@ LOADING = (
 )  # fmt: skip
 """The settings, by their names in a config, that a classifier is loaded by. Not the consent to run
 a file's code: a store may be another's, and who pastes a command would give it unasked."""
+_AUDIT = {"min_effect": 0.1, "core": [], "design_seed": 0, "image_text": "auto"}
+_POOLS = ("lab", "photographs")  # the shipped ones; of any other, only its file can be named
+_MOST_PICTURES = 65536  # as the setting
 _USUAL = {"classifier_input": "trained"}
 _FAINT = 0.05  # a mean p(class) of a screening, half of whose pictures show the class
 _RARE = 1e-4  # a probability that says nothing about the other classes
@@ -122,6 +125,8 @@ class VerdictCard:
     """The mean probability of the class in the pictures of a screening"""
     loading: str = ""
     """The flags that the classifier was loaded with, for the command line"""
+    more: str = ""
+    """The flags with which an audit draws more pictures than this screening; empty without one"""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -318,12 +323,23 @@ class VerdictCard:
                 "check its labels, input size and normalization",
                 f"dexter-tui inspect {spec}{loading}",
             )
+        undecided = [one for one in self.open if not one.core]
+        wide = [one.concept for one in undecided if one.reason in ("weak", "open")]
+        if wide and self.more:
+            names = ", ".join(wide[:_NAMED]) + (", …" if len(wide) > _NAMED else "")
+            return _next(
+                f"draw more pictures to decide on {names}",
+                f"dexter-tui audit {spec} {options} {self.more}",
+            )
+        what, concept = "test a suspicion of your own", "..."
+        for one in undecided:
+            if one.reason == "too_few_pairs":
+                what, concept = f"test {one.concept} alone", one.concept
+                concept = concept.removesuffix(f" ({one.slot})")
+                break
         article = "an" if self.class_name[:1].lower() in "aeiou" else "a"
-        question = shlex.quote(f"{article} {self.class_name} with ...")
-        return _next(
-            "test a suspicion of your own",
-            f"dexter-tui probe {question} --classifier {spec} {options}",
-        )
+        question = shlex.quote(f"{article} {self.class_name} with {concept}")
+        return _next(what, f"dexter-tui probe {question} --classifier {spec} {options}")
 
 
 def _next(what: str, command: str) -> Line:
@@ -522,9 +538,25 @@ def of_screening(browse: Browse, screening_id: str) -> list[VerdictCard]:
                 generator=str(member.config.get("generator", "unknown")),
                 preset=None,
                 loading=loading_flags(member.config),
+                more=_more(page, member.config, shown[member.name]["pictures"]),
             )
         )
     return cards
+
+
+def _more(page: Mapping[str, Any], config: Mapping[str, Any], pictures: int | None) -> str:
+    """Return the flags with which an audit continues a screening; empty if it cannot."""
+    if not pictures or 2 * pictures > _MOST_PICTURES:
+        return ""
+    flags = [f"--pictures {2 * pictures}"]
+    pool = str(page["pool"])
+    if pool != ("lab" if config.get("generator") == "lab" else "photographs"):
+        flags.append(f"--pool {pool if pool in _POOLS else 'FILE'}")
+    for name, value in _AUDIT.items():
+        if (own := page["settings"].get(name, value)) != value:
+            text = ",".join(map(str, own)) if isinstance(own, list) else str(own)
+            flags.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
+    return " ".join(flags)
 
 
 def loading_flags(config: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ REASONS = {
     "raises": "proposed, not tested on pairs",
     "lowers": "proposed, not tested on pairs",
     "explained": "explained by another concept",
-    "weak": "effect close to the smallest that counts",
+    "weak": "may be large enough to count",
     "open": "too few pictures",
 }
 """Of claims (see `dexter.reasoning.claims`, which has the same words), then of screenings."""

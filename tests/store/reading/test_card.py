@@ -130,6 +130,30 @@ def test_a_class_that_is_hardly_recognised_is_no_clean_bill(home: Path) -> None:
     )
 
 
+def test_the_next_step_settles_what_is_undecided(home: Path) -> None:
+    shown_store.screen(home)
+    change(home, "UPDATE finding SET effect = 0.03, low = -0.06, high = 0.12, verdict = 'weak'")
+    change(home, "UPDATE finding SET verdict = 'none' WHERE concept != 'tree'")
+    change(home, "DELETE FROM claim WHERE screened_id IS NOT NULL")
+    change(home, "UPDATE screening SET settings = json_set(settings, '$.core', json_array('sea'))")
+    change(home, "UPDATE screened SET config = json_set(config, '$.generator', 'lab')")
+    [found, _] = card.of_screening(Browse(home), shown_store.SCREENING)
+    undecided, step = found.lines()[-2:]
+    assert undecided.text == "Undecided, may be large enough to count: tree"
+    pictures = found.more.split()[1]
+    assert step.text == (
+        "Next: draw more pictures to decide on tree: dexter-tui audit lab:birds-biased "
+        f"--class waterbird --pictures {pictures} --core sea"
+    )
+    change(home, "UPDATE bank SET pool = 'mine'")
+    [found, _] = card.of_screening(Browse(home), shown_store.SCREENING)
+    assert found.next_step.text.endswith("--pool FILE --core sea")
+    change(home, "UPDATE claim SET verdict = 'inconclusive', reason = 'too_few_pairs', core = 0")
+    assert study_card(home).next_step.text.startswith(
+        "Next: test water alone: dexter-tui probe 'a waterbird with water' --classifier "
+    )
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"), [("saturated", "open"), ("not_drawn", "undrawn"), (None, None)]
 )
