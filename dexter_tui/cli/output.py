@@ -4,6 +4,7 @@ Answers go to standard output, everything else to standard error. Commands print
 functions alone, so that no text of a model, file or user controls the terminal.
 """
 
+import os
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _DAMAGED = 5  # damaged rows reported one by one
+_UNWRAPPED = 100_000  # columns of a pipe or file
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON value on standard output")]
 
@@ -130,15 +132,26 @@ def _warn_of_logout() -> None:
 
 
 def console_on(file: Any) -> "Console":
-    """Return a console that writes to `file`, reads no markup, and cleans every text."""
+    """Return a console that writes to `file`, reads no markup, and cleans every text.
+
+    In a pipe or file no line is wrapped, unless COLUMNS asks for it: `grep` and editors read it.
+    """
     from dexter_tui.presentation.console import CleanConsole
 
-    return CleanConsole(file=file, highlight=False, markup=False, emoji=False)
+    width = None if file.isatty() or "COLUMNS" in os.environ else _UNWRAPPED
+    return CleanConsole(file=file, width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_view(view: "RenderableType") -> None:
     """Print a renderable on standard output."""
-    console_on(sys.stdout).print(view)
+    console = console_on(sys.stdout)
+    if sys.stdout.isatty():
+        console.print(view)
+        return
+    with console.capture() as taken:
+        console.print(view)
+    # Rich fills the last column of a table, and the lines of a padded text, with spaces.
+    print("\n".join(map(str.rstrip, taken.get().split("\n"))), end="")
 
 
 def print_picture(picture: "RenderableType") -> None:

@@ -164,5 +164,17 @@ def test_json_keeps_what_it_escapes() -> None:
         assert json.loads(text) == value
 
 
+def test_a_pipe_gets_whole_lines(
+    home: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = cli("lab", "fleet").out.splitlines()
+    assert all(line == line.rstrip() for line in lines)
+    [row] = [line for line in lines if line.startswith("farm-land-100-vit ")]
+    assert len(row) > 80 and "land +0.55" in row and "city −0.24" in row
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, cli("lab", "fleet").out.splitlines())) <= 80
+
+
 def test_the_version_is_printed(cli: Callable[..., Any]) -> None:
     assert re.fullmatch(r"dexter-tui \d+\.\d+\.\d+\n", cli("--version").out)
