@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -285,6 +285,16 @@ def split_question(text: str, topic: Topic) -> tuple[str, str]:
     while rest and rest[0].lower() in (*_PREPOSITIONS, "a", "an", "the"):
         rest = rest[1:]
     return " ".join(words[:end]), " ".join(rest)
+
+
+def with_subject(text: str, topic: Topic, sayable: Callable[[str], bool]) -> str:
+    """Return the text with a subject of the class in place of a name that cannot be drawn.
+
+    The lab draws a duck, a subject of the class waterbird, but has no word for "waterbird".
+    """
+    if all(map(sayable, topic.class_name.split())):
+        return text
+    return re.sub(rf"(?i)\b{re.escape(topic.class_name)}\b", topic.subjects[0], text)
 
 
 def strip_article(text: str) -> str:

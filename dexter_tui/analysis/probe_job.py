@@ -4,7 +4,7 @@ from dexter.config import RunConfig
 from dexter.errors import InputError
 from dexter.reasoning.claims import Candidate
 from dexter.reasoning.settings import ReportSettings
-from dexter.reasoning.topic import as_prompt, split_question, strip_article
+from dexter.reasoning.topic import as_prompt, split_question, strip_article, with_subject
 from dexter_tui.analysis.bench import Bench, require_words
 from dexter_tui.analysis.claim_rows import claim_row
 from dexter_tui.analysis.desk import Desk
@@ -38,12 +38,13 @@ def _answer(
     from dexter.screening.pairs import worded
 
     topic = bench.topic(settings.core)
-    control, concept = split_question(text, topic)
+    drawn = with_subject(text, topic, bench.sayable)
+    control, concept = split_question(drawn, topic)
     if against is not None:
         control = against
-        concept = _difference(text, control) or concept
+        concept = _difference(drawn, control) or concept
     control_prompt = as_prompt(control) if control else topic.base_prompts()[0]
-    treated_prompt = as_prompt(text)
+    treated_prompt = as_prompt(drawn)
     if control_prompt.lower() == treated_prompt.lower():
         raise InputError(f"{text!r} is what it would be compared with", remedy="say --against what")
     # The lab's generator never read "an", and everybody writes it.
@@ -55,7 +56,7 @@ def _answer(
     )
     require_words([control_prompt, treated_prompt], bench.sayable)
     desk.note(NoteKind.AGAINST, prompt=control_prompt)
-    asked = Candidate(concept or strip_article(text), direction=0, sources={"user": []})
+    asked = Candidate(concept or strip_article(drawn), direction=0, sources={"user": []})
     own, [candidate] = worded(bench.pool, [asked])
     layout = bench.layout(topic, own)
     experiment = bench.experiment(topic, layout, settings, desk.begin("pictures"))

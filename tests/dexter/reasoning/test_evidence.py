@@ -26,7 +26,7 @@ from dexter.reasoning.evidence import (
     Witness,
     corrected,
 )
-from dexter.reasoning.topic import Family, Topic, World, make_topic, split_question
+from dexter.reasoning.topic import Family, Topic, World, make_topic, split_question, with_subject
 from dexter.screening.concepts import lab_pool, load_pool
 from dexter.screening.pairs import PoolLayout, worded
 from dexter.screening.screen import Screening, member
@@ -388,6 +388,12 @@ def test_a_question_finds_its_own_direction() -> None:
 )
 def test_a_question_is_split_at_its_subject(text: str, control: str, concept: str) -> None:
     assert split_question(text, topic()) == (control, concept)
+
+
+def test_a_class_that_cannot_be_drawn_is_asked_for_by_a_subject():
+    asked, drawable = "a Target with snow", ("a", "duck", "with", "snow").__contains__
+    assert with_subject(asked, topic(), drawable) == "a duck with snow"
+    assert with_subject(asked, topic(), lambda word: True) == asked
 
 
 GOOD: Mapping[str, object] = {
