@@ -13,7 +13,7 @@ from dexter_tui.analysis.data.request import FIELDS
 from dexter_tui.cli.data import reports
 from dexter_tui.cli.data.reports import ClassifierSpec, Concepts, Data, Id, Mapped
 from dexter_tui.cli.listing import typed
-from dexter_tui.cli.output import Detach, Json, TrustCode, TrustPickle, open_store
+from dexter_tui.cli.output import Detach, Json, TrustCode, TrustPickle, open_store, print_text
 from store.states import Kind
 
 
@@ -78,7 +78,10 @@ def debias(
             return code
     if output is not None:
         _write(name, output)
-    return reports.show(name, Kind.DEBIAS, as_json=as_json)
+    code = reports.show(name, Kind.DEBIAS, as_json=as_json)
+    if output is not None and not as_json:
+        print_text(output)
+    return code
 
 
 def _write(name: str, output: Path) -> None:

@@ -23,6 +23,7 @@ from shown_store import DONE, FAILED, STUDY
 
 from dexter_tui.exchange import bundle_reader, bundle_writer
 from store import Store, StoreError, artifacts, comparison_records, study_records
+from store.data_reports import records
 from store.reading.browse import Browse
 from store.upkeep import retention
 from store.upkeep.transfer import Chosen, gather
@@ -169,6 +170,12 @@ def test_reports_on_pictures_come_back_the_same_from_an_empty_store(
     # The weights stay where they were found.
     answer = cli("debias", shown_store.DEBIASED, "--output", tmp_path / "weights.safetensors")
     assert answer.code == 2 and "cannot be copied" in answer.err
+    kept = records.folder(tmp_path / "other", shown_store.DEBIASED) / records.WEIGHTS
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"weights")
+    copy = tmp_path / "weights.safetensors"
+    answer = cli("debias", shown_store.DEBIASED, "--output", copy)
+    assert answer.out.endswith(f"\n{copy}\n") and copy.read_bytes() == b"weights"
     # With the what-if goes the user's picture, but not what the bank has of the generator.
     assert cli("delete", shown_store.WHATIF, "--yes", "--really").code == 0
     rows = "SELECT prompt FROM picture WHERE seed IN (0, 7)"
