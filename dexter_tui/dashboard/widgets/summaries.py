@@ -35,7 +35,8 @@ def run_facts(
     text.append("\n")
     text.append_text(fitted(state_parts(run, palette, signs), width)).append("\n")
     if run.error and run.state in (State.FAILED, State.LOST, State.CANCELLED):
-        text.append(f"{clean(run.error)}\n", palette.bad)
+        for part in wrapped(Text(clean(run.error), palette.bad), width):
+            text.append_text(part).append("\n")
     text.append("\n" if spaced else "")
     for name, values, shown in trends(steps):
         text.append(f"{name:<9}", palette.dim).append(f"{shown:>6} ")

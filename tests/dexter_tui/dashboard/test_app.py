@@ -650,6 +650,17 @@ async def test_marks_are_counted_where_a_filter_hides_them(home: Path) -> None:
 
 
 @driven
+async def test_the_details_show_a_whole_error(home: Path) -> None:
+    error = "the device ran out of memory at step 12: 23.1 of 24.0 GB are in use; pass --batch 2"
+    with closing(sqlite3.connect(home / "store.sqlite")) as store, store:
+        store.execute("UPDATE run SET error = ? WHERE id = ?", (error, FAILED))
+    async with dashboard(home).run_test(size=TMUX) as pilot:
+        await settle(pilot)
+        await go_to(pilot, FAILED)
+        assert "pass --batch 2" in text(pilot)
+
+
+@driven
 async def test_a_note_is_written_shown_and_taken_away(home: Path) -> None:
     async with dashboard(home).run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)
