@@ -231,8 +231,11 @@ class VerdictCard:
         if self.constant is not None:
             text += f": {self._alike}"
         if self.sensitivity is not None:
+            tests = f"each of {count} tests"
+            if count == 1:
+                tests = f"the test of {self.unconfirmed[0].concept}"
             text += (
-                f"; {'the test' if count == 1 else f'each of {count} tests'} would have found an "
+                f"; {tests} would have found an "
                 f"effect of {self.sensitivity:.2f} with 95% probability"
             )
         elif count:

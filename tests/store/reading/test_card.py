@@ -93,6 +93,10 @@ def test_a_clean_classifier_comes_with_the_effect_that_would_have_been_found(hom
         "no bias confirmed for waterbird; each of 3 tests would have found an effect of 0.17 with "
         "95% probability"
     )
+    change(home, "DELETE FROM claim WHERE member_id IS NOT NULL AND concept != 'tree'")
+    [alone] = [one for one in card.of_comparison(Browse(home), shown_store.COMPARISON)
+               if one.classifier == balanced.classifier]  # fmt: skip
+    assert "; the test of tree would have found an effect of 0." in alone.lines()[0].text
 
 
 def test_a_classifier_that_answers_all_pictures_alike_is_named_as_one(home: Path) -> None:
