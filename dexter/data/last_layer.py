@@ -101,7 +101,7 @@ def check_groups(part: Part, names: Sequence[str], where: str) -> None:
     for name, size in zip(names, sizes, strict=True):
         if size < LEAST:
             raise InputError(
-                f"{where} has {size} pictures of the group {name!r}: at least {LEAST} are needed",
+                f"{where} has {size} of the at least {LEAST} pictures needed of the group {name!r}",
                 field="data",
                 value=name,
                 remedy="take more pictures, or another concept",

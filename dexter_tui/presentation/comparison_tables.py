@@ -102,9 +102,8 @@ def pictures_lines(page: Mapping[str, Any]) -> list[str]:
     counts = page["pictures"]
     if counts["claims"] is None:
         return []
-    count = len(page["classifiers"])
     alone = counts["one_alone"]
-    lines = [f"pictures: {counts['claims']} for the claims, each shown to all {count} classifiers"]
+    lines = [f"pictures: {counts['claims']} for the claims, each shown to every classifier"]
     if set(alone.values()) == {counts["claims"]}:
         lines[0] += "; a single classifier would need the same number"
     else:

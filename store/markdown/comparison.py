@@ -32,8 +32,8 @@ def _pictures(page: Mapping[str, Any]) -> str:
     alone = "; ".join(f"{escape(name)} {count}" for name, count in counts["one_alone"].items())
     lines = [
         f"- {escape(page['origin'])}",
-        f"- Pictures for the claims: {counts['claims']}, each shown to all "
-        f"{len(page['classifiers'])} classifiers (needed for one classifier alone: {alone})",
+        f"- Pictures for the claims: {counts['claims']}, each shown to every "
+        f"classifier (needed for one classifier alone: {alone})",
         f"- Pictures of the best prompts: {counts['prompts'] or 0}",
     ]
     if page["detector"] is None:

@@ -192,7 +192,7 @@ def fit_split(settings: DebiasSettings) -> str:
 def outlook(prepared: Prepared) -> str:
     """Return the expected work in a line."""
     count = len(prepared.data.items)
-    line = f"{count:,} pictures of {prepared.data.name}"
+    line = f"{count:,} {'picture' if count == 1 else 'pictures'} of {prepared.data.name}"
     settings = settings_of(prepared.kind, prepared.asked)
     if settings.searches:
         line += f"; {len(prepared.data.labels) * settings.searches} searches"
