@@ -203,6 +203,18 @@ async def test_effects_are_drawn_over_checkpoints_and_not_over_classifiers(home:
 
 
 @driven
+async def test_undecided_concepts_are_not_said_to_have_no_effect(home: Path) -> None:
+    shown_store.screen(home)
+    with closing(sqlite3.connect(home / "store.sqlite")) as connection, connection:
+        connection.execute("UPDATE finding SET verdict = 'open'")
+    app = dashboard(home)
+    async with app.run_test(notifications=True, size=TMUX) as pilot:
+        app.open_screening(shown_store.SCREENING)
+        await settle(pilot)
+        assert "found no concept that raises or lowers the class; press f" in text(pilot)
+
+
+@driven
 async def test_the_first_runs_can_be_moved_among_at_once(tmp_path: Path) -> None:
     async with dashboard(tmp_path / "home").run_test(notifications=True, size=TMUX) as pilot:
         await settle(pilot)

@@ -127,7 +127,8 @@ class ScreeningScreen(JobScreen):
         rows = member["findings"]
         if rows and self._only_effects:
             rows = [one for one in rows if one["verdict"] in _EFFECTS and not one["core"]]
-            hint = Text("no concept has an effect; press f to show all", self.host.palette.dim)
+            nothing = "found no concept that raises or lowers the class; press f to show all"
+            hint = Text(nothing, self.host.palette.dim)
         effects.show(rows, hint)
         self.query_one("#effects-page").set_class(not rows, "-without-effects")
         self._show_card(page["cards"][self._member])
