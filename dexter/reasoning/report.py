@@ -257,7 +257,8 @@ def _bias(
 ) -> list[Sentence]:
     sentences = []
     if biases:
-        named = ", ".join(f"“{claim.concept}” [{n}]" for n, claim in biases)
+        *others, last = (f"“{claim.concept}” [{n}]" for n, claim in biases)
+        named = f"{', '.join(others)} and {last}" if others else last
         sentences.append(
             Sentence(
                 f"Bias: {facts.classifier} depends on {named}, which "

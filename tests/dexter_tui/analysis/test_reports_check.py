@@ -171,7 +171,7 @@ def test_the_report_from_the_evidence_cites_every_claim_and_agrees_with_itself()
             assert (checked.mark, checked.claims) == ("cited", sentence.claims), checked
     by_title = {section.title: section for section in report.sections}
     bias = " ".join(s.text for s in by_title["Bias assessment"].sentences)
-    assert "Bias: lab:birds-biased depends on “sea” [1], “desert” [5]" in bias
+    assert "Bias: lab:birds-biased depends on “sea” [1] and “desert” [5]" in bias
     assert "No bias: it depends on “swan”, which belongs to the class [4]" in bias
     assert "forest" in by_title["Tested and refuted"].sentences[0].text
     assert "not drawn" in by_title["Inconclusive"].sentences[0].text
