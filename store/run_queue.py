@@ -30,7 +30,7 @@ from store.errors import StoreError
 from store.journal import replay
 from store.journal.replay import RunFields
 from store.locks import FileLock, is_locked, locked_in, try_lock
-from store.states import ACTIVE, ENDED, Kind, State, is_job, sources
+from store.states import ACTIVE, ENDED, UNDER_WAY, Kind, State, is_job, sources
 from store.store import Store, new_id
 from store.tables import Attempt, Frame, Job, Prompt, Run, Slot, Step, Study, UtcTime, among, usable
 
@@ -144,6 +144,22 @@ def jobs(
     query = query.order_by(col(Job.created_at).desc(), col(Job.id)).limit(limit)
     with store._read() as session:
         return usable(session.exec(query))
+
+
+def under_way(
+    store: Store, kind: Kind, request: Mapping[str, Any], *, study_id: str | None = None
+) -> Job | None:
+    """Return the newest job under way that was asked for in the same way; None if there is none.
+
+    Perhaps the command that asked for it was killed. A job whose runs are paused does not count.
+    """
+    for job in jobs(store, states=UNDER_WAY, kind=kind, study_id=study_id):
+        if job.request == request:
+            with store._read() as session:
+                needed = session.exec(select(Run.state).where(among(col(Run.id), job.depends_on)))
+                if UNDER_WAY | {State.SUCCEEDED} >= {*needed}:
+                    return job
+    return None
 
 
 def _refuse_double(session: Session, job: Job) -> None:

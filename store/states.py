@@ -103,6 +103,9 @@ ACTIVE = frozenset({State.STARTING, State.RUNNING, State.PAUSING, State.CANCELLI
 # No process works on it, nor will without a request.
 ENDED = frozenset({State.CANCELLED, State.SUCCEEDED, State.FAILED, State.LOST})
 
+# Queued or worked on, and nobody asked for an end.
+UNDER_WAY = frozenset({State.QUEUED, State.STARTING, State.RUNNING})
+
 # Ended without what was wanted of it, so that it may be queued again.
 AGAIN = ENDED - {State.SUCCEEDED}
 

@@ -1,5 +1,6 @@
 """The request of a comparison: its members, what they lack, and its record."""
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,6 +223,7 @@ def _add(
     settings: CompareSettings,
     baseline: str | None,
     depends_on: Sequence[str],
+    asked: Mapping[str, Any],
 ) -> "Requested":
     """Record a comparison and queue its job."""
     from store import comparison_records, run_queue
@@ -261,7 +263,7 @@ def _add(
     job_id = run_queue.add_job(
         store,
         Kind.COMPARISON,
-        {},
+        asked,
         config=first,
         device=_device(classes, settings),
         comparison_id=comparison_id,
@@ -320,12 +322,18 @@ def runs_missing(request: Request, sides: Sequence[Sequence[Side]]) -> int:
 def request_comparison(
     store: "Store", request: Request, warn: Callable[[str], None] = lambda line: None
 ) -> Requested:
-    """Queue a comparison, and before it the runs that it lacks."""
+    """Queue a comparison, and before it the runs that it lacks, unless the same is under way."""
     from dexter_tui.jobs import submit
+    from store import run_queue
+    from store.states import Kind
 
     sides = checked_sides(store, request, warn)
     settings = reachable(request.settings)
     submit.check_device(_device(sides, settings))
+    asked = {"asked": _digest(request, settings, sides)}
+    job = run_queue.under_way(store, Kind.COMPARISON, asked)
+    if job is not None and job.comparison_id is not None:
+        return Requested(job.comparison_id, job.id, job.depends_on)
     lacking = _lacking(sides) if request.run_missing else []
     configs = [
         _config_to_search(side, beside, request.preset, request.values).model_copy(
@@ -339,4 +347,22 @@ def request_comparison(
         run = store.run(run_ids[number * request.seeds])
         side.study = run.study
         side.config = RunConfig.model_validate(run.config)
-    return _add(store, sides, settings, request.baseline, run_ids)
+    return _add(store, sides, settings, request.baseline, run_ids, asked)
+
+
+def _digest(request: Request, settings: CompareSettings, sides: Sequence[Sequence[Side]]) -> str:
+    """Return a digest of what a user asked for, and of all that it stands for here and now."""
+    from dexter_tui.analysis.bench import digest
+
+    parts: list[Any] = [
+        [request.names, request.baseline, request.preset, request.values],
+        request.run_missing and request.seeds,
+        settings.model_dump(mode="json"),
+    ]
+    for side in (side for of_class in sides for side in of_class):
+        # The first runs of the same request may have ended, and have made its study.
+        if side.study is not None and not (request.run_missing and side.checked):
+            parts.append(side.study.id)
+        if side.checked is not None:
+            parts += [side.checked.info.weights_hash, side.checked.config.model_dump(mode="json")]
+    return digest(json.dumps(parts, sort_keys=True, default=str))

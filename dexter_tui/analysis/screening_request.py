@@ -82,6 +82,8 @@ class Queued(NamedTuple):
 
     screening_id: str
     job_id: str
+    run_ids: Sequence[str]
+    """The searches that it waits for"""
 
 
 class Outlook(NamedTuple):
@@ -304,12 +306,31 @@ def request_screening(
     store: "Store",
     prepared: Prepared,
     *,
-    searches: Sequence[str] = (),
+    searches: "Sequence[Checked]" = (),
 ) -> Queued:
-    """Queue a checked screening. The words of the runs ``searches`` are tested on pairs, too."""
+    """Queue a checked screening, unless the same one is under way.
+
+    ``searches`` are queued before it, and the words that they find are tested on pairs, too.
+    """
+    from dexter_tui.analysis.bench import digest
+    from dexter_tui.jobs import submit
+    from store import run_queue
+    from store.states import Kind
+
+    parts = [
+        prepared.bank_key,
+        prepared.settings.model_dump(mode="json"),
+        _members(store, prepared),
+        [one.config.model_dump(mode="json") for one in searches],
+    ]
+    asked = {"asked": digest(json.dumps(parts, sort_keys=True))}
+    job = run_queue.under_way(store, Kind.SCREENING, asked)
+    if job is not None and job.screening_id is not None:
+        return Queued(job.screening_id, job.id, job.depends_on)
+    run_ids = submit.add(store, searches)
     screening_id = add(store, prepared)
-    job_id = queue(store, screening_id, prepared.config, prepared.settings, searches)
-    return Queued(screening_id, job_id)
+    job_id = queue(store, screening_id, prepared.config, prepared.settings, run_ids, asked)
+    return Queued(screening_id, job_id, run_ids)
 
 
 def add(store: "Store", prepared: Prepared, *, watch: Mapping[str, Any] | None = None) -> str:
@@ -317,18 +338,22 @@ def add(store: "Store", prepared: Prepared, *, watch: Mapping[str, Any] | None =
     from store import screening_records
 
     ensure_bank(store, prepared)
-    members = [
-        member_row(store, name, one)
-        for name, one in zip(prepared.names, prepared.members, strict=True)
-    ]
     return screening_records.add_screening(
         store,
         prepared.bank_key,
         prepared.topic.class_name,
         prepared.settings.model_dump(mode="json"),
-        members,
+        _members(store, prepared),
         watch=watch,
     )
+
+
+def _members(store: "Store", prepared: Prepared) -> list[dict[str, Any]]:
+    """Return the columns of the classifiers of a screening."""
+    return [
+        member_row(store, name, one)
+        for name, one in zip(prepared.names, prepared.members, strict=True)
+    ]
 
 
 def ensure_bank(store: "Store", prepared: Prepared) -> None:
@@ -366,8 +391,9 @@ def queue(
     config: RunConfig,
     settings: ScreenSettings,
     searches: Sequence[str] = (),
+    asked: Mapping[str, Any] | None = None,
 ) -> str:
-    """Queue the job of a screening; return its id."""
+    """Queue the job of a screening; return its id. `asked`: as for `run_queue.under_way`."""
     from dexter_tui.jobs import submit
     from store import run_queue
     from store.states import Kind
@@ -377,7 +403,7 @@ def queue(
     return run_queue.add_job(
         store,
         Kind.SCREENING,
-        {},
+        asked or {},
         config=config.model_dump(mode="json"),
         device=device,
         screening_id=screening_id,

@@ -45,10 +45,8 @@ def request_report(
     check_device(device)
     hand_over_key(store, settings.for_generator(config.generator))
     asked = settings.model_dump(mode="json")
-    under_way = {State.QUEUED, State.STARTING, State.RUNNING}
-    for job in run_queue.jobs(store, states=under_way, kind=Kind.REPORT, study_id=study_id):
-        if job.request == asked:  # perhaps the command before this was killed
-            return job.id
+    if (same := run_queue.under_way(store, Kind.REPORT, asked, study_id=study_id)) is not None:
+        return same.id
     return run_queue.add_job(
         store,
         Kind.REPORT,

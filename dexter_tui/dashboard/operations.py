@@ -197,9 +197,10 @@ def set_note(home: Path, name: str, text: str) -> str:
 def compare(home: Path, request: "Request") -> "Requested":
     """Queue a comparison and the runs that it lacks, and start them if slots are free."""
     from dexter_tui.jobs import control
-    from store import Store
+    from store import Store, run_queue
 
     with Store.open(home, make=False) as store:
+        run_queue.reconcile(store)
         found = comparison_request.request_comparison(store, request)
         control.ensure_runners(store, again=True)
     return found
@@ -218,10 +219,11 @@ def screen(home: Path, request: "ScreenRequest") -> str:
     """Queue a screening, and start it if a slot is free; return its id."""
     from dexter_tui.analysis import screening_request
     from dexter_tui.jobs import control
-    from store import Store
+    from store import Store, run_queue
 
     prepared = screening_request.prepare(request, home)
     with Store.open(home, make=False) as store:
+        run_queue.reconcile(store)
         found = screening_request.request_screening(store, prepared)
         control.ensure_runners(store, again=True)
     return found.screening_id

@@ -210,7 +210,6 @@ def _queue(
     from dexter.planning.estimate import estimate
     from dexter_tui.analysis import screening_request
     from dexter_tui.analysis.audit_estimate import outlook, together
-    from dexter_tui.jobs import submit
 
     outlooks = [
         outlook(store, one, searched=bool(own)) for one, own in zip(prepared, searches, strict=True)
@@ -224,11 +223,11 @@ def _queue(
         say(f"  {one.line()}")
     queued = _Queued([], {}, {})
     for ready, own, expected, work in zip(prepared, searches, seconds, outlooks, strict=True):
-        run_ids = submit.add(store, own)
-        found = screening_request.request_screening(store, ready, searches=run_ids)
-        queued.screenings.append(found.screening_id)
+        found = screening_request.request_screening(store, ready, searches=own)
+        if found.screening_id not in queued.screenings:  # a label and its index name one class
+            queued.screenings.append(found.screening_id)
         queued.jobs[found.job_id] = work
-        queued.runs.update(zip(run_ids, expected, strict=True))
+        queued.runs.update(zip(found.run_ids, expected, strict=True))
     return queued
 
 

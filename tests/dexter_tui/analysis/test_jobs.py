@@ -246,6 +246,22 @@ def test_a_report_asked_for_again_is_the_one_that_is_queued(home: Path) -> None:
             request_report(store, study, ReportSettings(image_text="none", candidates=1))
 
 
+@pytest.mark.parametrize("kind", [Kind.COMPARISON, Kind.SCREENING])
+def test_what_is_asked_for_again_is_what_is_under_way(kind: Kind, home: Path) -> None:
+    jobs = Jobs(home, limit=60)
+    try:
+        first = jobs.ask(kind)
+        run_queue.claim(jobs.store, ids=[first])
+        assert jobs.ask(kind) == first
+        run_queue.release(jobs.store, first)  # as the kernel does of a process that was killed
+        run_queue.reconcile(jobs.store)
+        assert jobs.ask(kind) == first
+        control.cancel(jobs.store, first)
+        assert jobs.ask(kind) != first
+    finally:
+        jobs.close()
+
+
 @contextmanager
 def full_disk() -> Iterator[None]:
     """Let no file grow beyond one page, as on a disk without room."""

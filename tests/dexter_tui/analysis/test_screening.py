@@ -26,7 +26,6 @@ from dexter_tui.analysis.screening_request import (
     ScreenRequest,
     member_row,
     prepare,
-    request_screening,
 )
 from dexter_tui.analysis.screening_watch import Watcher
 from dexter_tui.analysis.store_bank import StoreAnswers, StoreBank
@@ -252,8 +251,10 @@ def test_a_word_of_a_search_that_the_pool_lacks_is_tested_and_confirmed(home: Pa
         [checked] = prepared.members
         row = member_row(jobs.store, "lab:birds-biased", checked)
         found = searched(jobs.store, row["classifier_id"], checked.config, ["sea"])
-        queued = request_screening(jobs.store, prepared, searches=[found])
-        ended = jobs.finish(queued.job_id)
+        made = screening_request.add(jobs.store, prepared)
+        ended = jobs.finish(
+            screening_request.queue(jobs.store, made, checked.config, prepared.settings, [found])
+        )
         assert ended.state is State.SUCCEEDED, jobs.describe(ended)
     finally:
         jobs.close()
