@@ -182,7 +182,8 @@ def _refuse_double(session: Session, job: Job) -> None:
         if other is not None:
             raise StoreError(
                 f"a {job.kind.value} of {value} is being made already (job {other})",
-                remedy=f"wait for its end, or `dexter-tui cancel {other}`",
+                remedy="wait for its end (`dexter-tui status` shows whether a runner is alive), or "
+                f"`dexter-tui cancel {other}`",
             )
 
 

@@ -242,7 +242,8 @@ def test_a_report_asked_for_again_is_the_one_that_is_queued(home: Path) -> None:
         run_queue.release(store, first)  # as the kernel does of a process that was killed
         run_queue.reconcile(store)
         assert request_report(store, study, settings) == first
-        with pytest.raises(StoreError, match=f"is being made already .job {first}."):
+        already = f"already .job {first}.; wait for its end .`dexter-tui status` shows whether"
+        with pytest.raises(StoreError, match=already):
             request_report(store, study, ReportSettings(image_text="none", candidates=1))
 
 
