@@ -11,14 +11,18 @@ def describe(store: "Store") -> dict[str, Any]:
     from dexter_tui.jobs import control
     from dexter_tui.machine import devices
     from dexter_tui.presentation import job_tables, run_tables
-    from store import State, run_queue
+    from store import ACTIVE, State, run_queue
     from store.clock import now
     from store.placed import attempts
     from store.tables import Job, Run
 
-    working = {work.slot: work for work in run_queue.active(store) if work.slot is not None}
     rows = {row.name: row for row in run_queue.slots(store)}
     left = {work.id: work for work in run_queue.left(store)}
+    active = {name: work for name, work in left.items() if work.state in ACTIVE}
+    for name in {*active} - run_queue.alive(store, active):
+        if not run_queue.is_away(active[name]):  # its process is gone: see `reconcile`
+            active.pop(name).state = State.LOST
+    working = {work.slot: work for work in active.values() if work.slot is not None}
     known = {slot.name: slot for slot in devices.slots()}
     names = dict.fromkeys([*known, *rows, *working])
     slots = []

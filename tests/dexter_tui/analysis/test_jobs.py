@@ -283,7 +283,7 @@ def test_a_full_disk_does_not_keep_anything_from_being_shown(
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python would leave a part of it
     with Store.open(home) as store:
         for name in (queued["run"], queued["report"]):
-            run_queue.claim(store, ids=[name])
+            run_queue.claim(store, ids=[name], slot="cpu-0")
             run_queue.release(store, name)  # as the kernel does of one that died
         with full_disk():
             shown = [
@@ -291,6 +291,7 @@ def test_a_full_disk_does_not_keep_anything_from_being_shown(
                 for command in (["status"], ["queue", "list"], ["runs"], ["show", queued["run"]])
             ]
     assert [one.code for one in shown] == [0] * 4
+    assert f"run {queued['run']} lost" in " ".join(shown[0].out.split())
     assert queued["probe"] in shown[0].out and queued["probe"] in shown[1].out
     assert queued["run"] in shown[2].out and queued["run"] in shown[3].out
     for one in shown:

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 import shown_store
-from piloting import dashboard, driven, press, settle, text
+from piloting import dashboard, driven, press, settle, text, until
 
 from dexter_tui.jobs.placement import machines
 from dexter_tui.jobs.placement.machines import Machine
 from dexter_tui.machine import nvidia_smi
+from store import Store, run_queue
 from store.clock import now
+from store.locks import try_lock
 
 REPOSITORY = Path(__file__).parents[3]
 KEPT = REPOSITORY / "tests" / "screens"
@@ -108,6 +110,25 @@ async def test_what_cannot_be_believed_is_left_or_shown_as_it_is(tmp_path: Path)
     assert "seen 2:00:0" in shown
     assert re.search(r"gpubox1  seen 0:00 ago  node1\.lab  no nvidia-smi  rabcdefg", shown)
     assert "of 7 GPUs" in shown
+
+
+@driven
+async def test_work_whose_process_is_gone_is_on_no_device(tmp_path: Path) -> None:
+    home = shown_store.copy(tmp_path / "home")
+    with Store.open(home) as store:
+        run_queue.set_slot(store, "cpu-0", "cpu")
+        with closing(sqlite3.connect(store.path)) as connection, connection:
+            connection.execute("UPDATE run SET slot = 'cpu-0' WHERE id = ?", (shown_store.LIVE,))
+        async with dashboard(home, read_only=True).run_test(size=(80, 24)) as pilot:
+            await settle(pilot)
+            await press(pilot, "m")
+            await until(pilot, lambda: "CPU" in text(pilot))
+            assert shown_store.LIVE not in text(pilot)
+            lock = try_lock(run_queue.lock_path(store, shown_store.LIVE))
+            assert lock is not None
+            with lock:
+                await press(pilot, "escape", "m")
+                await until(pilot, lambda: shown_store.LIVE in text(pilot))
 
 
 def test_values_that_a_gpu_does_not_report_are_none() -> None:

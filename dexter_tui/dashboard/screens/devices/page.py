@@ -10,6 +10,7 @@ from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.devices.machines import Away, Row, Seen, lines, machines
 from dexter_tui.dashboard.widgets.keybar import KeyBar
+from store.locks import is_locked
 from store.states import ACTIVE, State
 
 if TYPE_CHECKING:
@@ -74,19 +75,25 @@ class DevicesScreen(DataScreen):
         return Seen(here, machines(self.host), self._attempts(), self._queued())
 
     def _work(self) -> list[tuple[str, str]]:
-        """Return the active runs and jobs with the device of the slot that works on each."""
+        """Return the runs and jobs that processes work on, each with the device of its slot."""
         browse = self.host.browse
         if not browse.path.exists():
             return []
         states = [state.value for state in ACTIVE]
         marks = ", ".join("?" * len(states))
         parts = [
-            f"SELECT {table}.id, slot.device FROM {table} JOIN slot ON slot.name = {table}.slot "
+            f"SELECT {table}.id, slot.device, '{table}-' || {table}.id || '.lock' FROM {table} "
+            f"JOIN slot ON slot.name = {table}.slot "
             f"WHERE {table}.state IN ({marks})"
             for table in ("run", "job")
         ]
         rows = browse.rows(f"{' UNION ALL '.join(parts)} ORDER BY 1", [*states, *states])
-        return [(str(work_id), str(device)) for work_id, device in rows]
+        locks = browse.home / "locks"
+        return [
+            (str(work_id), str(device))
+            for work_id, device, lock in rows
+            if is_locked(locks / lock)  # else its process is gone
+        ]
 
     def _attempts(self) -> list[Away]:
         """Return the attempts at other places."""
