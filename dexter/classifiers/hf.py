@@ -477,7 +477,9 @@ def _preprocessing(
     """Return the preprocessing by the files and options; raise InputError where both lack it."""
     settings = _preprocessor(folder)
     cfg = config.get("pretrained_cfg")
-    if settings is None and isinstance(cfg, dict) and {"mean", "std", "input_size"} <= cfg.keys():
+    cfg = cfg if settings is None and isinstance(cfg, dict) else {}
+    of_timm = {"mean", "std", "input_size"} <= cfg.keys()
+    if of_timm:
         side = cfg["input_size"][-1]
         settings = {  # of a network of timm in transformers' wrapper
             "size": int(side / (cfg.get("crop_pct") or 0.875)),
@@ -502,7 +504,7 @@ def _preprocessing(
             )
         settings = {"size": trained or options.input_size, "do_normalize": False}
     assumed = frozenset[str]()
-    squash = _squashes(settings)
+    squash = cfg.get("crop_mode") == "squash" if of_timm else _squashes(settings)
     if settings.get("size") is None or not settings.get("do_resize", True):
         side = trained or _SIZE
         settings = {**settings, "size": {"height": side, "width": side}}
@@ -529,6 +531,7 @@ def _preprocessing(
         mean=mean,
         std=std,
         squash=squash,
+        rounds=of_timm,
         blue_first=bool(settings.get("do_flip_channel_order", mobile)),
         assumed=assumed,
     )

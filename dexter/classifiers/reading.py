@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class Preprocessing:
     scale: factor applied before mean and std;
     antialias: with PIL's kernels, also when it enlarges; blue_first: give the channels in the order
     blue, green, red. squash: a picture that is no square is squeezed into one before, not cut.
+    rounds: the centre is that of torchvision and timm, not of transformers' processors.
     assumed: the parts, "size" or "normalization", that no file states.
     """
 
@@ -50,6 +51,7 @@ class Preprocessing:
     antialias: bool = True
     blue_first: bool = False
     squash: bool = False
+    rounds: bool = field(default=False, repr=False)
     assumed: frozenset[str] = frozenset()
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -70,18 +72,24 @@ class Preprocessing:
                 )
             if self.mode in ("bicubic", "lanczos"):
                 images = images.clamp(0, 1)  # they overshoot, which bytes could not
-        if self.crop > self.resize:  # black around the picture, as transformers does
-            before = (self.crop - self.resize + 1) // 2
-            after = self.crop - self.resize - before
-            images = torch.nn.functional.pad(images, (before, after, before, after))
+        at = self.start(self.resize)
+        if self.crop > self.resize:  # black around the picture
+            after = self.crop - self.resize + at
+            images = torch.nn.functional.pad(images, (-at, after, -at, after))
         elif self.crop != self.resize:
-            at = (self.resize - self.crop) // 2
             images = images[..., at : at + self.crop, at : at + self.crop]
         shape = (-1, 1, 1)
         mean = torch.tensor(self.mean, dtype=images.dtype, device=images.device).view(shape)
         std = torch.tensor(self.std, dtype=images.dtype, device=images.device).view(shape)
         images = (images * self.scale - mean) / std
         return images.flip(1) if self.blue_first else images
+
+    def start(self, length: int) -> int:
+        """Return where the centre starts in a side of ``length`` px; negative for a padded one."""
+        left = length - self.crop
+        if left < 0 and self.rounds:
+            return -(-left // 2)
+        return round(left / 2) if self.rounds else left // 2
 
     def as_reference(self, side: int | None = None) -> Preprocessing:
         """Return the same without smoothing and crop, scaled to ``side`` px (reference code)."""
@@ -109,7 +117,10 @@ class Preprocessing:
     @property
     def key(self) -> str:
         """Everything that the network's input depends on, as a text."""
-        return repr(replace(self, assumed=frozenset()))
+        own = repr(replace(self, assumed=frozenset()))
+        # Answers were kept before `rounds` was known: it counts only where it moves the centre.
+        usual = replace(self, rounds=False).start(self.resize)
+        return own if self.start(self.resize) == usual else f"{own}, rounds"
 
     def facts(self) -> list[str]:
         """Return the side, mean and deviation in words; they concern pictures in [0, 1]."""

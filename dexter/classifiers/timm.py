@@ -66,4 +66,5 @@ def _preprocessing(settings: Mapping[str, Any]) -> Preprocessing:
         mean=tuple(settings["mean"]),
         std=tuple(settings["std"]),
         squash=settings["crop_mode"] == "squash",
+        rounds=True,
     )

@@ -98,4 +98,5 @@ def _preprocessing(transforms: Any) -> Preprocessing:
         mode=transforms.interpolation.value,
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
+        rounds=True,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dexter.classifiers.reading import Preprocessing
 from dexter.data.folder import Item, Skipped, Why
 from dexter.generation.bank import Images
 
@@ -20,6 +21,7 @@ Picture = NDArray[np.uint8]
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 200_000_000
+_LONGEST = 4  # sides of a picture that is scaled as a whole
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
@@ -33,21 +35,21 @@ def batches(
     side: int,
     skipped: Skipped,
     *,
-    mode: str = "bilinear",
-    squash: bool = False,
+    step: Preprocessing | None = None,
     batch: int = 32,
 ) -> Iterator[tuple[list[int], Images]]:
     """Yield positions in ``items`` and their pictures, uint8 (B, side, side, 3).
 
     Pictures are scaled until the shorter side is ``side`` px, and the middle is cut out, as
-    torchvision's evaluation does. ``mode`` and ``squash``: see `Preprocessing`; with its side
-    nothing is left to scale. One that cannot be read is added to ``skipped``.
+    torchvision's evaluation does, or as ``step`` states; with its side nothing is left to scale.
+    One that cannot be read is added to ``skipped``.
     """
+    step = step or Preprocessing(side, side)
     places: list[int] = []
     pictures: list[Picture] = []
     for place, item in enumerate(items):
         try:
-            picture = _picture(item, side, mode, squash)
+            picture = _picture(item, side, step)
         except _Refused as refused:
             skipped.add(item.name, refused.why)
             continue
@@ -60,11 +62,11 @@ def batches(
         yield places, np.stack(pictures)
 
 
-def _picture(item: Item, side: int, mode: str, squash: bool) -> Picture:
+def _picture(item: Item, side: int, step: Preprocessing) -> Picture:
     from PIL import Image
 
     if not isinstance(item.source, Path):
-        return _square(Image.fromarray(item.source.picture), side, mode, squash)
+        return _square(Image.fromarray(item.source.picture), side, step)
     try:
         if not item.source.is_file():
             raise _Refused(Why.MISSING)
@@ -75,7 +77,7 @@ def _picture(item: Item, side: int, mode: str, squash: bool) -> Picture:
                 raise _Refused(Why.TOO_LARGE)
             # A JPEG is decoded smaller, but large enough to be scaled as if it were whole.
             image.draft("RGB", (2 * side, 2 * side))
-            return _square(image, side, mode, squash)
+            return _square(image, side, step)
     except Image.DecompressionBombError:
         raise _Refused(Why.TOO_LARGE) from None
     except _Refused:
@@ -84,7 +86,7 @@ def _picture(item: Item, side: int, mode: str, squash: bool) -> Picture:
         raise _Refused(Why.UNREADABLE) from None
 
 
-def _square(image: Image.Image, side: int, mode: str, squash: bool) -> Picture:
+def _square(image: Image.Image, side: int, step: Preprocessing) -> Picture:
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG"):
@@ -93,14 +95,15 @@ def _square(image: Image.Image, side: int, mode: str, squash: bool) -> Picture:
     elif image.mode in ("I", "F"):  # numbers of no known range
         raise _Refused(Why.UNREADABLE)
     converted = image.convert("RGB")
-    shorter = min(converted.size)
-
-    def middle(length: int) -> tuple[float, float]:
-        scaled = side if squash else side * length // shorter
-        start = (scaled - side) // 2
-        return start * length / scaled, (start + side) * length / scaled
-
-    # Only the middle is scaled: the whole of a long strip could fill the memory.
-    (left, right), (top, bottom) = middle(converted.width), middle(converted.height)
-    kernel = Image.Resampling[mode.removesuffix("-exact").upper()]
-    return np.asarray(converted.resize((side, side), kernel, box=(left, top, right, bottom)))
+    width, height = converted.size
+    kernel = Image.Resampling[step.mode.removesuffix("-exact").upper()]
+    wide, high = (side if step.squash else side * n // min(width, height) for n in (width, height))
+    # The step itself still cuts as much around it.
+    left, top = (step.start(length) - step.start(side) for length in (wide, high))
+    right, bottom = left + side, top + side
+    if max(wide, high) <= _LONGEST * side:
+        return np.asarray(converted.resize((wide, high), kernel).crop((left, top, right, bottom)))
+    # Only the middle is scaled, to within a byte's last bit: the whole could fill the memory.
+    x, y = width / wide, height / high
+    box = (left * x, top * y, right * x, bottom * y)
+    return np.asarray(converted.resize((side, side), kernel, box=box))

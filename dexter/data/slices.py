@@ -141,9 +141,7 @@ def look(
     done = 0
     step = classifier.preprocessing
     side = max(step.resize, _SIDE)
-    for places, pictures in batches(
-        data.items, side, data.skipped, mode=step.mode, squash=step.squash, batch=_BATCH
-    ):
+    for places, pictures in batches(data.items, side, data.skipped, step=step, batch=_BATCH):
         chunk = [data.items[place] for place in places]
         targets = np.array([classes[item.label] for item in chunk])
         tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255

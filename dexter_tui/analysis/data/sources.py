@@ -193,9 +193,7 @@ class Sources:
             if hasattr(os, "posix_fallocate"):  # on a full disk an error, not a SIGBUS below
                 with file.open("r+b") as opened:
                     os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
-            for places, pictures in batches(
-                looked.items, side, Skipped(), mode=step.mode, squash=step.squash, batch=_BATCH
-            ):
+            for places, pictures in batches(looked.items, side, Skipped(), step=step, batch=_BATCH):
                 held[places] = pictures
                 progress.add(len(places))
             held.flush()

@@ -144,8 +144,7 @@ class BiasJob:
         progress.plan(len(labelled.cells))
         classify = member(self.of.row.classifier.spec, network, self.of.class_index).classify
         places, found = [], []
-        step = network.preprocessing
-        for part, images in batches(labelled, step.resize, step.mode, squash=step.squash):
+        for part, images in batches(labelled, network.preprocessing):
             places += list(part)
             found.append(classify(images))
             progress.add(len(part))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dexter.errors import InputError
 
 if TYPE_CHECKING:
+    from dexter.classifiers.reading import Preprocessing
     from dexter.data.folder import DataSet
     from dexter.reasoning.topic import Topic
     from dexter.screening.concepts import Pool
@@ -128,16 +129,14 @@ def _of_data(
     return labelled
 
 
-def batches(labelled: Labelled, side: int, mode: str, *, squash: bool) -> Any:
-    """Yield places (n,) and pictures (n, H, W, 3) of labelled pictures."""
+def batches(labelled: Labelled, step: "Preprocessing") -> Any:
+    """Yield places (n,) and pictures (n, H, W, 3) of labelled pictures, read for a network."""
     import numpy as np
 
     if labelled.skipped is not None:
         from dexter.data import pictures
 
-        yield from pictures.batches(
-            labelled.items, side, labelled.skipped, mode=mode, squash=squash
-        )
+        yield from pictures.batches(labelled.items, step.resize, labelled.skipped, step=step)
         return
     from dexter.lab.scenes import render
 

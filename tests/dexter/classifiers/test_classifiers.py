@@ -160,12 +160,21 @@ class TestPreprocessing:
         pictures = images(1, 8)
         assert torch.allclose(step(pictures), (pictures[..., 2:6, 2:6] - 0.5) / 0.25)
 
+    @pytest.mark.parametrize("rest", range(9))
+    def test_finds_the_centre_as_torchvision_does(self, rest):
+        at = int(round(rest / 2.0))  # noqa: RUF046, in torchvision's words
+        pictures = images(1, 8 + rest)
+        made = Preprocessing(8 + rest, 8, rounds=True)(pictures)
+        assert torch.equal(made, pictures[..., at : at + 8, at : at + 8])
+
     def test_puts_a_smaller_picture_on_black(self):
         pictures = images(1, 5)
         made = Preprocessing(resize=5, crop=8, mean=(0.5,) * 3)(pictures) + 0.5
         assert made.shape == (1, 3, 8, 8)
         assert torch.allclose(made[..., 2:7, 2:7], pictures)  # where transformers puts it
         assert torch.allclose(made.sum(), pictures.sum())
+        made = Preprocessing(resize=5, crop=8, rounds=True)(pictures)
+        assert torch.equal(made[..., 1:6, 1:6], pictures)  # where torchvision puts it
 
     @pytest.mark.parametrize(
         ("settings", "resize", "crop"),
@@ -256,14 +265,16 @@ class TestPreprocessing:
     def test_scales_and_crops_for_a_network_of_timm_as_timm_does(self, folder):
         # As in timm/resnet50.a1_in1k, which transformers saves without an image processor.
         (folder / "preprocessor_config.json").unlink()
-        cfg = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.25] * 3, "crop_pct": 0.8}
+        cfg = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.25] * 3, "crop_pct": 0.9}
         kinds = ["moth", "wasp", "bee"]
         names = {"id2label": None, "label2id": None, "label_names": kinds}
-        cfg["interpolation"] = "lanczos"
+        cfg |= {"interpolation": "lanczos", "crop_mode": "squash"}
         change_json(folder / "config.json", pretrained_cfg=cfg, **names)
         classifier = load_classifier(f"hf:{folder}")
         step = classifier.preprocessing
-        assert (step.resize, step.crop, step.mode) == (40, 32, "lanczos")
+        assert (step.resize, step.crop, step.mode, step.squash) == (35, 32, "lanczos", True)
+        seen, pictures = step(images(1, 35)), images(1, 35)
+        assert torch.allclose(seen, (pictures[..., 2:34, 2:34] - 0.5) / 0.25)
         assert (step.mean, step.std) == ((0.5,) * 3, (0.25,) * 3)
         assert classifier.labels == describe_classifier(f"hf:{folder}").labels == kinds
 
@@ -305,6 +316,15 @@ class TestAnswersKey:
             keys.append(key(folder))
         keys += [key(folder, classifier_input="reference"), key(folder, multi_label=True)]
         assert len(set(keys)) == len(keys)
+
+    def test_is_the_one_of_stored_answers_where_they_are_the_same(self):
+        stored = (
+            "Preprocessing(resize=256, crop=224, mode='bilinear', scale=1.0, mean=(0.0, 0.0, 0.0), "
+            "std=(1.0, 1.0, 1.0), antialias=True, blue_first=False, squash=False, "
+            "assumed=frozenset())"
+        )
+        assert Preprocessing(256, 224).key == Preprocessing(256, 224, rounds=True).key == stored
+        assert Preprocessing(235, 224).key != Preprocessing(235, 224, rounds=True).key
 
     def test_is_the_same_for_the_same_answers(self, folder, tmp_path):
         (labels := tmp_path / "labels.txt").write_text("one\ntwo\nthree\n")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from dexter.classifiers.reading import Preprocessing
 from dexter.data.folder import DataSet, Why, class_indices, read_data
 from dexter.data.pictures import batches
 from dexter.errors import InputError
@@ -103,6 +105,22 @@ def test_each_form_is_read(
     assert len(places) + sum(n for why, n in skipped.counts.items() if why is Why.MISSING) == count
     if make is subpop:
         assert skipped.counts == {Why.DUPLICATE: 1, Why.NO_LABEL: 1, Why.MISSING: 1}
+
+
+@pytest.mark.parametrize(
+    ("rounds", "width", "at"), [(False, 18, 5), (True, 18, 5), (False, 19, 5), (True, 19, 6)]
+)
+def test_the_middle_of_a_picture_is_that_of_the_whole(
+    rounds: bool, width: int, at: int, tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (11, width, 3), np.uint8)
+    (tmp_path / "duck").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "duck" / "1.png")
+    data, step = read_data(str(tmp_path)), Preprocessing(11, 8, rounds=rounds)
+    [(_, pictures)] = batches(data.items, 11, data.skipped, step=step)
+    seen = step(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255)[0].permute(1, 2, 0)
+    top = 2 if rounds else 1
+    assert np.allclose(seen, pixels[top : top + 8, at : at + 8] / 255)
 
 
 def test_splits_labels_and_digest(tmp_path: Path) -> None:
