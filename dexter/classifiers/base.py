@@ -274,12 +274,19 @@ class Classifier:
         if options.multi_label is not None and positive is None:
             multi_label = options.multi_label
         probabilities, independent = bool(stated), False
-        if stated is None and _within(outputs):
+        if stated is None and _within(outputs / 100):
             with torch.no_grad():
                 outputs = torch.cat([self._outputs(one[None]) for one in self._pictures()])
+            if _within(outputs / 100) and _sums_to(100, outputs, 1.0):
+                raise InputError(
+                    f"{self.spec} returns percent: must be probabilities from 0 to 1, or logits",
+                    field="classifier",
+                    value=self.spec,
+                    remedy="divide them by 100 in a function of yours, python:PATH.py:FACTORY",
+                )
         if stated is None and _within(outputs):
             close = 1e-4 if self.dtype in (torch.float32, torch.float64) else 1e-2
-            if positive is None and bool((outputs.float().sum(1) - 1).abs().max() < close):
+            if positive is None and _sums_to(1, outputs, close):
                 probabilities = True
             else:
                 last = self._last_operation()
@@ -342,8 +349,9 @@ class Classifier:
         return InputError(f"{self.spec} {problem}", field="classifier", value=self.spec)
 
 
-# Autograd's names of operations that do not change numbers.
-_SHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "ToCopy", "Alias", "Clone", "UnsafeView")
+# Autograd's names of operations that do not change numbers, or only the outermost.
+_SHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "ToCopy", "Alias", "Clone", "UnsafeView",
+            "Clamp")  # fmt: skip
 
 
 def build(
@@ -411,6 +419,10 @@ def _frozen(module: nn.Module) -> nn.Module:
 def _within(outputs: Tensor) -> bool:
     """Return True if all numbers lie from 0 to 1."""
     return bool(((outputs >= 0) & (outputs <= 1)).all())
+
+
+def _sums_to(total: float, outputs: Tensor, close: float) -> bool:
+    return bool((outputs.float().sum(1) - total).abs().max() < close)
 
 
 def _as_rows(features: Tensor) -> Tensor:

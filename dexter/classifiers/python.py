@@ -5,7 +5,8 @@ The module maps float pictures (B, 3, H, W) in [0, 1] to logits (B, K), a tensor
 
     labels          names of the K classes (default: a labels file, else "class 0", ...)
     image_size      side in px that pictures are scaled to (default: 224)
-    mean, std       3 numbers each; the input is (picture - mean) / std (default: the picture)
+    mean, std       3 numbers each, for values from 0 to 1; the input is (picture - mean) / std
+                    (default: the picture)
     multi_label     True if the K logits are of labels that do not exclude each other
     feature_module  a module in it, or its dotted name, whose output is the features (default:
                     the input of the last linear layer)
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from dexter.classifiers.base import Classifier, Preprocessing, build
 from dexter.classifiers.options import ClassifierOptions
+from dexter.classifiers.reading import are_of_bytes
 from dexter.device import is_out_of_memory
 from dexter.errors import InputError
 from dexter.loading import hash_tensors, module_tensors, one_line
@@ -177,6 +179,8 @@ def _channels(values: Any, name: str, spec: str) -> tuple[float, ...]:
         raise _refusal(spec, f"has {name} {values!r}: must be 3 numbers") from error
     if len(channels) != 3:
         raise _refusal(spec, f"has {len(channels)} numbers in {name}: must be 3 numbers")
+    if name == "mean" and are_of_bytes(channels):
+        raise _refusal(spec, f"has mean {values!r}: must be for values from 0 to 1, not to 255")
     return channels
 
 

@@ -109,6 +109,13 @@ class Preprocessing:
             )
         mean, std = NORMALIZATIONS.get(options.normalization or "", (None, None))
         mean, std = options.mean or mean, options.std or std
+        if mean is not None and are_of_bytes(mean):
+            raise InputError(
+                f"{_numbers(mean)} is for values from 0 to 255: must be for values from 0 to 1",
+                field="mean",
+                value=mean,
+                remedy="divide mean and std by 255",
+            )
         if mean is not None or std is not None:
             known = step.assumed if mean is None or std is None else step.assumed - {_NORMAL}
             step = replace(step, mean=mean or step.mean, std=std or step.std, assumed=known)
@@ -143,6 +150,11 @@ class Preprocessing:
 
 
 _NORMAL = "normalization"
+
+
+def are_of_bytes(channels: Sequence[float]) -> bool:
+    """Return whether mean or deviation are too large for values from 0 to 1."""
+    return max(map(abs, channels)) > 3
 
 
 # PIL's kernels that torch lacks: half their width, and their height at x.

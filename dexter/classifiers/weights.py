@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dexter.classifiers.reading import are_of_bytes
 from dexter.errors import InputError
 
 _DEPTH = 4  # of dictionaries in a file
@@ -317,7 +318,7 @@ def _scaled(
     mean: Sequence[float], std: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and deviation for pictures in [0, 1], also of ones for bytes."""
-    factor = 255 if max(map(abs, [*mean, *std])) > 3 else 1
+    factor = 255 if are_of_bytes([*mean, *std]) else 1
     return tuple(m / factor for m in mean), tuple(s / factor for s in std)
 
 

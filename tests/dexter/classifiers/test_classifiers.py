@@ -595,6 +595,15 @@ make = Net
             ("class make(nn.Module):\n    image_size = 'big'", "image_size 'big'"),
             ("class make(nn.Module):\n    mean = 0.5", "mean 0.5: must be 3 numbers"),
             ("class make(nn.Module):\n    std = (1, 1)", "2 numbers in std: must be 3"),
+            (
+                "class make(nn.Module):\n    mean = (124, 116, 104)",
+                "must be for values from 0 to 1",
+            ),
+            (
+                "class make(nn.Module):\n    def forward(self, x):\n"
+                "        return 100 * x.mean((2, 3)).softmax(1)",
+                "returns percent: must be probabilities",
+            ),
             ("class make(nn.Module):\n    labels = 'cat'", "labels 'cat': must be a list"),
             ("class make(nn.Module):\n    feature_module = 'body'", "no module 'body'"),
         ],
@@ -606,6 +615,22 @@ make = Net
         assert "\n" not in str(refused.value)
         assert refused.value.field in ("classifier", "positive_class")
         assert sys.path == path
+
+    def test_a_sigmoid_that_is_cut_off_stands_for_labels(self, tmp_path):
+        (file := tmp_path / "net.py").write_text(
+            "from torch import nn\nclass make(nn.Module):\n    def forward(self, x):\n"
+            "        return (9 * x.mean((2, 3)) - 4).sigmoid().clamp(1e-6, 1 - 1e-6)\n"
+        )
+        classifier = load_classifier(f"python:{file}:make")
+        assert "multi-label (probabilities)" in classifier.recognised
+        expected = (9 * images().mean((2, 3)) - 4).sigmoid()
+        assert torch.allclose(classifier(images()).probabilities(), expected, atol=1e-2)
+
+    def test_a_stated_mean_of_bytes_is_refused(self):
+        options = ClassifierOptions(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
+        with pytest.raises(InputError, match="from 0 to 255") as refused:
+            load_classifier(hf_spec(), options)
+        assert refused.value.field == "mean"
 
     def test_labels_must_be_as_many_as_logits(self, tmp_path):
         text = tiny.PYTHON_CLASSIFIER.replace('"other"', '"other", "more"')
