@@ -151,7 +151,7 @@ def print_view(view: "RenderableType") -> None:
     with console.capture() as taken:
         console.print(view)
     # Rich fills the last column of a table, and the lines of a padded text, with spaces.
-    print("\n".join(map(str.rstrip, taken.get().split("\n"))), end="")
+    print("\n".join(map(str.rstrip, taken.get().split("\n"))), end="", flush=True)
 
 
 def print_picture(picture: "RenderableType") -> None:
