@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dexter.errors import InputError
-from dexter_tui.cli.output import console_on, start_runners
+from dexter_tui.cli.output import console_on, say_space, start_runners
 from dexter_tui.formatting import STATE_STYLES, clean, duration, plain
 from dexter_tui.jobs.team import Team
 from dexter_tui.machine import terminal_images
@@ -28,6 +28,7 @@ from store.tables import Job, Run
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 10.0  # between two lines about one run, where there is no terminal
+SPACE_SECONDS = 30.0  # between two looks at the free disk space
 PREVIEW_SECONDS = 2.0  # between two pictures: 24 by 12 cells are 10 kB on a slow line
 PREVIEW_COLUMNS = 24
 PREVIEW_ROWS = PREVIEW_COLUMNS // 2
@@ -46,7 +47,7 @@ def watch(
     what some of the jobs are about, by id.
     """
     console = console_on(sys.stderr)
-    whole_at = time.monotonic()
+    whole_at = space_at = time.monotonic()
     lines = Lines(console, names)
     searching = all(isinstance(work, Run) for work in team.work())
     screen = Screen(team.store, console) if console.is_terminal and searching else None
@@ -69,6 +70,9 @@ def watch(
                 if line and time.monotonic() - whole_at >= LINE_SECONDS:
                     whole_at = time.monotonic()
                     console.print(line, markup=False, highlight=False)
+            if time.monotonic() - space_at >= SPACE_SECONDS:
+                space_at = time.monotonic()
+                say_space(team.store.home)
             time.sleep(POLL_SECONDS)
         if not screen:
             lines.show(team.work())

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -188,6 +189,18 @@ def say(line: str) -> None:
     from dexter_tui.formatting import clean
 
     print(clean(f"dexter-tui: {line}"), file=sys.stderr)
+
+
+def say_space(home: Path) -> None:
+    """Report on standard error that a disk has too little room for results, if it has.
+
+    Work waits on a full disk, where it cannot record why.
+    """
+    from dexter_tui.machine import doctor
+
+    finding = doctor.check_space(home)
+    if finding.status == "error":
+        say(f"{finding.detail}; {finding.remedy}")
 
 
 def say_damage() -> None:

@@ -22,6 +22,7 @@ from dexter_tui.cli.output import (
     print_text,
     print_view,
     say,
+    say_space,
     settle,
     start_runners,
 )
@@ -390,6 +391,7 @@ def status(as_json: Json = False) -> None:
     with open_store() as store:
         settle(store)
         answer = describe(store)
+    say_space(store.home)
     if as_json:
         print_json(answer)
         return

@@ -23,7 +23,7 @@ from dexter_tui.analysis.study_request import request_report
 from dexter_tui.analysis.worker import AnalysisWorker
 from dexter_tui.jobs import control, trust
 from dexter_tui.jobs.worker import Worker
-from dexter_tui.machine import devices
+from dexter_tui.machine import devices, doctor
 from store import State, Store, StoreError, run_queue
 from store.reading.browse import Browse
 from store.states import Kind
@@ -296,6 +296,9 @@ def test_a_full_disk_does_not_keep_anything_from_being_shown(
     assert queued["run"] in shown[2].out and queued["run"] in shown[3].out
     for one in shown:
         assert "states may be out of date" in one.err and "disk is full" in one.err
+    assert "free at" not in shown[0].err
+    monkeypatch.setattr(doctor, "MIN_HOME_BYTES", 1 << 60)
+    assert f"free at {home}; free some space" in cli("status").err
 
 
 class FullDisk(Worker):
