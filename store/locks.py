@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from store.artifacts import open_plain
+from store.states import is_job
 
 _PROC = Path("/proc")  # Linux only
 _DELETED = " (deleted)"  # as the kernel writes it behind the name of such a file
@@ -101,6 +102,11 @@ def try_lock(path: Path) -> FileLock | None:
         return FileLock(path, wait=False)
     except BlockingIOError:
         return None
+
+
+def work_lock(home: Path, name: str) -> Path:
+    """Return the lock that the process that works on a run or job holds."""
+    return home / "locks" / f"{'job' if is_job(name) else 'run'}-{name}.lock"
 
 
 def is_locked(path: Path) -> bool:

@@ -29,7 +29,7 @@ from store.clock import boot_id, now
 from store.errors import StoreError
 from store.journal import replay
 from store.journal.replay import RunFields
-from store.locks import FileLock, is_locked, locked_in, try_lock
+from store.locks import FileLock, is_locked, locked_in, try_lock, work_lock
 from store.states import ACTIVE, ENDED, UNDER_WAY, Kind, State, is_job, sources
 from store.store import Store, new_id
 from store.tables import Attempt, Frame, Job, Prompt, Run, Slot, Step, Study, UtcTime, among, usable
@@ -521,7 +521,7 @@ def _called(work: Work) -> str:
 
 def lock_path(store: Store, name: str) -> Path:
     """Return the lock that the process that works on a run or job holds."""
-    return store.home / "locks" / f"{'job' if is_job(name) else 'run'}-{name}.lock"
+    return work_lock(store.home, name)
 
 
 def release(store: Store, name: str) -> None:

@@ -100,8 +100,9 @@ def check_groups(part: Part, names: Sequence[str], where: str) -> None:
     sizes = np.bincount(part.groups, minlength=len(names))
     for name, size in zip(names, sizes, strict=True):
         if size < LEAST:
+            pictures = "1 picture" if size == 1 else f"{size} pictures"
             raise InputError(
-                f"{where} has {size} of the at least {LEAST} pictures needed of the group {name!r}",
+                f"{where} has {pictures} of the group {name!r}: at least {LEAST} are needed",
                 field="data",
                 value=name,
                 remedy="take more pictures, or another concept",

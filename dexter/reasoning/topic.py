@@ -294,7 +294,7 @@ def with_subject(text: str, topic: Topic, sayable: Callable[[str], bool]) -> str
     """
     if all(map(sayable, topic.class_name.split())):
         return text
-    return re.sub(rf"(?i)\b{re.escape(topic.class_name)}\b", topic.subjects[0], text)
+    return re.sub(rf"(?i)\b{re.escape(topic.class_name)}\b", lambda _: topic.subjects[0], text)
 
 
 def strip_article(text: str) -> str:

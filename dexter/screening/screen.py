@@ -766,10 +766,10 @@ class _View:
             return "not_drawn"
         if self._is_clear(estimate.effect, low, high):
             return "raises" if estimate.effect > 0 else "lowers"
-        if high - low > 2 * self._settings.width:
-            return "open"
         least = self._settings.min_effect
-        return "none" if -least < low and high < least else "weak"
+        if -least < low and high < least:
+            return "none"
+        return "open" if high - low > 2 * self._settings.width else "weak"
 
     def _is_clear(self, effect: float, low: float, high: float) -> bool:
         least = self._settings.min_effect

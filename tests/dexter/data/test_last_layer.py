@@ -108,7 +108,7 @@ def test_three_classes_are_fitted_as_well() -> None:
 
 def test_a_small_group_is_named() -> None:
     fit, _ = planted(30, 1.0, 0)
-    with pytest.raises(InputError, match="the split 'x' has 0 of the at least"):
+    with pytest.raises(InputError, match="the split 'x' has 0 pictures of the group 'b'"):
         last_layer.check_groups(fit, ["a", "b", "c", "d"], "the split 'x'")
 
 

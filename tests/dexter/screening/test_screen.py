@@ -100,6 +100,10 @@ def test_an_effect_that_may_be_large_is_not_called_none(gift, noise, concept):
     one = effect(found.results["toy"], concept)
     assert (one.low > 0) == (concept == "gift") and one.effect < 0.1 < one.high
     assert one.verdict == "weak" and concept in found.results["toy"].open
+    if concept == "gift":
+        ball = effect(found.results["toy"], "ball")
+        assert ball.low < 0 < ball.high < 0.1 and ball.verdict == "none"
+        assert one.low < one.effect and "ball" not in found.results["toy"].open
 
 
 def test_a_concept_of_the_class_is_core_and_no_finding(result):

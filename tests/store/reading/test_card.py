@@ -14,6 +14,7 @@ import shown_store
 from dexter import stats
 from dexter.config import fields_of
 from dexter.reasoning import claims
+from dexter.reasoning.settings import ScreenSettings
 from dexter.screening.regression import Estimate
 from store.reading import card, reasons
 from store.reading.browse import Browse
@@ -57,6 +58,10 @@ def test_a_bias_comes_first_with_its_effect_and_a_pair(home: Path) -> None:
 
 def test_the_next_command_loads_the_classifier_as_the_study_did(home: Path) -> None:
     assert set(card.LOADING) == {*fields_of("classifier")} - {"classifier", "trust_pickle"}
+    fields = ScreenSettings.model_fields
+    usual = ScreenSettings().model_dump(mode="json")
+    assert {name: usual[name] for name in card._AUDIT} == card._AUDIT
+    assert fields["pictures"].metadata[-1].le == card._MOST_PICTURES
     given = "'$.arch', 'resnet 50', '$.mean', json_array(0.5), '$.multi_label', json('false')"
     change(home, f"UPDATE study SET settings = json_set(settings, {given})")
     change(home, f"UPDATE member SET config = json_set(config, {given})")

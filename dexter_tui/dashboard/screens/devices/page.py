@@ -10,7 +10,7 @@ from dexter_tui.dashboard.cells import TextLines
 from dexter_tui.dashboard.screens.base import DataScreen
 from dexter_tui.dashboard.screens.devices.machines import Away, Row, Seen, lines, machines
 from dexter_tui.dashboard.widgets.keybar import KeyBar
-from store.locks import is_locked
+from store.locks import is_locked, work_lock
 from store.states import ACTIVE, State
 
 if TYPE_CHECKING:
@@ -82,17 +82,15 @@ class DevicesScreen(DataScreen):
         states = [state.value for state in ACTIVE]
         marks = ", ".join("?" * len(states))
         parts = [
-            f"SELECT {table}.id, slot.device, '{table}-' || {table}.id || '.lock' FROM {table} "
-            f"JOIN slot ON slot.name = {table}.slot "
+            f"SELECT {table}.id, slot.device FROM {table} JOIN slot ON slot.name = {table}.slot "
             f"WHERE {table}.state IN ({marks})"
             for table in ("run", "job")
         ]
         rows = browse.rows(f"{' UNION ALL '.join(parts)} ORDER BY 1", [*states, *states])
-        locks = browse.home / "locks"
         return [
             (str(work_id), str(device))
-            for work_id, device, lock in rows
-            if is_locked(locks / lock)  # else its process is gone
+            for work_id, device in rows
+            if is_locked(work_lock(browse.home, str(work_id)))  # else its process is gone
         ]
 
     def _attempts(self) -> list[Away]:
