@@ -19,6 +19,7 @@ from benchmarks.bias import Unit
 from benchmarks.screening.tasks import WORK, Task, finish, topic_of
 from benchmarks.screening.truth import CLEAN, units_of
 from benchmarks.sharing import of_lab, plain
+from dexter.lab import fleet, world
 from dexter.lab.world import NEGATIVE, POSITIVE
 from dexter.reasoning.claims import Candidate, Claim, Proportion
 from dexter.reasoning.evidence import Experiment, Witness, corrected
@@ -106,7 +107,8 @@ def confirmed_task(
 ) -> dict[str, Any]:
     """Return what confirmation makes of the findings about a task's trained members.
 
-    claims: with the truth of each, None where the fleet does not ask.
+    claims: with the truth of each, None where scenes have none. The truth about a place alone is
+    measured on the same scenes as the manifest's families.
     """
     started = time.process_time()
     results = finish(task.screening(pictures, task.state(pictures)), task.trained())
@@ -116,6 +118,16 @@ def confirmed_task(
         for unit in units_of(name, result, manifest[name]["effects"], manifest[name]["core"])
     ]
     truth = {(unit.classifier, unit.family): unit.effect for unit in units}
+    found = confirmation.of_task(task, results)
+    truth |= _truth_of_places(
+        task.name,
+        {
+            (name, claim.concept)
+            for name, own in found.items()
+            for claim in own
+            if claim.concept in world.BACKGROUNDS and (name, claim.concept) not in truth
+        },
+    )
     kept = (
         *("direction", "effect", "low", "high", "p_corrected", "pairs", "detected"),
         *("placebo_threshold", "verdict", "reason"),
@@ -127,7 +139,7 @@ def confirmed_task(
             "truth": truth.get((name, claim.concept)),
             **{field: getattr(claim, field) for field in kept},
         }
-        for name, own in confirmation.of_task(task, results).items()
+        for name, own in found.items()
         for claim in own
     ]
     return {
@@ -143,6 +155,18 @@ def confirmed_task(
         ],
         "cpu_seconds": time.process_time() - started,
     }
+
+
+def _truth_of_places(task: str, asked: set[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    """Return the effect on scenes of a place alone, for each (member, place) of a task."""
+    if not asked:
+        return {}
+    from dexter.classifiers import load_classifier
+    from dexter.lab.check import logits
+
+    networks = {name: logits(load_classifier(f"lab:fleet/{name}")) for name, _ in asked}
+    measured = fleet.effects(task, networks, only=sorted({place for _, place in asked}))
+    return {(name, place): measured[name][place] for name, place in asked}
 
 
 def confirmed_measures(tasks: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def _fleet_effects(task: str, root: Path, count: int) -> dict[str, Any]:
     members = [member for member in fleet.FLEET.values() if member.task == task]
     networks = {m.name: load_classifier(f"hf:{root / m.name}") for m in members}
     measured = fleet.effects(
-        task, {name: _logits(network) for name, network in networks.items()}, count
+        task, {name: logits(network) for name, network in networks.items()}, count
     )
     return {
         member.name: {
@@ -266,7 +266,7 @@ def autoencoder(vae: Any = None, count: int = 200) -> Iterator[tuple[str, str, f
     members = shipped.fleet()
     for task in fleet.TASKS:
         networks = {
-            m.name: _logits(load_classifier(f"lab:fleet/{m.name}"))
+            m.name: logits(load_classifier(f"lab:fleet/{m.name}"))
             for m in members
             if fleet.FLEET[m.name].task == task
         }
@@ -279,7 +279,8 @@ def autoencoder(vae: Any = None, count: int = 200) -> Iterator[tuple[str, str, f
             yield from ((name, family, before[name][family], after[name][family]) for family in of)
 
 
-def _logits(network: Any) -> Any:
+def logits(network: Any) -> Any:
+    """Return a classifier as a function of pictures to logits, as `fleet.effects` takes it."""
     return lambda pictures: network(pictures).logits
 
 

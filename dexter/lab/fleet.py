@@ -41,9 +41,16 @@ def families() -> dict[str, tuple[str, tuple[str, ...]]]:
     return world.drawable_families()
 
 
+@cache
+def attributes() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return the families, and each place alone: all whose effect on scenes can be measured."""
+    places = {place: ("background", (place,)) for place in world.BACKGROUNDS}
+    return places | families()
+
+
 def applies(scene: Scene, family: str) -> bool:
     """Return True if the scene can be rendered with and without the attribute."""
-    match families()[family][0]:
+    match attributes()[family][0]:
         case "colour":
             return scene.subject in world.COLOURABLE
         case "hair" | "skin" | "gender":
@@ -56,7 +63,7 @@ def applies(scene: Scene, family: str) -> bool:
 
 def with_family(scene: Scene, family: str, present: bool, rng: np.random.Generator) -> Scene:
     """Return the same scene with the attribute or without it; nothing else differs."""
-    kind, words = families()[family]
+    kind, words = attributes()[family]
 
     def other(values: Iterable[str]) -> str:
         return str(rng.choice([v for v in values if (v in words) == present]))
@@ -321,9 +328,9 @@ def effects(
     """Return the mean change of p(target) when an attribute is added to the same scenes.
 
     networks: name -> pictures (B, 3, 64, 64) in [0, 1] to logits (B, 3), target first; all see the
-    same pictures, which `view` renders from scenes. Half of the `count` scenes show the target and
-    half the rival; subjects have their full size and colours. Returns network -> attribute family
-    -> change in [-1, 1].
+    same pictures, which `view` renders from scenes. only: names of `attributes`, by default all
+    families. Half of the `count` scenes show the target and half the rival; subjects have their
+    full size and colours. Returns network -> attribute -> change in [-1, 1].
     """
     wanted = list(only or families())
     sums = {name: dict.fromkeys(wanted, 0.0) for name in networks}

@@ -21,7 +21,7 @@ from dexter import RunConfig, load_generator, model_folders, parallel
 from dexter.errors import InputError
 from dexter.generation.options import GeneratorOptions
 from dexter.lab import __main__ as training
-from dexter.lab import classifiers, evaluate, export, models, scenes, shipped, train, world
+from dexter.lab import classifiers, evaluate, export, fleet, models, scenes, shipped, train, world
 from dexter.lab.__main__ import only_training
 
 LAB = model_folders.find("lab")
@@ -253,6 +253,21 @@ def assert_even(drawn, values):
     assert set(counts) == set(values)
     deviation = (expected * (1 - expected) / len(drawn)) ** 0.5
     assert all(abs(n / len(drawn) - expected) < 4 * deviation for n in counts.values())
+
+
+def test_the_effect_of_a_place_alone_is_that_against_all_other_places():
+    pixels = {place: classifiers.pixels([scenes.Scene(None, place)]) for place in world.BACKGROUNDS}
+    shades = {place: picture.mean((2, 3)) for place, picture in pixels.items()}
+
+    def sees_snow(pictures):
+        """Logits of a network that answers the target where a picture is as light as snow."""
+        nearest = torch.stack([(pictures.mean((2, 3)) - c).norm(dim=1) for c in shades.values()])
+        is_snow = nearest.argmin(0) == world.BACKGROUNDS.index("snow")
+        return torch.stack([torch.where(is_snow, 9.0, -9.0), torch.zeros(len(pictures))], 1)
+
+    found = fleet.effects("cats", {"one": sees_snow}, 100, only=("snow", "sea"))["one"]
+    assert found["snow"] > 0.6
+    assert -0.3 < found["sea"] < 0
 
 
 def test_cramers_v_is_0_without_dependence_and_1_where_one_decides_the_other():
