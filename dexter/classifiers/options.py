@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dexter.classifiers.label_lists import read_labels
+from dexter.errors import InputError
 
 # The options that change what a network answers to its input; labels only name it.
 _OF_ANSWERS = ("arch", "multi_label", "positive_class", "threshold")
@@ -92,6 +93,13 @@ class ClassifierOptions:
     device: str = "cpu"
     dtype: str = "float32"
     root: Path | str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("multi_label", "trust_pickle"):
+            value = getattr(self, name)
+            # A text such as "no" would count as true.
+            if not isinstance(value, bool | None):
+                raise InputError(f"must be True or False, got {value!r}", field=name, value=value)
 
     def label_names(self) -> list[str] | None:
         """Return the names in `labels`, if it is given; raise InputError for a faulty file."""

@@ -274,6 +274,13 @@ def _print(store: "Store", cards: "Sequence[VerdictCard]") -> None:
 def _folder_of_reports(output: Path | None) -> Path:
     """Return the folder of the reports; InputError for one that cannot be written."""
     folder = (paths.home() / "reports" if output is None else paths.expanded(output)).absolute()
+    if folder.suffix in (".html", ".md") and not folder.exists():
+        raise InputError(
+            f"{folder.name} is the name of a report, and an audit writes several files",
+            field="output",
+            value=str(output),
+            remedy="name a folder",
+        )
     nearest = folder
     while not nearest.exists():
         nearest = nearest.parent

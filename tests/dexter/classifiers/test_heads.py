@@ -89,6 +89,11 @@ class TestLabelsOfTheLab:
         with pytest.raises(InputError, match="positive_class"):
             describe_classifier("lab:people", ClassifierOptions(positive_class="man"))
 
+    @pytest.mark.parametrize("option", ["multi_label", "trust_pickle"])
+    def test_take_no_text_for_a_yes_or_no(self, option):
+        with pytest.raises(InputError, match=f"{option}: must be True or False, got 'no'"):
+            ClassifierOptions(**{option: "no"})
+
     @pytest.mark.parametrize(("label", "shown", "not_shown"), [
         ("blond", "a picture of a blond woman", "a picture of a black woman"),
         ("old", "a picture of a old woman", "a picture of a young woman"),

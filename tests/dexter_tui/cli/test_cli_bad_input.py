@@ -74,6 +74,7 @@ def assert_refused(outcome: Any, *names: str) -> None:
         ([*GOOD, "--report", "--detach"], ["--detach: excludes --report"]),
         (["cancel", "--all", "r1"], ["--all and ids exclude each other"]),
         (["audit", "lab:birds-biased", "-o", __file__], [f"--output: {__file__} is no folder"]),
+        (["audit", "lab:birds-biased", "-o", "one.md"], ["--output: one.md", "name a folder"]),
         ([*GOOD, "--stepz", "2"], ["--stepz", "--steps"]),
         ([*GOOD, "--words", "@nothing"], ["--words", "nothing"]),
         ([*GOOD, "--labels", "nothing"], ["nothing"]),
