@@ -213,6 +213,8 @@ class Classifier:
             logits = output.get("logits", output)
         if isinstance(logits, Tensor) and logits.ndim < 2 and logits.numel() == len(images):
             logits = logits.reshape(-1, 1)  # of one logit
+        if isinstance(logits, Tensor) and logits.ndim == 4 and logits.shape[2:] == (1, 1):
+            logits = logits.flatten(1)  # of a convolution that comes last
         return logits
 
     def _try_out(self) -> tuple[Tensor, nn.Linear | None]:

@@ -32,6 +32,13 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
             field="classifier",
             value=f"timm:{address}",
         ) from error
+    if not module.num_classes:
+        raise InputError(
+            f"timm:{address} returns features: it has no layer that tells classes apart",
+            field="classifier",
+            value=f"timm:{address}",
+            remedy="name a network that was trained on classes",
+        )
     step = _preprocessing(timm.data.resolve_model_data_config(module))
     names = module.pretrained_cfg.get("label_names")
     if names is None and module.num_classes == 1000:

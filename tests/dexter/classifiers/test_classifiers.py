@@ -564,6 +564,11 @@ make = Net
         assert classifier.class_weight(0) is None
         assert classifier.image_size == 224
 
+    def test_a_convolution_that_comes_last_answers_as_a_linear_layer_does(self, tmp_path):
+        last = "nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 4, 1))"
+        classifier = load_classifier(write_python(tmp_path, f"def make(): return {last}"))
+        assert classifier(images()).logits.shape == (2, 4)
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [

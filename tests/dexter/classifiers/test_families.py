@@ -351,6 +351,15 @@ def test_timm_networks(name, tmp_path):
 
 
 @needs_timm
+def test_timm_networks_without_classes_are_refused(tmp_path):
+    import timm
+
+    timm.models.save_for_hf(timm.create_model("test_resnet", num_classes=0), tmp_path)
+    with pytest.raises(InputError, match="returns features"):
+        load_classifier(f"timm:{tmp_path}")
+
+
+@needs_timm
 def test_timm_crops_what_it_squashes(tmp_path):
     """As for dm_nfnet_f0."""
     import timm
