@@ -351,6 +351,10 @@ _OTHER_FOLDERS = (
 )
 
 
+# Networks that do not take pixels, by their type.
+_OTHER_INPUT = {"imagegpt": "indices of colours", "siglip2": "rows of patches with a mask"}
+
+
 def _read_folder(folder: Path, spec: str, options: ClassifierOptions) -> _Read:
     if folder.is_file():
         raise _unusable(folder, f"{folder} is a file", f"pass checkpoint:{folder} with --arch")
@@ -395,6 +399,11 @@ def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
             f"{folder} needs the Python code of its repository, which is not run",
             "load it in a function of yours and pass python:PATH.py:FUNCTION",
         )
+    if takes := _OTHER_INPUT.get(str(config.get("model_type"))):
+        raise _unusable(
+            folder, f"{folder} takes {takes}, not pixels",
+            "prepare them in a function of yours and pass python:PATH.py:FUNCTION",
+        )  # fmt: skip
     if names and not any("ForImageClassification" in name for name in names):
         raise _unusable(
             folder, f"{folder} holds a {names[0]}, not an image classifier",

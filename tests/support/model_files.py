@@ -654,6 +654,8 @@ _folder("config_pointer", ["config.json is a git-lfs pointer"], change=_put("con
 _folder("other_model", ["holds a BertForMaskedLM"], {"architectures": ["BertForMaskedLM"]})
 _folder("own_code", ["Python code of its repository"],
         {"architectures": ["Mine"], "auto_map": {"AutoModel": "m.Mine"}})  # fmt: skip
+_folder("patches", ["takes rows of patches with a mask, not pixels"], {"model_type": "siglip2"})
+_folder("palette", ["takes indices of colours, not pixels"], {"model_type": "imagegpt"})
 _folder("weights_pointer", ["model.safetensors is a git-lfs pointer"],
         change=_put("model.safetensors", LFS))  # fmt: skip
 _folder("weights_cut", ["model.safetensors is cut off"],
