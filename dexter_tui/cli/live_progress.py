@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -32,7 +33,7 @@ SPACE_SECONDS = 30.0  # between two looks at the free disk space
 PREVIEW_SECONDS = 2.0  # between two pictures: 24 by 12 cells are 10 kB on a slow line
 PREVIEW_COLUMNS = 24
 PREVIEW_ROWS = PREVIEW_COLUMNS // 2
-PACE_STEPS = 20  # the last steps, for the estimate of the time left
+PACE_STEPS = 20  # the last steps or changes, for the estimate of the time left
 
 
 def watch(
@@ -128,7 +129,8 @@ class Lines:
         self._shown_at: dict[str, float] = {}
         self._printed: dict[str, str] = {}  # the last line of each
         self._notes: dict[str, int] = {}
-        self._begun: dict[str, tuple[float, int]] = {}  # first progress in the stage of a job
+        # The times of the latest progress in the stage of a job, and how much was done then.
+        self._progress: dict[str, deque[tuple[float, int]]] = {}
 
     def show(self, works: Sequence[Work], activities: Mapping[str, str] = _NONE) -> None:
         """Print what is new; `activities` says what slots do now, by the id of the work."""
@@ -140,9 +142,11 @@ class Lines:
             state = (work.state, stage, activity)
             changed = self._states.get(work.id) != state
             if changed:
-                self._begun.pop(work.id, None)
-            if isinstance(work, Job) and work.done and work.id not in self._begun:
-                self._begun[work.id] = time.monotonic(), work.done
+                self._progress.pop(work.id, None)
+            if isinstance(work, Job) and work.done:
+                known = self._progress.setdefault(work.id, deque(maxlen=PACE_STEPS + 1))
+                if not known or known[-1][1] != work.done:
+                    known.append((time.monotonic(), work.done))
             waited = time.monotonic() - self._shown_at.get(work.id, 0.0)
             if changed or (work.state is State.RUNNING and waited >= LINE_SECONDS):
                 self._states[work.id] = state
@@ -171,10 +175,12 @@ class Lines:
             parts.append(job.stage)
             if job.total:
                 parts.append(f"{job.done} of {job.total}")
-                began, first = self._begun.get(job.id, (0.0, job.done))
-                if job.done > first:
-                    pace = (time.monotonic() - began) / (job.done - first)
-                    parts.append(f"{duration(pace * (job.total - job.done))} left at most")
+                if times := self._progress.get(job.id):
+                    # Without the time since the last: a wait, as for room on the disk, is no pace.
+                    (began, first), (at, done) = times[0], times[-1]
+                    pace = (at - began) / max(1, done - first)
+                    left = duration(pace * (job.total - job.done))
+                    parts += [f"{left} left at most"] if done > first else []
         return [*parts, job.error_line or ""]
 
     def _print(self, line: str) -> None:

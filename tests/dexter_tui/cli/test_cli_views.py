@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import recorded
@@ -11,12 +12,13 @@ from rich.console import Console
 from small_pictures import plain
 
 from dexter_tui import formatting
+from dexter_tui.cli import live_progress
 from dexter_tui.cli.live_progress import Lines, Screen
 from dexter_tui.machine import terminal_images
 from dexter_tui.presentation import run_tables, study_tables
 from store import State, Store, run_queue
 from store.states import Kind
-from store.tables import Run
+from store.tables import Job, Run
 
 HOSTILE = "sea\x1b[2J\x07[bold red]\u202e\n"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -120,6 +122,23 @@ def test_lines_name_a_job_by_what_it_makes(store: Store) -> None:
     file = io.StringIO()
     Lines(Console(file=file, width=80)).show([store.job(report), store.job(slices)])
     assert file.getvalue() == f"report {run.study_id}: queued\nslices {slices}: queued\n"
+
+
+def test_a_wait_does_not_lengthen_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    stand_in = SimpleNamespace(monotonic=lambda: clock.now)
+    monkeypatch.setattr(live_progress, "time", stand_in)
+    file = io.StringIO()
+    lines = Lines(Console(file=file, width=120))
+    wait = [(at, 20) for at in range(200, 4_000, 100)]
+    for at, done in [(100, 10), (110, 20), *wait, *((4_000 + n, 20 + n) for n in range(1, 30))]:
+        clock.now = at
+        job = Job(id="j", kind=Kind.SLICES, request={}, depends_on=[], state=State.RUNNING,
+                  stage="drawing", done=done, total=100, notes=[])  # fmt: skip
+        lines.show([job])
+    shown = [line.split("  ")[-1] for line in file.getvalue().splitlines()]
+    assert shown[:2] == ["10 of 100", "1:20 left at most"]
+    assert shown[-1] == "0:59 left at most"  # 59 to do, as fast as before the wait
 
 
 def test_runs_and_studies_are_data(store: Store) -> None:
