@@ -91,8 +91,9 @@ class TestLabelsOfTheLab:
 
     @pytest.mark.parametrize("option", ["multi_label", "trust_pickle"])
     def test_take_no_text_for_a_yes_or_no(self, option):
+        given: Any = {option: "no"}
         with pytest.raises(InputError, match=f"{option}: must be True or False, got 'no'"):
-            ClassifierOptions(**{option: "no"})
+            ClassifierOptions(**given)
 
     @pytest.mark.parametrize(("label", "shown", "not_shown"), [
         ("blond", "a picture of a blond woman", "a picture of a black woman"),
