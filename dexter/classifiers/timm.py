@@ -34,7 +34,7 @@ def load(address: str, options: ClassifierOptions) -> Classifier:
         ) from error
     if not module.num_classes:
         raise InputError(
-            f"timm:{address} returns features: it has no layer that tells classes apart",
+            f"timm:{address} returns features: it has no layer of classes",
             field="classifier",
             value=f"timm:{address}",
             remedy="name a network that was trained on classes",
